@@ -37,9 +37,9 @@ pub use draft::{ConfigError, Draft, Fault, ValuePlace};
 pub use flags::{
     AdminFlags, Arguments, BackupFlags, ChannelsCommand, ChannelsFlags, ClusterCommand,
     ClusterFlags, Command, DoctorFlags, EnvFlags, EnvFormat, ForgetFlags, HookTestFlags,
-    PolicyCommand, PolicyFlags, PolicyTestFlags, PresignFlags, SeccompFlags, ServeFlags, TailFlags,
-    TailLevel, ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
-    TopFlags, TraceFlags, VersionFlags, WhyFlags,
+    PolicyCommand, PolicyTestFlags, PresignFlags, SeccompFlags, ServeFlags, TailFlags, TailLevel,
+    ThingsCheckFlags, ThingsCommand, ThingsImportFlags, ThingsIssueFlags, TopFlags, TraceFlags,
+    VersionFlags, WhyFlags,
 };
 pub use help::{completions, program};
 pub use json::json;

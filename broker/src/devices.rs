@@ -9,8 +9,8 @@
 //! Nothing is refused here but what the handshake itself refuses: so that a refusal has a body that says so. The core
 //! decides, by the registry first.
 //!
-//! In this order: [`Devices`]; [`DeviceTls`], the server configuration; [`Authority`]; the name of a thing; the authority of
-//! test devices. Revocation lists are in `devices/revocation.rs`.
+//! In this order: [`Devices`]; [`DeviceTls`], the server configuration; [`Authority`]; the name of a thing; the
+//! authority of test devices. Revocation lists are in `devices/revocation.rs`.
 
 mod revocation;
 

@@ -33,13 +33,13 @@ fn main() -> ExitCode {
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Channels(flags) => channels::run(flags, &mut stdout()),
-        Command::Things(flags) => devices::run(flags, &mut stdout()),
+        Command::Things(command) => devices::run(command, &mut stdout()),
         Command::Why(flags) => why::run(flags, Screen::stdout()).and_then(|text| print(&text)),
         Command::Forget(flags) => forget::run(flags, &mut stdout()),
         Command::Tail(flags) => tail::run(flags, &mut stdout(), Screen::stdout()),
         Command::Top(flags) => top::run(flags, &mut stdout(), Screen::stdout()),
         Command::Completions { shell } => print(&config::completions(*shell)),
-        Command::Policy(flags) => match policy_test::run(flags, &mut stdout()) {
+        Command::Policy(command) => match policy_test::run(command, &mut stdout()) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
             Err(failure) => Err(failure),

@@ -69,10 +69,8 @@ use watch::{Follower, Rounds, Watch};
 /// # Errors
 /// Why it did not start, or did not end well.
 pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
-    let (mut settings, connections) = (
-        checked.settings.clone(),
-        connections(&checked.settings, side::raise_open_files())?,
-    );
+    let mut settings = checked.settings.clone();
+    let connections = connections(&settings, side::raise_open_files())?;
     let (cluster, memlock) = (Cluster::find(&settings)?, ring::raise_memlock());
     shards::choose_engine(&mut settings)?;
     let mut supervisor = Supervisor::of_environment();

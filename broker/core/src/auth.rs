@@ -47,16 +47,15 @@ pub use devices::{
     DeviceRegistry, DeviceRegistryBuilder, DeviceRegistryError, Identified, RoleAlias, SignIns,
     ThingAuthority, ThingRefusal, Things, alias_arn, certificate_id,
 };
-use grant::{OpenedRole, OpenedRoot};
+use grant::{Holder, OpenedRole, OpenedRoot};
 pub use policy_question::{
     Assumed, Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags,
 };
 pub use principal::{Principal, Role, Secret};
 pub use recheck::{Recheck, RecheckSum};
 use session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
-use session_keys::OpenedSession;
 pub use session_keys::{
-    Grant, NONCE_BYTES, Nonces, Opened, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant,
+    Grant, NONCE_BYTES, Nonces, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant,
     SessionKeys, SessionTag, TOKEN_BYTES_MAX, Temporary,
 };
 pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, WebIdentity};
@@ -127,34 +126,12 @@ impl From<Refusal> for Unsigned {
 /// The owner of the key that a request names, before its signature is checked.
 enum Signer {
     Principal(Arc<Principal>),
-    Federated(Arc<Principal>, OpenedToken),
-    Session(Box<Holder>),
-}
-
-/// The owner of a session's key: the token, with what it names.
-struct Holder {
-    opened: OpenedSession,
-    owner: Owner,
-}
-
-/// The rights of a session.
-#[expect(clippy::large_enum_variant, reason = "it is boxed with its holder")]
-enum Owner {
-    /// Those of a principal.
-    Principal(Arc<Principal>),
-    /// Those of a role, however the session began.
-    Role(Root, HeldRole),
-}
-
-/// The role of a session, and the bound that it has.
-struct HeldRole {
-    role: Arc<Role>,
-    named: OpenedRole,
-    scope: Scope,
+    /// The owner of temporary credentials, and their secret.
+    Session(Box<Session>, Secret),
 }
 
 impl Authenticator {
-    /// The same with this many derived keys at most.
+    /// Keeps this many derived keys at most.
     #[must_use]
     pub fn keeping(self, keys: usize) -> Self {
         Self {
@@ -261,11 +238,7 @@ impl Authenticator {
         let region = self.rules.region.clone();
         let caller = match signer {
             Ok(Signer::Principal(principal)) => Caller::principal(principal, region),
-            Ok(Signer::Federated(parent, opened)) => {
-                let session = federated(parent, opened, id);
-                Caller::session(session, region)
-            }
-            Ok(Signer::Session(holder)) => Caller::session(holder.session(id), region),
+            Ok(Signer::Session(session, _)) => Caller::session(*session, region),
             Err(check) => {
                 return Err(Unsigned {
                     refusal: Refusal::UnknownKey,
@@ -324,89 +297,22 @@ fn refined(refusal: Refusal, signer: &Result<Signer, Check>) -> Unsigned {
 
 impl Signer {
     fn key<'a>(&'a self, token: Option<&'a [u8]>, strict: bool) -> AccessKey<'a> {
-        let tolerance = |principal: &Principal| {
-            let own = principal.clock_tolerance_s;
-            own.filter(|_| !strict)
-        };
+        let tolerance = |own: Option<u64>| own.filter(|_| !strict);
         match self {
             Self::Principal(principal) => AccessKey {
                 secret_access_key: principal.secret.reveal(),
                 session_token: principal.session_token.as_ref().map(|token| token.reveal()),
                 expires_s: principal.expires_s,
-                clock_tolerance_s: tolerance(principal),
+                clock_tolerance_s: tolerance(principal.clock_tolerance_s),
             },
-            Self::Federated(parent, opened) => AccessKey {
-                secret_access_key: opened.secret_access_key.reveal(),
-                // It was opened, so it is base64, and it is the right one.
+            Self::Session(session, secret) => AccessKey {
+                secret_access_key: secret.reveal(),
+                // The token was opened, so it is base64, and it is the right one.
                 session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
-                expires_s: Some(ends(parent, opened)),
-                clock_tolerance_s: tolerance(parent),
-            },
-            Self::Session(holder) => AccessKey {
-                secret_access_key: holder.opened.secret_access_key.reveal(),
-                session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
-                expires_s: Some(holder.ends()),
-                clock_tolerance_s: match &holder.owner {
-                    Owner::Role(_, held) => held.role.clock_tolerance_s.filter(|_| !strict),
-                    Owner::Principal(principal) => tolerance(principal),
-                },
+                expires_s: Some(session.expires_s),
+                clock_tolerance_s: tolerance(session.owner().clock_tolerance_s),
             },
         }
-    }
-}
-
-impl Holder {
-    /// A session does not outlive the principal that it hangs on.
-    fn ends(&self) -> u64 {
-        let end = match &self.owner {
-            Owner::Principal(principal) => principal.expires_s,
-            Owner::Role(root, _) => root.expires_s(),
-        };
-        self.opened.grant.expires_s.min(end.unwrap_or(u64::MAX))
-    }
-
-    fn session(self, id: &str) -> Session {
-        let expires_s = self.ends();
-        let Self { opened, owner } = self;
-        let (source, scope) = match owner {
-            Owner::Principal(principal) => (Source::User(principal), Scope::All),
-            Owner::Role(root, held) => {
-                let HeldRole { role, named, scope } = held;
-                let label = format!("{}/{}", role.name, named.session_name);
-                let session = RoleSession {
-                    role,
-                    name: named.session_name,
-                    label,
-                    root,
-                    via: named.via,
-                    tags: named.tags,
-                    source_identity: named.source_identity,
-                };
-                (Source::Role(session), scope)
-            }
-        };
-        Session {
-            source,
-            scope,
-            key_id: SessionKeyId::of(id),
-            issued_s: Some(opened.grant.issued_s),
-            expires_s,
-        }
-    }
-}
-
-/// The session of a federated user.
-fn federated(parent: Arc<Principal>, opened: OpenedToken, id: &str) -> Session {
-    let expires_s = ends(&parent, &opened);
-    let scope = opened.policy.map_or(Scope::Nothing, |policy| {
-        Scope::Within(vec![Arc::new(policy)])
-    });
-    Session {
-        source: Source::Federated(parent, format!("{FEDERATED_USER}{}", opened.name)),
-        scope,
-        key_id: SessionKeyId::of(id),
-        issued_s: None,
-        expires_s,
     }
 }
 
@@ -421,31 +327,11 @@ fn find(
     }
     let token = token.ok_or(Check::UnknownKey)?;
     let opened = session_keys.open(access_key_id, token);
-    let opened = match opened.ok_or(Check::TokenUnsealed)? {
-        Opened::Federated(opened) => opened,
-        Opened::Session(opened) => return find_session(credentials, session_keys, *opened),
-    };
-    let parent = credentials.find(&opened.parent_access_key_id);
-    let parent = parent.ok_or(Check::TokenOrphaned)?;
-    let is_its =
-        parent.account == opened.account && session_keys.was_issued_with(&opened, &parent.secret);
-    if !is_its {
-        return Err(Check::TokenOrphaned);
-    }
-    Ok(Signer::Federated(Arc::clone(parent), opened))
-}
-
-/// The owner of a session, if all that it names is there.
-fn find_session(
-    credentials: &Credentials,
-    session_keys: &SessionKeys,
-    mut opened: OpenedSession,
-) -> Result<Signer, Check> {
-    let root = match &opened.grant.root {
-        OpenedRoot::Key { access_key_id } => {
-            let root = credentials.find(access_key_id);
-            let root = root
-                .filter(|root| session_keys.was_begun_with(&opened, access_key_id, &root.secret));
+    let opened = opened.ok_or(Check::TokenUnsealed)?;
+    let root = match &opened.root {
+        OpenedRoot::Key { access_key_id: id } => {
+            let root = credentials.find(id);
+            let root = root.filter(|root| session_keys.was_begun_with(&opened, id, &root.secret));
             root.map(|root| Root::Principal(Arc::clone(root)))
         }
         OpenedRoot::SignIn(sign_in) => credentials
@@ -453,19 +339,37 @@ fn find_session(
             .then(|| Root::SignIn(Arc::new(sign_in.clone()))),
     };
     let root = root.ok_or(Check::TokenOrphaned)?;
-    let owner = match (opened.grant.role.take(), root) {
-        (None, Root::Principal(principal)) => Owner::Principal(principal),
-        (None, Root::SignIn(_)) => return Err(Check::TokenOrphaned), // none is made
-        (Some(named), root) => {
-            let held = held(credentials, named).ok_or(Check::RoleGone)?;
-            Owner::Role(root, held)
+    // A session does not outlive the principal that it hangs on.
+    let expires_s = opened.expires_s.min(root.expires_s().unwrap_or(u64::MAX));
+    let (source, scope) = match (opened.holder, root) {
+        (Holder::User, Root::Principal(principal)) => (Source::User(principal), Scope::All),
+        (
+            Holder::Federated {
+                account,
+                name,
+                policy,
+            },
+            Root::Principal(parent),
+        ) if *parent.account == *account => {
+            let within = |policy| Scope::Within(vec![Arc::new(policy)]);
+            let source = Source::Federated(parent, format!("{FEDERATED_USER}{name}"));
+            (source, policy.map_or(Scope::Nothing, within))
         }
+        (Holder::User | Holder::Federated { .. }, _) => return Err(Check::TokenOrphaned),
+        (Holder::Role(named), root) => of_role(credentials, named, root).ok_or(Check::RoleGone)?,
     };
-    Ok(Signer::Session(Box::new(Holder { opened, owner })))
+    let session = Session {
+        source,
+        scope,
+        key_id: SessionKeyId::of(access_key_id),
+        issued_s: opened.issued_s,
+        expires_s,
+    };
+    Ok(Signer::Session(Box::new(session), opened.secret_access_key))
 }
 
 /// The role of a token with its bound; `None` when the role, one by which it was reached or a policy is gone.
-fn held(credentials: &Credentials, named: OpenedRole) -> Option<HeldRole> {
+fn of_role(credentials: &Credentials, named: OpenedRole, root: Root) -> Option<(Source, Scope)> {
     let role = Arc::clone(credentials.role(&named.account, &named.role)?);
     if !named.via.iter().all(|name| credentials.has_role(name)) {
         return None;
@@ -473,21 +377,24 @@ fn held(credentials: &Credentials, named: OpenedRole) -> Option<HeldRole> {
     let policies = named.policies.iter();
     let policies = policies.map(|name| credentials.policy(name).map(Arc::clone));
     let mut policies: Vec<_> = policies.collect::<Option<_>>()?;
-    let is_bounded = !policies.is_empty();
-    let scope = match &named.policy {
+    let scope = match named.policy {
         Err(()) => Scope::Nothing,
-        Ok(None) if !is_bounded => Scope::All,
+        Ok(None) if policies.is_empty() => Scope::All,
         Ok(own) => {
-            policies.extend(own.clone().map(Arc::new));
+            policies.extend(own.map(Arc::new));
             Scope::Within(policies)
         }
     };
-    Some(HeldRole { role, named, scope })
-}
-
-/// A grant does not outlive its parent.
-fn ends(parent: &Principal, opened: &OpenedToken) -> u64 {
-    opened.expires_s.min(parent.expires_s.unwrap_or(u64::MAX))
+    let session = RoleSession {
+        label: format!("{}/{}", role.name, named.session_name),
+        role,
+        name: named.session_name,
+        root,
+        via: named.via,
+        tags: named.tags,
+        source_identity: named.source_identity,
+    };
+    Some((Source::Role(session), scope))
 }
 
 fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestRules<'_> {

@@ -5,8 +5,8 @@
 //! * [`issue`]: a certificate for a test device of `serve --dev`; no server in production has an authority.
 
 use crate::config::{
-    Loaded, ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
-    last_line, load_credentials,
+    Loaded, ThingsCheckFlags, ThingsCommand, ThingsImportFlags, ThingsIssueFlags, last_line,
+    load_credentials,
 };
 use crate::devices::{AUTHORITY, DEV_HOST, fingerprint, is_thing_name, issue as sign};
 use crate::failure::Failure;
@@ -36,8 +36,8 @@ use x509_parser::public_key::PublicKey;
 /// # Errors
 /// [`Failure::Configuration`] for what the operator must set right, [`Failure::Fatal`] when the machine does not do its
 /// part.
-pub fn run(flags: &ThingsFlags, out: &mut dyn Write) -> Result<(), Failure> {
-    let text = match &flags.command {
+pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    let text = match command {
         ThingsCommand::Issue(issued) => issue(issued, SystemTime::now())?,
         ThingsCommand::Check(checked) => check(checked, SystemTime::now())?,
         ThingsCommand::Import(imported) => import(imported)?,

@@ -1,6 +1,6 @@
 //! `heliograph policy test`: whether somebody may do something by a credentials file, and which statement decides.
 
-use crate::config::{PolicyCommand, PolicyFlags, PolicyTestFlags, load_credentials};
+use crate::config::{PolicyCommand, PolicyTestFlags, load_credentials};
 use crate::terminal;
 use crate::{commands::devices, failure::Failure};
 use broker_core::auth::provider::Provider;
@@ -21,8 +21,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// # Errors
 /// [`Failure::Configuration`] for a credentials file with a fault, one without this name, and a question that cannot
 /// be meant; [`Failure::Fatal`] when the answer cannot be written.
-pub fn run(flags: &PolicyFlags, out: &mut dyn Write) -> Result<bool, Failure> {
-    let PolicyCommand::Test(flags) = &flags.command;
+pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure> {
+    let PolicyCommand::Test(flags) = command;
     let (loaded, shown) = match &flags.cert {
         Some(path) => {
             let account = &flags.account_id;
@@ -168,7 +168,7 @@ fn asked(
         }
         (Some(principal), None) => {
             return Ok(Asked {
-                caller: Caller::supposed_principal(Arc::clone(principal), region),
+                caller: Caller::principal(Arc::clone(principal), region),
                 role: None,
                 sign_in: None,
             });

@@ -6,7 +6,7 @@ mod files;
 mod providers;
 mod roles;
 
-use crate::config::document::{Document, Raw, Section, text};
+use crate::config::document::{Document, Raw, Section};
 use crate::config::draft::{ConfigError, Findings, ValuePlace};
 use crate::{devices::Devices, files::Stamp};
 use broker_core::auth::provider::Provider;
@@ -16,13 +16,12 @@ use broker_core::auth::{
 use broker_core::limits::{PRINCIPALS_MAX, PROVIDERS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
 use broker_core::settings::value::{self, Checked, letters};
 use codec::calendar;
-use codec::policy::{Action, KeyName, Policy, PolicyError};
-use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
+use codec::policy::{Action, KeyName, Policy};
 pub(crate) use devices::last_line;
 #[cfg(test)]
 pub(crate) use devices::read_lines;
-use files::{Files, SecretFile};
-use roles::{KnownPolicies, policies, user_name};
+use files::{Files, SecretFile, document};
+use roles::{KnownPolicies, clock_tolerance_s, policies, user_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -134,36 +133,6 @@ fn policy(
     policy
 }
 
-/// A document under one of two keys: as a text, or in a file whose key ends so.
-fn document<T>(
-    section: &mut Section<'_, '_>,
-    keys: [&'static str; 2],
-    kind: &str,
-    files: &mut Files,
-    parse: fn(&str) -> Result<T, Vec<PolicyError>>,
-) -> Option<T> {
-    let told = |error: PolicyError| format!("the document is no {kind}: {error}");
-    let read = keys.map(|key| {
-        section.read_with_faults(key, |value| {
-            let written = text(value, Ok).map_err(|rule| vec![rule])?;
-            match key.ends_with("file") {
-                true => files.document(written, parse),
-                false => parse(written).map_err(|errors| errors.into_iter().map(told).collect()),
-            }
-        })
-    });
-    section.either(keys[0], keys[1]);
-    read.into_iter().flatten().next()
-}
-
-/// The tolerance of a principal's or a role's clock, in seconds.
-fn clock_tolerance_s(section: &mut Section<'_, '_>) -> Option<u64> {
-    let tolerance_ms = section.text("clock_tolerance", |text| {
-        value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
-    });
-    tolerance_ms.map(|ms| ms / 1000)
-}
-
 fn principal(
     section: &mut Section<'_, '_>,
     account_id: &str,
@@ -206,25 +175,29 @@ fn principal(
 impl Book {
     /// Notes what principals and roles break together.
     fn check(&self, findings: &mut Findings) {
-        findings.at_most("role", self.roles.len(), ROLES_MAX, "roles");
-        findings.at_most(
-            "oidc_provider",
-            self.providers.len(),
-            PROVIDERS_MAX,
-            "providers",
-        );
-        findings.at_most(
-            "role_alias",
-            self.aliases.len(),
-            ROLE_ALIASES_MAX,
-            "role aliases",
-        );
-        findings.at_most(
-            "principal",
-            self.principals.len(),
-            PRINCIPALS_MAX,
-            "principals",
-        );
+        for (key, count, most, entries) in [
+            ("role", self.roles.len(), ROLES_MAX, "roles"),
+            (
+                "oidc_provider",
+                self.providers.len(),
+                PROVIDERS_MAX,
+                "providers",
+            ),
+            (
+                "role_alias",
+                self.aliases.len(),
+                ROLE_ALIASES_MAX,
+                "role aliases",
+            ),
+            (
+                "principal",
+                self.principals.len(),
+                PRINCIPALS_MAX,
+                "principals",
+            ),
+        ] {
+            findings.at_most(key, count, most, entries);
+        }
         let (mut names, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for (nth, principal) in &self.principals {
             for (key, value, seen) in [
@@ -283,11 +256,8 @@ impl Book {
         providers::remarks(self, console, &mut remark);
         for policy in self.policies.values().flatten() {
             let name = policy.name();
-            for text in policy
-                .remarks()
-                .into_iter()
-                .chain(self.tagged_by_others(policy))
-            {
+            let of_tags = self.tagged_by_others(policy);
+            for text in policy.remarks().into_iter().chain(of_tags) {
                 remark(format!("policy.{name}"), format!("policy {name}: {text}"));
             }
         }

@@ -40,7 +40,8 @@ pub enum Command {
     /// Move channels in and out, as the AWS CLI's JSON
     Channels(ChannelsFlags),
     /// Look after devices that sign in with certificates
-    Things(ThingsFlags),
+    #[command(subcommand)]
+    Things(ThingsCommand),
     /// Show what happened on a channel
     Trace(TraceFlags),
     /// Say why a request was refused
@@ -52,7 +53,8 @@ pub enum Command {
     /// Show load, refusals and channels in trouble on one screen
     Top(TopFlags),
     /// Ask the policies of a credentials file
-    Policy(PolicyFlags),
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Send a test event to the receiver of a hook
     HookTest(HookTestFlags),
     /// Print the environment for clients of a --dev broker
@@ -479,14 +481,6 @@ fn expires(text: &str) -> Result<u32, String> {
     u32::try_from(number).map_err(|_| "too large".into())
 }
 
-/// The flags of `heliograph things`.
-#[derive(Args, Clone, Debug)]
-pub struct ThingsFlags {
-    /// The command.
-    #[command(subcommand)]
-    pub command: ThingsCommand,
-}
-
 /// The operations of `heliograph things`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ThingsCommand {
@@ -541,14 +535,6 @@ pub struct ThingsImportFlags {
     /// The registry to write instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-}
-
-/// The flags of `heliograph policy`.
-#[derive(Args, Clone, Debug)]
-pub struct PolicyFlags {
-    /// The command.
-    #[command(subcommand)]
-    pub command: PolicyCommand,
 }
 
 /// The operations of `heliograph policy`.

@@ -24,7 +24,10 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
             }
         })
     };
-    let keys = SUMMARY.iter().map(|(name, text)| (*name, filled(text)));
+    // Without an admin listener there is no URL.
+    let keys = SUMMARY
+        .iter()
+        .map(|(name, text)| (*name, filled(text).replace("http://off", "off")));
     lines(keys.chain([
         ("ice", format!("{} servers", settings.ice.len())),
         ("memory", memory::sum(settings, credentials)),
@@ -34,7 +37,7 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
 /// The lines on keys.
 const SUMMARY: [(&str, &str); 9] = [
     ("listen", "{listen}"),
-    ("admin", "{admin.listen}"),
+    ("admin", "http://{admin.listen}"),
     ("region", "{region}, account {account_id}"),
     ("profile", "{profile}"),
     ("auth", "{auth}"),
@@ -52,88 +55,106 @@ const SUMMARY: [(&str, &str); 9] = [
 /// warnings; no secrets.
 #[must_use]
 pub fn credentials_summary(loaded: &Loaded) -> String {
-    let principals = loaded.credentials.principals().take(PRINCIPALS_TOLD_MAX);
-    let more = loaded.credentials.len().saturating_sub(PRINCIPALS_TOLD_MAX);
-    let more = (more > 0).then(|| format!("… and {more} more"));
-    let principals = principals.map(permissions).chain(more);
-    let roles = loaded.credentials.roles().take(ROLES_TOLD_MAX);
-    let more = loaded.credentials.roles().count();
-    let more = more.saturating_sub(ROLES_TOLD_MAX);
-    let more = (more > 0).then(|| format!("… and {more} more"));
-    let roles = roles.map(role_permissions).chain(more);
-    let providers = loaded.credentials.providers();
-    let providers = providers.map(|provider| ("provider", of_provider(provider)));
-    let warnings = loaded.warnings.iter().cloned();
-    lines(
-        principals
-            .map(|line| ("principal", line))
-            .chain(roles.map(|line| ("role", line)))
-            .chain(providers)
-            .chain(device_lines(&loaded.credentials))
-            .chain(warnings.map(|line| ("warning", line))),
-    )
+    let credentials = &loaded.credentials;
+    let mut rows = listed("principal", credentials.principals(), of_principal);
+    rows.extend(listed("role", credentials.roles(), of_role));
+    rows.extend(listed("provider", credentials.providers(), of_provider));
+    rows.extend(listed("role alias", credentials.aliases(), of_alias));
+    let things = || credentials.things().into_iter();
+    rows.extend(listed("things", things(), of_things));
+    let authorities = things().flat_map(|things| &things.authorities);
+    rows.extend(listed("authority", authorities, of_authority));
+    rows.extend(loaded.warnings.iter().map(|line| ("warning", line.clone())));
+    lines(rows)
 }
 
-fn permissions(principal: &Principal) -> String {
-    let Principal {
-        name,
-        account,
-        access_key_id,
-        policies,
-        ..
-    } = principal;
-    let mut text = format!("{name}, account {account}, key {access_key_id}");
+/// The lines of a kind, [`LISTED_MAX`] at most.
+fn listed<T>(
+    kind: &'static str,
+    all: impl Iterator<Item = T>,
+    line: fn(T) -> String,
+) -> Vec<(&'static str, String)> {
+    let all: Vec<T> = all.collect();
+    let more = all.len().saturating_sub(LISTED_MAX);
+    let more = (more > 0).then(|| format!("… and {more} more"));
+    let lines = all.into_iter().take(LISTED_MAX).map(line).chain(more);
+    lines.map(|line| (kind, line)).collect()
+}
+
+fn of_principal(principal: &Principal) -> String {
+    let (name, account) = (&principal.name, &principal.account);
+    let mut text = format!("{name}, account {account}, key {}", principal.access_key_id);
     if let Some(expires_s) = principal.expires_s {
-        let _ = write!(text, ", until {}", Stamp::from_epoch(expires_s));
+        let _ = write!(text, ", until {}", Stamp::from_epoch(expires_s)); // a String takes all
     }
-    if let Some(tolerance_s) = principal.clock_tolerance_s {
-        let _ = write!(text, ", clock off by up to {tolerance_s}s");
-    }
-    text + &rights(policies)
+    text + &tolerance(principal.clock_tolerance_s) + &rights(&principal.policies)
 }
 
-fn role_permissions(role: &Role) -> String {
-    let Role {
-        name,
-        account,
-        policies,
-        trust,
-        max_session_s,
-        clock_tolerance_s,
-    } = role;
-    let span = Span(u64::from(*max_session_s) * 1000);
-    let mut text = format!("{name}, account {account}, for up to {span}");
-    if let Some(tolerance_s) = clock_tolerance_s {
-        let _ = write!(text, ", clock off by up to {tolerance_s}s");
-    }
-    let trusted: BTreeSet<_> = trust
-        .principals()
-        .filter_map(|it| it.split_once(':'))
-        .collect();
+fn of_role(role: &Role) -> String {
+    let (name, account) = (&role.name, &role.account);
+    let span = Span(u64::from(role.max_session_s) * 1000);
+    let named = role.trust.principals();
+    let trusted: BTreeSet<_> = named.filter_map(|it| it.split_once(':')).collect();
     let more = trusted.len().saturating_sub(TRUSTED_TOLD_MAX);
     let trusted = trusted.into_iter().take(TRUSTED_TOLD_MAX);
     let trusted: Vec<_> = trusted.map(|(_, name)| name).collect();
-    let _ = write!(text, ", trust names {}", trusted.join(" "));
+    let mut text = format!(
+        "{name}, account {account}, for up to {span}{}, trust names {}",
+        tolerance(role.clock_tolerance_s),
+        trusted.join(" ")
+    );
     if more > 0 {
-        let _ = write!(text, " and {more} more");
+        let _ = write!(text, " and {more} more"); // a String takes all
     }
-    text + &rights(policies)
+    text + &rights(&role.policies)
 }
 
-fn of_provider(provider: &Provider) -> String {
-    let Provider {
-        account,
-        issuer,
-        client_ids,
-        keys,
-        ..
-    } = provider;
-    let keys = match keys {
+fn tolerance(clock_tolerance_s: Option<u64>) -> String {
+    let text = |tolerance_s| format!(", clock off by up to {tolerance_s}s");
+    clock_tolerance_s.map(text).unwrap_or_default()
+}
+
+fn of_provider(provider: &Arc<Provider>) -> String {
+    let keys = match &provider.keys {
         KeySource::File(keys) => format!("{} keys of a file", keys.len()),
         KeySource::Discovery(_) => "keys by discovery".to_owned(),
     };
-    let clients = client_ids.len();
+    let (issuer, account) = (&provider.issuer, &provider.account);
+    let clients = provider.client_ids.len();
     format!("{issuer}, account {account}, {clients} client ids, {keys}")
+}
+
+fn of_alias(alias: &RoleAlias) -> String {
+    let (name, account, role) = (&alias.name, &alias.account, &alias.role);
+    let span = Span(u64::from(alias.duration_s) * 1000);
+    format!("{name}, account {account}: role {role} for {span}")
+}
+
+fn of_things(things: &Things) -> String {
+    let hosts = things.hosts.join(" ");
+    let (certificates, off) = (things.registry.len(), things.registry.switched_off());
+    let off = match off {
+        0 => String::new(),
+        off => format!(", {off} names switched off"),
+    };
+    let authorities = things.authorities.len();
+    format!(
+        "at {hosts}, {certificates} certificates by the registry{off}, {authorities} authorities"
+    ) + &rights(&things.policies)
+}
+
+fn of_authority(authority: &ThingAuthority) -> String {
+    let names = authority.names.as_deref().unwrap_or("*");
+    let (subject, end) = (&authority.subject, Stamp::from_epoch(authority.ends_s));
+    let mut text = format!("{subject}, names {names}, until {end}");
+    // A String takes all.
+    if let Some(revoked) = authority.revoked {
+        let _ = write!(text, ", {revoked} revoked");
+    }
+    if let Some(ends_s) = authority.list_ends_s {
+        let _ = write!(text, ", list until {}", Stamp::from_epoch(ends_s));
+    }
+    text + &rights(&authority.policies)
 }
 
 /// The actions that policies allow somewhere.
@@ -163,82 +184,8 @@ fn lines(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
     rows.into_iter().map(line).collect()
 }
 
-/// Most principals that are listed one by one.
-const PRINCIPALS_TOLD_MAX: usize = 100;
-
-/// Most roles that are listed one by one.
-const ROLES_TOLD_MAX: usize = 100;
+/// Most principals, roles, providers, role aliases and authorities that are listed one by one.
+const LISTED_MAX: usize = 100;
 
 /// Most principals of a trust that are listed.
 const TRUSTED_TOLD_MAX: usize = 5;
-
-// Lines on the devices of a credentials file: role aliases, the registry, authorities.
-
-/// A line for each role alias, for `[things]`, and for each authority; of very many aliases only the first.
-fn device_lines(credentials: &Credentials) -> Vec<(&'static str, String)> {
-    let more = credentials.aliases().count();
-    let more = more.saturating_sub(ALIASES_TOLD_MAX);
-    let more = (more > 0).then(|| format!("… and {more} more"));
-    let aliases = credentials.aliases().take(ALIASES_TOLD_MAX);
-    let aliases = aliases.map(of_alias).chain(more);
-    let aliases = aliases.map(|line| ("role alias", line));
-    let things = credentials.things();
-    let authorities = things.iter().flat_map(|things| &things.authorities);
-    let authorities = authorities.map(|authority| ("authority", of_authority(authority)));
-    let things = things.map(|things| ("things", of_things(things)));
-    aliases.chain(things).chain(authorities).collect()
-}
-
-fn of_alias(alias: &RoleAlias) -> String {
-    let RoleAlias {
-        name,
-        role,
-        account,
-        duration_s,
-    } = alias;
-    let span = Span(u64::from(*duration_s) * 1000);
-    format!("{name}, account {account}: role {role} for {span}")
-}
-
-fn of_things(things: &Things) -> String {
-    let hosts = things.hosts.join(" ");
-    let (registry, authorities) = (&things.registry, things.authorities.len());
-    let mut text = format!(
-        "at {hosts}, {} certificates by the registry",
-        registry.len()
-    );
-    let off = registry.switched_off();
-    if off > 0 {
-        let _ = write!(text, ", {off} names switched off"); // a String takes all
-    }
-    let _ = write!(text, ", {authorities} authorities");
-    text + &rights(&things.policies)
-}
-
-fn of_authority(authority: &ThingAuthority) -> String {
-    let ThingAuthority {
-        key: _,
-        names,
-        revoked,
-        policies,
-        subject,
-        ends_s,
-        list_ends_s,
-    } = authority;
-    let names = names.as_deref().unwrap_or("*");
-    let mut text = format!(
-        "{subject}, names {names}, until {}",
-        Stamp::from_epoch(*ends_s)
-    );
-    // A String takes all.
-    if let Some(revoked) = revoked {
-        let _ = write!(text, ", {revoked} revoked");
-    }
-    if let Some(ends_s) = list_ends_s {
-        let _ = write!(text, ", list until {}", Stamp::from_epoch(*ends_s));
-    }
-    text + &rights(policies)
-}
-
-/// Most role aliases that are listed one by one.
-const ALIASES_TOLD_MAX: usize = 100;

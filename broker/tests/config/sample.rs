@@ -1,8 +1,8 @@
 //! `deploy/broker.toml` against the code: it has every key that the configuration knows and no other, each with its
 //! default, what it may be, and its default under `--profile strict` and `--dev`.
 //!
-//! Keys are those of the table, and of entries those that the reader lists when it meets one that it does not know. When
-//! a key is added or a default changes, these tests fail and say which line of the file to write.
+//! Keys are those of the table, and of entries those that the reader lists when it meets one that it does not know.
+//! When a key is added or a default changes, these tests fail and say which line of the file to write.
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 

@@ -58,6 +58,7 @@ fn figures(pages: &[Page]) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     let mut add = |name: &str, more: usize| *found.entry(name.to_owned()).or_insert(0) += more;
     let (mut folders, mut deepest) = (BTreeSet::new(), 0);
+    let mut bare_types: BTreeMap<&str, usize> = BTreeMap::new();
     for page in sources {
         let (place, name) = page.path.split_once("/src/").unwrap_or(("", &page.path));
         let is_test = of_tests.iter().any(|test| is_below(&page.path, test))
@@ -91,7 +92,14 @@ fn figures(pages: &[Page]) -> BTreeMap<String, usize> {
             "visibility by path",
             code.matches("pub(in ").count() + code.matches("pub(super)").count(),
         );
+        add("signatures over several lines", wide_signatures(code));
+        add("doc comments that begin with a pronoun", pronouns(code));
+        for name in bare_type_names(code) {
+            *bare_types.entry(name).or_insert(0) += 1;
+        }
     }
+    let shared = bare_types.values().filter(|files| **files > 1).count();
+    add("type names of one word in several files", shared);
     add("folders", folders.len());
     add("folders below src, the deepest", deepest);
     found
@@ -136,6 +144,50 @@ fn is_below(path: &str, module: &str) -> bool {
     rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
+/// Signatures that do not fit on one line.
+fn wide_signatures(code: &str) -> usize {
+    let begins = |line: &str| {
+        let head = line.split("fn ").next().unwrap_or_default();
+        let mut before = head.split_whitespace();
+        line.contains("fn ") && before.all(|word| MODIFIERS.contains(&word))
+    };
+    let lines = code.lines().map(str::trim);
+    lines
+        .filter(|line| begins(line) && !line.contains('{') && !line.ends_with(';'))
+        .count()
+}
+
+/// Doc comments that do not begin with what they are about.
+fn pronouns(code: &str) -> usize {
+    let texts = code.lines().map(|line| line.trim().strip_prefix("///"));
+    let mut before = None;
+    let first = texts.filter(|text| std::mem::replace(&mut before, *text).is_none());
+    let begins = |text: &str| {
+        let text = text.trim_start();
+        let word = text.split(|letter: char| !letter.is_alphabetic()).next();
+        PRONOUNS.split(' ').any(|it| word == Some(it)) || text.starts_with("The same")
+    };
+    first.flatten().filter(|text| begins(text)).count()
+}
+
+/// Types that a source defines under a name of one word, which says nothing outside of it.
+fn bare_type_names(code: &str) -> BTreeSet<&str> {
+    fn name(line: &str) -> Option<&str> {
+        let mut words = line.split(|letter: char| !letter.is_alphanumeric());
+        let kind = words.find(|word| !["pub", "crate", ""].contains(word))?;
+        let name = words.next()?;
+        let is_type = ["struct", "enum", "trait", "type"].contains(&kind) && !line.starts_with(' ');
+        (is_type && name.matches(char::is_uppercase).count() == 1).then_some(name)
+    }
+    code.lines().filter_map(name).collect()
+}
+
+/// Words before `fn`.
+const MODIFIERS: [&str; 6] = ["pub", "pub(crate)", "const", "async", "unsafe", "extern"];
+
+/// Words with which no doc comment should begin.
+const PRONOUNS: &str = "It Its That Those This These They Them Their Who Whose What Whatever";
+
 /// The functions of a source: how many parameters each has, tuples taken apart, and whether one is a tuple.
 fn functions(text: &str) -> Vec<(usize, bool)> {
     let words = without_tests(words(text));
@@ -176,6 +228,15 @@ fn parameters(words: &[String]) -> (usize, bool) {
         }
     });
     (count.sum(), parts.iter().any(is_tuple))
+}
+
+#[test]
+fn signatures_names_and_pronouns_are_counted() {
+    let text = "/// It waits.\nfn one(\n    a: A,\n) {}\n/// A word.\n/// That goes on.\npub const fn two() {}\n\
+                    /// The same, later.\npub(crate) struct Entry;\nenum SlotEntry {\n    /// Its end.\n    Done,\n}\n\
+                pub trait Reader {\n    type Output;\n    fn read(&self);\n}\n";
+    assert_eq!((wide_signatures(text), pronouns(text)), (1, 3));
+    assert_eq!(bare_type_names(text), BTreeSet::from(["Entry", "Reader"]));
 }
 
 #[test]

@@ -16,29 +16,29 @@ use std::sync::Arc;
 pub struct Assumption {
     /// The roles between the principal that began and this one, each once.
     pub via: Vec<Box<str>>,
-    /// Its tags: those of the request, and those that the caller's session passes on.
+    /// Tags: those of the request, and those that the caller's session passes on.
     pub tags: Vec<SessionTag>,
     /// The person or program behind it.
     pub source_identity: Option<Box<str>>,
-    /// Its life, in seconds.
+    /// Life of the session, in seconds.
     pub duration_s: u32,
 }
 
 /// Why a caller may not have the session.
 #[derive(Debug)]
 pub enum RoleFault {
-    /// It is not allowed to.
+    /// The caller is not allowed to.
     Denied(Denial),
     /// The parameters do not go together with the role or with the caller's session: what to say.
     Invalid(&'static str),
-    /// It is to last longer than it may.
+    /// The session is to last longer than it may.
     Duration {
         /// The text of the answer, whose code is ValidationError.
         message: &'static str,
         /// The role, its bound and what was asked for, for operators alone.
         ground: String,
     },
-    /// It would hang on more roles than a token may name.
+    /// The session would hang on more roles than a token may name.
     TooLong,
 }
 

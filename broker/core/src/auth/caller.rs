@@ -2,7 +2,7 @@
 //! operators.
 
 use crate::auth::policy_question::{Asked, Origin, PolicyQuestion};
-use crate::auth::principal::{Principal, Role};
+use crate::auth::principal::{Principal, Role, decide_all};
 use crate::auth::session::{
     PolicyGround, RoleSession, Root, Scope, Session, SessionKeyId, Source, key_of,
 };
@@ -74,7 +74,9 @@ impl Caller {
         }
     }
 
-    pub(crate) const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
+    /// A principal that has signed.
+    #[must_use]
+    pub const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
         Self {
             who: CallerKind::Principal(principal),
             region,
@@ -86,7 +88,7 @@ impl Caller {
         Self::of_session(Arc::new(session), region)
     }
 
-    /// The same of a session that others share.
+    /// A session that other callers share.
     pub(crate) const fn of_session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
         Self {
             who: CallerKind::Session(session),
@@ -111,7 +113,7 @@ impl Caller {
         }
     }
 
-    /// The same caller, whose request is of this origin.
+    /// Notes the origin of the request.
     #[must_use]
     pub fn from_origin(self, origin: Origin) -> Self {
         Self {
@@ -355,9 +357,12 @@ impl Caller {
         let decision = match &self.who {
             _ if question.action == Action::GetCallerIdentity => Decision::Allow,
             CallerKind::Anyone(_) => Decision::Allow,
-            CallerKind::Principal(principal) => {
-                principal.decide_with_ground(&request, &mut steps, &mut ground.statement)
-            }
+            CallerKind::Principal(principal) => decide_all(
+                &principal.policies,
+                &request,
+                &mut steps,
+                &mut ground.statement,
+            ),
             CallerKind::Session(session) => session.decide(&request, &mut steps, &mut ground),
             CallerKind::SigningIn(_) => Decision::NoMatch,
         };
@@ -390,7 +395,7 @@ impl Caller {
             CallerKind::Anyone(_) | CallerKind::SigningIn(_) => return None,
             CallerKind::Principal(principal) => (&*principal.name, &*principal.policies),
             CallerKind::Session(session) if of_session => ("", session.scope.policies()),
-            CallerKind::Session(session) => (session.source_name(), session.policies()),
+            CallerKind::Session(session) => (session.owner().name, session.owner().policies),
         };
         let text = match statement {
             Some((place, ground)) => {
@@ -487,7 +492,7 @@ impl Caller {
         arn
     }
 
-    /// The same in place.
+    /// [`Self::arn`] in place.
     fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
         let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
@@ -523,7 +528,7 @@ impl Caller {
         self.short_user_id().as_str().to_owned()
     }
 
-    /// The same in place.
+    /// [`Self::user_id`] in place.
     pub(crate) fn short_user_id(&self) -> ShortText {
         let of_principal = |principal: &Principal| {
             let mut room = [0; 16];
@@ -581,12 +586,6 @@ pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
 // Callers whom nothing proved, for questions that operators ask: may such a one do this?
 
 impl Caller {
-    /// A principal, as if it had signed.
-    #[must_use]
-    pub fn supposed_principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
-        Self::principal(principal, region)
-    }
-
     /// The session of a role, as if its trust had let it in: this sign-in, or else a principal of its account.
     #[must_use]
     pub fn supposed_session(
@@ -625,7 +624,7 @@ impl Caller {
         let policies = match &self.who {
             CallerKind::Anyone(_) | CallerKind::SigningIn(_) => return None,
             CallerKind::Principal(principal) => &*principal.policies,
-            CallerKind::Session(session) => session.policies(),
+            CallerKind::Session(session) => session.owner().policies,
         };
         let asked = Asked {
             caller: self,

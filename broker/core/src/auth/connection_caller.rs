@@ -42,7 +42,7 @@ pub enum Gone {
     Key(Box<str>),
     /// The provider, certificate or thing by which it signed in.
     SignIn(Box<str>),
-    /// This role, one by which it was assumed, or a policy by which its session is bounded.
+    /// The role of this name, one by which it was assumed, or a policy by which its session is bounded.
     Role(Box<str>),
 }
 
@@ -55,7 +55,7 @@ impl HeldCaller {
         Self(Kept::Session(session))
     }
 
-    /// The same, whose request had these headers.
+    /// Adds the headers of the request.
     pub(crate) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
         Self(Kept::WithHeaders(Box::new((self, headers))))
     }
@@ -72,11 +72,11 @@ impl HeldCaller {
         }
     }
 
-    /// The same caller by the credentials in force, as if its request came now; `origin` is that of the request, and
+    /// The caller by the credentials in force, as if its request came now; `origin` is that of the request, and
     /// its headers are added here.
     ///
     /// # Errors
-    /// Its key, role or sign-in is gone.
+    /// The key, role or sign-in is gone.
     pub fn again(&self, now: &mut InForce<'_>, origin: Origin) -> Result<Caller, Gone> {
         match &self.0 {
             Kept::Principal(principal) => {
@@ -100,7 +100,7 @@ impl HeldCaller {
         }
     }
 
-    /// The same, sharing what other connections of its token keep.
+    /// Shares the session with other connections of its token.
     pub fn shared(self, sessions: &mut SharedSessions) -> Self {
         match self.0 {
             Kept::Session(session) => Self(Kept::Session(sessions.share(session))),
@@ -124,7 +124,7 @@ fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> 
     Ok(Arc::clone(found))
 }
 
-/// The same beginning of a session, if it is still let in.
+/// The beginning of a session, if it is still let in.
 fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     match old {
         Root::Principal(principal) => same_key(principal, now).map(Root::Principal),
@@ -133,7 +133,7 @@ fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     }
 }
 
-/// The same session by other credentials: each thing that it names is looked up, as when its token comes.
+/// A session by other credentials: each thing that it names is looked up, as when its token comes.
 fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     let (source, scope) = match &old.source {
         Source::Federated(parent, name) => {
@@ -154,12 +154,8 @@ fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
             let scope = renewed_scope(&old.scope, now.credentials).ok_or_else(gone)?;
             let session = RoleSession {
                 role: Arc::clone(role),
-                name: session.name.clone(),
-                label: session.label.clone(),
                 root,
-                via: session.via.clone(),
-                tags: session.tags.clone(),
-                source_identity: session.source_identity.clone(),
+                ..session.clone()
             };
             (Source::Role(session), scope)
         }

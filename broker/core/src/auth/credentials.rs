@@ -86,7 +86,7 @@ impl Credentials {
         self.granted.keys().map(|digits| &**digits)
     }
 
-    /// The same with roles, of which the last of a name counts, and with the policies that sessions may name.
+    /// Adds roles, of which the last of a name counts, and the policies that sessions may name.
     ///
     /// # Errors
     /// There are more than [`ROLES_MAX`].
@@ -111,7 +111,7 @@ impl Credentials {
         Ok(self)
     }
 
-    /// The same with providers, of which the last of an issuer counts.
+    /// Adds providers, of which the last of an issuer counts.
     #[must_use]
     pub fn with_providers(mut self, providers: Vec<Provider>) -> Self {
         for provider in providers {
@@ -133,7 +133,7 @@ impl Credentials {
         self.providers.values()
     }
 
-    /// The same with role aliases, of which the last of a name counts, and with devices. Roles come before.
+    /// Adds role aliases, of which the last of a name counts, and devices. Roles come before.
     #[must_use]
     pub fn with_things(mut self, aliases: Vec<RoleAlias>, things: Option<Things>) -> Self {
         let named = aliases.into_iter().map(|alias| {
@@ -146,7 +146,7 @@ impl Credentials {
         self
     }
 
-    /// The same, read from files with this SHA-256.
+    /// Notes the SHA-256 of the files.
     #[must_use]
     pub fn of_files(mut self, sha256: [u8; 32]) -> Self {
         self.files = Some(sha256);

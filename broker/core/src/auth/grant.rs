@@ -1,6 +1,6 @@
 //! The grant of temporary credentials, and its bytes in a token.
 
-use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
+use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, SESSION, VERSION};
 use crate::auth::{principal::Secret, sign_in::SignIn};
 use crate::wire::{self, at_most};
 use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
@@ -14,7 +14,7 @@ pub struct Grant<'a> {
     pub account: &'a str,
     /// The access key id of the principal that requested it.
     pub parent_access_key_id: &'a str,
-    /// That principal's secret: only while it is the same, the grant counts.
+    /// The secret of that principal: only while it is the same, the grant counts.
     pub parent_secret: &'a str,
     /// The federated user's name: 2 to 32 bytes.
     pub name: &'a str,
@@ -24,23 +24,45 @@ pub struct Grant<'a> {
     pub expires_s: u64,
 }
 
-/// A token that was opened: what [`Grant`] has, and the secret. Its signature and its end are still to be checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A token that was opened. Its signature and its end are still to be checked.
+#[derive(Clone, Debug)]
 pub struct OpenedToken {
-    /// See [`Grant::account`].
-    pub account: String,
-    /// See [`Grant::parent_access_key_id`].
-    pub parent_access_key_id: String,
-    /// See [`Grant::name`].
-    pub name: String,
-    /// See [`Grant::policy`].
-    pub policy: Option<Policy>,
-    /// See [`Grant::expires_s`].
-    pub expires_s: u64,
-    /// The secret access key that signs requests.
-    pub secret_access_key: Secret,
-    /// The fingerprint of the principal's secret that asked for it; `None` in tokens of version 1.
+    pub(crate) root: OpenedRoot,
+    pub(crate) holder: Holder,
+    /// When it was issued, in seconds since 1970 UTC; `None` in tokens of federated users.
+    pub(crate) issued_s: Option<u64>,
+    /// When it ends.
+    pub(crate) expires_s: u64,
+    /// The fingerprint of the secret of the principal that began it, if one did; `None` in tokens of version 1.
     pub(crate) issuer: Option<Issuer>,
+    /// The secret access key that signs requests.
+    pub(crate) secret_access_key: Secret,
+}
+
+impl OpenedToken {
+    /// The policy of a federated user; `None`: no rights.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&Policy> {
+        match &self.holder {
+            Holder::Federated { policy, .. } => policy.as_ref(),
+            Holder::User | Holder::Role(_) => None,
+        }
+    }
+}
+
+/// The holder of a token.
+#[derive(Clone, Debug)]
+pub(crate) enum Holder {
+    /// The principal that began it.
+    User,
+    /// A federated user of that principal: see [`Grant`].
+    Federated {
+        account: Box<str>,
+        name: Box<str>,
+        policy: Option<Policy>,
+    },
+    /// A session of a role.
+    Role(OpenedRole),
 }
 
 /// The fingerprint of a principal's secret, by which session key.
@@ -70,12 +92,24 @@ pub(crate) fn write_grant(grant: &Grant<'_>) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The grant of a token of this version; its secret was derived, and its issuer is added by the caller.
+/// The token of a grant in the form of this version.
 pub(crate) fn read_grant(
     version: u8,
     bytes: &[u8],
+    issuer: Option<Issuer>,
     secret_access_key: Secret,
 ) -> Option<OpenedToken> {
+    if version == SESSION {
+        let grant: ReadGrant = wire::read(bytes, bytes.len())?; // of a token that is not too long
+        return Some(OpenedToken {
+            root: grant.root,
+            holder: grant.role.map_or(Holder::User, Holder::Role),
+            issued_s: Some(grant.issued_s),
+            expires_s: grant.expires_s,
+            issuer,
+            secret_access_key,
+        });
+    }
     let (expires_s, mut rest) = bytes.split_first_chunk::<8>()?;
     let mut part = || {
         let (length, behind) = rest.split_first_chunk::<2>()?;
@@ -83,15 +117,20 @@ pub(crate) fn read_grant(
         rest = behind;
         Some(part)
     };
-    let text = |part: &[u8]| String::from_utf8(part.to_vec()).ok();
+    let text = |part: &[u8]| std::str::from_utf8(part).ok().map(Box::from);
+    let (account, access_key_id, name) = (text(part()?)?, text(part()?)?, text(part()?)?);
+    let policy = read_grant_policy(version, part()?);
     Some(OpenedToken {
-        account: text(part()?)?,
-        parent_access_key_id: text(part()?)?,
-        name: text(part()?)?,
-        policy: read_grant_policy(version, part()?),
+        root: OpenedRoot::Key { access_key_id },
+        holder: Holder::Federated {
+            account,
+            name,
+            policy,
+        },
+        issued_s: None,
         expires_s: u64::from_be_bytes(*expires_s),
+        issuer,
         secret_access_key,
-        issuer: None,
     })
 }
 
@@ -133,7 +172,7 @@ pub struct SessionGrant<'a> {
 pub enum RootGrant<'a> {
     /// The key of a principal.
     Key {
-        /// Its id.
+        /// Id of the key.
         access_key_id: &'a str,
         /// The principal's secret: only while it is the same, the grant counts.
         #[serde(skip)]
@@ -156,7 +195,7 @@ pub struct RoleGrant<'a> {
     pub session_name: &'a str,
     /// The person or program behind it.
     pub source_identity: Option<&'a str>,
-    /// Its tags.
+    /// Tags of the session.
     pub tags: &'a [SessionTag],
     /// The names of policies that bound it.
     pub policies: &'a [&'a str],
@@ -172,17 +211,17 @@ pub struct SessionTag {
     pub key: Box<str>,
     /// 0 to 256 characters.
     pub value: Box<str>,
-    /// It goes on to roles that the session assumes.
+    /// Passed on to roles that the session assumes.
     pub transitive: bool,
 }
 
 /// The grant of a token: [`SessionGrant`] without the secret.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct ReadGrant {
-    pub(crate) root: OpenedRoot,
-    pub(crate) issued_s: u64,
-    pub(crate) expires_s: u64,
-    pub(crate) role: Option<OpenedRole>,
+#[derive(Deserialize)]
+struct ReadGrant {
+    root: OpenedRoot,
+    issued_s: u64,
+    expires_s: u64,
+    role: Option<OpenedRole>,
 }
 
 /// The beginning of a token's session.
@@ -215,11 +254,6 @@ pub(crate) fn write_session(grant: &SessionGrant<'_>) -> Option<Vec<u8>> {
     let policy = grant.role.and_then(|role| role.policy);
     let fits = |policy: &Policy| policy.bytes().len() <= SESSION_POLICY_BYTES_MAX;
     policy.is_none_or(fits).then(|| wire::write(grant))
-}
-
-/// The grant of these bytes, which are of a token that is not too long.
-pub(crate) fn read_session(bytes: &[u8]) -> Option<ReadGrant> {
-    wire::read(bytes, bytes.len())
 }
 
 fn write_policy<S: Serializer>(policy: &Option<&Policy>, to: S) -> Result<S::Ok, S::Error> {

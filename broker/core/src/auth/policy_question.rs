@@ -27,7 +27,7 @@ pub struct PolicyQuestion<'a> {
 /// The session of a role that a request is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Assumed<'a> {
-    /// Its name.
+    /// Name of the session.
     pub session_name: &'a str,
     /// The external id.
     pub external_id: Option<&'a str>,
@@ -42,18 +42,18 @@ pub struct Assumed<'a> {
 pub enum RequestTags<'a> {
     /// None.
     None,
-    /// It sets these.
+    /// Tags that the request sets.
     Set(&'a [Tag]),
-    /// It takes those of these keys away.
+    /// Keys of tags that the request removes.
     Removed(&'a [Box<str>]),
 }
 
 /// The tags of the channel that a request is about.
 #[derive(Clone, Copy, Debug)]
 pub enum ResourceTags<'a> {
-    /// It has these; none, if it is not there.
+    /// Tags of the channel; none, if there is no channel.
     Known(&'a [Tag]),
-    /// It lives elsewhere, where the question is asked again.
+    /// The channel lives elsewhere, where the question is asked again.
     Elsewhere,
 }
 
@@ -72,7 +72,7 @@ impl<'a> PolicyQuestion<'a> {
     }
 }
 
-/// The origin of a request: what conditions ask for and no policy decides on by itself.
+/// Request facts that conditions can test: address, TLS, time, headers.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The address of the client.

@@ -72,17 +72,7 @@ impl Principal {
     /// The decision of all its policies on a request. Adds the work to `steps`, as [`Policy::decide`] does.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
-        self.decide_with_ground(request, steps, &mut None)
-    }
-
-    /// The same, with the policy and the statement that refuse.
-    pub(crate) fn decide_with_ground(
-        &self,
-        request: &Request<'_>,
-        steps: &mut u64,
-        ground: &mut Option<(usize, Ground)>,
-    ) -> Decision {
-        decide_all(&self.policies, request, steps, ground)
+        decide_all(&self.policies, request, steps, &mut None)
     }
 }
 
@@ -136,15 +126,5 @@ impl Role {
 
     pub(crate) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
         write!(out, "arn:aws:iam::{}:role/{}", self.account, self.name)
-    }
-
-    /// The decision of all its policies on a request.
-    pub(crate) fn decide(
-        &self,
-        request: &Request<'_>,
-        steps: &mut u64,
-        ground: &mut Option<(usize, Ground)>,
-    ) -> Decision {
-        decide_all(&self.policies, request, steps, ground)
     }
 }

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Provider {
     /// The account that has it: 12 digits.
     pub account: Box<str>,
-    /// Its issuer without `https://`; unique.
+    /// Issuer without `https://`; unique.
     pub issuer: Box<str>,
     /// The client ids whose tokens are let in.
     pub client_ids: Vec<Box<str>>,
@@ -69,7 +69,7 @@ pub struct Discovery {
 pub struct Algorithms(Vec<Algorithm>);
 
 impl Default for Algorithms {
-    /// Those that nearly every provider signs with.
+    /// Algorithms that nearly every provider signs with.
     fn default() -> Self {
         Self(vec![Algorithm::RS256, Algorithm::ES256])
     }
@@ -150,11 +150,11 @@ pub(crate) struct SigningKey {
 /// Why a document is no set of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySetFault {
-    /// It is longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
+    /// Longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
     TooLong,
-    /// It is no JSON object with a list `keys`.
+    /// No JSON object with a list `keys`.
     Malformed,
-    /// It has more than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
+    /// More keys than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
     TooMany,
     /// None of its keys may sign tokens.
     NoneUsable,

@@ -26,7 +26,7 @@ impl<'t> Unverified<'t> {
     /// Reads a token in the compact form of RFC 7515, section 7.1.
     ///
     /// # Errors
-    /// It is none, or too long.
+    /// No token, or one that is too long.
     pub fn read(token: &'t str) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         if token.len() > WEB_TOKEN_BYTES_MAX {
@@ -275,7 +275,7 @@ pub(crate) struct Members(BTreeMap<String, Value>);
 pub(crate) struct Header {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
-    /// Its type is that of RFC 9068.
+    /// The type is that of RFC 9068.
     is_access_token: bool,
 }
 
@@ -527,13 +527,13 @@ const MOMENT_MAX: f64 = 9_007_199_254_740_992.0;
 /// Why a token is not accepted. No text of it repeats what the token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
-    /// It is no token, or its header asks for what is not done here: what to say.
+    /// No token, or one whose header asks for something unsupported: the answer.
     Malformed(&'static str),
     /// No provider has this issuer.
     Issuer,
-    /// It has ended.
+    /// Expired.
     Expired,
-    /// It was issued for another client.
+    /// Issued for another client.
     Audience,
     /// A claim is absent, or breaks a rule: which one.
     Claim(&'static str),
@@ -588,13 +588,13 @@ pub struct Wanted<'w> {
 /// Why an id token lets nobody in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountFault {
-    /// It is no token of the provider for this client.
+    /// No token of the provider for this client.
     Token(TokenFault),
-    /// It belongs to another sign-in.
+    /// A token of another sign-in.
     Nonce,
-    /// It is right, but of somebody who is not to be let in: this subject.
+    /// A valid token of this subject, which is not let in.
     Stranger(Box<str>),
-    /// It is of this subject, whose address nobody has checked.
+    /// A valid token of this subject, whose address is not verified.
     Unchecked(Box<str>),
 }
 

@@ -10,7 +10,7 @@ pub struct Recheck {
     shards: AtomicU32,
     connections: AtomicU64,
     forbidden: AtomicU64,
-    /// Those that have stayed, since it was more than half, until another set may come: shards that wait.
+    /// Shards that close nothing, since more than half would be refused, until other credentials may come.
     waiting: AtomicU32,
 }
 
@@ -19,7 +19,7 @@ pub struct Recheck {
 pub struct RecheckSum {
     /// Open connections.
     pub connections: u64,
-    /// Those of them that are refused.
+    /// Connections that are refused.
     pub forbidden: u64,
 }
 

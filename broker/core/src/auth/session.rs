@@ -30,6 +30,15 @@ pub(crate) enum Source {
     Role(RoleSession),
 }
 
+/// The principal or the role whose rights a session has.
+pub(crate) struct Owner<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) policies: &'a [Arc<Policy>],
+    /// The most by which the owner's clock may be off, in seconds; `None`: as for everybody.
+    pub(crate) clock_tolerance_s: Option<u64>,
+}
+
 /// The beginning of a session.
 #[derive(Clone, Debug)]
 pub(crate) enum Root {
@@ -40,7 +49,7 @@ pub(crate) enum Root {
 }
 
 /// The session of a role.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RoleSession {
     pub(crate) role: Arc<Role>,
     pub(crate) name: Box<str>,
@@ -68,7 +77,7 @@ pub(crate) enum Scope {
 /// The policy and the statement that refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolicyGround {
-    /// It is that of the session, whose source would allow it.
+    /// The statement is of the session's policy; its source would allow the request.
     pub(crate) of_session: bool,
     /// Keys of its kind may not ask for this, whatever the policies say.
     pub(crate) of_keys: bool,
@@ -100,6 +109,24 @@ impl Scope {
 }
 
 impl Session {
+    /// The principal or the role whose rights the session has.
+    pub(crate) fn owner(&self) -> Owner<'_> {
+        match &self.source {
+            Source::Federated(parent, _) | Source::User(parent) => Owner {
+                name: &parent.name,
+                account: &parent.account,
+                policies: &parent.policies,
+                clock_tolerance_s: parent.clock_tolerance_s,
+            },
+            Source::Role(session) => Owner {
+                name: &session.role.name,
+                account: &session.role.account,
+                policies: &session.role.policies,
+                clock_tolerance_s: session.role.clock_tolerance_s,
+            },
+        }
+    }
+
     /// The decision of the session and its source together: each must allow, none may deny.
     pub(crate) fn decide(
         &self,
@@ -118,12 +145,7 @@ impl Session {
             return own;
         }
         let mut of_source = None;
-        let source = match &self.source {
-            Source::Federated(parent, _) | Source::User(parent) => {
-                parent.decide_with_ground(request, steps, &mut of_source)
-            }
-            Source::Role(session) => session.role.decide(request, steps, &mut of_source),
-        };
+        let source = decide_all(self.owner().policies, request, steps, &mut of_source);
         if matches!(source, Decision::Deny | Decision::NoMatch) {
             *ground = PolicyGround {
                 statement: of_source,
@@ -156,32 +178,13 @@ impl Session {
             && self.scope.decide(request, steps, &mut None) == Decision::Allow
     }
 
-    /// The policies of its source.
-    pub(crate) fn policies(&self) -> &[Arc<Policy>] {
-        match &self.source {
-            Source::Federated(parent, _) | Source::User(parent) => &parent.policies,
-            Source::Role(session) => &session.role.policies,
-        }
-    }
-
-    /// The name of its source.
-    pub(crate) fn source_name(&self) -> &str {
-        match &self.source {
-            Source::Federated(parent, _) | Source::User(parent) => &parent.name,
-            Source::Role(session) => &session.role.name,
-        }
-    }
-
     pub(crate) fn reads(&self, name: KeyName) -> bool {
-        let mut policies = self.scope.policies().iter().chain(self.policies());
+        let mut policies = self.scope.policies().iter().chain(self.owner().policies);
         policies.any(|policy| policy.reads(name))
     }
 
     pub(crate) fn account(&self) -> &str {
-        match &self.source {
-            Source::Federated(parent, _) | Source::User(parent) => &parent.account,
-            Source::Role(session) => &session.role.account,
-        }
+        self.owner().account
     }
 
     /// The name for logs.
@@ -201,7 +204,7 @@ impl Session {
         }
     }
 
-    /// The beginning that they hang on.
+    /// The principal or the sign-in with which the session began.
     pub(crate) fn root(&self) -> Root {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => {
@@ -211,14 +214,19 @@ impl Session {
         }
     }
 
-    /// The same as part of a grant.
+    /// The beginning as part of a grant.
     pub(crate) fn root_grant(&self) -> RootGrant<'_> {
         match &self.source {
-            Source::Federated(parent, _) | Source::User(parent) => key_of(parent),
-            Source::Role(session) => match &session.root {
-                Root::Principal(principal) => key_of(principal),
-                Root::SignIn(sign_in) => RootGrant::SignIn(sign_in),
-            },
+            Source::Federated(principal, _)
+            | Source::User(principal)
+            | Source::Role(RoleSession {
+                root: Root::Principal(principal),
+                ..
+            }) => key_of(principal),
+            Source::Role(RoleSession {
+                root: Root::SignIn(sign_in),
+                ..
+            }) => RootGrant::SignIn(sign_in),
         }
     }
 

@@ -26,9 +26,7 @@
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
-use crate::auth::grant::{
-    GRANT_BYTES_MAX, Issuer, ReadGrant, read_grant, read_session, write_grant, write_session,
-};
+use crate::auth::grant::{GRANT_BYTES_MAX, Issuer, read_grant, write_grant, write_session};
 pub use crate::auth::grant::{Grant, OpenedToken, RoleGrant, RootGrant, SessionGrant, SessionTag};
 use crate::auth::principal::Secret;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -66,25 +64,6 @@ pub enum SealError {
     TooLong,
     /// The crypto library failed, which it does not.
     Library,
-}
-
-/// A token of a session that was opened. Its signature and its end are still to be checked.
-#[derive(Clone, Debug)]
-pub struct OpenedSession {
-    pub(crate) grant: ReadGrant,
-    /// The fingerprint of the secret of the principal that began it, if one did.
-    pub(crate) issuer: Issuer,
-    /// The secret access key that signs requests.
-    pub(crate) secret_access_key: Secret,
-}
-
-/// A token that was opened. Its signature and its end are still to be checked.
-#[derive(Debug)]
-pub enum Opened {
-    /// Of a federated user.
-    Federated(OpenedToken),
-    /// Of a session.
-    Session(Box<OpenedSession>),
 }
 
 impl SessionKeys {
@@ -128,7 +107,7 @@ impl SessionKeys {
     /// The grant of a token that came with an access key id; `None` when it is none of ours, or another key's. Takes a
     /// few microseconds, and next to nothing for what cannot be a token.
     #[must_use]
-    pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<Opened> {
+    pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
         if !is_id || token.len() > TOKEN_BYTES_MAX {
             return None;
@@ -159,30 +138,14 @@ impl SessionKeys {
             key: fingerprint,
             tag,
         });
-        if version == SESSION {
-            let opened = OpenedSession {
-                grant: read_session(grant)?,
-                issuer: issuer?,
-                secret_access_key: derived.secret()?,
-            };
-            return Some(Opened::Session(Box::new(opened)));
-        }
-        let opened = read_grant(version, grant, derived.secret()?)?;
-        Some(Opened::Federated(OpenedToken { issuer, ..opened }))
+        read_grant(version, grant, issuer, derived.secret()?)
     }
 
-    /// Whether a token was asked for with this secret of its parent. Tokens of version 1 do not say, and pass.
+    /// Whether a token hangs on this key of a principal with this secret. Tokens of version 1 do not say, and pass.
     #[must_use]
-    pub fn was_issued_with(&self, opened: &OpenedToken, parent_secret: &Secret) -> bool {
-        let id = &opened.parent_access_key_id;
-        opened
-            .issuer
-            .is_none_or(|issuer| self.is_issuer(issuer, id, parent_secret))
-    }
-
-    /// Whether a session hangs on this key of a principal.
-    pub(crate) fn was_begun_with(&self, opened: &OpenedSession, id: &str, secret: &Secret) -> bool {
-        self.is_issuer(opened.issuer, id, secret)
+    pub fn was_begun_with(&self, opened: &OpenedToken, id: &str, secret: &Secret) -> bool {
+        let issuer = opened.issuer;
+        issuer.is_none_or(|issuer| self.is_issuer(issuer, id, secret))
     }
 
     fn is_issuer(&self, issuer: Issuer, id: &str, secret: &Secret) -> bool {
@@ -220,11 +183,11 @@ pub const TOKEN_BYTES_MAX: usize = 4096;
 /// A key of AES-128.
 const REFUSAL_KEY_BYTES: usize = 16;
 /// Tokens of sessions of principals and roles.
-const SESSION: u8 = 5;
+pub(crate) const SESSION: u8 = 5;
 pub(crate) const VERSION: u8 = 3;
 /// Tokens that have the text of the policy.
 const TEXTUAL: u8 = 2;
-/// Those that have no issuer either.
+/// Tokens that have neither an issuer nor a policy that was read.
 const UNBOUND: u8 = 1;
 pub(crate) const ISSUER_BYTES: usize = 16;
 pub(crate) const FINGERPRINT_BYTES: usize = 4;

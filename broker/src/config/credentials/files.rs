@@ -3,6 +3,7 @@
 //! Each is stamped before it is opened, so that no later change of it is missed, and hashed as it is read: by the
 //! SHA-256 of all, nodes see whether theirs are equal.
 
+use crate::config::document::{Section, text};
 use crate::config::draft::{Fault, ValuePlace};
 use crate::files::{self, Content, ReadError, Stamp, stamp};
 use aws_lc_rs::digest::{self, Context, Digest, SHA256};
@@ -207,6 +208,28 @@ impl Files {
             file.sha256.get_or_insert(sha256);
         }
     }
+}
+
+/// A document under one of two keys: as a text, or in a file whose key ends so.
+pub(crate) fn document<T>(
+    section: &mut Section<'_, '_>,
+    keys: [&'static str; 2],
+    kind: &str,
+    files: &mut Files,
+    parse: fn(&str) -> Result<T, Vec<PolicyError>>,
+) -> Option<T> {
+    let told = |error: PolicyError| format!("the document is no {kind}: {error}");
+    let read = keys.map(|key| {
+        section.read_with_faults(key, |value| {
+            let written = text(value, Ok).map_err(|rule| vec![rule])?;
+            match key.ends_with("file") {
+                true => files.document(written, parse),
+                false => parse(written).map_err(|errors| errors.into_iter().map(told).collect()),
+            }
+        })
+    });
+    section.either(keys[0], keys[1]);
+    read.into_iter().flatten().next()
 }
 
 fn told(path: &Path, error: ReadError) -> String {

@@ -1,10 +1,11 @@
 //! Roles of a credentials file, their aliases, and the policies and users that are referred to by name.
 
-use crate::config::credentials::{clock_tolerance_s, document, files::Files};
+use crate::config::credentials::files::{Files, document};
 use crate::config::document::{Raw, Section};
 use broker_core::auth::{Role, RoleAlias};
 use broker_core::settings::value::{self, Checked, letters};
 use codec::policy::{Action, KeyName, Policy, Trust};
+use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -185,6 +186,14 @@ pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Ar
         policies.extend(policy.clone());
     }
     Ok(policies)
+}
+
+/// The tolerance of a principal's or a role's clock, in seconds.
+pub(crate) fn clock_tolerance_s(section: &mut Section<'_, '_>) -> Option<u64> {
+    let tolerance_ms = section.text("clock_tolerance", |text| {
+        value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
+    });
+    tolerance_ms.map(|ms| ms / 1000)
 }
 
 /// A name of an IAM user. Source: IAM API Reference, `userNameType`.

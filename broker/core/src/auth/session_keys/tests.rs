@@ -1,6 +1,9 @@
 use super::*;
-use crate::auth::grant::{CHAIN_MAX, OpenedRoot};
+use crate::auth::grant::{CHAIN_MAX, Holder, OpenedRole, OpenedRoot};
 use codec::policy::Policy;
+
+/// The key of the parent.
+const ID: &str = GRANT.parent_access_key_id;
 
 const GRANT: Grant<'static> = Grant {
     account: "123456789012",
@@ -32,9 +35,28 @@ fn seal(keys: &SessionKeys, nonce: u8, grant: &Grant<'_>) -> Temporary {
 
 fn open(keys: &SessionKeys, temporary: &Temporary) -> Option<OpenedToken> {
     let token = temporary.session_token.reveal().as_bytes();
-    match keys.open(&temporary.access_key_id, token)? {
-        Opened::Federated(opened) => Some(opened),
-        Opened::Session(_) => None,
+    keys.open(&temporary.access_key_id, token)
+}
+
+/// The account, the key of the parent, the name and the policy of a federated user's token.
+fn federated(opened: &OpenedToken) -> (&str, &str, &str, Option<&Policy>) {
+    let OpenedRoot::Key { access_key_id } = &opened.root else {
+        panic!("{opened:?}");
+    };
+    match &opened.holder {
+        Holder::Federated {
+            account,
+            name,
+            policy,
+        } => (account, access_key_id, name, policy.as_ref()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn role_of(opened: OpenedToken) -> OpenedRole {
+    match opened.holder {
+        Holder::Role(role) => role,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -55,21 +77,14 @@ fn what_was_sealed_opens() {
     assert_eq!(temporary.secret_access_key.reveal().len(), 40);
     let opened = open(&keys(), &temporary).unwrap();
     assert_eq!(opened.secret_access_key, temporary.secret_access_key);
-    assert_eq!(
-        (
-            opened.account.as_str(),
-            opened.parent_access_key_id.as_str()
-        ),
-        (GRANT.account, GRANT.parent_access_key_id)
+    let wanted = (
+        GRANT.account,
+        GRANT.parent_access_key_id,
+        GRANT.name,
+        grant.policy,
     );
-    assert_eq!(
-        (
-            opened.name.as_str(),
-            opened.policy.as_ref(),
-            opened.expires_s
-        ),
-        (GRANT.name, grant.policy, GRANT.expires_s)
-    );
+    assert_eq!(federated(&opened), wanted);
+    assert_eq!(opened.expires_s, GRANT.expires_s);
     assert!(!format!("{temporary:?} {opened:?}").contains(temporary.secret_access_key.reveal()));
 }
 
@@ -123,14 +138,14 @@ fn a_rotation_keeps_the_previous_key() {
 fn a_token_counts_only_with_the_secret_it_was_asked_for_with() {
     let temporary = seal(&keys(), 1, &GRANT);
     let opened = open(&keys(), &temporary).unwrap();
-    assert!(keys().was_issued_with(&opened, &"secret".into()));
-    assert!(!keys().was_issued_with(&opened, &"another".into()));
-    assert!(!keys().was_issued_with(&opened, &"".into()));
+    assert!(keys().was_begun_with(&opened, ID, &"secret".into()));
+    assert!(!keys().was_begun_with(&opened, ID, &"another".into()));
+    assert!(!keys().was_begun_with(&opened, ID, &"".into()));
     // Every holder of the session key that was in force knows it, whatever is in force now.
     let rotated = SessionKeys::new(&[8; 32], Some(&[7; 32]));
-    assert!(rotated.was_issued_with(&opened, &"secret".into()));
-    assert!(!rotated.was_issued_with(&opened, &"another".into()));
-    assert!(!SessionKeys::new(&[8; 32], None).was_issued_with(&opened, &"secret".into()));
+    assert!(rotated.was_begun_with(&opened, ID, &"secret".into()));
+    assert!(!rotated.was_begun_with(&opened, ID, &"another".into()));
+    assert!(!SessionKeys::new(&[8; 32], None).was_begun_with(&opened, ID, &"secret".into()));
 }
 
 #[test]
@@ -140,14 +155,13 @@ fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
                      EZRpSGPYBTiv8czy8Xa49BglDw1G7P2Y+gHLC\
                      g1PkOTmJ6GqUJc48Gy6XmbvJSoauJVce6G+TLDow3TVi/s=";
     let opened = keys().open("ASIANH7RPNV5OJFOK677", token.as_bytes());
-    let Some(Opened::Federated(opened)) = opened else {
-        panic!("it opens");
-    };
+    let opened = opened.expect("it opens");
+    let (.., name, policy) = federated(&opened);
     assert_eq!(
-        (&*opened.name, opened.expires_s, opened.policy.as_ref()),
+        (name, opened.expires_s, policy),
         (GRANT.name, GRANT.expires_s, None) // its policy has no statement: no rights
     );
-    assert!(keys().was_issued_with(&opened, &"any".into()));
+    assert!(keys().was_begun_with(&opened, ID, &"any".into()));
     let bound = seal(&keys(), 1, &GRANT);
     let bytes = bound.session_token.reveal().as_bytes();
     let mut bytes = base64::decode(bytes).unwrap();
@@ -175,11 +189,14 @@ fn a_token_of_version_2_has_the_text_of_its_policy() {
     let textual = sealed(TEXTUAL);
     assert!(textual.session_token.reveal().starts_with("Arm62J"));
     let opened = open(&keys(), &textual).unwrap();
-    assert_eq!(opened.policy, Policy::parse_session(text).ok());
-    assert!(keys().was_issued_with(&opened, &"secret".into()));
-    assert!(!keys().was_issued_with(&opened, &"another".into()));
+    assert_eq!(
+        federated(&opened).3,
+        Policy::parse_session(text).ok().as_ref()
+    );
+    assert!(keys().was_begun_with(&opened, ID, &"secret".into()));
+    assert!(!keys().was_begun_with(&opened, ID, &"another".into()));
     // Text that is no policy in its version gives no rights.
-    assert_eq!(open(&keys(), &sealed(VERSION)).unwrap().policy, None);
+    assert_eq!(federated(&open(&keys(), &sealed(VERSION)).unwrap()).3, None);
 }
 
 #[test]
@@ -194,7 +211,10 @@ fn the_largest_grant_fits_and_a_larger_one_does_not() {
     };
     let temporary = seal(&keys(), 1, &largest);
     assert!(temporary.session_token.reveal().len() <= TOKEN_BYTES_MAX);
-    assert_eq!(open(&keys(), &temporary).unwrap().policy, Some(policy));
+    assert_eq!(
+        federated(&open(&keys(), &temporary).unwrap()).3,
+        Some(&policy)
+    );
     let too_long = Grant {
         policy: Some(&longer),
         ..GRANT
@@ -231,32 +251,23 @@ fn tag(key: &str, value: &str) -> SessionTag {
     }
 }
 
-fn open_session(keys: &SessionKeys, id: &str, token: &[u8]) -> Option<Box<OpenedSession>> {
-    match keys.open(id, token)? {
-        Opened::Session(opened) => Some(opened),
-        Opened::Federated(_) => None,
-    }
-}
-
 #[test]
 fn a_session_of_a_role_opens_with_all_that_it_hangs_on() {
     let (tags, policy) = ([tag("house", "1")], policy(40));
     let grant = role_grant(&tags, Some(&policy));
     let temporary = keys().seal_session(&[1; 32], &grant).unwrap();
-    let token = temporary.session_token.reveal().as_bytes();
-    let opened = open_session(&keys(), &temporary.access_key_id, token).unwrap();
-    let read = &opened.grant;
+    let opened = open(&keys(), &temporary).unwrap();
     assert_eq!(
-        (read.issued_s, read.expires_s),
-        (1_700_000_000, GRANT.expires_s)
+        (opened.issued_s, opened.expires_s),
+        (Some(1_700_000_000), GRANT.expires_s)
     );
     assert!(
-        matches!(&read.root, OpenedRoot::Key { access_key_id } if &**access_key_id == "AKIDEXAMPLE")
+        matches!(&opened.root, OpenedRoot::Key { access_key_id } if &**access_key_id == "AKIDEXAMPLE")
     );
     let was_begun_with =
         |secret: &str| keys().was_begun_with(&opened, "AKIDEXAMPLE", &secret.into());
     assert!(was_begun_with("secret") && !was_begun_with("another"));
-    let role = opened.grant.role.unwrap();
+    let role = role_of(opened);
     assert_eq!(
         (&*role.account, &*role.role, &*role.session_name),
         (GRANT.account, "camera", "front-door")
@@ -272,9 +283,8 @@ fn a_session_of_a_role_opens_with_all_that_it_hangs_on() {
         ..grant
     };
     let own = keys().seal_session(&[1; 32], &own).unwrap();
-    let token = own.session_token.reveal().as_bytes();
-    let opened = open_session(&keys(), &own.access_key_id, token).unwrap();
-    assert!(opened.grant.role.is_none());
+    let opened = open(&keys(), &own).unwrap();
+    assert!(matches!(opened.holder, Holder::User));
 }
 
 #[test]
@@ -306,9 +316,7 @@ fn a_grant_that_says_more_than_one_may_is_refused() {
             let sealed = Sealer::new(&[7; 32])
                 .seal_bytes(SESSION, &[1; 32], bytes)
                 .unwrap();
-            let token = sealed.session_token.reveal().as_bytes();
-            let opened = open_session(&keys(), &sealed.access_key_id, token)?;
-            Some(opened.grant.role.unwrap().policy)
+            Some(role_of(open(&keys(), &sealed)?).policy)
         };
     let most = || (texts(CHAIN_MAX), tags(50), texts(10));
     assert_eq!(opened(most(), None, &[]), Some(Ok(None)));

@@ -1,10 +1,10 @@
 use super::*;
+use crate::auth::grant::OpenedRoot;
 use crate::auth::{
     Assumption, Caller, Credentials, Denial, DeviceRegistryBuilder, PolicyQuestion, Principal,
     Role, RoleAlias, RoleFault, RoleGrant, RootGrant, SessionGrant, SessionKeys, TOKEN_BYTES_MAX,
     Things, assume,
 };
-use crate::auth::{grant::OpenedRoot, session_keys::Opened};
 use crate::check::Check;
 use codec::policy::{Policy, Trust};
 use codec::sts::{AssumeRole, RoleArn};
@@ -255,10 +255,7 @@ fn the_token_of_a_session_names_the_sign_in_that_began_it() {
         assert!(temporary.session_token.reveal().len() < TOKEN_BYTES_MAX / 4);
         let token = temporary.session_token.reveal().as_bytes();
         let opened = keys.open(&temporary.access_key_id, token).unwrap();
-        let Opened::Session(opened) = opened else {
-            panic!("another kind of token");
-        };
-        assert!(matches!(&opened.grant.root, OpenedRoot::SignIn(read) if *read == sign_in));
+        assert!(matches!(&opened.root, OpenedRoot::SignIn(read) if *read == sign_in));
     }
 }
 
