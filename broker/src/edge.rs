@@ -1,7 +1,7 @@
 //! The edge: the only part of a shard that does I/O.
 //!
-//! It owns descriptors, TLS, the ring, the clocks and the mailbox, and drives one [`Machine`] with them. What a byte
-//! means is the machine's business; how it gets here and out again is ours.
+//! Owns descriptors, TLS, the ring, the clocks and the mailbox, and drives one [`Machine`] with them. The machine
+//! interprets bytes; the edge moves them.
 //!
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
@@ -69,8 +69,8 @@ use streams::Streams;
 pub use turn::Shift;
 pub use visiting::{Secured, TakeAdmin, Visiting};
 
-/// A shard's thread with its ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
-/// Dropped before that, it ends.
+/// A shard's thread with its ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`]. Ends when
+/// dropped before that.
 pub struct ShardThread<M: Machine> {
     handle: ShardHandle,
     work: Sender<runtime::Work<M>>,
@@ -103,10 +103,10 @@ impl<M: Machine + 'static> ShardThread<M> {
         runtime::start(self, config, Box::new(make_machine))
     }
 
-    /// Ends the thread and waits for it. The kernel gives the memory of its rings back some milliseconds later.
+    /// Ends the thread and waits for it. The kernel frees the memory of its rings some milliseconds later.
     pub fn end(self) {
         drop(self.work);
-        // It has done nothing, so there is nothing that can have failed.
+        // An unused thread cannot have failed.
         let _ = self.handle.join();
     }
 }
@@ -114,11 +114,11 @@ impl<M: Machine + 'static> ShardThread<M> {
 /// A running shard.
 pub struct ShardHandle {
     thread: Thread,
-    /// Why it ended, if an error ended it; written before [`ShardEvent::Ended`].
+    /// Error that ended the shard, if any; written before [`ShardEvent::Ended`].
     failure: Arc<OnceLock<String>>,
 }
 
-/// What a shard runs on, by its ring's engine.
+/// Thread of a shard, by its ring's engine.
 enum Thread {
     /// io_uring: an executor of glommio.
     Executor(glommio::ExecutorJoinHandle<std::io::Result<()>>),
@@ -127,8 +127,8 @@ enum Thread {
 }
 
 impl ShardHandle {
-    /// The error that ended the shard. Unlike [`Self::join`] it does not wait for its thread, which may be stuck in its
-    /// own end.
+    /// Error that ended the shard. Unlike [`Self::join`], does not wait for its thread, which may be stuck in its own
+    /// end.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
@@ -149,12 +149,12 @@ impl ShardHandle {
 }
 
 /// Whether executors can be pinned: glommio reads the machine's CPUs in sysfs, which some sandboxes lack, and panics
-/// without it. A shard on epoll has none.
+/// without it. A shard on epoll has no executor.
 pub fn can_pin() -> bool {
     glommio::CpuSet::online().is_ok()
 }
 
-/// Makes a shard's thread, pinned to `cpu` if that is given, with all that the kernel may refuse: its ring, and on
+/// Creates a shard's thread, pinned to `cpu` if given, with everything that the kernel may refuse: its ring, and on
 /// io_uring its executor.
 ///
 /// # Errors
@@ -168,14 +168,14 @@ pub fn prepare<M: Machine + 'static>(
     runtime::prepare(id, cpu, *ring)
 }
 
-/// Everything one shard owns. Lives on its thread, from spawn to stop.
+/// Everything that one shard owns. Stays on its thread, from spawn to stop.
 struct Edge<M: Machine> {
     pub(crate) io: Io,
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
     /// Takes connections for pages of the admin listener, under `--lan`.
     admin: Option<TakeAdmin>,
-    /// The caller that waits until all is done that is due since the clocks were moved.
+    /// Caller that waits until everything due since a move of the clocks is done.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
 

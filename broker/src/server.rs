@@ -9,12 +9,12 @@
 //! ```
 //! Under `--dev` a SIGHUP ends a server whose terminal is gone (`side::Hangup`).
 //! Ports come before the data directory, so that a second server with the same configuration fails at its port first.
-//! Rings come before all that depends on the number of shards, which locked memory may lower (`shards.rs`). Nothing is
-//! written to stdout but the `ready` line.
+//! Rings come before everything that depends on the number of shards, which locked memory may lower (`shards.rs`). Only
+//! the `ready` line is written to stdout.
 //!
-//! `check` refuses a start, `preflight` says beforehand what else would; `listeners`, `mailboxes`, `shards`, `records`
-//! with `disk_registry`, and `admin` prepare what runs; `ready` and `supervisor` say that it does; `watch` is the main
-//! thread from then on, `reload` its files that may change, `cluster` its part of a cluster.
+//! `check` refuses a start, `preflight` reports beforehand what else would; `listeners`, `mailboxes`, `shards`,
+//! `records` with `disk_registry`, and `admin` prepare what runs; `ready` and `supervisor` report it; `watch` is the
+//! main thread from then on, `reload` its files that may change, `cluster` its part of a cluster.
 
 mod admin;
 mod check;
@@ -67,7 +67,7 @@ use watch::{Follower, Rounds, Watch};
 /// [`crate::side::block_signals`] must have been called on this thread.
 ///
 /// # Errors
-/// Why it did not start, or did not end well.
+/// The server did not start, or did not end well.
 pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
     let mut settings = checked.settings.clone();
     let connections = connections(&settings, side::raise_open_files())?;
@@ -145,7 +145,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     Ok(())
 }
 
-/// The state of the process, and the files that are read again, whose reloads it shows.
+/// State of the process, and the files that are reloaded, whose results it shows.
 fn board(settings: &Arc<Settings>) -> (StatusBoard, Reloader) {
     let status = StatusBoard::of(settings);
     let reloader = Reloader::new(status.reloads().clone());
@@ -167,8 +167,8 @@ fn start_side(
     Ok(captures)
 }
 
-/// The devices of the credentials file; of a development server that asks for no signature, those of the authority in
-/// its data directory.
+/// Devices of the credentials file; for a development server without signatures, those of the authority in its data
+/// directory.
 fn devices(
     who: Option<&InitialCredentials>,
     settings: &Settings,
@@ -194,7 +194,7 @@ fn devices(
     })))
 }
 
-/// Says that the server runs: on stdout, to the service manager, and to a phone.
+/// Reports that the server runs: on stdout, to the service manager, and to a phone.
 fn tell_all(
     supervisor: Supervisor,
     settings: &Settings,
@@ -207,7 +207,7 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// Has the files read again that may change, beside the token's. Returns the ways to the courier of hooks.
+/// Watches the files that may change, beside the token's. Returns the senders to the courier of hooks.
 fn watch_files(
     reloader: &mut Reloader,
     tls: Option<InitialCertificate>,
@@ -231,8 +231,8 @@ fn watch_files(
     to_courier
 }
 
-/// Opens the data directory, and makes a token that is kept there; one that ends with the process may be elsewhere than
-/// the settings have it, and is written into them.
+/// Opens the data directory, and creates a token stored there; a directory that ends with the process may be elsewhere
+/// than configured, and is written into the settings.
 fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
@@ -249,7 +249,7 @@ fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
     Ok(data_dir)
 }
 
-/// The use of the server's account, one value for all shards, under `--dev`.
+/// Use of the server's account, one value for all shards, under `--dev`.
 fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
     let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
     settings.dev.then(|| Arc::new(of_settings()))
@@ -302,8 +302,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        // Bytes that a turn receives wait in outboxes until its end, whichever peers read: an eighth of the outboxes is
-        // left for that.
+        // Bytes received in a turn wait in outboxes until its end, whichever peers read: an eighth of the outboxes is
+        // reserved for them.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         tcp_user_ms: settings.timeouts.tcp_user_ms,
@@ -311,8 +311,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// The keys that seal temporary credentials. In a cluster the file is made too, for backups and for a node that is the
-/// whole service again, but not used.
+/// Keys that seal temporary credentials. In a cluster the file is created too, for backups and for a node that becomes
+/// a single process again, but not used.
 fn session_keys(
     data_dir: &DataDir,
     cluster: Option<&Cluster>,
@@ -349,7 +349,7 @@ fn connections(settings: &Settings, open_files: usize) -> Result<usize, Failure>
             settings.shards
         )));
     }
-    // A twentieth stays free: a multishot accept takes a whole backlog before anybody can count.
+    // A twentieth stays free: a multishot accept takes a whole backlog before anything is counted.
     let connections = settings
         .limits
         .connections
@@ -384,7 +384,7 @@ fn bind(
         listen.addr = bound.addr;
         all.push(bound);
     }
-    // Behind those of clients, whose places in the list discovery knows.
+    // After those of clients, whose indices discovery knows.
     let (shards, tcp_user_ms) = (settings.shards, settings.timeouts.tcp_user_ms);
     all.extend(listeners::bind_inner(
         &mut settings.cluster,
@@ -399,15 +399,16 @@ fn bind(
     Ok((all, Some(admin)))
 }
 
-/// In the environment: turns are measured by CPU time. For measurements on machines that have other work.
+/// Environment variable: measure turns by CPU time. For measurements on machines with other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
-/// Descriptors that the process needs beside client connections and those of the admin listener, which has its own so
-/// that operators get in while clients fill theirs: streams, lock, store, the runtime.
+/// Descriptors of the process beside client connections and those of the admin listener, which has its own so that
+/// operators can connect while clients use up theirs: streams, lock, store, the runtime.
 const DESCRIPTORS: usize = 32;
-/// And each shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one in reserve.
+/// Descriptors per shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one
+/// spare.
 const DESCRIPTORS_PER_SHARD: usize = 16;
-/// Fewer open files than this are worth a warning: the least that distributions give a process.
+/// Fewer open files than this cause a warning: the lowest default of distributions.
 const DESCRIPTORS_USUAL: usize = 1024;
-/// Fewer connections than this are not worth starting for.
+/// Fewest connections with which a start makes sense.
 const CONNECTIONS_MIN: usize = 32;

@@ -1,29 +1,29 @@
 //! Base64 text: the one place that calls base64-simd.
 //!
-//! Payloads are never decoded. What is required of them is only that they hold nothing but characters of an alphabet,
-//! so that they can be in JSON without escapes; length and padding are the clients' business.
+//! Payloads are never decoded: they may hold only characters of the alphabet, so that they need no escapes in JSON.
+//! Length and padding are up to the clients.
 
 use base64_simd::STANDARD;
 use memchr::memmem;
 
-/// The alphabet of the characters of a text.
+/// Base64 alphabet that a text keeps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
     /// Only `A-Z a-z 0-9 + / =`.
     Standard,
-    /// Also `-` or `_`, which stand for `+` and `/` in the URL-safe alphabet (RFC 4648 section 5).
+    /// Standard characters and `-` or `_`, which replace `+` and `/` in the URL-safe alphabet (RFC 4648 section 5).
     UrlSafe,
-    /// Something else as well.
+    /// Characters outside both alphabets.
     Outside,
 }
 
-/// Whether `text` is base64 as RFC 4648 section 4 has it: standard alphabet, padded, canonical. Runs at memory speed.
+/// Whether `text` is base64 by RFC 4648 section 4: standard alphabet, padded, canonical. Runs at memory speed.
 #[must_use]
 pub fn is_well_formed(text: &[u8]) -> bool {
     STANDARD.check(text).is_ok()
 }
 
-/// Which alphabet the characters of `text` are from, whatever their number and order. Empty text is `Standard`.
+/// Alphabet of `text`, whatever the number and order of its characters. Empty text is `Standard`.
 #[must_use]
 pub fn alphabet(text: &[u8]) -> Alphabet {
     let (mut url_safe, mut outside) = (false, false);
@@ -62,14 +62,14 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode_to_vec(text).ok()
 }
 
-/// Base64 text as a `str`. Empty for bytes outside ASCII, which no payload has that was passed on.
+/// Base64 text as a `str`. Empty for bytes outside ASCII, which no forwarded payload has.
 #[must_use]
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// How often `a=candidate:` is in what a text encodes: of a session description, its ICE candidates (RFC 8839 section
-/// 5.1). The text is not decoded.
+/// Number of `a=candidate:` in the text that `text` encodes: the ICE candidates of a session description (RFC 8839
+/// section 5.1). Nothing is decoded.
 #[must_use]
 pub fn candidates(text: &[u8]) -> usize {
     let forms = CANDIDATE_FORMS.iter();
@@ -78,8 +78,8 @@ pub fn candidates(text: &[u8]) -> usize {
         .sum()
 }
 
-/// `a=candidate:` as base64 writes it, by its place in a group of three bytes, without the characters that depend on
-/// the bytes beside it.
+/// `a=candidate:` in base64 at each of its three offsets in a group of three bytes, without the characters that depend
+/// on neighbouring bytes.
 const CANDIDATE_FORMS: [&[u8]; 3] = [b"YT1jYW5kaWRhdGU6", b"E9Y2FuZGlkYXRlO", b"hPWNhbmRpZGF0ZT"];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Days and dates of the proleptic Gregorian calendar. No clock: a moment is an argument wherever one is needed.
+//! Days and dates of the proleptic Gregorian calendar. There is no clock: moments are arguments.
 //!
-//! Years are reckoned from March, so that the leap day is a year's last: the months' lengths then follow one line, and
-//! 400 years hold 146,097 days.
+//! Years are counted from March, so that the leap day is the last of its year: month lengths then follow one formula,
+//! and 400 years hold 146,097 days.
 
 /// Days from 1970-01-01 to a date: year, month from 1, day from 1. Negative before.
 #[must_use]

@@ -1,8 +1,8 @@
 //! The HTTP API operations: typed requests, response bodies and errors.
 //!
-//! In reading order: [`Operation`] knows paths and which operation is which, [`call`] makes a [`Call`] of a body,
-//! `channels`, `tags`, `media_storage` and `signaling` hold the requests and write the responses, [`ApiError`] holds
-//! what may go wrong and how that looks on the wire.
+//! In reading order: [`Operation`] maps paths to operations, [`call`] parses a body into a [`Call`], `channels`,
+//! `tags`, `media_storage` and `signaling` hold the requests and write the responses, [`ApiError`] is an error and its
+//! form on the wire.
 //!
 //! ```text
 //!  path ──► Operation ──┐
@@ -13,9 +13,9 @@
 //! `SerializationException`, whatever else is wrong with it. Unknown members are ignored, `null` is absence, and a
 //! known member given twice is refused, because two readers of such a body might disagree about what was signed.
 //!
-//! A body is attacker's bytes: the tape is built and walked without recursion, so nesting costs no stack, and simd-json
-//! refuses text nested deeper than 1,023. It refuses numbers beyond 64 bits as well, even in unknown members: no client
-//! has a use for them.
+//! Bodies are untrusted: the tape is built and walked without recursion, so nesting costs no stack, and simd-json
+//! refuses nesting deeper than 1,023. Numbers beyond 64 bits are refused too, even in unknown members: no client uses
+//! them.
 
 pub mod call;
 mod channels;
@@ -56,7 +56,7 @@ pub use tags::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 #[strum(prefix = "kinesisvideo:")]
 pub enum Operation {
-    /// Makes a channel.
+    /// Creates a channel.
     CreateSignalingChannel,
     /// Describes a channel, by name or ARN.
     DescribeSignalingChannel,
@@ -68,21 +68,21 @@ pub enum Operation {
     DeleteSignalingChannel,
     /// Puts tags on a channel.
     TagResource,
-    /// Takes tags off a channel.
+    /// Removes tags from a channel.
     UntagResource,
     /// Lists the tags of a channel.
     ListTagsForResource,
     /// Returns where to connect.
     GetSignalingChannelEndpoint,
-    /// Returns whether a channel's media are stored.
+    /// Returns whether a channel's media is stored.
     DescribeMediaStorageConfiguration,
     /// Switches a channel's media storage on or off.
     UpdateMediaStorageConfiguration,
     /// Returns which channels store into a stream.
     DescribeMappedResourceConfiguration,
-    /// Hands out STUN and TURN servers with credentials.
+    /// Returns STUN and TURN servers with credentials.
     GetIceServerConfig,
-    /// Brings an offer to the master and waits for the answer.
+    /// Delivers an offer to the master and waits for the answer.
     SendAlexaOfferToMaster,
     /// Asks the service to connect to the master, to store its media.
     JoinStorageSession,
@@ -94,7 +94,7 @@ impl Operation {
     /// Every operation, in the order of [`Self::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The operation of a request path (without query), or `None` when no operation lives there. Case matters.
+    /// Operation of a request path (without query), or `None` for an unknown path. Case matters.
     ///
     /// A path may begin with two slashes: the C SDK puts its paths behind its control plane's URL, which may end with
     /// one. What is signed is the path as sent.
@@ -110,7 +110,7 @@ impl Operation {
             .find(|operation| operation.path() == path)
     }
 
-    /// The operation's path. Those of tags begin with a capital letter, the others do not.
+    /// The operation's path. Paths of tag operations begin with a capital letter, all others do not.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -148,7 +148,7 @@ impl Operation {
         self.action().split_at(ACTION_PREFIX.len()).1
     }
 
-    /// The action that policies are asked about when the operation is called.
+    /// The action that policies must allow for the operation.
     #[must_use]
     pub const fn policy_action(self) -> Action {
         match self {
@@ -173,7 +173,7 @@ impl Operation {
         }
     }
 
-    /// The operation's place in [`Self::ALL`]: what counters are indexed by.
+    /// The operation's index in [`Self::ALL`], for tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -200,7 +200,7 @@ impl Operation {
         }
     }
 
-    /// The error that says "the signature is good, the policy says no" for this operation.
+    /// Error for a request with a valid signature that the policy denies.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         self.family().denied()
@@ -220,7 +220,7 @@ const ACTION_PREFIX: &str = "kinesisvideo:";
 //
 // The type is in the header `x-amzn-ErrorType`; the body has only the text.
 
-/// Why a call is refused: an error with the text that the caller reads.
+/// Refusal of a call: an error type with the text for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     /// The error type.
@@ -252,10 +252,10 @@ impl ApiError {
     }
 }
 
-/// The service models, and WebSocket upgrades: what an error's status and text member depend on.
+/// Service model of an operation, or a WebSocket upgrade: decides an error's status and text member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// `kinesisvideo`: make, find, change, delete channels.
+    /// `kinesisvideo`: create, find, change, delete channels.
     ControlPlane,
     /// `kinesis-video-signaling`: TURN credentials and Alexa offers.
     Signaling,
@@ -266,7 +266,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The error that says "the signature is good, the policy says no".
+    /// Error for a request with a valid signature that the policy denies.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         match self {
@@ -301,19 +301,19 @@ pub enum ErrorKind {
     ResourceInUse,
     /// `CurrentVersion` is not the current one.
     VersionMismatch,
-    /// The account has as many channels as it may have.
+    /// The account has reached its limit of channels.
     AccountChannelLimitExceeded,
     /// More than 50 tags.
     TagsPerResourceExceededLimit,
-    /// A rate or a table is at its limit.
+    /// A rate limit or a full table.
     ClientLimitExceeded,
-    /// The policy says no (control plane, storage and upgrades).
+    /// Denied by policy (control plane, storage and upgrades).
     AccessDenied,
-    /// The policy says no (signaling operations).
+    /// Denied by policy (signaling operations).
     NotAuthorized,
-    /// No operation lives at this path.
+    /// Unknown path.
     UnknownOperation,
-    /// A fault of ours.
+    /// Fault of the service.
     InternalFailure,
     /// Full or draining: try again elsewhere or later.
     ServiceUnavailable,
@@ -340,8 +340,8 @@ impl ErrorKind {
         }
     }
 
-    /// The HTTP status. The C SDK branches on it: 404 on Describe creates the channel, 401 and 403 fetch credentials
-    /// again, so throttling is 400 and never 429.
+    /// The HTTP status. The C SDK branches on it (404 on Describe creates the channel, 401 and 403 fetch credentials
+    /// again), so throttling is 400 and never 429.
     #[must_use]
     pub const fn status(self, family: Family) -> u16 {
         match self {

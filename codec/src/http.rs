@@ -1,8 +1,7 @@
 //! The part of HTTP/1.1 that a signaling service needs: request heads, the upgrade, query strings, whole responses.
 //!
-//! The road of a request: [`HeadScanner`] finds where the head ends while bytes arrive, [`Head`] parses it once it is
-//! whole, [`upgrade`] distinguishes a WebSocket from a call, [`respond`] and its siblings write the answer in one
-//! piece.
+//! Path of a request: [`HeadScanner`] finds the end of the head while bytes arrive, [`Head`] parses the whole head,
+//! [`upgrade`] distinguishes a WebSocket from a call, [`respond`] and its siblings write the answer in one piece.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -22,16 +21,15 @@ pub use scanner::{HeadError, HeadLimits, HeadScanner};
 
 // A request head, parsed once when it is whole: httparse does the grammar, this module the rules around it.
 //
-// Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every
-// line ends in CR LF, no line is folded, no blank precedes a colon, `Host` and `Content-Length` are
-// unambiguous.
+// Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every line
+// ends in CR LF, no line is folded, no blank precedes a colon, `Host` and `Content-Length` are unambiguous.
 
-/// A request head, borrowed from the bytes it was read in. Lives while one request is looked at.
+/// A request head, borrowed from the received bytes. Lives while one request is processed.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
     method: &'a str,
     target: &'a str,
-    /// The start of path and query in the target: behind the authority of an absolute target, else at 0.
+    /// Start of path and query in the target: after the authority of an absolute target, else 0.
     origin: usize,
     minor: u8,
     lines: [(&'a str, &'a str); HEADER_LINES],
@@ -43,7 +41,7 @@ pub struct Head<'a> {
 pub enum Body {
     /// No body follows.
     None,
-    /// This many bytes follow. A length beyond 64 bits reads as `u64::MAX`, which every bound refuses.
+    /// Number of bytes that follow. A length beyond 64 bits saturates to `u64::MAX`, which every bound refuses.
     Length(u64),
 }
 
@@ -143,7 +141,7 @@ impl<'a> Head<'a> {
             .filter(|member| !member.is_empty())
     }
 
-    /// The host the client means, port included, as it wrote it; `None` only in HTTP/1.0.
+    /// The requested host with its port, as the client wrote it; `None` only in HTTP/1.0.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.header("host")
@@ -176,16 +174,15 @@ impl<'a> Head<'a> {
     /// The length of the body.
     ///
     /// # Errors
-    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that states
-    /// no length; [`HeadError::Malformed`] for a coding beside a length, for a length given twice, and for what is no
-    /// number.
+    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not supported), and for a POST without a
+    /// length; [`HeadError::Malformed`] for a coding beside a length, for a repeated length, and for an invalid number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
         for value in self.values("content-length") {
             let bytes =
                 decimal(value).ok_or(HeadError::Malformed("Content-Length is not a number."))?;
-            // Equal ones may be rejected too (RFC 9112 section 6.3): who repeats it may have passed a proxy that
-            // counted another.
+            // Equal repetitions may be rejected too (RFC 9112 section 6.3): the request may have passed a proxy that
+            // used another of them.
             if length.is_some() {
                 return Err(HeadError::Malformed("Content-Length is given twice."));
             }
@@ -224,7 +221,7 @@ impl<'a> Head<'a> {
         if host.is_empty() || host.contains(['/', '?', '#', '@', '\\']) {
             return Err(HeadError::Malformed("The Host header is not a host."));
         }
-        // An absolute target and Host must agree: the signature covers one, a proxy may have looked at the other.
+        // An absolute target and Host must agree: the signature covers one, a proxy may have used the other.
         if self.origin > 0
             && let Some(authority) = self.target.get(..self.origin).and_then(authority)
             && !authority.eq_ignore_ascii_case(host)
@@ -268,7 +265,7 @@ fn authority(target: &str) -> Option<&str> {
     known.then_some(authority)
 }
 
-/// A decimal number of digits alone; saturates.
+/// A decimal number of digits only; saturates.
 fn decimal(text: &str) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -279,7 +276,7 @@ fn decimal(text: &str) -> Option<u64> {
     })
 }
 
-/// Our error for one of httparse's.
+/// The error for one of httparse's.
 fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
@@ -296,8 +293,7 @@ fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the request line is three words and the last has the form of a version, `HTTP/<digit>.<digit>`, whichever
-/// it is.
+/// Whether the request line has three words and the last one has the form `HTTP/<digit>.<digit>`.
 fn has_version(bytes: &[u8]) -> bool {
     let line = bytes
         .split(|&byte| byte == b'\r')
@@ -325,7 +321,7 @@ pub struct Upgrade<'a> {
     pub offers_wss: bool,
 }
 
-/// Why a request that means to become a WebSocket cannot.
+/// Reason why a WebSocket upgrade is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpgradeError {
     /// The method is not GET, or the version not HTTP/1.1.
@@ -338,7 +334,7 @@ pub enum UpgradeError {
     MissingKey,
     /// `Sec-WebSocket-Key` twice, or not base64 of 16 bytes.
     BadKey,
-    /// A body is announced, which the bytes of the first frames could be taken for.
+    /// A body is announced: its bytes could be taken for the first frames.
     Body,
 }
 
@@ -370,9 +366,9 @@ impl UpgradeError {
     }
 }
 
-/// Reads the fields of an opening handshake; `None` when the request does not ask for a WebSocket at all.
+/// Reads the fields of an opening handshake; `None` when the request does not ask for a WebSocket.
 ///
-/// Extensions that the client offers are declined by silence (RFC 7692 section 5).
+/// Extensions that the client offers are declined by omission (RFC 7692 section 5).
 ///
 /// # Errors
 /// See [`UpgradeError`].
@@ -380,7 +376,7 @@ pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError>
     upgrade_by(head, ws::valid_key)
 }
 
-/// The same of a client whose key is taken if `takes_key`: [`ws::valid_key`], or [`ws::usable_key`].
+/// Like [`upgrade`], with a check of the client's key of the caller's choice: [`ws::valid_key`] or [`ws::usable_key`].
 ///
 /// # Errors
 /// See [`UpgradeError`].

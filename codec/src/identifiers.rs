@@ -1,4 +1,4 @@
-//! Identifiers of the service as checked types: one that exists is valid.
+//! Identifiers of the service as checked types: every value is valid.
 //!
 //! Client ids, correlation ids and channel names share one pattern, `[a-zA-Z0-9_.-]{1,256}`, and differ in meaning.
 
@@ -6,7 +6,7 @@ use crate::limits::{ARN_BYTES, WORD_BYTES};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
-/// A borrowed text of the pattern that ids and names share, as a type of its own.
+/// Declares a borrowed, checked text of the pattern that ids and names share, as a distinct type.
 macro_rules! word_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -17,7 +17,7 @@ macro_rules! word_type {
             /// Checks a text.
             ///
             /// # Errors
-            /// [`WordError`](crate::identifiers::WordError) when length or characters are not those of the pattern.
+            /// [`WordError`](crate::identifiers::WordError) for a wrong length or character.
             pub fn parse(text: &'a str) -> Result<Self, crate::identifiers::WordError> {
                 crate::identifiers::check_word(text.as_bytes())?;
                 Ok(Self(text))
@@ -38,8 +38,7 @@ macro_rules! word_type {
     };
 }
 
-/// Why a text is not a client id, correlation id or channel name. The caller, which knows the member, reports it by
-/// the member's name.
+/// Reason why a text is not a client id, correlation id or channel name. The caller reports it with the member's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WordError {
     /// Shorter than 1 or longer than 256 characters.
@@ -71,7 +70,7 @@ fn is_word_byte(byte: u8) -> bool {
     WORD.get(usize::from(byte)).is_some_and(|&word| word)
 }
 
-/// A table because ids are short: it beats comparisons up to some thirty bytes (2.6 to 5.5 ns for 15).
+/// Lookup table: beats comparisons up to some thirty bytes, and ids are short (2.6 to 5.5 ns for 15).
 const WORD: [bool; 256] = {
     let mut table = [false; 256];
     let mut rest: &mut [bool] = &mut table;
@@ -123,7 +122,7 @@ word_type! {
 
 // The channel ARN: `arn:<partition>:kinesisvideo:<region>:<account>:channel/<name>/<creation time in ms>`.
 
-/// A channel's ARN: its checked text, and where the parts are in it.
+/// A channel's ARN: its checked text and the offsets of its parts.
 ///
 /// One per connection being admitted and one per channel record; compares, orders and hashes by its text.
 ///
@@ -138,23 +137,23 @@ pub struct ChannelArn {
     parts: Parts,
 }
 
-/// Why a text is no channel ARN. All are `InvalidArgumentException` 400 to the peer.
+/// Reason why a text is not a channel ARN. Answered with `InvalidArgumentException` 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArnError {
     /// Empty, or longer than 1024 characters.
     Length,
-    /// Not of the documented pattern.
+    /// Does not match the documented pattern.
     Pattern,
-    /// Another partition than `aws`, under strict rules.
+    /// A partition other than `aws`, under strict rules.
     Partition,
-    /// A resource, but not `channel/…`.
+    /// An ARN of another resource than `channel/…`.
     Resource,
-    /// The channel's name is longer than a channel's name can be.
+    /// A name longer than channel names can be.
     Name,
 }
 
 impl ArnError {
-    /// The text for the peer.
+    /// The text for the caller.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -191,7 +190,7 @@ impl Serialize for ChannelArn {
 }
 
 impl ChannelArn {
-    /// Checks a text; under `strict` only the partition `aws` will do.
+    /// Checks a text; `strict` accepts only the partition `aws`.
     ///
     /// # Errors
     /// See [`ArnError`].
@@ -268,8 +267,8 @@ impl ChannelArn {
             .unwrap_or_default()
     }
 
-    /// Region, account and name, without partition and creation time: `us-west-2:123456789012:channel/demo`. Two ARNs
-    /// of one identity cannot both be alive, and a channel's home is decided by it.
+    /// Region, account and name, without partition and creation time: `us-west-2:123456789012:channel/demo`. At most
+    /// one channel of an identity exists at a time; the identity decides the channel's home.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.part(self.parts.region.into(), self.parts.name_end)
@@ -318,7 +317,7 @@ impl fmt::Display for ChannelArn {
     }
 }
 
-/// Byte positions in the text; the rest follows from constant words between them.
+/// Byte offsets in the text; the rest follows from the constant words between them.
 #[derive(Clone, Copy)]
 struct Parts {
     partition_end: u16,
@@ -372,7 +371,7 @@ impl Parts {
     }
 }
 
-/// An ARN that is being read: the whole text and its unread remainder.
+/// An ARN being parsed: the whole text and its unread remainder.
 struct Rest<'a> {
     whole: &'a str,
     left: &'a str,
@@ -388,7 +387,7 @@ impl Rest<'_> {
         Ok(())
     }
 
-    /// Skips at least one byte of a kind, and says where the run ends.
+    /// Skips one or more bytes of a class and returns the end of the run.
     fn run(&mut self, belongs: impl Fn(u8) -> bool) -> Result<u16, ArnError> {
         let run = self.left.bytes().take_while(|&byte| belongs(byte)).count();
         if run == 0 {
@@ -399,7 +398,7 @@ impl Rest<'_> {
     }
 }
 
-/// Most digits of a creation time: those of the year 33658 in milliseconds.
+/// Most digits of a creation time: 15 reach the year 33658 in milliseconds.
 const CREATED_DIGITS_MAX: usize = 15;
 
 const ARN: &str = "arn:";

@@ -1,12 +1,12 @@
 //! JSON text: two readers of signaling messages with one result, values of API bodies, and the escaping writer.
 //!
 //! Clients nearly always send one flat object of strings, without escapes but perhaps `\/`. The flat scanner (`scan`)
-//! reads that shape, skips what unknown members hold, and stops at anything else *before it has changed a byte*; then
-//! simd-json (`tape`) decides. So the scanner can only be quicker, never laxer: whatever it accepts,
-//! simd-json reads alike, which tests hold over generated and mutated texts.
+//! reads that shape, skips the values of unknown members, and stops at anything else *before it has changed a byte*;
+//! then simd-json (`tape`) decides. So the scanner can only be faster, never laxer: simd-json reads alike whatever the
+//! scanner accepts, which tests check over generated and mutated texts.
 //!
-//! Both find the places of the values of the four known members in the text. Escapes are undone in place, so that these
-//! strings are in the text as well.
+//! Both return the positions of the four known members' values. Escapes are undone in place, so unescaped strings lie
+//! in the text as well.
 //!
 //! simd-json differs from RFC 8259 in one point: numbers beyond 64 bits and beyond the range of a double are
 //! grammatical, and refused.
@@ -21,29 +21,29 @@ use scan::scan;
 use simd_json::{Node, StaticNode};
 use tape::TapeReader;
 
-/// Reads a text: the scanner first, simd-json for what it leaves. `None`: not one JSON object, or nested too deep.
+/// Reads a text: the scanner first, simd-json for the rest. `None`: not one JSON object, or nested too deep.
 pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {
     scan(text).or_else(|| tape.members(text))
 }
 
-// The known members of a message, and the places of their values.
+// The known members of a message and the positions of their values.
 
-/// A part of a text, in bytes. Always within the text it was made for.
+/// A range of a text, in bytes. Always within its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     /// Offset of the first byte.
     pub(crate) start: usize,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub(crate) end: usize,
 }
 
 impl Span {
-    /// Whether nothing is in it.
+    /// Whether the range is empty.
     pub(crate) const fn is_empty(self) -> bool {
         self.start == self.end
     }
 
-    /// The bytes; empty for a text it was not made for.
+    /// The bytes; empty for another, shorter text.
     pub(crate) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start..self.end).unwrap_or_default()
     }
@@ -52,7 +52,7 @@ impl Span {
 /// The value of a known member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Member {
-    /// Not there, or null, which means the same.
+    /// Absent or null, which are equivalent.
     #[default]
     Absent,
     /// A string, unescaped.
@@ -61,7 +61,7 @@ pub(crate) enum Member {
     Other,
 }
 
-/// The members that the service knows.
+/// Members that the service knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemberName {
     Action,
@@ -71,7 +71,7 @@ pub(crate) enum MemberName {
 }
 
 impl MemberName {
-    /// The known member of a name: the first letter in either case, the rest exact.
+    /// The known member with this name: the first letter in either case, the rest exact.
     pub(crate) fn of(name: &[u8]) -> Option<Self> {
         match name {
             [b'a' | b'A', b'c', b't', b'i', b'o', b'n'] => Some(Self::Action),
@@ -90,14 +90,14 @@ pub(crate) struct Members {
     pub(crate) payload: Member,
     pub(crate) recipient: Member,
     pub(crate) correlation: Member,
-    /// The payload is known to be well-formed base64 of the standard alphabet; saves the check of its alphabet. Means
-    /// nothing when `twice` is set, for then it may be the other one.
+    /// Payload known to be well-formed base64 of the standard alphabet; saves the check. Meaningless when `twice` is
+    /// set: it may describe the other payload.
     pub(crate) payload_proven: bool,
-    /// Some known member occurs twice, in whatever spelling, null or not.
+    /// A known member is repeated, in whatever spelling, null or not.
     pub(crate) twice: bool,
-    /// The correlation id is one of them, so that none of the two can be echoed.
+    /// The correlation id is repeated, so neither value can be echoed.
     pub(crate) correlation_twice: bool,
-    /// Which members were seen, a bit for each [`MemberName`].
+    /// Members seen, one bit for each [`MemberName`].
     seen: u8,
 }
 
@@ -135,7 +135,7 @@ const CORRELATION_TAIL: &[u8] = b"orrelationId";
 // ```
 // Walking is slicing, so no depth of nesting costs stack, and skipping an unknown value costs nothing.
 
-/// Any JSON value: the node that heads it, and all that belong to it.
+/// Any JSON value: its head node and all nodes that belong to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'t, 'b> {
     nodes: &'t [Node<'b>],
@@ -148,7 +148,7 @@ pub(crate) struct Object<'t, 'b> {
 }
 
 impl<'t, 'b> Value<'t, 'b> {
-    /// The value that a whole tape is.
+    /// The value of a whole tape.
     pub(crate) fn of(nodes: &'t [Node<'b>]) -> Self {
         Self { nodes }
     }
@@ -179,7 +179,7 @@ impl<'t, 'b> Value<'t, 'b> {
     pub(crate) fn integer(self) -> Option<i64> {
         match self.nodes {
             [Node::Static(StaticNode::I64(integer))] => Some(*integer),
-            // Every integer of ours is small; one beyond i64 is out of each range all the same.
+            // Accepted integers are small; one beyond i64 is out of every range anyway.
             [Node::Static(StaticNode::U64(integer))] => {
                 Some(i64::try_from(*integer).unwrap_or(i64::MAX))
             }

@@ -1,4 +1,4 @@
-//! The bounds of the wire, with their sources. What a server may choose is a default here and an argument elsewhere.
+//! Bounds of the wire, with their sources. Bounds that a server may choose are defaults here and arguments elsewhere.
 
 /// Longest request head in bytes, request line and final empty line included.
 ///
@@ -12,7 +12,7 @@ pub const HEAD_BYTES: usize = 16 * 1024;
 /// higher.
 pub const HEADER_LINES: usize = 64;
 
-/// Longest `Sec-WebSocket-Key` that is taken where it need not be base64 of 16 bytes, in bytes. A client sends 8.
+/// Longest `Sec-WebSocket-Key` where base64 of 16 bytes is not required, in bytes. A known client sends 8.
 pub const WEB_SOCKET_KEY_BYTES: usize = 64;
 
 /// Longest `messagePayload` by default, in bytes of base64 text.
@@ -39,11 +39,11 @@ pub const WORD_BYTES: usize = 256;
 /// Longest channel ARN, in bytes. Source: API reference, *Maximum length of 1024.*
 pub const ARN_BYTES: usize = 1024;
 
-/// Deepest nesting of a message that is read, counting the message's own object: a value of an unknown member may
-/// nest eight deep in it. Deeper text is treated as no JSON at all.
+/// Deepest nesting of a message, counting its own object: values of unknown members may nest eight deep. Deeper text is
+/// not JSON to the service.
 pub const JSON_DEPTH: usize = 9;
 
-/// Longest text of the client's `IceServerList` and ids beside the payload, in bytes.
+/// Longest `IceServerList` and ids of a client beside the payload, in bytes.
 const ENVELOPE_BYTES: usize = 8_704 + 4 * WORD_BYTES;
 
 const _: () = assert!(PAYLOAD_BYTES + ENVELOPE_BYTES <= MESSAGE_BYTES);

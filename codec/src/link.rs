@@ -14,8 +14,8 @@
 //!   5 ASK   -                            6 END   how 1, code 2, offset 8
 //!   7 PING  number 8                     8 PONG  number 8                     9 AWAY  -
 //! ```
-//! PING, PONG and AWAY are of the link, with stream 0; all others have a stream. A request that does not fit into OPEN
-//! goes on in DATA. Frames of unknown types are skipped, so that a later version can send them.
+//! PING, PONG and AWAY belong to the link and have stream 0; all others have a stream. A request that does not fit into
+//! OPEN continues in DATA. Frames of unknown types are skipped, so that a later version can send them.
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -28,136 +28,136 @@ use strum::IntoStaticStr;
 /// Bytes of a frame before its payload.
 pub const HEADER_BYTES: usize = 8;
 
-/// Longest payload of a frame: what one stream may send before the others have their turn.
+/// Longest payload of a frame: bytes that one stream may send before the others have their turn.
 pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes that a SHA-256 of a certificate has.
+/// Bytes of a SHA-256 of a certificate.
 pub const CERTIFICATE_BYTES: usize = 32;
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// A client begins. From the front alone.
+    /// Opens a stream for a client. Sent by the front only.
     Open(Open<'a>),
-    /// Bytes of the client, or for it: at least one.
+    /// Bytes from the client or for it: at least one.
     Data {
         /// The bytes.
         bytes: &'a [u8],
-        /// A WebSocket frame ends with the last of them, so that a close frame may follow.
+        /// Whether the last byte ends a WebSocket frame, so that a close frame may follow.
         whole: bool,
     },
-    /// Bytes that were confirmed.
+    /// Acknowledges bytes.
     Ack(Ack),
-    /// The owner asks for an ACK at once.
+    /// The owner requests an ACK at once.
     Ask,
-    /// The sender is done with the stream.
+    /// The sender has finished the stream.
     End(End),
-    /// Asks for a PONG of the same number.
+    /// Requests a PONG with the same number.
     Ping(u64),
-    /// Answers a PING: everything before that was read.
+    /// Answers a PING: everything before it was read.
     Pong(u64),
-    /// The sender begins, or takes, no more streams on this link.
+    /// The sender opens and accepts no more streams on this link.
     Away,
 }
 
-/// A client that begins.
+/// Request that opens a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open<'a> {
     /// The client.
     pub client: Client,
-    /// Bytes of its request, head and body: the first ones of the stream.
+    /// Length of its request, head and body: the first bytes of the stream.
     pub request_bytes: u32,
-    /// The first of them, as many as fit.
+    /// The first of these bytes, as many as fit.
     pub begin: &'a [u8],
 }
 
-/// A client, as its front knows it.
+/// A client, as its front describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The kind of its request.
+    /// Kind of its request.
     pub kind: Kind,
-    /// Its address. IPv4 in IPv6 is read as IPv4.
+    /// Address of the client. IPv4 in IPv6 is read as IPv4.
     pub address: SocketAddr,
-    /// The place of its listener in the front's configured list.
+    /// Index of its listener in the front's configuration.
     pub listener: u16,
-    /// Whether it speaks TLS with the front.
+    /// Whether the client uses TLS to the front.
     pub tls: bool,
-    /// The server name that it asked for; empty if none. At most 255 bytes.
+    /// Server name that the client requested (SNI), at most 255 bytes; empty: none.
     pub server_name: Box<str>,
-    /// The SHA-256 of the certificate that it showed.
+    /// SHA-256 of the client's certificate.
     pub certificate: Option<[u8; CERTIFICATE_BYTES]>,
 }
 
 /// The kind of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A WebSocket begins with it, or it may be repeated for another reason.
+    /// A WebSocket upgrade, or another request that is safe to repeat.
     Upgrade,
-    /// It is answered at once.
+    /// A call that is answered at once.
     Call,
-    /// An offer of Alexa, which waits for its answer.
+    /// An Alexa offer, which waits for its answer.
     AlexaCall,
 }
 
-/// Bytes of the receiver's direction that its peer has confirmed.
+/// Acknowledgement of bytes that the receiver of this frame sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ack {
-    /// Bytes from the beginning of the stream that the client's machine confirmed, or that the session took.
+    /// Bytes since the start of the stream that the client's machine has acknowledged, or that the session has read.
     pub offset: u64,
-    /// Bytes that may be unconfirmed.
+    /// Bytes that may be unacknowledged.
     pub window: u32,
     /// The client's round trip in milliseconds; 0 from an owner.
     pub round_trip_ms: u32,
-    /// Milliseconds since the oldest byte was written that is not confirmed; 0 from an owner.
+    /// Age of the oldest unacknowledged byte in milliseconds; 0 from an owner.
     pub oldest_ms: u32,
 }
 
-/// The end of a stream, for the side that sends it.
+/// End of a stream, from the side that sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     /// How it ends.
     pub how: How,
-    /// As in [`Ack::offset`], when the end was read.
+    /// Final [`Ack::offset`].
     pub offset: u64,
 }
 
-/// How a stream ends.
+/// Reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// The client sends no more, and may still receive.
+    /// The client has closed its sending side and may still receive.
     Fin,
     /// The client's connection was reset.
     Reset,
-    /// The client's connection was silent, or took nothing, for too long.
+    /// The client's connection timed out: silent, or stalled, for too long.
     Timeout,
-    /// The client did not take what the front held for it.
+    /// The client did not read what the front buffered for it.
     Slow,
-    /// The session is over: the client's connection is closed behind all that was sent to it.
+    /// The session has ended: the client's connection closes after everything sent to it.
     Finish,
-    /// The session is over: the client's connection is closed at once, with a close frame of this code where one may
-    /// stand; 0 for none.
+    /// The session has ended: the client's connection closes at once, with a close frame of this code where one may
+    /// follow; 0 for none.
     Cut(u16),
-    /// The owner has not begun the request: the next owner may be asked.
+    /// The owner has not started the request: the front may retry at the next owner.
     NotBegun,
 }
 
-/// A frame that breaks a rule: the link ends.
+/// Violation of the frame format: the link is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum FrameError {
-    /// Its payload is longer than [`PAYLOAD_BYTES_MAX`].
+    /// Payload longer than [`PAYLOAD_BYTES_MAX`].
     TooLong,
-    /// Its payload has not the length of its type.
+    /// Payload length does not match the type.
     WrongLength,
-    /// It is of a stream, and has the number 0.
+    /// A frame of a stream with the number 0.
     NoStream,
-    /// It is of the link, and has the number of a stream.
+    /// A frame of the link with the number of a stream.
     NotOfStream,
-    /// OPEN has an unknown kind or flag, or a server name that is no text.
+    /// OPEN with an unknown kind or flag, or a server name that is not text.
     BadOpen,
-    /// OPEN has more bytes of the request than the request, or the request none.
+    /// OPEN with more bytes of the request than the request has, or with an empty request.
     BadRequest,
-    /// END has an unknown way, or a code where none belongs.
+    /// END with an unknown reason, or an unexpected code.
     BadEnd,
 }
 
@@ -178,14 +178,14 @@ const FLAG_CERTIFICATE: u8 = 2;
 const OPEN_BYTES: usize = 27;
 
 impl Client {
-    /// Bytes of its request that fit into OPEN: some 16,000.
+    /// Bytes of the request that fit into OPEN: some 16,000.
     #[must_use]
     pub fn room(&self) -> usize {
         let certificate = self.certificate.map_or(0, |certificate| certificate.len());
         PAYLOAD_BYTES_MAX - OPEN_BYTES - self.name().len() - certificate
     }
 
-    /// The server name: none that is too long is a listener's.
+    /// The server name; one that is too long is left out, since it names no listener.
     fn name(&self) -> &[u8] {
         let name = self.server_name.as_bytes();
         Some(name)
@@ -196,10 +196,10 @@ impl Client {
 
 // Writing.
 
-/// Appends a frame. `stream`: 0 for those of the link.
+/// Appends a frame. `stream` is 0 for frames of the link.
 ///
 /// # Panics
-/// The payload is longer than [`PAYLOAD_BYTES_MAX`]: the caller divides it.
+/// If the payload is longer than [`PAYLOAD_BYTES_MAX`]: the caller must split it.
 pub fn write(out: &mut Vec<u8>, stream: u32, frame: &Frame<'_>) {
     let begin = out.len();
     out.extend_from_slice(&[0, 0, 0, type_of(frame)]);
@@ -281,23 +281,23 @@ fn how_bytes(how: How) -> (u8, u16) {
 
 // Reading.
 
-/// The incoming side of one link, behind the hello. Holds at most the one frame that a read cut off.
+/// Incoming side of one link, after the hello. Buffers at most the one frame that a read cut off.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// The beginning of that frame.
+    /// Start of a frame that a read cut off.
     partial: Vec<u8>,
-    /// The frame in `partial` was whole and is read.
+    /// The frame in `partial` is complete and was returned.
     is_read: bool,
-    /// Bytes to come of a frame of an unknown type.
+    /// Remaining bytes of a frame of unknown type.
     skipped: usize,
 }
 
 impl Reader {
-    /// The next frame with its stream, and how many of `bytes` were used: all of them if there is none. A frame that
+    /// The next frame with its stream, and the number of `bytes` consumed: all of them if there is none. A frame that
     /// lies whole in `bytes` is lent from there.
     ///
     /// # Errors
-    /// The frame breaks a rule. Nothing may be read behind it.
+    /// The frame breaks a rule. The reader must not be used afterwards.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a [u8],
@@ -330,7 +330,7 @@ impl Reader {
                 }
                 continue;
             }
-            // First the rest of the header, then that of the payload.
+            // First the rest of the header, then the rest of the payload.
             let wanted = header(&self.partial)?.map_or(HEADER_BYTES, |it| it.frame_bytes);
             let missing = (wanted - self.partial.len()).min(rest.len());
             self.partial
@@ -351,7 +351,7 @@ impl Reader {
     }
 }
 
-/// A header, and how long its frame is with it.
+/// A header, with the length of its whole frame.
 struct Header {
     kind: u8,
     stream: u32,
@@ -378,7 +378,7 @@ impl Header {
         (OPEN..=AWAY).contains(&self.kind)
     }
 
-    /// The frame at the beginning of `bytes`, which has all of it.
+    /// The frame at the start of `bytes`, which holds all of it.
     fn frame<'a>(&self, bytes: &'a [u8]) -> Result<(u32, Frame<'a>), FrameError> {
         let of_link = matches!(self.kind, PING | PONG | AWAY);
         match (of_link, self.stream) {
@@ -408,7 +408,7 @@ impl Header {
     }
 }
 
-/// Takes all of `rest`: the request's bytes are behind the rest of it.
+/// Parses OPEN; consumes all of `rest`, which ends with the request's first bytes.
 fn open<'a>(rest: &mut &'a [u8]) -> Result<Open<'a>, FrameError> {
     let fixed: [u8; OPEN_BYTES] = take(rest).ok_or(FrameError::WrongLength)?;
     let mut fixed = &fixed[..];
@@ -495,7 +495,7 @@ fn end(rest: &mut &[u8]) -> Result<Option<Frame<'static>>, FrameError> {
     Ok(Some(Frame::End(End { how, offset })))
 }
 
-/// The first bytes, which are taken from `rest`.
+/// Splits the first bytes off `rest`.
 fn take<const BYTES: usize>(rest: &mut &[u8]) -> Option<[u8; BYTES]> {
     let (first, behind) = rest.split_first_chunk()?;
     *rest = behind;

@@ -1,8 +1,9 @@
-//! What a proxy in front says of a client: the header of the PROXY protocol, before the client's own bytes; and headers
-//! of its requests.
+//! Facts about a client from a proxy in front: the PROXY protocol header before the client's bytes, and headers of
+//! requests.
 //!
-//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. Own code, since the crates for it take
-//! what the specification forbids (ports with a sign, lines beyond 107 bytes, any separator), or refuse what it allows.
+//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. Own code, since the crates for it
+//! accept what the specification forbids (ports with a sign, lines beyond 107 bytes, any separator), or refuse what it
+//! allows.
 
 use crate::http::Head;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,37 +11,37 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The longest header of version 1, line end included. Source: section 2.1.
 pub const V1_BYTES_MAX: usize = 107;
 
-/// The longest header of version 2 that is taken: what fits into the smallest segment of TCP. Source: section 2.2.
+/// Longest accepted header of version 2: what fits into the smallest TCP segment. Source: section 2.2.
 pub const V2_BYTES_MAX: usize = 536;
 
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The signature, version, family and length.
+/// Bytes of signature, version, family and length.
 const V2_HEAD: usize = 16;
 
 /// A whole header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The client's address; `None` where the proxy speaks for itself, or does not know.
+    /// The client's address; `None` for the proxy's own connections, or when it is unknown.
     pub client: Option<SocketAddr>,
     /// The header's length.
     pub bytes: usize,
 }
 
-/// The bytes are no header.
+/// The bytes are not a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Whether bytes begin as a header does.
+/// Whether bytes begin like a header.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(V1) || bytes.starts_with(V2)
 }
 
-/// Reads the header that bytes begin with; `None` while more of it is awaited.
+/// Parses the header at the start of `bytes`; `None` while it is incomplete.
 ///
 /// # Errors
-/// They do not begin with one.
+/// The bytes do not begin with a header.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let agrees = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if agrees(V2) {
@@ -76,7 +77,7 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     }))
 }
 
-/// Both addresses and both ports, and nothing else.
+/// Parses both addresses and both ports, and nothing else.
 fn client<'t>(
     four: bool,
     mut words: impl Iterator<Item = &'t str>,
@@ -133,20 +134,20 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     Ok(Some(Header { client, bytes: end }))
 }
 
-// Headers of a request, of which each proxy on the way has appended its part, and a client what it likes before those.
-// So they are read from their end, no further than to the client.
+// Request headers to which each proxy on the way has appended its part, and before which a client may put anything. So
+// they are read from the end, no further than the client.
 
-/// Why headers do not say where the client of a request is.
+/// Reason why headers do not identify the client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
-    /// `X-Forwarded-For` and `Forwarded` came.
+    /// Both `X-Forwarded-For` and `Forwarded` are present.
     Both,
-    /// What a proxy appended is no address.
+    /// A proxy appended something that is not an address.
     Malformed,
 }
 
 impl Unclear {
-    /// The same for people.
+    /// The reason as text for people.
     #[must_use]
     pub const fn says(self) -> &'static str {
         match self {
@@ -160,11 +161,11 @@ impl Unclear {
     }
 }
 
-/// The client of a request by `X-Forwarded-For`, or by `Forwarded` (RFC 7239): the last address over all lines that is
-/// no proxy's. `None` without such a header, or where all are proxies'.
+/// Address of a request's client by `X-Forwarded-For`, or by `Forwarded` (RFC 7239): the last address over all lines
+/// that is not a proxy's. `None` without such a header, or if all addresses are proxies'.
 ///
 /// # Errors
-/// The headers do not say.
+/// The headers do not identify the client.
 pub fn forwarded_for(
     head: &Head<'_>,
     is_proxy: impl Fn(IpAddr) -> bool,
@@ -186,7 +187,7 @@ pub fn forwarded_for(
     Ok(None)
 }
 
-/// Whether a proxy says that a request came by TLS; `None` if it does not say one thing.
+/// Whether a client used TLS, by `X-Forwarded-Proto`; `None` unless the header occurs once with a known scheme.
 #[must_use]
 pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     let mut values = head.values("x-forwarded-proto");
@@ -195,7 +196,7 @@ pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     (is(["https", "wss"]) || is(["http", "ws"])).then(|| is(["https", "wss"]))
 }
 
-/// The value of `for` in one element of `Forwarded`. A comma within quotes leaves a part with one of them alone.
+/// The value of `for` in one element of `Forwarded`. A comma within quotes leaves an element with a single quote.
 fn for_of(element: &str) -> Option<&str> {
     let mut found = None;
     for pair in element.split(';') {
@@ -215,7 +216,7 @@ fn for_of(element: &str) -> Option<&str> {
     found
 }
 
-/// An address, perhaps with a port; of version 6 perhaps in brackets.
+/// An address, possibly with a port; IPv6 possibly in brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
@@ -227,7 +228,7 @@ fn node(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// What bytes say: the client and the length, `own`, or `no` for those that are no header.
+    /// Result of parsing: the client and the length, `own`, or `no` for bytes that are not a header.
     fn says(bytes: &[u8]) -> String {
         match parse(bytes) {
             Ok(None) => "more".into(),
@@ -325,7 +326,7 @@ mod tests {
         assert!(!begins(b"GET / HTTP/1.1\r\n\r\n") && !begins(b"\x16\x03\x01"));
     }
 
-    /// What a function reads in the head of a request with these lines.
+    /// Result of a function for the head of a request with these lines.
     fn of_head<T>(lines: &str, read: impl FnOnce(&Head<'_>) -> T) -> T {
         let limits = crate::http::HeadLimits {
             head_bytes: 4096,

@@ -29,9 +29,9 @@ use std::fmt;
 // Client → service: an action, a payload, for a master also the recipient, and a correlation id if the sender wants
 // responses to faults.
 //
-// Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action,
-// payload, whether a master offers, recipient. The first fault is the one reported, so each message has at most one. A
-// master's offer is refused before its recipient is looked at, since naming one would not help.
+// Order of checks: JSON; form (types, repeated members, correlation id); then action, payload, master offers,
+// recipient. Only the first fault is reported, so each message has at most one. A master's offer is refused before its
+// recipient is checked, since naming one would not help.
 
 /// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub enum Action {
     SdpOffer,
     /// A session description that answers an offer.
     SdpAnswer,
-    /// One way to reach a peer.
+    /// A candidate address of a peer.
     IceCandidate,
 }
 
@@ -58,7 +58,7 @@ impl Action {
         }
     }
 
-    /// A small number for tables of counters: 0, 1, 2.
+    /// Index for tables of counters: 0, 1, 2.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -67,7 +67,7 @@ impl Action {
     /// The action of a wire name.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
-        // As slices of known length: a pattern is compared byte by byte.
+        // As slices of known length: a pattern would compare byte by byte.
         if name == b"ICE_CANDIDATE" {
             Some(Self::IceCandidate)
         } else if name == b"SDP_ANSWER" {
@@ -78,21 +78,21 @@ impl Action {
     }
 }
 
-/// Which end of a channel the sender is.
+/// The sender's role in a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The device: names the viewer it sends to.
+    /// The device: names the viewer that it sends to.
     Master,
     /// A viewer: sends to the master only.
     Viewer,
 }
 
-/// The operator's choices about messages.
+/// The operator's rules for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRules {
     /// Longest payload in bytes of base64 text.
     pub payload_bytes: usize,
-    /// Whether `-` and `_` are taken and rewritten to `+` and `/`; else they are outside the alphabet.
+    /// Whether `-` and `_` are accepted and rewritten to `+` and `/`; otherwise they are refused.
     pub url_safe: bool,
     /// Whether a master may send offers.
     pub master_offers: bool,
@@ -113,14 +113,14 @@ impl MessageRules {
     };
 }
 
-/// A message that passed every check. Borrows the text it was read in.
+/// A message that passed every check. Borrows the received text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
     /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded. Bytes, since
-    /// a check that they are a `str` would cost as much as that of their alphabet:
-    /// [`base64::text`](crate::base64::text) makes it where a text is needed.
+    /// checking for a `str` would cost as much as the check of the alphabet: [`base64::text`](crate::base64::text)
+    /// converts it where a text is needed.
     pub payload: &'a [u8],
     /// The recipient that a master names; `None` for viewers, whatever they wrote.
     pub recipient: Option<ClientId<'a>>,
@@ -128,29 +128,29 @@ pub struct Request<'a> {
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// The kind of a message's fault.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// A known member twice or of a wrong JSON type, or a correlation id against its pattern (not reported).
     Malformed,
-    /// No action, or one that does not exist.
+    /// A missing or unknown action.
     UnsupportedAction,
     /// The payload is missing or empty.
     NoPayload,
-    /// The payload is of this many bytes, more than the rules allow.
+    /// The payload has this many bytes, more than the rules allow.
     PayloadTooLong(usize),
-    /// The payload is outside the alphabet.
+    /// The payload has characters outside the alphabet.
     PayloadAlphabet,
-    /// A master's recipient is missing or against its pattern.
+    /// A master's recipient is missing or does not match its pattern.
     Recipient,
-    /// A master sent an offer, and the rules say that offers come from viewers.
+    /// An offer from a master, although the rules accept offers from viewers only.
     MasterOffer,
-    /// Not one JSON object, or nested too deep. Never reported: nothing in it can be trusted.
+    /// Not one JSON object, or nested too deep. Never reported: nothing in the text can be trusted.
     NotJson,
 }
 
 impl FaultKind {
-    /// The status to answer under `rules`; `None` for what is never answered.
+    /// The status response under `rules`; `None` for faults that are never answered.
     #[must_use]
     pub const fn status(self, rules: &MessageRules) -> Option<StatusFault> {
         match self {
@@ -173,18 +173,18 @@ impl FaultKind {
 pub struct Fault<'a> {
     /// The kind of the fault.
     pub kind: FaultKind,
-    /// The correlation id of the status response; `None`: the sender gave none that can be echoed, and gets nothing.
+    /// Correlation id of the status response; `None`: the sender gave none that can be echoed, so there is no response.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Reads messages. Owns the buffers of the JSON reader, which grow to what the largest message needed and are used
-/// again: one per shard, no allocation per message.
+/// Parses messages. Owns the JSON reader's buffers, which grow to the largest message and are reused: one per shard, no
+/// allocation per message.
 pub struct Parser {
     tape: tape::TapeReader,
 }
 
 impl Parser {
-    /// A parser without memory of its own yet.
+    /// A parser without buffers.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -192,11 +192,11 @@ impl Parser {
         }
     }
 
-    /// Reads one message. `text` must be valid UTF-8; it may be changed: escapes are undone and URL-safe base64 is
+    /// Parses one message. `text` must be valid UTF-8 and may be changed: escapes are undone and URL-safe base64 is
     /// made standard in place.
     ///
     /// # Errors
-    /// A [`Fault`] with the first thing that is wrong.
+    /// A [`Fault`] with the first violation.
     pub fn parse<'a>(
         &'a mut self,
         text: &'a mut [u8],
@@ -225,7 +225,7 @@ impl fmt::Debug for Parser {
     }
 }
 
-/// Applies the rules to what a reader found.
+/// Applies the rules to the members that a reader found.
 fn judge<'a>(
     members: &Members,
     text: &'a mut [u8],
@@ -281,7 +281,7 @@ fn judge<'a>(
     })
 }
 
-/// The correlation id: absent, null and empty are none. One that cannot be echoed is a fault without an answer.
+/// The correlation id; absent, null and empty mean none. One that cannot be echoed is a fault without a response.
 fn correlation<'a>(
     members: &Members,
     text: &'a [u8],
@@ -298,7 +298,7 @@ fn correlation<'a>(
     }
 }
 
-/// The payload's place when its length and alphabet are right; afterwards it is of the standard alphabet.
+/// The payload's position if its length and alphabet are valid; its text is then of the standard alphabet.
 fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<Span> {
     let Member::Text(span) = members.payload else {
         return None;
@@ -318,7 +318,7 @@ fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Op
     Some(span)
 }
 
-/// Why there is no payload that can be passed on.
+/// The reason why the payload cannot be forwarded.
 #[cold]
 fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     match members.payload {
@@ -330,7 +330,7 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     }
 }
 
-/// A part that may be an id. Short, and checked alone: simd-json leaves halves of characters behind strings whose
+/// The text of a possible id. Checked for UTF-8 by itself: simd-json leaves halves of characters after strings whose
 /// escapes it undid.
 fn str_of(text: &[u8], span: Span) -> Option<&str> {
     std::str::from_utf8(span.of(text)).ok()

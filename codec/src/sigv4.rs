@@ -12,16 +12,15 @@
 //! * **Header form**: `Authorization` carries the parts. **Query form**: the query carries them (a presigned URL). With
 //!   both, the header counts and the query's are ordinary parameters.
 //! * **Strict**: each query pair decoded once and encoded again as AWS prescribes. **Raw**: the pairs as they arrived,
-//!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each in its way). Raw is tried when
-//!   strict fails, differs from it and is no longer than such URLs are.
-//! * **Without the port**: when both fail, the raw form once more with `host` without its port, as the iOS and Android
-//!   SDKs sign it, under the same bound.
+//!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each differently). Raw is tried when
+//!   strict fails, differs from it and is no longer than the URLs of SDKs.
+//! * **Without the port**: when both fail, the raw form again with `host` without its port, as the iOS and Android SDKs
+//!   sign it, under the same bound.
 //! * **Another path**: when all fail, an upgrade at the path of an endpoint is tried in four more forms
-//!   (`endpoint.rs`), raw and under the same bound. What was signed is in [`Verified::path`]: a path that was only
-//!   asked for says nothing.
-//! * A key that nobody knows is verified all the same, under a secret of ours, and then refused: how long an answer
-//!   takes says nothing about which access key ids exist, except one derivation (a microsecond) on the first request
-//!   of a key and day.
+//!   (`endpoint.rs`), raw and under the same bound. [`Verified::path`] is the signed path: the requested one proves
+//!   nothing.
+//! * An unknown key is verified as well, under a secret of the server, and then refused: response times do not reveal
+//!   which access key ids exist, except for one derivation (a microsecond) on the first request of a key and day.
 //!
 //! There is no clock, no I/O and no randomness here: the moment is an argument, and the derived keys live in a
 //! [`SigningKeys`] of the caller. After warm-up a verification allocates nothing.
@@ -60,7 +59,7 @@ pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};
 /// Source: AWS, "Troubleshoot Signature Version 4 signing": *within five minutes*.
 pub const CLOCK_TOLERANCE_S: u64 = 300;
 
-/// The most that an operator may allow a key's clock to be off, in seconds: one day.
+/// Longest tolerance that an operator may set for a key's clock, in seconds: one day.
 pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
 
 /// Longest life of a presigned URL in seconds: seven days.
@@ -75,7 +74,7 @@ pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 /// URLs have nine.
 pub const QUERY_PARAMETERS_MAX: usize = 128;
 
-/// The one algorithm.
+/// The only supported algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// The last element of a scope.

@@ -1,16 +1,15 @@
 //! The part of AWS STS that is served, as forms in and XML out: AssumeRole,
 //! AssumeRoleWithWebIdentity, GetFederationToken, GetSessionToken and GetCallerIdentity.
 //!
-//! STS speaks AWS's query protocol, unlike the signaling APIs: `POST /` with a form as its body, which names the
-//! action. In reading order: `form` splits and decodes the body, [`parse`] makes a [`Request`] of it,
-//! [`federation_token`] and its like write the answers, [`Error`] holds what may go wrong and
-//! [`error_body`] writes that.
+//! STS uses AWS's query protocol, unlike the signaling APIs: `POST /` with a form as its body, which names the action.
+//! In reading order: `form` splits and decodes the body, [`parse`] turns it into a [`Request`], [`federation_token`]
+//! and its siblings write the answers, [`Error`] is a refusal and [`error_body`] writes it.
 //!
 //! ```text
 //!  Action=…&Version=…&… ──► parameters, decoded once ──► constraints ──► Request ──► (broker) ──► <…Response>
 //!                              └ InvalidQueryParameter ┘  └ ValidationError ┘
 //! ```
-//! An unknown parameter is refused, though AWS ignores it: it might have been meant to take rights away. So are managed
+//! Unknown parameters are refused, though AWS ignores them: they might have been meant to reduce rights. So are managed
 //! policies and tags of a federated user, and second factors, which this service does not have.
 //!
 //! Source: AWS STS API Reference, version 2011-06-15, and botocore's model `sts`.
@@ -36,11 +35,11 @@ pub use response::{
 /// The media type of every answer.
 pub const CONTENT_TYPE: &str = "text/xml";
 
-/// The version of the API: what `Version` must be, and the end of the answers' name space.
+/// Version of the API: the required `Version`, and the end of the answers' name space.
 pub const VERSION: &str = "2011-06-15";
 
-/// Most parameters of a body. The longest call that can be granted has 50 tags, their keys again as transitive ones,
-/// and ten policies.
+/// Most parameters of a body. The longest valid call has 50 tags, their keys again as transitive ones, and ten
+/// policies.
 pub const PARAMETERS_MAX: usize = 256;
 
 /// Most `PolicyArns`. Source: AWS STS API Reference, "AssumeRole".
@@ -49,11 +48,11 @@ pub const POLICY_ARNS_MAX: usize = 10;
 /// The longest `Policy`, in characters. Source: model, shape `sessionPolicyDocumentType`.
 pub const POLICY_CHARS_MAX: usize = 2048;
 
-/// The longest life of a federation token, in seconds: half a day; AWS allows one and a half.
+/// Longest lifetime of a federation token, in seconds: half a day; AWS allows one and a half.
 pub const DURATION_S_MAX: u32 = 43_200;
 
-/// The life of a federation token unless the caller states one, in seconds: one hour; for AWS half a day.
+/// Default lifetime of a federation token, in seconds: one hour; AWS has half a day.
 pub const DURATION_S_DEFAULT: u32 = 3_600;
 
-/// The life of a session of GetSessionToken unless the caller states one, in seconds: half a day.
+/// Default lifetime of a session of GetSessionToken, in seconds: half a day.
 pub const SESSION_DURATION_S_DEFAULT: u32 = 43_200;

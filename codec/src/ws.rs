@@ -33,13 +33,13 @@ pub use encoder::{
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side, mask};
 pub use receiver::{FrameRules, Item, Kind, Receiver};
 
-// The opening handshake's own fields: key, accept key, and a client's request.
+// Fields of the opening handshake: key, accept key, and a client's request.
 //
 // Source: RFC 6455 sections 1.3, 4.1 and 4.2. The request head around them belongs to the HTTP modules.
 
 /// The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: 28 bytes of ASCII.
 ///
-/// The key is taken as it is; whether it is valid is for [`valid_key`].
+/// Any key is hashed; [`valid_key`] checks it.
 #[must_use]
 pub fn accept_key(key: &str) -> [u8; 28] {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
@@ -57,8 +57,8 @@ pub fn accept_key(key: &str) -> [u8; 28] {
     accept
 }
 
-/// Whether a `Sec-WebSocket-Key` can be hashed as it came: 1 to 64 bytes of visible ASCII. Some clients send others
-/// than the standard has, and check the hash of what they sent.
+/// Whether a `Sec-WebSocket-Key` can be hashed as received: 1 to 64 bytes of visible ASCII. Some clients send keys that
+/// the standard does not allow, and check the hash of what they sent.
 #[must_use]
 pub fn usable_key(key: &str) -> bool {
     (1..=WEB_SOCKET_KEY_BYTES).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic())
@@ -66,8 +66,8 @@ pub fn usable_key(key: &str) -> bool {
 
 /// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes: 22 characters of the standard alphabet and `==`.
 ///
-/// The four bits of the last character that belong to no byte are not looked at (RFC 4648 section 3.5 leaves that
-/// open, and hand-made clients set them).
+/// The four bits of the last character that belong to no byte are ignored (RFC 4648 section 3.5 leaves that open, and
+/// hand-made clients set them).
 #[must_use]
 pub fn valid_key(key: &str) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
@@ -111,7 +111,7 @@ pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     }
 }
 
-/// The text that every server appends to the key (RFC 6455 section 1.3).
+/// GUID that every server appends to the key (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! Connections that are not admitted yet, by address: which one makes room when there is none.
+//! Shares of unadmitted connections by address: decides which connection is evicted when there is no place.
 //!
 //! No connection is refused while there is a place, so a single address may use all of them. When there is none, the
-//! address that holds most makes room for one that would hold fewer, and a connection that has sent nothing for
-//! [`GRACE_MS`] makes room for anybody. So one address cannot keep all others out, and clients behind one address do
-//! not push each other out.
+//! address with most connections gives one up for an address that would have fewer, and a connection that has been
+//! silent for [`GRACE_MS`] is evicted for anybody. So one address cannot keep all others out, and clients behind one
+//! address do not evict each other.
 
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// The origin of a connection: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one address of
-/// it has them all.
+/// Origin of a connection: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one of its addresses
+/// has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// An IPv4 address.
@@ -20,7 +20,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The origin of an address. An IPv4-mapped IPv6 address is one of IPv4.
+    /// The origin of an address. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -33,7 +33,7 @@ impl Origin {
     }
 }
 
-/// An address with an IPv4-mapped IPv6 one as IPv4: what a listener on `[::]` sees of a client of IPv4.
+/// An address, with an IPv4-mapped IPv6 one as IPv4: the form in which a listener on `[::]` sees IPv4 clients.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -42,26 +42,26 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Connections by origin and age. Memory grows with the number of members, about 200 bytes each; each step takes
-/// logarithmic time, a question one such step more for each of the at most [`UNFILED_MAX`] newest members. Its owner
+/// Connections (members) by origin and age. Memory grows with the number of members, about 200 bytes each; each step
+/// takes logarithmic time, a query one such step more for each of the at most [`UNFILED_MAX`] newest members. The owner
 /// bounds the number of members.
 #[derive(Debug)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
-    /// The members of an origin, in the order in which they make room.
+    /// Members of an origin, in the order of eviction.
     ranks: BTreeMap<Rank, K>,
-    /// Members that have sent nothing, the oldest first.
+    /// Silent members, oldest first.
     silent: BTreeMap<u64, K>,
     counts: BTreeMap<Origin, usize>,
-    /// The same, the largest last.
+    /// Origins by number of members, largest last.
     sizes: BTreeSet<(usize, Origin)>,
-    /// The newest members, which are in none of the orders above: most leave before anybody needs room. At most
-    /// [`UNFILED_MAX`], some of which may have left.
+    /// Newest members, in none of the orders above: most leave before an eviction. At most [`UNFILED_MAX`], some of
+    /// which may have left.
     unfiled: VecDeque<(u64, K)>,
     next: u64,
 }
 
-/// An origin, whether the member has sent anything, and its number in the order of arrival.
+/// Origin, whether the member has sent anything, and its number in the order of arrival.
 type Rank = (Origin, bool, u64);
 
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.members.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
@@ -116,7 +116,7 @@ impl<K: Copy + Ord> Crowd<K> {
             .map(|(&key, member)| (key, member.rank.0))
     }
 
-    /// Adds a member that has sent nothing. One that is there already stays as it is.
+    /// Adds a silent member. A known one is unchanged.
     pub fn enter(&mut self, key: K, origin: Origin, now: Now) {
         if self.members.contains_key(&key) {
             return;
@@ -134,7 +134,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.unfiled.push_back((self.next, key));
     }
 
-    /// A member has sent something: those that have not make room before it.
+    /// Marks a member as not silent: silent ones are evicted first.
     pub fn spoke(&mut self, key: K) {
         let Some(member) = self.members.get_mut(&key) else {
             return;
@@ -148,7 +148,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.silent.remove(&number);
     }
 
-    /// Forgets a member; harmless when it is none.
+    /// Removes a member, if present.
     pub fn leave(&mut self, key: K) {
         let Some(member) = self.members.remove(&key) else {
             return;
@@ -164,14 +164,14 @@ impl<K: Copy + Ord> Crowd<K> {
         }
     }
 
-    /// Puts all members into their orders.
+    /// Sorts all members into their orders.
     fn file_all(&mut self) {
         while !self.unfiled.is_empty() {
             self.file_oldest();
         }
     }
 
-    /// Puts the oldest member that is in no order into all of them, unless it has left.
+    /// Sorts the oldest unsorted member into all orders, unless it has left.
     fn file_oldest(&mut self) {
         let Some((number, key)) = self.unfiled.pop_front() else {
             return;
@@ -191,7 +191,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.resize(origin, |count| count + 1);
     }
 
-    /// The member that makes room for one more from `newcomer`; `None` when none does, and the newcomer is refused.
+    /// The member to evict for one more from `newcomer`; `None` when there is none, and the newcomer is refused.
     #[must_use]
     pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
         self.file_all();
@@ -204,14 +204,14 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(oldest, now).then_some(oldest)
     }
 
-    /// The member of the same origin that makes room for one more, where an origin has a limit of its own.
+    /// The member of the same origin to evict for one more, where an origin has a limit of its own.
     #[must_use]
     pub fn victim_of(&mut self, origin: Origin, now: Now) -> Option<K> {
         let first = self.first_of(origin)?;
         self.outstayed(first, now).then_some(first)
     }
 
-    /// The member of an origin that makes room first, however young it is.
+    /// The member of an origin that is evicted first, however young it is.
     #[must_use]
     pub fn first_of(&mut self, origin: Origin) -> Option<K> {
         self.file_all();
@@ -219,7 +219,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.ranks.range(all).next().map(|(_, &key)| key)
     }
 
-    /// Whether a member has sent nothing for longer than anybody waits for a place.
+    /// Whether a member has been silent for longer than [`GRACE_MS`].
     fn outstayed(&self, key: K, now: Now) -> bool {
         self.members
             .get(&key)
@@ -239,11 +239,11 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 }
 
-/// Longest silence of a member before it makes room for anybody, in milliseconds: a first packet that was lost comes
-/// again after one second (RFC 6298 section 2).
+/// Longest silence of a member before it is evicted for anybody, in milliseconds: a lost first packet is retransmitted
+/// after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
 
-/// Members that may be in no order: more than come and go in one turn.
+/// Most unsorted members: more than arrive and leave in one turn.
 const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]

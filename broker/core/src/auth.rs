@@ -9,9 +9,8 @@
 //!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
 //!              └ SessionKeys: temporary credentials carry their grant in their token, sealed
 //! ```
-//! The order is fixed: the signature, then the token, then its end, then (by the code that knows the request) the
-//! policies, and existence last. There is no clock, no I/O and no randomness here: moments, files' contents and nonces
-//! are arguments.
+//! The order is fixed: signature, token, expiry, then (by the code that knows the request) policies, and existence
+//! last. There is no clock, no I/O and no randomness here: moments, file contents and nonces are arguments.
 
 mod assume_role;
 mod caller;
@@ -67,15 +66,15 @@ use std::sync::Arc;
 /// The operator's requirements on signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureRules {
-    /// The region that requests must be scoped to, and the one whose channels exist; `None`: any.
+    /// Region that requests must be scoped to, and whose channels exist; `None`: any.
     pub region: Option<Arc<str>>,
-    /// The most by which the clock of a caller may be off, in seconds.
+    /// Tolerance for a caller's clock, in seconds.
     pub clock_tolerance_s: u64,
-    /// Whether what is accepted beyond AWS is not: a principal's own tolerance, an empty token of a key without one.
+    /// Whether extensions of AWS's rules are off: a principal's own tolerance, an empty token of a key without one.
     pub strict: bool,
 }
 
-/// Checks signatures. Exists per shard: it owns the memory and the derived keys that this takes.
+/// Checks signatures. Exists per shard: owns the memory and the derived keys that checks need.
 pub struct Authenticator {
     rules: SignatureRules,
     verifier: Verifier,
@@ -84,12 +83,12 @@ pub struct Authenticator {
     session_keys: Arc<SessionKeys>,
 }
 
-/// Why a signature is refused: what the caller reads, and the check, by which operators learn more.
+/// Refused signature: the text for the caller, and the check, by which operators learn more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsigned {
-    /// The refusal that the caller reads.
+    /// Refusal that the caller reads.
     pub refusal: Refusal,
-    /// Why.
+    /// Check that failed.
     pub check: Check,
 }
 
@@ -123,7 +122,7 @@ impl From<Refusal> for Unsigned {
     }
 }
 
-/// The owner of the key that a request names, before its signature is checked.
+/// Owner of the key that a request names, before its signature is checked.
 enum Signer {
     Principal(Arc<Principal>),
     /// The owner of temporary credentials, and their secret.
@@ -131,7 +130,7 @@ enum Signer {
 }
 
 impl Authenticator {
-    /// Keeps this many derived keys at most.
+    /// The authenticator, with at most this many derived keys.
     #[must_use]
     pub fn keeping(self, keys: usize) -> Self {
         Self {
@@ -156,20 +155,20 @@ impl Authenticator {
         }
     }
 
-    /// Switches to other credentials, and forgets what it derived from the old ones. Returns these, so that the
-    /// caller can drop them where that stalls nobody.
+    /// Replaces the credentials and drops the keys derived from the old ones. Returns the old credentials, so that the
+    /// caller can free them where that stalls nobody.
     pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
         self.keys.clear();
         std::mem::replace(&mut self.credentials, credentials)
     }
 
-    /// Whether tokens that these keys sealed are opened here.
+    /// Whether this authenticator opens tokens that these keys sealed.
     #[must_use]
     pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
         Arc::ptr_eq(&self.session_keys, session_keys)
     }
 
-    /// Refuses what no key and no body could make right, so that such a request's body is not waited for. `now_s` is in
+    /// Refuses requests that no key and no body could make valid, so that their bodies are not awaited. `now_s` is in
     /// seconds since 1970 UTC.
     ///
     /// # Errors
@@ -186,12 +185,12 @@ impl Authenticator {
         Ok(check_region(&self.rules, service, claim.region())?)
     }
 
-    /// Identifies the signer of a request with this whole body: the signature first, then the token, then the end of
-    /// the key.
+    /// Identifies the signer of a request with its whole body: checks the signature, then the token, then the key's
+    /// expiry.
     ///
     /// # Errors
-    /// As [`Self::precheck`] and [`codec::sigv4::Claim::verify`]. A token that is not ours, and one whose parent
-    /// is gone or has another secret, are an unknown key.
+    /// As [`Self::precheck`] and [`codec::sigv4::Claim::verify`]. A foreign token, and one whose parent is gone or has
+    /// another secret, are an unknown key.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -203,8 +202,8 @@ impl Authenticator {
         verified.map(|(caller, _)| caller)
     }
 
-    /// Identifies the signer of an upgrade, and returns the path that was signed, which need not be the one that is
-    /// asked for: see [`codec::sigv4::Verified::path`].
+    /// Identifies the signer of an upgrade, and returns the signed path, which may differ from the requested one: see
+    /// [`codec::sigv4::Verified::path`].
     ///
     /// # Errors
     /// As [`Self::check`].
@@ -255,19 +254,19 @@ impl Authenticator {
         self.verifier.hashed_bytes()
     }
 
-    /// The region that exists here; `None`: any does.
+    /// The region whose channels exist; `None`: any.
     #[must_use]
     pub const fn region(&self) -> Option<&Arc<str>> {
         self.rules.region.as_ref()
     }
 
-    /// The credentials of those who may sign.
+    /// The credentials in force.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// The signed form of a request that was sent in another, for operators: see [`Verifier::signed_as`].
+    /// The form that a client signed in place of what it sent, for operators: see [`Verifier::signed_as`].
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         self.verifier.signed_as(hosts)
@@ -284,7 +283,7 @@ impl Authenticator {
     }
 }
 
-/// Why a request is refused, as far as it depends on whose key it names: callers do not learn that.
+/// Refusal with the check that depends on the key's owner: callers do not learn that.
 fn refined(refusal: Refusal, signer: &Result<Signer, Check>) -> Unsigned {
     let unsigned = Unsigned::from(refusal);
     let check = match (unsigned.check, signer) {
@@ -426,7 +425,7 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// The region that older SDKs sign for, whatever their own: that of the global endpoint. Source: AWS SDKs and Tools
+/// Region that older SDKs sign for, whatever their own: that of the global endpoint. Source: AWS SDKs and Tools
 /// Reference Guide, "AWS STS Regional endpoints", `legacy`.
 const STS_GLOBAL_REGION: &str = "us-east-1";
 

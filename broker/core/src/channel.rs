@@ -1,7 +1,7 @@
-//! One channel: its master, its viewers, pending messages, and the Alexa calls that wait.
+//! One channel: its master, viewers, pending messages, and waiting Alexa calls.
 //!
-//! A pure state machine over session keys. It says *where* a message goes; its caller moves the bytes. No socket, no
-//! session state and no other channel appears here.
+//! A pure state machine over session keys. It decides *where* a message goes; the caller moves the bytes. Sockets,
+//! session state and other channels do not appear here.
 
 pub(crate) mod alexa_calls;
 pub(crate) mod endpoint_requests;
@@ -23,62 +23,62 @@ use rates::{Metered, Rates};
 pub use unanswered::AwaitedMaster;
 use unanswered::Unanswered;
 
-/// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
+/// A channel on its home shard. State of active channels is boxed: most of a million channels are idle.
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// The channel's record.
     pub record: Record,
-    /// Its state.
+    /// Stage of the channel's life.
     pub state: Life,
-    /// The hooks that watch it, by their bits: see [`crate::settings::Hook`].
+    /// Bits of the hooks that watch the channel: see [`crate::settings::Hook`].
     pub hooks: u16,
-    /// Its place in the shard's timer wheel.
+    /// Entry in the shard's timer wheel.
     pub timer: TimerId,
-    /// Connections that were admitted and are not gone: its members, and those that are ending.
+    /// Admitted connections that have not ended: members, and connections that are closing.
     pub connections: u32,
-    /// Callers that asked for the channel's endpoints; `None` while there are none.
+    /// Callers that requested the channel's endpoints; `None` if none has.
     pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
-    /// Its rates, while any of them is used up in part.
+    /// Rates of the channel, while any of them is partly used.
     rates: Option<Box<Rates>>,
 }
 
-/// The states of a channel. A change that is not durable yet shows only in these.
+/// Stages of a channel's life. A change that is not durable yet shows only here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// Not durable yet: its name is taken, and callers do not see it.
+    /// Creation not yet durable: the name is taken, and callers do not see the channel.
     Creating,
     /// In use.
     Active,
-    /// Its end is not durable yet: no client may connect any more.
+    /// Deletion not yet durable: no client may connect.
     Deleting,
 }
 
-// Bytes of each of a million channels, and of each in use, before their names and the tables around them.
+// Bytes of each of a million channels, and of each active one, before their names and the tables around them.
 const _: () = assert!(size_of::<Channel>() <= 112 && size_of::<Live>() <= 112);
 
-/// The state of a channel in use.
+/// State of an active channel.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     /// The connected members.
     pub members: Members,
-    /// Messages for members who are not connected.
+    /// Messages for peers that are not connected.
     pub pending: Pending,
-    /// Alexa calls without an answer.
+    /// Alexa calls that wait for an answer.
     pub calls: Calls,
-    /// Offers of viewers without an answer.
+    /// Offers of viewers that wait for an answer.
     pub unanswered: Unanswered,
     order: u64,
 }
 
 impl Live {
-    /// The next place in the channel's order of acceptance.
+    /// The next number in the channel's order of acceptance.
     pub(crate) fn next_order(&mut self) -> u64 {
         self.order += 1;
         self.order
     }
 
-    /// When the next kept message or waiting call expires, or a slot was held for too long.
+    /// Earliest expiry of a pending message, a waiting call or a held slot.
     #[must_use]
     fn next_expiry(&self) -> Option<Now> {
         let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
@@ -104,7 +104,7 @@ impl Channel {
         }
     }
 
-    /// Whether one more of this is within the channel's rate, and within the part of its caller, if that has one.
+    /// Whether one more event is within the channel's rate, and within the caller's share if it has one.
     #[must_use]
     pub(crate) fn may(
         &self,
@@ -117,7 +117,7 @@ impl Channel {
         rates.is_none_or(|rates| rates.has(what, caller, quotas, now))
     }
 
-    /// Counts one of this; false, and nothing counted, when it is over that.
+    /// Counts an event; returns false, without counting, beyond the rate.
     pub(crate) fn count(
         &mut self,
         what: Metered,
@@ -132,7 +132,7 @@ impl Channel {
         rates.take(what, caller, quotas, now)
     }
 
-    /// When something of it is due: what is kept or waits, or rates that can be forgotten.
+    /// Earliest deadline of the channel: an expiry, or rates that can be dropped.
     pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let live = self.live.as_deref().and_then(Live::next_expiry);
         let rates = self
@@ -145,24 +145,24 @@ impl Channel {
         live.into_iter().chain(rates.flatten()).min()
     }
 
-    /// The state that it has while in use.
+    /// State of an active channel.
     #[must_use]
     pub(crate) fn live(&self) -> Option<&Live> {
         self.live.as_deref()
     }
 
-    /// The same, to be changed.
+    /// Mutable state of an active channel.
     pub(crate) fn live_mut(&mut self) -> Option<&mut Live> {
         self.live.as_deref_mut()
     }
 
-    /// The same; the channel is in use from here on.
+    /// Makes the channel active and returns its state.
     pub(crate) fn wake(&mut self) -> &mut Live {
         self.live.get_or_insert_default()
     }
 
-    /// Gives back what an unused channel does not need. A connection that is not gone may hand messages back, in the
-    /// order that goes on until then.
+    /// Frees the state of an idle channel. It stays while connections exist: they may return messages, by the order
+    /// that continues until then.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();
@@ -173,33 +173,33 @@ impl Channel {
         }
     }
 
-    /// The end of the time that messages accepted at `now` are kept.
+    /// Expiry of messages that are accepted at `now`.
     #[must_use]
     pub(crate) fn expiry(&self, now: Now) -> Now {
         now.after(u64::from(self.record.ttl_seconds) * 1000)
     }
 }
 
-// The recipient of a message: codec/PROTOCOL.md, ROUTE.
+// Recipients of messages: codec/PROTOCOL.md, ROUTE.
 
-/// The destination of a message: a small value, never the message itself.
+/// Destination of a message: a small value, never the message itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// To this connection.
     To(SessionKey),
-    /// The recipient is not connected: it is kept.
+    /// The recipient is not connected: the message is queued.
     Keep(Towards),
-    /// It answers an Alexa call.
+    /// Answers an Alexa call.
     AnswersCall,
-    /// A candidate for an Alexa call, which does not trickle: dropped.
+    /// Candidate for an Alexa call, which does not support trickling: dropped.
     ForCall,
 }
 
 impl Live {
-    /// The way of a message by its sender's role. `viewer` is the id of the one that sends it, or that a master named.
+    /// Destination of a message by its sender's role. `viewer` is the id of the sending viewer, or of the one that the
+    /// master names.
     ///
-    /// A waiting call is looked up before the viewers (ALEXA-2). A master's offers do not get here unless they are
-    /// allowed.
+    /// A waiting call has priority over viewers (ALEXA-2). A master's offers get here only if they are allowed.
     #[inline]
     #[must_use]
     pub(crate) fn route(&self, from: Role, action: Action, viewer: &str) -> Route {

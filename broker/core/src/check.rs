@@ -1,17 +1,17 @@
-//! Why requests are refused: a closed set.
+//! Closed set of reasons why requests are refused.
 //!
-//! Every refusal of an API call, an upgrade or a head carries exactly one check: the rule that it did not pass. Callers
-//! read an error of the service, which often says less, since a stranger must not learn which channels exist; operators
-//! find the check in the log, in `heliograph_refusals_total{check}` and by the request id of the answer.
+//! Every refusal of an API call, an upgrade or a head carries exactly one check: the rule that it violated. Callers
+//! read an error of the service, which often reveals less, since a stranger must not learn which channels exist;
+//! operators find the check in the log, in `heliograph_refusals_total{check}` and by the request id of the answer.
 //!
-//! The table of `deploy/REFUSALS.md`, "Checks", is this one; a test holds them equal.
+//! The table in `deploy/REFUSALS.md`, "Checks", has the same entries; a test compares them.
 
 use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, VariantArray};
 
-/// The rule that a refused request did not pass.
+/// Rule that a refused request violated.
 ///
-/// The text of each variant is the sentence that operators read, `message` is what to do about it. Names and numbers
-/// never change, since ids of refusals that were sent hold the numbers: a new check is added behind the last one.
+/// The doc comment of each variant is the sentence that operators read, `message` is the remedy. Names and numbers
+/// never change, since ids of sent refusals contain the numbers: new checks are appended.
 #[derive(
     Clone,
     Copy,
@@ -434,38 +434,38 @@ pub enum Check {
     EndpointUnadvertised = 90,
 }
 
-/// The number of checks.
+/// Number of checks.
 pub const CHECKS: usize = Check::COUNT;
 
 impl Check {
     /// Every check, in the order of [`Check::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The check's number, which is also its place in a table.
+    /// Number of the check, and its index in tables.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The check of a number; `None` if there is none.
+    /// The check with this number; `None` if there is none.
     #[must_use]
     pub const fn of_index(number: u8) -> Option<Self> {
         Self::from_repr(number)
     }
 
-    /// The stable id: the label of the metric, and the word of log and JSON.
+    /// Stable id: label of the metric, and word in log and JSON.
     #[must_use]
     pub fn id(self) -> &'static str {
         self.into()
     }
 
-    /// The check's explanation in one sentence.
+    /// Explanation in one sentence.
     #[must_use]
     pub fn says(self) -> &'static str {
         self.get_documentation().unwrap_or_default()
     }
 
-    /// The action that remedies it.
+    /// Remedy.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         self.get_message().unwrap_or_default()
@@ -500,7 +500,7 @@ impl ByCheck {
         Check::ALL.iter().copied().zip(self.0)
     }
 
-    /// Adds another shard's counts to these.
+    /// Adds another shard's counts.
     pub fn add(&mut self, other: &Self) {
         for (sum, one) in self.0.iter_mut().zip(other.0) {
             *sum += one;

@@ -1,17 +1,17 @@
-//! A jump of a shard's clock, for tests, in steps: from one deadline to the next, each at its moment.
+//! Jump of a shard's clock, for tests, from one deadline to the next.
 //!
-//! Theory of operation. A jump in one step would have all that fell due meanwhile happen at one moment, the last one:
-//! a connection whose age ended would be closed without the GO_AWAY that precedes it. So the driver of a machine
+//! Theory of operation. A jump in one step would make everything that fell due meanwhile happen at one moment, the last
+//! one: a connection whose age ended would be closed without the GO_AWAY that precedes it. So the driver of a machine
 //! [announces](Machine::leap) the end of the jump, and then ticks at each moment that [`Leap::next`] returns.
 //!
-//! No peer can do anything within a jump. Waits for a peer that begin in it (for a pong, for a close frame) therefore
-//! count from its end, and a WebSocket whose age ends within it is not closed for its silence before. The order is that
-//! of one shard; shards jump independently of each other.
+//! Peers cannot act within a jump. Waits for a peer that begin in it (for a pong, for a close frame) therefore count
+//! from its end, and a WebSocket whose age ends within it is not closed for its earlier silence. The order holds within
+//! one shard; shards jump independently.
 
 use crate::time::{Moment, Now, Wall};
 use crate::{limits::LEAP_STEPS_MAX, machine::Machine};
 
-/// A jump under way.
+/// A jump in progress.
 #[derive(Debug)]
 pub struct Leap {
     at: Moment,
@@ -20,7 +20,7 @@ pub struct Leap {
 }
 
 impl Leap {
-    /// A jump of this machine's clock, which it learns of.
+    /// Starts a jump and announces it to the machine.
     pub fn begin<M: Machine>(machine: &mut M, from: Moment, until: Moment) -> Self {
         machine.leap(until.now);
         Self {
@@ -30,7 +30,7 @@ impl Leap {
         }
     }
 
-    /// The moment of the next tick, if there is one before the end of the jump. `deadline` is the machine's.
+    /// Moment of the next tick, if there is one before the end of the jump. `deadline` is the machine's.
     pub fn next(&mut self, deadline: Option<Now>) -> Option<Moment> {
         let now = deadline?.max(self.at.now);
         if now >= self.until.now || self.steps == LEAP_STEPS_MAX {

@@ -1,17 +1,16 @@
 //! Several nodes, one service: which node owns which channels, without I/O, clock or randomness.
 //!
-//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. A slot has one owner, which a key
-//! of etcd names; the *epoch* is the revision of that key. Slot keys carry no lease: a node that loses its lease does
-//! not lose its slots.
+//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. A slot has one owner, named by a
+//! key in etcd; the *epoch* is the revision of that key. Slot keys carry no lease: a node that loses its lease does not
+//! lose its slots.
 //!
-//! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner does not answer the taker that
-//!   it serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and the
-//!   registration.
-//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
+//! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner has not told the taker that it
+//!   serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and the registration.
+//! * **Serving on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
 //! * **Giving** is a transfer: the pending messages first, then the owner's key ([`slot_departures`]).
 //!
 //! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
-//! the node's own monotonic clock, which goes on while the machine sleeps. Why the rules are as they are:
+//! the node's own monotonic clock, which continues while the machine sleeps. Why the rules are as they are:
 //! broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md, 0026-another-history.md,
 //! 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
 //!
@@ -67,38 +66,38 @@ use types::{
     SlotRecord,
 };
 
-// One node's part of the cluster: what each input changes. The effects of etcd's replies are in `etcd`, how slots come
-// and leave is in `slots` and `slot_departures`.
+// One node's part of the cluster: effects of each input. The effects of etcd's replies are in `etcd`, those on slots in
+// `slots` and `slot_departures`.
 
 /// The configuration of a process at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// The node and this start of it.
     pub me: Owner,
-    /// The address of this process, which it has: it listens there.
+    /// Address at which this process listens.
     pub address: Address,
     /// Slots of the cluster: [`crate::cluster::limits::SLOTS`], fewer in tests.
     pub slots: u16,
-    /// The spans of the lease that etcd is asked for.
+    /// Time spans by the lease requested from etcd.
     pub spans: Spans,
-    /// The state that the data directory kept; the default when the operator accepts etcd as it is.
+    /// State kept in the data directory; the default when the operator accepts etcd as it is.
     pub memory: Memory,
-    /// Decides what chance decides.
+    /// Seed of random choices.
     pub seed: u64,
 }
 
-/// The state of etcd that the data directory keeps from one start to the next.
+/// State of etcd that the data directory keeps between starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// The highest revision that anybody showed.
+    /// Highest revision seen.
     pub newest: Revision,
-    /// Which etcd cluster it was.
+    /// Id of the etcd cluster.
     pub etcd: Option<EtcdId>,
-    /// etcd showed another history, and no operator accepted it.
+    /// Whether etcd showed another history, which no operator has accepted.
     pub other_history: bool,
 }
 
-/// One node's part of the cluster. One per process, in none of the shards.
+/// One node's part of the cluster. One per process, outside the shards.
 #[derive(Debug)]
 pub struct Cluster {
     me: Owner,
@@ -117,7 +116,7 @@ pub struct Cluster {
     pub(crate) outputs: VecDeque<Output>,
 }
 
-/// When a node does what it does by itself.
+/// Times of a node's scheduled actions.
 #[derive(Debug)]
 pub(crate) struct Times {
     spans: Spans,
@@ -125,20 +124,20 @@ pub(crate) struct Times {
     next_round: Now,
 }
 
-/// The obstacles that keep a node from acting.
+/// Obstacles that keep a node from acting.
 #[derive(Debug)]
 struct Obstacles {
-    /// etcd showed another history.
+    /// Whether etcd showed another history.
     other_history: bool,
-    /// A shard hangs: this node neither registers nor answers.
+    /// Whether a shard hangs: this node neither registers nor answers.
     pub(crate) stuck: bool,
-    /// Another process may have this node's name.
+    /// Whether another process may have this node's name.
     awaits_name: bool,
     pub(crate) ended: bool,
 }
 
 impl Cluster {
-    /// A process that starts at `now` and knows nothing but what its data directory kept.
+    /// State of a process that starts at `now`, with nothing but what its data directory kept.
     #[must_use]
     pub fn new(config: &Config, now: Now) -> Self {
         let (memory, spans) = (config.memory, config.spans);
@@ -169,7 +168,7 @@ impl Cluster {
         }
     }
 
-    /// Takes one input; then [`Self::poll_output`] until it returns `None`.
+    /// Takes one input; call [`Self::poll_output`] afterwards until it returns `None`.
     pub fn handle(&mut self, input: Input, now: Now) {
         if self.obstacles.ended {
             return;
@@ -205,13 +204,13 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Gives a node its key, before an input names it and in the order of numbers. Where all nodes have the same
-    /// numbers none need be given.
+    /// Sets a node's key, before an input names the node and in the order of numbers. Not needed where all nodes have
+    /// the same numbers.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         self.view.set_key(node, key);
     }
 
-    /// etcd granted a lease, whose spans count from now on.
+    /// Sets the spans of the lease that etcd granted.
     fn set_spans(&mut self, spans: Spans) {
         self.times.spans = spans;
         self.silence.set_spans(spans);
@@ -233,50 +232,50 @@ impl Cluster {
         (serves && !self.obstacles.stuck && !self.obstacles.ended).then_some(Held { slot, epoch })
     }
 
-    /// Admissions to slots that are served are valid before this moment.
+    /// End of the validity of admissions to served slots.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.authority.valid_until()
     }
 
-    /// Why this node serves, or does not.
+    /// Reason why this node serves, or does not.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.authority.standing()
     }
 
-    /// Whether etcd answered lately: without it nothing is taken, given or written.
+    /// Whether etcd answered recently: without it nothing is taken, given or written.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {
         self.authority.has_etcd(now)
     }
 
     /// Whether a channel that is not in this node's own slots does not exist: etcd showed the slots within a lease, or
-    /// no peer may have taken any since.
+    /// no peer can have taken any since.
     #[must_use]
     pub fn knows_absence(&self, now: Now) -> bool {
         !self.authority.is_outdated(now) || !self.may_be_taken()
     }
 
-    /// The number of slots that this process owns, whether it serves them or not.
+    /// Number of slots that this process owns, whether it serves them or not.
     #[must_use]
     pub fn owned(&self) -> usize {
         self.slots.count()
     }
 
-    /// The number of owned slots whose channels it holds.
+    /// Number of owned slots whose channels it holds.
     #[must_use]
     pub fn served(&self) -> usize {
         self.slots.iter().filter(|(_, own)| own.is_held()).count()
     }
 
-    /// Whether it gives all its slots away.
+    /// Whether the node gives all its slots away.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.transfers.is_draining()
     }
 
-    /// The number of changes of slots that it has seen: owners and epochs.
+    /// Number of changes of owners and epochs seen.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slots.changes
@@ -288,39 +287,39 @@ impl Cluster {
         self.view.registration(node).is_some()
     }
 
-    /// The registered nodes that are not of this one's cluster, and why: what they registered does not count.
+    /// Registered nodes outside this cluster, and why: their registrations do not count.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Kinship)> {
         let strangers = self.view.strangers();
         strangers.map(|(node, registration)| (node, registration.kinship))
     }
 
-    /// Whether no other node answers this one, while others are registered: then it takes nothing of others.
+    /// Whether no other node answers this one although others are registered: it then takes nothing of others.
     #[must_use]
     pub fn is_cut_off(&self, now: Now) -> bool {
         Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
     }
 
-    /// Whether another process may have this node's name, so that this one waits.
+    /// Whether this process waits because another one may have its node's name.
     #[must_use]
     pub fn awaits_name(&self) -> bool {
         self.obstacles.awaits_name
     }
 
-    /// The lease of this process's registration, while it is registered.
+    /// Lease of this process's registration, while it is registered.
     #[must_use]
     pub fn lease(&self) -> Option<LeaseId> {
         let registration = self.registering.current(&self.view)?;
         Some(registration.lease)
     }
 
-    /// Whether `node` answered lately.
+    /// Whether `node` answered recently.
     #[must_use]
     pub fn hears(&self, node: NodeId, now: Now) -> bool {
         self.silence.reaches(node, now)
     }
 
-    /// The process that last answered under a node's name, for one that looks for its namesake; under the own name this
-    /// process.
+    /// The process that last answered under a node's name, for a node that looks for its namesake; under the own name
+    /// this process.
     #[must_use]
     pub fn heard(&self, node: NodeId, now: Now) -> Option<Heard> {
         let own = (self.me.incarnation, now);
@@ -334,19 +333,19 @@ impl Cluster {
         })
     }
 
-    /// The record of a slot, as far as this node knows: it says where to find the slot's channels.
+    /// Record of a slot, as far as this node knows: locates the slot's channels.
     #[must_use]
     pub fn record(&self, slot: Slot) -> SlotRecord {
         self.view.slot(slot)
     }
 
-    /// Whether the roster has `node` here, as far as is known.
+    /// Whether the roster has `node` as present, as far as is known.
     #[must_use]
     pub fn expects(&self, node: NodeId) -> bool {
         self.view.roster(node) == Some(RosterState::Here)
     }
 
-    /// Whether this node asks `node`: it is here, registered, or owns a slot, as far as is known.
+    /// Whether this node queries `node`: it is present, registered, or owns a slot, as far as is known.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn asks(&self, node: NodeId) -> bool {
@@ -356,7 +355,7 @@ impl Cluster {
             || self.view.slots().iter().any(owns)
     }
 
-    /// The state of etcd that the data directory is to keep.
+    /// State of etcd for the data directory to keep.
     #[must_use]
     pub fn memory(&self) -> Memory {
         Memory {
@@ -388,8 +387,8 @@ impl Cluster {
         self.outputs.push_back(Output::Tell(from, answer));
     }
 
-    /// An answer counts only after the slot changes that it shows were applied. One to another process of this node's
-    /// name says what is served, but proves nothing of this one: its times may be of another clock.
+    /// Processes an answer, after the slot changes in it were applied. An answer to another process of this node's name
+    /// shows which slots are served, but proves nothing for this one: its times may be of another clock.
     fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
         if from.index() >= NODES_MAX || from == self.me.node {
             return;
@@ -412,7 +411,7 @@ impl Cluster {
         }
     }
 
-    /// Gives the shards an order.
+    /// Sends the shards an order.
     pub(crate) fn order(&mut self, order: SlotOrder) {
         self.outputs.push_back(Output::Order(order));
     }

@@ -9,22 +9,22 @@ use codec::signal::Role;
 use codec::sigv4::MASTER_PATH;
 use std::net::Ipv4Addr;
 
-// GetSignalingChannelEndpoint: where a client connects. See codec/PROTOCOL.md, EP.
+// GetSignalingChannelEndpoint: where clients connect. See codec/PROTOCOL.md, EP.
 
-/// The request's part in the answer, beside the configuration.
+/// Facts of the request that the answer depends on, beside the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointRequest<'a> {
-    /// The protocols asked for, each once.
+    /// Requested protocols, each once.
     pub protocols: &'a [Protocol],
-    /// The role in which the client will connect.
+    /// Role in which the client will connect.
     pub role: Role,
-    /// The `Host` field of the request.
+    /// The request's `Host`.
     pub host: &'a str,
-    /// The connection that asks.
+    /// Connection of the request.
     pub peer: Peer,
-    /// Whether a proxy says that it was reached by the scheme of `peer`, as `host`.
+    /// Whether a proxy reports that it was reached by the scheme of `peer`, as `host`.
     pub proxied: bool,
-    /// Whether a host that is the same for both roles is followed by a path where the role is the master's (CON-2).
+    /// Whether a host that serves both roles is followed by a path for the master's role (CON-2).
     pub role_path: bool,
 }
 
@@ -47,7 +47,7 @@ pub fn endpoint(
     codec::control::endpoint(out, &pairs);
 }
 
-/// The WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`, but
+/// WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`, but
 /// without a path.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
@@ -91,12 +91,12 @@ fn url(
         let hex = named.map_or_else(|| hex(identity.as_str()), node_label);
         format!("{label}-{hex}.{domain}")
     });
-    // In production these names are those of a service at port 443; in development nothing is in front of us.
+    // In production these names are those of a service at port 443; in development there is no proxy in front.
     if let Some(named) = named.as_ref().filter(|_| !settings.dev) {
         let scheme = if web_socket { "wss" } else { "https" };
         return format!("{scheme}://{named}");
     }
-    // A viewer's role shows in its client id, and some clients take all that follows `wss://` for a host.
+    // A viewer is recognized by its client id, and some clients take everything after `wss://` for a host.
     let says_role = web_socket && asked.role_path && named.is_none();
     let path = match asked.role {
         Role::Master if says_role => MASTER_PATH,
@@ -125,7 +125,7 @@ fn url(
         (Scheme::Http, false) => ("http", 80),
     };
     let host = named.as_deref().unwrap_or_else(|| host_name(asked.host));
-    // The other port of a container is published under a number that is not known here.
+    // The other port of a container is published under an unknown number.
     let known = settings.container && own.is_some_and(|own| own.scheme == listener.scheme);
     let port = if known {
         port_of(asked.host).unwrap_or(default_port)
@@ -139,7 +139,7 @@ fn url(
     }
 }
 
-/// The TLS listener that the request came in on, else the first one, else the plain one it came in on.
+/// TLS listener of the request, else the first TLS listener, else the plain listener of the request.
 fn listener(settings: &Settings, peer: Peer) -> Listen {
     let own = settings.listen.get(usize::from(peer.listener)).copied();
     let first = settings.listen.iter().copied();
@@ -165,13 +165,13 @@ pub(crate) fn host_name(host: &str) -> &str {
     }
 }
 
-/// The port that a host names.
+/// The port in a host.
 pub(crate) fn port_of(host: &str) -> Option<u16> {
     let rest = host.strip_prefix(host_name(host))?;
     rest.strip_prefix(':')?.parse().ok()
 }
 
-/// The label of a node in the hosts of its channels, with `[cluster] direct`: behind `m-`, `v-` or `r-`, and before the
+/// Label of a node in the hosts of its channels, with `[cluster] direct`: follows `m-`, `v-` or `r-`, and precedes the
 /// domain.
 #[must_use]
 pub fn node_label(node: &str) -> String {
@@ -186,8 +186,7 @@ fn hex(text: &str) -> String {
 
 // GetIceServerConfig: the configured servers with credentials. See codec/PROTOCOL.md, ICE.
 
-/// Writes the response body: one entry per configured server, or the STUN entry that clients need in order to start at
-/// all.
+/// Writes the response body: one entry per configured server, or the STUN entry without which clients do not start.
 pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wall) {
     let entries: Vec<Entry> = if servers.is_empty() {
         vec![Entry::placeholder(
@@ -235,8 +234,8 @@ impl Entry {
         }
     }
 
-    /// An entry without credentials. They are written all the same: the C SDK refuses an entry that lacks them, and
-    /// another client splits the username at its colon.
+    /// An entry without real credentials. They are written nevertheless: the C SDK refuses an entry that lacks them,
+    /// and another client splits the username at its colon.
     fn placeholder(uris: Vec<String>, ttl_seconds: u32) -> Self {
         Self {
             uris,
@@ -262,7 +261,7 @@ impl Entry {
     }
 }
 
-/// The password of a time-limited user name (draft-uberti-behave-turn-rest-00 section 2.2): base64(HMAC-SHA1(secret,
+/// Password for a time-limited user name (draft-uberti-behave-turn-rest-00 section 2.2): base64(HMAC-SHA1(secret,
 /// name)).
 fn password(secret: &str, username: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
@@ -355,7 +354,7 @@ mod endpoint_tests {
         assert_eq!(session, "ws://localhost:8080");
     }
 
-    /// A development server is its own front: names below the domain lead to its listener.
+    /// A development server has no proxy in front: names below the domain lead to its listener.
     #[test]
     fn names_below_a_domain_have_the_port_of_a_development_server() {
         let mut settings = Settings::new(Profile::Default, true);

@@ -1,4 +1,4 @@
-//! Every countable fact, once. Counters are plain numbers of one shard; a scrape adds the shards up.
+//! Every countable fact, once. Counters are plain numbers of one shard; a scrape adds up the shards.
 
 mod access;
 mod histogram;
@@ -16,7 +16,7 @@ pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// The kind that a received message is counted as: an action, or `unknown` when it could not be understood.
+/// Kind of a received message in counters: an action, or `unknown` for one that could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message with a known action.
@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds in the order of [`Kind::index`], with the label each has in the metrics.
+    /// Metrics labels in the order of [`Kind::index`].
     pub const LABELS: [&'static str; KINDS] =
         ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
 
@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// The kind's place in a table of counters.
+    /// Index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -51,40 +51,40 @@ impl Kind {
     }
 }
 
-/// The number of kinds.
+/// Number of kinds.
 pub const KINDS: usize = 4;
 
-/// The outcome of a received message. Exactly one of these, in the end, for each.
+/// Outcome of a received message. Each message gets exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Its recipient's machine confirmed it, or it went to an Alexa caller.
+    /// Acknowledged by its recipient's machine, or delivered to an Alexa caller.
     Delivered,
-    /// Nobody came for it in time.
+    /// Expired before its recipient connected.
     Expired,
-    /// A newer one took its place, or the bounded candidate list dropped it.
+    /// Replaced by a newer one, or dropped from the bounded candidate list.
     Overwritten,
-    /// Its channel was deleted, its Alexa caller hung up, it came too late for its Alexa call, the server drained, or
-    /// it was held back and a newer connection of its sender has sent since.
+    /// Channel deleted, Alexa caller disconnected, too late for its Alexa call, server draining, or held back while a
+    /// newer connection of its sender has sent.
     Withdrawn,
-    /// It breaks a rule.
+    /// Breaks a rule.
     Refused,
-    /// Its sender is too fast.
+    /// Exceeds its sender's rate.
     Throttled,
-    /// There was no room to keep it.
+    /// The queue was full.
     Overflow,
-    /// It was kept, and made room for a channel or an account that held less; or it is longer than the client that came
-    /// for it can take.
+    /// Evicted from its queue for a channel or an account that held less; or longer than the client that connected for
+    /// it can receive.
     Evicted,
-    /// It was handed to the kernel, and made room for newer ones before it was confirmed.
+    /// Passed to the kernel, and evicted for newer messages before it was acknowledged.
     DeliveredUnproved,
 }
 
 impl Outcome {
-    /// All labels in the order of [`Outcome::index`].
+    /// Labels in the order of [`Outcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// The outcome of a message that is not accepted.
+    /// Outcome of a message that is not accepted.
     #[must_use]
     pub const fn of(reason: Unaccepted) -> Self {
         match reason {
@@ -103,128 +103,127 @@ impl Outcome {
         }
     }
 
-    /// The word in metrics, pages and the log.
+    /// Word in metrics, pages and the log.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.into()
     }
 
-    /// The outcome's place in a table of counters.
+    /// Index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// The number of outcomes.
+/// Number of outcomes.
 pub const OUTCOMES: usize = Outcome::COUNT;
 
-/// The role of a connection, as the gauge `heliograph_connections{role}` counts it.
+/// Role of a connection in the gauge `heliograph_connections{role}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum ConnectionRole {
-    /// Its TLS handshake is under way.
+    /// In its TLS handshake.
     Handshake,
-    /// It speaks HTTP.
+    /// HTTP.
     Http,
-    /// The current master of a channel.
+    /// Current master of a channel.
     Master,
     /// A current viewer.
     Viewer,
-    /// A newer connection took its place.
+    /// Superseded by a newer connection.
     Superseded,
 }
 
-/// The number of roles.
+/// Number of roles.
 pub const CONNECTION_ROLES: usize = ConnectionRole::COUNT;
 
 impl ConnectionRole {
-    /// The labels in the order of [`ConnectionRole::index`].
+    /// Labels in the order of [`ConnectionRole::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// The place's index in a table of gauges.
+    /// Index in tables of gauges.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// The counters of one shard, and the sum over shards. Gauges that can be read off a table are not counted here.
+/// Counters of one shard, or their sum over shards. Gauges that can be computed from a table are not counted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Messages taken in, by kind.
+    /// Messages received, by kind.
     pub received: [u64; KINDS],
     /// Messages ended, by kind and outcome.
     pub outcomes: [[u64; OUTCOMES]; KINDS],
-    /// Messages that were not accepted, by reason: of each outcome that has reasons as many as in `outcomes`.
+    /// Messages refused, by reason: for each outcome with reasons they add up to the count in `outcomes`.
     pub unaccepted: [u64; UNACCEPTED],
-    /// Messages kept for an absent recipient.
+    /// Messages queued for an absent recipient.
     pub pending_messages: u64,
-    /// Bytes of the same.
+    /// Bytes of messages queued for an absent recipient.
     pub pending_bytes: u64,
-    /// Messages that were handed to the kernel whole and are not confirmed.
+    /// Messages passed whole to the kernel and unacknowledged.
     pub written_messages: u64,
-    /// Bytes of the same.
+    /// Bytes of unacknowledged messages.
     pub unconfirmed_bytes: u64,
-    /// Messages that were taken back after they were written, and those that were confirmed all the same.
+    /// Written messages that were returned to their queue.
     pub returned: u64,
-    /// See `returned`.
+    /// Returned messages that were acknowledged nevertheless.
     pub repeated: u64,
-    /// Messages in outboxes, not yet handed over whole.
+    /// Messages in outboxes, not yet passed whole to the kernel.
     pub outbox_messages: u64,
     /// Bytes of messages in outboxes.
     pub outbox_bytes: u64,
     /// Bytes of control frames and HTTP answers in outboxes.
     pub control_bytes: u64,
-    /// Alexa calls that wait for their answer.
+    /// Alexa calls that wait for an answer.
     pub waiting_calls: u64,
     /// Upgrades by role and outcome.
     pub upgrades: [[u64; UPGRADE_OUTCOMES]; UPGRADE_ROLES],
-    /// HTTP requests by what they were for and the status of their answer, in the order of [`STATUS`].
+    /// HTTP requests by purpose and status, in the order of [`STATUS`].
     pub requests: [[u64; STATUSES]; REQUESTED],
     /// Refusals by signature or policy.
     pub auth_failures: [u64; AUTH_FAILURES],
     /// Refusals by check.
     pub refusals: ByCheck,
-    /// Frames delivered that are longer than each of [`LARGE_FRAMES`].
+    /// Delivered frames longer than each of [`LARGE_FRAMES`].
     pub large_frames: [u64; LARGE_FRAMES.len()],
-    /// From the read that brought a message to its last byte's being handed to the kernel. Messages that were kept for
-    /// an absent recipient, or given back, are not in it.
+    /// Time from the read of a message to passing its last byte to the kernel. Without messages that were queued for an
+    /// absent recipient, or returned.
     pub delivery: Histogram,
-    /// From a viewer's admission to the delivery of its first SDP_ANSWER.
+    /// Time from a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
-    /// WebSocket connections that ended, by reason.
+    /// WebSocket connections ended, by reason.
     pub connection_ends: [u64; END_REASONS],
-    /// Answered or not, superseded, short.
+    /// Sessions: answered or not, superseded, short.
     pub sessions: Sessions,
-    /// Refusals that were not written to the log because there were too many.
+    /// Refusals not logged because there were too many.
     pub log_suppressed: u64,
-    /// Changes that were refused because their audit entry had no place in the log.
+    /// Changes refused because the log had no place for their audit entry.
     pub audit_refused: u64,
-    /// Steps of matching patterns of policies: see [`codec::policy::Policy::decide`].
+    /// Steps of pattern matching in policies: see [`codec::policy::Policy::decide`].
     pub policy_steps: u64,
     /// Bytes hashed to check signatures: see [`codec::sigv4::Verifier::hashed_bytes`].
     pub hashed_bytes: u64,
 }
 
-/// Lengths of frames, header included, beyond which old builds of the C SDK cannot hold them. Source: the metrics
-/// contract.
+/// Lengths of frames, with header, that exceed the buffers of old builds of the C SDK. Source: the metrics contract.
 pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
 
 impl Counters {
-    /// A message was taken in.
+    /// Counts a received message.
     pub fn receive(&mut self, kind: Kind) {
         if let Some(count) = self.received.get_mut(kind.index()) {
             *count += 1;
         }
     }
 
-    /// A message ended.
+    /// Counts the end of a message.
     pub fn end(&mut self, kind: Kind, outcome: Outcome) {
         self.end_many(kind, outcome, 1);
     }
 
-    /// Several messages of a kind ended alike.
+    /// Counts messages of a kind that ended alike.
     pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
         if let Some(count) = self
             .outcomes
@@ -235,7 +234,7 @@ impl Counters {
         }
     }
 
-    /// A message was not accepted.
+    /// Counts a message that was not accepted.
     pub fn unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
         self.end(kind, Outcome::of(reason));
         if let Some(count) = self.unaccepted.get_mut(reason.index()) {
@@ -243,7 +242,7 @@ impl Counters {
         }
     }
 
-    /// An upgrade was answered.
+    /// Counts an answered upgrade.
     pub fn upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
         let row = self.upgrades.get_mut(role.index());
         if let Some(count) = row.and_then(|row| row.get_mut(outcome.index())) {
@@ -251,7 +250,7 @@ impl Counters {
         }
     }
 
-    /// An HTTP request was answered with `status`.
+    /// Counts an HTTP request answered with `status`.
     pub fn request(&mut self, requested: Requested, status: u16) {
         let row = self.requests.get_mut(requested.index());
         if let Some(count) = row.and_then(|row| row.get_mut(status_index(status))) {
@@ -259,28 +258,28 @@ impl Counters {
         }
     }
 
-    /// Somebody was not let in.
+    /// Counts a failure of authentication or authorization.
     pub fn auth_failure(&mut self, failure: AuthFailure) {
         if let Some(count) = self.auth_failures.get_mut(failure.index()) {
             *count += 1;
         }
     }
 
-    /// A WebSocket connection ended.
+    /// Counts the end of a WebSocket connection.
     pub fn connection_end(&mut self, reason: EndReason) {
         if let Some(count) = self.connection_ends.get_mut(reason.index()) {
             *count += 1;
         }
     }
 
-    /// A frame of `bytes` was delivered.
+    /// Counts a delivered frame of `bytes`.
     pub fn frame(&mut self, bytes: usize) {
         for (count, over) in self.large_frames.iter_mut().zip(LARGE_FRAMES) {
             *count += u64::from(bytes > over);
         }
     }
 
-    /// Adds another shard's counters to these.
+    /// Adds another shard's counters.
     pub fn add(&mut self, other: &Self) {
         for (sum, one) in self.received.iter_mut().zip(other.received) {
             *sum += one;
@@ -320,7 +319,7 @@ impl Counters {
         self.waiting_calls += other.waiting_calls;
     }
 
-    /// The balance of the conservation law: received minus ended minus the gauges. Always 0.
+    /// Balance of the conservation law: received minus ended minus the gauges. Always 0.
     #[must_use]
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();
@@ -332,7 +331,7 @@ impl Counters {
             - i128::from(self.written_messages)
     }
 
-    /// Whether each message that was not accepted has its reason: of each outcome that has reasons, they add up to it.
+    /// Whether each message that was not accepted has a reason: for each outcome with reasons, they add up to it.
     #[must_use]
     pub fn all_have_their_reason(&self) -> bool {
         [Outcome::Refused, Outcome::Throttled, Outcome::Overflow]
@@ -355,28 +354,27 @@ fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u
     }
 }
 
-// Counters of sessions: answered or not, their places taken over, short ones. A service whose connections are all well
-// may still be one whose masters are mute.
+// Counters of sessions: answered or not, superseded, short ones. All connections may be well while masters are mute.
 
-/// The outcome of a viewer's connection. Exactly one of these at its end.
+/// Outcome of a viewer's connection. Each gets exactly one at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum SessionOutcome {
-    /// An answer was handed to it.
+    /// Got an answer.
     Answered,
-    /// It offered, and left or fell silent without an answer.
+    /// Sent an offer, and left or fell silent without an answer.
     Unanswered,
-    /// It sent no offer.
+    /// Sent no offer.
     NoOffer,
-    /// It offered, and the broker ended it before an answer.
+    /// Sent an offer, and was closed by the broker before an answer.
     CutShort,
 }
 
-/// The number of outcomes.
+/// Number of outcomes.
 const SESSION_OUTCOMES: usize = SessionOutcome::COUNT;
 
 impl SessionOutcome {
-    /// The labels in the order of [`Sessions::outcomes`].
+    /// Labels in the order of [`Sessions::outcomes`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     fn of(end: &ConnectionEnd) -> Self {
@@ -397,26 +395,26 @@ impl SessionOutcome {
     }
 }
 
-/// The roles by which connections are counted, in the order of their counters.
+/// Roles of counted connections, in the order of their counters.
 pub const ROLES: [&str; 2] = ["master", "viewer"];
 
-/// The counters of one shard's sessions, and their sum.
+/// Counters of one shard's sessions, or their sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
-    /// Connections of viewers that ended, by outcome.
+    /// Ended viewer connections, by outcome.
     pub outcomes: [u64; SESSION_OUTCOMES],
-    /// Connections whose place a newer one took, by role.
+    /// Superseded connections, by role.
     pub superseded: [u64; ROLES.len()],
     /// Connections that ended within [`SHORT_MS`] of their admission, by role.
     pub short: [u64; ROLES.len()],
 }
 
-/// Milliseconds that a short connection lasts at most. A viewer's may be, once it is answered; a master's is not meant
-/// to be.
+/// Longest duration of a short connection, in milliseconds. Normal for viewers once they are answered, but not for
+/// masters.
 pub const SHORT_MS: u64 = 10_000;
 
 impl Sessions {
-    /// A connection ended.
+    /// Counts the end of a connection.
     pub fn ended(&mut self, end: &ConnectionEnd) {
         if end.role == Role::Viewer {
             self.outcomes[SessionOutcome::of(end) as usize] += 1;
@@ -426,12 +424,12 @@ impl Sessions {
         }
     }
 
-    /// A newer connection took the place of one with this role.
+    /// Counts a superseded connection of this role.
     pub fn superseded(&mut self, role: Role) {
         self.superseded[place(role)] += 1;
     }
 
-    /// Adds another shard's counters to these.
+    /// Adds another shard's counters.
     pub fn add(&mut self, other: &Self) {
         let pairs = [
             (&mut self.outcomes[..], &other.outcomes[..]),

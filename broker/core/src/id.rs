@@ -1,11 +1,11 @@
-//! Identifiers of the broker: plain numbers that cannot be mixed up.
+//! Identifiers of the broker: numbers with distinct types.
 
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
-/// The slots a table may have: a key has 24 bits for the slot's number.
+/// Most slots of a table: a key has 24 bits for the slot's number.
 pub const SLOTS_MAX: usize = 1 << 24;
 
 /// One shard of the process, counted from 0. Stable while the process lives.
@@ -13,20 +13,20 @@ pub const SLOTS_MAX: usize = 1 << 24;
 pub struct ShardId(pub u16);
 
 impl ShardId {
-    /// The shard's place in a list of all shards.
+    /// Index in a list of all shards.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
-/// A node's number in the list of names that this node keeps, below `NODES_MAX` of the cluster. One per name; other
-/// nodes may number them otherwise: in a message between nodes it is the place of a name in that message's list.
+/// Number of a node in this node's list of names, below `NODES_MAX` of the cluster. One per name; other nodes may use
+/// other numbers: in a message between nodes it is the index of a name in that message's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
 
 impl NodeId {
-    /// The node's place in a list of all nodes.
+    /// Index in a list of all nodes.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -39,35 +39,35 @@ impl NodeId {
 pub struct Slot(pub u16);
 
 impl Slot {
-    /// The slot's place in a list of all slots.
+    /// Index in a list of all slots.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// The shard that has its channels, on a node of the cluster with this many. Nodes of one inner version agree.
+    /// Shard of its channels, on a node of the cluster with this many shards. Nodes of one inner version agree.
     #[must_use]
     pub fn shard(self, shards: u16) -> ShardId {
-        // Spread, whatever the pattern of the slots that a node has: the odd number is 2^16 by the golden ratio.
+        // Spreads any pattern of slots: the odd number is 2^16 divided by the golden ratio.
         let spread = u32::from(self.0.wrapping_mul(0x9e37));
         ShardId(u16::try_from((spread * u32::from(shards)) >> 16).unwrap_or(0))
     }
 }
 
-/// The place of one session or channel in its shard's timer wheel; none while nothing of it was ever due.
+/// Entry of one session or channel in its shard's timer wheel; none before its first deadline.
 ///
-/// Not to be copied: an owner has one place, so the wheel has no more entries than there are owners.
+/// Not `Clone`: an owner has one entry, so the wheel has no more entries than there are owners.
 #[derive(Debug, Default)]
 pub struct TimerId(Option<NonZeroU32>);
 
 impl TimerId {
-    /// The id of a place; place 0 is none.
+    /// Id of an entry; 0 is none.
     #[must_use]
     pub fn at(place: u32) -> Self {
         Self(NonZeroU32::new(place))
     }
 
-    /// The place, if there is one.
+    /// Number of the entry, if there is one.
     #[must_use]
     pub fn place(&self) -> Option<u32> {
         self.0.map(NonZeroU32::get)
@@ -94,10 +94,10 @@ macro_rules! generational_key {
         }
 
         impl $name {
-            /// A key for `slot` (below [`SLOTS_MAX`]) in its `generation` (24 bits; the rest is cut off).
+            /// Key for `slot` (below [`SLOTS_MAX`]) in its `generation` (24 bits; the rest is cut off).
             ///
             /// # Panics
-            /// When `slot` is out of range: a table never grows that far.
+            /// If `slot` is out of range: a table never grows that far.
             #[must_use]
             pub fn new(slot: u32, generation: u32) -> Self {
                 assert!((slot as usize) < SLOTS_MAX);
@@ -110,19 +110,19 @@ macro_rules! generational_key {
                 self.slot as usize
             }
 
-            /// The slot's generation: a key kept after its slot was freed finds nothing.
+            /// The slot's generation: a key to a freed slot finds nothing.
             #[must_use]
             pub fn generation(self) -> u32 {
                 self.generation
             }
 
-            /// The key in 48 bits, slot low: what travels through a ring as user data.
+            /// The key in 48 bits, slot low: user data of ring operations.
             #[must_use]
             pub fn pack(self) -> u64 {
                 u64::from(self.generation) << 24 | u64::from(self.slot)
             }
 
-            /// The reverse of [`Self::pack`]; higher bits are ignored.
+            /// Reverses [`Self::pack`]; higher bits are ignored.
             #[must_use]
             pub fn unpack(bits: u64) -> Self {
                 let low = |bits: u64| u32::try_from(bits & 0x00ff_ffff).expect("24 bits fit");
@@ -155,14 +155,14 @@ generational_key! {
     ChannelKey
 }
 
-/// The identity of a channel: region, account and name, without the creation time.
+/// Identity of a channel: region, account and name, without the creation time.
 ///
-/// As text `region:account:name`; none of the three can hold a colon, so names of one account sort bytewise.
+/// As text `region:account:name`; none of the three can contain a colon, so names of one account sort bytewise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Box<str>);
 
 impl Identity {
-    /// The identity that an ARN names, whatever its creation time.
+    /// Identity of an ARN, whatever its creation time.
     #[must_use]
     pub fn of(arn: &ChannelArn) -> Self {
         Self::new(arn.region(), arn.account(), arn.name())
@@ -171,11 +171,11 @@ impl Identity {
     /// The identity of `name` in an account and region.
     #[must_use]
     pub fn new(region: &str, account: &str, name: &str) -> Self {
-        // Every call makes some: one allocation, and no formatting.
+        // Created by every call: one allocation, and no formatting.
         Self([region, ":", account, ":", name].concat().into_boxed_str())
     }
 
-    /// A place among identities, for ranges: a prefix of an identity, or one kept as text.
+    /// Bound for ranges of identities: a prefix of an identity, or a stored one.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         Self(text.into())
@@ -187,7 +187,7 @@ impl Identity {
         &self.0
     }
 
-    /// The region: what precedes the first colon.
+    /// The region: text before the first colon.
     #[must_use]
     pub fn region(&self) -> &str {
         self.0.split(':').next().unwrap_or_default()
@@ -199,35 +199,35 @@ impl Identity {
         self.0.split(':').nth(1).unwrap_or_default()
     }
 
-    /// The prefix that all channels of its account in its region share: `region:account:`.
+    /// Prefix of all channels of the account in the region: `region:account:`.
     #[must_use]
     pub fn tenant(&self) -> &str {
         self.0.strip_suffix(self.name()).unwrap_or(&self.0)
     }
 
-    /// The channel's name: what follows the last colon.
+    /// The channel's name: text after the last colon.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit(':').next().unwrap_or_default()
     }
 }
 
-/// A call that waits for a letter: which connection on which shard, and which of its calls.
+/// A call that waits for a letter: its connection, its shard, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallRef {
-    /// The shard that holds the caller's connection.
+    /// Shard of the caller's connection.
     pub shard: ShardId,
-    /// The caller's session there.
+    /// Session of the caller.
     pub session: SessionKey,
     /// The call's number within its session: an answer to an earlier call is dropped.
     pub serial: u32,
-    /// The caller's account, whose share of places the call takes.
+    /// Account of the caller, whose share of places the call takes.
     pub account: Account,
-    /// Whether it waits for the store, and takes a place among those of changes.
+    /// Whether it waits for the store, and takes a place among changes.
     pub change: bool,
 }
 
-/// An account: the number that its 12 digits are, so that no text is compared or kept.
+/// An account: the number of its 12 digits, so that no text is compared or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account(pub u64);
 
@@ -238,7 +238,7 @@ impl Account {
         Self::of_digits(arn.account())
     }
 
-    /// The account of these digits; [`Display`](fmt::Display) shows them, twelve at least.
+    /// Account with these digits; [`Display`](fmt::Display) shows at least twelve.
     #[must_use]
     pub fn of_digits(digits: &str) -> Self {
         let digit = |sum: u64, byte: u8| sum.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
@@ -252,13 +252,13 @@ impl fmt::Display for Account {
     }
 }
 
-/// A caller among those that share a channel, as a hash under a key of its shard: no text is kept. Two bytes are what a
-/// connection has left; two of 65,535 callers have the same, and share one part until the process ends.
+/// Caller among those that share a channel, as a hash under a key of its shard: no text is stored. A connection has two
+/// bytes left for it; two of 65,535 callers collide, and share one part until the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 
 impl CallerId {
-    /// The caller of this hash.
+    /// Caller with this hash.
     #[must_use]
     pub fn of_hash(hash: u64) -> Self {
         let part = u16::try_from(hash % u64::from(u16::MAX)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Log entries as plain data. Shards record entries; a separate thread formats and writes them.
 //!
-//! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What
-//! comes from the wire (client ids, names, ARNs) is escaped and cut where it is written.
+//! No entry has a field for a query string, a payload, a signature or a secret, so none can be logged by mistake. Texts
+//! from the wire (client ids, names, ARNs) are escaped and cut when written.
 
 pub(crate) mod end_reasons;
 mod rate_limits;
@@ -21,25 +21,25 @@ use std::fmt;
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantArray, VariantNames};
 
-/// Takes entries; must not wait. What it has no room for it drops and counts.
+/// Receives entries without waiting. Drops and counts entries when full.
 pub trait Journal: Send {
-    /// Notes one entry.
+    /// Records an entry.
     fn note(&mut self, entry: Entry);
 
-    /// Keeps a place for the entry of a change that this account is about to make; false when there is none for it, and
-    /// the change must not be. Each place is used by [`Journal::note_kept`] or given back by [`Journal::give_back`].
+    /// Reserves a place for the audit entry of a change by this account; false when there is none, and the change must
+    /// not be made. Each place is used by [`Journal::note_kept`] or returned by [`Journal::give_back`].
     fn keep_place(&mut self, account: Account) -> bool {
         let _ = account;
         true
     }
 
-    /// Notes an entry in a place that was kept for it: it is never dropped.
+    /// Records an entry in its reserved place: it is never dropped.
     fn note_kept(&mut self, account: Account, entry: Entry) {
         let _ = account;
         self.note(entry);
     }
 
-    /// The change was not made.
+    /// Returns a reserved place: the change was not made.
     fn give_back(&mut self, account: Account) {
         let _ = account;
     }
@@ -48,42 +48,42 @@ pub trait Journal: Send {
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A WebSocket connection is over. Limited per shard: see [`LimitedJournal::ended`].
+    /// A WebSocket connection ended. Limited per shard: see [`LimitedJournal::ended`].
     ConnectionEnd(ConnectionEnd),
     /// A request or upgrade was refused. Limited per shard: see [`LimitedJournal::refused`].
     Refused(Box<Refused>),
-    /// Some refusals were not noted, since there were too many within a window: see [`LimitedJournal::window_over`].
+    /// Number of refusals not logged within a window: see [`LimitedJournal::window_over`].
     Suppressed {
-        /// Their number.
+        /// Number of refusals.
         refusals: u64,
-        /// The same by what they were about.
+        /// Numbers by check and subject.
         counts: Box<[RefusalCount]>,
     },
-    /// Some ends of connections were not noted, since there were too many within a second.
+    /// Number of connection ends not logged within a second.
     EndsSuppressed {
-        /// Their number.
+        /// Number of ends.
         ends: u64,
     },
     /// A message was not accepted. Limited per shard: see [`LimitedJournal::unaccepted`].
     Unaccepted(Box<UnacceptedMessage>),
-    /// A newer connection took the place of another. Limited per shard: see [`LimitedJournal::superseded`].
+    /// A connection was superseded. Limited per shard: see [`LimitedJournal::superseded`].
     Superseded(Box<Superseded>),
-    /// A call changed something or was not allowed to.
+    /// A call changed something or was denied.
     Audit(Audit),
     /// Another node did not answer.
     NodeTrouble {
-        /// Its name.
+        /// Name of the node.
         node: Box<str>,
-        /// Why, in a word.
+        /// Reason, in a word.
         why: &'static str,
-        /// Requests that got 503 since the last such line.
+        /// Requests answered with 503 since the last such line.
         requests: u64,
     },
-    /// Other credentials refuse connections that are open.
+    /// Replaced credentials refuse open connections.
     Forbidden(Forbidden),
     /// The registry's store failed.
     StoreTrouble {
-        /// The text of the store's error; no wire text.
+        /// Text of the store's error; nothing from the wire.
         error: Box<str>,
     },
 }
@@ -91,40 +91,40 @@ pub enum Entry {
 /// The end of a WebSocket connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionEnd {
-    /// The role in which it was admitted.
+    /// Role in which it was admitted.
     pub role: Role,
     /// A viewer's client id.
     pub client_id: Option<Box<str>>,
-    /// The channel's name, also when the channel was deleted meanwhile; `None` would be a fault of the telemetry.
+    /// Channel's name, also if the channel was deleted meanwhile; `None` would be a fault of the telemetry.
     pub channel: Option<Box<str>>,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// From its admission to its end, in milliseconds.
+    /// Duration from admission to end, in milliseconds.
     pub duration_ms: u64,
-    /// Messages that it sent, refused ones included.
+    /// Messages received from it, refused ones included.
     pub messages_in: u32,
-    /// Messages that were handed to it whole.
+    /// Messages passed to it whole.
     pub messages_out: u32,
-    /// Those of them that its machine did not confirm: they were kept for the next connection.
+    /// Unacknowledged ones among them: queued again for the next connection.
     pub returned: u32,
-    /// From the admission of a viewer to its first offer, in milliseconds; `None` if it sent none.
+    /// Time from a viewer's admission to its first offer, in milliseconds; `None` without one.
     pub offered_ms: Option<u32>,
-    /// From the admission of a viewer to the first answer that was handed to it; `None` if none was.
+    /// Time from a viewer's admission to its first answer, in milliseconds; `None` without one.
     pub answered_ms: Option<u32>,
-    /// Why it ended.
+    /// Reason of the end.
     pub reason: EndReason,
-    /// Of one that may not be open any more: the policy and statement that refuse it, or what is gone.
+    /// Policy and statement that forbid it, or what is gone, if it may no longer be open.
     pub refused_by: Option<Box<str>>,
 }
 
-/// Connections that were admitted, and that other credentials refuse.
+/// Open connections that replaced credentials refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     /// Open connections.
     pub connections: u64,
-    /// Those of them that are refused.
+    /// Refused ones among them.
     pub forbidden: u64,
-    /// They are more than half: none is closed for a time, in which others may come.
+    /// Whether closing is delayed, since more than half are refused: other credentials may follow.
     pub waits: bool,
 }
 
@@ -133,113 +133,114 @@ pub struct Forbidden {
 pub struct UnacceptedMessage {
     /// The channel's name.
     pub channel: Box<str>,
-    /// The role of its sender.
+    /// Role of its sender.
     pub role: Role,
     /// The client id of a viewer that sent it.
     pub client_id: Option<Box<str>>,
     /// The sender's address.
     pub remote: SocketAddr,
-    /// Its action; `None` when it could not be understood.
+    /// Action; `None` if it could not be parsed.
     pub action: Option<Action>,
-    /// Why.
+    /// Reason.
     pub reason: Unaccepted,
-    /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload; else 0.
+    /// Length of its frame for the recipient; if the payload is too long, that of the payload; else 0.
     pub bytes: usize,
-    /// The longest payload that is allowed, of one whose payload is too long; else 0.
+    /// Longest accepted payload, if the payload is too long; else 0.
     pub most: usize,
-    /// Messages that were not accepted and have no line, since the last line about one.
+    /// Unaccepted messages without a line since the last such line.
     pub unlogged: u64,
 }
 
-/// A connection whose place a newer one of the same role and client id took.
+/// A connection superseded by a newer one of the same role and client id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superseded {
     /// The channel's name.
     pub channel: Box<str>,
-    /// The role of both.
+    /// Role of both connections.
     pub role: Role,
     /// The client id of viewers.
     pub client_id: Option<Box<str>>,
-    /// The address of the older one.
+    /// Address of the older connection.
     pub remote: SocketAddr,
-    /// The address of the newer one.
+    /// Address of the newer connection.
     pub by: SocketAddr,
-    /// From the admission of the older one to that of the newer one, in milliseconds.
+    /// Time between their admissions, in milliseconds.
     pub after_ms: u64,
-    /// The newer one is the master since nothing named its role, under `--dev`: a viewer that lacks its client id?
+    /// Under `--dev`: the newer one is the master only because nothing names its role. Perhaps a viewer without its
+    /// client id.
     pub unnamed: bool,
-    /// Connections whose place was taken and that have no line, since the last line about one.
+    /// Superseded connections without a line since the last such line.
     pub unlogged: u64,
 }
 
-/// Who made a call. A session's name alone proves nothing: the caller chose it.
+/// Caller in an audit entry. The name of a session alone proves nothing: the caller chose it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditCaller {
-    /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or what signs in.
+    /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or the sign-in.
     pub name: Box<str>,
-    /// Its account.
+    /// Account of the caller.
     pub account: Box<str>,
-    /// The access key id that it signed with; `None` of one that signs in.
+    /// Access key id of the signature; `None` for a sign-in.
     pub key_id: Option<Box<str>>,
-    /// The person or program behind its session.
+    /// Source identity: the person or program behind the session.
     pub source_identity: Option<Box<str>>,
-    /// The certificate or the token that its session hangs on.
+    /// Certificate or token at the root of the session.
     pub sign_in: Presented,
 }
 
-/// An API call that changes something, or that the policy refused.
+/// An API call that changes something, or that a policy denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// `None` where requests are not signed.
     pub caller: Option<Box<AuditCaller>>,
     /// The operation's AWS name, or `ConnectAsMaster` and `ConnectAsViewer`.
     pub operation: &'static str,
-    /// The channel's ARN, as far as it is known.
+    /// Channel's ARN, as far as it is known.
     pub channel_arn: Option<Box<str>>,
-    /// The session that a call of STS asks for: the federated user, or `ROLE/SESSION`.
+    /// Session that a call of STS requests: the federated user, or `ROLE/SESSION`.
     pub session: Option<Box<str>>,
-    /// The access key id of the temporary credentials that a call was granted.
+    /// Access key id of granted temporary credentials.
     pub new_key_id: Option<Box<str>>,
-    /// `ok`, or the error type of the answer; `unanswered` when the caller had left, or got a timeout, before
-    /// it was known what came of the change.
+    /// `ok`, or the error type of the answer; `unanswered` when the caller had left, or timed out, before the outcome
+    /// of the change was known.
     pub outcome: &'static str,
-    /// The request id that the answer carries.
+    /// Request id of the answer.
     pub request_id: Box<str>,
     /// The peer's address.
     pub remote: SocketAddr,
 }
 
-/// Why a WebSocket connection ended: the first thing that happened to it.
+/// Reason why a WebSocket connection ended: the first cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum EndReason {
     /// The peer sent a close frame.
     PeerClosed,
-    /// The peer left without one.
+    /// The peer left without a close frame.
     PeerGone,
-    /// Nothing came for the whole idle limit.
+    /// Silent for the whole idle limit.
     Idle,
-    /// It reached the age limit of connections.
+    /// Reached the age limit of connections.
     Age,
-    /// It was superseded, and so were too many after it.
+    /// Superseded, and so were too many after it.
     SupersededEvicted,
-    /// It was superseded and did not take the rest of a message it had begun.
+    /// Superseded, and did not take the rest of a begun message.
     SupersededStuck,
-    /// It was superseded, and the connection that had taken its place left: it may come back.
+    /// Superseded by a connection that has left: closed so that its client may reconnect.
     SupersededVacant,
-    /// A ping was not answered by any frame.
+    /// No frame followed a ping.
     Unanswered,
-    /// The operator made clients fetch ICE servers again, and this one must not get the message.
+    /// The operator requested new ICE servers, and this client must not get the message for that.
     IceReconnect,
-    /// Its outbox was full.
+    /// The outbox was full.
     SlowConsumer,
-    /// Its channel was deleted.
+    /// The channel was deleted.
     ChannelDeleted,
-    /// It broke the WebSocket protocol.
+    /// Violation of the WebSocket protocol.
     ProtocolError(FrameError),
-    /// It sent a binary message.
+    /// Binary message.
     Unsupported,
-    /// The process ends.
+    /// The process is shutting down.
     Drain,
     /// A message took too long from its first byte to its last.
     SlowMessage,
@@ -247,20 +248,20 @@ pub enum EndReason {
     Flood,
     /// The operator closed it.
     Operator,
-    /// Its account, or caller, held most connections, and another one needed a place.
+    /// Evicted: its account, or caller, had most connections, and another one needed a place.
     MadeRoom,
-    /// Its caller may not connect any more: other credentials, or other tags of its channel.
+    /// Caller may no longer connect, by other credentials or other tags of its channel.
     Forbidden,
 }
 
-/// The number of reasons; protocol errors are one.
+/// Number of reasons; protocol errors are one.
 pub const END_REASONS: usize = EndReason::COUNT;
 
 impl EndReason {
-    /// The words of all reasons in the order of [`EndReason::index`].
+    /// Words of all reasons in the order of [`EndReason::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// The reason's place in a table of counters.
+    /// Index in tables of counters.
     #[must_use]
     pub fn index(self) -> usize {
         let word: &str = self.into();
@@ -268,7 +269,7 @@ impl EndReason {
         place.unwrap_or_default()
     }
 
-    /// The status code and the text of the close frame that we begin the close handshake with (RFC 6455 section 7.4).
+    /// Status code and text of the close frame that starts the close handshake (RFC 6455 section 7.4).
     #[must_use]
     pub const fn close(self) -> (u16, &'static str) {
         match self {
@@ -295,7 +296,7 @@ impl EndReason {
     }
 }
 
-/// The word in the log: one of a closed set, for a protocol error with its close code.
+/// Word in the log: one of a closed set, for a protocol error with its close code.
 impl fmt::Display for EndReason {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(self.into())?;
@@ -306,48 +307,48 @@ impl fmt::Display for EndReason {
     }
 }
 
-// The reasons are the labels of `heliograph_messages_unaccepted_total{reason}`.
+// Reasons are the labels of `heliograph_messages_unaccepted_total{reason}`.
 
-/// Why a message was not accepted. Exactly one for each that ends as refused, throttled or overflow.
+/// Reason why a message was not accepted. Each message that ends as refused, throttled or overflow has exactly one.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantArray,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Unaccepted {
-    /// Its payload is longer than the limit.
+    /// The payload exceeds the limit.
     TooLong,
-    /// It has no payload, or an empty one.
+    /// The payload is missing or empty.
     NoPayload,
-    /// Its payload is no base64.
+    /// The payload is not base64.
     NotBase64,
-    /// It is not one JSON object.
+    /// Not one JSON object.
     NotJson,
-    /// A member is there twice or of a wrong type, or the correlation id is against its pattern.
+    /// A member is repeated or of a wrong type, or the correlation id does not match its pattern.
     Malformed,
-    /// It has no action, or one that does not exist.
+    /// The action is missing or unknown.
     UnknownAction,
-    /// A master names no viewer, or not by a client id.
+    /// The master names no viewer, or not by a client id.
     UnknownRecipient,
-    /// A master offers, and the rules say that viewers do.
+    /// A master's offer, although the rules accept offers from viewers only.
     MasterOffer,
-    /// A fault of a test refused it; under `--dev` only.
+    /// Refused by a fault of a test; under `--dev` only.
     FaultInjected,
-    /// Its sender is faster than its quota.
+    /// The sender exceeds its rate.
     TooFast,
-    /// There is no room to pass it on or to keep it.
+    /// There is no room to forward or to queue it.
     NoRoom,
-    /// The client that it is for cannot take a message as long.
+    /// The recipient cannot receive a message of this length.
     TooLongForRecipient,
 }
 
-/// The number of reasons.
+/// Number of reasons.
 pub const UNACCEPTED: usize = Unaccepted::COUNT;
 
 impl Unaccepted {
     /// All reasons, in the order of [`Unaccepted::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The reason of a fault, with the length that is too long.
+    /// Reason of a fault, with the excessive length.
     #[must_use]
     pub const fn of(fault: FaultKind) -> (Self, usize) {
         match fault {
@@ -362,14 +363,14 @@ impl Unaccepted {
         }
     }
 
-    /// The word in metrics, pages and the log.
+    /// Word in metrics, pages and the log.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.into()
     }
 
-    /// The reason in plain words, and what is allowed. `bytes` and `most` are the length and the limit of a payload,
-    /// or of a message, that is too long, 0 where they are not known.
+    /// The reason in plain words, with the limit. `bytes` and `most` are the length and the limit of a payload or
+    /// message that is too long, 0 if unknown.
     #[must_use]
     pub fn says(self, bytes: usize, most: usize) -> Cow<'static, str> {
         if most > 0 {
@@ -417,7 +418,7 @@ impl Unaccepted {
         }
     }
 
-    /// The reason's place in a table of counters.
+    /// Index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize

@@ -1,9 +1,9 @@
 //! The broker without its edge: sessions, channels and shards as state machines, and their common types.
 //!
-//! Bytes, moments and seeds are arguments, what is to be sent is a value: no file, socket, clock, thread, lock or
-//! system's randomness is used here. The dependencies are such that no runtime, TLS library or database can be named,
-//! and `clippy.toml` bans what `std` has (broker/decisions/0002-pure-core.md). `broker/ARCHITECTURE.md` is the map of
-//! the whole broker. In reading order:
+//! Bytes, moments and seeds are arguments, outputs are values: no file, socket, clock, thread, lock or system
+//! randomness is used here. The dependencies contain no runtime, TLS library or database, and `clippy.toml` bans their
+//! counterparts in `std` (broker/decisions/0002-pure-core.md). `broker/ARCHITECTURE.md` is the map of the whole broker.
+//! In reading order:
 //!
 //! | module | what it is |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Placement: the one place that decides which node and which shard own a channel.
+//! Placement of channels: decides which node and which shard own a channel.
 
 use crate::cluster::slot_maps::SlotMap;
 use crate::id::{Identity, NodeId, ShardId, Slot};
@@ -14,24 +14,24 @@ pub enum Home {
     Here(ShardId),
     /// On another node.
     There(NodeId),
-    /// Nowhere for the moment: no node is known to serve its slot.
+    /// Nowhere at present: no node is known to serve its slot.
     Nobody,
 }
 
-/// The rule by which every shard of a process finds a channel's home. Made once at start and copied to each shard.
+/// Finds the home of a channel. Created once at start and copied to each shard.
 #[derive(Clone, Debug)]
 pub struct Placement {
     hasher: RandomState,
     shards: u16,
-    /// `None` where one process is the whole service.
+    /// Map of the cluster; `None` for a single process.
     cluster: Option<Arc<SlotMap>>,
 }
 
 impl Placement {
-    /// A placement over `shards` shards, keyed by `seeds`, so that nobody outside can aim at one shard.
+    /// A placement over `shards` shards, keyed by `seeds`, so that outsiders cannot target one shard.
     ///
     /// # Panics
-    /// When there is no shard: the configuration refuses that.
+    /// If there is no shard: the configuration refuses that.
     #[must_use]
     pub fn new(seeds: [u64; 4], shards: u16) -> Self {
         assert!(shards > 0, "a process has at least one shard");
@@ -43,7 +43,7 @@ impl Placement {
         }
     }
 
-    /// The same in a cluster with this map.
+    /// The placement, in a cluster with this map.
     #[must_use]
     pub fn in_cluster(self, map: Arc<SlotMap>) -> Self {
         Self {
@@ -52,19 +52,19 @@ impl Placement {
         }
     }
 
-    /// The map of the cluster; `None` where one process is the whole service.
+    /// Map of the cluster; `None` for a single process.
     #[must_use]
     pub fn cluster(&self) -> Option<&SlotMap> {
         self.cluster.as_deref()
     }
 
-    /// The same, to be kept.
+    /// A shared handle to the map.
     #[must_use]
     pub fn map(&self) -> Option<Arc<SlotMap>> {
         self.cluster.clone()
     }
 
-    /// The home of a channel at `now`. A look-up by name and one by ARN agree: the creation time has no part in it.
+    /// Home of a channel at `now`. Look-ups by name and by ARN agree: the creation time is ignored.
     #[must_use]
     pub fn home(&self, identity: &Identity, now: Now) -> Home {
         match &self.cluster {
@@ -77,14 +77,14 @@ impl Placement {
         }
     }
 
-    /// The slot of a channel, in a cluster that said its key.
+    /// Slot of a channel, in a cluster whose key is known.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         self.cluster.as_ref()?.slot(identity)
     }
 
-    /// The shard of this process that owns a channel, if this node does. In a cluster that of its slot, so that other
-    /// nodes know it.
+    /// Shard of this process that owns a channel, if this node does. In a cluster it follows from the slot, so that
+    /// other nodes can compute it.
     #[must_use]
     pub fn shard(&self, identity: &Identity) -> ShardId {
         if let Some(slot) = self.slot(identity) {
@@ -94,7 +94,7 @@ impl Placement {
         ShardId(u16::try_from(place).unwrap_or(0))
     }
 
-    /// The hash of a caller, the same on each shard of this process and unknown to clients.
+    /// Hash of a caller, the same on each shard of this process and unknown to clients.
     #[must_use]
     pub fn caller(&self, identity: impl Hash) -> u64 {
         self.hasher.hash_one(identity)

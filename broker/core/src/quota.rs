@@ -1,8 +1,8 @@
-//! Token buckets: limits of rates.
+//! Token buckets for rate limits.
 //!
-//! A bucket is kept as its *debt*: what was taken and has not been refilled yet. So an unused bucket is all
-//! zeros, an unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst
-//! is ours (codec/PROTOCOL.md, RATE-2).
+//! A bucket is stored as its *debt*: tokens taken and not yet refilled. So an unused bucket is all zeros, and a full
+//! one can be dropped. Source: KVS WebRTC service quotas; the burst is a choice of this service (codec/PROTOCOL.md,
+//! RATE-2).
 
 use crate::time::Now;
 use serde::Serialize;
@@ -28,23 +28,23 @@ impl Rate {
     }
 }
 
-/// One token bucket. Its numbers ([`Rate`]) are given with each call: millions of buckets share few rates.
+/// One token bucket. Its parameters ([`Rate`]) are arguments: millions of buckets share few rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
-    /// Thousandths of tokens that are missing: a rate of tokens a second is a rate of thousandths a millisecond.
+    /// Thousandths of missing tokens: tokens per second are thousandths per millisecond.
     debt: u32,
-    /// When `debt` was right, in milliseconds; wraps after 49 days, when a bucket at rest may seem younger than it is,
-    /// so that it refills from there.
+    /// Time of `debt`, in milliseconds; wraps after 49 days, when an idle bucket may seem younger than it is, so that
+    /// it refills from there.
     at: u32,
 }
 
 impl Bucket {
-    /// Takes a token; false, and nothing taken, when there is none. A rate of 0 is no limit.
+    /// Takes a token; returns false, and takes nothing, when there is none. A rate of 0 means no limit.
     pub(crate) fn take(&mut self, rate: Rate, now: Now) -> bool {
         self.take_several(1, rate, now)
     }
 
-    /// Takes this many tokens at once. A full bucket always has as many, whatever its burst.
+    /// Takes several tokens at once. A full bucket always suffices, whatever its burst.
     pub(crate) fn take_several(&mut self, tokens: u32, rate: Rate, now: Now) -> bool {
         let debt = self.debt_at(rate, now);
         let allowed = rate.rate == 0 || has_tokens(tokens, debt, rate);
@@ -57,30 +57,30 @@ impl Bucket {
         allowed
     }
 
-    /// Whether [`Bucket::take`] would find a token.
+    /// Whether [`Bucket::take`] would succeed.
     #[must_use]
     pub(crate) fn has(&self, rate: Rate, now: Now) -> bool {
         self.has_several(1, rate, now)
     }
 
-    /// Whether [`Bucket::take_several`] would find as many.
+    /// Whether [`Bucket::take_several`] would succeed.
     #[must_use]
     pub(crate) fn has_several(&self, tokens: u32, rate: Rate, now: Now) -> bool {
         rate.rate == 0 || has_tokens(tokens, self.debt_at(rate, now), rate)
     }
 
-    /// In how many milliseconds the bucket is full again.
+    /// Milliseconds until the bucket is full again.
     #[must_use]
     pub(crate) fn full_in(&self, rate: Rate, now: Now) -> u64 {
         u64::from(self.debt_at(rate, now).div_ceil(rate.rate.max(1)))
     }
 
-    /// In one word.
+    /// The bucket in one word.
     fn bits(self) -> u64 {
         u64::from(self.debt) << 32 | u64::from(self.at)
     }
 
-    /// The bucket of such a word.
+    /// The bucket from such a word.
     fn of_bits(bits: u64) -> Self {
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
         Self {
@@ -89,7 +89,7 @@ impl Bucket {
         }
     }
 
-    /// This time, or the bucket's own if that is later by less than a minute.
+    /// The given time, or the bucket's own if that is later by less than a minute.
     fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {
@@ -105,7 +105,7 @@ impl Bucket {
     }
 }
 
-/// A bucket that all shards take from.
+/// A bucket shared by all shards.
 #[derive(Debug, Default)]
 pub(crate) struct SharedBucket(AtomicU64);
 
@@ -116,7 +116,7 @@ impl SharedBucket {
         bucket.has(rate, bucket.not_before(now))
     }
 
-    /// [`Bucket::take`]. Shards read their clocks at different times: none turns the bucket back.
+    /// [`Bucket::take`]. Shards read their clocks at different times: none turns the bucket's back.
     pub(crate) fn take(&self, rate: Rate, now: Now) -> bool {
         let order = Ordering::Relaxed;
         let taken = self.0.fetch_update(order, order, |bits| {
@@ -129,7 +129,7 @@ impl SharedBucket {
     }
 }
 
-/// Whether this many tokens are left over a debt.
+/// Whether this many tokens remain with a debt.
 fn has_tokens(tokens: u32, debt: u32, rate: Rate) -> bool {
     let full = debt == 0 && rate.burst > 0;
     full || debt.saturating_add(tokens * TOKEN) <= rate.burst.saturating_mul(TOKEN)

@@ -1,4 +1,4 @@
-//! A channel record: what is known of a channel without connections.
+//! Channel records: a channel without its connections.
 
 use crate::time::Wall;
 use codec::control::{ChannelStatus, Tag};
@@ -6,10 +6,10 @@ use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
 
-/// Characters of a version: 20 of `[A-Za-z0-9]`, as the service shows them.
+/// Characters of a version: 20 of `[A-Za-z0-9]`, as in the service.
 pub const VERSION_BYTES: usize = 20;
 
-/// A channel's version: changes on every update. Guards Update and Delete against acting on an old picture.
+/// A channel's version: changes on every update. Guards Update and Delete against stale data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "[u8; VERSION_BYTES]")]
 pub struct Version([u8; VERSION_BYTES]);
@@ -23,7 +23,7 @@ impl Version {
         }))
     }
 
-    /// A version that was drawn earlier; `None` unless it is of letters and digits.
+    /// A version drawn earlier; `None` unless it has only letters and digits.
     #[must_use]
     pub fn from_bytes(bytes: [u8; VERSION_BYTES]) -> Option<Self> {
         bytes
@@ -49,14 +49,14 @@ impl TryFrom<[u8; VERSION_BYTES]> for Version {
 
 /// A channel record.
 ///
-/// Source: KVS API reference, "`ChannelInfo`". All our channels are `SINGLE_MASTER` and ACTIVE from their creation on.
+/// Source: KVS API reference, "`ChannelInfo`". All channels are `SINGLE_MASTER` and ACTIVE from their creation on.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The ARN, which holds region, account, name and creation time.
+    /// The ARN, with region, account, name and creation time.
     pub arn: ChannelArn,
-    /// Seconds that undelivered messages are kept: 5 to 120.
+    /// Lifetime of undelivered messages, in seconds: 5 to 120.
     pub ttl_seconds: u32,
-    /// When it was made.
+    /// Creation time.
     pub created: Wall,
     /// The current version.
     pub version: Version,
@@ -64,7 +64,7 @@ pub struct Record {
     pub tags: Tags,
 }
 
-/// The tags of a channel: one word where there is none, as on nearly all of a million.
+/// Tags of a channel: one word when empty, as for nearly all of a million channels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(
     #[expect(
@@ -75,7 +75,7 @@ pub struct Tags(
 );
 
 impl Tags {
-    /// All of them, to be changed.
+    /// The tags as a vector.
     #[must_use]
     pub fn into_vec(self) -> Vec<Tag> {
         self.0.map_or_else(Vec::new, |tags| *tags)
@@ -83,7 +83,7 @@ impl Tags {
 }
 
 impl From<Vec<Tag>> for Tags {
-    /// Room for more is given back: [`Record::bytes`] has none for it.
+    /// Frees spare capacity: [`Record::bytes`] does not count it.
     fn from(mut tags: Vec<Tag>) -> Self {
         tags.shrink_to_fit();
         Self((!tags.is_empty()).then(|| Box::new(tags)))
@@ -98,7 +98,7 @@ impl Deref for Tags {
     }
 }
 
-/// The entry of a channel in a page: all but the tags, of which a channel may have some 80 KiB.
+/// Entry of a channel in a page of a list: everything but the tags, of which a channel may have some 80 KiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Listed {
     /// See [`Record::arn`].
@@ -114,14 +114,14 @@ pub struct Listed {
 }
 
 impl Record {
-    /// Bytes that the record takes of a shard's memory, with its places in the tables and what the allocator adds.
+    /// Bytes of a shard's memory that the record takes, with its table entries and the allocator's overhead.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |text: &str| allocated(text.len());
         let tag = |tag: &Tag| size_of::<Tag>() + text(&tag.key) + text(&tag.value);
         let list = allocated(size_of::<Vec<Tag>>()) + allocated(0);
         let list = if self.tags.is_empty() { 0 } else { list };
-        // Its identity is the key of a table.
+        // The identity is the key of a table.
         let arn = &self.arn;
         let identity = [arn.region(), ":", arn.account(), ":", arn.name()];
         let identity = identity.iter().map(|part| part.len()).sum();
@@ -129,7 +129,7 @@ impl Record {
         RECORD_BYTES_FIXED + name + list + self.tags.iter().map(tag).sum::<usize>()
     }
 
-    /// The channel's entry in a page.
+    /// Entry of the channel in a page of a list.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> Listed {
         Listed {
@@ -142,17 +142,17 @@ impl Record {
     }
 }
 
-/// Channels of an account, on one shard or on several.
+/// Totals of an account's channels, on one shard or on several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
-    /// Channels, those included that are only being created.
+    /// Number of channels, those being created included.
     pub channels: u64,
     /// Bytes of their records.
     pub bytes: u64,
 }
 
 impl Holding {
-    /// Both together.
+    /// Sum of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -162,13 +162,13 @@ impl Holding {
     }
 }
 
-/// Many records, in the order given. They come in chunks, each of which is given back when its last record was taken:
-/// who makes something else of a million records does not need room for both.
+/// Many records, in the order given. Stored in chunks, each of which is freed when its last record was taken, so that
+/// converting a million records does not need memory for both forms.
 #[derive(Debug, Default)]
 pub struct Records(Vec<Vec<Record>>);
 
 impl Records {
-    /// Adds one behind the others.
+    /// Appends a record.
     pub fn push(&mut self, record: Record) {
         match self.0.last_mut().filter(|last| last.len() < CHUNK) {
             Some(last) => last.push(record),
@@ -210,14 +210,13 @@ impl IntoIterator for Records {
     }
 }
 
-/// Most bytes that an allocation of this size takes: the allocator's classes of sizes are an eighth apart, and 16 bytes
-/// at least.
+/// Most bytes of an allocation of this size: the allocator's size classes are an eighth apart, and at least 16 bytes.
 fn allocated(bytes: usize) -> usize {
     bytes + bytes / 8 + 16
 }
 
-/// Bytes of a channel in the tables, beside its texts: the slot, an entry of a map that is half full, its places in the
-/// lists of free slots and of those of a node.
+/// Bytes of a channel in the tables, beside its texts: the slot, an entry of a half-full map, entries in the lists of
+/// free slots and of those of a node.
 const RECORD_BYTES_FIXED: usize = 256;
 
 /// Records of a chunk, some 48 KiB.

@@ -1,14 +1,14 @@
-//! Request ids of refusals: they answer for themselves, so nothing has to be stored to know why a request was refused.
+//! Request ids of refusals: each encodes the reason of its refusal, so nothing has to be stored.
 //!
 //! ```text
 //! id    = AES-128( block ), one block, printed as a UUID
 //! block = 0 16 | milliseconds since 1970 42 | shard 8 | status - 400 8 | check 8 | purpose 6 | counter 40      bits
 //! key   = HKDF-SHA-256(session key)
 //! ```
-//! The leading zeros, and fields that must be ones that exist, distinguish our ids from others: one random UUID in some
-//! hundred million reads as an id. Time, shard and counter make each block another one, so no id occurs twice; one
-//! block needs no mode of operation. Only holders of the session key can read an id: to clients it is random. It
-//! outlives the process as long as `session.key` does, and its predecessor in that file reads too.
+//! The leading zeros, and fields that must have valid values, distinguish these ids from others: one random UUID in
+//! some hundred million reads as an id. Time, shard and counter make each block unique, so no id repeats; one block
+//! needs no mode of operation. Only holders of the session key can read an id: to clients it is random. Ids remain
+//! readable as long as `session.key` exists, also with its predecessor in that file.
 
 use crate::event::{PURPOSES, Purpose};
 use crate::{auth::SessionKeys, check::Check, id::ShardId, limits::SHARDS_MAX, time::Wall};
@@ -18,24 +18,24 @@ use aws_lc_rs::cipher::{
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// The content of a refusal's id.
+/// Content of a refusal's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalId {
-    /// When the answer was made.
+    /// Time of the answer.
     pub at: Wall,
-    /// By which shard.
+    /// Shard that answered.
     pub shard: ShardId,
-    /// The status of the answer: 400 to 599.
+    /// Status of the answer: 400 to 599.
     pub status: u16,
-    /// Why.
+    /// Check that failed.
     pub check: Check,
-    /// The purpose of the response.
+    /// Purpose of the response.
     pub purpose: Purpose,
 }
 
-/// Makes the ids of one shard.
+/// Generates the ids of one shard.
 pub struct RefusalIds {
-    /// `None` when the crypto library takes no key, which it does: then no id is one of ours.
+    /// `None` if the crypto library refused the key, which is not expected: then ids are not readable.
     key: Option<EncryptingKey>,
     shard: ShardId,
     counter: u64,
@@ -47,7 +47,8 @@ pub struct RefusalReader {
 }
 
 impl RefusalIds {
-    /// Ids of a shard. `first`, of which 40 bits are used, distinguishes ids of nodes that share a session key: random.
+    /// Generator for a shard. `first`, of which 40 bits are used, distinguishes ids of nodes that share a session key:
+    /// random.
     #[must_use]
     pub fn new(keys: &SessionKeys, shard: ShardId, first: u64) -> Self {
         let [current, _] = keys.refusal_keys();
@@ -62,7 +63,7 @@ impl RefusalIds {
         }
     }
 
-    /// The next id: 128 bits, which are printed as a UUID.
+    /// The next id: 128 bits, printed as a UUID.
     pub fn next(&mut self, check: Check, purpose: Purpose, status: u16, at: Wall) -> u128 {
         self.counter = self.counter.wrapping_add(1);
         let id = RefusalId {
@@ -80,7 +81,7 @@ impl RefusalIds {
 }
 
 impl RefusalReader {
-    /// A reader of what was made under these keys, the current one and its predecessor.
+    /// Reader for ids made under these keys, the current one and its predecessor.
     #[must_use]
     pub fn new(keys: &SessionKeys) -> Self {
         let keys = keys.refusal_keys().into_iter().flatten();
@@ -93,7 +94,7 @@ impl RefusalReader {
         }
     }
 
-    /// Reads an id; `None` when it is none of ours, was not made before `now`, or not by one of this many shards.
+    /// Reads an id; `None` if it is foreign, not made before `now`, or not by one of this many shards.
     #[must_use]
     pub fn read(&self, id: &str, now: Wall, shards: u16) -> Option<RefusalId> {
         let encrypted = bytes_of(id)?;
@@ -162,7 +163,7 @@ impl Block {
     }
 }
 
-/// An id in its printed form: a UUID's.
+/// The id printed as a UUID.
 #[must_use]
 pub fn printed(id: u128) -> String {
     let mut digits = [0; 32];

@@ -1,7 +1,7 @@
 //! The registry: channel records that outlive the process.
 //!
-//! A record lives in its home shard's memory; a [`Store`] makes changes durable. The form of a record in bytes is here.
-//! Absent: sessions and messages.
+//! A record lives in its home shard's memory; a [`Store`] makes changes durable. The encoding of a record is here.
+//! Sessions and messages are not stored.
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::{Record, VERSION_BYTES, Version};
@@ -10,23 +10,23 @@ use codec::control::{TAGS_MAX, Tag};
 use codec::identifiers::ChannelArn;
 use std::fmt;
 
-// The store of the registry, a small trait.
+// Interface of the registry's store.
 
 /// One change to the registry.
 #[derive(Debug)]
 pub enum Change<'a> {
-    /// A record is new, or takes the place of the one with the same identity.
+    /// A new record, or one that replaces the record with the same identity.
     Put(&'a Record),
-    /// The channel is gone.
+    /// The channel is deleted.
     Remove(&'a ChannelArn),
 }
 
-/// Why a change could not be kept. The call that asked for it is answered with `ServiceUnavailable`.
+/// Reason why a change could not be stored. The call is answered with `ServiceUnavailable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// More changes are under way than are taken at once. Nothing is wrong: the next try may succeed.
+    /// Too many changes are in flight. A retry may succeed.
     Busy,
-    /// The store fails: what, with the remedy.
+    /// The store fails: error with its remedy.
     Failed(Box<str>),
 }
 
@@ -41,56 +41,55 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// The state of a change that was handed to a store.
+/// State of a submitted change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// It is kept, as well as this store keeps anything.
+    /// Stored, as durably as this store stores anything.
     Kept,
-    /// A later letter with the same key says whether it is kept.
+    /// Pending: a later letter with the same key reports the result.
     Later,
 }
 
-/// The recipient of the result of a change that is kept later: the shard, and the channel there.
+/// Recipient of the result of a pending change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The channel's home.
+    /// Home shard of the channel.
     pub shard: ShardId,
     /// The channel.
     pub channel: ChannelKey,
 }
 
-/// Keeps records beyond the life of the process. One exists per shard and sees that shard's channels only. Never
-/// blocks.
+/// Stores records beyond the life of the process. One per shard, for that shard's channels only. Never blocks.
 pub trait Store: Send {
-    /// Takes over a change of the channel `of`, of which no other change is under way.
+    /// Submits a change of the channel `of`, which has no other change in flight.
     ///
     /// # Errors
-    /// When the change cannot be kept; it is not made.
+    /// The change cannot be stored; it is not made.
     fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
 }
 
-// A record as bytes.
+// Encoding of a record.
 //
 // ```text
 //  format (1) | ARN | MessageTtlSeconds (4) | created, ms since 1970 (8) | version (20) | number of tags (2) | tags
 //  text: length in bytes (2) and UTF-8      tag: text, text      numbers: the least significant byte first
 // ```
-// A field that is added makes another format, which is read beside this one; a format that is not known is refused,
-// since leaving a field out would lose it with the next change. That bytes are those that were written is the store's
-// business: whatever does not fit here was written by another program.
+// An additional field needs another format, which is read beside this one; an unknown format is refused, since dropping
+// a field would lose it with the next change. The store guarantees that bytes are as written: whatever does not parse
+// here was written by another program.
 
-/// Why bytes are no record.
+/// Reason why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
     /// A format of a later version of this program, by its number.
     Format(u8),
-    /// They end within a field, or go on after the last.
+    /// The bytes end within a field, or continue after the last.
     Length,
     /// A text is not UTF-8.
     Text,
-    /// The ARN is none.
+    /// The ARN is invalid.
     Arn,
-    /// The version is not of letters and digits.
+    /// The version has other characters than letters and digits.
     Version,
     /// More tags than a channel can have.
     Tags,
@@ -120,16 +119,16 @@ impl std::error::Error for RecordError {}
 /// Longest record in bytes: the longest ARN of a request and the most and longest tags, of four bytes a character.
 pub const ENCODED_BYTES_MAX: usize = 80 << 10;
 
-/// The key of a channel's record: two ARNs of one identity cannot both be alive.
+/// Key of a channel's record: at most one channel of an identity exists at a time.
 #[must_use]
 pub fn key(arn: &ChannelArn) -> &str {
     arn.identity()
 }
 
-/// A record as bytes, at most [`ENCODED_BYTES_MAX`].
+/// Encodes a record, in at most [`ENCODED_BYTES_MAX`] bytes.
 ///
 /// # Panics
-/// When a text of it is longer than any that the rules of the API let in.
+/// If a text is longer than any that the API accepts.
 #[must_use]
 pub fn encode(record: &Record) -> Box<[u8]> {
     let Record {
@@ -153,10 +152,10 @@ pub fn encode(record: &Record) -> Box<[u8]> {
     bytes.into()
 }
 
-/// The record of a key.
+/// Decodes the record of a key.
 ///
 /// # Errors
-/// [`RecordError`]; no field of what is refused should be used.
+/// [`RecordError`]; no field of a refused record should be used.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     let mut rest = Rest(bytes);
     match rest.take(1)? {
@@ -192,7 +191,7 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
-/// The bytes that are still to be read.
+/// Unread bytes.
 struct Rest<'b>(&'b [u8]);
 
 impl<'b> Rest<'b> {
@@ -223,7 +222,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
 }
 
 /// # Panics
-/// When a text is longer than any that the rules of the API let in.
+/// If a text is longer than any that the API accepts.
 fn put_length(bytes: &mut Vec<u8>, len: usize) {
     let len = u16::try_from(len).expect("ARNs have at most 1,024 bytes, tags at most 1,024");
     bytes.extend(len.to_le_bytes());

@@ -1,4 +1,4 @@
-//! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as
+//! Protocol state of one connection: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as
 //! keys.
 
 pub(crate) mod http;
@@ -17,55 +17,55 @@ use outbox::Outbox;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use web_socket::{Due, Role, Tally, WebSocket};
 
-/// One connection's state. The boxes keep the rare states small: an open, idle WebSocket is the common case by far.
+/// State of one connection. Rare states are boxed: an open, idle WebSocket is by far the most common.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// See [`Self::peer`].
     remote: Remote,
     listener: u16,
     entry: Entry,
-    /// The state of the connection.
+    /// Current state.
     pub state: SessionState,
-    /// Bytes that wait for the socket.
+    /// Bytes queued for the socket.
     pub outbox: Outbox,
-    /// Its place in the shard's timer wheel.
+    /// Entry in the shard's timer wheel.
     pub timer: TimerId,
-    /// Which gauge counts it.
+    /// Gauge that counts the connection.
     pub place: ConnectionRole,
-    /// Whether the bytes that wait go out.
+    /// Whether queued bytes are sent.
     pub sending: Sending,
-    /// Its socket had no room, and it has not taken everything since.
+    /// Whether its socket was full, and it has not taken everything since.
     pub behind: bool,
-    /// It was cut off since it does not read.
+    /// Whether it was aborted because it does not read.
     pub cut: bool,
-    /// Bytes that are counted in the shard's telemetry of connections that are behind.
+    /// Bytes counted in the shard's telemetry of slow connections.
     pub weight: u32,
-    /// Whether it is among those that are asked what their peers have, and how much was written since.
+    /// Whether its acknowledgements are queried, and how much was written since.
     pub asking: Asking,
 }
 
-/// Whether a connection is in the list of those that are asked what their peers have, and how many bytes of it the
-/// kernel took since the last question that no message is asked for: in one byte.
+/// Whether a connection is listed for queries of its acknowledgements, and how many bytes without a query of their own
+/// the kernel accepted since the last one: in one byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asking(u8);
 
 impl Asking {
     const LISTED: u8 = 1 << 7;
 
-    /// Whether it is in the list.
+    /// Whether the connection is listed.
     pub(crate) fn is_listed(self) -> bool {
         self.0 & Self::LISTED != 0
     }
 
-    /// Puts it into the list, or takes it out; returns whether it was in it.
+    /// Lists or unlists the connection; returns whether it was listed.
     pub(crate) fn list(&mut self, listed: bool) -> bool {
         let before = self.is_listed();
         self.0 = self.0 & !Self::LISTED | if listed { Self::LISTED } else { 0 };
         before
     }
 
-    /// Adds bytes that the kernel took, in steps of [`ASK_STEP_BYTES`]. True when the next question is due; the count
-    /// begins anew then.
+    /// Adds bytes that the kernel accepted, in steps of [`ASK_STEP_BYTES`]. True when the next query is due; the count
+    /// then restarts.
     pub(crate) fn took(&mut self, bytes: usize) -> bool {
         let steps = usize::from(self.0 & !Self::LISTED) + bytes.div_ceil(ASK_STEP_BYTES);
         let is_due = steps >= UNREAD_BYTES_FREE / ASK_STEP_BYTES;
@@ -74,7 +74,7 @@ impl Asking {
         is_due
     }
 
-    /// Begins the count anew, since the kernel was asked.
+    /// Restarts the count, since the kernel was queried.
     pub(crate) fn was_asked(&mut self) {
         self.0 &= Self::LISTED;
     }
@@ -82,37 +82,37 @@ impl Asking {
 
 const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < Asking::LISTED as usize);
 
-/// How a connection comes: by TLS, and by another node. One byte for two facts.
+/// Origin of a connection: with or without TLS, from another node or not. One byte for two facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Plain,
     Tls,
     InnerPlain,
     InnerTls,
-    /// As a stream of a link, which says what the client's machine has confirmed.
+    /// A stream of a link, which reports what the client's machine has acknowledged.
     StreamPlain,
     StreamTls,
 }
 
-/// An address, in 16 bytes where the standard type takes 32: those of IPv6 are boxed.
+/// An address, in 16 bytes where the standard type takes 32: IPv6 addresses are boxed.
 #[derive(Debug)]
 enum Remote {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
-    /// Of a request that a proxy passed on.
+    /// Client and proxy of a forwarded request.
     Forwarded(Box<Forwarded>),
 }
 
 /// Client of one request according to its forwarded headers.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
-    /// Where the proxy is.
+    /// Address of the proxy.
     pub(crate) proxy: SocketAddr,
-    /// Where the client is; the proxy again, where that is not clear.
+    /// Address of the client; the proxy's if that is unclear.
     pub(crate) client: SocketAddr,
-    /// Whether the client speaks TLS, if the proxy says so.
+    /// Whether the client uses TLS, if the proxy reports it.
     pub(crate) tls: Option<bool>,
-    /// Why it is not clear where the client is.
+    /// Reason why the client's address is unclear.
     pub(crate) unclear: Option<Unclear>,
 }
 
@@ -125,53 +125,53 @@ impl Remote {
     }
 }
 
-/// Whether bytes that wait for a socket go out.
+/// Whether queued bytes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
-    /// They do, once they are announced.
+    /// Sent once announced.
     Idle,
-    /// They are announced: an [`crate::machine::Output::Send`] is under way.
+    /// Announced: an [`crate::machine::Output::Send`] is in progress.
     Announced,
-    /// They are withheld for a time.
+    /// Withheld for a time.
     Withheld,
-    /// They are withheld until the connection ends.
+    /// Withheld until the connection ends.
     WithheldForGood,
 }
 
-/// The states of a connection, in the order of its life.
+/// States of a connection, in the order of its life.
 #[derive(Debug)]
 pub(crate) enum SessionState {
-    /// Requests are awaited, or a call's answer.
+    /// Waiting for requests, or for a call's answer.
     Http(Box<Http>),
-    /// Frames are awaited.
+    /// Waiting for frames.
     Open(WebSocket),
-    /// Our close frame is queued; the peer's is awaited, everything else it sends is discarded.
+    /// The own close frame is queued; the peer's is awaited, everything else from it is discarded.
     AwaitCloseEcho(Box<WebSocket>, Now),
-    /// The edge has to close or to abort; it says so when the descriptor is free.
+    /// The edge must close or abort; it reports when the descriptor is free.
     AwaitGone(Box<Ending>),
 }
 
-/// The end of a connection.
+/// End of a connection.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// A close that takes longer than this is aborted; never, once it was aborted.
+    /// Time at which an unfinished close is aborted; never, once it was.
     pub deadline: Now,
-    /// Its channel and role: what it does not send goes back there.
+    /// Channel and role: unsent messages return there.
     pub was: Option<(ChannelKey, Role)>,
-    /// The log's figures of a WebSocket that has ended.
+    /// Figures for the log, of a WebSocket that has ended.
     pub tally: Option<Tally>,
-    /// Why it ends: the first thing that happened.
+    /// Reason of the end: the first cause.
     pub reason: Option<EndReason>,
-    /// Of one that may not be open any more: what refuses it.
+    /// Policy and statement that forbid the connection, or what is gone, if it may no longer be open.
     pub refused_by: Option<Box<str>>,
     /// See [`Session::peer_is_done`].
     pub peer_is_done: bool,
-    /// Program of the client, if the session was a WebSocket.
+    /// Client program, if the session was a WebSocket.
     pub program: Program,
 }
 
 impl Session {
-    /// A connection that was just accepted: its TLS handshake or its first head is awaited until `deadline`.
+    /// An accepted connection: its TLS handshake or its first head is awaited until `deadline`.
     #[must_use]
     pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
         Self {
@@ -195,7 +195,7 @@ impl Session {
         }
     }
 
-    /// Makes the session await the handshake of TLS, the header of a proxy, or both.
+    /// Makes the session wait for the TLS handshake, the header of a proxy, or both.
     pub(crate) fn shakes_hands(&mut self) {
         if let Some(http) = self.http_mut() {
             http.stage = HttpStage::AwaitTls;
@@ -208,7 +208,7 @@ impl Session {
         self.remote = Remote::of(client);
     }
 
-    /// The client of the request: the peer at the other end, or what a proxy says of it.
+    /// Client of the request: the peer at the other end, or the one that a proxy reports.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         let says = self.forwarded().and_then(|it| it.tls);
@@ -219,7 +219,7 @@ impl Session {
         }
     }
 
-    /// The peer at the other end, whatever it says of a client.
+    /// Peer at the other end, whatever client it reports.
     #[must_use]
     pub(crate) fn own_peer(&self) -> Peer {
         Peer {
@@ -230,13 +230,13 @@ impl Session {
         }
     }
 
-    /// Whether the connection itself is TLS.
+    /// Whether the connection itself uses TLS.
     #[must_use]
     pub(crate) fn has_tls(&self) -> bool {
         matches!(self.entry, Entry::Tls | Entry::InnerTls | Entry::StreamTls)
     }
 
-    /// What a proxy says of the client of this request.
+    /// Client of this request as reported by a proxy.
     #[must_use]
     pub(crate) fn forwarded(&self) -> Option<&Forwarded> {
         match &self.remote {
@@ -245,14 +245,14 @@ impl Session {
         }
     }
 
-    /// Notes what a proxy says, for one request: nothing is left of what it said of the one before.
+    /// Sets a proxy's report about one request, in place of that about the one before.
     pub(crate) fn forwards(&mut self, says: Option<Box<Forwarded>>) {
         if says.is_some() || self.forwarded().is_some() {
             self.remote = says.map_or_else(|| Remote::of(self.origin()), Remote::Forwarded);
         }
     }
 
-    /// Takes it out, for a session that goes on elsewhere.
+    /// Takes that report, for a session that continues elsewhere.
     pub(crate) fn take_forwarded(&mut self) -> Option<Box<Forwarded>> {
         let own = Remote::of(self.origin());
         match std::mem::replace(&mut self.remote, own) {
@@ -261,21 +261,21 @@ impl Session {
         }
     }
 
-    /// Whether another node passes it on.
+    /// Whether another node forwards the connection.
     #[inline]
     #[must_use]
     pub(crate) fn is_inner(&self) -> bool {
         !matches!(self.entry, Entry::Plain | Entry::Tls)
     }
 
-    /// Whether it is a stream of a link.
+    /// Whether the connection is a stream of a link.
     #[inline]
     #[must_use]
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.entry, Entry::StreamPlain | Entry::StreamTls)
     }
 
-    /// It is one.
+    /// Marks the connection as a stream of a link.
     pub(crate) fn comes_by_link(&mut self) {
         self.entry = match self.entry {
             Entry::Tls | Entry::InnerTls | Entry::StreamTls => Entry::StreamTls,
@@ -283,14 +283,14 @@ impl Session {
         };
     }
 
-    /// The address of the client.
+    /// Address of the client.
     #[must_use]
     pub(crate) fn remote(&self) -> SocketAddr {
         self.forwarded()
             .map_or_else(|| self.origin(), |it| it.client)
     }
 
-    /// The address of the other end, which the connection counts for.
+    /// Address of the other end, which the connection counts for.
     #[must_use]
     pub(crate) fn origin(&self) -> SocketAddr {
         match &self.remote {
@@ -300,7 +300,7 @@ impl Session {
         }
     }
 
-    /// The open WebSocket, if it is one.
+    /// The WebSocket, if it is open.
     #[must_use]
     pub(crate) fn open(&self) -> Option<&WebSocket> {
         match &self.state {
@@ -311,7 +311,7 @@ impl Session {
         }
     }
 
-    /// The same, to be changed.
+    /// The WebSocket, if it is open, mutable.
     pub(crate) fn open_mut(&mut self) -> Option<&mut WebSocket> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(web_socket),
@@ -331,7 +331,7 @@ impl Session {
         matches!(self.state, SessionState::Http(_)) && self.sending == Sending::Withheld
     }
 
-    /// The bytes that the edge may take: those that wait, unless they are withheld.
+    /// Bytes that the edge may take: the queued ones, unless withheld.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -341,7 +341,7 @@ impl Session {
         }
     }
 
-    /// Of the bytes that the edge may take those that share records of TLS: the first frame, for a small buffer.
+    /// Prefix of these bytes that shares TLS records: the first frame, for a small buffer.
     #[inline]
     #[must_use]
     pub(crate) fn unsent_record(&self) -> &[u8] {
@@ -358,7 +358,7 @@ impl Session {
         unsent
     }
 
-    /// Whether bytes that wait are to be announced: they are, from here on.
+    /// Whether queued bytes must be announced; marks them as announced.
     #[inline]
     pub(crate) fn announces(&mut self) -> bool {
         let announces = self.sending == Sending::Idle && !self.outbox.unsent().is_empty();
@@ -368,7 +368,7 @@ impl Session {
         announces
     }
 
-    /// The edge took the bytes that were announced, or they were taken back.
+    /// Records that the announced bytes were taken by the edge, or returned.
     #[inline]
     pub(crate) fn was_taken(&mut self) {
         if self.sending == Sending::Announced {
@@ -376,7 +376,7 @@ impl Session {
         }
     }
 
-    /// Whether nothing of it is due: its bytes are withheld, and it is open, or ends when they no longer are.
+    /// Whether nothing is due: its bytes are withheld, and it is open, or ends only when they are released.
     #[must_use]
     pub(crate) fn stands_still(&self) -> bool {
         let for_a_time = match self.sending {
@@ -391,8 +391,8 @@ impl Session {
         }
     }
 
-    /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers,
-    /// nothing but those answers is; while a call is under way, nothing at all.
+    /// Deadline of an HTTP connection. While its requests wait for their turn, or for the peer to take answers, only
+    /// these answers have one; while a call is in progress, nothing has.
     #[must_use]
     fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
@@ -405,8 +405,8 @@ impl Session {
         }
     }
 
-    /// Bytes of requests that are unfinished or wait, and of answers that the peer does not take, of an HTTP
-    /// connection; of an unfinished message of a WebSocket. What it holds beyond what each may.
+    /// Bytes that the connection holds beyond its allowance: unfinished or waiting requests and untaken answers of an
+    /// HTTP connection; an unfinished message of a WebSocket.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let answers = self.outbox.bytes();
@@ -425,7 +425,7 @@ impl Session {
         if held > REQUEST_BYTES_FREE { held } else { 0 }
     }
 
-    /// The channel that a WebSocket belongs to, or belonged to.
+    /// Channel of a WebSocket, also after its end.
     #[must_use]
     pub(crate) fn channel(&self) -> Option<ChannelKey> {
         match &self.state {
@@ -436,7 +436,7 @@ impl Session {
         }
     }
 
-    /// The role of a WebSocket, or the one that it had.
+    /// Role of a WebSocket, also after its end.
     #[must_use]
     pub(crate) fn role(&self) -> Option<&Role> {
         match &self.state {
@@ -447,7 +447,7 @@ impl Session {
         }
     }
 
-    /// The channel and the role of a WebSocket, or those that it had.
+    /// Channel and role of a WebSocket, also after its end.
     #[must_use]
     pub(crate) fn membership(&self) -> Option<(ChannelKey, Role)> {
         let of = |web_socket: &WebSocket| Some((web_socket.channel, web_socket.role.clone()));
@@ -459,7 +459,7 @@ impl Session {
         }
     }
 
-    /// The log's figures, written when it ends, if it was admitted as a WebSocket.
+    /// Figures for the log, written at the end, if it was admitted as a WebSocket; mutable.
     pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(&mut web_socket.tally),
@@ -469,7 +469,7 @@ impl Session {
         }
     }
 
-    /// The same, not to be changed.
+    /// Figures for the log.
     #[must_use]
     pub(crate) fn tally(&self) -> Option<&Tally> {
         match &self.state {
@@ -480,7 +480,7 @@ impl Session {
         }
     }
 
-    /// Why a WebSocket ends, if that is known.
+    /// Reason why a WebSocket ends, if known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         match &self.state {
@@ -491,7 +491,7 @@ impl Session {
         }
     }
 
-    /// Takes what refuses a WebSocket that may not be open any more.
+    /// Takes what forbids a WebSocket that may no longer be open.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.held.take_refused(),
@@ -501,8 +501,8 @@ impl Session {
         }
     }
 
-    /// Whether the peer sends nothing more: it began the end of the WebSocket by its close frame (RFC 6455 section
-    /// 5.5.1), and no ping of ours is under way that it might answer all the same.
+    /// Whether the peer sends nothing more: it started the close of the WebSocket by its close frame (RFC 6455 section
+    /// 5.5.1), and no ping is in flight that it might still answer.
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
         let done = |web_socket: &WebSocket| {
@@ -517,7 +517,7 @@ impl Session {
         }
     }
 
-    /// A WebSocket ends for this reason, unless it had one before.
+    /// Sets the reason of a WebSocket's end, unless it has one.
     pub(crate) fn because(&mut self, reason: EndReason) {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.because(reason),
@@ -529,13 +529,13 @@ impl Session {
         }
     }
 
-    /// Whether a device waits for somebody who waits for it.
+    /// Whether a device waits for a caller.
     #[must_use]
     pub(crate) fn awaits_wake(&self) -> bool {
         matches!(&self.state, SessionState::Http(http) if matches!(http.stage, HttpStage::AwaitWake(_)))
     }
 
-    /// The HTTP state, if it is one.
+    /// The HTTP state, if the connection has one.
     pub(crate) fn http_mut(&mut self) -> Option<&mut Http> {
         match &mut self.state {
             SessionState::Http(http) => Some(http),
@@ -549,32 +549,32 @@ impl Session {
 /// No deadline.
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
-// For every state of a connection, the event that ends it when its peer is silent.
+// Event that ends each state of a connection when its peer is silent.
 
-/// The event that ends a state in which nothing happens.
+/// Event that ends a state in which nothing happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The shard, at this moment at the latest: its timer wheel calls for the session by then.
+    /// The shard, at this moment at the latest: its timer wheel has the session.
     Until(Now),
-    /// The shard's next turn: requests of it wait to be answered.
+    /// The shard's next turn: requests wait to be answered.
     OwnTurn,
-    /// The edge. It has to abort the connection, reads and writes nothing more, and reports the end with the kernel's
+    /// The edge. It must abort the connection, reads and writes nothing more, and reports the end with the kernel's
     /// last completions, for which no peer is needed.
     Aborted,
 }
 
 impl Session {
-    /// Returns the event that ends its state if nothing happens.
+    /// The event that ends the session's state if nothing happens.
     ///
-    /// A state that is added does not compile without an answer here; the simulation checks after every step that each
+    /// An additional state does not compile without an answer here; the simulation checks after every step that each
     /// answer is armed.
     #[must_use]
     pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {
             SessionState::Http(http) => match &http.stage {
-                // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`;
-                // the longest wait of a call; as long as the device asked for; `head` again, twice; the next look
-                // for an owner.
+                // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`; the
+                // longest wait of a call; the wait that the device requested; `head` again, twice; the next look for an
+                // owner.
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)
@@ -598,7 +598,7 @@ impl Session {
                 | Due::Old
                 | Due::SlowMessage => Wait::Until(now),
             },
-            // `close`, twice: for the peer's close frame, then for the rest of what is to be sent and its end.
+            // `close`, twice: for the peer's close frame, then for the rest of the unsent bytes and the end.
             SessionState::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
             SessionState::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
             SessionState::AwaitGone(ending) => Wait::Until(ending.deadline),

@@ -1,5 +1,5 @@
-//! What tests and benches begin with: a shard that checks no signature, keeps nothing and notes nothing. Behind the
-//! feature `testing`, which no product has.
+//! Fixtures of tests and benches: a shard that checks no signature, stores nothing and logs nothing. Behind the feature
+//! `testing`, which no product has.
 
 use crate::auth::{Nonces, SessionKeys};
 use crate::id::{ChannelKey, ShardId};
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Start {
-    /// A shard that checks no signature, keeps nothing and notes nothing.
+    /// A shard that checks no signature, stores nothing and logs nothing.
     #[must_use]
     pub fn bare(
         settings: Arc<Settings>,
@@ -58,7 +58,7 @@ impl StartKeys {
 }
 
 impl Readiness {
-    /// The readiness of a process that serves.
+    /// Readiness of a serving process.
     #[must_use]
     pub fn ready() -> Self {
         let readiness = Self::default();
@@ -68,7 +68,7 @@ impl Readiness {
 }
 
 impl Hook {
-    /// A hook that gets the states of all channels, and has no secret.
+    /// A hook for the states of all channels, without secret.
     #[must_use]
     pub fn bare(name: &str) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// A journal that keeps nothing.
+/// A journal that drops everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silence;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Monotonic milliseconds since the process started. Deadlines are of this kind.
+/// Monotonic milliseconds since the process started. Deadlines use this clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Now(pub u64);
 
@@ -20,7 +20,7 @@ impl Now {
     }
 }
 
-/// Milliseconds since 1970-01-01 UTC. May jump; nothing but dates, signatures and certificates depend on it.
+/// Milliseconds since 1970-01-01 UTC. May jump; used only for dates, signatures and certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wall(pub u64);
 
@@ -31,6 +31,6 @@ pub struct Moment {
     pub now: Now,
     /// The calendar.
     pub wall: Wall,
-    /// The monotonic clock in microseconds, wrapping about every 71 minutes: for short spans that are measured.
+    /// Monotonic clock in microseconds, wrapping about every 71 minutes: for measuring short spans.
     pub micros: u32,
 }

@@ -1,31 +1,30 @@
-//! A timer wheel: deadlines without a scan, and without ticks while there are none.
+//! Timer wheel: deadlines without a scan, and without ticks while there are none.
 //!
 //! ```text
 //!   near   256 slots of 64 ms, 16 s in all     each slot a list of entries, doubly linked
 //!   far    256 slots of 16 s, 70 min in all
 //! ```
-//! Each owner (a session, a channel) has one place, its [`TimerId`], and a place is in at most one list: an earlier
-//! deadline moves its entry, in constant time, so there are never more entries than owners. A later deadline changes
-//! nothing (the owner, called early, looks whether its own deadline has moved), so a session that is active all the
-//! time costs the wheel nothing. An entry beyond the far ring waits in its last slot and is looked at again. An entry
-//! comes at most one near slot late and never early.
+//! Each owner (a session, a channel) has one entry, its [`TimerId`], in at most one list: an earlier deadline moves the
+//! entry, in constant time, so there are never more entries than owners. A later deadline changes nothing (the owner,
+//! called early, checks whether its own deadline has moved), so a busy session costs the wheel nothing. An entry beyond
+//! the far ring waits in its last slot and is sorted again. An entry fires at most one near slot late and never early.
 
 use crate::{id::TimerId, time::Now};
 
-/// Deadlines of things of type `T`.
+/// Deadlines of owners of type `T`.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    /// The lists' heads: near slots, then far ones. Each list is a ring through its head.
+    /// Heads of the lists: near slots, then far ones. Each list is a ring through its head.
     heads: Vec<Links>,
-    /// A bit for each list that is not empty.
+    /// One bit for each list that is not empty.
     near: Taken,
     far: Taken,
     entries: Entries<T>,
-    /// The last near slot that was reached, counted from time 0. What is left in it is due.
+    /// The last near slot reached, counted from time 0. Its remaining entries are due.
     tick: u64,
 }
 
-/// The neighbours in a list, by place: of an entry, or of a list's head.
+/// Neighbours in a list, by index: of an entry, or of a list's head.
 #[derive(Clone, Copy, Debug)]
 struct Links {
     before: u32,
@@ -39,7 +38,7 @@ struct Entry<T> {
     what: T,
 }
 
-// Each session and each channel with a deadline has an entry.
+// One entry for each session and channel with a deadline.
 const _: () = assert!(size_of::<Entry<u64>>() <= 24);
 
 impl<T: Copy> Default for Wheel<T> {
@@ -59,7 +58,7 @@ impl<T: Copy> Default for Wheel<T> {
 }
 
 impl<T: Copy> Wheel<T> {
-    /// Calls for `what` at `at` or just after, unless its owner is called for earlier anyway.
+    /// Schedules a call for `what` at `at` or just after, unless an earlier one is scheduled for its owner.
     pub fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
         let place = match owner.place() {
@@ -80,7 +79,7 @@ impl<T: Copy> Wheel<T> {
         self.put(place, tick);
     }
 
-    /// Whether it calls for this owner at `at` or just after, or earlier.
+    /// Whether a call for this owner is scheduled at `at` or just after, or earlier.
     #[cfg(feature = "testing")]
     pub fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
@@ -89,14 +88,14 @@ impl<T: Copy> Wheel<T> {
         entry.is_some_and(|entry| entry.tick <= tick)
     }
 
-    /// The entry of this owner, if it has a place.
+    /// Entry of this owner, if it has one.
     #[must_use]
     pub fn entry(&self, owner: &TimerId) -> Option<T> {
         let entry = self.entries.get(owner.place()?)?;
         Some(entry.what)
     }
 
-    /// The owner is gone, or nothing of it is due any more: its place is free.
+    /// Frees the owner's entry.
     pub fn forget(&mut self, owner: &mut TimerId) {
         if let Some(place) = std::mem::take(owner).place() {
             self.unlink(place);
@@ -104,7 +103,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The next thing that is due at `now`. Its owner keeps its place.
+    /// The next thing due at `now`. Its owner keeps the entry.
     pub fn pop(&mut self, now: Now) -> Option<T> {
         let last = now.0 / NEAR_MS;
         loop {
@@ -126,7 +125,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// When [`Wheel::pop`] may have something, at the latest.
+    /// When [`Wheel::pop`] may return something, at the latest.
     #[must_use]
     pub fn next(&self) -> Option<Now> {
         if self.first(near_head(self.tick)).is_some() {
@@ -140,13 +139,13 @@ impl<T: Copy> Wheel<T> {
         near.into_iter().chain(far).min().map(Now)
     }
 
-    /// The number of places in use: never more than owners.
+    /// Number of entries in use: never more than owners.
     #[must_use]
     pub fn places(&self) -> usize {
         self.entries.used
     }
 
-    /// Moves the entries of a far slot to where they belong.
+    /// Moves the entries of a far slot to their near slots.
     fn bring_near(&mut self, slot: u64) {
         while let Some(place) = self.first(far_head(slot)) {
             let tick = self.entries.get(place).map_or(0, |entry| entry.tick);
@@ -155,7 +154,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Puts an entry that is in no list at the end of the one it belongs to.
+    /// Appends an unlinked entry to its list.
     fn put(&mut self, place: u32, tick: u64) {
         let head = if tick - self.tick < SLOTS {
             self.near.set(tick);
@@ -174,7 +173,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Takes an entry out of its list, if it is in one.
+    /// Unlinks an entry from its list, if it is in one.
     fn unlink(&mut self, place: u32) {
         let Links { before, after } = self.links(place);
         self.link(before, after);
@@ -212,7 +211,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Makes two places neighbours.
+    /// Makes two entries neighbours.
     fn link(&mut self, before: u32, after: u32) {
         if let Some(links) = self.links_mut(before) {
             links.after = after;
@@ -224,13 +223,13 @@ impl<T: Copy> Wheel<T> {
 }
 
 impl<T> Entry<T> {
-    /// Whether it is in a list: one that is not is its own neighbour.
+    /// Whether an entry is in a list: otherwise it is its own neighbour.
     fn listed(&self, place: u32) -> bool {
         self.links.after != place
     }
 }
 
-/// The entries, in chunks, so that a growing store never copies what it holds. Places are counted from [`HEADS`].
+/// Entries in chunks, so that a growing store never copies its contents. Indices start at [`HEADS`].
 #[derive(Debug)]
 struct Entries<T> {
     chunks: Vec<Vec<Entry<T>>>,
@@ -249,7 +248,7 @@ impl<T> Default for Entries<T> {
 }
 
 impl<T> Entries<T> {
-    /// A place for an entry that is in no list.
+    /// An unlinked entry.
     fn add(&mut self, what: T) -> u32 {
         self.used += 1;
         let entry = |place| Entry {
@@ -294,7 +293,7 @@ impl<T> Entries<T> {
     }
 }
 
-/// Which lists of a ring are not empty.
+/// Bits of the lists of a ring that are not empty.
 #[derive(Debug, Default)]
 struct Taken([u64; WORDS]);
 
@@ -317,7 +316,7 @@ impl Taken {
         self.0 == [0; WORDS]
     }
 
-    /// The first taken slot after `slot`, going once around: a word of slots at a time, since every turn asks.
+    /// First non-empty slot after `slot`, wrapping around: a word of slots at a time, since every turn asks.
     fn first_after(&self, slot: u64) -> Option<u64> {
         let first = Self::index(slot + 1);
         let (word, bit) = (first / WORD, first % WORD);
@@ -355,10 +354,10 @@ const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
 const NEAR_MS: u64 = 64;
-/// Heads of lists come before entries.
+/// Heads of lists precede entries.
 const HEADS: u32 = 512;
 const _: () = assert!(HEADS as u64 == 2 * SLOTS);
-/// Entries that are made room for at a time, some 32 KiB.
+/// Entries allocated at a time, some 32 KiB.
 const CHUNK: usize = 1024;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! TLS between the nodes of a cluster: version 1.3, both sides authenticated by a key that every node derives from the
 //! cluster's secret.
 //!
-//! There are no certificates. Both sides show a raw public key (RFC 7250), and each accepts those keys alone that it
-//! derives itself: so nothing expires, no clock matters, and no authority has to be trusted or renewed. Who has the
-//! secret is a node; which node it is, the protocols above say for themselves. See broker/decisions/0028-links.md.
+//! There are no certificates. Both sides present a raw public key (RFC 7250), and each accepts only the keys that it
+//! derives itself: so nothing expires, no clock matters, and no authority has to be trusted or renewed. Whoever has the
+//! secret is a node; the protocols above identify which node. See broker/decisions/0028-links.md.
 //!
 //! Both sides agree on the purpose of a connection by ALPN (RFC 7301), so that a connection for one purpose is refused
 //! where another is served.
@@ -30,7 +30,7 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// The purpose of a connection between nodes.
+/// Purpose of a connection between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Messages of the nodes themselves.
@@ -40,7 +40,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// The name of its protocol.
+    /// Name of its ALPN protocol.
     #[must_use]
     pub const fn protocol(self) -> &'static [u8] {
         match self {
@@ -50,7 +50,7 @@ impl Purpose {
     }
 }
 
-/// The keys of one cluster's nodes. Shows nothing of them.
+/// Keys of one cluster's nodes. Debug output hides them.
 #[derive(Clone)]
 pub struct Keys {
     shown: Arc<CertifiedKey>,
@@ -59,10 +59,10 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The keys of the cluster of this secret and name.
+    /// Derives the keys of the cluster with this secret and name.
     ///
     /// # Errors
-    /// The TLS library does not take them, which is a bug.
+    /// The TLS library refuses them, which is a bug.
     pub fn derive(secret: &ClusterSecret, cluster: &str) -> Result<Self, rustls::Error> {
         let mut pairs = Vec::new();
         for seed in secret.node_seeds(cluster) {
@@ -83,11 +83,11 @@ impl Keys {
         })
     }
 
-    /// The side that connects. It resumes sessions with tickets that it was given by the name that a connection is
-    /// opened for: one configuration for each thread, since its memory of tickets is behind a lock.
+    /// Configuration of the connecting side. Resumes sessions with tickets stored by server name: one configuration per
+    /// thread, since its ticket store has a lock.
     ///
     /// # Errors
-    /// The TLS library does not take the settings, which is a bug.
+    /// The TLS library refuses the settings, which is a bug.
     pub fn client(&self, purpose: Purpose) -> Result<ClientConfig, rustls::Error> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -103,10 +103,11 @@ impl Keys {
         Ok(config)
     }
 
-    /// The side that accepts. All threads of a process share it, so that a session is resumed on any of them.
+    /// Configuration of the accepting side. Shared by all threads of a process, so that a session is resumed on any of
+    /// them.
     ///
     /// # Errors
-    /// The system gives no random bytes for ticket keys.
+    /// The system has no random bytes for ticket keys.
     pub fn server(&self, purpose: Purpose) -> Result<ServerConfig, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -120,14 +121,14 @@ impl Keys {
         config.send_tls13_tickets = match purpose {
             // One connection for each node.
             Purpose::Messages => 0,
-            // For the next link.
+            // One for the next link.
             Purpose::Link => 1,
         };
         Ok(config)
     }
 }
 
-/// A key pair, whose public half takes the place of a certificate.
+/// Key pair whose public half replaces a certificate.
 fn pair(seed: &[u8; 32]) -> Result<CertifiedKey, rustls::Error> {
     let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| refused())?;
     let document = pair.to_pkcs8v1().map_err(|_| refused())?;
@@ -147,8 +148,8 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Whether a handshake failed because the other side derives other keys: another secret, or another cluster's name.
-/// One side finds that out, and the other one gets its alert.
+/// Whether a handshake failed because the other side derives other keys: another secret, or another cluster name. One
+/// side detects it, and the other one gets its alert.
 #[must_use]
 pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
     use rustls::{AlertDescription, CertificateError, Error};
@@ -159,9 +160,9 @@ pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
     )
 }
 
-// Which keys of other nodes are accepted: those that this node derives itself.
+// Accepted keys of other nodes: those that this node derives itself.
 
-/// The public keys that are accepted, of either side.
+/// Accepted public keys, of either side.
 #[derive(Debug)]
 pub(crate) struct Derived {
     keys: Vec<CertificateDer<'static>>,
@@ -176,7 +177,7 @@ impl Derived {
         Self { keys, algorithms }
     }
 
-    /// That the other side has the private half is proved by its signature.
+    /// The signature proves that the other side has the private half.
     fn verify(&self, shown: &CertificateDer<'_>) -> Result<(), Error> {
         let is_known = self.keys.iter().any(|key| key.as_ref() == shown.as_ref());
         let refusal = CertificateError::ApplicationVerificationFailure;

@@ -4,14 +4,12 @@
 //!  capacity = open places + reserve
 //!             post         post, post_always
 //! ```
-//! Ordinary letters (handovers, calls) never fill more than the open places, so as long as the callers keep their own
-//! account of letters that *must* arrive (replies to calls that were let in, and a fixed number of commands), those
-//! always find room. The count of ordinary letters is exact, not a guess from the queue's length: two producers cannot
-//! both take the last open place.
+//! Ordinary letters (handovers, calls) never fill more than the open places, so as long as callers bound the letters
+//! that *must* arrive (replies to accepted calls, and a fixed number of commands), those always find room. The count of
+//! ordinary letters is exact, not a guess from the queue's length: two producers cannot both take the last open place.
 //!
-//! Places are counted, not allocated: most of them are kept for letters that are hardly ever under way all at once,
-//! and their number grows with that of the shards, so that queues of full size would take gigabytes in a process of
-//! many shards.
+//! Places are counted, not allocated: most are reserved for letters that are rarely all in flight, and their number
+//! grows with that of the shards, so that queues of full size would take gigabytes in a process of many shards.
 
 use crate::wake::{Door, Sleep, Wake};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -21,14 +19,14 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One reader's letters. Exists once per shard; any thread posts, the shard alone takes, falls asleep and wakes up.
+/// Letters of one reader. One per shard; any thread posts, only the shard takes, falls asleep and wakes up.
 ///
 /// Letters arrive in the order in which they were posted by one thread. Nothing is dropped and nothing blocks.
 #[derive(Debug)]
 pub struct Mailbox<L> {
     to: Sender<Envelope<L>>,
     from: Receiver<Envelope<L>>,
-    /// All letters in the queue: at most `capacity`. One that is being taken may still count.
+    /// Letters in the queue: at most `capacity`. A letter being taken may still count.
     taken: AtomicUsize,
     capacity: usize,
     /// Ordinary letters in the queue: at most `open_places`.
@@ -37,7 +35,7 @@ pub struct Mailbox<L> {
     wake: Wake<EventFd>,
 }
 
-/// A letter and the account that its place is on.
+/// A letter and the count that its place belongs to.
 #[derive(Debug)]
 struct Envelope<L> {
     letter: L,
@@ -52,13 +50,13 @@ enum Account {
 
 impl<L> Mailbox<L> {
     /// A mailbox with room for `capacity` letters, of which [`Mailbox::post`] leaves `reserve` places free. Memory is
-    /// taken as letters come, some thirty places at a time.
+    /// allocated as letters arrive, some thirty places at a time.
     ///
     /// # Errors
     /// The process or the system is out of descriptors: a mailbox takes two.
     ///
     /// # Panics
-    /// When `reserve` is not below `capacity`: no ordinary letter would ever be let in.
+    /// If `reserve` is not below `capacity`: no ordinary letter would ever be accepted.
     pub fn new(capacity: usize, reserve: usize) -> io::Result<Self> {
         assert!(
             reserve < capacity,
@@ -92,10 +90,10 @@ impl<L> Mailbox<L> {
         Ok(())
     }
 
-    /// Posts a reply, a cancel or a command (drain, scrape, stop), and wakes the reader if it sleeps.
+    /// Posts a reply, a cancellation or a command (drain, scrape, stop), and wakes the reader if it sleeps.
     ///
     /// # Errors
-    /// The letter, when the whole queue is full: the callers posted more than they had reserved for.
+    /// The letter, when the whole queue is full: callers posted more than they had reserved.
     pub fn post_always(&self, letter: L) -> Result<(), L> {
         self.put(letter, Account::Reserve)
     }
@@ -115,30 +113,29 @@ impl<L> Mailbox<L> {
         Some(envelope.letter)
     }
 
-    /// Whether no letter waits. After [`Mailbox::fall_asleep`] a `true` means that the next letter will ring.
+    /// Whether no letter waits. After [`Mailbox::fall_asleep`], `true` means that the next letter wakes the reader.
     pub fn is_empty(&self) -> bool {
         self.from.is_empty()
     }
 
-    /// Announces that the reader is about to wait. It must look at [`Mailbox::is_empty`] after this and before it
-    /// waits.
+    /// Announces that the reader is about to wait. It must check [`Mailbox::is_empty`] after this and before it waits.
     pub fn fall_asleep(&self, sleep: Sleep) {
         self.wake.fall_asleep(sleep);
     }
 
-    /// Announces that the reader looks at its letters by itself: posting costs no system call.
+    /// Announces that the reader polls its letters: posting costs no system call.
     pub fn wake_up(&self) {
         self.wake.wake_up();
     }
 
-    /// The eventfd that is written while the reader sleeps [`Sleep::InRing`]: polled in the reader's ring. Nobody need
-    /// ever read it, since each write is an edge for a poll.
+    /// The eventfd that is written while the reader sleeps [`Sleep::InRing`]: polled in the reader's ring. Need not be
+    /// read, since each write is an edge for a poll.
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.wake.bell.as_fd()
     }
 
     /// The eventfd that is written while the reader sleeps [`Sleep::InGlommio`]: registered with the reader's ring,
-    /// which also writes it for completions, and read by the reader before it looks again.
+    /// which also writes it for completions, and read by the reader before it checks again.
     pub fn completed(&self) -> BorrowedFd<'_> {
         self.wake.completed.as_fd()
     }
@@ -148,7 +145,7 @@ impl<L> Mailbox<L> {
             return Err(letter);
         }
         if let Err(closed) = self.to.try_send(Envelope { letter, account }) {
-            // The reader's end lives in this mailbox too.
+            // The receiving end is a field of this mailbox.
             return Err(closed.into_inner().letter);
         }
         self.wake.posted();
@@ -156,24 +153,24 @@ impl<L> Mailbox<L> {
     }
 }
 
-/// Counts one more, unless there are `most`.
+/// Increments a count, unless it is `most`.
 fn one_more(count: &AtomicUsize, most: usize) -> bool {
     let one_more = |count: usize| (count < most).then_some(count + 1);
     let counted = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
     counted.is_ok()
 }
 
-// The eventfd that a sleeping reader waits on.
+// Eventfd that a sleeping reader waits on.
 
 /// A counting event descriptor, closed on exec.
 ///
-/// It blocks on purpose: a read that a ring starts on a descriptor that does not block would fail at once instead of
-/// waiting. A write blocks only when 2⁶⁴ − 2 rings were never read, so in practice never.
+/// Blocking on purpose: a read that a ring starts on a non-blocking descriptor would fail at once instead of waiting. A
+/// write blocks only when 2⁶⁴ − 2 writes were never read, so in practice never.
 #[derive(Debug)]
 struct EventFd(File);
 
 impl EventFd {
-    /// Makes one with a count of 0.
+    /// Creates an eventfd with a count of 0.
     ///
     /// # Errors
     /// The process or the system is out of descriptors.
@@ -190,7 +187,7 @@ impl AsFd for EventFd {
 
 impl Door for EventFd {
     fn ring(&self) {
-        // Fails only when the counter is at its end, and then the reader is notified already.
+        // Fails only at the counter's maximum, and then the reader is notified already.
         let _ = (&self.0).write(&1_u64.to_ne_bytes());
     }
 }

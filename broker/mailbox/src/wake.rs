@@ -1,4 +1,4 @@
-//! The state of the reader, asleep or awake, which a producer checks after it has queued its letter.
+//! State of the reader, asleep or awake, which a producer checks after it has queued its letter.
 //!
 //! ```text
 //!  producer                              reader
@@ -13,17 +13,17 @@
 //!
 //! There are two doors because a reader waits in two ways: in its own ring, where the bell is polled, or through
 //! glommio, which reads the descriptor that the ring signals for completions. A bell that is polled in the ring does
-//! not reliably fire the ring's own descriptor, so each sleep has its own door.
+//! not reliably fire the ring's own descriptor, so each kind of sleep has its own door.
 //!
-//! A ring may come late, after the reader woke by itself: the next sleep then ends at once, the reader finds nothing
-//! and sleeps again. That is allowed; a sleep with a letter in the queue and no ring under way is not.
+//! A ring may arrive late, after the reader woke by itself: the next sleep then ends at once, and the reader finds
+//! nothing and sleeps again. That is allowed; a sleep with a letter in the queue and no ring in flight is not.
 
 #[cfg(model)]
 use loom::sync::atomic::{AtomicU8, Ordering, fence};
 #[cfg(not(model))]
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 
-/// The kind of a reader's wait.
+/// How a reader waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sleep {
     /// Blocked in its own ring: woken through the bell.
@@ -66,7 +66,7 @@ impl<D: Door> Wake<D> {
         }
     }
 
-    /// Producer: a letter is in the queue. Rings if the reader sleeps and nobody else has rung for this sleep.
+    /// Producer: a letter was queued. Rings if the reader sleeps and nobody else has rung for this sleep.
     pub(crate) fn posted(&self) {
         fence(Ordering::SeqCst);
         if self.state.0.load(Ordering::Relaxed) == AWAKE {
@@ -80,7 +80,7 @@ impl<D: Door> Wake<D> {
         }
     }
 
-    /// Reader: announces a sleep. The caller looks into the queue after this and before it waits.
+    /// Reader: announces a sleep. The caller checks the queue after this and before it waits.
     pub(crate) fn fall_asleep(&self, sleep: Sleep) {
         let state = match sleep {
             Sleep::InRing => IN_RING,
@@ -92,7 +92,7 @@ impl<D: Door> Wake<D> {
         fence(Ordering::SeqCst);
     }
 
-    /// Reader: letters need no ring from here on.
+    /// Reader: letters need no ring until the next sleep.
     pub(crate) fn wake_up(&self) {
         self.state.0.swap(AWAKE, Ordering::Relaxed);
     }

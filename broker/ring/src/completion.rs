@@ -1,5 +1,5 @@
-//! Completions: the caller's key and the result of the operation; and the sends under way, whose buffers are owned
-//! until theirs.
+//! Completions: the caller's key and the result of the operation; and sends in flight, whose buffers are owned until
+//! their completion.
 //!
 //! An entry's user data is one byte of operation over seven bytes of key:
 //! ```text
@@ -13,9 +13,9 @@ use crate::pool::Lent;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// The caller's name for an operation: 56 bits that come back unchanged with each completion.
+/// Caller's name for an operation: 56 bits that return unchanged with each completion.
 ///
-/// Two operations of one kind with one key cannot be distinguished, so a key names one connection in one generation.
+/// Two operations of one kind with one key cannot be told apart, so a key names one connection in one generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
@@ -30,18 +30,18 @@ impl Key {
         Self(bits)
     }
 
-    /// The bits it was made of.
+    /// Bits of the key.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
     }
 }
 
-/// The result of one operation. `more`: the same operation is still armed and will complete again; `false` is its final
-/// completion, after which nothing in the kernel refers to the descriptor on its behalf.
+/// Result of one operation. `more`: the same operation is still armed and will complete again; `false` is its final
+/// completion, after which the kernel no longer uses the descriptor for it.
 #[derive(Debug)]
 pub enum Completion {
-    /// [`Ring::accept`](crate::Ring::accept): a connection, or why there is none.
+    /// [`Ring::accept`](crate::Ring::accept): a connection, or an error.
     Accepted {
         /// The listener's key.
         key: Key,
@@ -54,56 +54,55 @@ pub enum Completion {
     Received {
         /// The connection's key.
         key: Key,
-        /// Bytes, the end, or why there are none.
+        /// Bytes, the end, or an error.
         received: Received,
         /// Whether the receive is still armed.
         more: bool,
     },
-    /// [`Ring::send`](crate::Ring::send): the buffer comes back.
+    /// [`Ring::send`](crate::Ring::send): returns the buffer.
     Sent {
         /// The connection's key.
         key: Key,
         /// The buffer, unchanged.
         bytes: Vec<u8>,
-        /// Bytes handed to the kernel, counted from where the send began. All of them unless the connection broke in
-        /// between.
+        /// Bytes passed to the kernel, counted from the start of the send. All of them unless the connection broke.
         result: io::Result<usize>,
     },
     /// [`Ring::connect`](crate::Ring::connect).
     Connected {
         /// The connection's key.
         key: Key,
-        /// Whether it is established.
+        /// Whether the connection is established.
         result: io::Result<()>,
     },
     /// A bell was rung ([`Ring::bell`](crate::Ring::bell)).
     Rang {
         /// The bell's key.
         key: Key,
-        /// Whether it is still watched.
+        /// Whether the bell is still watched.
         more: bool,
     },
-    /// The timeout of [`Ring::wake_by`](crate::Ring::wake_by) is over; none is armed.
+    /// The timeout of [`Ring::wake_by`](crate::Ring::wake_by) has expired; none is armed.
     TimedOut,
 }
 
-/// The result of a receive.
+/// Result of a receive.
 #[derive(Debug)]
 pub enum Received {
-    /// Bytes in a lent buffer, at least one. It must be given back.
+    /// At least one byte in a lent buffer, which must be given back.
     Bytes(Lent),
     /// The peer sends no more.
     End,
-    /// The pool was empty. The receive is over although the connection is well: give buffers back, then arm it again.
+    /// The pool was empty. The receive has ended although the connection is well: give buffers back, then arm it again.
     NoBuffers,
-    /// [`Ring::cancel_receive`](crate::Ring::cancel_receive) ended it. No bytes are lost: what had come was reported
+    /// Ended by [`Ring::cancel_receive`](crate::Ring::cancel_receive). No bytes are lost: received ones were reported
     /// before, the rest is in the socket.
     Cancelled,
     /// The connection broke.
     Failed(io::Error),
 }
 
-/// The operations, as user data names them.
+/// Operations, as encoded in user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Op {
@@ -113,7 +112,7 @@ pub(crate) enum Op {
     Connect,
     Bell,
     Timeout,
-    /// Answers to cancellations and timeout updates, which are ignored.
+    /// Completions of cancellations and timeout updates, which are ignored.
     Quiet,
 }
 
@@ -124,10 +123,10 @@ impl Op {
         u64::from(self as u8) << 56 | bits
     }
 
-    /// The reverse of [`Self::tag`].
+    /// Reverses [`Self::tag`].
     ///
     /// # Panics
-    /// On user data that no [`Self::tag`] made: the kernel returns what it was given.
+    /// On user data that [`Self::tag`] did not make: the kernel returns what it was given.
     pub(crate) fn untag(data: u64) -> (Self, Key) {
         let [op, ..] = data.to_be_bytes();
         let op = match op {
@@ -146,9 +145,9 @@ impl Op {
 
 const KEY_MASK: u64 = (1 << 56) - 1;
 
-// The buffers that sends have given to the kernel: owned here, in place, until their completion.
+// Buffers of sends in flight: owned here, in place, until their completion.
 
-/// A slab of sends under way. A send's user data is its place here, so a completion finds its buffer without a search.
+/// Slab of sends in flight. A send's user data is its index, so a completion finds its buffer without a search.
 #[derive(Default)]
 pub(crate) struct Flight {
     places: Vec<SendSlot>,
@@ -161,7 +160,7 @@ enum SendSlot {
 }
 
 impl Flight {
-    /// Takes a buffer in. Its heap block does not move until [`Self::land`], whatever happens to the slab.
+    /// Stores a buffer. Its heap block does not move until [`Self::land`], whatever happens to the slab.
     pub(crate) fn launch(&mut self, key: Key, bytes: Vec<u8>) -> u32 {
         let taken = SendSlot::Taken { key, bytes };
         if let Some(place) = self.free.pop() {
@@ -174,7 +173,7 @@ impl Flight {
         place
     }
 
-    /// The buffer at `place`, for the entry that points at it.
+    /// Buffer at `place`, for the entry that points at it.
     pub(crate) fn bytes(&self, place: u32) -> &[u8] {
         match &self.places[place as usize] {
             SendSlot::Taken { bytes, .. } => bytes,
@@ -182,10 +181,10 @@ impl Flight {
         }
     }
 
-    /// Hands a buffer out again; its completion has arrived.
+    /// Returns a buffer whose completion has arrived.
     ///
     /// # Panics
-    /// When nothing is there: a completion came twice.
+    /// If there is none: a completion arrived twice.
     pub(crate) fn land(&mut self, place: Key) -> (Key, Vec<u8>) {
         let place = u32::try_from(place.bits()).expect("made by launch");
         match std::mem::replace(&mut self.places[place as usize], SendSlot::Free) {

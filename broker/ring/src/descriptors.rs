@@ -1,14 +1,14 @@
-//! The descriptors that an epoll set has, with what is armed on each and what is known of it.
+//! Descriptors of an epoll set, with what is armed on each and its known readiness.
 //!
 //! A descriptor is registered once, when something is armed on it for the first time, and stays until it is released.
-//! Its slot has a generation, which the kernel's events carry: an event, or a note of one, from before the release
-//! finds nothing, even where the slot or the descriptor's number was reused.
+//! Its slot has a generation, which the kernel's events carry: an event from before the release finds nothing, even if
+//! the slot or the descriptor's number was reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 
-/// What is armed for reading.
+/// Operation armed for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     Nothing,
@@ -18,7 +18,7 @@ pub(crate) enum Reading {
     Bell,
 }
 
-/// What is armed for writing.
+/// Operation armed for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writing {
     Nothing,
@@ -34,22 +34,22 @@ pub(crate) struct Slot {
     generation: u32,
     pub(crate) read: Reading,
     pub(crate) write: Writing,
-    /// A read may bring something.
+    /// Whether a read may return something.
     pub(crate) readable: bool,
-    /// A write may find room.
+    /// Whether a write may find room.
     pub(crate) writable: bool,
-    /// A read that leaves room in its buffer may not be the last: the peer has said its end, or something urgent, or
+    /// Whether a read that leaves room in its buffer may not be the last: the peer has ended, urgent data arrived, or
     /// the connection is broken.
     pub(crate) goes_on: bool,
-    /// In the list of those that can be served.
+    /// Whether the slot is in the list of those that can be served.
     pub(crate) listed: bool,
 }
 
-/// Idle connections cost this and a place in the map.
+/// Memory of an idle connection, beside an entry of the map.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Slot {
-    /// Whether something is armed that may be done.
+    /// Whether an armed operation can be done.
     pub(crate) fn can_be_served(&self) -> bool {
         (self.read != Reading::Nothing && self.readable)
             || (self.write != Writing::Nothing && self.writable)
@@ -60,7 +60,7 @@ impl Slot {
     }
 }
 
-/// A slot in one generation, as the kernel is given it.
+/// A slot in one generation, as passed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) slot: u32,
@@ -68,12 +68,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// As user data of an event.
+    /// The slot as user data of an event.
     pub(crate) fn pack(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
-    /// The reverse.
+    /// Reverses [`Self::pack`].
     #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
     pub(crate) const fn unpack(data: u64) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Place {
     }
 }
 
-/// All of one set.
+/// All descriptors of one set.
 #[derive(Default)]
 pub(crate) struct Descriptors {
     slots: Vec<Slot>,
@@ -92,12 +92,12 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// The slot of a registered descriptor.
+    /// Slot of a registered descriptor.
     pub(crate) fn find(&self, fd: RawFd) -> Option<u32> {
         self.by_number.get(&fd).copied()
     }
 
-    /// A slot for a descriptor that has none.
+    /// Allocates a slot for an unregistered descriptor.
     pub(crate) fn claim(&mut self, fd: RawFd) -> Place {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(blank(0));
@@ -112,7 +112,7 @@ impl Descriptors {
         }
     }
 
-    /// Frees the slot of a descriptor, if it has one; what refers to it finds nothing from here on.
+    /// Frees the slot of a descriptor, if any; references to it find nothing from here on.
     pub(crate) fn forget(&mut self, fd: RawFd) -> Option<u32> {
         let slot = self.by_number.remove(&fd)?;
         let freed = self.at(slot);
@@ -122,18 +122,18 @@ impl Descriptors {
         Some(slot)
     }
 
-    /// The slot that something refers to, unless it was freed since.
+    /// The slot, unless it was freed since.
     pub(crate) fn get(&mut self, place: Place) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(place.slot as usize)?;
         (slot.generation == place.generation).then_some(slot)
     }
 
-    /// The slot of this number.
+    /// The slot with this number.
     pub(crate) fn at(&mut self, slot: u32) -> &mut Slot {
         &mut self.slots[slot as usize]
     }
 
-    /// What refers to a slot as it is.
+    /// Reference to a slot in its current generation.
     pub(crate) fn place(&mut self, slot: u32) -> Place {
         let generation = self.at(slot).generation;
         Place { slot, generation }

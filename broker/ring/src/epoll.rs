@@ -1,22 +1,23 @@
-//! The engine on epoll: the kernel says what can be done, the ring does it.
+//! Engine on epoll: the kernel reports readiness, the ring does the operations.
 //!
-//! Theory of operation. A descriptor is registered once, edge-triggered, for everything, and the ring remembers what
-//! the kernel has said of it until a call finds it to be over. So arming, cancelling and arming again are changes of a
-//! slot (`descriptors.rs`), without a system call:
+//! Theory of operation. A descriptor is registered once, edge-triggered, for everything, and the ring remembers its
+//! readiness until a call finds that it has ended. So arming, cancelling and arming again are changes of a slot
+//! (`descriptors.rs`), without a system call:
 //! ```text
 //!  armed, and known to be ready ──► listed ──► enter: one buffer, one send … in turn ──► completion
 //!        ▲                            ▲                     │
 //!        │                            └── still ready ──────┤
 //!        └───── epoll_wait ◄──────── no longer ready ───────┘
 //! ```
-//! A listed slot gets one receive and one send in an enter, however much there is: so nobody waits behind a flood. What
-//! is listed is work, and an enter with work does not wait. A receive that left room in its buffer has read all there
-//! was, except the end or what is behind urgent bytes, of which the kernel has spoken then; a send is done until it
-//! finds no room.
+//! A listed slot gets one receive and one send per enter, however much there is: so nobody waits behind a flood. Listed
+//! slots are work, and an enter with work does not wait. A receive that left room in its buffer has read everything,
+//! except the end or bytes after urgent data, which the kernel has reported then; sends continue until the socket is
+//! full.
 //!
-//! Final completions of what was cancelled, or could not begin, are kept for the next enter, behind what was read.
+//! Final completions of cancelled operations, and of those that could not begin, are kept for the next enter, after the
+//! received bytes.
 //!
-//! Nothing here is Linux's alone but the calls: kqueue has edges (`EV_CLEAR`), and user data for a slot.
+//! Only the calls are specific to Linux: kqueue has edges (`EV_CLEAR`), and user data for a slot.
 #![expect(unsafe_code, reason = "descriptors are remembered by their numbers")]
 
 use crate::completion::{Completion, Key, Received};
@@ -39,22 +40,22 @@ pub(crate) struct Epoll {
     set: OwnedFd,
     descriptors: Descriptors,
     pub(crate) pool: Stack,
-    /// By the slot of their socket.
+    /// Sends by the slot of their socket.
     sends: HashMap<u32, Sending>,
     /// Slots that can be served, in turn.
     listed: VecDeque<Place>,
     completions: VecDeque<Completion>,
     completions_max: usize,
-    /// Those that come with the next enter.
+    /// Completions for the next enter.
     ended: Vec<Completion>,
     events: Vec<epoll::Event>,
     /// When the armed timeout is due.
     due: Option<Instant>,
-    /// Buffers were added since the last enter.
+    /// Whether buffers were added since the last enter.
     grown: bool,
 }
 
-/// A send that is not over.
+/// An unfinished send.
 struct Sending {
     bytes: Vec<u8>,
     from: usize,
@@ -104,7 +105,7 @@ impl Epoll {
 
 impl Epoll {
     pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
-        // An accept cannot be told by a flag not to wait. One that is no socket is refused by the set, or says so.
+        // No flag of accept prevents waiting. The set refuses descriptors that are not sockets.
         let _ = SockRef::from(&listener).set_nonblocking(true);
         self.read(listener, Reading::Accept, key);
     }
@@ -163,7 +164,7 @@ impl Epoll {
                 let armed = self.descriptors.at(slot);
                 debug_assert!(armed.write == Writing::Nothing, "one send at a time");
                 (armed.write, armed.write_key) = (Writing::Send, key);
-                // Others may have filled the socket, and the kernel may have said since that it has room.
+                // Others may have filled the socket, and the kernel may have reported room since.
                 armed.writable = true;
                 self.list(slot);
             }
@@ -175,7 +176,7 @@ impl Epoll {
     }
 
     pub(crate) fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
-        // Registered behind it: a socket that is not connecting says that its connection is over.
+        // Registered afterwards: a socket that is not connecting reports a hang-up.
         let begun = begin_connect(socket, to).and_then(|()| self.registered(socket));
         match begun {
             Ok(slot) => {
@@ -198,7 +199,7 @@ impl Epoll {
 
     pub(crate) fn release(&mut self, descriptor: BorrowedFd<'_>) {
         if self.descriptors.forget(descriptor.as_raw_fd()).is_some() {
-            // The set had it; otherwise it has nothing to let go of.
+            // Fails only for a descriptor that was never in the set.
             let _ = epoll::delete(&self.set, descriptor);
         }
     }
@@ -215,7 +216,7 @@ impl Epoll {
         }
     }
 
-    /// Whether this was armed, which it is no longer.
+    /// Disarms a read; returns whether it was armed.
     fn cancel_read(&mut self, fd: BorrowedFd<'_>, reading: Reading, key: Key) -> bool {
         let Some(slot) = self.descriptors.find(fd.as_raw_fd()) else {
             return false;
@@ -228,7 +229,7 @@ impl Epoll {
         is_armed
     }
 
-    /// The slot of a descriptor, which the set has from here on.
+    /// Slot of a descriptor, registered if needed.
     fn registered(&mut self, fd: BorrowedFd<'_>) -> io::Result<u32> {
         let number = fd.as_raw_fd();
         if let Some(slot) = self.descriptors.find(number) {
@@ -262,7 +263,7 @@ impl Epoll {
 // The turn.
 
 impl Epoll {
-    /// Looks what can be done, does it, and waits.
+    /// Checks readiness, does what can be done, and waits.
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.grown = false;
         self.completions.extend(self.ended.drain(..));
@@ -290,7 +291,7 @@ impl Epoll {
         }
     }
 
-    /// The time until then, or until the timeout; at most [`WAIT_MAX`].
+    /// Time until that moment, or until the timeout; at most [`WAIT_MAX`].
     fn wait_until(&self, until: Option<Instant>) -> Duration {
         let next = until.into_iter().chain(self.due).min();
         next.map_or(WAIT_MAX, |next| {
@@ -298,7 +299,7 @@ impl Epoll {
         })
     }
 
-    /// Asks the kernel, which waits in whole milliseconds, rounded up.
+    /// Polls the kernel, which waits in whole milliseconds, rounded up.
     fn look(&mut self, wait: Duration) -> io::Result<Looked> {
         let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
         self.events.clear();
@@ -323,7 +324,7 @@ impl Epoll {
         Ok(Looked::Whole)
     }
 
-    /// Serves each of the listed once, while completions have room.
+    /// Serves each listed slot once, while completions have room.
     fn serve(&mut self) {
         for _ in 0..self.listed.len() {
             if self.completions.len() >= self.completions_max {
@@ -373,7 +374,7 @@ impl Epoll {
             let key = listener.read_key;
             match rustix::net::accept_with(descriptor(listener.fd), SocketFlags::CLOEXEC) {
                 Ok(socket) => {
-                    // What had its number is closed.
+                    // The former descriptor with this number was closed.
                     self.descriptors.forget(socket.as_raw_fd());
                     self.completions.push_back(Completion::Accepted {
                         key,
@@ -384,7 +385,7 @@ impl Epoll {
                 Err(Errno::AGAIN) => return listener.readable = false,
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
                 Err(error) => {
-                    // Those who wait are there all the same, for the next accept.
+                    // Waiting connections stay for the next accept.
                     listener.read = Reading::Nothing;
                     let last = not_begun(Reading::Accept, key, error.into());
                     return self.completions.push_back(last);
@@ -459,7 +460,7 @@ impl Epoll {
     }
 }
 
-/// How a look ended.
+/// How a poll ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Looked {
     Whole,
@@ -475,7 +476,7 @@ fn received(key: Key, received: Received, more: bool) -> Completion {
     }
 }
 
-/// The only completion of what could not begin, or the last one of what goes on no more.
+/// Completion of an operation that could not begin, or the final one of an operation that ends.
 fn not_begun(reading: Reading, key: Key, error: io::Error) -> Completion {
     let more = false;
     match reading {
@@ -502,15 +503,15 @@ fn begin_connect(socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
 /// A registered descriptor.
 fn descriptor<'a>(fd: RawFd) -> BorrowedFd<'a> {
     // SAFETY: its caller has something armed on it, and keeps it open until that has ended (the second rule of this
-    // crate). The loan ends with the call that it is for.
+    // crate). The borrow ends with the call that it is for.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Events of one look. The kernel goes through those that are ready in turn, so who is left out comes next.
+/// Events of one poll. The kernel goes through ready descriptors in turn, so those left out come next.
 const EVENTS: usize = 256;
 
-/// Connections that a listener brings in one enter at most; then others have theirs.
+/// Most connections that a listener accepts in one enter; then others are served.
 const ACCEPTS: usize = 64;
 
-/// The longest wait in one call: Linux before 5.11 has no call for those above 24 days.
+/// Longest wait in one call: Linux before 5.11 has no call for waits above 24 days.
 const WAIT_MAX: Duration = Duration::from_secs(3600);

@@ -1,9 +1,9 @@
-//! One core's input and output, behind a safe front: an io_uring of its own, or an epoll set.
+//! Input and output of one core, behind a safe front: an io_uring of its own, or an epoll set.
 //!
 //! A [`Ring`] belongs to the thread that made it. It accepts, receives into buffers of a shared [pool](Lent), sends
-//! buffers that it owns until that is over, connects, and waits: for completions, for one timeout and for bells rung by
-//! other threads. Nothing here knows what the bytes mean. Why it exists: broker/decisions/0001-own-ring.md; why it has
-//! two engines: broker/decisions/0053-two-engines.md.
+//! buffers that it owns until the send has completed, connects, and waits: for completions, for one timeout and for
+//! bells rung by other threads. Nothing here knows what the bytes mean. Why it exists:
+//! broker/decisions/0001-own-ring.md; why it has two engines: broker/decisions/0053-two-engines.md.
 //!
 //! In reading order:
 //! * [`Engine`], [`Settings`], [`Ring`] (`ring.rs`): the front, which is all that a caller sees; the turn
@@ -13,7 +13,7 @@
 //! * the engine on io_uring (`uring.rs`), its operations (`operations.rs`), and what becomes of entries that the kernel
 //!   does not take (`patience.rs`).
 //! * the engine on epoll (`epoll.rs`), and the descriptors that it knows (`descriptors.rs`).
-//! * [`unacknowledged`], [`round_trip_us`] (`operations.rs`): what a peer's machine has of what was sent.
+//! * [`unacknowledged`], [`round_trip_us`] (`operations.rs`): what a peer's machine has acknowledged.
 //! * [`probe`] (`probe.rs`): whether this machine allows an io_uring, and the remedy if not.
 //! * [`lockable_bytes`], [`unregister_buffers`] (`memlock.rs`): the locked memory that io_urings are charged for.
 //!
@@ -32,7 +32,7 @@
 //! 2. A descriptor stays open until the final completion (`more == false`) of everything armed on it. `close` under an
 //!    armed multishot receive sends no FIN: `shutdown` first.
 //! 3. [`Received::NoBuffers`] ends a receive: give buffers back or [add some](Ring::add_buffers), then arm it again.
-//! 4. Whether a descriptor blocks is the ring's business: it sets what its engine needs when something is armed.
+//! 4. The ring decides whether a descriptor blocks: it sets what its engine needs when something is armed.
 //! 5. A descriptor is [released](Ring::release) before it is closed or goes to another ring.
 
 mod completion;

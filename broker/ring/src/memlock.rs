@@ -16,14 +16,14 @@ use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
-/// The least limit of locked memory under which an executor starts, in bytes: glommio compares the limit itself,
-/// whatever is charged and whichever the user is.
+/// Lowest limit of locked memory with which an executor starts, in bytes: glommio compares the limit itself, whatever
+/// is charged and whichever the user is.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// The limit that is recommended where it is too low for any shard, in bytes: the default of Debian, enough for 16.
+/// Limit recommended when it is too low for any shard, in bytes: the default of Debian, enough for 16 shards.
 pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
 
-/// The ways to raise the hard limit of locked memory to this many bytes: for a shell, for logins, for services and for
+/// Ways to raise the hard limit of locked memory to this many bytes: for a shell, for logins, for services and for
 /// containers. This process raises its soft limit by itself.
 #[must_use]
 pub fn memlock_remedy(bytes: u64) -> String {
@@ -35,8 +35,8 @@ pub fn memlock_remedy(bytes: u64) -> String {
     )
 }
 
-/// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none. Not being
-/// allowed to raise it is no error.
+/// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none. Lack of
+/// permission is not an error.
 #[must_use]
 pub fn raise_memlock() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Memlock);
@@ -55,9 +55,9 @@ pub(crate) fn memlock() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
-/// Returns how many bytes, at most `max`, this user's processes can still lock: learned by registering so much memory
-/// and letting go of it. Exact to the page, except a ring of two pages. Takes some milliseconds and `max` bytes of
-/// memory for as long.
+/// Returns how many bytes, at most `max`, this user's processes can still lock: determined by registering that much
+/// memory and releasing it again. Exact to the page, except a ring of two pages. Takes some milliseconds and `max`
+/// bytes of memory meanwhile.
 ///
 /// # Errors
 /// No address space for `max` bytes.
@@ -80,12 +80,12 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     Ok(fits * page)
 }
 
-/// Releases all buffers that rings of this process have registered for fixed input and output, and returns of how many
-/// rings. Nothing that is not read or written by such an operation is affected; the rings of [`Ring`](crate::Ring)
+/// Releases all buffers that rings of this process have registered for fixed input and output, and returns the number
+/// of these rings. Affects only such operations; the rings of [`Ring`](crate::Ring) have none.
 /// have none.
 ///
-/// A runtime that registers a buffer in each of its rings has them charged that often, and pins the huge page that
-/// they lie in. Without `/proc` nothing is found, and the buffers stay: that costs memory only.
+/// A runtime that registers a buffer in each of its rings is charged for each, and pins the huge page of the buffers.
+/// Without `/proc` nothing is found, and the buffers stay: that costs memory only.
 pub fn unregister_buffers() -> usize {
     let Ok(open) = fs::read_dir("/proc/self/fd") else {
         return 0;
@@ -100,7 +100,7 @@ pub fn unregister_buffers() -> usize {
         .count()
 }
 
-/// Whether that ring had buffers.
+/// Releases a ring's buffers; returns whether it had any.
 fn unregister(ring: libc::c_int) -> bool {
     // SAFETY: the operation takes no memory. On a descriptor that is no ring (any more), or has nothing registered, it
     // is an error.
@@ -116,7 +116,7 @@ fn unregister(ring: libc::c_int) -> bool {
     result == 0
 }
 
-/// Memory of small pages, to be locked as a try.
+/// Memory of small pages, for trying to lock it.
 struct Region {
     start: *mut libc::c_void,
     len: usize,

@@ -1,5 +1,5 @@
-//! The operations on io_uring, each an entry that the next enter submits; what a peer's machine has of what was sent;
-//! and who sizes its socket's buffers.
+//! Operations on io_uring, each an entry that the next enter submits; acknowledgements of peers; and control over
+//! socket buffer sizes.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -97,8 +97,8 @@ impl Uring {
         let (span, id) = (std::ptr::from_ref(&**self.span), Op::Timeout.tag(0));
         let entry = match self.due {
             None => opcode::Timeout::new(span).build().user_data(id),
-            // When the old one fires meanwhile, the update fails quietly and the old one's completion calls for a new
-            // look.
+            // If the old one fires meanwhile, the update fails quietly and the old one's completion leads to another
+            // check.
             Some(_) => opcode::TimeoutUpdate::new(id, span)
                 .build()
                 .user_data(Op::Quiet.tag(0)),
@@ -120,17 +120,17 @@ impl Uring {
     }
 }
 
-/// The kernel waits in a blocking descriptor; on another one it answers `EAGAIN`.
+/// Makes a descriptor blocking: the kernel waits in it; for another one it returns `EAGAIN`.
 fn wait_in(socket: BorrowedFd<'_>) {
-    // One that cannot be set is none: the operation says so.
+    // A descriptor that cannot be set is not a socket: the operation reports it.
     let _ = SockRef::from(&socket).set_nonblocking(false);
 }
 
-// What a peer's machine has of the bytes that the kernel took for it. Two system calls: the ring's own operations for
-// them save nothing.
+// Acknowledgements of a peer's machine for bytes that the kernel accepted. Two system calls: the ring's own operations
+// for them save nothing.
 
-/// The bytes of a TCP connection that the kernel took and the peer's machine has not acknowledged (`SIOCOUTQ`). Our own
-/// end counts as one, and so do bytes of a send that is under way. `None` where there is no connection.
+/// Bytes of a TCP connection that the kernel accepted and the peer's machine has not acknowledged (`SIOCOUTQ`). The own
+/// FIN counts as one, and so do bytes of a send in flight. `None` without a connection.
 #[must_use]
 pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut bytes: libc::c_int = 0;
@@ -145,7 +145,7 @@ pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| u32::try_from(bytes).unwrap_or(0))
 }
 
-/// The smoothed time of a round trip of a TCP connection, in microseconds (`TCP_INFO`). `None` where there is none.
+/// Smoothed round trip of a TCP connection, in microseconds (`TCP_INFO`). `None` without a connection.
 #[must_use]
 pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
@@ -164,8 +164,8 @@ pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| unsafe { info.assume_init() }.tcpi_rtt)
 }
 
-/// Leaves the sizes of a socket's buffers to the kernel, which `SO_SNDBUF` had ended (`SO_BUF_LOCK`). False where it
-/// cannot be done: before Linux 5.14.
+/// Returns the sizes of a socket's buffers to the kernel's control, which `SO_SNDBUF` had ended (`SO_BUF_LOCK`). False
+/// where that is impossible: before Linux 5.14.
 #[must_use]
 pub fn adapts_buffers(socket: BorrowedFd<'_>) -> bool {
     let unlocked: libc::c_int = 0;

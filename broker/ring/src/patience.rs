@@ -1,27 +1,26 @@
-//! The patience of a ring while the kernel takes no entries.
+//! Patience of a ring while the kernel accepts no entries.
 //!
-//! `EAGAIN` (no memory for a request) and `EBUSY` (completions that overflowed were not served) pass: the entries stay
-//! where they are and are offered again. Served completions are what helps against both, so a turn with any goes on at
-//! once; without any, the thread pauses, since an answer that comes at once would otherwise cost a whole core. A
-//! kernel that takes nothing for [`REFUSED_MAX`] ends the ring: nobody on it can be served, and another start may find
-//! what this one lacked.
+//! `EAGAIN` (no memory for a request) and `EBUSY` (overflowed completions were not served) are temporary: the entries
+//! stay queued and are submitted again. Serving completions helps against both, so a turn with any continues at once;
+//! without any, the thread pauses, since immediate retries would cost a whole core. A kernel that accepts nothing for
+//! [`REFUSED_MAX`] ends the ring: nobody on it can be served, and a restart may find what this ring lacked.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Since when the kernel has refused entries; `None` while it takes them. One per ring.
+/// Since when the kernel has refused entries; `None` while it accepts them. One per ring.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,
 }
 
 impl Patience {
-    /// The kernel answered otherwise.
+    /// Records another answer of the kernel.
     pub(crate) fn renew(&mut self) {
         self.since = None;
     }
 
-    /// The kernel refused by `error`; returns how long to pause before the next try, given whether there are
+    /// Records a refusal with `error`; returns how long to pause before the next try, given whether there are
     /// completions to serve.
     ///
     /// # Errors
@@ -48,11 +47,11 @@ impl Patience {
     }
 }
 
-/// The longest time for which the kernel may take no entries. As long as a shard may be silent before a service
-/// manager's watchdog takes it for stuck.
+/// Longest time for which the kernel may accept no entries. As long as a shard may be silent before a service manager's
+/// watchdog considers it stuck.
 const REFUSED_MAX: Duration = Duration::from_secs(10);
 
-/// Between two tries: a thousand system calls a second at most.
+/// Pause between two tries: a thousand system calls a second at most.
 const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

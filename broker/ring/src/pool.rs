@@ -1,10 +1,11 @@
-//! The receive buffers, of which a receive takes one: the kernel ("provided buffers") or the engine on epoll.
+//! Receive buffers, of which each receive takes one: the kernel ("provided buffers") or the engine on epoll.
 //!
-//! Theory of operation. A buffer is always in one of two hands: that of who receives, or ours (a [`Lent`] with its
-//! number exists). A completion moves it to us, giving it back moves it to the receiving hand again. `Lent` cannot be
-//! copied and is consumed by giving back, so nobody reads a buffer that may be written to. [`Buffers`] is the memory.
-//! [`Pool`] has the kernel as the other hand: numbers are in a ring of descriptors between the kernel's head and our
-//! tail, and are given back by writing a descriptor and storing the tail. [`Stack`] has the engine: the buffer that
+//! Theory of operation. A buffer always has one of two owners: the receiver, or the caller (a [`Lent`] with its number
+//! exists). A completion moves it to the caller, giving it back moves it to the receiver again. `Lent` cannot be copied
+//! and is consumed by giving back, so nobody reads a buffer that may be written to. [`Buffers`] is the memory. For
+//! [`Pool`] the kernel is the receiver: numbers are in a ring of descriptors between the kernel's head and the pool's
+//! tail, and are given back by writing a descriptor and storing the tail. For [`Stack`] the engine is: the buffer that
+//! was given back last, whose memory is in the core's cache, is taken first.
 //! came back last, whose memory is in the core's cache, is taken first.
 #![expect(
     unsafe_code,
@@ -21,7 +22,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-/// A buffer of received bytes, ours until it goes back. Dropping it instead loses it to its pool for good.
+/// A buffer of received bytes, owned until given back. Dropping it instead loses it to its pool for good.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the pool"]
 pub struct Lent {
@@ -40,7 +41,7 @@ impl Lent {
 }
 
 impl Lent {
-    /// The same buffer, of whose bytes the first `len` were received.
+    /// The buffer, cut to its first `len` bytes.
     fn cut(self, len: usize) -> Self {
         debug_assert!((1..=self.len()).contains(&len));
         let len = u32::try_from(len).unwrap_or(self.len).min(self.len);
@@ -48,12 +49,12 @@ impl Lent {
     }
 }
 
-/// The memory of all buffers of one ring. It never moves.
+/// Memory of all buffers of one ring. Never moves.
 pub(crate) struct Buffers {
     start: NonNull<u8>,
     count: u16,
     bytes: u32,
-    /// The number of buffers ever handed out, lowest numbers first; the others were never touched.
+    /// Number of buffers ever handed out, lowest numbers first; the others were never touched.
     pub(crate) offered: u16,
     /// Distinguishes pools, so that a buffer of one is never looked up in another.
     serial: u32,
@@ -78,17 +79,17 @@ impl Buffers {
         }
     }
 
-    /// The numbers of further buffers to be handed out, until there are `most` of them, or all.
+    /// Numbers of further buffers to hand out, until there are `most` of them, or all.
     fn offer(&mut self, most: u16) -> Range<u16> {
         let first = self.offered;
         self.offered = most.clamp(first, self.count);
         first..self.offered
     }
 
-    /// The buffer of this number, with `len` received bytes in it.
+    /// The buffer with this number, with `len` received bytes in it.
     ///
     /// # Panics
-    /// When it was not handed out.
+    /// If it was not handed out.
     pub(crate) fn lend(&self, id: u16, len: u32) -> Lent {
         assert!(
             id < self.offered && len <= self.bytes,
@@ -98,10 +99,10 @@ impl Buffers {
         Lent { id, pool, len }
     }
 
-    /// Its bytes.
+    /// Bytes of a buffer.
     ///
     /// # Panics
-    /// When it is of another ring.
+    /// If it is of another ring.
     pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         assert_eq!(lent.pool, self.serial, "a buffer of another ring");
         // SAFETY: `lend` checked id and len against the memory's size. Nobody else has this buffer, because `lent`
@@ -110,15 +111,15 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts_mut(self.place(lent.id), lent.len as usize) }
     }
 
-    /// Whether what was received fills it.
+    /// Whether the received bytes fill the buffer.
     pub(crate) fn fills(&self, lent: &Lent) -> bool {
         lent.len == self.bytes
     }
 
-    /// Its number, to be handed out again.
+    /// Number of a buffer, to be handed out again.
     ///
     /// # Panics
-    /// When it is of another ring.
+    /// If it is of another ring.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "consuming it is the point: nobody can read it afterwards"
@@ -146,7 +147,7 @@ impl Drop for Buffers {
     }
 }
 
-/// The buffers of one io_uring, with the descriptors by which the kernel has them. Dropped after the ring has released
+/// Buffers of one io_uring, with the descriptors that the kernel takes them from. Dropped after the ring has released
 /// them.
 pub(crate) struct Pool {
     pub(crate) buffers: Buffers,
@@ -154,7 +155,7 @@ pub(crate) struct Pool {
     tail: u16,
 }
 
-/// The one group of buffers that a ring has.
+/// The only group of buffers of a ring.
 pub(crate) const GROUP: u16 = 0;
 
 impl Pool {
@@ -180,7 +181,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Hands further buffers to the kernel until it was given `most` of them, or all; returns whether there was one.
+    /// Hands further buffers to the kernel until it has had `most` of them, or all; returns whether there was one.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -188,10 +189,10 @@ impl Pool {
         is_more
     }
 
-    /// Hands the buffer to the kernel.
+    /// Hands a buffer to the kernel.
     ///
     /// # Panics
-    /// When the buffer is of another ring.
+    /// If it is of another ring.
     pub(crate) fn give_back(&mut self, lent: Lent) {
         let id = self.buffers.take_back(lent);
         self.put(id);
@@ -223,7 +224,7 @@ impl Drop for Pool {
     }
 }
 
-/// The buffers of one ring on epoll.
+/// Buffers of one ring on epoll.
 pub(crate) struct Stack {
     pub(crate) buffers: Buffers,
     free: Vec<u16>,
@@ -249,7 +250,7 @@ impl Stack {
         is_more
     }
 
-    /// Receives into the buffer that came back last, which is back again if nothing came.
+    /// Receives into the buffer given back last; returns it to the stack if nothing was received.
     pub(crate) fn fill(
         &mut self,
         receive: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
@@ -266,17 +267,17 @@ impl Stack {
         received.map_or_else(Filled::Failed, |_| Filled::End)
     }
 
-    /// Takes the buffer back.
+    /// Takes a buffer back.
     ///
     /// # Panics
-    /// When the buffer is of another ring.
+    /// If it is of another ring.
     pub(crate) fn give_back(&mut self, lent: Lent) {
         let id = self.buffers.take_back(lent);
         self.free.push(id);
     }
 }
 
-/// The outcome of one receive into a buffer of a [`Stack`].
+/// Outcome of one receive into a buffer of a [`Stack`].
 pub(crate) enum Filled {
     Bytes(Lent),
     End,
@@ -284,12 +285,12 @@ pub(crate) enum Filled {
     Failed(Errno),
 }
 
-/// Aligned to the pages of this system, as the kernel wants the descriptors, and never of size 0.
+/// Layout of the descriptors, page-aligned as the kernel requires, and never of size 0.
 fn entries_layout(count: u16) -> Layout {
     layout(usize::from(count) * size_of::<BufRingEntry>())
 }
 
-/// Never of size 0.
+/// Layout of the buffers. Never of size 0.
 fn buffers_layout(count: u16, bytes: u32) -> Layout {
     layout(usize::from(count) * bytes as usize)
 }

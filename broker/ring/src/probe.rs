@@ -1,4 +1,4 @@
-//! Whether this machine allows a ring, checked once at start, with an error that an operator can act on.
+//! Checks once at start whether this machine allows a ring, with an error that an operator can act on.
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::{pool::Pool, uring::builder};
@@ -6,7 +6,7 @@ use rustix::param::page_size;
 use std::io;
 use thiserror::Error;
 
-/// Why no ring can be had. Its text says what to change.
+/// Reason why no ring is available. The text says what to change.
 #[derive(Debug, Error)]
 pub enum Unsupported {
     /// `io_uring_setup` is refused with `EPERM`, by a seccomp filter.
@@ -15,7 +15,7 @@ pub enum Unsupported {
          container allow io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in the unit)"
     )]
     Filtered(io::Error),
-    /// The same by `kernel.io_uring_disabled`, which is this, 1 or 2.
+    /// `io_uring_setup` is refused by `kernel.io_uring_disabled`, which has this value, 1 or 2.
     #[error(
         "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; allowed 0: \
          `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it",
@@ -25,7 +25,7 @@ pub enum Unsupported {
         }
     )]
     Disabled(io::Error, u8),
-    /// The kernel has no `io_uring_setup`; its release, as it names itself.
+    /// The kernel has no `io_uring_setup`; its release.
     #[error("io_uring is absent here (ENOSYS, kernel {0}){rest}", rest = why_absent(.0))]
     Absent(String),
     /// The kernel has no `IORING_SETUP_DEFER_TASKRUN`; its release.
@@ -33,7 +33,7 @@ pub enum Unsupported {
         "Linux {0} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the kernel"
     )]
     KernelTooOld(String),
-    /// A kernel that is new enough answers `EINVAL`; its release and the size of its pages in bytes.
+    /// A recent kernel returns `EINVAL`; its release and its page size in bytes.
     #[error(
         "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter has a part of it \
          only, or the kernel takes the memory of its buffers for misplaced (its pages are of {1} bytes; tried are 4096 \
@@ -46,19 +46,19 @@ pub enum Unsupported {
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
     )]
     MemlockLow(u64),
-    /// `RLIMIT_MEMLOCK` would do, but other processes of this user hold all of it; the limit in bytes.
+    /// `RLIMIT_MEMLOCK` suffices, but other processes of this user hold all of it; the limit in bytes.
     #[error(
         "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or raise \
          it: {}",
         .0 / 1024, memlock_remedy(.0.saturating_mul(2).max(MEMLOCK_BYTES_USUAL))
     )]
     MemlockTaken(u64),
-    /// Something else, as the kernel says it.
+    /// Any other error of the kernel.
     #[error("io_uring cannot be set up: {0}")]
     Other(io::Error),
 }
 
-/// The reason for a kernel of this release to have no ring, and the remedy.
+/// Why a kernel of this release has no ring, with the remedy.
 fn why_absent(release: &str) -> String {
     if is_recent(release) {
         format!(
@@ -72,12 +72,12 @@ fn why_absent(release: &str) -> String {
     }
 }
 
-/// The way to give a container the seccomp profile of the broker, which prints it.
+/// How to give a container the seccomp profile of the broker, which prints it.
 const PROFILE: &str = "run it with the profile that allows it: `heliograph seccomp-profile > seccomp.json`, then \
                        `--security-opt seccomp=seccomp.json`";
 
-/// Sets up a small ring with everything that [`Ring`](crate::Ring) relies on, and drops it. Call it before any
-/// executor starts: those end the process where this returns an error.
+/// Sets up a small ring with everything that [`Ring`](crate::Ring) needs, and drops it. Call before any executor
+/// starts: executors end the process where this returns an error.
 ///
 /// # Errors
 /// The first obstacle found.
@@ -94,10 +94,10 @@ pub fn probe() -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The release of the kernel, by its own word.
+/// Release of the kernel, as reported by itself.
 struct Host {
     release: String,
-    /// `kernel.io_uring_disabled`; 0 where there is no such switch.
+    /// `kernel.io_uring_disabled`; 0 if there is no such switch.
     disabled: u8,
 }
 

@@ -1,4 +1,4 @@
-//! The front: one engine of two, and what is asked of it.
+//! Front of a ring: one of two engines, and the calls to it.
 
 use crate::completion::{Completion, Key};
 use crate::epoll::Epoll;
@@ -9,18 +9,18 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// The interface of the kernel that a ring works with.
+/// Kernel interface that a ring uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// The kernel does what is asked of it and says when it is done.
+    /// The kernel does operations and reports their completion.
     #[default]
     IoUring,
-    /// The kernel says what can be done, and the ring does it.
+    /// The kernel reports readiness, and the ring does the operations.
     Epoll,
 }
 
 impl Engine {
-    /// Name of the engine, as the ready line and pages show it.
+    /// Name of the engine in the ready line and on pages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,32 +30,31 @@ impl Engine {
     }
 }
 
-/// The sizes of a ring. All memory is taken when the ring is made, and touched as it is used.
+/// Sizes of a ring. All memory is reserved when the ring is made, and touched as it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The engine.
     pub engine: Engine,
-    /// Entries that wait for one [`Ring::enter`]; when full, the ring submits by itself. A power of two. On epoll
-    /// nothing waits.
+    /// Entries queued for one [`Ring::enter`]; when full, the ring submits by itself. A power of two. On epoll nothing
+    /// is queued.
     pub submissions: u32,
-    /// Completions that the kernel holds without a slow path, 16 bytes each. A power of two, at least `submissions`.
-    /// On epoll those that an [`Ring::enter`] leaves at most.
+    /// Completions that the kernel holds without a slow path, 16 bytes each. A power of two, at least `submissions`. On
+    /// epoll the most that an [`Ring::enter`] leaves.
     pub completions: u32,
-    /// Receive buffers, a power of two up to 32,768. One turn's receives all take one, so fewer than connections that
-    /// are active at once costs re-arming.
+    /// Receive buffers, a power of two up to 32,768. Each receive of one turn takes one, so fewer than simultaneously
+    /// active connections cost re-arming.
     pub buffers: u16,
     /// Bytes of one receive buffer, 64 to 1 MiB.
     pub buffer_bytes: u32,
-    /// Buffers that are used at first; [`Ring::add_buffers`] adds more. The kernel goes through all that it has in
-    /// turn, so each of them is touched soon, also where a few would do.
+    /// Buffers used at first; [`Ring::add_buffers`] adds more. The kernel uses all that it has in turn, so each is
+    /// touched soon, even where a few would do.
     pub buffers_at_start: u16,
 }
 
 impl Default for Settings {
-    /// 512 buffers of 8 KiB: 4 MiB a ring. What newer kernels charge as locked memory is 144 KiB: 64 KiB each for
-    /// submissions and completions, and descriptors. Completions are bounded by what can bring one between two turns:
-    /// the buffers, the submissions, and a listener's backlog of 4096 at worst, beyond which the kernel keeps them
-    /// aside.
+    /// 512 buffers of 8 KiB: 4 MiB a ring. Newer kernels charge 144 KiB as locked memory: 64 KiB each for submissions
+    /// and completions, and descriptors. Completions are bounded by their sources between two turns: the buffers, the
+    /// submissions, and a listener's backlog of 4096 at worst, beyond which the kernel keeps them aside.
     fn default() -> Self {
         Self {
             engine: Engine::default(),
@@ -84,7 +83,7 @@ impl Settings {
     }
 }
 
-/// One thread's engine with its receive buffers and the buffers of its sends. Lives on the thread that made it.
+/// One thread's engine with its receive buffers and the buffers of its sends. Stays on the thread that made it.
 pub struct Ring(Driver);
 
 enum Driver {
@@ -108,8 +107,8 @@ impl Ring {
     /// Makes a ring for the calling thread.
     ///
     /// # Errors
-    /// `InvalidInput` for sizes out of range; otherwise what the kernel says. [`probe`](crate::probe) explains that
-    /// for io_uring.
+    /// `InvalidInput` for sizes out of range; otherwise the kernel's error. [`probe`](crate::probe) explains it for
+    /// io_uring.
     pub fn new(settings: &Settings) -> io::Result<Self> {
         settings.check()?;
         Ok(Self(match settings.engine {
@@ -118,7 +117,7 @@ impl Ring {
         }))
     }
 
-    /// The next completion that the last [`Self::enter`] brought, oldest first.
+    /// The next completion of the last [`Self::enter`], oldest first.
     #[expect(
         clippy::should_implement_trait,
         reason = "between two calls the caller arms operations on the same ring"
@@ -128,25 +127,25 @@ impl Ring {
         ask!(self, engine => engine.next())
     }
 
-    /// Whether there is a completion, or an [`Self::enter`] would bring one without a wait, as far as is known here.
+    /// Whether there is a completion, or an [`Self::enter`] would return one without waiting, as far as is known here.
     pub fn has_completions(&mut self) -> bool {
         ask!(self, engine => engine.has_completions())
     }
 
-    /// Does what was armed and can be done, and waits until `want` completions are there or `limit` is over.
+    /// Does armed operations that can be done, and waits until there are `want` completions or `limit` has passed.
     /// `want == 0` does not wait. Completions appear only here.
     ///
     /// One call does a bounded amount of work: completions mean that another turn is due. So do
-    /// [submissions](Self::has_submissions), which a kernel that is short of something leaves where they are.
+    /// [submissions](Self::has_submissions), which a kernel that is short of something leaves queued.
     ///
     /// # Errors
-    /// Only what ends a ring for good; a limit that is over, a signal and a busy kernel are not errors, unless it is
-    /// busy for 10 s.
+    /// Only what ends a ring for good; an expired limit, a signal and a busy kernel are not errors, unless it is busy
+    /// for 10 s.
     pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         ask!(self, engine => engine.enter(want, limit))
     }
 
-    /// Whether there are operations that the kernel has not taken: an [`Self::enter`] is due.
+    /// Whether there are operations that the kernel has not accepted: an [`Self::enter`] is due.
     pub fn has_submissions(&mut self) -> bool {
         match &mut self.0 {
             Driver::Uring(engine) => engine.has_submissions(),
@@ -154,10 +153,10 @@ impl Ring {
         }
     }
 
-    /// The bytes of a received buffer, to be read and changed in place.
+    /// Bytes of a received buffer, to be read and changed in place.
     ///
     /// # Panics
-    /// When the buffer came from another ring.
+    /// If the buffer is of another ring.
     #[inline]
     pub fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         ask!(self, engine => engine.pool.buffers.bytes(lent))
@@ -169,23 +168,23 @@ impl Ring {
         ask!(self, engine => engine.pool.buffers.fills(lent))
     }
 
-    /// Returns a received buffer to the pool. It can no longer be read.
+    /// Returns a received buffer to the pool.
     ///
     /// # Panics
-    /// When the buffer came from another ring.
+    /// If the buffer is of another ring.
     #[inline]
     pub fn give_back(&mut self, lent: Lent) {
         ask!(self, engine => engine.pool.give_back(lent));
     }
 
-    /// Adds as many buffers as there are, after a receive that found none. Returns whether there are more than at the
-    /// last [`Self::enter`]: receives that ended then may be armed again without waiting for buffers.
+    /// Doubles the buffers, after a receive that found none. Returns whether there are more than at the last
+    /// [`Self::enter`]: receives that ended then may be armed again without waiting for buffers.
     pub fn add_buffers(&mut self) -> bool {
         ask!(self, engine => engine.add_buffers())
     }
 
-    /// Lets completions be announced on `eventfd`, so that another event loop can wait for this ring. Switched off
-    /// until [`Self::eventfd_on`]. On io_uring alone: who is on epoll waits in [`Self::enter`].
+    /// Announces completions on `eventfd`, so that another event loop can wait for this ring. Switched off until
+    /// [`Self::eventfd_on`]. On io_uring only: on epoll the caller waits in [`Self::enter`].
     ///
     /// # Errors
     /// The kernel's error; `EBUSY` when one is registered. `Unsupported` on epoll.
@@ -196,14 +195,14 @@ impl Ring {
         }
     }
 
-    /// From here on completions (to be: work for an [`Self::enter`]) are announced on the registered eventfd.
+    /// Starts to announce completions (future ones: work for an [`Self::enter`]) on the registered eventfd.
     pub fn eventfd_on(&mut self) {
         if let Driver::Uring(engine) = &mut self.0 {
             engine.eventfd_on();
         }
     }
 
-    /// From here on nothing is announced.
+    /// Stops the announcements.
     pub fn eventfd_off(&mut self) {
         if let Driver::Uring(engine) = &mut self.0 {
             engine.eventfd_off();
@@ -211,7 +210,7 @@ impl Ring {
     }
 }
 
-// The operations. Each one begins with the next enter.
+// Operations. Each one starts with the next enter.
 
 impl Ring {
     /// Accepts every connection of a listener until cancelled or until an error ends it (`EMFILE` does). Completes as
@@ -226,15 +225,14 @@ impl Ring {
         ask!(self, engine => engine.receive_once(socket, key));
     }
 
-    /// Receives again and again, each time into a buffer of the pool, until the end, an error, an empty pool or
+    /// Receives repeatedly, each time into a buffer of the pool, until the end, an error, an empty pool or
     /// [`Self::cancel_receive`].
     pub fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_many(socket, key));
     }
 
-    /// Ends the receive armed on this socket under `key`. What it had received is reported first, then its final
-    /// completion comes, which is [`Received::Cancelled`](crate::Received::Cancelled) unless it ended by itself
-    /// meanwhile.
+    /// Ends the receive armed on this socket under `key`. Received bytes are reported first, then its final completion,
+    /// which is [`Received::Cancelled`](crate::Received::Cancelled) unless it has ended by itself.
     pub fn cancel_receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_receive(socket, key));
     }
@@ -244,12 +242,12 @@ impl Ring {
         ask!(self, engine => engine.cancel_accept(listener, key));
     }
 
-    /// Sends `bytes[from..]`, all of it: the ring waits for room in the socket. The buffer is the ring's until
-    /// [`Completion::Sent`] hands it back. One send a connection at a time, or the order is lost. A broken connection
-    /// is an error, never a signal.
+    /// Sends all of `bytes[from..]`: the ring waits for room in the socket. The ring owns the buffer until
+    /// [`Completion::Sent`] returns it. One send per connection at a time, or the order is lost. A broken connection is
+    /// an error, never a signal.
     ///
     /// # Panics
-    /// When `from` is beyond the end, or more than 4 GiB are sent.
+    /// If `from` is beyond the end, or more than 4 GiB are sent.
     pub fn send(&mut self, socket: BorrowedFd<'_>, key: Key, bytes: Vec<u8>, from: usize) {
         ask!(self, engine => engine.send(socket, key, bytes, from));
     }
@@ -259,7 +257,7 @@ impl Ring {
         ask!(self, engine => engine.connect(socket, key, to));
     }
 
-    /// Cancels the connect of this socket under `key`; its completion is an error (`ECANCELED`), unless it was over
+    /// Cancels the connect of this socket under `key`; its completion is an error (`ECANCELED`), unless it has finished
     /// before.
     pub fn cancel_connect(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_connect(socket, key));
@@ -271,14 +269,14 @@ impl Ring {
         ask!(self, engine => engine.bell(eventfd, key));
     }
 
-    /// Completes as [`Completion::TimedOut`] at `due` or before; on epoll up to a millisecond later. There is one
-    /// timeout a ring: a call for a later moment than the armed one changes nothing, an earlier one replaces it.
+    /// Completes as [`Completion::TimedOut`] at `due` or before; on epoll up to a millisecond later. A ring has one
+    /// timeout: a later moment than the armed one changes nothing, an earlier one replaces it.
     pub fn wake_by(&mut self, due: Instant, now: Instant) {
         ask!(self, engine => engine.wake_by(due, now));
     }
 
-    /// Lets go of a descriptor on which nothing is armed, before it is closed or moves to another ring. One that was
-    /// never armed here needs it not.
+    /// Releases a descriptor on which nothing is armed, before it is closed or moves to another ring. Not needed if
+    /// nothing was ever armed on it.
     pub fn release(&mut self, descriptor: BorrowedFd<'_>) {
         match &mut self.0 {
             Driver::Uring(_) => {} // the kernel knows it by its operations alone

@@ -1,4 +1,4 @@
-//! The engine on io_uring: made, entered, emptied, dropped.
+//! Engine on io_uring: created, entered, drained, dropped.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -18,14 +18,14 @@ use std::{io, thread};
 
 /// One thread's io_uring with its receive buffers and the buffers of its sends.
 ///
-/// Lives on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop
+/// Stays on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop
 /// everything still armed is cancelled and awaited; memory that the kernel would not release is leaked rather than
 /// freed.
 pub(crate) struct Uring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,
     pub(crate) flight: ManuallyDrop<Flight>,
-    /// The span of the armed timeout; read by the kernel when its entry is submitted.
+    /// Time span of the armed timeout; read by the kernel when its entry is submitted.
     pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
     /// Addresses of connects not submitted yet.
     #[expect(
@@ -35,16 +35,16 @@ pub(crate) struct Uring {
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
     /// When the armed timeout is due; `None` when none is armed.
     pub(crate) due: Option<Instant>,
-    /// Entries that found the submission queue full, in order; moved there by the next enter. Each is counted in
-    /// `armed`, so there are no more than the caller has operations.
+    /// Entries that found the submission queue full, in order; queued by the next enter. Each is counted in `armed`, so
+    /// there are no more than the caller has operations.
     waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
-    /// Buffers were added since the last enter.
+    /// Whether buffers were added since the last enter.
     grown: bool,
-    /// Error numbers by which the next enters are refused.
+    /// Error numbers with which the next enters are refused.
     #[cfg(test)]
     refusals: VecDeque<i32>,
-    /// Entries pushed whose final completion has not come.
+    /// Pushed entries whose final completion has not arrived.
     pub(crate) armed: u64,
     /// SINGLE_ISSUER binds the ring to its thread.
     _thread: PhantomData<*const ()>,
@@ -107,7 +107,7 @@ impl Uring {
         self.io.completion().disable_eventfd();
     }
 
-    /// Translates one entry; `None` for those of no interest.
+    /// Translates one entry; `None` for ignored ones.
     fn completion(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
         let (op, key) = Op::untag(entry.user_data());
         let (result, more) = (entry.result(), cqueue::more(entry.flags()));
@@ -150,7 +150,7 @@ impl Uring {
         match (checked(result), buffer) {
             (Ok(0), None) => Received::End,
             (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.buffers.lend(id, len)),
-            // Not seen so far; should the kernel spend a buffer on an end or an error, it goes back unread.
+            // Never observed; should the kernel use a buffer for an end or an error, it is given back unread.
             (Ok(_), Some(id)) => {
                 let unread = self.pool.buffers.lend(id, 0);
                 self.pool.give_back(unread);
@@ -173,7 +173,7 @@ impl Uring {
 }
 
 impl Drop for Uring {
-    /// Cancels what is armed and waits for it, a bounded time.
+    /// Cancels what is armed and waits for it, for a bounded time.
     fn drop(&mut self) {
         let all = types::CancelBuilder::any();
         // SAFETY: the entry points at nothing.
@@ -205,7 +205,7 @@ impl Drop for Uring {
     }
 }
 
-/// The set-up that everything here relies on. `TASKRUN_FLAG` is not set: every turn enters anyway.
+/// Set-up that the engine relies on. `TASKRUN_FLAG` is not set: every turn enters anyway.
 pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     let mut builder = IoUring::builder();
     builder
@@ -226,18 +226,18 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-/// The number of looks by a dropped ring for the end of what it cancelled, and the length of each: 2 s in all at worst.
+/// Waits of a dropped ring for the end of what it cancelled: 2 s in all at worst.
 const DROP_ROUNDS: u32 = 20;
 const DROP_PATIENCE: Duration = Duration::from_millis(100);
 
-// From the caller to the kernel: entries queued, submitted, and kept while the kernel does not take them.
+// From the caller to the kernel: entries queued, submitted, and kept while the kernel does not accept them.
 
 impl Uring {
-    /// Submits what was armed, runs the kernel's deferred work, and waits.
+    /// Submits armed operations, runs the kernel's deferred work, and waits.
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.fill();
         self.grown = false;
-        // Nothing is waited for while there is more to submit than fits.
+        // No waiting while there is more to submit than fits.
         let want = if self.waiting.is_empty() { want } else { 0 };
         let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
         let result = self.call(count, want, limit);
@@ -253,8 +253,8 @@ impl Uring {
         }
     }
 
-    /// The kernel took no entry, and then it runs no deferred work either: has that done, whose completions free what
-    /// it lacks.
+    /// Handles a kernel that accepts no entry and so runs no deferred work either: runs that work, whose completions
+    /// free what it lacks.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}
@@ -286,7 +286,7 @@ impl Uring {
         unsafe { self.io.submitter().enter(count, want, flags, Some(&args)) }.map(|_| ())
     }
 
-    /// Moves entries that wait into the submission queue, as many as have room.
+    /// Moves waiting entries into the submission queue, as many as fit.
     fn fill(&mut self) {
         while let Some(entry) = self.waiting.front() {
             // SAFETY: what the entry points at lives on by the promise made to `push`.
@@ -301,8 +301,8 @@ impl Uring {
         !self.waiting.is_empty() || !self.io.submission().is_empty()
     }
 
-    /// Queues an entry; submits by itself when the queue is full. What the kernel does not take then waits for the
-    /// next enter.
+    /// Queues an entry; submits by itself when the queue is full. Entries that the kernel does not accept then wait for
+    /// the next enter.
     ///
     /// # Safety
     /// Everything that the entry points at must live in a field of this ring until the entry's completion (or, for data
@@ -315,19 +315,19 @@ impl Uring {
         }
         self.waiting.push_back(entry);
         if self.waiting.len() == 1 {
-            // An error that ends the ring comes again at the next enter, whose caller gets it.
+            // An error that ends the ring recurs at the next enter, whose caller gets it.
             let _ = self.enter(0, None);
             self.fill();
         }
     }
 }
 
-/// Whether the kernel took nothing, but may later.
+/// Whether the kernel accepted nothing, but may later.
 fn refuses(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY))
 }
 
-/// A limit that is over and a signal are no errors.
+/// An expired limit and a signal are not errors.
 fn passes(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => Ok(()),
@@ -356,7 +356,7 @@ mod enter_tests {
         Uring::new(&settings).unwrap()
     }
 
-    /// A queue that is full, and a kernel that takes nothing of it: arming must come to an end.
+    /// A full queue, and a kernel that accepts nothing of it: arming must terminate.
     #[test]
     fn arming_does_not_wait_for_a_kernel_that_takes_nothing() {
         let mut ring = small();
@@ -428,7 +428,7 @@ mod enter_tests {
         ring.refusals = [libc::EAGAIN].into();
         let ended = ring.enter(0, None).unwrap_err();
         assert!(ended.to_string().contains("no entries for 10 s"), "{ended}");
-        // One that is accepted begins again.
+        // An accepted entry resets the time.
         ring.enter(0, None).unwrap();
         ring.refusals = [libc::EAGAIN].into();
         ring.enter(0, None).unwrap();

@@ -1,10 +1,10 @@
-//! Newcomers: connections that a listener accepted, or that another shard handed over. Each is taken, perhaps at the
-//! cost of another connection, or refused.
+//! Accepted connections, and connections handed over by another shard: each is taken, possibly evicting another, or
+//! refused.
 //!
-//! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the
-//! soft limit connections are answered 503 and accepting pauses for a moment, with descriptors to spare for those
-//! answers, so that nobody waits in the backlog without one; and when descriptors run out all the same, the accept ends
-//! with an error and pauses as well. Never is it armed again at once after an error.
+//! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two bounds: over
+//! the soft limit connections are answered 503 and accepting pauses for a moment, with spare descriptors for those
+//! answers, so that nobody waits in the backlog without one; and when descriptors run out nevertheless, the accept ends
+//! with an error and pauses as well. It is never armed again at once after an error.
 
 use crate::edge::Edge;
 use crate::edge::io::{remote, say_and_close, unavailable};
@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 impl<M: Machine> Edge<M> {
-    /// One completion of an accept.
+    /// Handles one completion of an accept.
     pub(crate) fn accepted(&mut self, key: Key, socket: io::Result<OwnedFd>, more: bool) {
         let place = listener_place(key);
         if !more {
@@ -41,7 +41,7 @@ impl<M: Machine> Edge<M> {
         let (tls, is_proxied) = (listener.tls, !listener.proxies.is_empty());
         let crowded = self.io.count_descriptor();
         let Some(remote) = remote(&socket) else {
-            // Reset before we looked.
+            // Reset before it was served.
             self.io.descriptors.closed();
             self.io.counts.accept_errors.other += 1;
             return;
@@ -57,7 +57,7 @@ impl<M: Machine> Edge<M> {
             }
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         }
-        // The engine of a proxied one is its client's, who is not known yet.
+        // A proxied connection gets the engine of its client, which is not known yet.
         let Ok(engine) = self.engine(tls && !is_proxied, origin) else {
             return self.refuse(socket, remote, tls, TurnedAway::NoHandshakeRoom);
         };
@@ -82,7 +82,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.watch(session, &mut self.io);
     }
 
-    /// Takes a connection to an inner listener in.
+    /// Takes a connection to an inner listener.
     fn accept_link(&mut self, socket: OwnedFd) {
         let crowded = self.io.count_descriptor();
         let Some(from) = remote(&socket) else {
@@ -99,7 +99,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.accept_link(socket, origin, &mut self.io);
     }
 
-    /// Takes a connection in that another shard handed over.
+    /// Takes a connection that another shard handed over.
     pub(crate) fn adopt(&mut self, handover: Handover<M>) {
         let Handover { parcel, connection } = handover;
         let at = self.io.turn.at();
@@ -115,14 +115,14 @@ impl<M: Machine> Edge<M> {
             self.io.counts.accept_errors.limit += 1;
             let mut answer = Vec::new();
             let machine = self.sessions.machine_mut();
-            // None for one that was reset meanwhile.
+            // `None` for a connection that was reset meanwhile.
             let id = from.map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
             unavailable(&mut answer, at.wall, &id.unwrap_or_default());
             if let Some(tls) = &mut tls {
                 let mut cipher = Vec::new();
                 if tls.write(&answer, &mut cipher).is_ok() {
                     tls.notify_close();
-                    // An alert that cannot be said is not missed: the end of the stream follows.
+                    // A failure to write the alert is harmless: the end of the stream follows.
                     let _ = tls.write(&[], &mut cipher);
                 }
                 answer = cipher;
@@ -136,7 +136,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.arrive(session, connection, &mut self.io);
     }
 
-    /// Ends a guest for a newcomer from `origin`, or rather a connection to the inner listener that may be anybody's.
+    /// Evicts a guest for a newcomer from `origin`, preferably an unauthenticated connection to the inner listener.
     /// False when none can be evicted.
     pub(crate) fn make_room(&mut self, origin: Origin) -> bool {
         if self.sessions.end_stranger(&mut self.io) {
@@ -146,7 +146,7 @@ impl<M: Machine> Edge<M> {
         connections.make_room(origin, &mut self.io)
     }
 
-    /// Whether an address is one of the proxies that a listener is for.
+    /// Whether an address is one of a listener's proxies.
     fn is_proxy(&self, place: usize, remote: SocketAddr) -> bool {
         let proxies = self.listeners.at(place).proxies.iter();
         proxies
@@ -154,7 +154,7 @@ impl<M: Machine> Edge<M> {
             .any(|network| network.contains(&remote.ip()))
     }
 
-    /// Closes a connection to a listener of proxies that is none of theirs.
+    /// Closes a connection to a listener for proxies from another address.
     fn refuse_stranger(&mut self, socket: OwnedFd, remote: SocketAddr) {
         self.io.counts.proxy_headers.foreign += 1;
         let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
@@ -163,7 +163,7 @@ impl<M: Machine> Edge<M> {
         self.io.descriptors.closed();
     }
 
-    /// Goes on with a connection whose header is whole: from here on it counts for its client.
+    /// Continues with a connection whose proxy header is complete: it counts for its client from here on.
     pub(crate) fn name(&mut self, session: SessionKey) {
         let connections = self.sessions.connections_mut();
         let Some((tls, client, rest)) = connections.unnamed.take_whole(session) else {
@@ -191,7 +191,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// The TLS engine of a connection from `origin`; none for plain ones.
+    /// TLS engine for a connection from `origin`; `None` for plain ones.
     fn engine(&mut self, tls: bool, origin: Origin) -> Result<Option<Box<Tls>>, Refused> {
         if !tls {
             return Ok(None);
@@ -204,7 +204,7 @@ impl<M: Machine> Edge<M> {
         Ok(Some(engine))
     }
 
-    /// Answers 503 and closes. On a TLS listener nothing can be said without a handshake, so it just closes.
+    /// Answers 503 and closes. A TLS listener cannot answer without a handshake, so it only closes.
     pub(crate) fn refuse(
         &mut self,
         socket: OwnedFd,
@@ -227,5 +227,5 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-/// There is no room for another handshake.
+/// No room for another handshake.
 struct Refused;

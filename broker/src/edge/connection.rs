@@ -21,13 +21,13 @@ use socket2::{SockRef, TcpKeepalive};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-/// Whether the peer of a socket has said its end, behind whatever is still to be read, or the connection is broken. A
-/// system call, without waiting.
+/// Whether the peer of a socket has closed its side, after the unread bytes, or the connection is broken. A system call
+/// that does not wait.
 pub(crate) fn has_left(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::RDHUP, PollFlags::HUP | PollFlags::ERR)
 }
 
-/// Whether something has come on a socket that was not read. The same.
+/// Whether a socket has unread bytes. A system call that does not wait.
 pub(crate) fn has_unread(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::IN, PollFlags::empty())
 }
@@ -43,25 +43,25 @@ fn polls(socket: &OwnedFd, asked: PollFlags, also: PollFlags) -> bool {
         .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(events)))
 }
 
-/// Has the kernel adapt the send buffer of a socket to its path: it carries messages from here on, of which what is not
-/// confirmed is bounded by bytes.
+/// Lets the kernel adapt the send buffer of a socket to its path: it carries messages from here on, whose
+/// unacknowledged bytes are bounded elsewhere.
 pub(crate) fn widen(socket: &OwnedFd) {
     if !ring::adapts_buffers(socket.as_fd()) {
         let _ = SockRef::from(socket).set_send_buffer_size(WEB_SOCKET_SEND_BYTES);
     }
 }
 
-/// Whether the kernel would keep much of what was sent on a socket that is closed like this.
+/// Whether the kernel would keep many sent bytes of a socket closed in this way.
 pub(crate) fn leaves_orphan(socket: &OwnedFd) -> bool {
     ring::unacknowledged(socket.as_fd()).is_some_and(|bytes| bytes > ORPHAN_BYTES)
 }
 
-/// Has the close of a socket reset the connection, which frees what the kernel holds of it.
+/// Makes the close of a socket reset the connection, which frees the kernel's buffers.
 pub(crate) fn reset_at_close(socket: &OwnedFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
-/// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.
+/// One open socket. An idle plain connection owns nothing but this, an idle TLS one also its engine.
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     pub(crate) generation: u32,
@@ -69,46 +69,46 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) receive: Receive,
     pub(crate) standing: Standing,
-    /// In the list of those to flush at the end of this turn.
+    /// Whether it is listed for the flush at the end of this turn.
     pub(crate) dirty: bool,
-    /// A send of the ring is in flight.
+    /// Whether a send of the ring is in flight.
     pub(crate) sending: bool,
-    /// The peer sends no more.
+    /// Whether the peer sends no more.
     pub(crate) ended: bool,
-    /// Nothing can be sent any more.
+    /// Whether nothing can be sent any more.
     pub(crate) broken: bool,
     /// Receive buffers taken in the turn `turn`.
     pub(crate) taken: u8,
-    /// Up to [`CALM_RECEIVES`] the receives that left room in their buffer, since the peer last flooded; from there on
-    /// the number of those in a row that filled it is added.
+    /// Up to [`CALM_RECEIVES`]: receives that left room in their buffer since the peer last flooded; beyond, plus the
+    /// number of consecutive ones that filled it.
     conduct: u8,
     pub(crate) turn: u32,
     /// Plaintext bytes of the send in flight.
     pub(crate) launched: u32,
-    /// Bytes read and thrown away while lingering.
+    /// Bytes read and discarded while lingering.
     pub(crate) discarded: u32,
-    /// When the edge looks at its own deadlines of this connection; the end of time when it has none.
+    /// Next deadline of the edge for this connection; the end of time without one.
     pub(crate) due: Now,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
-/// The stage of a connection, by what it awaits.
+/// Stage of a connection, by what it awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The machine's next output.
+    /// Next output of the machine.
     Open,
-    /// The end of what is armed or in flight; then it goes there.
+    /// End of everything armed or in flight; then the connection leaves for its destination.
     Leaving(Destination),
-    /// The last byte of what is unsent.
+    /// Last unsent byte.
     Closing,
-    /// The peer's end. Ours was sent.
+    /// End of the peer. The own FIN was sent.
     Lingering,
-    /// The final completions. Nothing is read or written any more.
+    /// Final completions. Nothing is read or written any more.
     Shut,
 }
 
-/// The destination of a connection that leaves.
+/// Destination of a connection that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     /// Another shard.
@@ -119,33 +119,33 @@ pub(crate) enum Destination {
     Admin,
 }
 
-/// Whether a connection makes room for others when there is none.
+/// Whether a connection may be evicted for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// A guest: the machine has not admitted it, and nothing was received from the peer.
     Silent,
-    /// A guest that has sent something.
+    /// Guest that has sent something.
     Guest,
-    /// A header of the PROXY protocol is awaited, which says whose guest it is.
+    /// Guest whose client is unknown until its PROXY protocol header arrives.
     Unnamed,
-    /// It is never evicted: the machine admitted it, or it comes from another shard, or it ends.
+    /// Never evicted: admitted by the machine, from another shard, or closing.
     Admitted,
 }
 
-/// The receive on the socket.
+/// Receive on the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receive {
-    /// Not at all.
+    /// Not armed.
     Idle,
-    /// Not yet again: it is in the list of those to arm.
+    /// Not armed: listed for arming.
     Listed,
-    /// Not yet again: its bytes wait for a place among this turn's handshake steps.
+    /// Not armed: its bytes wait for a handshake step of a turn.
     Queued,
     /// A single receive is armed.
     Once,
     /// A multishot receive is armed.
     Many,
-    /// A receive is armed and being cancelled; its final completion comes.
+    /// A receive is armed and being cancelled; its final completion follows.
     Cancelling,
 }
 
@@ -160,12 +160,12 @@ impl Receive {
 }
 
 impl Connection {
-    /// Bytes that the kernel took and the peer's machine has not acknowledged; all, where it does not say.
+    /// Bytes that the kernel accepted and the peer's machine has not acknowledged; all if the kernel does not tell.
     pub(crate) fn unacknowledged(&self) -> u32 {
         ring::unacknowledged(self.socket.as_fd()).unwrap_or(u32::MAX)
     }
 
-    /// The smoothed time of a round trip, rounded up.
+    /// Smoothed round trip, rounded up.
     pub(crate) fn round_trip_ms(&self) -> u32 {
         let us = ring::round_trip_us(self.socket.as_fd());
         us.unwrap_or(0).div_ceil(1000)
@@ -193,18 +193,18 @@ impl Connection {
         }
     }
 
-    /// Whether the kernel holds nothing of it.
+    /// Whether the kernel holds nothing of the connection.
     pub(crate) fn at_rest(&self) -> bool {
         !self.sending && !self.receive.armed()
     }
 
-    /// Whether the machine may be given bytes of it.
+    /// Whether the machine may get bytes of the connection.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// Whether it may go on only when nothing is armed on it.
+    /// Whether the connection can proceed only when nothing is armed on it.
     #[inline]
     pub(crate) fn awaits_rest(&self) -> bool {
         match self.stage {
@@ -218,7 +218,7 @@ impl Connection {
         let _ = connect_unspec(&self.socket);
     }
 
-    /// Makes the kernel look each minute whether the peer is there. One that cannot ends with the session's wait.
+    /// Makes the kernel probe the peer each minute. Where that fails, the session's deadline ends the connection.
     pub(crate) fn keep_alive(&self) {
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(60))
@@ -227,12 +227,12 @@ impl Connection {
         let _ = SockRef::from(&self.socket).set_tcp_keepalive(&keepalive);
     }
 
-    /// Whether its TLS handshake is under way.
+    /// Whether the TLS handshake is in progress.
     pub(crate) fn handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
-    /// Notes whether a receive filled its buffer, and returns whether the peer has just become a flood: see
+    /// Records whether a receive filled its buffer, and returns whether the peer has just started to flood: see
     /// [`FILLED_IN_A_ROW`].
     pub(crate) fn filled(&mut self, whole: bool) -> bool {
         if !whole {
@@ -265,22 +265,22 @@ impl Connection {
 /// No deadline.
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
-/// The ring's key of a session.
+/// Ring key of a session.
 pub(crate) fn ring_key(session: SessionKey) -> Key {
     Key::new(session.pack())
 }
 
-/// The session of a ring's key.
+/// Session of a ring key.
 pub(crate) fn session(key: Key) -> SessionKey {
     SessionKey::unpack(key.bits())
 }
 
-// The shard's connections, by the machine's session keys.
+// Table of the shard's connections, by the machine's session keys.
 //
-// Slots come in chunks that never move: a table that grows copies nothing, and a machine that counts its slots from 0
-// upwards makes a dense one.
+// Slots are in chunks that never move: growth copies nothing, and a machine that numbers its slots from 0 makes it
+// dense.
 
-/// All connections of one shard. Memory grows with the highest slot in use, 48 bytes each, and stays.
+/// All connections of one shard. Memory grows with the highest slot in use, 48 bytes each, and is not freed.
 #[derive(Default)]
 pub(crate) struct Table {
     chunks: Vec<Chunk>,
@@ -289,7 +289,7 @@ pub(crate) struct Table {
 
 type Chunk = Box<[Option<Connection>]>;
 
-/// Slots of a chunk: 12 KiB, a size that the allocator has.
+/// Slots of a chunk: 12 KiB, a size class of the allocator.
 const CHUNK: usize = 256;
 
 impl Table {
@@ -298,7 +298,7 @@ impl Table {
         self.len
     }
 
-    /// The connection of this session; `None` when it is gone, also when its slot has another one by now.
+    /// Connection of this session; `None` when it is gone, also if its slot was reused.
     pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         let slot = self
             .chunks
@@ -308,7 +308,7 @@ impl Table {
             .filter(|connection| connection.generation == session.generation())
     }
 
-    /// As [`Self::get`], to be changed.
+    /// Mutable version of [`Self::get`].
     pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
         let slot = self
             .chunks
@@ -318,10 +318,10 @@ impl Table {
             .filter(|connection| connection.generation == session.generation())
     }
 
-    /// Takes a connection in.
+    /// Adds a connection.
     ///
     /// # Panics
-    /// When the slot is taken: the machine gave a key out whose session was not reported as gone.
+    /// If the slot is taken: the machine reused a key whose session was not reported as gone.
     pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection) {
         while self.chunks.len() <= session.slot() / CHUNK {
             self.chunks.push((0..CHUNK).map(|_| None).collect());
@@ -332,7 +332,7 @@ impl Table {
         self.len += 1;
     }
 
-    /// Takes a connection out.
+    /// Removes a connection.
     pub(crate) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
         self.get(session)?;
         self.len -= 1;

@@ -1,8 +1,7 @@
-//! The connections of a shard's clients: what is to be done for them, what is armed on them, their deadlines, and their
-//! end without another byte.
+//! Connections of a shard's clients: pending work, armed operations, deadlines, and abrupt ends.
 //!
-//! Nothing here sends bytes, or gives the machine any. One connection and the table of all are in `connection.rs`;
-//! which one makes room for another is decided in `eviction.rs`.
+//! No bytes are sent here, or passed to the machine. One connection and the table of all are in `connection.rs`;
+//! `eviction.rs` decides which one is evicted for another.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key};
 use crate::edge::limits::{
@@ -21,29 +20,28 @@ use std::os::fd::AsFd;
 #[derive(Default)]
 pub(crate) struct Connections {
     pub(crate) table: Table,
-    /// Those to flush at the end of this turn, each once.
+    /// Connections to flush at the end of this turn, each once.
     touched: Vec<SessionKey>,
-    /// Those whose receive is to be armed again, in turn.
+    /// Connections whose receive must be armed again, in turn.
     listed: VecDeque<SessionKey>,
-    /// Bytes as they came from the sockets of connections that were already leaving: they travel with them.
-    /// Nearly always empty.
+    /// Bytes received from connections that were already leaving: they travel with them. Nearly always empty.
     unread: BTreeMap<SessionKey, Vec<u8>>,
     pub(crate) deadlines: Deadlines,
-    /// Connections that the machine has not let in, by address.
+    /// Connections that the machine has not admitted, by address.
     pub(crate) guests: Crowd<SessionKey>,
-    /// Handshakes under way by address.
+    /// Handshakes in progress, by address.
     pub(crate) shaking: Crowd<SessionKey>,
     /// Connections whose client is not known yet.
     pub(crate) unnamed: Unnamed,
 }
 
 impl Connections {
-    /// Whether there is none.
+    /// Whether there are no connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.table.len() == 0
     }
 
-    /// The keys of all.
+    /// Keys of all connections.
     pub(crate) fn keys(&self) -> Vec<SessionKey> {
         self.table.keys()
     }
@@ -54,13 +52,13 @@ impl Connections {
         self.table.get(session)
     }
 
-    /// As [`Self::get`], to be changed.
+    /// Mutable version of [`Self::get`].
     #[inline]
     pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
         self.table.get_mut(session)
     }
 
-    /// Takes a connection in under the machine's key.
+    /// Adds a connection under the machine's key.
     pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection, io: &mut Io) {
         if let Some(tls) = &connection.tls {
             io.counts.handshaking += u64::from(tls.handshaking());
@@ -71,7 +69,7 @@ impl Connections {
         io.counts.connections = self.table.len() as u64;
     }
 
-    /// Takes a connection out; nothing may be armed on it.
+    /// Removes a connection; nothing may be armed on it.
     pub(crate) fn remove(
         &mut self,
         session: SessionKey,
@@ -106,7 +104,7 @@ impl Connections {
         Some(connection)
     }
 
-    /// Moves a connection on. Never back: one that is closing does not leave, one that is shut stays shut.
+    /// Advances the stage of a connection. Never back: one that is closing does not leave, one that is shut stays shut.
     pub(crate) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         let Some(connection) = self.get_mut(session) else {
             return;
@@ -128,7 +126,7 @@ impl Connections {
         }
     }
 
-    /// Puts a connection on the list of those to flush in this turn. False when there is none.
+    /// Lists a connection for the flush of this turn. False when there is none.
     #[inline]
     pub(crate) fn touch(&mut self, session: SessionKey) -> bool {
         let Some(connection) = self.table.get_mut(session) else {
@@ -140,12 +138,12 @@ impl Connections {
         true
     }
 
-    /// Takes the list of those to flush; [`Self::keep_touched`] brings it back when it is empty.
+    /// Takes the flush list; [`Self::keep_touched`] returns it when it is empty.
     pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.touched)
     }
 
-    /// A connection of that list is flushed now: its stage.
+    /// Unlists a connection that is being flushed; returns its stage.
     #[inline]
     pub(crate) fn untouch(&mut self, session: SessionKey) -> Option<Stage> {
         let connection = self.get_mut(session)?;
@@ -158,7 +156,7 @@ impl Connections {
         keep(&mut self.touched, touched);
     }
 
-    /// Lists a connection whose receive is over but should go on, behind all others.
+    /// Lists a connection whose receive has ended but should continue, after all others.
     pub(crate) fn list(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.receive == Receive::Idle
@@ -173,26 +171,26 @@ impl Connections {
         !self.touched.is_empty() || !self.listed.is_empty()
     }
 
-    /// Puts bytes aside that came while a connection was leaving. False when there are too many.
+    /// Stores bytes received while a connection was leaving. False when there are too many.
     pub(crate) fn put_aside(&mut self, session: SessionKey, bytes: &[u8]) -> bool {
         let unread = self.unread.entry(session).or_default();
         unread.extend_from_slice(bytes);
         unread.len() <= LEAVING_BYTES
     }
 
-    /// Takes what was put aside.
+    /// Takes the stored bytes.
     pub(crate) fn take_unread(&mut self, session: SessionKey) -> Vec<u8> {
         self.unread.remove(&session).unwrap_or_default()
     }
 }
 
-// Reading: what is armed on the socket of a connection, and each peer's share of a turn.
+// Reading: what is armed on a connection's socket, and each peer's share of a turn.
 
 impl Connections {
-    /// Sees to it that a connection is read as it should be: armed, listed, paused, or awaited at its end.
+    /// Makes sure that a connection is read as it should be: armed, listed, paused, or awaited at its end.
     ///
     /// Called after everything that may change the answer; an open connection that is neither armed nor listed nor
-    /// paused after it would be forgotten.
+    /// paused would be forgotten.
     pub(crate) fn watch<M: Machine>(&mut self, session: SessionKey, machine: &M, ring: &mut Ring) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -237,7 +235,7 @@ impl Connections {
         }
     }
 
-    /// Arms some of the listed receives again. All buffers of this turn are back by now.
+    /// Arms some of the listed receives again. All buffers of this turn have been given back.
     pub(crate) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
         for _ in 0..self.listed.len().min(REARMS_PER_TURN) {
             let Some(session) = self.listed.pop_front() else {
@@ -252,7 +250,7 @@ impl Connections {
         }
     }
 
-    /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.
+    /// Charges a peer for one receive buffer, by its work: many small messages count as more buffers.
     #[inline]
     pub(crate) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
         let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
@@ -264,7 +262,7 @@ impl Connections {
         }
     }
 
-    /// One peer has had its share of a turn: its receive is cancelled, and armed again behind all others.
+    /// Cancels the receive of a peer that has had its share of a turn, to be armed again after all others.
     pub(crate) fn cap(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.get_mut(session)
             && connection.receive == Receive::Many
@@ -279,9 +277,8 @@ impl Connections {
 
 // The edge's own deadlines.
 //
-// Deadlines of sessions are the machine's, which asks for an abort. The edge's own are those of what no machine sees:
-// a TLS record that is begun and not ended, and a connection that was handed over and cannot leave. So every stage
-// ends:
+// The machine has the deadlines of sessions, and requests aborts. The edge has those that no machine sees: an
+// incomplete TLS record, and a connection that was handed over and cannot leave. So every stage ends:
 //
 // | stage | ends by |
 // |---|---|
@@ -290,21 +287,20 @@ impl Connections {
 // | closing, lingering | the machine's deadline of the session's end |
 // | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
 
-/// The edge's own deadlines of one shard's connections. A connection has one at most, which it knows
-/// ([`Connection::due`]).
+/// The edge's own deadlines of one shard's connections: at most one per connection ([`Connection::due`]).
 #[derive(Default)]
 pub(crate) struct Deadlines {
     all: BTreeSet<(Now, SessionKey)>,
 }
 
-/// Keeps the larger memory of two lists, one that was worked off, and what was touched meanwhile.
+/// Keeps the larger allocation of two lists: a finished one, and what was touched meanwhile.
 pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
     done.append(list);
     *list = done;
 }
 
 impl Deadlines {
-    /// Has the edge look at a connection at `due`, unless it does so earlier.
+    /// Sets the deadline of a connection to `due`, unless it has an earlier one.
     fn set(&mut self, session: SessionKey, connection: &mut Connection, due: Now) {
         if due < connection.due {
             self.all.remove(&(connection.due, session));
@@ -313,25 +309,25 @@ impl Deadlines {
         }
     }
 
-    /// Takes back what [`Self::set`] wanted.
+    /// Clears the deadline of a connection.
     pub(crate) fn clear(&mut self, session: SessionKey, connection: &mut Connection) {
         let due = std::mem::replace(&mut connection.due, NEVER);
         self.all.remove(&(due, session));
     }
 
-    /// The first, and its connection.
+    /// Earliest deadline and its connection.
     pub(crate) fn next(&self) -> Option<(Now, SessionKey)> {
         self.all.first().copied()
     }
 
-    /// The connections that have one.
+    /// Connections with a deadline.
     pub(crate) fn sessions(&self) -> Vec<SessionKey> {
         self.all.iter().map(|&(_, session)| session).collect()
     }
 }
 
 impl Connections {
-    /// A connection is to leave and may not: from here on that has an end.
+    /// Sets a deadline for a connection that must leave and cannot.
     fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session) {
             let due = io.turn.at().now.after(io.settings.leaving_ms);
@@ -340,7 +336,7 @@ impl Connections {
         }
     }
 
-    /// A record of a connection may be unfinished: from its first byte on that has an end.
+    /// Sets a deadline for a connection's incomplete record, from its first byte on.
     pub(crate) fn limit_record(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.stage == Stage::Open
@@ -351,7 +347,7 @@ impl Connections {
         }
     }
 
-    /// Cuts off connections whose time is over.
+    /// Aborts connections whose deadline has passed.
     pub(crate) fn end_overdue(&mut self, io: &mut Io) {
         for _ in 0..OVERDUE_PER_TURN {
             let Some((due, session)) = self.deadlines.next() else {
@@ -364,7 +360,7 @@ impl Connections {
         }
     }
 
-    /// Cuts a connection off whose deadline is over, unless it has another one by now.
+    /// Aborts a connection whose deadline has passed, unless it has another one by then.
     fn end_if_late(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -386,22 +382,22 @@ impl Connections {
         }
     }
 
-    /// When the first of these deadlines is due.
+    /// Earliest of these deadlines.
     pub(crate) fn next_overdue(&self) -> Option<Now> {
         self.deadlines.next().map(|(due, _)| due)
     }
 }
 
-// The end of a connection without another byte.
+// Abrupt end of a connection.
 
 impl Connections {
-    /// The machine wants a connection gone at once: its time is over.
+    /// Aborts a connection that the machine wants gone: its deadline has passed.
     pub(crate) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Late, counts);
         self.cut(session, counts);
     }
 
-    /// Ends a connection without another byte. What is armed on it completes now.
+    /// Ends a connection without another byte. Armed operations complete.
     pub(crate) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Failed, counts);
         let Some(connection) = self.get_mut(session) else {
@@ -421,7 +417,7 @@ impl Connections {
         self.touch(session);
     }
 
-    /// A handshake under way is over, since the connection is.
+    /// Ends a handshake in progress, since its connection ends.
     pub(crate) fn give_up_handshake(
         &mut self,
         session: SessionKey,
@@ -442,10 +438,10 @@ impl Connections {
     }
 }
 
-/// Why a handshake is given up.
+/// Reason why a handshake is abandoned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GivenUp {
     Failed,
-    /// It took too long.
+    /// Timed out.
     Late,
 }

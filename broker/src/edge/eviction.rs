@@ -1,8 +1,8 @@
-//! Which connection makes room for another, for a handshake, or for the bytes of unfinished TLS records.
+//! Evictions: for another connection, for a handshake, or for the bytes of incomplete TLS records.
 //!
 //! A connection that the machine admitted (its socket is read as a stream of frames) is never evicted here: the machine
 //! closes one for another by the shares of accounts, and leaves places for those that it has not admitted. These are
-//! *guests*, kept by address in a [`Crowd`](broker_core::address_shares::Crowd), and so are the handshakes under way.
+//! *guests*, listed by address in a [`Crowd`](broker_core::address_shares::Crowd), and so are handshakes in progress.
 
 use crate::edge::connection::{Stage, Standing};
 use crate::edge::io::{Io, remote};
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
 impl Connections {
-    /// Keeps account of a connection that was just accepted.
+    /// Lists an accepted connection as a guest.
     pub(crate) fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool, now: Now) {
         if let Some(connection) = self.table.get_mut(session) {
             connection.standing = Standing::Silent;
@@ -24,8 +24,8 @@ impl Connections {
         }
     }
 
-    /// A connection that came from another shard, or came back, and was refused makes room as those that were not
-    /// admitted do: its end takes as long as its peer likes, up to a deadline.
+    /// Lists a refused connection from another shard, or one that returned, as a guest: its end takes as long as its
+    /// peer likes, up to a deadline.
     pub(crate) fn note_refused(
         &mut self,
         session: SessionKey,
@@ -41,13 +41,13 @@ impl Connections {
         }
     }
 
-    /// Ends a guest for a newcomer from `origin`. False when none can be evicted.
+    /// Evicts a guest for a newcomer from `origin`. False when none can be evicted.
     pub(crate) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let victim = self.guests.victim(origin, io.turn.at().now);
         self.evict(victim, &mut io.counts)
     }
 
-    /// Whether a handshake with `origin` may begin, perhaps at the cost of another one.
+    /// Whether a handshake with `origin` may begin, possibly evicting another one.
     pub(crate) fn handshake_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let now = io.turn.at().now;
         let most = io.settings.handshakes_per_address;
@@ -71,7 +71,7 @@ impl Connections {
         true
     }
 
-    /// A connection is not to be evicted any more: the machine admitted it, or it ends.
+    /// Unlists a connection that the machine admitted, or that ends.
     pub(crate) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
@@ -80,7 +80,7 @@ impl Connections {
         }
     }
 
-    /// The first bytes of a connection came.
+    /// Records the first bytes of a connection.
     pub(crate) fn note_first_bytes(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && connection.standing == Standing::Silent
@@ -91,13 +91,13 @@ impl Connections {
         }
     }
 
-    /// The handshake of a connection is over, well or not.
+    /// Unlists the finished handshake of a connection, whatever its outcome.
     pub(crate) fn handshake_over(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         counts.handshaking -= 1;
         self.shaking.leave(session);
     }
 
-    /// Brings the counters of unfinished records up to date with what a connection holds.
+    /// Updates the counters of incomplete records by what a connection holds.
     pub(crate) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         if let Some(connection) = self.get_mut(session)
             && let Some(tls) = &mut connection.tls
@@ -107,7 +107,7 @@ impl Connections {
         }
     }
 
-    /// Holds the two budgets of unfinished records: the address that holds most pays.
+    /// Enforces the two budgets of incomplete records: connections of the address that holds most are closed.
     pub(crate) fn hold_budgets(&mut self, io: &mut Io) {
         let most = io.settings.handshake_bytes;
         if let Some(excess) = excess(io.counts.handshake_bytes, most) {
@@ -141,13 +141,13 @@ impl Connections {
     }
 }
 
-/// The bytes that must come free where more than `most` are held; see [`RELIEF_PART`].
+/// Bytes to free when more than `most` are held; see [`RELIEF_PART`].
 pub(crate) fn excess(held: u64, most: usize) -> Option<u64> {
     let most = most as u64;
     (held > most).then(|| held - (most - most / RELIEF_PART))
 }
 
-/// A holder of bytes of unfinished records.
+/// A holder of bytes of incomplete records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
     pub(crate) session: SessionKey,
@@ -157,8 +157,8 @@ pub(crate) struct Holder {
     pub(crate) begun: Now,
 }
 
-/// The holders that end so that `excess` bytes come free: guests before all others, of the address that holds most, the
-/// largest holder, the oldest first.
+/// Holders to close so that `excess` bytes become free: guests first, then of the address that holds most the largest
+/// holder, the oldest first.
 pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

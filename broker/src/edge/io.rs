@@ -1,5 +1,5 @@
-//! Input and output of a shard, which all its parts use: the ring and its buffers, the turn, counters and bounds; the
-//! handshakes that wait for a step; and answers to connections that no session serves.
+//! Input and output shared by all parts of a shard's edge: the ring and its buffers, the turn, counters and bounds;
+//! handshakes that wait for a step; and answers to connections without a session.
 
 use crate::edge::limits::{
     ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
@@ -17,20 +17,20 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// The ring of one shard, and what belongs to its use. Each step that does input or output is given it.
+/// The ring of one shard with everything needed to use it. Passed to each step that does input or output.
 pub(crate) struct Io {
     pub(crate) ring: Ring,
     pub(crate) turn: Turn,
     pub(crate) handshakes: Handshakes,
-    /// Decrypted bytes on their way to the machine.
+    /// Decrypted bytes for the machine.
     pub(crate) plain: Vec<u8>,
-    /// Encrypted bytes on their way to a socket.
+    /// Encrypted bytes for a socket.
     pub(crate) cipher: Vec<u8>,
     pub(crate) spares: Spares,
     pub(crate) counts: EdgeCounts,
     pub(crate) settings: EdgeSettings,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// The shard ends: nothing begins any more.
+    /// Whether the shard is stopping: nothing begins any more.
     pub(crate) stopping: bool,
 }
 
@@ -51,12 +51,12 @@ impl Io {
         }
     }
 
-    /// Counts a descriptor that was opened. Returns whether it is one more than connections may be.
+    /// Counts an opened descriptor. Returns whether the limit of connections is exceeded.
     pub(crate) fn count_descriptor(&self) -> bool {
         self.descriptors.opened() > self.settings.connections
     }
 
-    /// Counts bytes received, from a client or another node.
+    /// Counts received bytes of a client or another node.
     #[inline]
     pub(crate) fn count_received(&mut self, bytes: usize) {
         self.counts.receives += 1;
@@ -65,7 +65,7 @@ impl Io {
             .add_work(bytes as u64 / work_units::RECEIVED_BYTES_PER_UNIT);
     }
 
-    /// Counts a handshake step, and the handshake if it is over with it.
+    /// Counts a handshake step, and the handshake if it has finished.
     pub(crate) fn count_handshake(&mut self, kind: Option<Kind>) {
         self.handshakes.stepped();
         self.turn.add_work(work_units::HANDSHAKE_STEP);
@@ -95,7 +95,7 @@ impl Spares {
         self.buffers.pop().unwrap_or_default()
     }
 
-    /// Keeps the buffer of a send that is over, unless there are enough or it is too large.
+    /// Stores the buffer of a finished send, unless there are enough or it is too large.
     pub(crate) fn recycle(&mut self, mut flight: Vec<u8>) {
         if self.buffers.len() < self.most && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
             flight.clear();
@@ -104,18 +104,18 @@ impl Spares {
     }
 }
 
-// The handshakes that wait for a step, and the steps of a turn: those of clients and of other nodes share them.
+// Handshakes that wait for a step, and the steps of a turn, shared by clients and other nodes.
 
-/// The connection whose handshake bytes wait.
+/// Connection whose handshake bytes wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shaking {
     /// A client's.
     Session(SessionKey),
-    /// That of a link, by its number.
+    /// A link, by its number.
     Link(u32),
 }
 
-/// Handshakes of one shard whose bytes were put aside.
+/// Handshakes of one shard whose bytes wait.
 #[derive(Default)]
 pub(crate) struct Handshakes {
     waiting: VecDeque<Shaking>,
@@ -129,7 +129,7 @@ impl Handshakes {
         self.steps = 0;
     }
 
-    /// The next one that may take a step in this turn, the oldest first.
+    /// The next handshake that may take a step in this turn, oldest first.
     pub(crate) fn next(&mut self) -> Option<Shaking> {
         if self.steps >= HANDSHAKE_STEPS_PER_TURN {
             return None;
@@ -137,13 +137,13 @@ impl Handshakes {
         self.waiting.pop_front()
     }
 
-    /// Whether one more has to wait: this turn has had its share of steps, or others wait already.
+    /// Whether a further handshake must wait: this turn has had its steps, or others wait already.
     #[inline]
     pub(crate) fn wait(&self) -> bool {
         self.steps >= HANDSHAKE_STEPS_PER_TURN || !self.waiting.is_empty()
     }
 
-    /// Puts one behind all others.
+    /// Queues a handshake after all others.
     pub(crate) fn push(&mut self, handshake: Shaking) {
         self.waiting.push_back(handshake);
     }
@@ -153,21 +153,21 @@ impl Handshakes {
         self.steps += 1;
     }
 
-    /// Whether none waits.
+    /// Whether no handshake waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 }
 
-// Answers to connections that no session serves: no room, or no TLS where it is spoken.
+// Answers to connections without a session: no room, or no TLS on a TLS port.
 
-/// The whole answer to a connection that there is no room for.
+/// Whole answer to a connection without room.
 pub(crate) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"The service has no room for another connection."}"#;
     refusal(out, wall, request_id, 503, "ServiceUnavailable", body);
 }
 
-/// The answer to a request of plain HTTP on a TLS listener.
+/// Answer to a plain HTTP request on a TLS listener.
 pub(crate) fn not_tls(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"This port speaks TLS: the URL begins with https:// or wss://."}"#;
     refusal(out, wall, request_id, 400, "InvalidArgumentException", body);
@@ -200,8 +200,8 @@ fn refusal(
     );
 }
 
-/// Reads what has come, so that closing does not reset the connection under the answer; then writes it and says the
-/// end. Never waits.
+/// Reads received bytes, so that closing does not reset the connection before the answer arrives; then writes the
+/// answer and shuts the socket down. Never waits.
 pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let socket = SockRef::from(socket);
     let _ = socket.set_nonblocking(true);
@@ -211,12 +211,12 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
             break;
         }
     }
-    // A client that does not get it had left, or gets a reset, which means the same.
+    // A client that does not get it had left, or gets a reset, which is equivalent.
     let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let _ = socket.shutdown(Shutdown::Write);
 }
 
-/// One send(2) that does not wait: how many bytes the kernel took, `None` when the socket is broken.
+/// One send(2) that does not wait: returns the bytes that the kernel accepted, `None` when the socket is broken.
 pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
     match SockRef::from(socket).send_with_flags(bytes, flags) {
@@ -228,7 +228,7 @@ pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<
     }
 }
 
-/// The other end, as it is shown and counted: a client of IPv4 at a listener on `[::]` is one of IPv4.
+/// Address of the other end, as shown and counted: IPv4 for IPv4 clients of a listener on `[::]`.
 pub(crate) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
     Some(canonical(remote))

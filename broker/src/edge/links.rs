@@ -1,9 +1,9 @@
-//! Links, as the edge knows them: where the other nodes are and how they prove who they are, the names of connections
-//! in the ring, and their places.
+//! Links as known to the edge: addresses and TLS of the other nodes, the keys of their connections in the ring, and
+//! their numbers.
 //!
-//! They are no sessions, so they are not in the shard's table. Their keys have the highest slot of a session, which no
-//! table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
-//! what is found nowhere is a link's, or that of a client without a session here. So links cost the others nothing.
+//! Links are not sessions, so they are not in the shard's table. Their keys have the highest slot of a session, which
+//! no table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
+//! otherwise belongs to a link, or to a client without a session here. So links cost the others nothing.
 
 use broker_core::id::{NodeId, ShardId};
 use ring::Key;
@@ -12,27 +12,27 @@ use rustls::{ClientConfig, ServerConfig};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-/// This node's part of the links of a cluster. One per process.
+/// Links of this node in a cluster. One per process.
 #[derive(Debug)]
 pub struct Links {
-    /// Who this node is.
+    /// Identity of this node.
     pub own: OwnNode,
     /// Name and inner addresses of each node, by [`NodeId`]. Read for each link.
     nodes: RwLock<Vec<Option<Reached>>>,
-    /// TLS of links of other nodes.
+    /// TLS configuration for links of other nodes.
     pub server: Arc<ServerConfig>,
-    /// TLS of links to other nodes: one for each shard, which remembers its own tickets.
+    /// TLS configurations for links to other nodes: one per shard, with its own tickets.
     pub clients: Vec<Arc<ClientConfig>>,
 }
 
-/// What a node says of itself on a link.
+/// Identity of this node in a hello.
 #[derive(Debug)]
 pub struct OwnNode {
     /// The cluster's name.
     pub cluster: Box<str>,
-    /// This node's.
+    /// Name of this node.
     pub name: Box<str>,
-    /// A number of this process alone.
+    /// Number of this process.
     pub start: u64,
     /// Shards of this node.
     pub shards: u16,
@@ -53,15 +53,15 @@ struct Reached {
     ports: Box<[u16]>,
 }
 
-/// Which of a node's addresses a shard uses next.
+/// Next address of a node for a shard.
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     port: usize,
     host: usize,
 }
 
-/// The next address of each node for one shard. It connects to all ports of a node in turn, so that
-/// all shards of that one take a part of the handshakes.
+/// Next address of each node for one shard. A shard connects to all ports of a node in turn, so that all shards of that
+/// node share the handshakes.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Vec<Turn>);
 
@@ -78,7 +78,7 @@ impl Turns {
         taken
     }
 
-    /// A node was not reached: another address of its host is tried, if it has several.
+    /// Records that a node was not reached: another address of its host is tried, if it has several.
     pub(crate) fn failed(&mut self, node: NodeId) {
         if let Some(turn) = self.0.get_mut(node.index()) {
             turn.host = turn.host.wrapping_add(1);
@@ -98,7 +98,7 @@ impl Links {
         }
     }
 
-    /// A node is reached there from here on: at these ports of each of the addresses.
+    /// Sets the addresses of a node: these ports at each of the hosts.
     pub fn put(&self, node: NodeId, name: &str, hosts: &[SocketAddr], ports: &[u16]) {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         let places = nodes.len().max(node.index() + 1);
@@ -117,7 +117,7 @@ impl Links {
         Some(Arc::clone(&reached.name))
     }
 
-    /// The address to which a shard connects for a node, the next one in turn; `None` for a node that is not known.
+    /// Address at which a shard connects to a node, the next one in turn; `None` for an unknown node.
     pub(crate) fn address(
         &self,
         node: NodeId,
@@ -174,7 +174,7 @@ pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     }
 }
 
-/// Things under numbers that are used again. A number is free when nothing of it is armed or in flight.
+/// A table of things under reused numbers. A number is free when nothing of it is armed or in flight.
 pub(crate) struct Places<T> {
     places: Vec<Option<Box<T>>>,
     free: Vec<u32>,
@@ -192,12 +192,12 @@ impl<T> Default for Places<T> {
 }
 
 impl<T> Places<T> {
-    /// The number of things, those that are borrowed included.
+    /// Number of things, borrowed ones included.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// A number for one more, which [`Self::put_back`] brings; `None` when all are used.
+    /// A free number, for [`Self::put_back`]; `None` when all are used.
     pub(crate) fn claim(&mut self) -> Option<u32> {
         let place = match self.free.pop() {
             Some(place) => place,
@@ -214,19 +214,19 @@ impl<T> Places<T> {
         Some(place)
     }
 
-    /// Takes the thing out to work on it; `None` for a number that nothing has.
+    /// Takes the thing out for work; `None` for an unused number.
     pub(crate) fn borrow(&mut self, place: u32) -> Option<Box<T>> {
         self.places.get_mut(place as usize)?.take()
     }
 
-    /// Brings it, for the first time or again.
+    /// Puts a thing in, for the first time or again.
     pub(crate) fn put_back(&mut self, place: u32, thing: Box<T>) {
         if let Some(slot) = self.places.get_mut(place as usize) {
             *slot = Some(thing);
         }
     }
 
-    /// The thing was borrowed and has ended: its number is free.
+    /// Frees the number of a borrowed thing, which has ended.
     pub(crate) fn release(&mut self, place: u32) {
         self.len -= 1;
         self.free.push(place);
@@ -258,7 +258,7 @@ const SLOT_BITS: u32 = 24;
 const PLACE_BITS: u32 = 28;
 const PLACES: u64 = (1 << PLACE_BITS) - 1;
 
-/// The slot of a session that would be the 16,777,216th of one shard: a process has no as many descriptors.
+/// A session's slot that no shard reaches, the 16,777,216th: a process has not as many descriptors.
 const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
 #[cfg(test)]

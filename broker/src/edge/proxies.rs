@@ -1,31 +1,32 @@
-//! Connections on listeners for proxies, until the header of the PROXY protocol says whose they are.
+//! Connections on listeners for proxies, until the PROXY protocol header names their client.
 //!
-//! Until then a connection counts for no address, has no TLS engine, and ends with `[timeouts] tls`, as a handshake
-//! does: the machine awaits one of either kind. What came behind the header waits for its place among the handshake
-//! steps of a turn.
+//! Until then a connection counts for no address, has no TLS engine, and times out by `[timeouts] tls`, as a handshake
+//! does: the machine awaits one of either kind. Bytes after the header wait for their place among the handshake steps
+//! of a turn.
 
 use broker_core::id::SessionKey;
 use codec::proxy::{Header, Malformed, parse};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// What came on connections without a whole header, and whether they then speak TLS. A header and one receive at most.
+/// Bytes of connections without a complete header, and whether they then use TLS. At most a header and one receive
+/// each.
 #[derive(Default)]
 pub(crate) struct Unnamed(BTreeMap<SessionKey, (bool, Vec<u8>)>);
 
-/// Whether it then speaks TLS, its client, and what came behind the header.
+/// Whether it then uses TLS, its client, and the bytes after the header.
 type Named = (bool, Option<SocketAddr>, Vec<u8>);
 
 impl Unnamed {
-    /// Takes one in; `tls`: whether it then speaks TLS.
+    /// Adds a connection; `tls`: whether it then uses TLS.
     pub(crate) fn enter(&mut self, session: SessionKey, tls: bool) {
         self.0.insert(session, (tls, Vec::new()));
     }
 
-    /// Adds what came: whether the header is whole.
+    /// Adds received bytes; returns whether the header is complete.
     ///
     /// # Errors
-    /// It is none.
+    /// The bytes are not a header.
     pub(crate) fn add(&mut self, session: SessionKey, more: &[u8]) -> Result<bool, Malformed> {
         let Some((_, bytes)) = self.0.get_mut(&session) else {
             return Ok(false);
@@ -34,7 +35,7 @@ impl Unnamed {
         Ok(parse(bytes)?.is_some())
     }
 
-    /// Takes out a connection whose header is whole.
+    /// Removes a connection whose header is complete.
     pub(crate) fn take_whole(&mut self, session: SessionKey) -> Option<Named> {
         let (_, bytes) = self.0.get(&session)?;
         let Header { client, bytes } = parse(bytes).ok()??;
@@ -43,7 +44,7 @@ impl Unnamed {
         Some((tls, client, rest))
     }
 
-    /// Takes one out whatever came.
+    /// Removes a connection with its bytes.
     pub(crate) fn take(&mut self, session: SessionKey) -> Option<(bool, Vec<u8>)> {
         self.0.remove(&session)
     }

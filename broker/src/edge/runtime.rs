@@ -33,14 +33,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// The order that a prepared thread waits for.
+/// Work that a prepared thread waits for.
 pub(crate) struct Work<M: Machine> {
     config: ShardConfig<M>,
     make_machine: Box<dyn FnOnce() -> M + Send>,
     started: Sender<()>,
 }
 
-/// Starts the thread and waits until it has its ring, and its executor where there is one.
+/// Starts the thread and waits until it has its ring, and its executor if it needs one.
 pub(crate) fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
@@ -105,7 +105,7 @@ fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// A shard's thread until it has its order.
+/// A shard's thread before it gets its work.
 struct Beginning<M: Machine> {
     id: ShardId,
     settings: ring::Settings,
@@ -114,7 +114,7 @@ struct Beginning<M: Machine> {
     failure: Arc<OnceLock<String>>,
 }
 
-/// A shard's thread with its order.
+/// A shard's thread with its work.
 struct Begun<M: Machine> {
     /// Large, and not to be copied along the stack.
     edge: Box<Edge<M>>,
@@ -123,8 +123,8 @@ struct Begun<M: Machine> {
 }
 
 impl<M: Machine> Beginning<M> {
-    /// Makes the ring, says so, and waits for the order, on this thread where nothing else runs. `None` when there
-    /// will be none.
+    /// Creates the ring, reports that, and waits for work, on this thread where nothing else runs. `None` if there will
+    /// be none.
     fn await_work(self) -> io::Result<Option<Begun<M>>> {
         let ring = Ring::new(&self.settings)?;
         let _ = self.prepared.send(());
@@ -156,7 +156,7 @@ impl<M: Machine> Begun<M> {
         self.over(ended)
     }
 
-    /// Closes everything, and then says that it is over, and by what.
+    /// Closes everything, and then reports the end and its error.
     fn over(self, ended: io::Result<()>) -> io::Result<()> {
         drop(self.edge);
         if let Err(error) = &ended {
@@ -166,11 +166,11 @@ impl<M: Machine> Begun<M> {
     }
 }
 
-/// Whether as many threads as an executor has can be started. Where the second one cannot, glommio panics.
+/// Whether as many threads as an executor needs can be started. If the second cannot, glommio panics.
 fn can_start_threads() -> io::Result<()> {
     let mut begun = Vec::with_capacity(THREADS);
     for _ in 0..THREADS {
-        // Both are there at one time: each waits for the end of this function.
+        // Both exist at the same time: each waits for the end of this function.
         let (stay, end) = crossbeam_channel::bounded::<()>(0);
         let thread = thread::Builder::new().spawn(move || {
             let _ = end.recv();
@@ -184,7 +184,7 @@ fn can_start_threads() -> io::Result<()> {
     Ok(())
 }
 
-/// Hands a prepared thread its work and waits until its listeners accept.
+/// Gives a prepared thread its work and waits until its listeners accept.
 pub(crate) fn start<M: Machine>(
     thread: ShardThread<M>,
     config: ShardConfig<M>,
@@ -196,12 +196,12 @@ pub(crate) fn start<M: Machine>(
         make_machine,
         started,
     };
-    // A thread that is gone is seen next: nothing will ever come from it.
+    // A thread that has ended is noticed next: its channel is closed.
     let _ = thread.work.send(work);
     wait_for(&running, thread.handle)
 }
 
-/// Waits for the thread's word; its end instead is an error, with what it ended by.
+/// Waits for the thread's report; if it ends instead, returns its error.
 fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle> {
     match word.recv() {
         Ok(()) => Ok(thread),
@@ -245,7 +245,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// The same on an executor.
+    /// [`Self::run`] on an executor.
     async fn run_in_glommio(&mut self, started: &Sender<()>) -> io::Result<()> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
@@ -267,7 +267,7 @@ impl<M: Machine> Edge<M> {
         completed.close().await.map_err(io::Error::from)
     }
 
-    /// Arms what is armed from the beginning, and says that this accepts.
+    /// Arms the initial operations, and reports that the shard accepts.
     fn begin(&mut self, started: &Sender<()>) -> io::Result<Rest> {
         self.watch_bell(BELL);
         self.listeners.listen(&mut self.io.ring);
@@ -279,7 +279,7 @@ impl<M: Machine> Edge<M> {
         })
     }
 
-    /// One turn, what is measured of it, and what follows it.
+    /// One turn, its measurement, and what follows it.
     fn go_on(&mut self, rest: &mut Rest) -> Next {
         let before = self.io.turn.read();
         if let Some(since) = self.io.turn.stood_still(before) {
@@ -353,8 +353,7 @@ impl<M: Machine> Edge<M> {
         self.io.turn.work(self.sessions.machine().work())
     }
 
-    /// Reports to the machine when this turn's sends were over, if it had any: the one clock read that measuring them
-    /// costs.
+    /// Reports the end of this turn's sends to the machine, if there were any: the only clock read for measuring them.
     fn tell_flushed(&mut self) -> Option<Instant> {
         let (now, at) = self.io.turn.after_sends()?;
         self.sessions.machine_mut().flushed(at);
@@ -382,13 +381,13 @@ impl<M: Machine> Edge<M> {
             || self.is_due()
     }
 
-    /// Whether a deadline has come.
+    /// Whether a deadline has passed.
     pub(crate) fn is_due(&self) -> bool {
         let now = self.io.turn.at().now;
         self.next_deadline().is_some_and(|due| due <= now)
     }
 
-    /// The first deadline of the machine and of the edge, those of links included.
+    /// Earliest deadline of the machine and of the edge, links included.
     fn next_deadline(&self) -> Option<Now> {
         let deadlines = [
             self.sessions.machine().deadline(),
@@ -398,7 +397,7 @@ impl<M: Machine> Edge<M> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// The moment at which something is due although nothing arrives, or the shard shows that it runs.
+    /// When something is due even if nothing arrives, or the shard must show that it runs.
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
@@ -426,7 +425,7 @@ impl<M: Machine> Edge<M> {
         }
         self.io.ring.eventfd_on();
         self.sessions.mail().own().fall_asleep(Sleep::InGlommio);
-        // Waits no time, but runs deferred work until a completion or until none is left.
+        // Does not wait, but runs deferred work until a completion or until none is left.
         self.io.ring.enter(1, Some(Duration::ZERO))?;
         let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
         if at_rest && self.sessions.mail().own().is_empty() {
@@ -438,31 +437,31 @@ impl<M: Machine> Edge<M> {
         }
         self.io.ring.eventfd_off();
         self.sessions.mail().own().wake_up();
-        // Letters that the eventfd announced are hidden until now.
+        // Letters announced by the eventfd are visible only after this.
         self.io.ring.enter(0, None)
     }
 
-    /// Has the ring look at the mailbox's bell.
+    /// Polls the mailbox's bell in the ring.
     pub(crate) fn watch_bell(&mut self, key: Key) {
         self.io.ring.bell(self.sessions.mail().own().bell(), key);
     }
 }
 
-/// What follows a turn.
+/// Next action after a turn.
 enum Next {
     /// The next one: there is work that no completion will announce.
     Turn,
-    /// Nothing is to be done since then.
+    /// Sleep: nothing has been due since that moment.
     Sleep(Instant),
     /// Everything is closed.
     End,
 }
 
-/// How a shard rests between turns.
+/// State of a shard between turns.
 struct Rest {
-    /// Until then the last traffic counts.
+    /// End of the time that follows the last traffic.
     awake_until: Instant,
-    /// The last turn began behind a sleep.
+    /// Whether the last turn followed a sleep.
     slept: bool,
 }
 

@@ -1,8 +1,8 @@
-//! The sessions of a shard: the machine, and what brings bytes to it and away.
+//! Sessions of a shard: the machine, and the ways of bytes to it and from it.
 //!
-//! The rule of the seam is kept here: after each input the machine's outputs are drained. Obeying an output only marks
-//! the connection: what it means for the socket happens once a turn, when touched connections are flushed. So no output
-//! is ever obeyed in the middle of another one's work.
+//! The rule of the interface is kept here: after each input the machine's outputs are drained. Handling an output only
+//! marks the connection: its effect on the socket happens once a turn, when touched connections are flushed. So no
+//! output is ever handled in the middle of another one's work.
 //!
 //! In reading order: this page; `intake.rs` (received bytes), `flush.rs` (sent ones), `end.rs` (the end of a connection
 //! here), `departed.rs` (sessions whose owner is elsewhere), `front.rs` (their clients), `links.rs` (links),
@@ -34,10 +34,9 @@ pub(crate) struct Sessions<M: Machine> {
     machine: M,
     connections: Connections,
     streams: Streams<M>,
-    /// What the peers of sessions have not acknowledged, for the machine that has asked: bytes, and the time of a round
-    /// trip.
+    /// Unacknowledged bytes of the peers of sessions, for the machine that has asked: bytes, and the round trip.
     told: VecDeque<(SessionKey, u32, u32)>,
-    /// Devices in force, by which certificates of open connections are judged.
+    /// Devices in force, by which certificates of open connections are checked.
     devices: Option<Arc<Devices>>,
     mail: Mail<M>,
 }
@@ -61,7 +60,7 @@ impl<M: Machine> Sessions<M> {
         &self.machine
     }
 
-    /// The machine, for what is no input. Outputs may follow: see [`Self::drain`].
+    /// The machine, for calls that are not inputs. Outputs may follow: see [`Self::drain`].
     #[inline]
     pub(crate) fn machine_mut(&mut self) -> &mut M {
         &mut self.machine
@@ -73,13 +72,13 @@ impl<M: Machine> Sessions<M> {
         &self.connections
     }
 
-    /// As [`Self::connections`], to be changed.
+    /// Mutable version of [`Self::connections`].
     #[inline]
     pub(crate) fn connections_mut(&mut self) -> &mut Connections {
         &mut self.connections
     }
 
-    /// Certificates of open connections are judged by these devices from here on.
+    /// Sets the devices by which certificates of open connections are checked.
     pub(crate) fn judge_by(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
     }
@@ -96,8 +95,8 @@ impl<M: Machine> Sessions<M> {
         &self.mail
     }
 
-    /// Opens a session for a connection that was accepted; where it is `full`, another one makes room. `None` when
-    /// there is none.
+    /// Opens a session for an accepted connection; where it is `full`, another one is evicted. `None` when there is
+    /// none.
     pub(crate) fn open(&mut self, peer: Peer, full: bool, at: Moment) -> Option<SessionKey> {
         if full {
             self.machine.open_instead(peer, at)
@@ -106,7 +105,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Takes in the connection of a session that was opened just now; `tls` when its handshake is to come.
+    /// Adds the connection of a session opened just now; `tls` if its handshake follows.
     pub(crate) fn enter(
         &mut self,
         session: SessionKey,
@@ -120,7 +119,7 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Sees to it that a connection is read as it should be; see [`Connections::watch`].
+    /// Makes sure that a connection is read as it should be; see [`Connections::watch`].
     #[inline]
     pub(crate) fn watch(&mut self, session: SessionKey, io: &mut Io) {
         self.connections.watch(session, &self.machine, &mut io.ring);
@@ -131,14 +130,14 @@ impl<M: Machine> Sessions<M> {
         self.connections.rearm_some(&self.machine, &mut io.ring);
     }
 
-    /// Gives the machine an input and obeys its outputs. Not for [`Input::Received`], whose bytes are borrowed from
+    /// Gives the machine an input and handles its outputs. Not for [`Input::Received`], whose bytes are borrowed from
     /// here: that one is handled in place and followed by [`Self::drain`].
     pub(crate) fn feed(&mut self, input: Input<'_, M::Letter>, io: &mut Io) {
         self.machine.handle(input, io.turn.at());
         self.drain(io);
     }
 
-    /// Reports to the machine that this many bytes were handed to the kernel, by so many on the wire.
+    /// Reports to the machine that this many bytes were passed to the kernel, as so many on the wire.
     fn report_sent(&mut self, session: SessionKey, (bytes, on_wire): (usize, usize), io: &mut Io) {
         io.turn.report();
         let sent = Input::Sent {
@@ -149,7 +148,7 @@ impl<M: Machine> Sessions<M> {
         self.feed(sent, io);
     }
 
-    /// Obeys every output that waits.
+    /// Handles every pending output.
     pub(crate) fn drain(&mut self, io: &mut Io) {
         loop {
             while let Some(output) = self.machine.poll_output() {
@@ -171,7 +170,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Looks what the peer of a session has of what was sent, before anything else is done to its socket.
+    /// Queries the unacknowledged bytes of a session's peer, before anything else is done to its socket.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.connections.get(session) {
             let bytes = connection.unacknowledged();

@@ -1,4 +1,4 @@
-//! The configuration of a shard's edge at its start: sockets, sizes and bounds, and the receiver of its reports.
+//! Configuration of a shard's edge at its start: sockets, sizes and bounds, and the receiver of its reports.
 
 use crate::devices::Devices;
 use crate::edge::limits::{
@@ -15,11 +15,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// All that one shard is given at its start.
+/// Everything that one shard gets at its start.
 pub struct ShardConfig<M: Machine> {
-    /// Its own listening sockets.
+    /// Listening sockets of the shard.
     pub listeners: Vec<Listener>,
-    /// One mailbox a shard, by [`ShardId`].
+    /// Mailboxes of all shards, by [`ShardId`].
     pub mailboxes: Arc<[Mailbox<Post<M>>]>,
     /// The certificate that TLS listeners present; must be there when a listener is TLS. Replaced later by
     /// [`Post::Tls`].
@@ -36,25 +36,24 @@ pub struct ShardConfig<M: Machine> {
     pub settings: EdgeSettings,
     /// Client descriptors open in the whole process: one for all shards.
     pub descriptors: Arc<Descriptors>,
-    /// The receiver of the shard's reports. With room for two events a shard, or an event waits for it.
+    /// Receiver of the shard's reports. Must have room for two events per shard, or an event waits for it.
     pub events: Sender<ShardEvent>,
 }
 
-/// A listening socket: bound, listening, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and
-/// `TCP_USER_TIMEOUT` that are set on it hold for what it accepts.
+/// A listening socket: bound, listening, and a shard's own (`SO_REUSEPORT`). Accepted connections inherit its
+/// `TCP_NODELAY` and `TCP_USER_TIMEOUT`.
 #[derive(Debug)]
 pub struct Listener {
     /// The socket. The shard closes it after [`Post::Stop`].
     pub socket: OwnedFd,
-    /// The place of its listener in the configured list, for [`Peer::listener`](broker_core::machine::Peer): sockets
-    /// of several addresses may be one listener.
+    /// Index of its listener in the configuration, for [`Peer::listener`](broker_core::machine::Peer): sockets of
+    /// several addresses may be one listener.
     pub number: u16,
-    /// Whether its connections speak TLS.
+    /// Whether its connections use TLS.
     pub tls: bool,
-    /// Networks of the proxies that alone connect to it, and begin with a header of the PROXY protocol; without any
-    /// there is none.
+    /// Networks of the proxies that alone may connect, and must begin with a PROXY protocol header; empty: no proxies.
     pub proxies: Vec<IpNet>,
-    /// Whether other nodes open links to it, with TLS of their own. Behind all others in the list.
+    /// Whether other nodes open links to it, with TLS of their own. Last in the list.
     pub inner: bool,
 }
 
@@ -63,38 +62,39 @@ pub struct Listener {
 pub struct EdgeSettings {
     /// The ring and its receive buffers.
     pub ring: ring::Settings,
-    /// Client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE` free
-    /// above it: a multishot accept takes a whole backlog before anybody can count.
+    /// Limit of client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE`
+    /// free above it: a multishot accept takes a whole backlog before anything is counted.
     pub connections: usize,
-    /// TLS handshakes under way per shard. For one more the address with most makes room, or a silent one; else it is
-    /// closed.
+    /// TLS handshakes in progress per shard. For one more the address with most loses one, or a silent one is evicted;
+    /// else it is closed.
     pub handshakes: usize,
-    /// TLS handshakes under way per shard and address. For one more a silent one of the address makes room, else it is
-    /// closed. 0 for no limit but the one above.
+    /// TLS handshakes in progress per shard and address. For one more a silent one of the address is evicted, else it
+    /// is closed. 0 for no limit but the one above.
     pub handshakes_per_address: usize,
     /// Bytes of incomplete TLS records of handshakes per shard: beyond it connections of the address that holds most
-    /// are cut off.
+    /// are aborted.
     pub handshake_bytes: usize,
-    /// The same of connections whose handshake is over; who was not let in by the machine pays before all others.
+    /// Bytes of incomplete TLS records after the handshake per shard; connections that are not admitted are closed
+    /// first.
     pub partial_record_bytes: usize,
-    /// From the first byte of a TLS record to its last, in milliseconds, once the handshake is over; the machine limits
-    /// the handshake. Longer: cut off.
+    /// Time from the first byte of a TLS record to its last, in milliseconds, after the handshake; the machine limits
+    /// the handshake. Longer: aborted.
     pub record_ms: u64,
     /// Empty buffers of sends kept for reuse.
     pub spare_sends: usize,
-    /// Bytes received that end the serving of completions in a turn: what they lead to waits in outboxes until its end.
+    /// Received bytes after which a turn serves no more completions: their results wait in outboxes until its end.
     pub turn_bytes: u64,
     /// Measure turns by the CPU time of their thread, not by the clock: on a machine with other work the clock shows
     /// that work too. Costs a system call a turn.
     pub turn_cpu: bool,
-    /// Time that a connection may wait until it can leave for another shard, in milliseconds: its peer does not take
-    /// what was answered before. Longer: cut off.
+    /// Time that a connection may wait until it can leave for another shard, in milliseconds, while its peer does not
+    /// take earlier answers. Longer: aborted.
     pub leaving_ms: u64,
     /// `TCP_USER_TIMEOUT` of connections to other nodes, in milliseconds; 0 leaves it to the kernel.
     pub tcp_user_ms: u64,
-    /// Bytes of requests that await a link, and of those on links that may be asked again, per shard.
+    /// Bytes of requests that wait for a link, and of retryable ones on links, per shard.
     pub link_request_bytes: usize,
-    /// Bytes that links hold for clients and sessions without room, per shard.
+    /// Bytes that links buffer for clients and sessions without room, per shard.
     pub link_waiting_bytes: usize,
 }
 
@@ -123,8 +123,8 @@ impl Default for EdgeSettings {
 }
 
 impl EdgeSettings {
-    /// Its part of what a process may have, for one of this many shards: unfinished TLS records, receive buffers, 20
-    /// MiB of spare buffers; and what one connection needs at least.
+    /// Settings for one of this many shards, with its part of the process: incomplete TLS records, receive buffers, 20
+    /// MiB of spare buffers; and at least what one connection needs.
     #[must_use]
     pub fn for_shards(shards: usize) -> Self {
         let usual = Self::default();
@@ -155,7 +155,7 @@ impl EdgeSettings {
         }
     }
 
-    /// Connections to inner listeners of one shard whose handshake is under way, and the bytes that each may hold.
+    /// Connections to inner listeners of one shard in their handshake, and the bytes that each may hold.
     #[must_use]
     pub fn strangers() -> (usize, usize) {
         let receive = Self::default().ring.buffer_bytes as usize;
@@ -169,15 +169,15 @@ impl EdgeSettings {
         (LINKS_PER_SHARD_MAX, bytes)
     }
 
-    /// The most bytes of one spare buffer.
+    /// Most bytes of one spare buffer.
     #[must_use]
     pub const fn spare_send_bytes() -> usize {
         limits::LAUNCH_BYTES + limits::ENCRYPT_BYTES
     }
 }
 
-/// The number of client descriptors that the process has open. Counted on accept and close only, and relaxed: a few
-/// more or less do no harm, since `EMFILE` is handled as well.
+/// Number of client descriptors of the process. Counted on accept and close only, and relaxed: a few more or less are
+/// harmless, since `EMFILE` is handled as well.
 #[derive(Debug, Default)]
 pub struct Descriptors {
     open: AtomicUsize,
@@ -201,12 +201,12 @@ impl Descriptors {
     }
 }
 
-/// A report of a shard to the thread that started it.
+/// Report of a shard to the thread that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardEvent {
-    /// The machine said [`Output::Drained`](broker_core::machine::Output::Drained).
+    /// The machine emitted [`Output::Drained`](broker_core::machine::Output::Drained).
     Drained(ShardId),
     /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time
-    /// because it failed ([`ShardHandle::failure`](crate::edge::ShardHandle::failure) says why).
+    /// because it failed (see [`ShardHandle::failure`](crate::edge::ShardHandle::failure)).
     Ended(ShardId),
 }

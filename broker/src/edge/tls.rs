@@ -32,35 +32,35 @@ use std::sync::Arc;
 /// One connection's TLS state. Boxed once and moved by its box, also to another shard.
 pub(crate) struct Tls {
     engine: Engine,
-    /// Whether it is asked for a certificate, while that is not known, and when it is.
+    /// Whether the client is asked for a certificate, once known.
     asked: Option<Box<Asked>>,
     /// Bytes of an unfinished record or handshake message.
     held: Vec<u8>,
     /// Bytes to send before any application data.
     out: Vec<u8>,
-    /// The address that the connection comes from, which is charged for what it holds.
+    /// Origin of the connection, charged for its buffers.
     origin: Origin,
-    /// The bytes that the shard's counters have for it.
+    /// Bytes counted for it by the shard.
     charged: Held,
-    /// When the unfinished record began, once the handshake is over; `None` also while nobody reads it.
+    /// Start of the incomplete record, once the handshake is over; `None` also while nobody reads it.
     begun: Option<Now>,
-    /// The handshake is counted as over, with whatever outcome.
+    /// Whether the handshake is counted as finished, with whatever outcome.
     over: bool,
-    /// Our close_notify is in `out` or beyond.
+    /// Whether the own close_notify is in `out` or sent.
     notified: bool,
-    /// The engine gave up: what is in `out` is the last that can be sent.
+    /// Whether the engine failed: `out` has the last bytes that can be sent.
     failed: bool,
-    /// Nothing of the peer's was taken in yet.
+    /// Whether no bytes of the peer were processed yet.
     untouched: bool,
-    /// The peer began with a request of plain HTTP, and awaits its answer.
+    /// Whether the peer began with plain HTTP, and waits for its answer.
     plain_http: bool,
-    /// It began with a header of the PROXY protocol.
+    /// Whether the peer began with a PROXY protocol header.
     proxied: bool,
-    /// It has that answer.
+    /// Whether that answer was written.
     told: bool,
-    /// Why the engine gave up, if it did.
+    /// Reason why the engine failed, if it did.
     fault: Option<Fault>,
-    /// What the peer offered, where that was why.
+    /// Offer of the peer, if that was the reason.
     offer: Option<Box<str>>,
 }
 

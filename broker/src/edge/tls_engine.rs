@@ -9,40 +9,40 @@ use rustls::unbuffered::{
 use rustls::{AlertDescription, CommonState, Error};
 use std::ops::Deref;
 
-/// The keys and states of one connection.
+/// Keys and states of one connection.
 pub(crate) enum Engine {
-    /// Of the side that accepts.
+    /// Accepting side.
     Server(UnbufferedServerConnection),
-    /// Of the side that connects.
+    /// Connecting side.
     Client(UnbufferedClientConnection),
 }
 
-/// The result of bytes of the peer, beside plaintext.
+/// Result of the peer's bytes, beside plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// All well; more is awaited.
+    /// More bytes are awaited.
     More,
     /// The peer's close_notify.
     End,
-    /// The peer broke the protocol, or cannot agree with us.
+    /// The peer violated the protocol, or has nothing in common with this side.
     Failed(Fault),
 }
 
-/// The reason for which a connection failed.
+/// Reason why a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The peer is a node of another cluster, or of none.
     Foreign,
-    /// The peer does not trust our certificate, by its alert.
+    /// The peer does not trust the certificate, by its alert.
     Distrusted,
-    /// There is no version, cipher or protocol that both sides have.
+    /// No version, cipher or protocol in common.
     Disagreed,
-    /// The peer broke the protocol, or does not speak it.
+    /// The peer violated the protocol, or does not speak TLS.
     Broken,
 }
 
 impl Fault {
-    /// By the error of the engine, which names the peer's alert (RFC 8446 section 6.2).
+    /// Fault of an engine's error, which names the peer's alert (RFC 8446 section 6.2).
     fn of(error: &Error) -> Self {
         use AlertDescription as Alert;
         let alert = |alerts: &[Alert]| matches!(error, Error::AlertReceived(alert) if alerts.contains(alert));
@@ -79,7 +79,7 @@ impl Fault {
 }
 
 impl Engine {
-    /// Runs the engine over `bytes` until it wants more of them. Returns how many were used up.
+    /// Runs the engine over `bytes` until it needs more. Returns the number consumed.
     pub(crate) fn advance(
         &mut self,
         bytes: &mut [u8],
@@ -105,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// Appends a close_notify to `out`, if one can be said.
+    /// Appends a close_notify to `out`, if possible.
     pub(crate) fn close(&mut self, held: &mut [u8], out: &mut Vec<u8>) -> Result<(), Unwritable> {
         match self {
             Self::Server(engine) => close(engine.records(held), out),
@@ -125,7 +125,7 @@ impl Deref for Engine {
     }
 }
 
-/// The interface that both sides' connections have in common, each with its own data.
+/// Interface shared by both sides' connections, each with its own data.
 trait Records: Deref<Target: Deref<Target = CommonState>> {
     type Data;
 
@@ -181,7 +181,7 @@ fn advance<E: Records>(
             Err(error) => step = step.failed(&error),
         }
         used = (used + discard).min(bytes.len());
-        // A failed engine may have an alert to say, and is asked for nothing else: shown the bytes that it failed on
+        // A failed engine may have an alert to write, and is used for nothing else: shown the bytes that it failed on
         // once more, it would assert.
         let failed = matches!(step, Step::Failed(_));
         if !go_on || (failed && !engine.wants_write()) {
@@ -191,7 +191,7 @@ fn advance<E: Records>(
 }
 
 impl Step {
-    /// The first error counts: what follows it is the engine's refusal to go on.
+    /// The first error counts: later ones are the engine's refusal to continue.
     fn failed(self, error: &Error) -> Self {
         match self {
             Self::Failed(_) => self,
@@ -242,7 +242,7 @@ fn written(result: Result<usize, EncryptError>) -> Result<usize, Option<usize>> 
     }
 }
 
-/// Lets `write` fill the end of `out`, first with `guess` bytes of room, then with as many as it asks for.
+/// Lets `write` fill the end of `out`, first with `guess` bytes of room, then with as many as it requests.
 fn append(
     out: &mut Vec<u8>,
     guess: usize,

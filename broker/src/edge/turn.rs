@@ -1,4 +1,4 @@
-//! A turn of the drive loop: its moment by the clocks, its work, and the time that it takes.
+//! A turn of the drive loop: its moment by the clocks, its work, and its duration.
 
 use crate::edge::{counters::EdgeCounts, limits::LONG_TURN_US};
 use broker_core::limits::STALL_MS;
@@ -7,27 +7,27 @@ use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The turn under way, and the shard's clocks.
+/// The current turn, and the shard's clocks.
 pub(crate) struct Turn {
     clock: Clock,
     /// The moment of this turn, twice: for the ring and for the machine.
     now: Instant,
     at: Moment,
-    /// Turns are measured by the CPU time of their thread.
+    /// Whether turns are measured by the CPU time of their thread.
     by_cpu: bool,
-    /// The thread's CPU time when this turn began, where turns are measured by it.
+    /// CPU time of the thread at the start of this turn, if turns are measured by it.
     began: Duration,
     /// Counts turns, for the share of each peer in one.
     number: u32,
-    /// The machine's work when this turn began, and that of the edge since.
+    /// The machine's work at the start of this turn, and that of the edge since.
     begun: u64,
     worked: u64,
-    /// The machine learned of bytes sent in this turn.
+    /// Whether the machine was told of sent bytes in this turn.
     reported: bool,
 }
 
 impl Turn {
-    /// The time before the first turn.
+    /// State before the first turn.
     pub(crate) fn new(by_cpu: bool) -> Self {
         let mut clock = Clock::new();
         let (now, at) = clock.read();
@@ -56,7 +56,7 @@ impl Turn {
         self.at
     }
 
-    /// The number of this turn. It wraps.
+    /// Number of this turn. Wraps.
     #[inline]
     pub(crate) fn number(&self) -> u32 {
         self.number
@@ -69,14 +69,14 @@ impl Turn {
         before
     }
 
-    /// Since when the shard did not run, if that was for long: the turn before began at `before`.
+    /// Since when the shard did not run, if that was for long: the previous turn began at `before`.
     pub(crate) fn stood_still(&self, before: Instant) -> Option<Now> {
         let span = self.now.saturating_duration_since(before).as_millis();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
         (span > STALL_MS).then(|| Now(self.at.now.0.saturating_sub(span)))
     }
 
-    /// Begins a turn; the machine has done this much work before it.
+    /// Begins a turn; the machine has done this much work before.
     pub(crate) fn begin(&mut self, work: u64) {
         self.number = self.number.wrapping_add(1);
         (self.begun, self.worked) = (work, 0);
@@ -88,19 +88,19 @@ impl Turn {
         self.worked += units;
     }
 
-    /// The work of this turn so far, in units, where the machine has done `work` since its start.
+    /// Work of this turn so far, in units; the machine has done `work` since its start.
     #[inline]
     pub(crate) fn work(&self, work: u64) -> u64 {
         work - self.begun + self.worked
     }
 
-    /// Notes that the machine learned of bytes sent.
+    /// Records that the machine was told of sent bytes.
     #[inline]
     pub(crate) fn report(&mut self) {
         self.reported = true;
     }
 
-    /// The moment after this turn's sends, if it had any: the one clock read that measuring them costs.
+    /// Moment after this turn's sends, if there were any: the only clock read for measuring them.
     pub(crate) fn after_sends(&mut self) -> Option<(Instant, Moment)> {
         std::mem::take(&mut self.reported).then(|| self.clock.read())
     }
@@ -115,7 +115,7 @@ impl Turn {
         counts.long_turns += u64::from(turn > LONG_TURN_US);
     }
 
-    /// The CPU time since the turn began, where turns are measured by it; the next one begins here.
+    /// CPU time since the turn began, if turns are measured by it; the next one begins here.
     pub(crate) fn cpu_lap(&mut self) -> Option<Duration> {
         if !self.by_cpu {
             return None;
@@ -129,13 +129,13 @@ impl Turn {
         self.clock.instant(due)
     }
 
-    /// Moves the clocks. Returns whether they advance, and what they show from here on.
+    /// Moves the clocks. Returns whether they advance, and their moment.
     pub(crate) fn shift(&mut self, shift: Shift) -> (bool, Moment) {
         let advances = self.clock.shift(shift);
         (advances, self.clock.read().1)
     }
 
-    /// The rest of the turn is at `at`.
+    /// Continues the turn at `at`.
     pub(crate) fn move_to(&mut self, at: Moment) {
         self.at = at;
     }
@@ -143,7 +143,7 @@ impl Turn {
 
 // The clocks, read once per turn.
 
-/// The distance of a shard's clocks from those of the system. Only a test that moves them makes it other than zero.
+/// Distance of a shard's clocks from those of the system. Zero unless a test moves them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
     /// Both clocks are ahead by this many milliseconds.
@@ -152,12 +152,12 @@ pub struct Shift {
     pub skew_ms: i64,
 }
 
-/// One shard's view of the two clocks. All shards count from the same moment, so a deadline can travel with its
+/// One shard's view of the two clocks. All shards count from the same moment, so deadlines can travel with their
 /// session.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
-    /// The calendar at `wall_read`; in between it is extrapolated.
+    /// The calendar at `wall_read`; extrapolated in between.
     wall: Wall,
     wall_read: Instant,
     shift: Shift,
@@ -174,7 +174,7 @@ impl Clock {
         }
     }
 
-    /// Reads the monotonic clock, and the calendar when the last look at it is a second old.
+    /// Reads the monotonic clock, and the calendar if the last read is a second old.
     pub(crate) fn read(&mut self) -> (Instant, Moment) {
         let instant = Instant::now();
         let mut ahead = instant.saturating_duration_since(self.wall_read);
@@ -202,14 +202,14 @@ impl Clock {
         )
     }
 
-    /// Both clocks differ from those of the system by this much from here on. Returns whether they advance by that.
+    /// Sets the distance from the system's clocks. Returns whether that advances them.
     pub(crate) fn shift(&mut self, shift: Shift) -> bool {
         let before = std::mem::replace(&mut self.shift, shift);
         shift.advanced_ms > before.advanced_ms
     }
 
-    /// The instant of a deadline; `None` for the end of time, which means "never", and beyond what the system can
-    /// count.
+    /// Instant of a deadline; `None` for the end of time, which means "never", and beyond what the system can
+    /// represent.
     pub(crate) fn instant(&self, deadline: Now) -> Option<Instant> {
         let span = Duration::from_millis(deadline.0.saturating_sub(self.shift.advanced_ms));
         self.start
@@ -227,18 +227,18 @@ fn thread_time() -> Duration {
     )
 }
 
-/// The moment that the clocks of shards show, unless a test has moved them.
+/// Current moment of shards' clocks, unless a test has moved them.
 pub(crate) fn shards_now() -> Now {
     Now(ms(Instant::now().saturating_duration_since(start())))
 }
 
-/// The moment from which the process counts: that of the first call.
+/// Moment from which the process counts: that of the first call.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
 
-/// The system's calendar. One before 1970 reads as 1970: it is wrong anyway, and signatures will say so.
+/// Calendar of the system. A time before 1970 reads as 1970: it is wrong anyway, and signatures will show it.
 pub(crate) fn calendar() -> Wall {
     Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms))
 }

@@ -1,5 +1,5 @@
 //! Connections that leave the edge for the side thread, which serves the pages of the admin listener under `--lan`: the
-//! socket, the engine, and what was read and not understood here. The side thread reads and writes through the engine.
+//! socket, the engine, and unprocessed bytes. The side thread reads and writes through the engine.
 
 use crate::edge::tls::{Read, Tls};
 use broker_core::time::Now;
@@ -8,32 +8,32 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Takes a connection for pages of the admin listener; it comes back when there is no room.
+/// Takes a connection for pages of the admin listener; returns it when there is no room.
 pub type TakeAdmin = Arc<dyn Fn(Visiting) -> Result<(), Visiting> + Send + Sync>;
 
-/// A client's connection, on its way to the side thread.
+/// A client's connection for the side thread.
 pub struct Visiting {
-    /// With nothing armed and nothing in flight.
+    /// Socket with nothing armed and nothing in flight.
     pub socket: OwnedFd,
     /// The client's address.
     pub remote: SocketAddr,
-    /// What goes in and out.
+    /// Bytes in both directions.
     pub secured: Secured,
 }
 
-/// The bytes of such a connection, on both sides of its engine.
+/// Bytes of such a connection, on both sides of its engine.
 pub struct Secured {
     pub(crate) tls: Box<Tls>,
-    /// Decrypted bytes that nobody has read.
+    /// Unread decrypted bytes.
     pub(crate) plain: Vec<u8>,
-    /// Encrypted bytes that were not sent.
+    /// Unsent encrypted bytes.
     cipher: Vec<u8>,
-    /// Nothing more comes.
+    /// Whether nothing more arrives.
     pub(crate) has_ended: bool,
 }
 
 impl Secured {
-    /// Of an engine whose handshake is over, from which these bytes were read.
+    /// State of an engine after its handshake, from which these bytes were read.
     pub(crate) fn new(tls: Box<Tls>, plain: Vec<u8>, has_ended: bool) -> Self {
         Self {
             tls,
@@ -43,14 +43,14 @@ impl Secured {
         }
     }
 
-    /// Decrypts what was received; nothing is the end.
+    /// Decrypts received bytes; none means the end.
     ///
     /// # Errors
-    /// The client broke the protocol.
+    /// The client violated the protocol.
     pub(crate) fn received(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         let is_end = bytes.is_empty();
         let read = self.tls.read(bytes, &mut self.plain, Now(0));
-        // An alert, or an answer to a new key, goes before the next bytes.
+        // An alert, or an answer to a key update, precedes the next bytes.
         let said = self.tls.write(&[], &mut self.cipher);
         self.has_ended |= is_end || matches!(read, Read::End);
         match read {
@@ -59,7 +59,7 @@ impl Secured {
         }
     }
 
-    /// Encrypts bytes to be sent.
+    /// Encrypts bytes to send.
     ///
     /// # Errors
     /// The connection can send no more.
@@ -68,21 +68,21 @@ impl Secured {
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// The last word, once.
+    /// Queues the close_notify, once.
     ///
     /// # Errors
-    /// As of [`Self::encrypt`].
+    /// As [`Self::encrypt`].
     pub(crate) fn notify_close(&mut self) -> io::Result<()> {
         self.tls.notify_close();
         self.encrypt(&[])
     }
 
-    /// Bytes that the socket has not taken.
+    /// Bytes that the socket has not accepted.
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.cipher
     }
 
-    /// The socket took this many bytes.
+    /// Records that the socket accepted this many bytes.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.cipher.drain(..bytes);
     }

@@ -1,5 +1,4 @@
-//! The state that the admin listener shows, the token of those it answers, the parts of `/try`, and the start of
-//! `--lan`.
+//! State that the admin listener shows, tokens of its callers, the parts of `/try`, and the start of `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
 use crate::server::cluster::node::Node;
@@ -27,9 +26,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
-/// The secrets of the process that the admin listener knows or tells something of.
+/// Secrets of the process that the admin listener uses or reports on.
 pub(crate) struct Secrets<'a> {
-    /// The tokens of its callers, if they need one.
+    /// Tokens of its callers, if required.
     tokens: Option<Tokens>,
     session_keys: &'a SessionKeys,
 }
@@ -59,7 +58,7 @@ pub(crate) fn shows(
     let refusals = Refusals::new(log, session_keys, settings.shards);
     let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
     let (profile, engine) = (settings.profile.into(), settings.engine.into());
-    // This is within a second of the process's start.
+    // Within a second of the process's start.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = started.map_or(0, |since| since.as_secs());
     let data_dir = settings.data_dir.clone();
@@ -112,13 +111,13 @@ pub(crate) fn shows(
     }
 }
 
-/// Bytes that the file system of a directory has left for processes without privileges.
+/// Free bytes of a directory's file system for unprivileged processes.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let state = statvfs(directory).ok()?;
     Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
-/// The function that moves the clocks of all shards.
+/// Moves the clocks of all shards.
 fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |shift| {
@@ -129,7 +128,7 @@ fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
     })
 }
 
-/// The function that asks shards for the inspector.
+/// Queries shards for the inspector.
 fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Inspect {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |whom, question| {
@@ -149,7 +148,7 @@ fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Insp
     })
 }
 
-/// The function that collects the figures of the overview. A shard that hangs costs a part of a second once.
+/// Collects the figures of the overview. A shard that hangs costs a part of a second once.
 fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
     let mut survey = Survey::new(mailboxes);
     Box::new(move || {
@@ -164,7 +163,7 @@ fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
     })
 }
 
-/// The way to the store for channels that move in; `None` where they are not on this disk.
+/// Handle of the store for imported channels; `None` if they are not on this disk.
 fn imports(registry: &Records) -> Option<Commit> {
     let committer = registry.on_disk().map(Registry::committer)?;
     Some(Arc::new(move |creations: Vec<Creation>| {
@@ -180,7 +179,7 @@ fn imports(registry: &Records) -> Option<Commit> {
     }))
 }
 
-/// The sources of the answer to `POST /backup`.
+/// Sources of the answer to `POST /backup`.
 fn backup(settings: &Settings, registry: &Records) -> Backup {
     let committer = registry.on_disk().map(Registry::committer);
     let data_dir = settings.data_dir.clone();
@@ -194,8 +193,8 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
     }
 }
 
-/// Makes the token of a container's admin listener, in its data directory, unless the operator names one. One that is
-/// there is kept: a browser still has it.
+/// Creates the token of a container's admin listener, in its data directory, unless the operator configured one. An
+/// existing one is kept: a browser still has it.
 pub(crate) fn make_token(settings: &mut Settings) -> Result<(), Failure> {
     if !settings.container || settings.admin.token_file.is_some() {
         return Ok(());
@@ -210,18 +209,18 @@ pub(crate) fn make_token(settings: &mut Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The file of a token that was made.
+/// File of a created token.
 pub(crate) const MADE_TOKEN: &str = "admin.token";
 
-/// Time for which `/metrics` and the inspector wait for the shards, at most.
+/// Longest wait of `/metrics` and the inspector for the shards.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// And the overview, which is looked at once a second.
+/// Longest wait of the overview, which is refreshed once a second.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
-/// Time for the shards to do all that is due when their clocks are moved, at most.
+/// Longest time for the shards to do everything due when their clocks are moved.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);
 
-// The parts of `/try` beside the settings: a channel, and the lender of sessions where requests are signed.
+// Parts of `/try` beside the settings: a channel, and sessions to lend where requests are signed.
 
 /// Gives the admin listener these parts, and the credentials in force.
 pub(crate) fn prepare_try_page(
@@ -251,10 +250,9 @@ pub(crate) fn prepare_try_page(
     Ok(())
 }
 
-// The start of `--lan`: the way of connections from shards to the pages, and the first code for a phone.
+// Start of `--lan`: passing connections from shards to the pages, and the first code for a phone.
 
-/// The end for shards, and the maker of codes; the other end is among what the side thread shows. Nothing without
-/// `--lan`.
+/// Sender for shards, and generator of codes; the receiver is part of the side thread's state. `None` without `--lan`.
 pub(crate) fn open_lan(
     settings: &Settings,
     shows: &mut Shows,
@@ -271,7 +269,7 @@ pub(crate) fn open_lan(
     (Some(take), Some(pairing))
 }
 
-/// Shows a code on stderr, if that is a terminal: elsewhere it is a log, where no secret belongs.
+/// Shows a code on stderr if that is a terminal: otherwise it is a log, where secrets do not belong.
 pub(crate) fn invite_phone(settings: &Settings, pairing: Option<&Pairing>) {
     let mut out = std::io::stderr().lock();
     let (Some(pairing), Some(base), true) = (pairing, settings.lan_url(), out.is_terminal()) else {

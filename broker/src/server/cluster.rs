@@ -1,5 +1,6 @@
-//! This node's part of a cluster: its secret, the map of slots, and where the other nodes are. Where the nodes agree in
-//! etcd, `node` follows it, `slot_orders` is between its thread and the shards, and `inquiries` asks the other nodes.
+//! Cluster membership of this node: its secret, the map of slots, and the addresses of the other nodes. With etcd,
+//! `node` follows the cluster, `slot_orders` connects its thread with the shards, and `inquiries` queries the other
+//! nodes.
 
 mod inquiries;
 pub(crate) mod node;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// This node's part of a cluster, for its shards and their edges.
+/// Cluster membership of this node, for its shards and their edges.
 pub(crate) struct Cluster {
     /// The owners of all channels.
     pub(crate) map: Arc<SlotMap>,
@@ -28,25 +29,25 @@ pub(crate) struct Cluster {
     pub(crate) session_keys: Arc<SessionKeys>,
     /// The secrets that keys of TLS tickets are derived from: the same on each node.
     pub(crate) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
-    /// Names and secret of a node that follows the cluster, where owners change.
+    /// Names and secret of a node that follows the cluster in etcd.
     pub(crate) etcd: Option<EtcdPart>,
 }
 
-/// The names of the cluster and of this node, and the secret, where the nodes agree in etcd on the owners of channels.
+/// Names of the cluster and of this node, and the secret, if owners of channels are in etcd.
 pub(crate) struct EtcdPart {
     /// The cluster's name.
     pub(crate) name: String,
-    /// This node's.
+    /// Name of this node.
     pub(crate) node: String,
     /// The secret that all nodes share.
     pub(crate) secret: ClusterSecret,
 }
 
 impl Cluster {
-    /// Reads the files that the settings name; `None` where one process is the whole service.
+    /// Reads the files that the settings name; `None` for a single process.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] when one of them changed since it was checked, and is wrong.
+    /// [`Failure::Configuration`] when one of them has changed since it was checked, and is invalid.
     pub(crate) fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
         let cluster = &settings.cluster;
         let (Some(name), Some(node), Some(secret_file)) =
@@ -65,7 +66,7 @@ impl Cluster {
                 secret,
             };
             return Ok(Some(Self {
-                // The first of the nodes that a node knows.
+                // This node is the first in its own list.
                 map: Arc::new(SlotMap::unknown(NodeId(0))),
                 links: Arc::new(links),
                 session_keys,
@@ -90,7 +91,7 @@ impl Cluster {
     }
 }
 
-/// A file that was right when it was checked.
+/// Error for a file that has become invalid since it was checked.
 pub(crate) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
     Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
 }
@@ -102,7 +103,7 @@ fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
     Arc::new(SessionKeys::new(current, previous))
 }
 
-/// The secret of a file.
+/// Reads a secret's file.
 ///
 /// # Errors
 /// The rule that the file breaks.
@@ -118,7 +119,7 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     })
 }
 
-/// The map of a file, in which this node is.
+/// Reads a map's file, which must contain this node.
 ///
 /// # Errors
 /// The rule that the file breaks.
@@ -138,10 +139,10 @@ const SECRET_BYTES_MAX: usize = 1024;
 /// Longest map: a line for each slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
-/// The links of this node, which knows no other yet.
+/// Links of this node, which knows no other yet.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when the system gives no random bytes.
+/// [`Failure::Fatal`] when the system has no random bytes.
 fn links(
     shards: usize,
     secret: &ClusterSecret,

@@ -1,4 +1,4 @@
-//! The registry on the disk: opened at start, takes changes of shards and reports their results.
+//! Registry on the disk: opened at start, accepts changes of shards and reports their results.
 
 use crate::registry::{self, DurableStore};
 use crate::server::mailboxes::post;
@@ -16,9 +16,9 @@ use store::{CommitError, Committer, Done, Writer};
 /// The open store and its thread.
 pub(crate) struct Registry {
     writer: Writer<Ticket>,
-    /// The records of an earlier life, by home. Taken by the shards.
+    /// Stored records, by home. Taken by the shards.
     records: Vec<Records>,
-    /// The latest creation time among them that a clock can have shown.
+    /// Latest plausible creation time among them.
     newest: Wall,
 }
 
@@ -82,32 +82,32 @@ impl Registry {
         })
     }
 
-    /// One shard's end of the store, and its records.
+    /// One shard's handle of the store, and its records.
     pub(crate) fn of(&mut self, shard: ShardId) -> (DurableStore, Records) {
         let store = DurableStore::new(shard, self.writer.committer());
         let records = self.records.get_mut(shard.index());
         (store, records.map(std::mem::take).unwrap_or_default())
     }
 
-    /// The latest creation time of a record: every channel that is created from here on is younger, whichever shard was
-    /// the home of an earlier one of its name.
+    /// Latest creation time of a record: every later channel is younger, whichever shard was the home of an earlier one
+    /// of its name.
     pub(crate) fn newest(&self) -> Wall {
         self.newest
     }
 
-    /// A way to one moment of the registry.
+    /// Handle for snapshots of the registry.
     pub(crate) fn committer(&self) -> Committer<Ticket> {
         self.writer.committer()
     }
 
-    /// Commits what waits and gives the file free.
+    /// Commits queued changes and releases the file.
     pub(crate) fn close(self) {
         self.writer.close();
     }
 }
 
-/// The latest time that counts as shown by a clock: creation times in the ARNs of `--dev` are whatever clients write,
-/// and one of the far future would make all channels as young.
+/// Latest plausible time: creation times in the ARNs of `--dev` are chosen by clients, and one in the far future would
+/// make all channels as young.
 fn clock_max(now: SystemTime) -> Wall {
     let latest = now + CLOCK_AHEAD_MAX;
     let since = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -125,7 +125,7 @@ fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Tic
     post(mailboxes, shard.index(), Post::Letter(letter));
 }
 
-/// Says once how the store fares when that has changed.
+/// Reports the health of the store once when it has changed.
 fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     if status.set_store_failed(result.is_err()) {
         match result {
@@ -135,5 +135,5 @@ fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     }
 }
 
-/// Time by which a clock may have been set back while the server was away, at most.
+/// Longest time by which a clock may have been set back while the server was down.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,4 +1,4 @@
-//! The mailboxes of all shards, and letters into them from threads that are no shards.
+//! Mailboxes of all shards, and letters to them from other threads.
 
 use crate::{edge::Post, failure::Failure};
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
@@ -7,10 +7,10 @@ use mailbox::Mailbox;
 use std::io;
 use std::sync::Arc;
 
-/// One a shard.
+/// One mailbox per shard.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when the system gives no descriptors.
+/// [`Failure::Fatal`] when the system has no descriptors.
 pub(crate) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
@@ -19,7 +19,7 @@ pub(crate) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Fa
         .into())
 }
 
-/// A letter that the mailbox has a place for, whatever else is in it.
+/// Posts a letter with a reserved place.
 pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
     let mailbox = mailboxes.get(shard);
     if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {
@@ -27,7 +27,7 @@ pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Pos
     }
 }
 
-/// The same letter for each shard.
+/// Posts one letter to each shard.
 pub(crate) fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
     (0..mailboxes.len()).for_each(|shard| post(mailboxes, shard, letter()));
 }

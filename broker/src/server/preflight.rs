@@ -1,5 +1,5 @@
-//! The checks of a start that are a matter of the moment, one by one, for `heliograph doctor`: each does what the start
-//! does, and leaves nothing behind.
+//! Startup checks that depend on the machine's state (ports, memory, descriptors), for `heliograph doctor`: each does
+//! what the start does, and leaves nothing behind.
 
 use crate::server::listeners::KeptSockets;
 use crate::server::{connections, edge_settings, listeners, shards};

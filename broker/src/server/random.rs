@@ -1,4 +1,4 @@
-//! Random numbers of the system, for what is drawn once at the start.
+//! Random numbers of the system, drawn once at the start.
 
 use crate::failure::Failure;
 
@@ -18,7 +18,7 @@ pub(crate) fn seeds() -> Result<[u64; 4], Failure> {
 /// Thirty-two random bytes.
 ///
 /// # Errors
-/// The same.
+/// [`Failure::Fatal`] when the system has no random bytes.
 pub(crate) fn random() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)

@@ -14,17 +14,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Reports on stdout that every listener of every shard accepts, and where; then opens the page, if that was asked for.
+/// Reports on stdout that every listener of every shard accepts, and where; then opens the page, if requested.
 ///
 /// # Errors
-/// The file of the same content cannot be written.
+/// The file with the same content cannot be written.
 pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure> {
     if let Some(path) = &settings.ready_file {
         write_shared(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
             .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;
     }
     let mut out = std::io::stdout().lock();
-    // A closed stdout is the starter's business, not a reason to end.
+    // A closed stdout is no reason to end.
     let screen = Screen::stdout();
     let mut text = format!("{}\n", line(settings, ca));
     if settings.dev && screen.is_terminal() {
@@ -40,7 +40,7 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure
     Ok(())
 }
 
-/// The first lines of a development server on a terminal: what it is, where, and how to use and end it.
+/// First lines of a development server on a terminal: name, addresses, and how to use and end it.
 fn welcome(settings: &Settings, screen: Screen) -> String {
     let admin = settings.admin_url("localhost");
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
@@ -85,13 +85,13 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     format!("\n{}\n", lines.map(line).concat())
 }
 
-/// The page to try the service, for a browser on this machine.
+/// Page for trying the service, for a browser on this machine.
 fn try_url(settings: &Settings) -> Option<String> {
     settings.try_url().map(|url| url + &fragment(settings, ""))
 }
 
-/// The end of a page's URL, behind `path`, by which it takes the token of a container's admin listener; empty where the
-/// operator named a token, or none is needed.
+/// Fragment of a page's URL, after `path`, by which it gets the token of a container's admin listener; empty if the
+/// operator configured a token, or none is needed.
 fn fragment(settings: &Settings, path: &str) -> String {
     let made = settings.data_dir.join(MADE_TOKEN);
     let is_made = settings.container && settings.admin.token_file.as_ref() == Some(&made);
@@ -120,13 +120,13 @@ fn document(settings: &Settings) -> Value {
     })
 }
 
-/// Starts the operator's browser with the page to try the service, if that was asked for. Nothing waits for it.
+/// Starts the operator's browser with the page for trying the service, if requested. Does not wait for it.
 fn open_try(settings: &Settings) {
     let Some(url) = try_url(settings).filter(|_| settings.open_try) else {
         return;
     };
     let open = move || {
-        // A program inherits the mask of the thread that starts it: a browser must end on a signal.
+        // A program inherits the signal mask of the thread that starts it: a browser must end on a signal.
         let started = side::unblock_signals().and_then(|()| {
             let mut command = Command::new("xdg-open");
             command.arg(&url).stdin(Stdio::null()).stdout(Stdio::null());
@@ -171,10 +171,10 @@ fn engine(settings: &Settings) -> &'static str {
     settings.engine.into()
 }
 
-/// The mode of a file that others need, less what the process's mask takes away.
+/// Mode of a file for others to read, reduced by the process's umask.
 const READ_BY_ALL: u32 = 0o666;
 
-// The environment of clients of this broker: the variables that AWS SDKs, the CLI and the C SDK read.
+// Environment of clients of this broker: variables of AWS SDKs, the CLI and the C SDK.
 
 /// The names of all variables.
 pub(crate) const NAMES: [&str; 12] = [
@@ -192,8 +192,8 @@ pub(crate) const NAMES: [&str; 12] = [
     "HELIOGRAPH_ADMIN",
 ];
 
-/// The variables, by name. The endpoint is the TLS listener, if there is one and `--plain` does not say otherwise,
-/// since discovery names it.
+/// Variables by name. The endpoint is the TLS listener, if there is one and `--plain` is not given, since discovery
+/// names it.
 #[must_use]
 pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let Some(listen) = listener(settings) else {
@@ -219,7 +219,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
             variables.push(("AWS_ACCESS_KEY_ID", "test".into()));
             variables.push(("AWS_SECRET_ACCESS_KEY", "test".into()));
         }
-        // Only the operator knows whose keys they are; their federation tokens come from here.
+        // Only the operator knows the owner of the keys; their federation tokens come from here.
         Auth::Sigv4 => variables.push(("AWS_ENDPOINT_URL_STS", endpoint)),
     }
     if let Some(ca) = authority(settings).filter(|_| secure) {
@@ -229,7 +229,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
         variables.push(("AWS_KVS_CACERT_PATH", ca));
     }
     if secure && port == 443 {
-        // The C SDK dials no other port.
+        // The C SDK connects to no other port.
         variables.push(("CONTROL_PLANE_URI", "https://localhost".into()));
     }
     if let Some(admin) = settings.admin_url("localhost") {

@@ -1,4 +1,4 @@
-//! The store of the records of channels: the data directory, or etcd.
+//! Store of channel records: the data directory, or etcd.
 
 use crate::edge::turn::calendar;
 use crate::presence_epoch;
@@ -12,23 +12,23 @@ use broker_core::{id::ShardId, placement::Placement, registry::Store, settings::
 use mailbox::Mailbox;
 use std::sync::Arc;
 
-/// Those of all shards.
+/// Mailboxes of all shards.
 type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// The registry of this process.
 pub(crate) enum Records {
-    /// On the disk: all of them are read at the start.
+    /// On the disk: all are read at the start.
     Disk(Registry),
-    /// In etcd: they come and go with slots.
+    /// In etcd: loaded and dropped with slots.
     Etcd(Node),
 }
 
 impl Records {
-    /// Opens the store of the data directory, or joins the cluster. Gives the epoch of presence of this process as
+    /// Opens the store of the data directory, or joins the cluster. Returns the epoch of presence of this process as
     /// well: nothing in the directory changes before its store is known to be sound.
     ///
     /// # Errors
-    /// [`Failure`] when neither can be done.
+    /// Neither is possible.
     pub(crate) fn open(
         settings: &Settings,
         cluster: Option<&Cluster>,
@@ -53,7 +53,7 @@ impl Records {
         }
     }
 
-    /// One shard's end of the store, the records that it begins with, and where orders about slots come from.
+    /// One shard's handle of the store, its initial records, and its source of orders about slots.
     pub(crate) fn of(
         &mut self,
         shard: ShardId,
@@ -70,8 +70,7 @@ impl Records {
         }
     }
 
-    /// The latest creation time of a record, as far as it is known at the start: every channel that is created from
-    /// here on is younger.
+    /// Latest creation time of a record known at the start: every later channel is younger.
     pub(crate) fn newest(&self) -> Wall {
         match self {
             Self::Disk(registry) => registry.newest(),
@@ -79,7 +78,7 @@ impl Records {
         }
     }
 
-    /// The registry on the disk, if that is used.
+    /// The registry on the disk, if used.
     pub(crate) fn on_disk(&self) -> Option<&Registry> {
         match self {
             Self::Disk(registry) => Some(registry),
@@ -87,7 +86,7 @@ impl Records {
         }
     }
 
-    /// The node, where records are in etcd.
+    /// The node, if records are in etcd.
     pub(crate) fn node(&self) -> Option<&Node> {
         match self {
             Self::Disk(_) => None,
@@ -95,7 +94,7 @@ impl Records {
         }
     }
 
-    /// Commits what waits and gives the file free.
+    /// Commits queued changes and releases the file.
     pub(crate) fn close(self) {
         match self {
             Self::Disk(registry) => registry.close(),

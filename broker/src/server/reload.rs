@@ -1,17 +1,16 @@
-//! Files that may change under a running server: polled once a second, read again when they have changed and are
-//! stable.
+//! Reload of files that may change under a running server: polled once a second, read again when they have changed and
+//! are stable.
 //!
-//! Theory of operation. What a file is at one look is its [`Stamp`]. A change is acted on when two looks in a row see
-//! the same stamps, so that a file is not read while it is being written, nor a certificate before its key. What was
-//! read is put in force whole or not at all; an invalid file is logged at once, and every ten minutes until a good one
-//! is read. [`Reloads`] has the same for the admin listener: a file that was not taken is as grave as what it
-//! withdraws.
+//! Theory of operation. The state of a file at one poll is its [`Stamp`]. A change is applied when two successive polls
+//! see the same stamps, so that a file is not read while it is being written, nor a certificate before its key.
+//! Contents are put in force whole or not at all; an invalid file is logged at once, and every ten minutes until a good
+//! one is read. [`Reloads`] shows the same on the admin listener: a refused file is as grave as what it withdraws.
 //! ```text
 //!   look:  stamps as when last read ──► nothing
 //!          other than then, and other than at the last look ──► wait for the next look
 //!          other than then, and the same as at the last look ──► read: in force, or logged why not
 //! ```
-//! Looks are by path, so a symbolic link that is swapped (as Kubernetes does with mounted secrets) is a change as well.
+//! Polls use paths, so a swapped symbolic link (as Kubernetes does with mounted secrets) is a change as well.
 
 pub(crate) mod accounts;
 pub(crate) mod certificate;
@@ -27,41 +26,40 @@ use crate::side::{Reloads, reloaded};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Something that is read from files and put in force for what comes after.
+/// Settings read from files and put in force for later use.
 pub(crate) trait Subject {
-    /// The subject's name in the log, such as "certificate".
+    /// Name in the log, such as "certificate".
     fn name(&self) -> &'static str;
 
-    /// The files that it was read from, or that it would be read from.
+    /// Files that it was, or would be, read from.
     fn files(&self) -> Vec<PathBuf>;
 
-    /// Reads the files and puts what they say in force, or changes nothing.
+    /// Reads the files and puts their contents in force, or changes nothing.
     ///
     /// # Errors
-    /// The fault, its place, and what is allowed.
+    /// The fault, its place, and what is expected.
     fn reload(&mut self) -> Result<(), String>;
 
-    /// The ends of the certificates in force, by what each is for.
+    /// Expiries of the certificates in force, by their use.
     fn ends(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
-    /// Looks what is wrong with files that have changed, where only the operator puts them in force; `None` where a
-    /// change does.
+    /// Checks changed files that only the operator puts in force; `None` where a change does.
     fn check(&mut self) -> Option<Result<(), String>> {
         None
     }
 
-    /// Whether a reload does something where no file has changed.
+    /// Whether a reload has an effect without a changed file.
     fn acts_unchanged(&self) -> bool {
         false
     }
 
-    /// Logs what will need the operator's care soon. Called once a day.
+    /// Logs what will soon need the operator's attention. Called once a day.
     fn remind(&self) {}
 }
 
-/// All that can be reloaded. One per process, on the main thread.
+/// Everything that can be reloaded. One per process, on the main thread.
 #[derive(Default)]
 pub(crate) struct Reloader {
     watched: Vec<WatchedFiles>,
@@ -70,16 +68,16 @@ pub(crate) struct Reloader {
 
 struct WatchedFiles {
     subject: Box<dyn Subject>,
-    /// The files as they were when they were last read, well or not.
+    /// Stamps of the files when they were last read, successfully or not.
     read: Vec<Stamp>,
-    /// Other than `read`, at the last look.
+    /// Stamps at the last poll, if they differ from `read`.
     changed: Option<Vec<Stamp>>,
-    /// Why they are not in force, and when that was logged last.
+    /// Reason why they are not in force, and when that was logged last.
     refused: Option<(String, Instant)>,
 }
 
 impl Reloader {
-    /// One that notes how reloads go.
+    /// A reloader that records results.
     pub(crate) fn new(reloads: Reloads) -> Self {
         Self {
             watched: Vec::new(),
@@ -87,7 +85,7 @@ impl Reloader {
         }
     }
 
-    /// Watches what was read when its files were as `read` says: take those [`stamps`] before reading.
+    /// Watches files read when their stamps were `read`: take [`stamps`] before reading.
     pub(crate) fn watch(&mut self, subject: Box<dyn Subject>, read: Vec<Stamp>) {
         note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
@@ -98,12 +96,12 @@ impl Reloader {
         });
     }
 
-    /// Whether there is anything to look at.
+    /// Whether nothing is watched.
     pub(crate) fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }
 
-    /// Reads everything again, changed or not: the operator says so.
+    /// Reads everything again, changed or not, by the operator's order.
     pub(crate) fn reload_all(&mut self) {
         if self.is_empty() {
             tracing::info!("nothing to reload");
@@ -113,14 +111,14 @@ impl Reloader {
         }
     }
 
-    /// Logs what will need the operator's care soon.
+    /// Logs what will soon need the operator's attention.
     pub(crate) fn remind(&self) {
         self.watched
             .iter()
             .for_each(|watched| watched.subject.remind());
     }
 
-    /// Looks at every file, and reads again what has changed and is the same since the look before.
+    /// Polls every file, and reads again what has changed and is stable.
     pub(crate) fn look(&mut self, now: Instant) {
         for watched in &mut self.watched {
             if let Some(reminder) = watched.reminder(now) {
@@ -143,7 +141,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Reads the files; `is_ordered`: because the operator says so.
+    /// Reads the files; `is_ordered`: by the operator's order.
     fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) {
         self.changed = None;
         let read = self.read_again(is_ordered);
@@ -155,7 +153,7 @@ impl WatchedFiles {
         self.refused = read.err().map(|error| (error, now));
     }
 
-    /// Reads the files. If they name others than before, stamps those and reads once more.
+    /// Reads the files. If they name others than before, takes their stamps and reads once more.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         let former = self.read.clone();
@@ -182,7 +180,7 @@ impl WatchedFiles {
         Ok(())
     }
 
-    /// The line that says again that the files are not in force, once in [`REFUSED_EVERY`].
+    /// Repeated line about files that are not in force, once in [`REFUSED_EVERY`].
     fn reminder(&mut self, now: Instant) -> Option<String> {
         let (error, logged) = self.refused.as_mut()?;
         if now.saturating_duration_since(*logged) < REFUSED_EVERY {
@@ -194,7 +192,7 @@ impl WatchedFiles {
     }
 }
 
-/// Notes how a reload went, and the ends of certificates that it put in force.
+/// Records the result of a reload, and the expiries of certificates that it put in force.
 fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u64)>, &String>) {
     debug_assert!(
         cfg!(test) || reloaded().any(|it| it == name),
@@ -221,10 +219,10 @@ fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u
 /// The interval at which files that were refused are logged again.
 const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Longest text of an error that is kept: the first faults of a file.
+/// Longest stored text of an error: the first faults of a file.
 const ERROR_CHARS_MAX: usize = 2_000;
 
-/// The stamps of the files at this moment, in their order.
+/// Current stamps of the files, in their order.
 pub(crate) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     files.iter().map(|file| stamp(file)).collect()
 }

@@ -1,8 +1,8 @@
-//! The queue in front of the thread, and the thread that commits.
+//! Queue of changes, and the thread that commits them.
 //!
 //! * A commit that succeeds: all changes of the batch are done.
 //! * No room for a write: nothing is done, [`Health::Full`]. The next batch opens the engine again; until then the
-//!   thread looks for room.
+//!   thread checks for room.
 //! * Any other failed write, or a failed sync: nothing is confirmed, [`Health::Failed`]. Every later change is refused
 //!   until a restart.
 
@@ -24,14 +24,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{Builder, JoinHandle};
 
-/// One change to the map.
+/// One change of the map.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// The caller's name for the change; comes back in [`Done`].
+    /// Caller's id of the change, returned in [`Done`].
     pub ticket: T,
     /// At most [`KEY_BYTES_MAX`] bytes.
     pub key: Box<str>,
-    /// The value from here on, at most [`VALUE_BYTES_MAX`] bytes; `None` removes the key, which need not exist.
+    /// Value to set, at most [`VALUE_BYTES_MAX`] bytes; `None` removes the key, which need not exist.
     pub value: Option<Box<[u8]>>,
 }
 
@@ -44,13 +44,13 @@ impl<T> Change<T> {
 /// The outcome of a change.
 #[derive(Debug)]
 pub struct Done<T> {
-    /// The change's.
+    /// [`Change::ticket`] of the change.
     pub ticket: T,
-    /// `Ok`: it is on the disk. `Err`: it is not in the map, see [`CommitError`].
+    /// `Ok`: durable. `Err`: not in the map, see [`CommitError`].
     pub result: Result<(), CommitError>,
 }
 
-/// Hands changes to the thread. A clone for each shard; none of them ever waits.
+/// Submits changes to the thread. One clone per shard; none of them ever waits.
 #[derive(Debug)]
 pub struct Committer<T> {
     queue: Sender<Letter<T>>,
@@ -67,7 +67,7 @@ impl<T> Clone for Committer<T> {
 }
 
 impl<T> Committer<T> {
-    /// Hands over a change. `on_done` is called for it exactly once. Changes of one key are made in the order of these
+    /// Submits a change. `on_done` is called for it exactly once. Changes of one key are made in the order of these
     /// calls.
     ///
     /// # Errors
@@ -93,12 +93,12 @@ impl<T> Committer<T> {
         }
     }
 
-    /// Hands over changes that are made in one commit, all or none, and waits for it. `on_done` is called for each.
-    /// Not for a shard's thread.
+    /// Submits changes that are made in one commit, all or none, and waits for it. `on_done` is called for each. Not
+    /// for a shard's thread.
     ///
     /// # Errors
-    /// They are too many or too large for one commit or the thread has ended, which is [`TogetherError::Refused`] and
-    /// `on_done` is not called; or the commit failed.
+    /// [`TogetherError::Refused`] if they are too many or too large for one commit or the thread has ended: `on_done`
+    /// is not called; or the commit failed.
     pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
         let is_large = |change: &Change<T>| {
             let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
@@ -123,8 +123,8 @@ impl<T> Committer<T> {
         committed.map_err(TogetherError::Commit)
     }
 
-    /// One moment of the map, with every change that was reported as done before this call. Waits for the batch under
-    /// way and what is queued before it: some milliseconds of a healthy disk. Not for a shard's thread.
+    /// A snapshot of the map with every change reported as done before this call. Waits for the batch in progress and
+    /// the changes queued before: some milliseconds with a healthy disk. Not for a shard's thread.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -135,7 +135,7 @@ impl<T> Committer<T> {
         answer.recv().unwrap_or(Err(SnapshotError::Closed))
     }
 
-    /// The health of the store. Costs one load, may be asked at any time.
+    /// Health of the store. Costs one load, may be called at any time.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Acquire) {
@@ -146,7 +146,7 @@ impl<T> Committer<T> {
     }
 }
 
-/// The running thread. Dropping it does what [`Writer::close`] does.
+/// The running thread. Dropping it calls [`Writer::close`].
 #[derive(Debug)]
 pub struct Writer<T> {
     committer: Committer<T>,
@@ -154,13 +154,13 @@ pub struct Writer<T> {
 }
 
 impl<T> Writer<T> {
-    /// A way to the thread.
+    /// A handle for submitting changes.
     #[must_use]
     pub fn committer(&self) -> Committer<T> {
         self.committer.clone()
     }
 
-    /// Commits what was submitted before, then ends the thread and gives the file free. Waits for that.
+    /// Commits what was submitted before, then ends the thread and releases the file. Waits for that.
     ///
     /// Changes submitted meanwhile are committed or refused, each reported as usual.
     pub fn close(self) {
@@ -173,7 +173,7 @@ impl<T> Drop for Writer<T> {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        // Fails only if the thread is gone already.
+        // Fails only if the thread has ended already.
         let _ = self.committer.queue.send(Letter::Close);
         // A thread that panicked has printed why.
         let _ = thread.join();
@@ -183,11 +183,11 @@ impl<T> Drop for Writer<T> {
 #[derive(Debug)]
 enum Letter<T> {
     Change(Change<T>),
-    /// Changes of one commit, whose result is wanted.
+    /// Changes of one commit, with a receiver of the result.
     Together(Vec<Change<T>>, Sender<Result<(), CommitError>>),
-    /// Wants the map as it is when everything before this is done.
+    /// Request for a snapshot after everything before it is done.
     Snapshot(Sender<Result<Snapshot, SnapshotError>>),
-    /// No more after this.
+    /// End of the queue.
     Close,
 }
 
@@ -222,18 +222,18 @@ where
     })
 }
 
-/// The state that the thread owns. `database` is `None` after a failed batch, until the next one opens it again.
+/// State of the thread. `database` is `None` after a failed batch, until the next one opens it again.
 struct CommitThread<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
     on_room: R,
     health: Arc<AtomicU8>,
     database: Option<Database>,
-    /// Of the snapshots of this `database`.
+    /// Gate of this `database`'s snapshots.
     gate: Arc<Gate>,
-    /// The requester of a snapshot, which gets it when the batch is done.
+    /// Requester of a snapshot, which gets it when the batch is done.
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
-    /// Those who wait for the batch under way.
+    /// Receivers of the result of the batch in progress.
     awaited: Vec<Sender<Result<(), CommitError>>>,
     disk: Arc<Disk>,
     probe: PathBuf,
@@ -251,7 +251,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
                 self.finish(&mut batch);
             }
             if let Some(reply) = self.wanted.take() {
-                // A caller that gave up waiting gets none.
+                // The caller may have stopped waiting.
                 let _ = reply.send(self.snapshot());
             }
         }
@@ -274,7 +274,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
                 Health::Full => FULL,
                 Health::Failed => FAILED,
             });
-        // Before it is reported, so that every caller that gets the report sees it.
+        // Set before the report, so that every caller that gets the report sees it.
         self.health.store(health, Ordering::Release);
         for change in batch.drain(..) {
             (self.on_done)(Done {
@@ -283,12 +283,12 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
             });
         }
         for reply in self.awaited.drain(..) {
-            // One that gave up waiting gets none.
+            // The caller may have stopped waiting.
             let _ = reply.send(result.clone());
         }
     }
 
-    /// Waits for a change and takes what else waits, within the bounds of a batch. `false`: there will be no more.
+    /// Waits for a change and takes further queued ones, within the bounds of a batch. `false`: the queue has ended.
     fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
         let Some(mut letter) = self.next() else {
@@ -321,8 +321,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a letter. Looks for room from time to time while there was none: those who ask for changes may have
-    /// been kept away, so that no change would ever show it.
+    /// Waits for a letter. Checks for room from time to time while the disk is full: callers may have been refused, so
+    /// that no change would ever show it.
     fn next(&mut self) -> Option<Letter<T>> {
         while self.health.load(Ordering::Relaxed) == FULL {
             match self.letters.recv_timeout(PROBE_PAUSE) {
@@ -338,8 +338,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         self.letters.recv().ok()
     }
 
-    /// Whether the disk takes some more bytes, as a file of its own that is removed at once: the store's own is left
-    /// alone.
+    /// Whether the disk accepts some more bytes, in a separate file that is removed at once: the store's own is not
+    /// touched.
     fn has_room(&self) -> bool {
         let write = || {
             let mut file = File::options()

@@ -1,8 +1,8 @@
-//! The open file, its past failures, the engine on it, and the lock of a file.
+//! The open file, its past failures, the engine on it, and file locks.
 //!
 //! The engine reports a failed system call as an error like any other and refuses all that follows. Which call failed,
-//! and how, decides whether writing may go on after the file was opened again, so it is noted here, where the calls
-//! are made.
+//! and how, decides whether writing may continue after the file was opened again, so failures are recorded here, where
+//! the calls are made.
 
 use crate::limits::CACHE_BYTES;
 use redb::{Database, DatabaseError, StorageBackend, TableDefinition};
@@ -13,14 +13,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The worst that has happened to a file.
+/// Worst failure of a file so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// Nothing.
     None = 0,
-    /// A write found no room. What was written before it counts for nothing, and the file can be written again.
+    /// A write found no room. Bytes written before it do not count, and the file can be written again.
     NoRoom = 1,
-    /// A write or a sync failed otherwise. The kernel may have dropped what it took, and will not say so twice.
+    /// A write or a sync failed otherwise. The kernel may have dropped accepted bytes, and will not report that twice.
     Broken = 2,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Disk {
     pub(crate) breakage: Breakage,
 }
 
-/// The failures that a test injects: error numbers, 0 for none.
+/// Failures injected by a test: error numbers, 0 for none.
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub(crate) struct Breakage {
@@ -41,7 +41,7 @@ pub(crate) struct Breakage {
     /// Writes that still succeed before they fail.
     pub(crate) writes_left: std::sync::atomic::AtomicU32,
     pub(crate) syncs: std::sync::atomic::AtomicI32,
-    /// The number of syncs that were asked for.
+    /// Number of requested syncs.
     pub(crate) syncs_seen: std::sync::atomic::AtomicU32,
     /// Receives every call, where a test has set it.
     pub(crate) log: std::sync::OnceLock<crossbeam_channel::Sender<Call>>,
@@ -74,16 +74,16 @@ impl Disk {
         }
     }
 
-    /// Forgets that there was no room: the file is about to be opened again.
+    /// Clears the lack of room: the file is about to be opened again.
     ///
     /// # Panics
-    /// When the file is broken, which cannot be forgotten.
+    /// If the file is broken, which cannot be cleared.
     pub(crate) fn forget_no_room(&self) {
         assert!(self.fault() < Fault::Broken);
         self.fault.store(Fault::None as u8, Ordering::Release);
     }
 
-    /// Counts the file as broken, whatever its calls said.
+    /// Marks the file as broken, whatever its calls returned.
     pub(crate) fn give_up(&self) {
         self.fault.store(Fault::Broken as u8, Ordering::Release);
     }
@@ -96,7 +96,7 @@ impl Disk {
         self.file.read_exact_at(out, offset)
     }
 
-    /// Notes a failure; `no_room` is what lack of room means for this call.
+    /// Records a failure; `no_room` is the meaning of a lack of room for this call.
     fn note(&self, result: io::Result<()>, no_room: Fault) -> io::Result<()> {
         if let Err(error) = &result {
             let lacks_room = matches!(
@@ -159,7 +159,7 @@ impl Breakage {
     }
 }
 
-/// The file as the engine writes it.
+/// The file as a backend of the engine.
 #[derive(Debug)]
 pub(crate) struct Live(pub(crate) Arc<Disk>);
 
@@ -179,7 +179,7 @@ impl StorageBackend for Live {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // Also when it says that there is no room: pages that were taken and then dropped are lost either way.
+        // Also for a lack of room: pages that were accepted and then dropped are lost either way.
         self.0.note(self.0.sync(), Fault::Broken)
     }
 
@@ -192,13 +192,13 @@ impl StorageBackend for Live {
 
 /// The lock of a file, held until it is dropped or the process ends.
 ///
-/// A child process that was forked and has not yet become its program has a copy of the descriptor, which would hold
-/// the lock if this only closed its own: so it is released by name.
+/// A child process that was forked and has not yet executed its program has a copy of the descriptor, which would hold
+/// the lock if only this one were closed: so the lock is released explicitly.
 #[derive(Debug)]
 pub struct Lock(File);
 
 impl Lock {
-    /// Takes the lock of a file, which is made for its owner alone if there is none.
+    /// Locks a file, which is created for its owner only if it does not exist.
     ///
     /// # Errors
     /// [`TryLockError::WouldBlock`]: another one has it; else the system's error.
@@ -208,7 +208,7 @@ impl Lock {
         Self::of(options.open(path).map_err(TryLockError::Error)?)
     }
 
-    /// Takes the lock of a file that is open.
+    /// Locks an open file.
     ///
     /// # Errors
     /// As [`Lock::take`].
@@ -229,7 +229,8 @@ pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, Databas
     database_repairing(backend, |_| true)
 }
 
-/// Opens the engine, which asks before each step of a repair, reporting its progress from 0 to 1, whether it may go on.
+/// Opens the engine, which calls back before each step of a repair, with its progress from 0 to 1, to ask whether to
+/// continue.
 pub(crate) fn database_repairing(
     backend: impl StorageBackend,
     may_go_on: impl Fn(f64) -> bool + 'static,

@@ -1,9 +1,8 @@
-//! The check of a file before it is opened: a read-only view, whose changes stay in memory and end with it, and the
-//! first bytes, which say which commit counts.
+//! Check of a file before it is opened: a read-only view, whose changes stay in memory and are dropped with it, and the
+//! first bytes, which name the valid commit.
 //!
-//! The engine marks a file as open, and repairs what it can, before it says that something is wrong. A file that is
-//! refused must stay as it was found, or the next start would take the repaired one for sound. So a file is checked
-//! through this view first.
+//! The engine marks a file as open, and repairs what it can, before it reports a fault. A refused file must stay as it
+//! was found, or the next start would take the repaired one for sound. So a file is checked through this view first.
 
 #![expect(
     clippy::disallowed_types,
@@ -17,7 +16,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The view. Exists while a file is checked.
+/// Read-only view. Exists while a file is checked.
 #[derive(Debug)]
 struct Overlay {
     disk: Arc<Disk>,
@@ -45,7 +44,7 @@ impl Overlay {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what is in the file; beyond its end there are zeros.
+    /// Reads the file; bytes beyond its end are zeros.
     fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.disk.len()?.saturating_sub(offset);
         let inside = usize::try_from(inside).map_or(out.len(), |inside| inside.min(out.len()));
@@ -121,12 +120,12 @@ fn end_of(offset: u64, len: usize) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// A distance within one buffer, which therefore fits.
+/// An offset within one buffer, which therefore fits.
 fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-// The first bytes of the file: which commit counts, and how a file is checked one commit at a time.
+// First bytes of the file: which commit is valid, and how a file is checked one commit at a time.
 //
 // ```text
 //  0  magic (9) | 9 flags | 10 zeros (2) | 12 page size, pages of a region's head, pages of a region (4 each) | 24 ...
@@ -135,17 +134,17 @@ fn index(bytes: u64) -> usize {
 // ```
 // Source: redb 4.4.0, `header.rs` and the design page in its `docs`. The layout is private to the engine, whose public
 // interface repairs what it opens and has no choice of the commit to verify. Its version is pinned, therefore, and
-// `tests/store/layout.rs` fails when another one is taken.
+// `tests/store/layout.rs` fails when another one is used.
 //
-// No checksum covers bytes 0 to 63. The constants among them are compared; what follows of the flags is proved by
-// verifying the commit they point to:
+// No checksum covers bytes 0 to 63. The constants among them are compared; the flags are proved by verifying the commit
+// that they select:
 //
-// * The slot that the flag names was synced before the flag was, so it and all below it must verify, or the file is
-//   damaged.
+// * The slot that the flag selects was synced before the flag was, so the slot and everything below it must verify, or
+//   the file is damaged.
 // * A newer commit in the other slot was cut off before it was confirmed (or the flag flipped). If it is complete, it
 //   counts: its result may not have been reported, but nothing contradicts it. If not, it is as if it had never begun.
 
-/// The contents of the head. Made of a file; lives while that file is opened.
+/// Contents of the head of a file; lives while that file is opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     flags: u8,
@@ -173,20 +172,20 @@ impl Head {
         })
     }
 
-    /// The slot that counts, as the flag says.
+    /// The valid slot by the flag.
     pub(crate) fn named(self) -> usize {
         usize::from(self.flags & OTHER_SLOT)
     }
 
-    /// The other slot, if what it holds claims to be newer.
+    /// The other slot, if it claims to be newer.
     pub(crate) fn newer(self) -> Option<usize> {
         let other = 1 - self.named();
         (self.transactions[other] > self.transactions[self.named()]).then_some(other)
     }
 
-    /// Opens the commit of one slot on a view of the file, which verifies the checksum of each page that belongs to it.
+    /// Opens the commit of one slot on a view of the file, which verifies the checksum of each of its pages.
     ///
-    /// In the view no other commit can be seen, and nothing that a clean end has left behind is believed.
+    /// The view shows no other commit, and nothing that a clean end has left behind is trusted.
     pub(crate) fn view(self, disk: &Arc<Disk>, slot: usize) -> Result<Database, redb::Error> {
         let overlay = Overlay::new(Arc::clone(disk))?;
         let flags = (self.flags_for(slot) | MUST_VERIFY) & !NAMED_SLOT_IS_SOUND;
@@ -201,7 +200,7 @@ impl Head {
         })?)
     }
 
-    /// Makes another slot the one that counts.
+    /// Selects another slot as the valid one.
     pub(crate) fn name(self, disk: &Disk, slot: usize) -> io::Result<()> {
         disk.write(FLAGS_AT as u64, &[self.flags_for(slot)])?;
         disk.sync()
@@ -218,8 +217,7 @@ const fn slot_at(slot: usize) -> usize {
 }
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-/// Two zeros, pages of 4096 bytes, no page for a region's head, pages of a region: what the engine chooses for every
-/// file.
+/// Two zeros, pages of 4096 bytes, no page for a region's head, pages of a region: the engine's choice for every file.
 const GEOMETRY: &[u8] = &[0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 const FLAGS_AT: usize = MAGIC.len();
 const OTHER_SLOT: u8 = 1;
@@ -229,8 +227,8 @@ const TRANSACTION_AT: usize = 104;
 const CHECKSUM_AT: usize = 112;
 const HEAD_BYTES: usize = slot_at(2);
 
-/// The engine's progress when it has found the named commit unsound and is about to try the other one: 0.3. The
-/// engine says 0 when it begins, and 0.6 and 0.9 later on.
+/// Progress reported by the engine when it has found the selected commit unsound and is about to try the other one:
+/// 0.3. The engine reports 0 when it begins, and 0.6 and 0.9 later on.
 const OTHER_COMMIT_TRIED: RangeInclusive<f64> = 0.1..=0.45;
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 //! Knows nothing of channels: its callers give keys and values a meaning. In reading order:
 //!
 //! * [`limits`]: how large keys, values, queues, batches and caches may be;
-//! * [`OpenError`], [`CommitError`], [`Refused`]: what can go wrong, with the remedy in the text;
-//! * `disk`: the one open file, and what it remembers of failures; `file_check`: a view of it for checking, and which
-//!   commit counts;
+//! * [`OpenError`], [`CommitError`], [`Refused`]: errors, with the remedy in the text;
+//! * `disk`: the open file, and its past failures; `file_check`: a view of it for checking, and which commit is valid;
 //! * [`Store`]: opening, checking and reading;
 //! * [`Committer`]: the queue in front of the thread, and the thread;
-//! * [`Snapshot`], [`create`]: one moment read while changes go on, and a new store of it;
+//! * [`Snapshot`], [`create`]: one moment read while changes continue, and a new store from it;
 //! * [`Lock`]: one process at a time.
 //!
 //! # Theory of operation
@@ -21,17 +20,16 @@
 //!  submit ──► bounded queue ──► thread: all that waits, one transaction
 //!                               ──► pages ──► sync ──► slot ──► sync ──► on_done(ticket)
 //! ```
-//! A commit has two phases (pages and slot first, then the byte that makes the slot the valid one, each synced), so
-//! the slot that counts is never torn and a checksum that does not fit is damage, never a crash. Opening verifies the
-//! checksums of all pages that can be reached, on a view of the file that nothing is written through: a damaged file
-//! is refused as it was found. Rows are read through that view too; the file itself is written from [`Store::start`]
-//! on, when their reader was content.
+//! A commit has two phases (pages and slot first, then the byte that makes the slot the valid one, each synced), so the
+//! valid slot is never torn and a wrong checksum is damage, never a crash. Opening verifies the checksums of all
+//! reachable pages, on a read-only view of the file: a damaged file is refused as it was found. Rows are read through
+//! that view too; the file itself is written from [`Store::start`] on, after their reader has accepted them.
 //!
 //! The file is not compacted at a start: the engine uses free pages before the file grows, and returns those at its end
 //! with commits and when it is closed. Compacting would rewrite all of it while everybody waits.
 //!
-//! Absent here: retries of a failed sync (what the kernel dropped it cannot be asked for again), logs, looking up a key
-//! (records live in their owners' memory), repair by guessing.
+//! Not here: retries of a failed sync (bytes that the kernel dropped cannot be requested again), logs, look-ups of a
+//! key (records live in their owners' memory), repair by guessing.
 
 mod commit;
 mod disk;
@@ -49,12 +47,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
 
-// Errors of opening, of queueing a change, and of committing it.
+// Errors of opening, of submitting a change, and of committing it.
 
-/// Why a store cannot be opened or read. Each text says which file, what is wrong, and what to do. Nothing was written.
+/// Reason why a store cannot be opened or read. Each text says which file, what is wrong, and what to do. Nothing was
+/// written.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The file is not what was written: bits changed, cut short, or no store at all.
+    /// The file is damaged: bits changed, cut short, or not a store at all.
     #[error(
         "the store {file} is damaged: {what}. It was left as it is. Put a backup in its place, or move it away to \
          start with an empty store"
@@ -62,7 +61,7 @@ pub enum OpenError {
     Damaged {
         /// The file.
         file: PathBuf,
-        /// The fault that was found.
+        /// Fault that was found.
         what: String,
     },
     /// The file was written by a later version of this program.
@@ -73,9 +72,9 @@ pub enum OpenError {
     Newer {
         /// The file.
         file: PathBuf,
-        /// Its format number.
+        /// Format number of the file.
         found: u64,
-        /// The highest one that this version reads.
+        /// Highest format that this version reads.
         known: u64,
     },
     /// Another process has the directory's store open.
@@ -86,7 +85,7 @@ pub enum OpenError {
         /// The lock file.
         file: PathBuf,
     },
-    /// The system refused to read or write it.
+    /// The system refused access.
     #[error(
         "the store cannot be opened: {file}: {error}: must be a readable and writable directory, on a disk with room"
     )]
@@ -98,47 +97,47 @@ pub enum OpenError {
     },
 }
 
-/// The state of a running store.
+/// State of a running store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The last commit succeeded, or there was none.
     Fine,
-    /// The last commit found no room on the disk. Each later one tries again; this ends by itself when there is room.
+    /// The last commit found no room on the disk. Each later one retries; ends by itself when there is room.
     Full,
     /// The disk failed. Nothing is written until the process is restarted: what a failed sync left on the disk is
     /// unknown.
     Failed,
 }
 
-/// Why a change was not committed. The map is as it was before the batch, but after [`Health::Failed`] it may be found
-/// changed when it is opened again: whether the disk kept what it could not confirm is unknown.
+/// Reason why a change was not committed. The map is as before the batch, but after [`Health::Failed`] it may be found
+/// changed when it is opened again: whether the disk kept unconfirmed bytes is unknown.
 #[derive(Clone, Debug, Error)]
 #[error("{text}")]
 pub struct CommitError {
-    /// The health of the store after it.
+    /// Health of the store after the failure.
     pub health: Health,
-    /// The failure, with the remedy; holds no key and no value.
+    /// The failure, with the remedy; contains no key and no value.
     pub text: Arc<str>,
 }
 
-/// Why a change was not taken. Nothing of it will be committed.
+/// Reason why a change was refused. Nothing of it will be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// [`crate::limits::QUEUE_CHANGES_MAX`] changes wait already.
+    /// [`crate::limits::QUEUE_CHANGES_MAX`] changes are queued already.
     #[error("too many changes wait for the disk: try again")]
     Busy,
     /// The key or the value is longer than [`crate::limits`] allow.
     #[error("the change is larger than the store takes")]
     TooLarge,
-    /// The store has failed or was closed: it takes no change any more.
+    /// The store has failed or was closed: it accepts no change.
     #[error("the store takes no changes any more: the server must be restarted")]
     Closed,
 }
 
-/// Why changes of one commit were not made.
+/// Reason why changes of one commit were not made.
 #[derive(Clone, Debug, Error)]
 pub enum TogetherError {
-    /// They were not taken.
+    /// The changes were refused.
     #[error(transparent)]
     Refused(Refused),
     /// The commit failed.

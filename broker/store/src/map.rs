@@ -12,15 +12,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The map, checked and readable. One exists per process; it ends in [`Store::start`] or by being dropped.
+/// The map, checked and readable. One per process; ends in [`Store::start`] or by being dropped.
 ///
-/// Nothing of a file that was there is changed before [`Store::start`], so that a caller that cannot read the rows
-/// leaves it as it was found.
+/// An existing file is not changed before [`Store::start`], so that a caller that cannot read the rows leaves it as it
+/// was found.
 #[derive(Debug)]
 pub struct Store {
-    /// The commit that counts, on a view through which nothing is written.
+    /// The valid commit, on a read-only view.
     view: Database,
-    /// Written to the file's head when writing begins: a commit counts that was complete, but not confirmed.
+    /// Written to the file's head when writing begins, to confirm a commit that was complete but not confirmed.
     completed: Option<(Head, usize)>,
     pub(crate) disk: Arc<Disk>,
     file: PathBuf,
@@ -28,8 +28,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a directory that exists, makes an empty one if there is none, which only its owner may read,
-    /// and verifies the checksum of every page.
+    /// Opens the store in an existing directory, creates an empty one for its owner only if there is none, and verifies
+    /// the checksum of every page.
     ///
     /// Reads the whole file. With [`Store::load`] and [`Store::start`] that takes 0.7 to 1.6 s for a million rows of
     /// some 110 bytes on two busy cores.
@@ -58,11 +58,11 @@ impl Store {
         })
     }
 
-    /// Verifies the store in a directory as [`Self::open`] does, without its lock: of one that no process has open.
-    /// Nothing is made or written.
+    /// Verifies the store in a directory as [`Self::open`] does, without its lock: for a store that no process has
+    /// open. Nothing is created or written.
     ///
     /// # Errors
-    /// [`OpenError`]; there is no store, for one.
+    /// [`OpenError`]; also if there is no store.
     pub fn verify(dir: &Path) -> Result<(), OpenError> {
         let file = dir.join(FILE_NAME);
         let opened = File::open(&file).map_err(|error| io_error(&file, error))?;
@@ -75,10 +75,10 @@ impl Store {
         &self.file
     }
 
-    /// Gives every row, in the order of the keys' bytes, and says how many there are.
+    /// Passes every row to `row`, in the order of the keys' bytes, and returns their number.
     ///
     /// # Errors
-    /// [`OpenError`]; some rows may have been given, which must not be used.
+    /// [`OpenError`]; rows passed before must not be used.
     pub fn load(&self, mut row: impl FnMut(&str, &[u8])) -> Result<u64, OpenError> {
         let mut rows = 0;
         let mut walk = || -> Result<(), redb::Error> {
@@ -94,7 +94,7 @@ impl Store {
         Ok(rows)
     }
 
-    /// All rows, to be read a few at a time.
+    /// All rows, for reading a few at a time.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -102,11 +102,11 @@ impl Store {
         Snapshot::of(&self.view, &Arc::default())
     }
 
-    /// Puts the rows that `fill` gives in one commit: all of them or none. When this returns, they are on the disk.
-    /// Memory is bounded by [`CACHE_BYTES`], however many there are.
+    /// Adds the rows from `fill` in one commit, all or none, which is durable when this returns. Memory is bounded by
+    /// [`CACHE_BYTES`], however many rows there are.
     ///
     /// # Errors
-    /// The error of `fill` or of the system; then the map is as it was.
+    /// The error of `fill` or of the system; the map is then unchanged.
     pub fn put(self, fill: &mut Fill<'_>) -> io::Result<()> {
         drop(self.view);
         if let Some((head, slot)) = self.completed {
@@ -115,12 +115,12 @@ impl Store {
         put_all(&self.disk, fill).map_err(of_system)
     }
 
-    /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each change
-    /// taken, in the order of submission; it must not block. `on_room` is called on the same thread each time that
-    /// there is room again on a disk that was full. No change has to be asked for to find that out.
+    /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each accepted
+    /// change, in the order of submission; it must not block. `on_room` is called on the same thread each time a full
+    /// disk has room again, without any change being submitted.
     ///
     /// # Errors
-    /// [`OpenError`], also when the system gives no thread.
+    /// [`OpenError`], also when the system has no thread.
     pub fn start<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,
@@ -150,20 +150,21 @@ impl Store {
     }
 }
 
-/// The parts that the thread begins with.
+/// Initial state of the thread.
 pub(crate) struct Parts {
     pub(crate) database: Database,
     pub(crate) disk: Arc<Disk>,
     pub(crate) lock: Lock,
-    /// A file whose writing shows whether there is room.
+    /// File written to check whether there is room.
     pub(crate) probe: PathBuf,
 }
 
-/// Verifies a file: all checksums, the format number, and that there is a table of rows. Nothing is written. Gives the
-/// view of it, and the slot that the head should name if that is another one.
+/// Verifies a file: all checksums, the format number, and the existence of the table of rows. Nothing is written.
+/// Returns the view of it, and the slot that the head should select if that is another one.
 fn check(file: &Path, disk: &Arc<Disk>) -> Result<(Database, Option<(Head, usize)>), OpenError> {
     let explain = |error| explain(file, error);
-    // The engine would make a new store of an empty file. Ours is never empty: it gets its name when it is complete.
+    // The engine would make a new store of an empty file. A store's file is never empty: it gets its name when it is
+    // complete.
     let head = Head::read(disk).map_err(|error| explain(error.into()))?;
     let mut database = head.view(disk, head.named()).map_err(explain)?;
     let newer = head.newer().and_then(|slot| {
@@ -195,11 +196,11 @@ fn check(file: &Path, disk: &Arc<Disk>) -> Result<(Database, Option<(Head, usize
     Ok((database, newer.map(|slot| (head, slot))))
 }
 
-/// Gives rows, each to the function it is handed.
+/// Passes rows, each to the function that it gets.
 pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> io::Result<()> + 'f;
 
-/// Makes a store of the rows that `fill` gives, in a directory without one; only its owner may read it. When this
-/// returns, the store is complete and on the disk. Memory is bounded by [`CACHE_BYTES`], however many rows there are.
+/// Creates a store with the rows from `fill`, for its owner only, in a directory without one. The store is complete and
+/// durable when this returns. Memory is bounded by [`CACHE_BYTES`], however many rows there are.
 ///
 /// # Errors
 /// The error of `fill` or of the system; then there is no store.
@@ -213,7 +214,7 @@ pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Makes an empty store under another name, and names it when it is complete and on the disk.
+/// Creates an empty store under another name, and renames it when it is complete and durable.
 fn make(dir: &Path) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
     make_of(&young, &mut |_| Ok(()))?;
@@ -233,7 +234,7 @@ fn make_of(young: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     put_all(&disk, fill).map_err(of_system)
 }
 
-/// One transaction with the format number and the rows that `fill` gives, on the disk when this returns.
+/// One transaction with the format number and the rows from `fill`, durable when this returns.
 fn put_all(disk: &Arc<Disk>, fill: &mut Fill<'_>) -> Result<(), redb::Error> {
     let database = database(Live(Arc::clone(disk)))?;
     let mut transaction = database.begin_write()?;
@@ -265,7 +266,7 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
     })
 }
 
-/// Tells whether an error of the engine was caused by the system or by the bytes in the file.
+/// Decides whether an error of the engine was caused by the system or by the bytes in the file.
 fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     match system_error(error.into()) {
         Ok(error) => io_error(file, error),
@@ -274,7 +275,7 @@ fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     }
 }
 
-/// An error that came from the system. Without an error number it did not: no store at all, or one that ends too early.
+/// An error of the system. One without an error number is none: not a store at all, or a truncated one.
 fn system_error(error: redb::Error) -> Result<io::Error, redb::Error> {
     if let redb::Error::Io(error) = error {
         let from_system = error.raw_os_error().is_some();
@@ -304,8 +305,7 @@ fn io_error(file: &Path, error: io::Error) -> OpenError {
 /// Properties of the file as a whole.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
-/// The format this version writes. A change of what rows mean to this crate makes it one higher; a lower one is
-/// migrated.
+/// Format that this version writes. Raised when the meaning of rows to this crate changes; a lower one is migrated.
 const FORMAT: u64 = 1;
 
 const FILE_NAME: &str = "store.redb";

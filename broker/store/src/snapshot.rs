@@ -1,8 +1,8 @@
-//! One moment of the map, read while changes go on.
+//! Snapshots: one moment of the map, read while changes continue.
 //!
-//! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by what changes meanwhile.
-//! After a failed commit the engine is opened again and may use those pages again, so a [`Gate`] ends every snapshot
-//! of before: nothing is read through it any more, and its reader is notified that its copy is incomplete.
+//! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by the changes meanwhile.
+//! After a failed commit the engine is opened again and may reuse those pages, so a [`Gate`] ends every earlier
+//! snapshot: nothing is read through it any more, and its reader learns that its copy is incomplete.
 
 #![expect(
     clippy::disallowed_types,
@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
-/// One moment of the map. Its memory is a page path; it does not hinder commits.
+/// One moment of the map. Holds one path of pages in memory, and does not hinder commits.
 pub struct Snapshot {
     rows: Range<'static, &'static str, &'static [u8]>,
     gate: Arc<Gate>,
@@ -27,10 +27,10 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Why there is no snapshot, or no more of one.
+/// Reason why there is no snapshot, or why it ended.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
-    /// The store was closed, or a commit has failed since: what is read may not be of one moment.
+    /// The store was closed, or a commit has failed since: further rows may not be of the same moment.
     #[error("the store was closed or failed meanwhile: try again")]
     Ended,
     /// The store is not open for reading: its disk is full or has failed.
@@ -41,14 +41,14 @@ pub enum SnapshotError {
     Engine(redb::Error),
 }
 
-/// Whether what was opened may still be read. One for each time that the engine is opened.
+/// Whether snapshots of one opening of the engine may still be read.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     shut: Mutex<bool>,
 }
 
 impl Gate {
-    /// From here on nothing is read. Waits for a batch of rows that is being read.
+    /// Ends reading. Waits for a batch of rows that is being read.
     pub(crate) fn shut(&self) {
         *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
@@ -66,10 +66,11 @@ impl Snapshot {
         })
     }
 
-    /// Gives the next rows, in the order of the keys' bytes, until `row` wants no more for now or there is none:
-    /// whether there may be more. `row` must be quick, since a store that fails or closes waits for it.
+    /// Passes the next rows, in the order of the keys' bytes, until `row` wants no more for now or there is none.
+    /// Returns whether there may be more. `row` must be quick, since a store that fails or closes waits for it.
     ///
     /// # Errors
+    /// [`SnapshotError`]; the rows passed are then no whole copy.
     /// [`SnapshotError`]; what was given is then no whole copy.
     pub fn read(
         &mut self,

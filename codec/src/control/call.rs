@@ -95,7 +95,7 @@ impl Call {
         }
     }
 
-    /// The name of the channel that the call is about; `None` for those about all of them or about a stream.
+    /// Name of the call's channel; `None` for calls about all channels or about a stream.
     #[must_use]
     pub fn channel_name(&self) -> Option<&str> {
         match self {
@@ -118,8 +118,8 @@ impl Call {
     }
 }
 
-/// Makes a typed call of a request body. The body (the caller bounds it, 64 KiB) is changed in place and of no use
-/// afterwards.
+/// Parses a request body into a typed call. The body (at most 64 KiB, bounded by the caller) is changed in place and
+/// useless afterwards.
 ///
 /// # Errors
 /// [`ErrorKind::Serialization`](crate::control::ErrorKind::Serialization) when the body is not one JSON object in

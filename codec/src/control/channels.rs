@@ -1,4 +1,4 @@
-//! Operations on channels: made, described, listed, altered, deleted, and found.
+//! Operations on channels: create, describe, list, update, delete, get endpoint.
 
 use crate::base64;
 use crate::control::constraint::{
@@ -15,29 +15,28 @@ use strum::IntoStaticStr;
 
 // A channel in the responses of Describe and List.
 
-/// A channel as its record has it.
+/// A channel as its record describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelInfo<'a> {
     /// The channel's name.
     pub name: &'a str,
     /// The channel's ARN.
     pub arn: &'a str,
-    /// The state in the channel's life.
+    /// The channel's state.
     pub status: ChannelStatus,
-    /// When it was created, in milliseconds since the epoch.
+    /// Creation time, in milliseconds since the epoch.
     pub created_ms: u64,
-    /// The time that undelivered messages are kept, in seconds.
+    /// Lifetime of undelivered messages, in seconds.
     pub ttl_seconds: u32,
     /// The record's version: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: &'a str,
 }
 
-/// The states that AWS knows. Here a call that makes or changes a channel is answered after the change, so that no
-/// caller sees a state in between.
+/// Channel states of AWS. Here a call is answered after its change, so that no caller sees an intermediate state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
-    /// Being made.
+    /// Being created.
     Creating,
     /// In use.
     Active,
@@ -55,8 +54,8 @@ impl ChannelStatus {
     }
 }
 
-/// Appends a channel as an object. Members are in this order and `SingleMasterConfiguration` has one member only:
-/// the C SDK reads the tokens flat, whatever object they are in.
+/// Appends a channel as an object. The order of members, and `SingleMasterConfiguration` with a single member, are
+/// fixed: the C SDK reads the tokens flat, whatever object they are in.
 fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     crate::control::json::member(out, b'{', "ChannelName");
     crate::json::write::string(out, info.name);
@@ -79,12 +78,12 @@ fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 
 // CreateSignalingChannel, `/createSignalingChannel`.
 
-/// Makes a channel. Not idempotent: a name that is taken is refused with `ResourceInUseException`.
+/// Creates a channel. Not idempotent: a taken name is refused with `ResourceInUseException`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSignalingChannel {
     /// The name, unique per account and region.
     pub name: OwnedName,
-    /// The time that undelivered messages are kept, in seconds: 5 to 120.
+    /// Lifetime of undelivered messages, in seconds: 5 to 120.
     pub ttl_seconds: u32,
     /// At most 50, no key twice, in the order of the request.
     pub tags: Vec<Tag>,
@@ -111,7 +110,7 @@ impl CreateSignalingChannel {
 
         let name = channel_name("ChannelName", required("ChannelName", name)?)?;
         if channel_type.is_some_and(|channel_type| channel_type != "SINGLE_MASTER") {
-            // FULL_MESH is in the model's enumeration, and no page of the documentation allows it anywhere.
+            // The model lists FULL_MESH, but the documentation allows it nowhere.
             return Err(ApiError::invalid("ChannelType must be SINGLE_MASTER."));
         }
         Ok(Self {
@@ -122,7 +121,7 @@ impl CreateSignalingChannel {
     }
 }
 
-/// Appends the response: the ARN of the channel that was made.
+/// Appends the response: the ARN of the created channel.
 pub fn create(out: &mut Vec<u8>, arn: &str) {
     crate::control::json::member(out, b'{', "ChannelARN");
     crate::json::write::string(out, arn);
@@ -141,9 +140,9 @@ pub struct DescribeSignalingChannel {
 /// A channel by its name in the caller's account and region, or by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// By name: whichever channel has it at the moment.
+    /// By name: the channel that has it at present.
     ByName(OwnedName),
-    /// By ARN: that very channel. Also when a name was given that the ARN agrees with.
+    /// By ARN: exactly that channel. Also when a matching name was given.
     ByArn(ChannelArn),
 }
 
@@ -157,7 +156,7 @@ impl Selector {
         }
     }
 
-    /// Reads the members `ChannelName` and `ChannelARN`, one or both of them; others are the caller's business.
+    /// Reads `ChannelName` and `ChannelARN`, at least one of them; the caller checks other members.
     pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);
@@ -194,13 +193,13 @@ pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 
 // ListSignalingChannels, `/listSignalingChannels`.
 //
-// Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that come
-// and go between two pages.
+// Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that are
+// created or deleted between two pages.
 
 /// Most entries of one page, whatever `MaxResults` says: about 400 KiB of text.
 pub const LIST_ENTRIES_MAX: usize = 1000;
 
-/// The values that `MaxResults` may have. Source: API Reference, "ListSignalingChannels".
+/// Range of `MaxResults`. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS: RangeInclusive<u32> = 1..=10_000;
 
 /// Entries of one page when the caller does not say. Source: API Reference, "ListSignalingChannels".
@@ -209,11 +208,11 @@ const MAX_RESULTS_DEFAULT: u32 = 500;
 /// Lists channels by name, in pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSignalingChannels {
-    /// Most entries wanted: 1 to [`LIST_ENTRIES_MAX`].
+    /// Most entries of the page: 1 to [`LIST_ENTRIES_MAX`].
     pub entries_max: usize,
-    /// The page begins after this name; absent, it is the first.
+    /// Last name of the page before; `None`: first page.
     pub after: Option<OwnedName>,
-    /// Only names that begin like this.
+    /// Prefix of the names to list.
     pub prefix: Option<OwnedName>,
 }
 
@@ -310,9 +309,9 @@ fn check_condition((operator, value): RawCondition<'_>) -> Result<OwnedName, Api
 pub struct UpdateSignalingChannel {
     /// Which channel.
     pub arn: ChannelArn,
-    /// The version it must have: 1 to 64 characters of `[a-zA-Z0-9]`.
+    /// Expected version: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: Box<str>,
-    /// The time that messages accepted after the change are kept, in seconds: 5 to 120.
+    /// Lifetime of messages accepted after the change, in seconds: 5 to 120.
     pub ttl_seconds: u32,
 }
 
@@ -321,8 +320,8 @@ impl UpdateSignalingChannel {
         let [arn, current, configuration] =
             object.members(["ChannelARN", "CurrentVersion", "SingleMasterConfiguration"])?;
         let (arn, current) = (arn.text()?, current.text()?);
-        // The model lets it be absent, for FULL_MESH. The API Reference requires it of SINGLE_MASTER, as all channels
-        // are.
+        // The model makes it optional, for FULL_MESH. The API Reference requires it for SINGLE_MASTER, which all
+        // channels are.
         let configuration = match configuration.object()? {
             Some(configuration) => {
                 let [ttl_seconds] = configuration.members(["MessageTtlSeconds"])?;
@@ -350,7 +349,7 @@ impl UpdateSignalingChannel {
 pub struct DeleteSignalingChannel {
     /// Which channel.
     pub arn: ChannelArn,
-    /// The version it must have; absent, any: 1 to 64 characters of `[a-zA-Z0-9]`.
+    /// Expected version, 1 to 64 characters of `[a-zA-Z0-9]`; `None`: any.
     pub version: Option<Box<str>>,
 }
 
@@ -367,7 +366,7 @@ impl DeleteSignalingChannel {
 
 // GetSignalingChannelEndpoint, `/getSignalingChannelEndpoint`.
 
-/// The number of protocols that may be asked for. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
+/// Number of requested protocols. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
 const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 
 /// Returns where to connect. The answer grants nothing: permission is checked at connect.
@@ -375,9 +374,9 @@ const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 pub struct GetSignalingChannelEndpoint {
     /// Which channel.
     pub arn: ChannelArn,
-    /// Each protocol once, in the order asked; at least one. `[WSS]` when the caller names none.
+    /// Each protocol once, in the order of the request; at least one. `[WSS]` when the caller names none.
     pub protocols: Vec<Protocol>,
-    /// The role that the endpoint is for; viewer when the caller does not say.
+    /// Role that the endpoint is for; viewer by default.
     pub role: Role,
 }
 
@@ -424,7 +423,7 @@ impl GetSignalingChannelEndpoint {
     }
 }
 
-/// Appends the response: one entry per protocol asked, in that order.
+/// Appends the response: one entry per requested protocol, in that order.
 pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
     crate::control::json::member(out, b'{', "ResourceEndpointList");
     out.push(b'[');

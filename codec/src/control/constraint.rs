@@ -1,5 +1,5 @@
-//! Constraints that several operations share: lengths, patterns and ranges, each refusal naming the member and what it
-//! may be; and checked identifiers that own their text.
+//! Constraints that several operations share: lengths, patterns and ranges, with errors that name the member and the
+//! accepted values; and checked identifiers that own their text.
 //!
 //! Source: the service models and the KVS API Reference, per member.
 
@@ -7,18 +7,18 @@ use crate::control::ApiError;
 use crate::identifiers::{ArnError, ChannelArn, ChannelName, ClientId};
 use std::ops::RangeInclusive;
 
-/// The rules by which bodies are checked.
+/// Rules for request bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyRules {
-    /// Only ARNs of the partition `aws`, as the signaling model's pattern has it. Off, any partition is taken: devices
-    /// in `aws-cn` and `aws-us-gov` exist.
+    /// Accept only ARNs of the partition `aws`, the pattern of the signaling model. Off, any partition is accepted:
+    /// devices in `aws-cn` and `aws-us-gov` exist.
     pub strict: bool,
 }
 
-/// `MessageTtlSeconds` when the caller names none, in seconds. Source: API Reference, "SingleMasterConfiguration".
+/// Default of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
-/// The values that `MessageTtlSeconds` may have, in seconds. Source: API Reference, "SingleMasterConfiguration".
+/// Range of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS: RangeInclusive<u32> = 5..=120;
 
 /// The longest `CurrentVersion`, in characters. Source: model `kinesisvideo`, shape `Version`.
@@ -27,7 +27,7 @@ const VERSION_CHARS_MAX: usize = 64;
 /// The longest `NextToken`, in characters. Source: model `kinesisvideo`, shape `NextToken`.
 const NEXT_TOKEN_CHARS_MAX: usize = 1024;
 
-/// The member's value, which must be there.
+/// The value of a required member.
 pub(crate) fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ApiError> {
     value.ok_or_else(|| ApiError::invalid(format!("{name} is required.")))
 }
@@ -61,7 +61,7 @@ pub(crate) fn arn(
     ChannelArn::parse(text, rules.strict).map_err(|error| not_arn(name, error))
 }
 
-/// A `StreamARN`, which is a channel's except the word `stream`: the stream's name in it.
+/// A `StreamARN`, which differs from a channel's only by the word `stream`: returns the stream's name.
 pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str, ApiError> {
     const NAME: &str = "StreamARN";
     let no_stream = || ApiError::invalid("StreamARN must name a resource of the kind stream.");
@@ -112,7 +112,7 @@ pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Checks the `NextToken` of an operation whose answer is one page: only the empty one is valid.
+/// Checks the `NextToken` of an operation whose answer is a single page: it must be empty.
 pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());
@@ -153,7 +153,7 @@ pub(crate) fn integer(
         })
 }
 
-/// The error's text, with the member's own name at its beginning.
+/// The error's text, with the member's name in front.
 fn not_arn(name: &'static str, error: ArnError) -> ApiError {
     let message = error.message();
     match message.strip_prefix("ChannelARN") {

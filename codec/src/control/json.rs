@@ -4,7 +4,7 @@ use crate::control::ApiError;
 use crate::json::{Object, Value};
 use simd_json::Tape;
 
-/// A whole body, parsed. Exists for one call.
+/// A whole parsed body. Exists for one call.
 pub(crate) struct Body<'b>(Tape<'b>);
 
 impl<'b> Body<'b> {
@@ -16,14 +16,14 @@ impl<'b> Body<'b> {
             Err(_) if is_gzip => Err(ApiError::serialization(
                 "The request body is compressed (gzip): it must be JSON as it is, without Content-Encoding.",
             )),
-            // simd-json's own words are about its inside, and its position counts from a block's start.
+            // simd-json's messages are about its internals, and its position counts from the start of a block.
             Err(_) => Err(ApiError::serialization(
                 "The request body is not valid JSON.",
             )),
         }
     }
 
-    /// The object that the body has to be.
+    /// The body's object.
     pub(crate) fn object<'t>(&'t self) -> Result<Object<'t, 'b>, ApiError> {
         Value::of(&self.0.0)
             .object()
@@ -32,7 +32,7 @@ impl<'b> Body<'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// The members of these names, each possibly absent (also when `null`); others are ignored.
+    /// The members with these names, each possibly absent (or `null`); others are ignored.
     ///
     /// # Errors
     /// A name that occurs twice.
@@ -61,7 +61,7 @@ impl<'t, 'b> Object<'t, 'b> {
     }
 }
 
-/// A member by name, absent or of any type.
+/// A member by name: absent, or of any type.
 #[derive(Clone, Copy)]
 pub(crate) struct Member<'t, 'b> {
     name: &'static str,
@@ -119,7 +119,7 @@ struct NamedMember<'t, 'b> {
 
 // Members and numbers of response bodies, appended to a caller's buffer without white space.
 
-/// Appends `before` (`{` or `,`), the member's name (a literal of ours, nothing to escape) and the colon.
+/// Appends `before` (`{` or `,`), the member's name (a literal, nothing to escape) and the colon.
 pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.push(before);
     out.push(b'"');

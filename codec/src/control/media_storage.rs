@@ -1,4 +1,4 @@
-//! Operations of media ingestion, which the broker answers as for a channel without it.
+//! Operations of media ingestion, answered as AWS does for a channel without it.
 
 use crate::control::constraint::{
     BodyRules, OwnedClientId, OwnedName, arn, channel_arn, channel_name, client_id, integer,
@@ -10,10 +10,10 @@ use std::ops::RangeInclusive;
 
 // DescribeMappedResourceConfiguration, `/describeMappedResourceConfiguration`.
 
-/// The values that `MaxResults` may have. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
+/// Range of `MaxResults`. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
 const MAX_RESULTS: RangeInclusive<u32> = 1..=1;
 
-/// Returns which channels store into a stream. None does: there are no streams here.
+/// Returns which channels store into a stream: none, there are no streams here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMappedResourceConfiguration {
     /// Which stream.
@@ -26,7 +26,7 @@ pub enum StreamSelector {
     /// By name: 1 to 256 characters of `[a-zA-Z0-9_.-]`, as channels have.
     ByName(OwnedName),
     /// By ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024
-    /// characters. Also when a name was given that the ARN agrees with.
+    /// characters. Also when a matching name was given.
     ByArn(Box<str>),
 }
 
@@ -73,7 +73,7 @@ pub fn describe_mapped_resource(out: &mut Vec<u8>) {
 
 // DescribeMediaStorageConfiguration, `/describeMediaStorageConfiguration`.
 
-/// Returns whether what a channel's peers send each other is stored. It never is.
+/// Returns whether a channel's media is stored: never.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMediaStorageConfiguration {
     /// Which channel.
@@ -87,25 +87,25 @@ impl DescribeMediaStorageConfiguration {
     }
 }
 
-/// Appends the response: no storage. A client that reads this does not try to join a storage session.
+/// Appends the response: no storage. Clients that read this do not try to join a storage session.
 pub fn describe_media_storage(out: &mut Vec<u8>) {
-    // The C SDK takes `null`, and asks for both members.
+    // The C SDK requires both members and accepts `null`.
     let text = br#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#;
     out.extend_from_slice(text);
 }
 
 // UpdateMediaStorageConfiguration, `/updateMediaStorageConfiguration`.
 
-/// Why media storage cannot be switched on, and why no storage session can be joined: an `InvalidArgumentException`,
-/// after the caller's permission and the channel were found good.
+/// Refusal of media storage and of storage sessions: an `InvalidArgumentException`, after the caller's permission and
+/// the channel were checked.
 pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
 
-/// Switches a channel's media storage on or off. It is off for every channel, and stays so.
+/// Switches a channel's media storage on or off. Off for every channel, always.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateMediaStorageConfiguration {
     /// Which channel.
     pub arn: ChannelArn,
-    /// Whether it shall be on: to be refused with [`MEDIA_STORAGE_REFUSED`].
+    /// Requested state; `true` is refused with [`MEDIA_STORAGE_REFUSED`].
     pub enabled: bool,
 }
 
@@ -143,8 +143,8 @@ fn read_configuration<'b>(
 
 // JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
 //
-// On AWS they make the service itself call the master or a viewer. Here they have no response to write: the answer to
-// a permitted caller is [`MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
+// On AWS they make the service itself call the master or a viewer. Here permitted callers are answered with
+// [`MEDIA_STORAGE_REFUSED`]. Members begin with a small letter, unlike those of all other operations.
 
 /// Asks that the service connect to a channel's master, to store what it sends.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Operations at a channel's own endpoint: ICE servers, and offers of Alexa.
+//! Operations at a channel's own endpoint: ICE servers and Alexa offers.
 
 use crate::base64::{self, Alphabet};
 use crate::control::constraint::{BodyRules, OwnedClientId, channel_arn, client_id, required};
@@ -7,19 +7,19 @@ use std::ops::RangeInclusive;
 
 // GetIceServerConfig, `/v1/get-ice-server-config`.
 
-/// Hands out STUN and TURN servers with credentials.
+/// Returns STUN and TURN servers with credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetIceServerConfig {
     /// Which channel.
     pub arn: ChannelArn,
     /// The caller's client id, if given.
     pub client_id: Option<OwnedClientId>,
-    /// The name wanted in the credentials. Its pattern is that of a client id.
+    /// Requested name for the credentials, by the pattern of client ids.
     pub username: Option<OwnedClientId>,
 }
 
 impl GetIceServerConfig {
-    /// The name that goes into the credentials: the username asked for, else the client id, else `kvs`.
+    /// Name in the credentials: the requested username, else the client id, else `kvs`.
     #[must_use]
     pub fn credential_name(&self) -> &str {
         self.username
@@ -50,21 +50,21 @@ impl GetIceServerConfig {
     }
 }
 
-/// One ICE server of the response. The C SDK takes at most 5 of them with 4 URIs of 127 characters each, credentials of
-/// at most 256 characters, and a lifetime above 30 s; an entry without any of the four members stops it altogether.
+/// One ICE server of the response. The C SDK accepts at most 5 of them with 4 URIs of 127 characters each, credentials
+/// of at most 256 characters, and a lifetime above 30 s; an entry without any of the four members stops it.
 #[derive(Clone, Copy, Debug)]
 pub struct IceServer<'a> {
     /// The credential.
     pub password: &'a str,
-    /// The life of the credential, in seconds.
+    /// Lifetime of the credential, in seconds.
     pub ttl_seconds: u32,
     /// `stun:`, `turn:` and `turns:` URIs, at least one.
     pub uris: &'a [String],
-    /// The user; must contain a `:`, where the GStreamer client splits.
+    /// The user; must contain a `:`, at which the GStreamer client splits.
     pub username: &'a str,
 }
 
-/// Appends the response: the servers in their order, members in the order that AWS sends.
+/// Appends the response: the servers in order, members in the order of AWS.
 pub fn ice(out: &mut Vec<u8>, servers: &[IceServer<'_>]) {
     crate::control::json::member(out, b'{', "IceServerList");
     out.push(b'[');
@@ -98,17 +98,17 @@ fn uris(out: &mut Vec<u8>, uris: &[String]) {
 
 // SendAlexaOfferToMaster, `/v1/send-alexa-offer-to-master`.
 
-/// The length that `MessagePayload` may have, in characters. Source: API Reference, "SendAlexaOfferToMaster".
+/// Length of `MessagePayload`, in characters. Source: API Reference, "SendAlexaOfferToMaster".
 const PAYLOAD_CHARS: RangeInclusive<usize> = 1..=10_000;
 
-/// Brings an offer to the master and waits for the answer.
+/// Delivers an offer to the master and waits for the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendAlexaOfferToMaster {
     /// Which channel.
     pub arn: ChannelArn,
     /// The client id of the sender, to which the master answers.
     pub sender: OwnedClientId,
-    /// The offer: 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, carried and never decoded.
+    /// The offer: 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, forwarded without being decoded.
     pub payload: Box<str>,
 }
 

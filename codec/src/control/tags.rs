@@ -8,7 +8,7 @@ use unicode_general_category::{GeneralCategory, get_general_category};
 
 // Tags: key and value pairs on a channel.
 
-/// Most tags that a channel may have. Source: API Reference, "TagResource".
+/// Most tags of a channel. Source: API Reference, "TagResource".
 pub const TAGS_MAX: usize = 50;
 
 /// The longest key, in characters. Source: model `kinesisvideo`, shape `TagKey`.
@@ -17,7 +17,7 @@ const KEY_CHARS_MAX: usize = 128;
 /// The longest value, in characters. Source: model `kinesisvideo`, shape `TagValue`.
 const VALUE_CHARS_MAX: usize = 256;
 
-/// One tag. Key and value are letters, separators, numbers and `_.:/=+-@`, as Unicode classes `L`, `Z` and `N` say.
+/// One tag. Key and value are letters, separators, numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// 1 to 128 characters.
@@ -26,7 +26,7 @@ pub struct Tag {
     pub value: Box<str>,
 }
 
-/// A tag with its JSON types known and nothing else.
+/// A tag with its JSON types checked and nothing else.
 pub(crate) struct RawTag<'b> {
     key: Option<&'b str>,
     value: Option<&'b str>,
@@ -49,7 +49,7 @@ fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
     Ok(text.into())
 }
 
-/// Checks count, lengths, classes and that no key comes twice.
+/// Checks count, lengths, character classes, and that no key repeats.
 pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     if raw.len() > TAGS_MAX {
         let message = "Tags must be at most 50: a channel cannot have more.";
@@ -79,10 +79,10 @@ pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     Ok(tags)
 }
 
-/// The tags of these keys and values, by the rules of [`TagResource`](crate::control::tags::TagResource).
+/// Tags of these keys and values, by the rules of [`TagResource`](crate::control::tags::TagResource).
 ///
 /// # Errors
-/// As there: which rule one of them breaks.
+/// The rule that one of them breaks.
 pub fn checked_tags<'b>(
     pairs: impl IntoIterator<Item = (&'b str, &'b str)>,
 ) -> Result<Vec<Tag>, ApiError> {
@@ -106,7 +106,8 @@ fn fits(text: &str, chars_max: usize) -> bool {
     text.chars().all(is_tag_char) && text.chars().count() <= chars_max
 }
 
-/// Rust's `is_alphabetic`, `is_whitespace` and `is_numeric` are other sets (marks are alphabetic, tab is white space).
+/// Unicode classes `L`, `Z`, `N` and the listed punctuation. Rust's `is_alphabetic`, `is_whitespace` and `is_numeric`
+/// are other sets (marks are alphabetic, tab is white space).
 fn is_tag_char(char: char) -> bool {
     if char.is_ascii() {
         return char.is_ascii_alphanumeric() || " _.:/=+-@".contains(char);
@@ -129,7 +130,7 @@ fn is_tag_char(char: char) -> bool {
 
 // TagResource, `/TagResource`.
 
-/// Puts tags on a channel; a key that it has already gets the new value.
+/// Adds tags to a channel; an existing key gets the new value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagResource {
     /// Which channel.
@@ -148,7 +149,7 @@ impl TagResource {
         if tags.is_empty() {
             return Err(ApiError::invalid("Tags must have 1 to 50 entries."));
         }
-        // More than 50 keys at once leave more than 50 on the channel, whatever it has now: that error, as in Create.
+        // More than 50 keys in one request always exceed the channel's limit: the same error as in Create.
         let tags = check(&tags)?;
         Ok(Self { arn, tags })
     }
@@ -156,12 +157,12 @@ impl TagResource {
 
 // UntagResource, `/UntagResource`.
 
-/// Takes tags off a channel; keys that it does not have are ignored.
+/// Removes tags from a channel; unknown keys are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntagResource {
     /// Which channel.
     pub arn: ChannelArn,
-    /// 1 to 50 keys that a tag can have, in the order of the request, possibly repeated.
+    /// 1 to 50 valid keys, in the order of the request, possibly repeated.
     pub keys: Vec<Box<str>>,
 }
 
@@ -205,7 +206,7 @@ impl ListTagsForResource {
     }
 }
 
-/// Appends the response: all tags, as a map from key to value. They are at most 50, one page, so no token follows.
+/// Appends the response: all tags, as a map from key to value. There are at most 50, one page, so no token follows.
 pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
     crate::control::json::member(out, b'{', "Tags");
     out.push(b'{');

@@ -1,11 +1,11 @@
-//! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and pieces mean the same as the whole.
+//! Entry of fuzzers and of the seeded test: no input panics, and pieces read like the whole.
 
 use crate::http::{Body, Head, HeadError, HeadLimits, HeadScanner, decode, pairs, upgrade};
 
-/// Reads `data` as a request head: in one piece and byte by byte must give the same verdict.
+/// Reads `data` as a request head; in one piece and byte by byte must give the same result.
 ///
 /// # Panics
-/// When they differ, which is a bug.
+/// If the results differ, which is a bug.
 pub fn fuzz(data: &[u8]) {
     let limits = HeadLimits {
         head_bytes: 2048,

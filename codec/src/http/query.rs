@@ -4,16 +4,16 @@
 use memchr::memchr;
 use std::{borrow::Cow, iter, mem};
 
-/// Why a text cannot be percent-decoded. Both are 400 to the peer.
+/// Percent-decoding error. Answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
-    /// A percent sign without two hexadecimal digits behind it.
+    /// A percent sign that two hexadecimal digits do not follow.
     Percent,
     /// The decoded bytes are not UTF-8.
     Utf8,
 }
 
-/// The pairs of a query, undecoded: a name without `=` has an empty value, empty pairs are left out.
+/// The pairs of a query, undecoded: a name without `=` has an empty value, empty pairs are skipped.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = query;
     let parts = iter::from_fn(move || {
@@ -24,7 +24,7 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     parts.map(|part| cut(part, b'=').unwrap_or((part, "")))
 }
 
-/// As `split_once`, in fewer instructions: each connection pays for them with each parameter.
+/// `split_once` in fewer instructions: paid per query parameter of each connection.
 fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     let place = memchr(at, text.as_bytes())?;
     Some((text.get(..place)?, text.get(place + 1..)?))

@@ -10,29 +10,29 @@ use crate::http::scanner::is_token_byte;
 /// The interim answer for a client that waits before it sends its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The values of the fields that every response has beside its content.
+/// Fields of every response besides its content.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta<'a> {
-    /// The moment of the answer, milliseconds since 1970 UTC.
+    /// Time of the answer, in milliseconds since 1970 UTC.
     pub wall_ms: u64,
     /// The request's id, for logs on both sides: visible ASCII.
     pub request_id: &'a str,
-    /// Whether the connection ends after this response.
+    /// Whether the connection closes after this response.
     pub close: bool,
 }
 
-/// The values of the fields that only errors have.
+/// Fields of error responses only.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorHead<'a> {
     /// The bare exception name.
     pub error_type: &'a str,
-    /// The place where an operator reads the reason; `None` in production.
+    /// Where the operator finds the reason; `None` in production.
     pub why: Option<&'a str>,
-    /// Seconds until the client should try again (RFC 9110 section 10.2.3), if it should.
+    /// Seconds until the client should retry (RFC 9110 section 10.2.3), if it should.
     pub retry_after_s: Option<u32>,
 }
 
-/// Whether the connection ends after this response, which was written here.
+/// Whether the connection closes after a response that this module wrote.
 #[must_use]
 pub fn ends_connection(response: &[u8]) -> bool {
     let mut lines = response.split(|byte| *byte == b'\n');
@@ -184,11 +184,11 @@ const fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Every page may read every answer: the signature is the guard, and no cookies are in play.
+/// Every page may read every answer: signatures protect the service, and there are no cookies.
 const CROSS_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\n\
     Access-Control-Expose-Headers: x-amzn-RequestId,x-amzn-ErrorType,Date\r\n";
 
-/// Room for a response's head, in bytes: a guess that spares growing, not a bound.
+/// Initial capacity for a response's head, in bytes. Saves reallocation; not a bound.
 const RESERVE: usize = 512;
 
 // The `Date` header: IMF-fixdate (RFC 9110 section 5.6.7), `Sun, 06 Nov 1994 08:49:37 GMT`.

@@ -1,4 +1,4 @@
-//! The end of a request head, found while its bytes arrive, in time linear in the bytes.
+//! Finds the end of a request head while its bytes arrive, in time linear in the bytes.
 
 use crate::{limits, proxy};
 use memchr::memchr;
@@ -21,17 +21,17 @@ impl Default for HeadLimits {
     }
 }
 
-/// The fault of a request head. After any of them the connection is answered and closed: the bytes behind the head
-/// cannot be distinguished from it.
+/// A fault of a request head. The request is answered and the connection closed: bytes after the head cannot be told
+/// apart from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
     /// More bytes than allowed: 431.
     TooLarge,
     /// More header lines than allowed: 431.
     TooManyHeaders,
-    /// Against RFC 9112, in the way that the text says: 400.
+    /// Violates RFC 9112, as the text says: 400.
     Malformed(&'static str),
-    /// A header of the PROXY protocol at a listener that awaits none: 400.
+    /// A PROXY protocol header at a listener that expects none: 400.
     Proxied,
     /// A version other than 1.0 and 1.1 (RFC 9110 section 15.6.6): 505.
     UnsupportedVersion,
@@ -67,10 +67,10 @@ impl HeadError {
 
 /// Finds the end of a request head in bytes that arrive in any pieces. One per connection that awaits a head.
 ///
-/// Each byte is looked at once: the scanner remembers its position. It also refuses early what it can: a
-/// first byte that no request begins with, a line feed without carriage return, too many lines, too many bytes.
+/// Each byte is examined once: the scanner remembers its position. Faults are refused early: a first byte that begins
+/// no request, a line feed without carriage return, too many lines, too many bytes.
 ///
-/// Invariant: `seen` bytes of the head were looked at, `lines` line ends among them.
+/// Invariant: `seen` bytes of the head were examined, with `lines` line ends among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadScanner {
     seen: u32,
@@ -78,18 +78,17 @@ pub struct HeadScanner {
 }
 
 impl HeadScanner {
-    /// A scanner that has seen nothing.
+    /// A scanner at the start of a head.
     #[must_use]
     pub const fn new() -> Self {
         Self { seen: 0, lines: 0 }
     }
 
-    /// Looks at what is new in `bytes_so_far`, which always starts at the head's first byte. `Some(n)`: the head is
-    /// the first `n` bytes. `None`: more bytes are needed. One empty line before the request line belongs to the
-    /// head.
+    /// Examines the added bytes of `bytes_so_far`, which always starts at the head's first byte. `Some(n)`: the head is
+    /// the first `n` bytes. `None`: more bytes are needed. One empty line before the request line belongs to the head.
     ///
     /// # Errors
-    /// See [`HeadError`]; after one the scanner must not be asked again.
+    /// See [`HeadError`]; the scanner must not be used after one.
     pub fn end(
         &mut self,
         bytes_so_far: &[u8],
@@ -133,7 +132,7 @@ fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
     bytes.get(..end).is_some_and(|line| line.ends_with(tail))
 }
 
-/// Refuses what cannot become a request, so that a peer of another protocol gets its answer at once.
+/// Refuses bytes that cannot begin a request, so that a peer of another protocol is answered at once.
 fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at

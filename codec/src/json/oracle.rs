@@ -6,7 +6,7 @@ use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// The result of a reader, with strings instead of places.
+/// A reader's result, with strings instead of positions.
 #[derive(Debug, PartialEq, Eq)]
 struct MemberTexts {
     values: [Option<String>; 4],
@@ -34,7 +34,7 @@ fn found(members: &Members, text: &[u8]) -> MemberTexts {
     }
 }
 
-/// Holds the three readers against each other; says whether the text is one JSON object.
+/// Compares the three readers; returns whether the text is one JSON object.
 fn compare(text: &str) -> bool {
     let mut theirs = text.as_bytes().to_vec();
     let tape = TapeReader::new()
@@ -91,7 +91,7 @@ fn wanted(members: &serde_json::Map<String, Value>) -> [Option<String>; 4] {
     })
 }
 
-/// Whether simd-json may refuse the text although it is grammatical: for numbers beyond 64 bits, or for its depth.
+/// Whether simd-json may refuse the text although it is grammatical: numbers beyond 64 bits, or depth.
 fn is_beyond(text: &str) -> bool {
     let digits = text
         .split(|byte: char| !byte.is_ascii_digit())

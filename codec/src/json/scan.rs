@@ -4,17 +4,17 @@
 //! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : [ … ] }
 //! ^ ^ key    ^ ^ string: to the next quote                      ^ skipped
 //! ```
-//! Many serializers escape the slashes of base64, and a client may send members that the service does not know; other
-//! shapes are rare. The scanner never decides that a text is wrong: at anything else it returns `None` and simd-json
-//! reads the text from its start. The text must be valid UTF-8, which the WebSocket layer has proven; then a quote or
-//! backslash byte is never a part of a longer character.
+//! Many serializers escape the slashes of base64, and clients may send unknown members; other shapes are rare. The
+//! scanner never rejects a text: at anything else it returns `None`, and simd-json reads the text from its start. The
+//! text must be valid UTF-8, which the WebSocket layer has checked; then a quote or backslash byte is never part of a
+//! longer character.
 
 use crate::base64;
 use crate::json::{Member, MemberName, Members, Span};
 use memchr::{memchr, memchr2};
 
-/// Reads a text of the usual shape; slashes of the payload are unescaped in place. `None`: not of that shape; nothing
-/// was changed.
+/// Reads a text of the usual shape; slashes of the payload are unescaped in place. `None`: another shape; the text is
+/// unchanged.
 pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     let mut members = Members::default();
     if let Some(Span { start, end }) = shape(text, &mut members)? {
@@ -29,7 +29,7 @@ pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     Some(members)
 }
 
-/// Finds the members; gives the payload's place if slashes of it are escaped.
+/// Finds the members; returns the payload's position if its slashes are escaped.
 #[inline]
 fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
     let mut escaped = None;
@@ -50,7 +50,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
                         Some(found) => found,
                         None => {
                             let found = slashed(rest)?;
-                            // Which of two counts is for simd-json to say.
+                            // simd-json decides which of two counts.
                             if members.payload != Member::Absent {
                                 return None;
                             }
@@ -78,11 +78,11 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
     }
 }
 
-/// A member's name behind its opening quote: which one it is, and what follows its closing quote.
+/// A member's name after its opening quote: the known member, if any, and the text after the closing quote.
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (first, rest_of_name) = rest.split_first()?;
-    // Each arm compares with a text of known length, which takes no call.
+    // Each arm compares with a text of known length, which needs no call.
     let found = match first {
         b'a' | b'A' => (MemberName::Action, rest_of_name.strip_prefix(b"ction\"")),
         b'm' | b'M' => (
@@ -111,7 +111,7 @@ fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     Some((MemberName::of(name), after))
 }
 
-/// The payload behind its opening quote. Base64 has no escapes and no control characters, so one check covers all.
+/// The payload after its opening quote. Base64 has no escapes and no control characters, so one check covers all.
 #[inline]
 fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
@@ -122,12 +122,12 @@ fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// A string whose only escapes are `\/`, without control characters, behind its opening quote. Apart, as
-/// [`has_control`]: the vectors that such loops compare with would be loaded for every text.
+/// A string whose only escapes are `\/`, without control characters, after its opening quote. A function of its own,
+/// like [`has_control`]: otherwise every text would load the vectors of such loops.
 #[inline(never)]
 fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
-    // With the quote, so that a string that goes on behind `\"` does not seem to end there.
+    // Includes the quote, so that a string that continues after `\"` does not seem to end there.
     let next = rest.get(1..=value.len())?;
     let is_other = value.iter().zip(next).fold(0, |found, (&byte, &next)| {
         found | u8::from(byte < 0x20) | (u8::from(byte == b'\\') & u8::from(next != b'/'))
@@ -135,8 +135,8 @@ fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_other == 0).then_some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Drops the backslashes of a string and fills the rest with blanks, so that all of it stays UTF-8; the length of what
-/// is kept.
+/// Drops the backslashes of a string and fills the rest with blanks, so that all of it stays UTF-8; returns the length
+/// without the blanks.
 fn unescape_slashes(text: &mut [u8]) -> usize {
     let Some(mut kept) = memchr(b'\\', text) else {
         return text.len();
@@ -152,17 +152,17 @@ fn unescape_slashes(text: &mut [u8]) -> usize {
     kept
 }
 
-// Skipping the values of unknown members, and the rules that all strings have in common.
+// Values of unknown members are skipped, by rules that all strings share.
 //
-// Strictly the grammar of RFC 8259, and less of it: escapes by code point, fractions, exponents, numbers of more than
-// 18 digits and deep nesting are left to simd-json.
+// A strict subset of RFC 8259: escapes by code point, fractions, exponents, numbers of more than 18 digits and deep
+// nesting are left to simd-json.
 
-/// The depth to which unknown values are followed: what clients send, and less than what is read at all.
+/// Depth to which unknown values are skipped: what clients send, less than [`JSON_DEPTH`](crate::limits::JSON_DEPTH).
 const DEPTH_MAX: u32 = 4;
 
-/// Skips a value; returns the text behind it.
+/// Skips a value; returns the text after it.
 pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
-    // A bit for each container that is open, the innermost lowest: whether it is an object.
+    // One bit for each open container, the innermost lowest: set for an object.
     let (mut open, mut depth) = (0_u32, 0_u32);
     loop {
         let mut after = match rest.split_first()? {
@@ -170,7 +170,7 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
             (bracket @ (b'{' | b'['), after) => {
                 let is_object = *bracket == b'{';
                 let after = blank(after);
-                // Two behind the opening one in ASCII, both of them.
+                // The code of a closing bracket is that of its opening one plus 2, for both kinds.
                 match after.split_first()? {
                     _ if depth == DEPTH_MAX => return None,
                     (close, after) if *close == bracket + 2 => after,
@@ -184,7 +184,7 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
             }
             _ => scalar(rest)?,
         };
-        // A value ended, and with it perhaps what it is in.
+        // A value ended, and perhaps its containers with it.
         loop {
             if depth == 0 {
                 return Some(after);
@@ -214,7 +214,7 @@ fn skip_name(rest: &[u8]) -> Option<&[u8]> {
     Some(blank(blank(after).strip_prefix(b":")?))
 }
 
-/// Skips a string from behind its opening quote; returns the text behind it.
+/// Skips a string from its opening quote on; returns the text after it.
 fn text(rest: &[u8]) -> Option<&[u8]> {
     let mut from = 0;
     loop {
@@ -231,7 +231,7 @@ fn text(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Skips a word or an integer; returns the text behind it.
+/// Skips a word or an integer; returns the text after it.
 fn scalar(rest: &[u8]) -> Option<&[u8]> {
     for word in [&b"null"[..], b"true", b"false"] {
         if let Some(after) = rest.strip_prefix(word) {
@@ -250,7 +250,7 @@ fn scalar(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// As [`plain`], quicker for the few bytes of an action or an id: eight at a time.
+/// [`plain`] for the few bytes of an action or an id: eight at a time.
 #[inline]
 pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (words, tail) = rest.as_chunks::<8>();
@@ -268,11 +268,11 @@ pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// The place of the first of eight bytes that a string does not have in it: a quote, a backslash, a control character;
-/// 8 if there is none.
+/// Index of the first of eight bytes that ends a plain string: a quote, a backslash or a control character; 8 if there
+/// is none.
 #[inline]
 fn first_end(word: u64) -> usize {
-    // The high bit of each byte that is meant, and perhaps of some above the first.
+    // The high bit of each matching byte, and perhaps of some above the first.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     let is = |byte: u8| zeros(word ^ (ONES * u64::from(byte)));
     let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
@@ -282,14 +282,14 @@ fn first_end(word: u64) -> usize {
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGHS: u64 = ONES << 7;
 
-/// A string without escapes and control characters behind its opening quote.
+/// A string without escapes and control characters, after its opening quote.
 #[inline]
 pub(crate) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let found = string(rest)?;
     (!has_control(found.0)).then_some(found)
 }
 
-/// The text before a string's closing quote, and what follows it; `None` when it has an escape or no end.
+/// The text before a string's closing quote and the text after it; `None` for an escape or a missing end.
 #[inline]
 pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
@@ -297,10 +297,10 @@ pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Skips the white space of RFC 8259 section 2; returns the text behind it.
+/// Skips the white space of RFC 8259 section 2; returns the text after it.
 #[inline]
 pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
-    // Nearly always there is none.
+    // There is nearly always none.
     if let [first, ..] = text
         && *first > b' '
     {
@@ -312,7 +312,7 @@ pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether there is a character that a string may only hold as an escape (RFC 8259 section 7).
+/// Whether the text has a character that strings must escape (RFC 8259 section 7).
 #[inline(never)]
 fn has_control(text: &[u8]) -> bool {
     text.iter()

@@ -1,8 +1,8 @@
-//! simd-json behind the scanner: its tape (a flat list of nodes, built without recursion), with buffers that are used
-//! again.
+//! simd-json for what the scanner leaves: its tape (a flat list of nodes, built without recursion), with reused
+//! buffers.
 //!
-//! Memory: the buffers grow to what the largest text asked for, at most about 40 bytes for each byte of a message (a
-//! text of nothing but commas). There is one reader per shard.
+//! Memory: the buffers grow to the largest text so far, at most about 40 bytes for each byte of a message (a text of
+//! nothing but commas). There is one reader per shard.
 
 use crate::json::{Member, MemberName, Members, Object, Span, Value};
 use crate::limits::JSON_DEPTH;
@@ -16,7 +16,7 @@ pub(crate) struct TapeReader {
 }
 
 impl TapeReader {
-    /// A reader without memory of its own yet.
+    /// A reader without buffers.
     pub(crate) fn new() -> Self {
         Self {
             buffers: Buffers::with_max_depth(0, JSON_DEPTH),
@@ -39,7 +39,7 @@ impl TapeReader {
         })
     }
 
-    /// An event of the service, as a client reads it. Unknown members are skipped.
+    /// An event of the service, as clients read it. Unknown members are skipped.
     pub(crate) fn event<'a>(&mut self, text: &'a mut [u8]) -> Option<Event<'a>> {
         self.walk(text, |nodes| {
             let mut event = Event::default();
@@ -56,7 +56,7 @@ impl TapeReader {
         })
     }
 
-    /// Parses `text` and shows the tape to `look`; the tape's memory is kept for the next text.
+    /// Parses `text` and passes the tape to `look`; the tape's memory is reused for the next text.
     fn walk<'a, T>(
         &mut self,
         text: &'a mut [u8],
@@ -70,7 +70,7 @@ impl TapeReader {
     }
 }
 
-/// The members of a text of the service that clients read.
+/// Members of a service event that clients read.
 #[derive(Default)]
 pub(crate) struct Event<'a> {
     pub(crate) message_type: Option<&'a str>,
@@ -79,7 +79,7 @@ pub(crate) struct Event<'a> {
     pub(crate) status: Option<EventStatus<'a>>,
 }
 
-/// The members of a `statusResponse` that clients read.
+/// Members of a `statusResponse` that clients read.
 #[derive(Default)]
 pub(crate) struct EventStatus<'a> {
     pub(crate) correlation_id: Option<&'a str>,

@@ -1,6 +1,6 @@
 //! Writing JSON strings into a caller's buffer.
 
-/// Appends `text` as a JSON string with its quotes; escapes what RFC 8259 section 7 demands and nothing else.
+/// Appends `text` as a JSON string with its quotes; escapes only what RFC 8259 section 7 requires.
 pub fn string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');

@@ -1,15 +1,15 @@
-//! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, pieces mean the same as the whole, and
-//! what was read is written as it came.
+//! Entry of fuzzers and of the seeded test: no input panics, pieces read like the whole, and frames are written as they
+//! were read.
 
 use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
 
-/// A stream of frames as it is seen: each frame with its stream, written again, and the error that ended it.
+/// Frames read from a stream, each written again with its stream, and the error that ended it.
 pub type Seen = (Vec<Vec<u8>>, Option<FrameError>);
 
 /// Reads `data` as a hello and as frames, at once and cut by its first byte.
 ///
 /// # Panics
-/// When the two differ, or when what was read is written otherwise, which is a bug.
+/// When the two differ, or a frame is written otherwise than it was read, which is a bug.
 pub fn fuzz(data: &[u8]) {
     fuzz_hello(data);
     let Some((&cut, stream)) = data.split_first() else {
@@ -18,12 +18,12 @@ pub fn fuzz(data: &[u8]) {
     let whole = run(stream, usize::MAX);
     let cut = run(stream, usize::from(cut).max(1));
     assert_eq!(whole, cut, "the frames depend on how the bytes arrived");
-    // Only what is skipped, and an unfinished frame, are not written again.
+    // Skipped and unfinished frames are not written again.
     let written: usize = whole.0.iter().map(Vec::len).sum();
     assert!(written <= stream.len(), "more was read than came");
 }
 
-/// What a reader sees of a stream that comes in pieces of this length.
+/// Frames that a reader returns for a stream in pieces of this length.
 ///
 /// # Panics
 /// When the reader breaks its own contract.
@@ -47,7 +47,7 @@ pub fn run(stream: &[u8], piece: usize) -> Seen {
     (frames, None)
 }
 
-/// The frame as bytes, which mean the same.
+/// The frame as bytes.
 fn again(stream: u32, frame: &Frame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, stream, frame);

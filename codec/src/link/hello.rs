@@ -7,28 +7,28 @@
 //!  └───────────┴──────────┴────────┴─────────┴──────────────────┴────────────────────┘
 //!   cluster: length 1, text          node: length 1, name, directory 4, start 8
 //! ```
-//! What follows the shards within the length is skipped, so that a later version can say more.
+//! Bytes after the shards within the length are skipped, so that a later version can add fields.
 
 use crate::link::take;
 
-/// The first bytes of one side.
+/// First bytes of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// The version of all that nodes exchange.
+    /// Version of everything that nodes exchange.
     pub version: u32,
     /// The cluster's id.
     pub cluster: &'a str,
-    /// The node that sends it.
+    /// Node that sends the hello.
     pub from: NodeName<'a>,
-    /// The node that it is for.
+    /// Node that the hello is for.
     pub to: NodeName<'a>,
-    /// The owner's shard that the link ends at: of a front the one that it is for, or [`ANY_SHARD`].
+    /// Shard of the owner at which the link ends: in the front's hello the requested one, or [`ANY_SHARD`].
     pub shard: u16,
     /// The number of the sender's shards.
     pub shards: u16,
 }
 
-/// Whichever shard of the owner accepts the link: its front does not know how many there are.
+/// Any shard of the owner: the front does not know how many there are.
 pub const ANY_SHARD: u16 = u16::MAX;
 
 /// One process of a node.
@@ -36,20 +36,20 @@ pub const ANY_SHARD: u16 = u16::MAX;
 pub struct NodeName<'a> {
     /// The node's name: 1 to [`NAME_BYTES_MAX`] bytes.
     pub name: &'a str,
-    /// The number of its data directory; 0 with a start of 0 where the process is not known.
+    /// Number of its data directory; 0, with a start of 0, when the process is unknown.
     pub directory: u32,
-    /// The number of its start on that directory.
+    /// Number of its start on that directory.
     pub start: u64,
 }
 
-/// The bytes are no hello.
+/// The bytes are not a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHello;
 
 /// Longest name of a node or cluster.
 pub const NAME_BYTES_MAX: usize = 63;
 
-/// Longest hello: three names and two processes, and room for what later versions say.
+/// Longest hello: three names, two processes, and room for fields of later versions.
 pub const HELLO_BYTES_MAX: usize = 512;
 
 const _: () = assert!(FIXED_BYTES + 3 * (1 + NAME_BYTES_MAX) + 2 * 12 + 4 <= HELLO_BYTES_MAX);
@@ -60,7 +60,7 @@ const MAGIC: [u8; 8] = *b"HELIOLNK";
 const FIXED_BYTES: usize = 14;
 
 impl<'a> Hello<'a> {
-    /// Appends it. A name that is too long is left out, and then refused by who reads it.
+    /// Appends the hello. A name that is too long is left out; the receiver then refuses the hello.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut rest = Vec::with_capacity(HELLO_BYTES_MAX);
         write_name(&mut rest, self.cluster);
@@ -78,10 +78,10 @@ impl<'a> Hello<'a> {
         out.extend_from_slice(&rest);
     }
 
-    /// The hello at the beginning of `bytes` and its length; `None` while it is not whole.
+    /// The hello at the start of `bytes` and its length; `None` while it is incomplete.
     ///
     /// # Errors
-    /// The bytes are none, which is known by the first wrong byte, the length, or a name.
+    /// The bytes are not a hello: reported at the first wrong byte, the length, or a name.
     pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, NotHello> {
         let begun = bytes.len().min(MAGIC.len());
         if bytes.get(..begun) != MAGIC.get(..begun) {

@@ -4,8 +4,8 @@ use crate::ws::{self, Opcode};
 use crate::{json::tape, signal::Action};
 use std::fmt;
 
-/// A message to send, in the spelling of the JavaScript SDK. Texts must need no escape; nothing is checked, so that
-/// tests can send what is wrong.
+/// A message to send, in the spelling of the JavaScript SDK. Texts must need no escapes; nothing is checked, so that
+/// tests can send invalid messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
     /// The action.
@@ -14,7 +14,7 @@ pub struct Outgoing<'a> {
     pub payload: &'a str,
     /// The client id of the recipient; viewers leave it out.
     pub recipient: Option<&'a str>,
-    /// The id of responses to faults.
+    /// The correlation id for responses to faults.
     pub correlation_id: Option<&'a str>,
 }
 
@@ -36,7 +36,7 @@ impl Outgoing<'_> {
         out.extend_from_slice(b"\"}");
     }
 
-    /// Appends the message as one masked text frame; `scratch` holds its text meanwhile and spares an allocation.
+    /// Appends the message as one masked text frame; `scratch` holds its text and saves an allocation.
     pub fn write(&self, out: &mut Vec<u8>, scratch: &mut Vec<u8>, key: [u8; 4]) {
         scratch.clear();
         self.write_text(scratch);
@@ -44,7 +44,7 @@ impl Outgoing<'_> {
     }
 }
 
-/// A text of the service as a client sees it. Members of other types than string read as absent.
+/// A text of the service as a client reads it. Members that are not strings read as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Incoming<'a> {
     /// `SDP_OFFER`, `GO_AWAY`, `STATUS_RESPONSE`, ….
@@ -60,7 +60,7 @@ pub struct Incoming<'a> {
 /// The `statusResponse` of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status<'a> {
-    /// Which message it is about.
+    /// Correlation id of the message that it is about.
     pub correlation_id: Option<&'a str>,
     /// The exception's name.
     pub error_type: Option<&'a str>,
@@ -70,13 +70,13 @@ pub struct Status<'a> {
     pub description: Option<&'a str>,
 }
 
-/// Reads texts of the service. Owns buffers that are used again.
+/// Parses texts of the service. Owns reused buffers.
 pub struct EventParser {
     tape: tape::TapeReader,
 }
 
 impl EventParser {
-    /// A parser without memory of its own yet.
+    /// A parser without buffers.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -84,7 +84,7 @@ impl EventParser {
         }
     }
 
-    /// Reads one text, which is changed where it holds escapes. `None`: not a JSON object.
+    /// Parses one text, whose escapes are undone in place. `None`: not a JSON object.
     pub fn parse<'a>(&mut self, text: &'a mut [u8]) -> Option<Incoming<'a>> {
         let event = self.tape.event(text)?;
         let status = event.status.map(|status| Status {

@@ -1,7 +1,7 @@
-//! Service → client: a delivered message, and the two frames without one. All are whole WebSocket text frames.
+//! Service → client: a delivered message, and the two events without one. All are whole WebSocket text frames.
 //!
-//! The order of the members, the absence of white space and the absence of any further member are part of the
-//! contract: old clients take raw slices of the text, never unescape, and fail on a member that is no string.
+//! The order of members and the absence of white space and of further members are part of the contract: old clients
+//! take raw slices of the text, never unescape, and fail on a member that is not a string.
 
 use crate::ws::{self, Opcode};
 use crate::{identifiers::CorrelationId, signal::Action};
@@ -12,9 +12,9 @@ use std::ops::Range;
 pub struct Delivery<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text, as [`crate::signal::Request::payload`] has it: nothing in it needs an escape.
+    /// Base64 text, as in [`crate::signal::Request::payload`]: needs no escapes.
     pub payload: &'a [u8],
-    /// The viewer's client id towards a master; `None` towards viewers.
+    /// The viewer's client id for a master; `None` for viewers.
     pub sender: Option<&'a str>,
 }
 
@@ -48,7 +48,7 @@ impl Delivery<'_> {
         frame.get(Self::payload_range(frame)).unwrap_or_default()
     }
 
-    /// The place of that payload, in bytes from the frame's begin.
+    /// The range of that payload, in bytes from the start of the frame.
     #[must_use]
     pub fn payload_range(frame: &[u8]) -> Range<usize> {
         let mut places = frame
@@ -61,7 +61,7 @@ impl Delivery<'_> {
         begin..begin + bytes
     }
 
-    /// The length of its text, in bytes.
+    /// Length of the text, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let sender_bytes = self
@@ -72,12 +72,12 @@ impl Delivery<'_> {
     }
 }
 
-/// The frame that asks a client to finish, and to connect again if it wants; the service closes within a minute.
+/// Asks a client to disconnect, and to reconnect if it wants; the service closes within a minute.
 ///
 /// Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";
 
-/// The frame that asks a client to fetch its ICE configuration again, since its relay will stop.
+/// Asks a client to fetch its ICE configuration again, since its relay will stop.
 pub const RECONNECT_ICE_SERVER: &[u8] = b"\x81\x26{\"messageType\":\"RECONNECT_ICE_SERVER\"}";
 
 const BEFORE_PAYLOAD: &[u8] = b"{\"messagePayload\":\"";
@@ -89,10 +89,10 @@ const _: () = assert!(GO_AWAY.len() == 2 + 0x19 && RECONNECT_ICE_SERVER.len() ==
 
 // `STATUS_RESPONSE`: the answer to a refused message with a correlation id.
 //
-// All four members are strings, the status code too (WebRTC guide, "Asynchronous message reception"). Nothing in
-// them needs an escape: the correlation id by its pattern, the rest because it is written here.
+// All four members are strings, the status code too (WebRTC guide, "Asynchronous message reception"). None needs an
+// escape: the correlation id by its pattern, the rest is written here.
 
-/// Every fault that a status response can report.
+/// A fault that a status response can report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusFault {
     /// The action is missing or unknown.
@@ -131,7 +131,7 @@ impl StatusFault {
         }
     }
 
-    /// The status code: 400, or 500 when it is our fault.
+    /// The status code: 400, or 500 for a fault of the service.
     #[must_use]
     pub const fn status_code(self) -> u16 {
         match self {
@@ -233,7 +233,7 @@ fn frame(
     }
 }
 
-/// A number in decimal, in the end of `digits`.
+/// A number in decimal, at the end of `digits`.
 fn decimal(digits: &mut [u8; 20], number: usize) -> &str {
     let (mut left, mut start) = (number, digits.len());
     for (place, digit) in digits.iter_mut().enumerate().rev() {

@@ -1,4 +1,4 @@
-//! The entry of fuzzers and of the seeded test: the flat scanner and simd-json must agree, and nothing may panic.
+//! Entry of fuzzers and of the seeded test: the flat scanner and simd-json agree, and nothing panics.
 
 use crate::base64;
 use crate::json::tape;
@@ -8,9 +8,9 @@ use crate::signal::{Delivery, Fault, FaultKind, MessageRules, Parser, Request, R
 /// Reads `data` as a message, by the scanner and by simd-json, in both roles and under both profiles.
 ///
 /// # Panics
-/// When the readers disagree or a request breaks its own promises: bugs.
+/// If the readers disagree or a request breaks its invariants, which are bugs.
 pub fn fuzz(data: &[u8]) {
-    // The WebSocket layer has proven that a text is UTF-8 before anyone reads it.
+    // The WebSocket layer has checked that a text is UTF-8.
     let text = String::from_utf8_lossy(data).into_owned();
     let (mut parser, mut tape) = (Parser::new(), tape::TapeReader::new());
     for role in [Role::Master, Role::Viewer] {
@@ -41,7 +41,7 @@ pub fn fuzz(data: &[u8]) {
     let _ = EventParser::new().parse(&mut text.into_bytes());
 }
 
-/// Checks what every request promises, and that its delivery is read back as it was written.
+/// Checks the invariants of a request, and that its delivery reads back as written.
 fn check(request: &Request<'_>, role: Role, rules: &MessageRules) {
     assert!((1..=rules.payload_bytes).contains(&request.payload.len()));
     assert!(

@@ -1,4 +1,4 @@
-//! The canonical request and the string to sign, written from what arrived.
+//! The canonical request and the string to sign, written from the received request.
 //!
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
@@ -15,11 +15,11 @@ pub(crate) struct Source<'a> {
     pub(crate) signed_headers: &'a [u8],
     /// The SHA-256 of the body in hexadecimal digits.
     pub(crate) payload_hash: &'a [u8],
-    /// Whether the query carries the signature, which is then no part of it.
+    /// Whether the query carries the signature, which is then left out.
     pub(crate) signed_in_query: bool,
 }
 
-/// The places of path, query and host in a canonical request.
+/// Offsets of path, query and host in a canonical request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     pub(crate) path: Range<usize>,
@@ -28,10 +28,10 @@ pub(crate) struct Places {
 }
 
 impl Source<'_> {
-    /// Writes the canonical request, and returns the places of its parts.
+    /// Writes the canonical request, and returns the offsets of its parts.
     ///
     /// # Errors
-    /// [`Refusal::Mismatch`] when `host` is not signed, or a signed header is absent or named twice.
+    /// [`Refusal::Mismatch`] when `host` is not signed, or a signed header is absent or listed twice.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
@@ -42,7 +42,7 @@ impl Source<'_> {
         out.extend_from_slice(self.head.method().as_bytes());
         out.push(b'\n');
         let start = out.len();
-        // Percent signs as well, which is the double encoding that every service but S3 has.
+        // Percent signs are encoded as well: the double encoding of every service but S3.
         encode_path(out, self.head.path().as_bytes());
         let path = start..out.len();
         out.push(b'\n');
@@ -64,7 +64,7 @@ impl Source<'_> {
         Ok(Places { path, query, host })
     }
 
-    /// Writes the signed headers in the order of their names in the list, and returns the place of the host.
+    /// Writes the signed headers in the order of the list, and returns the range of the host.
     fn headers(&self, out: &mut Vec<u8>) -> Result<Range<usize>, Refusal> {
         let mut host = None;
         let mut written = 0u64; // a bit per header line: none is written twice, which bounds the work
@@ -131,7 +131,7 @@ pub(crate) fn bare_host(authority: &str) -> &str {
     }
 }
 
-/// Writes a header's value: no blanks around it, runs of blanks inside as one space.
+/// Writes a header's value: trimmed, runs of blanks as one space.
 fn folded(out: &mut Vec<u8>, value: &[u8]) {
     if memchr2(b' ', b'\t', value).is_none() {
         out.extend_from_slice(value);

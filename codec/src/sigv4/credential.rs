@@ -3,7 +3,7 @@
 use crate::sigv4::refusal::{Malformed, Refusal, Scope};
 use crate::sigv4::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
 
-/// The services whose requests are verified here.
+/// Services whose requests are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Service {
@@ -29,7 +29,7 @@ pub(crate) struct Credential<'a> {
     pub(crate) region: &'a str,
     pub(crate) service: &'a str,
     terminator: &'a str,
-    /// All behind the access key id and its slash.
+    /// Everything after the access key id and its slash.
     pub(crate) scope: &'a str,
 }
 
@@ -56,8 +56,7 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Checks that the scope is that of a request to this server at this moment, in the basic format. Without `region`,
-    /// any region is right.
+    /// Checks that the scope is of this server and day, in the basic format. Without `region`, any region is accepted.
     pub(crate) fn check(
         &self,
         service: Service,

@@ -1,5 +1,5 @@
-//! What a client signed in place of what it sent, where that is one of the mistakes that clients and proxies make. For
-//! operators: a request that is let in is in none of these forms.
+//! Diagnosis of refused signatures: finds common mistakes of clients and proxies by verifying what they may have signed
+//! in place of what arrived. For operators only: no such form is ever accepted.
 
 use crate::sigv4::canonical::{Places, bare_host};
 use crate::sigv4::endpoint::{MASTER_PATH, VIEWER_PATH};
@@ -9,14 +9,14 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
 
-/// The part that was signed otherwise than it was sent.
+/// Part of the request that was signed in another form than it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignedAs {
-    /// This path.
+    /// Path that was signed.
     Path(String),
-    /// This host, with or without a port, or with a path behind it.
+    /// Host that was signed, with or without a port, or followed by a path.
     Host(String),
-    /// The query percent-encoded once; it was sent encoded twice.
+    /// The query percent-encoded once; it arrived encoded twice.
     EncodedOnce,
     /// The query percent-encoded twice.
     EncodedTwice,
@@ -37,7 +37,7 @@ impl fmt::Display for SignedAs {
     }
 }
 
-/// The signature of a request that was refused for it.
+/// Signature of a request that was refused for it.
 pub(crate) struct Refused {
     pub(crate) places: Places,
     pub(crate) signature: [u8; 32],
@@ -45,9 +45,9 @@ pub(crate) struct Refused {
 }
 
 impl Verifier {
-    /// What was signed in place of what was sent, of the last request if its signature was another than ours. `hosts`:
-    /// those by which its client may know the server. Takes some twenty SHA-256 of the canonical request, whether its
-    /// key is known or not.
+    /// Form that the client of the last request signed, if it was refused for its signature. `hosts`: names by which
+    /// clients may know the server. Takes some twenty SHA-256 of the canonical request, for known and unknown keys
+    /// alike.
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         let refused = self.refused.as_ref()?;
@@ -103,7 +103,7 @@ impl Verifier {
 }
 
 impl Places {
-    /// The pieces of a canonical request with another path, query and host.
+    /// The pieces of a canonical request, with path, query and host replaced.
     fn replaced<'a>(
         &self,
         text: &'a str,
@@ -121,5 +121,5 @@ impl Places {
     }
 }
 
-/// Hosts beside those that follow from the one that was sent.
+/// Most hosts to try beside those derived from the request's own.
 const HOSTS_MAX: usize = 4;

@@ -1,31 +1,31 @@
-//! Endpoints with a path that says a role, and the ways in which clients sign the upgrade at one: some take the path
-//! for a part of the host, or add or drop it between signing and connecting.
+//! Endpoints whose path names a role, and the ways in which clients sign an upgrade at them: some take the path for a
+//! part of the host, or add or drop it between signing and connecting.
 
-/// The path of a WebSocket endpoint that says its role: that of masters.
+/// Path of the WebSocket endpoint of masters.
 pub const MASTER_PATH: &str = "/master";
-/// That of viewers.
+/// Path of the WebSocket endpoint of viewers.
 pub const VIEWER_PATH: &str = "/viewer";
 
-/// A path and a host that a client may have signed in place of those that it asks for.
+/// A path and host that a client may have signed in place of the requested ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OtherForm {
-    /// `None`: as it was sent.
+    /// Signed path; `None`: as sent.
     pub(crate) path: Option<&'static str>,
     pub(crate) host: OtherHost,
 }
 
-/// The host of such a form.
+/// Signed host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherHost {
     AsSent,
     WithoutPort,
-    /// With this behind it.
+    /// The host followed by this path.
     WithPath(&'static str),
 }
 
-/// The forms that are tried of an upgrade at this path: none but at the paths of endpoints.
+/// Other forms to try for an upgrade at this path: none unless it is an endpoint's.
 ///
-/// The role is that of the path that was signed, so no path of the other role is among those of one.
+/// The signed path decides the role, so the forms of one role never include the other's path.
 pub(crate) fn other_forms(path: &str) -> &'static [OtherForm] {
     match path {
         "/" => &OF_ROOT,
@@ -37,7 +37,7 @@ pub(crate) fn other_forms(path: &str) -> &'static [OtherForm] {
     }
 }
 
-/// The form of every request: the host alone, as the SDKs for Android and iOS sign it.
+/// Form to try for every request: the host without its port, as the SDKs for Android and iOS sign it.
 pub(crate) const WITHOUT_PORT: OtherForm = OtherForm {
     path: None,
     host: OtherHost::WithoutPort,
@@ -55,7 +55,8 @@ const OF_ROOT: [OtherForm; OTHER_FORMS_MAX] = [
     with(MASTER_PATH, OtherHost::AsSent),
 ];
 
-/// Of the path of a role: with or without its final slash, as phones sign it with the host alone, and without it.
+/// Forms at the path of a role: the path with or without its final slash, and `/` with the host alone or followed by
+/// the path.
 const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORMS_MAX] {
     [
         with("/", OtherHost::AsSent),
@@ -65,5 +66,5 @@ const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORM
     ]
 }
 
-/// Canonical requests that are tried beyond those of any request: each costs one SHA-256 of it and one HMAC.
+/// Most canonical requests tried beyond those of any request: each costs one SHA-256 of it and one HMAC.
 const OTHER_FORMS_MAX: usize = 4;

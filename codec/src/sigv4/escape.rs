@@ -1,12 +1,11 @@
-//! Percent-encoding as signatures need it: decoded once, noting whether it was encoded as AWS prescribes.
+//! Percent-encoding for signatures: decodes once and notes whether the text was encoded as AWS prescribes.
 //!
 //! Source: AWS, "Create a signed AWS API request", `UriEncode`.
 
 use crate::sigv4::refusal::Malformed;
 use memchr::memchr;
 
-/// Appends a name or value decoded once; `+` is a plus. Returns whether it is strict: whether encoding it again gives
-/// it back.
+/// Appends a name or value decoded once; `+` is a plus. Returns whether the text is strict: encoding gives it back.
 pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;
@@ -27,9 +26,9 @@ pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> 
     Ok(strict)
 }
 
-/// Whether a text is of unreserved bytes and percent signs.
+/// Whether a text has only unreserved bytes and percent signs.
 fn is_plain(text: &[u8]) -> bool {
-    // Sixteen bytes at a time are asked by arithmetic, the rest one by one by a table, which beats it for one.
+    // Arithmetic for sixteen bytes at a time; a table for the rest, which is faster for single bytes.
     let (front, back) = text
         .split_at_checked(text.len() & !15)
         .unwrap_or((text, &[]));
@@ -59,12 +58,12 @@ pub(crate) fn encode(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, &ENCODED);
 }
 
-/// Appends a path: as [`encode`] does, except that slashes are left alone.
+/// Appends a path: like [`encode`], but keeps slashes.
 pub(crate) fn encode_path(out: &mut Vec<u8>, path: &[u8]) {
     write_encoded(out, path, &ENCODED_IN_PATH);
 }
 
-/// Three bytes are written for each one, and as many of them kept as it takes: no branch depends on the text.
+/// Writes three bytes for each one and keeps as many as it takes: no branch depends on the text.
 fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     let mut end = out.len();
     out.resize(end + 3 * text.len(), 0);
@@ -78,7 +77,7 @@ fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     out.truncate(end);
 }
 
-/// A byte encoded, and how many bytes that are.
+/// An encoded byte, and its length.
 type Encoded = ([u8; 3], u8);
 
 const ENCODED: [Encoded; 256] = encoded(false);
@@ -107,15 +106,15 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
     table
 }
 
-/// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Arithmetic, not a table, so that many can be asked at once.
+/// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Arithmetic, not a table, so that it vectorizes.
 const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')
 }
 
-/// The class of a byte as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the
-/// digits of escapes are as good as random, and a branch would be guessed wrong half the time.
+/// Class of a byte as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the digits
+/// of escapes are as good as random: a branch would be mispredicted half the time.
 fn hex_class(byte: u8) -> u8 {
     HEX_CLASS
         .get(usize::from(byte))

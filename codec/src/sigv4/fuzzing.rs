@@ -1,12 +1,12 @@
-//! The entry of fuzzers and of the seeded test: whatever the request, no panic, and no unsigned request is accepted.
+//! Entry of fuzzers and of the seeded test: no request panics, and no unsigned one is accepted.
 
 use crate::http::{Head, HeadLimits};
 use crate::sigv4::{AccessKey, RequestRules, Service, SigningKeys, Verifier};
 
-/// Verifies `data`, a request head with its body behind it, with a key of the test vectors and with none.
+/// Verifies `data`, a request head followed by its body, with a key of the test vectors and with none.
 ///
 /// # Panics
-/// When the key is not looked at, or an answer holds what the answer's encoding would have to escape: both are bugs.
+/// When the key is ignored, or an answer needs escapes: both are bugs.
 pub fn fuzz(data: &[u8]) {
     let limits = HeadLimits::default();
     let end = data.windows(4).position(|window| window == b"\r\n\r\n");

@@ -50,7 +50,7 @@ pub(crate) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> 
     }))
 }
 
-/// When the request was signed: `X-Amz-Date`, else `Date`.
+/// Time of the signature: `X-Amz-Date`, else `Date`.
 fn moment(head: &Head<'_>) -> Result<Stamp, Malformed> {
     if let Some(date) = single(head, "X-Amz-Date")? {
         return Stamp::parse(date.as_bytes()).ok_or(Malformed::Date);
@@ -59,7 +59,7 @@ fn moment(head: &Head<'_>) -> Result<Stamp, Malformed> {
     Stamp::parse_date_header(date.as_bytes()).ok_or(Malformed::Date)
 }
 
-/// The value of a header that may occur once.
+/// Value of a header that must not repeat.
 fn single<'a>(head: &Head<'a>, name: &'static str) -> Result<Option<&'a str>, Malformed> {
     let mut values = head
         .headers()

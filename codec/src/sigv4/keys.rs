@@ -1,4 +1,4 @@
-//! Keys: the secret's derived key of one day, region and service, the HMAC under it, and a table of derived keys.
+//! Signing keys: a secret's derived key of one day, region and service, its HMAC, and a cache of derived keys.
 
 use crate::sigv4::TERMINATOR;
 use crate::sigv4::credential::Credential;
@@ -7,7 +7,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// The key of one secret, day, region and service, its HMAC begun: 1.2 KiB. Shows nothing of itself.
+/// Key of one secret, day, region and service, with its HMAC initialized: 1.2 KiB. Debug output hides it.
 ///
 /// Source: AWS, "Create a signed AWS API request", step 3.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl fmt::Debug for SigningKey {
 /// 32 bytes as lower-case hexadecimal digits.
 ///
 /// # Panics
-/// With another number of bytes: a SHA-256 and its HMAC have as many.
+/// If the number of bytes is not 32, the length of a SHA-256 and its HMAC.
 pub(crate) fn hex(bytes: &[u8]) -> [u8; 64] {
     let mut text = [b'0'; 64];
     HEXLOWER.encode_mut(bytes, &mut text);
@@ -61,21 +61,21 @@ pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     decoded?.ok().map(|_| bytes)
 }
 
-// Derived keys, kept: a bounded table of the caller, one per shard.
+// Cache of derived keys: bounded, owned by the caller, one per shard.
 //
 // A key's derivation costs about as much as the rest of a verification, and a fleet signs with a few keys all day. The
-// table has sets of eight places; an access key id has its set, and at most two of its places, so that a key whose
-// requests come with many dates displaces no other. All temporary keys of a set together have two places as well: who
-// may ask for those has as many as they like. Only ids that the caller knows get here, hence the plain hash.
+// cache is set-associative with eight entries per set; an access key id maps to one set and takes at most two of its
+// entries, so that a key used with many dates evicts no other. All temporary keys of a set together have two entries as
+// well, since a caller may request any number of them. Only known ids are cached, hence the plain hash.
 
-/// Derived keys by access key id, day, region and service. Exists per shard. Shows nothing of what it holds.
+/// Derived keys by access key id, day, region and service. Exists per shard. Debug output hides the keys.
 ///
-/// A place costs 1.5 KiB once it is used. A place is bound to the secret it was derived from: after a rotation the old
-/// derivation matches no more and is replaced.
+/// An entry costs 1.5 KiB once used. Each is bound to its secret: after a rotation the old derivation no longer matches
+/// and is replaced.
 pub struct SigningKeys {
-    /// The sets of the table; each grows to [`WAYS`] entries.
+    /// Sets of the cache; each grows to [`WAYS`] entries.
     sets: Vec<Vec<Entry>>,
-    /// The number of look-ups so far; orders entries by their last use.
+    /// Number of look-ups so far; orders entries by their last use.
     tick: u64,
 }
 
@@ -89,7 +89,7 @@ struct Entry {
 }
 
 impl SigningKeys {
-    /// A table of at least `entries_max` places, rounded up to whole sets.
+    /// A cache of at least `entries_max` entries, rounded up to whole sets.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
         let mut sets = Vec::new();
@@ -97,25 +97,24 @@ impl SigningKeys {
         Self { sets, tick: 0 }
     }
 
-    /// The number of derived keys in the table.
+    /// Number of cached keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sets.iter().map(Vec::len).sum()
     }
 
-    /// Whether it holds none.
+    /// Whether the cache is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets every derived key. Needed only to have no trace of keys that were taken away.
+    /// Removes every derived key. Needed only to keep no trace of removed keys.
     pub fn clear(&mut self) {
         self.sets.iter_mut().for_each(Vec::clear);
     }
 
-    /// The signing key of this id, scope and secret, derived if it is not cached. Temporary keys are those that come
-    /// with a token.
+    /// Signing key of this id, scope and secret, derived if it is not cached. Temporary keys are those with a token.
     pub(crate) fn of(
         &mut self,
         id: &str,
@@ -156,8 +155,9 @@ impl SigningKeys {
     }
 }
 
-/// The place that a further key takes; `None` when there is room. It is that of the least recently used key: of the
-/// same id if that has its places, else of temporary keys if it is one and they have theirs, else of the whole set.
+/// Index of the entry that a further key evicts; `None` when the set has room. The least recently used entry is
+/// evicted: of the same id if that has used up its share, else of temporary keys if it is one and they have used up
+/// theirs, else of the set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
@@ -218,13 +218,13 @@ fn hash(text: &str) -> u64 {
     hash ^ hash >> 32
 }
 
-/// Places of a set.
+/// Entries per set.
 const WAYS: usize = 8;
 
-/// Places of one access key id: around midnight requests of two days arrive.
+/// Entries per access key id: around midnight, requests of two days arrive.
 const PLACES_PER_ID: usize = 2;
 
-/// Places of all temporary keys of a set.
+/// Entries for all temporary keys of a set.
 const PLACES_OF_TEMPORARY: usize = 2;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The query string as it is signed: its pairs encoded as AWS prescribes (strict) or as they came (raw), sorted; and
 //! the parts of a signature that a presigned URL carries in it.
-//!
-//! Most URLs arrive encoded as prescribed. Then strict and raw are the same text, nothing is copied, and there is one
+//! Most URLs arrive encoded as prescribed. Then strict and raw are the same text, nothing is copied, and one attempt to
+//! verify is enough.
 //! attempt to verify.
 
 use crate::sigv4::escape::{decode, encode};
@@ -10,8 +10,8 @@ use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
 use std::cmp::Ordering;
 
-/// The parameters that the protocol knows, in the order of their names. Names are case-sensitive, but for those of
-/// channel and client id: a client's own SDK may write them in another case.
+/// Parameters of the protocol, in the order of their names. Names are case-sensitive except those of channel and client
+/// id, which some client SDKs write in another case.
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters"; KVS WebRTC guide, "ConnectAsViewer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +37,10 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    /// How many there are.
+    /// Number of parameters.
     pub const COUNT: usize = 9;
 
-    /// Its name as the protocol spells it.
+    /// Name in the spelling of the protocol.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl Parameter {
         }
     }
 
-    /// The parameter of this name, decoded; `None` if it is none of the protocol's.
+    /// The parameter with this decoded name; `None` if the protocol has none.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let mut any_case = [Self::ChannelArn, Self::ClientId].into_iter();
@@ -75,28 +75,28 @@ impl Parameter {
     }
 }
 
-/// The pairs of one request's query. Its memory is used again for the next request.
+/// The pairs of one request's query. Its memory is reused for the next request.
 #[derive(Debug, Default)]
 pub(crate) struct Query {
     pairs: Vec<Pair>,
-    /// Whether the query came encoded strictly.
+    /// Whether the query arrived strictly encoded.
     is_strict: bool,
-    /// The pairs encoded strictly, one behind the other; empty until [`Query::encode`], and if the query came so.
+    /// The pairs strictly encoded and concatenated; empty until [`Query::encode`], and if the query arrived so.
     strict: Vec<u8>,
 }
 
-/// The parameters of the protocol in a query, and its faults.
+/// Protocol parameters of a query, and its faults.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProtocolParameters {
-    /// The places of their decoded values; the first occurrence of each.
+    /// Ranges of their decoded values; the first occurrence of each.
     values: [Option<(usize, usize)>; Parameter::COUNT],
-    /// The first parameter of the protocol that occurs twice.
+    /// The first repeated parameter of the protocol.
     pub(crate) twice: Option<Parameter>,
-    /// The fault that keeps the query from being canonical.
+    /// Fault that prevents a canonical form.
     pub(crate) fault: Option<Malformed>,
 }
 
-/// One pair: as it came, decoded, and encoded strictly.
+/// One pair: as received, decoded, and strictly encoded.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     raw: Span,
@@ -114,7 +114,7 @@ struct Span {
     end: usize,
 }
 
-/// Which of the two forms.
+/// Form of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Strict,
@@ -122,7 +122,7 @@ pub(crate) enum Encoding {
 }
 
 impl ProtocolParameters {
-    /// The value of a parameter, out of the text that it was decoded to.
+    /// The value of a parameter in the decoded text.
     pub(crate) fn value<'a>(&self, parameter: Parameter, decoded: &'a [u8]) -> Option<&'a [u8]> {
         let (start, end) = self.values.get(parameter as usize).copied().flatten()?;
         decoded.get(start..end)
@@ -130,7 +130,7 @@ impl ProtocolParameters {
 }
 
 impl Query {
-    /// Reads the pairs of a query and writes their decoded names and values to `decoded`. Empty pairs are left out.
+    /// Parses the pairs of a query and writes their decoded names and values to `decoded`. Empty pairs are skipped.
     pub(crate) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> ProtocolParameters {
         self.pairs.clear();
         self.strict.clear();
@@ -158,7 +158,7 @@ impl Query {
         found
     }
 
-    /// Adds one pair; returns whether it is encoded strictly.
+    /// Adds one pair; returns whether it is strictly encoded.
     fn take(
         &mut self,
         text: &[u8],
@@ -218,8 +218,8 @@ impl Query {
         Ok(name_is_strict && value_is_strict && equals.is_some())
     }
 
-    /// Writes every pair in the strict encoding, unless the query came so. The query must have no fault, and `decoded`
-    /// must be as [`Query::read`] left it.
+    /// Writes every pair in the strict encoding, unless the query arrived so. The query must have no fault, and
+    /// `decoded` must be unchanged since [`Query::read`].
     pub(crate) fn encode(&mut self, decoded: &[u8]) {
         if self.is_strict {
             return;
@@ -241,13 +241,13 @@ impl Query {
         }
     }
 
-    /// Whether the raw form is another text than the strict one.
+    /// Whether the raw form differs from the strict one.
     pub(crate) const fn differs_raw(&self) -> bool {
         !self.is_strict
     }
 
     /// Appends the canonical query: the pairs sorted by name, then by value, joined by `&`. `query` is the text that
-    /// was read and encoded. The signature is left out if the query carries it.
+    /// was read and encoded. A signature in the query is left out.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -297,9 +297,9 @@ impl Span {
     }
 }
 
-// The query form: a presigned URL carries the parts as query parameters.
+// Query form: a presigned URL carries the parts as query parameters.
 
-/// The parts of a presigned request, borrowed from where the query was decoded to.
+/// Parts of a presigned request, borrowed from the decoded query.
 #[derive(Clone, Copy)]
 pub(crate) struct Parts<'a> {
     pub(crate) credential: &'a [u8],
@@ -310,7 +310,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) token: Option<&'a [u8]>,
 }
 
-/// Whether a query carries a signature, or a piece of one.
+/// Whether a query carries a signature, or a part of one.
 pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     let mut pieces = [
         Parameter::Algorithm,

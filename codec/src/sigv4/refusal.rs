@@ -1,79 +1,79 @@
-//! Why a request is refused: status, error type, words, and the label under which it is counted.
+//! Refusals of requests: status, error type, text, and metrics label.
 
 use crate::sigv4::{credential::Service, stamp::Stamp};
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Why a request is refused. Displays as the text for the caller: ASCII without quotes, backslashes and angle brackets,
-/// and of the request nothing but digits.
+/// Reason why a request is refused. Displays as the text for the caller: ASCII without quotes, backslashes and angle
+/// brackets, and nothing of the request but digits.
 ///
-/// The words `Signature expired` and `Signature not yet current` are part of the contract: the C SDK looks for them and
-/// corrects its clock.
+/// The phrases `Signature expired` and `Signature not yet current` are part of the contract: the C SDK searches for
+/// them and corrects its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is no signature to check.
+    /// The request has no signature.
     Missing,
-    /// A part is missing or cannot be read.
+    /// A part is missing or malformed.
     Malformed(Malformed),
     /// A query parameter of the protocol occurs twice.
     Duplicate(&'static str),
     /// Signed too long ago.
     Expired {
-        /// When it was signed.
+        /// Time of the signature.
         signed: Stamp,
         /// The server's clock.
         now: Stamp,
-        /// The greatest age that is allowed.
+        /// Longest accepted age.
         window: Window,
     },
     /// Signed in the future.
     Early {
-        /// When it was signed.
+        /// Time of the signature.
         signed: Stamp,
         /// The server's clock.
         now: Stamp,
-        /// The time by which the signature may be ahead of the server's clock.
+        /// Longest accepted lead over the server's clock.
         window: Window,
     },
-    /// The credential is scoped to something else.
+    /// The credential's scope is wrong.
     Scope(Scope),
-    /// The access key id is not known.
+    /// Unknown access key id.
     UnknownKey,
     /// The session token is absent, wrong or out of place, although the signature is valid.
     Token,
     /// The key has expired; signature and token are valid.
     TokenExpired,
-    /// The signature is another than ours; also when `host` is not signed or a signed header is absent.
+    /// The signature does not match; also when `host` is not signed or a signed header is absent.
     Mismatch,
 }
 
-/// The part that is missing or cannot be read.
+/// The part that is missing or malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// An algorithm other than `AWS4-HMAC-SHA256`.
     Algorithm,
     /// A part of the `Authorization` header is missing.
     HeaderPart(&'static str),
-    /// A part of the `Authorization` header occurs twice, or is unknown.
+    /// A part of the `Authorization` header is repeated or unknown.
     HeaderParts,
-    /// A header that must be single occurs twice.
+    /// A header that must not repeat occurs twice.
     HeaderTwice(&'static str),
     /// Neither `X-Amz-Date` nor `Date`.
     HeaderDate,
     /// A query parameter is missing.
     QueryPart(&'static str),
-    /// The moment is not in its format.
+    /// Invalid format of the time.
     Date,
-    /// `X-Amz-Expires` is not a number of its range.
+    /// `X-Amz-Expires` is not a number in range.
     Expires,
-    /// The credential has not five elements, or its access key id cannot be one.
+    /// The credential does not have five elements, or its access key id is invalid.
     Credential,
     /// The signature is not 64 hexadecimal digits.
     Signature,
-    /// A percent sign in the query without two hexadecimal digits behind it.
+    /// A percent sign in the query that two hexadecimal digits do not follow.
     Percent,
-    /// The name of a parameter of the protocol is percent-encoded. No client needs that, and a party that reads the
-    /// query without decoding names would see another request than the one that was signed.
+    /// The name of a protocol parameter is percent-encoded. No client needs that, and a party that reads the query
+    /// without decoding names would see another request than the signed one.
     Disguised,
     /// The values of the query are percent-encoded twice.
     EncodedTwice,
@@ -81,25 +81,25 @@ pub enum Malformed {
     TooMany,
 }
 
-/// The element that a credential's scope should have had.
+/// Expected element of a credential's scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// This service.
+    /// The server's service.
     Service(Service),
     /// The server's region.
     Region,
     /// The terminator `aws4_request`.
     Terminator,
-    /// The day of the signed moment.
+    /// The day of the signature.
     Date {
         /// The scope's day, if it is eight digits.
         scope: Option<[u8; 8]>,
-        /// The signed moment's.
+        /// Day of the signature.
         signed: [u8; 8],
     },
 }
 
-/// The allowed difference of the clocks, or the life of a URL. Displays as `5 min.` or `299 sec.`.
+/// Accepted clock difference, or the lifetime of a URL. Displays as `5 min.` or `299 sec.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// The tolerance of clocks, in seconds.
@@ -108,7 +108,7 @@ pub enum Window {
     Expires(u32),
 }
 
-/// The labels under which refusals are counted.
+/// Metrics labels of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
@@ -173,7 +173,7 @@ impl Refusal {
         }
     }
 
-    /// The label under which the refusal is counted.
+    /// Metrics label of the refusal.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {

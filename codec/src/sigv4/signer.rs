@@ -1,4 +1,4 @@
-//! The other side of the verifier: presigned URLs and signed API calls, for `heliograph presign` and for load.
+//! Signing side: presigned URLs and signed API calls, for `heliograph presign` and for load tests.
 //!
 //! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL is that of the KVS WebRTC
 //! SDK for JavaScript, the call that of botocore (codec/PROTOCOL.md, SIG).
@@ -10,12 +10,12 @@ use crate::sigv4::{
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt::{self, Write};
 
-/// Long-lived or temporary credentials. Shows nothing of its secrets.
+/// Long-lived or temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
     /// `AKID…` or `ASIA…`.
     pub access_key_id: &'a str,
-    /// Its secret.
+    /// Secret of the key.
     pub secret_access_key: &'a str,
     /// The token of a temporary key.
     pub session_token: Option<&'a str>,
@@ -27,7 +27,7 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// The request for a WebSocket that a presigned URL allows.
+/// WebSocket upgrade that a presigned URL allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Upgrade<'a> {
     /// The host with its port, as clients send it in `Host`.
@@ -36,7 +36,7 @@ pub struct Upgrade<'a> {
     pub channel_arn: &'a str,
     /// The viewer's id; `None` for the master.
     pub client_id: Option<&'a str>,
-    /// Life of the URL in seconds: 1 to 604 800.
+    /// Lifetime of the URL in seconds: 1 to 604 800.
     pub expires_s: u32,
     /// Seconds since 1970.
     pub now_s: u64,
@@ -47,7 +47,7 @@ pub struct Upgrade<'a> {
 pub struct Call<'a> {
     /// The host with its port, as clients send it in `Host`.
     pub host: &'a str,
-    /// The path, percent-encoded as it is sent.
+    /// The path, percent-encoded.
     pub path: &'a str,
     /// The body. Its `Content-Type` is [`JSON`].
     pub body: &'a str,
@@ -78,14 +78,14 @@ impl SignedHeaders<'_> {
     }
 }
 
-/// Signs for one region. Keeps the derived key of the day: one per thread.
+/// Signs for one region. Caches the derived key of the day: one per thread.
 #[derive(Clone, Debug)]
 pub struct Signer<'a> {
     keys: Keys<'a>,
     region: &'a str,
     /// `YYYYMMDD/REGION/SERVICE/aws4_request`; empty before the first signature.
     scope: String,
-    /// The key of that scope.
+    /// Key of `scope`.
     key: Option<SigningKey>,
     /// The canonical request, then the string to sign.
     text: Vec<u8>,
@@ -104,13 +104,13 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Path and query of a presigned URL: what follows the host.
+    /// Path and query of a presigned URL: everything after the host.
     pub fn presign(&mut self, upgrade: &Upgrade<'_>) -> String {
         let time = self.begin(upgrade.now_s);
         let keys = self.keys;
         let token_bytes = keys.session_token.map_or(0, str::len);
         let mut target = String::with_capacity(TARGET_BYTES + ESCAPED_BYTES * token_bytes);
-        // In the order of their names, which is the order that is signed.
+        // Sorted by name, as the canonical request requires.
         target.push_str("/?X-Amz-Algorithm=");
         target.push_str(ALGORITHM);
         push_pair(&mut target, "X-Amz-ChannelARN", upgrade.channel_arn);
@@ -178,7 +178,7 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Makes room for a canonical request, and on a new day the day's scope; returns the time as it is signed.
+    /// Clears the buffer for a canonical request, and on a new day sets its scope; returns the time in signed form.
     fn begin(&mut self, now_s: u64) -> [u8; 16] {
         let time = Stamp::from_epoch(now_s).basic();
         let day = text_of(&time).get(..DAY_BYTES).unwrap_or_default();
@@ -214,12 +214,12 @@ fn text_of(ascii: &[u8]) -> &str {
     std::str::from_utf8(ascii).unwrap_or_default()
 }
 
-/// The `Content-Type` of a call's body, which is signed.
+/// The signed `Content-Type` of a call's body.
 pub const JSON: &str = "application/json";
 const SERVICE: &str = "kinesisvideo";
 /// Bytes of `YYYYMMDD`.
 const DAY_BYTES: usize = 8;
-/// Room for path and query without a session token.
+/// Initial capacity for path and query without a session token.
 const TARGET_BYTES: usize = 640;
 /// Bytes of one percent-encoded byte.
 const ESCAPED_BYTES: usize = 3;

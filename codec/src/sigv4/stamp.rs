@@ -1,4 +1,4 @@
-//! A signed moment: `20260102T030405Z`, and the two forms of the `Date` header.
+//! Time of a signature: `20260102T030405Z`, and the two forms of the `Date` header.
 
 use crate::calendar::{civil, days};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Stamp(i64);
 
 impl Stamp {
-    /// The moment this many seconds after 1970; later than the year 9999 reads as its last second.
+    /// The moment this many seconds after 1970; saturates at the last second of the year 9999.
     #[must_use]
     pub fn from_epoch(seconds: u64) -> Self {
         Self(i64::try_from(seconds).map_or(LAST_SECOND, |seconds| seconds.min(LAST_SECOND)))
@@ -20,7 +20,7 @@ impl Stamp {
         self.0
     }
 
-    /// Reads ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`, and nothing else. `None` when it is no such moment.
+    /// Parses ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`, and nothing else. `None` for an invalid time.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; 16] = text.try_into().ok()?;
@@ -51,8 +51,8 @@ impl Stamp {
         Self::of(year, month, day, time)
     }
 
-    /// Reads a `Date` header: an IMF-fixdate (RFC 9110 section 5.6.7), the same with a numeric zone of zero as botocore
-    /// writes it, or the basic format.
+    /// Parses a `Date` header: an IMF-fixdate (RFC 9110 section 5.6.7), the form of botocore with a numeric zone of
+    /// zero, or the basic format.
     #[must_use]
     pub fn parse_date_header(text: &[u8]) -> Option<Self> {
         if text.len() == 16 {
@@ -126,7 +126,7 @@ impl Stamp {
             return None;
         }
         let days = days(year, month, day);
-        // A day that does not exist, such as 30 February, reads back as another.
+        // A day that does not exist, such as 30 February, converts to another.
         if civil(days) != (year, month, day) {
             return None;
         }

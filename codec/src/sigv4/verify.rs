@@ -1,4 +1,4 @@
-//! The verification itself: a claim is read from a request, then checked against the key it names.
+//! Verification: a claim is read from a request, then checked with the key that it names.
 
 use crate::http::Head;
 use crate::sigv4::canonical::{Places, Source, bare_host, string_to_sign};
@@ -14,7 +14,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use std::{fmt, iter};
 
-/// The server's requirements on a request at this moment.
+/// Requirements on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRules<'a> {
     /// The service of the scope.
@@ -23,29 +23,27 @@ pub struct RequestRules<'a> {
     pub region: Option<&'a str>,
     /// The server's clock, in seconds since 1970 UTC.
     pub now_s: u64,
-    /// The tolerance for a client's clock, in seconds, unless its key says otherwise; at most
-    /// [`CLOCK_TOLERANCE_S_MAX`].
+    /// The tolerance for a client's clock, in seconds, unless its key overrides it; at most [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
     /// Whether an empty session token counts as none.
     pub empty_token_is_none: bool,
 }
 
-/// A key as the caller looked it up.
+/// A key found by the caller.
 #[derive(Clone, Copy)]
 pub struct AccessKey<'a> {
     /// The secret.
     pub secret_access_key: &'a str,
-    /// The token that a temporary key must come with; a key without one must come without.
+    /// Token of a temporary key. Requests must carry it; requests of other keys must carry none.
     pub session_token: Option<&'a str>,
-    /// When a temporary key ends, in seconds since 1970 UTC: from this second on it is expired.
+    /// Expiry of a temporary key, in seconds since 1970 UTC, inclusive.
     pub expires_s: Option<u64>,
-    /// The tolerance for this client's clock, in seconds, if not as [`RequestRules`] say; at most
+    /// Tolerance for this client's clock, in seconds, in place of that of [`RequestRules`]; at most
     /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: Option<u64>,
 }
 
-/// Reads and verifies one request after the other. Exists per shard: it owns the memory that each of them needs, some
-/// KiB after the first.
+/// Verifies one request after the other. Exists per shard: owns the reused memory, some KiB after the first request.
 #[derive(Default)]
 pub struct Verifier {
     query: Query,
@@ -53,14 +51,14 @@ pub struct Verifier {
     canonical_request: Vec<u8>,
     string_to_sign: Vec<u8>,
     hashed_bytes: u64,
-    /// The last request, if its signature was another than ours.
+    /// The last request, if it was refused for its signature.
     pub(crate) refused: Option<Refused>,
 }
 
-/// A request whose parts, scope and clock are as they should be, and whose signature is still to be checked. Lives
-/// while the key is looked up.
+/// A request whose parts, scope and clock are valid, and whose signature is still unchecked. Lives while the key is
+/// looked up.
 ///
-/// It borrows the [`Verifier`]: a caller that waits for the request's body reads the head again when the body is there.
+/// Borrows the [`Verifier`]: a caller that waits for the request's body reads the head again when the body has arrived.
 pub struct Claim<'a> {
     head: &'a Head<'a>,
     now: Stamp,
@@ -69,7 +67,7 @@ pub struct Claim<'a> {
     signed_headers: &'a [u8],
     signature: [u8; 32],
     signed: Stamp,
-    /// `signed` in its written form, which is needed twice.
+    /// Written form of `signed`, needed twice.
     moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
@@ -82,56 +80,56 @@ pub struct Claim<'a> {
     refused: &'a mut Option<Refused>,
 }
 
-/// The place of a signature.
+/// Position of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signed {
     /// In the `Authorization` header.
     Header,
-    /// In the query, for this many seconds.
+    /// In the query, valid for this many seconds.
     Query {
         /// `X-Amz-Expires`.
         expires_s: u32,
     },
 }
 
-/// The form in which a signature matched.
+/// Form in which a signature matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Signed in the `Authorization` header.
     Header,
     /// Presigned; the query encoded as AWS prescribes.
     Strict,
-    /// Presigned; the query as it arrived, and perhaps another host or path.
+    /// Presigned; the query as it arrived, possibly with another host or path.
     Raw,
 }
 
 /// The verified signer of a request, with the form and the time of the signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified<'a> {
-    /// The key that signed. Visible ASCII, 1 to 128 bytes.
+    /// Access key id of the signer. Visible ASCII, 1 to 128 bytes.
     pub access_key_id: &'a str,
-    /// The region it was signed for.
+    /// Region of the scope.
     pub region: &'a str,
     /// Header or query form.
     pub form: Form,
-    /// When, by the client's clock.
+    /// Time of the signature, by the client's clock.
     pub signed: Stamp,
-    /// The path that was signed; where the host was signed with one behind it, that.
+    /// The signed path; the path after the host if the host was signed with one.
     pub path: &'a str,
 }
 
 impl Verifier {
-    /// A verifier that has no memory yet.
+    /// A verifier without memory.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads the signature of a request, and refuses what no key could make right.
+    /// Reads the signature of a request, and refuses what no key could make valid.
     ///
     /// # Errors
     /// [`Refusal::Missing`], [`Refusal::Malformed`], [`Refusal::Duplicate`], [`Refusal::Scope`]; [`Refusal::Expired`]
-    /// and [`Refusal::Early`] for what is out of every clock's tolerance.
+    /// and [`Refusal::Early`] beyond the tolerance of every clock.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -146,13 +144,13 @@ impl Verifier {
             refused,
         } = self;
         *refused = None;
-        // A request that is refused early must not be shown with parts of another one.
+        // An early refusal must not be shown with parts of another request.
         canonical_request.clear();
         string_to_sign.clear();
         let header = header::read(head).map_err(Refusal::Malformed)?;
         let found = query.read(head.query().unwrap_or_default(), decoded);
         let decoded: &'a [u8] = decoded;
-        // Of a query that has too many parameters nobody knows whether the rest would have been signed.
+        // With too many parameters, nobody knows whether the rest would have been signed.
         let is_whole = found.fault != Some(Malformed::TooMany);
         if header.is_none() && is_whole && !query::is_signed(&found, decoded) {
             return Err(Refusal::Missing);
@@ -211,21 +209,20 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// The canonical request of the head that was read last, as far as it was written: empty when the request was
-    /// refused before that. It may hold a session token, which must be cut out before it is shown.
+    /// The canonical request of the last head, as far as it was written: empty after an early refusal. May contain a
+    /// session token, which must be removed before it is shown.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request
     }
 
-    /// Bytes of canonical requests and bodies that were hashed since the verifier was made: the work of
-    /// [`Claim::verify`].
+    /// Bytes of canonical requests and bodies hashed since the verifier was created: the work of [`Claim::verify`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.hashed_bytes
     }
 
-    /// The string to sign of the same request; empty before it was made.
+    /// The string to sign of the last head; empty after an early refusal.
     #[must_use]
     pub fn string_to_sign(&self) -> &[u8] {
         &self.string_to_sign
@@ -233,7 +230,7 @@ impl Verifier {
 }
 
 impl<'a> Claim<'a> {
-    /// The key that the request says it is signed with. Visible ASCII, 1 to 128 bytes.
+    /// The access key id that the request names. Visible ASCII, 1 to 128 bytes.
     #[must_use]
     pub const fn access_key_id(&self) -> &'a str {
         self.credential.access_key_id
@@ -245,23 +242,23 @@ impl<'a> Claim<'a> {
         self.credential.region
     }
 
-    /// The session token that came with the request, unverified: what a key without stored state is unsealed from.
+    /// The request's session token, unverified: keys without stored state are unsealed from it.
     #[must_use]
     pub const fn session_token(&self) -> Option<&'a [u8]> {
         self.token
     }
 
-    /// The same of an upgrade, whose path may have been signed otherwise, where it is one of endpoints.
+    /// The claim as one of an upgrade: at the path of an endpoint, other signed paths are tried as well.
     #[must_use]
     pub const fn of_upgrade(mut self) -> Self {
         self.is_upgrade = true;
         self
     }
 
-    /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown.
-    /// Takes the time of one SHA-256 of the canonical request and one of the body; when it is short, of one more of the
-    /// canonical request if it could be signed as it arrived, of one more if its host has a port, and of four more if
-    /// it is an upgrade at the path of an endpoint.
+    /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown. Takes
+    /// one SHA-256 of the canonical request and one of the body; a short canonical request takes one more if its query
+    /// could be signed as it arrived, one more if its host has a port, and four more for an upgrade at the path of an
+    /// endpoint.
     ///
     /// # Errors
     /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`],
@@ -312,8 +309,8 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// The form of which the signature is the one under this key, and the path that it has; `None` if it is that of
-    /// none. Leaves the canonical request as it was sent: operators compare that with the client's.
+    /// The form in which the signature matches under this key, and the signed path; `None` if no form matches. Leaves
+    /// the canonical request as sent: operators compare that with the client's.
     fn matching_form(
         &mut self,
         signing_key: &SigningKey,
@@ -368,7 +365,7 @@ impl<'a> Claim<'a> {
         }))
     }
 
-    /// The hash of the canonical request with another path or host than were sent; `None` if the form has these.
+    /// Hash of the canonical request with another path or host; `None` if the request has these already.
     fn hash_of(&self, form: &OtherForm, places: &Places) -> Option<Digest> {
         let text = &self.canonical_request;
         let sent = str::from_utf8(text.get(places.host.clone())?).ok()?;
@@ -391,7 +388,7 @@ impl<'a> Claim<'a> {
         Some(context.finish())
     }
 
-    /// Whether the signature is that of a canonical request with this hash.
+    /// Whether the signature matches a canonical request with this hash.
     fn is_of(&mut self, signing_key: &SigningKey, request_hash: Digest) -> bool {
         *self.hashed_bytes += self.canonical_request.len() as u64;
         let scope = self.credential.scope;
@@ -430,7 +427,7 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Whether the token is the key's, and the key still lives.
+/// Whether the token is the key's, and the key has not expired.
 fn check_token(key: &AccessKey<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(), Refusal> {
     let is_right = match (key.session_token, sent) {
         (Some(own), Some(sent)) => verify_slices_are_equal(own.as_bytes(), sent).is_ok(),
@@ -481,18 +478,18 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// Longest strict canonical request that is tried in other forms as well, in bytes. Those are for the URLs of SDKs,
-/// whose longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed once.
+/// Longest strict canonical request that is tried in other forms as well, in bytes. Those forms are for the URLs of
+/// SDKs, whose longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed once.
 const AGAIN_BYTES_MAX: usize = 8 * 1024;
 
 /// The SHA-256 of nothing.
 pub(crate) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Used for every unknown key. No access key id is empty, so its derived keys have entries of their own.
+/// Id for the cached keys of unknown ids. No access key id is empty, so these have entries of their own.
 const UNKNOWN_ID: &str = "";
 
-/// As long as real secrets are.
+/// Secret for unknown keys, as long as real ones.
 const UNKNOWN: AccessKey<'static> = AccessKey {
     secret_access_key: "0000000000000000000000000000000000000000",
     session_token: None,

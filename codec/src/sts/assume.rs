@@ -17,24 +17,24 @@ pub struct AssumeRole {
     pub role: RoleArn,
     /// The name of the session: 2 to 64 characters of `[a-zA-Z0-9_+=,.@-]`.
     pub session_name: Box<str>,
-    /// The life of the credentials, in seconds; absent, an hour or as long as the role allows.
+    /// Lifetime of the credentials, in seconds; `None`: an hour, or the role's maximum if that is shorter.
     pub duration_s: Option<u32>,
-    /// A policy that bounds the rights of the role: 1 to 2,048 characters of a JSON text that is not parsed here.
+    /// Session policy, which limits the rights of the role: 1 to 2,048 characters of JSON that is not parsed here.
     pub policy: Option<Box<str>>,
-    /// ARNs of policies that bound the rights of the role, [`POLICY_ARNS_MAX`] at most.
+    /// ARNs of policies that limit the rights of the role, [`POLICY_ARNS_MAX`] at most.
     pub policy_arns: Vec<Box<str>>,
     /// The secret between the caller and the role's owner: 2 to 1,224 characters.
     pub external_id: Option<Box<str>>,
     /// Tags of the session, 50 at most, no key twice in whatever case.
     pub tags: Vec<Tag>,
-    /// Keys of tags, each one of `tags`, that go on to roles which the session assumes.
+    /// Keys of tags, each one of `tags`, that pass on to roles which the session assumes.
     pub transitive_tag_keys: Vec<Box<str>>,
-    /// The source identity, who is behind the session: 2 to 64 characters, as session names.
+    /// The source identity, naming the person or program behind the session: 2 to 64 characters, as session names.
     pub source_identity: Option<Box<str>>,
 }
 
 impl AssumeRole {
-    /// A session of a role by its name, with nothing else asked for.
+    /// A request for a role and session name without options.
     #[must_use]
     pub fn new(role: RoleArn, session_name: &str) -> Self {
         Self {
@@ -56,27 +56,27 @@ impl AssumeRole {
 pub struct AssumeRoleWithWebIdentity {
     /// The provider's token.
     pub token: WebToken,
-    /// The session that is asked for; without what only AssumeRole may ask for.
+    /// The requested session; options of AssumeRole alone are absent.
     pub role: AssumeRole,
 }
 
-/// Parameters of a session that a token of an OpenID provider has, and AssumeRole in its request. Source: IAM
-/// User Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with assumed roles".
+/// Session parameters that AssumeRole has in its request, and AssumeRoleWithWebIdentity in the provider's token.
+/// Source: IAM User Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with assumed roles".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionClaims {
-    /// As [`AssumeRole::tags`].
+    /// See [`AssumeRole::tags`].
     pub tags: Vec<Tag>,
-    /// As [`AssumeRole::transitive_tag_keys`].
+    /// See [`AssumeRole::transitive_tag_keys`].
     pub transitive_tag_keys: Vec<Box<str>>,
-    /// As [`AssumeRole::source_identity`].
+    /// See [`AssumeRole::source_identity`].
     pub source_identity: Option<Box<str>>,
 }
 
 impl SessionClaims {
-    /// These, within the bounds that AssumeRole has for them.
+    /// Checks the parameters by the rules of AssumeRole.
     ///
     /// # Errors
-    /// Those of AssumeRole.
+    /// As AssumeRole.
     pub fn checked(
         tags: Vec<(String, String)>,
         transitive: Vec<String>,
@@ -94,7 +94,7 @@ impl SessionClaims {
 }
 
 impl AssumeRole {
-    /// The same session with what a token asks for.
+    /// The session with parameters from a token added.
     #[must_use]
     pub fn with_claims(&self, claims: SessionClaims) -> Self {
         Self {
@@ -106,12 +106,12 @@ impl AssumeRole {
     }
 }
 
-/// A token of an OpenID provider, of 4 to 20,000 characters. Its Debug does not show it.
+/// Token of an OpenID provider, of 4 to 20,000 characters. Debug output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebToken(Box<str>);
 
 impl WebToken {
-    /// The token. For its check only.
+    /// The token's text, for its verification only.
     #[must_use]
     pub const fn reveal(&self) -> &str {
         &self.0
@@ -131,7 +131,7 @@ pub struct RoleArn {
 }
 
 impl RoleArn {
-    /// The role of an ARN; `None` when it is none. Names have 1 to 64 characters.
+    /// Parses a role's ARN; `None` if the text is not one. Names have 1 to 64 characters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (account, name) = split(text)?;
@@ -252,7 +252,7 @@ fn checked_role(text: Option<&str>) -> Result<RoleArn, Error> {
     })
 }
 
-/// `PolicyArns`. Whether there are such policies is for others to say.
+/// `PolicyArns`. Whether these policies exist is checked elsewhere.
 fn checked_policy_arns(form: &mut Form) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("PolicyArns", ["arn"]);
     if entries.len() > POLICY_ARNS_MAX {
@@ -279,7 +279,7 @@ fn checked_tags(form: &mut Form) -> Result<Vec<Tag>, Error> {
     tags_within(entries)
 }
 
-/// Tags of a session: [`TAGS_MAX`] at most.
+/// Checks the number of session tags: [`TAGS_MAX`] at most.
 fn tags_within(
     entries: impl ExactSizeIterator<Item = Result<(String, String), Error>>,
 ) -> Result<Vec<Tag>, Error> {
@@ -326,7 +326,7 @@ fn checked_tag_text(
     Err(invalid(value, broken))
 }
 
-/// `TransitiveTagKeys`: each that of a tag.
+/// `TransitiveTagKeys`: each must be the key of a tag.
 fn checked_transitive(form: &mut Form, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("TransitiveTagKeys", [""]).into_iter();
     let keys = entries.map(|[key]| key.unwrap_or_default());

@@ -4,12 +4,12 @@ use crate::{sigv4::Refusal, sts::xml};
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Why a request is refused: a code with the text that the caller reads.
+/// Refusal of a request: a code with the text for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The code.
     pub kind: ErrorKind,
-    /// One or two sentences. Of the request it quotes at most a short word or a number.
+    /// One or two sentences. Quotes at most a short word or a number of the request.
     pub message: Cow<'static, str>,
 }
 
@@ -42,47 +42,47 @@ impl From<Refusal> for Error {
     }
 }
 
-/// The codes that are sent.
+/// Error codes.
 ///
 /// Source: AWS STS API Reference, "Common Errors" and the errors of GetFederationToken; for `SignatureDoesNotMatch`,
-/// `ExpiredToken` and `AccessDenied`, which the pages leave out or spell otherwise, what the service is seen to answer.
+/// `ExpiredToken` and `AccessDenied`, which the pages omit or spell otherwise, observed answers of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub enum ErrorKind {
-    /// The form cannot be read, or has parameters that are unknown or come twice.
+    /// The form is malformed, or has unknown or repeated parameters.
     InvalidQueryParameter,
     /// No `Action`.
     MissingAction,
-    /// No such action in that version.
+    /// Unknown action or version.
     InvalidAction,
     /// A parameter is missing or breaks its constraints.
     ValidationError,
-    /// A parameter asks for something that this service does not have.
+    /// A parameter requests something that this service does not have.
     InvalidParameterValue,
-    /// The policy does not load.
+    /// The policy is invalid.
     MalformedPolicyDocument,
-    /// The policy and what goes with it are too long for a session token.
+    /// The policy and tags are too long for a session token.
     PackedPolicyTooLarge,
-    /// A rate is at its limit.
+    /// A rate limit.
     Throttling,
-    /// A part of the signature is missing or cannot be read.
+    /// A part of the signature is missing or malformed.
     IncompleteSignature,
-    /// There is no signature to check.
+    /// The request has no signature.
     MissingAuthenticationToken,
-    /// The signature is not ours, or of another time, region or service.
+    /// The signature does not match, or is of another time, region or service.
     SignatureDoesNotMatch,
-    /// The key or its session token is not known.
+    /// Unknown key or session token.
     InvalidClientTokenId,
-    /// The session token is too old.
+    /// The session token has expired.
     ExpiredToken,
-    /// The policy says no.
+    /// Denied by policy.
     AccessDenied,
-    /// A fault of ours.
+    /// Fault of the service.
     InternalFailure,
-    /// Full or draining: try again elsewhere or later.
+    /// Full or draining: retry elsewhere or later.
     ServiceUnavailable,
-    /// The provider's token is not valid.
+    /// The provider's token is invalid.
     InvalidIdentityToken,
-    /// The provider's token has ended.
+    /// The provider's token has expired.
     ExpiredTokenException,
     /// A claim of the provider's token breaks a rule.
     #[strum(serialize = "IDPRejectedClaim")]
@@ -147,7 +147,7 @@ pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id:
     xml::close(out, "ErrorResponse");
 }
 
-/// A word of the request as an error's text may repeat it: short and plain, or not at all.
+/// A word of the request for use in an error's text: short and plain, or empty.
 pub(crate) fn shown(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if (1..=SHOWN_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain) {
@@ -157,7 +157,7 @@ pub(crate) fn shown(text: &str) -> &str {
     }
 }
 
-/// The longest word of a request that an error repeats, in bytes.
+/// Longest word of a request that an error quotes, in bytes.
 const SHOWN_BYTES_MAX: usize = 64;
 
 #[cfg(test)]

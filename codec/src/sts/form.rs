@@ -1,7 +1,7 @@
 //! Bodies of `application/x-www-form-urlencoded`: pairs, percent signs and pluses, and the constraints of parameters.
 //!
-//! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing"; but what is no UTF-8 or no
-//! percent-encoding is refused, because two readers of it might disagree about what was signed.
+//! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing"; but invalid UTF-8 and invalid
+//! percent-encoding are refused, because two readers might disagree about what was signed.
 
 use crate::http::{self, QueryError};
 use crate::sts::error::{Error, ErrorKind, shown};
@@ -10,7 +10,7 @@ use crate::sts::{DURATION_S_DEFAULT, DURATION_S_MAX, PARAMETERS_MAX, POLICY_CHAR
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// The parameters of a body, decoded, in their order; no name twice. Exists for one request.
+/// The decoded parameters of a body, in order; no name twice. Exists for one request.
 pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
@@ -34,7 +34,7 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// Takes a list out, `NAME.member.1.MEMBER` and so on: for each entry the values of `members`, in the order of the
+    /// Removes a list, `NAME.member.1.MEMBER` and so on: for each entry the values of `members`, in the order of the
     /// numbers. An empty member is the entry itself. SDKs write an empty list as its name with an empty value.
     pub(crate) fn take_list<const N: usize>(
         &mut self,
@@ -69,13 +69,13 @@ impl Form {
         entries.into_values().collect()
     }
 
-    /// Takes a parameter out.
+    /// Removes a parameter.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let position = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.swap_remove(position).1)
     }
 
-    /// The names and values of the parameters that are left.
+    /// Names and values of the remaining parameters.
     pub(crate) fn left(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
@@ -98,13 +98,13 @@ fn malformed(what: &str) -> Error {
     )
 }
 
-// The constraints of parameters, and the words for what breaks them.
+// Constraints of parameters, and the errors for violations.
 
-/// The characters of a text that is a name, in the words of the model.
+/// Character set of a name, with the model's pattern.
 pub(crate) struct Letters {
-    /// Those beside `[A-Za-z0-9_]`.
+    /// Characters beside `[A-Za-z0-9_]`.
     pub(crate) more: &'static str,
-    /// The pattern of the model.
+    /// Pattern in the model.
     pub(crate) pattern: &'static str,
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
     checked_text("name", name, 2..=32, &NAMES)
 }
 
-/// A text of this number of these characters. `member` is its name in the model.
+/// Checks a text's length and characters. `member` is its name in the model.
 pub(crate) fn checked_text(
     member: &str,
     text: Option<&str>,
@@ -147,7 +147,7 @@ pub(crate) fn checked_text(
     Err(invalid(&value, &broken))
 }
 
-/// Refuses a text of fewer or more characters.
+/// Checks the number of characters.
 pub(crate) fn checked_length(
     value: &str,
     text: &str,
@@ -197,7 +197,7 @@ pub(crate) fn checked_duration(
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(invalid("Value at 'durationSeconds'", "be a whole number"));
     }
-    // Digits that do not fit are too many of them.
+    // Digits that do not fit mean a number above every bound.
     let seconds: u32 = text.parse().unwrap_or(u32::MAX);
     let value = format!("Value '{}' at 'durationSeconds'", shown(text));
     if seconds < least {
@@ -211,7 +211,7 @@ pub(crate) fn checked_duration(
     Ok(Some(seconds))
 }
 
-/// An error in the words of AWS's validation, which tools search for the bound. The first broken constraint is
+/// An error in the wording of AWS's validation, which tools search for the bound. The first violated constraint is
 /// reported.
 pub(crate) fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
@@ -220,10 +220,10 @@ pub(crate) fn invalid(value: &str, must: &str) -> Error {
     Error::new(ErrorKind::ValidationError, message)
 }
 
-/// The shortest life of a token, in seconds: long enough to set one up by hand.
+/// Shortest lifetime of a token, in seconds: long enough to set one up by hand.
 const DURATION_S_MIN: u32 = 60;
 
-/// The shortest life of a token under strict rules, in seconds. Source: model, shape `durationSecondsType`.
+/// Shortest lifetime of a token under strict rules, in seconds. Source: model, shape `durationSecondsType`.
 const DURATION_S_MIN_STRICT: u32 = 900;
 
 const _: () = assert!(DURATION_S_MIN < DURATION_S_MIN_STRICT);

@@ -5,7 +5,7 @@ use crate::sts::{
     is_web_identity, parse, xml,
 };
 
-/// Parses `data` (its first byte picks the rules, the rest is the body) and checks what must hold of any result; then
+/// Parses `data` (its first byte picks the rules, the rest is the body) and checks the invariants of the result; then
 /// writes the body as text and reads it back.
 ///
 /// # Panics
@@ -55,7 +55,7 @@ pub fn fuzz(data: &[u8]) {
     written_and_read(&text);
 }
 
-/// Text survives being written, except what XML cannot hold.
+/// Checks that written text reads back, except for characters that XML cannot hold.
 fn written_and_read(text: &str) {
     let mut out = Vec::new();
     xml::text(&mut out, text);

@@ -7,36 +7,36 @@ use crate::sts::error::{Error, ErrorKind, shown};
 use crate::sts::form::{Form, checked_duration, checked_name, checked_policy};
 use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 
-/// The rules by which requests are checked.
+/// Rules for requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormRules {
-    /// Whether tokens live for at least 900 s, as those of AWS do. Off, 60 s are enough.
+    /// Require a token lifetime of at least 900 s, as AWS does. Off, 60 s are enough.
     pub strict: bool,
 }
 
-/// One request, checked.
+/// One checked request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Makes temporary credentials with a part of the caller's rights.
+    /// Returns temporary credentials with a part of the caller's rights.
     GetFederationToken {
-        /// The name of the user of the credentials: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
+        /// User name of the credentials: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
         name: Box<str>,
-        /// The rights of the credentials, as far as the caller has them too: 1 to 2,048 characters of Latin-1, of a
-        /// JSON text that is not parsed here. Absent, they have none.
+        /// Rights of the credentials, as far as the caller has them too: 1 to 2,048 characters of Latin-1, JSON that is
+        /// not parsed here. `None`: no rights.
         policy: Option<Box<str>>,
-        /// The life of the credentials, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
+        /// Lifetime of the credentials, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
         duration_s: u32,
     },
-    /// Makes temporary credentials with the caller's rights.
+    /// Returns temporary credentials with the caller's rights.
     GetSessionToken {
-        /// The life of the credentials, in seconds: as of GetFederationToken.
+        /// Lifetime of the credentials, in seconds: as for GetFederationToken.
         duration_s: u32,
     },
-    /// Makes temporary credentials with the rights of a role.
+    /// Returns temporary credentials with the rights of a role.
     AssumeRole(Box<AssumeRole>),
-    /// The rights of a role for the token of a provider.
+    /// Returns temporary credentials with the rights of a role, for a provider's token.
     AssumeRoleWithWebIdentity(Box<AssumeRoleWithWebIdentity>),
-    /// Returns who the caller is. Allowed to everyone.
+    /// Returns the caller's identity. Allowed to everyone.
     GetCallerIdentity,
 }
 
@@ -54,8 +54,7 @@ impl Request {
     }
 }
 
-/// Whether a `Content-Type` is that of a form. What follows the media type (a `charset`) is of no interest: forms are
-/// UTF-8.
+/// Whether a `Content-Type` is that of a form. Parameters of the media type (a `charset`) are ignored: forms are UTF-8.
 #[must_use]
 pub fn is_form(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default();
@@ -64,14 +63,13 @@ pub fn is_form(content_type: &str) -> bool {
         .eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Makes a typed request of a body. The caller bounds the body (64 KiB) and has checked its signature.
+/// Parses a body into a request. The caller bounds the body (64 KiB) and has verified its signature.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidQueryParameter`] when the form cannot be read or has a parameter twice, too many or one that
-/// the action does not know; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`];
-/// [`ErrorKind::InvalidParameterValue`] when something is asked for that this service does not have, or tags do not go
-/// together;
-/// [`ErrorKind::ValidationError`] when a parameter is missing or breaks its constraints.
+/// [`ErrorKind::InvalidQueryParameter`] when the form is malformed or has a parameter that is repeated, unknown to the
+/// action, or one too many; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`];
+/// [`ErrorKind::InvalidParameterValue`] when a parameter requests something that this service does not have, or tags
+/// contradict each other; [`ErrorKind::ValidationError`] when a parameter is missing or violates its constraints.
 pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let mut form = Form::parse(body)?;
     let action = form.take("Action").filter(|action| !action.is_empty());
@@ -109,7 +107,7 @@ pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     }
 }
 
-/// Whether a body is a form that asks for AssumeRoleWithWebIdentity: the one call that is not signed.
+/// Whether a body is a form for AssumeRoleWithWebIdentity: the only unsigned call.
 #[must_use]
 pub fn is_web_identity(body: &[u8]) -> bool {
     let form = Form::parse(body);
@@ -137,7 +135,7 @@ fn get_session_token(mut form: Form, rules: &FormRules) -> Result<Request, Error
     Ok(Request::GetSessionToken { duration_s })
 }
 
-/// Refuses codes of a second factor, which this service does not have: to ignore them would promise what nobody checks.
+/// Refuses second-factor codes, which this service does not check: ignoring them would promise a check.
 pub(crate) fn no_factors(form: &mut Form) -> Result<(), Error> {
     for name in ["SerialNumber", "TokenCode"] {
         if form.take(name).is_some() {
@@ -148,8 +146,8 @@ pub(crate) fn no_factors(form: &mut Form) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses parameters that would change the rights of the credentials, and any that is not known. SDKs write an empty
-/// list as a name with an empty value, which asks for nothing.
+/// Refuses parameters that would change the rights of the credentials, and unknown ones. SDKs write an empty list as a
+/// name with an empty value, which requests nothing.
 fn nothing_ignored(form: &Form) -> Result<(), Error> {
     for (name, value) in form.left() {
         let list = name.split('.').next().unwrap_or_default();

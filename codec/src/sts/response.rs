@@ -4,16 +4,16 @@ use crate::calendar;
 use crate::sts::xml;
 use std::fmt;
 
-/// Temporary credentials. Their Debug shows no secret.
+/// Temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
     /// The access key id: 16 to 128 characters of `[a-zA-Z0-9_]`; those of temporary keys begin with `ASIA`.
     pub access_key_id: &'a str,
     /// The key's secret.
     pub secret_access_key: &'a str,
-    /// The token that must accompany each request that is signed with the key.
+    /// Token that must accompany every request signed with the key.
     pub session_token: &'a str,
-    /// When the key expires, in seconds since the epoch.
+    /// Expiry of the key, in seconds since the epoch.
     pub expires_s: u64,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// The answer to GetFederationToken and AssumeRole: credentials of somebody who was not there before.
+/// Answer to GetFederationToken and AssumeRole: credentials with their owner.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted<'a> {
     /// The credentials.
@@ -36,9 +36,9 @@ pub struct Granted<'a> {
     pub arn: &'a str,
     /// The owner's id: `<account>:<name>`, or the role's unique id, a colon and the session's name.
     pub id: &'a str,
-    /// The used part of the room for policies and tags, in percent: 0 to 100.
+    /// Used part of the space for policies and tags, in percent: 0 to 100.
     pub packed_policy_percent: u8,
-    /// The source identity; of the session of a role alone.
+    /// The source identity; only for sessions of roles.
     pub source_identity: Option<&'a str>,
 }
 
@@ -75,7 +75,7 @@ pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
     });
 }
 
-/// The facts of a provider's token that the answer to AssumeRoleWithWebIdentity names.
+/// Facts of a provider's token that the answer to AssumeRoleWithWebIdentity names.
 #[derive(Clone, Copy, Debug)]
 pub struct WebIdentity<'a> {
     /// The claim `sub`.
@@ -115,7 +115,7 @@ pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_i
     });
 }
 
-/// An answer whose result is written by a function.
+/// An answer; `result` writes its content.
 fn answer(
     out: &mut Vec<u8>,
     [response, result]: [&'static str; 2],
@@ -154,7 +154,7 @@ fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
     xml::close(out, "Credentials");
 }
 
-/// A moment as ISO 8601 has it, `2026-01-02T03:04:05Z`. One beyond the year 9999 is shown as its last second.
+/// A moment in ISO 8601, `2026-01-02T03:04:05Z`; saturates at the last second of the year 9999.
 fn moment(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(LAST_S).min(LAST_S);
     let (year, month, day) = calendar::civil(seconds / DAY_S);

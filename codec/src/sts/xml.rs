@@ -1,4 +1,4 @@
-//! Elements of answers, appended to a caller's buffer without white space between them.
+//! XML elements, appended to a caller's buffer without white space.
 
 use crate::sts::VERSION;
 
@@ -36,8 +36,8 @@ pub(crate) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
     close(out, name);
 }
 
-/// Appends text. What XML 1.0 cannot hold in any spelling (section 2.2, `Char`) becomes U+FFFD; a carriage return is
-/// spelled, because a reader makes a line feed of a bare one (section 2.11).
+/// Appends text. Characters that XML 1.0 cannot represent (section 2.2, `Char`) become U+FFFD; a carriage return is
+/// escaped, because readers turn a bare one into a line feed (section 2.11).
 pub(crate) fn text(out: &mut Vec<u8>, value: &str) {
     for char in value.chars() {
         let spelled = match char {

@@ -1,4 +1,4 @@
-//! Close codes and reasons, and the violations of the protocol, each with its own.
+//! Close codes and reasons, and protocol violations with their code and reason.
 //!
 //! Source: RFC 6455 sections 5.5.1 and 7.4.
 
@@ -6,18 +6,18 @@
 pub const NORMAL: u16 = 1000;
 /// The endpoint is going down or away.
 pub const GOING_AWAY: u16 = 1001;
-/// The peer broke the protocol.
+/// The peer violated the protocol.
 pub const PROTOCOL: u16 = 1002;
-/// A kind of data that the endpoint cannot take.
+/// A kind of data that the endpoint does not accept.
 pub const UNSUPPORTED: u16 = 1003;
-/// Data that is not what its kind says: text that is not UTF-8.
+/// Data inconsistent with its type: text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
-/// A message against a policy that no other code names.
+/// A message that violates a policy without a code of its own.
 pub const POLICY: u16 = 1008;
 /// A message too big to process.
 pub const TOO_BIG: u16 = 1009;
 
-/// Longest reason in bytes: what a control frame holds, less the code.
+/// Longest reason in bytes: a control frame's payload less the code.
 pub const REASON_BYTES_MAX: usize = super::CONTROL_BYTES_MAX - 2;
 
 /// The body of a close frame that has one.
@@ -30,7 +30,7 @@ pub struct CloseFrame<'a> {
 }
 
 impl<'a> CloseFrame<'a> {
-    /// Reads the payload of a close frame; `None` when it is empty, which means code 1005; that code is never sent.
+    /// Parses the payload of a close frame; `None` when it is empty, which means code 1005; that code is never sent.
     ///
     /// # Errors
     /// One byte of payload, a code that must not be sent, a reason that is not UTF-8.
@@ -72,7 +72,7 @@ pub const fn valid_code(code: u16) -> bool {
 }
 
 impl FrameError {
-    /// The code that is sent to the peer.
+    /// Code to send to the peer.
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
@@ -94,7 +94,7 @@ impl FrameError {
         }
     }
 
-    /// The reason that is sent to the peer: at most [`REASON_BYTES_MAX`] bytes of ASCII.
+    /// Reason to send to the peer: at most [`REASON_BYTES_MAX`] bytes of ASCII.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -127,9 +127,9 @@ impl From<FrameError> for CloseFrame<'static> {
     }
 }
 
-// Every way in which a peer can break the protocol.
+// Every way in which a peer can violate the protocol.
 
-/// A peer's violation: the connection is to be failed (RFC 6455 section 7.1.7) with
+/// Protocol violation by a peer: the connection is failed (RFC 6455 section 7.1.7) with
 /// [`close_code`](FrameError::close_code) and [`reason`](FrameError::reason).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameError {
@@ -164,12 +164,12 @@ pub enum FrameError {
     /// A message longer than the receiver's rules allow (section 10.4). Closed with 1009.
     MessageTooBig(Excess),
     /// A message in more frames than the receiver's rules allow (section 10.4). Closed with 1008, because the message
-    /// may be small enough: 1009 would have the peer look for the wrong fault.
+    /// may be small enough: 1009 would point the peer to the wrong fault.
     TooManyFragments,
 }
 
-/// The length of a message that is too big, and the longest that is allowed. In three bytes each, so that a receiver
-/// stays small; greater ones are shown as [`Excess::GREATEST`].
+/// Length of a message that is too big, and the longest accepted. Three bytes each, so that a receiver stays small;
+/// greater values saturate at [`Excess::GREATEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Excess {
     bytes: [u8; 3],
@@ -177,7 +177,7 @@ pub struct Excess {
 }
 
 impl Excess {
-    /// The greatest length that can be shown: one byte less than 16 MiB.
+    /// Greatest representable length: one byte less than 16 MiB.
     pub const GREATEST: u32 = (1 << 24) - 1;
 
     /// No lengths.
@@ -186,7 +186,7 @@ impl Excess {
         most: [0; 3],
     };
 
-    /// Of a message of `bytes` where `most` are allowed.
+    /// A message of `bytes` where `most` are accepted.
     #[must_use]
     pub fn new(bytes: u64, most: u64) -> Self {
         let three = |length: u64| {
@@ -200,14 +200,14 @@ impl Excess {
         }
     }
 
-    /// The length of the message in bytes, as far as its headers show it.
+    /// Length of the message in bytes, as far as its headers declare it.
     #[must_use]
     pub fn bytes(self) -> u32 {
         let [low, middle, high] = self.bytes;
         u32::from_le_bytes([low, middle, high, 0])
     }
 
-    /// The longest message that is allowed, in bytes.
+    /// Longest accepted message, in bytes.
     #[must_use]
     pub fn most(self) -> u32 {
         let [low, middle, high] = self.most;
@@ -216,7 +216,7 @@ impl Excess {
 }
 
 impl FrameError {
-    /// The error of a message of `bytes` where `most` are allowed.
+    /// Error for a message of `bytes` where `most` are accepted.
     #[cold]
     pub(crate) fn too_big(bytes: u64, most: usize) -> Self {
         Self::MessageTooBig(Excess::new(bytes, most as u64))

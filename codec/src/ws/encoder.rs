@@ -1,8 +1,8 @@
-//! Frames out: appended to the caller's buffer, no intermediate one.
+//! Outgoing frames, appended to the caller's buffer without an intermediate one.
 //!
-//! Every frame is a whole message or a control frame (RFC 6455 section 5.4 leaves fragments to the sender), except that
-//! [`header`] can start or go on with a fragmented message, and [`cut`] makes one of a whole frame, for readers with
-//! small buffers. [`whole`] is the way back.
+//! Every frame is a whole message or a control frame (RFC 6455 section 5.4 leaves fragmentation to the sender), except
+//! that [`header`] can start or continue a fragmented message, and [`cut`] fragments a whole frame for readers with
+//! small buffers. [`whole`] reverses that.
 
 use crate::ws::close::{self, REASON_BYTES_MAX};
 use crate::ws::header::{
@@ -12,7 +12,7 @@ use crate::ws::header::{
 /// Appends a whole frame as a server sends it: FIN set, not masked.
 ///
 /// # Panics
-/// If a control frame's payload is longer than [`CONTROL_BYTES_MAX`]: the caller's bug, since no peer's frame is.
+/// If a control frame's payload is longer than [`CONTROL_BYTES_MAX`]: a bug of the caller.
 #[inline]
 pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
@@ -22,7 +22,7 @@ pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a whole frame as a client sends it: FIN set, masked with `key`, which is to be fresh and unpredictable for
+/// Appends a whole frame as a client sends it: FIN set, masked with `key`, which must be fresh and unpredictable for
 /// each frame (RFC 6455 section 5.3).
 ///
 /// # Panics
@@ -40,17 +40,18 @@ pub fn frame_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8;
     mask(out.get_mut(start..).unwrap_or_default(), key, 0);
 }
 
-/// Appends the header of a frame as a server sends it, for a payload of exactly `payload_bytes` that the caller writes
-/// behind it.
+/// Appends the header of a frame as a server sends it, for a payload of exactly `payload_bytes` that the caller
+/// appends.
 ///
 /// # Panics
-/// If a control frame's payload is longer than [`CONTROL_BYTES_MAX`], or is announced without `fin`: the caller's bug.
+/// If a control frame's payload is longer than [`CONTROL_BYTES_MAX`], or is announced without `fin`: a bug of the
+/// caller.
 #[inline]
 pub fn header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize) {
     head(out, opcode, fin, payload_bytes, 0);
 }
 
-/// The bytes that [`header`] appends for a payload of this many: 2, 4 or 10. A masked frame has 4 more.
+/// Bytes that [`header`] appends for a payload of this length: 2, 4 or 10. A masked frame has 4 more.
 #[must_use]
 #[inline]
 pub const fn header_bytes(payload_bytes: usize) -> usize {
@@ -63,8 +64,8 @@ pub const fn header_bytes(payload_bytes: usize) -> usize {
     }
 }
 
-/// Cuts the whole frame at the end of `out`, which begins at `begin`, into fragments of about the same length, none
-/// with a payload of more than `payload_max` bytes. A shorter frame stays as it is.
+/// Cuts the whole frame that starts at `begin` and ends `out` into fragments of about equal length, with payloads of at
+/// most `payload_max` bytes. A shorter frame is unchanged.
 #[inline]
 pub fn cut(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
     if out.len() - begin > payload_max {
@@ -98,7 +99,7 @@ fn cut_long(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
     }
 }
 
-/// The frames of one message, as a server sends them, as one frame.
+/// Joins the frames of one message, as a server sends them, to one frame.
 #[must_use]
 pub fn whole(frames: &[u8]) -> Box<[u8]> {
     let Some((first, _)) = first_of(frames).filter(|(first, _)| !first.fin) else {
@@ -116,9 +117,8 @@ pub fn whole(frames: &[u8]) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
-/// The header of a server's frame, and what is behind it.
-/// The length of what comes first of bytes that a server sends on a WebSocket: the head of its answer to the upgrade,
-/// or one frame. All of them, where neither is whole.
+/// Length of the first unit that a server sends on a WebSocket: the head of its answer to the upgrade, or one frame.
+/// All bytes if it is incomplete.
 #[must_use]
 pub fn first_bytes(bytes: &[u8]) -> usize {
     let whole = if bytes.starts_with(b"HTTP/") {
@@ -137,7 +137,7 @@ fn first_of(frames: &[u8]) -> Option<(Header, &[u8])> {
     Some((header, frames.get(header.header_bytes..)?))
 }
 
-/// Appends a close frame as a server sends it. A reason over [`REASON_BYTES_MAX`] bytes is cut at a character.
+/// Appends a close frame as a server sends it. A reason over [`REASON_BYTES_MAX`] bytes is cut at a character boundary.
 ///
 /// To echo a close without a code, append `frame(out, Opcode::Close, b"")`.
 #[inline]
@@ -146,7 +146,7 @@ pub fn close_frame(out: &mut Vec<u8>, code: u16, reason: &str) {
     frame(out, Opcode::Close, body.get(..length).unwrap_or_default());
 }
 
-/// Appends a close frame as a client sends it, masked with `key`; else as [`close_frame`].
+/// Appends a close frame as a client sends it, masked with `key`; otherwise like [`close_frame`].
 #[inline]
 pub fn close_frame_masked(out: &mut Vec<u8>, code: u16, reason: &str, key: [u8; 4]) {
     let (body, length) = close_body(code, reason);

@@ -1,4 +1,4 @@
-//! One entry for fuzzers, and the model that they compare with.
+//! Entry of fuzzers, and a model to compare with.
 //!
 //! An input is a plan and a stream:
 //! ```text
@@ -10,7 +10,7 @@ use crate::ws::close::CloseFrame;
 use crate::ws::header::{Header, Opcode, Side};
 use crate::ws::{FrameError, FrameRules, Item, Kind, Receiver};
 
-/// An item that owns its payload.
+/// An item with an owned payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owned {
     /// A message.
@@ -23,13 +23,13 @@ pub enum Owned {
     Close(Option<(u16, String)>),
 }
 
-/// All that can be seen of a stream: the items, the error that ended it, whether the receiver is idle behind it and
+/// Everything observable of a stream: the items, the error that ended it, whether the receiver is idle afterwards and
 /// whether it is inside a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The items in their order.
     pub items: Vec<Owned>,
-    /// The violation behind the last item.
+    /// Violation after the last item.
     pub error: Option<FrameError>,
     /// [`Receiver::is_idle`] at the end.
     pub idle: bool,
@@ -37,10 +37,10 @@ pub struct Seen {
     pub in_message: bool,
 }
 
-/// Runs one input: the stream whole, cut by the plan, and through the model, which must all see the same.
+/// Runs one input: the stream whole, cut by the plan, and through the model. All must agree.
 ///
 /// # Panics
-/// When they do not.
+/// When they differ.
 pub fn fuzz(data: &[u8]) {
     let Some((&[choice, cuts], rest)) = data.split_first_chunk() else {
         return;
@@ -78,7 +78,7 @@ pub fn fuzz(data: &[u8]) {
     );
 }
 
-/// Returns what a receiver sees of a stream that arrives in reads of these lengths (the last one holds the rest).
+/// Items and error of a stream that arrives in reads of these lengths (the last one holds the rest).
 ///
 /// # Panics
 /// When the receiver breaks its own contract.
@@ -134,7 +134,7 @@ pub fn run(
     }
 }
 
-/// The meaning of a stream, found in the plainest way: all of it in memory, copied, std's UTF-8.
+/// Reference model of a stream, in the plainest way: all of it in memory, copied, std's UTF-8.
 pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> Seen {
     let mut seen = Seen {
         items: Vec::new(),
@@ -158,7 +158,7 @@ pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> Seen {
     seen
 }
 
-/// The next frame of a stream, or the unfinished one at its end.
+/// The next frame of a stream, or the incomplete one at its end.
 fn model_frame(
     side: Side,
     rules: &FrameRules,

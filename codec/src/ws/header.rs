@@ -14,7 +14,7 @@ pub const HEADER_BYTES_MAX: usize = 14;
 /// Longest payload of a control frame in bytes (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// The type of a frame (RFC 6455 section 5.2). The reserved values 3 to 7 and 11 to 15 do not exist here.
+/// Type of a frame (RFC 6455 section 5.2). The reserved values 3 to 7 and 11 to 15 are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
     /// A further frame of a fragmented message (0).
@@ -25,31 +25,31 @@ pub enum Opcode {
     Binary,
     /// The closing handshake (8).
     Close,
-    /// A request for a sign of life (9).
+    /// Request for a pong (9).
     Ping,
-    /// The answer to a ping, or a sign of life unasked (10).
+    /// Answer to a ping, or an unsolicited sign of life (10).
     Pong,
 }
 
-/// Which end of the connection we are. It decides who masks (RFC 6455 section 5.1).
+/// Local side of the connection. Decides who masks (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// We are the server: incoming frames are masked, ours are not.
+    /// Server: incoming frames are masked, outgoing ones are not.
     Server,
-    /// We are the client: incoming frames are not masked, ours are.
+    /// Client: incoming frames are not masked, outgoing ones are.
     Client,
 }
 
-/// The header of one incoming frame, valid by itself.
+/// Header of one incoming frame, valid by itself.
 ///
-/// Whether the frame may come at this point (fragments, sizes) is the [`Receiver`](crate::ws::Receiver)'s to say.
+/// Whether the frame may arrive at this point (fragments, sizes) is checked by the [`Receiver`](crate::ws::Receiver).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whether this frame ends its message.
     pub fin: bool,
     /// The type of the frame.
     pub opcode: Opcode,
-    /// The mask key in wire order; zeros, which mask nothing, in a frame from a server.
+    /// Mask key in wire order; in a server's frame zeros, which mask nothing.
     pub key: [u8; 4],
     /// The length of the payload in bytes; below 2⁶³.
     pub payload_bytes: u64,
@@ -58,11 +58,11 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header at the start of `bytes`; `None` when more bytes are needed, never with
-    /// [`HEADER_BYTES_MAX`] of them.
+    /// Parses the header at the start of `bytes`; `None` when more bytes are needed, never with [`HEADER_BYTES_MAX`] of
+    /// them.
     ///
-    /// Each rule is checked on the first byte that can break it, so that every longer prefix of the same bytes gives
-    /// the same answer.
+    /// Each rule is checked at the first byte that can violate it, so that every longer prefix of the same bytes gives
+    /// the same result.
     ///
     /// # Errors
     /// Violations of section 5 of the RFC in a header by itself: reserved bits and opcodes, the wrong side's masking,
@@ -115,7 +115,7 @@ impl Header {
 }
 
 impl Opcode {
-    /// Whether it is a close, ping or pong.
+    /// Whether the opcode is close, ping or pong.
     #[must_use]
     #[inline]
     pub const fn is_control(self) -> bool {
@@ -171,7 +171,7 @@ const fn check_masking(side: Side, masked: bool) -> Result<(), FrameError> {
     }
 }
 
-/// The payload's length from its seven bits and what follows them, with what follows the length.
+/// Payload length from its seven bits and the bytes after them, with the bytes after the length.
 #[inline]
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
@@ -208,23 +208,23 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     }
 }
 
-/// The first byte's bit that ends a message.
+/// Bit of the first byte that ends a message.
 pub(crate) const FIN: u8 = 0x80;
-/// The first byte's three bits that only extensions may set.
+/// Bits of the first byte that only extensions may set.
 const RESERVED: u8 = 0x70;
-/// The first byte's opcode.
+/// Opcode in the first byte.
 pub(crate) const OPCODE: u8 = 0x0F;
-/// The opcode's bit that control frames have and data frames lack.
+/// Bit of the opcode that distinguishes control frames from data frames.
 pub(crate) const CONTROL: u8 = 0x08;
-/// The second byte's bit that announces a mask key.
+/// Bit of the second byte that announces a mask key.
 pub(crate) const MASKED: u8 = 0x80;
-/// The second byte's length.
+/// Length in the second byte.
 const LENGTH: u8 = 0x7F;
-/// The longest payload whose length fits the second byte.
+/// Longest payload whose length fits the second byte.
 pub(crate) const SHORT_MAX: u8 = 125;
-/// The seven-bit value that announces two bytes of length.
+/// Seven-bit value that announces two bytes of length.
 pub(crate) const LENGTH_16: u8 = 126;
-/// The seven-bit value that announces eight bytes of length.
+/// Seven-bit value that announces eight bytes of length.
 pub(crate) const LENGTH_64: u8 = 127;
 
 const _: () = assert!(
@@ -236,17 +236,17 @@ const _: () = assert!(
 //
 // Source: RFC 6455 section 5.3.
 
-/// Masks `payload` in place, or unmasks it, which is the same.
+/// Masks or unmasks `payload` in place; both are the same operation.
 ///
-/// `offset` is the place of `payload`'s first byte in the frame's whole payload: the key continues from there. Only its
-/// two lowest bits matter.
+/// `offset` is the position of `payload`'s first byte in the frame's whole payload: the key continues from there. Only
+/// its two lowest bits matter.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let _ = mask_and_look(payload, key, offset);
 }
 
-/// Masks as [`mask`] does and says whether the result is ASCII, and so UTF-8: each word is in a register anyway, so
-/// the answer costs next to nothing, where a walk of its own over a short text costs as much as the masking.
+/// Masks like [`mask`] and returns whether the result is ASCII, and so UTF-8: each word is in a register anyway, so the
+/// check costs next to nothing, where a separate pass over a short text costs as much as the masking.
 #[inline]
 pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
@@ -277,7 +277,7 @@ pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> 
     seen & BEYOND_ASCII == 0
 }
 
-/// In each byte of a word the bit that ASCII lacks.
+/// Bits that are clear in ASCII, for each byte of a word.
 const BEYOND_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 
 #[cfg(test)]

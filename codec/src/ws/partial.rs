@@ -1,4 +1,4 @@
-//! A receiver's state of unfinished frames and messages, and the validation of text that arrives in pieces.
+//! State of incomplete frames and messages, and the validation of text that arrives in pieces.
 //!
 //! ```text
 //!  cut inside a header ──► head: its first bytes
@@ -7,7 +7,7 @@
 //!                            └─ data ────► message: grows by what arrived, lent from here after FIN
 //! ```
 //! A control frame between two fragments leaves the message alone. An item whose payload is whole in the caller's bytes
-//! is lent from there even if its header was cut, or a message is under way around it.
+//! is lent from there even if its header was cut, or a message is incomplete around it.
 
 use crate::ws::FrameError;
 use crate::ws::close::CloseFrame;
@@ -16,14 +16,14 @@ use crate::ws::header::{
 };
 use crate::ws::receiver::{FrameRules, ItemKind, Kind, LocatedItem, PayloadPlace, settle};
 
-/// The rare state of a receiver. One exists per connection that is inside a frame or message, until its end was lent.
+/// Rare state of a receiver. Exists per connection while it is inside a frame or message, until the end was lent.
 #[derive(Debug)]
 pub(crate) struct Partial {
     /// The frame whose payload is awaited.
     frame: Option<Frame>,
-    /// The data message under way, or just lent.
+    /// The incomplete data message, or the one just lent.
     message: Option<Message>,
-    /// Whether `message` was lent: the next call forgets it.
+    /// Whether `message` was lent: the next call drops it.
     lent: bool,
     /// Bytes of `head` that are filled.
     head_bytes: u8,
@@ -35,21 +35,21 @@ pub(crate) struct Partial {
     control: [u8; CONTROL_BYTES_MAX],
 }
 
-/// A frame under way.
+/// An incomplete frame.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     header: Header,
-    /// Bytes of its payload that were taken in.
+    /// Bytes of its payload consumed so far.
     taken: usize,
 }
 
-/// A data message under way: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
+/// An incomplete data message: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
 #[derive(Debug)]
 struct Message {
     kind: Kind,
-    /// Its frames so far.
+    /// Frames so far.
     frames: u32,
-    /// Bytes at its start that are known to be UTF-8, if it is text.
+    /// Length of its prefix that is known to be UTF-8, if it is text.
     proven: usize,
     bytes: Vec<u8>,
 }
@@ -114,7 +114,7 @@ impl Partial {
         }
     }
 
-    /// The payload of an item that was found here.
+    /// Payload of an item that is buffered here.
     pub(crate) fn kept(&mut self, what: ItemKind) -> Option<&mut [u8]> {
         match what {
             ItemKind::Message(_) => self.message.as_mut().map(|message| &mut message.bytes[..]),
@@ -124,7 +124,7 @@ impl Partial {
         }
     }
 
-    /// Whether nothing is left to keep.
+    /// Whether nothing is buffered.
     pub(crate) fn is_empty(&self) -> bool {
         self.frame.is_none()
             && self.message.is_none()
@@ -132,13 +132,13 @@ impl Partial {
             && self.control_bytes == 0
     }
 
-    /// Bytes of memory that the message under way takes.
+    /// Bytes of memory that the incomplete message takes.
     pub(crate) fn kept_bytes(&self) -> usize {
         let message = self.message.as_ref();
         message.map_or(0, |message| message.bytes.capacity())
     }
 
-    /// Whether the end of a data message is awaited of which at least one byte was taken in.
+    /// Whether a data message is incomplete with at least one byte of it consumed.
     pub(crate) fn in_message(&self) -> bool {
         let started = self.message.is_some() && !self.lent;
         let announced = self
@@ -148,7 +148,7 @@ impl Partial {
         started || announced
     }
 
-    /// Forgets what the call before has lent.
+    /// Drops what the previous call has lent.
     fn forget_lent(&mut self) {
         if self.lent {
             self.lent = false;
@@ -159,7 +159,7 @@ impl Partial {
         }
     }
 
-    /// Reads a header from what is kept of it and `bytes`; says how many of `bytes` belong to it.
+    /// Parses a header from its buffered part and `bytes`; returns how many of `bytes` belong to it.
     fn read_header(
         &mut self,
         side: Side,
@@ -192,7 +192,7 @@ impl Partial {
         }
     }
 
-    /// Checks a header in its place: order of fragments, their number, the message's size.
+    /// Checks a header in context: order of fragments, their number, the message's size.
     fn admit(&mut self, header: &Header, rules: &FrameRules) -> Result<(), FrameError> {
         let before = match (header.opcode, &mut self.message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
@@ -223,8 +223,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Consumes what is there of a frame's payload; leaves the frame open if that is not all of it. Returns how many
-    /// bytes it took, and the item that they finished.
+    /// Consumes the available part of a frame's payload; the frame stays open if that is not all of it. Returns the
+    /// number of bytes consumed, and the item that they completed.
     fn take_payload(
         &mut self,
         frame: Frame,
@@ -247,7 +247,7 @@ impl Partial {
             Opcode::Pong => self.take_control(ItemKind::Pong, bytes, done)?,
             Opcode::Close => self.take_control(ItemKind::Close, bytes, done)?,
             Opcode::Text => self.take_data(Kind::Text, &header, left, bytes)?,
-            // A continuation has a message to go on with, whose kind is known.
+            // A continuation continues a message, whose kind is known.
             Opcode::Binary | Opcode::Continuation => {
                 self.take_data(Kind::Binary, &header, left, bytes)?
             }
@@ -315,8 +315,8 @@ impl Message {
         }
     }
 
-    /// Makes room for `arrived` bytes: at least doubles, but not beyond the message's end if that is known. A declared
-    /// length alone never costs memory.
+    /// Reserves memory for `arrived` bytes: at least doubles, but not beyond the message's end if that is known. A
+    /// declared length alone never costs memory.
     fn reserve(&mut self, left: Option<u64>, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed <= self.bytes.capacity() {
@@ -329,7 +329,7 @@ impl Message {
         self.bytes.reserve_exact(capacity - self.bytes.len());
     }
 
-    /// Checks the text that is there, at once: a message that cannot become valid is refused before its end.
+    /// Checks the available text at once: a message that cannot become valid is refused before its end.
     fn prove(&mut self) -> Result<(), FrameError> {
         match self.kind {
             Kind::Binary => Ok(()),
@@ -343,7 +343,7 @@ impl Message {
         }
     }
 
-    /// Checks the end: text must not stop inside a character.
+    /// Checks the end: text must not end inside a character.
     fn finish(&self) -> Result<Kind, FrameError> {
         match self.kind {
             Kind::Text if self.proven < self.bytes.len() => Err(FrameError::TextNotUtf8),
@@ -353,8 +353,8 @@ impl Message {
 }
 
 impl Header {
-    /// The kind of item that the frame is and the end of its payload; `None` unless the frame is an item by itself and
-    /// its payload, which starts at `from`, is whole in the caller's `length` bytes.
+    /// Kind of the item and end of its payload; `None` unless the frame is an item by itself and its payload, which
+    /// starts at `from`, is whole in the caller's `length` bytes.
     #[inline]
     pub(crate) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;
@@ -377,8 +377,8 @@ const _: () = assert!(CONTROL & OPCODE == CONTROL && CONTROL_BYTES_MAX <= u8::MA
 
 // Validation of UTF-8 that arrives in pieces.
 //
-// A text's buffer has a boundary before which everything is proven. Behind it lie at most three bytes: the start of a
-// character whose end has not arrived. They are looked at again with the next piece, so nothing else is carried.
+// A text's buffer has a boundary before which everything is valid. At most three bytes follow it: the start of a
+// character whose end has not arrived. They are checked again with the next piece, so no other state is needed.
 
 /// Checks `text` from `proven` on and returns the new boundary, at most three bytes before the end of `text`; `None`
 /// when no continuation can make `text` valid.
@@ -397,7 +397,7 @@ fn prove(text: &[u8], proven: usize) -> Option<usize> {
     Some(text.len() - begun.len())
 }
 
-/// Bytes at the end that are the start of a character whose length, by its first byte, goes beyond the end.
+/// Length of an incomplete character at the end, by its first byte.
 fn begun_bytes(text: &[u8]) -> usize {
     for (behind, &byte) in (1..=CHARACTER_BYTES_MAX - 1).zip(text.iter().rev()) {
         let length = match byte {
@@ -419,7 +419,7 @@ const CHARACTER_BYTES_MAX: usize = 4;
 mod utf8_tests {
     use super::*;
 
-    /// The boundary by std's check of the whole text; `None` if it is invalid.
+    /// The boundary, by std's check of the whole text; `None` if it is invalid.
     fn oracle(text: &[u8]) -> Option<usize> {
         match std::str::from_utf8(text) {
             Ok(_) => Some(text.len()),

@@ -1,29 +1,29 @@
 //! The incoming side of a connection: bytes in, messages and control frames out.
 //!
 //! Theory of operation. The usual frame lies whole in the bytes of one read and is a message by itself. It is unmasked
-//! and checked where it lies and lent from there; the receiver keeps nothing. Everything else is rare, and what must
-//! be kept for it lives in one box ([`Partial`]) that exists no longer than it is needed:
+//! and checked in place and lent from there; the receiver buffers nothing. Everything else is rare, and its state is in
+//! one box ([`Partial`]) that exists only while it is needed:
 //! ```text
 //!  bytes of one read   │ frame │ frame │ fra            the first two are lent in place, "fra" goes into the box
 //!  bytes of the next   │ me │ frame │                   the first is lent from the box, the second in place
 //! ```
 //! Rules are checked in an order that does not depend on how the stream is cut: a header when it is complete (first by
-//! itself, then in its place among the others), text as its bytes arrive, a close frame's body when it is complete.
-//! So any cutting gives the same items and the same error.
+//! itself, then in context), text as its bytes arrive, a close frame's body when it is complete. So any cutting gives
+//! the same items and the same error.
 //!
-//! Each call first finds out *where* the next item is (a small value, [`LocatedItem`]) and then lends it, so that the
-//! borrow of the item begins after the last moment at which something can go wrong.
+//! Each call first *locates* the next item (a small value, [`LocatedItem`]) and then lends it, so that the borrow of
+//! the item begins after everything that can fail.
 
 use crate::ws::FrameError;
 use crate::ws::header::{Header, Side, mask_and_look};
 use crate::ws::{close::CloseFrame, partial::Partial};
 
-/// The bounds of a receiver. The same for all connections of a kind, so they are not kept in each.
+/// Bounds of a receiver, shared by all connections of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
     /// Longest message in bytes, over all its fragments. Checked on each header, before the payload arrives.
     pub message_bytes: usize,
-    /// Most frames of a message, empty ones included; 0 is like 1.
+    /// Most frames of a message, empty ones included; 0 means 1.
     pub fragments: u32,
 }
 
@@ -36,7 +36,7 @@ pub enum Kind {
     Binary,
 }
 
-/// A message or control frame that arrived. Lent until the next call.
+/// A received message or control frame. Lent until the next call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A whole message.
@@ -51,13 +51,13 @@ pub enum Item<'a> {
     Ping(&'a [u8]),
     /// A pong with its payload.
     Pong(&'a [u8]),
-    /// A close with its code and reason, if it has any. What comes behind it is to be discarded by the caller.
+    /// A close with its code and reason, if it has any. The caller must discard whatever follows.
     Close(Option<CloseFrame<'a>>),
 }
 
 /// The incoming side of one connection. One exists per connection, for its life; 16 bytes and no heap while idle.
 ///
-/// The caller hands over the bytes of each read and loops until there is no further item:
+/// The caller passes the bytes of each read and loops until there is no further item:
 /// ```
 /// use codec::ws::{FrameRules, Item, Kind, Receiver, Side};
 ///
@@ -90,7 +90,7 @@ const _: () = assert!(
     "a million idle connections pay for each byte"
 );
 
-/// An item's kind and the place of its payload.
+/// Kind of an item and position of its payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocatedItem {
     pub(crate) what: ItemKind,
@@ -106,10 +106,10 @@ pub(crate) enum ItemKind {
     Close,
 }
 
-/// The place of an item's payload.
+/// Position of an item's payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PayloadPlace {
-    /// In the caller's bytes, from here to there.
+    /// Range of the caller's bytes.
     Bytes(usize, usize),
     /// In the box.
     Kept,
@@ -126,14 +126,14 @@ impl Receiver {
         }
     }
 
-    /// Consumes `bytes` up to the end of the next item. Returns how many bytes were used, and the item; without an item
-    /// all of `bytes` was used. The caller comes again with the rest until there is no item.
+    /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed, and the item; without an
+    /// item all of `bytes` was consumed. The caller calls again with the rest until there is no item.
     ///
     /// Payload bytes are unmasked where they lie. The item is lent from `bytes` if its frame lies whole in it, else
     /// from the receiver.
     ///
     /// # Errors
-    /// The peer's first violation of RFC 6455 or of `rules`. The receiver is then of no more use: it owns no heap and
+    /// The peer's first violation of RFC 6455 or of `rules`. The receiver is unusable afterwards: it owns no heap and
     /// always returns the same error.
     #[inline]
     pub fn next<'a>(
@@ -155,7 +155,7 @@ impl Receiver {
         Ok((used, item))
     }
 
-    /// One that fails with this error, as another did.
+    /// A receiver that has failed with this error, copied from another.
     #[must_use]
     pub fn failed(side: Side, error: FrameError) -> Self {
         Self {
@@ -165,13 +165,13 @@ impl Receiver {
         }
     }
 
-    /// The error that it fails with, if it does.
+    /// The receiver's error, if it has failed.
     #[must_use]
     pub fn error(&self) -> Option<FrameError> {
         self.failed
     }
 
-    /// Whether nothing is kept: no part of a frame or message. Then the receiver owns no heap.
+    /// Whether nothing is buffered: no part of a frame or message. Then the receiver owns no heap.
     ///
     /// True whenever the caller's loop has seen `None` at the end of a message.
     #[must_use]
@@ -179,7 +179,7 @@ impl Receiver {
         self.partial.is_none()
     }
 
-    /// Whether a part of a data message was taken in and its end is awaited: what a deadline for slow senders watches.
+    /// Whether a data message is incomplete with some of it consumed: watched by a deadline for slow senders.
     #[must_use]
     pub fn in_message(&self) -> bool {
         self.partial
@@ -187,7 +187,7 @@ impl Receiver {
             .is_some_and(|partial| partial.in_message())
     }
 
-    /// Bytes of memory that an unfinished message takes; 0 while the receiver is idle.
+    /// Bytes of memory that an incomplete message takes; 0 while the receiver is idle.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.partial
@@ -227,7 +227,7 @@ impl Receiver {
         self.find_kept(rules, bytes)
     }
 
-    /// Locates the next item, if it takes what is kept or leaves something to keep.
+    /// Locates the next item, if it uses buffered bytes or leaves some.
     #[inline(never)]
     fn find_kept(
         &mut self,
@@ -288,5 +288,5 @@ pub(crate) fn settle(
     }
 }
 
-/// The key that masks nothing, also used for no mask.
+/// The key that masks nothing, used for unmasked frames.
 const NO_KEY: [u8; 4] = [0; 4];

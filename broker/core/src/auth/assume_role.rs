@@ -1,4 +1,4 @@
-//! The rules of AssumeRole: whether a caller may have a session of a role, and which one.
+//! Rules of AssumeRole: whether a caller may start a session of a role, and with what parameters.
 //!
 //! Source: STS API Reference, "AssumeRole"; IAM User Guide, "How permissions for roles are evaluated", "Pass session
 //! tags in AWS STS", "Monitor and control actions taken with assumed roles".
@@ -11,49 +11,49 @@ use codec::policy::{Action, TrustDecision, TrustGround, Trusted};
 use codec::sts::AssumeRole;
 use std::sync::Arc;
 
-/// The session that a caller may have.
+/// Permitted session of a role.
 #[derive(Debug)]
 pub struct Assumption {
-    /// The roles between the principal that began and this one, each once.
+    /// Roles between the root principal and this one, each once.
     pub via: Vec<Box<str>>,
-    /// Tags: those of the request, and those that the caller's session passes on.
+    /// Tags of the session: those of the request, and transitive ones of the caller's session.
     pub tags: Vec<SessionTag>,
-    /// The person or program behind it.
+    /// Source identity: the person or program behind the session.
     pub source_identity: Option<Box<str>>,
-    /// Life of the session, in seconds.
+    /// Lifetime, in seconds.
     pub duration_s: u32,
 }
 
-/// Why a caller may not have the session.
+/// Reason why a session is refused.
 #[derive(Debug)]
 pub enum RoleFault {
-    /// The caller is not allowed to.
+    /// Denied by policy or trust.
     Denied(Denial),
-    /// The parameters do not go together with the role or with the caller's session: what to say.
+    /// The parameters contradict the role or the caller's session: text for the caller.
     Invalid(&'static str),
-    /// The session is to last longer than it may.
+    /// The requested duration is too long.
     Duration {
-        /// The text of the answer, whose code is ValidationError.
+        /// Text for the caller, with the code ValidationError.
         message: &'static str,
-        /// The role, its bound and what was asked for, for operators alone.
+        /// Role, its limit and the requested duration, for operators only.
         ground: String,
     },
-    /// The session would hang on more roles than a token may name.
+    /// The chain has more roles than a token may name.
     TooLong,
 }
 
-/// An action that a caller is not allowed.
+/// Action that a caller is denied.
 #[derive(Debug)]
 pub struct Denial {
     /// The action.
     pub action: Action,
-    /// Why.
+    /// Check that failed.
     pub check: Check,
-    /// The policy or the trust and the statement that refuse it, for operators alone.
+    /// Policy or trust and its statement that refuse, for operators only.
     pub ground: Option<Box<str>>,
 }
 
-/// A request with everything that decides on it.
+/// A request with everything that the decision depends on.
 struct Asking<'a> {
     caller: &'a Caller,
     role: &'a Role,
@@ -62,8 +62,8 @@ struct Asking<'a> {
     steps: &'a mut u64,
 }
 
-/// Decides whether a caller may have this session of a role. Adds the work of the policies to `steps`, whatever comes
-/// out, as [`codec::policy::Policy::decide`] does.
+/// Decides whether a caller may start this session of a role. Adds the work of the policies to `steps` in any case, as
+/// [`codec::policy::Policy::decide`] does.
 ///
 /// # Errors
 /// See [`RoleFault`].
@@ -119,7 +119,7 @@ fn denied(action: Action, check: Check, ground: Option<Box<str>>) -> RoleFault {
 }
 
 impl Asking<'_> {
-    /// Refuses what the trust of the role, or where they are asked the caller's own policies, do not allow.
+    /// Refuses unless the role's trust, and the caller's own policies where they count, allow the action.
     fn may(&mut self, action: Action) -> Result<(), RoleFault> {
         let request = self.request;
         let question = PolicyQuestion {
@@ -155,7 +155,7 @@ impl Asking<'_> {
             TrustDecision::Deny => Check::TrustExplicitDeny,
             TrustDecision::NoMatch => Check::TrustNoAllow,
             TrustDecision::Allow if signs_in => return Ok(()),
-            // Everybody is trusted, where a permission of their own would be needed.
+            // The trust allows the account, so the caller needs a permission of its own, which sign-ins do not have.
             TrustDecision::AllowAccount if signs_in => Check::TrustNoAllow,
             TrustDecision::Allow | TrustDecision::AllowAccount => {
                 return self.may_itself(&question, &asked, trusted);
@@ -168,8 +168,8 @@ impl Asking<'_> {
         ))
     }
 
-    /// Refuses what the caller's own policies do not allow. A role of the same account that names the caller itself
-    /// needs no permission, but no policy may deny it, and a session stays within its bound.
+    /// Refuses unless the caller's own policies allow the action. A role of the same account that names the caller
+    /// itself needs no permission, but policies may still deny it, and session policies still apply.
     fn may_itself(
         &mut self,
         question: &PolicyQuestion<'_>,
@@ -201,7 +201,7 @@ impl Asking<'_> {
         }
     }
 
-    /// The statement of the trust that refuses.
+    /// Statement of the trust that refuses.
     fn trust_ground(&self, action: Action, ground: Option<TrustGround>) -> Box<str> {
         let name = &self.role.name;
         let Some(ground) = ground else {
@@ -225,7 +225,7 @@ impl Asking<'_> {
     }
 }
 
-/// The roles by which the session is reached: those of the caller's session, and its own.
+/// Roles by which the session is reached: those of the caller's session, and its own.
 fn via(caller: &Caller, role: &Arc<Role>) -> Result<Vec<Box<str>>, RoleFault> {
     let Some(session) = caller.role() else {
         return Ok(Vec::new());
@@ -241,7 +241,7 @@ fn via(caller: &Caller, role: &Arc<Role>) -> Result<Vec<Box<str>>, RoleFault> {
     Ok(via)
 }
 
-/// The tags of the session. Those that the caller's session passes on cannot be replaced.
+/// Tags of the session. Transitive tags of the caller's session cannot be replaced.
 fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, RoleFault> {
     let passed_on = caller.tags().iter().filter(|tag| tag.transitive);
     let mut tags: Vec<SessionTag> = passed_on.cloned().collect();
@@ -271,7 +271,7 @@ fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, RoleFa
     Ok(tags)
 }
 
-/// The life of the session, in seconds.
+/// Lifetime of the session, in seconds.
 fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, RoleFault> {
     let most_s = match caller.role() {
         Some(_) => role.max_session_s.min(CHAINED_S_MAX),
@@ -299,10 +299,10 @@ fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, R
     Ok(duration_s)
 }
 
-/// The life of a session unless the caller states one, in seconds, or as long as the role allows.
+/// Default lifetime of a session, in seconds, unless the role's maximum is shorter.
 const DEFAULT_S: u32 = 3600;
 
-/// The longest life of a session that a role's session asks for, in seconds. Source: IAM User Guide, "Role chaining".
+/// Longest lifetime of a session that a role's session starts, in seconds. Source: IAM User Guide, "Role chaining".
 const CHAINED_S_MAX: u32 = 3600;
 
 #[cfg(test)]

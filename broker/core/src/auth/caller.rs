@@ -1,5 +1,4 @@
-//! Callers of requests: their permissions, their ARNs and ids, and those whom nothing proved, for questions of
-//! operators.
+//! Callers of requests: their permissions, ARNs and ids; and supposed callers, for operators' questions.
 
 use crate::auth::policy_question::{Asked, Origin, PolicyQuestion};
 use crate::auth::principal::{Principal, Role, decide_all};
@@ -17,14 +16,14 @@ use std::fmt::{self, Write};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// A caller whose signature was valid, or anyone where none is required. Cheap to clone; travels with a
-/// connection to its home shard, and stays what it was when the credentials are replaced.
+/// Caller with a verified signature, or anyone where none is required. Cheap to clone; travels with a connection to its
+/// home shard, and does not change when the credentials are replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {
     who: CallerKind,
-    /// The region that exists here; `None`: any does.
+    /// The region whose channels exist; `None`: any.
     region: Option<Arc<str>>,
-    /// The origin of its request; `None` where policies are not asked, and in tests.
+    /// Origin of the request; `None` where policies do not apply, and in tests.
     origin: Option<Origin>,
 }
 
@@ -36,15 +35,15 @@ enum CallerKind {
     Principal(Arc<Principal>),
     /// Temporary credentials.
     Session(Arc<Session>),
-    /// One who has none yet.
+    /// A sign-in that has no credentials yet.
     SigningIn(Arc<SigningIn>),
 }
 
-/// One who signs in, with rights to nothing but a session of a role.
+/// A sign-in, which may do nothing but start a session of a role.
 #[derive(Debug)]
 struct SigningIn {
     sign_in: SignIn,
-    /// The account of the provider or of the thing.
+    /// Account of the provider or thing.
     account: Box<str>,
     /// The name for logs.
     label: String,
@@ -54,17 +53,17 @@ struct SigningIn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Ruling {
-    /// The check that the caller did not pass, by which operators know whether to add a statement or to remove one;
-    /// `None` when it is allowed, also where that depends on tags of a channel that lives elsewhere.
+    /// Check that failed, by which operators know whether to add or to remove a statement; `None` when allowed, also
+    /// where the decision depends on tags of a channel on another shard.
     pub denied: Option<Check>,
-    /// The work that it took: see [`Policy::decide`].
+    /// Work of the decision: see [`Policy::decide`].
     pub steps: u64,
-    /// The policy and the statement that refuse, if they do.
+    /// Policy and statement that refuse, if any.
     ground: PolicyGround,
 }
 
 impl Caller {
-    /// Any caller, where no signature is checked: of this account in answers, and allowed everything.
+    /// A caller without a signature check: belongs to this account and may do everything.
     #[must_use]
     pub fn anyone(account: &str) -> Self {
         Self {
@@ -88,7 +87,7 @@ impl Caller {
         Self::of_session(Arc::new(session), region)
     }
 
-    /// A session that other callers share.
+    /// Caller of a shared session.
     pub(crate) const fn of_session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
         Self {
             who: CallerKind::Session(session),
@@ -97,7 +96,7 @@ impl Caller {
         }
     }
 
-    /// One who signs in at an account, and has no keys yet.
+    /// A sign-in at an account, without credentials.
     #[must_use]
     pub fn signing_in(sign_in: SignIn, account: &str, region: Option<Arc<str>>) -> Self {
         let label = sign_in.label();
@@ -113,7 +112,7 @@ impl Caller {
         }
     }
 
-    /// Notes the origin of the request.
+    /// The caller, with the origin of its request.
     #[must_use]
     pub fn from_origin(self, origin: Origin) -> Self {
         Self {
@@ -130,7 +129,7 @@ impl Caller {
         self.region.as_deref()
     }
 
-    /// Whether some policy that decides for the caller names a condition key.
+    /// Whether a policy that applies to the caller names this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.who {
@@ -143,7 +142,7 @@ impl Caller {
         }
     }
 
-    /// The name of a user of the credentials file.
+    /// Name of a user of the credentials file.
     pub(crate) fn user_name(&self) -> Option<&str> {
         match &self.who {
             CallerKind::Principal(principal) => Some(&principal.name),
@@ -155,12 +154,12 @@ impl Caller {
         }
     }
 
-    /// The session of a role, if it is one.
+    /// Session of a role, if the caller is one.
     pub(crate) fn role(&self) -> Option<&RoleSession> {
         self.session_of()?.role()
     }
 
-    /// Temporary credentials, if it has some.
+    /// Temporary credentials, if the caller has any.
     pub(crate) fn session_of(&self) -> Option<&Session> {
         match &self.who {
             CallerKind::Anyone(_) | CallerKind::Principal(_) | CallerKind::SigningIn(_) => None,
@@ -168,7 +167,7 @@ impl Caller {
         }
     }
 
-    /// The token or the certificate by which it signs in, or did.
+    /// Token or certificate behind the caller, whether or not it has credentials yet.
     #[must_use]
     pub fn sign_in(&self) -> Option<&SignIn> {
         match &self.who {
@@ -178,17 +177,17 @@ impl Caller {
         }
     }
 
-    /// The token or the certificate by which it signs in just now.
+    /// Token or certificate of a caller without credentials.
     pub(crate) fn signing_in_by(&self) -> Option<&SignIn> {
         self.sign_in().filter(|_| self.signs_in())
     }
 
-    /// Whether it signs in just now.
+    /// Whether the caller is a sign-in without credentials.
     pub(crate) const fn signs_in(&self) -> bool {
         matches!(self.who, CallerKind::SigningIn(_))
     }
 
-    /// The ARN of the role alias by which a certificate signs in just now.
+    /// ARN of the role alias that a certificate requests.
     pub(crate) fn source_arn(&self) -> Option<ShortText> {
         let CallerKind::SigningIn(signing_in) = &self.who else {
             return None;
@@ -203,13 +202,13 @@ impl Caller {
         )))
     }
 
-    /// Whether the key that it signs with has no end of its own making: that of a principal, or of anyone.
+    /// Whether the caller has no temporary credentials: a principal, or anyone.
     #[must_use]
     pub fn is_long_term(&self) -> bool {
         self.session_of().is_none() && !self.signs_in()
     }
 
-    /// The names by which a trust may know it, each with its kind.
+    /// Names by which a trust may refer to the caller, each with its kind.
     pub(crate) fn trust_names(&self) -> Vec<String> {
         if let CallerKind::SigningIn(signing_in) = &self.who {
             return vec![signing_in.sign_in.trust_name()];
@@ -222,7 +221,7 @@ impl Caller {
         names
     }
 
-    /// The part of it that is kept while its connection is open, or its device waits; `None` of those without keys.
+    /// Caller data kept while its connection is open or its device waits; `None` for callers without keys.
     #[must_use]
     pub fn held(&self) -> Option<HeldCaller> {
         let held = match &self.who {
@@ -237,22 +236,22 @@ impl Caller {
         })
     }
 
-    /// When its temporary credentials were issued.
+    /// Issue time of the caller's temporary credentials.
     pub(crate) fn issued_s(&self) -> Option<u64> {
         self.session_of()?.issued_s
     }
 
-    /// The tags of its session.
+    /// Tags of the caller's session.
     pub(crate) fn tags(&self) -> &[SessionTag] {
         self.role().map_or(&[], |role| &role.tags)
     }
 
-    /// The person or program behind its session.
+    /// Source identity of the caller's session.
     pub(crate) fn source_identity(&self) -> Option<&str> {
         self.role()?.source_identity.as_deref()
     }
 
-    /// The beginning that everything hangs on, of those who have keys.
+    /// Root of the caller's session, or its own key; `None` for callers without keys.
     pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
             CallerKind::Anyone(_) | CallerKind::SigningIn(_) => None,
@@ -261,7 +260,7 @@ impl Caller {
         }
     }
 
-    /// The kind of the caller. Source: IAM User Guide, "IAM policy elements: Variables and tags", principal key values.
+    /// Principal type. Source: IAM User Guide, "IAM policy elements: Variables and tags", principal key values.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.who {
             CallerKind::Anyone(_) => "Anonymous",
@@ -271,7 +270,7 @@ impl Caller {
         }
     }
 
-    /// The account: 12 digits. What the caller creates belongs to it.
+    /// The account: 12 digits. Owns whatever the caller creates.
     #[must_use]
     pub fn account(&self) -> &str {
         match &self.who {
@@ -282,8 +281,7 @@ impl Caller {
         }
     }
 
-    /// The name for logs: the principal's, `federated-user/` and a name, role and session, or what signs in; `-` for
-    /// anyone.
+    /// Name in logs: the principal's, `federated-user/` and a name, role and session, or the sign-in; `-` for anyone.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.who {
@@ -294,7 +292,7 @@ impl Caller {
         }
     }
 
-    /// Whether a signature, a token or a certificate proved who it is.
+    /// Whether the caller is authenticated.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         match &self.who {
@@ -303,7 +301,7 @@ impl Caller {
         }
     }
 
-    /// The access key id that requests are signed with; `None` for those that are not signed.
+    /// Access key id of the signature; `None` for unsigned requests.
     #[must_use]
     pub fn access_key_id(&self) -> Option<&str> {
         match &self.who {
@@ -313,7 +311,7 @@ impl Caller {
         }
     }
 
-    /// The beginning of sessions that it asks for: its own, if it is a session itself.
+    /// Root of sessions that the caller requests: for a session, its own root.
     #[must_use]
     pub fn root_grant(&self) -> RootGrant<'_> {
         match &self.who {
@@ -327,13 +325,13 @@ impl Caller {
         }
     }
 
-    /// When the principal that everything hangs on ends; `None` is never.
+    /// Expiry of the root principal; `None`: never.
     #[must_use]
     pub fn root_expires_s(&self) -> Option<u64> {
         self.root()?.expires_s()
     }
 
-    /// When the credentials end, in seconds since 1970 UTC; `None` is never.
+    /// Expiry of the credentials, in seconds since 1970 UTC; `None`: never.
     #[must_use]
     pub fn expires_s(&self) -> Option<u64> {
         match &self.who {
@@ -343,9 +341,10 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do this. GetCallerIdentity always; GetFederationToken never with temporary credentials.
+    /// Decides a question by the caller's policies. GetCallerIdentity is always allowed; GetFederationToken never with
+    /// temporary credentials.
     ///
-    /// A caller whose rights depend on tags of a channel that lives elsewhere is allowed to ask there: see
+    /// A caller whose rights depend on tags of a channel on another shard is allowed here, and asked again there: see
     /// [`Self::reads`].
     pub fn decide(&self, question: &PolicyQuestion<'_>) -> Ruling {
         let context = Asked {
@@ -378,7 +377,7 @@ impl Caller {
         }
     }
 
-    /// The policy and the statement that refuse, for operators alone; `None` where nothing was refused.
+    /// Policy and statement that refuse, for operators only; `None` if nothing was refused.
     #[must_use]
     pub fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         ruling.denied?;
@@ -422,7 +421,7 @@ impl Caller {
         Some(text.into())
     }
 
-    /// The text for a caller without permission. Source: AWS, "Troubleshoot access denied error messages".
+    /// Text for a denied caller. Source: AWS, "Troubleshoot access denied error messages".
     #[must_use]
     pub fn denial(&self, action: Action, resource: &str) -> String {
         if self.signs_in() {
@@ -435,8 +434,8 @@ impl Caller {
         )
     }
 
-    /// Whether a channel of this ARN can exist for the caller: of this region and the caller's account. Any other
-    /// looks absent.
+    /// Whether a channel with this ARN can exist for the caller: of this region and the caller's account. All others
+    /// look absent.
     #[must_use]
     pub fn sees(&self, arn: &ChannelArn) -> bool {
         let of_region = self
@@ -452,7 +451,7 @@ impl Caller {
     }
 }
 
-/// The name of a policy, as operators know it.
+/// Name of a policy for operators.
 fn policy_name(policy: &Policy) -> &str {
     match policy.name() {
         "" => "the session's policy",
@@ -460,13 +459,12 @@ fn policy_name(policy: &Policy) -> &str {
     }
 }
 
-// The names of callers: ARNs and ids.
+// Names of callers: ARNs and ids.
 
 impl Caller {
-    /// The identity that tells callers of a channel apart where they share something: the access key id of a
-    /// principal; account and name of a federated user or of the session of a role, and its client id, if its policy
-    /// lets it connect by one alone.
-    /// The holder of a key may choose any other client id, so those count for nothing. `None` for anyone.
+    /// Identity for limits that callers of a channel share: the access key id of a principal; account and name of a
+    /// federated user or role session, with its client id if its policy lets it connect under only one. Other client
+    /// ids do not count: the holder of a key may choose any. `None` for anyone.
     #[must_use]
     pub fn identity(&self) -> Option<impl Hash + '_> {
         match &self.who {
@@ -484,7 +482,7 @@ impl Caller {
         }
     }
 
-    /// The ARN that refusals and GetCallerIdentity name.
+    /// ARN in refusals and in the answer to GetCallerIdentity.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
@@ -492,7 +490,7 @@ impl Caller {
         arn
     }
 
-    /// [`Self::arn`] in place.
+    /// [`Self::arn`] without allocation.
     fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
         let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
@@ -508,7 +506,7 @@ impl Caller {
         }
     }
 
-    /// The ARN of the one who has the rights: of a role's session the role.
+    /// ARN of the owner of the rights: for a role's session, the role.
     pub(crate) fn short_principal_arn(&self) -> ShortText {
         let Some(session) = self.role() else {
             return self.short_arn();
@@ -518,9 +516,9 @@ impl Caller {
         arn
     }
 
-    /// The `UserId` of GetCallerIdentity: `AIDA` and 16 characters of a principal, the same for as long as its account
-    /// and name are; `<account>:<name>` of a federated user; `AROA` and 16 characters of a role with the session's name
-    /// behind a colon; the account of anyone.
+    /// The `UserId` of GetCallerIdentity: for a principal `AIDA` and 16 characters that depend on account and name
+    /// only; for a federated user `<account>:<name>`; for a role session `AROA` and 16 characters, a colon and the
+    /// session's name; for anyone the account.
     ///
     /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
     #[must_use]
@@ -528,7 +526,7 @@ impl Caller {
         self.short_user_id().as_str().to_owned()
     }
 
-    /// [`Self::user_id`] in place.
+    /// [`Self::user_id`] without allocation.
     pub(crate) fn short_user_id(&self) -> ShortText {
         let of_principal = |principal: &Principal| {
             let mut room = [0; 16];
@@ -559,16 +557,16 @@ impl Caller {
     }
 }
 
-/// The ARN of a federated user: the resource of GetFederationToken, and the caller that uses its token.
+/// ARN of a federated user: the resource of GetFederationToken, and the caller that uses the token.
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
     format!("arn:aws:sts::{account}:{FEDERATED_USER}{name}")
 }
 
-/// The beginning of a federated user's name in ARNs and logs, where the name alone could be that of a principal.
+/// Prefix of a federated user's name in ARNs and logs, where the bare name could be a principal's.
 pub(crate) const FEDERATED_USER: &str = "federated-user/";
 
-/// 16 characters that are the same for as long as the ARN is.
+/// 16 characters that depend on the ARN only.
 fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     let hash = digest(&SHA256, arn.as_bytes());
     let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
@@ -576,14 +574,14 @@ fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     std::str::from_utf8(room).unwrap_or_default()
 }
 
-/// The id of a role's session: that of the role, a colon and the session's name.
+/// Id of a role's session: the role's id, a colon and the session's name.
 #[must_use]
 pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
     let mut room = [0; 16];
     format!("AROA{}:{session_name}", unique_id(role_arn, &mut room))
 }
 
-// Callers whom nothing proved, for questions that operators ask: may such a one do this?
+// Supposed callers, without authentication, for operators' questions about permissions.
 
 impl Caller {
     /// The session of a role, as if its trust had let it in: this sign-in, or else a principal of its account.
@@ -617,8 +615,8 @@ impl Caller {
         Self::session(session, region)
     }
 
-    /// The policy and the statement that allow what [`Self::decide`] allows: of several the first. `None` where no
-    /// statement has to.
+    /// Policy and statement that allow what [`Self::decide`] allows: the first of several. `None` where no statement is
+    /// needed.
     #[must_use]
     pub fn allowed_by(&self, question: &PolicyQuestion<'_>) -> Option<Box<str>> {
         let policies = match &self.who {

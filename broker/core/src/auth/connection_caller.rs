@@ -1,8 +1,7 @@
-//! The caller of an open connection, kept so that it can be asked again whether it may be open; the sessions that
-//! connections share.
+//! Callers of open connections, kept so that permissions can be checked again; and sessions that connections share.
 //!
-//! A connection keeps one pointer: to its principal, or to the session of its token, which connections of one token
-//! share. Moment, address and channel of the request are known of the connection itself.
+//! A connection keeps one pointer: to its principal, or to the session of its token, which all connections of the token
+//! share. The connection itself knows moment, address and channel of the request.
 
 use crate::auth::policy_question::{Origin, OriginHeaders};
 use crate::auth::session::{RoleSession, Root, Scope, Session, Source};
@@ -11,7 +10,7 @@ use codec::policy::KeyName;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-/// The caller of an open connection. In 16 bytes.
+/// Caller of an open connection, in 16 bytes.
 #[derive(Clone, Debug)]
 pub struct HeldCaller(Kept);
 
@@ -19,30 +18,30 @@ pub struct HeldCaller(Kept);
 enum Kept {
     Principal(Arc<Principal>),
     Session(Arc<Session>),
-    /// One of the two, of whose request a policy names headers.
+    /// One of the above, with request headers that a policy names.
     WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
 }
 
-/// The credentials in force, by which callers are found again.
+/// Credentials in force, by which callers are looked up again.
 pub struct InForce<'a> {
     /// The file, read.
     pub credentials: &'a Credentials,
-    /// The sessions of connections, by these credentials.
+    /// Sessions of connections, by these credentials.
     pub sessions: &'a mut SharedSessions,
-    /// The region that exists here; `None`: any does.
+    /// The region whose channels exist; `None`: any.
     pub region: Option<Arc<str>>,
     /// The moment, in seconds since 1970 UTC.
     pub now_s: u64,
 }
 
-/// The thing that a caller hung on and that is gone.
+/// Credential of a caller that no longer exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// The key of this principal, or it has another secret, or has been given an end that is over.
+    /// Key of this principal: removed, given another secret, or expired.
     Key(Box<str>),
-    /// The provider, certificate or thing by which it signed in.
+    /// Sign-in: its provider, certificate or thing.
     SignIn(Box<str>),
-    /// The role of this name, one by which it was assumed, or a policy by which its session is bounded.
+    /// Role, a role by which it was assumed, or a session policy.
     Role(Box<str>),
 }
 
@@ -55,12 +54,12 @@ impl HeldCaller {
         Self(Kept::Session(session))
     }
 
-    /// Adds the headers of the request.
+    /// The caller, with headers of its request.
     pub(crate) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
         Self(Kept::WithHeaders(Box::new((self, headers))))
     }
 
-    /// Whether some policy that decides for it names a condition key.
+    /// Whether a policy that applies to the caller names this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.0 {
@@ -72,11 +71,11 @@ impl HeldCaller {
         }
     }
 
-    /// The caller by the credentials in force, as if its request came now; `origin` is that of the request, and
-    /// its headers are added here.
+    /// Looks the caller up again in the credentials in force, as if its request arrived at this moment; `origin` is the
+    /// request's, without headers, which are added here.
     ///
     /// # Errors
-    /// The key, role or sign-in is gone.
+    /// The caller's key, role or sign-in is gone.
     pub fn again(&self, now: &mut InForce<'_>, origin: Origin) -> Result<Caller, Gone> {
         match &self.0 {
             Kept::Principal(principal) => {
@@ -100,7 +99,7 @@ impl HeldCaller {
         }
     }
 
-    /// Shares the session with other connections of its token.
+    /// The caller, sharing the session with other connections of its token.
     pub fn shared(self, sessions: &mut SharedSessions) -> Self {
         match self.0 {
             Kept::Session(session) => Self(Kept::Session(sessions.share(session))),
@@ -110,7 +109,7 @@ impl HeldCaller {
     }
 }
 
-/// The principal with the same key, unless that has another secret, or was given an end that is over.
+/// The principal with the same key, unless its secret has changed or an earlier expiry was set that has passed.
 fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> {
     let found = now.credentials.find(&old.access_key_id);
     let found = found.filter(|found| {
@@ -124,7 +123,7 @@ fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> 
     Ok(Arc::clone(found))
 }
 
-/// The beginning of a session, if it is still let in.
+/// Looks up the root of a session again.
 fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     match old {
         Root::Principal(principal) => same_key(principal, now).map(Root::Principal),
@@ -133,7 +132,7 @@ fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     }
 }
 
-/// A session by other credentials: each thing that it names is looked up, as when its token comes.
+/// Looks up everything that a session refers to again, as when its token arrives.
 fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     let (source, scope) = match &old.source {
         Source::Federated(parent, name) => {
@@ -169,7 +168,7 @@ fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     })
 }
 
-/// The bound of a session with the policies of the file as they are now; `None` when one is gone.
+/// Session policies by the file in force; `None` when one is gone.
 fn renewed_scope(old: &Scope, credentials: &Credentials) -> Option<Scope> {
     let Scope::Within(policies) = old else {
         return Some(old.clone());
@@ -201,13 +200,13 @@ impl fmt::Display for Gone {
     }
 }
 
-// The sessions of tokens that connections of one shard share.
+// Sessions of tokens that connections of one shard share.
 
-/// The sessions of tokens with open connections: those of one token share one. One per shard; a token that another one
-/// took the place of is parsed, and kept, once for each of its connections.
+/// Sessions of tokens with open connections, shared between connections of a token. One per shard; an evicted token is
+/// parsed and stored once for each further connection.
 #[derive(Debug)]
 pub struct SharedSessions {
-    /// By a part of the access key id.
+    /// Indexed by a part of the access key id.
     places: Box<[Weak<Session>]>,
 }
 
@@ -220,12 +219,12 @@ impl Default for SharedSessions {
 }
 
 impl SharedSessions {
-    /// There are other credentials: no session of before is given to anybody.
+    /// The credentials were replaced: sessions of the old ones are no longer shared.
     pub fn clear(&mut self) {
         self.places.fill(Weak::new());
     }
 
-    /// The session of the same token that others have, or this one, which others have from here on.
+    /// The stored session of the same token, or this one, which is stored.
     #[must_use]
     pub(crate) fn share(&mut self, session: Arc<Session>) -> Arc<Session> {
         if let Some(found) = self.find(&session) {
@@ -237,14 +236,14 @@ impl SharedSessions {
         session
     }
 
-    /// The session of the same token that others have.
+    /// The stored session of the same token.
     pub(crate) fn find(&self, session: &Session) -> Option<Arc<Session>> {
         let found = self.places.get(place_of(session))?.upgrade()?;
         (found.key_id.as_str() == session.key_id.as_str()).then_some(found)
     }
 }
 
-/// The place of a token: access key ids are drawn by nobody, and each names one token.
+/// Index of a token: access key ids are random, and each belongs to one token.
 fn place_of(session: &Session) -> usize {
     let bytes = session.key_id.as_str().bytes();
     let hash = bytes.fold(0_usize, |hash, byte| {
@@ -253,7 +252,7 @@ fn place_of(session: &Session) -> usize {
     hash % PLACES
 }
 
-/// Tokens whose connections share one session: 16 KiB of a shard.
+/// Tokens with a shared session: 16 KiB per shard.
 const PLACES: usize = 2048;
 
 #[cfg(test)]

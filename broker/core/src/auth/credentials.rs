@@ -1,4 +1,4 @@
-//! The credentials file as read: principals by access key id, roles, providers and things, in a snapshot that is
+//! The parsed credentials file: principals by access key id, roles, providers and things, as a snapshot that is
 //! replaced whole.
 
 use crate::auth::devices::{RoleAlias, Things};
@@ -12,46 +12,46 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// All principals that exist at a time. One per process, shared as `Arc<Credentials>`; a reload makes another one.
+/// All principals. One per process, shared as `Arc<Credentials>`; a reload creates another.
 ///
-/// The last owner frees it, which takes milliseconds for very many principals: the code that replaces it should keep
-/// the old one until the shards have let go, and drop it off the road.
+/// The last owner frees it, which takes milliseconds with very many principals: the code that replaces it should keep
+/// the old one until the shards have released it, and drop it off the shard threads.
 #[derive(Debug, Default)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,
     /// By name.
     roles: BTreeMap<Box<str>, Arc<Role>>,
-    /// By name: those that sessions of roles may be bounded by.
+    /// Session policies, by name.
     policies: BTreeMap<Box<str>, Arc<Policy>>,
     /// By issuer.
     providers: BTreeMap<Box<str>, Arc<Provider>>,
-    /// By name: the roles that devices ask for, and the hash of what each stands for.
+    /// Role aliases of devices by name, each with the hash of its role and trust.
     aliases: BTreeMap<Box<str>, (RoleAlias, u64)>,
-    /// Devices, where they may sign in.
+    /// Devices, if they may sign in.
     things: Option<Box<Things>>,
-    /// By account, the part used up of its rate of temporary credentials.
+    /// Used part of each account's rate of temporary credentials.
     granted: BTreeMap<Box<str>, GrantRates>,
-    /// The count of connections that were open when these came, and that they refuse.
+    /// Open connections that these credentials refuse.
     recheck: Recheck,
     /// See [`Self::files`].
     files: Option<[u8; 32]>,
 }
 
-/// Why principals do not go together.
+/// Reason why a set of principals is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialsError {
     /// More than [`PRINCIPALS_MAX`].
     TooMany,
-    /// Two have this access key id.
+    /// Two principals with this access key id.
     AccessKeyIdTwice(String),
-    /// Two have this name.
+    /// Two principals with this name.
     NameTwice(String),
     /// More than [`ROLES_MAX`].
     TooManyRoles,
 }
 
 impl Credentials {
-    /// The principals, indexed.
+    /// Indexes principals.
     ///
     /// # Errors
     /// See [`CredentialsError`].
@@ -86,7 +86,7 @@ impl Credentials {
         self.granted.keys().map(|digits| &**digits)
     }
 
-    /// Adds roles, of which the last of a name counts, and the policies that sessions may name.
+    /// Adds roles, of which the last of a name counts, and session policies.
     ///
     /// # Errors
     /// There are more than [`ROLES_MAX`].
@@ -133,7 +133,7 @@ impl Credentials {
         self.providers.values()
     }
 
-    /// Adds role aliases, of which the last of a name counts, and devices. Roles come before.
+    /// Adds role aliases, of which the last of a name counts, and devices. Roles must be added before.
     #[must_use]
     pub fn with_things(mut self, aliases: Vec<RoleAlias>, things: Option<Things>) -> Self {
         let named = aliases.into_iter().map(|alias| {
@@ -146,15 +146,14 @@ impl Credentials {
         self
     }
 
-    /// Notes the SHA-256 of the files.
+    /// Sets the SHA-256 of the files.
     #[must_use]
     pub fn of_files(mut self, sha256: [u8; 32]) -> Self {
         self.files = Some(sha256);
         self
     }
 
-    /// The SHA-256 of all files that they were read from, equal on two nodes whose files are; `None` of credentials of
-    /// no file.
+    /// SHA-256 of all files read, equal on two nodes with equal files; `None` without a file.
     #[must_use]
     pub fn files(&self) -> Option<[u8; 32]> {
         self.files
@@ -166,8 +165,8 @@ impl Credentials {
         self.aliases.get(name).map(|(alias, _)| alias)
     }
 
-    /// A hash of an alias's role and of the trust of that: keys that a device got by it end when this is another one.
-    /// Equal on all nodes of a cluster that have the same file.
+    /// Hash of an alias's role and its trust: keys that a device got by the alias end when it changes. Equal on all
+    /// nodes of a cluster with the same file.
     #[must_use]
     pub fn alias_grounds(&self, name: &str) -> u64 {
         self.aliases.get(name).map_or(0, |(_, grounds)| *grounds)
@@ -178,7 +177,7 @@ impl Credentials {
         self.aliases.values().map(|(alias, _)| alias)
     }
 
-    /// Devices, where they may sign in.
+    /// Devices, if they may sign in.
     #[must_use]
     pub fn things(&self) -> Option<&Things> {
         self.things.as_deref()
@@ -190,7 +189,7 @@ impl Credentials {
         self.roles.get(name).filter(|role| role.account == account)
     }
 
-    /// Whether there is a role of this name.
+    /// Whether a role of this name exists.
     #[must_use]
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.contains_key(name)
@@ -201,7 +200,7 @@ impl Credentials {
         self.roles.values().map(Arc::as_ref)
     }
 
-    /// Whether what signed in is still let in: at each use of what it got, this is asked again.
+    /// Whether a sign-in is still accepted: checked at each use of its credentials.
     #[must_use]
     pub fn knows(&self, sign_in: &SignIn) -> bool {
         match sign_in {
@@ -226,8 +225,8 @@ impl Credentials {
         self.policies.get(name)
     }
 
-    /// The first principal of an account, by access key id, that may do this and has not ended. Those whose keys came
-    /// with a token of elsewhere are left out: that token would be needed too.
+    /// First principal of an account, by access key id, that may do this and has not expired. Principals with a foreign
+    /// session token are skipped: that token would be needed too.
     #[must_use]
     pub fn first_allowed(
         &self,
@@ -243,12 +242,12 @@ impl Credentials {
         })
     }
 
-    /// The rates at which an account is given temporary credentials, on whichever shard.
+    /// Rates of temporary credentials of an account, shared by all shards.
     pub(crate) fn grant_rates(&self, account: &str) -> Option<&GrantRates> {
         self.granted.get(account)
     }
 
-    /// The count of connections that were open when they came, and that they refuse.
+    /// Open connections that these credentials refuse.
     #[must_use]
     pub const fn recheck(&self) -> &Recheck {
         &self.recheck

@@ -1,7 +1,7 @@
-//! The registry of certificates: which things each stands for.
+//! Registry of certificates and the things that each stands for.
 //!
-//! One sorted array of entries of 44 bytes, and the names behind each other in one text: a million certificates with
-//! names of up to 50 letters take less than 100 MB, and a look-up twenty comparisons.
+//! One sorted array of entries of 44 bytes, and the concatenated names in one text: a million certificates with names
+//! of up to 50 letters take less than 100 MB, and a look-up twenty comparisons.
 
 use codec::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +16,11 @@ pub struct DeviceRegistry {
     entries: Box<[RegistryEntry]>,
     names: Box<str>,
     types: Box<[Box<str>]>,
-    /// Of certificates that have one of their own.
+    /// Policies of certificates that have their own.
     policies: Box<[[Arc<Policy>; 1]]>,
-    /// Things that are switched off as a whole.
+    /// Disabled things.
     inactive: BTreeSet<Box<str>>,
-    /// The file ended with a count of its lines, so that truncation is detected.
+    /// The file ends with a count, so truncation is detected.
     is_counted: bool,
 }
 
@@ -28,11 +28,11 @@ pub struct DeviceRegistry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RegistryEntry {
     fingerprint: [u8; 32],
-    /// The place at which its name begins.
+    /// Offset of the thing's name.
     name_at: u32,
-    /// The type's place behind 0, which is none.
+    /// Index of the type plus one; 0: none.
     thing_type: u16,
-    /// The policy's place behind 0, which is none.
+    /// Index of the policy plus one; 0: none.
     policy: u16,
     name_bytes: u8,
     is_inactive: bool,
@@ -40,14 +40,14 @@ struct RegistryEntry {
 
 const _: () = assert!(size_of::<RegistryEntry>() <= 44);
 
-/// The result of a look-up.
+/// Result of a look-up.
 #[derive(Debug)]
 pub(crate) enum RegistryLookup<'a> {
     /// No line has the certificate.
     Unknown,
-    /// A line of the certificate is inactive.
+    /// Disabled certificate.
     Inactive,
-    /// The certificate stands for other things than the one that was asked for.
+    /// Known certificate, which does not stand for the requested thing.
     Other,
     /// The certificate stands for this thing.
     Registered(RegisteredThing<'a>),
@@ -69,25 +69,25 @@ impl DeviceRegistry {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether the registry is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The most that it takes of certificates and of things that are switched off; 0 where there is no registry.
+    /// Most certificates, and most disabled things; 0 without a registry.
     #[must_use]
     pub fn max(&self) -> usize {
         self.max
     }
 
-    /// The number of things that are switched off as a whole.
+    /// Number of disabled things.
     #[must_use]
     pub fn switched_off(&self) -> usize {
         self.inactive.len()
     }
 
-    /// Whether the file ended with a count of its lines, so that truncation is detected.
+    /// Whether the file ends with a count, so that truncation is detected.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.is_counted
@@ -98,24 +98,24 @@ impl DeviceRegistry {
         self.policies.iter().flatten()
     }
 
-    /// The bytes that it takes, without what is switched off by name.
+    /// Memory in bytes, without disabled things.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.entries) + self.names.len()
     }
 
-    /// Whether a thing is switched off as a whole.
+    /// Whether a thing is disabled.
     #[must_use]
     pub fn is_inactive(&self, name: &str) -> bool {
         self.inactive.contains(name)
     }
 
-    /// The things of a certificate, in the order of the file.
+    /// Things of a certificate, in the order of the file.
     pub fn things_of(&self, fingerprint: &[u8; 32]) -> impl Iterator<Item = &str> {
         self.of(fingerprint).iter().map(|entry| self.name(*entry))
     }
 
-    /// The certificates of a thing, by a scan of all: for questions that operators ask.
+    /// Certificates of a thing, by a full scan: for operators' questions.
     pub(crate) fn certificates_of(&self, name: &str) -> impl Iterator<Item = &[u8; 32]> {
         let own = self
             .entries
@@ -171,7 +171,7 @@ impl DeviceRegistry {
     }
 }
 
-/// A registry that is being read.
+/// Registry under construction.
 #[derive(Debug)]
 pub struct DeviceRegistryBuilder {
     max: usize,
@@ -182,16 +182,16 @@ pub struct DeviceRegistryBuilder {
     inactive: BTreeSet<Box<str>>,
 }
 
-/// Why a line of a registry is refused.
+/// Reason why a line of a registry is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceRegistryError {
     /// There are more than this many.
     TooMany(usize),
-    /// There are more types than fit.
+    /// More types than the index can address.
     TooManyTypes,
-    /// There are more policies than fit.
+    /// More policies than the index can address.
     TooManyPolicies,
-    /// The names are longer together than fits.
+    /// Names longer in total than offsets can address.
     TooLong,
 }
 
@@ -209,10 +209,10 @@ impl DeviceRegistryBuilder {
         }
     }
 
-    /// Adds a certificate and a thing.
+    /// Adds a certificate with a thing.
     ///
     /// # Errors
-    /// There is no room.
+    /// The registry is full.
     pub fn add(
         &mut self,
         fingerprint: [u8; 32],
@@ -236,7 +236,7 @@ impl DeviceRegistryBuilder {
         Ok(())
     }
 
-    /// Switches a thing off.
+    /// Disables a thing.
     ///
     /// # Errors
     /// There is no room.
@@ -246,7 +246,7 @@ impl DeviceRegistryBuilder {
         Ok(())
     }
 
-    /// The registry; `is_counted`: its file ended with a count of its lines.
+    /// The finished registry.
     #[must_use]
     pub fn finish(mut self, is_counted: bool) -> DeviceRegistry {
         // Names lie in the order of the file, so that the first line of a certificate stays the first.

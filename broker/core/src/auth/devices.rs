@@ -1,13 +1,12 @@
-//! Things: devices that sign in with a certificate, the role aliases that they may ask for, and a count of their
-//! sign-ins.
+//! Things: devices that sign in with a certificate, the role aliases that they may request, and counts of sign-ins.
 //!
 //! ```text
 //! certificate ─ a revocation list names it, or one that was shown with it ──▶ refused
 //!             ├ registry, by fingerprint ──▶ inactive: refused | its things, its policies
 //!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
 //! ```
-//! The registry is looked up before authorities, so that a certificate of any issuer can be switched off there.
-//! Whether a thing may use an alias is decided by IoT policies.
+//! The registry has priority over authorities, so that a certificate of any issuer can be disabled there. IoT policies
+//! decide whether a thing may use an alias.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".
@@ -26,7 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The role alias that devices ask for.
+/// Role alias that devices request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleAlias {
     /// The name; `[\w=,@-]{1,128}`, unique.
@@ -35,97 +34,97 @@ pub struct RoleAlias {
     pub role: Box<str>,
     /// The account of both.
     pub account: Box<str>,
-    /// The life of its keys, in seconds.
+    /// Lifetime of its keys, in seconds.
     pub duration_s: u32,
 }
 
 impl RoleAlias {
-    /// The ARN, as IoT policies and conditions name it.
+    /// ARN in IoT policies and conditions.
     #[must_use]
     pub fn arn(&self, region: &str) -> String {
         alias_arn(region, &self.account, &self.name)
     }
 }
 
-/// The ARN of a role alias, whether there is one or not.
+/// ARN of a role alias, which need not exist.
 #[must_use]
 pub fn alias_arn(region: &str, account: &str, name: &str) -> String {
     format!("arn:aws:iot:{region}:{account}:rolealias/{name}")
 }
 
-/// All devices that may sign in. Shared by all shards, within the credentials.
+/// All devices that may sign in. Part of the credentials, shared by all shards.
 #[derive(Debug, Default)]
 pub struct Things {
-    /// Server names whose connections are asked for a certificate, in lower case.
+    /// Server names at which connections are asked for a certificate, in lower case.
     pub hosts: Box<[Box<str>]>,
-    /// Policies of certificates that have none of their own.
+    /// Policies of certificates without their own.
     pub policies: Box<[Arc<Policy>]>,
     /// Certificates by fingerprint.
     pub registry: DeviceRegistry,
     /// Authorities whose certificates name their thing.
     pub authorities: Box<[ThingAuthority]>,
-    /// The numbers of certificates that the lists of any table revoke, in their order.
+    /// Sorted numbers of certificates that revocation lists name.
     pub revoked: Box<[u64]>,
-    /// The number of sign-ins of each thing within the hour.
+    /// Sign-ins of each thing within the hour.
     pub sign_ins: SignIns,
 }
 
-/// An authority that vouches for things.
+/// Authority that certifies things.
 #[derive(Clone, Debug)]
 pub struct ThingAuthority {
     /// SHA-256 of its public key.
     pub key: [u8; 32],
-    /// The names that it may give, with `*` for any letters; all, if there is none.
+    /// Accepted names, with `*` for any letters; `None`: all.
     pub names: Option<Box<str>>,
-    /// How many certificates it has revoked; `None` if it has no list.
+    /// Number of revoked certificates; `None` without a revocation list.
     pub revoked: Option<usize>,
     /// Policies of its certificates.
     pub policies: Box<[Arc<Policy>]>,
-    /// Subject, for operators.
+    /// Subject of its certificate, for operators.
     pub subject: Box<str>,
-    /// Last second, since 1970 UTC.
+    /// Last valid second, since 1970 UTC.
     pub ends_s: u64,
-    /// When the first of its revocation lists is to be replaced, since 1970 UTC; `None` without one that says so.
+    /// Earliest next update of its revocation lists, since 1970 UTC; `None` if no list has one.
     pub list_ends_s: Option<u64>,
 }
 
-/// The thing that a certificate stands for.
+/// Thing that a certificate stands for.
 #[derive(Clone, Copy, Debug)]
 pub struct Identified<'a> {
     /// The certificate's fingerprint.
     pub certificate: &'a [u8; 32],
-    /// The thing that the request names; `None` if it names none.
+    /// Thing that the request names; `None` if it names none.
     pub name: Option<&'a str>,
     /// The thing's type.
     pub thing_type: Option<&'a str>,
-    /// The authority that vouches for it; `None` for one of the registry.
+    /// Authority that certified the thing; `None` for a thing of the registry.
     pub vouched: Option<&'a Certified>,
     policies: &'a [Arc<Policy>],
 }
 
-/// Why a certificate is not let in.
+/// Reason why a certificate is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThingRefusal<'a> {
-    /// Not valid before this second since 1970 UTC.
+    /// Valid only from this second since 1970 UTC on.
     NotYet(u64),
-    /// Ended with this second since 1970 UTC.
+    /// Expired at this second since 1970 UTC.
     Ended(u64),
-    /// The registry says so.
+    /// Disabled in the registry.
     Inactive,
-    /// A revocation list names it, or a certificate that was shown with it.
+    /// Revoked, or another certificate of its chain is.
     Revoked,
-    /// Not in the registry, and no authority vouches for it, since …
+    /// Not in the registry, and not certified by an authority, for this reason.
     Unknown(&'a str),
-    /// The authority may not give this name.
+    /// The authority may not certify this name.
     ForeignName(&'a str),
-    /// The thing is switched off as a whole.
+    /// The thing is disabled.
     NameInactive,
-    /// The thing is none of the certificate's, of which this is one.
+    /// The requested thing is not one of the certificate's, of which this is one.
     Name(Option<&'a str>),
 }
 
 impl ThingRefusal<'_> {
-    /// Whether the certificate is valid, and the thing's name is what is wrong.
+    /// Whether the certificate is valid and only the thing's name is refused.
     #[must_use]
     pub const fn is_about_name(self) -> bool {
         match self {
@@ -175,7 +174,7 @@ impl std::fmt::Display for ThingRefusal<'_> {
 }
 
 impl Things {
-    /// The thing that a certificate stands for, where the request names `wanted` or none.
+    /// Identifies the thing of a certificate; `wanted` is the name in the request, if any.
     ///
     /// # Errors
     /// See [`ThingRefusal`].
@@ -210,11 +209,11 @@ impl Things {
         Ok(identified)
     }
 
-    /// A thing by each certificate that may stand for it: those that the registry lists, otherwise those of any
-    /// authority that may give the name, otherwise one without policies of its own. For questions that operators ask.
+    /// A thing by each certificate that may stand for it: those in the registry, otherwise those of any authority that
+    /// may certify the name, otherwise one without policies of its own. For operators' questions.
     ///
     /// # Errors
-    /// The thing is switched off as a whole, or all of its certificates are.
+    /// The thing is disabled, or all of its certificates are.
     pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Vec<Identified<'a>>, ThingRefusal<'a>> {
         if self.registry.is_inactive(name) {
             return Err(ThingRefusal::NameInactive);
@@ -247,7 +246,7 @@ impl Things {
         Ok(all)
     }
 
-    /// A certificate of the registry.
+    /// Looks up a certificate of the registry.
     fn listed<'a>(
         &'a self,
         certificate: &'a [u8; 32],
@@ -262,7 +261,7 @@ impl Things {
         }
     }
 
-    /// Whether the thing of a certificate of the registry is switched off; without a name, all that it has.
+    /// Whether the thing of a registry's certificate is disabled; without a name, all of its things.
     fn is_switched_off(&self, certificate: &[u8; 32], name: Option<&str>) -> bool {
         match name {
             Some(name) => self.registry.is_inactive(name),
@@ -313,8 +312,8 @@ impl Things {
         numbers.any(|number| self.revoked.binary_search(number).is_ok())
     }
 
-    /// Whether keys that were given to a thing still hold: its certificate, and its name with it, are let in still.
-    /// The name in a certificate of an authority counts also where the request for the keys did not have it.
+    /// Whether keys given to a thing are still valid: its certificate and its name are still accepted. The name in an
+    /// authority's certificate counts also if the request for the keys did not name it.
     #[must_use]
     pub fn knows(&self, identity: &ThingIdentity) -> bool {
         if self.is_revoked(&identity.numbers) {
@@ -337,12 +336,12 @@ impl Things {
 }
 
 impl ThingAuthority {
-    /// Whether a certificate is its own, and it may give the name.
+    /// Whether the authority issued the certificate and may certify the name.
     fn vouches(&self, vouched: &Vouched, name: Option<&str>) -> bool {
         vouched.authority == self.key && name.is_none_or(|name| self.may_give(name))
     }
 
-    /// Whether it may give a certificate this name.
+    /// Whether the authority may certify this name.
     fn may_give(&self, name: &str) -> bool {
         let mut patterns = self.names.iter();
         patterns.all(|pattern| is_like(name, pattern))
@@ -350,8 +349,8 @@ impl ThingAuthority {
 }
 
 impl Identified<'_> {
-    /// Asks its IoT policies whether it may use a role alias, from this address at this second. Adds the work to
-    /// `steps`; the text says which statement refuses.
+    /// Decides by the IoT policies whether the thing may use a role alias, from this address at this second. Adds the
+    /// work to `steps`; the text names the statement that refuses.
     #[must_use]
     pub fn may_use(
         &self,
@@ -395,7 +394,7 @@ impl Identified<'_> {
     }
 }
 
-/// The values of the condition keys of IoT policies.
+/// Values of the condition keys of IoT policies.
 struct ThingContext<'a> {
     thing: &'a Identified<'a>,
     certificate: String,
@@ -425,13 +424,13 @@ impl Context for ThingContext<'_> {
     }
 }
 
-/// The id of a certificate, as AWS writes it: its fingerprint in hexadecimal digits.
+/// Id of a certificate in AWS's form: its fingerprint in hexadecimal digits.
 #[must_use]
 pub fn certificate_id(fingerprint: &[u8; 32]) -> String {
     data_encoding::HEXLOWER.encode(fingerprint)
 }
 
-/// Whether a name is of a pattern, in which `*` stands for any letters.
+/// Whether a name matches a pattern, in which `*` stands for any letters.
 fn is_like(name: &str, pattern: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return name == pattern;
@@ -452,22 +451,22 @@ fn is_like(name: &str, pattern: &str) -> bool {
     true
 }
 
-// Sign-ins of each thing within the hour: one whose clock is ahead asks for new keys again and again.
+// Sign-ins of each thing within the hour: a thing whose clock is ahead requests keys again and again.
 //
 // ```text
 // place = tag 32 | hour 20 | count 12 bits        four places in each of 16,384 sets, the same for all shards
 // ```
-// A place is taken for an hour, and then by whichever thing of its set comes first. Things that find no place are not
-// counted: those that ask often are among the first of the next hour.
+// A place is occupied for an hour, and then free for any thing of its set. Things without a place are not counted:
+// frequent ones get a place early in the next hour.
 
-/// Sign-ins of things by certificate and name, shared by all shards. One of each set of credentials: a reload begins
-/// again.
+/// Sign-ins of things by certificate and name, shared by all shards. Part of the credentials: a reload starts from
+/// zero.
 #[derive(Debug)]
 pub struct SignIns {
     places: Box<[AtomicU64]>,
 }
 
-/// The content of a place.
+/// Content of a place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     tag: u64,
@@ -485,7 +484,7 @@ impl Default for SignIns {
 }
 
 impl SignIns {
-    /// Counts one of a thing; true for the first beyond [`SIGN_INS_PER_HOUR`], once an hour.
+    /// Counts a sign-in; returns true for the first beyond [`SIGN_INS_PER_HOUR`], once an hour.
     pub(crate) fn exceeds(&self, certificate: &[u8; 32], name: Option<&str>, now_s: u64) -> bool {
         let key = key_of(certificate, name);
         let hour = (now_s / 3600) & HOURS;
@@ -493,7 +492,7 @@ impl SignIns {
         let places = self.places.get(set..set + WAYS).unwrap_or_default();
         let tag = (key >> 32) | 1; // never that of an empty place
         let order = Ordering::Relaxed;
-        // Its own place first, then one that nobody needs any more.
+        // The thing's own place first, then an expired one.
         let own = |place: Place| place.tag == tag;
         let free = |place: Place| place.tag == 0 || place.hour != hour;
         for fits in [&own as &dyn Fn(Place) -> bool, &free] {
@@ -535,7 +534,7 @@ impl Place {
     }
 }
 
-/// The certificate's fingerprint, which is random, and the name by FNV-1a.
+/// Key of a thing: the certificate's fingerprint, which is random, with the name's FNV-1a.
 fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     let first = certificate.first_chunk::<8>().copied().unwrap_or_default();
     let name = name.unwrap_or_default().bytes();
@@ -545,12 +544,12 @@ fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     u64::from_be_bytes(first) ^ name
 }
 
-/// Places that one thing may take.
+/// Places per set.
 const WAYS: usize = 4;
 
 const SETS: u64 = (SIGN_INS_COUNTED_MAX / WAYS) as u64;
 
-/// The bits of an hour, and of a count, which stays at its largest value.
+/// Mask of an hour.
 const HOURS: u64 = (1 << 20) - 1;
 const COUNTS: u64 = (1 << 12) - 1;
 
@@ -568,7 +567,7 @@ mod sign_ins_tests {
         bytes
     }
 
-    /// The numbers of the sign-ins that exceed, of this many.
+    /// Numbers of the sign-ins, out of this many, that exceed the limit.
     fn exceeding(sign_ins: &SignIns, name: &str, now_s: u64, times: u64) -> Vec<u64> {
         let exceeds = |_: &u64| sign_ins.exceeds(&certificate(7), Some(name), now_s);
         (1..=times).filter(exceeds).collect()

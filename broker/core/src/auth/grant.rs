@@ -1,4 +1,4 @@
-//! The grant of temporary credentials, and its bytes in a token.
+//! Grants of temporary credentials, and their encoding in a token.
 
 use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, SESSION, VERSION};
 use crate::auth::{principal::Secret, sign_in::SignIn};
@@ -7,20 +7,20 @@ use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::{control::TAGS_MAX, sts::POLICY_ARNS_MAX};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The grant of temporary credentials.
+/// Grant of a federated user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant<'a> {
     /// The account: 12 digits.
     pub account: &'a str,
-    /// The access key id of the principal that requested it.
+    /// Access key id of the principal that requested it.
     pub parent_access_key_id: &'a str,
-    /// The secret of that principal: only while it is the same, the grant counts.
+    /// Secret of that principal: the grant ends when it changes.
     pub parent_secret: &'a str,
     /// The federated user's name: 2 to 32 bytes.
     pub name: &'a str,
     /// The policy, at most [`SESSION_POLICY_BYTES_MAX`] bytes; `None`: no rights.
     pub policy: Option<&'a Policy>,
-    /// When it ends, in seconds since 1970 UTC.
+    /// Expiry, in seconds since 1970 UTC.
     pub expires_s: u64,
 }
 
@@ -65,14 +65,14 @@ pub(crate) enum Holder {
     Role(OpenedRole),
 }
 
-/// The fingerprint of a principal's secret, by which session key.
+/// Fingerprint of a principal's secret, and the session key that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Issuer {
     pub(crate) key: [u8; FINGERPRINT_BYTES],
     pub(crate) tag: [u8; ISSUER_BYTES],
 }
 
-/// The grant as bytes: its end, then each part behind its length; `None` when one is too long.
+/// Encodes a grant: expiry, then each part with its length; `None` when a part is too long.
 pub(crate) fn write_grant(grant: &Grant<'_>) -> Option<Vec<u8>> {
     let mut bytes = grant.expires_s.to_be_bytes().to_vec();
     for (part, bytes_max) in [
@@ -92,7 +92,7 @@ pub(crate) fn write_grant(grant: &Grant<'_>) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The token of a grant in the form of this version.
+/// Decodes the grant of a token of this version; its secret is derived, and the caller adds its issuer.
 pub(crate) fn read_grant(
     version: u8,
     bytes: &[u8],
@@ -134,7 +134,7 @@ pub(crate) fn read_grant(
     })
 }
 
-/// The policy of a token: its bytes, before version 3 its text. `None`: no rights.
+/// Policy of a token: encoded, before version 3 as text. `None`: no rights.
 fn read_grant_policy(version: u8, bytes: &[u8]) -> Option<Policy> {
     if bytes.is_empty() {
         return None;
@@ -152,66 +152,66 @@ const NAME_BYTES_MAX: usize = 32;
 pub(crate) const GRANT_BYTES_MAX: usize =
     8 + 4 * 2 + ACCOUNT_BYTES_MAX + ID_BYTES_MAX + NAME_BYTES_MAX + SESSION_POLICY_BYTES_MAX;
 
-// The grant of sessions of principals and roles, and its form in a token: see [`crate::wire`].
+// Grants of sessions of principals and roles. Their encoding: [`crate::wire`].
 
-/// The grant of a session. [`ReadGrant`] has the same form.
+/// Grant of a session. [`ReadGrant`] has the same encoding.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SessionGrant<'a> {
-    /// The beginning: of the caller, or of the first of a chain of roles.
+    /// Root: of the caller, or of the first of a chain of roles.
     pub root: RootGrant<'a>,
-    /// When it is issued, in seconds since 1970 UTC.
+    /// Issue time, in seconds since 1970 UTC.
     pub issued_s: u64,
-    /// When it ends.
+    /// Expiry.
     pub expires_s: u64,
-    /// The role; `None`: the principal itself.
+    /// Role; `None`: the principal itself.
     pub role: Option<RoleGrant<'a>>,
 }
 
-/// The beginning of a session. [`OpenedRoot`] has the same form.
+/// Root of a session. [`OpenedRoot`] has the same encoding.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub enum RootGrant<'a> {
-    /// The key of a principal.
+    /// Key of a principal.
     Key {
-        /// Id of the key.
+        /// Access key id.
         access_key_id: &'a str,
-        /// The principal's secret: only while it is the same, the grant counts.
+        /// Secret of the principal: the grant ends when it changes.
         #[serde(skip)]
         secret: &'a str,
     },
-    /// A token or a certificate.
+    /// Sign-in by a token or a certificate.
     SignIn(&'a SignIn),
 }
 
-/// The session of a role.
+/// Session of a role.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct RoleGrant<'a> {
     /// The role's account.
     pub account: &'a str,
     /// The role.
     pub role: &'a str,
-    /// The roles by which it was reached, each once.
+    /// Roles by which it was reached, each once.
     pub via: &'a [Box<str>],
-    /// The name of the session.
+    /// Name of the session.
     pub session_name: &'a str,
-    /// The person or program behind it.
+    /// Source identity: the person or program behind the session.
     pub source_identity: Option<&'a str>,
     /// Tags of the session.
     pub tags: &'a [SessionTag],
-    /// The names of policies that bound it.
+    /// Names of session policies.
     pub policies: &'a [&'a str],
-    /// A policy that bounds it.
+    /// Inline session policy.
     #[serde(serialize_with = "write_policy")]
     pub policy: Option<&'a Policy>,
 }
 
-/// A tag of a session.
+/// Tag of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTag {
     /// 1 to 128 characters.
     pub key: Box<str>,
     /// 0 to 256 characters.
     pub value: Box<str>,
-    /// Passed on to roles that the session assumes.
+    /// Whether the tag passes on to roles that the session assumes.
     pub transitive: bool,
 }
 
@@ -224,14 +224,14 @@ struct ReadGrant {
     role: Option<OpenedRole>,
 }
 
-/// The beginning of a token's session.
+/// Root of a token's session.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) enum OpenedRoot {
     Key { access_key_id: Box<str> },
     SignIn(SignIn),
 }
 
-/// The role of a token.
+/// Role of a token.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct OpenedRole {
     pub(crate) account: Box<str>,
@@ -244,12 +244,12 @@ pub(crate) struct OpenedRole {
     pub(crate) tags: Vec<SessionTag>,
     #[serde(deserialize_with = "at_most::<_, _, _, POLICY_ARNS_MAX>")]
     pub(crate) policies: Vec<Box<str>>,
-    /// `Err`: there is one, which cannot be read.
+    /// `Err`: the policy is invalid.
     #[serde(deserialize_with = "read_policy")]
     pub(crate) policy: Result<Option<Policy>, ()>,
 }
 
-/// The grant as bytes; `None` when its policy is too long.
+/// Encodes a grant; `None` when its policy is too long.
 pub(crate) fn write_session(grant: &SessionGrant<'_>) -> Option<Vec<u8>> {
     let policy = grant.role.and_then(|role| role.policy);
     let fits = |policy: &Policy| policy.bytes().len() <= SESSION_POLICY_BYTES_MAX;
@@ -266,5 +266,5 @@ fn read_policy<'b, D: Deserializer<'b>>(from: D) -> Result<Result<Option<Policy>
     Ok(read.transpose())
 }
 
-/// Most roles between the first key of a chain and its last role.
+/// Most roles between the root and the last role of a chain.
 pub(crate) const CHAIN_MAX: usize = 8;

@@ -1,25 +1,25 @@
-//! The rate at which an account gets temporary credentials, and the part of it that one caller has.
+//! Rate of temporary credentials per account, and each caller's share of it.
 
 use crate::limits::{GRANT_CALLERS, GRANT_WAIT_MS};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The part used up of the rate of one account. Calls that are refused take nothing. All shards share it.
+/// Used part of one account's rate. Refused calls take nothing. Shared by all shards.
 ///
-/// A caller may take all of it, but while another caller of the account waits: then each has half.
+/// A caller may use all of it, unless another caller of the account waits: then each has half.
 #[derive(Debug, Default)]
 pub(crate) struct GrantRates {
     account: SharedBucket,
-    /// By the place of a caller, a keyed hash: callers of one place count as one.
+    /// Buckets by a keyed hash of the caller: callers with the same index count as one.
     callers: [SharedBucket; GRANT_CALLERS],
-    /// The caller that found nothing last, and when: its place plus one in the upper half, wrapped milliseconds in the
-    /// lower one.
+    /// Caller that was refused last, and when: its index plus one in the upper half, wrapped milliseconds in the lower
+    /// one.
     waiting: AtomicU64,
 }
 
 impl GrantRates {
-    /// Whether a caller of this hash may be given keys.
+    /// Whether a caller of this hash may get keys.
     pub(crate) fn has(&self, caller: u64, rate: Rate, now: Now) -> bool {
         let (place, own) = self.of(caller);
         if self.others_wait(place, now) && !own.has(half(rate), now) {
@@ -33,7 +33,7 @@ impl GrantRates {
         has
     }
 
-    /// Counts keys that a caller was given.
+    /// Counts keys given to a caller.
     pub(crate) fn take(&self, caller: u64, rate: Rate, now: Now) {
         self.account.take(rate, now);
         self.of(caller).1.take(half(rate), now); // one that has more than half stays without
@@ -47,7 +47,7 @@ impl GrantRates {
     fn others_wait(&self, place: usize, now: Now) -> bool {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let since_ms = wrap(now).wrapping_sub(waiting) & u64::from(u32::MAX);
-        // Clocks of shards may be some milliseconds apart.
+        // Clocks of shards may differ by some milliseconds.
         let is_recent = since_ms < GRANT_WAIT_MS || since_ms > u64::from(u32::MAX) - GRANT_WAIT_MS;
         waiting != 0 && waiting >> 32 != place as u64 + 1 && is_recent
     }

@@ -71,7 +71,7 @@ fn like(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// One value or all of a list.
+/// A value, or all values of a list.
 fn each(value: &Value) -> Vec<&Value> {
     value
         .as_array()
@@ -85,7 +85,7 @@ fn texts(value: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// (allowed, denied) by documents.
+/// Decision by documents: (allowed, denied).
 fn judge(documents: &[&str], action: Action, resource: &str, client: Option<&str>) -> (bool, bool) {
     let (mut allowed, mut denied) = (false, false);
     for document in documents {
@@ -224,7 +224,7 @@ fn callers_are_told_apart_by_what_they_cannot_choose() {
     assert!(Caller::anyone(ACCOUNT).identity().is_none());
     assert_eq!(hash(&own), hash(&Caller::principal(principal(&[]), None)));
     assert_ne!(hash(&own), hash(&user(ADMIN)));
-    // Users of one name: apart by the one id that each may have, but not by a choice of ids.
+    // Users of one name are distinguished by the only id that each may use, but not by a choice of ids.
     let (one, other) = (only(r#""v1""#), only(r#""v2""#));
     assert_eq!(hash(&user(&one)), hash(&user(&one)));
     assert_ne!(hash(&user(&one)), hash(&user(&other)));

@@ -1,4 +1,4 @@
-//! A question to the policies of a caller, and the values of condition keys that it is answered by.
+//! Questions to a caller's policies, with the values of condition keys.
 
 use crate::auth::caller::Caller;
 use crate::auth::sign_in::SignIn;
@@ -7,24 +7,24 @@ use codec::policy::{Action, Context, Key, KeyName, Request, Value};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A question to the policies of a caller: may it do this?
+/// Question to a caller's policies: may it do this?
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyQuestion<'a> {
     /// The action.
     pub action: Action,
-    /// A channel's ARN (to create it: with `/*` in the place of its time), a federated user's, or `*`.
+    /// ARN of a channel (for its creation with `/*` in place of the time) or of a federated user, or `*`.
     pub resource: &'a str,
-    /// The client id of a viewer.
+    /// Client id of a viewer.
     pub client_id: Option<&'a str>,
-    /// The tags that the request names.
+    /// Tags in the request.
     pub request_tags: RequestTags<'a>,
-    /// The tags of the channel.
+    /// Tags of the channel.
     pub resource_tags: ResourceTags<'a>,
-    /// The session of a role that the request is for.
+    /// Session of a role that is requested.
     pub assumed: Option<Assumed<'a>>,
 }
 
-/// The session of a role that a request is for.
+/// Requested session of a role.
 #[derive(Clone, Copy, Debug)]
 pub struct Assumed<'a> {
     /// Name of the session.
@@ -33,32 +33,32 @@ pub struct Assumed<'a> {
     pub external_id: Option<&'a str>,
     /// The source identity, if the request names one.
     pub source_identity: Option<&'a str>,
-    /// The keys of tags that are to go on.
+    /// Keys of transitive tags.
     pub transitive_tag_keys: &'a [Box<str>],
 }
 
-/// The tags that a request names.
+/// Tags in a request.
 #[derive(Clone, Copy, Debug)]
 pub enum RequestTags<'a> {
     /// None.
     None,
-    /// Tags that the request sets.
+    /// Tags to set.
     Set(&'a [Tag]),
-    /// Keys of tags that the request removes.
+    /// Keys of tags to remove.
     Removed(&'a [Box<str>]),
 }
 
-/// The tags of the channel that a request is about.
+/// Tags of a request's channel.
 #[derive(Clone, Copy, Debug)]
 pub enum ResourceTags<'a> {
-    /// Tags of the channel; none, if there is no channel.
+    /// Known tags; empty if the channel does not exist.
     Known(&'a [Tag]),
-    /// The channel lives elsewhere, where the question is asked again.
+    /// The channel is on another shard, where the question is asked again.
     Elsewhere,
 }
 
 impl<'a> PolicyQuestion<'a> {
-    /// A question about something that has no tags.
+    /// A question about a resource without tags.
     #[must_use]
     pub const fn new(action: Action, resource: &'a str) -> Self {
         Self {
@@ -75,17 +75,17 @@ impl<'a> PolicyQuestion<'a> {
 /// Request facts that conditions can test: address, TLS, time, headers.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The address of the client.
+    /// Address of the client.
     pub address: IpAddr,
-    /// Whether it speaks TLS to this server.
+    /// Whether the client uses TLS to this server.
     pub tls: bool,
-    /// The moment of the request, in seconds since 1970 UTC.
+    /// Time of the request, in seconds since 1970 UTC.
     pub asked_s: u64,
-    /// Headers that some policy of the caller names.
+    /// Headers that a policy of the caller names.
     pub headers: Option<Arc<OriginHeaders>>,
 }
 
-/// Headers of a request that conditions may name.
+/// Request headers that conditions can test.
 #[derive(Clone, Debug, Default)]
 pub struct OriginHeaders {
     /// User-Agent.
@@ -94,14 +94,14 @@ pub struct OriginHeaders {
     pub referer: Option<Box<str>>,
 }
 
-/// A caller with its question: the values of condition keys.
+/// A caller with its question: source of the values of condition keys.
 pub(crate) struct Asked<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) question: &'a PolicyQuestion<'a>,
 }
 
 impl Asked<'_> {
-    /// A value of keys that have one at most.
+    /// Value of a key that has at most one.
     fn sole(&self, key: Key<'_>) -> Value<'_> {
         let (caller, origin) = (self.caller, self.caller.origin());
         let of_origin =
@@ -118,7 +118,7 @@ impl Asked<'_> {
             }
             KeyName::Referer => Value::of(headers.and_then(|headers| headers.referer.as_deref())),
             KeyName::UserName => Value::of(caller.user_name()),
-            // Nobody has these before the sign-in.
+            // Unknown before the sign-in has finished.
             KeyName::UserId | KeyName::PrincipalArn if caller.signs_in() => Value::Absent,
             KeyName::UserId => Value::Made(caller.short_user_id()),
             KeyName::PrincipalArn => Value::Made(caller.short_principal_arn()),
@@ -154,7 +154,7 @@ impl Asked<'_> {
                 let signing_in = caller.source_arn();
                 Value::of(signing_in.map(|_| caller.account()))
             }
-            // Sign-ins answer these, policies have these themselves, or they have several values.
+            // Answered by sign-ins or by policies, or keys with several values.
             KeyName::FederatedProvider
             | KeyName::ThingName
             | KeyName::ThingTypeName
@@ -169,7 +169,7 @@ impl Asked<'_> {
 }
 
 impl<'a> Asked<'a> {
-    /// The question with these values.
+    /// The question as a policy request.
     pub(crate) const fn request(&'a self) -> Request<'a> {
         Request {
             action: self.question.action,
@@ -217,9 +217,9 @@ impl Context for Asked<'_> {
     }
 }
 
-/// The value of a tag. Source: IAM User Guide, "AWS global condition context keys": keys of tags are compared without
-/// regard to case. A channel may have several that differ in nothing else: then none of them opens anything, and each
-/// may deny, or a caller that adds a second one would choose which counts.
+/// Value of a tag. Keys are compared without regard to case. Source: IAM User Guide, "AWS global condition context
+/// keys". If a channel has several keys that differ only in case, none of them allows anything and each may deny;
+/// otherwise a caller that adds a second one would choose which counts.
 fn tag<'t>(tags: &'t [Tag], key: &str) -> Value<'t> {
     let mut found = tags.iter().filter(|tag| tag.key.eq_ignore_ascii_case(key));
     match (found.next(), found.next()) {

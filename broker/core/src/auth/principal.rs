@@ -1,16 +1,16 @@
-//! Principals and roles of the credentials file, and the secrets that they hold.
+//! Principals and roles of the credentials file, and their secrets.
 
 use codec::policy::{Decision, Ground, Policy, Request, Trust};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// A secret text: wiped when dropped, and never shown.
+/// Secret text: wiped when dropped, hidden in debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The text. For signatures and tokens only.
+    /// The text, for signatures and tokens only.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -35,29 +35,29 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Somebody who may sign requests. About half a KiB; shared by all shards.
+/// A signer of requests. About half a KiB; shared by all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The name in logs and refusals; `[\w+=,.@-]{1,64}`, unique.
     pub name: String,
-    /// The account it belongs to: 12 digits.
+    /// The account: 12 digits.
     pub account: String,
-    /// The access key id that its requests name; `\w{1,128}`, unique.
+    /// Access key id; `\w{1,128}`, unique.
     pub access_key_id: String,
-    /// The secret access key that signs them.
+    /// Secret access key.
     pub secret: Secret,
-    /// The token that its requests must carry; `None`: they must carry none.
+    /// Token that requests must carry; `None`: they must carry none.
     pub session_token: Option<Secret>,
-    /// When it ends, in seconds since 1970 UTC; `None` is never.
+    /// Expiry, in seconds since 1970 UTC; `None`: never.
     pub expires_s: Option<u64>,
-    /// The most by which its clock may be off, in seconds; `None`: as for everybody.
+    /// Tolerance for the principal's clock, in seconds; `None`: the server's.
     pub clock_tolerance_s: Option<u64>,
-    /// The policies that grant its rights. Without any it may do nothing.
+    /// Policies that grant rights. Without any, the principal may do nothing.
     pub policies: Vec<Arc<Policy>>,
 }
 
 impl Principal {
-    /// The ARN of the user, as messages name it.
+    /// ARN of the user.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
@@ -69,14 +69,14 @@ impl Principal {
         write!(out, "arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
-    /// The decision of all its policies on a request. Adds the work to `steps`, as [`Policy::decide`] does.
+    /// Decision of all policies on a request. Adds the work to `steps`, as [`Policy::decide`] does.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         decide_all(&self.policies, request, steps, &mut None)
     }
 }
 
-/// The decision of all policies on a request, with the policy and the statement that refuse.
+/// Decision of all policies on a request, with the policy and statement that refuse.
 pub(crate) fn decide_all(
     policies: &[Arc<Policy>],
     request: &Request<'_>,
@@ -98,25 +98,25 @@ pub(crate) fn decide_all(
     joined
 }
 
-/// Rights that others assume. Shared by all shards.
+/// A role. Shared by all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// The name; `[\w+=,.@-]{1,64}`, unique.
     pub name: String,
-    /// The account it belongs to: 12 digits.
+    /// The account: 12 digits.
     pub account: String,
-    /// The policies that grant its rights. Without any its sessions may do nothing.
+    /// Policies that grant rights. Without any, sessions of the role may do nothing.
     pub policies: Vec<Arc<Policy>>,
-    /// The document that says who may assume it.
+    /// Trust policy: who may assume the role.
     pub trust: Trust,
-    /// The longest life of a session, in seconds.
+    /// Longest lifetime of a session, in seconds.
     pub max_session_s: u32,
-    /// The most by which the clock of a session's owner may be off, in seconds; `None`: as for everybody.
+    /// Tolerance for the clock of a session's owner, in seconds; `None`: the server's.
     pub clock_tolerance_s: Option<u64>,
 }
 
 impl Role {
-    /// The ARN, as trust documents and callers name it.
+    /// ARN of the role.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();

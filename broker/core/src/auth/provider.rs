@@ -7,10 +7,10 @@
 //!                                 ▼                                  │ signature last, by one key of KeySet
 //!                              the provider, by its issuer ──────────┘
 //! ```
-//! The cheap and public comes first: what is not for this service or has ended costs no signature check, and asks no
-//! provider for keys. Keys come from a file or from the provider itself; fetching them is not done here.
+//! Cheap, public checks come first: a token for another service, or an expired one, costs no signature check and causes
+//! no fetch of keys. Keys come from a file or from the provider; they are fetched elsewhere.
 //!
-//! Moments are arguments: the library that checks signatures is kept from looking at its clock.
+//! Moments are arguments: the signature library must not read its clock.
 //!
 //! Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation"; RFC 8725, "JSON Web Token Best Current
 //! Practices"; IAM User Guide, "Available keys for AWS OIDC federation".
@@ -30,53 +30,53 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A provider of the credentials file. Shared by all shards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
-    /// The account that has it: 12 digits.
+    /// The account of the provider: 12 digits.
     pub account: Box<str>,
     /// Issuer without `https://`; unique.
     pub issuer: Box<str>,
-    /// The client ids whose tokens are let in.
+    /// Client ids whose tokens are accepted.
     pub client_ids: Vec<Box<str>>,
-    /// The algorithms that its keys may be used with.
+    /// Accepted signature algorithms.
     pub algorithms: Algorithms,
-    /// The source of its keys.
+    /// Source of the keys.
     pub keys: KeySource,
-    /// Names of the claims that policies and trusts of the file ask for, beside `sub` and `aud`, in small letters.
+    /// Names of the claims that policies and trusts of the file test, beside `sub` and `aud`, in small letters.
     pub claims: Vec<Box<str>>,
 }
 
 /// The source of a provider's keys.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeySource {
-    /// A file beside the credentials file, which was read.
+    /// A file beside the credentials file, already read.
     File(Arc<KeySet>),
     /// The provider's own documents.
     Discovery(Discovery),
 }
 
-/// The way to a provider's documents.
+/// How to reach a provider's documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
-    /// The certificates, in PEM, that vouch for its server; `None`: those that the system trusts.
+    /// CA certificates of the provider's server, in PEM; `None`: those of the system.
     pub ca: Option<Box<[u8]>>,
-    /// Hosts beside that of the issuer that may have its keys.
+    /// Hosts beside the issuer's that may serve the keys.
     pub hosts: Vec<Box<str>>,
-    /// Whether its server may have an address of a private network.
+    /// Whether the server may have a private address.
     pub private: bool,
 }
 
-/// Algorithms of signatures, each once; those with shared secrets are never among them.
+/// Signature algorithms, each once; never with shared secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(Vec<Algorithm>);
 
 impl Default for Algorithms {
-    /// Algorithms that nearly every provider signs with.
+    /// The algorithms that nearly every provider uses.
     fn default() -> Self {
         Self(vec![Algorithm::RS256, Algorithm::ES256])
     }
 }
 
 impl Algorithms {
-    /// The algorithms of these names; `None` when one is not known or is no algorithm with a public key.
+    /// Algorithms by name; `None` when a name is unknown or has no public key.
     pub fn of_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<Self> {
         let all: Option<Vec<_>> = names.into_iter().map(named).collect();
         let mut some = Vec::new();
@@ -88,7 +88,7 @@ impl Algorithms {
         (!some.is_empty()).then_some(Self(some))
     }
 
-    /// The names that [`Self::of_names`] knows.
+    /// Names that [`Self::of_names`] accepts.
     pub const NAMES: &'static [&'static str] = &[
         "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
     ];
@@ -99,40 +99,40 @@ impl Algorithms {
 }
 
 impl Provider {
-    /// Whether a session of this identity still counts: its client is let in. A policy that asks since for a claim that
-    /// was not kept decides for the worse: see [`codec::policy::Value::Lost`].
+    /// Whether a session of this identity is still valid: its client is accepted. A policy that tests a claim that was
+    /// not kept decides for the worse: see [`codec::policy::Value::Lost`].
     pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
         self.account == identity.account && self.client_ids.contains(&identity.audience)
     }
 
-    /// The issuer as tokens and discovery documents have it.
+    /// Issuer as in tokens and discovery documents.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}", self.issuer)
     }
 
-    /// The host of the issuer, with its port if it names one.
+    /// Host of the issuer, with its port if it names one.
     #[must_use]
     pub fn host(&self) -> &str {
         self.issuer.split('/').next().unwrap_or_default()
     }
 }
 
-/// The algorithm of a name, if it is one with a public key.
+/// The algorithm with this name, if it has a public key.
 pub(crate) fn named(name: &str) -> Option<Algorithm> {
     let known = Algorithms::NAMES.contains(&name);
     known.then(|| name.parse().ok()).flatten()
 }
 
-// The keys of a provider, from the JSON in which it publishes them.
+// Keys of a provider, from the JSON that it publishes.
 //
 // Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
 
-/// The keys of a provider that tokens may be signed with.
+/// A provider's keys for signing tokens.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<SigningKey>,
-    /// Keys that the document has beside them.
+    /// Keys of the document that were dropped.
     dropped: usize,
 }
 
@@ -140,34 +140,34 @@ pub struct KeySet {
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     id: Option<Box<str>>,
-    /// As published: by its kind, its curve and its `alg`.
+    /// Algorithms of the key, by its type, its curve and its `alg`.
     algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
-    /// As it was published, to tell keys apart.
+    /// The published form, to tell keys apart.
     source: Jwk,
 }
 
-/// Why a document is no set of keys.
+/// Reason why a key set document is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySetFault {
     /// Longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
     TooLong,
-    /// No JSON object with a list `keys`.
+    /// Not a JSON object with a list `keys`.
     Malformed,
     /// More keys than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
     TooMany,
-    /// None of its keys may sign tokens.
+    /// No key is usable for signing tokens.
     NoneUsable,
 }
 
-/// The document, whose keys are read one by one: one of a kind that is not known spoils no other.
+/// A key set document. Keys are parsed one by one: one of unknown type does not invalidate the others.
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<Value>,
 }
 
 impl KeySet {
-    /// Reads a document. Keys that are not for signatures, RSA keys below 2,048 bits and shared secrets are dropped.
+    /// Parses a document. Keys for other uses, RSA keys below 2,048 bits and shared secrets are dropped.
     ///
     /// # Errors
     /// See [`KeySetFault`].
@@ -190,25 +190,25 @@ impl KeySet {
         Ok(Self { keys, dropped })
     }
 
-    /// The number of keys that tokens may be signed with.
+    /// Number of usable keys.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there is none.
+    /// Whether no key is usable.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The number of keys that were dropped.
+    /// Number of dropped keys.
     #[must_use]
     pub const fn dropped(&self) -> usize {
         self.dropped
     }
 
-    /// The keys of this id, or any if there is none, that may be used with the algorithm.
+    /// Keys with this id, or all without an id, that fit the algorithm.
     pub(crate) fn fitting<'k>(
         &'k self,
         id: Option<&'k str>,
@@ -251,7 +251,7 @@ impl fmt::Display for KeySetFault {
     }
 }
 
-/// A key that tokens may be signed with; `None` for any other.
+/// A key that can sign tokens; `None` for any other.
 fn signing_key(value: Value) -> Option<SigningKey> {
     let source: Jwk = serde_json::from_value(value).ok()?;
     let common = &source.common;
@@ -279,7 +279,7 @@ fn signing_key(value: Value) -> Option<SigningKey> {
     })
 }
 
-/// The algorithms of a kind of key that is strong enough; the library may learn of more kinds.
+/// Algorithms of a key type that is strong enough; the library may add types.
 fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     if let AlgorithmParameters::RSA(rsa) = parameters {
         return is_strong(&rsa.n, &rsa.e).then_some(RSA);
@@ -330,25 +330,25 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS512,
 ];
 
-// The keys of providers that were fetched: a snapshot for all shards, replaced whole.
+// Fetched keys of providers: a snapshot for all shards, replaced whole.
 
-/// The keys of every provider that is asked for them, by issuer. One per process, shared as `Arc<Keyring>`.
+/// Keys of every provider whose keys are fetched, by issuer. One per process, shared as `Arc<Keyring>`.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     by_issuer: BTreeMap<Box<str>, ProviderKeys>,
 }
 
-/// The keys of one provider, and the wish for newer ones.
+/// Keys of one provider, and the request for newer ones.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderKeys {
-    /// The last good ones; `None` before the first, and when they are too old.
+    /// Keys fetched last; `None` before the first fetch, and when they are stale.
     keys: Option<Arc<KeySet>>,
-    /// Set by shards, taken by the task that fetches; the same in each snapshot.
+    /// Request for newer keys: set by shards, taken by the task that fetches; shared by all snapshots.
     wish: Arc<AtomicBool>,
 }
 
 impl Keyring {
-    /// A snapshot of these.
+    /// A snapshot of these keys.
     #[must_use]
     pub fn of(entries: impl IntoIterator<Item = (Box<str>, ProviderKeys)>) -> Self {
         Self {
@@ -356,7 +356,7 @@ impl Keyring {
         }
     }
 
-    /// The keys of a provider in force, from its file or fetched.
+    /// Keys of a provider in force, from its file or fetched.
     #[must_use]
     pub fn keys_of<'k>(&'k self, provider: &'k Provider) -> Option<&'k KeySet> {
         match &provider.keys {
@@ -368,7 +368,7 @@ impl Keyring {
         }
     }
 
-    /// Asks for newer keys of a provider: a token named one that is not known, and its other claims fit.
+    /// Requests newer keys of a provider: a token with valid claims named an unknown one.
     pub fn wish(&self, provider: &Provider) {
         if let Some(entry) = self.by_issuer.get(&provider.issuer) {
             entry.wish.store(true, Ordering::Relaxed);
@@ -377,14 +377,14 @@ impl Keyring {
 }
 
 impl ProviderKeys {
-    /// The same provider with these keys.
+    /// The provider with these keys.
     #[must_use]
     pub fn with(&self, keys: Option<Arc<KeySet>>) -> Self {
         let wish = Arc::clone(&self.wish);
         Self { keys, wish }
     }
 
-    /// Whether newer keys were asked for since the last call.
+    /// Whether newer keys were requested since the last call.
     #[must_use]
     pub fn take_wish(&self) -> bool {
         self.wish.swap(false, Ordering::Relaxed)

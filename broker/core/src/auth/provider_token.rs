@@ -1,5 +1,5 @@
-//! Tokens of OpenID providers: header and claims, the check of a token, and what an id token must have for an account
-//! of the console.
+//! Tokens of OpenID providers: header and claims, verification, and the requirements on id tokens for accounts of the
+//! console.
 
 use crate::auth::provider::{self, KeySet, Provider};
 use crate::auth::sign_in::{Claim, WebIdentity};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A token whose header and claims were read. Nobody vouches for them yet.
+/// A token with its header and claims parsed, all unverified.
 pub struct Unverified<'t> {
     token: &'t str,
     header: Header,
@@ -23,10 +23,10 @@ pub struct Unverified<'t> {
 }
 
 impl<'t> Unverified<'t> {
-    /// Reads a token in the compact form of RFC 7515, section 7.1.
+    /// Parses a token in the compact form of RFC 7515, section 7.1.
     ///
     /// # Errors
-    /// No token, or one that is too long.
+    /// The text is not a token, or is too long.
     pub fn read(token: &'t str) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         if token.len() > WEB_TOKEN_BYTES_MAX {
@@ -57,28 +57,28 @@ impl<'t> Unverified<'t> {
         })
     }
 
-    /// The issuer that it names, without `https://`; `None` for one that cannot be a provider's.
+    /// Issuer of the token, without `https://`; `None` if it cannot be a provider's.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         let issuer = self.issuer.strip_prefix("https://");
         issuer.or_else(|| (self.issuer == SHORT_ISSUER).then_some(SHORT_ISSUER))
     }
 
-    /// The claim `iss`, which nobody vouches for.
+    /// The claim `iss`, unverified.
     #[must_use]
     pub fn claimed_issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// The tags and the source identity that it has for the session.
+    /// Tags and source identity for the session.
     ///
     /// # Errors
-    /// Such a claim breaks a rule.
+    /// A claim is invalid.
     pub fn session_claims(&self) -> Result<SessionClaims, TokenFault> {
         self.claims.session()
     }
 
-    /// The client that it was issued to, if it says so: the claim `azp`, of access tokens also `client_id`. Source: RFC
+    /// Client that the token was issued to, if stated: the claim `azp`, for access tokens also `client_id`. Source: RFC
     /// 9068, section 2.2.
     fn party(&self) -> Result<Option<&str>, TokenFault> {
         let of = |name, rule| match self.claims.has(name) {
@@ -105,7 +105,7 @@ impl<'t> Unverified<'t> {
         }
     }
 
-    /// The subject that it names, which nobody vouches for.
+    /// The claim `sub`, unverified.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.claims.text("sub")
@@ -119,8 +119,8 @@ impl fmt::Debug for Unverified<'_> {
 }
 
 impl Provider {
-    /// Checks a token of this provider at a moment, in seconds since 1970 UTC: its end, its audience, its other claims,
-    /// and its signature last.
+    /// Verifies a token of this provider at a moment, in seconds since 1970 UTC: expiry, audience, other claims, and
+    /// the signature last.
     ///
     /// # Errors
     /// See [`TokenFault`].
@@ -160,7 +160,7 @@ impl Provider {
         })
     }
 
-    /// The client id that the token is for, and the values of `ISSUER:oaud`.
+    /// Client id that the token is for, and the values of `ISSUER:oaud`.
     fn audience(&self, token: &Unverified<'_>) -> Result<(Box<str>, Vec<Box<str>>), TokenFault> {
         let claims = &token.claims;
         let rule = "the claim aud is needed: one text or a list of at most 16";
@@ -180,7 +180,7 @@ impl Provider {
         Ok((audience, others))
     }
 
-    /// The claims that policies and trusts ask for.
+    /// Claims that policies and trusts test.
     fn kept(&self, claims: &Members, audiences: &[Box<str>]) -> Result<Vec<Claim>, TokenFault> {
         let one = |name: &str| Claim {
             name: name.into(),
@@ -222,7 +222,7 @@ impl Provider {
             return Err(TokenFault::AmbiguousKey);
         }
         let mut validation = Validation::new(*algorithm);
-        // The library would look at the system's clock.
+        // The library would read the system's clock.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         // Compared above, where `azp` counts.
@@ -234,7 +234,7 @@ impl Provider {
     }
 }
 
-/// Checks the moments of a token that has not ended.
+/// Checks the times of a token that has not expired.
 fn check_moments(claims: &Members, expires_s: u64, now_s: u64) -> Result<(), TokenFault> {
     let rule = TokenFault::Claim;
     let issued_s = claims
@@ -254,34 +254,33 @@ fn check_moments(claims: &Members, expires_s: u64, now_s: u64) -> Result<(), Tok
     }
 }
 
-/// The one issuer whose tokens may leave out `https://`. Source: OpenID Connect Core 1.0, section 15.6.2, "Google".
+/// The only issuer whose tokens may omit `https://`. Source: OpenID Connect Core 1.0, section 15.6.2, "Google".
 const SHORT_ISSUER: &str = "accounts.google.com";
 
-/// The most by which a provider's clock may be off, in seconds.
+/// Tolerance for a provider's clock, in seconds.
 const TOLERANCE_S: u64 = 60;
 
-/// The longest life of a token, in seconds: one that was stolen is worth no more.
+/// Longest lifetime of a token, in seconds: bounds the use of a stolen one.
 const LIFE_S_MAX: u64 = 24 * 60 * 60;
 
 /// Longest header of a token.
 const HEADER_BYTES_MAX: usize = 4096;
 
-// The header and the claims of a token, read before anybody vouches for them.
+// Header and claims of a token, parsed but unverified.
 
-/// The members of a JSON object. A name that is there twice is refused: two readers might see different values.
+/// Members of a JSON object. A repeated name is refused: two readers might see different values.
 pub(crate) struct Members(BTreeMap<String, Value>);
 
-/// The header, as far as it is used.
+/// Used parts of a header.
 pub(crate) struct Header {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
-    /// The type is that of RFC 9068.
+    /// Whether the type is that of RFC 9068.
     is_access_token: bool,
 }
 
 impl Header {
-    /// Reads a header. What would make the token bring its own keys, or mean something that is not done here, is
-    /// refused.
+    /// Parses a header. Members that bring the token's own keys or have an unsupported meaning are refused.
     pub(crate) fn read(json: &[u8]) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         let members =
@@ -323,7 +322,7 @@ impl Members {
         self.0.contains_key(name)
     }
 
-    /// A text that is not empty and not too long.
+    /// A text that is neither empty nor too long.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let text = self.0.get(name)?.as_str()?;
         (1..=CLAIM_BYTES_MAX).contains(&text.len()).then_some(text)
@@ -336,13 +335,13 @@ impl Members {
             let seconds = number
                 .as_f64()
                 .filter(|it| (0.0..MOMENT_MAX).contains(it))?;
-            // Cannot lose anything but the fraction: it is below 2⁵³.
+            // Loses nothing but the fraction: the number is below 2⁵³.
             format!("{}", seconds.trunc()).parse().ok()
         })
     }
 
-    /// All values of a claim as texts; none for one that is absent, an object, a list with something else than texts,
-    /// numbers and truths, or too long.
+    /// All values of a claim as texts; none if it is absent, an object, too long, or a list with anything but texts,
+    /// numbers and booleans.
     pub(crate) fn values(&self, name: &str) -> Vec<Box<str>> {
         let known = self
             .0
@@ -366,7 +365,7 @@ impl Members {
         }
     }
 
-    /// Whether a claim is `true`, as a truth or, since some providers write it so, as a text.
+    /// Whether a claim is `true`, as a boolean or, as some providers write it, as a text.
     fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true))) || self.has_value(name, "true")
     }
@@ -388,8 +387,8 @@ impl Members {
 }
 
 impl Members {
-    /// The tags and the source identity of the session: nested, `{"principal_tags": {"KEY": ["VALUE"]},
-    /// "transitive_tag_keys": ["KEY"]}`, or flat, each in a claim of its own.
+    /// Tags and source identity of the session: nested, `{"principal_tags": {"KEY": ["VALUE"]}, "transitive_tag_keys":
+    /// ["KEY"]}`, or flat, each in a claim of its own.
     pub(crate) fn session(&self) -> Result<SessionClaims, TokenFault> {
         let mut tags = Vec::new();
         let mut transitive = Vec::new();
@@ -457,7 +456,7 @@ fn add_texts(list: &Value, texts: &mut Vec<String>) -> Option<()> {
     })
 }
 
-/// A text, a number or a truth as a condition compares it.
+/// A text, number or boolean in the form that conditions compare.
 fn scalar(value: &Value) -> Option<Box<str>> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -494,10 +493,10 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// Members of a header that bring a key along, or change the meaning of the token.
+/// Members of a header that supply a key, or change the meaning of the token.
 const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
 
-/// Kinds of tokens: those of sign-ins, and access tokens (RFC 9068). Logout tokens and others have names of their own.
+/// Accepted types: sign-ins and access tokens (RFC 9068). Logout tokens and others have types of their own.
 const TYPES: &[&str] = &["JWT", ACCESS_TOKEN];
 const ACCESS_TOKEN: &str = "at+jwt";
 
@@ -514,41 +513,41 @@ const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
 const SOURCE_IDENTITY_RULE: TokenFault =
     TokenFault::Claim("the claim https://aws.amazon.com/source_identity is no source identity");
 
-/// Longest claim that is used, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
-/// `SubjectFromWebIdentityToken`, *maximum length of 255*.
+/// Longest used claim, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity", `SubjectFromWebIdentityToken`,
+/// *maximum length of 255*.
 const CLAIM_BYTES_MAX: usize = 255;
 
 /// Most values of one claim.
 const CLAIM_VALUES_MAX: usize = 16;
 
-/// Moments below it are whole numbers of a float.
+/// Bound below which moments are exact as floats.
 const MOMENT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// Why a token is not accepted. No text of it repeats what the token says.
+/// Reason why a token is refused. No text repeats contents of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
-    /// No token, or one whose header asks for something unsupported: the answer.
+    /// Not a token, or its header requires something unsupported: text for the caller.
     Malformed(&'static str),
-    /// No provider has this issuer.
+    /// Unknown issuer.
     Issuer,
     /// Expired.
     Expired,
     /// Issued for another client.
     Audience,
-    /// A claim is absent, or breaks a rule: which one.
+    /// Named claim is missing or invalid.
     Claim(&'static str),
-    /// The provider has no key of this name, or none that fits: it may have a newer one.
+    /// The provider has no key with this name, or none that fits: it may have a newer one.
     UnknownKey,
-    /// Nothing is known of the provider's keys.
+    /// The provider's keys are unknown.
     NoKeys,
     /// Several keys fit a token that names none.
     AmbiguousKey,
-    /// The signature is not the key's, or of an algorithm that the provider may not use.
+    /// Invalid signature, or an algorithm that the provider may not use.
     Signature,
 }
 
 impl TokenFault {
-    /// Whether newer keys of the provider might make the token valid: its issuer, audience and end are right.
+    /// Whether newer keys of the provider might make the token valid: its issuer, audience and expiry are right.
     #[must_use]
     pub const fn asks_for_keys(self) -> bool {
         matches!(self, Self::UnknownKey | Self::NoKeys)
@@ -570,37 +569,37 @@ impl fmt::Display for TokenFault {
     }
 }
 
-// People's accounts: what an id token must have to let somebody use the console, beside all that every token must.
+// Accounts of people: what an id token must have for access to the console, beside the rules for every token.
 
-/// The contents that an id token must have.
+/// Required contents of an id token.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'w> {
-    /// The client that asked for it.
+    /// Client that requested it.
     pub client_id: &'w str,
-    /// The text that the client sent along, which only this sign-in has.
+    /// Nonce of this sign-in.
     pub nonce: &'w str,
-    /// The claim that decides: a text, or a list of texts.
+    /// Claim that decides: a text, or a list of texts.
     pub claim: &'w str,
-    /// The value that it must be or have.
+    /// Value that the claim must be or contain.
     pub value: &'w str,
 }
 
-/// Why an id token lets nobody in.
+/// Reason why an id token is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountFault {
-    /// No token of the provider for this client.
+    /// Not a valid token of the provider for this client.
     Token(TokenFault),
-    /// A token of another sign-in.
+    /// Issued for another sign-in.
     Nonce,
-    /// A valid token of this subject, which is not let in.
+    /// Valid, but this subject has no access.
     Stranger(Box<str>),
-    /// A valid token of this subject, whose address is not verified.
+    /// Valid, but the address of this subject is not verified.
     Unchecked(Box<str>),
 }
 
 impl Provider {
-    /// Checks an id token of this provider at a moment, in seconds since 1970 UTC, and returns its subject. An `email`
-    /// decides only with `email_verified`: with many providers people write there what they like.
+    /// Verifies an id token of this provider at a moment, in seconds since 1970 UTC, and returns its subject. An
+    /// `email` decides only with `email_verified`: with many providers people may enter any address.
     ///
     /// Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation", and section 5.1, `email_verified`.
     ///
@@ -621,7 +620,7 @@ impl Provider {
         let verified = console.verify(token, keys, now_s);
         let subject = verified.map_err(AccountFault::Token)?.subject;
         let claims = &token.claims;
-        // A party that is the client does not make it the audience.
+        // A party equal to the client does not make the client an audience.
         let mut audiences = claims.audiences().into_iter().flatten();
         if !audiences.any(|one| *one == *wanted.client_id) {
             return Err(AccountFault::Token(TokenFault::Audience));

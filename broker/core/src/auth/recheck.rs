@@ -1,25 +1,24 @@
-//! The outcome of asking all open connections again, added up over the shards of a process.
+//! Result of checking all open connections by other credentials, summed over the shards of a process.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// The number of open connections that other credentials would refuse, of all. Part of the credentials that they were
-/// asked by: one of each set.
+/// Number of open connections, in all shards, that replaced credentials refuse. Part of each set of credentials.
 #[derive(Debug, Default)]
 pub struct Recheck {
-    /// Shards that have asked all of theirs.
+    /// Shards that have checked all of their connections.
     shards: AtomicU32,
     connections: AtomicU64,
     forbidden: AtomicU64,
-    /// Shards that close nothing, since more than half would be refused, until other credentials may come.
+    /// Shards that keep refused connections open, since more than half are refused, until other credentials arrive.
     waiting: AtomicU32,
 }
 
-/// The sums of all shards.
+/// Sums of all shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecheckSum {
     /// Open connections.
     pub connections: u64,
-    /// Connections that are refused.
+    /// Refused ones among them.
     pub forbidden: u64,
 }
 
@@ -32,7 +31,7 @@ impl RecheckSum {
 }
 
 impl Recheck {
-    /// A shard has asked all of its connections. Returns the sums if it was the last of this number of shards.
+    /// Adds a shard's result. Returns the sums if it was the last of this number of shards.
     pub(crate) fn counted(&self, own: RecheckSum, shards: u32) -> Option<RecheckSum> {
         self.connections
             .fetch_add(own.connections, Ordering::Relaxed);
@@ -41,12 +40,12 @@ impl Recheck {
         (before + 1 >= shards).then(|| self.sums())
     }
 
-    /// The sums, once all of this number of shards have asked theirs.
+    /// The sums, once all of this number of shards are done.
     pub(crate) fn result(&self, shards: u32) -> Option<RecheckSum> {
         (self.shards.load(Ordering::Acquire) >= shards).then(|| self.sums())
     }
 
-    /// A shard closes nothing for a time, or goes on.
+    /// Sets whether a shard keeps refused connections open.
     pub(crate) fn waits(&self, waits: bool) {
         if waits {
             self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -55,7 +54,7 @@ impl Recheck {
         }
     }
 
-    /// The sums, while what is refused stays open since it is more than half.
+    /// The sums, while refused connections stay open because they are more than half.
     #[must_use]
     pub fn waiting(&self) -> Option<RecheckSum> {
         (self.waiting.load(Ordering::Relaxed) > 0).then(|| self.sums())

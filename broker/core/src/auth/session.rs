@@ -1,4 +1,4 @@
-//! The owner of temporary credentials: whose rights they have, and how far.
+//! Owners of temporary credentials: the source and the extent of their rights.
 
 use crate::auth::principal::{Principal, Role, decide_all};
 use crate::auth::session_keys::{ACCESS_KEY_ID_BYTES, RootGrant, SessionTag};
@@ -7,22 +7,22 @@ use codec::policy::{Action, Decision, Ground, KeyName, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// The identity and the rights that temporary credentials grant.
+/// Identity and rights that temporary credentials grant.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) source: Source,
     pub(crate) scope: Scope,
     pub(crate) key_id: SessionKeyId,
-    /// When they were issued, in seconds since 1970 UTC, if their token says so.
+    /// Issue time, in seconds since 1970 UTC, if the token has it.
     pub(crate) issued_s: Option<u64>,
-    /// The earlier end of the grant and of the principal that it hangs on.
+    /// Earlier of the expiries of the grant and of its root principal.
     pub(crate) expires_s: u64,
 }
 
-/// The owner of the rights.
+/// Source of the rights.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// GetFederationToken: a user with rights of a principal, as logs name it: `federated-user/NAME`.
+    /// GetFederationToken: a user with rights of a principal, and its name in logs: `federated-user/NAME`.
     Federated(Arc<Principal>, String),
     /// GetSessionToken: the principal itself.
     User(Arc<Principal>),
@@ -53,20 +53,20 @@ pub(crate) enum Root {
 pub(crate) struct RoleSession {
     pub(crate) role: Arc<Role>,
     pub(crate) name: Box<str>,
-    /// Role and session, as logs name them: `ROLE/SESSION`.
+    /// Role and session, as logged: `ROLE/SESSION`.
     pub(crate) label: String,
-    /// The beginning of the chain of roles.
+    /// Root of the chain of roles.
     pub(crate) root: Root,
-    /// The roles between that one and this, each once.
+    /// Roles between the root and this one, each once.
     pub(crate) via: Vec<Box<str>>,
     pub(crate) tags: Vec<SessionTag>,
     pub(crate) source_identity: Option<Box<str>>,
 }
 
-/// The bound that a session sets to the rights of its source.
+/// Session policies: limit the rights of the source.
 #[derive(Clone, Debug)]
 pub(crate) enum Scope {
-    /// None.
+    /// No limit.
     All,
     /// Actions that one of these allows and none denies.
     Within(Vec<Arc<Policy>>),
@@ -74,19 +74,19 @@ pub(crate) enum Scope {
     Nothing,
 }
 
-/// The policy and the statement that refuse.
+/// Policy and statement that refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolicyGround {
-    /// The statement is of the session's policy; its source would allow the request.
+    /// Whether the session's policy refuses, and the source would allow.
     pub(crate) of_session: bool,
-    /// Keys of its kind may not ask for this, whatever the policies say.
+    /// Whether keys of this kind may never do this, whatever the policies allow.
     pub(crate) of_keys: bool,
-    /// The place of a policy, and the statement.
+    /// Index of a policy, and the statement.
     pub(crate) statement: Option<(usize, Ground)>,
 }
 
 impl Scope {
-    /// The policies of the bound.
+    /// The session policies.
     pub(crate) fn policies(&self) -> &[Arc<Policy>] {
         match self {
             Self::All | Self::Nothing => &[],
@@ -163,8 +163,8 @@ impl Session {
         }
     }
 
-    /// Whether temporary credentials of this kind may be asked for with these. Source: IAM User Guide, "Compare AWS STS
-    /// credentials".
+    /// Whether these credentials may request temporary credentials by this action. Source: IAM User Guide, "Compare AWS
+    /// STS credentials".
     fn may_ask_sts(&self, action: Action) -> bool {
         !matches!(
             (action, &self.source),
@@ -172,7 +172,7 @@ impl Session {
         )
     }
 
-    /// Whether the bound of the session allows this, whatever its source may do.
+    /// Whether the session policies allow this, whatever the source may do.
     pub(crate) fn is_within(&self, request: &Request<'_>, steps: &mut u64) -> bool {
         self.may_ask_sts(request.action)
             && self.scope.decide(request, steps, &mut None) == Decision::Allow
@@ -187,7 +187,7 @@ impl Session {
         self.owner().account
     }
 
-    /// The name for logs.
+    /// Name in logs.
     pub(crate) fn name(&self) -> &str {
         match &self.source {
             Source::Federated(_, label) => label,
@@ -204,7 +204,7 @@ impl Session {
         }
     }
 
-    /// The principal or the sign-in with which the session began.
+    /// Root of the session.
     pub(crate) fn root(&self) -> Root {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => {
@@ -214,7 +214,7 @@ impl Session {
         }
     }
 
-    /// The beginning as part of a grant.
+    /// Root of the session, as part of a grant.
     pub(crate) fn root_grant(&self) -> RootGrant<'_> {
         match &self.source {
             Source::Federated(principal, _)
@@ -230,7 +230,7 @@ impl Session {
         }
     }
 
-    /// The token or the certificate that they hang on, if one began.
+    /// The token or certificate at the root, if any.
     pub(crate) fn sign_in(&self) -> Option<&Arc<SignIn>> {
         match &self.role()?.root {
             Root::SignIn(sign_in) => Some(sign_in),
@@ -256,7 +256,7 @@ impl Session {
         }
     }
 
-    /// The only client id with which the session may connect as a viewer.
+    /// The only client id under which the session may connect as a viewer.
     pub(crate) fn sole_client_id(&self) -> Option<&[u8]> {
         match self.scope.policies() {
             [policy] => policy.sole_client_id(Action::ConnectAsViewer),
@@ -266,7 +266,7 @@ impl Session {
 }
 
 impl Root {
-    /// When the principal ends; `None` is never.
+    /// Expiry of the principal; `None`: never.
     pub(crate) fn expires_s(&self) -> Option<u64> {
         match self {
             Self::Principal(principal) => principal.expires_s,
@@ -275,7 +275,7 @@ impl Root {
     }
 }
 
-/// The key of a principal, as the beginning of a session.
+/// Key of a principal, as root of a session.
 pub(crate) fn key_of(principal: &Principal) -> RootGrant<'_> {
     RootGrant::Key {
         access_key_id: &principal.access_key_id,
@@ -283,12 +283,12 @@ pub(crate) fn key_of(principal: &Principal) -> RootGrant<'_> {
     }
 }
 
-/// The access key id of temporary credentials, which all have the same length: no memory is taken for it.
+/// Access key id of temporary credentials. All have the same length, so it needs no allocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
 
 impl SessionKeyId {
-    /// An id that was found to be one of ours.
+    /// An id that was recognized as one of this service's.
     pub(crate) fn of(id: &str) -> Self {
         let bytes = id.as_bytes().first_chunk();
         Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))

@@ -7,22 +7,21 @@
 //! issuer = HMAC-SHA-256(session key, access key id | secret), 16 of its bytes: part of the grant
 //! key of the seal 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
 //! ```
-//! The issuer binds a token to the secret with which it was asked for: when the principal's secret or access key id is
-//! another one, or the principal is gone, the token is worth nothing. The policy is in the grant as it was read, so
-//! that it is parsed once, by the shard that was asked for the token.
+//! The issuer binds a token to the secret that requested it: when the principal's secret or access key id changes, or
+//! the principal is removed, the token is invalid. The grant has the parsed policy, so that it is parsed once, by the
+//! shard that issued the token.
 //!
-//! Tokens of version 5 are those of sessions of principals and roles. Nothing of them is kept either: each thing that
-//! they name is looked up when they are used, so that whatever is removed ends them. Tokens of version 4, which are
-//! refused, did not say by which numbers revocation lists name a certificate.
+//! Version 5: sessions of principals and roles. Nothing of them is stored either: everything that they refer to is
+//! looked up at each use, so that removing any of it ends them. Version 4, which is refused, lacked the numbers by
+//! which revocation lists name a certificate.
 //!
-//! Tokens of version 3 are those of federated users. Tokens of version 2 have the text of the policy, those of
-//! version 1 have no issuer either. They are accepted until they end, which is within the longest duration of a grant
-//! after an upgrade from a version that made them: to refuse them would cut off every browser that has one, and an
-//! operator who must revoke one at once removes the principal or `session.key`, as before.
+//! Version 3: federated users. Version 2 has the text of the policy, version 1 no issuer either. Both are accepted
+//! until they expire, which is within the longest duration of a grant after the upgrade: refusing them would disconnect
+//! every browser that has one, and an operator who must revoke one at once removes the principal or `session.key`.
 //!
-//! Everything is derived from the mark, and the mark from nonce and grant. So each token is sealed under a key of its
-//! own, and a nonce that came twice would give the same token for the same grant and unrelated ones for others:
-//! harmless. `key` says which session key it was, so that a rotation does not try both.
+//! Everything is derived from the mark, and the mark from nonce and grant. So each token is sealed under its own key,
+//! and a repeated nonce would give the same token for the same grant and unrelated ones for others: harmless. `key`
+//! names the session key, so that a rotation does not try both.
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
@@ -39,14 +38,14 @@ use data_encoding::BASE32;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// The keys that temporary credentials are sealed under. Shared by all shards as `Arc<SessionKeys>`, and by all nodes
-/// that have the file.
+/// Keys that seal temporary credentials. Shared by all shards as `Arc<SessionKeys>`, and by all nodes with the same
+/// file.
 pub struct SessionKeys {
     current: Sealer,
     previous: Option<Sealer>,
 }
 
-/// Temporary credentials as their owner gets them.
+/// Temporary credentials as issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Temporary {
     /// `ASIA` and 16 of `A-Z2-7`.
@@ -57,17 +56,17 @@ pub struct Temporary {
     pub session_token: Secret,
 }
 
-/// Why a grant was not sealed.
+/// Reason why a grant was not sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// A part is longer than allowed: callers check that first.
+    /// A part is too long: callers check that first.
     TooLong,
-    /// The crypto library failed, which it does not.
+    /// The crypto library failed, which is not expected.
     Library,
 }
 
 impl SessionKeys {
-    /// Seals under `current`, opens what either sealed. Keys are 32 random bytes each; wipe them after.
+    /// Keys that seal under `current` and open tokens of either. Each has 32 random bytes; wipe them afterwards.
     #[must_use]
     pub fn new(current: &[u8; 32], previous: Option<&[u8; 32]>) -> Self {
         Self {
@@ -76,7 +75,7 @@ impl SessionKeys {
         }
     }
 
-    /// Makes temporary credentials of a grant.
+    /// Seals a grant into temporary credentials.
     ///
     /// # Errors
     /// See [`SealError`].
@@ -88,10 +87,10 @@ impl SessionKeys {
         self.current.seal(nonce, grant)
     }
 
-    /// Makes temporary credentials of a session.
+    /// Seals a session into temporary credentials.
     ///
     /// # Errors
-    /// See [`SealError`]. A token that is longer than [`TOKEN_BYTES_MAX`] is one of them.
+    /// See [`SealError`]; also for a token longer than [`TOKEN_BYTES_MAX`].
     pub fn seal_session(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -104,8 +103,8 @@ impl SessionKeys {
         Ok(temporary)
     }
 
-    /// The grant of a token that came with an access key id; `None` when it is none of ours, or another key's. Takes a
-    /// few microseconds, and next to nothing for what cannot be a token.
+    /// Opens the token of a request with this access key id; `None` when it is foreign, or belongs to another id. Takes
+    /// a few microseconds, and next to nothing for bytes that cannot be a token.
     #[must_use]
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
@@ -141,7 +140,7 @@ impl SessionKeys {
         read_grant(version, grant, issuer, derived.secret()?)
     }
 
-    /// Whether a token hangs on this key of a principal with this secret. Tokens of version 1 do not say, and pass.
+    /// Whether a token was requested with this secret of its parent. Tokens of version 1 have no issuer, and pass.
     #[must_use]
     pub fn was_begun_with(&self, opened: &OpenedToken, id: &str, secret: &Secret) -> bool {
         let issuer = opened.issuer;
@@ -154,8 +153,7 @@ impl SessionKeys {
         tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
     }
 
-    /// The keys under which request ids of refusals are made (the first) and read. `None` where there is no previous
-    /// key.
+    /// Keys for request ids of refusals: the first one writes them, both read them. `None` without a previous key.
     #[must_use]
     pub fn refusal_keys(&self) -> [Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>>; 2] {
         [Some(&self.current), self.previous.as_ref()].map(|sealer| sealer?.refusal_key())
@@ -185,9 +183,9 @@ const REFUSAL_KEY_BYTES: usize = 16;
 /// Tokens of sessions of principals and roles.
 pub(crate) const SESSION: u8 = 5;
 pub(crate) const VERSION: u8 = 3;
-/// Tokens that have the text of the policy.
+/// Version of tokens with the text of the policy.
 const TEXTUAL: u8 = 2;
-/// Tokens that have neither an issuer nor a policy that was read.
+/// Version of tokens without an issuer as well.
 const UNBOUND: u8 = 1;
 pub(crate) const ISSUER_BYTES: usize = 16;
 pub(crate) const FINGERPRINT_BYTES: usize = 4;
@@ -202,9 +200,9 @@ const _: () = assert!(
         <= TOKEN_BYTES_MAX
 );
 
-// Values that are derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
+// Values derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
 
-/// One session key, as what is derived from it.
+/// One session key, as its derived keys.
 struct Sealer {
     pub(crate) fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,
@@ -258,7 +256,7 @@ impl Sealer {
         self.seal_of(issuer, SESSION, nonce, write_session(grant))
     }
 
-    /// Seals what an issuer grants, if that could be written.
+    /// Seals an encoded grant with its issuer, if the encoding succeeded.
     fn seal_of(
         &self,
         issuer: [u8; ISSUER_BYTES],
@@ -270,7 +268,7 @@ impl Sealer {
         self.seal_bytes(version, nonce, [&issuer[..], &grant].concat())
     }
 
-    /// Seals the issuer and the grant as bytes.
+    /// Seals the issuer and an encoded grant.
     fn seal_bytes(
         &self,
         version: u8,
@@ -299,7 +297,7 @@ impl Sealer {
         })
     }
 
-    /// The fingerprint of a principal's secret. Ids hold no 0, so no two pairs give the same bytes.
+    /// Fingerprint of a principal's secret. Ids contain no 0 byte, so no two pairs give the same bytes.
     pub(crate) fn issuer(&self, access_key_id: &str, secret: &str) -> [u8; ISSUER_BYTES] {
         let mut context = hmac::Context::with_key(&self.issuer);
         context.update(access_key_id.as_bytes());
@@ -371,7 +369,7 @@ impl Derived {
     }
 }
 
-/// The bytes of a token before its mark, which the seal authenticates.
+/// Bytes of a token before its mark, authenticated by the seal.
 pub(crate) fn header(
     version: u8,
     fingerprint: [u8; FINGERPRINT_BYTES],
@@ -380,7 +378,7 @@ pub(crate) fn header(
     [version, a, b, c, d]
 }
 
-/// Each key seals one text only.
+/// Zero nonce: each key seals one text only.
 fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
@@ -389,7 +387,7 @@ fn zero_nonce() -> Nonce {
 const TAG_BYTES: usize = 16;
 const DERIVED_BYTES: usize = 32 + 10 + 30;
 
-// Nonces are a counter under a key.
+// Nonces: a counter under a key.
 
 /// Generates nonces that never repeat and cannot be predicted. Exists per shard; the seed is drawn once per start.
 pub struct Nonces {
@@ -409,7 +407,7 @@ impl Nonces {
         }
     }
 
-    /// The next one.
+    /// The next nonce.
     pub fn draw(&mut self) -> [u8; NONCE_BYTES] {
         let mut place = [0; 10];
         let (shard, counter) = place.split_at_mut(2);

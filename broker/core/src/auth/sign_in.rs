@@ -1,30 +1,30 @@
-//! Identities that are not in the credentials file: of those who signed in with a provider's token or a certificate.
+//! Identities outside the credentials file: signed in with a provider's token or a certificate.
 
 use codec::policy::{Action, Key, KeyName, ShortText, Value};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-/// The identity that a provider or a certificate proved. Part of sealed session tokens: see [`crate::wire`].
+/// Identity proved by a provider or a certificate. Part of sealed session tokens: see [`crate::wire`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SignIn {
-    /// A token of an OpenID provider did.
+    /// By a token of an OpenID provider.
     Web(WebIdentity),
-    /// A certificate did.
+    /// By a certificate.
     Thing(ThingIdentity),
 }
 
-/// The identity of an OpenID provider's token.
+/// Identity of an OpenID provider's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebIdentity {
-    /// The account that has the provider.
+    /// The account of the provider.
     pub account: Box<str>,
-    /// The provider: its issuer without `https://`.
+    /// Issuer without `https://`.
     pub provider: Box<str>,
     /// The claim `sub`.
     pub subject: Box<str>,
-    /// The client id that the token was accepted for: `azp` if it has that, otherwise `aud`.
+    /// Client id that the token was accepted for: `azp` if present, otherwise `aud`.
     pub audience: Box<str>,
-    /// Further claims that were kept, `oaud` among them.
+    /// Further claims that are kept, `oaud` among them.
     pub claims: Vec<Claim>,
 }
 
@@ -33,7 +33,7 @@ pub struct WebIdentity {
 pub struct Claim {
     /// The name without the provider.
     pub name: Box<str>,
-    /// All its values.
+    /// All values of the claim.
     pub values: Vec<Box<str>>,
 }
 
@@ -42,18 +42,17 @@ pub struct Claim {
 pub struct ThingIdentity {
     /// The certificate: the SHA-256 of its DER.
     pub certificate: [u8; 32],
-    /// By which revocation lists name it and the certificates between it and its authority.
+    /// Numbers by which revocation lists name it and the certificates between it and its authority.
     pub numbers: Vec<u64>,
-    /// The thing that it signed in as, if it named one.
+    /// Thing named at sign-in, if any.
     pub name: Option<Box<str>>,
     /// The type of that thing.
     pub thing_type: Option<Box<str>>,
-    /// The role alias that it asked for.
+    /// Requested role alias.
     pub alias: Box<str>,
-    /// The hash of what the alias stood for: see
-    /// [`Credentials::alias_grounds`](crate::auth::Credentials::alias_grounds).
+    /// Hash of the alias's role and trust: see [`Credentials::alias_grounds`](crate::auth::Credentials::alias_grounds).
     pub grounds: u64,
-    /// The authority that vouches for the certificate; `None` for one that the registry lists.
+    /// Authority of the certificate; `None` if the registry lists it.
     pub authority: Option<Vouched>,
 }
 
@@ -62,12 +61,12 @@ pub struct ThingIdentity {
 pub struct Vouched {
     /// The SHA-256 of the authority's public key.
     pub authority: [u8; 32],
-    /// The thing's name in it, where it signed in without one: the name may be switched off all the same.
+    /// Thing's name in the certificate, if the sign-in did not name one: the name may be disabled all the same.
     pub unnamed: Option<Box<str>>,
 }
 
 impl SignIn {
-    /// The name for logs: provider and subject, or the thing, or the id of the certificate.
+    /// Name in logs: provider and subject, or the thing, or the id of the certificate.
     #[must_use]
     pub fn label(&self) -> String {
         match self {
@@ -79,7 +78,7 @@ impl SignIn {
         }
     }
 
-    /// The action by which it gets a session of a role.
+    /// Action that gives it a session of a role.
     #[must_use]
     pub const fn action(&self) -> Action {
         match self {
@@ -88,7 +87,7 @@ impl SignIn {
         }
     }
 
-    /// The kind of caller. Source: CloudTrail User Guide, "CloudTrail userIdentity element".
+    /// Identity type. Source: CloudTrail User Guide, "CloudTrail userIdentity element".
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Web(_) => "WebIdentityUser",
@@ -96,7 +95,7 @@ impl SignIn {
         }
     }
 
-    /// The principal as which trusts of roles name it.
+    /// Principal in trusts of roles.
     pub(crate) fn trust_name(&self) -> String {
         match self {
             Self::Web(identity) => format!("Federated:{}", identity.provider_arn().as_str()),
@@ -104,7 +103,7 @@ impl SignIn {
         }
     }
 
-    /// The value of a condition key that hangs on the identity alone.
+    /// Value of a condition key that depends on the identity only.
     pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         match self {
             Self::Web(identity) => match (key.name, nth) {
@@ -118,7 +117,7 @@ impl SignIn {
 }
 
 impl WebIdentity {
-    /// The ARN of the provider. It has room: see [`PROVIDER_BYTES_MAX`].
+    /// ARN of the provider. The buffer suffices: see [`PROVIDER_BYTES_MAX`].
     fn provider_arn(&self) -> ShortText {
         let Self {
             account, provider, ..
@@ -128,7 +127,7 @@ impl WebIdentity {
         ))
     }
 
-    /// A value of a claim by its whole key, `ISSUER:CLAIM`; keys are compared without regard to case. One that was not
+    /// Value of a claim by its full key, `ISSUER:CLAIM`; keys are compared without regard to case. A claim that was not
     /// kept is lost.
     fn claim(&self, key: &str, nth: usize) -> Value<'_> {
         let claim = key
@@ -174,12 +173,12 @@ impl ThingIdentity {
     }
 }
 
-/// Longest name of a provider in bytes: that of its ARN is part of policies' work.
+/// Longest name of a provider in bytes: policies match its ARN.
 pub const PROVIDER_BYTES_MAX: usize =
     ShortText::BYTES_MAX - "arn:aws:iam::123456789012:oidc-provider/".len();
 
-/// The service that trusts of roles for things name. Source: AWS IoT Core Developer Guide, "Authorizing direct calls
-/// to AWS services using AWS IoT Core credential provider".
+/// Service that trusts of roles for things name. Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS
+/// services using AWS IoT Core credential provider".
 const CREDENTIALS_PROVIDER: &str = "credentials.iot.amazonaws.com";
 
 #[cfg(test)]

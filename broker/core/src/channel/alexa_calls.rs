@@ -1,65 +1,65 @@
 //! SendAlexaOfferToMaster calls that wait for the master's answer: codec/PROTOCOL.md, ALEXA.
 //!
-//! A call keeps its offer as a whole frame until it ends: a master that goes before it answered leaves the offer to
-//! the next.
+//! A call keeps its offer as a whole frame until it ends: if a master leaves before it answered, the next one gets the
+//! offer.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallRef, SessionKey};
 use crate::time::Now;
 
-/// A call without an answer.
+/// A call that waits for its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
-    /// The call that is to be answered.
+    /// Caller to answer.
     pub caller: CallRef,
-    /// The sender's id, which the master answers to.
+    /// Sender's id, to which the master answers.
     pub sender: Box<str>,
-    /// When it is answered with nothing.
+    /// When the call times out and is answered without content.
     pub expires: Now,
-    /// The offer's place in the channel's order of acceptance.
+    /// Number of the offer in the channel's order of acceptance.
     pub order: u64,
-    /// The offer as the master gets it.
+    /// The offer's frame for the master.
     pub frame: Box<[u8]>,
-    /// The master in whose outbox it is, or that got it and may answer. `None`: it waits for the next one.
+    /// Master that has the offer in its outbox, or got it and may answer. `None`: the call waits for the next master.
     pub given: Option<SessionKey>,
-    /// Masters that had it and gave way to another one: they do not get it twice. As many as may be superseded.
+    /// Masters that got the offer and were superseded: they do not get it twice. At most as many as may be superseded.
     pub had: Vec<SessionKey>,
-    /// Some master got it whole. Giving it again counts nothing.
+    /// Whether a master got the whole offer. Further deliveries are not counted.
     pub delivered: bool,
 }
 
 impl Waiting {
-    /// A master has it, and gave way to another one.
+    /// Records that a master got the offer and was superseded.
     pub(crate) fn was_had(&mut self, by: SessionKey) {
         if !self.had.contains(&by) {
             self.had.push(by);
         }
     }
 
-    /// Whether no outbox ever had its offer: then that has no end of its own.
+    /// Whether the offer was never in an outbox, and so has not ended in a counter.
     pub(crate) fn never_left(&self) -> bool {
         self.given.is_none() && !self.delivered
     }
 }
 
-/// The calls of one channel, oldest first. At most one per sender.
+/// Calls of one channel, oldest first. At most one per sender.
 #[derive(Debug, Default)]
 pub(crate) struct Calls(Rare<Waiting>);
 
 impl Calls {
-    /// Whether none waits.
+    /// Whether no call waits.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The number of waiting calls.
+    /// Number of waiting calls.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// A new call waits. The caller has taken an older one of the same sender out before.
+    /// Adds a call. The caller has removed an older one of the same sender before.
     pub(crate) fn add(&mut self, call: Waiting) {
         debug_assert!(self.of(&call.sender).is_none());
         self.0.push(call);
@@ -71,52 +71,52 @@ impl Calls {
         self.0.iter().find(|call| *call.sender == *sender)
     }
 
-    /// Takes that call out: it ends.
+    /// Removes the call of a sender: it ends.
     pub(crate) fn take(&mut self, sender: &str) -> Option<Waiting> {
         let place = self.0.iter().position(|call| *call.sender == *sender)?;
         Some(self.0.remove(place))
     }
 
-    /// Takes a caller's call out: the caller hung up.
+    /// Removes a caller's call: the caller has disconnected.
     pub(crate) fn take_of_caller(&mut self, caller: CallRef) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.caller == caller)?;
         Some(self.0.remove(place))
     }
 
-    /// Takes the call whose offer has this place in the order out.
+    /// Removes the call whose offer has this number.
     pub(crate) fn take_of_order(&mut self, order: u64) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.order == order)?;
         Some(self.0.remove(place))
     }
 
-    /// Takes one call that expired by `now` out.
+    /// Removes one call that expired by `now`.
     pub(crate) fn take_expired(&mut self, now: Now) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.expires <= now)?;
         Some(self.0.remove(place))
     }
 
-    /// Takes any call out: the channel ends.
+    /// Removes any call: the channel ends.
     pub(crate) fn take_any(&mut self) -> Option<Waiting> {
         let last = self.0.len().checked_sub(1)?;
         Some(self.0.remove(last))
     }
 
-    /// The call whose offer has this place in the order.
+    /// The call whose offer has this number.
     pub(crate) fn by_order(&mut self, order: u64) -> Option<&mut Waiting> {
         self.0.iter_mut().find(|call| call.order == order)
     }
 
-    /// All of them.
+    /// All calls.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.0.iter()
     }
 
-    /// All of them, to be given to a master.
+    /// All calls, for delivery to a master.
     pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Waiting> {
         self.0.iter_mut()
     }
 
-    /// When the next one expires.
+    /// Earliest expiry.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
         self.0.iter().map(|call| call.expires).min()

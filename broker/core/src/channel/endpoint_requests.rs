@@ -1,42 +1,42 @@
-//! The endpoints of a channel that callers asked for last: what tells a master that names a client id from a viewer,
-//! and a viewer that names none from a master (codec/PROTOCOL.md, CON-2).
+//! Latest endpoint requests of callers: distinguish a master that names a client id from a viewer, and a viewer that
+//! names none from a master (codec/PROTOCOL.md, CON-2).
 
 use crate::id::CallerId;
 use crate::limits::{MASTER_REQUESTS_MAX, VIEWER_REQUESTS_MAX};
 use crate::settings::Program;
 
-/// The last requests of callers for an endpoint of the channel, each list with the newest first. When there are more,
-/// the oldest goes.
+/// Latest endpoint requests of callers for the channel, newest first in each list. When a list is full, the oldest is
+/// evicted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndpointRequests {
-    /// Callers that asked for the master's endpoint, or connected as the master.
+    /// Callers that requested the master's endpoint, or connected as the master.
     masters: [Option<KnownMaster>; MASTER_REQUESTS_MAX],
-    /// Callers whose last request was for a viewer's.
+    /// Callers whose latest request was for a viewer's endpoint.
     viewers: [Option<CallerId>; VIEWER_REQUESTS_MAX],
 }
 
 #[derive(Clone, Copy, Debug)]
 struct KnownMaster {
     caller: CallerId,
-    /// The program by which it asked.
+    /// Program that made the request.
     program: Program,
-    /// Whether the caller's last request was for the master's endpoint.
+    /// Whether the caller's latest request was for the master's endpoint.
     asked_last: bool,
 }
 
-/// The endpoint that a caller asked for.
+/// Endpoint that a caller requested.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RequestedEndpoint {
-    /// The master's, by this program.
+    /// The master's, for this program.
     Master(Program),
-    /// The master's, by a caller that may not connect to it.
+    /// The master's, by a caller that may not connect as the master.
     MasterInVain,
     /// A viewer's.
     Viewer,
 }
 
 impl EndpointRequests {
-    /// A caller asked for an endpoint.
+    /// Records a request.
     pub(crate) fn note(&mut self, caller: CallerId, asked: RequestedEndpoint) {
         let is_viewer = matches!(asked, RequestedEndpoint::Viewer);
         let others = self.viewers.into_iter().flatten();
@@ -64,7 +64,7 @@ impl EndpointRequests {
         self.masters = std::array::from_fn(|_| masters.next());
     }
 
-    /// A caller may be the master's, though it is not known to have asked for that: noted where a place is free.
+    /// Records a caller that may connect as the master without a known request, if there is a free place.
     pub(crate) fn note_master(&mut self, caller: CallerId) {
         if self.is_master(caller) {
             return;
@@ -83,18 +83,18 @@ impl EndpointRequests {
         masters.any(|known| known.caller == caller)
     }
 
-    /// The program by which a caller asked for the master's endpoint, if that was its last request.
+    /// Program by which a caller requested the master's endpoint, if that was its latest request.
     pub(crate) fn as_master(&self, caller: CallerId) -> Option<Program> {
         let mut all = self.masters.iter().flatten();
         all.find(|known| known.caller == caller && known.asked_last)
             .map(|known| known.program)
     }
 
-    /// Whether a connection that names no client id is refused as a viewer's: its caller's last request was for a
-    /// viewer's endpoint.
+    /// Whether a connection without client id is refused as a viewer's: its caller's latest request was for a viewer's
+    /// endpoint.
     ///
-    /// Cameras keep an endpoint for hours, and some share their keys with viewers. So a caller that may be the master's
-    /// is let in while no master is connected, and any other one when it tries again.
+    /// Cameras keep an endpoint for hours, and some share their keys with viewers. So a caller that may be the master
+    /// is admitted while no master is connected, and any other one when it retries.
     pub(crate) fn refuses(&mut self, caller: CallerId, has_master: bool) -> bool {
         let is_viewer = self.viewers.contains(&Some(caller));
         if !is_viewer || has_master {

@@ -1,20 +1,20 @@
-//! The connections of a channel: the master's slot, the viewers' slots, and the connections that were superseded.
+//! Connections of a channel: the master's slot, the viewers' slots, and superseded connections.
 //!
-//! A connection that lost its slot may have begun a message: some of its bytes left, the rest did not. Whether it was
-//! handed over is known when the rest is, or when the connection is gone. Until then the slot is *held*: what is for
-//! it is kept, since a message that comes back must not come after newer ones of its sender.
+//! A superseded connection may have begun a message: some of its bytes were sent, the rest were not. The message's
+//! outcome is known only after the rest was sent, or the connection has ended. Until then the slot is *held*: messages
+//! for it are queued, since a returned message must precede newer ones of its sender.
 //!
-//! Invariant: a session has at most one place. Newest wins; the older one stays, silent, until its own limits end it,
-//! with at most four such per slot. Closing it earlier would make a client that reconnects by itself take the slot
-//! back at once, and two such clients would fight for it.
+//! Invariant: a session has at most one slot. The newest wins; the older one stays, silent, until its own limits end
+//! it, with at most four such per slot. Closing it earlier would make a client that reconnects automatically take the
+//! slot back at once, and two such clients would fight for it.
 //!
-//! A connection that ends within a second of its admission, without a frame of its client, has displaced the one before
-//! it for nothing: that one has its slot again. It may have been an upgrade whose client had left. A client that sent a
-//! frame was there, and the one before it may have been dead by then.
+//! A connection that ends within a second of its admission, without a frame from its client, returns the slot to the
+//! connection that it superseded: it may have been an upgrade whose client had left. A client that sent a frame was
+//! there, and the superseded one may have been dead by then.
 //!
-//! When the slot's own connection has left and none has come for a while, there is nothing to fight for: the slot is
-//! *vacant*, and the last connection that was superseded is closed so that it may come back. One at a time, since one
-//! is enough: only when the slot is still vacant after the same while is the one before it closed.
+//! When the slot's own connection has left and no other has come for a while, there is nothing to fight for: the slot
+//! is *vacant*, and the last superseded connection is closed so that its client may reconnect. One at a time, since one
+//! is enough: the one before it is closed only if the slot is still vacant after the same while.
 
 use crate::channel::rare::Rare;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
@@ -23,7 +23,7 @@ use ahash::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// The slot that a connection takes.
+/// Slot of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// The master's.
@@ -32,62 +32,61 @@ pub(crate) enum Slot {
     Viewer(Rc<str>),
 }
 
-/// The connections of one channel.
+/// Connections of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     master: Option<SessionKey>,
     viewers: Viewers,
     superseded: Rare<Superseded>,
-    /// Nearly always empty.
+    /// Slots that are held. Nearly always empty.
     held: Rare<Held>,
-    /// Slots that nobody has, but that somebody superseded had; and until when nobody is closed for that. Nearly
-    /// always empty.
+    /// Vacant slots with superseded connections, and when the next of these is closed. Nearly always empty.
     vacant: Rare<(Slot, Now)>,
 }
 
-/// A connection that lost its slot.
+/// A superseded connection.
 #[derive(Debug)]
 struct Superseded {
     slot: Slot,
     session: SessionKey,
-    /// The connection that it gives way to: when that ends soon, it has the slot again.
+    /// Connection that superseded this one, and returns the slot if it ends soon.
     by: SessionKey,
-    /// When it lost the slot.
+    /// When it was superseded.
     since: Now,
-    /// A newer connection of its slot has sent a message, and left.
+    /// Whether a newer connection of the slot has sent a message and left.
     overtaken: bool,
 }
 
-/// A connection that leaves its slot.
+/// A connection that leaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaver {
     /// The connection.
     pub session: SessionKey,
-    /// It ends soon after its admission, and its client has sent nothing.
+    /// Whether it ends soon after its admission, and its client has sent nothing.
     pub brief: bool,
-    /// It has sent a message.
+    /// Whether it has sent a message.
     pub spoke: bool,
 }
 
-/// A slot whose former connection has begun a message and not ended it.
+/// A slot whose superseded connection has begun a message and not finished it.
 #[derive(Debug)]
 struct Held {
     slot: Slot,
     by: SessionKey,
-    /// When the connection is to be aborted; never, once it was.
+    /// When the connection is aborted; never, once it was.
     until: Now,
-    /// When it is to be asked what its peer has.
+    /// When the connection is asked for its unacknowledged bytes.
     ask: Now,
 }
 
-/// The result of a join.
+/// Result of a join.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
-    /// The connection whose place was taken: silent from here on.
+    /// Connection that was superseded: silent from here on.
     pub superseded: Option<SessionKey>,
-    /// A connection superseded long before, one too many: to be closed 1001.
+    /// Oldest superseded connection, beyond the limit: to be closed with 1001.
     pub evicted: Option<SessionKey>,
-    /// Connections that had the slot before, and hold it.
+    /// Superseded connections that hold the slot.
     pub holders: Vec<SessionKey>,
 }
 
@@ -108,22 +107,22 @@ impl Members {
         self.viewers.get(id)
     }
 
-    /// The master's connection, if messages may go there: its slot is not held.
+    /// The master's connection, if messages may be delivered: its slot is not held.
     #[must_use]
     pub(crate) fn to_master(&self) -> Option<SessionKey> {
         self.master
             .filter(|_| self.held.is_empty() || !self.holds(&Slot::Master))
     }
 
-    /// A viewer's connection, if messages may go there: its slot is not held.
+    /// A viewer's connection, if messages may be delivered: its slot is not held.
     #[must_use]
     pub(crate) fn to_viewer(&self, id: &str) -> Option<SessionKey> {
         let held = |held: &Held| matches!(&held.slot, Slot::Viewer(other) if **other == *id);
         self.viewer(id).filter(|_| !self.held.iter().any(held))
     }
 
-    /// A connection that lost its slot has begun a message: the slot is held until [`Members::release`]; the
-    /// connection has until then to take the rest.
+    /// Holds the slot of a superseded connection that has begun a message, until [`Members::release`]; at `until` the
+    /// connection is aborted.
     pub(crate) fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
         let ask = Now(u64::MAX);
         self.held.push(Held {
@@ -134,8 +133,8 @@ impl Members {
         });
     }
 
-    /// A connection that holds its slot is asked at `due` what its peer has. Once what it had begun `ended`, it is not
-    /// aborted.
+    /// Schedules the query for the unacknowledged bytes of a connection that holds its slot. If the message that it had
+    /// begun has `ended`, it is not aborted.
     pub(crate) fn ask_holder(&mut self, by: SessionKey, due: Now, ended: bool) {
         let mut held = self.held.iter_mut();
         if let Some(held) = held.find(|held| held.by == by) {
@@ -146,7 +145,7 @@ impl Members {
         }
     }
 
-    /// One connection that holds its slot and is to be asked by `now`, once.
+    /// One connection that holds its slot and must be queried by `now`, once each.
     pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.ask <= now)?;
         held.ask = Now(u64::MAX);
@@ -162,14 +161,14 @@ impl Members {
         }
     }
 
-    /// Nothing is begun any more on a connection that lost its slot. False if it held none.
+    /// Releases the slot that a superseded connection holds. False if it held none.
     pub(crate) fn release(&mut self, by: SessionKey) -> bool {
         let before = self.held.len();
         self.held.retain(|held| held.by != by);
         self.held.len() < before
     }
 
-    /// When the next connection that holds a slot is to be aborted, or the next one is to be closed for a vacant slot.
+    /// When the next connection that holds a slot is queried or aborted, or the next one is closed for a vacant slot.
     #[must_use]
     pub(crate) fn next_overdue(&self) -> Option<Now> {
         let held = self.held.iter().map(|held| held.until.min(held.ask));
@@ -177,8 +176,7 @@ impl Members {
             .min()
     }
 
-    /// One connection whose slot has been vacant for long enough by `now`, the last that was superseded: it is to be
-    /// closed.
+    /// The last superseded connection of a slot that has been vacant for long enough by `now`: to be closed.
     pub(crate) fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);
@@ -187,14 +185,14 @@ impl Members {
         last.map(|last| last.session)
     }
 
-    /// A slot is not vacant any more if nobody superseded waits for it.
+    /// Removes a vacancy without superseded connections.
     fn forget_vacancy(&mut self, slot: &Slot) {
         if !self.vacant.is_empty() && !self.superseded.iter().any(|older| older.slot == *slot) {
             self.vacant.retain(|(other, _)| other != slot);
         }
     }
 
-    /// One connection that has held a slot for too long by `now`, each once.
+    /// One connection that has held a slot for too long by `now`, once each.
     pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
@@ -210,13 +208,13 @@ impl Members {
         self.held.iter().any(|held| held.slot == *slot)
     }
 
-    /// The number of connected viewers, superseded ones not counted.
+    /// Number of connected viewers, without superseded ones.
     #[must_use]
     pub(crate) fn viewers(&self) -> usize {
         self.viewers.len()
     }
 
-    /// The connections of viewers, superseded ones not among them, in the order of their keys.
+    /// Connections of viewers, without superseded ones, in the order of their keys.
     #[must_use]
     pub(crate) fn viewers_now(&self) -> Vec<SessionKey> {
         let mut viewers = self.viewers.sessions();
@@ -242,7 +240,7 @@ impl Members {
         all
     }
 
-    /// Whether a slot is one more than `viewers_max` allows.
+    /// Whether the slot would exceed `viewers_max`.
     #[must_use]
     pub(crate) fn is_full_for(&self, slot: &Slot, viewers_max: usize) -> bool {
         let Slot::Viewer(id) = slot else {
@@ -251,7 +249,7 @@ impl Members {
         self.viewers.len() >= viewers_max && self.viewers.get(id).is_none()
     }
 
-    /// A connection takes its slot; the one that had it is superseded. Replacing counts against no limit.
+    /// Gives a connection its slot; the one that had it is superseded. Replacements do not count against the limit.
     ///
     /// # Errors
     /// [`TableFull`] for one viewer more than `viewers_max`.
@@ -280,7 +278,7 @@ impl Members {
         })
     }
 
-    /// A connection left at `now`, whatever its place was. Returns the one that has the slot again.
+    /// Removes a connection that left at `now`. Returns the one that gets the slot back.
     pub(crate) fn leave(&mut self, slot: &Slot, leaver: Leaver, now: Now) -> Option<SessionKey> {
         if self.of(slot) == Some(leaver.session) {
             self.note_spoken(slot, leaver, usize::MAX);
@@ -308,8 +306,8 @@ impl Members {
         None
     }
 
-    /// A connection that lost its slot leaves. If it was there for a moment only, those that gave way to it give way to
-    /// the one that it gave way to.
+    /// Removes a superseded connection. If it was brief, connections that it superseded are superseded by its
+    /// successor.
     fn give_way_no_more(&mut self, slot: &Slot, leaver: Leaver) {
         let own = |older: &Superseded| older.session == leaver.session;
         let Some(place) = self.superseded.iter().position(own) else {
@@ -322,15 +320,15 @@ impl Members {
         others.for_each(|older| older.by = by);
     }
 
-    /// A connection leaves: those before this place that had its slot know whether it spoke.
+    /// Records on older connections of the slot whether a leaving one sent a message.
     fn note_spoken(&mut self, slot: &Slot, leaver: Leaver, place: usize) {
         let older = self.superseded.iter_mut().take(place);
         let same = older.filter(|older| older.slot == *slot);
         same.for_each(|older| older.overtaken |= leaver.spoke);
     }
 
-    /// What a connection that lost its slot was sent is taken back from it: it gets the slot no more, where it might
-    /// get the same once more.
+    /// Stops a superseded connection from getting its slot back: its messages were returned, and it might get them
+    /// twice.
     pub(crate) fn give_way_for_good(&mut self, session: SessionKey) {
         let mut older = self.superseded.iter_mut();
         if let Some(older) = older.find(|older| older.session == session) {
@@ -338,24 +336,24 @@ impl Members {
         }
     }
 
-    /// Whether a connection lost its slot, and is there still.
+    /// Whether a connection is superseded and still open.
     pub(crate) fn gave_way(&self, session: SessionKey) -> bool {
         self.superseded.iter().any(|older| older.session == session)
     }
 
-    /// Whether a connection lost its slot, and is there still.
+    /// Whether any superseded connection is open.
     pub(crate) fn has_superseded(&self) -> bool {
         !self.superseded.is_empty()
     }
 
-    /// The connections that lost their slot and are there still: each with when it lost it, and the one that has it.
+    /// Superseded connections that are open, each with when it was superseded, and the connection that has the slot.
     pub(crate) fn displaced(&self) -> impl Iterator<Item = (SessionKey, Now, SessionKey)> {
         let held = |older: &Superseded| Some((older.session, older.since, self.of(&older.slot)?));
         self.superseded.iter().filter_map(held)
     }
 
-    /// When a connection lost its slot, and whether a newer one of it has sent a message since: one that left, or one
-    /// that `spoke`. `None` if it has its slot, or is no member.
+    /// When a connection was superseded, and whether a newer one of its slot has sent a message since: one that left,
+    /// or one that `spoke`. `None` if it has its slot, or is not a member.
     pub(crate) fn lost(
         &self,
         session: SessionKey,
@@ -400,18 +398,18 @@ impl Members {
     }
 }
 
-// The viewers' slots of one channel: by client id, the connection that has it.
+// Viewers' slots of one channel: connections by client id.
 
-/// Viewers by client id. Most channels have one viewer at a time, who is kept in place: a hash table takes some 250
-/// bytes. Its hasher is an argument, since it is the same for all channels of a shard.
+/// Viewers by client id. Most channels have one viewer at a time, which is stored inline: a hash table takes some 250
+/// bytes. The hasher is an argument, since all channels of a shard share it.
 #[derive(Debug, Default)]
 pub(crate) enum Viewers {
-    /// Nobody.
+    /// No viewer.
     #[default]
     None,
-    /// One, without a table.
+    /// One viewer, without a table.
     One(Rc<str>, SessionKey),
-    /// Several, or fewer that were several: the table goes with the last one.
+    /// Several viewers; the table is freed with the last one.
     Many(
         #[expect(
             clippy::box_collection,
@@ -442,7 +440,7 @@ impl Viewers {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there is no viewer.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::None)
     }
@@ -456,7 +454,7 @@ impl Viewers {
         }
     }
 
-    /// The connection takes the slot of a client id; returns the one that had it.
+    /// Gives a connection the slot of a client id; returns the one that had it.
     pub(crate) fn insert(
         &mut self,
         id: Rc<str>,
@@ -482,7 +480,7 @@ impl Viewers {
         }
     }
 
-    /// The slot of a client id that is there is this connection's from here on.
+    /// Gives a connection the slot of a known client id.
     pub(crate) fn replace(&mut self, id: &str, session: SessionKey) {
         match self {
             Self::One(only, older) if **only == *id => *older = session,
@@ -495,7 +493,7 @@ impl Viewers {
         }
     }
 
-    /// The slot of a client id is free.
+    /// Removes a client id.
     pub(crate) fn remove(&mut self, id: &str) {
         match self {
             Self::None => {}
@@ -522,7 +520,7 @@ mod viewers_tests {
         SessionKey::new(slot, 0)
     }
 
-    /// Every step is compared with an ordered map, through one, several and none.
+    /// Compares every step with an ordered map, through none, one and several viewers.
     #[test]
     fn it_answers_as_a_map_does() {
         let hasher = RandomState::with_seeds(1, 2, 3, 4);

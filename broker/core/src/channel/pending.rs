@@ -1,9 +1,9 @@
-//! Messages for peers that are not connected: codec/PROTOCOL.md, KEEP.
+//! Queued messages for peers that are not connected: codec/PROTOCOL.md, KEEP.
 //!
-//! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE
-//! candidates that belong to the offer, in the order of acceptance: those that followed it, and before a connection's
-//! first offer also those that the same connection had sent, since some clients send candidates first. Kept as whole
-//! frames, so that a delivery is one copy.
+//! A key is a direction and a viewer's id. Each key has at most one offer and one answer, the latest, and the ICE
+//! candidates of the offer in the order of acceptance: those that followed it, and before a connection's first offer
+//! also those that the same connection had sent, since some clients send candidates first. Stored as whole frames, so
+//! that a delivery is one copy.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Which way a kept message goes.
+/// Direction of a queued message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Towards {
     /// From a viewer to the master.
@@ -26,16 +26,16 @@ pub enum Towards {
     Viewer,
 }
 
-/// A kept message.
+/// A queued message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     /// The action.
     pub action: Action,
-    /// When it is dropped.
+    /// Expiry.
     pub expires: Now,
-    /// Its place in the channel's order of acceptance.
+    /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// Length of the sender's id at the frame's end; 0 towards viewers.
+    /// Length of the sender's id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
     /// See [`crate::session::outbox::DeliveryMark`].
     pub from: Option<SessionKey>,
@@ -45,22 +45,22 @@ pub(crate) struct Message {
     pub frame: Box<[u8]>,
 }
 
-/// The key of a message.
+/// Key of a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyName<'a> {
     /// The direction.
     pub towards: Towards,
     /// The viewer's id.
     pub viewer: &'a Rc<str>,
-    /// The caller that the viewer connected as, if messages are from it and it has a part of its own. A key stays that
-    /// of the caller that began it.
+    /// Caller of the viewer's connection, for messages from a viewer whose caller has a share of its own. A key keeps
+    /// the caller that created it.
     pub caller: Option<CallerId>,
 }
 
-/// A key that made room for another one, with its messages.
+/// An evicted key with its messages.
 type Displaced = (Towards, Rc<str>, VecDeque<Message>);
 
-/// The pending store of one channel.
+/// Message queue of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     keys: Rare<PendingKey>,
@@ -72,41 +72,41 @@ struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     caller: Option<CallerId>,
-    /// Its viewer went by a close frame: when it is looked at whether another one has come instead.
+    /// When to check whether another viewer has replaced this one, which closed its connection by a close frame.
     closed: Option<Now>,
     messages: VecDeque<Message>,
 }
 
-/// The bounds of a store, and how much more its shard may keep.
+/// Bounds of a channel's queue, and the shard's remaining bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// Bytes of the whole store.
+    /// Bytes of the whole queue.
     pub channel_bytes: usize,
-    /// Bytes that the shard has left.
+    /// Remaining bytes of the shard.
     pub shard_bytes: usize,
 }
 
-/// Somebody for whom something is kept.
+/// A viewer with queued messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept<'a> {
     /// The viewer.
     pub viewer: &'a Rc<str>,
-    /// The caller that it connected as, if that has a part of its own.
+    /// Caller of its connection, if that has a share of its own.
     pub caller: Option<CallerId>,
     /// The oldest offer, else the oldest message.
     pub message: &'a Message,
 }
 
-/// There is no room: the message is refused.
+/// The queue is full: the message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl Pending {
-    /// Keeps a message. Calls `dropped` for each older one whose place it takes. Returns a key that made room for it;
-    /// only those of viewers that are `gone` do.
+    /// Queues a message. Calls `dropped` for each older one that it replaces. Returns the evicted key, if any; only
+    /// keys of viewers that are `gone` are evicted.
     ///
     /// # Errors
-    /// [`Full`] when the store has no room; nothing was changed.
+    /// [`Full`] when the queue has no room; nothing has changed.
     pub(crate) fn keep(
         &mut self,
         name: KeyName<'_>,
@@ -146,14 +146,14 @@ impl Pending {
         Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
     }
 
-    /// The place of the key that leaves for one that a message begins. `None` when there is room, or the key is there.
+    /// Index of the key to evict for a message. `None` when there is room, or the key exists.
     ///
-    /// A caller with its part of the keys is to make room itself. When all keys are taken, another one that would still
-    /// have more makes room: of those the one with most that has a key of a viewer that is gone. Keys without a caller
-    /// are one holder's, without a part.
+    /// A caller that has used up its share of the keys must evict one of its own. When all keys are taken, a caller
+    /// that would still have more gives one up: the one with most keys among those with a key of a viewer that is gone.
+    /// Keys without a caller count as those of one caller, without a share.
     ///
     /// # Errors
-    /// [`Full`] when there is none.
+    /// [`Full`] when no key can be evicted.
     fn leaving(
         &self,
         name: KeyName<'_>,
@@ -180,7 +180,7 @@ impl Pending {
         leaving.map(|(place, _)| Some(place)).ok_or(Full)
     }
 
-    /// The caller of a key, and when it is looked at since its viewer closed, if it is there; else what it would have.
+    /// Caller of a key and the time of its check after a close, if the key exists; otherwise what a new key would have.
     #[must_use]
     pub(crate) fn facts_of(&self, name: KeyName<'_>) -> (Option<CallerId>, Option<Now>) {
         let mut keys = self.keys.iter();
@@ -188,7 +188,7 @@ impl Pending {
         key.map_or((name.caller, None), |key| (key.caller, key.closed))
     }
 
-    /// The viewer of a key went by a close frame, and the key is looked at then; or it went otherwise.
+    /// Sets when to check a key whose viewer closed by a close frame; `None` if it ended otherwise.
     pub(crate) fn set_closed(&mut self, towards: Towards, viewer: &str, until: Option<Now>) {
         let mut keys = self.keys.iter_mut();
         if let Some(key) = keys.find(|key| key.is(towards, viewer)) {
@@ -196,8 +196,8 @@ impl Pending {
         }
     }
 
-    /// Takes out the oldest key whose viewer closed its connection long enough ago by `now` and is still `gone`, if
-    /// another viewer of its caller has a key or is connected, which `others` says.
+    /// Removes the oldest key whose viewer closed long enough ago by `now` and is still `gone`, if another viewer of
+    /// its caller has a key or is connected (`others`).
     pub(crate) fn take_closed(
         &mut self,
         now: Now,
@@ -218,8 +218,8 @@ impl Pending {
         }
     }
 
-    /// Takes all messages of one key out, together with some that come back from an outbox: in the order of
-    /// acceptance, so that keeping them one by one leaves what comes back before everything newer.
+    /// Removes all messages of one key and adds some that an outbox returned: in the order of acceptance, so that
+    /// queueing them one by one keeps returned ones before newer ones.
     pub(crate) fn take_with(
         &mut self,
         towards: Towards,
@@ -232,8 +232,8 @@ impl Pending {
         all
     }
 
-    /// The bytes more that the store holds when it keeps a message, those counted that it takes the place of or
-    /// that make room for it. `None` when the channel itself has no room for it, or its caller has its part.
+    /// Bytes by which the queue grows with a message, net of what it replaces or evicts. `None` when the channel has no
+    /// room, or the caller has used up its share.
     #[must_use]
     pub(crate) fn growth(
         &self,
@@ -260,16 +260,16 @@ impl Pending {
         (fits && has_part).then(|| bytes.saturating_sub(freed))
     }
 
-    /// The bytes that a caller's keys hold.
+    /// Bytes in the keys of a caller.
     fn bytes_of(&self, caller: CallerId) -> usize {
         let keys = self.keys.iter();
         let own = keys.filter(|key| key.caller == Some(caller));
         own.map(PendingKey::bytes).sum()
     }
 
-    /// Drops one message to make room elsewhere: of the keys of viewers that are `gone`, else of all, the one that
-    /// holds most (of equal ones that with the oldest message) loses its oldest candidate, else its oldest message.
-    /// With it comes whose it was.
+    /// Evicts one message to free memory: among the keys of viewers that are `gone`, else among all, the largest (of
+    /// equal ones that with the oldest message) loses its oldest candidate, else its oldest message. Returned with its
+    /// key.
     pub(crate) fn evict(
         &mut self,
         gone: impl Fn(&str) -> bool,
@@ -289,7 +289,7 @@ impl Pending {
         Some((towards, viewer, message))
     }
 
-    /// Takes all messages of one key out, in order.
+    /// Removes all messages of one key, in order.
     pub(crate) fn take(&mut self, towards: Towards, viewer: &str) -> VecDeque<Message> {
         let Some(place) = self.keys.iter().position(|key| key.is(towards, viewer)) else {
             return VecDeque::new();
@@ -303,9 +303,9 @@ impl Pending {
         key
     }
 
-    /// Takes everything for the master out but of viewers that are `held`, by key: those of viewers that are `gone`
-    /// last, and of both the one with the oldest offer (else the oldest message) first. Each comes with the place in
-    /// the order of acceptance before which waiting calls precede it: that message's, or behind all.
+    /// Removes everything for the master except for viewers that are `held`, by key: viewers that are `gone` last,
+    /// otherwise by oldest offer (else oldest message). Each comes with the number in the order of acceptance before
+    /// which waiting calls precede it: that message's, or the end.
     pub(crate) fn take_for_master(
         &mut self,
         held: impl Fn(&str) -> bool,
@@ -332,14 +332,14 @@ impl Pending {
             .collect()
     }
 
-    /// Takes everything out.
+    /// Removes everything.
     pub(crate) fn take_all(&mut self) -> Vec<Message> {
         self.bytes = 0;
         let keys = self.keys.take().into_iter();
         keys.flat_map(|key| key.messages).collect()
     }
 
-    /// Drops what is over, calling `dropped` for each, with its direction and viewer.
+    /// Drops expired messages, calling `dropped` for each with its direction and viewer.
     pub(crate) fn drop_if(
         &mut self,
         is_over: impl Fn(Towards, &str, &Message) -> bool,
@@ -361,7 +361,7 @@ impl Pending {
         self.keys.retain(|key| !key.messages.is_empty());
     }
 
-    /// When the next message expires, or the next key of a viewer that closed is looked at.
+    /// When the next message expires, or the next key of a closed viewer is checked.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
         let expiries = self.messages().map(|(_, _, message)| message.expires);
@@ -379,7 +379,7 @@ impl Pending {
         })
     }
 
-    /// Those for whom something is kept until a master comes, in the order in which that began.
+    /// Viewers with messages for the master, in the order of their keys' creation.
     pub(crate) fn for_master(&self) -> impl Iterator<Item = Kept<'_>> {
         let keys = self.keys.iter();
         let keys = keys.filter(|key| key.towards == Towards::Master);
@@ -394,13 +394,13 @@ impl Pending {
         })
     }
 
-    /// Bytes kept.
+    /// Bytes queued.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether nothing is kept.
+    /// Whether the queue is empty.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -417,7 +417,7 @@ impl PendingKey {
         frames.sum()
     }
 
-    /// The place of its first message in the order of acceptance.
+    /// Number of the first message in the order of acceptance.
     fn oldest(&self) -> u64 {
         self.messages.front().map_or(0, |oldest| oldest.order)
     }
@@ -432,8 +432,8 @@ impl PendingKey {
             .map_or(u64::MAX, |message| message.order)
     }
 
-    /// Whether a message that is kept goes when a new one comes: an offer takes the place of the old one and of its
-    /// candidates, an answer that of the old answer; the candidate list drops its oldest.
+    /// Whether a new message replaces a queued one: an offer replaces the old one and its candidates, an answer the old
+    /// answer; a full list of candidates drops its oldest.
     fn goes(&self, new: &Message, kept: &Message, candidates_seen: usize) -> bool {
         match new.action {
             Action::SdpOffer => match kept.action {

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A list of one word while it is empty, where a `Vec` takes three: a channel in use has several.
+/// A list that takes one word while it is empty, where a `Vec` takes three: an active channel has several.
 #[derive(Debug)]
 pub(crate) struct Rare<T>(
     #[expect(
@@ -23,10 +23,10 @@ impl<T> Rare<T> {
         self.0.get_or_insert_default().push(item);
     }
 
-    /// Takes the item at `place` out.
+    /// Removes the item at `place`.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub(crate) fn remove(&mut self, place: usize) -> T {
         let list = self.0.as_mut().expect("the place of an item");
         let item = list.remove(place);
@@ -34,7 +34,7 @@ impl<T> Rare<T> {
         item
     }
 
-    /// Takes all items out.
+    /// Removes all items.
     pub(crate) fn take(&mut self) -> Vec<T> {
         self.0.take().map_or_else(Vec::new, |list| *list)
     }

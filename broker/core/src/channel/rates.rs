@@ -1,26 +1,26 @@
-//! Rates of one channel: connects, calls and changes. Those of the master and those of all others have buckets of their
-//! own, and of the latter each caller has a part.
+//! Rates of one channel: connects, calls and changes. Masters and all others have separate buckets, and each of the
+//! others has a share.
 
 use crate::limits::{CALLER_BUCKETS_MAX, CALLER_TOKENS};
 use crate::settings::{Quotas, Rate};
 use crate::{id::CallerId, quota::Bucket, time::Now};
 use codec::control::Operation;
 
-/// Events that are counted per channel. Source: KVS WebRTC service quotas, the column "per channel".
+/// Events counted per channel. Source: KVS WebRTC service quotas, the column "per channel".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metered {
-    /// A master that connects.
+    /// Connect of a master.
     ConnectAsMaster,
-    /// A viewer that connects, whichever it is.
+    /// Connect of a viewer.
     ConnectAsViewer,
     /// A call.
     Call(Operation),
-    /// A call of a caller that may connect as the master.
+    /// A call by a caller that may connect as the master.
     CallAsMaster(Operation),
 }
 
 impl Metered {
-    /// The rate of it; `None` where none is limited per channel.
+    /// Rate of the event; `None` if it is not limited per channel.
     #[must_use]
     pub(crate) fn rate(self, quotas: &Quotas) -> Option<Rate> {
         if quotas.off {
@@ -52,17 +52,17 @@ impl Metered {
     }
 }
 
-/// The buckets of one channel that are in use. Nearly always none.
+/// Buckets of one channel in use. Nearly always none.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    /// At most one for each thing that is metered.
+    /// At most one per event.
     channel: Vec<Used>,
-    /// At most one for each such thing and caller, and [`CALLER_BUCKETS_MAX`] in all: the one with the least debt is
-    /// forgotten for the next one.
+    /// At most one per event and caller, and [`CALLER_BUCKETS_MAX`] in all: the one with the least debt is evicted for
+    /// the next.
     callers: Vec<Used>,
 }
 
-/// The tokens of one rate that one caller, or all together, used up.
+/// Used tokens of one rate, by one caller or by all together.
 #[derive(Debug)]
 struct Used {
     what: Metered,
@@ -71,7 +71,7 @@ struct Used {
 }
 
 impl Rates {
-    /// Whether [`Rates::take`] would find a token.
+    /// Whether [`Rates::take`] would succeed.
     #[must_use]
     pub(crate) fn has(
         &self,
@@ -89,8 +89,8 @@ impl Rates {
             && own.is_none_or(|own| own.bucket.has_several(CALLER_TOKENS, rate, now))
     }
 
-    /// Takes a token of the channel's bucket, and one of the caller's, if it has a part; false, and nothing taken, when
-    /// one of them has none.
+    /// Takes a token of the channel's bucket, and of the caller's if it has a share; returns false, and takes nothing,
+    /// if either is empty.
     pub(crate) fn take(
         &mut self,
         what: Metered,
@@ -113,7 +113,7 @@ impl Rates {
         true
     }
 
-    /// Forgets the caller that has used up least, if there are as many as may be and this one is new.
+    /// Evicts the caller with the least debt if the table is full and this caller is not in it.
     fn make_room(&mut self, what: Metered, caller: Option<CallerId>, quotas: &Quotas, now: Now) {
         let known = self.callers.iter().any(|used| used.is(what, caller));
         if known || self.callers.len() < CALLER_BUCKETS_MAX {
@@ -126,7 +126,7 @@ impl Rates {
         }
     }
 
-    /// Forgets every bucket that is full again; returns when the next look is worth it.
+    /// Drops every bucket that is full again; returns when the next check is worthwhile.
     pub(crate) fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let in_debt = |used: &Used| used.full_in(quotas, now) > 0;
         self.channel.retain(in_debt);
@@ -138,7 +138,7 @@ impl Rates {
 }
 
 impl Used {
-    /// Takes tokens that are there, of the bucket of a caller among these.
+    /// Takes tokens, which must exist, of a caller's bucket.
     fn take(
         all: &mut Vec<Self>,
         (what, caller): (Metered, Option<CallerId>),

@@ -1,12 +1,12 @@
-//! Offers that a master has and has not answered: codec/PROTOCOL.md, KEEP-9.
+//! Offers that a master has received and not answered: codec/PROTOCOL.md, KEEP-9.
 //!
 //! ```text
 //!  accepted ──► under way ── confirmed ──► with the master ── another master connects ──► due: given once more, then
 //!                   │                            │                                              forgotten
 //!                   └── answered, a newer offer, its viewer's close, its time is over: forgotten ──┘
 //! ```
-//! A master that restarts between an offer and its answer has lost it, and its viewer waits in vain. What is due keeps
-//! the viewer's newer messages waiting: they follow the offer, and the candidates that followed it the first time.
+//! A master that restarts between an offer and its answer has lost it, and its viewer waits in vain. While an offer is
+//! due, the viewer's newer messages are queued: they follow the offer and its candidates.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -21,13 +21,13 @@ pub(crate) struct Offer {
     pub viewer: Rc<str>,
     /// The viewer's connection.
     pub from: SessionKey,
-    /// The caller that this connected as, if it has a part of its own; known when a master has confirmed the offer.
+    /// Caller of that connection, if it has a share of its own; known once a master has acknowledged the offer.
     pub caller: Option<CallerId>,
-    /// Its place in the channel's order of acceptance.
+    /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// When it is of no use any more.
+    /// Expiry.
     pub expires: Now,
-    /// The candidates that followed it, as far as the master that has it has confirmed them.
+    /// Candidates that followed, as far as their master has acknowledged them.
     pub candidates: Rare<Candidate>,
     stage: Stage,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Offer {
 /// A candidate of an offer.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    /// Place of the candidate in the channel's order of acceptance.
+    /// Number in the channel's order of acceptance.
     pub order: u64,
     /// The whole WebSocket frame.
     pub frame: Box<[u8]>,
@@ -43,30 +43,30 @@ pub(crate) struct Candidate {
 
 #[derive(Debug)]
 enum Stage {
-    /// The master has not confirmed it.
+    /// In flight: not acknowledged by the master.
     UnderWay,
-    /// A master has it: its frame.
+    /// Acknowledged by a master: its frame.
     Had(Box<[u8]>),
-    /// This connection of the master gets it then.
+    /// To be delivered again, to this connection of the master, at this moment.
     Due(Box<[u8]>, SessionKey, Now),
 }
 
-/// The connection of a master that gets an offer again.
+/// Connection of a master that gets an offer again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedMaster {
-    /// The one that has the slot, at this moment.
+    /// The current one, at this moment.
     Current(Now),
     /// The next one.
     Next,
 }
 
-/// The offers of one channel, at most one of each viewer.
+/// Offers of one channel, at most one per viewer.
 #[derive(Debug, Default)]
 pub(crate) struct Unanswered(Rare<Offer>);
 
 impl Unanswered {
-    /// An offer was accepted for the master: the viewer's older one is over. Beyond the bound the oldest is. Whether
-    /// messages waited for one of these to be given once more.
+    /// Records an accepted offer, in place of the viewer's older one and, beyond the bound, of the oldest one. Returns
+    /// whether messages waited for one of these to be delivered again.
     pub(crate) fn begin(
         &mut self,
         viewer: &str,
@@ -89,14 +89,15 @@ impl Unanswered {
         releases
     }
 
-    /// A viewer's offer is over: it was answered. Whether messages of the viewer waited for it to be given once more.
+    /// Removes a viewer's answered offer. Returns whether messages of the viewer waited for it to be delivered again.
     pub(crate) fn end(&mut self, viewer: &str) -> bool {
         let holds = self.holds(viewer);
         self.0.retain(|offer| *offer.viewer != *viewer);
         holds
     }
 
-    /// A connection of a viewer was closed: its offer is over. One that messages wait for expires, which releases them.
+    /// Removes the offers of a closed viewer connection. One that messages wait for expires instead, which releases
+    /// them.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
         self.0.retain(|offer| offer.from != from || offer.is_due());
         for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
@@ -104,8 +105,8 @@ impl Unanswered {
         }
     }
 
-    /// A master has confirmed an offer, of this viewer; `None` if that is over. `then`: the master's connection that
-    /// gets it once more, and when, if that is not the one that has it.
+    /// Records that a master has acknowledged an offer; returns its viewer, or `None` if the offer is gone. `then`: the
+    /// master's connection that gets it again, and when, if another one has acknowledged it.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,
@@ -126,7 +127,7 @@ impl Unanswered {
         Some(Rc::clone(&offer.viewer))
     }
 
-    /// The master that has an offer of this viewer has confirmed a candidate that followed it, which is kept with it
+    /// Records that the master with a viewer's offer has acknowledged a candidate that followed; stored with the offer
     /// if `is_senders`.
     pub(crate) fn followed(
         &mut self,
@@ -147,7 +148,7 @@ impl Unanswered {
         offer.candidates.push(candidate);
     }
 
-    /// Another connection of the master gets what a former one had, at this moment.
+    /// Schedules delivery of acknowledged offers to another connection of the master, at this moment.
     pub(crate) fn give_to(&mut self, by: SessionKey, at: Now) {
         for offer in self.0.iter_mut() {
             offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
@@ -157,7 +158,8 @@ impl Unanswered {
         }
     }
 
-    /// A connection of the master is gone, or has lost its slot: what it was to get is for the next one.
+    /// Takes scheduled deliveries from a connection of the master that ended or lost its slot: they wait for the next
+    /// one.
     pub(crate) fn take_from(&mut self, by: SessionKey) {
         for offer in self.0.iter_mut() {
             offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
@@ -167,20 +169,20 @@ impl Unanswered {
         }
     }
 
-    /// Whether the messages of a viewer wait for its offer to be given once more.
+    /// Whether the messages of a viewer wait for its offer to be delivered again.
     #[inline]
     pub(crate) fn holds(&self, viewer: &str) -> bool {
         let mut offers = self.0.iter();
         offers.any(|offer| offer.is_due() && *offer.viewer == *viewer)
     }
 
-    /// Whether there is an offer of this viewer.
+    /// Whether this viewer has an offer.
     #[inline]
     pub(crate) fn is_of(&self, viewer: &str) -> bool {
         self.0.iter().any(|offer| *offer.viewer == *viewer)
     }
 
-    /// The master that gets the offer of this viewer again.
+    /// Connection of the master that gets this viewer's offer again.
     pub(crate) fn awaited(&self, viewer: &str) -> Option<AwaitedMaster> {
         let offer = self.0.iter().find(|offer| *offer.viewer == *viewer)?;
         match &offer.stage {
@@ -190,7 +192,7 @@ impl Unanswered {
         }
     }
 
-    /// Takes one offer out that is due by `now`, with its frame.
+    /// Removes one offer that is due by `now`, with its frame.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<(Offer, Box<[u8]>)> {
         let due = |offer: &Offer| matches!(offer.stage, Stage::Due(_, _, at) if at <= now);
         let place = self.0.iter().position(due)?;
@@ -201,7 +203,7 @@ impl Unanswered {
         }
     }
 
-    /// Forgets what is over by `now`. Whether messages waited for one of these to be given once more.
+    /// Removes offers that expired by `now`. Returns whether messages waited for one of them to be delivered again.
     pub(crate) fn expire(&mut self, now: Now) -> bool {
         let is_over = |offer: &Offer| offer.expires <= now;
         let releases = self.0.iter().any(|offer| is_over(offer) && offer.is_due());
@@ -209,8 +211,8 @@ impl Unanswered {
         releases
     }
 
-    /// Forgets the candidates of the oldest that has any, else the oldest that has a frame; false when there is none.
-    /// Messages that wait for it go when it is due.
+    /// Frees memory: drops the candidates of the oldest offer with any, else the oldest offer with a frame; false when
+    /// there is none. Messages that wait for it are released when it is due.
     pub(crate) fn evict(&mut self) -> bool {
         let mut offers = self.0.iter_mut();
         if let Some(offer) = offers.find(|offer| !offer.candidates.is_empty()) {
@@ -228,8 +230,7 @@ impl Unanswered {
         true
     }
 
-    /// When one is due, or over. One that is under way is not waited for. `reached`: messages may go to the master;
-    /// else none is due.
+    /// When the next acknowledged offer is due or expires. `reached`: messages may go to the master; else none is due.
     pub(crate) fn next_due(&self, reached: bool) -> Option<Now> {
         let due = self.0.iter().filter_map(|offer| match offer.stage {
             Stage::UnderWay => None,
@@ -239,17 +240,17 @@ impl Unanswered {
         due.min()
     }
 
-    /// Bytes of frames, those of candidates among them.
+    /// Bytes of frames, including candidates.
     pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(Offer::bytes).sum()
     }
 
-    /// Whether there is none that has a frame.
+    /// Whether no offer has a frame.
     pub(crate) fn is_idle(&self) -> bool {
         self.0.iter().all(|offer| offer.bytes() == 0)
     }
 
-    /// Whether there is none.
+    /// Whether there is no offer.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,4 +1,4 @@
-//! Going on: until when this node may admit, and when it is alone.
+//! Authority: until when this node may admit, and when it is alone.
 //!
 //! ```text
 //!            first registration           nobody answers, and somebody could take
@@ -8,77 +8,78 @@
 //!      is known who could take    ▼    │                                        ▼
 //!                               Exception            Answered, or after the second time in 10 minutes Held
 //! ```
-//! A stopped process begins again at `Asking`: it waits for one round of questions before it decides.
+//! A paused process continues at `Asking`: it waits for one round of questions before it decides.
 //!
 //! etcd's answers count from the older of two moments: the question to which it showed the slots, and the keepalive
-//! that began the lease again. A claim waits for the lease, so an owner has stopped by then.
+//! that renewed the lease. A claim waits for the lease to expire, so an owner has stopped by then.
 //!
-//! A node that was alone, or stopped for as long, may come back while others take its slots. No claim is made against a
-//! registration, so it admits once etcd shows its own, and by answers of peers only if none of them has etcd. An etcd
-//! that is full takes neither: then the node says to its peers, which all answer, that it serves, before it does.
+//! A node that was alone, or paused for as long, may return while others take its slots. No claim is made against a
+//! registration, so it admits once etcd shows its own registration, and by answers of peers only if none of them has
+//! etcd. A full etcd accepts neither: then the node announces to its peers, all of which must answer, that it serves,
+//! before it does.
 
 use crate::cluster::limits::{
     ALONE_AGAIN_MS, ANNOUNCED_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, Spans, TICK_MS,
 };
 use crate::time::Now;
 
-/// Whether a node may serve what it owns, and until when. One per process.
+/// Whether a node may serve its slots, and until when. One per process.
 #[derive(Debug)]
 pub struct Authority {
     standing: Standing,
     valid_until: Now,
     /// When the newest question was sent to which etcd showed the slots.
     etcd: Option<Now>,
-    /// The same, as far as nobody could take a slot: etcd kept the registration, or took no claims.
+    /// The part of `etcd` during which nobody could take a slot: etcd kept the registration, or accepted no claims.
     protected: Option<Now>,
     /// The end of the last gap in the ticks.
     gap: Option<Now>,
     /// When this node was last alone.
     alone_at: Option<Now>,
     held_until: Option<Now>,
-    /// Since when it says that it serves, to come back without a registration.
+    /// When it began to announce that it serves, to return without a registration.
     announced: Option<Now>,
-    /// Its last right to admit ended without another one: others may take its slots.
+    /// Whether its last right to admit expired without renewal: others may take its slots.
     lapsed: bool,
     spans: Spans,
 }
 
-/// The grounds of a decision: what the rest of the node knows.
+/// Facts for a decision, from the rest of the node.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds {
     /// When the newest question was sent that a peer answered.
     pub peers: Option<Now>,
     /// Whether this process has etcd, or a peer that answers it.
     pub etcd_is_near: bool,
-    /// Since when the lease of this process's registration runs, by the last keepalive that was answered.
+    /// Start of the lease of this process's registration, by the last acknowledged keepalive.
     pub lease: Option<Now>,
-    /// Whether etcd takes no registration, and so no claim, since it is full.
+    /// Whether etcd is full: it accepts no registration, and so no claim.
     pub is_full: bool,
     /// Whether every node that is registered beside this one answers it.
     pub has_all_peers: bool,
-    /// Whether any peer may take.
+    /// Whether any peer may take slots.
     pub may_be_taken: bool,
 }
 
-/// Why a node serves, or does not.
+/// Reason why a node serves, or does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It never registered: it serves nothing.
+    /// Never registered: serves nothing.
     Starting,
     /// etcd or a peer answers.
     Answered,
-    /// Nobody answers, and as far as this node knows nobody can take: it goes on.
+    /// Nobody answers, and as far as this node knows nobody can take its slots: serves on.
     Exception,
-    /// It was stopped, and waits for one round of questions.
+    /// Was paused, and waits for one round of questions.
     Asking,
-    /// Nobody answers, and somebody may take.
+    /// Nobody answers, and somebody may take its slots.
     Alone,
-    /// It was alone twice in a short time, and waits although somebody answers.
+    /// Was alone twice in a short time, and waits although somebody answers.
     Held,
 }
 
 impl Authority {
-    /// Of a process that never registered.
+    /// State of a process that never registered.
     #[must_use]
     pub fn new(spans: Spans) -> Self {
         Self {
@@ -95,31 +96,31 @@ impl Authority {
         }
     }
 
-    /// etcd granted a lease with these spans.
+    /// Sets the spans of the lease that etcd granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Admissions are valid before this moment.
+    /// End of the validity of admissions.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.valid_until
     }
 
-    /// Why the node serves, or does not.
+    /// Reason why the node serves, or does not.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// etcd showed the slots in answer to a question sent at `asked`.
+    /// Records that etcd showed the slots in answer to a question sent at `asked`.
     pub fn etcd_answers(&mut self, asked: Now) {
         if self.gap.is_none_or(|gap| asked >= gap) {
             self.etcd = self.etcd.max(Some(asked));
         }
     }
 
-    /// etcd has another history: whatever it answered does not count.
+    /// Discards etcd's answers: it has another history.
     pub fn lose_etcd(&mut self) {
         self.etcd = None;
         self.protected = None;
@@ -131,7 +132,7 @@ impl Authority {
         self.etcd
     }
 
-    /// Whether etcd answered lately.
+    /// Whether etcd answered recently.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {
         self.etcd
@@ -145,14 +146,14 @@ impl Authority {
             .is_none_or(|asked| now.since(asked) > self.spans.lease_ms())
     }
 
-    /// The process registered for the first time, or again.
+    /// Records a registration, the first or another.
     pub fn registers(&mut self) {
         if self.standing == Standing::Starting {
             self.standing = Standing::Alone;
         }
     }
 
-    /// The process was stopped until `now`.
+    /// Records that the process was paused until `now`.
     pub fn gap(&mut self, now: Now) {
         self.lose_etcd();
         self.gap = Some(now);
@@ -208,9 +209,9 @@ impl Authority {
         self.announced = announces.then_some(since);
     }
 
-    /// etcd's answers count while nobody can take a slot: from a keepalive on a claim waits for the lease. Where etcd
-    /// is full none is made, except as soon as it has room: a node that comes back has said first that it serves, and
-    /// etcd has shown the slots since.
+    /// Extends `protected`: etcd's answers count while nobody can take a slot, since a claim waits for the lease after
+    /// a keepalive. A full etcd accepts no claims, but may as soon as it has room: a returning node has announced by
+    /// then that it serves, and etcd has shown the slots since.
     fn protect(&mut self, grounds: &Grounds) {
         let asked = match (grounds.lease, self.announced) {
             (Some(lease), _) => self.etcd.min(Some(lease)),
@@ -226,10 +227,10 @@ impl Authority {
         self.protected.max(grounds.peers.filter(|_| counts))
     }
 
-    /// Whether this node says to others that it serves: it does, or is about to.
+    /// Whether this node tells others that it serves: it does, or is about to.
     ///
-    /// One that comes back while etcd takes no registration is protected by its word alone: etcd may take claims again
-    /// at any moment.
+    /// A node that returns while etcd accepts no registration is protected by this statement only: etcd may accept
+    /// claims again at any moment.
     #[must_use]
     pub fn says_that_it_serves(&self, now: Now) -> bool {
         now < self.valid_until || self.announced.is_some()

@@ -1,7 +1,6 @@
-//! etcd as one node sees it: the calls under way, their replies and the watch, and what they showed so far.
+//! etcd as seen by one node: calls in flight, their replies, and the watch.
 //!
-//! The slots, registrations and members, as of the revisions that are known, are in
-//! [`etcd_view`](crate::cluster::etcd_view).
+//! Slots, registrations and members, as of the known revisions, are in [`etcd_view`](crate::cluster::etcd_view).
 
 use crate::cluster::etcd_calls::{Purpose, UnderWay};
 use crate::cluster::limits::Spans;
@@ -9,7 +8,7 @@ use crate::cluster::message::{CallId, Output, Packed, Reply, WatchId};
 use crate::cluster::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
 use crate::{cluster::Cluster, time::Now};
 
-// The effects of etcd's replies and of its watch.
+// Effects of etcd's replies and of its watch.
 
 impl Cluster {
     pub(crate) fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
@@ -41,7 +40,7 @@ impl Cluster {
                 snapshot,
             } => {
                 if self.is_other_history(&call, revision, etcd) {
-                    // Nodes that notice nothing follow this history, and the slot's new owner is one of them.
+                    // Nodes that notice nothing follow this history, and the slot's next owner is one of them.
                     if committed && matches!(call.purpose, Purpose::Transfer(..)) {
                         self.made(&call, revision, now);
                     }
@@ -58,7 +57,7 @@ impl Cluster {
         }
     }
 
-    /// A linearizable reply shows at least what was known when it was asked for; one that does not has another history.
+    /// Whether a reply shows another history: a linearizable one shows at least what was known when it was requested.
     fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
         let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
         if is_other {
@@ -116,7 +115,7 @@ impl Cluster {
         self.read(now);
     }
 
-    /// A transaction was made: what it put is known.
+    /// Applies a committed transaction.
     fn made(&mut self, call: &UnderWay, revision: Revision, now: Now) {
         if call.purpose == Purpose::Claim {
             self.claims.made();
@@ -130,7 +129,7 @@ impl Cluster {
         self.view.apply_puts(&changes, now);
     }
 
-    /// Nothing was changed.
+    /// Handles a call that changed nothing.
     fn refused(&mut self, call: &UnderWay, now: Now) {
         match call.purpose {
             Purpose::Transfer(slot, epoch) => {
@@ -154,14 +153,15 @@ impl Cluster {
             let is_gone =
                 |change: &Change| matches!(change.key, Key::Slot(_)) && change.value.is_none();
             if changes.iter().any(is_gone) {
-                // Nobody deletes one: the whole shows what else is missing.
+                // Slot keys are never deleted: a read of everything shows what else is missing.
                 self.calls.want_read();
                 self.read(now);
             }
         }
     }
 
-    /// The event that ended the watch may also have changed etcd's history, so the next watch begins with a read.
+    /// Handles the end of the watch. The event that ended it may also have changed etcd's history, so the next watch
+    /// begins with a read.
     pub(crate) fn watch_ended(&mut self, watch: WatchId, now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();

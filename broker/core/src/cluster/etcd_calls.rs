@@ -1,4 +1,4 @@
-//! Calls of etcd under way, and the watch. A call without a reply in time has an unknown outcome: it is never repeated
+//! Calls to etcd in flight, and the watch. The outcome of a call that timed out is unknown: it is never repeated
 //! blindly, but the state is read back.
 
 use crate::cluster::limits::{CALL_MS, READ_EVERY_MS};
@@ -13,52 +13,52 @@ pub(crate) struct Calls {
     pub(crate) under_way: Vec<UnderWay>,
     pub(crate) watch: Watch,
     pub(crate) watches: u32,
-    /// A read is wanted: something is unknown.
+    /// Whether a read is needed: something is unknown.
     pub(crate) wanted: bool,
     last_read: Option<Now>,
 }
 
-/// A call without a reply so far.
+/// A call in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UnderWay {
-    /// Its number.
+    /// Number of the call.
     pub(crate) id: CallId,
     /// When it was sent.
     pub(crate) sent: Now,
-    /// The highest revision that was known by then: a linearizable reply cannot show a lower one.
+    /// Highest revision known by then: a linearizable reply cannot show a lower one.
     pub(crate) known: Revision,
-    /// Its purpose, which decides what its reply changes.
+    /// Purpose, which decides the effect of the reply.
     pub(crate) purpose: Purpose,
-    /// The puts of a transaction, in effect once it is made; none for other calls.
+    /// Puts of a transaction, applied once it is committed; empty for other calls.
     pub(crate) puts: Vec<(Key, Value)>,
 }
 
 /// The purpose of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A lease for the next registration.
+    /// Grant a lease for the next registration.
     Grant,
-    /// The registration under a lease.
+    /// Register under a lease.
     Register,
-    /// The registration's keepalive.
+    /// Keep the registration alive.
     KeepAlive(LeaseId),
-    /// A read of the whole.
+    /// Read everything.
     Read,
-    /// The progress of the watch.
+    /// Query the progress of the watch.
     Progress,
-    /// A claim of slots.
+    /// Claim slots.
     Claim,
-    /// A slot's transfer to another node.
+    /// Transfer a slot to another node.
     Transfer(Slot, Epoch),
-    /// A slot's new epoch after a transfer without an outcome.
+    /// Give a slot a new epoch after a transfer with an unknown outcome.
     Retake(Slot, Epoch),
-    /// A slot's owner-less value.
+    /// Write a slot's value without an owner.
     Vacate,
-    /// This node's roster entry: away.
+    /// Mark this node as away in the roster.
     Away,
-    /// The end of the registration.
+    /// Revoke the registration.
     Revoke,
-    /// A record: the reply is for the shard that wrote.
+    /// Write a record: the reply is for the shard that wrote.
     Write(Slot, u32),
 }
 
@@ -69,13 +69,13 @@ pub(crate) enum Watch {
     Closed,
     Open {
         id: WatchId,
-        /// When it last showed how far it is, or was opened.
+        /// When it was opened, or last reported its progress.
         progress: Now,
     },
 }
 
 impl Calls {
-    /// Numbers a call that is sent now.
+    /// Numbers and records a call.
     pub(crate) fn send(
         &mut self,
         purpose: Purpose,
@@ -102,48 +102,48 @@ impl Calls {
         id
     }
 
-    /// A number for a call that has no reply: a watch.
+    /// A number for a call without a reply: a watch.
     pub(crate) fn number(&mut self) -> CallId {
         let id = CallId(self.next);
         self.next += 1;
         id
     }
 
-    /// The call that a reply is for; none when its outcome counts as unknown since.
+    /// Removes the call that a reply is for; `None` if it timed out before.
     pub(crate) fn replied(&mut self, id: CallId) -> Option<UnderWay> {
         let place = self.under_way.iter().position(|call| call.id == id)?;
         Some(self.under_way.remove(place))
     }
 
-    /// Calls whose time is over. Their outcome is unknown.
+    /// Removes calls that timed out. Their outcome is unknown.
     pub(crate) fn overdue(&mut self, now: Now) -> Vec<UnderWay> {
         let is_over = |call: &mut UnderWay| now.since(call.sent) >= CALL_MS;
         self.under_way.extract_if(.., is_over).collect()
     }
 
-    /// Whether a call for this purpose is under way.
+    /// Whether a call with this purpose is in flight.
     #[must_use]
     pub(crate) fn awaits(&self, purpose: &Purpose) -> bool {
         self.under_way.iter().any(|call| call.purpose == *purpose)
     }
 
-    /// Something is unknown: the whole is to be read.
+    /// Requests a read of everything: something is unknown.
     pub(crate) fn want_read(&mut self) {
         self.wanted = true;
     }
 
-    /// A read answered.
+    /// Records that a read was answered.
     pub(crate) fn was_read(&mut self, now: Now) {
         self.last_read = Some(now);
     }
 
-    /// Whether what is known is being renewed, so that no decision should be based on it.
+    /// Whether the known state is being refreshed, so that no decision should be based on it.
     #[must_use]
     pub(crate) fn is_unsure(&self) -> bool {
         self.wanted || self.last_read.is_none()
     }
 
-    /// Whether a read is to be sent.
+    /// Whether a read is due.
     #[must_use]
     pub(crate) fn read_is_due(&self, now: Now) -> bool {
         let is_old = self
@@ -153,7 +153,7 @@ impl Calls {
         is_due && !self.awaits(&Purpose::Read)
     }
 
-    /// The next watch, from `complete` on, unless one is open.
+    /// Opens the next watch, from `complete` on, unless one is open.
     pub(crate) fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
         if self.watch != Watch::Closed {
             return None;
@@ -167,7 +167,7 @@ impl Calls {
         })
     }
 
-    /// The watch that is open.
+    /// The open watch.
     #[must_use]
     pub(crate) fn watch(&self) -> Option<WatchId> {
         match self.watch {
@@ -176,14 +176,14 @@ impl Calls {
         }
     }
 
-    /// The watch showed how far it is.
+    /// Records that the watch reported its progress.
     pub(crate) fn progressed(&mut self, now: Now) {
         if let Watch::Open { progress, .. } = &mut self.watch {
             *progress = now;
         }
     }
 
-    /// Ends a watch that has shown nothing for too long: it may be dead without an error.
+    /// Ends a watch that has been silent for too long: it may be dead without an error.
     pub(crate) fn end_blind_watch(&mut self, now: Now) {
         if let Watch::Open { progress, .. } = self.watch
             && now.since(progress) > CALL_MS
@@ -193,15 +193,15 @@ impl Calls {
         }
     }
 
-    /// The process was stopped. Its watch may still owe it changes and report progress before them, so the whole is
-    /// read again and watched from there.
+    /// Handles a pause of the process. Its watch may still deliver old changes and report progress before them, so
+    /// everything is read again and watched from there.
     pub(crate) fn gap(&mut self) {
         self.close_watch();
         self.under_way.retain(|call| call.purpose != Purpose::Read);
         self.wanted = true;
     }
 
-    /// The watch has ended. Its progress is awaited no longer.
+    /// Handles the end of the watch. Its progress is no longer awaited.
     pub(crate) fn close_watch(&mut self) {
         self.watch = Watch::Closed;
         self.under_way

@@ -1,4 +1,4 @@
-//! A node's knowledge of etcd's keys: per key the higher revision wins, whether it came by a read, a watch or a peer.
+//! A node's view of etcd's keys: per key the higher revision wins, whether from a read, a watch or a peer.
 
 use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use crate::cluster::types::{
@@ -7,36 +7,36 @@ use crate::cluster::types::{
 };
 use crate::time::Now;
 
-/// The slots, registrations and members as one node knows them. One per process.
+/// Slots, registrations and members as known to one node. One per process.
 ///
 /// `complete ≤ newest`: every change up to `complete` is applied, and single slots may be known beyond it.
 #[derive(Debug)]
 pub struct View {
     slots: Vec<SlotRecord>,
     nodes: Vec<NodeView>,
-    /// By node, as far as they were given.
+    /// Keys of nodes, by node, as far as they were set.
     keys: Vec<NodeKey>,
     complete: Revision,
     newest: Revision,
     etcd: Option<EtcdId>,
-    /// Slots whose record changed since [`Self::take_changed`], and the record before.
+    /// Slots whose record changed since [`Self::take_changed`], with the record before.
     changed: Vec<(Slot, SlotRecord)>,
     currency: Currency,
     first_registration: Option<Now>,
 }
 
-/// The known state of one node.
+/// Known state of one node.
 #[derive(Clone, Copy, Debug, Default)]
 struct NodeView {
     roster: Option<(RosterState, Address)>,
     roster_as_of: Revision,
     registration: Option<Registration>,
     registration_as_of: Revision,
-    /// Since when it is known to have no registration, or another cluster's.
+    /// Since when it is known to have no registration, or one of another cluster.
     absent_since: Option<Now>,
 }
 
-/// Since when, and until when, the view misses nothing.
+/// Since when, and until when, the view is complete.
 #[derive(Clone, Copy, Debug, Default)]
 struct Currency {
     since: Now,
@@ -44,7 +44,7 @@ struct Currency {
 }
 
 impl View {
-    /// A view of `slots` slots that knows nothing but the highest revision of an earlier start.
+    /// An empty view of `slots` slots, with the highest revision of an earlier start.
     #[must_use]
     pub fn new(slots: u16, newest: Revision, etcd: Option<EtcdId>) -> Self {
         Self {
@@ -66,31 +66,31 @@ impl View {
         &self.slots
     }
 
-    /// The record of a slot; of one that does not exist the record of a slot that nobody owns.
+    /// Record of a slot; for an unknown slot, that of a slot without owner.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> SlotRecord {
         self.slots.get(slot.index()).copied().unwrap_or_default()
     }
 
-    /// Every change up to this revision is known.
+    /// Revision up to which every change is known.
     #[must_use]
     pub fn complete(&self) -> Revision {
         self.complete
     }
 
-    /// The highest revision that anybody showed.
+    /// Highest revision seen.
     #[must_use]
     pub fn newest(&self) -> Revision {
         self.newest
     }
 
-    /// Which etcd cluster this is about.
+    /// Id of the etcd cluster.
     #[must_use]
     pub fn etcd(&self) -> Option<EtcdId> {
         self.etcd
     }
 
-    /// Notes a revision that somebody showed.
+    /// Records a revision seen.
     pub fn raise(&mut self, revision: Revision) {
         self.newest = self.newest.max(revision);
     }
@@ -107,27 +107,27 @@ impl View {
         self.node(node).roster.map(|(_, address)| address)
     }
 
-    /// The revision that a transaction must compare a node's membership with; 0 when it has none.
+    /// Revision that a transaction must compare a node's membership with; 0 without one.
     #[must_use]
     pub fn roster_at(&self, node: NodeId) -> Revision {
         let known = self.node(node);
         known.roster.map_or(Revision(0), |_| known.roster_as_of)
     }
 
-    /// A node's registration, if it is a peer's.
+    /// Registration of a node, if it is a peer's.
     #[must_use]
     pub fn registration(&self, node: NodeId) -> Option<Registration> {
         self.written(node)
             .filter(|registration| registration.kinship == Kinship::Peer)
     }
 
-    /// The registration that is in etcd under a node's name, of any kinship.
+    /// Registration in etcd under a node's name, of any kinship.
     #[must_use]
     pub fn written(&self, node: NodeId) -> Option<Registration> {
         self.node(node).registration
     }
 
-    /// The registrations that do not count: their processes are not of this one's cluster.
+    /// Registrations that do not count: their processes belong to another cluster.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Registration)> {
         self.nodes().filter_map(|node| {
             let written = self.written(node)?;
@@ -135,21 +135,21 @@ impl View {
         })
     }
 
-    /// The registration of this very process of a node.
+    /// Registration of this process of a node.
     #[must_use]
     pub fn registered(&self, owner: Owner) -> Option<Registration> {
         self.registration(owner.node)
             .filter(|registration| registration.incarnation == owner.incarnation)
     }
 
-    /// The revision that a transaction must compare a node's registration with; 0 when there is none.
+    /// Revision that a transaction must compare a node's registration with; 0 without one.
     #[must_use]
     pub fn registration_at(&self, node: NodeId) -> Revision {
         self.written(node)
             .map_or(Revision(0), |registration| registration.revision)
     }
 
-    /// The revision that a transaction must compare a watched key with; 0 when there is none.
+    /// Revision that a transaction must compare a watched key with; 0 without one.
     #[must_use]
     pub fn at(&self, key: Key) -> Revision {
         match key {
@@ -165,14 +165,14 @@ impl View {
         (0..self.nodes.len()).map(|index| NodeId(u16::try_from(index).unwrap_or(u16::MAX)))
     }
 
-    /// Gives a node its key; those with lower numbers have theirs.
+    /// Sets a node's key; nodes with lower numbers have theirs.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         if node.index() == self.keys.len() && node.index() < NODES_MAX {
             self.keys.push(key);
         }
     }
 
-    /// The key of a node that all nodes have in common; its number where all nodes have the same numbers.
+    /// Key of a node that is the same on all nodes; its number where all nodes have the same numbers.
     #[must_use]
     pub fn key(&self, node: NodeId) -> NodeKey {
         let key = self.keys.get(node.index()).copied();
@@ -185,7 +185,7 @@ impl View {
         self.first_registration
     }
 
-    /// For how long, in milliseconds, a node's registration was absent while the view missed nothing.
+    /// How long, in milliseconds, a node's registration was absent while the view was complete.
     #[must_use]
     pub fn absent_ms(&self, node: NodeId) -> u64 {
         let (Some(absent), Some(until)) = (self.node(node).absent_since, self.currency.until)
@@ -195,7 +195,7 @@ impl View {
         until.since(absent.max(self.currency.since))
     }
 
-    /// The watch showed all changes of before `asked`, when its progress was requested.
+    /// Records that the watch has shown all changes before `asked`, when its progress was requested.
     pub fn current_at(&mut self, asked: Now) {
         match self.currency.until {
             Some(until) if asked.since(until) <= PROGRESS_GAP_MS => {
@@ -205,7 +205,7 @@ impl View {
         }
     }
 
-    /// The view may have missed something before `now`: absence is counted from there on.
+    /// Records that the view may have missed something before `now`: absence is counted from there on.
     pub fn renew_currency(&mut self, now: Now) {
         self.currency = Currency {
             since: now,
@@ -213,12 +213,12 @@ impl View {
         };
     }
 
-    /// Nothing is current, after a gap in this process's own ticks.
+    /// Invalidates the view's currency, after a pause of this process.
     pub fn lose_currency(&mut self) {
         self.currency.until = None;
     }
 
-    /// Applies all keys as of one revision. Those that it does not have are absent.
+    /// Applies all keys as of one revision. Missing keys are absent.
     pub fn apply_snapshot(&mut self, snapshot: &Snapshot, now: Now) {
         self.etcd = Some(snapshot.etcd);
         self.raise(snapshot.revision);
@@ -250,7 +250,7 @@ impl View {
         self.complete = self.complete.max(snapshot.revision);
     }
 
-    /// Applies changes of the watch that follows [`Self::complete`].
+    /// Applies changes of the watch that follow [`Self::complete`].
     pub fn apply_changes(&mut self, changes: &[Change], now: Now) {
         for change in changes {
             self.apply(change, now);
@@ -259,20 +259,20 @@ impl View {
         }
     }
 
-    /// Applies what an own transaction put. The watch may still owe earlier changes.
+    /// Applies the puts of an own transaction. The watch may still deliver earlier changes.
     pub fn apply_puts(&mut self, puts: &[Change], now: Now) {
         for put in puts {
             self.apply(put, now);
         }
     }
 
-    /// The watch has shown everything up to `revision`.
+    /// Records that the watch has shown everything up to `revision`.
     pub fn complete_to(&mut self, revision: Revision) {
         self.raise(revision);
         self.complete = self.complete.max(revision);
     }
 
-    /// Takes a slot's record from anywhere: the higher epoch wins.
+    /// Applies a slot's record from any source: the higher epoch wins.
     pub fn learn(&mut self, slot: Slot, record: SlotRecord) {
         let Some(known) = self.slots.get_mut(slot.index()) else {
             return;
@@ -287,12 +287,12 @@ impl View {
         }
     }
 
-    /// The slots whose record changed since the last call, with the record before; some may be named twice.
+    /// Slots whose record changed since the last call, with the record before; some may occur twice.
     pub fn take_changed(&mut self) -> Vec<(Slot, SlotRecord)> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Slots with an epoch beyond `complete`, for a peer that knows no more.
+    /// Slots with an epoch beyond `complete`, for a peer that knows everything up to it.
     #[must_use]
     pub fn changes_after(&self, complete: Revision) -> Vec<(Slot, SlotRecord)> {
         if self.newest <= complete {
@@ -305,8 +305,8 @@ impl View {
             .collect()
     }
 
-    /// Whether a snapshot has a slot at a lower epoch than was known (`known`: up to which revision), or not at all: a
-    /// slot's key is never deleted.
+    /// Whether a snapshot has a slot at a lower epoch than was known by revision `known`, or lacks it: a slot's key is
+    /// never deleted.
     #[must_use]
     pub fn contradicts(&self, snapshot: &Snapshot, known: Revision) -> bool {
         let mut shown = vec![Epoch::default(); self.slots.len()];
@@ -388,7 +388,7 @@ impl View {
         }
     }
 
-    /// The place of a node, made if need be; none beyond [`NODES_MAX`], which the driver's list keeps to.
+    /// Entry of a node, added if needed; `None` beyond [`NODES_MAX`], which the driver's list observes.
     fn grow(&mut self, node: NodeId) -> Option<&mut NodeView> {
         if node.index() >= NODES_MAX {
             return None;

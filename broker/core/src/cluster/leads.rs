@@ -1,13 +1,12 @@
-//! Clients on links to the owners of their channels: where each leads, and which are to be closed since another node
-//! has the channel, or since this one ends.
+//! Clients on links to the owners of their channels, and which of them to close because another node has the channel,
+//! or because this node ends.
 //!
-//! A client that only waits learns nothing from an owner that hangs or is gone, and no byte of its own would show it.
-//! So a client is closed when the map names another owner. The owner of before has closed it already if it could: it
-//! closes its connections before it gives a slot away, and when it wakes after others took one. So the number of the
-//! owner is enough: one that lost a slot and has it again has closed what led to it before.
+//! An idle client learns nothing from an owner that hangs or is gone, and no byte of its own would show it. So a client
+//! is closed when the map names another owner. The former owner has closed it already if it could: it closes its
+//! connections before it gives a slot away, and when it wakes after others took one. So comparing the owner's number is
+//! enough: an owner that lost a slot and has it again has closed its earlier streams.
 //!
-//! Clients that are closed come back at once, as new connections. They are spread over a time, in which
-//! the masters come first: the viewers that come back find them.
+//! Closed clients reconnect at once. Closes are spread over time, masters first: viewers that reconnect then find them.
 
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
 use crate::cluster::slot_maps::SlotMap;
@@ -16,38 +15,38 @@ use crate::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The clients of a shard that other nodes serve, each by a number.
+/// Clients of a shard that other nodes serve, by number.
 #[derive(Debug, Default)]
 pub struct Leads {
-    /// Where each leads, until it is closed.
+    /// Owner that each leads to, until it is closed.
     leads: BTreeMap<u32, Lead>,
-    /// Those whose owner has the channel, as far as is known.
+    /// Clients whose owner still has the channel, as far as is known.
     groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
-    /// Those that are to be closed, the oldest first.
+    /// Clients to close, oldest first.
     leaving: VecDeque<Leaving>,
-    /// Those that are being closed and are not gone.
+    /// Clients being closed.
     closing: BTreeSet<u32>,
-    /// The count of changes of the map at the last look.
+    /// Number of changes of the map at the last check.
     changes: u64,
 }
 
-/// Where a client leads.
+/// A client's way to its channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lead {
-    /// The slot of its channel.
+    /// Slot of its channel.
     pub slot: Slot,
-    /// The node that it is connected to.
+    /// Node that it is forwarded to.
     pub node: NodeId,
     /// Whether its client is the channel's master.
     pub is_master: bool,
 }
 
-/// Why a client is closed.
+/// Reason why a client is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Another node has its channel.
     Lost,
-    /// This node ends.
+    /// Shutdown of this node.
     Drain,
 }
 
@@ -57,13 +56,13 @@ struct Leaving {
     cause: Cause,
     began: Now,
     span_ms: u64,
-    /// In the order in which they are closed.
+    /// Numbers of the clients, in the order of closing.
     places: Vec<u32>,
     closed: usize,
 }
 
 impl Leads {
-    /// A client is passed on; its owner may have lost the slot before.
+    /// Adds a forwarded client; its owner may have lost the slot before.
     pub fn enter(&mut self, place: u32, lead: Lead, map: &SlotMap, now: Now) {
         self.leave(place);
         self.leads.insert(place, lead);
@@ -74,7 +73,7 @@ impl Leads {
         }
     }
 
-    /// A client is gone; one that is not known is none of these.
+    /// Removes a client, if present.
     pub fn leave(&mut self, place: u32) {
         self.closing.remove(&place);
         let Some(Lead {
@@ -93,7 +92,7 @@ impl Leads {
         }
     }
 
-    /// Finds those whose channel another node has, if the map has changed. Takes time in the number of slots that
+    /// Finds clients whose channel another node has, if the map has changed. Takes time in the number of slots that
     /// clients lead to.
     pub fn follow(&mut self, map: &SlotMap, now: Now) {
         if map.changes() != self.changes {
@@ -114,7 +113,7 @@ impl Leads {
         }
     }
 
-    /// The link of these to their owner has died: they are to be closed, as if that had lost its slots.
+    /// Schedules closing of clients whose link to the owner has died, as if the owner had lost its slots.
     pub fn lose(&mut self, places: &[u32], now: Now) {
         let mut lost = Vec::new();
         for place in places {
@@ -134,7 +133,7 @@ impl Leads {
         self.close(Cause::Lost, lost, (now, LOST_CLOSE_MS));
     }
 
-    /// This node ends: all are to be closed, over this time.
+    /// Schedules closing of all clients over this time, since this node ends.
     pub fn leave_all(&mut self, span_ms: u64, now: Now) {
         let all = std::mem::take(&mut self.groups).into_values().flatten();
         self.close(Cause::Drain, all.collect(), (now, span_ms));
@@ -154,13 +153,13 @@ impl Leads {
         });
     }
 
-    /// Whether there is none.
+    /// Whether there are no clients.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.leads.is_empty() && self.closing.is_empty()
     }
 
-    /// The next one that is to be closed by `now`, and why.
+    /// The next client to close by `now`, and why.
     pub fn next(&mut self, now: Now) -> Option<(u32, Cause)> {
         loop {
             let leaving = self
@@ -171,7 +170,7 @@ impl Leads {
             leaving.closed += 1;
             self.leaving
                 .retain(|leaving| leaving.closed < leaving.places.len());
-            // Of one that ended meanwhile the place is free, or leads somewhere else.
+            // A client that ended meanwhile has left its number free, or to another one.
             if let Some(place) = place.filter(|place| self.has_no_owner(*place)) {
                 self.leads.remove(&place);
                 self.closing.insert(place);
@@ -180,7 +179,7 @@ impl Leads {
         }
     }
 
-    /// Whether a client has no owner any more, or leaves.
+    /// Whether a client has lost its owner, or is leaving.
     fn has_no_owner(&self, place: u32) -> bool {
         let lead = self.leads.get(&place);
         lead.is_some_and(|lead| {
@@ -189,16 +188,16 @@ impl Leads {
         })
     }
 
-    /// When the next one is to be closed.
+    /// When the next client is closed.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.leaving.iter().map(Leaving::due).min()
     }
 
-    /// Checks that each is listed by its owner, or is to be closed.
+    /// Checks that each client is listed under its owner, or will be closed.
     ///
     /// # Panics
-    /// When one is not.
+    /// If one is not.
     pub fn invariants(&self) {
         let mut listed = 0;
         for ((slot, node), group) in &self.groups {
@@ -228,14 +227,14 @@ impl Leads {
 }
 
 impl Leaving {
-    /// When the next one is closed.
+    /// When the next client is closed.
     fn due(&self) -> Now {
         let all = self.places.len().max(1) as u64;
         self.began.after(self.span_ms * self.closed as u64 / all)
     }
 }
 
-/// Whether another node than this one has a slot.
+/// Whether a node other than `node` has a slot.
 fn is_lost(map: &SlotMap, slot: Slot, node: NodeId) -> bool {
     map.owner_of(slot).is_some_and(|owner| owner != node)
 }

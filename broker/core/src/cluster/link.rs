@@ -1,28 +1,29 @@
-//! A link: one connection between two nodes, on which each client of the *front* that belongs to the *owner* is a
-//! stream. Its bytes, frames and rules without sockets: [`Link`] is one end, with the role of the front or the owner.
+//! A link: one connection between two nodes, on which each client of the *front* whose channel the *owner* has is a
+//! stream. Bytes, frames and rules without sockets: [`Link`] is one end, with the role of the front or the owner.
 //!
 //! ```text
 //!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session
 //!         ── receive ─► push, end ───────────────────────── Link ══ frames ══ Link ── push, end, ask ──
 //!                                                          front              owner
 //! ```
-//! A turn of the edge: [`Link::stood_still`] if it did not run; [`Link::read`] with all that is there, and
-//! [`Link::poll`] until `None` after each input; [`Link::tick`]; then one [`Link::write`], if the last was taken.
+//! A turn of the edge: [`Link::stood_still`] if it did not run; [`Link::read`] with everything received, and
+//! [`Link::poll`] until `None` after each input; [`Link::tick`]; then one [`Link::write`], if the last one was sent.
 //!
-//! * **Credit is confirmation.** A stream has at most a window of bytes that its receiver has not confirmed; a client's
-//!   bytes are confirmed by its machine. So the owner knows what a dead link, front or client leaves: that returns.
-//! * **A front never stops reading.** What its clients do not take it holds, up to a bound for the link.
-//! * **The end of a stream.** Each side calls [`Link::end`] once, and learns of the other's end by [`Event::Ended`],
-//!   behind all bytes before it. [`Event::Gone`] is the last of a stream at each end, when both have ended, or the link
+//! * **Credit is acknowledgement.** A stream has at most a window of bytes that its receiver has not acknowledged; a
+//!   client's bytes are acknowledged by its machine. So the owner knows what a dead link, front or client leaves
+//!   unacknowledged: that is returned.
+//! * **A front never stops reading.** It buffers what its clients do not take, up to a bound for the link.
+//! * **End of a stream.** Each side calls [`Link::end`] once, and learns of the other's end by [`Event::Ended`], after
+//!   all bytes before it. [`Event::Gone`] is the last event of a stream at each end, when both have ended, or the link
 //!   has.
-//! * **Only a request is sent twice.** What a client sends behind it waits for the first DATA of the owner; until then
-//!   the request can go to the next owner.
-//! * **A woken front passes nothing on** until the owner has answered a PING that was sent after it woke: one that gave
-//!   the link up has returned the messages that lie in the front's buffers, and answers with a reset. The same holds
-//!   for a doubtful link.
+//! * **Only a request is sent twice.** Further bytes of a client wait for the first DATA of the owner; until then the
+//!   request can be retried at the next owner.
+//! * **A woken front forwards nothing** until the owner has answered a PING that was sent after it woke: an owner that
+//!   gave the link up has returned the messages that are in the front's buffers, and answers with a reset. The same
+//!   holds for a suspect link.
 //!
-//! Ids of streams rise and are never used again on a link. A frame for one that has ended is skipped; one for a stream
-//! that never began, or out of bounds, is a [`Fault`], which ends the link.
+//! Stream ids rise and are never reused on a link. A frame for an ended stream is skipped; one for a stream that never
+//! began, or out of bounds, is a [`Fault`], which ends the link.
 
 mod events;
 mod figures;
@@ -43,37 +44,37 @@ use pulse::{Pulse, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Stream;
 
-/// One end of a link, from the hellos on.
+/// One end of a link, after the hellos.
 #[derive(Debug)]
 pub struct Link {
     role: Role,
-    /// Bytes that the local side of a stream may have unconfirmed.
+    /// Bytes that the local side of a stream may have unacknowledged.
     window: u32,
     /// Boxed: ids only rise, which leaves the nodes of a tree half full.
     streams: BTreeMap<u32, Box<Stream>>,
-    /// The highest id of a stream so far.
+    /// Highest stream id so far.
     newest: u32,
     reader: Reader,
     pulse: Pulse,
-    /// The ping, pong and AWAY of the next write.
+    /// PING, PONG and AWAY of the next write.
     ping: Option<u64>,
     pong: Option<u64>,
     owes_away: bool,
     is_away: bool,
-    /// Streams with control frames, and with bytes for frames, in their order: each once, or one that is gone.
+    /// Queues of streams with control frames, and with bytes for frames: each stream once; some may be gone.
     controls: VecDeque<u32>,
     pieces: VecDeque<u32>,
-    /// Calls whose END is all that is left of them: it goes with other frames, or when it has waited since then.
+    /// Calls of which only the END is left: sent with other frames, or after [`LINK_QUIET_MS`].
     quiet: Vec<u32>,
     quiet_since: Option<Now>,
-    /// Streams with unconfirmed bytes, by when the kernel is asked.
+    /// Streams with unacknowledged bytes, by the time of the next query to the kernel.
     sweep: BTreeSet<(Now, u32)>,
-    /// Streams whose local side waits for room that other streams have.
+    /// Streams whose local side waits for room that other streams use.
     starved: VecDeque<u32>,
-    /// Bytes for local sides that have not taken them, and of local sides that are in no frame.
+    /// Bytes buffered for local sides, and of local sides that are in no frame yet.
     held: usize,
     waiting: usize,
-    /// Bytes of local sides that nobody has confirmed.
+    /// Unacknowledged bytes of local sides.
     unconfirmed: u64,
     waiting_max: usize,
     empty_since: Option<Now>,
@@ -81,7 +82,7 @@ pub struct Link {
     death: Option<Death>,
 }
 
-/// The side of a link.
+/// Side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Has the clients' connections, and begins streams.
@@ -91,7 +92,7 @@ pub enum Role {
 }
 
 impl Link {
-    /// An end whose hellos are exchanged. `window`: bytes that the local side of a stream may have unconfirmed, at most
+    /// An end after the hellos. `window`: bytes that the local side of a stream may have unacknowledged, at most
     /// [`LINK_WINDOW_BYTES`].
     #[must_use]
     pub fn new(role: Role, window: u32, now: Now) -> Self {
@@ -124,7 +125,7 @@ impl Link {
 
     // The connection.
 
-    /// Bytes of the other side, in any pieces.
+    /// Reads bytes of the other side, in any pieces.
     pub fn read(&mut self, bytes: &[u8], now: Now) {
         if !bytes.is_empty() {
             self.pulse.heard(now);
@@ -146,7 +147,7 @@ impl Link {
         self.reader = reader;
     }
 
-    /// The connection has ended.
+    /// Ends the link: its connection has ended.
     pub fn broke(&mut self, why: Death) {
         if self.death.is_none() {
             self.death = Some(why);
@@ -154,12 +155,12 @@ impl Link {
         }
     }
 
-    /// This side did not run for `span_ms`, until now. Comes before anything is read.
+    /// Records that this side did not run for `span_ms`, until `now`. Call before anything is read.
     pub fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.pulse.stood_still(span_ms, now);
     }
 
-    /// The end of a turn: everything was read that is there. Judges the other side, and asks kernels.
+    /// Ends a turn, after everything received was read: judges the other side, and queries kernels.
     pub fn tick(&mut self, now: Now) {
         if self.death.is_some() {
             return;
@@ -267,24 +268,23 @@ impl Link {
         self.events.pop_front()
     }
 
-    /// Whether the other side gives no sign: nothing begins.
+    /// Whether the link is suspect: the other side is silent, and no stream begins.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.pulse.is_doubtful()
     }
 
-    /// No more streams begin; those that have go on.
+    /// Stops streams from beginning; existing ones continue.
     pub fn leave(&mut self) {
         self.owes_away |= !std::mem::replace(&mut self.is_away, true);
     }
 
-    // The local side of a stream. An id that is gone is passed over.
+    // Local side of a stream. Ids of ended streams are ignored.
 
-    /// Of a front: begins a stream for a client of `account` with its whole `request`, one byte at least. Returns its
-    /// id.
+    /// Front: opens a stream for a client of `account` with its whole `request`, at least one byte. Returns its id.
     ///
     /// # Errors
-    /// Nothing begins on this link.
+    /// No stream may begin on this link.
     pub fn open(
         &mut self,
         client: &Client,
@@ -307,10 +307,10 @@ impl Link {
         Ok(self.newest)
     }
 
-    /// Of a front: whether a stream may begin.
+    /// Front: whether a stream may begin.
     ///
     /// # Errors
-    /// The reason why none does.
+    /// The reason why none may.
     pub fn accepts(&self) -> Result<(), Refused> {
         let is_full = self.streams.len() >= LINK_STREAMS_MAX || self.waiting >= self.waiting_max;
         for (refuses, why) in [
@@ -326,7 +326,7 @@ impl Link {
         Ok(())
     }
 
-    /// Bytes that the local side may push. [`Event::Room`] follows where there are none.
+    /// Bytes that the local side may push. If 0, [`Event::Room`] follows.
     pub fn room(&mut self, id: u32) -> usize {
         let left = self.waiting_max.saturating_sub(self.waiting);
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -339,21 +339,21 @@ impl Link {
         room
     }
 
-    /// Takes bytes of the local side, at most [`Link::room`]. `whole`: a WebSocket frame ends with them. A front gives
-    /// the kernel's answer first if [`Link::is_unconfirmed`], so that the owner learns what the client had confirmed
-    /// when it sent these bytes.
+    /// Pushes bytes of the local side, at most [`Link::room`]. `whole`: a WebSocket frame ends with them. A front
+    /// passes on the kernel's answer first if [`Link::is_unconfirmed`], so that the owner learns what the client had
+    /// acknowledged when it sent these bytes.
     pub fn push(&mut self, id: u32, bytes: &[u8], whole: bool) {
         self.change(id, |stream| stream.outgoing.push(bytes, whole));
     }
 
-    /// The bytes for the local side. None while a front does not know whether the owner has given the link up.
+    /// Bytes for the local side. Empty while a front does not know whether the owner has given the link up.
     #[must_use]
     pub fn inbox(&self, id: u32) -> &[u8] {
         let stream = self.streams.get(&id).filter(|_| !self.is_fenced());
         stream.map_or(&[], |stream| stream.incoming.held())
     }
 
-    /// The local side took the first `bytes` of the inbox.
+    /// Consumes the first `bytes` of the inbox.
     pub fn took(&mut self, id: u32, bytes: usize) {
         let session_window = Some(self.window).filter(|_| self.role == Role::Owner);
         self.change(id, |stream| {
@@ -363,7 +363,7 @@ impl Link {
         });
     }
 
-    /// Of a front: the client's kernel took the oldest `bytes` that left the inbox, by `wire` bytes on the wire.
+    /// Front: the client's kernel accepted the oldest `bytes` taken from the inbox, as `wire` bytes on the wire.
     pub fn sent(&mut self, id: u32, bytes: usize, wire: usize, now: Now) {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.takes()) else {
             return;
@@ -379,14 +379,14 @@ impl Link {
         }
     }
 
-    /// Of a front: whether the client has bytes that it has not confirmed.
+    /// Front: whether the client has unacknowledged bytes.
     #[must_use]
     pub fn is_unconfirmed(&self, id: u32) -> bool {
         let stream = self.streams.get(&id);
         stream.is_some_and(|stream| stream.incoming.oldest().is_some())
     }
 
-    /// Of a front: the kernel's answer, in bytes on the wire; more is not wrong.
+    /// Front: sets the kernel's count of unacknowledged bytes on the wire; too many is safe.
     pub fn unacknowledged(&mut self, id: u32, bytes: u64, round_trip_ms: u32) {
         self.change(id, |stream| {
             stream.incoming.confirm_wire(bytes, round_trip_ms);
@@ -395,33 +395,33 @@ impl Link {
         });
     }
 
-    /// Of an owner: has the front ask the client's kernel. [`Event::Confirmed`] follows.
+    /// Owner: has the front query the client's kernel. [`Event::Confirmed`] follows.
     pub fn ask(&mut self, id: u32) {
         self.change(id, |stream| stream.owes_ask = true);
     }
 
-    /// The local side ends the stream. A front gives the kernel's answer of that moment first. Behind [`How::Fin`] and
-    /// [`How::Finish`] another end may follow, which goes at once; all others are the last.
+    /// Ends the stream from the local side. A front passes on the kernel's answer first. After [`How::Fin`] and
+    /// [`How::Finish`] another end may follow, which takes effect at once; all others are final.
     pub fn end(&mut self, id: u32, how: How) {
         self.change(id, |stream| stream.end(how));
     }
 
-    /// Of a front: another node has the client's channel, or this one ends. The client learns of it by
-    /// [`Event::Ended`], as if the link had died, and the owner as of a reset.
+    /// Front: ends a stream because another node has the client's channel, or this node ends. The client gets
+    /// [`Event::Ended`], as if the link had died, and the owner a reset.
     pub fn lose(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));
         self.end(id, How::Reset);
     }
 
-    /// Bytes that were pushed and are not confirmed; 0 for a stream that is gone.
+    /// Pushed bytes that are unacknowledged; 0 for an ended stream.
     #[must_use]
     pub fn unconfirmed(&self, id: u32) -> u64 {
         let stream = self.streams.get(&id);
         stream.map_or(0, |stream| stream.outgoing.unconfirmed())
     }
 
-    /// Of bytes of local sides no more wait for frames than these, where [`LINK_WAITING_BYTES_MAX`] is shared by links.
+    /// Limits the bytes of local sides that wait for frames, where links share [`LINK_WAITING_BYTES_MAX`].
     pub fn bound_waiting(&mut self, bytes: usize) {
         self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
     }
@@ -429,7 +429,7 @@ impl Link {
     /// Checks the sums and each stream's offsets.
     ///
     /// # Panics
-    /// When one is wrong.
+    /// If one is wrong.
     pub fn invariants(&self) {
         let mut sums = (0, 0, 0);
         for (id, stream) in &self.streams {
@@ -484,7 +484,7 @@ impl Link {
         Ok(())
     }
 
-    /// Changes the stream of a frame. False if it has ended.
+    /// Applies a frame to its stream. False if the stream has ended.
     fn begun(
         &mut self,
         id: u32,
@@ -554,7 +554,7 @@ impl Link {
 
     // Steps of one stream.
 
-    /// Changes a stream, and does what follows from it: sums, lists, events, and its end.
+    /// Changes a stream, and updates what depends on it: sums, lists, events, and its end.
     fn change<R>(&mut self, id: u32, step: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.streams.get_mut(&id)?;
         self.held -= stream.incoming.held().len();
@@ -647,8 +647,9 @@ impl Link {
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
-    /// A bound for held bytes is reached: the account with most loses its fullest streams, until a 64th of its bytes is
-    /// free. One at a time, with many small streams, each message more would go through all of them again.
+    /// Closes the largest streams of the account with most buffered bytes, until a 64th of its bytes is free, since a
+    /// bound is reached. With many small streams, closing one at a time would visit all of them again for each further
+    /// message.
     pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -673,12 +674,12 @@ impl Link {
 
     // The link.
 
-    /// Whether what comes may be of before a standstill, and is held.
+    /// Whether received bytes may date from before a pause, and are withheld.
     fn is_fenced(&self) -> bool {
         self.role == Role::Front && self.pulse.is_fenced()
     }
 
-    /// The owner has not given the link up: what was held goes on.
+    /// Releases withheld bytes: the owner has not given the link up.
     fn unfence(&mut self) {
         let streams = self.streams.iter();
         let held = streams.map(|(id, stream)| (*id, stream.incoming.held().len()));
@@ -687,7 +688,7 @@ impl Link {
             .extend(held.map(|(id, bytes)| Event::Inbox(id, bytes)));
     }
 
-    /// The link is doubtful: requests that were not sent go elsewhere.
+    /// Returns unsent requests of a suspect link, to be retried elsewhere.
     fn return_unbegun(&mut self) {
         let streams = self.streams.iter();
         let unbegun = streams.filter(|(_, stream)| !stream.opening.is_empty());

@@ -1,28 +1,29 @@
-//! The answers of other nodes, and the nodes that do not answer.
+//! Answers of other nodes, and nodes that do not answer.
 //!
 //! Only answers count, each from the moment its question was *sent*: a question that arrives proves nothing, since old
-//! ones lie in socket buffers. For taking a slot the words count from when they *arrive*. Both err on the safe side.
+//! ones lie in socket buffers. For taking a slot, an owner's statements count from their *arrival*. Both err on the
+//! safe side.
 
 use crate::cluster::limits::{ANNOUNCED_GAP_MS, NODES_MAX, Spans};
 use crate::cluster::message::{Answer, Held};
 use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::{cluster::etcd_view::View, time::Now};
 
-/// A node's knowledge of its peers from asking them. One per process.
+/// Knowledge of a node's peers from querying them. One per process.
 #[derive(Debug)]
 pub struct Silence {
     peers: Vec<Peer>,
-    /// By slot: when an answer last said that it is served, and at which epoch.
+    /// By slot: when an answer last reported it as served, and at which epoch.
     served: Vec<Option<(Epoch, Now)>>,
-    /// Answers to questions of before this moment do not count: the process was stopped.
+    /// Moment before which questions do not count: the process was paused.
     gap: Now,
     spans: Spans,
 }
 
-/// The answers of one peer.
+/// Answers of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
-    /// When an uninterrupted series of questions began.
+    /// Start of an uninterrupted series of questions.
     asked_since: Option<Now>,
     /// When the newest question was sent that it answered.
     answered: Option<Now>,
@@ -30,32 +31,32 @@ struct Peer {
     /// When the question was sent that `word` answers: an older answer does not replace it.
     word_asked: Now,
     parting: Parting,
-    /// As far as etcd and silence could say, its slots were free to take.
+    /// Whether its slots were free to take, as far as etcd and silence could show.
     written_off: bool,
 }
 
-/// A peer's statement about itself in its newest answer.
+/// Statement of a peer about itself in its newest answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// Its process.
+    /// Process of the peer.
     pub incarnation: Incarnation,
-    /// Whether it had etcd.
+    /// Whether the peer had etcd.
     pub has_etcd: bool,
-    /// Whether it was stopping.
+    /// Whether the peer was stopping.
     pub stopping: bool,
 }
 
-/// The departure of a peer, if it left.
+/// Departure of a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Parting {
     #[default]
     None,
-    /// It said goodbye, or its host refused the connection.
+    /// Said goodbye, or its host refused the connection.
     Gone,
 }
 
 impl Silence {
-    /// Nothing is known.
+    /// State without any answers.
     #[must_use]
     pub fn new(slots: u16, spans: Spans) -> Self {
         Self {
@@ -66,19 +67,19 @@ impl Silence {
         }
     }
 
-    /// etcd granted a lease with these spans.
+    /// Sets the spans of the lease that etcd granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// A question is sent to `peer`.
+    /// Records a question to `peer`.
     pub fn asks(&mut self, peer: NodeId, now: Now) {
         if let Some(known) = self.grow(peer) {
             known.asked_since.get_or_insert(now);
         }
     }
 
-    /// The process was stopped until `now`: nothing from before counts.
+    /// Records that the process was paused until `now`: nothing from before counts.
     pub fn gap(&mut self, now: Now) {
         self.gap = now;
         for peer in &mut self.peers {
@@ -87,7 +88,7 @@ impl Silence {
         }
     }
 
-    /// Somebody said to a process of this node's name that these slots are served.
+    /// Records slots reported as served in an answer, also in one to another process of this node's name.
     pub fn serves(&mut self, serves: &[Held], now: Now) {
         for held in serves {
             if let Some(place) = self.served.get_mut(held.slot.index()) {
@@ -96,7 +97,7 @@ impl Silence {
         }
     }
 
-    /// Takes in an answer, after the slot changes that it shows were applied.
+    /// Processes an answer, after the slot changes in it were applied.
     pub fn answers(&mut self, peer: NodeId, answer: &Answer, now: Now) {
         self.serves(&answer.serves, now);
         let gap = self.gap;
@@ -117,21 +118,21 @@ impl Silence {
         }
     }
 
-    /// The peer ends, or nothing listens on its host.
+    /// Records that the peer ends, or that nothing listens on its host.
     pub fn parts(&mut self, peer: NodeId) {
         if let Some(known) = self.grow(peer) {
             known.parting = Parting::Gone;
         }
     }
 
-    /// Notes whether the slots of `peer` could be taken, as of a moment when etcd answered.
+    /// Records whether the slots of `peer` could be taken, as of a moment when etcd answered.
     pub fn write_off(&mut self, peer: NodeId, written_off: bool) {
         if let Some(known) = self.grow(peer) {
             known.written_off = written_off;
         }
     }
 
-    /// Whether `peer` answered a question sent within the reach.
+    /// Whether `peer` answered a question recent enough to count.
     #[must_use]
     pub fn reaches(&self, peer: NodeId, now: Now) -> bool {
         self.answered_within(peer, self.spans.hearing_ms(), now)
@@ -144,7 +145,7 @@ impl Silence {
         answered.is_some_and(|asked| now.since(asked) < span_ms)
     }
 
-    /// Whether every node that is registered beside `me` answers, without an interruption.
+    /// Whether every node registered beside `me` answers, without an interruption.
     #[must_use]
     pub fn has_all_peers(&self, view: &View, me: NodeId, now: Now) -> bool {
         let others = view.nodes().filter(|node| *node != me);
@@ -152,7 +153,7 @@ impl Silence {
         registered.all(|node| self.answered_within(node, ANNOUNCED_GAP_MS, now))
     }
 
-    /// Whether a peer has etcd by its own word of lately, also where this process was stopped since.
+    /// Whether a peer recently reported having etcd, also if this process was paused since.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
         self.peers.iter().any(|peer| {
@@ -161,7 +162,7 @@ impl Silence {
         })
     }
 
-    /// Whether `peer` was asked for as long as an answer counts, without an interruption, and none counts.
+    /// Whether `peer` was queried for as long as an answer counts, without an interruption, and no answer counts.
     #[must_use]
     pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
         self.asked_for(peer, now, self.spans.hearing_ms()) && !self.reaches(peer, now)
@@ -173,29 +174,29 @@ impl Silence {
         self.peers.iter().filter_map(|peer| peer.answered).max()
     }
 
-    /// Whether `peer` answered this process at all.
+    /// Whether `peer` ever answered this process.
     #[must_use]
     pub fn ever_answered(&self, peer: NodeId) -> bool {
         self.peer(peer).word.is_some()
     }
 
-    /// The process of `peer` that answered last, and when the question was sent that it answered.
+    /// The process of `peer` that answered last, and when that question was sent.
     #[must_use]
     pub fn last(&self, peer: NodeId) -> Option<(Incarnation, Now)> {
         let known = self.peer(peer);
         known.word.map(|word| (word.incarnation, known.word_asked))
     }
 
-    /// The statement of `peer` about itself in its newest answer.
+    /// Statement of `peer` about itself in its newest answer.
     #[must_use]
     pub fn word(&self, peer: NodeId) -> Option<Word> {
         self.peer(peer).word
     }
 
-    /// Whether `peer` may hold a side of the cluster on which slots can be taken, as far as its last word goes.
+    /// Whether `peer` may be on a side of the cluster that can take slots, as of its last answer.
     ///
-    /// A peer that left, or whose own slots were free to take when etcd last answered, cannot; nor one that had no
-    /// etcd either. One that never answered can.
+    /// A peer cannot if it left, if its own slots were free to take when etcd last answered, or if it had no etcd
+    /// either. One that never answered can.
     #[must_use]
     pub fn may_take(&self, peer: NodeId) -> bool {
         let known = self.peer(peer);
@@ -205,14 +206,14 @@ impl Silence {
         known.word.is_none_or(|word| word.has_etcd)
     }
 
-    /// Whether `owner` was asked for a lease and never answered that it serves `slot` at `epoch`.
+    /// Whether `owner` was queried for a lease and never reported that it serves `slot` at `epoch`.
     #[must_use]
     pub fn is_silent(&self, owner: NodeId, slot: Slot, epoch: Epoch, now: Now) -> bool {
         let silence_ms = self.spans.lease_ms();
         self.asked_for(owner, now, silence_ms) && self.unserved_for(slot, epoch, now, silence_ms)
     }
 
-    /// Whether `peer` was asked for this many milliseconds without an interruption.
+    /// Whether `peer` was queried for this many milliseconds without an interruption.
     #[must_use]
     pub fn asked_for(&self, peer: NodeId, now: Now, span_ms: u64) -> bool {
         self.peer(peer)
@@ -220,7 +221,7 @@ impl Silence {
             .is_some_and(|since| now.since(since) >= span_ms)
     }
 
-    /// Whether `peer`, as of a moment, had been asked for a lease and answered none of those questions.
+    /// Whether `peer`, as of a moment, had been queried for a lease and answered none of those questions.
     #[must_use]
     pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
         let silence_ms = self.spans.lease_ms();

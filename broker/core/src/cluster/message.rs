@@ -1,4 +1,4 @@
-//! Inputs and outputs of a node's part of the cluster: calls of etcd, questions and answers between nodes, orders to
+//! Inputs and outputs of a node's part of the cluster: calls to etcd, questions and answers between nodes, orders to
 //! the shards.
 
 use crate::cluster::limits::SLOTS;
@@ -10,130 +10,130 @@ use crate::{time::Now, wire::at_most};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Numbers a call of etcd within one process; a reply carries the same.
+/// Number of a call to etcd within one process; the reply carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
-/// Numbers a watch within one process; what comes of an earlier one is not counted as progress.
+/// Number of a watch within one process; events of an earlier watch do not count as progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchId(pub u32);
 
-/// A key at the revision that the transaction expects; 0 means that there is no key.
+/// A key at the revision that the transaction expects; 0 means that the key is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compare {
     /// The key.
     pub key: Key,
-    /// The revision of its last change.
+    /// Revision of its last change.
     pub at: Revision,
 }
 
 /// Compares, then puts: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
-    /// Without all of these nothing is put.
+    /// Conditions: unless all hold, nothing is put.
     pub compares: Vec<Compare>,
-    /// The keys to put, with their values; a registration is put under its lease.
+    /// Keys to put, with their values; a registration is put under its lease.
     pub puts: Vec<(Key, Value)>,
-    /// Whether the reply shows all slots, registrations and members, whatever came of the compares.
+    /// Whether the reply has all slots, registrations and members, whatever the outcome.
     pub reads: bool,
 }
 
-/// A call to etcd.
+/// Call to etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// A lease of the configured TTL.
+    /// Grants a lease with the configured TTL.
     Grant,
-    /// Another TTL for a lease.
+    /// Renews a lease.
     KeepAlive(LeaseId),
-    /// The end of a lease and of the keys under it.
+    /// Revokes a lease with its keys.
     Revoke(LeaseId),
-    /// A linearizable read of all slots, registrations and members.
+    /// Reads all slots, registrations and members, linearizably.
     Read,
-    /// A transaction.
+    /// Runs a transaction.
     Transaction(Transaction),
-    /// A watch of slots, registrations and members that replaces the earlier one.
+    /// Watches slots, registrations and members, in place of the earlier watch.
     Watch {
-        /// Its number.
+        /// Number of the watch.
         watch: WatchId,
-        /// The first revision whose changes are wanted.
+        /// First revision whose changes are wanted.
         from: Revision,
     },
-    /// Up to which revision the watch has delivered.
+    /// Queries the revision up to which the watch has delivered.
     Progress(WatchId),
 }
 
-/// The reply of etcd to a call. A watch has no reply of its own.
+/// Reply of etcd to a call. A watch has no reply of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The lease, and its life without a keepalive in milliseconds: at least what was asked for.
+    /// The lease, and its lifetime without a keepalive in milliseconds: at least the requested one.
     Granted(LeaseId, u64),
-    /// The lease lives on: its remaining time was more than 0.
+    /// The lease was renewed: its remaining time was more than 0.
     KeptAlive,
-    /// There is no such lease.
+    /// The lease does not exist.
     LeaseGone,
-    /// The result of a read.
+    /// Result of a read.
     Snapshot(Snapshot),
-    /// A transaction's outcome, which is durable.
+    /// Outcome of a transaction, which is durable.
     Outcome {
-        /// Whether it was made.
+        /// Whether it was committed.
         committed: bool,
-        /// The store's revision after it.
+        /// Revision of the store after it.
         revision: Revision,
-        /// Which etcd cluster answered.
+        /// Id of the etcd cluster.
         etcd: EtcdId,
-        /// The snapshot that it read, if it reads.
+        /// Snapshot, if the transaction reads.
         snapshot: Option<Snapshot>,
     },
-    /// Up to which revision the watch has delivered.
+    /// Revision up to which the watch has delivered.
     Progress(Revision),
     /// Nothing was changed: the quota is used up, or the call was not sent.
     Refused,
 }
 
-/// A slot that a node serves, and since which epoch.
+/// Slot that a node serves, and since which epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Held {
     /// The slot.
     pub slot: Slot,
-    /// The epoch of its owner.
+    /// Epoch of its owner.
     pub epoch: Epoch,
 }
 
-/// A question of one node to another, asked once a second.
+/// Question of one node to another, once a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// When it was asked, by the clock of the node that asks; the answer repeats it.
+    /// Time of the question, by the clock of the node that asks; repeated in the answer.
     pub asked: Now,
-    /// The process that asks; the answer repeats it too.
+    /// Process that asks; repeated in the answer.
     pub asker: Incarnation,
-    /// Up to where the node that asks knows every change of a slot: later ones belong in the answer.
+    /// Revision up to which the node that asks knows every slot change: later ones belong in the answer.
     pub complete: Revision,
 }
 
-/// The answer to a [`Question`].
+/// Answer to a [`Question`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The question's.
+    /// [`Question::asked`] of the question.
     pub asked: Now,
-    /// The question's: another process of the same name takes no notice.
+    /// [`Question::asker`] of the question: another process of the same name ignores the answer.
     pub asker: Incarnation,
-    /// The process that answers.
+    /// Process that answers.
     pub incarnation: Incarnation,
     /// Whether etcd answered it within [`crate::cluster::limits::HAS_ETCD_MS`].
     pub has_etcd: bool,
-    /// Whether it is stopping: no target for transfers.
+    /// Whether it is stopping: not a target for transfers.
     pub stopping: bool,
-    /// The slots that it serves, in order.
+    /// Slots that it serves, in order.
     #[serde(deserialize_with = "at_most::<_, _, _, { SLOTS as usize }>")]
     pub serves: Arc<[Held]>,
-    /// Slot changes that it knows and the node that asked may not: at most one for each slot.
+    /// Slot changes that the node that asked may not know: at most one per slot.
     #[serde(deserialize_with = "at_most::<_, _, _, { SLOTS as usize }>")]
     pub changes: Vec<(Slot, SlotRecord)>,
-    /// The highest revision of etcd that it knows.
+    /// Highest known revision of etcd.
     pub newest: Revision,
 }
 
-/// The process that last answered a node under some name, as that node says it.
+/// Process that last answered a node under some name, as reported by that node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     /// The process.
@@ -145,109 +145,109 @@ pub struct Heard {
 /// Pending messages of a slot, offered to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
-    /// Its number.
+    /// Id of the parcel.
     pub id: ParcelId,
     /// The slot.
     pub slot: Slot,
-    /// The giver's epoch.
+    /// Epoch of the giver.
     pub epoch: Epoch,
-    /// Sent ahead of a transfer, or after the slot was lost to the receiver.
+    /// Whether it is sent before a transfer, or after the receiver took the slot.
     pub sent: ParcelSent,
 }
 
-/// When a parcel is sent.
+/// Time at which a parcel is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParcelSent {
-    /// Before the transfer: kept until etcd shows a change of owner with its number.
+    /// Before the transfer: kept until etcd shows a change of owner with its id.
     Ahead,
     /// After the receiver became the owner in another way: delivered at once, or refused.
     Late,
 }
 
-/// An input to a node. One input, then all outputs, then the next input.
+/// Input to a node. One input, then all outputs, then the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Time has passed: at least every [`crate::cluster::limits::TICK_MS`]. `stuck`: a shard does not answer its pulse.
+    /// Time has passed: at least every [`crate::cluster::limits::TICK_MS`].
     Tick {
-        /// Whether a shard hangs.
+        /// Whether a shard hangs: it does not answer its pulse.
         stuck: bool,
     },
-    /// etcd answered a call.
+    /// Reply of etcd to a call.
     Reply(CallId, Reply),
-    /// Changes that the watch delivers, in order.
+    /// Changes from the watch, in order.
     Changed(WatchId, Vec<Change>),
-    /// A watch ended: its connection, or what it wanted was compacted.
+    /// A watch ended: its connection, or its revision was compacted.
     WatchEnded(WatchId),
-    /// Another node asks.
+    /// Question of another node.
     Question(NodeId, Question),
-    /// Another node answers.
+    /// Answer of another node.
     Answer(NodeId, Answer),
-    /// A node says which process last answered it under this node's name, if any: in reply to [`Output::Seek`].
+    /// Report of a node which process last answered it under this node's name, if any: replies to [`Output::Seek`].
     Found {
-        /// The node that says so; this one's own name if a process of that name replies.
+        /// Node that reports; this one's own name if a process of that name replies.
         from: NodeId,
-        /// When it was asked.
+        /// Time of the query.
         asked: Now,
-        /// The process.
+        /// Process that it heard from.
         heard: Option<Heard>,
     },
     /// The host of a node refused the connection: no process listens there.
     Refused(NodeId),
-    /// A node ends in order.
+    /// A node is shutting down.
     Goodbye(NodeId, Incarnation),
-    /// The records of a slot are in memory, or could not be read.
+    /// The records of a slot were loaded, or could not be read.
     Loaded {
-        /// The slot and the epoch that it was loaded for.
+        /// The slot, and the epoch that it was loaded for.
         held: Held,
-        /// Whether all of them are there.
+        /// Whether all records are loaded.
         whole: bool,
     },
     /// Another node offers a slot's pending messages.
     Parcel(NodeId, Parcel),
-    /// Another node took a parcel, or refused it.
+    /// Another node accepted or refused a parcel.
     ParcelAnswer {
-        /// The node that answers.
+        /// Node that answers.
         from: NodeId,
-        /// Its number.
+        /// Id of the parcel.
         id: ParcelId,
-        /// Whether it has the messages.
+        /// Whether it accepted the messages.
         taken: bool,
     },
-    /// A change of a channel's record in a slot, to be written under the slot's epoch.
+    /// Change of a channel's record in a slot, to be written under the slot's epoch.
     Write(Slot, u32),
-    /// The operator ends this node in order (SIGTERM).
+    /// The operator stops this node (SIGTERM).
     Drain,
-    /// The operator asks that slots be spread evenly.
+    /// The operator requests an even distribution of slots.
     Rebalance,
 }
 
-/// An action for the driver, which carries out all outputs in order.
+/// Action for the driver, which carries out all outputs in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A call of etcd.
+    /// Call to etcd.
     Etcd(CallId, Call),
-    /// A question to another node.
+    /// Question to another node.
     Ask(NodeId, Question),
-    /// Ask a node, at the address that the roster has, which process last answered it under this node's name.
+    /// Query to a node, at its address in the roster: which process last answered it under this node's name?
     ///
-    /// It may be this node's own name: then whatever process is at that address is asked.
+    /// May be addressed to this node's own name: then whatever process is at that address is queried.
     Seek(NodeId, Now),
-    /// An answer to another node.
+    /// Answer to another node.
     Tell(NodeId, Answer),
-    /// The end of this node, announced to another one.
+    /// Announcement to another node that this one is shutting down.
     Farewell(NodeId),
-    /// A parcel for another node.
+    /// Parcel for another node.
     Send(NodeId, Parcel),
-    /// Whether a parcel was taken.
+    /// Whether a parcel was accepted.
     Receipt {
-        /// The node that offered it.
+        /// Node that offered it.
         to: NodeId,
-        /// Its number.
+        /// Id of the parcel.
         id: ParcelId,
-        /// Whether it was taken.
+        /// Whether it was accepted.
         taken: bool,
     },
-    /// This process owns a slot from here on: for the log.
+    /// Slot gained by this process: for the log.
     Gained(Held, Gain),
     /// Read the records of a slot.
     Load(Held),
@@ -257,128 +257,128 @@ pub enum Output {
     Order(SlotOrder),
     /// A write is refused with 503: the slot is not served here, or etcd does not answer.
     WriteRefused(Slot, u32),
-    /// The process ends.
+    /// The process must end.
     Exit(Ending),
 }
 
-/// An order to all shards of the node. It goes from here through the driver to each shard as it is; what it names, the
-/// records of a slot and the messages of a parcel, is added where it is kept.
+/// Order to all shards of the node, passed on unchanged by the driver; the records of a slot and the messages of a
+/// parcel that it refers to are added where they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotOrder {
-    /// Admit to a slot, beginning with the messages of a parcel if one is named; other parcels of the slot are dropped.
-    /// The epoch of its presence is that of its record.
+    /// Admit to a slot, starting with the messages of a parcel if one is named; other parcels of the slot are dropped.
+    /// The last field is the epoch of presence in its record.
     Serve(Held, Option<ParcelId>, u64),
-    /// Put a parcel's messages into a slot that is served.
+    /// Add a parcel's messages to a served slot.
     Merge(Held, ParcelId),
     /// Stop admitting to a slot, close its connections, and pack its pending messages as the parcel.
     Pause(Held, ParcelId),
-    /// Serve on after [`Self::Pause`].
+    /// Serve again after [`Self::Pause`].
     Resume(Held, Packed),
     /// Close a slot's connections and drop its channels.
     Release(Held, Cause),
-    /// The node is alone: close all connections over 2 s. Records are kept.
+    /// Close all connections over 2 s, since the node is alone. Records are kept.
     CloseAll,
 }
 
-/// The treatment of packed messages when the slot stays.
+/// Treatment of packed messages when the slot stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packed {
-    /// They are pending again: no other node will use the parcel.
+    /// Queue them again: no other node will use the parcel.
     Kept,
-    /// Another node may use the parcel: here they are counted as withdrawn.
+    /// Count them as withdrawn: another node may use the parcel.
     Withdrawn,
 }
 
-/// The origin of a slot that this process owns.
+/// Reason why this process owns a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gain {
-    /// By a claim of its own.
+    /// Claimed by this process.
     Claimed(Taking),
-    /// Its owner gave it to this node: who that was, if it is known.
+    /// Given by this owner, if known.
     Received(Option<NodeId>),
 }
 
-/// From whom a slot is claimed, and why it may be.
+/// Former owner of a claimed slot, and the reason of the claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Taking {
-    /// The owner, if it had one.
+    /// Former owner, if any.
     pub from: Option<NodeId>,
-    /// The condition under which this node could claim it.
+    /// Reason why this node could claim it.
     pub reason: Reason,
 }
 
-/// Why a slot may be claimed.
+/// Reason why a slot may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Nobody ever owned it.
+    /// Never owned.
     NeverOwned,
-    /// An earlier process of this node owned it, on the same data directory.
+    /// Owned by an earlier process of this node, on the same data directory.
     Restarted,
-    /// Its owner's registration is gone, and the owner did not answer that it serves the slot.
+    /// The owner's registration is gone, and the owner has not answered that it serves the slot.
     Silent,
-    /// Its owner's node runs on another data directory.
+    /// The owner's node runs on another data directory.
     Replaced,
-    /// Its owner's node was started again, and did not claim the slot in time.
+    /// The owner's node was restarted, and did not claim the slot in time.
     NotReclaimed,
-    /// Its owner could not serve it and gave it up.
+    /// The owner could not serve it and gave it up.
     GivenUp,
-    /// This process owns it, and settles a transfer without a known outcome by a new epoch.
+    /// Owned by this process, which settles a transfer with an unknown outcome by a new epoch.
     Kept,
 }
 
-/// Why a slot is released.
+/// Reason why a slot is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// It was transferred; the parcel has its pending messages.
+    /// Transferred, with its pending messages in the parcel.
     Transferred,
-    /// A newer epoch has another owner. Pending messages are packed as the parcel, if there is one, and sent.
+    /// Another owner has a newer epoch. Pending messages are packed into the parcel, if any, and sent.
     Superseded(Option<ParcelId>),
-    /// This process could not load it.
+    /// Loading failed on this process.
     NotLoaded,
     /// The process ends.
     Ends,
 }
 
-/// Why the process ends.
+/// Reason why the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// A drain is over; the number of slots that were left.
+    /// A drain has finished.
     Drained {
-        /// Slots without a node that could take them.
+        /// Number of slots that no other node could take.
         left: u16,
     },
     /// The node was removed from the roster (exit code 1).
     Removed,
     /// Another process runs under this node's name (exit code 2).
     NameTaken,
-    /// Other nodes are registered, none of them with a proof that is valid under this process's secret, for its
-    /// cluster's id and slot hash key (exit code 2).
+    /// Other nodes are registered, none of them with a proof that is valid for this process's secret, cluster id and
+    /// slot hash key (exit code 2).
     Unproven,
     /// A registered node has an inner version that is neither this program's nor a neighbour (exit code 2).
     OtherVersion {
-        /// That node's.
+        /// Inner version of that node.
         inner: u32,
     },
     /// The operator has raised the lowest [`crate::cluster::limits::INNER_VERSION`] above this program's (exit code 2).
     Outdated {
-        /// The lowest that is allowed.
+        /// Lowest accepted version.
         lowest: u32,
     },
 }
 
 impl Ending {
-    /// Whether a drain is over, and no other node took all slots.
+    /// Whether a drain has finished without giving all slots away.
     #[must_use]
     pub fn leaves_slots(self) -> bool {
         matches!(self, Self::Drained { left: 1.. })
     }
 }
 
-/// A target of transfers.
+/// Target of transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The future owner of the slot.
+    /// Future owner of the slot.
     pub owner: Owner,
-    /// The revision of its registration, which the transaction compares.
+    /// Revision of its registration, compared by the transaction.
     pub registered: Revision,
 }

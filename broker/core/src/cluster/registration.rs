@@ -1,8 +1,8 @@
-//! The registration: a key under a lease, which says that this process is there; and whether another process of this
-//! node's name lives.
+//! Registration: a key under a lease, which shows that this process is alive; and whether another process of this
+//! node's name is alive.
 //!
-//! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
-//! made, with its lease.
+//! The registration in the view counts: of several attempts with unknown outcomes it is the one that was committed,
+//! with its lease.
 
 use crate::cluster::message::{Compare, Heard, Transaction};
 use crate::cluster::types::{
@@ -11,32 +11,32 @@ use crate::cluster::types::{
 use crate::cluster::{etcd_view::View, limits::Spans};
 use crate::time::Now;
 
-/// The state of one process's registration.
+/// State of one process's registration.
 #[derive(Debug)]
 pub(crate) struct Registering {
     me: Owner,
     address: Address,
     namesake: Namesake,
-    /// A lease for the next attempt.
+    /// Lease for the next attempt.
     granted: Option<LeaseId>,
-    /// A lease, and when the newest keepalive was sent that etcd answered, or the call that granted it.
+    /// A lease, and when its newest acknowledged keepalive, or the call that granted it, was sent.
     kept: Option<(LeaseId, Now)>,
     /// A lease that no longer exists, whatever the view shows.
     gone: Option<LeaseId>,
-    /// etcd refused an attempt since it was last read: as full as it is, it takes no claims either.
+    /// Whether etcd refused an attempt since the last read: while it is full, it accepts no claims either.
     refused: bool,
-    /// The roster had this node while it was registered.
+    /// Whether the roster had this node while it was registered.
     joined: bool,
-    /// The newest registration of this process that was noticed.
+    /// Newest registration of this process that was noticed.
     noticed: Revision,
-    /// Since when another process's registration under this name is in the way.
+    /// Since when another process's registration under this name blocks this one.
     foreign_since: Option<Now>,
 }
 
-/// The right of this process to its node's name, by the roster and the registrations.
+/// Right of this process to its node's name, by the roster and the registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It may register, or is registered.
+    /// May register, or is registered.
     Own,
     /// Another process had the name, and may be gone.
     Occupied,
@@ -47,7 +47,7 @@ pub(crate) enum Place {
 }
 
 impl Registering {
-    /// Of a process that starts at `now`, and listens at `address`.
+    /// State of a process that starts at `now`, and listens at `address`.
     #[must_use]
     pub(crate) fn new(me: Owner, address: Address, now: Now) -> Self {
         Self {
@@ -64,15 +64,15 @@ impl Registering {
         }
     }
 
-    /// The registration of this process, as far as is known.
+    /// Registration of this process, as far as is known.
     #[must_use]
     pub(crate) fn current(&self, view: &View) -> Option<Registration> {
         view.registered(self.me)
             .filter(|registration| self.gone != Some(registration.lease))
     }
 
-    /// Whether the view shows a registration of this process that was not noticed before, however it came there: the
-    /// reply to its transaction may be lost.
+    /// Whether the view shows a registration of this process that was not noticed before, in whatever way it was made:
+    /// the reply to its transaction may be lost.
     pub(crate) fn notices(&mut self, view: &View) -> bool {
         let newest = self
             .current(view)
@@ -88,28 +88,28 @@ impl Registering {
         self.refused
     }
 
-    /// etcd refused a lease, or the registration.
+    /// Records that etcd refused a lease, or the registration.
     pub(crate) fn refused(&mut self) {
         self.refused = true;
     }
 
-    /// etcd was read.
+    /// Records a read of etcd.
     pub(crate) fn was_read(&mut self) {
         self.refused = false;
     }
 
-    /// A lease was granted, in answer to a call of `asked`.
+    /// Records a lease granted in answer to a call sent at `asked`.
     pub(crate) fn granted(&mut self, lease: LeaseId, asked: Now) {
         self.granted = Some(lease);
         self.kept = Some((lease, asked));
     }
 
-    /// etcd keeps a lease, in answer to a keepalive of `asked`.
+    /// Records a renewal in answer to a keepalive sent at `asked`.
     pub(crate) fn kept_alive(&mut self, lease: LeaseId, asked: Now) {
         self.kept = Some((lease, asked));
     }
 
-    /// Since when the lease of this process's registration runs, as far as etcd has answered; none without one.
+    /// Start of the lease of this process's registration, as far as etcd has answered; `None` without one.
     #[must_use]
     pub(crate) fn kept_since(&self, view: &View) -> Option<Now> {
         let current = self.current(view)?;
@@ -117,27 +117,28 @@ impl Registering {
         (lease == current.lease).then_some(asked)
     }
 
-    /// A lease that can be used for the next attempt.
+    /// Whether a lease is available for the next attempt.
     #[must_use]
     pub(crate) fn has_lease(&self) -> bool {
         self.granted.is_some()
     }
 
-    /// A lease no longer exists.
+    /// Records that a lease no longer exists.
     pub(crate) fn lease_gone(&mut self, lease: LeaseId) {
         self.gone = Some(lease);
     }
 
-    /// A node says which process last answered it under this node's name.
+    /// Records which process last answered a node under this node's name.
     pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         self.namesake.found(is_peer, asked, heard, now);
     }
 
-    /// Returns this process's right to its name.
+    /// Right of this process to its name.
     ///
-    /// Of two processes that had joined the later registration counts: the other one ends. A process that starts has
-    /// the name at once where the one before ran at its address, since it listens there itself, and left the same
-    /// directory or no registration. Elsewhere that one may live: then this one ends, or waits until neither etcd nor
+    /// Of two processes that had joined, the one with the later registration stays and the other one ends. A starting
+    /// process has the name at once where its predecessor ran at its address, since it listens there itself, with the
+    /// same directory or no registration. Elsewhere the predecessor may be alive: then this process ends, or waits
+    /// until neither etcd nor any node has had an answer from it for a lease.
     /// any node has had an answer of it for a lease.
     pub(crate) fn place(
         &mut self,
@@ -176,7 +177,7 @@ impl Registering {
         }
     }
 
-    /// Its right to the name while no other process is registered under it.
+    /// Right to the name while no other process is registered under it.
     fn unregistered(&self, view: &View, spans: Spans, now: Now) -> Place {
         let node = self.me.node;
         let was_here = view.roster(node) == Some(RosterState::Here);
@@ -188,7 +189,7 @@ impl Registering {
         }
         let mut others = view.nodes().filter(|other| *other != node);
         let has_peers = others.any(|other| view.registration(other).is_some());
-        // One that lives registers again within this time.
+        // A live process registers again within this time.
         let is_absent = view.absent_ms(node) >= spans.absence_ms();
         let silence_ms = spans.lease_ms();
         if is_absent && self.namesake.is_silent(has_peers, silence_ms, now) {
@@ -209,7 +210,7 @@ impl Registering {
         address.is_none_or(|address| address == self.address)
     }
 
-    /// The next attempt: under the lease that was granted, if the registration and the roster are as the view has them.
+    /// The next attempt: under the granted lease, if the registration and the roster are as the view has them.
     pub(crate) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
@@ -222,7 +223,7 @@ impl Registering {
             kinship: Kinship::Peer,
         };
         let mut puts = vec![(registration, own)];
-        // Also if the roster has it already: the addresses there are those of the process that is registered.
+        // Also if the roster has it already: its addresses are those of the registered process.
         if !is_stopping {
             puts.push((roster, Value::Roster(RosterState::Here, self.address)));
         }
@@ -237,18 +238,18 @@ impl Registering {
     }
 }
 
-// Another process of this node's name, such as one on a copy of its data directory: whether it lives, as the other
-// nodes say.
+// Another process of this node's name, such as one on a copy of its data directory: whether it is alive, as reported by
+// the other nodes.
 //
-// etcd alone cannot say: a registration outlives its process by a lease, and a process outlives its registration when
-// etcd stands still.
+// etcd alone cannot tell: a registration outlives its process by a lease, and a process outlives its registration when
+// etcd is down.
 
-/// The signs of life of other processes of this node's name, from the start of this one on.
+/// Signs of life of other processes of this node's name, since the start of this one.
 #[derive(Debug)]
 struct Namesake {
     me: Incarnation,
     started: Now,
-    /// The last moment at which one may have answered.
+    /// Last moment at which one may have answered.
     sign: Now,
     /// When the newest question was sent that another node has replied to.
     replied: Option<Now>,
@@ -256,7 +257,7 @@ struct Namesake {
 }
 
 impl Namesake {
-    /// Nothing is known by a process that starts now.
+    /// State of a process that starts now.
     pub(crate) fn new(me: Incarnation, now: Now) -> Self {
         Self {
             me,
@@ -267,7 +268,7 @@ impl Namesake {
         }
     }
 
-    /// A node was asked at `asked`, and says which process last answered it under this name; `is_peer`: another node.
+    /// Records which process last answered the node, queried at `asked`, under this name; `is_peer`: another node.
     pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         if is_peer {
             self.replied = self.replied.max(Some(asked));
@@ -275,7 +276,7 @@ impl Namesake {
         let Some(heard) = heard.filter(|heard| heard.incarnation != self.me) else {
             return;
         };
-        // The reply was under way for a while, at most since it was asked for.
+        // The reply was in flight for a while, at most since it was requested.
         let latest = Now(now.0.saturating_sub(heard.ago_ms));
         self.sign = self.sign.max(latest);
         self.lives |= self.started.after(heard.ago_ms) <= asked;
@@ -286,7 +287,7 @@ impl Namesake {
         self.lives
     }
 
-    /// Whether none has answered for `silence_ms`, as another node said within that time, if there is any to ask.
+    /// Whether none has answered for `silence_ms`, as reported by another node within that time, if there is any.
     pub(crate) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
         let replied = self
             .replied

@@ -1,4 +1,4 @@
-//! The secret that the nodes of a cluster share, the keys that each derives from it, and the proof in a registration.
+//! Secret shared by the nodes of a cluster, the keys that each derives from it, and the proof in a registration.
 
 use crate::cluster::limits::INNER_VERSION;
 use crate::cluster::types::{Incarnation, Kinship};
@@ -8,8 +8,8 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// 32 random bytes, the same on every node, and perhaps those of another secret that is accepted beside it: the one
-/// before, or the next. Shows nothing of itself.
+/// 32 random bytes, the same on every node, and optionally those of another secret that is accepted as well: the
+/// previous or the next one. Debug output hides them.
 ///
 /// To replace a secret without an outage, every node gets a file with both, the old one first; then every node gets it
 /// with the new one first; then without the old one.
@@ -22,7 +22,7 @@ pub struct ClusterSecret {
 type Bytes = Zeroizing<[u8; 32]>;
 
 impl ClusterSecret {
-    /// The secret of a file's text: one or two lines of 64 hexadecimal digits, the one that is used first.
+    /// Parses a file: one or two lines of 64 hexadecimal digits, the one in use first.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -35,7 +35,7 @@ impl ClusterSecret {
         nothing_else.then_some(Self { used, accepted })
     }
 
-    /// The key of the hash that gives channels their slots, where no other was agreed on.
+    /// Key of the hash that maps channels to slots, unless another was agreed on.
     ///
     /// # Panics
     /// Never: 16 bytes are less than the hash that they are derived with.
@@ -44,27 +44,26 @@ impl ClusterSecret {
         *derived(&self.used, b"heliograph slots 1", cluster)
     }
 
-    /// The seeds of the key pairs (Ed25519) by which the nodes of this cluster know each other in TLS: the one that is
-    /// used, then what is accepted as well.
+    /// Seeds of the key pairs (Ed25519) by which the nodes of this cluster authenticate each other in TLS: the one in
+    /// use, then the other accepted one.
     #[must_use]
     pub fn node_seeds(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph node 1", cluster)
     }
 
-    /// The keys that temporary credentials are sealed under: the one that seals, then what opens as well.
+    /// Keys that temporary credentials are sealed under: the one that seals, then the other accepted one.
     #[must_use]
     pub fn session_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph session 1", cluster)
     }
 
-    /// The keys that those of TLS tickets for clients are derived from: the one that is used, then one that is accepted
-    /// as well.
+    /// Keys from which those of TLS tickets for clients are derived: the one in use, then the other accepted one.
     #[must_use]
     pub fn ticket_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph tickets 1", cluster)
     }
 
-    /// The keys by which registrations in etcd prove that their processes have this secret.
+    /// Keys by which registrations in etcd prove that their processes have this secret.
     #[must_use]
     pub fn proof_keys(&self, cluster: &str) -> ProofKeys {
         ProofKeys::new(&self.each(b"heliograph registration 1", cluster))
@@ -89,7 +88,7 @@ fn bytes(line: &str) -> Option<Bytes> {
     decoded.ok().map(|_| bytes)
 }
 
-/// Bytes for one use in one cluster.
+/// Derives bytes for one use in one cluster.
 fn derived<const N: usize>(secret: &Bytes, salt: &[u8], cluster: &str) -> Zeroizing<[u8; N]> {
     let derived = Salt::new(HKDF_SHA256, salt).extract(&**secret);
     let mut bytes = Zeroizing::new([0; N]);
@@ -101,7 +100,7 @@ fn derived<const N: usize>(secret: &Bytes, salt: &[u8], cluster: &str) -> Zeroiz
     bytes
 }
 
-/// The number of bytes to derive.
+/// Number of bytes to derive.
 #[derive(Clone, Copy)]
 struct Length(usize);
 
@@ -117,41 +116,41 @@ impl fmt::Debug for ClusterSecret {
     }
 }
 
-// The proof in a registration that its process has the cluster's secret, so that a node which nobody can reach, since
-// it has another secret, is given nothing.
+// Proof in a registration that its process has the cluster's secret, so that nothing is given to a node that nobody can
+// reach, because it has another secret.
 //
 // ```text
 //   proof = HMAC-SHA-256(key of the secret's line, length and bytes of the cluster's id
 //                        | slot hash key | length and bytes of the node's name | directory | start)
 // ```
-// A registration has one for each line of its process's secret, and is valid if one of them is that of either line of
-// the reader's: during a rotation nodes with neighbouring files know each other.
+// A registration has one for each line of its process's secret, and is valid if one of them matches either line of the
+// reader's: during a rotation, nodes with neighbouring files accept each other.
 
-/// The keys of proofs: one for each line of the secret, the used one first. Shows nothing of them.
+/// Keys of proofs: one for each line of the secret, the one in use first. Debug output hides them.
 #[derive(Clone)]
 pub struct ProofKeys(Vec<Key>);
 
-/// The contents that a proof is made for.
+/// Contents that a proof covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Registrant<'a> {
-    /// The id of the cluster's meta key.
+    /// Id in the cluster's meta key.
     pub cluster: &'a str,
-    /// The key of the hash that finds a channel's slot.
+    /// Key of the hash that maps channels to slots.
     pub slot_key: &'a [u8; 16],
     /// The node's name.
     pub node: &'a str,
-    /// Its process.
+    /// Process of the node.
     pub incarnation: Incarnation,
 }
 
 impl ProofKeys {
-    /// Keys of these bytes, the used one first.
+    /// Keys from these bytes, the one in use first.
     pub(crate) fn new<B: AsRef<[u8]>>(lines: &[B]) -> Self {
         let key = |bytes: &B| Key::new(HMAC_SHA256, bytes.as_ref());
         Self(lines.iter().map(key).collect())
     }
 
-    /// The proofs of a registration of this process's own, 32 bytes each.
+    /// Proofs for a registration of this process, 32 bytes each.
     #[must_use]
     pub fn prove(&self, registrant: &Registrant<'_>) -> Vec<Vec<u8>> {
         let message = registrant.message();
@@ -160,7 +159,7 @@ impl ProofKeys {
             .collect()
     }
 
-    /// The relation of a registered process to this one's cluster, by its proofs and its inner version.
+    /// Relation of a registered process to this one's cluster, by its proofs and its inner version.
     #[must_use]
     pub fn kinship<'p>(
         &self,

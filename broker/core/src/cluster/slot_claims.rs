@@ -1,4 +1,4 @@
-//! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
+//! Claims: which slots this node takes next, one transaction at a time, and when it retries after a failed one.
 
 use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
 use crate::cluster::message::{Call, Compare, Transaction};
@@ -7,36 +7,36 @@ use crate::cluster::types::{Epoch, Key, NodeId, Slot};
 use crate::cluster::{etcd_calls::Purpose, etcd_view::View, slot_plan::Candidates};
 use crate::{cluster::Cluster, time::Now};
 
-/// The last claim, and the pause after it. One per process.
+/// Last claim, and the pause after it. One per process.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
-    /// The compares of its transaction.
+    /// Compares of its transaction.
     compared: Vec<Compare>,
-    /// Until when it is not repeated, if it was not made and the view shows the same.
+    /// End of the pause before it is retried, if it failed and the view shows the same.
     paused: Option<Now>,
-    /// The last pause, in milliseconds; 0 when the last claim was made.
+    /// Last pause, in milliseconds; 0 after a successful claim.
     pause_ms: u64,
 }
 
 impl Claims {
-    /// A claim is sent.
+    /// Records a claim that is sent.
     fn sends(&mut self, compares: &[Compare]) {
         self.compared = compares.to_vec();
         self.paused = None;
     }
 
-    /// The last one was made.
+    /// Records success.
     pub(crate) fn made(&mut self) {
         *self = Self::default();
     }
 
-    /// The last one was not made.
+    /// Records failure.
     pub(crate) fn failed(&mut self, now: Now) {
         self.pause_ms = (2 * self.pause_ms).clamp(CLAIM_PAUSE_MS, CLAIM_PAUSE_MAX_MS);
         self.paused = Some(now.after(self.pause_ms));
     }
 
-    /// Whether the next one waits: the last one failed for a reason that the view does not show.
+    /// Whether the next claim must wait: the last one failed for a reason that the view does not show.
     fn is_paused(&self, view: &View, now: Now) -> bool {
         let is_same = |compare: &Compare| view.at(compare.key) == compare.at;
         self.paused.is_some_and(|until| now < until) && self.compared.iter().all(is_same)
@@ -44,7 +44,7 @@ impl Claims {
 }
 
 impl Cluster {
-    /// Claims what this node may claim, from a view without doubt.
+    /// Claims what this node may claim, if the view is certain.
     pub(crate) fn claim(&mut self, now: Now) {
         let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
         if is_busy
@@ -77,7 +77,7 @@ impl Cluster {
         self.call(Purpose::Claim, Call::Transaction(transaction), now);
     }
 
-    /// The slots of the next claim, and their other owners: as many as one transaction takes.
+    /// Slots of the next claim, at most one transaction's worth, and their other owners.
     fn claimable(&mut self, now: Now) -> (Vec<(Slot, Epoch)>, Vec<NodeId>) {
         let mut owners: Vec<NodeId> = Vec::new();
         let mut claimed = Vec::new();

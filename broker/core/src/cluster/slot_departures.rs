@@ -1,4 +1,4 @@
-//! Slots that leave this node: offered to another, transferred, given up; and the node's own end.
+//! Slots that leave this node: offered to another, transferred, given up; and the node's shutdown.
 
 use crate::cluster::etcd_calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
@@ -12,7 +12,7 @@ use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Val
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
-    /// The operator ends this node. Without etcd nothing can be given away.
+    /// Starts the shutdown of this node. Without etcd nothing can be given away.
     pub(crate) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
@@ -23,7 +23,7 @@ impl Cluster {
         }
     }
 
-    /// The operator spreads the slots: each node gives what is above its part, as of its view.
+    /// Starts an even distribution: each node gives what exceeds its part, by its view.
     pub(crate) fn rebalance(&mut self, now: Now) {
         let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
         let mut nodes = candidates.nodes().to_vec();
@@ -36,7 +36,7 @@ impl Cluster {
             .plan(mine.map(|(slot, _, taker)| (slot, taker)).collect());
     }
 
-    /// Another node took a parcel, or refused it.
+    /// Records that another node accepted or refused a parcel.
     pub(crate) fn parcel_answered(&mut self, from: NodeId, id: ParcelId, taken: bool, now: Now) {
         let offered = self.slots.iter().find_map(|(slot, own)| match own.stage {
             Stage::Offered { parcel, target, .. } if parcel == id => {
@@ -65,7 +65,7 @@ impl Cluster {
         }
     }
 
-    /// A node that drains says so in the roster.
+    /// Marks a draining node as away in the roster.
     pub(crate) fn leave_roster(&mut self, now: Now) {
         if !self.transfers.is_draining() || !self.is_expected() || !self.can_act(now) {
             return;
@@ -128,7 +128,7 @@ impl Cluster {
         self.call(purpose, Call::Transaction(transaction), now);
     }
 
-    /// Ends transfers that take too long. One whose outcome is unknown is settled by a new epoch of the own slot.
+    /// Ends transfers that timed out. An unknown outcome is settled by a new epoch of the own slot.
     pub(crate) fn check_transfers(&mut self, now: Now) {
         let own: Vec<(Slot, Own)> = self
             .slots
@@ -170,7 +170,7 @@ impl Cluster {
         }
     }
 
-    /// Gives up slots that could not be loaded: others try.
+    /// Gives up slots that could not be loaded: other nodes try.
     pub(crate) fn give_up_unloaded(&mut self, now: Now) {
         let has_etcd = self.authority.has_etcd(now);
         for held in self.slots.overdue(has_etcd, now) {
@@ -206,7 +206,7 @@ impl Cluster {
     }
 
     pub(crate) fn finish_drain(&mut self, now: Now) {
-        // A drain may be over before the roster has it.
+        // A drain may finish before the roster has it.
         let is_away = !self.is_expected() || !self.can_act(now);
         let is_over = self.slots.count() == 0 && is_away;
         let is_hopeless = || self.transfers.is_hopeless(&self.view, &self.silence, now);
@@ -215,7 +215,7 @@ impl Cluster {
         }
     }
 
-    /// Ends the registration of this process, if there is one.
+    /// Revokes the registration of this process, if there is one.
     pub(crate) fn revoke(&mut self, now: Now) {
         if let Some(registration) = self.registering.current(&self.view) {
             self.call(Purpose::Revoke, Call::Revoke(registration.lease), now);

@@ -1,5 +1,5 @@
-//! Maps of slots: from a channel to its slot and the slot's owner, as shards read them ([`SlotMap`]); the owners of a
-//! cluster whose slots do not move, as a file names them ([`FixedMap`]); sets of slots ([`SlotSet`]).
+//! Maps of slots: from a channel to its slot and the slot's owner, for shards ([`SlotMap`]); fixed owners from a file
+//! ([`FixedMap`]); sets of slots ([`SlotSet`]).
 
 use crate::cluster::limits::{NODES_MAX, SLOTS};
 use crate::cluster::types::{NodeId, Slot};
@@ -11,28 +11,28 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
-// From a channel to the node that owns it: the slot that its identity hashes to, and who owns that.
+// From a channel to its owner: the slot that its identity hashes to, and the owner of the slot.
 
-/// Which node owns which slot, as one node sees it. One per process, shared by its shards, which read it; only what
-/// follows the cluster writes to it.
+/// Owners of slots, as known to one node. One per process, read by its shards; written only by the code that follows
+/// the cluster.
 #[derive(Debug)]
 pub struct SlotMap {
-    /// Unknown until etcd has said it.
+    /// Unknown until read from etcd.
     key: OnceLock<[u64; 2]>,
     own: NodeId,
     names: Box<[OnceLock<Box<str>>]>,
     owners: Box<[AtomicU16]>,
-    /// Whether each slot's owner has it from the one before.
+    /// Whether each slot's owner got it from the one before.
     given: Box<[AtomicBool]>,
-    /// Whether each slot was this node's and is so no more.
+    /// Whether each slot was this node's and no longer is.
     left: Box<[AtomicBool]>,
-    /// The epoch of presence of each slot that this node serves, else 0.
+    /// Epoch of presence of each slot that this node serves, else 0.
     presence: Box<[AtomicU64]>,
-    /// Counts the changes of those.
+    /// Number of changes of these epochs.
     presence_changes: AtomicU64,
-    /// Counts the changes of owners.
+    /// Number of changes of owners.
     changes: AtomicU64,
-    /// Up to when this node may admit to its own slots, by the clock of its shards.
+    /// End of this node's right to admit to its own slots, by the clock of its shards.
     valid_until: AtomicU64,
     /// Whether a channel that is not in this node's own slots does not exist.
     knows_absence: AtomicBool,
@@ -42,8 +42,8 @@ pub struct SlotMap {
 }
 
 impl SlotMap {
-    /// A map that does not change once its slots are assigned, in which `own` is this node's place in `names`. `key` is
-    /// the same on every node.
+    /// A map that does not change once its slots are assigned; `own` is this node's index in `names`. `key` is the same
+    /// on every node.
     #[must_use]
     pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
         let map = Self::empty(own, true);
@@ -55,7 +55,7 @@ impl SlotMap {
         map
     }
 
-    /// A map that changes, of a node that knows nothing yet: no slot has an owner, and nothing is admitted.
+    /// An empty map of a node that knows nothing yet: no slot has an owner, and nothing is admitted.
     #[must_use]
     pub fn unknown(own: NodeId) -> Self {
         Self::empty(own, false)
@@ -80,19 +80,19 @@ impl SlotMap {
         }
     }
 
-    /// The key of the hash is known from here on. It never changes: a second one is not taken.
+    /// Sets the key of the hash, which never changes: further calls are ignored.
     pub fn set_key(&self, key: &[u8; 16]) {
         self.key.get_or_init(|| numbers(key));
     }
 
-    /// A node has this name from here on. It never changes: a second one is not taken.
+    /// Sets the name of a node, which never changes: further calls are ignored.
     pub fn name_node(&self, node: NodeId, name: Box<str>) {
         if let Some(place) = self.names.get(node.index()) {
             place.get_or_init(|| name);
         }
     }
 
-    /// From here on `slot` is owned by `node`; `None`: by nobody who serves it.
+    /// Sets the owner of `slot`; `None`: nobody serves it.
     pub fn assign(&self, slot: Slot, node: Option<NodeId>) {
         let place = slot.index();
         if let (Some(owner), Some(left)) = (self.owners.get(place), self.left.get(place)) {
@@ -105,7 +105,7 @@ impl SlotMap {
         }
     }
 
-    /// The owner that `slot` has, or gets next, was given it by the one before; else it took it.
+    /// Sets whether the present or next owner of `slot` was given it by the one before; else it took it.
     pub fn set_given(&self, slot: Slot, is_given: bool) {
         if let Some(given) = self.given.get(slot.index()) {
             given.store(is_given, Ordering::Release);
@@ -119,20 +119,20 @@ impl SlotMap {
         given.is_some_and(|given| given.load(Ordering::Acquire))
     }
 
-    /// Whether this node had a slot and has it no more.
+    /// Whether this node had a slot and no longer has it.
     #[must_use]
     pub fn has_left(&self, slot: Slot) -> bool {
         let left = self.left.get(slot.index());
         left.is_some_and(|left| left.load(Ordering::Acquire))
     }
 
-    /// The number of changes of owners so far.
+    /// Number of changes of owners so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// This node serves a slot with this epoch of presence from here on; 0: it does not.
+    /// Sets the epoch of presence with which this node serves a slot; 0: it does not.
     pub fn set_presence(&self, slot: Slot, epoch: u64) {
         if let Some(presence) = self.presence.get(slot.index()) {
             presence.store(epoch, Ordering::Release);
@@ -140,21 +140,21 @@ impl SlotMap {
         }
     }
 
-    /// The epoch of presence of a slot, 0 where this node does not serve it.
+    /// Epoch of presence of a slot, 0 if this node does not serve it.
     #[must_use]
     pub fn presence(&self, slot: Slot) -> u64 {
         let presence = self.presence.get(slot.index());
         presence.map_or(0, |presence| presence.load(Ordering::Acquire))
     }
 
-    /// The number of changes of those epochs so far.
+    /// Number of changes of these epochs so far.
     #[must_use]
     pub fn presence_changes(&self) -> u64 {
         self.presence_changes.load(Ordering::Acquire)
     }
 
-    /// The slots that this node serves, with their epochs of presence: runs of slots from one to another that have the
-    /// same, in order.
+    /// Slots that this node serves, with their epochs of presence: runs of consecutive slots with the same epoch, in
+    /// order.
     #[must_use]
     pub fn presences(&self) -> Vec<(Slot, Slot, u64)> {
         let mut runs: Vec<(Slot, Slot, u64)> = Vec::new();
@@ -170,12 +170,12 @@ impl SlotMap {
         runs
     }
 
-    /// This node may admit to its own slots before this moment.
+    /// Sets the end of this node's right to admit to its own slots.
     pub fn set_valid_until(&self, until: Now) {
         self.valid_until.store(until.0, Ordering::Release);
     }
 
-    /// From here on it is known, or not, that a channel that is not in this node's own slots does not exist.
+    /// Sets whether a channel that is not in this node's own slots is known not to exist.
     pub fn set_knows_absence(&self, knows: bool) {
         self.knows_absence.store(knows, Ordering::Release);
     }
@@ -186,18 +186,18 @@ impl SlotMap {
         self.knows_absence.load(Ordering::Acquire)
     }
 
-    /// There are this many registered nodes.
+    /// Sets the number of registered nodes.
     pub fn set_nodes(&self, nodes: u16) {
         self.nodes.store(nodes.max(1), Ordering::Release);
     }
 
-    /// The number of registered nodes, this one included: 1 at least.
+    /// Number of registered nodes, this one included: 1 at least.
     #[must_use]
     pub fn nodes(&self) -> u16 {
         self.nodes.load(Ordering::Acquire)
     }
 
-    /// The node that has a channel at `now`; `None` when nobody has, or this node may not serve what it owns.
+    /// The node that has a channel at `now`; `None` when nobody has, or this node may not serve its own slots.
     #[must_use]
     pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
         let owner = self.owners.get(self.slot(identity)?.index())?;
@@ -219,14 +219,14 @@ impl SlotMap {
         self.key.get().is_some() && self.owners.iter().any(has_one)
     }
 
-    /// The node that has a slot, as far as is known.
+    /// Owner of a slot, as far as is known.
     #[must_use]
     pub fn owner_of(&self, slot: Slot) -> Option<NodeId> {
         let owner = self.owners.get(slot.index())?.load(Ordering::Acquire);
         (owner != NOBODY).then_some(NodeId(owner))
     }
 
-    /// The other nodes that have any slot.
+    /// Other nodes that own a slot.
     #[must_use]
     pub fn others(&self) -> Vec<NodeId> {
         let owners = (0..SLOTS).filter_map(|slot| self.owner_of(Slot(slot)));
@@ -240,28 +240,28 @@ impl SlotMap {
         self.is_fixed
     }
 
-    /// This node.
+    /// Number of this node.
     #[must_use]
     pub fn own(&self) -> NodeId {
         self.own
     }
 
-    /// The name of a node; empty for one that is not known.
+    /// Name of a node; empty if unknown.
     #[must_use]
     pub fn name(&self, node: NodeId) -> &str {
         let name = self.names.get(node.index()).and_then(OnceLock::get);
         name.map_or("", |name| name)
     }
 
-    /// The slot of a channel; `None` while the key of the hash is not known.
+    /// Slot of a channel; `None` while the key of the hash is unknown.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         Some(hash(*self.key.get()?, identity))
     }
 }
 
-/// The slot of a channel: SipHash-2-4 of `region:account:name` under the cluster's key, so that nobody outside can aim
-/// at one slot.
+/// Slot of a channel: SipHash-2-4 of `region:account:name` under the cluster's key, so that outsiders cannot target one
+/// slot.
 #[must_use]
 pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
     hash(numbers(key), identity)
@@ -278,14 +278,14 @@ fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
     Slot(u16::try_from(place).unwrap_or(0))
 }
 
-/// The owner of a slot that nobody has: the number of no node.
+/// Owner of a slot without owner: not a node's number.
 const NOBODY: u16 = u16::MAX;
 const _: () = assert!(NODES_MAX < NOBODY as usize);
 
-/// The end of validity on a node with a fixed map.
+/// End of validity on a node with a fixed map.
 const FOR_EVER: Now = Now(u64::MAX);
 
-/// The key as the hash takes it.
+/// The key in the form of the hash.
 fn numbers(key: &[u8; 16]) -> [u64; 2] {
     let (low, high) = key.split_at(8);
     let number = |bytes: &[u8]| {
@@ -297,7 +297,7 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
     [number(low), number(high)]
 }
 
-// Which node owns which slots, as an operator wrote it down: for a cluster whose owners do not change.
+// Owners of slots in a file written by the operator: for a cluster whose owners do not change.
 //
 // ```text
 // # node  inner address     slots
@@ -306,7 +306,7 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
 // n3      10.0.0.3:7443     2731-4095
 // ```
 
-/// The nodes of a cluster and what each owns. Every slot has one owner.
+/// Nodes of a cluster and their slots. Every slot has one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedMap {
     /// Name and inner address of each node, by [`NodeId`].
@@ -315,10 +315,10 @@ pub struct FixedMap {
 }
 
 impl FixedMap {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// The error says what is allowed, and in which line or for which slot.
+    /// The error says what is expected, and in which line or for which slot.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut nodes: Vec<(Box<str>, SocketAddr)> = Vec::new();
         let mut owners = vec![None; usize::from(SLOTS)];
@@ -345,7 +345,7 @@ impl FixedMap {
         Some(NodeId(u16::try_from(place).ok()?))
     }
 
-    /// The map as the node `own` uses it, with the cluster's key of the hash.
+    /// The map for the node `own`, with the cluster's key of the hash.
     #[must_use]
     pub fn slot_map(&self, key: &[u8; 16], own: NodeId) -> SlotMap {
         let names = self.nodes.iter().map(|(name, _)| name.clone()).collect();
@@ -397,26 +397,26 @@ fn bounds(range: &str) -> Option<(u16, u16)> {
     (first <= last && last < SLOTS).then_some((first, last))
 }
 
-/// Some slots of a cluster, a bit each.
+/// A set of slots, one bit each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "&[u8]")]
 pub struct SlotSet([u64; WORDS]);
 
 impl Default for SlotSet {
-    /// None.
+    /// The empty set.
     fn default() -> Self {
         Self([0; WORDS])
     }
 }
 
 impl SlotSet {
-    /// All of them.
+    /// The set of all slots.
     #[must_use]
     pub fn all() -> Self {
         Self([u64::MAX; WORDS])
     }
 
-    /// Adds one.
+    /// Adds a slot.
     pub fn insert(&mut self, slot: Slot) {
         let (word, bit) = (slot.index() / BITS, slot.index() % BITS);
         if let Some(word) = self.0.get_mut(word) {
@@ -424,28 +424,28 @@ impl SlotSet {
         }
     }
 
-    /// Whether it has this one.
+    /// Whether the set has a slot.
     #[must_use]
     pub fn has(&self, slot: Slot) -> bool {
         let (word, bit) = (slot.index() / BITS, slot.index() % BITS);
         self.0.get(word).is_some_and(|word| word & (1 << bit) != 0)
     }
 
-    /// Adds those of another set.
+    /// Adds the slots of another set.
     pub fn add(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word |= other;
         }
     }
 
-    /// Keeps those that another set has too.
+    /// Removes slots that another set lacks.
     pub fn keep(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word &= other;
         }
     }
 
-    /// The first slot that is not in it.
+    /// The lowest slot that the set lacks.
     #[must_use]
     pub fn first_missing(&self) -> Option<Slot> {
         (0..SLOTS).map(Slot).find(|slot| !self.has(*slot))
@@ -453,7 +453,7 @@ impl SlotSet {
 }
 
 impl Serialize for SlotSet {
-    /// As bytes, the least significant of each word first.
+    /// Bytes, the least significant of each word first.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(self.0.map(u64::to_le_bytes).as_flattened())
     }

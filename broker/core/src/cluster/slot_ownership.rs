@@ -1,5 +1,5 @@
-//! The own slots as the view has them: what is gained is loaded and served, what is lost is released, with its pending
-//! messages and parcels.
+//! Own slots follow the view: gained ones are loaded and served, lost ones released with their pending messages and
+//! parcels.
 
 use crate::cluster::message::{
     Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, SlotOrder, Taking,
@@ -68,7 +68,7 @@ impl Cluster {
         kept.is_ok()
     }
 
-    /// Serves on after a transfer that was not made.
+    /// Serves again after a transfer that was not committed.
     pub(crate) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
         let own = self.slots.own(slot);
         if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
@@ -90,7 +90,7 @@ impl Cluster {
             match self.slots.own(slot) {
                 Some(own) if own.epoch == record.epoch => {}
                 Some(own) if is_mine && own.parcel().is_some() && record.parcel.is_none() => {
-                    // Retaken under a new epoch: the transfer was not made, and cannot be made any more.
+                    // Retaken under a new epoch: the transfer was not committed, and cannot be any more.
                     self.gain(slot, record, former, now);
                     self.slots.enter(slot, Stage::Ready);
                     let epoch = record.epoch;
@@ -159,7 +159,7 @@ impl Cluster {
         }
     }
 
-    /// The process ends: everything is released.
+    /// Releases everything, since the process ends.
     pub(crate) fn end(&mut self, ending: Ending) {
         let own: Vec<(Slot, Own)> = self.slots.iter().collect();
         for (slot, Own { epoch, .. }) in own {

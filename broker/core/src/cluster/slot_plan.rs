@@ -1,4 +1,4 @@
-//! The choice of the slots that a node takes: a function of the view, the same on every node that has the same view.
+//! Choice of the slots that a node takes: a function of the view, equal on all nodes with the same view.
 
 use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
@@ -18,12 +18,12 @@ pub struct Plan {
     started: Now,
     spans: Spans,
     prospects: Vec<Prospect>,
-    /// By node: when it was last seen to take a slot that nobody ever owned.
+    /// By node: when it was last seen to take a slot that was never owned.
     first_taken: Vec<Option<Now>>,
     random: fastrand::Rng,
 }
 
-/// The state of a slot that could be taken, under the epoch that it has.
+/// State of a slot that could be taken, under its current epoch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prospect {
     epoch: Epoch,
@@ -31,27 +31,27 @@ struct Prospect {
     followed: Option<Now>,
     /// Since when nothing protects the slot.
     free: Option<Now>,
-    /// Time that this node leaves it to the one that rendezvous hashing names.
+    /// Time for which this node leaves it to the node that rendezvous hashing names.
     fallback_ms: u64,
-    /// The former owner and the condition of this node's claim, once it may claim.
+    /// Former owner and reason of this node's claim, once it may claim.
     taking: Option<Taking>,
 }
 
-/// Why a slot may be claimed at some moment.
+/// Condition for the claim of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Not yet.
     Protected,
-    /// Now, or once the node named by hashing had its time.
+    /// Free now, or once the node named by hashing has had its time.
     Free,
-    /// By this node, which owned it before it was restarted.
+    /// Owned by this node before its restart.
     Own,
-    /// Once the owner's next process had its time.
+    /// Free once the owner's next process has had its time.
     Followed,
 }
 
 impl Plan {
-    /// A plan of a process that started at `started`; `seed` decides what chance decides.
+    /// Plan of a process that started at `started`; `seed` is for random choices.
     #[must_use]
     pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
         Self {
@@ -64,19 +64,19 @@ impl Plan {
         }
     }
 
-    /// etcd granted a lease with these spans.
+    /// Sets the spans of the lease that etcd granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// The process was stopped: what was free must be found so again.
+    /// Handles a pause of the process: free slots must be found free again.
     pub fn gap(&mut self) {
         for prospect in &mut self.prospects {
             (prospect.free, prospect.followed) = (None, None);
         }
     }
 
-    /// A slot that nobody ever owned has come to `node`.
+    /// Records that `node` took a slot that was never owned.
     pub fn first_taken(&mut self, node: NodeId, now: Now) {
         if self.first_taken.len() <= node.index() {
             self.first_taken.resize(node.index() + 1, None);
@@ -86,8 +86,8 @@ impl Plan {
         }
     }
 
-    /// Removes and returns the former owner and the condition of a claim by which a slot came to this node; `None` if
-    /// it came in another way.
+    /// Removes and returns the former owner and the reason of the claim by which a slot came to this node; `None` if it
+    /// came in another way.
     pub fn take(&mut self, slot: Slot) -> Option<Taking> {
         self.prospects.get_mut(slot.index())?.taking.take()
     }
@@ -156,7 +156,7 @@ impl Plan {
         may
     }
 
-    /// Whether the slots of `owner` could be taken, were they not served: its registration is absent or another's.
+    /// Whether the slots of `owner` could be taken if they were not served: its registration is absent or another's.
     #[must_use]
     pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
         match view.registration(owner.node) {
@@ -214,7 +214,7 @@ impl Plan {
         }
     }
 
-    /// Whether this node takes nothing of others, and the slot is not one of its own.
+    /// Whether this node takes nothing of others, and the slot is not its own.
     fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
         let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
         candidates.is_cut_off() && !is_mine
@@ -227,14 +227,14 @@ impl Plan {
             || view.roster(owner) != Some(RosterState::Here)
     }
 
-    /// When a node was last seen to take a slot that nobody ever owned.
+    /// When a node was last seen to take a slot that was never owned.
     fn last_first(&self, node: Option<NodeId>) -> Now {
         let at = node.and_then(|node| self.first_taken.get(node.index()).copied());
         at.flatten().unwrap_or_default()
     }
 }
 
-/// Why a slot may be claimed whose turn has come.
+/// Reason for the claim of a slot whose turn has come.
 pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> Reason {
     match (turn, record.owner) {
         (Turn::Own, _) => Reason::Restarted,
@@ -252,7 +252,7 @@ pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> Reason {
 
 /// Whether the process that owns a slot is known to have a successor that claims the slot at once.
 ///
-/// A successor on another directory, as after a host was replaced, waits as any taker does: nobody waits for it.
+/// A successor on another directory, as after the replacement of a host, waits as any taker does: nobody waits for it.
 fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
     let follows = |other: Incarnation| {
         other != owner.incarnation && other.directory == owner.incarnation.directory
@@ -264,7 +264,7 @@ fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
             .is_some_and(|word| follows(word.incarnation))
 }
 
-/// The node that rendezvous hashing names for a slot. It changes for few slots when a node comes or leaves.
+/// The node that rendezvous hashing names for a slot. Changes for few slots when a node joins or leaves.
 #[must_use]
 pub fn named(
     slot: Slot,
@@ -277,7 +277,7 @@ pub fn named(
     })
 }
 
-/// A number, well mixed (the finaliser of SplitMix64).
+/// A well mixed number (the finaliser of SplitMix64).
 fn mixed(number: u64) -> u64 {
     let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -285,10 +285,10 @@ fn mixed(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Which slots each owner gives to whom, so that all nodes of `nodes` have an equal part, give or take one.
+/// Slots that each owner gives to whom, so that all nodes of `nodes` have an equal part, give or take one.
 ///
-/// Every node that has the same view, and `nodes` in the same order, finds the same list; a slot is in it at most
-/// once, and no node both gives and takes. Slots of owners that are not in `nodes` stay as they are.
+/// Every node with the same view, and `nodes` in the same order, computes the same list; each slot occurs at most once,
+/// and no node both gives and takes. Slots of owners that are not in `nodes` stay as they are.
 #[must_use]
 pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let mut counts = vec![0usize; nodes.len()];
@@ -303,7 +303,7 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let Some(part) = owned.len().checked_div(nodes.len()) else {
         return Vec::new();
     };
-    // Each node below the equal part takes what it lacks; what is left above it goes one by one to the others.
+    // Each node below the equal part takes what it lacks; the remaining surplus goes one by one to the others.
     let lacks =
         |(index, &count): (usize, &usize)| std::iter::repeat_n(index, part.saturating_sub(count));
     let lacking: Vec<usize> = counts.iter().enumerate().flat_map(lacks).collect();
@@ -332,12 +332,12 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
         .collect()
 }
 
-// The nodes that slots may go to, as one node sees them at one moment.
+// Nodes that slots may go to, as seen by one node at one moment.
 //
-// A node that does not answer is named for nothing: clients would not reach what it took. A node that no other one
-// answers, while others are registered, takes nothing that is not its own: it has another secret, or no way to them.
+// A node that does not answer is never named: clients would not reach what it took. A node that no other one answers,
+// while others are registered, takes only its own slots: it has another secret, or cannot reach the others.
 
-/// The candidates for slots. Made for each decision.
+/// Candidates for slots. Computed for each decision.
 #[derive(Debug)]
 pub struct Candidates {
     nodes: Vec<NodeId>,
@@ -345,7 +345,7 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// The candidates as `me` sees them: the registered nodes that are here, without those that do not answer it.
+    /// Candidates as seen by `me`: registered nodes that are present, without those that do not answer it.
     #[must_use]
     pub fn of(me: NodeId, view: &View, silence: &Silence, now: Now) -> Self {
         let mut others = view.nodes().filter(|node| *node != me);
@@ -363,7 +363,7 @@ impl Candidates {
         }
     }
 
-    /// The candidates, in the order of their numbers.
+    /// Candidates, in the order of their numbers.
     #[must_use]
     pub fn nodes(&self) -> &[NodeId] {
         &self.nodes
@@ -377,7 +377,7 @@ impl Candidates {
 
     /// The node that rendezvous hashing names for a slot.
     ///
-    /// The node that owned the slot is left out: its next process claims it at once, or on an empty directory late.
+    /// The former owner is left out: its next process claims the slot at once, or late on an empty directory.
     pub(crate) fn named(&self, slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
         let owner = record.owner.map(|owner| owner.node);
         let others = self.nodes.iter().copied();
@@ -396,7 +396,7 @@ mod plan_tests {
         NodeKey(node.0.into())
     }
 
-    /// Each process has its own numbers for nodes, in which it is the first.
+    /// Each process has its own numbers for nodes, in which its own node is the first.
     #[test]
     fn hashing_goes_by_what_all_nodes_have_in_common() {
         let keys = [11, 7, 5].map(NodeKey);
@@ -499,7 +499,7 @@ mod candidates_tests {
     const ME: NodeId = NodeId(0);
     const SPANS: Spans = Spans::of_lease(10_000);
 
-    /// The view of a node that is registered beside these.
+    /// View of a node that is registered beside these.
     fn view(others: &[Kinship]) -> View {
         let mut view = View::new(1, Revision(0), None);
         for (number, kinship) in (0u16..).zip([&[Kinship::Peer], others].concat()) {

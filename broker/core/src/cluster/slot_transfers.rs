@@ -8,8 +8,8 @@
 //!  Release ◄───────────────────────────────────────────────────────────── committed
 //!                                          Load, Serve with the parcel ◄── watch
 //! ```
-//! The slot's value names the parcel, so one of a transfer that was given up is never delivered. A transaction whose
-//! outcome is unknown is settled by writing the own slot under a new epoch: then the transfer can no longer be made.
+//! The slot's value names the parcel, so the parcel of an abandoned transfer is never delivered. A transaction with an
+//! unknown outcome is settled by writing the own slot under a new epoch: then the transfer can no longer be committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::slots::{Own, Slots, Stage};
@@ -23,15 +23,15 @@ pub(crate) struct Transfers {
     me: Owner,
     parcels: u32,
     draining: Option<Draining>,
-    /// Slots that `rebalance` found to be given, and to whom.
+    /// Slots to give by `rebalance`, and to whom.
     planned: Vec<(Slot, NodeId)>,
-    /// Nodes that did not take a parcel, and until when they are not asked again.
+    /// Nodes that refused a parcel, and until when they are not asked again.
     avoided: Vec<(NodeId, Now)>,
     /// Until when nothing is offered, since etcd refused a transfer.
     resting: Option<Now>,
 }
 
-/// A drain under way.
+/// A drain in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draining {
     /// When it last gave a slot away, or began.
@@ -39,7 +39,7 @@ pub(crate) struct Draining {
 }
 
 impl Transfers {
-    /// Nothing is given away.
+    /// State without slots to give away.
     #[must_use]
     pub(crate) fn new(me: Owner) -> Self {
         Self {
@@ -52,20 +52,20 @@ impl Transfers {
         }
     }
 
-    /// Begins to give all slots away.
+    /// Starts to give all slots away.
     pub(crate) fn drain(&mut self, now: Now) {
         self.planned.clear();
         self.draining.get_or_insert(Draining { progress: now });
     }
 
-    /// Whether all slots are given away.
+    /// Whether all slots are being given away.
     #[must_use]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_some()
     }
 
-    /// Whether a drain has found no node that takes its slots for too long. Where no other node is registered that
-    /// goes on, there is hardly any to wait for.
+    /// Whether a drain has found no node for its slots for too long. If no other node is registered and running on, the
+    /// wait is short.
     #[must_use]
     pub(crate) fn is_hopeless(&self, view: &View, silence: &Silence, now: Now) -> bool {
         let goes_on = |node: NodeId| {
@@ -84,7 +84,7 @@ impl Transfers {
             .is_some_and(|drain| now.since(drain.progress) >= most_ms)
     }
 
-    /// A slot was given away.
+    /// Records that a slot was given away.
     pub(crate) fn gave(&mut self, now: Now) {
         if let Some(drain) = &mut self.draining {
             drain.progress = now;
@@ -98,7 +98,7 @@ impl Transfers {
         }
     }
 
-    /// `node` did not take a parcel.
+    /// Records that `node` refused a parcel.
     pub(crate) fn avoid(&mut self, node: NodeId, now: Now) {
         self.avoided
             .retain(|&(other, until)| other != node && now < until);
@@ -106,12 +106,12 @@ impl Transfers {
         self.planned.retain(|&(_, target)| target != node);
     }
 
-    /// etcd refused a transfer: the next ones are not tried at once.
+    /// Records that etcd refused a transfer: the next ones wait.
     pub(crate) fn rest(&mut self, now: Now) {
         self.resting = Some(now.after(PARCEL_WAIT_MS));
     }
 
-    /// Numbers a parcel.
+    /// Id of a further parcel.
     pub(crate) fn next_parcel(&mut self) -> ParcelId {
         self.parcels += 1;
         ParcelId {
@@ -164,7 +164,7 @@ impl Transfers {
         next
     }
 
-    /// Nodes that can take slots: registered, here, with etcd, not stopping, and answering.
+    /// Nodes that can take slots: registered, present, with etcd, not stopping, and answering.
     fn targets(&self, view: &View, silence: &Silence, now: Now) -> Vec<Target> {
         let can_take = |node: &NodeId| {
             *node != self.me.node

@@ -1,6 +1,6 @@
-//! The slots that this process owns: what etcd says is its own is loaded, then served.
+//! Slots that this process owns by etcd: loaded, then served.
 //!
-//! Pending messages that came with a slot are here as well. Which slots the node takes is in
+//! Pending messages that arrived with a slot are here as well. Which slots the node takes is in
 //! [`slot_claims`](crate::cluster::slot_claims), and which it gives in
 //! [`slot_departures`](crate::cluster::slot_departures).
 
@@ -10,13 +10,13 @@ use crate::cluster::types::{Epoch, ParcelId, Slot, SlotRecord};
 use crate::time::Now;
 use std::sync::Arc;
 
-/// The state of the own slots. One per process.
+/// State of the own slots. One per process.
 #[derive(Debug)]
 pub struct Slots {
     own: Vec<Option<Own>>,
     loading: usize,
     count: usize,
-    /// When a load last succeeded, or could first be tried: slots that wait behind others are overdue by this.
+    /// When a load last succeeded, or could first be tried: waiting slots are overdue by this.
     progress: Now,
     /// By slot: until when it is left to others, since its records could not be read.
     shunned: Vec<Option<Now>>,
@@ -24,56 +24,56 @@ pub struct Slots {
     held_is_old: bool,
     /// Parcels of other nodes, for slots that they give to this one.
     pub(crate) parcels: Parcels,
-    /// Changes of slots that were seen so far, also of others' slots.
+    /// Changes seen so far, of all slots.
     pub(crate) changes: u64,
 }
 
-/// One own slot.
+/// An owned slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Own {
-    /// Since which epoch it is owned.
+    /// Epoch since which it is owned.
     pub epoch: Epoch,
-    /// The stage that it has reached.
+    /// Current stage.
     pub stage: Stage,
 }
 
-/// The stage of an own slot, between its load and its transfer.
+/// Stage of an owned slot, from its load to its transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Other slots are loaded first, or the load is tried again.
+    /// Waiting for other loads, or for a retry of its own.
     Waiting {
-        /// Tried since, with etcd answering.
+        /// First attempt since etcd answers.
         since: Option<Now>,
     },
-    /// Its records are read.
+    /// Reading its records.
     Loading {
-        /// Tried since, with etcd answering.
+        /// First attempt since etcd answers.
         since: Now,
     },
-    /// Served, while the node may.
+    /// Served, while the node may serve.
     Ready,
-    /// Its owner-less value is being written.
+    /// Writing its value without an owner.
     Vacating,
-    /// Its pending messages are with another node, which has not answered.
+    /// Pending messages are offered to another node, which has not answered.
     Offered {
-        /// The parcel.
+        /// Id of the parcel.
         parcel: ParcelId,
         /// The other node.
         target: Target,
-        /// Since when.
+        /// Start of the stage.
         since: Now,
     },
-    /// The transaction of its transfer is under way, or its outcome is unknown.
+    /// The transaction of its transfer is in flight, or its outcome is unknown.
     Leaving {
-        /// The parcel.
+        /// Id of the parcel.
         parcel: ParcelId,
-        /// Since when.
+        /// Start of the stage.
         since: Now,
     },
 }
 
 impl Own {
-    /// Whether the node holds the slot's channels: it serves them, or keeps them still for a transfer.
+    /// Whether the node holds the slot's channels: it serves them, or still keeps them for a transfer.
     #[must_use]
     pub fn is_held(&self) -> bool {
         match self.stage {
@@ -82,7 +82,7 @@ impl Own {
         }
     }
 
-    /// The parcel that may be in another node's hands.
+    /// Parcel that another node may have.
     #[must_use]
     pub fn parcel(&self) -> Option<ParcelId> {
         match self.stage {
@@ -93,7 +93,7 @@ impl Own {
 }
 
 impl Slots {
-    /// None of `slots` is owned.
+    /// State without owned slots.
     #[must_use]
     pub fn new(slots: u16) -> Self {
         Self {
@@ -109,13 +109,13 @@ impl Slots {
         }
     }
 
-    /// The state of a slot, if it is owned.
+    /// State of a slot, if it is owned.
     #[must_use]
     pub fn own(&self, slot: Slot) -> Option<Own> {
         self.own.get(slot.index()).copied().flatten()
     }
 
-    /// The number of owned slots.
+    /// Number of owned slots.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
@@ -128,7 +128,7 @@ impl Slots {
             .filter_map(|(number, own)| own.map(|own| (Slot(number), own)))
     }
 
-    /// The slots whose channels this node holds, in order.
+    /// Slots whose channels this node holds, in order.
     pub fn held(&mut self) -> Arc<[Held]> {
         if self.held_is_old {
             let held = self.iter().filter(|(_, own)| own.is_held());
@@ -140,7 +140,7 @@ impl Slots {
         self.held.clone()
     }
 
-    /// The slot is owned from `epoch` on.
+    /// Adds a slot, owned from `epoch` on.
     pub fn gain(&mut self, slot: Slot, epoch: Epoch, now: Now) {
         if self.loading == 0 {
             self.progress = now;
@@ -149,12 +149,12 @@ impl Slots {
         self.set(slot, Some(Own { epoch, stage }));
     }
 
-    /// The slot is no longer owned.
+    /// Removes a slot.
     pub fn lose(&mut self, slot: Slot) {
         self.set(slot, None);
     }
 
-    /// An own slot comes to another stage.
+    /// Sets the stage of an owned slot.
     pub fn enter(&mut self, slot: Slot, stage: Stage) {
         if let Some(own) = self.own(slot) {
             self.set(slot, Some(Own { stage, ..own }));
@@ -181,7 +181,7 @@ impl Slots {
             .collect()
     }
 
-    /// The records of a slot are there, or were not read. True when it is served from here on.
+    /// Records the result of a load. True when the slot is served from here on.
     pub fn loaded(&mut self, held: Held, whole: bool, now: Now) -> bool {
         let Some(own) = self.own(held.slot).filter(|own| own.epoch == held.epoch) else {
             return false;
@@ -199,9 +199,9 @@ impl Slots {
         whole
     }
 
-    /// Slots that could not be loaded for too long. While etcd does not answer (`has_etcd`), the span begins again.
+    /// Slots that could not be loaded for too long. While etcd does not answer (`has_etcd`), the time starts again.
     ///
-    /// A slot that waits behind others is overdue only if none of them is loaded: many slots take their time.
+    /// A waiting slot is overdue only if no other one is loaded: many slots take their time.
     pub fn overdue(&mut self, has_etcd: bool, now: Now) -> Vec<Held> {
         if !has_etcd {
             self.progress = now;
@@ -232,7 +232,7 @@ impl Slots {
         overdue
     }
 
-    /// The slot is left to others for a while.
+    /// Leaves the slot to others for a while.
     pub fn shun(&mut self, slot: Slot, now: Now) {
         if let Some(place) = self.shunned.get_mut(slot.index()) {
             *place = Some(now.after(SHUN_MS));
@@ -261,17 +261,17 @@ impl Slots {
     }
 }
 
-/// The parcels that one process keeps: at most [`PARCELS_MAX`].
+/// Parcels that one process keeps: at most [`PARCELS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Parcels {
     kept: Vec<(Parcel, Now)>,
 }
 
 impl Parcels {
-    /// Keeps a parcel, in place of an earlier one of the same slot and giver, whose transfer was given up.
+    /// Stores a parcel, in place of an earlier one of the same slot and giver, whose transfer was abandoned.
     ///
     /// # Errors
-    /// The parcel that is to be dropped: `parcel` itself, when there is no room or a later one came before it.
+    /// The parcel to drop: `parcel` itself, when there is no room or a later one came before it.
     pub(crate) fn keep(&mut self, parcel: Parcel, now: Now) -> Result<Option<ParcelId>, ParcelId> {
         let is_same = |kept: &Parcel| {
             kept.slot == parcel.slot && kept.id.giver == parcel.id.giver && kept.sent == parcel.sent
@@ -292,9 +292,9 @@ impl Parcels {
         Ok(None)
     }
 
-    /// Takes the parcels that are delivered when a slot is served under `record`: first the one that the record names.
+    /// Removes the parcels to deliver when a slot is served under `record`: first the one that the record names.
     ///
-    /// The others that were sent ahead belong to transfers that were given up.
+    /// The others that were sent ahead belong to abandoned transfers.
     pub(crate) fn take(
         &mut self,
         slot: Slot,
@@ -312,7 +312,7 @@ impl Parcels {
         (named, late)
     }
 
-    /// Takes the parcels of a slot that came to another owner.
+    /// Removes the parcels of a slot that came to another owner.
     pub(crate) fn forget(&mut self, slot: Slot, record: SlotRecord) -> Vec<ParcelId> {
         let is_void =
             |(parcel, _): &mut (Parcel, Now)| parcel.slot == slot && parcel.epoch < record.epoch;
@@ -320,7 +320,7 @@ impl Parcels {
         void.map(|(parcel, _)| parcel.id).collect()
     }
 
-    /// Takes the parcels whose time is over.
+    /// Removes the expired parcels.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<ParcelId> {
         let expired = self.kept.extract_if(.., |(_, until)| *until <= now);
         expired.map(|(parcel, _)| parcel.id).collect()

@@ -1,5 +1,4 @@
-//! Actions of a node that need no input but time: questions, keepalives, its registration; and the decisions after each
-//! input.
+//! Actions of a node by time alone: questions, keepalives, registration; and the decisions after each input.
 
 use crate::cluster::authority::{Grounds, Standing};
 use crate::cluster::limits::{GRACE_MS, ROUND_MS};
@@ -13,7 +12,7 @@ use crate::cluster::{etcd_calls::Purpose, registration::Place};
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
-    /// Time has passed.
+    /// Handles a tick.
     pub(crate) fn tick(&mut self, stuck: bool, now: Now) {
         self.times.last_tick = now;
         self.obstacles.stuck = stuck;
@@ -33,7 +32,7 @@ impl Cluster {
                 self.call_etcd(now);
             }
         } else if !self.obstacles.other_history && self.an_owner_is_absent() {
-            // Absence counts as far as the watch has shown: what it lags behind is added to the outage.
+            // Absence counts as far as the watch has shown: its lag is added to the outage.
             self.ask_progress(now);
         }
         if !self.obstacles.other_history {
@@ -48,7 +47,7 @@ impl Cluster {
         self.check_transfers(now);
     }
 
-    /// The process was stopped until `now`: nothing from before counts, and everybody is asked at once.
+    /// Handles a pause of the process until `now`: nothing from before counts, and all nodes are queried at once.
     pub(crate) fn gap(&mut self, now: Now) {
         self.times.last_tick = now;
         self.silence.gap(now);
@@ -59,7 +58,7 @@ impl Cluster {
         self.times.next_round = now;
     }
 
-    /// Follows up any input: own slots as the view has them, the right to serve, loads, claims, transfers.
+    /// Follows up any input: own slots by the view, the right to serve, loads, claims, transfers.
     pub(crate) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
             return;
@@ -109,9 +108,9 @@ impl Cluster {
         place
     }
 
-    /// Why a process that starts must not join: those that registered before it are not of its cluster.
+    /// Reason why a starting process must not join: the processes registered before it belong to another cluster.
     ///
-    /// One that has joined goes on, and of two that start at once the later one ends.
+    /// A process that has joined continues, and of two that start at once the later one ends.
     fn unwelcome(&self) -> Option<Ending> {
         if self.authority.standing() != Standing::Starting {
             return None;
@@ -137,7 +136,7 @@ impl Cluster {
         (is_stranger && !has_peer).then_some(Ending::Unproven)
     }
 
-    /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, nothing unsure.
+    /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, a certain view.
     pub(crate) fn can_act(&self, now: Now) -> bool {
         !self.obstacles.stuck
             && !self.obstacles.other_history
@@ -145,7 +144,7 @@ impl Cluster {
             && self.registering.current(&self.view).is_some()
     }
 
-    /// Writes a channel's record under its slot's epoch: one of an earlier owner fails.
+    /// Writes a channel's record under its slot's epoch: a write of an earlier owner fails.
     pub(crate) fn write_record(&mut self, held: Held, number: u32, now: Now) {
         let transaction = Transaction {
             compares: vec![at(Key::Slot(held.slot), held.epoch)],
@@ -163,7 +162,7 @@ impl Cluster {
         }
     }
 
-    /// The next step towards a registration, if there is none.
+    /// Takes the next step towards a registration, if there is none.
     pub(crate) fn register(&mut self, now: Now) {
         let is_waiting =
             self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
@@ -188,10 +187,10 @@ impl Cluster {
         }
     }
 
-    /// Asks every node that is here, registered, or owns a slot.
+    /// Queries every node that is present, registered, or owns a slot.
     ///
-    /// While another process may have this node's name, it only asks for that one: nodes have one connection for each
-    /// name, and answers go to the address that the roster has.
+    /// While another process may have this node's name, it only asks about that one: nodes have one connection per
+    /// name, and answers go to the address in the roster.
     fn ask(&mut self, now: Now) {
         if self.place(now) == Place::Occupied {
             return self.seek(now);
@@ -223,7 +222,7 @@ impl Cluster {
         }
     }
 
-    /// A node says which process last answered it under this node's name.
+    /// Records which process last answered a node under this node's name.
     pub(crate) fn found(&mut self, from: NodeId, asked: Now, heard: Option<Heard>, now: Now) {
         let is_peer = from != self.me.node;
         self.registering.found(is_peer, asked, heard, now);
@@ -240,14 +239,14 @@ impl Cluster {
         owning
     }
 
-    /// Whether a node owns slots, but is not registered: its slots may have to be taken.
+    /// Whether a node owns slots without being registered: its slots may have to be taken.
     fn an_owner_is_absent(&self) -> bool {
         let owning = self.view.nodes().zip(self.owning());
         let mut owners = owning.filter_map(|(node, owns)| owns.then_some(node));
         owners.any(|node| self.view.registration(node).is_none())
     }
 
-    /// Notes whose slots could be taken, as of when etcd last answered.
+    /// Records whose slots could be taken, as of when etcd last answered.
     fn write_off(&mut self, now: Now) {
         let Some(as_of) = self.authority.etcd_asked() else {
             return;
@@ -296,7 +295,7 @@ pub(crate) fn at(key: Key, at: Revision) -> Compare {
     Compare { key, at }
 }
 
-/// The value of a slot that gets this owner after `former`.
+/// Value of a slot that gets this owner after `former`.
 pub(crate) fn owned(owner: Owner, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
     Value::Slot {
         owner: Some(owner),

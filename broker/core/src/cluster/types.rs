@@ -1,4 +1,4 @@
-//! The words of the cluster: nodes, incarnations, slots, epochs, and what etcd's keys hold.
+//! Basic types of the cluster: nodes, incarnations, slots, epochs, and the contents of etcd's keys.
 
 use crate::cluster::limits::SLOTS;
 pub use crate::id::{NodeId, Slot};
@@ -13,101 +13,100 @@ impl TryFrom<u16> for Slot {
     }
 }
 
-/// The identity of a node that all nodes have in common, where its [`NodeId`] is a number of one process: a hash of its
-/// name. Decisions that all nodes must make alike go by it.
+/// Identity of a node on all nodes, whereas its [`NodeId`] is a number of one process: a hash of its name. Decisions
+/// that all nodes must make alike use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeKey(pub u64);
 
 /// One start of a node's process.
 ///
-/// A directory is locked, so a later one on the same machine proves that the earlier one has ended. A directory can be
-/// copied, so etcd's order alone says which of two is newer, never the numbers.
+/// A directory is locked, so a later incarnation on the same machine proves that the earlier one has ended. A directory
+/// can be copied, so only etcd's order shows which of two is newer, never the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
-    /// Drawn at random when the data directory was made.
+    /// Random number from the creation of the data directory.
     pub directory: u32,
-    /// Rises with each start on that directory, by a step that is drawn at random: copies of a directory, started as
-    /// often, differ.
+    /// Rises with each start on that directory, by a random step: copies of a directory, started as often, differ.
     pub start: u64,
 }
 
-/// A revision of etcd's store; 0 is before the first change, and as a key's revision it means that there is no key.
+/// Revision of etcd's store; 0 is before the first change, and as a key's revision it means that the key is absent.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// The one that follows.
+    /// The next revision.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// The revision at which a slot's key was last written: higher is newer. Every write of an owner is fenced by it.
+/// Revision at which a slot's key was last written: higher is newer. Fences every write of an owner.
 pub type Epoch = Revision;
 
-/// A lease of etcd.
+/// Lease of etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
-/// The id of an etcd cluster, as each of its answers carries it.
+/// Id of an etcd cluster, part of each of its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EtcdId(pub u64);
 
-/// The pending messages of one slot on their way to its next owner. Never used again.
+/// Id of a parcel: the pending messages of one slot in transit to its next owner. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParcelId {
-    /// The process that packed it.
+    /// Process that packed it.
     pub giver: Incarnation,
-    /// Counts the parcels of that incarnation.
+    /// Number of the parcel in that incarnation.
     pub number: u32,
 }
 
-/// The owner of a slot.
+/// Owner of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// The node.
     pub node: NodeId,
-    /// Its process.
+    /// Process of the node.
     pub incarnation: Incarnation,
 }
 
-/// A slot's key: who owns it since which epoch.
+/// Contents of a slot's key: its owner since which epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
-    /// 0: nobody ever owned it.
+    /// Epoch; 0: never owned.
     pub epoch: Epoch,
-    /// None: the last owner could not serve it.
+    /// Owner; `None`: the last owner could not serve it.
     pub owner: Option<Owner>,
-    /// The parcel that belongs to this change of owner. One of a transfer that was given up is thereby never used.
+    /// Parcel of this change of owner. The parcel of an abandoned transfer is thereby never used.
     pub parcel: Option<ParcelId>,
-    /// The epoch of its channels' presence since this change: greater than before each change.
+    /// Epoch of its channels' presence since this change: greater than before each change.
     pub presence: u64,
 }
 
-/// A node's registration: a key that lives as long as its lease.
+/// Registration of a node: a key that lives as long as its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// The process that registered.
+    /// Process that registered.
     pub incarnation: Incarnation,
-    /// The lease that holds the key.
+    /// Lease that holds the key.
     pub lease: LeaseId,
-    /// When the key was written.
+    /// Revision at which the key was written.
     pub revision: Revision,
-    /// Its relation to this process's cluster.
+    /// Relation to this process's cluster.
     pub kinship: Kinship,
 }
 
-/// The relation of a registered process to this one's cluster. Only a peer's registration counts.
+/// Relation of a registered process to this one's cluster. Only a peer's registration counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kinship {
-    /// It has proved that it has the cluster's secret, and its inner version is this one's or a neighbour.
+    /// Has proved that it has the cluster's secret, with an inner version equal to or next to this one's.
     Peer,
-    /// It has no proof that is valid under this process's secret, for this cluster's id and slot hash key.
+    /// Has no valid proof for this process's secret, cluster id and slot hash key.
     Unproven,
-    /// It has this inner version, which is neither this one's nor a neighbour.
+    /// Has this inner version, which is neither this one's nor a neighbour.
     OtherVersion(u32),
 }
 
@@ -115,51 +114,51 @@ pub enum Kinship {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RosterState {
-    /// It belongs to the cluster and is expected to run.
+    /// Belongs to the cluster and is expected to run.
     Here,
-    /// It belongs to the cluster and was drained.
+    /// Belongs to the cluster and was drained.
     Away,
 }
 
-/// A node's address for connections of clients, which only one process can have: a hash of its text.
+/// Hash of a node's address for clients, which only one process can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub u64);
 
-/// A key of the cluster in etcd.
+/// Key of the cluster in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// A slot's owner. No lease; never deleted, since its revision orders everything.
+    /// Owner of a slot. No lease; never deleted, since its revision orders everything.
     Slot(Slot),
-    /// A node's registration, under a lease.
+    /// Registration of a node, under a lease.
     Registration(NodeId),
-    /// A node's membership.
+    /// Membership of a node.
     Roster(NodeId),
-    /// A channel's record in a slot. Not watched.
+    /// Record of a channel in a slot. Not watched.
     Record(Slot, u32),
 }
 
-/// The value of a key.
+/// Value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// See [`SlotRecord`], whose epoch is the key's revision.
     Slot {
-        /// Its owner.
+        /// Owner of the slot.
         owner: Option<Owner>,
-        /// The parcel of this change.
+        /// Parcel of this change.
         parcel: Option<ParcelId>,
-        /// The epoch of presence: in a transaction the smallest that may be written.
+        /// Epoch of presence: in a transaction the smallest that may be written.
         presence: u64,
     },
     /// See [`Registration`].
     Registration {
-        /// The process.
+        /// Process that registered.
         incarnation: Incarnation,
-        /// The lease that the key is under.
+        /// Lease of the key.
         lease: LeaseId,
-        /// Its relation to the cluster of the process that reads it.
+        /// Relation to the cluster of the process that reads it.
         kinship: Kinship,
     },
-    /// A node's membership, and the address of the process that wrote it.
+    /// Membership of a node, and the address of the process that wrote it.
     Roster(RosterState, Address),
     /// A channel's record.
     Record,
@@ -168,11 +167,11 @@ pub enum Value {
 /// A key as of the revision that last changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The change's revision.
+    /// Revision of the change.
     pub revision: Revision,
     /// The key.
     pub key: Key,
-    /// None: it was deleted.
+    /// Value; `None`: deleted.
     pub value: Option<Value>,
 }
 
@@ -181,8 +180,8 @@ pub struct Change {
 pub struct Snapshot {
     /// The revision of the whole.
     pub revision: Revision,
-    /// Which etcd cluster answered.
+    /// Id of the etcd cluster.
     pub etcd: EtcdId,
-    /// Every key that there is, with the revision of its last change.
+    /// Every existing key, with the revision of its last change.
     pub entries: Vec<Change>,
 }

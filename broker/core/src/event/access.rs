@@ -4,80 +4,80 @@ use codec::control::Operation;
 use codec::sigv4;
 use strum::{EnumCount, VariantNames};
 
-/// The role that an upgrade asks for.
+/// Role that an upgrade requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeRole {
-    /// As the device: no client id was given.
+    /// Master: without client id.
     Master,
-    /// As a watcher.
+    /// Viewer.
     Viewer,
 }
 
-/// The number of roles.
+/// Number of roles.
 pub const UPGRADE_ROLES: usize = UpgradeRole::COUNT;
 
 impl UpgradeRole {
-    /// The labels in the order of [`UpgradeRole::index`].
+    /// Labels in the order of [`UpgradeRole::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// The role's place in a table of counters.
+    /// Index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// The outcome of an upgrade. Exactly one of these for each request that asks for a WebSocket.
+/// Outcome of an upgrade. Each request for a WebSocket gets exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeOutcome {
     /// 101.
     Accepted,
-    /// It breaks a rule of HTTP, of WebSocket or of its parameters: 400, 405, 426.
+    /// Violates a rule of HTTP, of WebSocket or of its parameters: 400, 405, 426.
     Invalid,
-    /// The signature is missing or wrong: 403.
+    /// Missing or invalid signature: 403.
     Unauthenticated,
-    /// The policy does not allow it: 403.
+    /// Denied by policy: 403.
     Forbidden,
-    /// Its channel is not there: 404.
+    /// Unknown channel: 404.
     NotFound,
-    /// A limit or rate is used up: 400.
+    /// A limit or rate is exceeded: 400.
     Limited,
-    /// The server has no room: 503.
+    /// The server is full: 503.
     Unavailable,
-    /// The server is about to end, and another one or its next process serves the client: 503.
+    /// The server is shutting down, and another one or its next process serves the client: 503.
     Draining,
 }
 
-/// The number of outcomes.
+/// Number of outcomes.
 pub const UPGRADE_OUTCOMES: usize = UpgradeOutcome::COUNT;
 
 impl UpgradeOutcome {
-    /// The labels in the order of [`UpgradeOutcome::index`].
+    /// Labels in the order of [`UpgradeOutcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// The outcome's place in a table of counters.
+    /// Index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Why a request was not authorized, as `heliograph_auth_failures_total{reason}` names it.
+/// Reason of a failure in `heliograph_auth_failures_total{reason}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
-    /// The signature.
+    /// Signature.
     Signature(sigv4::Reason),
-    /// The signature is good, the policy says no.
+    /// Valid signature, denied by policy.
     Policy,
 }
 
-/// The number of failures.
+/// Number of failures.
 pub const AUTH_FAILURES: usize = sigv4::Reason::ALL.len() + 1;
 
 impl AuthFailure {
-    /// The labels in the order of [`AuthFailure::index`].
+    /// Labels in the order of [`AuthFailure::index`].
     #[must_use]
     pub fn labels() -> [&'static str; AUTH_FAILURES] {
         let mut labels = ["policy"; AUTH_FAILURES];
@@ -87,7 +87,7 @@ impl AuthFailure {
         labels
     }
 
-    /// The failure's place in a table of counters.
+    /// Index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -97,7 +97,7 @@ impl AuthFailure {
     }
 }
 
-/// The purpose of an HTTP request, as `heliograph_http_requests_total{operation}` names it.
+/// Purpose of an HTTP request in `heliograph_http_requests_total{operation}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requested {
     /// An operation of the service.
@@ -118,14 +118,14 @@ pub enum Requested {
     Wake,
     /// `/ping` of a load balancer.
     Ping,
-    /// Anything else: no such path, or no head that could be understood.
+    /// Anything else: an unknown path, or a malformed head.
     Unknown,
 }
 
-/// The number of purposes.
+/// Number of purposes.
 pub const REQUESTED: usize = Operation::ALL.len() + 9;
 
-/// Requests that sign somebody in, by what `heliograph_signins_total{kind}` calls them.
+/// Sign-in requests, by kind in `heliograph_signins_total{kind}`.
 const SIGN_INS: [(&str, Requested); 5] = [
     ("federation", Requested::FederationToken),
     ("session", Requested::SessionToken),
@@ -134,7 +134,7 @@ const SIGN_INS: [(&str, Requested); 5] = [
     ("certificate", Requested::RoleAlias),
 ];
 
-/// The requests that sign somebody in, by kind: those that were let in, and those that were refused.
+/// Sign-in requests, by kind: accepted and refused ones.
 pub fn sign_ins(
     requests: &[[u64; STATUSES]; REQUESTED],
 ) -> impl Iterator<Item = (&'static str, [u64; 2])> + '_ {
@@ -150,7 +150,7 @@ pub fn sign_ins(
 }
 
 impl Requested {
-    /// The labels in the order of [`Requested::index`].
+    /// Labels in the order of [`Requested::index`].
     #[must_use]
     pub fn labels() -> [&'static str; REQUESTED] {
         let mut labels = ["unknown"; REQUESTED];
@@ -171,7 +171,7 @@ impl Requested {
         labels
     }
 
-    /// The place in a table of counters.
+    /// Index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -189,15 +189,15 @@ impl Requested {
     }
 }
 
-/// Number of statuses that are distinguished.
+/// Number of distinguished statuses.
 pub const STATUSES: usize = 15;
 
-/// Statuses that requests are answered with. Any other is counted as the next lower one, so none is lost.
+/// Counted statuses. Any other one counts as the next lower one, so none is lost.
 pub const STATUS: [u16; STATUSES] = [
     200, 204, 400, 401, 403, 404, 405, 408, 409, 411, 413, 426, 431, 500, 503,
 ];
 
-/// A status's place in [`STATUS`]: its own, else that of the highest one below it.
+/// Index in [`STATUS`] of a status, or of the highest one below it.
 #[must_use]
 pub(crate) fn status_index(status: u16) -> usize {
     STATUS

@@ -1,20 +1,20 @@
-//! A histogram of durations in plain numbers: one comparison, an index and two additions per observation; and the last
-//! sessions behind its slow buckets.
+//! Histogram of durations in plain numbers: one comparison, an index and two additions per observation; and the latest
+//! sessions in its slow buckets.
 //!
-//! Each octave has four buckets of equal width, so that quantiles are known within 12 %; what is exported are octaves.
+//! Each octave has four buckets of equal width, so that quantiles are accurate within 12 %; octaves are exported.
 
-/// The number of exported bounds of a histogram: 2 µs, 4 µs, … 67 s. Longer durations are in one more bucket.
+/// Number of exported bounds of a histogram: 2 µs, 4 µs, … 67 s. Longer durations are in one more bucket.
 pub const BOUNDS: usize = 26;
 
-/// Buckets within the highest bound: 1, 2, 3 and 4 µs, then four for each octave.
+/// Buckets up to the highest bound: 1, 2, 3 and 4 µs, then four for each octave.
 pub const BUCKETS: usize = 4 * (BOUNDS - 1);
 
-/// Durations counted by quarters of octaves. One per shard and figure; a scrape adds the shards up.
+/// Durations counted by quarters of octaves. One per shard and figure; a scrape adds up the shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Durations in each bucket (not those below it), the unbounded one last.
+    /// Durations in each bucket (not cumulative), the unbounded one last.
     pub counts: [u64; BUCKETS + 1],
-    /// The sum of all durations, in microseconds.
+    /// Sum of all durations, in microseconds.
     pub sum_us: u64,
 }
 
@@ -36,13 +36,13 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us.saturating_mul(times));
     }
 
-    /// The number of counted durations.
+    /// Number of counted durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Adds another shard's.
+    /// Adds another shard's durations.
     pub fn add(&mut self, other: &Self) {
         for (sum, one) in self.counts.iter_mut().zip(other.counts) {
             *sum += one;
@@ -61,7 +61,7 @@ impl Histogram {
         since
     }
 
-    /// Each octave's upper bound in microseconds (inclusive; `None` for the last) with what it counted.
+    /// Upper bound of each octave in microseconds (inclusive; `None` for the last) with its count.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let count = |octave| match octave {
             0 => self.counts.get(..2),
@@ -76,8 +76,8 @@ impl Histogram {
         })
     }
 
-    /// The duration in microseconds that this part of all does not exceed, within 12 %; `None` when nothing was
-    /// counted. What is longer than all bounds reads as the highest bound.
+    /// Quantile in microseconds, within 12 %; `None` without durations. Durations beyond all bounds count as the
+    /// highest bound.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let count = self.count();
@@ -99,7 +99,7 @@ impl Histogram {
     }
 }
 
-/// The bucket of a duration: exact up to 4 µs, then the octave of `us - 1` and the two bits below its highest.
+/// Bucket of a duration: exact up to 4 µs, then the octave of `us - 1` and the two bits below its highest.
 fn bucket(us: u64) -> usize {
     let below = us.saturating_sub(1);
     let power = below.checked_ilog2().unwrap_or(0);
@@ -111,7 +111,7 @@ fn bucket(us: u64) -> usize {
     bucket.min(BUCKETS)
 }
 
-/// The geometric middle of a bucket, in microseconds.
+/// Geometric middle of a bucket, in microseconds.
 fn middle(bucket: usize) -> f64 {
     let bound = |bucket: usize| {
         let octave = i32::try_from(bucket / 4).unwrap_or(0);
@@ -126,32 +126,32 @@ fn middle(bucket: usize) -> f64 {
     }
 }
 
-// The last session set-ups that took longer than a second, one for each bucket of the histogram: which connection it
-// was, so that a point of a chart leads to a session.
+// Latest session set-ups that took longer than a second, one for each bucket of the histogram, with its connection, so
+// that a point of a chart leads to a session.
 
-/// Buckets that have one: those above 1.05 s, and the unbounded one.
+/// Buckets with an exemplar: those above 1.05 s, and the unbounded one.
 pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
 
-/// The first octave that begins above a second: 1.05 to 2.1 s.
+/// First octave that begins above a second: 1.05 to 2.1 s.
 const FIRST: usize = 20;
 
 /// One session set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exemplar {
-    /// The number of the viewer's connection on its shard.
+    /// Number of the viewer's connection on its shard.
     pub connection: u64,
-    /// Its duration, in milliseconds.
+    /// Duration, in milliseconds.
     pub ms: u64,
-    /// When it was over, in milliseconds since 1970.
+    /// End, in milliseconds since 1970.
     pub at_ms: u64,
 }
 
-/// The last of each bucket.
+/// Latest exemplar of each bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exemplars([Option<Exemplar>; EXEMPLARS]);
 
 impl Exemplars {
-    /// Keeps a session set-up, if it took long enough.
+    /// Stores a session set-up, if it took long enough.
     pub fn note(&mut self, exemplar: Exemplar) {
         let us = exemplar.ms.saturating_mul(1000);
         let place = (FIRST - 1..BOUNDS).position(|octave| us <= 2 << octave);
@@ -161,7 +161,7 @@ impl Exemplars {
         }
     }
 
-    /// The exemplar of an octave of [`Histogram::buckets`](crate::event::histogram::Histogram::buckets), by its place.
+    /// Exemplar of an octave of [`Histogram::buckets`](crate::event::histogram::Histogram::buckets), by its index.
     #[must_use]
     pub fn of_octave(&self, octave: usize) -> Option<Exemplar> {
         let place = octave.checked_sub(FIRST)?;

@@ -1,30 +1,30 @@
-//! The purpose of a response: the request that it answers.
+//! Purpose of a response: the request that it answers.
 
 use crate::event::access::{Requested, UpgradeRole};
 use codec::control::{ErrorKind, Family, Operation};
 
-/// The purpose of a response: it decides how the response is counted, and how its errors look.
+/// Purpose of a response: decides how the response is counted, and the form of its errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A call of the service's API.
     Api(Operation),
-    /// A call of STS; which one is not known until its body was read.
+    /// Call of STS, by its action; not known until its body was read.
     Sts(Requested),
     /// A request for a WebSocket.
     Upgrade(UpgradeRole),
-    /// A device that asks whether somebody waits for it.
+    /// Device that waits for a caller.
     Wake,
-    /// A device that asks for keys with its certificate.
+    /// Device that requests keys with its certificate.
     RoleAlias,
-    /// A request that is neither, or that could not be understood.
+    /// Any other request, or a malformed one.
     Unknown,
 }
 
-/// The number of purposes.
+/// Number of purposes.
 pub const PURPOSES: usize = Operation::ALL.len() + OTHERS.len();
 
 impl Purpose {
-    /// The word of the log.
+    /// Word in the log.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Purpose {
         }
     }
 
-    /// The form of errors.
+    /// Form of errors.
     #[must_use]
     pub fn family(self) -> Family {
         match self {
@@ -51,13 +51,13 @@ impl Purpose {
         }
     }
 
-    /// The status of an error.
+    /// Status of an error.
     #[must_use]
     pub fn status(self, kind: ErrorKind) -> u16 {
         kind.status(self.family())
     }
 
-    /// The operation of the service's API, if it is one.
+    /// Operation of the service's API, if any.
     #[must_use]
     pub fn operation(self) -> Option<Operation> {
         match self {
@@ -66,7 +66,7 @@ impl Purpose {
         }
     }
 
-    /// The name in policies and audit lines; `None` if the request was not understood that far.
+    /// Name in policies and audit lines; `None` if the request was not parsed that far.
     #[must_use]
     pub fn action(self) -> Option<&'static str> {
         match self {
@@ -92,7 +92,7 @@ impl Purpose {
         }
     }
 
-    /// Its number, below [`PURPOSES`].
+    /// Number below [`PURPOSES`].
     #[must_use]
     pub fn index(self) -> usize {
         let operations = Operation::ALL.len();
@@ -105,7 +105,7 @@ impl Purpose {
         }
     }
 
-    /// The purpose of a number; `None` if there is none.
+    /// The purpose with this number; `None` if there is none.
     #[must_use]
     pub fn of_index(number: usize) -> Option<Self> {
         match number.checked_sub(Operation::ALL.len()) {
@@ -115,7 +115,7 @@ impl Purpose {
     }
 }
 
-/// Those that are no operation of the service's API. Ids of refusals hold the numbers: another one comes last.
+/// Purposes that are not operations of the service's API. Ids of refusals contain the numbers: append only.
 const OTHERS: [Purpose; 11] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),
@@ -130,7 +130,7 @@ const OTHERS: [Purpose; 11] = [
     Purpose::RoleAlias,
 ];
 
-/// The place of [`Purpose::Unknown`] among them.
+/// Index of [`Purpose::Unknown`] in [`OTHERS`].
 const UNKNOWN: usize = 5;
 
 #[cfg(test)]

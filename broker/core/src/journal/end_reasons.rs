@@ -1,4 +1,4 @@
-//! Ends of connections in words, for people; the log and the metrics have one word each.
+//! Reasons of connection ends in plain words; the log and the metrics have one word each.
 
 use crate::journal::EndReason;
 use codec::ws::{Excess, FrameError};
@@ -68,11 +68,11 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-// Ends of connections in a byte, as a session keeps them, and a note of the recorder. The lengths of a message that
-// was too big are kept apart.
+// Codes of connection ends, one byte each, for sessions and notes of the recorder. The lengths of a message that was
+// too big are stored separately.
 
 impl EndReason {
-    /// The code of the reason: its place among all of them, from 1 on.
+    /// Code of the reason: its index plus one.
     #[must_use]
     pub(crate) fn code(self) -> NonZeroU8 {
         let is_too_big = matches!(self, Self::ProtocolError(FrameError::MessageTooBig(_)));
@@ -82,7 +82,7 @@ impl EndReason {
         code.and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MAX)
     }
 
-    /// The reason of a code, with the lengths of a message that was too big.
+    /// The reason with this code, with the lengths of a message that was too big.
     #[must_use]
     pub(crate) fn of_code(code: NonZeroU8, excess: Excess) -> Option<Self> {
         let known = REASONS.get(usize::from(code.get()) - 1).copied()?;
@@ -91,7 +91,7 @@ impl EndReason {
         Some(if is_too_big { whole } else { known })
     }
 
-    /// The lengths of a message that was too big; none for any other reason.
+    /// Lengths of a message that was too big; none for any other reason.
     #[must_use]
     pub(crate) fn excess(self) -> Excess {
         if let Self::ProtocolError(FrameError::MessageTooBig(excess)) = self {
@@ -102,7 +102,7 @@ impl EndReason {
     }
 }
 
-/// A message that was too big, without its lengths.
+/// A message that is too big, without its lengths.
 const TOO_BIG: EndReason = EndReason::ProtocolError(FrameError::MessageTooBig(Excess::NONE));
 
 /// All reasons, in the order of their codes.

@@ -1,4 +1,4 @@
-//! One shard's way to the journal: what peers can cause at will is limited here.
+//! One shard's journal, with limits for entries that peers can cause at will.
 
 use crate::journal::refusals::{Budget, Share};
 use crate::journal::{
@@ -13,37 +13,37 @@ use crate::{id::Account, time::Now};
 use std::fmt;
 use std::net::IpAddr;
 
-/// One shard's way to the journal: what peers can cause at will is limited here.
+/// One shard's journal, with limits for entries that peers can cause at will.
 pub struct LimitedJournal {
     journal: Box<dyn Journal>,
     refusals: Budget,
-    /// By the network that they came from: one that floods hides no other.
+    /// Denials, by network: one that floods hides no other.
     denials: Limiter<Prefix>,
-    /// Ends of connections, by the account of their channel.
+    /// Connection ends, by the channel's account.
     ends: Limiter<Account>,
-    /// Messages that were not accepted, by the account of their channel.
+    /// Unaccepted messages, by the channel's account.
     unaccepted: Limiter<Account>,
-    /// Connections whose place was taken, by the account of their channel.
+    /// Superseded connections, by the channel's account.
     superseded: Limiter<Account>,
     troubles: Limiter<()>,
     nodes: Limiter<()>,
     /// Requests that another node did not answer since the last line about one.
     unanswered: u64,
     suppressed: u64,
-    /// Changes that were not begun since their entry had no place.
+    /// Changes refused because their audit entry had no place.
     unauditable: u64,
 }
 
-/// This many entries within one second of the clock, and of one holder as many as it may have.
+/// Limits entries per second of the clock, in all and per holder.
 #[derive(Debug)]
 struct Limiter<K> {
     most: u32,
     of_one_most: u32,
     second: u64,
     noted: u32,
-    /// The holders of this second's entries, each with its number of them: at most as many as may be.
+    /// Holders of this second's entries, each with their number: at most as many as entries are allowed.
     holders: Vec<(K, u32)>,
-    /// Entries that were not noted since the last one that was.
+    /// Entries suppressed since the last logged one.
     untold: u64,
 }
 
@@ -59,7 +59,7 @@ impl<K: Copy + PartialEq> Limiter<K> {
         }
     }
 
-    /// Whether one more of a holder is noted; counted if it is not.
+    /// Whether one more entry of a holder is logged; counted if not.
     fn lets(&mut self, now: Now, holder: K) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
@@ -83,14 +83,13 @@ impl<K: Copy + PartialEq> Limiter<K> {
         true
     }
 
-    /// The number that was not noted since this was asked.
+    /// Number of entries suppressed since the last call.
     fn take_untold(&mut self) -> u64 {
         std::mem::take(&mut self.untold)
     }
 }
 
-/// The network of a peer, by which the log shares its lines out: the /24 network of an IPv4 address, the /48 of an IPv6
-/// one.
+/// Network of a peer, for shares of log lines: the /24 network of an IPv4 address, the /48 of an IPv6 one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
     /// An IPv4 network.
@@ -100,7 +99,7 @@ pub enum Prefix {
 }
 
 impl Prefix {
-    /// The network of an address. An IPv4-mapped IPv6 address is one of IPv4.
+    /// Network of an address. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -117,7 +116,7 @@ impl Prefix {
 }
 
 impl LimitedJournal {
-    /// A journal that nothing was written in.
+    /// A journal without entries.
     #[must_use]
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
@@ -141,31 +140,31 @@ impl LimitedJournal {
         }
     }
 
-    /// Keeps a place for the entry of an account's change; false, and counted, when there is none: then the change is
-    /// refused. A place that was kept ends with [`LimitedJournal::changed`] or [`LimitedJournal::unchanged`].
+    /// Reserves a place for the audit entry of an account's change; false, and counted, when there is none: then the
+    /// change is refused. End the reservation by [`LimitedJournal::changed`] or [`LimitedJournal::unchanged`].
     pub fn keep_place(&mut self, account: Account) -> bool {
         let kept = self.journal.keep_place(account);
         self.unauditable += u64::from(!kept);
         kept
     }
 
-    /// Notes a change in the place that was kept for it.
+    /// Records a change in its reserved place.
     pub fn changed(&mut self, account: Account, audit: Audit) {
         self.journal.note_kept(account, Entry::Audit(audit));
     }
 
-    /// The change for which a place was kept was not made.
+    /// Returns the reserved place of a change that was not made.
     pub fn unchanged(&mut self, account: Account) {
         self.journal.give_back(account);
     }
 
-    /// The number of changes that were refused since their entry had no place.
+    /// Number of changes refused because their audit entry had no place.
     #[must_use]
     pub fn unauditable(&self) -> u64 {
         self.unauditable
     }
 
-    /// Notes a failure of the store: [`STORE_TROUBLES_LOGGED_PER_SECOND`] of them, the others are counted.
+    /// Records a failure of the store: up to [`STORE_TROUBLES_LOGGED_PER_SECOND`], the others are counted.
     pub fn trouble(&mut self, now: Now, error: Box<str>) {
         if self.troubles.lets(now, ()) {
             self.journal.note(Entry::StoreTrouble { error });
@@ -174,13 +173,13 @@ impl LimitedJournal {
         }
     }
 
-    /// Notes that other credentials refuse this many of all open connections.
+    /// Records how many open connections replaced credentials refuse.
     pub fn forbidden(&mut self, forbidden: Forbidden) {
         self.journal.note(Entry::Forbidden(forbidden));
     }
 
-    /// Notes that another node did not answer a request: [`NODE_TROUBLES_LOGGED_PER_SECOND`] lines, which count the
-    /// requests before them that had none.
+    /// Records that another node did not answer a request: up to [`NODE_TROUBLES_LOGGED_PER_SECOND`] lines, which count
+    /// the requests since the line before.
     pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
         self.unanswered += 1;
         if self.nodes.lets(now, ()) {
@@ -192,14 +191,15 @@ impl LimitedJournal {
         }
     }
 
-    /// The number of entries that were not noted since the start, since there were too many within a second.
+    /// Number of entries suppressed since the start.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
 
-    /// Notes the end of a connection to a channel of an account: [`ENDS_LOGGED_PER_SECOND`] of them, and
-    /// [`ENDS_LOGGED_PER_ACCOUNT`] of one account. The others are counted, and their number is noted with the next one.
+    /// Records the end of a connection to a channel of an account: up to [`ENDS_LOGGED_PER_SECOND`], and
+    /// [`ENDS_LOGGED_PER_ACCOUNT`] of one account. The others are counted, and their number is logged with the next
+    /// one.
     pub fn ended(&mut self, now: Now, account: Account, end: ConnectionEnd) {
         if !self.ends.lets(now, account) {
             self.suppressed += 1;
@@ -212,8 +212,8 @@ impl LimitedJournal {
         self.journal.note(Entry::ConnectionEnd(end));
     }
 
-    /// Notes a message that was not accepted, made only if it is noted, with the number of those before it that were
-    /// not: [`UNACCEPTED_LOGGED_PER_SECOND`] of them, and [`UNACCEPTED_LOGGED_PER_ACCOUNT`] of one account.
+    /// Records an unaccepted message, built only if it is logged, with the number of those suppressed before it: up to
+    /// [`UNACCEPTED_LOGGED_PER_SECOND`], and [`UNACCEPTED_LOGGED_PER_ACCOUNT`] of one account.
     pub fn unaccepted(
         &mut self,
         now: Now,
@@ -228,8 +228,8 @@ impl LimitedJournal {
         self.journal.note(Entry::Unaccepted(Box::new(message)));
     }
 
-    /// Notes that a newer connection took the place of another, made only if it is noted, with the number of those
-    /// before it that were not: as many as of ends, [`ENDS_LOGGED_PER_SECOND`] and [`ENDS_LOGGED_PER_ACCOUNT`].
+    /// Records a superseded connection, built only if it is logged, with the number of those suppressed before it:
+    /// limited as ends, by [`ENDS_LOGGED_PER_SECOND`] and [`ENDS_LOGGED_PER_ACCOUNT`].
     pub fn superseded(
         &mut self,
         now: Now,
@@ -244,8 +244,8 @@ impl LimitedJournal {
         self.journal.note(Entry::Superseded(Box::new(superseded)));
     }
 
-    /// Notes a refusal, made only if it is noted: the first of each group within a window, and a few more. The others
-    /// are counted, and [`LimitedJournal::window_over`] notes their numbers.
+    /// Records a refusal, built only if it is logged: the first of each group within a window, and a few more. The
+    /// others are counted, and [`LimitedJournal::window_over`] logs their numbers.
     pub fn refused(&mut self, now: Now, share: Share<'_>, refused: impl FnOnce() -> Refused) {
         self.window_over(now);
         if self.refusals.lets(share) {
@@ -255,21 +255,21 @@ impl LimitedJournal {
         }
     }
 
-    /// When [`LimitedJournal::window_over`] has numbers to note.
+    /// When [`LimitedJournal::window_over`] has numbers to log.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.refusals.next_due()
     }
 
-    /// Notes the numbers of the refusals that were not noted within the last window, once it is over.
+    /// Logs the numbers of refusals suppressed within the last window, once it is over.
     pub fn window_over(&mut self, now: Now) {
         if let Some((refusals, counts)) = self.refusals.counts_until(now) {
             self.journal.note(Entry::Suppressed { refusals, counts });
         }
     }
 
-    /// Notes that a policy refused something, or that a change was refused: [`DENIALS_LOGGED_PER_SECOND`] of them, and
-    /// [`DENIALS_LOGGED_PER_PREFIX`] of one network. Each is a refusal too, which is counted where it is not noted.
+    /// Records a denial by policy, or a refused change: up to [`DENIALS_LOGGED_PER_SECOND`], and
+    /// [`DENIALS_LOGGED_PER_PREFIX`] of one network. Each is a refusal too, which is counted where it is not logged.
     pub fn denied(&mut self, now: Now, audit: Audit) {
         if self.denials.lets(now, Prefix::of(audit.remote.ip())) {
             self.journal.note(Entry::Audit(audit));

@@ -1,4 +1,4 @@
-//! The record of a refused request, for operators alone, and the budget of such records in the log.
+//! Records of refused requests, for operators only, and the budget of such records in the log.
 
 use crate::limits::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
@@ -11,41 +11,41 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// A refused request or upgrade. Texts from the wire are as the request gave them, cut at [`NAMED_CHARS_MAX`]
-/// characters; none is a secret.
+/// A refused request or upgrade. Texts from the wire are as received, cut at [`NAMED_CHARS_MAX`] characters; none is a
+/// secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The request id that the answer carries.
+    /// Request id of the answer.
     pub request_id: Box<str>,
-    /// When it was answered.
+    /// Time of the answer.
     pub at: Wall,
-    /// The status of the answer.
+    /// Status of the answer.
     pub status: u16,
-    /// The error type of the answer, such as `ResourceNotFoundException`.
+    /// Error type of the answer, such as `ResourceNotFoundException`.
     pub error_type: &'static str,
-    /// Why.
+    /// Check that failed.
     pub check: Check,
     /// The client's address.
     pub remote: SocketAddr,
-    /// Why that is the address of the proxy in front, although it may speak for others.
+    /// Reason why `remote` is the address of the proxy in front, although it may forward for others.
     pub proxy: Option<&'static str>,
-    /// The request: an operation's name, `upgrade`, or `head` when that much was not understood.
+    /// Kind of request: an operation's name, `upgrade`, or `head` if it was not parsed that far.
     pub what: &'static str,
-    /// The same as policies call it: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
+    /// Name in policies: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
-    /// Its statements about itself.
+    /// Statements of the request about itself.
     pub claims: Claims,
-    /// The number of the fault that a test made and that refused it; under `--dev` only.
+    /// Number of the test's fault that refused it; under `--dev` only.
     pub fault: Option<u64>,
-    /// The policy and the statement that refuse it, if a policy refused it; of a TLS handshake with nothing in common,
-    /// what was offered and what would have matched.
+    /// Policy and statement that refuse it, if a policy does; for a TLS handshake with nothing in common, the offer and
+    /// what would have matched.
     pub policy: Option<Box<str>>,
-    /// The texts that the signature was compared with, if it came to that and was not right.
+    /// Texts that the signature was compared with, if it was compared and wrong.
     pub explain: Option<Box<Explain>>,
 }
 
 impl Refused {
-    /// A refusal of which no request is known but its address.
+    /// A refusal without a parsed request: only the address is known.
     #[must_use]
     pub fn unread(
         request_id: &str,
@@ -73,48 +73,48 @@ impl Refused {
     }
 }
 
-/// The statements of a refused request about itself, true or not.
+/// Unverified statements of a refused request about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// The name of the channel that it names; its text, if that is no ARN.
+    /// Name of its channel; the text itself, if it is not an ARN.
     pub channel: Option<Box<str>>,
-    /// The viewer's client id that it names.
+    /// Client id of the viewer.
     pub client_id: Option<Box<str>>,
-    /// The session of the temporary credentials that it asks for: `ROLE/SESSION`, or a federated user's name.
+    /// Session of the requested temporary credentials: `ROLE/SESSION`, or a federated user's name.
     pub session: Option<Box<str>>,
-    /// The access key id that it is signed with.
+    /// Access key id of the signature.
     pub key_id: Option<Box<str>>,
-    /// The signer; where the signature was not found right, the owner of that key id.
+    /// Signer; without a valid signature, the owner of that key id.
     pub principal: Option<Box<str>>,
-    /// The signer's account.
+    /// Account of the signer.
     pub account: Option<Box<str>>,
-    /// The person or program behind the signer's session.
+    /// Source identity: the person or program behind the signer's session.
     pub source_identity: Option<Box<str>>,
-    /// When it was signed, minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
+    /// Time of the signature minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
     /// negative number may be its age.
     pub clock_skew_s: Option<i64>,
-    /// The certificate or the token that it comes with or that its keys hang on, and the role that it asks for.
+    /// Certificate or token of the request or of its keys' root, and the requested role.
     pub sign_in: Option<Box<Presented>>,
 }
 
-/// The certificate or the token of a sign-in, believed or not, and the role that it asks for. A token is named by its
-/// issuer and subject and is never noted itself.
+/// Certificate or token of a sign-in, valid or not, and the requested role. A token is named by its issuer and subject
+/// and is never logged itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presented {
-    /// The certificate: the SHA-256 of its DER in hexadecimal digits, as AWS's `certificateId`.
+    /// SHA-256 of the certificate's DER in hexadecimal digits, as AWS's `certificateId`.
     pub certificate: Option<Box<str>>,
-    /// The thing that a device says to be.
+    /// Thing that a device claims to be.
     pub thing: Option<Box<str>>,
     /// The issuer of the token, without `https://`.
     pub issuer: Option<Box<str>>,
     /// The claim `sub` of the token.
     pub subject: Option<Box<str>>,
-    /// The ARN of the role that it asks for.
+    /// ARN of the requested role.
     pub role: Option<Box<str>>,
 }
 
 impl Presented {
-    /// All that is known, each under its name.
+    /// Everything known, each with its name.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Option<&str>); 5] {
         let Self {
@@ -134,74 +134,73 @@ impl Presented {
     }
 }
 
-/// The texts that a signature was compared with. Values that are secret are cut to eight characters.
+/// Texts that a signature was compared with. Secret values are cut to eight characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
-    /// The canonical request, at most [`EXPLAINED_BYTES_MAX`] bytes of it. It ends early where a header that was signed
-    /// did not come.
+    /// Canonical request, at most [`EXPLAINED_BYTES_MAX`] bytes. Ends early where a signed header was missing.
     pub canonical_request: Box<str>,
     /// The scope in the string to sign: day, region, service.
     pub scope: Box<str>,
 }
 
-/// Most characters of a text from the wire that are noted.
+/// Most characters of a text from the wire that are logged.
 pub const NAMED_CHARS_MAX: usize = 256;
 
-/// Most bytes that are noted of a canonical request, and of a scope.
+/// Most bytes of a canonical request, and of a scope, that are logged.
 pub const EXPLAINED_BYTES_MAX: usize = 2048;
 
-// The budget of notes about refusals: which of them a shard notes, and how the others are counted.
+// Budget of logged refusals: which of them a shard logs, and how the others are counted.
 //
 // A refusal belongs to a group: its network, its check, and the channel that it names, or its key if it names none.
-// Names that do not exist are one group of their network, since anybody can invent more of them. Within a window the
-// first refusal of each group is noted, so a client that storms hides no other behind its address; and a network may
-// repeat a few, so that somebody who tries things out sees each try. What is not noted is counted in its group, and
-// the counts are an entry once the window is over. Groups that a network has beyond its share are counted as others.
+// Unknown names are one group of their network, since anybody can invent more of them. Within a window the first
+// refusal of each group is logged, so a client that floods hides no other behind its address; and a network may repeat
+// a few, so that each manual try is visible. Suppressed refusals are counted in their group, and the counts are logged
+// once the window is over. Groups beyond a network's share are counted as others.
 
-/// The thing that a refusal is about, as far as its request names it.
+/// Subject of a refusal, as far as the request names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject<'a> {
     /// A channel by its name.
     Channel(Cow<'a, str>),
-    /// The key of a request that names no channel, by its id of at most [`KEY_ID_BYTES_MAX`] bytes.
+    /// The key of a request without channel, by its id of at most [`KEY_ID_BYTES_MAX`] bytes.
     Key(Cow<'a, str>),
-    /// Nothing that has a name, or several things.
+    /// Nothing with a name, or several things.
     Other,
 }
 
-/// The address, check and subject of a refusal, by which it has its share of the notes.
+/// Address, check and subject of a refusal: determine its share of the log.
 #[derive(Clone, Debug)]
 pub struct Share<'a> {
     /// The address that asked.
     pub remote: IpAddr,
-    /// Why it was refused.
+    /// Check that failed.
     pub check: Check,
     /// The subject of the request.
     pub subject: Subject<'a>,
 }
 
-/// Refusals of one check and subject that were not noted.
+/// Number of suppressed refusals with one check and subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
-    /// Their check; `None` where those of several groups were counted together.
+    /// Check; `None` where several groups were counted together.
     pub check: Option<Check>,
-    /// Their subject.
+    /// Subject.
     pub subject: Subject<'static>,
-    /// Their number.
+    /// Number of refusals.
     pub refusals: u64,
 }
 
-/// The notes of one shard within a window: at most [`REFUSAL_GROUPS_MAX`] first ones, and [`REFUSALS_REPEATED_MAX`]
-/// more.
+/// Logged refusals of one shard within a window: at most [`REFUSAL_GROUPS_MAX`] first ones, and
+/// [`REFUSALS_REPEATED_MAX`] more.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     window: u64,
     networks: BTreeMap<Prefix, Network>,
     groups: usize,
     repeated: u32,
-    /// Refusals of groups that had no place.
+    /// Refusals of groups without a place.
     others: u64,
-    /// All refusals that were not noted.
+    /// All suppressed refusals.
     untold: u64,
 }
 
@@ -216,13 +215,12 @@ struct Network {
 struct Group {
     check: Check,
     subject: Subject<'static>,
-    /// Refusals that were not noted.
+    /// Suppressed refusals.
     untold: u64,
 }
 
 impl<'a> Subject<'a> {
-    /// Of a request that names this channel and is signed with this key, true or not. Texts that are no names are
-    /// nothing.
+    /// Subject of a request for this channel, signed with this key, valid or not. Texts that are not names are ignored.
     #[must_use]
     pub fn of(channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
         let channel = channel.filter(|name| ChannelName::parse(name).is_ok());
@@ -234,7 +232,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The same for longer.
+    /// The subject with owned texts.
     #[must_use]
     pub fn into_owned(self) -> Subject<'static> {
         match self {
@@ -244,7 +242,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether a refusal by this check is about a name that does not exist.
+    /// Whether a refusal by this check is about an unknown name.
     #[must_use]
     pub fn is_absent(&self, check: Check) -> bool {
         let absent_channel = matches!(check, Check::ChannelAbsent | Check::AccountHidden);
@@ -254,7 +252,7 @@ impl<'a> Subject<'a> {
 }
 
 impl Budget {
-    /// The counts of the window before this moment's, once, if it left any out.
+    /// Counts of the last window, once, if it suppressed any.
     pub(crate) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
         let window = now.0 / REFUSAL_WINDOW_MS;
         if window == self.window {
@@ -283,12 +281,12 @@ impl Budget {
         (over.untold > 0).then_some((over.untold, counts))
     }
 
-    /// The end of the window, if some of its refusals were not noted.
+    /// End of the window, if it has suppressed any refusal.
     pub(crate) fn next_due(&self) -> Option<Now> {
         (self.untold > 0).then_some(Now((self.window + 1) * REFUSAL_WINDOW_MS))
     }
 
-    /// Whether one more is noted; counted if it is not.
+    /// Whether one more is logged; counted if not.
     pub(crate) fn lets(&mut self, share: Share<'_>) -> bool {
         let noted = self.has_place(share);
         self.untold += u64::from(!noted);
@@ -335,7 +333,7 @@ impl Budget {
     }
 }
 
-/// The longest id of a key that exists.
+/// Longest id of an existing key.
 pub const KEY_ID_BYTES_MAX: usize = 128;
 
 #[cfg(test)]
@@ -354,7 +352,7 @@ mod budget_tests {
         share(network, Check::SignatureMismatch, channel)
     }
 
-    /// The counts of the first window.
+    /// Counts of the first window.
     fn counts(mut budget: Budget) -> Vec<(Option<Check>, Subject<'static>, u64)> {
         let (sum, counts) = budget.counts_until(Now(REFUSAL_WINDOW_MS)).unwrap();
         assert_eq!(budget.counts_until(Now(REFUSAL_WINDOW_MS + 1)), None);

@@ -1,4 +1,4 @@
-//! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
+//! HTTP state of a connection, before its upgrade or without one: heads, bodies, and the response to a call.
 
 use crate::auth::{Caller, HeldCaller, Ruling};
 use crate::id::{Account, ChannelKey, Identity, NodeId};
@@ -8,139 +8,139 @@ use codec::control::{Call, Operation, Protocol};
 use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
 use std::sync::Arc;
 
-/// The HTTP state of one connection. Bytes are kept only while a head or body is incomplete or a call is under way.
+/// HTTP state of one connection. Bytes are kept only while a head or body is incomplete or a call is in progress.
 #[derive(Debug)]
 pub(crate) struct Http {
-    /// The awaited event.
+    /// Awaited event.
     pub stage: HttpStage,
-    /// Bytes received and not used yet; begins with the head or body that is awaited.
+    /// Received bytes not yet used; begins with the awaited head or body.
     pub buffer: Vec<u8>,
-    /// The scanner of the awaited head, which keeps how far it was searched for its end.
+    /// Scanner of the awaited head, with its progress.
     pub scanner: HeadScanner,
-    /// When the awaited thing is overdue.
+    /// Deadline of the awaited event.
     pub deadline: Now,
-    /// When the peer must have taken a byte of the answers that wait; [`NEVER`] while none does.
+    /// When the peer must have taken a byte of the queued answers; [`NEVER`] without any.
     pub answer_due: Now,
-    /// The number of the call under way, or of the next one.
+    /// Number of the call in progress, or of the next one.
     pub serial: u32,
-    /// At least one request was answered: silence is a keep-alive that ends, not an error.
+    /// Whether at least one request was answered: then silence is the end of keep-alive, not an error.
     pub served: bool,
-    /// A part of the awaited head was received: the rest has a deadline.
+    /// Whether a part of the awaited head was received: the rest has a deadline.
     pub begun: bool,
-    /// The request under way is a HEAD: its answer has no body.
+    /// Whether the request in progress is a HEAD: its answer has no body.
     pub bodiless: bool,
-    /// It is in the queue of connections whose requests wait for a turn.
+    /// Whether the connection is queued, since its requests wait for a turn.
     pub queued: bool,
-    /// The peer sends no more: the connection ends with the last answer.
+    /// Whether the peer sends no more: the connection ends with the last answer.
     pub ended: bool,
-    /// The peer's end lies behind what has come, and perhaps behind more: it waits for no WebSocket.
+    /// Whether the peer's end follows the received bytes, and perhaps more: the peer waits for no WebSocket.
     pub ends_behind: bool,
-    /// It brings one call of another node, and ends with its answer.
+    /// Whether the session is one call of another node, and ends with its answer.
     pub one_call: bool,
 }
 
-/// The event that an HTTP connection waits for.
+/// Event that an HTTP connection waits for.
 #[derive(Debug)]
 #[expect(
     clippy::enum_variant_names,
     reason = "states are named for what they await"
 )]
 pub(crate) enum HttpStage {
-    /// The end of the TLS handshake.
+    /// End of the TLS handshake.
     AwaitTls,
-    /// A request head.
+    /// Request head.
     AwaitHead,
-    /// A request's body.
+    /// Body of a request.
     AwaitBody(Box<PendingBody>),
-    /// An answer from a home shard, or from several.
+    /// Answer from a home shard, or from several.
     AwaitReply(PendingCall, Expected),
-    /// Somebody who waits for the device that asks.
+    /// A caller for the device.
     AwaitWake(Box<AwaitedWake>),
-    /// The edge, to take the connection to its channel's home with the bytes that followed the head.
+    /// The edge must move the connection to its channel's home, with the bytes that followed the head.
     AwaitHandover(Box<Admission>, Vec<u8>),
-    /// The edge, to pass the connection on to the node that owns the channel.
+    /// The edge must forward the connection to the node that owns the channel.
     AwaitLink(Box<Onward>),
-    /// The edge, to pass the connection to the side thread, with its request as it came.
+    /// The edge must pass the connection to the side thread, with its request as received.
     AwaitAdmin(Vec<u8>),
-    /// A node that owns the channel: none does for the moment.
+    /// A node that owns the channel: none does at present.
     AwaitOwner(Box<Ownerless>),
 }
 
 /// A request that another node answers.
 #[derive(Debug)]
 pub struct Onward {
-    /// The purpose of the request.
+    /// Purpose of the request.
     pub purpose: Purpose,
     /// The channel.
     pub identity: Identity,
-    /// Until when it may look for a node that answers; from its first look on.
+    /// Deadline for finding a node that answers; set at the first attempt.
     pub until: Option<Now>,
     /// The channel's name.
     pub channel: Box<str>,
-    /// The viewer's client id, if it is one that connects.
+    /// Client id of a connecting viewer.
     pub client_id: Option<Box<str>>,
     /// The caller.
     pub caller: Caller,
-    /// The request as it came, and what followed it so far.
+    /// Request as received, and further bytes.
     pub bytes: Vec<u8>,
-    /// Bytes of the request alone, of a call.
+    /// Length of the request alone, if it is a call.
     pub call: Option<usize>,
-    /// Its entry in the count of all.
+    /// Entry in the count of all such requests.
     pub counted: OnwardCount,
 }
 
-/// The number of requests that another node is to answer and has not: each has a copy, wherever it is. One per shard.
+/// Number of requests that another node must still answer: each has a copy, wherever it is. One per shard.
 #[derive(Clone, Debug, Default)]
 pub struct OnwardCount(Arc<()>);
 
 impl OnwardCount {
-    /// Whether there is any.
+    /// Whether there is any such request.
     pub(crate) fn any(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }
 
-/// A request for a channel that no node has for the moment, or one that cannot be reached.
+/// A request for a channel that no node has at present, or whose node cannot be reached.
 #[derive(Debug)]
 pub(crate) struct Ownerless {
     /// The request.
     pub onward: Onward,
-    /// The node that could not be reached, and when it is tried again if it has the channel still.
+    /// Node that could not be reached, and when it is retried if it still has the channel.
     pub failed: Option<(NodeId, Now)>,
 }
 
-/// A device that waits at its channel's home until somebody waits for it.
+/// A device that waits at its channel's home for a caller.
 #[derive(Debug)]
 pub(crate) struct AwaitedWake {
-    /// Its channel.
+    /// Channel of the device.
     pub channel: ChannelKey,
-    /// Its caller, who is asked again whether it may wait.
+    /// Caller of the device, checked again while it waits.
     pub caller: Option<HeldCaller>,
-    /// While its caller is to be asked again at the connection's deadline: the milliseconds that the device may wait
-    /// from then on. Else 0.
+    /// Remaining wait of the device, in milliseconds, while the connection's deadline is that of the next check of its
+    /// caller. Else 0.
     pub left_ms: u32,
-    /// The connection ends with the answer.
+    /// Whether the connection closes with the answer.
     pub close: bool,
 }
 
-/// A valid upgrade request, or a device's question, that its channel's home has yet to admit.
+/// A valid upgrade request, or a device's wait, that its channel's home must still admit.
 #[derive(Debug)]
 pub struct Admission {
-    /// The channel as named.
+    /// The channel as named in the request.
     pub arn: ChannelArn,
     /// The viewer's client id; `None` for the master.
     pub client_id: Option<Box<str>>,
-    /// What says which of both it is.
+    /// Basis of the role.
     pub role_by: RoleBy,
-    /// The caller that connects.
+    /// Caller that connects.
     pub caller: Caller,
-    /// The thing that it asks for.
+    /// Request to the channel's home.
     pub asks: Asks,
 }
 
 impl Admission {
-    /// The policy and the statement that refuse its caller, for operators; with what made it a viewer's, where that
-    /// may surprise.
+    /// Policy and statement that refuse the caller, for operators; with what decided on a viewer's role, where that may
+    /// surprise.
     pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         let ground = self.caller.ground_of(ruling)?;
         if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {
@@ -150,37 +150,37 @@ impl Admission {
     }
 }
 
-/// About a viewer whose client id is that of a master.
+/// Hint for a viewer whose client id is that of a master.
 const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL was not signed with the path /master of \
                             its endpoint, and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
 
 impl Admission {
-    /// Whether nothing names its role: no client id, at an endpoint for both.
+    /// Whether nothing names the role: no client id, at an endpoint for both.
     pub(crate) fn is_unnamed(&self) -> bool {
         self.client_id.is_none() && self.role_by == RoleBy::ClientId
     }
 
-    /// Whether it may be a viewer's whose client id is missing, which its channel's home knows.
+    /// Whether it may be a viewer without its client id, which only the channel's home can tell.
     pub(crate) fn may_lack_client_id(&self) -> bool {
         let is_web_socket = matches!(self.asks, Asks::WebSocket { .. });
         is_web_socket && self.client_id.is_none() && self.role_by != RoleBy::Endpoint
     }
 }
 
-/// What says whether a connection is a master's or a viewer's: codec/PROTOCOL.md, CON-2.
+/// Basis for the role of a connection, master or viewer: codec/PROTOCOL.md, CON-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleBy {
-    /// Whether its URL names a client id.
+    /// Presence of a client id in the URL.
     ClientId,
-    /// The host or the path of its endpoint, as they were signed.
+    /// Signed host or path of the endpoint.
     Endpoint,
-    /// Which endpoint its caller asked for last, which the channel's home knows: its client id is `MASTER`, or it has
-    /// none and may not be the master.
+    /// Endpoint that the caller requested last, known at the channel's home: the client id is `MASTER`, or it is
+    /// missing and the caller may not be the master.
     LastRequest,
 }
 
 impl RoleBy {
-    /// All, each at the place of its number.
+    /// All values, in the order of their numbers.
     pub(crate) const ALL: [Self; 3] = [Self::ClientId, Self::Endpoint, Self::LastRequest];
 
     /// The name in traces.
@@ -194,132 +194,132 @@ impl RoleBy {
     }
 }
 
-/// The thing that a connection asks its channel's home for.
+/// Request of a connection to its channel's home.
 #[derive(Clone, Copy, Debug)]
 pub enum Asks {
     /// A WebSocket.
     WebSocket {
-        /// The accept key of the handshake.
+        /// Accept key of the handshake.
         accept: [u8; 28],
-        /// Its program. The subprotocol `wss` is echoed if it was offered.
+        /// Client program. The subprotocol `wss` is echoed if it was offered.
         program: Program,
     },
     /// An answer as soon as somebody waits for the channel's master.
     Wake {
-        /// The longest time for it, in milliseconds.
+        /// Longest wait, in milliseconds.
         wait_ms: u64,
-        /// The connection ends with the answer.
+        /// Whether the connection closes with the answer.
         close: bool,
     },
 }
 
-/// The parts of a request head that are kept while its body is awaited.
+/// Parts of a request head kept while its body is awaited.
 #[derive(Debug)]
 pub(crate) struct PendingBody {
-    /// The service that the call is for.
+    /// Service of the call.
     pub target: Target,
     /// The `Host` field as sent.
     pub host: Box<str>,
-    /// The connection ends with the answer.
+    /// Whether the connection closes with the answer.
     pub close: bool,
     /// The body's length.
     pub length: usize,
-    /// The program of the caller.
+    /// Program of the caller.
     pub program: Program,
-    /// The head, where a signature is checked over it and the body.
+    /// Whole head, if a signature covers it and the body.
     pub head: Option<Box<[u8]>>,
 }
 
-/// Which of our services a call is for.
+/// Service of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The operation that the path names.
+    /// Operation of the path.
     Api(Operation),
     /// The security token service, at `/`.
     Sts,
 }
 
-/// The parts of a call that are kept while its answer is awaited.
+/// Parts of a call kept while its answer is awaited.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
-    /// The operation that the path names.
+    /// Operation of the path.
     pub operation: Operation,
-    /// The `Host` field as sent: discovery answers with it.
+    /// `Host` as sent: discovery answers with it.
     pub host: Box<str>,
-    /// The connection ends with the answer.
+    /// Whether the connection closes with the answer.
     pub close: bool,
     /// The caller.
     pub caller: Caller,
-    /// The program of the caller.
+    /// Program of the caller.
     pub program: Program,
-    /// The client id that the call names, where policies are asked once more with the tags of the channel.
+    /// Client id in the call, if policies are evaluated once more with the tags of the channel.
     pub client_id: Option<Box<str>>,
-    /// The name of the channel that the call is about: for the log, if it is refused.
+    /// Name of the call's channel: for the log, if the call is refused.
     pub channel: Option<Box<str>>,
-    /// The subject of the call, where an audit line names it: a channel's ARN, or the name of one to be made.
+    /// Subject for the audit line: a channel's ARN, or the name of one to be created.
     pub subject: Option<Box<str>>,
-    /// The log keeps a place for that line.
+    /// Whether the log has reserved a place for that line.
     pub place_kept: bool,
-    /// Bytes of records that the caller's account has, once all were asked.
+    /// Bytes of records of the caller's account, once all shards were queried.
     pub held: u64,
 }
 
 impl PendingCall {
-    /// The account whose places and shares the call uses.
+    /// Account whose places and shares the call uses.
     #[must_use]
     pub(crate) fn account(&self) -> Account {
         Account::of_digits(self.caller.account())
     }
 }
 
-/// The answer that a home shard's reply is to become.
+/// Answer to build from a home shard's reply.
 #[derive(Debug)]
 pub(crate) enum Expected {
-    /// The new channel's ARN.
+    /// ARN of the created channel.
     Created,
-    /// The channel's description.
+    /// Description of the channel.
     Description,
-    /// Pages of all shards, merged once all have come.
+    /// Pages of all shards, merged once all have arrived.
     Pages {
         /// Shards that have not answered.
         missing: usize,
-        /// Entries asked for.
+        /// Requested entries.
         limit: usize,
-        /// The entries of the pages that came.
+        /// Entries of the pages received.
         records: Vec<Listed>,
-        /// The least of the last names of shards that have more: what comes after it may be incomplete.
+        /// Lowest of the last names of shards that have more: entries after it may be incomplete.
         complete_to: Option<Box<str>>,
     },
-    /// Nothing but that a change was made.
+    /// Empty: a change was made.
     Done,
-    /// Nothing but that the channel is there.
+    /// Empty: the channel exists.
     Nothing,
-    /// The channel's tags.
+    /// Tags of the channel.
     Tags,
-    /// That the channel's media are not stored.
+    /// The channel's media is not stored.
     MediaStorage,
-    /// The refusal of media storage, if the channel is there.
+    /// Refusal of media storage, if the channel exists.
     NoMediaStorage,
-    /// That the account may make one more of this call, before it is made.
+    /// Permission for one more such call of the account, before it is made.
     Permit {
         /// Shards that have not answered.
         missing: usize,
-        /// The account's on those that have.
+        /// Holdings of the account on those that have.
         held: Holding,
-        /// The call.
+        /// Call to make.
         call: Box<Call>,
     },
-    /// The channel's endpoints.
+    /// Endpoints of the channel.
     Endpoints(Vec<Protocol>, Role),
     /// ICE servers, with credentials in this name.
     IceServers(Box<str>),
-    /// The answer of this channel's master; the call is withdrawn when its caller hangs up. Whether another shard said
-    /// that it took the call, and waits for the word that it is over.
+    /// Answer of this channel's master; the call is withdrawn when its caller disconnects. The flag: another shard has
+    /// accepted the call, and waits for the notice of its end.
     Answer(Identity, bool),
 }
 
 impl Http {
-    /// A connection that was just accepted.
+    /// State of an accepted connection.
     #[must_use]
     pub(crate) fn new(stage: HttpStage, deadline: Now) -> Self {
         Self {
@@ -339,7 +339,7 @@ impl Http {
         }
     }
 
-    /// The next request is awaited until `deadline`.
+    /// Waits for the next request until `deadline`.
     pub(crate) fn await_head(&mut self, deadline: Now) {
         self.stage = HttpStage::AwaitHead;
         self.scanner = HeadScanner::new();
@@ -353,14 +353,13 @@ impl Http {
         }
     }
 
-    /// Whether requests that have come are still to be answered. `answers_wait`: they wait for the peer to take
-    /// answers.
+    /// Whether received requests are still to be answered. `answers_wait`: they wait for the peer to take answers.
     #[must_use]
     pub(crate) fn has_more(&self, answers_wait: bool) -> bool {
         self.queued || (answers_wait && !self.buffer.is_empty())
     }
 
-    /// Bytes of requests that are kept here, as memory was taken for them.
+    /// Allocated bytes of requests.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let aside = match &self.stage {
@@ -378,7 +377,7 @@ impl Http {
         self.buffer.capacity() + aside
     }
 
-    /// Whether a call is under way, or a device waits.
+    /// Whether a call is in progress, or a device waits.
     #[must_use]
     pub(crate) fn awaits_reply(&self) -> bool {
         matches!(

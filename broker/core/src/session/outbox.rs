@@ -1,21 +1,20 @@
-//! Bytes that wait for a socket, and which of them are messages.
+//! Outbox: bytes queued for a socket, and which of them are messages.
 //!
 //! ```text
 //!   0                    start     start+launched                              bytes.len()
 //!   |  written  | control  |  in flight  |        unsent                            |
 //!   |mark | mark|          |  mark  |  mark   | control |  mark  |
 //! ```
-//! Written bytes were handed to the kernel; those in flight were copied out by the edge (encrypted, or into a buffer
-//! that the kernel reads) and are not reported yet. A [`Mark`] says that a stretch of bytes is one message, so that
-//! what the peer's machine has not confirmed is known when the connection ends: a message keeps its bytes until then.
-//! Bytes outside marks are control frames and HTTP answers: they are counted apart, so that they never take the room of
-//! messages. Invariant: `start + launched ≤ bytes.len()`, marks are in order and do not overlap, the first `written` of
-//! them end at `start` or before; `of_messages` is how many bytes behind `start` lie within marks.
+//! Written bytes were passed to the kernel; those in flight were copied out by the edge (encrypted, or into a buffer
+//! that the kernel reads) and are not yet reported. A [`Mark`] delimits one message, so that unacknowledged messages
+//! are known when the connection ends: a message keeps its bytes until its acknowledgement. Bytes outside marks are
+//! control frames and HTTP answers: they are counted separately, so that they never take the room of messages.
+//! Invariant: `start + launched ≤ bytes.len()`, marks are in order and do not overlap, the first `written` of them end
+//! at `start` or before; `of_messages` is the number of bytes after `start` within marks.
 //!
-//! What is confirmed is known by positions in the stream of bytes on the wire: `on_wire` of them were handed to the
-//! kernel since the buffer was taken, and as many as it holds without an acknowledgement are not confirmed. That is a
-//! lower bound: what the kernel holds of earlier bytes, of TLS alone, of a send that is not reported and of our own end
-//! makes it less, never more.
+//! Acknowledgement is computed from positions in the stream of bytes on the wire: `on_wire` of them were passed to the
+//! kernel since the buffer was allocated, and those that it holds without an acknowledgement are unacknowledged. That
+//! is a lower bound: earlier bytes, TLS overhead, an unreported send and the own FIN make it lower, never higher.
 
 use crate::id::SessionKey;
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
@@ -28,72 +27,72 @@ use std::ops::Range;
 /// One message in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Offset of its frame in the buffer, and its length, in bytes.
+    /// Offset of its frame in the buffer, and the frame's length, in bytes.
     begin: u32,
     /// See `begin`.
     pub bytes: u32,
-    /// The message.
+    /// Delivery state of the message.
     pub launch: DeliveryMark,
-    /// When its last byte was handed to the kernel, and how many bytes on the wire were by then.
+    /// When its last byte was passed to the kernel, and the bytes on the wire by then.
     pub written: (Now, u64),
 }
 
-/// It is one line of a cache, and a busy connection has several.
+/// One cache line: a busy connection has several marks.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// A place in a buffer, or a length: `outbox_bytes` is at most a gigabyte, and as much may be spent before it.
+/// An offset in a buffer, or a length: `outbox_bytes` is at most a gigabyte, and as much may be spent before it.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Mark {
-    /// Where its frame is in the buffer.
+    /// Range of its frame in the buffer.
     fn frame(&self) -> Range<usize> {
         self.begin as usize..self.begin as usize + self.bytes as usize
     }
 }
 
-/// The properties of a message under way to a socket.
+/// Properties of a message in transit to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryMark {
-    /// Its action.
+    /// Action of the message.
     pub action: Action,
-    /// When it may be dropped if it comes back.
+    /// Expiry, if it returns to the queue.
     pub expires: Now,
-    /// Its place in the channel's order of acceptance.
+    /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// Length of the sender's id, which is at the frame's end; 0 towards viewers.
+    /// Length of the sender's id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
-    /// Whether it is an Alexa caller's offer: its call keeps the frame, so it never goes back.
+    /// Whether it is an Alexa caller's offer: its call keeps the frame, so it never returns.
     pub call: bool,
-    /// Whether it counts in the gauge and has an outcome: an offer given again does not.
+    /// Whether it counts in the gauge and has an outcome: a redelivered offer does not.
     pub counted: bool,
-    /// The viewer's connection that sent it. Unknown of a master's, and of one that came from another node.
+    /// Connection of the viewer that sent it. `None` for a master's message, and for one from another node.
     pub from: Option<SessionKey>,
-    /// Whether it is the first offer of that connection. An offer that came from another node counts as first, too: it
-    /// was kept there with what came before it.
+    /// Whether it is the first offer of that connection. An offer from another node counts as first, too: it was queued
+    /// there with what preceded it.
     pub first: bool,
-    /// Whether it may be a candidate of an offer without an answer: one that its recipient confirms is kept with that.
+    /// Whether it may be a candidate of an unanswered offer: once acknowledged, it is stored with the offer.
     pub follows: bool,
-    /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not
-    /// measured, nor what came at 0.
+    /// Time of acceptance ([`crate::time::Moment::micros`]), if its recipient was connected: queued messages are not
+    /// measured, nor those accepted at 0.
     pub accepted_us: Option<NonZeroU32>,
 }
 
-/// Waiting bytes, by kind.
+/// Queued bytes, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// Of messages.
+    /// Bytes of messages.
     pub messages: usize,
-    /// Of control frames and HTTP answers.
+    /// Bytes of control frames and HTTP answers.
     pub control: usize,
 }
 
-/// Bytes that wait for one socket. Owns nothing while empty.
+/// Bytes queued for one socket. Owns nothing while empty.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Option<Box<Buffer>>);
 
-/// The buffer of an outbox that is not empty.
+/// Buffer of an outbox that is not empty.
 #[derive(Debug, Default)]
 #[repr(C)] // what each message needs is in its first two lines
 struct Buffer {
@@ -102,53 +101,52 @@ struct Buffer {
     launched: usize,
     of_messages: usize,
     marks: VecDeque<Mark>,
-    /// How many of the marks are written, and their bytes.
+    /// Number of written marks, and their bytes.
     written: usize,
     written_bytes: usize,
-    /// Bytes of messages written since the kernel was asked.
+    /// Bytes of messages written since the last query to the kernel.
     unasked: usize,
-    /// Bytes on the wire since the buffer was taken, and how many of them were confirmed.
+    /// Bytes on the wire since the buffer was allocated, and the acknowledged ones among them.
     on_wire: u64,
     confirmed: u64,
-    /// Where the messages ended that were taken back after they were written, and how many of these were confirmed all
-    /// the same.
+    /// Ends of messages that were returned after they were written, and the number of those acknowledged nevertheless.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// The peer sends no more: what it has not confirmed by then, its program does not read.
+    /// Whether the peer sends no more: its program does not read what is unacknowledged by then.
     over: Option<(Over, u64)>,
-    /// What is not confirmed when it is asked the next time makes room for others' messages.
+    /// Whether messages that the next query finds unacknowledged are evicted for others.
     makes_room: bool,
-    /// Since when it is doubtful that the peer is there.
+    /// Since when the peer is suspect.
     doubtful_since: Option<Now>,
-    /// The last time of a round trip that was measured, in milliseconds.
+    /// Last measured round trip, in milliseconds.
     round_trip_ms: u32,
-    /// The ping under way whose answer is the proof.
+    /// Ping in flight whose pong confirms messages.
     proof: Option<Proving>,
 }
 
-/// How a peer has said that it sends no more.
+/// How a peer announced that it sends no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
     /// By a close frame.
     Closed,
-    /// By its FIN alone.
+    /// By its FIN only.
     Ended,
-    /// The node that passed it on ends, and hands over what it was given.
+    /// Forwarded by a node that shuts down and returns what it was given.
     Left,
 }
 
-/// A ping whose answer confirms all before it.
+/// A ping whose pong confirms everything before it.
 #[derive(Clone, Copy, Debug)]
 struct Proving {
-    /// Its payload.
+    /// Payload of the ping.
     counter: [u8; 4],
-    /// How many of the marks are before it.
+    /// Number of marks before it.
     covers: usize,
-    /// When it was queued.
+    /// Time at which it was queued.
     since: Now,
 }
 
-/// Buffers to use again, of at most [`SPARE_OUTBOX_BYTES_MAX`].
+/// Buffers for reuse, of at most [`SPARE_OUTBOX_BYTES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Spares {
     #[expect(
@@ -160,7 +158,7 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
-    /// At most this many.
+    /// A pool of at most this many buffers.
     #[must_use]
     pub(crate) fn of(most: usize) -> Self {
         Self {
@@ -179,25 +177,25 @@ impl Default for Spares {
 /// Offers and candidates of viewers, each with its frame.
 pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
 
-/// A message taken back from an outbox: its mark and its whole frame.
+/// A message returned from an outbox: its mark and its whole frame.
 #[derive(Debug)]
 pub(crate) struct Unsent {
     /// The message.
     pub launch: DeliveryMark,
-    /// Whether it was handed to the kernel whole, and not confirmed.
+    /// Whether it was passed whole to the kernel, and not acknowledged.
     pub written: bool,
     /// The frame, header included.
     pub frame: Box<[u8]>,
 }
 
 impl Outbox {
-    /// Whether it owns nothing: all was handed over, and nothing of it is to be confirmed.
+    /// Whether the outbox owns nothing: everything was passed on, and no acknowledgement is awaited.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Bytes not yet handed over, those in flight included.
+    /// Bytes not yet passed on, those in flight included.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.0
@@ -205,7 +203,7 @@ impl Outbox {
             .map_or(0, |buffer| buffer.bytes.len() - buffer.start)
     }
 
-    /// The same with those of messages that are written and not confirmed.
+    /// Bytes not yet passed on, and those of unacknowledged messages.
     #[inline]
     #[must_use]
     pub(crate) fn bytes_kept(&self) -> usize {
@@ -213,21 +211,21 @@ impl Outbox {
         buffer.map_or(0, |buffer| buffer.bytes.len() - buffer.spent())
     }
 
-    /// Bytes of messages that are written and not confirmed.
+    /// Bytes of written, unacknowledged messages.
     #[inline]
     #[must_use]
     pub(crate) fn unconfirmed_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |buffer| buffer.written_bytes)
     }
 
-    /// When the oldest message was written that is not confirmed.
+    /// When the oldest unacknowledged message was written.
     #[must_use]
     pub(crate) fn unconfirmed_since(&self) -> Option<Now> {
         let buffer = self.0.as_ref().filter(|buffer| buffer.written > 0)?;
         buffer.marks.front().map(|mark| mark.written.0)
     }
 
-    /// The same by what they are, of those that are not handed over.
+    /// Bytes not yet passed on, by kind.
     #[must_use]
     pub(crate) fn load(&self) -> Load {
         self.0.as_ref().map_or_else(Load::default, |buffer| {
@@ -239,7 +237,7 @@ impl Outbox {
         })
     }
 
-    /// The bytes that wait, without those in flight.
+    /// Queued bytes, without those in flight.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -249,34 +247,34 @@ impl Outbox {
             .unwrap_or_default()
     }
 
-    /// Whether bytes were copied out and are not reported yet.
+    /// Whether bytes were copied out and are not yet reported.
     #[must_use]
     pub(crate) fn in_flight(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.launched > 0)
     }
 
-    /// Whether some message is not wholly handed over.
+    /// Whether a message is not yet passed on whole.
     #[must_use]
     pub(crate) fn has_messages(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
     }
 
-    /// Whether at least `bytes` of messages were written since the last question: then the next one is due, once.
+    /// Whether at least `bytes` of messages were written since the last query: then the next one is due, once.
     #[inline]
     pub(crate) fn is_to_be_asked(&mut self, bytes: usize) -> bool {
         let buffer = self.0.as_mut().filter(|it| it.unasked >= bytes);
         buffer.map(|buffer| buffer.unasked = 0).is_some()
     }
 
-    /// What is not confirmed when it is asked the next time makes room for others' messages.
+    /// Marks the messages that the next query finds unacknowledged for eviction.
     pub(crate) fn make_room(&mut self) {
         if let Some(buffer) = &mut self.0 {
             buffer.makes_room = true;
         }
     }
 
-    /// Drops the written messages that are not confirmed, if they are to make room: its peer is not doubtful by them.
-    /// Calls `dropped` for each.
+    /// Drops the written, unacknowledged messages if they are marked for eviction: they no longer make the peer
+    /// suspect. Calls `dropped` for each.
     pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
             return;
@@ -291,8 +289,8 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Begins to prove what is in it by a ping behind it; returns its payload. `None` when one is under way, or nothing
-    /// is to be proved.
+    /// Starts to confirm the messages in the outbox by a ping after them; returns its payload. `None` when one is in
+    /// flight, or nothing needs confirmation.
     pub(crate) fn begin_proof(&mut self, now: Now) -> Option<[u8; 4]> {
         let buffer = self.0.as_mut().filter(|buffer| buffer.proof.is_none())?;
         let [.., a, b, c, d] = buffer.marks.back()?.launch.order.to_be_bytes();
@@ -305,14 +303,14 @@ impl Outbox {
         Some(counter)
     }
 
-    /// Whether a ping is under way that proves.
+    /// Whether a confirming ping is in flight.
     #[must_use]
     pub(crate) fn awaits_proof(&self) -> bool {
         self.0.as_ref().is_some_and(|buffer| buffer.proof.is_some())
     }
 
-    /// A pong came: whether it answers the ping that proves. Then all before that is confirmed: `confirmed` is called
-    /// for each message.
+    /// Handles a pong: returns whether it answers the confirming ping. Then everything before that is acknowledged:
+    /// `confirmed` is called for each message.
     pub(crate) fn proved(
         &mut self,
         spares: &mut Spares,
@@ -338,13 +336,13 @@ impl Outbox {
         true
     }
 
-    /// Since when it is doubtful that the peer is there: one confirmed byte ends that.
+    /// Since when the peer is suspect: one acknowledged byte ends that.
     #[must_use]
     pub(crate) fn doubtful_since(&self) -> Option<Now> {
         self.0.as_ref()?.doubtful_since
     }
 
-    /// It is doubtful from here on, unless it is, that the peer is there. Its messages are kept until then at least.
+    /// Marks the peer as suspect, unless it is. Its messages are kept until `expires` at least.
     pub(crate) fn doubt(&mut self, since: Now, expires: Now) {
         let Some(buffer) = &mut self.0 else { return };
         buffer.doubtful_since.get_or_insert(since);
@@ -353,8 +351,8 @@ impl Outbox {
         }
     }
 
-    /// The messages that are written and not confirmed, oldest first: each with its frame. An Alexa caller's offer
-    /// waits with its call.
+    /// Written, unacknowledged messages, oldest first, each with its frame. An Alexa caller's offer is left out: it
+    /// stays with its call.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&DeliveryMark, &[u8])> {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
@@ -364,21 +362,20 @@ impl Outbox {
         })
     }
 
-    /// A round trip takes so long.
+    /// Sets the measured round trip.
     pub(crate) fn measured(&mut self, round_trip_ms: u32) {
         if let Some(buffer) = &mut self.0 {
             buffer.round_trip_ms = round_trip_ms;
         }
     }
 
-    /// The last time of a round trip that was measured, in milliseconds; 0 if none was.
+    /// Last measured round trip, in milliseconds; 0 if none was.
     #[must_use]
     pub(crate) fn round_trip_ms(&self) -> u32 {
         self.0.as_ref().map_or(0, |buffer| buffer.round_trip_ms)
     }
 
-    /// How many messages were taken back after they were written, and how many of those the peer has confirmed all the
-    /// same.
+    /// Number of messages returned after they were written, and of those that the peer acknowledged nevertheless.
     #[must_use]
     pub(crate) fn returned(&self) -> (usize, u32) {
         let buffer = self.0.as_ref();
@@ -394,8 +391,8 @@ impl Outbox {
         self.0.as_ref()?.over.map(|(over, _)| over)
     }
 
-    /// The peer sends no more: what it has not confirmed by now, its program does not read. Nor the rest of a message
-    /// that was begun, which goes out all the same, before our own close frame.
+    /// Records that the peer sends no more: its program does not read what is unacknowledged. Nor the rest of a begun
+    /// message, which is still sent, before the own close frame.
     pub(crate) fn peer_is_over(&mut self, over: Over) {
         let buffer = self.0.as_mut();
         if let Some(buffer) = buffer.filter(|it| !it.marks.is_empty() || !it.is_forgotten()) {
@@ -432,15 +429,16 @@ impl Outbox {
         end - begin
     }
 
-    /// This many of the unsent bytes were copied out.
+    /// Records that this many of the unsent bytes were copied out.
     pub(crate) fn launched(&mut self, bytes: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.launched = (buffer.launched + bytes).min(buffer.bytes.len() - buffer.start);
         }
     }
 
-    /// The oldest `bytes` were handed to the kernel, by `on_wire` bytes: as many, or of TLS those of their records.
-    /// Calls `written` for each message whose last byte was among them. Returns how many bytes wait no longer.
+    /// Records that the oldest `bytes` were passed to the kernel, as `on_wire` bytes: as many, or with TLS those of
+    /// their records. Calls `written` for each message whose last byte was among them. Returns how many bytes are no
+    /// longer queued.
     #[inline]
     pub(crate) fn sent(
         &mut self,
@@ -459,7 +457,7 @@ impl Outbox {
         while let Some(mark) = buffer.marks.get_mut(buffer.written)
             && mark.frame().end <= buffer.start
         {
-            // Which byte of a record is its last one is not known: the record's is.
+            // Only the end of a record is known, not which of its bytes is the message's last.
             let behind = if on_wire == bytes {
                 buffer.start - mark.frame().end
             } else {
@@ -484,8 +482,8 @@ impl Outbox {
         Load { messages, control }
     }
 
-    /// The kernel holds `unacknowledged` bytes: all before them are confirmed. Calls `confirmed` for each message that
-    /// is, so far not.
+    /// Records that the kernel holds `unacknowledged` bytes: all before them are acknowledged. Calls `confirmed` for
+    /// each message that becomes so.
     pub(crate) fn confirm(
         &mut self,
         spares: &mut Spares,
@@ -524,7 +522,7 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Takes the written messages back that were not confirmed, of those that were written by `by`, in order.
+    /// Takes back the unacknowledged messages that were written until `by`, in order.
     pub(crate) fn take_unconfirmed(&mut self, spares: &mut Spares, by: Now) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -541,7 +539,7 @@ impl Outbox {
         taken
     }
 
-    /// Takes the messages back that no byte of has left, in order; control bytes and a message begun stay.
+    /// Takes back the messages of which no byte was sent, in order; control bytes and a begun message stay.
     pub(crate) fn take_unsent(&mut self, spares: &mut Spares) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -560,7 +558,7 @@ impl Outbox {
         let base = first.frame().start;
         let unsent = taken.iter().map(|mark| buffer.unsent_of(mark, false));
         let unsent = unsent.collect();
-        // What is between them moves up.
+        // Bytes between them move up.
         let old = buffer.bytes.split_off(base);
         let mut at = base;
         for mark in taken {
@@ -575,7 +573,7 @@ impl Outbox {
         unsent
     }
 
-    /// Takes every message back that was not confirmed, and drops all else: the connection has ended.
+    /// Takes back every unacknowledged message, and drops everything else: the connection has ended.
     pub(crate) fn drain(&mut self) -> Vec<Unsent> {
         let Some(buffer) = self.0.take() else {
             return Vec::new();
@@ -590,9 +588,9 @@ impl Outbox {
             .get_or_insert_with(|| spares.buffers.pop().unwrap_or_default())
     }
 
-    /// Gives the bytes back that nothing needs, of a large buffer once they are more than half of it, and the buffer
-    /// where it is empty. Of one whose messages were taken back the positions stay until the connection ends, and a
-    /// ping under way until its pong has come: the same message, if it comes again, has a ping of the same number.
+    /// Frees unneeded bytes, of a large buffer once they are more than half of it, and the buffer when it is empty. If
+    /// messages were returned, their positions stay until the connection ends, and a ping in flight until its pong: a
+    /// redelivered message has a ping with the same number.
     fn settle(&mut self, spares: &mut Spares) {
         let Some(buffer) = &mut self.0 else {
             return;
@@ -630,14 +628,14 @@ impl Outbox {
 }
 
 impl Buffer {
-    /// How many bytes at the front nothing needs: no message that is not confirmed has them.
+    /// Length of the unneeded prefix: bytes of no unacknowledged message.
     #[inline]
     fn spent(&self) -> usize {
         let first = self.marks.front();
         first.map_or(self.start, |mark| mark.frame().start.min(self.start))
     }
 
-    /// A message at the front is written no more: it was confirmed, or taken back.
+    /// Unmarks the first message as written: it was acknowledged, or returned.
     #[inline]
     fn unwritten(&mut self, mark: &Mark) {
         self.written -= 1;
@@ -647,7 +645,7 @@ impl Buffer {
         }
     }
 
-    /// Whether nothing of an empty buffer is to be known later.
+    /// Whether nothing of an empty buffer is needed later.
     fn is_forgotten(&self) -> bool {
         let returned = !self.returned.is_empty() || self.repeated > 0;
         !returned && self.over.is_none() && self.proof.is_none()
@@ -667,8 +665,8 @@ impl Buffer {
     }
 }
 
-/// Fewer bytes at the front are left where they are. Few, since a busy connection always has some that are not
-/// confirmed: what it touches is to stay in a core's cache.
+/// A shorter prefix is left in place. Small, since a busy connection always has unacknowledged bytes: what it touches
+/// should stay in a core's cache.
 const COMPACT_BYTES: usize = 2 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! An open WebSocket: its frames, its role, its caller, its rates, and which of its deadlines is next.
+//! Open WebSocket: frames, role, caller, rates, and its next deadline.
 
 use crate::id::{CallerId, ChannelKey};
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
@@ -9,12 +9,12 @@ use codec::ws::{Excess, FrameError, Receiver, Side};
 use std::num::NonZeroU8;
 use std::rc::Rc;
 
-/// The role of a connection on its channel.
+/// Role of a connection on its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// The device.
     Master,
-    /// A watcher, by its client id.
+    /// A viewer, by its client id.
     Viewer(Rc<str>),
 }
 
@@ -28,7 +28,7 @@ impl Role {
         }
     }
 
-    /// The wire's word for it.
+    /// The role as the codec's type.
     #[must_use]
     pub(crate) fn on_wire(&self) -> codec::signal::Role {
         match self {
@@ -38,26 +38,26 @@ impl Role {
     }
 }
 
-/// The log's figures of a connection, written when it ends. Kept from its admission until its descriptor is free.
+/// Figures of a connection for the log, written when it ends. Kept from its admission until its descriptor is free.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
-    /// When it was admitted.
+    /// Time of admission.
     pub opened: Now,
-    /// Messages that it sent, refused ones included; stays at its greatest.
+    /// Messages received, refused ones included; saturates.
     pub messages_in: u32,
-    /// Messages that were handed to it whole; stays at its greatest.
+    /// Messages passed whole to the connection; saturates.
     pub messages_out: u32,
-    /// From its admission to its first offer and to the first answer that was handed to it, if it is a viewer;
-    /// [`NOT_YET`] without. In milliseconds, saturating.
+    /// Times from a viewer's admission to its first offer and to its first answer; [`NOT_YET`] without. In
+    /// milliseconds, saturating.
     offered_ms: u32,
     answered_ms: u32,
 }
 
-/// No span yet.
+/// No time yet.
 const NOT_YET: u32 = u32::MAX;
 
 impl Tally {
-    /// Of a connection that was just admitted.
+    /// Figures at admission.
     fn of(now: Now) -> Self {
         Self {
             opened: now,
@@ -72,7 +72,7 @@ impl Tally {
         u32::try_from(now.since(self.opened)).map_or(NOT_YET - 1, |ms| ms.min(NOT_YET - 1))
     }
 
-    /// An offer of a viewer was accepted; true of the first one.
+    /// Records an accepted offer of a viewer; true for the first one.
     pub(crate) fn offered(&mut self, now: Now) -> bool {
         let first = self.offered_ms == NOT_YET;
         if first {
@@ -81,59 +81,59 @@ impl Tally {
         first
     }
 
-    /// From the admission of a viewer to its first offer.
+    /// Time from a viewer's admission to its first offer.
     #[must_use]
     pub(crate) fn offered_ms(&self) -> Option<u32> {
         Some(self.offered_ms).filter(|ms| *ms != NOT_YET)
     }
 
-    /// From the admission of a viewer to the first answer that was handed to it.
+    /// Time from a viewer's admission to its first answer.
     #[must_use]
     pub(crate) fn answered_ms(&self) -> Option<u32> {
         Some(self.answered_ms).filter(|ms| *ms != NOT_YET)
     }
 }
 
-/// The place of the bounds of a connection's messages among those of its shard.
+/// Index of a connection's message bounds among those of its shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsPlace(pub(crate) u8);
 
-/// The terms that are settled when a connection is admitted.
+/// Terms that are fixed when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
-    /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. One that may not is closed with 1001 instead.
+    /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. Otherwise it is closed with 1001 instead.
     pub notices: bool,
-    /// Its program, which may read frames and messages of a bounded length alone.
+    /// Client program, which may limit the length of frames and messages.
     pub program: Program,
-    /// The place of the bounds of its messages.
+    /// Index of its message bounds.
     pub bounds: BoundsPlace,
-    /// When it is closed; never, if connections have no age limit.
+    /// End of its age; never, without an age limit.
     pub ends: Now,
 }
 
-/// The state of one open WebSocket.
+/// State of one open WebSocket.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
-    /// Bytes to messages.
+    /// Turns bytes into messages.
     pub receiver: Receiver,
-    /// The channel it belongs to.
+    /// Channel of the connection.
     pub channel: ChannelKey,
-    /// The role in which it was admitted.
+    /// Role in which it was admitted.
     pub role: Role,
-    /// Its caller, if it is a viewer that has a part of its own of what the channel's viewers share.
+    /// Caller of a viewer that has a share of its own of the channel's viewer limits.
     pub caller: Option<CallerId>,
-    /// Its caller, where that is asked again; why it is refused, once it is.
+    /// Caller, if its permission is checked again; the reason of the refusal, once refused.
     pub held: Held,
-    /// A newer connection took its place: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
+    /// Whether a newer connection superseded it: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,
-    /// The buckets that limit its messages.
+    /// Buckets that limit its messages.
     pub rates: MessageRates,
-    /// The reason of its nearest end that is known beforehand.
+    /// Reason of its nearest scheduled end.
     leaves: Leaves,
-    /// The log's figures, written when it ends.
+    /// Figures for the log, written when it ends.
     pub tally: Tally,
-    /// The code of why it ends: the first thing that happened. Not in the tally, where it would cost each connection a
-    /// word. The lengths of a message that was too big are the receiver's.
+    /// Code of the reason of its end: the first cause. Not in the tally, where it would cost each connection a word.
+    /// The receiver has the lengths of a message that was too big.
     reason: Option<NonZeroU8>,
     notices: Notices,
     /// See [`Terms::program`].
@@ -142,52 +142,52 @@ pub(crate) struct WebSocket {
     bounds: BoundsPlace,
     /// See [`Self::is_forbidden`].
     forbidden: bool,
-    /// Frames without effect that came within `idle_second` of the shard's clock. Never 0 again after the first one.
+    /// Frames without effect within `idle_second` of the shard's clock. Never 0 again after the first one.
     idle_frames: u8,
     idle_second: u32,
-    /// Milliseconds from the first byte of an unfinished message to the last frame; [`NO_MESSAGE`] if there is none.
+    /// Milliseconds from the first byte of an incomplete message to the last frame; [`NO_MESSAGE`] without one.
     since_begin: u16,
     times: Times,
 }
 
-/// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
+/// State of GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notices {
     Never,
-    /// And has not got GO_AWAY.
+    /// Allowed, GO_AWAY not yet sent.
     Open,
-    /// And got GO_AWAY.
+    /// Allowed, GO_AWAY sent.
     Told,
 }
 
-/// The reason of an end that is known beforehand.
+/// Reason of a scheduled end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
-    /// The limit of its age.
+    /// Age limit.
     OfAge,
-    /// An operator asked it to come back.
+    /// Recalled by an operator, to reconnect.
     Recalled,
-    /// It may not be open any more, unless it may again by then.
+    /// May no longer be open, unless a check by then allows it.
     Asked,
 }
 
-/// The moments from which the deadlines of a WebSocket follow.
+/// Moments that determine the deadlines of a WebSocket.
 #[derive(Debug)]
 struct Times {
     /// See [`Terms::ends`].
     ends: Now,
     last_frame: Now,
-    /// Milliseconds from `last_frame` to a ping that no frame followed; [`NO_SPAN`] if there is none.
+    /// Milliseconds from `last_frame` to a ping that no frame followed; [`NO_SPAN`] without one.
     to_ping: u32,
-    /// When bytes were last handed to the kernel, or a ping was queued: the low half of the moment, since pings are at
+    /// When bytes were last passed to the kernel, or a ping was queued: the low half of the moment, since pings are at
     /// most a day apart.
     last_sent: u32,
 }
 
-/// There is nothing that a span would lead to.
+/// No time span.
 const NO_SPAN: u32 = u32::MAX;
 
-/// No message is unfinished.
+/// No incomplete message.
 const NO_MESSAGE: u16 = u16::MAX;
 
 const _: () = assert!(
@@ -196,52 +196,52 @@ const _: () = assert!(
 );
 
 impl Times {
-    /// When a ping was sent that no frame followed.
+    /// When a ping was sent that no frame has followed.
     fn pinged(&self) -> Option<Now> {
         let span = Some(self.to_ping).filter(|ms| *ms != NO_SPAN)?;
         Some(self.last_frame.after(span.into()))
     }
 
-    /// The low half of a moment.
+    /// Low half of a moment.
     #[expect(clippy::cast_possible_truncation, reason = "that is what it does")]
     const fn low(now: Now) -> u32 {
         now.0 as u32
     }
 
-    /// When bytes last went out, which may be a moment that the clock jumps to.
+    /// When bytes were last sent, possibly a moment that the clock jumps to.
     fn last_sent(&self, now: Now) -> Now {
         let since = self.last_sent.wrapping_sub(Self::low(now)).cast_signed();
         Now(now.0.saturating_add_signed(since.into()))
     }
 
-    /// A span of these milliseconds. All that are measured so are within minutes; 49 days are the most.
+    /// Time span of this many milliseconds. Measured spans are within minutes; 49 days are the maximum.
     fn span(ms: u64) -> u32 {
         u32::try_from(ms).map_or(NO_SPAN - 1, |ms| ms.min(NO_SPAN - 1))
     }
 }
 
-/// The action that is due on an open WebSocket.
+/// Action that is due on an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Nothing before this moment.
     At(Now),
-    /// For long nothing came from the client, or nothing went to it: ping it. What is between them may end a connection
-    /// that either side is silent on.
+    /// The client was silent for long, or nothing was sent to it: ping it. Middleboxes may drop a connection that
+    /// either side is silent on.
     Ping,
-    /// Its time is nearly over: send GO_AWAY.
+    /// Age limit is near: send GO_AWAY.
     GoAway,
-    /// Nothing came for the whole idle limit: close 1001.
+    /// Silent for the whole idle limit: close 1001.
     Idle,
-    /// A ping was not answered: the client does not read, or is gone. Close 1001.
+    /// A ping timed out: the client does not read, or is gone. Close 1001.
     Unanswered,
-    /// Its time is over: close 1001.
+    /// Age limit is reached: close 1001.
     Old,
     /// A message took too long from its first byte to its last: close 1008.
     SlowMessage,
 }
 
 impl WebSocket {
-    /// A connection that was just admitted.
+    /// State at admission.
     #[must_use]
     pub(crate) fn new(channel: ChannelKey, role: Role, terms: Terms, now: Now) -> Self {
         Self {
@@ -275,7 +275,7 @@ impl WebSocket {
         }
     }
 
-    /// Why it ends, if that is known.
+    /// Reason of the end, if known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         let excess = match self.receiver.error() {
@@ -286,7 +286,7 @@ impl WebSocket {
             .and_then(|code| EndReason::of_code(code, excess))
     }
 
-    /// It ends for this reason, unless it had one before.
+    /// Sets the reason of the end, unless there is one.
     pub(crate) fn because(&mut self, reason: EndReason) {
         if self.reason.is_none() {
             self.reason = Some(reason.code());
@@ -296,31 +296,31 @@ impl WebSocket {
         }
     }
 
-    /// Its program.
+    /// Client program.
     #[inline]
     #[must_use]
     pub(crate) fn program(&self) -> Program {
         self.program
     }
 
-    /// The place of the bounds of its messages.
+    /// Index of its message bounds.
     #[inline]
     #[must_use]
     pub(crate) fn bounds(&self) -> BoundsPlace {
         self.bounds
     }
 
-    /// Whether its caller may not connect any more, when it was last asked.
+    /// Whether the last check found that its caller may no longer connect.
     pub(crate) fn is_forbidden(&self) -> bool {
         self.forbidden
     }
 
-    /// Notes what the last question said.
+    /// Records the result of a check.
     pub(crate) fn was_asked(&mut self, forbidden: bool) {
         self.forbidden = forbidden;
     }
 
-    /// When it was admitted.
+    /// Time of admission.
     #[must_use]
     pub(crate) fn opened(&self) -> Now {
         self.tally.opened
@@ -332,7 +332,7 @@ impl WebSocket {
         self.tally.messages_in > 0
     }
 
-    /// Whether its client has sent a frame, one that broke the protocol included.
+    /// Whether its client has sent a frame, even one that violated the protocol.
     #[must_use]
     pub(crate) fn was_heard(&self) -> bool {
         use EndReason::{PeerClosed, ProtocolError, Unsupported};
@@ -343,13 +343,13 @@ impl WebSocket {
         self.spoke() || self.idle_frames > 0 || ends_it
     }
 
-    /// When bytes came last.
+    /// When bytes were last received.
     #[must_use]
     pub(crate) fn last_frame(&self) -> Now {
         self.times.last_frame
     }
 
-    /// An SDP_ANSWER was handed to it: how long after its admission, if it is a viewer and this is the first.
+    /// Records an SDP_ANSWER passed to it; returns the time since admission for a viewer's first one.
     pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
         let first = self.tally.answered_ms == NOT_YET && self.role != Role::Master;
         first.then(|| {
@@ -358,8 +358,8 @@ impl WebSocket {
         })
     }
 
-    /// Bytes came. `begun`: whether they ended within a message or frame, whose time then runs. Returns whether a
-    /// deadline may be nearer than before: that of what was begun, or the next ping after one that was answered.
+    /// Records received bytes. `begun`: they ended within a message or frame, whose time then runs. Returns whether a
+    /// deadline may be nearer than before: that of the incomplete message, or the next ping after an answered one.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         let answered = self.times.to_ping != NO_SPAN;
         let began = self.message_began().unwrap_or(now);
@@ -372,8 +372,8 @@ impl WebSocket {
         answered || begun
     }
 
-    /// The clock jumps to `until`, and no peer is read before: if its time is over by then, its silence does not end it
-    /// before.
+    /// Prepares a jump of the clock to `until`, in which no peer is read: if its age ends by then, its silence does not
+    /// end it before.
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {
@@ -382,26 +382,26 @@ impl WebSocket {
         }
     }
 
-    /// When the first byte of an unfinished message came.
+    /// When the first byte of an incomplete message was received.
     fn message_began(&self) -> Option<Now> {
         let ms = Some(self.since_begin).filter(|ms| *ms != NO_MESSAGE)?;
         Some(Now(self.times.last_frame.0.saturating_sub(ms.into())))
     }
 
-    /// Bytes of it were handed to the kernel, or a ping is.
+    /// Records that its bytes are passed to the kernel, or a ping.
     #[inline]
     pub(crate) fn sends(&mut self, now: Now) {
         self.times.last_sent = Times::low(now);
     }
 
-    /// A whole message came.
+    /// Counts a whole message.
     #[inline]
     pub(crate) fn message_came(&mut self) {
         self.message_ended();
         self.tally.messages_in = self.tally.messages_in.saturating_add(1);
     }
 
-    /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
+    /// Records the end of a message, or a frame outside of one: the next message's time begins with its own first byte.
     pub(crate) fn message_ended(&mut self) {
         self.since_begin = NO_MESSAGE;
     }
@@ -416,29 +416,29 @@ impl WebSocket {
         self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
-    /// A ping went out. Also said of one whose answer could not have been read so far, which has its whole time again.
+    /// Records a sent ping. Also called for one whose answer could not be read so far, to restart its time-out.
     pub(crate) fn pinged(&mut self, now: Now) {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
-    /// A pong came. Whether a ping went out that no frame followed: what is due next may be nearer.
+    /// Records a pong. Returns whether a ping was unanswered: the next deadline may be nearer.
     pub(crate) fn answers(&mut self) -> bool {
         std::mem::replace(&mut self.times.to_ping, NO_SPAN) != NO_SPAN
     }
 
-    /// When a ping went out that no frame followed.
+    /// When a ping was sent that no frame has followed.
     #[must_use]
     pub(crate) fn pinged_at(&self) -> Option<Now> {
         self.times.pinged()
     }
 
-    /// Whether a ping went out that no frame followed.
+    /// Whether a ping was sent that no frame has followed.
     #[must_use]
     pub(crate) fn awaits_pong(&self) -> bool {
         self.times.pinged().is_some()
     }
 
-    /// GO_AWAY is to go out; false when it went out before, or may not.
+    /// Records GO_AWAY; false when it was sent before, or is not allowed.
     pub(crate) fn tell_to_go(&mut self) -> bool {
         let open = self.notices == Notices::Open;
         if open {
@@ -453,31 +453,31 @@ impl WebSocket {
         self.notices != Notices::Never
     }
 
-    /// It is to be closed by `at`, so that it comes back; a nearer end stays.
+    /// Schedules a close at `at`, so that the client reconnects; a nearer end stays.
     pub(crate) fn recall(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Recalled);
         }
     }
 
-    /// It is asked by `at` whether it may still be open; a nearer end stays.
+    /// Schedules a check by `at` whether it may still be open; a nearer end stays.
     pub(crate) fn ask_by(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Asked);
         }
     }
 
-    /// Whether it is open only until it is asked.
+    /// Whether it is open only until a check.
     pub(crate) fn is_asked(&self) -> bool {
         self.leaves == Leaves::Asked
     }
 
-    /// It was asked, and may be open until it reaches the limit of its age.
+    /// Records that the check allowed it, until the limit of its age.
     pub(crate) fn may_stay(&mut self, ends: Now) {
         (self.times.ends, self.leaves) = (ends, Leaves::OfAge);
     }
 
-    /// Why it ends when its time is over.
+    /// Reason of its scheduled end.
     #[must_use]
     pub(crate) fn end(&self) -> EndReason {
         match self.leaves {
@@ -487,24 +487,23 @@ impl WebSocket {
         }
     }
 
-    /// Whether the shard itself did not run when the answer to a ping was due, so that it may lie unread in the socket.
+    /// Whether the shard itself did not run when the answer to a ping was due, so that it may be unread in the socket.
     #[must_use]
     pub(crate) fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
         let due = self.pong(timeouts);
         due.is_some_and(|due| now.since(due) > STALL_MS)
     }
 
-    /// By when a ping that was sent must be answered, if it must.
+    /// Deadline for the answer to a ping, if one is awaited.
     fn pong(&self, timeouts: &Timeouts) -> Option<Now> {
         let waits = !self.superseded && timeouts.ping_ms > 0 && timeouts.pong_ms > 0;
         let pinged = self.times.pinged().filter(|_| waits)?;
         Some(whole_second(pinged.after(timeouts.pong_ms)))
     }
 
-    /// Returns the action that is due at `now`, the gravest first. Superseded connections are neither pinged nor sent
-    /// GO_AWAY.
+    /// The action that is due at `now`, the gravest first. Superseded connections get neither pings nor GO_AWAY.
     ///
-    /// Actions that follow from silence alone fall on whole seconds, so that one turn serves all clients of a second.
+    /// Actions that depend only on silence fall on whole seconds, so that one turn serves all clients of a second.
     #[must_use]
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
@@ -546,18 +545,18 @@ fn whole_second(at: Now) -> Now {
     Now(at.0.div_ceil(1000).saturating_mul(1000))
 }
 
-/// The caller of an open connection, or why it may not be open any more. In 16 bytes.
+/// Caller of an open connection, or the reason why it may no longer be open. In 16 bytes.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// Neither: nobody is asked again.
+    /// Neither: never checked again.
     Nothing,
-    /// Its caller.
+    /// Caller.
     Caller(HeldCaller),
-    /// The policy and statement that refuse it, or what is gone.
+    /// Policy and statement that refuse the connection, or what is gone.
     Refused(Box<Refused>),
 }
 
-/// The policy and statement that refuse a connection, or what is gone.
+/// Policy and statement that refuse a connection, or what is gone.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Box<str>);
 
@@ -571,7 +570,7 @@ impl Held {
         }
     }
 
-    /// Why it may not be open any more.
+    /// Takes the reason why it may no longer be open.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match std::mem::replace(self, Self::Nothing) {
             Self::Refused(refused) => Some(refused.0),
@@ -582,10 +581,10 @@ impl Held {
 
 const _: () = assert!(size_of::<Held>() == 16);
 
-// The rates at which one connection may send. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
+// Rates of one connection's messages. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
 // "SendIceCandidate".
 
-/// The buckets of one connection: made by its first message, so that a silent one has none.
+/// Buckets of one connection: allocated by its first message, so that a silent one has none.
 #[derive(Debug, Default)]
 pub(crate) struct MessageRates(Option<Box<Buckets>>);
 

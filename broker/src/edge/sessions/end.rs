@@ -1,10 +1,10 @@
-//! The end of a connection on a shard: handed over, closed, or cut off.
+//! End of a connection on a shard: handed over, closed, or aborted.
 //!
-//! Polite is: everything sent, TLS closed by its alert, our end shut, the peer's end awaited: bytes that came after
-//! close(2) would be answered by a reset, and that may take from the peer what it has not read. A peer that has said by
-//! the protocol that it sends nothing more is not waited for, unless the kernel holds much for it, which would stay for
-//! as long as `TCP_USER_TIMEOUT` lasts; at its deadline it is reset. close(2) comes last and only when the kernel has
-//! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
+//! A graceful close sends everything, closes TLS by its alert, shuts the own side, and awaits the peer's end: bytes
+//! that arrived after close(2) would be answered by a reset, which may discard what the peer has not read. A peer that
+//! has announced by the protocol that it sends nothing more is not awaited, unless the kernel holds much for it, which
+//! would stay for as long as `TCP_USER_TIMEOUT` lasts; at its deadline it is reset. close(2) comes last and only when
+//! the kernel has completed everything armed: under an armed receive it would send no FIN and keep the socket open.
 
 use crate::edge::connection::{Connection, Stage, leaves_orphan, reset_at_close};
 use crate::edge::io::Io;
@@ -24,7 +24,7 @@ impl<M: Machine> Sessions<M> {
         self.watch(session, io);
         match self.flush(session, io) {
             Flushed::Waiting => return,
-            // A broken one goes all the same: the other shard reads its end.
+            // A broken one is handed over as well: the other shard reads its end.
             Flushed::All | Flushed::Broken => {}
         }
         let connection = self.connections.get(session);
@@ -48,8 +48,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Takes a connection out of the table once the kernel holds nothing of it, with what it had sent meanwhile and the
-    /// parcel of its session.
+    /// Removes a connection from the table once the kernel holds nothing of it, with the bytes received meanwhile and
+    /// the parcel of its session.
     pub(crate) fn release(
         &mut self,
         session: SessionKey,
@@ -63,7 +63,7 @@ impl<M: Machine> Sessions<M> {
         Some((connection, unread, self.machine.release(session)))
     }
 
-    /// Takes in a connection that travelled, under the key that the machine has for it.
+    /// Adds a connection from another shard, under the key that the machine has for it.
     pub(crate) fn arrive(&mut self, session: SessionKey, connection: Travelling, io: &mut Io) {
         let Travelling {
             socket,
@@ -77,11 +77,11 @@ impl<M: Machine> Sessions<M> {
         self.connections
             .note_refused(session, remote, io.turn.at().now);
         self.resume(session, unread, io);
-        // The end of the turn flushes what the machine has to say and arms the receive.
+        // The end of the turn flushes the machine's bytes and arms the receive.
         self.connections.touch(session);
     }
 
-    /// Sends the rest, with the alert that ends TLS, then says the end.
+    /// Sends the rest, with the alert that ends TLS, then shuts the own side.
     pub(crate) fn close(&mut self, session: SessionKey, io: &mut Io) {
         match self.flush(session, io) {
             Flushed::All => {}
@@ -95,7 +95,7 @@ impl<M: Machine> Sessions<M> {
         if (connection.ended && reads) || connection.stage != Stage::Closing {
             return self.connections.cut(session, &mut io.counts);
         }
-        // Over TLS the peer's alert is under way, whatever it said before.
+        // Over TLS the peer's alert is in flight, whatever it announced before.
         let done = connection.tls.is_none() && connection.at_rest();
         if done && reads && self.machine.peer_is_done(session) {
             connection.stage = Stage::Shut;
@@ -106,7 +106,7 @@ impl<M: Machine> Sessions<M> {
         self.watch(session, io);
     }
 
-    /// The peer sends no more, or broke: said to the machine at most once, and not to one that has let go.
+    /// Reports to the machine that the peer sends no more, or broke: at most once, and not after a release.
     pub(crate) fn ended(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
@@ -132,15 +132,14 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Whether a connection holds much that its peer has not acknowledged: its end waits for that, up to the session's
-    /// deadline.
+    /// Whether a connection has many unacknowledged bytes: its end waits for those, up to the session's deadline.
     fn is_unread(&self, session: SessionKey) -> bool {
         let connection = self.connections.get(session);
         self.machine.is_unconfirmed(session)
             && connection.is_some_and(|it| !it.broken && leaves_orphan(&it.socket))
     }
 
-    /// The peer of a connection has nearly all that was sent: one that waits for that alone is closed.
+    /// Closes a connection whose peer has acknowledged nearly everything, if it waits for that alone.
     pub(crate) fn has_read(&mut self, session: SessionKey, io: &mut Io) {
         let connection = self.connections.get(session);
         if connection.is_some_and(|it| it.stage == Stage::Lingering && it.ended) {

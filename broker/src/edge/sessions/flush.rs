@@ -1,8 +1,8 @@
 //! Sending: once per turn for each connection with bytes to send.
 //!
-//! The straight way is one send(2) of everything. When the socket has no room, the rest is copied (at most 256 KiB at
-//! a time) into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said
-//! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
+//! The usual way is one send(2) of everything. When the socket is full, the rest is copied (at most 256 KiB at a time)
+//! into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is reported when
+//! the kernel has accepted the last byte, with TLS the last byte of their ciphertext.
 
 use crate::edge::connection::{Connection, Receive, Stage, ring_key};
 use crate::edge::io::{Io, send_at_once};
@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 pub(crate) enum Flushed {
     /// Nothing is left, neither here nor in flight.
     All,
-    /// The rest is in flight, or goes out in the next turn.
+    /// The rest is in flight, or is sent in the next turn.
     Waiting,
     /// Nothing can be sent any more.
     Broken,
@@ -60,7 +60,7 @@ impl<M: Machine> Sessions<M> {
             return Flushed::All;
         }
         if sent == len {
-            // The machine had more to say after all: the next turn's business.
+            // The machine had more to send: left to the next turn.
             self.connections.touch(session);
             return Flushed::Waiting;
         }
@@ -108,7 +108,7 @@ impl<M: Machine> Sessions<M> {
             };
             io.counts.sent_bytes += sent as u64;
             if written.is_err() {
-                // That was the alert that explains it.
+                // The alert that explains the failure was sent.
                 return self.sunk(session, io);
             }
             if sent < io.cipher.len() {
@@ -125,7 +125,7 @@ impl<M: Machine> Sessions<M> {
         Flushed::Waiting
     }
 
-    /// Gives bytes to the ring, which waits for room; `plain` of the machine's bytes are in them.
+    /// Gives bytes to the ring, which waits for room; they contain `plain` of the machine's bytes.
     pub(crate) fn launch(
         &mut self,
         session: SessionKey,
@@ -147,7 +147,7 @@ impl<M: Machine> Sessions<M> {
         Flushed::Waiting
     }
 
-    /// A send of the ring is over.
+    /// Handles the completion of a send.
     pub(crate) fn sent(
         &mut self,
         session: SessionKey,
@@ -177,7 +177,7 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Nothing can be sent any more. What the peer had sent before is still read; then the machine gets the end.
+    /// Handles a broken connection. Bytes that the peer had sent before are still read; then the machine gets the end.
     pub(crate) fn sunk(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
@@ -203,7 +203,7 @@ impl<M: Machine> Sessions<M> {
     }
 }
 
-/// One send(2) that does not wait: how many bytes the kernel took, `None` when the socket is broken.
+/// One send(2) that does not wait: returns the bytes that the kernel accepted, `None` when the socket is broken.
 fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
     // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's has
     // come: then the descriptor may be closed without another word, and what is held back is dropped if that resets.

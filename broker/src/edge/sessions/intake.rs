@@ -8,7 +8,8 @@ use broker_core::machine::{Input, Machine, TurnedAway};
 use ring::{Lent, Received};
 
 impl<M: Machine> Sessions<M> {
-    /// A receive completed; with `more` it is still armed. Returns what was received if no connection has this session.
+    /// Handles the completion of a receive; with `more` it is still armed. Returns what was received if no connection
+    /// has this session.
     pub(crate) fn received(
         &mut self,
         session: SessionKey,
@@ -57,7 +58,7 @@ impl<M: Machine> Sessions<M> {
         Ok(())
     }
 
-    /// Goes on with a handshake whose bytes were put aside.
+    /// Continues a handshake whose bytes waited.
     pub(crate) fn step(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.connections.get_mut(session)
             && connection.receive == Receive::Queued
@@ -68,14 +69,14 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Takes what arrived on a connection that travelled here or could not leave.
+    /// Takes bytes of a connection that travelled here or could not leave.
     pub(crate) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|connection| connection.is_open()) else {
             return;
         };
         if connection.tls.is_some() {
-            // Also without more bytes: of a handshake under way whole records may be held.
+            // Also without more bytes: whole records of a handshake may be buffered.
             self.decrypt(session, &mut unread, io);
         } else if !unread.is_empty() {
             self.begin(session, unread, io);
@@ -97,8 +98,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Tells the machine if the sender of what may begin a WebSocket has left: its end lies behind these bytes.
-    /// `ended`: that is known.
+    /// Tells the machine if the sender of a possible WebSocket request has left: its end follows these bytes. `ended`:
+    /// that is known already.
     #[inline]
     fn look_behind(&mut self, session: SessionKey, bytes: &[u8], ended: bool) {
         if M::may_begin_web_socket(bytes) {
@@ -109,7 +110,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Received bytes go to the machine, or into the TLS engine, or nowhere.
+    /// Passes received bytes to the machine, or to the TLS engine, or drops them.
     fn take(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
         io.count_received(lent.len());
         let Some(connection) = self.connections.get_mut(session) else {
@@ -152,8 +153,7 @@ impl<M: Machine> Sessions<M> {
         io.ring.give_back(lent);
     }
 
-    /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of
-    /// those.
+    /// Passes ciphertext to the engine at once, unless it belongs to a handshake and this turn has had its steps.
     fn take_cipher(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
         let wait = io.handshakes.wait();
         if let Some(connection) = self.connections.get_mut(session)
@@ -181,7 +181,7 @@ impl<M: Machine> Sessions<M> {
         self.decrypted(session, read, io);
     }
 
-    /// As [`Self::take_cipher`], for bytes that are ours already, or none: then the engine goes on with what it holds.
+    /// [`Self::take_cipher`] for owned bytes, or none: then the engine continues with its buffered bytes.
     fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8], io: &mut Io) {
         if let Some(tls) = self
             .connections
@@ -193,7 +193,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Gives the machine what the engine made of it, in this order: secured, bytes, end.
+    /// Gives the machine the results of the engine, in this order: secured, bytes, end.
     fn decrypted(&mut self, session: SessionKey, read: Read, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
@@ -216,7 +216,7 @@ impl<M: Machine> Sessions<M> {
         }
         let shook = tls.handshaking();
         let kind = if shook { tls.just_secured() } else { None };
-        // A request of an open connection is judged as a handshake now would be.
+        // A request of an open connection is checked as a handshake at this moment would be.
         let shown = if kind.is_some() || !io.plain.is_empty() {
             tls.shown(self.devices.as_ref(), io.turn.at().wall.0 / 1000)
         } else {

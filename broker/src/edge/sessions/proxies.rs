@@ -1,4 +1,4 @@
-//! Connections for proxies: their header is taken in, and what came behind it goes on.
+//! Connections for proxies: their header is parsed, and the bytes after it continue.
 
 use crate::edge::connection::{Connection, Receive, Standing};
 use crate::edge::io::{self, Io, Shaking};
@@ -11,7 +11,7 @@ use ring::Lent;
 use std::net::SocketAddr;
 
 impl<M: Machine> Sessions<M> {
-    /// Takes in the connection of a session that was opened just now for a proxy.
+    /// Adds the connection of a session opened just now for a proxy.
     pub(crate) fn await_header(
         &mut self,
         session: SessionKey,
@@ -25,7 +25,7 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// What came of a header, or with its end.
+    /// Takes bytes of a header, or its end.
     pub(crate) fn take_header(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
         let added = self
             .connections
@@ -59,7 +59,7 @@ impl<M: Machine> Sessions<M> {
         self.machine.remote(session).or_else(of_socket)
     }
 
-    /// Its client is known: what came behind the header goes on, as the first bytes of any connection do.
+    /// Continues with the bytes after the header as the first ones of the connection, since its client is known.
     pub(crate) fn named(
         &mut self,
         session: SessionKey,

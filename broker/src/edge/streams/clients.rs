@@ -5,8 +5,8 @@
 //!     │           │ ended, by the owner or the link            ▲
 //!     └───────────┴► finale: back to the machine, or closed ───┘
 //! ```
-//! A client's connection is in no table. What it sends goes into its stream, or waits here while that has no room, and
-//! then nothing more is read. What comes for it lies in the link until its socket takes it.
+//! A client's connection is in no table. Its bytes go into its stream, or wait here while that has no room, and then
+//! nothing more is read. Bytes for it stay in the link until its socket accepts them.
 
 use crate::edge::departed::{Departed, Detached};
 use crate::edge::limits::{
@@ -31,55 +31,55 @@ pub(crate) struct Client<M: Machine> {
     pub(crate) home: StreamHome,
     pub(crate) peer: Peer,
     pub(crate) kind: Kind,
-    /// Of a call: what the client sent behind it, and its answer so far.
+    /// Bytes of the client after a call, and the answer so far.
     pub(crate) rest: Vec<u8>,
     pub(crate) answer: Vec<u8>,
-    /// Its session, until the owner has answered.
+    /// Session of the client, until the owner has answered.
     pub(crate) parcel: Option<M::Parcel>,
     pub(crate) on: On,
-    /// What its stream had no room for.
+    /// Bytes that its stream had no room for.
     pub(crate) backlog: Vec<u8>,
-    /// Bytes of the stream in the send that is in flight, which the kernel has not taken.
+    /// Bytes of the stream in the send in flight, which the kernel has not accepted.
     pub(crate) launched: usize,
-    /// Why it comes back, if it does so for a reason of this node.
+    /// Reason why it returns, if it does so for a reason of this node.
     pub(crate) why: Option<PassFailure>,
     pub(crate) finale: Option<Finale>,
-    /// Its end since its link died, until it is its turn.
+    /// End of the client after its link died, until its turn.
     pub(crate) lost: Option<Finale>,
-    /// Our end is shut.
+    /// Whether the own side is shut.
     pub(crate) is_shut: bool,
-    /// This node ends: the client sends no more.
+    /// Whether this node shuts down: the client sends no more.
     pub(crate) is_leaving: bool,
-    /// A call on a link that has become doubtful: it is not awaited for longer than a connect.
+    /// Call on a suspect link: its answer has the time limit of a connect.
     pub(crate) is_doubtful: bool,
     is_touched: bool,
-    /// When its stage began.
+    /// Start of its stage.
     pub(crate) since: Now,
     pub(crate) due: Now,
 }
 
-/// Where a client is.
+/// Place of a client.
 pub(crate) enum On {
-    /// Its request awaits a link.
+    /// Waiting for a link, with its request.
     Waiting(Vec<u8>),
-    /// It is this stream of this link.
+    /// On a link, as one of its streams.
     Link(u32, u32),
-    /// On none: the stream has ended.
+    /// On no link: the stream has ended.
     None,
 }
 
-/// The end of a client here.
+/// End of a client on this node.
 #[derive(Debug)]
 pub(crate) enum Finale {
-    /// The machine answers it, or asks another owner with these bytes.
+    /// Returns to the machine, which answers it or tries another owner with these bytes.
     Back(PassFailure, Vec<u8>),
-    /// It gets a close frame of this code behind all that came for it, and the end.
+    /// Close frame with this code after everything sent, then the end.
     Close(u16),
-    /// It gets the end behind all that came for it.
+    /// End after everything sent.
     Finish,
-    /// Its connection is closed at once, or reset.
+    /// Immediate close, or reset.
     Cut {
-        /// By RST, since it has a part of something.
+        /// Whether by RST, since the client has a part of a frame or answer.
         reset: bool,
     },
 }
@@ -129,17 +129,17 @@ impl<M: Machine> Client<M> {
         self.parcel.is_none() || !self.answer.is_empty()
     }
 
-    /// It is served now. Whether it was to be.
+    /// Unlists a client that is being served; returns whether it was listed.
     pub(crate) fn untouch(&mut self) -> bool {
         std::mem::take(&mut self.is_touched)
     }
 
-    /// Whether it is a call: its answer is gathered here, and its client goes back to the machine with it.
+    /// Whether it is a call: its answer is collected here, and its client returns to the machine with it.
     pub(crate) fn is_call(&self) -> bool {
         self.kind != Kind::Upgrade
     }
 
-    /// When its time is over, unless something happens.
+    /// Deadline of the client, unless something happens.
     fn limit(&self) -> Now {
         let span = match (&self.finale, &self.on) {
             (Some(Finale::Cut { .. } | Finale::Back(..)), _) => return NEVER, // the kernel ends them
@@ -174,7 +174,7 @@ impl<M: Machine> Client<M> {
             None => match self.kind {
                 Kind::Upgrade => matches!(self.on, On::Link(..)) && self.backlog.is_empty(),
                 Kind::Call => false,
-                // Its client's end is awaited.
+                // The end of its client is awaited.
                 Kind::AlexaCall => self.rest.len() < LEAVING_BYTES,
             },
             Some(Finale::Close(_) | Finale::Finish) => self.is_shut,

@@ -1,4 +1,4 @@
-//! One connection of a link: its socket, its engine, and what it awaits.
+//! One connection of a link: its socket, its engine, and its stage.
 
 use crate::edge::connection::{NEVER, has_unread};
 use crate::edge::io::{Io, send_at_once};
@@ -31,18 +31,18 @@ pub(crate) struct Wire {
     /// The engine, once it is connected.
     pub(crate) tls: Option<Box<Tls>>,
     pub(crate) stage: Stage,
-    /// Of a front: the node and the shard that it goes to.
+    /// Front: the node and shard that it connects to.
     pub(crate) to: Option<(NodeId, u16)>,
-    /// The other node's name, once its hello was read.
+    /// Name of the other node, once its hello was read.
     pub(crate) peer: Arc<str>,
     pub(crate) locals: BTreeMap<u32, Local>,
     pub(crate) is_armed: bool,
-    /// Its handshake waits for a step.
+    /// Whether its handshake waits for a step.
     pub(crate) is_queued: bool,
     pub(crate) is_sending: bool,
     pub(crate) is_touched: bool,
     pub(crate) began: Now,
-    /// When it is served if nothing happens.
+    /// Time of its next service if nothing happens.
     pub(crate) due: Now,
 }
 
@@ -84,7 +84,7 @@ impl Wire {
         }
     }
 
-    /// Bytes that it holds for local sides.
+    /// Bytes buffered for local sides.
     pub(crate) fn held(&self) -> usize {
         match &self.stage {
             Stage::Open(link) => link.held(),
@@ -92,7 +92,7 @@ impl Wire {
         }
     }
 
-    /// Its connection is there: the handshake begins. False when it cannot.
+    /// Starts the handshake on the established connection. False when it cannot.
     pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
         let client = self.to.and_then(|(node, _)| {
             let (config, name) = links.client(shard, node)?;
@@ -118,7 +118,7 @@ impl Wire {
         self.is_armed = true;
     }
 
-    /// When it is to be served at the latest.
+    /// Latest time of its next service.
     pub(crate) fn limit(&self, now: Now) -> Now {
         let span = match &self.stage {
             Stage::Open(link) => return link.due(now).unwrap_or(NEVER),
@@ -129,7 +129,7 @@ impl Wire {
         self.began.after(span)
     }
 
-    /// Whether it has not begun in its time.
+    /// Whether it timed out before it was open.
     pub(crate) fn is_late(&self, now: Now) -> bool {
         self.begins() && self.limit(now) <= now
     }
@@ -172,7 +172,7 @@ impl Wire {
     }
 }
 
-/// A host that is gone says nothing, and idle clients send nothing that would show it.
+/// Enables keepalive: a dead host is silent, and idle clients send nothing that would show it.
 pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(10))

@@ -1,4 +1,4 @@
-//! The accounts that may use the console: read at start with the file of their client's secret, and again when either
+//! Accounts that may use the console: read at start with the file of their client's secret, and again when either
 //! changes.
 
 use crate::config;
@@ -12,18 +12,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// The accounts in force. One per process that has some, on the main thread.
+/// Accounts in force. One per process that has some, on the main thread.
 pub(crate) struct AccountsFile {
     /// The configuration file.
     config: PathBuf,
     /// The address of the admin listener of this process.
     listen: Option<SocketAddr>,
-    /// The file of the client's secret, as of the last good read.
+    /// File of the client's secret, as of the last successful read.
     secret: Option<PathBuf>,
     of_side: watch::Sender<Option<Arc<Admission>>>,
 }
 
-/// Gives the admin listener the accounts that may use it; the file is to be watched.
+/// Gives the admin listener the accounts that may use it; the file must then be watched.
 ///
 /// # Errors
 /// [`Failure::Configuration`]: the client's secret cannot be read.
@@ -51,7 +51,7 @@ pub(crate) fn prepare(
 }
 
 impl AccountsFile {
-    /// Has the file read again when it changes.
+    /// Watches the file for changes.
     pub(crate) fn watch(self, reloader: &mut Reloader) {
         let read = stamps(&self.files());
         reloader.watch(Box::new(self), read);
@@ -70,7 +70,7 @@ impl Subject for AccountsFile {
             .collect()
     }
 
-    /// Sessions of accounts that are let in no more end at once. Without the table nobody is.
+    /// Sessions of accounts without access end at once. Without the table nobody has access.
     fn reload(&mut self) -> Result<(), String> {
         let oidc =
             config::accounts_of(&self.config, self.listen).map_err(|error| error.to_string())?;

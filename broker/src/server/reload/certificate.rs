@@ -1,6 +1,6 @@
-//! The certificates of TLS listeners: found and read at start, and again on a reload; the log reminds of their end.
+//! Certificates of TLS listeners: read at start, and again on a reload; the log warns before they expire.
 //!
-//! The development certificate with an RSA key is made beside a start, by a thread of low priority; it is put in
+//! The development certificate with an RSA key is generated beside a start, by a thread of low priority; it is put in
 //! force before clients can read its authority.
 
 use crate::dev_certificate::{self, DevCertificate, RsaWork};
@@ -19,29 +19,29 @@ use std::time::SystemTime;
 use std::{io, thread};
 use zeroize::Zeroizing;
 
-/// The certificates in force. One per process with a TLS listener, on the main thread.
+/// Certificates in force. One per process with a TLS listener, on the main thread.
 pub(crate) struct Certificate {
     loader: SharedLoader,
     expiries: Vec<Expiry>,
     ends: Vec<(&'static str, u64)>,
     /// See [`Presented::leaves`].
     leaves: Vec<[String; 3]>,
-    /// Of the shards, which get each new one.
+    /// Mailboxes of the shards, which get each new certificate.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
 
-/// What reads the certificates, for the main thread and the one that makes the development certificate with an RSA key;
-/// `None` when the process ends, so that nothing is written any more.
+/// Loader of the certificates, shared with the thread that generates the development certificate with an RSA key;
+/// `None` when the process ends, so that nothing more is written.
 type SharedLoader = Shared<Option<TlsLoader>>;
 
-/// A start with a certificate.
+/// Certificate at a start.
 pub(crate) struct InitialCertificate {
     pub(crate) certificate: Certificate,
-    /// The configuration with which shards begin.
+    /// Configuration with which shards begin.
     pub(crate) config: Arc<ServerConfig>,
-    /// The authority that clients must trust, for the development certificate.
+    /// Authority that clients must trust, for the development certificate.
     pub(crate) ca: Option<PathBuf>,
-    /// Its files as they were just before they were read.
+    /// Stamps of its files just before they were read.
     pub(crate) read: Vec<Stamp>,
 }
 
@@ -114,7 +114,7 @@ impl Subject for Certificate {
         loader.as_ref().map(TlsLoader::paths).unwrap_or_default()
     }
 
-    /// Connections from here on are presented the new one; others stay as they are.
+    /// Later connections are presented the new one; existing ones keep theirs.
     fn reload(&mut self) -> Result<(), String> {
         let presented = match &mut *self.loader.lock() {
             Some(loader) => loader.load(SystemTime::now())?,
@@ -140,7 +140,7 @@ impl Drop for Certificate {
     }
 }
 
-/// Makes the development certificate with an RSA key, and puts it in force, on a thread of its own.
+/// Generates the development certificate with an RSA key, and puts it in force, on a thread of its own.
 fn make_rsa(
     rsa: RsaWork,
     ca: PathBuf,
@@ -176,7 +176,7 @@ fn make_rsa(
         .map_err(|error| Failure::fatal("a thread cannot be started", &error))
 }
 
-/// A tenth of the processor's time beside a start on a machine of one, and so within seconds on a busy one.
+/// A tenth of the processor's time beside a start on a single processor, and so within seconds on a busy one.
 const NICE: i32 = 10;
 
 /// The files that are read, and the development certificate that they are of, if they are.

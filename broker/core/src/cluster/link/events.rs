@@ -1,37 +1,37 @@
-//! What a link says: of its streams, of itself, and why.
+//! Events of a link, and reasons for its end.
 
 use codec::link::{Client, FrameError, How};
 use strum::{EnumCount, IntoStaticStr};
 
-/// What the edge is to do, or to know.
+/// Event for the edge.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Of an owner: a client began. With the length of its request in bytes, which follow as [`Event::Inbox`].
+    /// Owner: a client began, with the length of its request in bytes, which follow as [`Event::Inbox`].
     Opened(u32, Box<Client>, u32),
-    /// More bytes came for the local side, with their number: [`Link::inbox`](super::Link::inbox) has them. An owner
-    /// gives them to the session before the next event.
+    /// More bytes for the local side, with their number, are in [`Link::inbox`](super::Link::inbox). An owner passes
+    /// them to the session before the next event.
     Inbox(u32, usize),
     /// The local side may push again: [`Link::room`](super::Link::room).
     Room(u32),
-    /// Of a front: ask the client's kernel, and answer by [`Link::unacknowledged`](super::Link::unacknowledged).
+    /// Front: query the client's kernel, and answer by [`Link::unacknowledged`](super::Link::unacknowledged).
     Ask(u32),
-    /// Of an owner: the client has confirmed.
+    /// Owner: the client has acknowledged bytes.
     Confirmed(u32, Confirmation),
-    /// The other side has ended the stream, or this one has for its bound: behind all bytes that were held. A client,
-    /// or session, that has ended in an orderly way may still be cut off: then a second one follows.
+    /// The stream was ended by the other side, or by this one for its bound; follows all buffered bytes. After an
+    /// orderly end of a client or session, a second, abrupt one may follow.
     Ended(u32, Ending),
-    /// The stream is gone. With the bytes that were pushed, and that nobody confirmed.
+    /// The stream is gone, with this many pushed bytes unacknowledged.
     Gone(u32, u64),
-    /// The other side begins, or takes, no more streams.
+    /// The other side opens and accepts no more streams.
     Away,
-    /// The link has ended: its connection is to be reset, except where it was idle. The ends of its streams follow.
+    /// The link has ended: reset its connection, unless it was idle. The ends of its streams follow.
     Dead(Death),
 }
 
-/// How far a client is.
+/// Progress of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
-    /// Bytes that were pushed and are not confirmed.
+    /// Pushed bytes that are unacknowledged.
     pub unconfirmed: u64,
     /// The client's round trip in milliseconds.
     pub round_trip_ms: u32,
@@ -39,73 +39,73 @@ pub struct Confirmation {
     pub oldest_ms: u32,
 }
 
-/// What the end of a stream is for its local side.
+/// Meaning of a stream's end for the local side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Of an owner: the client has ended, in this way.
+    /// Owner: the client has ended, in this way.
     Left(How),
-    /// Of a front: the client has all, and its connection is closed.
+    /// Front: the client has everything, and its connection is closed.
     AllSent,
-    /// Of a front: a close frame of this code may follow what the client has, and then the end.
+    /// Front: after everything sent, a close frame with this code may follow, and then the end.
     Close(u16),
     /// The connection is reset: the client has a part of a frame or of an answer.
     Reset,
-    /// Of a front: nothing has come of the owner. The request, with what followed it, may go to the next one.
+    /// Front: the owner has sent nothing. The request, with the bytes after it, may be retried at the next owner.
     Repeat(Vec<u8>),
-    /// Of a front: a call without an answer, which may have been carried out: 503.
+    /// Front: a call without an answer, which may have been carried out: 503.
     Unavailable,
-    /// The local side took too little, and the bound for what is held is reached.
+    /// The local side read too slowly, and a bound of buffered bytes is reached.
     Slow,
 }
 
-/// Why a link has ended.
+/// Reason why a link has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Death {
-    /// Its connection was reset.
+    /// The connection was reset.
     Reset,
-    /// The other side closed its connection.
+    /// The other side closed the connection.
     Fin,
-    /// The other side gave no sign for [`LINK_DEAD_MS`](crate::cluster::limits::LINK_DEAD_MS).
+    /// The other side was silent for [`LINK_DEAD_MS`](crate::cluster::limits::LINK_DEAD_MS).
     Silent,
-    /// It had no stream for [`LINK_IDLE_MS`](crate::cluster::limits::LINK_IDLE_MS).
+    /// The link had no stream for [`LINK_IDLE_MS`](crate::cluster::limits::LINK_IDLE_MS).
     Idle,
-    /// The other side broke a rule.
+    /// The other side violated the protocol.
     Fault(Fault),
 }
 
-/// The rule that the other side broke.
+/// Violation of the protocol by the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Fault {
-    /// The bytes are no frame.
+    /// Bytes that are not a frame.
     Frame(FrameError),
-    /// The other side does not send such a frame.
+    /// A frame that the other side must not send.
     WrongSide,
     /// A frame for a stream that never began.
     NeverOpened,
-    /// A stream begins with an id that is not higher than all before.
+    /// A stream id that is not higher than all before.
     IdReused,
     /// More than [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) streams.
     TooManyStreams,
-    /// More is confirmed than was sent.
+    /// Acknowledges more than was sent.
     AckBeyond,
-    /// More was sent than is confirmed, by more than a window.
+    /// Exceeds the window.
     DataBeyond,
-    /// Bytes, or another END, behind the END of a stream.
+    /// Bytes, or another END, after the END of a stream.
     BehindEnd,
 }
 
-/// Why no stream begins: another link or node is to be asked, or 503.
+/// Reason why no stream begins: another link or node is tried, or 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Refused {
     /// The link has ended.
     Dead,
-    /// The other side gives no sign.
+    /// The link is suspect.
     Doubtful,
-    /// Either side begins no more, or ids are used up.
+    /// Either side opens no more streams, or ids are used up.
     Away,
-    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) is reached, or the bound for waiting bytes.
+    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the bound of waiting bytes is reached.
     Full,
 }

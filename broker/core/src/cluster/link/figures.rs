@@ -1,44 +1,44 @@
-//! What operators see of links: their number, what waits in them, and how fast the other node answers.
+//! Figures of links for operators: their number, buffered bytes, and round trips.
 
 use crate::cluster::link::{Link, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The figures of some links at one end.
+/// Figures of some links at one end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkFigures {
-    /// Links that are open.
+    /// Open links.
     pub links: u64,
-    /// Links whose other side gives no sign, so that nothing begins on them.
+    /// Suspect links: silent, so that no stream begins on them.
     pub doubtful: u64,
-    /// Streams on them: a client each.
+    /// Streams: one per client.
     pub streams: u64,
-    /// Bytes for the other node that are not written, or that another node may be asked with again.
+    /// Bytes for the other node that are not written, or that may be retried at another node.
     pub waiting_bytes: u64,
-    /// Bytes of the other node that local sides, clients above all, have not taken.
+    /// Bytes of the other node that local sides, mostly clients, have not read.
     pub held_bytes: u64,
-    /// Bytes for the other node that nobody has confirmed, those that wait included. An owner's are those that clients
-    /// have not confirmed. Sessions confirm late, so a front has up to half a window of each stream at rest.
+    /// Unacknowledged bytes for the other node, unwritten ones included; an owner's are those that clients have not
+    /// acknowledged. Sessions acknowledge late, so a front has up to half a window of each stream at rest.
     pub unconfirmed_bytes: u64,
-    /// Milliseconds from the last PING that was answered to its PONG, the longest; `None` before the first.
+    /// Longest round trip of the last answered PING, in milliseconds; `None` before the first.
     pub round_trip_ms: Option<u64>,
 }
 
 /// The links of this node with another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerLinks {
-    /// Those that this node opened, for its clients.
+    /// Links that this node opened, for its clients.
     pub to: LinkFigures,
-    /// Those that the other one opened, for its clients.
+    /// Links that the other node opened, for its clients.
     pub from: LinkFigures,
 }
 
-/// The links of a shard, or of a node, by the name of the other node.
+/// Links of a shard, or of a node, by the name of the other node.
 pub type LinkTable = BTreeMap<Arc<str>, PeerLinks>;
 
 impl LinkFigures {
-    /// Adds those of other links.
+    /// Adds the figures of other links.
     pub fn add(&mut self, other: &Self) {
         self.links += other.links;
         self.doubtful += other.doubtful;
@@ -51,7 +51,7 @@ impl LinkFigures {
 }
 
 impl PeerLinks {
-    /// Adds those of other links.
+    /// Adds the figures of other links.
     pub fn add(&mut self, other: &Self) {
         self.to.add(&other.to);
         self.from.add(&other.from);
@@ -65,7 +65,7 @@ impl PeerLinks {
         }
     }
 
-    /// All of them, both ways.
+    /// Figures of both directions.
     #[must_use]
     pub fn both(&self) -> LinkFigures {
         let mut both = self.to;
@@ -74,7 +74,7 @@ impl PeerLinks {
     }
 }
 
-/// The sum of what shards have.
+/// Sum over shards.
 #[must_use]
 pub fn sum_of<'a>(tables: impl IntoIterator<Item = &'a LinkTable>) -> LinkTable {
     let mut sum = LinkTable::new();
@@ -91,13 +91,13 @@ impl Link {
         self.streams.len()
     }
 
-    /// Bytes that are held for local sides, which have not taken them.
+    /// Bytes buffered for local sides.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// The figures of this one.
+    /// Figures of this link.
     #[must_use]
     pub fn figures(&self) -> LinkFigures {
         LinkFigures {

@@ -1,26 +1,26 @@
-//! Whether the hello of the other side of a link is accepted.
+//! Check of the other side's hello.
 
 use codec::link::Hello;
 use strum::IntoStaticStr;
 
-/// Why a hello is not accepted.
+/// Reason why a hello is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Mismatch {
-    /// An inner version that is no neighbour of this one.
+    /// An inner version that is not a neighbour of this one.
     Version,
     /// Another cluster.
     Cluster,
-    /// It is for another node.
+    /// Addressed to another node.
     Node,
-    /// It is for another process of this node.
+    /// Addressed to another process of this node.
     Process,
 }
 
-/// Whether the other side's hello fits the own one.
+/// Checks the other side's hello against the own one.
 ///
 /// # Errors
-/// The first thing in which it does not.
+/// The first mismatch.
 pub fn check_hello(own: &Hello<'_>, theirs: &Hello<'_>) -> Result<(), Mismatch> {
     let (me, meant) = (own.from, theirs.to);
     if own.version.abs_diff(theirs.version) > 1 {

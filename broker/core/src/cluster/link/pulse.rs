@@ -1,4 +1,4 @@
-//! Whether the other node is there: pings, doubt and death of one link.
+//! Liveness of the other node: pings, suspicion and death of one link.
 //!
 //! ```text
 //!   sent          ping          doubtful                            dead
@@ -6,41 +6,41 @@
 //!    ├──────────── 3 s ────────────┤                                  │
 //!    ├──────────────────────────── 10 s ──────────────────────────────┤     without any frame of the other side
 //! ```
-//! A frame of the other side begins the 3 and 10 s again, and so does the end of an own standstill. Only a PONG shows
-//! that what was sent before its PING has arrived; until then the next ping is due.
+//! A frame of the other side restarts the 3 and 10 s, and so does the end of a pause of this side. Only a PONG shows
+//! that everything sent before its PING has arrived; until then the next ping is due.
 
 use crate::cluster::limits::{LINK_DEAD_MS, LINK_DOUBT_MS, LINK_FENCE_MS, LINK_PING_MS};
 use crate::time::Now;
 
-/// The pulse of one link, at one end.
+/// Pulse of one link, at one end.
 #[derive(Debug)]
 pub(crate) struct Pulse {
-    /// The last frame of the other side, or the end of the last standstill.
+    /// Last frame of the other side, or end of the last pause.
     heard: Now,
     /// When the oldest frame was sent that no PONG has covered.
     sent: Option<Now>,
-    /// The same of those behind the ping under way.
+    /// When the oldest frame was sent after the ping in flight.
     sent_behind: Option<Now>,
-    /// The ping under way.
+    /// Ping in flight.
     ping: Option<u64>,
     /// When the last ping was due.
     pinged: Now,
     round_trip_ms: Option<u64>,
-    /// The number of the last ping.
+    /// Number of the last ping.
     number: u64,
-    /// The next ping is due at once.
+    /// Whether the next ping is due at once.
     is_due: bool,
-    /// Until the PONG of this number or of a later one, what comes may be of before a standstill.
+    /// Until the PONG with this number or a later one, received bytes may date from before a pause.
     fence: Option<u64>,
     is_doubtful: bool,
 }
 
-/// The verdict on a link.
+/// Verdict on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing has changed.
     Same,
-    /// It is doubtful from now on.
+    /// The link has become suspect.
     Doubtful,
     /// The other side is gone.
     Dead,
@@ -70,18 +70,18 @@ impl Pulse {
         self.fence.is_some()
     }
 
-    /// Milliseconds from the last ping that was answered to its PONG.
+    /// Round trip of the last answered ping, in milliseconds.
     pub(crate) fn round_trip_ms(&self) -> Option<u64> {
         self.round_trip_ms
     }
 
-    /// A frame of the other side was read.
+    /// Records a frame of the other side.
     pub(crate) fn heard(&mut self, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
     }
 
-    /// A PONG was read, behind [`Self::heard`]. Returns whether a fence fell.
+    /// Records a PONG, after [`Self::heard`]. Returns whether a fence was lifted.
     pub(crate) fn answered(&mut self, number: u64) -> bool {
         if self.ping == Some(number) {
             self.ping = None;
@@ -91,7 +91,7 @@ impl Pulse {
         self.fence.take_if(|fence| *fence <= number).is_some()
     }
 
-    /// Frames other than PING and PONG were sent.
+    /// Records that frames other than PING and PONG were sent.
     pub(crate) fn sent(&mut self, now: Now) {
         let place = match self.ping {
             Some(_) => &mut self.sent_behind,
@@ -100,8 +100,8 @@ impl Pulse {
         place.get_or_insert(now);
     }
 
-    /// This side did not run for `span_ms`, until now: what it missed is no sign, and after a long standstill what it
-    /// reads next may be old.
+    /// Records that this side did not run for `span_ms`, until `now`: frames missed meanwhile are no sign, and after a
+    /// long pause the next bytes read may be old.
     pub(crate) fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
@@ -115,7 +115,7 @@ impl Pulse {
         self.fence = Some(self.number + 1);
     }
 
-    /// Judges, after everything was read that is there.
+    /// Judges the link, after everything received was read.
     pub(crate) fn judge(&mut self, now: Now) -> Verdict {
         let Some(since) = self.since() else {
             return Verdict::Same;
@@ -132,13 +132,13 @@ impl Pulse {
         Verdict::Doubtful
     }
 
-    /// Since when the other side owes a sign.
+    /// Since when the other side owes a frame.
     fn since(&self) -> Option<Now> {
         let waits = self.sent.or_else(|| self.ping.map(|_| self.heard));
         waits.map(|sent| sent.max(self.heard))
     }
 
-    /// The number of the ping that is to be sent, if one is due.
+    /// Number of the ping to send, if one is due.
     pub(crate) fn take_ping(&mut self, now: Now) -> Option<u64> {
         let is_time = |sent: Now| now >= sent.after(LINK_PING_MS);
         let asks = self.ping.is_none() && self.sent.is_some_and(is_time);
@@ -152,7 +152,7 @@ impl Pulse {
         Some(self.number)
     }
 
-    /// When a ping is due, or a verdict.
+    /// When a ping or a verdict is due.
     pub(crate) fn due(&self, now: Now) -> Option<Now> {
         if self.is_due {
             return Some(now);

@@ -1,4 +1,4 @@
-//! One stream of a link: the bytes of both directions by their offsets, at one end.
+//! One stream of a link, at one end: the bytes of both directions by their offsets.
 //!
 //! ```text
 //!  Outgoing   base            acked               framed              pushed
@@ -7,7 +7,7 @@
 //!              ├───────────┼─────────────┼───────────┼────── held ───────┤        received ≤ told + window
 //! ```
 //! The *local side* is the client at a front and the session at an owner. What it took is `passed`. A client's machine
-//! confirms what its kernel got (`written`); a session has confirmed what it took.
+//! acknowledges what its kernel sent (`written`); a session acknowledges what it took.
 
 use crate::cluster::limits::{LINK_SENDS_MAX, LINK_WINDOW_BYTES};
 use crate::cluster::link::{Ending, Fault, Role};
@@ -16,32 +16,32 @@ use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, w
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
 
-/// One stream, at one end. 350 bytes, and no buffer while it is idle.
+/// One stream, at one end. 350 bytes, and no buffer while idle.
 #[derive(Debug)]
 pub(crate) struct Stream {
     kind: Kind,
-    /// The account that its held bytes count for.
+    /// Account that its buffered bytes count for.
     pub(crate) account: u64,
-    /// OPEN with the request's first bytes, until it is written.
+    /// OPEN with the request's first bytes, until written.
     pub(crate) opening: Vec<u8>,
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
-    /// The end by the local side, and whether it is written.
+    /// End of the local side, and whether it is written.
     own_end: Option<How>,
     pub(crate) is_end_written: bool,
-    /// The other node's END that was read.
+    /// END of the other node.
     their_end: Option<How>,
-    /// What the local side is to learn of that END, behind all that was held.
+    /// Meaning of that END for the local side, after all buffered bytes.
     ending: Option<Ending>,
-    /// An ACK, or an ASK, is to be sent.
+    /// Whether an ACK, or an ASK, must be sent.
     pub(crate) owes_ack: bool,
     pub(crate) owes_ask: bool,
-    /// The owner awaits an ACK; the kernel was asked and has not answered.
+    /// Whether the owner awaits an ACK, and whether the kernel was queried and has not answered.
     pub(crate) is_asked: bool,
     pub(crate) is_kernel_asked: bool,
-    /// The local side waits for room.
+    /// Whether the local side waits for room.
     pub(crate) is_starved: bool,
-    /// It is in the link's lists.
+    /// Whether the stream is in the link's queues.
     pub(crate) is_in_controls: bool,
     pub(crate) is_in_pieces: bool,
 }
@@ -49,46 +49,46 @@ pub(crate) struct Stream {
 /// Bytes of the local side for the other node.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// From offset `base` on.
+    /// Bytes from offset `base` on.
     bytes: Vec<u8>,
     base: u64,
-    /// The offset of the next byte that goes into a frame.
+    /// Offset of the next byte to frame.
     framed: u64,
-    /// The offset that the other side confirmed.
+    /// Offset that the other side has acknowledged.
     acked: u64,
     window: u64,
-    /// The offset behind the last push that ended with a WebSocket frame.
+    /// Offset after the last push that ended with a WebSocket frame.
     whole: u64,
-    /// Bytes of the request, until its answer begins: nothing behind them goes into a frame, and all are kept, since
-    /// another owner may be asked.
+    /// Length of the request, until its answer begins: nothing after it is framed, and everything is kept for a retry
+    /// at another owner.
     request: Option<u64>,
-    /// Nobody takes more: what is pushed is dropped.
+    /// Whether pushed bytes are dropped, since nobody takes more.
     is_over: bool,
 }
 
 /// Bytes of the other node for the local side.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
-    /// From offset `passed` on.
+    /// Bytes from offset `passed` on.
     bytes: Vec<u8>,
     passed: u64,
-    /// The offset behind the last WebSocket frame that came whole.
+    /// Offset after the last complete WebSocket frame received.
     whole: u64,
-    /// The last byte that was passed on ended a WebSocket frame.
+    /// Whether the last byte passed on ended a WebSocket frame.
     is_between: bool,
-    /// Bytes that the client's kernel took, and bytes on the wire for them.
+    /// Bytes that the client's kernel accepted, and their bytes on the wire.
     written: u64,
     wire: u64,
     sends: VecDeque<Send>,
     confirmed: u64,
-    /// The last offset that was sent in an ACK.
+    /// Offset of the last ACK sent.
     told: u64,
     round_trip_ms: u32,
-    /// When the sweep looks at it.
+    /// Time of the next sweep.
     pub(crate) sweep: Option<Now>,
 }
 
-/// A send to a client that is not confirmed: what was written up to its end, and when.
+/// An unacknowledged send to a client: what was written up to its end, and when.
 #[derive(Clone, Copy, Debug)]
 struct Send {
     written: u64,
@@ -120,12 +120,12 @@ impl Stream {
         }
     }
 
-    /// That of a session, to which a client's request comes.
+    /// A stream for a session, which receives a client's request.
     pub(crate) fn of_session(kind: Kind) -> Self {
         Self::new(kind, 0, Outgoing::default())
     }
 
-    /// That of a client with this request.
+    /// A stream for a client with this request.
     pub(crate) fn of_client(id: u32, client: &Client, request: Vec<u8>, account: u64) -> Self {
         let begin = request.get(..client.room()).unwrap_or(&request);
         let open = Open {
@@ -148,52 +148,52 @@ impl Stream {
         }
     }
 
-    /// Whether the local side takes bytes. A client that only sends no more does.
+    /// Whether the local side accepts bytes. A client that has only closed its sending side does.
     pub(crate) fn takes(&self) -> bool {
         matches!(self.own_end, None | Some(How::Fin))
     }
 
-    /// Bytes that wait in it for frames.
+    /// Bytes that wait for frames.
     pub(crate) fn waiting(&self) -> usize {
         self.opening.len() + self.outgoing.bytes.len()
     }
 
-    /// Whether it has bytes for a frame, and credit.
+    /// Whether the stream has bytes for a frame, and credit.
     pub(crate) fn has_piece(&self) -> bool {
         !self.opening.is_empty() || self.outgoing.piece_end() > self.outgoing.framed
     }
 
-    /// Whether it has a control frame. None goes before OPEN.
+    /// Whether the stream has a control frame. None precedes OPEN.
     pub(crate) fn has_control(&self) -> bool {
         let is_begun = self.opening.is_empty();
         is_begun && (self.owes_ack() || self.owes_ask || self.due_end().is_some())
     }
 
-    /// Whether an ACK is to be sent: not behind the last END.
+    /// Whether an ACK must be sent: not after the last END.
     pub(crate) fn owes_ack(&self) -> bool {
         let is_silent = self.is_end_written && !self.takes();
         self.owes_ack && self.opening.is_empty() && !is_silent
     }
 
-    /// The END that is to be sent: behind all bytes.
+    /// The END to send, after all bytes.
     pub(crate) fn due_end(&self) -> Option<How> {
         let is_behind = self.opening.is_empty() && self.outgoing.is_flushed();
         self.own_end.filter(|_| is_behind && !self.is_end_written)
     }
 
-    /// Whether it is a call that the owner has answered: nobody waits for the front's END.
+    /// Whether the stream is a call that the owner has answered: nobody waits for the front's END.
     pub(crate) fn is_answered_call(&self) -> bool {
         self.kind == Kind::Call && self.their_end == Some(How::Finish)
     }
 
-    /// Whether both sides have ended, and all is where it belongs; or the other side never knew of it.
+    /// Whether both sides have ended and everything is delivered; or the other side never knew of the stream.
     pub(crate) fn is_over(&self) -> bool {
         let is_unknown = !self.opening.is_empty() && self.own_end.is_some_and(is_hard);
         let is_told = self.their_end.is_some() && self.incoming.bytes.is_empty();
         is_unknown || (is_told && self.is_end_written)
     }
 
-    /// The end of the local side.
+    /// Ends the local side.
     pub(crate) fn end(&mut self, how: How) {
         if !may_follow(self.own_end, how) {
             return;
@@ -207,7 +207,7 @@ impl Stream {
         }
     }
 
-    /// Bytes of the other side.
+    /// Takes bytes of the other side.
     pub(crate) fn take_data(&mut self, bytes: &[u8], whole: bool) -> Result<(), Fault> {
         if self.their_end.is_some() {
             return Err(Fault::BehindEnd);
@@ -220,7 +220,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The end of the other side.
+    /// Takes the end of the other side.
     pub(crate) fn take_end(&mut self, end: End, role: Role) -> Result<(), Fault> {
         let is_of_client = matches!(end.how, How::Fin | How::Reset | How::Timeout | How::Slow);
         if is_of_client != (role == Role::Owner) {
@@ -255,14 +255,14 @@ impl Stream {
         self.incoming.is_between && self.kind == Kind::Upgrade
     }
 
-    /// What the local side is to learn of the other's end: behind all bytes, and once.
+    /// Meaning of the other side's end for the local side: after all bytes, and once.
     pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         let is_due = self.incoming.bytes.is_empty();
         let ending = if is_due { self.ending.take() } else { None };
         ending.filter(|_| self.takes())
     }
 
-    /// The link is dead, or does not take the stream's OPEN.
+    /// Ends the stream because the link is dead, or does not accept its OPEN.
     pub(crate) fn lose(&mut self, role: Role) {
         self.incoming.bytes = Vec::new();
         let was_sent = self.opening.is_empty();
@@ -278,12 +278,12 @@ impl Stream {
     }
 }
 
-/// Whether an end may follow another one of its side.
+/// Whether an end may follow another one of the same side.
 fn may_follow(before: Option<How>, how: How) -> bool {
     before.is_none_or(|before| !is_hard(before) && is_hard(how))
 }
 
-/// Whether nothing goes either way behind such an end.
+/// Whether nothing is sent either way after such an end.
 fn is_hard(how: How) -> bool {
     !matches!(how, How::Fin | How::Finish)
 }
@@ -326,14 +326,14 @@ impl Outgoing {
         }
     }
 
-    /// The offset up to which the next frame may go.
+    /// Offset up to which the next frame may reach.
     fn piece_end(&self) -> u64 {
         let piece = self.framed + PAYLOAD_BYTES_MAX as u64;
         let bytes = self.request.unwrap_or(u64::MAX).min(self.pushed());
         bytes.min(piece).min(self.acked + self.window)
     }
 
-    /// The bytes of the next frame, and whether a WebSocket frame ends with them. They count as sent.
+    /// Bytes of the next frame, and whether a WebSocket frame ends with them. They count as sent.
     pub(crate) fn piece(&mut self) -> Option<(&[u8], bool)> {
         let (begin, end) = (self.framed, self.piece_end());
         if end <= begin {
@@ -345,7 +345,7 @@ impl Outgoing {
         Some((bytes, end == self.whole))
     }
 
-    /// Drops what went into frames, once it is half of all.
+    /// Drops framed bytes, once they are half of all.
     pub(crate) fn trim(&mut self) {
         let sent = usize::try_from(self.framed - self.base).unwrap_or(0);
         if self.request.is_none() && 2 * sent >= self.bytes.len() {
@@ -357,14 +357,14 @@ impl Outgoing {
         }
     }
 
-    /// The answer begins: what is behind the request may go, and nothing is asked for again.
+    /// Records that the answer begins: bytes after the request may be sent, and there are no more retries.
     fn answer_begins(&mut self) {
         if self.request.take().is_some() {
             self.trim();
         }
     }
 
-    /// The request, with what is behind it, if its answer has not begun.
+    /// Removes the request, with the bytes after it, if its answer has not begun.
     fn take_request(&mut self) -> Option<Vec<u8>> {
         self.request.take()?;
         let pushed = self.pushed();
@@ -372,12 +372,12 @@ impl Outgoing {
         Some(std::mem::take(&mut self.bytes))
     }
 
-    /// Whether all of it went into frames.
+    /// Whether everything is framed.
     fn is_flushed(&self) -> bool {
         self.framed == self.pushed()
     }
 
-    /// Nobody takes more.
+    /// Drops all bytes, present and future.
     fn end(&mut self) {
         self.base = self.pushed();
         self.framed = self.base;
@@ -385,7 +385,7 @@ impl Outgoing {
         (self.request, self.is_over) = (None, true);
     }
 
-    /// The other side confirmed all bytes before `offset`. False: more than was sent.
+    /// Records that the other side acknowledged all bytes before `offset`. False: more than was sent.
     pub(crate) fn confirm(&mut self, offset: u64, window: Option<u32>) -> bool {
         self.acked = self.acked.max(offset.min(self.framed));
         if let Some(window) = window {
@@ -394,7 +394,7 @@ impl Outgoing {
         offset <= self.framed
     }
 
-    /// Bytes that were pushed and are not confirmed.
+    /// Pushed bytes that are unacknowledged.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.pushed() - self.acked
     }
@@ -416,12 +416,12 @@ impl Outgoing {
 }
 
 impl Incoming {
-    /// The bytes that the local side has not taken.
+    /// Bytes that the local side has not taken.
     pub(crate) fn held(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Takes bytes in. False: more than the other side may send.
+    /// Buffers bytes. False: more than the other side may send.
     pub(crate) fn push(&mut self, bytes: &[u8], whole: bool) -> bool {
         self.bytes.extend_from_slice(bytes);
         let received = self.passed + self.bytes.len() as u64;
@@ -431,7 +431,7 @@ impl Incoming {
         received <= self.told + LINK_WINDOW_BYTES as u64
     }
 
-    /// The local side took the first `bytes` that are held.
+    /// Consumes the first `bytes` of the buffer for the local side.
     pub(crate) fn take(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes.len());
         if bytes > 0 {
@@ -444,13 +444,14 @@ impl Incoming {
         }
     }
 
-    /// The session has confirmed what it took. Returns whether the other side is to know: half a window may go on.
+    /// Records that the session has acknowledged what it took. Returns whether to tell the other side: half a window is
+    /// free.
     pub(crate) fn confirm_taken(&mut self, window: u32) -> bool {
         (self.written, self.confirmed) = (self.passed, self.passed);
         self.confirmed - self.told >= u64::from(window / 2)
     }
 
-    /// The client's kernel took the next `bytes`, as `wire` bytes on the wire.
+    /// Records that the client's kernel accepted the next `bytes`, as `wire` bytes on the wire.
     pub(crate) fn sent(&mut self, bytes: usize, wire: usize, now: Now) {
         self.written = (self.written + bytes as u64).min(self.passed);
         self.wire += wire as u64;
@@ -460,13 +461,13 @@ impl Incoming {
             since: now,
         };
         if self.sends.len() >= LINK_SENDS_MAX {
-            // Confirmed with what follows: later, but not wrongly.
+            // Acknowledged together with the next: later, but not wrongly.
             self.sends.pop_back();
         }
         self.sends.push_back(send);
     }
 
-    /// The client's machine has acknowledged all bytes on the wire but the last `unacknowledged`.
+    /// Records that the client's machine has acknowledged all bytes on the wire but the last `unacknowledged`.
     pub(crate) fn confirm_wire(&mut self, unacknowledged: u64, round_trip_ms: u32) {
         let confirmed = self.wire.saturating_sub(unacknowledged);
         while let Some(send) = self.sends.pop_front_if(|send| send.wire <= confirmed) {
@@ -475,27 +476,27 @@ impl Incoming {
         self.round_trip_ms = round_trip_ms;
     }
 
-    /// Whether an ACK would say something that the other side does not know.
+    /// Whether an ACK would tell the other side anything.
     pub(crate) fn has_news(&self) -> bool {
         self.confirmed > self.told
     }
 
-    /// Bytes that the kernel took, and the client's machine has not confirmed.
+    /// Bytes that the kernel accepted and the client's machine has not acknowledged.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.written - self.confirmed
     }
 
-    /// When the oldest of them was written.
+    /// When the oldest of these was written.
     pub(crate) fn oldest(&self) -> Option<Now> {
         self.sends.front().map(|send| send.since)
     }
 
-    /// The offset up to which the local side has confirmed.
+    /// Offset up to which the local side has acknowledged.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed
     }
 
-    /// The ACK of this moment. It counts as sent.
+    /// The current ACK, which counts as sent.
     pub(crate) fn ack(&mut self, window: u32, now: Now) -> Ack {
         self.told = self.confirmed;
         let oldest_ms = self.oldest().map_or(0, |since| now.since(since));

@@ -138,7 +138,7 @@ impl Refusing {
     }
 }
 
-/// It asks for less.
+/// A node that asks for less.
 #[test]
 fn the_lease_that_etcd_grants_counts() {
     let mut node = Refusing::new(false);

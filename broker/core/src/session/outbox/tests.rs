@@ -149,7 +149,7 @@ fn what_is_not_confirmed_comes_back_and_is_known_when_it_is_confirmed_all_the_sa
     assert_eq!((orders(&rest), rest[0].written), (vec![2], true));
 }
 
-/// It hands over what its own machine acknowledges late.
+/// A node that shuts down returns messages that its own machine acknowledges late.
 #[test]
 fn a_node_that_ends_has_confirmed_what_it_was_given() {
     for (over, orders) in [(Over::Ended, vec![]), (Over::Left, vec![1])] {
@@ -160,7 +160,7 @@ fn a_node_that_ends_has_confirmed_what_it_was_given() {
     }
 }
 
-/// It takes what was begun, and does not read it.
+/// A begun message is still taken, but not read.
 #[test]
 fn a_peer_that_sends_no_more_confirms_nothing_that_is_written_later() {
     let all = [
