@@ -541,33 +541,6 @@ mod part_tests {
     use super::*;
 
     #[test]
-    fn parts_report_what_they_would_show() {
-        let progress = Progress {
-            phase: "measuring".into(),
-            errors: vec![("a\nb".into(), 1)],
-            ..Progress::default()
-        };
-        let mut out = Vec::new();
-        let mut part = Part(&mut out);
-        part.say("opening");
-        part.ready();
-        part.show(&progress);
-        let text = String::from_utf8(out).unwrap();
-        let news: Vec<PartNews> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(
-            news,
-            [
-                PartNews::Said("opening".into()),
-                PartNews::Ready,
-                PartNews::Shown(progress)
-            ]
-        );
-    }
-
-    #[test]
     fn parts_are_shown_as_one() {
         let part = |elapsed_s: f64, open, error: &str| Progress {
             phase: "opening".into(),

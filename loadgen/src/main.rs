@@ -4,10 +4,10 @@ use loadgen::edge::{RunError, Start, limits, machine, run, run_id, run_parts, wo
 use loadgen::live::{self, Part, View};
 use loadgen::needs::Needs;
 use loadgen::options::{Command, CommandLine, Options, Reports};
-use loadgen::page::{Run, page};
+use loadgen::page::page;
 use loadgen::report::document;
 use loadgen::result::table::{Paint, table};
-use loadgen::result::{Document, merge};
+use loadgen::result::{Document, Run, merge};
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -129,12 +129,8 @@ fn put(runs: &[Run], html: Option<&Path>, quiet: bool) -> Result<(), Box<dyn Err
         write("--html", file, &page(runs)?)?;
     }
     if !quiet {
-        let named: Vec<_> = runs
-            .iter()
-            .map(|run| (run.name.clone(), run.document.clone()))
-            .collect();
         let paint = Paint::of(io::stdout().is_terminal());
-        write!(io::stdout(), "{}", table(&named, paint))?;
+        write!(io::stdout(), "{}", table(runs, paint))?;
     }
     Ok(())
 }

@@ -1,33 +1,15 @@
 //! The counts of a worker. At its end they become a document, and documents add up exactly: [`crate::result::merge`].
 
+use crate::result::{self, Spread};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 
-/// Messages by what became of them.
-///
-/// The kinds of fault are disjoint in sum: a message that came back corrupted, or at the wrong peer, is not counted as
-/// lost too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Composed and queued for sending.
-    pub sent: u64,
-    /// Arrived in any state.
-    pub received: u64,
-    /// Never arrived.
-    pub lost: u64,
-    /// Arrived once more, after having arrived.
-    pub duplicated: u64,
-    /// Arrived behind one that the same sender had sent later.
-    pub reordered: u64,
-    /// Arrived with other bytes than were sent, or as another kind of message.
-    pub corrupted: u64,
-    /// Arrived at a peer that it was not for, or under another sender's name.
-    pub misrouted: u64,
-    /// The service answered them: their sender was too fast. They are not lost as well.
-    pub throttled: u64,
-    /// The service answered them otherwise. They are not lost as well.
-    pub refused: u64,
-}
+/// Messages as a worker counts them.
+pub type Tally = result::Messages<u64>;
+/// Sessions as a worker counts them.
+pub type Sessions = result::Sessions<u64>;
+/// Connections as a worker counts them.
+pub type Connections = result::Connections<u64>;
 
 /// Failures by kind, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -154,28 +136,20 @@ pub struct Latencies {
     pub lag: Latency,
 }
 
-/// Sessions by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sessions {
-    /// Begun, when they were due or later.
-    pub scheduled: u64,
-    /// Went all the way: connected, offered, answered, every message arrived, held, closed.
-    pub completed: u64,
-    /// Did not.
-    pub failed: u64,
-}
-
-/// Connections by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connections {
-    /// Reached the answer 101.
-    pub opened: u64,
-    /// Did not, or ended otherwise than we wanted.
-    pub failed: u64,
-    /// Most that were open at one time.
-    pub peak: u64,
-    /// TLS handshakes that resumed a session.
-    pub resumed: u64,
+impl Latencies {
+    /// The spans as a document has them, with those of channels that were cut off.
+    #[must_use]
+    pub fn spreads(&self, recovery: &Latency) -> result::Latencies {
+        result::Latencies {
+            connect: Spread::of(self.connect.histogram()),
+            tls: Spread::of(self.tls.histogram()),
+            upgrade: Spread::of(self.upgrade.histogram()),
+            offer_answer: Spread::of(self.offer_answer.histogram()),
+            message: Spread::of(self.message.histogram()),
+            setup: Spread::of(self.setup.histogram()),
+            recovery: Spread::of(recovery.histogram()),
+        }
+    }
 }
 
 /// The longest span that a histogram distinguishes from longer ones.

@@ -148,91 +148,21 @@ impl CommandLine {
     }
 }
 
-/// The program; in its help the flags have groups, and each command an example.
+/// The program; in its help each command has an example.
 fn program() -> clap::Command {
-    let grouped = |command: clap::Command| {
-        let all = GROUPS
-            .iter()
-            .flat_map(|(title, flags)| flags.iter().map(move |flag| (*title, *flag)));
-        all.fold(command, |command, (title, flag)| {
-            command.mut_arg(flag, |it| it.help_heading(title))
-        })
-    };
     CommandLine::command()
-        .mut_subcommand("run", |it| grouped(it).after_help(RUN_EXAMPLES))
-        .mut_subcommand("plan", |it| grouped(it).after_help(PLAN_EXAMPLE))
+        .mut_subcommand("run", |it| it.after_help(RUN_EXAMPLES))
+        .mut_subcommand("plan", |it| it.after_help(PLAN_EXAMPLE))
         .mut_subcommand("report", |it| it.after_help(REPORT_EXAMPLES))
 }
 
-/// The flags of `run` and `plan` by what they are about.
-const GROUPS: [(&str, &[&str]); 7] = [
-    (
-        "Target",
-        &[
-            "targets",
-            "i_own_this_target",
-            "yes",
-            "tls_target",
-            "tls_percent",
-            "tls_ca",
-            "insecure",
-            "resume",
-        ],
-    ),
-    (
-        "Load",
-        &[
-            "mode",
-            "channels",
-            "viewers_per_channel",
-            "duration",
-            "sessions",
-            "rate",
-            "arrival",
-            "hold",
-            "patience",
-            "candidates",
-            "trickle",
-            "sdp_payload",
-            "window",
-            "payload",
-            "seed",
-        ],
-    ),
-    (
-        "Signatures and channels",
-        &[
-            "presign",
-            "no_auth",
-            "discover",
-            "create_channels",
-            "region",
-            "account_id",
-            "channel_prefix",
-        ],
-    ),
-    (
-        "Processes and machines",
-        &["processes", "cores", "source_addresses", "part", "start_at"],
-    ),
-    (
-        "CPU and memory of the server",
-        &["server_pid", "admin", "token_file"],
-    ),
-    (
-        "Thresholds",
-        &[
-            "p50_below",
-            "p90_below",
-            "p99_below",
-            "p999_below",
-            "max_below",
-            "failed_below",
-            "fail_on_threshold",
-        ],
-    ),
-    ("Report", &["json", "html", "quiet", "service_version"]),
-];
+/// What the flags of `run` and `plan` are about, in the order of the help.
+const TARGET: &str = "Target";
+const LOAD: &str = "Load";
+const CHANNELS: &str = "Signatures and channels";
+const MACHINES: &str = "Processes and machines";
+const SERVER: &str = "CPU and memory of the server";
+const REPORT: &str = "Report";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -299,6 +229,7 @@ pub struct Options {
     /// The service: http://, https://, ws:// or wss:// HOST[:PORT]; several nodes of it by repeating the flag, or
     /// separated by commas: parties are spread over them, and who loses a connection goes on at the next
     #[arg(
+        help_heading = TARGET,
         long = "target",
         value_name = "URL",
         required = true,
@@ -306,142 +237,142 @@ pub struct Options {
     )]
     #[serde(rename = "target", serialize_with = "joined")]
     pub targets: Vec<String>,
+    /// Another address of the same service, over which a share of the sessions goes
+    #[arg(long, help_heading = TARGET, value_name = "URL", requires = "tls_percent")]
+    pub tls_target: Option<String>,
+    /// Percentage of sessions that go to --tls-target
+    #[arg(long, help_heading = TARGET, value_name = "N", requires = "tls_target")]
+    pub tls_percent: Option<u32>,
+    /// Certificate authority (PEM) to trust, instead of those that this system trusts
+    #[arg(long, help_heading = TARGET, value_name = "FILE", conflicts_with = "insecure")]
+    pub tls_ca: Option<PathBuf>,
+    /// Accept any certificate; loopback only
+    #[arg(long, help_heading = TARGET)]
+    pub insecure: bool,
+    /// Resume TLS 1.3 sessions by the service's tickets, each used once; unless given, each handshake is a full one
+    #[arg(long, help_heading = TARGET)]
+    pub resume: bool,
+    /// Allow a target that is not on this machine
+    #[arg(long, help_heading = TARGET)]
+    pub i_own_this_target: bool,
+    /// Confirm a load of more than 100 connections per second, or 1,000 at once, on another machine
+    #[arg(long, help_heading = TARGET)]
+    pub yes: bool,
     /// Kind of load
-    #[arg(long, value_enum, default_value = "sessions")]
+    #[arg(long, help_heading = LOAD, value_enum, default_value = "sessions")]
     pub mode: Mode,
     /// Channels, each with one master
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 100)]
     pub channels: u32,
     /// Viewers of each channel; with --mode connect only viewers connect, or only masters if this is 0
-    #[arg(long, value_name = "V", default_value_t = 1)]
+    #[arg(long, help_heading = LOAD, value_name = "V", default_value_t = 1)]
     pub viewers_per_channel: u32,
     /// Seconds of load that are measured: during which sessions start (sessions), or connections are held (storm); 10
     /// unless --sessions and --rate determine it
-    #[arg(long, value_name = "S")]
+    #[arg(long, help_heading = LOAD, value_name = "S")]
     pub duration: Option<f64>,
     /// Number of sessions (sessions)
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = LOAD, value_name = "N")]
     pub sessions: Option<u32>,
     /// Sessions started per second, at most (sessions), 10 unless --sessions is given; messages sent per second by all
     /// peers together, on schedule and not in a closed loop (relay)
-    #[arg(long, value_name = "R")]
+    #[arg(long, help_heading = LOAD, value_name = "R")]
     pub rate: Option<f64>,
     /// Distribution of session starts over time (sessions)
-    #[arg(long, value_enum, default_value = "steady")]
+    #[arg(long, help_heading = LOAD, value_enum, default_value = "steady")]
     pub arrival: Arrival,
     /// Seconds that a session stays connected after its last message (sessions)
-    #[arg(long, value_name = "S", default_value_t = 0.0)]
+    #[arg(long, help_heading = LOAD, value_name = "S", default_value_t = 0.0)]
     pub hold: f64,
     /// Seconds that a session may take from its connect to its last message; messages that arrive later count as lost
-    #[arg(long, value_name = "S", default_value_t = 20.0)]
+    #[arg(long, help_heading = LOAD, value_name = "S", default_value_t = 20.0)]
     pub patience: f64,
     /// ICE candidates that each side sends (sessions, storm)
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 4)]
     pub candidates: u32,
     /// Milliseconds before each candidate of a side, from its answer or its previous candidate; 0 sends all at once
     /// (sessions, storm)
-    #[arg(long, value_name = "MS", default_value_t = 20)]
+    #[arg(long, help_heading = LOAD, value_name = "MS", default_value_t = 20)]
     pub trickle: u64,
     /// Characters of the payload of offers and answers, a multiple of 4; --payload unless given
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, help_heading = LOAD, value_name = "BYTES")]
     pub sdp_payload: Option<usize>,
     /// Seed of the random numbers; must be the same for all parts of a run
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Messages in flight from each peer to each counterpart (relay)
+    #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 1)]
+    pub window: u32,
+    /// Characters of each message's payload, a multiple of 4
+    #[arg(long, help_heading = LOAD, value_name = "BYTES", default_value_t = 200)]
+    pub payload: usize,
+    /// Sign with the keys of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+    #[arg(long, help_heading = CHANNELS, overrides_with = "no_auth")]
+    pub presign: bool,
+    /// Send no signatures (the default)
+    #[arg(long, help_heading = CHANNELS, overrides_with = "presign")]
+    pub no_auth: bool,
+    /// Before each session, get its endpoints and TURN servers by API calls on connections of their own (each master:
+    /// its endpoint), and connect to the endpoints returned (sessions, storm)
+    #[arg(long, help_heading = CHANNELS)]
+    pub discover: bool,
+    /// Create the channels by API before the run and delete them after it
+    #[arg(long, help_heading = CHANNELS)]
+    pub create_channels: bool,
+    /// Region of the channels' ARNs
+    #[arg(long, help_heading = CHANNELS, value_name = "NAME", default_value = "us-west-2")]
+    pub region: String,
+    /// Account of the channels' ARNs
+    #[arg(long, help_heading = CHANNELS, value_name = "ID", default_value = "123456789012")]
+    pub account_id: String,
+    /// Prefix of the channels' names; a number follows
+    #[arg(long, help_heading = CHANNELS, value_name = "TEXT", default_value = "loadgen-")]
+    pub channel_prefix: String,
     /// Number of processes that share the run
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, help_heading = MACHINES, value_name = "N", default_value_t = 1)]
     pub processes: u32,
     /// This machine's share of the run: its channels and their sessions. Reports of all parts merge exactly
-    #[arg(long, value_name = "K/N", default_value = "1/1")]
+    #[arg(long, help_heading = MACHINES, value_name = "K/N", default_value = "1/1")]
     pub part: Share,
     /// Start the load at this time (UTC, such as 2026-01-31T23:59:59Z): parts on several machines then start together;
     /// all connections should be open by then
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, help_heading = MACHINES, value_name = "TIME")]
     pub start_at: Option<Moment>,
-    /// Another address of the same service, over which a share of the sessions goes
-    #[arg(long, value_name = "URL", requires = "tls_percent")]
-    pub tls_target: Option<String>,
-    /// Percentage of sessions that go to --tls-target
-    #[arg(long, value_name = "N", requires = "tls_target")]
-    pub tls_percent: Option<u32>,
-    /// Messages in flight from each peer to each counterpart (relay)
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub window: u32,
-    /// Characters of each message's payload, a multiple of 4
-    #[arg(long, value_name = "BYTES", default_value_t = 200)]
-    pub payload: usize,
-    /// Process id of the server on this machine, to measure its CPU time and memory
-    #[arg(long, value_name = "PID")]
-    pub server_pid: Option<u32>,
-    /// Admin listener of the server (http://ADDRESS:PORT), to measure the same on another machine
-    #[arg(long, value_name = "URL", conflicts_with = "server_pid")]
-    pub admin: Option<String>,
-    /// File with the token of --admin; else the one that HELIOGRAPH_ADMIN_TOKEN_FILE names
-    #[arg(long, value_name = "FILE", requires = "admin")]
-    pub token_file: Option<PathBuf>,
     /// CPUs to use, with one pinned thread each, such as 1 or 0,2-3; one thread that is not pinned unless given
-    #[arg(long, value_name = "LIST", value_parser = cpu_list)]
+    #[arg(long, help_heading = MACHINES, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,
     /// Local addresses to connect from in turn: 127.0.1.1/24 or FIRST-LAST
-    #[arg(long, value_name = "RANGE")]
+    #[arg(long, help_heading = MACHINES, value_name = "RANGE")]
     pub source_addresses: Option<String>,
-    /// Version of the service, for the report
-    #[arg(long, value_name = "TEXT")]
-    pub service_version: Option<String>,
+    /// Process id of the server on this machine, to measure its CPU time and memory
+    #[arg(long, help_heading = SERVER, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Admin listener of the server (http://ADDRESS:PORT), to measure the same on another machine
+    #[arg(long, help_heading = SERVER, value_name = "URL", conflicts_with = "server_pid")]
+    pub admin: Option<String>,
+    /// File with the token of --admin; else the one that HELIOGRAPH_ADMIN_TOKEN_FILE names
+    #[arg(long, help_heading = SERVER, value_name = "FILE", requires = "admin")]
+    pub token_file: Option<PathBuf>,
     /// The thresholds that the report compares the measurements with.
     #[command(flatten)]
     #[serde(flatten)]
     pub thresholds: Thresholds,
+    /// Version of the service, for the report
+    #[arg(long, help_heading = REPORT, value_name = "TEXT")]
+    pub service_version: Option<String>,
     /// Write all figures to this file as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = REPORT, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write an HTML page with plots to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = REPORT, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Print only errors, and one line that explains an exit code other than 0
-    #[arg(long)]
+    #[arg(long, help_heading = REPORT)]
     pub quiet: bool,
-    /// Certificate authority (PEM) to trust, instead of those that this system trusts
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
-    pub tls_ca: Option<PathBuf>,
-    /// Accept any certificate; loopback only
-    #[arg(long)]
-    pub insecure: bool,
-    /// Resume TLS 1.3 sessions by the service's tickets, each used once; unless given, each handshake is a full one
-    #[arg(long)]
-    pub resume: bool,
-    /// Allow a target that is not on this machine
-    #[arg(long)]
-    pub i_own_this_target: bool,
-    /// Confirm a load of more than 100 connections per second, or 1,000 at once, on another machine
-    #[arg(long)]
-    pub yes: bool,
-    /// Sign with the keys of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
-    #[arg(long, overrides_with = "no_auth")]
-    pub presign: bool,
-    /// Send no signatures (the default)
-    #[arg(long, overrides_with = "presign")]
-    pub no_auth: bool,
-    /// Before each session, get its endpoints and TURN servers by API calls on connections of their own (each master:
-    /// its endpoint), and connect to the endpoints returned (sessions, storm)
-    #[arg(long)]
-    pub discover: bool,
-    /// Create the channels by API before the run and delete them after it
-    #[arg(long)]
-    pub create_channels: bool,
     /// This process is one of several: it reports its progress and waits for the word to begin, on its standard streams
     #[arg(long, hide = true)]
     #[serde(skip)]
     pub in_step: bool,
-    /// Region of the channels' ARNs
-    #[arg(long, value_name = "NAME", default_value = "us-west-2")]
-    pub region: String,
-    /// Account of the channels' ARNs
-    #[arg(long, value_name = "ID", default_value = "123456789012")]
-    pub account_id: String,
-    /// Prefix of the channels' names; a number follows
-    #[arg(long, value_name = "TEXT", default_value = "loadgen-")]
-    pub channel_prefix: String,
 }
 
 /// The targets as one text, as the flag takes them.
@@ -454,6 +385,7 @@ fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::
 /// The latency is the one that the verdict names: from a session's start to its answer (sessions, storm), of a message
 /// (relay), of the upgrade (idle, connect).
 #[derive(Clone, Copy, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Thresholds")]
 pub struct Thresholds {
     /// Milliseconds below which the median latency should be: from a session's start to its answer (sessions, storm),
     /// of a message (relay), of the upgrade (idle, connect)

@@ -9,7 +9,7 @@ mod timers;
 pub(crate) mod tls;
 
 use crate::edge::board::{Board, Gauge, Phase};
-use crate::result::{self, Document, Interval, Latencies, ScheduleLag, Spread};
+use crate::result::{CutOff, Document, Interval, ScheduleLag, TargetCounts, known};
 use crate::schedule::{Schedule, Share};
 use crate::visit::{Crew, Desk};
 use crate::{measure::Connections, options::Mode, peer::Name, plan::Plan};
@@ -74,8 +74,6 @@ pub(crate) struct Worker<'a> {
     /// The same for each target, where there are several.
     by_target: Vec<Connections>,
     opened: Opened,
-    /// Connections that were opened and closed as they should (connect).
-    cycles: u64,
     /// Sessions that run, or wait to connect again; peers that were not lost.
     active: u64,
     log: Log,
@@ -143,7 +141,6 @@ impl<'a> Worker<'a> {
                 several => vec![Connections::default(); several],
             },
             opened: Opened::default(),
-            cycles: 0,
             active: if is_closed { waiting.len() as u64 } else { 0 },
             log: Log::new(),
             phase: Phase::OpenFirst,
@@ -315,7 +312,7 @@ impl<'a> Worker<'a> {
             (&gauge.opened, self.connections.opened),
             (&gauge.failed, self.connections.failed),
             (&gauge.open, self.opened.count()),
-            (&gauge.cycles, self.cycles),
+            (&gauge.cycles, self.connections.cycles),
             (&gauge.sent, desk.tally.sent),
             (&gauge.received, desk.tally.received),
             (&gauge.masters, self.masters_settled),
@@ -336,30 +333,27 @@ impl<'a> Worker<'a> {
         self.crew.close_books();
         let desk = &self.crew.desk;
         let mut document = self.shared.document.clone();
-        document.messages = desk.tally.into();
+        document.messages = known(&desk.tally);
         if self.schedule.is_some() {
-            document.sessions = desk.sessions.into();
-            document.cut_off = result::CutOff {
+            document.sessions = known(&desk.sessions);
+            document.cut_off = CutOff {
                 channels: Some(desk.recovery.cut_offs),
                 recovered: Some(desk.recovery.recovered()),
             };
         }
         let targets = self.shared.routes.iter().zip(&self.by_target);
         document.targets = targets
-            .map(|(route, counts)| result::TargetCounts {
+            .map(|(route, counts)| TargetCounts {
                 url: route.target.url(),
                 opened: counts.opened,
                 failed: counts.failed,
             })
             .collect();
-        document.connections = result::Connections {
-            cycles: self.schedule.is_none().then_some(self.cycles),
-            ..self.connections.into()
-        };
-        document.latency_us = Latencies {
-            recovery: Spread::of(desk.recovery.spans.histogram()),
-            ..Latencies::from(&desk.latencies)
-        };
+        document.connections = known(&self.connections);
+        if self.schedule.is_some() {
+            document.connections.cycles = None;
+        }
+        document.latency_us = desk.latencies.spreads(&desk.recovery.spans);
         document.schedule_lag_us = ScheduleLag::of(desk.latencies.lag.histogram());
         document.errors.clone_from(desk.errors.kinds());
         document.request_ids.clone_from(desk.errors.request_ids());

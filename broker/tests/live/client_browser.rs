@@ -4,7 +4,7 @@
 use crate::client_coturn::TurnServer;
 use crate::clients::{alone, credentials, run, scripts};
 use crate::listeners::tls::Identity;
-use crate::process::{Broker, fresh_directory};
+use crate::process::{Broker, beside, fresh_directory};
 use crate::things::fleet::{Fleet, HOST};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -110,6 +110,16 @@ fn pages_ask_for_the_token() {
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn console_with_accounts() {
     crate::accounts::chromium::signs_in();
+}
+
+/// Reports of the load tester, with scripts and without.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs, and loadgen beside the broker"]
+fn reports_of_loadgen() {
+    let mut command = node("report.mjs");
+    command.env("HELIOGRAPH_LOADGEN", beside("loadgen"));
+    command.env("HELIOGRAPH_SCREENSHOTS", screenshots());
+    alone(command);
 }
 
 /// The directory for pictures of pages, which people look at.

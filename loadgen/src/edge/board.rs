@@ -1,7 +1,7 @@
 //! The shared state of a run's threads: the phase that the conductor sets, and each worker's numbers.
 
 use crate::measure::Errors;
-use crate::result::{CLASSES, ErrorKind};
+use crate::result::{ErrorKind, KINDS};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// The phases of a run. They follow each other in this order and none comes back.
@@ -60,8 +60,8 @@ pub(crate) struct Gauge {
     pub(crate) p50_us: AtomicU64,
     /// 99th percentile of the last whole interval, in microseconds.
     pub(crate) p99_us: AtomicU64,
-    /// Failures by [`ErrorKind::class`]: names have no bound and stay with the worker.
-    classes: [AtomicU64; CLASSES.len()],
+    /// Failures by [`ErrorKind::place`]: names have no bound and stay with the worker.
+    kinds: [AtomicU64; KINDS.len()],
     /// No session is to begin and none runs.
     pub(crate) through: AtomicBool,
     /// The worker is done, well or not.
@@ -84,8 +84,8 @@ pub(crate) struct Sum {
     /// The highest of any worker: good enough to look at.
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
-    /// Failures by [`ErrorKind::class`].
-    pub(crate) classes: [u64; CLASSES.len()],
+    /// Failures by [`ErrorKind::place`].
+    pub(crate) kinds: [u64; KINDS.len()],
     /// Workers whose sessions are through.
     pub(crate) through: u64,
     /// Workers that are done.
@@ -97,15 +97,14 @@ impl Gauge {
     /// more than were reported.
     pub(crate) fn tell(&self, errors: &Errors) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
-        if errors.kinds().is_empty() || errors.total() == self.classes.iter().map(load).sum::<u64>()
-        {
+        if errors.kinds().is_empty() || errors.total() == self.kinds.iter().map(load).sum::<u64>() {
             return;
         }
-        let mut classes = [0; CLASSES.len()];
+        let mut kinds = [0; KINDS.len()];
         for (name, count) in errors.kinds() {
-            classes[ErrorKind::of(name).class()] += count;
+            kinds[ErrorKind::place(name)] += count;
         }
-        for (place, count) in self.classes.iter().zip(classes) {
+        for (place, count) in self.kinds.iter().zip(kinds) {
             place.store(count, Ordering::Relaxed);
         }
     }
@@ -165,7 +164,7 @@ impl Board {
             sum.unwell += gauge.unwell.load(Ordering::Relaxed);
             sum.p50_us = sum.p50_us.max(gauge.p50_us.load(Ordering::Relaxed));
             sum.p99_us = sum.p99_us.max(gauge.p99_us.load(Ordering::Relaxed));
-            for (sum, class) in sum.classes.iter_mut().zip(&gauge.classes) {
+            for (sum, class) in sum.kinds.iter_mut().zip(&gauge.kinds) {
                 *sum += class.load(Ordering::Relaxed);
             }
             sum.through += u64::from(gauge.through.load(Ordering::Relaxed));
@@ -191,9 +190,9 @@ mod tests {
         board.gauges[0].tell(&errors);
         // Reported once more, they do not count twice.
         board.gauges[0].tell(&errors);
-        let sum = board.sum().classes;
-        assert_eq!(sum[ErrorKind::Refused.class()], 2);
-        assert_eq!(sum[ErrorKind::Status(404).class()], 5);
+        let sum = board.sum().kinds;
+        assert_eq!(sum[ErrorKind::place("refused")], 2);
+        assert_eq!(sum[ErrorKind::place("status:404")], 5);
         assert_eq!(sum.iter().sum::<u64>(), 7);
     }
 }

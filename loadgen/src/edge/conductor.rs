@@ -344,10 +344,10 @@ impl Course {
         document.started = words::rfc3339(self.started);
         document.duration_s = duration_s;
         document.cpu = Cpu::of(
-            driver_s,
+            Some(driver_s),
             server_ns.map(seconds),
-            messages.unwrap_or_default(),
-            cycles.unwrap_or_default(),
+            messages.unwrap_or_default() as f64,
+            cycles.unwrap_or_default() as f64,
         );
         document.memory = self.memory;
         let busy = driver_s / (duration_s * threads as f64);

@@ -3,7 +3,7 @@
 
 use crate::edge::board::Sum;
 use crate::live::{Audience, Progress};
-use crate::result::CLASSES;
+use crate::result::KINDS;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -111,13 +111,13 @@ fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Pr
     }
 }
 
-/// Failures by the name of their class, the most frequent first.
+/// Failures by the name of their kind, the most frequent first.
 fn errors(sum: &Sum) -> Vec<(String, u64)> {
-    let mut errors: Vec<_> = CLASSES
+    let mut errors: Vec<_> = KINDS
         .iter()
-        .zip(sum.classes)
+        .zip(sum.kinds)
         .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| ((*name).to_owned(), count))
+        .map(|(kind, count)| (kind.name.to_owned(), count))
         .collect();
     errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     errors
@@ -183,12 +183,8 @@ mod tests {
             ..Sum::default()
         };
         assert_eq!(errors(&sum), []);
-        for (kind, count) in [
-            (ErrorKind::Refused, 2),
-            (ErrorKind::Reset, 2),
-            (ErrorKind::Status(503), 7),
-        ] {
-            sum.classes[kind.class()] = count;
+        for (kind, count) in [("refused", 2), ("reset", 2), ("status:503", 7)] {
+            sum.kinds[ErrorKind::place(kind)] = count;
         }
         let told = progress("measuring", Duration::ZERO, Goal::Unknown, &sum);
         assert!(

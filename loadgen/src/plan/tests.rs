@@ -2,8 +2,14 @@ use super::*;
 use crate::options::{Command, CommandLine};
 use clap::Parser;
 
+/// The plan of a run on this machine, unless the flags name a target.
 fn plan(flags: &str) -> Result<Plan, String> {
-    let words = ["loadgen", "run"].into_iter().chain(flags.split(' '));
+    let target = match flags.contains("--target ") {
+        true => "",
+        false => "--target http://127.0.0.1:1 ",
+    };
+    let words = format!("loadgen run {target}{flags}");
+    let words = words.split_ascii_whitespace();
     let line = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
     let Command::Run(options) = line.command else {
         return Err("not a run".into());
@@ -13,86 +19,56 @@ fn plan(flags: &str) -> Result<Plan, String> {
 
 #[test]
 fn defaults_make_a_plan() {
-    let plan = plan("--target http://127.0.0.1:8080 --mode relay").unwrap();
-    assert_eq!((plan.connections(), plan.threads()), (200, vec![None]));
-    assert_eq!(plan.trust, Trust::NotNeeded);
-}
-
-#[test]
-fn a_target_is_enough_for_a_run() {
-    let sessions = |flags: &str| {
-        let plan = plan(&format!("--target http://127.0.0.1:8080{flags}")).unwrap();
-        plan.schedule.map(|schedule| schedule.sessions())
-    };
-    assert_eq!(sessions(""), Some(100), "ten a second for ten seconds");
-    assert_eq!(sessions(" --duration 3"), Some(30));
-    assert_eq!(sessions(" --sessions 7"), Some(7));
+    let relay = plan("--mode relay").unwrap();
+    assert_eq!((relay.connections(), relay.threads()), (200, vec![None]));
+    assert_eq!(relay.trust, Trust::NotNeeded);
+    let sessions = |flags: &str| plan(flags).unwrap().schedule.unwrap().sessions();
+    assert_eq!(sessions(""), 100, "ten a second for ten seconds");
+    assert_eq!(sessions("--duration 3"), 30);
+    assert_eq!(sessions("--sessions 7"), 7);
 }
 
 #[test]
 fn who_is_trusted_and_whether_discovery_may_lead_abroad() {
+    let (http, https) = (
+        "--target http://127.0.0.1:1",
+        "--target https://127.0.0.1:1",
+    );
     let authority = || Trust::Authority("x".into());
+    let owned = "--i-own-this-target";
     for (flags, trust, abroad) in [
-        ("http://127.0.0.1:1 --rate 1", Trust::NotNeeded, false),
-        ("https://127.0.0.1:1 --rate 1", Trust::System, false),
+        (http.to_owned(), Trust::NotNeeded, false),
+        (https.to_owned(), Trust::System, false),
+        (format!("{https} --tls-ca x"), authority(), false),
+        (format!("{http} --tls-ca x"), Trust::NotNeeded, false),
+        (format!("--discover {http}"), Trust::System, false),
+        (format!("--discover --tls-ca x {owned}"), authority(), true),
         (
-            "https://127.0.0.1:1 --rate 1 --tls-ca x",
-            authority(),
-            false,
-        ),
-        (
-            "http://127.0.0.1:1 --rate 1 --tls-ca x",
-            Trust::NotNeeded,
-            false,
-        ),
-        (
-            "http://127.0.0.1:1 --rate 1 --discover",
-            Trust::System,
-            false,
-        ),
-        (
-            "http://127.0.0.1:1 --rate 1 --discover --tls-ca x --i-own-this-target",
-            authority(),
-            true,
-        ),
-        (
-            "http://127.0.0.1:1 --rate 1 --discover --insecure --i-own-this-target",
+            format!("--discover --insecure {owned}"),
             Trust::Anyone,
             true,
         ),
         (
-            "http://127.0.0.1:1 --rate 101 --discover --i-own-this-target",
+            format!("--discover --rate 101 {owned}"),
             Trust::System,
             false,
         ),
         (
-            "http://127.0.0.1:1 --rate 101 --discover --i-own-this-target --yes",
+            format!("--discover --rate 101 --yes {owned}"),
             Trust::System,
             true,
         ),
-        (
-            "http://127.0.0.1:1 --rate 101 --discover --yes",
-            Trust::System,
-            false,
-        ),
-        (
-            "http://127.0.0.1:1 --mode relay --discover",
-            Trust::NotNeeded,
-            false,
-        ),
+        ("--discover --rate 101 --yes".into(), Trust::System, false),
+        ("--discover --mode relay".into(), Trust::NotNeeded, false),
     ] {
-        let plan = plan(&format!("--target {flags}")).unwrap();
+        let plan = plan(&flags).unwrap();
         assert_eq!((plan.trust, plan.abroad), (trust, abroad), "{flags}");
     }
 }
 
 #[test]
 fn only_relays_are_paced() {
-    let pace = |flags: &str| {
-        plan(&format!("--target http://127.0.0.1:1 {flags}"))
-            .unwrap()
-            .pace
-    };
+    let pace = |flags: &str| plan(flags).unwrap().pace;
     assert_eq!(pace("--mode relay"), None);
     assert_eq!(pace("--mode relay --rate 2000"), Some(2_000.0));
     assert_eq!(pace("--mode sessions --rate 2000"), None);
@@ -100,89 +76,14 @@ fn only_relays_are_paced() {
 
 #[test]
 fn who_connects() {
-    let count = |flags: &str| {
-        plan(&format!("--target http://127.0.0.1:1 {flags}"))
-            .unwrap()
-            .connections()
-    };
-    assert_eq!(
-        count("--mode idle --channels 900 --viewers-per-channel 9"),
-        9_000
-    );
+    let count = |flags: &str| plan(flags).unwrap().connections();
+    let idle = "--mode idle --channels 900 --viewers-per-channel 9";
+    assert_eq!(count(idle), 9_000);
     assert_eq!(count("--mode connect --channels 50"), 50);
     assert_eq!(
         count("--mode connect --channels 50 --viewers-per-channel 0"),
         50
     );
-}
-
-#[test]
-fn faults_of_schedules_name_the_flag_and_what_is_allowed() {
-    refused(&[
-        ("--target http://127.0.0.1:1 --rate 0", "allowed are 1 to"),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --presign",
-            "AWS_ACCESS_KEY_ID",
-        ),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --sessions 99 --duration 9",
-            "contradict",
-        ),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --candidates 32",
-            "0 to 31",
-        ),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --part 1/101",
-            "as many parts as",
-        ),
-        ("--target http://127.0.0.1:1 --rate 1 --part 3/2", "K/N"),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --sdp-payload 70",
-            "--sdp-payload",
-        ),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --p99-below 0",
-            "--p99-below: allowed is 0.001 to",
-        ),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --max-below NaN",
-            "--max-below: allowed is 0.001 to",
-        ),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --failed-below 101",
-            "--failed-below: allowed is 0.000001 to 100",
-        ),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --tls-percent 5",
-            "--tls-target",
-        ),
-        (
-            "--target http://127.0.0.1:1 --rate 1 --tls-target https://192.0.2.1:2 --tls-percent 5 --insecure \
-             --i-own-this-target",
-            "--insecure",
-        ),
-        (
-            "--target http://[::1]:1 --rate 1 --source-addresses 127.0.1.1/24",
-            "an IPv4 address",
-        ),
-        (
-            "--target http://192.0.2.1:1 --i-own-this-target --rate 101",
-            "--yes",
-        ),
-        (
-            "--target http://192.0.2.1:1 --i-own-this-target --mode relay",
-            "--yes",
-        ),
-    ]);
-}
-
-/// Each of these flags is refused with a text that has this word.
-fn refused(cases: &[(&str, &str)]) {
-    for (flags, word) in cases {
-        let error = plan(flags).unwrap_err();
-        assert!(error.contains(word), "{flags}: {error}");
-    }
 }
 
 #[test]
@@ -194,85 +95,70 @@ fn a_storm_refuses_what_it_would_ignore() {
         "--hold 1",
         "--window 2",
     ] {
-        let target = "--target http://127.0.0.1:1";
-        let error = plan(&format!("{target} --mode storm {flags}")).unwrap_err();
+        let error = plan(&format!("--mode storm {flags}")).unwrap_err();
         let flag = flags.split(' ').next().unwrap();
         assert!(error.starts_with(flag), "{flags}: {error}");
-        let others = plan(&format!("{target} --duration 9 --rate 5 {flags}"));
+        let others = plan(&format!("--duration 9 --rate 5 {flags}"));
         assert!(flag == "--sessions" || others.is_ok(), "{flags}");
     }
-    assert!(plan("--target http://127.0.0.1:1 --mode storm --candidates 2 --trickle 5").is_ok());
+    assert!(plan("--mode storm --candidates 2 --trickle 5").is_ok());
 }
 
+/// Each of these flags is refused with a text that has this word.
 #[test]
 fn faults_name_the_flag_and_what_is_allowed() {
-    refused(&[
-        ("--mode relay", "--target"),
-        ("--target http://127.0.0.1:1 --mode fast", "relay"),
-        ("--target http://192.0.2.1:1 --mode relay", "loopback"),
+    for (flags, word) in [
+        ("--rate 0", "allowed are 1 to"),
+        ("--presign", "AWS_ACCESS_KEY_ID"),
+        ("--rate 1 --sessions 99 --duration 9", "contradict"),
+        ("--candidates 32", "0 to 31"),
+        ("--part 1/101", "as many parts as"),
+        ("--part 3/2", "K/N"),
+        ("--sdp-payload 70", "--sdp-payload"),
+        ("--p99-below 0", "--p99-below: allowed is 0.001 to"),
+        ("--max-below NaN", "--max-below: allowed is 0.001 to"),
+        ("--failed-below 101", "allowed is 0.000001 to 100"),
+        ("--tls-percent 5", "--tls-target"),
+        ("--mode fast", "relay"),
+        ("--mode relay --payload 70", "multiple of 4"),
+        ("--mode relay --payload 201", "multiple of 4"),
+        ("--mode relay --viewers-per-channel 0", "1 to 1000 in"),
+        ("--mode relay --rate 0", "--rate: allowed is 0.1"),
+        ("--mode relay --rate 5 --window 2", "nothing else than 1"),
+        ("--mode idle --channels 0", "--channels"),
+        ("--mode idle --window 0", "--window"),
+        ("--mode idle --duration 0", "--duration"),
+        ("--mode idle --duration NaN", "--duration"),
+        ("--mode idle --cores 1-", "CPU numbers"),
+        ("--mode idle --cores 9-1", "CPU numbers"),
+        ("--mode idle --source-addresses x", "FIRST-LAST"),
+        ("--mode idle --account-id 7", "twelve digits"),
+        ("--mode idle --channel-prefix a/b", "--channel-prefix"),
+        ("--insecure --tls-ca x", "--tls-ca"),
+    ] {
+        let error = plan(flags).unwrap_err();
+        assert!(error.contains(word), "{flags}: {error}");
+    }
+    let owned = "--i-own-this-target --target http://192.0.2.1:1";
+    let detour = "--tls-target https://192.0.2.1:2 --tls-percent 5";
+    for (flags, word) in [
+        ("--target http://192.0.2.1:1".into(), "loopback"),
+        (format!("{owned} --rate 101"), "--yes"),
+        (format!("{owned} --mode relay"), "--yes"),
         (
-            "--target https://127.0.0.1:1 --mode relay --insecure --tls-ca x",
-            "--tls-ca",
-        ),
-        (
-            "--target https://192.0.2.1:1 --mode idle --insecure --i-own-this-target",
+            format!("{owned},https://192.0.2.1:1 --mode idle --insecure"),
             "--insecure",
         ),
         (
-            "--target http://127.0.0.1:1 --mode relay --payload 70",
-            "multiple of 4",
+            format!("{detour} --insecure --i-own-this-target"),
+            "--insecure",
         ),
         (
-            "--target http://127.0.0.1:1 --mode relay --payload 201",
-            "multiple of 4",
+            "--target http://[::1]:1 --source-addresses 127.0.1.1/24".into(),
+            "an IPv4",
         ),
-        (
-            "--target http://127.0.0.1:1 --mode relay --viewers-per-channel 0",
-            "1 to 1000 in",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --channels 0",
-            "--channels",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --window 0",
-            "--window",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode relay --rate 0",
-            "--rate: allowed is 0.1",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode relay --rate 5 --window 2",
-            "--window: allowed is nothing else than 1",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --duration 0",
-            "--duration",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --duration NaN",
-            "--duration",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --cores 1-",
-            "CPU numbers",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --cores 9-1",
-            "CPU numbers",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --source-addresses x",
-            "FIRST-LAST",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --account-id 7",
-            "twelve digits",
-        ),
-        (
-            "--target http://127.0.0.1:1 --mode idle --channel-prefix a/b",
-            "--channel-prefix",
-        ),
-    ]);
+    ] {
+        let error = plan(&flags).unwrap_err();
+        assert!(error.contains(word), "{flags}: {error}");
+    }
 }

@@ -1,8 +1,8 @@
 //! The groups of figures that a document consists of.
 
-use crate::measure;
 use crate::result::{Spread, spread};
 use hdrhistogram::Histogram;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The resource that the driver ran out of. In the order in which one hides the next: without a descriptor or a port
@@ -84,54 +84,44 @@ impl ScheduleLag {
     }
 }
 
-/// Sessions by what became of them. A session is what a real viewer does, from its start to its intended end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sessions {
-    /// Were due by the schedule.
-    pub scheduled: Option<u64>,
-    /// Did all of their steps.
-    pub completed: Option<u64>,
-    /// Did not.
-    pub failed: Option<u64>,
+// Workers count in `u64`; in a document each count may be unknown.
+
+/// Counts of a worker as a document has them: all of them are known.
+///
+/// # Panics
+/// `T` has other members than the counts.
+#[must_use]
+pub fn known<T: DeserializeOwned>(counts: &impl Serialize) -> T {
+    let known = serde_json::to_value(counts).and_then(serde_json::from_value);
+    known.expect("a group of counts has the same members in both forms")
 }
 
-impl From<measure::Sessions> for Sessions {
-    fn from(counts: measure::Sessions) -> Self {
-        Self {
-            scheduled: Some(counts.scheduled),
-            completed: Some(counts.completed),
-            failed: Some(counts.failed),
-        }
-    }
+/// Sessions by what became of them. A session is what a real viewer does, from its start to its intended end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions<N = Option<u64>> {
+    /// Begun, when they were due or later.
+    pub scheduled: N,
+    /// Went all the way: connected, offered, answered, every message arrived, held, closed.
+    pub completed: N,
+    /// Did not.
+    pub failed: N,
 }
 
 /// Connections by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connections {
+pub struct Connections<N = Option<u64>> {
     /// Reached the answer 101.
-    pub opened: Option<u64>,
+    pub opened: N,
     /// Did not, or ended otherwise than intended.
-    pub failed: Option<u64>,
+    pub failed: N,
     /// Most that were open at one time.
-    pub peak: Option<u64>,
+    pub peak: N,
     /// Opened and closed in the measured span.
     #[serde(default)]
-    pub cycles: Option<u64>,
+    pub cycles: N,
     /// TLS handshakes that resumed a session.
     #[serde(default)]
-    pub resumed: Option<u64>,
-}
-
-impl From<measure::Connections> for Connections {
-    fn from(counts: measure::Connections) -> Self {
-        Self {
-            opened: Some(counts.opened),
-            failed: Some(counts.failed),
-            peak: Some(counts.peak),
-            cycles: None,
-            resumed: Some(counts.resumed),
-        }
-    }
+    pub resumed: N,
 }
 
 /// The connections of one target, where there are several.
@@ -154,43 +144,28 @@ pub struct CutOff {
     pub recovered: Option<u64>,
 }
 
-impl From<measure::Tally> for Messages {
-    fn from(counts: measure::Tally) -> Self {
-        Self {
-            sent: Some(counts.sent),
-            received: Some(counts.received),
-            lost: Some(counts.lost),
-            duplicated: Some(counts.duplicated),
-            reordered: Some(counts.reordered),
-            corrupted: Some(counts.corrupted),
-            misrouted: Some(counts.misrouted),
-            throttled: Some(counts.throttled),
-            refused: Some(counts.refused),
-        }
-    }
-}
-
-/// Messages by what became of them; the five faults are disjoint.
+/// Messages by what became of them. The five faults are disjoint in sum: a message that came back corrupted, or at the
+/// wrong peer, is not counted as lost too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Messages {
-    /// Queued for sending.
-    pub sent: Option<u64>,
+pub struct Messages<N = Option<u64>> {
+    /// Composed and queued for sending.
+    pub sent: N,
     /// Arrived in any state.
-    pub received: Option<u64>,
+    pub received: N,
     /// Never arrived.
-    pub lost: Option<u64>,
-    /// Arrived once more.
-    pub duplicated: Option<u64>,
-    /// Arrived behind a later one.
-    pub reordered: Option<u64>,
-    /// Arrived with other bytes.
-    pub corrupted: Option<u64>,
-    /// Arrived where they do not belong.
-    pub misrouted: Option<u64>,
-    /// Answered by the service, as too fast.
-    pub throttled: Option<u64>,
-    /// Answered by the service, for another reason.
-    pub refused: Option<u64>,
+    pub lost: N,
+    /// Arrived once more, after having arrived.
+    pub duplicated: N,
+    /// Arrived behind one that the same sender had sent later.
+    pub reordered: N,
+    /// Arrived with other bytes than were sent, or as another kind of message.
+    pub corrupted: N,
+    /// Arrived at a peer that it was not for, or under another sender's name.
+    pub misrouted: N,
+    /// The service answered them: their sender was too fast. They are not lost as well.
+    pub throttled: N,
+    /// The service answered them otherwise. They are not lost as well.
+    pub refused: N,
 }
 
 impl Messages {
@@ -235,99 +210,34 @@ pub struct Latencies {
     pub recovery: Option<Spread>,
 }
 
-impl From<&measure::Latencies> for Latencies {
-    fn from(spans: &measure::Latencies) -> Self {
-        Self {
-            connect: Spread::of(spans.connect.histogram()),
-            tls: Spread::of(spans.tls.histogram()),
-            upgrade: Spread::of(spans.upgrade.histogram()),
-            offer_answer: Spread::of(spans.offer_answer.histogram()),
-            message: Spread::of(spans.message.histogram()),
-            setup: Spread::of(spans.setup.histogram()),
-            recovery: None,
-        }
-    }
-}
-
-/// The kinds of span, in the order in which a session passes through them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
-    /// TCP.
-    Connect,
-    /// TLS.
-    Tls,
-    /// WebSocket.
-    Upgrade,
-    /// Offer to answer.
-    OfferAnswer,
-    /// One message.
-    Message,
-    /// From the moment that a session was due to its SDP answer.
-    Setup,
-    /// From a channel's first lost connection until its parties have met again.
-    Recovery,
-}
-
-impl Span {
-    /// All, in order.
-    pub const ALL: [Self; 7] = [
-        Self::Connect,
-        Self::Tls,
-        Self::Upgrade,
-        Self::OfferAnswer,
-        Self::Message,
-        Self::Setup,
-        Self::Recovery,
-    ];
-
-    /// Those that follow each other in a session.
-    pub const STEPS: [Self; 4] = [Self::Connect, Self::Tls, Self::Upgrade, Self::OfferAnswer];
-
-    /// The name for people.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Connect => "TCP connect",
-            Self::Tls => "TLS handshake",
-            Self::Upgrade => "upgrade",
-            Self::OfferAnswer => "offer to answer",
-            Self::Message => "message",
-            Self::Setup => "session start to answer",
-            Self::Recovery => "cut off until met again",
-        }
-    }
-}
-
 impl Latencies {
-    /// The spans of a kind.
+    /// The spans of each kind with its name for people, in the order in which a session passes through them; the first
+    /// [`STEPS`] follow each other.
     #[must_use]
-    pub const fn of(&self, span: Span) -> Option<&Spread> {
-        match span {
-            Span::Connect => self.connect.as_ref(),
-            Span::Tls => self.tls.as_ref(),
-            Span::Upgrade => self.upgrade.as_ref(),
-            Span::OfferAnswer => self.offer_answer.as_ref(),
-            Span::Message => self.message.as_ref(),
-            Span::Setup => self.setup.as_ref(),
-            Span::Recovery => self.recovery.as_ref(),
-        }
+    pub const fn all(&self) -> [(&'static str, Option<&Spread>); 7] {
+        [
+            ("TCP connect", self.connect.as_ref()),
+            ("TLS handshake", self.tls.as_ref()),
+            ("upgrade", self.upgrade.as_ref()),
+            ("offer to answer", self.offer_answer.as_ref()),
+            ("message", self.message.as_ref()),
+            ("session start to answer", self.setup.as_ref()),
+            ("cut off until met again", self.recovery.as_ref()),
+        ]
     }
 
     /// The spans that a user waits for: the answer where there are sessions, else a message, else the way to the 101.
     #[must_use]
-    pub fn headline(&self) -> Option<(Span, &Spread)> {
-        let order = [
-            Span::Setup,
-            Span::OfferAnswer,
-            Span::Message,
-            Span::Upgrade,
-            Span::Connect,
-        ];
-        order
+    pub fn headline(&self) -> Option<(&'static str, &Spread)> {
+        let [connect, _, upgrade, answer, message, setup, _] = self.all();
+        [setup, answer, message, upgrade, connect]
             .into_iter()
-            .find_map(|span| Some((span, self.of(span)?)))
+            .find_map(|(label, spread)| Some((label, spread?)))
     }
 }
+
+/// Kinds of span that follow each other in a session.
+pub const STEPS: usize = 4;
 
 /// CPU time of both sides in the measured span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -351,15 +261,16 @@ pub struct Cpu {
 impl Cpu {
     /// The figures of this much CPU time for this many messages, and this many connections opened and closed.
     #[must_use]
-    pub fn of(driver_s: f64, server_s: Option<f64>, messages: u64, cycles: u64) -> Self {
-        let each = |seconds: f64, count: u64| (count > 0).then(|| seconds * 1e6 / count as f64);
+    pub fn of(driver_s: Option<f64>, server_s: Option<f64>, messages: f64, cycles: f64) -> Self {
+        let each =
+            |seconds: Option<f64>, count: f64| Some(seconds? * 1e6 / count).filter(|_| count > 0.0);
         Self {
-            driver_s: Some(driver_s),
+            driver_s,
             server_s,
             driver_us_per_message: each(driver_s, messages),
-            server_us_per_message: server_s.and_then(|seconds| each(seconds, messages)),
+            server_us_per_message: each(server_s, messages),
             driver_us_per_connection: each(driver_s, cycles),
-            server_us_per_connection: server_s.and_then(|seconds| each(seconds, cycles)),
+            server_us_per_connection: each(server_s, cycles),
         }
     }
 }

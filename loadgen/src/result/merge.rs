@@ -4,9 +4,9 @@
 //! not know the sum does not know. The order of the parts does not matter.
 
 use crate::result::{
-    Arguments, Connections, Cpu, CutOff, Document, Interval, Latencies, Memory, Messages,
-    ScheduleLag, Sessions, Spread, TargetCounts, spread,
+    Arguments, Cpu, Document, Interval, Latencies, Memory, ScheduleLag, Spread, spread,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -61,97 +61,79 @@ fn add(one: &Document, other: &Document) -> Document {
             .verdict
             .zip(other.verdict)
             .map(|(one, other)| one.max(other)),
-        saturated: match (one.saturated, other.saturated) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        },
+        saturated: one.saturated.into_iter().chain(other.saturated).min(),
         schedule_lag_us: lag(&one.schedule_lag_us, &other.schedule_lag_us),
-        sessions: Sessions {
-            scheduled: plus(one.sessions.scheduled, other.sessions.scheduled),
-            completed: plus(one.sessions.completed, other.sessions.completed),
-            failed: plus(one.sessions.failed, other.sessions.failed),
-        },
-        connections: Connections {
-            opened: plus(one.connections.opened, other.connections.opened),
-            failed: plus(one.connections.failed, other.connections.failed),
-            peak: plus(one.connections.peak, other.connections.peak),
-            cycles: plus(one.connections.cycles, other.connections.cycles),
-            resumed: plus(one.connections.resumed, other.connections.resumed),
-        },
-        targets: targets(&one.targets, &other.targets),
-        cut_off: CutOff {
-            channels: plus(one.cut_off.channels, other.cut_off.channels),
-            recovered: plus(one.cut_off.recovered, other.cut_off.recovered),
-        },
-        messages: messages(&one.messages, &other.messages),
+        sessions: sum(&one.sessions, &other.sessions),
+        connections: sum(&one.connections, &other.connections),
+        targets: sum(&one.targets, &other.targets),
+        cut_off: sum(&one.cut_off, &other.cut_off),
+        messages: sum(&one.messages, &other.messages),
         latency_us: latencies(&one.latency_us, &other.latency_us),
         cpu: cpu(&one.cpu, &other.cpu),
         memory: Memory {
-            driver_rss_bytes: plus(one.memory.driver_rss_bytes, other.memory.driver_rss_bytes),
             server_rss_bytes: one
                 .memory
                 .server_rss_bytes
                 .max(other.memory.server_rss_bytes),
             server_bytes_per_connection: None, // each part saw the growth that all caused
+            ..sum(&one.memory, &other.memory)
         },
-        errors: {
-            let mut errors = one.errors.clone();
-            for (kind, count) in &other.errors {
-                let sum = errors.entry(kind.clone()).or_default();
-                *sum = sum.saturating_add(*count);
-            }
-            errors
-        },
-        request_ids: {
-            let mut ids = other.request_ids.clone();
-            ids.extend(one.request_ids.clone());
-            ids
-        },
+        errors: sum(&one.errors, &other.errors),
+        request_ids: sum(&one.request_ids, &other.request_ids),
         intervals: intervals(&one.intervals, &other.intervals),
         machine: lists(&one.machine, &other.machine),
         versions: lists(&one.versions, &other.versions),
     }
 }
 
-/// The sum of two counts; unknown if either is.
-fn plus(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    one.zip(other).map(|(one, other)| one.saturating_add(other))
+/// The sum of two groups of figures, member by member; see [`plus`].
+fn sum<T: Serialize + DeserializeOwned>(one: &T, other: &T) -> T {
+    let [one, other] = [one, other].map(serde_json::to_value);
+    let both = one.and_then(|one| serde_json::from_value(plus(one, other?)));
+    both.expect("the sum of two groups has the members of both")
 }
 
-/// Both count the same targets in the same order, or one of them none.
-fn targets(one: &[TargetCounts], other: &[TargetCounts]) -> Vec<TargetCounts> {
-    let mut sum = one.to_vec();
-    for (place, counts) in other.iter().enumerate() {
-        match sum.get_mut(place) {
-            Some(sum) => {
-                sum.opened = sum.opened.saturating_add(counts.opened);
-                sum.failed = sum.failed.saturating_add(counts.failed);
+/// Counts add up; a figure that one does not know the sum does not know. A member that one does not have, such as a
+/// kind of failure, is the other's. Lists are added place by place; of texts the first stays.
+fn plus(one: Value, other: Value) -> Value {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => match (one.as_u64(), other.as_u64()) {
+            (Some(one), Some(other)) => one.saturating_add(other).into(),
+            (_, _) => {
+                let both = one.as_f64().zip(other.as_f64());
+                // Infinity has no JSON form.
+                both.map(|(one, other)| (one + other).clamp(f64::MIN, f64::MAX))
+                    .into()
             }
-            None => sum.push(counts.clone()),
+        },
+        (Value::Object(mut one), Value::Object(other)) => {
+            for (name, other) in other {
+                let both = match one.remove(&name) {
+                    Some(one) => plus(one, other),
+                    None => other,
+                };
+                one.insert(name, both);
+            }
+            one.into()
         }
-    }
-    sum
-}
-
-fn messages(one: &Messages, other: &Messages) -> Messages {
-    Messages {
-        sent: plus(one.sent, other.sent),
-        received: plus(one.received, other.received),
-        lost: plus(one.lost, other.lost),
-        duplicated: plus(one.duplicated, other.duplicated),
-        reordered: plus(one.reordered, other.reordered),
-        corrupted: plus(one.corrupted, other.corrupted),
-        misrouted: plus(one.misrouted, other.misrouted),
-        throttled: plus(one.throttled, other.throttled),
-        refused: plus(one.refused, other.refused),
+        (Value::Array(one), Value::Array(other)) => {
+            let (mut one, mut other) = (one.into_iter(), other.into_iter());
+            std::iter::from_fn(|| match (one.next(), other.next()) {
+                (Some(one), Some(other)) => Some(plus(one, other)),
+                (one, other) => one.or(other),
+            })
+            .collect()
+        }
+        (one @ Value::String(_), Value::String(_)) => one,
+        (_, _) => Value::Null,
     }
 }
 
 fn latencies(one: &Latencies, other: &Latencies) -> Latencies {
     // Null is "no such span was seen", and thus adds nothing.
-    let both = |one: &Option<Spread>, other: &Option<Spread>| match (one, other) {
-        (Some(one), Some(other)) => Some(one.plus(other)),
-        (one, other) => one.clone().or_else(|| other.clone()),
+    let both = |one: &Option<Spread>, other: &Option<Spread>| {
+        let all = one.iter().chain(other).cloned();
+        all.reduce(|one, other| one.plus(&other))
     };
     Latencies {
         connect: both(&one.connect, &other.connect),
@@ -166,62 +148,39 @@ fn latencies(one: &Latencies, other: &Latencies) -> Latencies {
 
 /// The lag of both: exact where both have their histogram, else only the largest is known.
 fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
-    let max = one.max.max(other.max);
-    if other.max.is_none() {
-        return one.clone();
-    }
-    if one.max.is_none() {
-        return other.clone();
-    }
-    match both_histograms(one.hdr.as_deref(), other.hdr.as_deref()) {
-        Some(spread) => ScheduleLag {
-            p99: spread.quantile(0.99),
-            max,
-            hdr: spread.hdr(),
-        },
-        None => ScheduleLag {
-            p99: None,
-            max,
-            hdr: None,
+    match (one.max, other.max) {
+        (_, None) => one.clone(),
+        (None, Some(_)) => other.clone(),
+        (Some(max), Some(other_max)) => match spread::both(&one.hdr, &other.hdr) {
+            Some(histogram) => ScheduleLag::of(&histogram),
+            None => ScheduleLag {
+                max: Some(max.max(other_max)),
+                ..ScheduleLag::default()
+            },
         },
     }
-}
-
-fn both_histograms(one: Option<&str>, other: Option<&str>) -> Option<Spread> {
-    let read = |text: &str| Spread::of(&spread::decode(text).ok()?);
-    Some(read(one?)?.plus(&read(other?)?))
 }
 
 fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
     // The number of messages behind the figures of a part follows from the quotient of its own.
-    let count = |seconds: Option<f64>, each: Option<f64>| {
-        let (seconds, each) = seconds.zip(each)?;
-        (each > 0.0).then(|| seconds * 1e6 / each)
-    };
-    let sum = |of: fn(&Cpu) -> Option<f64>| {
-        let counts = [one, other].map(|cpu| count(cpu.driver_s, of(cpu)).unwrap_or_default());
-        counts.iter().sum::<f64>()
+    let count = |each: fn(&Cpu) -> Option<f64>| {
+        let of = |cpu: &Cpu| Some(cpu.driver_s? * 1e6 / each(cpu).filter(|each| *each > 0.0)?);
+        [one, other].into_iter().filter_map(of).sum()
     };
     let driver_s = one
         .driver_s
         .zip(other.driver_s)
         .map(|(one, other)| one + other);
-    let server_s = match (one.server_s, other.server_s) {
-        (Some(one), Some(other)) => Some(one.max(other)),
-        (one, other) => one.or(other),
-    };
-    let each =
-        |seconds: Option<f64>, count: f64| seconds.filter(|_| count > 0.0).map(|s| s * 1e6 / count);
-    let count_messages = sum(|cpu| cpu.driver_us_per_message);
-    let count_connections = sum(|cpu| cpu.driver_us_per_connection);
-    Cpu {
-        driver_s,
-        server_s,
-        driver_us_per_message: each(driver_s, count_messages),
-        server_us_per_message: each(server_s, count_messages),
-        driver_us_per_connection: each(driver_s, count_connections),
-        server_us_per_connection: each(server_s, count_connections),
-    }
+    let server_s = one
+        .server_s
+        .into_iter()
+        .chain(other.server_s)
+        .reduce(f64::max);
+    let (messages, cycles) = (
+        count(|cpu| cpu.driver_us_per_message),
+        count(|cpu| cpu.driver_us_per_connection),
+    );
+    Cpu::of(driver_s, server_s, messages, cycles)
 }
 
 /// Both logs, interval by interval: the n-th of each ends n seconds after its beginning, or later if there was a stall.
@@ -239,61 +198,50 @@ fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
 }
 
 fn both_intervals(one: &Interval, other: &Interval) -> Interval {
-    let mut sum = Interval {
+    let sum = Interval {
         t_s: one.t_s.max(other.t_s),
-        sessions: plus(one.sessions, other.sessions),
-        messages: plus(one.messages, other.messages),
-        open: plus(one.open, other.open),
         p50_us: None,
         p99_us: None,
-        errors: plus(one.errors, other.errors),
         hdr: None,
+        ..sum(one, other)
     };
-    if let Some(spread) = both_histograms(one.hdr.as_deref(), other.hdr.as_deref()) {
-        sum.p50_us = spread.quantile(0.5);
-        sum.p99_us = spread.quantile(0.99);
-        sum.hdr = spread.hdr();
-    } else if let Some(only) = match (one.p99_us, other.p99_us) {
-        (Some(_), None) => Some(one),
-        (None, Some(_)) => Some(other),
-        (None, None) | (Some(_), Some(_)) => None,
-    } {
-        sum.p50_us = only.p50_us;
-        sum.p99_us = only.p99_us;
-        sum.hdr = only.hdr.clone();
+    if let Some(histogram) = spread::both(&one.hdr, &other.hdr) {
+        return sum.with_latencies(&histogram);
     }
-    sum
+    let only = match (one.p99_us, other.p99_us) {
+        (Some(_), None) => one,
+        (None, Some(_)) => other,
+        (None, None) | (Some(_), Some(_)) => return sum,
+    };
+    Interval {
+        p50_us: only.p50_us,
+        p99_us: only.p99_us,
+        hdr: only.hdr.clone(),
+        ..sum
+    }
 }
 
 /// Values that both have in common stay; those that differ become a list of all, in a fixed order.
 fn lists(one: &Arguments, other: &Arguments) -> Arguments {
-    let mut all = Arguments::new();
-    for name in one.keys().chain(other.keys()) {
-        let values = [one.get(name), other.get(name)];
-        let value = match values {
-            [Some(one), Some(other)] if one == other => one.clone(),
-            [Some(one), Some(other)] => list(one, other),
-            [one, other] => one.or(other).cloned().unwrap_or_default(),
+    let mut all = one.clone();
+    for (name, other) in other {
+        let both = match one.get(name) {
+            Some(one) if one != other => list(one, other),
+            Some(_) | None => other.clone(),
         };
-        all.insert(name.clone(), value);
+        all.insert(name.clone(), both);
     }
     all
 }
 
 fn list(one: &Value, other: &Value) -> Value {
-    let mut values: Vec<Value> = Vec::new();
-    for value in [one, other] {
-        match value {
-            Value::Array(many) => values.extend(many.iter().cloned()),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Object(_) => {
-                values.push(value.clone());
-            }
-        }
-    }
+    let values = [one, other]
+        .into_iter()
+        .flat_map(|value| match value.as_array() {
+            Some(many) => many.clone(),
+            None => vec![value.clone()],
+        });
+    let mut values: Vec<Value> = values.collect();
     values.sort_by_cached_key(Value::to_string);
     values.dedup();
     values.into()

@@ -1,26 +1,29 @@
-//! A document as rows of label and value, in the order in which a reader asks: the one list behind the text table and
-//! the page.
+//! The figures of a report, one row each, in the order in which a reader asks: the one table behind the text on a
+//! terminal, the page, and the comparison of several runs.
 
-use crate::result::{Document, Span, words};
+use crate::result::words::{self, bytes, cost_us, figure, seconds};
+use crate::result::{Document, Latencies};
+use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// One figure of one document.
-#[derive(Clone, Debug, PartialEq)]
+/// One figure of all runs that are shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// The group that it belongs to.
     pub group: &'static str,
-    /// The name of the figure.
+    /// The name of the figure; unique in its group.
     pub label: String,
-    /// The figure for people; `–` if it is not known.
-    pub text: String,
-    /// The figure itself, for comparisons.
-    pub value: Option<f64>,
-    /// The rule by which it is judged.
+    /// The rule by which runs are compared.
     pub sense: Sense,
+    /// The figure of each run, for comparisons.
+    pub values: Vec<Option<f64>>,
+    /// The same for people; [`UNKNOWN`] where a run does not know it.
+    pub texts: Vec<String>,
 }
 
 /// The rule by which a figure is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sense {
     /// It says what was asked for, or is neither good nor bad.
     Plain,
@@ -80,174 +83,59 @@ impl Document {
     }
 }
 
-/// The rows of several documents, the same in number, order and label for all: a figure that none knows is left out.
-#[must_use]
-pub fn rows(documents: &[&Document]) -> Vec<Vec<Row>> {
-    let kinds: BTreeSet<&String> = documents
-        .iter()
-        .flat_map(|document| document.errors.keys())
-        .collect();
-    let targets = documents.iter().flat_map(|document| &document.targets);
-    let targets: BTreeSet<&String> = targets.map(|target| &target.url).collect();
-    let mut all: Vec<Vec<Row>> = documents
-        .iter()
-        .map(|document| of(document, &kinds, &targets))
-        .collect();
-    let known: Vec<bool> = (0..all.first().map_or(0, Vec::len))
-        .map(|place| {
-            all.iter()
-                .any(|rows| rows.get(place).is_some_and(|row| row.text != UNKNOWN))
-        })
-        .collect();
-    for rows in &mut all {
-        let mut places = known.iter();
-        rows.retain(|_| places.next().copied().unwrap_or(false));
-    }
-    all
+/// A figure that every run may have: its name, its unit, how it is judged, and where it is in the document.
+type Figure = (&'static str, Unit, Sense, fn(&Document) -> Option<f64>);
+
+/// The unit of a figure: how people read it.
+type Unit = fn(f64) -> String;
+
+macro_rules! figures {
+    ($($label:literal, $unit:ident, $sense:ident, $document:ident => $figure:expr;)+) => {
+        &[$(($label, $unit, Sense::$sense, |$document| $figure)),+]
+    };
 }
 
-fn of(document: &Document, kinds: &BTreeSet<&String>, targets: &BTreeSet<&String>) -> Vec<Row> {
-    let mut rows = Rows::default();
-    load(&mut rows, document);
-    rows.group = "Targets";
-    for url in targets {
-        let counts = document.targets.iter().find(|target| target.url == **url);
-        let (opened, failed) = (counts.map(|it| it.opened), counts.map(|it| it.failed));
-        rows.count(Sense::Plain, &format!("{url} opened"), opened);
-        rows.count(Sense::Zero, &format!("{url} failed"), failed);
-    }
-    messages(&mut rows, document);
-    latencies(&mut rows, document);
-    costs(&mut rows, document);
-    rows.group = "Errors";
-    for kind in kinds {
-        let count = document.errors.get(*kind).copied().unwrap_or_default();
-        rows.count(Sense::Zero, kind, Some(count));
-    }
-    rows.rows
-}
+const LOAD: &[Figure] = figures![
+    "measured", seconds, Plain, d => Some(d.duration_s);
+    "sessions scheduled", count, Plain, d => float(d.sessions.scheduled);
+    "sessions completed", count, High, d => float(d.sessions.completed);
+    "sessions failed", count, Zero, d => float(d.sessions.failed);
+    "sessions/s", figure, High, d => d.sessions_per_s();
+    "connections opened", count, Plain, d => float(d.connections.opened);
+    "connections failed", count, Zero, d => float(d.connections.failed);
+    "most at once", count, Plain, d => float(d.connections.peak);
+    "channels cut off", count, Zero, d => float(cut_off(d));
+    "channels that met again", count, Plain, d => float(cut_off(d).and(d.cut_off.recovered));
+    "connections/s", figure, High, d => d.cycles_per_s();
+];
 
-fn load(rows: &mut Rows, document: &Document) {
-    let (sessions, open) = (&document.sessions, &document.connections);
-    // Nothing was cut off: there is nothing to say of it.
-    let cut_off = document.cut_off.channels.filter(|count| *count > 0);
-    let recovered = document.cut_off.recovered.filter(|_| cut_off.is_some());
-    let span_s = Some(document.duration_s);
-    rows.group = "Load";
-    rows.figure(Sense::Plain, "measured", span_s, words::seconds);
-    rows.count(Sense::Plain, "sessions scheduled", sessions.scheduled);
-    rows.count(Sense::High, "sessions completed", sessions.completed);
-    rows.count(Sense::Zero, "sessions failed", sessions.failed);
-    rows.rate("sessions/s", document.sessions_per_s());
-    rows.count(Sense::Plain, "connections opened", open.opened);
-    rows.count(Sense::Zero, "connections failed", open.failed);
-    rows.count(Sense::Plain, "most at once", open.peak);
-    rows.count(Sense::Zero, "channels cut off", cut_off);
-    rows.count(Sense::Plain, "channels that met again", recovered);
-    rows.rate("connections/s", document.cycles_per_s());
-}
+const MESSAGES: &[Figure] = figures![
+    "sent", count, Plain, d => float(d.messages.sent);
+    "received", count, Plain, d => float(d.messages.received);
+    "messages/s", figure, High, d => d.messages_per_s();
+    "lost", count, Zero, d => float(d.messages.lost);
+    "duplicated", count, Zero, d => float(d.messages.duplicated);
+    "reordered", count, Zero, d => float(d.messages.reordered);
+    "corrupted", count, Zero, d => float(d.messages.corrupted);
+    "misrouted", count, Zero, d => float(d.messages.misrouted);
+    "throttled", count, Zero, d => float(d.messages.throttled);
+    "refused", count, Zero, d => float(d.messages.refused);
+];
 
-fn messages(rows: &mut Rows, document: &Document) {
-    let messages = &document.messages;
-    rows.group = "Messages";
-    rows.count(Sense::Plain, "sent", messages.sent);
-    rows.count(Sense::Plain, "received", messages.received);
-    rows.rate("messages/s", document.messages_per_s());
-    for (name, count) in messages.faults().into_iter().chain(messages.declined()) {
-        rows.count(Sense::Zero, name, count);
-    }
-}
+const COST: &[Figure] = figures![
+    "service CPU", seconds, Low, d => d.cpu.server_s;
+    "driver CPU", seconds, Plain, d => d.cpu.driver_s;
+    "service CPU per message", cost_us, Low, d => d.cpu.server_us_per_message;
+    "driver CPU per message", cost_us, Plain, d => d.cpu.driver_us_per_message;
+    "service CPU per connection", cost_us, Low, d => d.cpu.server_us_per_connection;
+    "driver CPU per connection", cost_us, Plain, d => d.cpu.driver_us_per_connection;
+    "service memory", bytes, Low, d => float(d.memory.server_rss_bytes);
+    "service memory per connection", bytes, Low, d => d.memory.server_bytes_per_connection;
+    "driver memory", bytes, Plain, d => float(d.memory.driver_rss_bytes);
+    "schedule lag p99", lag_us, Plain, d => float(d.schedule_lag_us.p99);
+    "schedule lag max", lag_us, Plain, d => float(d.schedule_lag_us.max);
+];
 
-fn latencies(rows: &mut Rows, document: &Document) {
-    rows.group = "Latency";
-    for span in Span::ALL {
-        let spread = document.latency_us.of(span);
-        for (name, share) in QUANTILES {
-            let us = spread.and_then(|spread| spread.quantile(share));
-            let label = format!("{} {name}", span.label());
-            rows.whole(Sense::Low, &label, us, words::span_us);
-        }
-    }
-}
-
-/// CPU time, memory, and the lag of the schedule.
-fn costs(rows: &mut Rows, document: &Document) {
-    let Document { cpu, memory, .. } = document;
-    let float = |count: Option<u64>| count.map(|count| count as f64);
-    rows.group = "Cost";
-    rows.sides("CPU", [cpu.server_s, cpu.driver_s], words::seconds);
-    let message = [cpu.server_us_per_message, cpu.driver_us_per_message];
-    rows.sides("CPU per message", message, words::cost_us);
-    let connection = [cpu.server_us_per_connection, cpu.driver_us_per_connection];
-    rows.sides("CPU per connection", connection, words::cost_us);
-    let (server, driver) = (memory.server_rss_bytes, memory.driver_rss_bytes);
-    let (grown, bytes) = (memory.server_bytes_per_connection, words::bytes);
-    rows.figure(Sense::Low, "service memory", float(server), bytes);
-    rows.figure(Sense::Low, "service memory per connection", grown, bytes);
-    rows.figure(Sense::Plain, "driver memory", float(driver), bytes);
-    let lag = &document.schedule_lag_us;
-    rows.figure(Sense::Plain, "schedule lag p99", float(lag.p99), lag_us);
-    rows.figure(Sense::Plain, "schedule lag max", float(lag.max), lag_us);
-}
-
-fn lag_us(us: f64) -> String {
-    if us < 1e6 {
-        words::cost_us(us)
-    } else {
-        words::seconds(us / 1e6)
-    }
-}
-
-/// The rows of a document, and the group of the next one.
-#[derive(Default)]
-struct Rows {
-    group: &'static str,
-    rows: Vec<Row>,
-}
-
-impl Rows {
-    fn count(&mut self, sense: Sense, label: &str, count: Option<u64>) {
-        self.whole(sense, label, count, words::count);
-    }
-
-    fn rate(&mut self, label: &str, rate: Option<f64>) {
-        self.figure(Sense::High, label, rate, words::figure);
-    }
-
-    fn figure(&mut self, sense: Sense, label: &str, value: Option<f64>, say: Say) {
-        self.put(sense, label, value, value.map(say));
-    }
-
-    /// Of the service, and of the driver.
-    fn sides(&mut self, label: &str, [service, driver]: [Option<f64>; 2], say: Say) {
-        self.figure(Sense::Low, &format!("service {label}"), service, say);
-        self.figure(Sense::Plain, &format!("driver {label}"), driver, say);
-    }
-
-    fn whole(&mut self, sense: Sense, label: &str, value: Option<u64>, say: fn(u64) -> String) {
-        let float = value.map(|value| value as f64);
-        self.put(sense, label, float, value.map(say));
-    }
-
-    fn put(&mut self, sense: Sense, label: &str, value: Option<f64>, text: Option<String>) {
-        self.rows.push(Row {
-            group: self.group,
-            label: label.into(),
-            text: text.unwrap_or_else(|| UNKNOWN.into()),
-            value,
-            sense,
-        });
-    }
-}
-
-/// A figure in words.
-type Say = fn(f64) -> String;
-
-/// Messages a second below which a service has nothing else to do when one arrives.
-const LOW_RATE: f64 = 5_000.0;
-
-/// Shown in place of an unknown figure.
-pub const UNKNOWN: &str = "–";
 /// The quantiles of a table; the longest is the last.
 pub const QUANTILES: [(&str, f64); 5] = [
     ("p50", 0.5),
@@ -256,3 +144,94 @@ pub const QUANTILES: [(&str, f64); 5] = [
     ("p99.9", 0.999),
     ("max", 1.0),
 ];
+
+/// The figures of several runs, a row each: one that none of them knows is left out.
+#[must_use]
+pub fn rows(documents: &[&Document]) -> Vec<Row> {
+    let rows = &mut Vec::new();
+    let mut put = |group, label: &str, unit: Unit, sense, of: &dyn Fn(&Document) -> Option<f64>| {
+        let values: Vec<_> = documents.iter().map(|document| of(document)).collect();
+        let text = |value: &Option<f64>| value.map_or_else(|| UNKNOWN.into(), unit);
+        let texts: Vec<String> = values.iter().map(text).collect();
+        if texts.iter().any(|text| text != UNKNOWN) {
+            let label = label.to_owned();
+            rows.push(Row {
+                group,
+                label,
+                sense,
+                values,
+                texts,
+            });
+        }
+    };
+    for (label, unit, sense, of) in LOAD {
+        put("Load", label, *unit, *sense, of);
+    }
+    let targets = documents.iter().flat_map(|document| &document.targets);
+    for url in targets.map(|target| &target.url).collect::<BTreeSet<_>>() {
+        let find = |d: &Document| d.targets.iter().find(|target| target.url == *url).cloned();
+        let (opened, failed) = (format!("{url} opened"), format!("{url} failed"));
+        put("Targets", &opened, count, Sense::Plain, &|d| {
+            float(find(d).map(|it| it.opened))
+        });
+        put("Targets", &failed, count, Sense::Zero, &|d| {
+            float(find(d).map(|it| it.failed))
+        });
+    }
+    for (label, unit, sense, of) in MESSAGES {
+        put("Messages", label, *unit, *sense, of);
+    }
+    for (place, (span, _)) in Latencies::default().all().iter().enumerate() {
+        for (name, share) in QUANTILES {
+            let of = |d: &Document| d.latency_us.all().get(place)?.1?.quantile(share);
+            put(
+                LATENCY,
+                &format!("{span} {name}"),
+                span_us,
+                Sense::Low,
+                &|d| float(of(d)),
+            );
+        }
+    }
+    for (label, unit, sense, of) in COST {
+        put("Cost", label, *unit, *sense, of);
+    }
+    let kinds = documents.iter().flat_map(|document| document.errors.keys());
+    for kind in kinds.collect::<BTreeSet<_>>() {
+        let of = |d: &Document| Some(d.errors.get(kind).copied().unwrap_or_default());
+        put("Errors", kind, count, Sense::Zero, &|d| float(of(d)));
+    }
+    std::mem::take(rows)
+}
+
+/// Channels that were cut off; nothing is to be said of none.
+fn cut_off(document: &Document) -> Option<u64> {
+    document.cut_off.channels.filter(|count| *count > 0)
+}
+
+fn float(count: Option<u64>) -> Option<f64> {
+    count.map(|count| count as f64)
+}
+
+fn count(count: f64) -> String {
+    words::count(words::whole(count))
+}
+
+fn span_us(us: f64) -> String {
+    words::span_us(words::whole(us))
+}
+
+fn lag_us(us: f64) -> String {
+    if us < 1e6 {
+        cost_us(us)
+    } else {
+        seconds(us / 1e6)
+    }
+}
+
+/// The group of quantiles, which one document alone has as a table of its own.
+pub const LATENCY: &str = "Latency";
+/// Messages a second below which a service has nothing else to do when one arrives.
+const LOW_RATE: f64 = 5_000.0;
+/// Shown in place of an unknown figure.
+pub const UNKNOWN: &str = "–";

@@ -1,7 +1,7 @@
 //! Documents as a text table, several side by side.
 
-use crate::result::rows::{QUANTILES, UNKNOWN, rows};
-use crate::result::{Document, Span, Verdict, words};
+use crate::result::rows::{LATENCY, QUANTILES, UNKNOWN, rows};
+use crate::result::{Document, Run, Verdict, words};
 use hdrhistogram::Histogram;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -39,27 +39,22 @@ impl Paint {
 
 /// The table: a line for each figure that at least one document knows, and the verdict of each last. One document alone
 /// has a line for each span, with its quantiles and a histogram.
-///
-/// `runs` are documents with the names of their columns, such as the names of their files.
 #[must_use]
-pub fn table(runs: &[(String, Document)], paint: Paint) -> String {
-    let documents: Vec<&Document> = runs.iter().map(|(_, document)| document).collect();
-    let mut lines = vec![heading(runs)];
-    let columns = rows(&documents);
+pub fn table(runs: &[Run], paint: Paint) -> String {
+    let documents: Vec<&Document> = runs.iter().map(|run| &run.document).collect();
+    let names = runs.iter().map(|run| plain(&run.name));
+    let mut lines = vec![[String::new()].into_iter().chain(names).collect()];
     let mut group = "";
-    for (place, first) in columns.first().into_iter().flatten().enumerate() {
-        if first.group == LATENCY && runs.len() == 1 {
+    for row in rows(&documents) {
+        if row.group == LATENCY && runs.len() == 1 {
             continue;
         }
-        if first.group != group {
-            group = first.group;
+        if row.group != group {
+            group = row.group;
             lines.push(vec![String::new()]);
             lines.push(vec![group.to_owned()]);
         }
-        let values = columns.iter().map(|rows| rows.get(place));
-        let mut line = vec![format!("  {}", first.label)];
-        line.extend(values.map(|row| row.map_or_else(String::new, |row| row.text.clone())));
-        lines.push(line);
+        lines.push([vec![format!("  {}", row.label)], row.texts].concat());
     }
     let mut out = aligned(&lines);
     if let [document] = documents[..] {
@@ -71,7 +66,7 @@ pub fn table(runs: &[(String, Document)], paint: Paint) -> String {
     }
     out.push_str(&advice(&documents));
     out.push('\n');
-    for (name, document) in runs {
+    for Run { name, document } in runs {
         let words = paint.colour(colour(document), &document.headline());
         let _ = writeln!(out, "{}: {words}", plain(name));
         if let Some(saturated) = document.saturated {
@@ -86,7 +81,7 @@ fn advice(documents: &[&Document]) -> String {
     let mut out = String::new();
     let kinds = documents.iter().flat_map(|document| document.errors.keys());
     for kind in kinds.collect::<BTreeSet<_>>() {
-        let _ = writeln!(out, "\n{kind}: {}", super::ErrorKind::of(kind).advice());
+        let _ = writeln!(out, "\n{kind}: {}", super::ErrorKind::of(kind).advice);
         let mut ids = documents
             .iter()
             .filter_map(|document| document.request_ids.get(kind));
@@ -113,11 +108,11 @@ fn percentiles(document: &Document) -> String {
     let head = QUANTILES.iter().map(|(name, _)| (*name).to_owned());
     let head = [LATENCY.to_owned()].into_iter().chain(head);
     let mut lines: Vec<Vec<String>> = vec![head.chain(["fast to slow".into()]).collect()];
-    for span in Span::ALL {
-        let Some(spread) = document.latency_us.of(span) else {
+    for (label, spread) in document.latency_us.all() {
+        let Some(spread) = spread else {
             continue;
         };
-        let mut line = vec![format!("  {}", span.label())];
+        let mut line = vec![format!("  {label}")];
         line.extend(QUANTILES.map(|(_, share)| {
             let us = spread.quantile(share);
             us.map_or_else(|| UNKNOWN.into(), words::span_us)
@@ -155,27 +150,14 @@ fn bars(histogram: &Histogram<u64>) -> String {
     counts.map(bar).iter().collect()
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "from a float the cast goes to the nearest bound"
-)]
 fn floor(value: f64) -> usize {
-    value as usize
+    usize::try_from(words::whole(value.floor())).unwrap_or(usize::MAX)
 }
 
-/// The group of rows that one document alone has as a table of its own.
-const LATENCY: &str = "Latency";
 /// Characters of a histogram.
 const BARS: usize = 12;
 /// Its bars by height.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-
-fn heading(runs: &[(String, Document)]) -> Vec<String> {
-    let mut line = vec![String::new()];
-    line.extend(runs.iter().map(|(name, _)| plain(name)));
-    line
-}
 
 /// Columns as wide as their widest cell, the first to the left, the others to the right.
 fn aligned(lines: &[Vec<String>]) -> String {
@@ -217,7 +199,15 @@ const NAME_CHARS_MAX: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::{Arguments, Saturated, Spread};
+    use crate::result::{Arguments, Saturated, Spread, spread};
+
+    fn shown(runs: &[(&str, &Document)]) -> String {
+        let run = |(name, document): &(&str, &Document)| Run {
+            name: (*name).to_owned(),
+            document: (*document).clone(),
+        };
+        table(&runs.iter().map(run).collect::<Vec<_>>(), Paint::Plain)
+    }
 
     fn document(lost: u64) -> Document {
         let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
@@ -235,11 +225,7 @@ mod tests {
             .request_ids
             .insert("status:403".into(), "0a-1".into());
         second.saturated = Some(Saturated::Cpu);
-        let runs = [
-            ("a.json".into(), document(0)),
-            ("b\u{1b}[31m.json".into(), second),
-        ];
-        let text = table(&runs, Paint::Plain);
+        let text = shown(&[("a.json", &document(0)), ("b\u{1b}[31m.json", &second)]);
         let line = |start: &str| {
             text.lines()
                 .find(|line| line.trim_start().starts_with(start))
@@ -280,20 +266,17 @@ mod tests {
             one.cpu.server_us_per_message = Some(38.7);
             one.duration_s = 3.0;
             one.messages.received = Some(messages);
-            let text = table(&[("a".into(), one)], Paint::Plain);
+            let text = shown(&[("a", &one)]);
             assert_eq!(text.contains("wakes for each message"), explained, "{text}");
         }
     }
 
     #[test]
     fn one_run_has_its_quantiles_side_by_side_with_a_histogram() {
-        let mut histogram = Histogram::<u64>::new(3).unwrap();
-        for us in [100, 110, 115, 120, 1_000] {
-            histogram.record(us).unwrap();
-        }
+        let histogram = spread::histogram([100, 110, 115, 120, 1_000]);
         let mut one = document(0);
         one.latency_us.message = Spread::of(&histogram);
-        let text = table(&[("a".into(), one.clone())], Paint::Plain);
+        let text = shown(&[("a", &one)]);
         let mut lines = text.lines().skip_while(|line| !line.starts_with("Latency"));
         let head: Vec<&str> = lines.next().unwrap().split_whitespace().take(6).collect();
         assert_eq!(head, ["Latency", "p50", "p90", "p99", "p99.9", "max"]);
@@ -305,17 +288,18 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains('\u{1b}'));
-        let text = table(&[("a".into(), one)], Paint::Coloured);
+        let name = "a".to_owned();
+        let run = Run {
+            name,
+            document: one,
+        };
+        let text = table(&[run], Paint::Coloured);
         assert!(text.contains("a: \u{1b}[32mAll well"), "{text}");
     }
 
     #[test]
     fn columns_end_at_the_same_place() {
-        let runs = [
-            ("one".into(), document(0)),
-            ("two".into(), document(10_000)),
-        ];
-        let text = table(&runs, Paint::Plain);
+        let text = shown(&[("one", &document(0)), ("two", &document(10_000))]);
         let ends: Vec<usize> = text
             .lines()
             .filter(|line| line.starts_with("  "))

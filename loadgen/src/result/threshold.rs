@@ -36,7 +36,7 @@ impl Document {
             let headline = self.latency_us.headline();
             let measured = headline.and_then(|(span, spread)| Some((span, figure(spread)?)));
             let fact = measured.map(|(span, us)| {
-                let fact = format!("{} {figure_name} is {}", span.label(), words::span_us(us));
+                let fact = format!("{} {figure_name} is {}", span, words::span_us(us));
                 (us as f64 / 1e3, fact)
             });
             let fact = fact.ok_or_else(|| format!("{figure_name} is not known"));
@@ -163,17 +163,15 @@ const LATENCIES: [(&str, &str, Figure); 5] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::spread::histogram;
     use crate::result::{Arguments, Connections, Sessions};
-    use hdrhistogram::Histogram;
 
     /// A run of this mode with these thresholds and spans of 1 to 1,000 ms.
     fn document(mode: &str, thresholds: &[(&str, f64)]) -> Document {
         let arguments = thresholds.iter();
         let arguments = arguments.map(|(key, wanted)| ((*key).to_owned(), (*wanted).into()));
         let mut document = Document::new(mode, "t", arguments.collect(), String::new());
-        let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
-        (1..=1_000).for_each(|ms| histogram.record(ms * 1_000).unwrap());
-        let spread = Spread::of(&histogram);
+        let spread = Spread::of(&histogram((1..=1_000).map(|ms| ms * 1_000)));
         match mode {
             "relay" => document.latency_us.message = spread,
             "connect" => document.latency_us.upgrade = spread,

@@ -236,9 +236,6 @@ mod tests {
     use super::*;
     use crate::result::{Arguments, ScheduleLag, Sessions};
 
-    /// A change that spoils a run, the exit code, words of the verdict.
-    type Case = (fn(&mut Document), u8, &'static str);
-
     fn well() -> Document {
         let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
         document.ok = true;
@@ -247,87 +244,40 @@ mod tests {
         document
     }
 
-    #[test]
-    fn verdicts_and_exit_codes() {
-        let cases: &[Case] = &[
-            (|_| {}, 0, "All well: every message"),
-            (|d| d.messages.sent = None, 0, "every connection"),
-            (|d| d.messages.lost = Some(3), 1, "3 lost"),
-            (|d| d.messages.duplicated = Some(1), 1, "1 duplicated"),
-            (|d| d.messages.reordered = Some(1), 1, "1 reordered"),
-            (|d| d.messages.corrupted = Some(1), 1, "1 corrupted"),
-            (|d| d.messages.misrouted = Some(1), 1, "1 misrouted"),
-            (
-                |d| d.connections.failed = Some(1),
-                3,
-                "1 connections failed",
-            ),
-            (
-                |d| d.messages.throttled = Some(5),
-                3,
-                "5 messages throttled by `ice` and `sdp` of the broker's [quotas]",
-            ),
-            (|d| d.messages.refused = Some(5), 3, "5 messages refused."),
-            (|d| d.sessions.failed = Some(7), 3, "7 sessions failed"),
-            (|d| d.verdict = Some(Verdict::Limits), 2, "machine's limits"),
-            (|d| d.ok = false, 3, "not every connection came about"),
-            (
-                |d| {
-                    d.connections.failed = Some(2);
-                    d.messages.lost = Some(9);
-                },
-                3,
-                "messages: 9 lost",
-            ),
-            (
-                |d| {
-                    d.connections.failed = Some(1);
-                    d.messages.lost = Some(9);
-                },
-                1,
-                "9 lost",
-            ),
-            (
-                |d| d.verdict = Some(Verdict::Stopped),
-                130,
-                "nothing was lost",
-            ),
-            (
-                |d| {
-                    d.verdict = Some(Verdict::Stopped);
-                    d.messages.lost = Some(4);
-                },
-                130,
-                "operator; 4 lost",
-            ),
-            (
-                |d| {
-                    d.verdict = Some(Verdict::Stopped);
-                    d.connections.failed = Some(536);
-                },
-                130,
-                "operator; 536 connections failed.",
-            ),
-        ];
-        for (number, (spoil, code, words)) in cases.iter().enumerate() {
-            let mut document = well();
-            spoil(&mut document);
-            assert_eq!(document.verdict().exit_code(), *code, "case {number}");
-            let said = document.headline();
-            assert!(said.contains(words), "case {number}: {said}");
-        }
+    macro_rules! cases {
+        ($($code:literal, $words:literal, $run:ident => $spoiled:expr;)+) => {
+            $({
+                let mut $run = well();
+                $spoiled;
+                let said = $run.headline();
+                assert_eq!(($run.verdict().exit_code(), said.contains($words)), ($code, true), "{said}");
+            })+
+        };
     }
 
     #[test]
-    fn saturation_is_reported_first() {
-        let mut document = well();
-        document.saturated = Some(Saturated::Cpu);
-        assert!(
-            document
-                .headline()
-                .starts_with("Saturated: the driver's CPU")
-        );
-        assert_eq!(document.verdict(), Verdict::Well);
+    fn verdicts_and_exit_codes() {
+        cases! {
+            0, "All well: every message", d => d.ok = true;
+            0, "every connection", d => d.messages.sent = None;
+            1, "3 lost", d => d.messages.lost = Some(3);
+            1, "1 duplicated", d => d.messages.duplicated = Some(1);
+            1, "1 reordered", d => d.messages.reordered = Some(1);
+            1, "1 corrupted", d => d.messages.corrupted = Some(1);
+            1, "1 misrouted", d => d.messages.misrouted = Some(1);
+            3, "1 connections failed", d => d.connections.failed = Some(1);
+            3, "5 messages throttled by `ice` and `sdp` of", d => d.messages.throttled = Some(5);
+            3, "5 messages refused.", d => d.messages.refused = Some(5);
+            3, "7 sessions failed", d => d.sessions.failed = Some(7);
+            2, "machine's limits", d => d.verdict = Some(Verdict::Limits);
+            3, "not every connection came about", d => d.ok = false;
+            3, "messages: 9 lost", d => (d.connections.failed, d.messages.lost) = (Some(2), Some(9));
+            1, "9 lost", d => (d.connections.failed, d.messages.lost) = (Some(1), Some(9));
+            130, "nothing was lost", d => d.verdict = Some(Verdict::Stopped);
+            130, "operator; 4 lost", d => (d.verdict, d.messages.lost) = (Some(Verdict::Stopped), Some(4));
+            130, "5 connections failed.", d => (d.verdict, d.connections.failed) = (Some(Verdict::Stopped), Some(5));
+            0, "Saturated: the driver's CPU", d => d.saturated = Some(Saturated::Cpu);
+        }
     }
 
     const WELL: Ending = Ending {

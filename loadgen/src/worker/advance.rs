@@ -154,7 +154,7 @@ impl Worker<'_> {
                 sessions.failed += u64::from(!whole);
             }
             Party::Peer(peer) => {
-                self.cycles += 1;
+                self.connections.cycles += 1;
                 if self.phase() < Phase::Drain {
                     self.waiting.push_back(peer.name);
                 } else {

@@ -7,7 +7,7 @@
 )]
 
 mod nodes;
-mod process;
+pub(crate) mod process;
 
 use process::{Broker, SECRET};
 use serde_json::Value;
@@ -24,7 +24,8 @@ fn sessions() {
         (format!("--target {tls} --tls-ca {authority}"), 30, 30),
         (
             format!(
-                "--target {plain} --tls-target {tls} --tls-percent 100 --tls-ca {authority} --arrival poisson"
+                "--target {plain} --tls-target {tls} --tls-percent 100 --tls-ca {authority} --arrival poisson \
+                 --hold 0.1 --cores 0 --sdp-payload 2000"
             ),
             30,
             30,
@@ -126,11 +127,19 @@ fn relay_idle_and_connect() {
         broker.url("http://"),
         broker.running.id()
     );
-    let flags = "--mode relay --channels 3 --viewers-per-channel 2 --window 2 --duration 1";
+    let flags = "--mode relay --channels 3 --viewers-per-channel 2 --window 2 --duration 0.3";
     let report = broker.run(&format!("{target} {flags}"));
     assert_eq!(report["connections"]["opened"], 9, "{report}");
     assert!(report["messages"]["sent"].as_u64().unwrap() > 1000);
     assert!(report["cpu"]["server_us_per_message"].as_f64().unwrap() > 0.0);
+    assert!(
+        report["latency_us"]["message"]["hdr"].is_string() && report["latency_us"]["tls"].is_null()
+    );
+    // The load ran before it was measured; the log and the spans are those of the measured time.
+    let intervals = report["intervals"].as_array().unwrap().iter();
+    let logged: u64 = intervals.map(|one| one["messages"].as_u64().unwrap()).sum();
+    assert_eq!(count(&report, "message"), logged, "{report}");
+    assert!(report["messages"]["received"].as_u64().unwrap() > logged);
 
     let report = broker.run(&format!("{target} --mode idle --channels 20 --duration 1"));
     assert_eq!(report["connections"]["opened"], 40, "{report}");
@@ -320,6 +329,7 @@ fn assert_sessions(report: &Value, sessions: u64, messages: u64) {
         "{report}"
     );
     assert_eq!(count(report, "message"), sessions * messages * 2);
+    assert!(report["schedule_lag_us"]["p99"].is_number());
     for name in ["offer_answer", "setup"] {
         assert_eq!(count(report, name), sessions, "{name}");
     }

@@ -69,7 +69,7 @@ fn take_report(json: &PathBuf) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-pub(crate) fn tempfile(flags: &str) -> PathBuf {
+fn tempfile(flags: &str) -> PathBuf {
     let name: String = flags.chars().filter(char::is_ascii_alphanumeric).collect();
     let unique = format!(
         "{}-{:?}-{name}.json",

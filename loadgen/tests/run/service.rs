@@ -20,6 +20,8 @@ pub(crate) struct Reception {
     pub(crate) heads: Mutex<Vec<String>>,
     /// Upgrades whose head has this text are answered after so long, and that is noted among the heads.
     pub(crate) slow: Option<(&'static str, Duration)>,
+    /// When ten connections have come, nothing at all is done for so long.
+    pub(crate) stall: Duration,
     /// When each viewer came.
     pub(crate) viewers: Mutex<Vec<SystemTime>>,
 }
@@ -53,12 +55,8 @@ impl Reception {
 pub(crate) fn service(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    serve_on(listener, fault);
-    address
-}
-
-pub(crate) fn serve_on(listener: TcpListener, fault: Fault) {
     serve_from(listener, fault, Arc::default());
+    address
 }
 
 /// A sound service that sends those who ask to these endpoints; gives its address.
@@ -77,34 +75,16 @@ pub(crate) fn serve_from(listener: TcpListener, fault: Fault, reception: Arc<Rec
     let sockets = Sockets::default();
     let relay = Arc::new(Mutex::new(Relay::new(fault)));
     thread::spawn(move || {
-        for socket in listener.incoming() {
+        for (number, socket) in listener.incoming().enumerate() {
+            if number == 10 {
+                let _all = (relay.lock().unwrap(), sockets.lock().unwrap());
+                thread::sleep(reception.stall);
+            }
             let (sockets, relay) = (Arc::clone(&sockets), Arc::clone(&relay));
             let reception = Arc::clone(&reception);
             thread::spawn(move || {
                 let socket = socket.unwrap();
                 serve(&socket, &sockets, &relay, &reception);
-                // Others may hold a copy of it: it ends all the same.
-                drop(socket.shutdown(Shutdown::Both));
-            });
-        }
-    });
-}
-
-/// A sound service that does nothing at all for a while once ten connections have come.
-pub(crate) fn serve_with_stall(listener: TcpListener, stall: Duration) {
-    let sockets = Sockets::default();
-    let relay = Arc::new(Mutex::new(Relay::new(Fault::Nothing)));
-    thread::spawn(move || {
-        for (number, socket) in listener.incoming().enumerate() {
-            let stalled = (number == 10).then(|| (relay.lock().unwrap(), sockets.lock().unwrap()));
-            if stalled.is_some() {
-                thread::sleep(stall);
-            }
-            drop(stalled);
-            let (sockets, relay) = (Arc::clone(&sockets), Arc::clone(&relay));
-            thread::spawn(move || {
-                let socket = socket.unwrap();
-                serve(&socket, &sockets, &relay, &Reception::default());
                 // Others may hold a copy of it: it ends all the same.
                 drop(socket.shutdown(Shutdown::Both));
             });

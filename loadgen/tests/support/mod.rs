@@ -5,7 +5,7 @@
 
 pub(crate) mod tally;
 
-use codec::ws::{self, FrameRules, Opcode};
+use codec::ws::{self, FrameRules, Item, Opcode, Receiver};
 use serde_json::{Value, json};
 
 /// The bounds of the frames that a service takes from its clients.
@@ -22,6 +22,21 @@ pub(crate) fn accepted(head: &str) -> Option<String> {
     Some(format!(
         "HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
     ))
+}
+
+/// The messages in the bytes that a peer sent.
+pub(crate) fn messages(receiver: &mut Receiver, mut bytes: &mut [u8]) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    while !bytes.is_empty() {
+        let (used, item) = receiver.next(&RULES, bytes).unwrap();
+        match item {
+            Some(Item::Message { payload, .. }) => messages.push(payload.to_vec()),
+            None => break,
+            Some(other) => panic!("{other:?}"),
+        }
+        bytes = &mut bytes[used..];
+    }
+    messages
 }
 
 /// The fault of a relay.
