@@ -189,8 +189,8 @@ pub(crate) const HOOK_RETRY_MS_MAX: u64 = 60_000;
 /// Bytes of a receiver's answer that are read, and thrown away. A longer one ends its connection.
 pub(crate) const HOOK_ANSWER_BYTES_MAX: usize = 4096;
 
-/// Look-ups under way of the host of one receiver of hooks, or of one provider. They are threads of the system's resolver,
-/// which may hang: one more waits.
+/// Look-ups under way of the host of one receiver of hooks, or of one provider. They are threads of the system's
+/// resolver, which may hang: one more waits.
 pub(crate) const LOOKUPS_MAX: usize = 2;
 
 /// Channels that are called for, or were within the hour, some 500 bytes each. One more takes the place of one of the

@@ -24,14 +24,14 @@ use tower_service::Service;
 
 /// The connections to one server. A clone is another way to the same.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct Outbound {
     pool: Pool<HttpsConnector<HttpConnector<Lookups>>, Body>,
-    bounds: Bounds,
+    bounds: OutboundBounds,
 }
 
 /// The bounds of a client.
 #[derive(Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct OutboundBounds {
     /// The addresses that may be asked.
     pub(crate) reach: Reach,
     /// Time for one request, and for one connection.
@@ -56,9 +56,9 @@ pub(crate) fn tls(
         .with_root_certificates(roots))
 }
 
-impl Client {
+impl Outbound {
     /// A client that asks over TLS, and in plain text where the operator wrote the address.
-    pub(crate) fn new(tls: ClientConfig, bounds: Bounds) -> Self {
+    pub(crate) fn new(tls: ClientConfig, bounds: OutboundBounds) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Lookups {
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             reach: bounds.reach,
@@ -171,13 +171,13 @@ const ERROR_BYTES_MAX: usize = 160;
 /// The addresses at which a server may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Those that the operator wrote, or that the name stands for which the operator wrote.
+    /// Any: the operator wrote the address, or the name that stands for it.
     AsWritten,
-    /// Those of the internet.
+    /// Addresses of the internet.
     Public,
-    /// Those, and this machine: under `--dev`.
+    /// Addresses of the internet, and of this machine: under `--dev`.
     PublicAndLoopback,
-    /// Any that a server can have: `private = true`.
+    /// Any address that a server can have: `private = true`.
     Any,
 }
 

@@ -124,7 +124,7 @@ class Items:
     def __init__(self, files):
         side = [text for path, text in files.items() if re.match(r"broker/src/side[/.]", path) and "tests" not in path]
         side = "\n".join(text.split("\n#[cfg(test)]\nmod ")[0] for text in side)
-        metrics = set(re.findall(r'\(\s*"((?:heliograph|process)_\w+)",', side))
+        metrics = set(re.findall(r"^    (?:Counter|Gauge|Histogram) ((?:heliograph|process)_\w+)", side, re.MULTILINE))
         constants = dict(re.findall(r'const (\w+): &str = "(/[^"]+)";', side))
         routes = {constants.get(one, one) for one in re.findall(r'(?:\.route|\bone)\(\s*"?(/[^"]*|[A-Z]+)"?,', side)}
         routes = sorted(routes, key=lambda one: ("*" in one, one.count("{")))  # the first that takes a path has it
@@ -207,7 +207,7 @@ def selftest():
     files = {"codec/PROTOCOL.md": "\n**WIRE-1.** A.\n* Test: `a.rs`, `a.rs::named`.\n", "broker/src/failure.rs": "=> 9,\n",
              "deploy/SECURITY.md": "| attack | defense | test |\n|---|---|---|\n| flood | dam | `a.rs::named` |\n",
              "deploy/broker.toml": "[limits]\na = 1\n", "deploy/ci/check.sh": "readonly gate_filters=(%s)\n",
-             "broker/src/side/a.rs": f'counter("heliograph_a_total",); app.route("/a", get); {named}'}
+             "broker/src/side/a.rs": f'    Counter heliograph_a_total ""\n app.route("/a", get); {named}'}
     for before, filters, level in (
             ("", "", "none"), ("#[test]\nfn other() {}\n// ", "a::named", "none"), ("#[test]\n", "", "gate"),
             ("#[test]\n#[ignore]\n", "a::other", "all"), ("#[test]\n#[ignore]\n", "a::other a::named", "gate")):

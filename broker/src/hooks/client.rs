@@ -1,10 +1,10 @@
-//! Requests to one receiver: of the answer nothing but its status counts. The files that they need, and the secrets that
-//! sign them.
+//! Requests to one receiver: of the answer nothing but its status counts. The files that they need, and the secrets
+//! that sign them.
 
 use crate::files;
 use crate::hooks::queue::Answer;
 use crate::limits::{HOOK_ANSWER_BYTES_MAX, HOOK_FLIGHTS_MAX};
-use crate::outbound::{self, Bounds, Reach};
+use crate::outbound::{self, Outbound, OutboundBounds, Reach};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, StatusCode, Uri, header};
@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 /// The way to one receiver, and the secrets that its requests are signed with. A clone is another way to the same.
 #[derive(Clone)]
 pub(crate) struct Client {
-    outbound: outbound::Client,
+    outbound: Outbound,
     secrets: Arc<Secrets>,
 }
 
@@ -36,8 +36,8 @@ pub(crate) struct Letter {
 
 impl Client {
     /// Posts an event. With the answer comes why it was none that a receiver should give, in a word for operators.
-    pub(crate) async fn post(&self, to: Uri, letter: Letter) -> (Answer, Option<String>) {
-        let Some(request) = self.request(to, letter) else {
+    pub(crate) async fn post(&self, to: Option<Uri>, letter: Letter) -> (Answer, Option<String>) {
+        let Some(request) = to.and_then(|to| self.request(to, letter)) else {
             return (Answer::Refused, Some("the address cannot be made".into()));
         };
         match self.outbound.send(request).await {
@@ -164,14 +164,14 @@ fn client(hook: &Hook) -> Result<Client, Broken> {
             tls.map_err(rule).map_err(broken("client_cert", cert))?
         }
     };
-    let bounds = Bounds {
+    let bounds = OutboundBounds {
         reach: Reach::AsWritten,
         timeout: Duration::from_millis(hook.timeout_ms),
         answer_bytes: HOOK_ANSWER_BYTES_MAX,
         idle_connections: HOOK_FLIGHTS_MAX,
     };
     Ok(Client {
-        outbound: outbound::Client::new(tls, bounds),
+        outbound: Outbound::new(tls, bounds),
         secrets: Arc::new(secrets),
     })
 }

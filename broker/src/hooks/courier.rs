@@ -205,18 +205,16 @@ impl Courier {
         for nth in 0..self.receivers.len() {
             let hook = self.settings.hooks.get(nth).filter(|hook| wants(hook));
             if hook.is_some() && state.hooks & mask_of(nth) != 0 {
-                self.put_to(
-                    nth,
-                    Job {
-                        key: key.clone(),
-                        account: state.account,
-                        number: 0,
-                        what: what.clone(),
-                        ready,
-                        came: false,
-                        expires,
-                    },
-                );
+                let job = Job {
+                    key: key.clone(),
+                    account: state.account,
+                    number: 0,
+                    what: what.clone(),
+                    ready,
+                    came: false,
+                    expires,
+                };
+                self.put_to(nth, job);
             }
         }
     }
@@ -261,25 +259,19 @@ impl Courier {
     fn send(&mut self, now: u64) {
         for nth in 0..self.receivers.len() {
             let mut expired = 0;
-            while let Some(job) = self.next_of(nth, now, &mut expired) {
-                if let Some(receiver) = self.receivers.get_mut(nth)
-                    && !job
-                        .what
-                        .state()
-                        .is_none_or(|state| self.terms.is_current(state))
-                {
+            while let Some(receiver) = self.receivers.get_mut(nth)
+                && let Some(job) = receiver.queue.next(now, &mut expired)
+            {
+                let state = job.what.state();
+                if state.is_none_or(|state| self.terms.is_current(state)) {
+                    self.launch(nth, job);
+                } else {
                     receiver.queue.done(&job.key, Answer::Refused, now);
                     expired += 1;
-                    continue;
                 }
-                self.launch(nth, job);
             }
             self.count(nth, Outcome::Expired, expired);
         }
-    }
-
-    fn next_of(&mut self, nth: usize, now: u64, expired: &mut usize) -> Option<Job> {
-        self.receivers.get_mut(nth)?.queue.next(now, expired)
     }
 
     fn launch(&mut self, nth: usize, job: Job) {
@@ -297,10 +289,7 @@ impl Courier {
         let to = address::of_channel(&hook.url, name);
         let client = receiver.client.clone();
         self.flights.spawn(async move {
-            let (answer, error) = match to {
-                Some(to) => client.post(to, letter).await,
-                None => (Answer::Refused, Some("the address cannot be made".into())),
-            };
+            let (answer, error) = client.post(to, letter).await;
             Landed {
                 hook: nth,
                 key: job.key,
@@ -390,11 +379,8 @@ impl Courier {
         };
         let (client, to) = (receiver.client.clone(), address::of_channel(&hook.url, ""));
         tokio::spawn(async move {
-            let answer = match to {
-                Some(to) => client.post(to, letter).await,
-                None => (Answer::Refused, Some("the address cannot be made".into())),
-            };
-            let _ = done.send(answer.1);
+            let (_, error) = client.post(to, letter).await;
+            let _ = done.send(error);
         });
     }
 

@@ -1,7 +1,7 @@
 //! Requests to one provider: for its keys, and for tokens.
 
 use crate::files;
-use crate::outbound::{self, Bounds, Reach};
+use crate::outbound::{self, Outbound, OutboundBounds, Reach};
 use crate::providers::discovery::{self, Endpoints};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, Uri, header, request};
@@ -48,21 +48,18 @@ pub(crate) async fn fetch(
 }
 
 /// The way to one provider.
-pub(crate) struct Client(outbound::Client);
+pub(crate) struct Client(Outbound);
 
 impl Client {
     pub(crate) fn new(discovery: &Discovery, reach: Reach) -> Result<Self, String> {
         let tls = outbound::tls(files::roots(discovery.ca.as_deref())?)?;
-        let bounds = Bounds {
+        let bounds = OutboundBounds {
             reach,
             timeout: TIMEOUT,
             answer_bytes: KEY_SET_BYTES_MAX,
             idle_connections: 0,
         };
-        Ok(Self(outbound::Client::new(
-            tls.with_no_client_auth(),
-            bounds,
-        )))
+        Ok(Self(Outbound::new(tls.with_no_client_auth(), bounds)))
     }
 
     async fn get(&self, from: Uri) -> Result<Bytes, String> {

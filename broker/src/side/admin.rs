@@ -11,7 +11,7 @@ mod connection_limits;
 pub(crate) mod connections;
 pub(crate) mod http;
 mod rules;
-mod sign_in;
+pub(crate) mod sign_in;
 pub(crate) mod tokens;
 
 use crate::config;

@@ -13,12 +13,13 @@
 
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
 use crate::side::admin::access::{Refusal, is_of_another_site, is_page, the_host};
+use crate::side::admin::account_sessions::hash;
 use crate::side::admin::connections::{Seat, Visits};
 use crate::side::admin::http::{Answer, Fault};
+use crate::side::admin::sign_in::find;
 use crate::side::admin::tokens::Tokens;
 use crate::side::shared_state::Shared;
 use crate::{edge::entropy, qr::Qr};
-use aws_lc_rs::digest;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -89,7 +90,9 @@ impl LanAccess {
         if !reads && origin.is_none() {
             return Err(Refusal::Origin);
         }
-        if is_of_pairing(path) || session(headers).is_some_and(|it| self.pairing.admits(it, now)) {
+        if is_of_pairing(path)
+            || find(headers, COOKIE).is_some_and(|it| self.pairing.admits(it, now))
+        {
             return Ok(());
         }
         Err(Refusal::Unpaired)
@@ -110,16 +113,6 @@ fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     let origin = origins.next()?.as_bytes();
     let ours = origin.strip_prefix(b"https://") == Some(host.as_bytes());
     Some(ours && origins.next().is_none())
-}
-
-/// The session that a browser names, unless it names several.
-fn session(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(header::COOKIE).iter();
-    let cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
-    let mut named = cookies
-        .flat_map(|cookies| cookies.split(';'))
-        .filter_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
-    named.next().filter(|_| named.next().is_none())
 }
 
 /// The cookie of a session. The prefix has browsers take it over TLS from this host alone (RFC 6265bis).
@@ -224,13 +217,6 @@ impl Kept {
             .iter()
             .position(|(kept, end)| *kept == hash && *end > now)
     }
-}
-
-fn hash(secret: &str) -> [u8; 32] {
-    let hash = digest::digest(&digest::SHA256, secret.as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(hash.as_ref());
-    bytes
 }
 
 /// The life of a code: until the phone is there and its certificate warning read.

@@ -1,5 +1,5 @@
-//! The metrics as tables, and `GET /metrics`, which scrapes them: those of the shards in `shards`, those of the process in
-//! `process`, as texts by `exposition`.
+//! The metrics as tables, and `GET /metrics`, which scrapes them: those of the shards in `shards`, those of the process
+//! in `process`, as texts by `exposition`.
 //!
 //! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
 

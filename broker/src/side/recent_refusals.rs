@@ -242,8 +242,8 @@ fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     (Prefix::of(refused.remote.ip()), (check, subject))
 }
 
-/// Bytes that a refusal takes in memory, with its places in the orders.
-fn bytes_of(refused: &Refused) -> usize {
+/// The texts of a refusal that come from its request, its caller or a policy.
+pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
     let Claims {
         channel,
         client_id,
@@ -255,11 +255,7 @@ fn bytes_of(refused: &Refused) -> usize {
         clock_skew_s: _,
         sign_in,
     } = &refused.claims;
-    let shown = sign_in.as_deref().map_or(0, |presented| {
-        let texts = presented.named().into_iter().filter_map(|(_, text)| text);
-        size_of::<Presented>() + texts.map(str::len).sum::<usize>()
-    });
-    let texts = [
+    let names = [
         channel,
         client_id,
         session,
@@ -267,9 +263,24 @@ fn bytes_of(refused: &Refused) -> usize {
         principal,
         account,
         source_identity,
+        &refused.policy,
     ];
-    let texts = texts.into_iter().chain([&refused.policy]).flatten();
-    let texts: usize = texts.map(|text| text.len()).sum();
+    let shown = sign_in.as_deref().map(Presented::named);
+    let shown = shown.into_iter().flatten().filter_map(|(_, text)| text);
+    names
+        .into_iter()
+        .filter_map(|text| text.as_deref())
+        .chain(shown)
+}
+
+/// Bytes that a refusal takes in memory, with its places in the orders.
+fn bytes_of(refused: &Refused) -> usize {
+    let texts: usize = texts(refused).map(str::len).sum();
+    let shown = refused
+        .claims
+        .sign_in
+        .as_ref()
+        .map_or(0, |_| size_of::<Presented>());
     let explain = refused.explain.as_deref().map_or(0, |explain| {
         let Explain {
             canonical_request,

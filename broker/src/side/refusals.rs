@@ -6,7 +6,7 @@
 use crate::edge::turn::calendar;
 use crate::side::admin::http::{Answer, Fault, fault_id, moment, rfc3339};
 use crate::side::feed::Feed;
-use crate::side::recent_refusals::{Group, Recent, RefusalMatches, key_of};
+use crate::side::recent_refusals::{Group, Recent, RefusalMatches, key_of, texts};
 use crate::{limits::REFUSALS_SHOWN_MAX, side::Log};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
@@ -403,22 +403,8 @@ impl Filter {
     /// Whether the text is a part of what the refusal names.
     fn has_text(&self, refused: &Refused) -> bool {
         let Some(part) = &self.text else { return true };
-        let claims = &refused.claims;
-        let names = [
-            &claims.channel,
-            &claims.client_id,
-            &claims.session,
-            &claims.key_id,
-            &claims.principal,
-            &claims.account,
-            &claims.source_identity,
-        ];
-        let has = |name: &str| name.to_lowercase().contains(part);
-        let shown = claims.sign_in.as_deref().map(Presented::named);
-        let mut shown = shown.into_iter().flatten().filter_map(|(_, text)| text);
-        names.into_iter().flatten().any(|name| has(name))
-            || shown.any(has)
-            || refused.policy.as_deref().is_some_and(has)
+        let has = |text: &str| text.to_lowercase().contains(part);
+        texts(refused).any(has)
             || has(refused.check.id())
             || has(&refused.request_id)
             || refused.remote.to_string().contains(part)

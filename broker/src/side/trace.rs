@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use broker_core::journal::Refused;
 use broker_core::shard::{Passage, Question, Reply, RoleBy, Towards, TraceEvent, TraceKind};
 use broker_core::{event::Outcome, id::Identity, time::Wall};
-use hints::{Hint, Kind, of_master, of_viewer};
+use hints::{Hint, HintKind, of_master, of_viewer};
 use serde_json::{Map, Value, json as value};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ fn master(one: &Connection, clocks: Clocks, ping_ms: u64) -> Value {
 
 /// Whether the last hint is that signaling is done.
 fn is_done(hints: &[Hint]) -> bool {
-    (hints.last()).is_some_and(|hint| hint.kind == Kind::SignalingDone)
+    (hints.last()).is_some_and(|hint| hint.kind == HintKind::SignalingDone)
 }
 
 fn connection(one: &Connection, clocks: Clocks, ping_ms: u64, hints: &[Hint]) -> Value {

@@ -4,7 +4,7 @@
 use crate::limits::{
     CONSOLE_SESSIONS_MAX, CONSOLE_SESSIONS_OF_ACCOUNT_MAX, CONSOLE_SIGN_INS_MAX, STREAMS_MAX,
 };
-use crate::side::admin::connections::Line;
+use crate::side::admin::connection_limits::Line;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, rand};
 use broker_core::address_shares::Origin;
@@ -163,19 +163,17 @@ pub(crate) struct SignIn {
     pub(crate) basis: Arc<Basis>,
 }
 
-/// All of them, by the hash of their state.
+/// All of them, from the oldest.
 #[derive(Default)]
-pub(crate) struct SignIns {
-    by_state: BTreeMap<Hash, (Instant, SignIn)>,
-    /// From the oldest; those that were taken stay here until their time is over.
-    order: VecDeque<Begun>,
-}
+pub(crate) struct SignIns(VecDeque<Begun>);
 
-/// The beginning of one.
+/// One that was begun; one that was taken keeps its place until its time is over.
 struct Begun {
     at: Instant,
+    /// The hash of its state.
     state: Hash,
     from: Origin,
+    sign_in: Option<SignIn>,
 }
 
 impl SignIn {
@@ -199,18 +197,15 @@ impl SignIns {
         now: Instant,
     ) -> Option<Zeroizing<String>> {
         let state = random()?;
-        while self.oldest_is_over(now) {
-            self.forget(0);
+        self.0.retain(|begun| now < begun.at + SIGN_IN_LIFE);
+        if self.0.len() >= CONSOLE_SIGN_INS_MAX {
+            self.0.remove(self.payer());
         }
-        if self.order.len() >= CONSOLE_SIGN_INS_MAX {
-            self.forget(self.payer());
-        }
-        let hash = self::hash(&state);
-        self.by_state.insert(hash, (now, sign_in));
-        self.order.push_back(Begun {
+        self.0.push_back(Begun {
             at: now,
-            state: hash,
+            state: self::hash(&state),
             from,
+            sign_in: Some(sign_in),
         });
         Some(state)
     }
@@ -218,30 +213,21 @@ impl SignIns {
     /// The place of the oldest of the address with most.
     fn payer(&self) -> usize {
         let mut counts = BTreeMap::<Origin, usize>::new();
-        for begun in &self.order {
+        for begun in &self.0 {
             *counts.entry(begun.from).or_default() += 1;
         }
         let most = counts.into_iter().max_by_key(|(_, count)| *count);
-        let mut all = self.order.iter();
+        let mut all = self.0.iter();
         let place = all.position(|begun| most.is_some_and(|(from, _)| from == begun.from));
         place.unwrap_or_default()
     }
 
-    fn forget(&mut self, place: usize) {
-        if let Some(begun) = self.order.remove(place) {
-            self.by_state.remove(&begun.state);
-        }
-    }
-
     /// Takes the one of this state, so that it serves once.
     pub(crate) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
-        let (began, sign_in) = self.by_state.remove(&self::hash(state))?;
-        (now < began + SIGN_IN_LIFE).then_some(sign_in)
-    }
-
-    fn oldest_is_over(&self, now: Instant) -> bool {
-        let oldest = self.order.front();
-        oldest.is_some_and(|begun| now >= begun.at + SIGN_IN_LIFE)
+        let hash = self::hash(state);
+        let begun = self.0.iter_mut().find(|begun| begun.state == hash)?;
+        let is_open = now < begun.at + SIGN_IN_LIFE;
+        begun.sign_in.take().filter(|_| is_open)
     }
 }
 
@@ -377,11 +363,11 @@ mod sign_ins_tests {
         let (mut all, now) = (SignIns::default(), Instant::now());
         let begin = |_| all.begin(sign_in(), FROM, now).unwrap();
         let states: Vec<_> = (0..=CONSOLE_SIGN_INS_MAX).map(begin).collect();
-        assert_eq!(all.by_state.len(), CONSOLE_SIGN_INS_MAX);
+        assert_eq!(all.0.len(), CONSOLE_SIGN_INS_MAX);
         assert!(all.take(&states[0], now).is_none());
         assert!(all.take(&states[1], now).is_some());
         assert!(all.begin(sign_in(), FROM, now + SIGN_IN_LIFE).is_some());
-        assert_eq!((all.by_state.len(), all.order.len()), (1, 1));
+        assert_eq!(all.0.len(), 1);
     }
 
     #[test]
@@ -390,7 +376,7 @@ mod sign_ins_tests {
         let quiet = all.begin(sign_in(), Origin::V4(2), now).unwrap();
         let begin = |_| all.begin(sign_in(), FROM, now).unwrap();
         let states: Vec<_> = (0..2 * CONSOLE_SIGN_INS_MAX).map(begin).collect();
-        assert_eq!(all.order.len(), CONSOLE_SIGN_INS_MAX);
+        assert_eq!(all.0.len(), CONSOLE_SIGN_INS_MAX);
         assert!(all.take(&quiet, now).is_some());
         assert!(all.take(&states[CONSOLE_SIGN_INS_MAX], now).is_none());
         assert!(all.take(&states[CONSOLE_SIGN_INS_MAX + 1], now).is_some());

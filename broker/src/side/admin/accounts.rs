@@ -21,8 +21,9 @@
 
 use crate::side::admin::access::Refusal;
 use crate::side::admin::account_sessions::{Account, Basis, Sessions, SignIns};
+use crate::side::admin::connection_limits::Line;
 use crate::side::admin::sign_in::{self, Place};
-use crate::side::{admin::connections, shared_state::Shared, try_sessions::InForce};
+use crate::side::{shared_state::Shared, try_sessions::InForce};
 use crate::{limits::CONSOLE_EXCHANGES_MAX, providers::Knowledge};
 use axum::http::{HeaderMap, Method, header};
 use broker_core::auth::provider::Provider;
@@ -136,7 +137,7 @@ impl Accounts {
     }
 
     /// The account's connection became an event stream, which is to end with its session.
-    pub(crate) fn holds_stream(&self, account: &Account, stream: connections::Line) {
+    pub(crate) fn holds_stream(&self, account: &Account, stream: Line) {
         self.0.sessions.lock().hold(account, stream);
     }
 

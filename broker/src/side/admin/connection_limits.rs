@@ -13,6 +13,28 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::net::TcpStream;
 
+/// The way to the end of a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Line(Weak<TcpStream>);
+
+impl Line {
+    pub(crate) fn of(socket: &Arc<TcpStream>) -> Self {
+        Self(Arc::downgrade(socket))
+    }
+
+    /// Whether the connection is still there.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Shuts the connection down: its task reads the end, or fails to write, and drops what it holds.
+    pub(crate) fn end(&self) {
+        if let Some(socket) = self.0.upgrade() {
+            let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
+        }
+    }
+}
+
 /// The places; a clone is another way to the same.
 #[derive(Clone)]
 pub(crate) struct Inside {
@@ -25,7 +47,7 @@ pub(crate) struct Inside {
 struct All {
     crowd: Crowd<u64>,
     /// By number: the oldest first. One that is on its way to its task is not there yet.
-    sockets: BTreeMap<u64, Weak<TcpStream>>,
+    lines: BTreeMap<u64, Line>,
     next: u64,
 }
 
@@ -50,10 +72,10 @@ impl Inside {
     pub(crate) fn enter(&self, origin: Origin) -> Place {
         let now = self.now();
         let mut all = self.all.lock();
-        if all.sockets.len() >= self.places {
+        if all.lines.len() >= self.places {
             let victim = all.crowd.victim(origin, now);
             let victim = victim.or_else(|| all.crowd.first_of(origin));
-            let oldest = all.sockets.first_key_value().map(|(&number, _)| number);
+            let oldest = all.lines.first_key_value().map(|(&number, _)| number);
             all.end(victim.or(oldest));
         }
         all.take(self, origin, now)
@@ -63,7 +85,7 @@ impl Inside {
     pub(crate) fn enter_if_fair(&self, origin: Origin) -> Option<Place> {
         let now = self.now();
         let mut all = self.all.lock();
-        if all.sockets.len() >= self.places {
+        if all.lines.len() >= self.places {
             let victim = all.crowd.victim(origin, now)?;
             all.end(Some(victim));
         }
@@ -81,34 +103,31 @@ impl All {
     fn take(&mut self, inside: &Inside, origin: Origin, now: Now) -> Place {
         self.next += 1;
         self.crowd.enter(self.next, origin, now);
-        self.sockets.insert(self.next, Weak::new());
+        self.lines.insert(self.next, Line::default());
         Place {
             number: self.next,
             inside: inside.clone(),
         }
     }
 
-    fn leave(&mut self, number: u64) -> Option<Weak<TcpStream>> {
+    fn leave(&mut self, number: u64) -> Option<Line> {
         self.crowd.leave(number);
-        self.sockets.remove(&number)
+        self.lines.remove(&number)
     }
 
     fn end(&mut self, victim: Option<u64>) {
-        let socket = victim.and_then(|victim| self.leave(victim));
-        if let Some(socket) = socket.and_then(|socket| socket.upgrade()) {
-            let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
+        if let Some(line) = victim.and_then(|victim| self.leave(victim)) {
+            line.end();
         }
     }
 }
 
 impl Place {
-    /// The socket that ends when this place is wanted for another: at once, if it was wanted before.
-    pub(crate) fn has(&self, socket: &Arc<TcpStream>) {
-        match self.inside.all.lock().sockets.get_mut(&self.number) {
-            Some(place) => *place = Arc::downgrade(socket),
-            None => {
-                let _ = SockRef::from(&**socket).shutdown(Shutdown::Both);
-            }
+    /// The connection that ends when this place is wanted for another: at once, if it was wanted before.
+    pub(crate) fn has(&self, line: Line) {
+        match self.inside.all.lock().lines.get_mut(&self.number) {
+            Some(place) => *place = line,
+            None => line.end(),
         }
     }
 
@@ -146,7 +165,7 @@ struct Holders {
 
 #[derive(Debug)]
 struct Holder {
-    socket: Weak<TcpStream>,
+    line: Line,
     bytes: usize,
 }
 
@@ -166,17 +185,14 @@ impl Unread {
         }
     }
 
-    /// Counts bytes that the peer of this socket is to take.
-    pub(crate) fn hold(&self, socket: &Weak<TcpStream>, bytes: usize) -> Hold {
+    /// Counts bytes that the peer of this connection is to take.
+    pub(crate) fn hold(&self, line: &Line, bytes: usize) -> Hold {
         let mut holders = self.holders.lock();
         let number = holders.next;
         holders.next += 1;
         holders.bytes += bytes;
-        let holder = Holder {
-            socket: Weak::clone(socket),
-            bytes,
-        };
-        holders.by_age.insert(number, holder);
+        let line = line.clone();
+        holders.by_age.insert(number, Holder { line, bytes });
         while holders.bytes > self.most && holders.by_age.len() > 1 {
             holders.end_oldest();
         }
@@ -189,13 +205,9 @@ impl Unread {
 
 impl Holders {
     fn end_oldest(&mut self) {
-        let Some((_, holder)) = self.by_age.pop_first() else {
-            return;
-        };
-        self.bytes -= holder.bytes;
-        if let Some(socket) = holder.socket.upgrade() {
-            // Its task fails to write, and drops what it holds.
-            let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
+        if let Some((_, holder)) = self.by_age.pop_first() {
+            self.bytes -= holder.bytes;
+            holder.line.end();
         }
     }
 }
@@ -221,7 +233,7 @@ mod unread_tests {
     #[test]
     fn the_one_that_waits_longest_makes_room() {
         let unread = Unread::new(100);
-        let socket = Weak::new();
+        let socket = Line::default();
         let first = unread.hold(&socket, 60);
         let second = unread.hold(&socket, 40);
         assert_eq!(numbers(&unread), (vec![0, 1], 100));

@@ -15,7 +15,7 @@ use crate::limits::{
     ADMIN_CONNECTIONS_FEW, ADMIN_CONNECTIONS_MAX, ADMIN_FILES_MIN, ADMIN_HEAD_BYTES_MAX,
     ADMIN_UNREAD_BYTES_MAX, LAN_CONNECTIONS_MAX, LEAVING_MAX, STREAMS_MAX,
 };
-use crate::side::admin::connection_limits::{Hold, Inside, Place, Unread};
+use crate::side::admin::connection_limits::{Hold, Inside, Line, Place, Unread};
 use crate::side::{process::open_files_max, shared_state::Shared};
 use axum::Router;
 use axum::body::Body;
@@ -32,8 +32,8 @@ use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -114,36 +114,18 @@ pub(crate) struct Visitor {
 pub(crate) struct Seat {
     remote: SocketAddr,
     of_lan: bool,
-    socket: Weak<TcpStream>,
+    line: Line,
     streams: Arc<AtomicBool>,
     unread: Unread,
     /// The answer, until the connection ends.
     answer: Shared<Option<Hold>>,
 }
 
-/// The way to the end of a connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Line(Weak<TcpStream>);
-
-impl Line {
-    /// Whether the connection is still there.
-    pub(crate) fn is_open(&self) -> bool {
-        self.0.strong_count() > 0
-    }
-
-    /// Shuts the connection down: its task reads the end, or fails to write.
-    pub(crate) fn end(&self) {
-        if let Some(socket) = self.0.upgrade() {
-            let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
-        }
-    }
-}
-
 impl Seat {
     /// The connection as an event stream, if it is one.
     pub(crate) fn stream(&self) -> Option<Line> {
         let streams = self.streams.load(Ordering::Relaxed);
-        streams.then(|| Line(self.socket.clone()))
+        streams.then(|| self.line.clone())
     }
 
     /// The other end.
@@ -163,7 +145,7 @@ impl Seat {
 
     /// Counts bytes that wait for the other end, until the result is dropped.
     pub(crate) fn holds(&self, bytes: usize) -> Hold {
-        self.unread.hold(&self.socket, bytes)
+        self.unread.hold(&self.line, bytes)
     }
 
     /// Counts the bytes of the answer, until the connection ends.
@@ -230,13 +212,14 @@ impl Door {
                 None => pending().await, // all shards have ended, and the process ends
             },
         };
+        let line = Line::of(&socket);
         if let Some((place, _)) = &held {
-            place.has(&socket);
+            place.has(line.clone());
         }
         let seat = Seat {
             remote: from,
             of_lan,
-            socket: Arc::downgrade(&socket),
+            line,
             streams: Arc::default(),
             unread: self.unread.clone(),
             answer: Shared::default(),
@@ -311,20 +294,32 @@ impl Visitor {
         }
     }
 
+    /// Writes what the socket takes of an answer, or of what was encrypted.
     fn write(
         &mut self,
         context: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
+        write: impl Fn(&TcpStream, Option<&Secured>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         self.in_time(context)?;
         loop {
             ready!(self.socket.poll_write_ready(context))?;
-            match write(&self.socket) {
+            match write(&self.socket, self.secured.as_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => {
                     self.prolong(written.as_ref().map_or(0, |bytes| *bytes));
                     return Poll::Ready(written);
                 }
+            }
+        }
+    }
+
+    /// Receives bytes, or the end.
+    fn receive(&self, context: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_read_ready(context))?;
+            match self.socket.try_read(to) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
             }
         }
     }
@@ -366,11 +361,9 @@ impl Visitor {
                 secured.plain.drain(..ready);
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.socket.poll_read_ready(context))?;
-            match self.socket.try_read(&mut received) {
-                Ok(read) => secured.received(&mut received[..read])?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            let read = ready!(self.receive(context, &mut received))?;
+            if let Some(secured) = &mut self.secured {
+                secured.received(&mut received[..read])?;
             }
         }
     }
@@ -397,17 +390,13 @@ impl Visitor {
     /// Sends what was encrypted; nothing on a connection of the admin listener.
     fn flush_secured(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.in_time(context)?;
-        while let Some(secured) = &mut self.secured
-            && !secured.unsent().is_empty()
-        {
-            ready!(self.socket.poll_write_ready(context))?;
-            match self.socket.try_write(secured.unsent()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(bytes) => {
-                    secured.sent(bytes);
-                    self.prolong(bytes);
-                }
+        let unsent = |secured: Option<&Secured>| secured.is_some_and(|it| !it.unsent().is_empty());
+        while unsent(self.secured.as_ref()) {
+            let sent = ready!(self.write(context, |socket, secured| {
+                socket.try_write(secured.map_or(&[], Secured::unsent))
+            }))?;
+            if let Some(secured) = &mut self.secured {
+                secured.sent(sent);
             }
         }
         Poll::Ready(Ok(()))
@@ -431,14 +420,8 @@ impl AsyncRead for Visitor {
         if this.secured.is_some() {
             ready!(this.poll_secured(context, buffer))?;
         } else {
-            loop {
-                ready!(this.socket.poll_read_ready(context))?;
-                match this.socket.try_read(buffer.initialize_unfilled()) {
-                    Ok(read) => break buffer.advance(read),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
-            }
+            let read = ready!(this.receive(context, buffer.initialize_unfilled()))?;
+            buffer.advance(read);
         }
         if !std::mem::replace(&mut this.spoke, true)
             && let Some((place, _)) = &this.held
@@ -467,7 +450,7 @@ impl AsyncWrite for Visitor {
         if this.secured.is_some() {
             return this.write_secured(context, parts);
         }
-        this.write(context, |socket| socket.try_write_vectored(parts))
+        this.write(context, |socket, _| socket.try_write_vectored(parts))
     }
 
     /// So an answer is in memory once: it is not copied behind its head.

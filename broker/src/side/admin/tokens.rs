@@ -2,7 +2,7 @@
 //! were opened with each.
 
 use crate::files::Token;
-use crate::side::admin::connections::Line;
+use crate::side::admin::connection_limits::Line;
 use crate::side::shared_state::Shared;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, HeaderValue, header};

@@ -64,9 +64,9 @@ pub(crate) struct Row<V> {
     pub(crate) samples: fn(&V, &mut Samples<'_>),
 }
 
-/// A table of metrics of a view, each written once: its kind, its name, its help text, and its samples, as a function of
-/// the view and of [`Samples`], or in short for what is read off the sum of all shards:
-/// `[counter x]`, `[gauge x]`, `[edge x]` (a number), `[most x]` (the largest of any shard) and `[edge x by label: a b]`.
+/// A table of metrics of a view, each written once: its kind, its name, its help text, and its samples, as a function
+/// of the view and of [`Samples`], or in short for what is read off the sum of all shards: `[counter x]`, `[gauge x]`,
+/// `[edge x]` (a number), `[most x]` (the largest of any shard) and `[edge x by label: a b]`.
 macro_rules! metrics {
     ($view:ty: $($kind:ident $name:ident $help:literal $samples:tt)*) => {
         &[$(Row::<$view> {

@@ -141,7 +141,8 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
         "Connections to the port for messages of other nodes that were refused"
         (|it, to| to.one(it.of_cluster(|view| view.refused)))
     Gauge heliograph_cluster_credentials_differ_seconds
-        "For how long the credentials files of a node have differed from this one's; nothing of nodes that have the same"
+        "For how long the credentials files of a node have differed from this one's; nothing of nodes that have the \
+         same"
         (|it, to| {
             for (node, seconds) in &it.differing {
                 match &**node {
@@ -230,8 +231,8 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
         (|it, to| it.of_authorities(|ends| ends.list_s, to))
 
     Gauge heliograph_budget_bytes
-        "What heliograph_outbox_bytes, heliograph_unconfirmed_bytes, heliograph_pending_bytes, heliograph_request_bytes \
-         and heliograph_record_bytes may be at most"
+        "What heliograph_outbox_bytes, heliograph_unconfirmed_bytes, heliograph_pending_bytes, \
+         heliograph_request_bytes and heliograph_record_bytes may be at most"
         (|it, to| to.each("budget", &BUDGETS, &it.budgets))
     Gauge heliograph_tls_not_after_seconds
         "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS"

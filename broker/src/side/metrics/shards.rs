@@ -87,7 +87,8 @@ pub(crate) const METRICS: &[Row<View>] = metrics! { View:
         let active = it.sum.channels.saturating_sub(it.sum.deleting);
         to.each("state", &["active", "deleting"], &[active, it.sum.deleting]);
     })
-    Gauge heliograph_timer_entries "Entries of the timer wheels: never more than connections and channels" [gauge timers]
+    Gauge heliograph_timer_entries "Entries of the timer wheels: never more than connections and channels"
+        [gauge timers]
     Counter heliograph_messages_received_total "Messages taken in by action"
         (|it, to| to.each("action", &event::Kind::LABELS, &it.sum.counters.received))
     Counter heliograph_messages_total "Messages by action and what became of them" (|it, to| {
@@ -105,7 +106,8 @@ pub(crate) const METRICS: &[Row<View>] = metrics! { View:
     Gauge heliograph_outbox_bytes "Bytes of messages that wait for a socket" [counter outbox_bytes]
     Gauge heliograph_written_messages "Messages that were sent, and that their recipients have not confirmed"
         [counter written_messages]
-    Gauge heliograph_unconfirmed_bytes "Bytes of messages that were sent and are not confirmed" [counter unconfirmed_bytes]
+    Gauge heliograph_unconfirmed_bytes "Bytes of messages that were sent and are not confirmed"
+        [counter unconfirmed_bytes]
     Gauge heliograph_doubtful "Connections that have not confirmed a message for longer than [presence] doubt"
         [gauge doubtful]
     Counter heliograph_returned_total
@@ -167,7 +169,8 @@ pub(crate) const METRICS: &[Row<View>] = metrics! { View:
             }
         })
     Histogram heliograph_delivery_seconds
-        "From the read of a message to its last byte's being handed to the kernel; messages that were kept are not in it"
+        "From the read of a message to its last byte's being handed to the kernel; messages that were kept are not in \
+         it"
         (|it, to| to.histogram(&it.sum.counters.delivery))
     Histogram heliograph_session_setup_seconds "From a viewer's admission to the delivery of its first SDP_ANSWER"
         (|it, to| to.histogram_with(&it.sum.counters.session_setup, |octave| it.slow_setup(octave)))
@@ -189,7 +192,8 @@ pub(crate) const METRICS: &[Row<View>] = metrics! { View:
         "HTTP connections refused or cut off since their address held most of limits.request_bytes"
         [gauge requests_refused]
     Gauge heliograph_record_bytes
-        "Bytes of memory that the records of channels take, as limits.record_bytes_total bounds them" [gauge record_bytes]
+        "Bytes of memory that the records of channels take, as limits.record_bytes_total bounds them"
+        [gauge record_bytes]
     Gauge heliograph_cluster_parked "Requests that wait for a node that has their channel" [gauge parked]
 
     Counter heliograph_handovers_total "Connections handed to their home shard" [edge handovers]

@@ -64,6 +64,8 @@ fn figures_of_the_process_are_shown() {
         "heliograph_data_dir_free_bytes NaN",
         "process_start_time_seconds 1700000000",
         "heliograph_cluster_valid_seconds 0",
+        "heliograph_cluster_etcd_bytes 0",
+        "heliograph_cluster_etcd_quota_bytes 0",
     ] {
         has(&text, series);
     }
@@ -93,8 +95,11 @@ fn shards_are_added_up() {
     for shard in &mut report.shards {
         shard.snapshot.connections[0] = 3;
         shard.snapshot.counters.received[1] = 5;
+        shard.snapshot.counters.outbox_messages = 1;
+        shard.snapshot.counters.outbox_bytes = 9;
         shard.snapshot.parked = 2;
         shard.edge.handovers = 7;
+        (shard.edge.mailbox_refused, shard.edge.link_bytes_to_owner) = (3, 4);
         (shard.edge.turns, shard.edge.long_turns) = (900, 2);
     }
     report.shards[1].edge.longest_turn_us = 1_500;
@@ -103,6 +108,10 @@ fn shards_are_added_up() {
         "heliograph_connections{role=\"handshake\"} 6",
         "heliograph_messages_received_total{action=\"SDP_ANSWER\"} 10",
         "heliograph_handovers_total 14",
+        "heliograph_mailbox_refused_total 6",
+        "heliograph_outbox_messages 2",
+        "heliograph_outbox_bytes 18",
+        "heliograph_cluster_link_bytes_total{to=\"owner\"} 8",
         "heliograph_cluster_parked 4",
         "heliograph_turn_seconds 0.0015",
         "heliograph_turns_total 1800",

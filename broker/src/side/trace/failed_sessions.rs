@@ -17,7 +17,7 @@ use crate::side::console::Overview;
 use crate::side::inspector::Shards;
 use crate::side::shared_state::Shared;
 use crate::side::trace::hints::{
-    CANDIDATES_MS, Hint, Kind, NO_MASTER_CANDIDATES, SLOW_MS, Span, unaccepted,
+    CANDIDATES_MS, Hint, HintKind, NO_MASTER_CANDIDATES, SLOW_MS, Span, unaccepted,
 };
 use crate::side::trace::{Traces, is_done};
 use broker_core::journal::{
@@ -71,7 +71,7 @@ struct Row {
     end: Option<ConnectionEnd>,
     /// Why its messages were not accepted.
     reason: Option<Unaccepted>,
-    /// Those of its trace; none until that was read, and when its notes are gone.
+    /// The hints of its trace; none until that was read, and when its notes are gone.
     hints: Vec<Hint>,
     /// The number of looks at its trace.
     looks: usize,
@@ -161,8 +161,8 @@ impl Row {
     /// In one sentence.
     fn says(&self) -> &str {
         let fits = |hint: &&Hint| match self.trouble {
-            Trouble::NoCandidates => hint.kind == Kind::NoCandidates,
-            Trouble::Unanswered | Trouble::Slow => hint.kind != Kind::SignalingDone,
+            Trouble::NoCandidates => hint.kind == HintKind::NoCandidates,
+            Trouble::Unanswered | Trouble::Slow => hint.kind != HintKind::SignalingDone,
             Trouble::CutOff | Trouble::Unaccepted | Trouble::Twin | Trouble::Flapping => false,
         };
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
@@ -379,7 +379,7 @@ impl Ring {
         let Some(place) = self.rows.iter().position(|row| row.number == number) else {
             return;
         };
-        let lacks = hints.iter().any(|hint| hint.kind == Kind::NoCandidates);
+        let lacks = hints.iter().any(|hint| hint.kind == HintKind::NoCandidates);
         let has_any = is_done(&hints) && !lacks;
         let row = self.rows.get_mut(place).filter(|row| row.hints != hints);
         let Some(row) = row else { return };

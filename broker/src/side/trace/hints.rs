@@ -4,7 +4,7 @@
 //! life. They describe what the broker saw; what it cannot see (ICE, TURN, media) they only name where signaling is
 //! done.
 
-use crate::side::trace::timeline::Message;
+use crate::side::trace::timeline::TraceMessage;
 use crate::terminal::counted;
 use broker_core::event::SHORT_MS;
 use broker_core::journal::{EndReason, Unaccepted};
@@ -28,7 +28,7 @@ pub(crate) struct Facts {
     pub(crate) role_by: Option<RoleBy>,
     pub(crate) told_to_go: Option<f64>,
     /// Messages from it, or for it, that were not accepted: the number by reason, with the last of each.
-    pub(crate) unaccepted: BTreeMap<Unaccepted, (usize, Message)>,
+    pub(crate) unaccepted: BTreeMap<Unaccepted, (usize, TraceMessage)>,
     /// The longest message, either way, in bytes.
     pub(crate) longest: usize,
 
@@ -74,13 +74,13 @@ pub(crate) struct Facts {
     pub(crate) awaited: Option<Option<f64>>,
     /// An earlier connection of the client id sent an offer, and was not answered.
     pub(crate) older_offer: bool,
-    /// Messages of masters that named no viewer and were not accepted, after the offer had arrived and before an answer:
-    /// the first of each reason.
-    pub(crate) of_master: Vec<(Unaccepted, Message)>,
+    /// Messages of masters that named no viewer and were not accepted, after the offer had arrived and before an
+    /// answer: the first of each reason.
+    pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
     /// Of a master: when another one took its place, and the address of that one.
     pub(crate) taken_over: Option<(f64, Option<IpAddr>)>,
-    /// It took another one's place, and nothing named its role.
+    /// Of a master: took another one's place, and nothing named its role.
     pub(crate) unnamed: bool,
     pub(crate) remote: Option<IpAddr>,
     pub(crate) rivals: Rivals,
@@ -99,13 +99,13 @@ pub(crate) struct Rivals {
 /// One hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hint {
-    pub(crate) kind: Kind,
+    pub(crate) kind: HintKind,
     pub(crate) says: String,
 }
 
 /// The hints that readers other than people tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum HintKind {
     NoCandidates,
     /// Offer and answer were exchanged: no trouble.
     SignalingDone,
@@ -113,7 +113,7 @@ pub(crate) enum Kind {
 }
 
 /// A row of a table: the sentence, where its condition holds.
-type Row = (Kind, fn(&Facts) -> Option<String>);
+type HintRow = (HintKind, fn(&Facts) -> Option<String>);
 
 /// All hints of a viewer.
 pub(crate) fn of_viewer(facts: &Facts) -> Vec<Hint> {
@@ -121,20 +121,20 @@ pub(crate) fn of_viewer(facts: &Facts) -> Vec<Hint> {
         OF_VIEWER,
         facts,
         &[
-            (Kind::Other, unconfirmed),
-            (Kind::SignalingDone, signaling_done),
+            (HintKind::Other, unconfirmed),
+            (HintKind::SignalingDone, signaling_done),
         ],
     )
 }
 
 /// All hints of a master.
 pub(crate) fn of_master(facts: &Facts) -> Vec<Hint> {
-    hints(OF_MASTER, facts, &[(Kind::Other, ended_after_go_away)])
+    hints(OF_MASTER, facts, &[(HintKind::Other, ended_after_go_away)])
 }
 
-/// Those of a table, those about messages that were not accepted, and those that come last.
-fn hints(table: &[Row], facts: &Facts, last: &[Row]) -> Vec<Hint> {
-    let hint = |(kind, says): &Row| {
+/// The hints of a table, those about messages that were not accepted, and the last ones.
+fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
+    let hint = |(kind, says): &HintRow| {
         Some(Hint {
             kind: *kind,
             says: says(facts)?,
@@ -148,7 +148,7 @@ fn hints(table: &[Row], facts: &Facts, last: &[Row]) -> Vec<Hint> {
     let own = own
         .map(|(reason, (count, message))| unaccepted(*count, *reason, message.bytes, message.most));
     let other = |says| Hint {
-        kind: Kind::Other,
+        kind: HintKind::Other,
         says,
     };
     let mut hints: Vec<Hint> = table.iter().filter_map(hint).collect();
@@ -166,18 +166,20 @@ pub(crate) fn unaccepted(count: usize, reason: Unaccepted, bytes: usize, most: u
     )
 }
 
-const OF_VIEWER: &[Row] = &[
-    (Kind::Other, |it| {
-        let is_viewer = "it is a viewer, though its client id is MASTER: its URL was not signed with the path /master of \
-                         its endpoint, and its caller's last GetSignalingChannelEndpoint did not name Role MASTER";
+const OF_VIEWER: &[HintRow] = &[
+    (HintKind::Other, |it| {
+        let is_viewer = "it is a viewer, though its client id is MASTER: its URL was not signed with the path \
+                         /master of its endpoint, and its caller's last GetSignalingChannelEndpoint did not name Role \
+                         MASTER";
         (it.role_by == Some(RoleBy::LastRequest)).then(|| is_viewer.into())
     }),
-    (Kind::Other, |it| {
-        let unknown = "no connection of this client id is known: the master sent to it before it came, or after it left";
+    (HintKind::Other, |it| {
+        let unknown = "no connection of this client id is known: the master sent to it before it came, or after it \
+                       left";
         (it.absent && (!it.is_called() || it.missed.is_some())).then(|| unknown.into())
     }),
-    (Kind::Other, http_call),
-    (Kind::Other, |it| {
+    (HintKind::Other, http_call),
+    (HintKind::Other, |it| {
         let is_silent = it.whole && !it.absent && !it.declined;
         let is_silent = is_silent && [it.offer, it.answer, it.early] == [None; 3];
         let span = Span(it.until());
@@ -192,13 +194,13 @@ const OF_VIEWER: &[Row] = &[
             )),
         }
     }),
-    (Kind::Other, |it| {
+    (HintKind::Other, |it| {
         let waited = Span(it.waited()?);
         Some(format!(
             "the offer waited {waited}: no master was connected"
         ))
     }),
-    (Kind::Other, |it| {
+    (HintKind::Other, |it| {
         let offer = it.waits().filter(|_| it.expired.is_none())?;
         let span = Span(it.until() - offer);
         if it.left.is_some() {
@@ -210,50 +212,51 @@ const OF_VIEWER: &[Row] = &[
             (!it.master).then_some(waits)
         }
     }),
-    (Kind::Other, |it| {
+    (HintKind::Other, |it| {
         let span = Span(it.expired? - it.waits()?);
         Some(format!(
             "the offer was dropped after {span}, the channel's MessageTtlSeconds: no master came for it"
         ))
     }),
-    (Kind::Other, master_replaced),
-    (Kind::Other, unanswered),
-    (Kind::Other, |it| {
+    (HintKind::Other, master_replaced),
+    (HintKind::Other, unanswered),
+    (HintKind::Other, |it| {
         let span = it.missed? - it.left?;
         let is_late = span >= 0.0 && it.answer.is_none();
         is_late.then(|| format!("the viewer left {} before the answer", Span(span)))
     }),
-    (Kind::Other, |it| {
-        let of_another = "the answer is for an offer of an earlier connection of this client id; this one has sent none";
+    (HintKind::Other, |it| {
+        let of_another = "the answer is for an offer of an earlier connection of this client id; this one has sent \
+                          none";
         (it.older_offer && it.offer.is_none() && it.early.is_some()).then(|| of_another.into())
     }),
-    (Kind::Other, |it| {
+    (HintKind::Other, |it| {
         let took = it.took().filter(|took| *took >= SLOW_MS)?;
         Some(format!("the answer came {} after the offer", Span(took)))
     }),
-    (Kind::NoCandidates, no_candidates),
-    (Kind::Other, |it| {
+    (HintKind::NoCandidates, no_candidates),
+    (HintKind::Other, |it| {
         let bytes = it.longest;
         let says = format!(
             "a message of {bytes} bytes: old builds of the C SDK take {LARGE_BYTES} at most"
         );
         (bytes > LARGE_BYTES).then_some(says)
     }),
-    (Kind::Other, ended_after_go_away),
+    (HintKind::Other, ended_after_go_away),
 ];
 
-const OF_MASTER: &[Row] = &[
-    (Kind::Other, |it| {
+const OF_MASTER: &[HintRow] = &[
+    (HintKind::Other, |it| {
         let named = "it is the master, though it names the client id MASTER: its caller's last \
                      GetSignalingChannelEndpoint named Role MASTER";
         (it.role_by == Some(RoleBy::LastRequest)).then(|| named.into())
     }),
-    (Kind::Other, |it| {
+    (HintKind::Other, |it| {
         it.unnamed
             .then(|| "connected as master: no X-Amz-ClientId".into())
     }),
-    (Kind::Other, taken_over),
-    (Kind::Other, |it| {
+    (HintKind::Other, taken_over),
+    (HintKind::Other, |it| {
         let (left, short) = (Span(it.left?), it.rivals.short);
         (it.is_short() && short >= TWINS).then(|| {
             format!(
@@ -320,7 +323,7 @@ fn http_call(it: &Facts) -> Option<String> {
     it.is_called().then(|| format!("{by} {answered}{dropped}"))
 }
 
-/// With what becomes of the offer: see KEEP-9 in `codec/PROTOCOL.md`.
+/// The master connected again; with what becomes of the offer: see KEEP-9 in `codec/PROTOCOL.md`.
 fn master_replaced(it: &Facts) -> Option<String> {
     let (arrived, replaced) = it.arrived.zip(it.replaced)?;
     let spoke = it.master_trickled.is_some_and(|at| at >= arrived);

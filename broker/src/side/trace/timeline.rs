@@ -58,7 +58,7 @@ pub(crate) struct Story {
 
 /// One message of a connection's trace.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Message {
+pub(crate) struct TraceMessage {
     serial: u64,
     /// In milliseconds since the connection joined.
     at: f64,
@@ -70,10 +70,6 @@ pub(crate) struct Message {
     pub(crate) most: usize,
     candidates: Option<usize>,
 }
-
-/// Passages of a message that came from its sender, and of one that went to its recipient for the first time.
-const CAME: &[Passage] = &[Passage::Relayed, Passage::Kept];
-const WENT: &[Passage] = &[Passage::Relayed, Passage::Delivered];
 
 /// To whom an event belongs.
 #[derive(Clone, Copy)]
@@ -207,7 +203,7 @@ impl Story {
                 }
             }
             facts.master = master;
-            facts.repeats_ms = repeats_after_ms.map(|ms| one.ms(one.joined_us + ms * 1000));
+            facts.repeats_ms = repeats_after_ms.map(|ms| ms_of(ms.saturating_mul(1000)));
             facts.older_offer = offered.contains(&one.client_id);
             if facts.offer.is_some() && facts.answer.is_none() {
                 offered.insert(one.client_id.clone());
@@ -216,8 +212,11 @@ impl Story {
         }
     }
 
-    /// Those of masters; returns their messages that were not accepted and named no viewer, in order, by reason.
-    fn find_facts_of_masters(&mut self, now_us: u64) -> BTreeMap<Unaccepted, Vec<(u64, Message)>> {
+    /// The facts of masters; returns their messages that were not accepted and named no viewer, in order, by reason.
+    fn find_facts_of_masters(
+        &mut self,
+        now_us: u64,
+    ) -> BTreeMap<Unaccepted, Vec<(u64, TraceMessage)>> {
         let (mut unaccepted, mut taken) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
         for one in &mut self.masters {
             one.facts = one.facts(now_us);
@@ -237,33 +236,31 @@ impl Story {
             of_reason.sort_by_key(|(at_us, _)| *at_us);
         }
         let peers = self.masters.iter().filter_map(|one| one.peer.as_ref());
-        let remotes: BTreeMap<u64, IpAddr> = peers
-            .map(|peer| (peer.session.pack(), peer.remote.ip()))
-            .collect();
-        let newer: BTreeMap<u64, bool> = (taken.iter())
-            .map(|(.., newer, is_unnamed)| (newer.pack(), *is_unnamed))
-            .collect();
-        let moments = taken.iter().map(|(at_us, ..)| *at_us);
-        let within = moments.clone().max().unwrap_or(0) - moments.min().unwrap_or(0);
-        let older: BTreeMap<u64, (u64, SessionKey)> = (taken.iter())
-            .map(|(at_us, older, newer, _)| (older.pack(), (*at_us, *newer)))
-            .collect();
+        let remotes = peers.map(|peer| (peer.session.pack(), peer.remote.ip()));
+        let remotes: BTreeMap<u64, IpAddr> = remotes.collect();
+        let older = taken
+            .iter()
+            .map(|(at_us, older, newer, _)| (older.pack(), (*at_us, newer)));
+        let older: BTreeMap<u64, (u64, &SessionKey)> = older.collect();
+        let newer = taken
+            .iter()
+            .map(|(.., newer, unnamed)| (newer.pack(), *unnamed));
+        let newer: BTreeMap<u64, bool> = newer.collect();
         for one in &mut self.masters {
             let session = one.session().map_or(0, SessionKey::pack);
-            let taken = older.get(&session);
-            one.facts.taken_over =
-                taken.map(|(at_us, newer)| (one.ms(*at_us), remotes.get(&newer.pack()).copied()));
+            let taken_over = older
+                .get(&session)
+                .map(|(at_us, newer)| (one.ms(*at_us), remotes.get(&newer.pack()).copied()));
+            one.facts.taken_over = taken_over;
             one.facts.unnamed = newer.get(&session).copied().unwrap_or_default();
             one.facts.remote = remotes.get(&session).copied();
         }
+        let short = self.masters.iter().filter(|one| one.facts.is_short());
+        let moments = taken.iter().map(|(at_us, ..)| *at_us);
         let rivals = Rivals {
             takeovers: older.len(),
-            within: ms_of(within),
-            short: self
-                .masters
-                .iter()
-                .filter(|one| one.facts.is_short())
-                .count(),
+            within: ms_of(moments.clone().max().unwrap_or(0) - moments.min().unwrap_or(0)),
+            short: short.count(),
         };
         (self.masters.iter_mut()).for_each(|one| one.facts.rivals = rivals);
         unaccepted
@@ -317,7 +314,7 @@ impl Connection {
         }
     }
 
-    fn message(&self, event: &TraceEvent) -> Option<Message> {
+    fn message(&self, event: &TraceEvent) -> Option<TraceMessage> {
         let TraceKind::Message {
             action,
             towards,
@@ -331,7 +328,7 @@ impl Connection {
             return None;
         };
         let (serial, at) = (event.serial, self.ms(event.at_us));
-        Some(Message {
+        Some(TraceMessage {
             serial,
             at,
             action,
@@ -345,110 +342,124 @@ impl Connection {
 
     /// The facts that its own events show.
     fn facts(&self, now_us: u64) -> Facts {
-        let messages: Vec<Message> = self
-            .events
-            .iter()
-            .filter_map(|event| self.message(event))
-            .collect();
-        let all = |action, towards, passages: &'static [Passage]| {
-            let fits = move |it: &&Message| {
-                it.action == Some(action) && it.towards == towards && passages.contains(&it.passage)
-            };
-            messages.iter().filter(fits)
-        };
-        let at = |message: Option<&Message>| message.map(|it| it.at);
-        let first = |action, towards, passages| at(all(action, towards, passages).next());
-        let inside = |action| {
-            let mut all = messages.iter().filter(|it| it.action == Some(action));
-            all.find_map(|it| it.candidates)
-        };
-        let passed = |passage| messages.iter().filter(move |it| it.passage == passage);
-        let (offer, answer, candidate) =
-            (Action::SdpOffer, Action::SdpAnswer, Action::IceCandidate);
-        let (up, down) = (Towards::Master, Towards::Viewer);
-
         let peer = self.peer.as_ref();
-        let ended = self.left.and_then(|(_, reason)| reason);
-        let joined = self.events.iter().find_map(|event| match event.kind {
-            TraceKind::Joined(_, _, by) => Some(by),
-            TraceKind::Left(..)
-            | TraceKind::Superseded(..)
-            | TraceKind::ToldToGo(_)
-            | TraceKind::Message { .. } => None,
-        });
-        let told_to_go = self
-            .events
-            .iter()
-            .rfind(|event| matches!(event.kind, TraceKind::ToldToGo(_)));
-        let whole = joined.is_some() || peer.is_none();
-        let offers = all(offer, up, CAME);
-        let offered = offers.clone().next();
-        let is_early =
-            |it: &&Message| whole && offered.is_none_or(|offer| it.serial < offer.serial);
-        let answers = all(answer, down, WENT);
-        let repeated = all(offer, up, &[Passage::Repeated])
-            .next_back()
-            .map(|last| {
-                let with =
-                    all(candidate, up, &[Passage::Repeated]).filter(|it| it.serial > last.serial);
-                (last.at, with.count())
-            });
-        let may_be_offer =
-            |it: &Message| it.towards == up && matches!(it.action, None | Some(Action::SdpOffer));
-        let mut unaccepted = BTreeMap::new();
-        let (mut declined, mut longest) = (ended.is_some_and(cut_off), 0);
-        for message in &messages {
-            if let Passage::Unaccepted(reason) = message.passage {
-                declined |= may_be_offer(message);
-                let (count, last) = unaccepted.entry(reason).or_insert((0, *message));
-                (*count, *last) = (*count + 1, *message);
-            } else {
-                longest = longest.max(message.bytes);
-            }
-        }
-        Facts {
+        let mut facts = Facts {
             now: self.ms(now_us),
             left: self.left.map(|(us, _)| self.ms(us)),
-            ended,
-            whole,
+            ended: self.left.and_then(|(_, reason)| reason),
+            whole: peer.is_none(),
             absent: peer.is_none(),
-            role_by: joined,
-            told_to_go: told_to_go.map(|event| self.ms(event.at_us)),
-            unaccepted,
-            longest,
-            offer: at(offered),
-            arrived: first(offer, up, WENT),
-            expired: first(offer, up, &[Passage::Expired]),
-            declined,
-            newer_offer: offers.clone().any(|it| Some(it.at) > at(offered)),
-            returned: all(offer, up, &[Passage::Returned, Passage::Unconfirmed])
-                .next()
-                .is_some(),
-            repeated,
-            answer: at(answers.clone().find(|it| !is_early(it))),
-            early: at(answers.clone().find(is_early)),
-            missed: first(answer, down, &[Passage::Kept]),
-            unconfirmed: peer.is_some_and(|peer| peer.unconfirmed)
-                || all(answer, down, &[Passage::Unconfirmed]).next().is_some(),
-            confirmed_by: peer.filter(|peer| peer.by_tcp).map(|peer| peer.remote.ip()),
-            viewer_trickled: first(candidate, up, CAME),
-            master_trickled: first(candidate, down, CAME),
-            viewer_candidates: all(candidate, up, CAME).count(),
-            master_candidates: all(candidate, down, CAME).count(),
-            in_offer: inside(offer),
-            in_answer: inside(answer),
-            call_answered: passed(Passage::AnsweredCall)
-                .next_back()
-                .map(|it| it.candidates),
-            call_candidates: passed(Passage::ForCall).count(),
-            awaited: peer
-                .and_then(|peer| peer.offer)
-                .map(|awaited| match awaited {
-                    AwaitedMaster::Current(due) => Some(self.ms(due.0.saturating_mul(1000))),
-                    AwaitedMaster::Next => None,
-                }),
+            unconfirmed: peer.is_some_and(|peer| peer.unconfirmed),
+            confirmed_by: peer.filter(|it| it.by_tcp).map(|it| it.remote.ip()),
+            awaited: peer.and_then(|peer| peer.offer).map(|to| match to {
+                AwaitedMaster::Current(due) => Some(self.ms(due.0.saturating_mul(1000))),
+                AwaitedMaster::Next => None,
+            }),
             ..Facts::default()
+        };
+        facts.declined = facts.ended.is_some_and(cut_off);
+        for event in &self.events {
+            match event.kind {
+                TraceKind::Joined(_, _, by) => (facts.whole, facts.role_by) = (true, Some(by)),
+                TraceKind::ToldToGo(_) => facts.told_to_go = Some(self.ms(event.at_us)),
+                TraceKind::Left(..) | TraceKind::Superseded(..) | TraceKind::Message { .. } => {}
+            }
         }
+        let messages = self.events.iter().filter_map(|event| self.message(event));
+        let messages = TraceMessages(messages.collect());
+        messages.unaccepted(&mut facts);
+        messages.offers(&mut facts);
+        messages.answers(&mut facts);
+        messages.candidates(&mut facts);
+        facts
+    }
+}
+
+/// The messages of a connection, oldest first.
+struct TraceMessages(Vec<TraceMessage>);
+
+const UP: Towards = Towards::Master;
+const DOWN: Towards = Towards::Viewer;
+const OFFER: Action = Action::SdpOffer;
+const ANSWER: Action = Action::SdpAnswer;
+const CANDIDATE: Action = Action::IceCandidate;
+
+/// Passages of a message that came from its sender, and of one that went to its recipient for the first time.
+const CAME: &[Passage] = &[Passage::Relayed, Passage::Kept];
+const WENT: &[Passage] = &[Passage::Relayed, Passage::Delivered];
+
+impl TraceMessages {
+    fn all(
+        &self,
+        action: Action,
+        towards: Towards,
+        passages: &'static [Passage],
+    ) -> impl DoubleEndedIterator<Item = &TraceMessage> {
+        let of_kind = move |it: &&TraceMessage| it.action == Some(action) && it.towards == towards;
+        let all = self.0.iter().filter(of_kind);
+        all.filter(|it| passages.contains(&it.passage))
+    }
+
+    fn first(&self, action: Action, towards: Towards, passages: &'static [Passage]) -> Option<f64> {
+        self.all(action, towards, passages).next().map(|it| it.at)
+    }
+
+    fn unaccepted(&self, facts: &mut Facts) {
+        for message in &self.0 {
+            if let Passage::Unaccepted(reason) = message.passage {
+                let may_be_offer = matches!(message.action, None | Some(OFFER));
+                facts.declined |= may_be_offer && message.towards == UP;
+                let first = (0, *message);
+                let (count, last) = facts.unaccepted.entry(reason).or_insert(first);
+                (*count, *last) = (*count + 1, *message);
+            } else {
+                facts.longest = facts.longest.max(message.bytes);
+            }
+        }
+    }
+
+    fn offers(&self, facts: &mut Facts) {
+        facts.offer = self.first(OFFER, UP, CAME);
+        facts.arrived = self.first(OFFER, UP, WENT);
+        facts.expired = self.first(OFFER, UP, &[Passage::Expired]);
+        facts.newer_offer = self
+            .all(OFFER, UP, CAME)
+            .any(|it| Some(it.at) > facts.offer);
+        let back = self.first(OFFER, UP, &[Passage::Returned, Passage::Unconfirmed]);
+        facts.returned = back.is_some();
+        let last = self.all(OFFER, UP, &[Passage::Repeated]).next_back();
+        facts.repeated = last.map(|last| {
+            let with = self.all(CANDIDATE, UP, &[Passage::Repeated]);
+            (last.at, with.filter(|it| it.serial > last.serial).count())
+        });
+    }
+
+    fn answers(&self, facts: &mut Facts) {
+        let offer = self.all(OFFER, UP, CAME).next();
+        let is_early =
+            |it: &&TraceMessage| facts.whole && offer.is_none_or(|offer| it.serial < offer.serial);
+        let at = |message: Option<&TraceMessage>| message.map(|it| it.at);
+        let answer = at(self.all(ANSWER, DOWN, WENT).find(|it| !is_early(it)));
+        facts.early = at(self.all(ANSWER, DOWN, WENT).find(is_early));
+        facts.answer = answer;
+        facts.missed = self.first(ANSWER, DOWN, &[Passage::Kept]);
+        facts.unconfirmed |= self.first(ANSWER, DOWN, &[Passage::Unconfirmed]).is_some();
+        let passed = |passage| self.0.iter().filter(move |it| it.passage == passage);
+        let answered = passed(Passage::AnsweredCall).next_back();
+        facts.call_answered = answered.map(|it| it.candidates);
+        facts.call_candidates = passed(Passage::ForCall).count();
+    }
+
+    fn candidates(&self, facts: &mut Facts) {
+        facts.viewer_trickled = self.first(CANDIDATE, UP, CAME);
+        facts.master_trickled = self.first(CANDIDATE, DOWN, CAME);
+        facts.viewer_candidates = self.all(CANDIDATE, UP, CAME).count();
+        facts.master_candidates = self.all(CANDIDATE, DOWN, CAME).count();
+        let inside = |action| {
+            let mut all = self.0.iter().filter(|it| it.action == Some(action));
+            all.find_map(|it| it.candidates)
+        };
+        (facts.in_offer, facts.in_answer) = (inside(OFFER), inside(ANSWER));
     }
 }
 

@@ -128,9 +128,9 @@ fn the_sentence_is_that_of_the_trace_or_of_the_end() {
         kind,
         says: says.into(),
     };
-    let expired = hint(Kind::Other, "it expired");
-    let lacking = hint(Kind::NoCandidates, "neither side has any");
-    let done = hint(Kind::SignalingDone, "it took 62 ms");
+    let expired = hint(HintKind::Other, "it expired");
+    let lacking = hint(HintKind::NoCandidates, "neither side has any");
+    let done = hint(HintKind::SignalingDone, "it took 62 ms");
     let cut = ConnectionEnd {
         reason: EndReason::SlowConsumer,
         ..end(Some(1), Some(2))

@@ -1,6 +1,6 @@
 //! Transcripts of channels, an event each: when in milliseconds, who, what, for whom; the last entry is the moment of
-//! reading. `a1` is the first connection of the client id `a`, `M1` a master's; `a` alone stands for the client id where
-//! no connection is named, `?a` for one whose name is no longer known.
+//! reading. `a1` is the first connection of the client id `a`, `M1` a master's; `a` alone stands for the client id
+//! where no connection is named, `?a` for one whose name was overwritten.
 
 use super::*;
 use crate::side::trace::hints::{of_master, of_viewer};
@@ -34,8 +34,7 @@ fn story(script: &str) -> Story {
 }
 
 fn us(ms: &str) -> u64 {
-    let ms: f64 = ms.parse().unwrap();
-    (ms * 1000.0).round() as u64
+    ms.parse::<u64>().unwrap() * 1000
 }
 
 /// The session of a name with a number.
@@ -256,7 +255,7 @@ fn the_table_of_hints() {
 const GOOD: &str = "0 M1 joins; 1000 a1 joins; 1003 a1 offer M1; 1004 a1 candidate*5 M1; 1065 M1 answer a1; \
                     1066 M1 candidate*5 a1";
 
-/// A name, a transcript, and the hints that follow from it; a line that begins with a blank goes on with the one before.
+/// A name, a transcript, and the hints that follow from it; a line that begins with a blank continues the one before.
 const TABLE: &str = "\
 # a session as it should be
 GOOD; 11000
@@ -273,7 +272,8 @@ GOOD; 1100 a1 leaves; 1100 M1 answer:unconfirmed a; 11000
 a: the answer was sent 62 ms after the offer, and the viewer's machine has not confirmed it: it is kept for the
  viewer's next connection
 # an offer that waited
-0 a1 joins; 3 a1 offer:kept; 12403 M1 joins; 12403 a offer:delivered M1; 12465 M1 answer a1; 12466 M1 candidate a1; 20000
+0 a1 joins; 3 a1 offer:kept; 12403 M1 joins; 12403 a offer:delivered M1; 12465 M1 answer a1; 12466 M1 candidate a1;
+ 20000
 a: the offer waited 12.4 s: no master was connected
 a: once the master was connected, signaling took 62 ms…
 # an offer that waits
@@ -418,8 +418,8 @@ M: it is the master, though it names the client id MASTER: its caller's last Get
  MASTER
 # an offer that the next master gets, and a candidate
 0 M1 joins; 0 a1 joins; 3 a1 offer M1; 303 M2 joins; 2313 a offer:repeated M2; 2313 a candidate:repeated M2; 9000
-a: the master connected again 300 ms after the offer had gone to it: its new connection got that offer again 2.0 s later,
- with 1 ICE candidate
+a: the master connected again 300 ms after the offer had gone to it: its new connection got that offer again 2.0 s
+ later, with 1 ICE candidate
 a: the offer went to the master 9.0 s ago, and it has sent nothing to this viewer
 # an offer that the former master had not confirmed
 0 M1 joins; 0 a1 joins; 3 a1 offer M1; 303 M2 joins; 303 a offer:unconfirmed M1; 1000
@@ -486,9 +486,12 @@ M: it took the place of an earlier connection; this happened 3 times within 10.0
 0 M1 joins; 300 M1 leaves; 5000 M2 joins; 5300 M2 leaves; 60000
 # three short connections
 0 M1 joins; 300 M1 leaves; 5000 M2 joins; 5300 M2 leaves; 9000 M3 joins; 9300 M3 leaves; 60000
-M: it left 300 ms after it joined; 3 connections of this master ended within 10 s: its power, its network or its software
-M: it left 300 ms after it joined; 3 connections of this master ended within 10 s: its power, its network or its software
-M: it left 300 ms after it joined; 3 connections of this master ended within 10 s: its power, its network or its software
+M: it left 300 ms after it joined; 3 connections of this master ended within 10 s: its power, its network or its
+ software
+M: it left 300 ms after it joined; 3 connections of this master ended within 10 s: its power, its network or its
+ software
+M: it left 300 ms after it joined; 3 connections of this master ended within 10 s: its power, its network or its
+ software
 ";
 
 #[test]
@@ -536,7 +539,8 @@ fn events_belong_to_a_connection() {
         ),
         (
             "0 M1 joins; 1000 a1 joins; 2000 a2 joins; 3000 M1 answer a1; 3001 a2 offer M1; 3002 a1 candidate:kept; \
-             3003 M1 answer:delivered a1; 3004 a offer:delivered M1; 3005 a2 takes a1; 3006 a2 go_away; 5000 a1 leaves; 9000",
+             3003 M1 answer:delivered a1; 3004 a offer:delivered M1; 3005 a2 takes a1; 3006 a2 go_away; \
+             5000 a1 leaves; 9000",
             &["a", "a"],
             &[
                 &[1000, 3000, 3002, 3003, 3005, 5000],
@@ -544,7 +548,8 @@ fn events_belong_to_a_connection() {
             ],
         ),
         (
-            "0 M1 joins; 10 M1 answer:kept ghost; 20 M1 answer:kept ?lost; 30 M1 answer:expired ghost; 40 M1 junk:not_json; 90",
+            "0 M1 joins; 10 M1 answer:kept ghost; 20 M1 answer:kept ?lost; 30 M1 answer:expired ghost; \
+             40 M1 junk:not_json; 90",
             &["", "ghost"],
             &[&[20], &[10, 30]],
         ),
@@ -592,7 +597,8 @@ fn a_connection_begins_with_its_join_if_that_is_known() {
 fn viewers_and_events_are_left_out_by_client_time_and_number() {
     let read = || {
         story(
-            "1 M1 joins; 15 M1 leaves; 16 M2 joins; 10 a1 joins; 20 a1 leaves; 30 b1 joins; 40 M2 answer:kept ghost; 90",
+            "1 M1 joins; 15 M1 leaves; 16 M2 joins; 10 a1 joins; 20 a1 leaves; 30 b1 joins; 40 M2 answer:kept ghost; \
+             90",
         )
     };
     let whole = read();
