@@ -23,9 +23,12 @@ const CORE: &[(&str, &[&str])] = &[
     ("check", &[]),
     ("journal", &["check", "id", "limits", "time"]),
     ("event", &["check", "journal"]),
+    ("refusal", &["check", "event"]),
     (
         "auth",
-        &["check", "limits", "machine", "quota", "time", "wire"],
+        &[
+            "check", "limits", "machine", "quota", "refusal", "time", "wire",
+        ],
     ),
     (
         "refusal_id",

@@ -31,14 +31,14 @@ mod session;
 mod session_keys;
 mod sign_in;
 
-use crate::{check::Check, limits::SIGNING_KEYS_PER_SHARD_MAX};
+use crate::{check::Check, limits::SIGNING_KEYS_PER_SHARD_MAX, refusal::Refusal};
 pub use assume_role::{Assumption, Denial, RoleFault, assume};
 use caller::FEDERATED_USER;
 pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 use codec::http::Head;
 use codec::sigv4::{
-    AccessKey, Claim as SignatureClaim, Malformed, Refusal, RequestRules, Scope as SignatureScope,
-    Service, SignedAs, SigningKeys, Verifier, Window,
+    self, AccessKey, Claim as SignatureClaim, RequestRules, Scope as SignatureScope, Service,
+    SignedAs, SigningKeys, Verifier,
 };
 pub use connection_caller::{Gone, HeldCaller, InForce, SharedSessions};
 pub use credentials::{Credentials, CredentialsError};
@@ -83,46 +83,7 @@ pub struct Authenticator {
     session_keys: Arc<SessionKeys>,
 }
 
-/// Refused signature: the text for the caller, and the check, by which operators learn more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsigned {
-    /// Refusal that the caller reads.
-    pub refusal: Refusal,
-    /// Check that failed.
-    pub check: Check,
-}
-
-impl From<Refusal> for Unsigned {
-    fn from(refusal: Refusal) -> Self {
-        let check = match refusal {
-            Refusal::Missing => Check::SignatureMissing,
-            Refusal::Malformed(Malformed::EncodedTwice) => Check::QueryMalformed,
-            Refusal::Malformed(_) => Check::SignatureMalformed,
-            Refusal::Duplicate(_) => Check::ParameterTwice,
-            Refusal::Expired {
-                window: Window::Tolerance(_),
-                ..
-            } => Check::SignatureExpired,
-            Refusal::Expired {
-                window: Window::Expires(_),
-                ..
-            } => Check::UrlExpired,
-            Refusal::Early { .. } => Check::SignatureEarly,
-            Refusal::Scope(SignatureScope::Service(_)) => Check::ScopeService,
-            Refusal::Scope(SignatureScope::Region) => Check::ScopeRegion,
-            Refusal::Scope(SignatureScope::Terminator | SignatureScope::Date { .. }) => {
-                Check::ScopeMalformed
-            }
-            Refusal::UnknownKey => Check::UnknownKey,
-            Refusal::Token => Check::TokenMismatch,
-            Refusal::TokenExpired => Check::TokenExpired,
-            Refusal::Mismatch => Check::SignatureMismatch,
-        };
-        Self { refusal, check }
-    }
-}
-
-/// Owner of the key that a request names, before its signature is checked.
+/// The owner of the key that a request names, before its signature is checked.
 enum Signer {
     Principal(Arc<Principal>),
     /// The owner of temporary credentials, and their secret.
@@ -178,7 +139,7 @@ impl Authenticator {
         head: &Head<'_>,
         service: Service,
         now_s: u64,
-    ) -> Result<(), Unsigned> {
+    ) -> Result<(), Refusal> {
         let claim = self
             .verifier
             .read(head, &scope_rules(&self.rules, service, now_s))?;
@@ -197,7 +158,7 @@ impl Authenticator {
         body: &[u8],
         service: Service,
         now_s: u64,
-    ) -> Result<Caller, Unsigned> {
+    ) -> Result<Caller, Refusal> {
         let verified = self.verify(head, body, service, now_s, |claim| claim);
         verified.map(|(caller, _)| caller)
     }
@@ -211,7 +172,7 @@ impl Authenticator {
         &'a mut self,
         head: &'a Head<'a>,
         now_s: u64,
-    ) -> Result<(Caller, &'a str), Unsigned> {
+    ) -> Result<(Caller, &'a str), Refusal> {
         let as_asked = SignatureClaim::of_upgrade;
         self.verify(head, &[], Service::KinesisVideo, now_s, as_asked)
     }
@@ -223,7 +184,7 @@ impl Authenticator {
         service: Service,
         now_s: u64,
         as_asked: fn(SignatureClaim<'a>) -> SignatureClaim<'a>,
-    ) -> Result<(Caller, &'a str), Unsigned> {
+    ) -> Result<(Caller, &'a str), Refusal> {
         let rules = scope_rules(&self.rules, service, now_s);
         let claim = as_asked(self.verifier.read(head, &rules)?);
         check_region(&self.rules, service, claim.region())?;
@@ -239,9 +200,9 @@ impl Authenticator {
             Ok(Signer::Principal(principal)) => Caller::principal(principal, region),
             Ok(Signer::Session(session, _)) => Caller::session(*session, region),
             Err(check) => {
-                return Err(Unsigned {
-                    refusal: Refusal::UnknownKey,
+                return Err(Refusal {
                     check,
+                    ..sigv4::Refusal::UnknownKey.into()
                 });
             }
         };
@@ -283,15 +244,15 @@ impl Authenticator {
     }
 }
 
-/// Refusal with the check that depends on the key's owner: callers do not learn that.
-fn refined(refusal: Refusal, signer: &Result<Signer, Check>) -> Unsigned {
-    let unsigned = Unsigned::from(refusal);
-    let check = match (unsigned.check, signer) {
+/// Why a request is refused, as far as it depends on whose key it names: callers do not learn that.
+fn refined(refusal: sigv4::Refusal, signer: &Result<Signer, Check>) -> Refusal {
+    let refusal = Refusal::from(refusal);
+    let check = match (refusal.check, signer) {
         (Check::UnknownKey, Err(check)) => *check,
         (Check::TokenExpired, Ok(Signer::Principal(_))) => Check::KeyExpired,
         (check, _) => check,
     };
-    Unsigned { check, ..unsigned }
+    Refusal { check, ..refusal }
 }
 
 impl Signer {
@@ -411,12 +372,16 @@ fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestR
 }
 
 /// Requests to STS may be scoped to [`STS_GLOBAL_REGION`] as well.
-fn check_region(rules: &SignatureRules, service: Service, scoped: &str) -> Result<(), Refusal> {
+fn check_region(
+    rules: &SignatureRules,
+    service: Service,
+    scoped: &str,
+) -> Result<(), sigv4::Refusal> {
     let is_ours = rules.region.as_deref().is_none_or(|ours| ours == scoped);
     if is_ours || (service == Service::Sts && scoped == STS_GLOBAL_REGION) {
         return Ok(());
     }
-    Err(Refusal::Scope(SignatureScope::Region))
+    Err(sigv4::Refusal::Scope(SignatureScope::Region))
 }
 
 impl fmt::Debug for Authenticator {

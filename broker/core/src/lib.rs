@@ -13,6 +13,7 @@
 //! | `quota` [`timer_wheel`] [`work_units`] | token buckets; deadlines without a scan; the work of a turn |
 //! | [`auth`] | who a caller is and what they may do |
 //! | [`readiness`] | whether the process is ready for clients |
+//! | [`refusal`] | why a request is refused, and the error that its client reads |
 //! | [`refusal_id`] | request ids of refusals, which say why |
 //! | [`wire`] | the form of what nodes and programs write for each other |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
@@ -42,6 +43,7 @@ pub mod presence;
 mod quota;
 pub mod readiness;
 pub mod record;
+pub mod refusal;
 pub mod refusal_id;
 pub mod registry;
 mod session;

@@ -67,7 +67,7 @@ use crate::shard::{calls::wake, connect::admission};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
-pub use calls::letters::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
+pub use calls::letters::{Alteration, Answer, Letter, Parcel, ParcelLoad, Query, QueryKind};
 use context::Context;
 use dev::Scripted;
 pub use dev::{

@@ -1,9 +1,10 @@
 //! HTTP state of a connection, before its upgrade or without one: heads, bodies, and the response to a call.
 
 use crate::auth::{Caller, HeldCaller, Ruling};
+use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::record::{Holding, Listed};
-use crate::{event::Purpose, session::NEVER, settings::Program, time::Now};
+use crate::{session::NEVER, settings::Program, time::Now};
 use codec::control::{Call, Operation, Protocol};
 use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
 use std::sync::Arc;
@@ -139,8 +140,17 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Policy and statement that refuse the caller, for operators; with what decided on a viewer's role, where that may
-    /// surprise.
+    /// The purpose of its answer.
+    pub(crate) fn purpose(&self) -> Purpose {
+        match (self.asks, &self.client_id) {
+            (Asks::Wake { .. }, _) => Purpose::Wake,
+            (Asks::WebSocket { .. }, Some(_)) => Purpose::Upgrade(UpgradeRole::Viewer),
+            (Asks::WebSocket { .. }, None) => Purpose::Upgrade(UpgradeRole::Master),
+        }
+    }
+
+    /// The policy and the statement that refuse its caller, for operators; with what made it a viewer's, where that
+    /// may surprise.
     pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         let ground = self.caller.ground_of(ruling)?;
         if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {
@@ -239,7 +249,17 @@ pub(crate) enum Target {
     Sts,
 }
 
-/// Parts of a call kept while its answer is awaited.
+impl Target {
+    /// The purpose that the answer is counted for, before the body is read.
+    pub(crate) fn purpose(self) -> Purpose {
+        match self {
+            Self::Api(operation) => Purpose::Api(operation),
+            Self::Sts => Purpose::Sts(Requested::Unknown),
+        }
+    }
+}
+
+/// The parts of a call that are kept while its answer is awaited.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
     /// Operation of the path.

@@ -19,41 +19,35 @@ use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Alteration, Answer, Letter, PageQuestion, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
-use crate::{auth::Caller, event::Purpose, record::Holding, time::Moment};
+use crate::time::{Moment, Now};
+use crate::{auth::Caller, event::Purpose, record::Holding};
 use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, too_busy, unauditable};
 
 /// Begins a call, if its caller may: its questions go to the homes of its channels.
-pub(crate) fn begin(shard: &mut State, begun: BegunCall) {
+pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
     let (sockets, directory, cx, ..) = shard.parts();
-    let BegunCall {
-        key,
-        mut asked,
-        call,
-    } = begun;
-    asked.subject = audited(&call).map(Into::into);
+    let BegunCall { key, asked, call } = &mut begun;
+    asked.subject = audited(call).map(Into::into);
     if asked.caller.reads(KeyName::ResourceTag) {
-        asked.client_id = named_client_id(&call).map(Into::into);
+        asked.client_id = named_client_id(call).map(Into::into);
     }
-    if let Some(refused) = directory.forbids(cx, &asked.caller, &call) {
-        asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
-        return answers::refuse_audited(sockets, cx, key, &asked, refused);
-    }
-    if asked.subject.is_some() {
+    let mut refused = directory.forbids(cx, &asked.caller, call);
+    if refused.is_some() {
+        let subject = || Some(call.arn()?.as_str().into());
+        asked.subject = asked.subject.take().or_else(subject);
+    } else if asked.subject.is_some() {
         asked.place_kept = cx.telemetry.journal().keep_place(asked.account());
-        if !asked.place_kept {
-            let refused = unauditable().into();
-            return answers::refuse_audited(sockets, cx, key, &asked, refused);
-        }
+        refused = (!asked.place_kept).then(|| unauditable().into());
     }
-    if directory.asks_for_permit(asked.operation, &asked.caller) {
-        let begun = BegunCall { key, asked, call };
-        return ask_for_permit(sockets, directory, cx, begun);
+    if let Some(refused) = refused {
+        answers::conclude(sockets, cx, *key, asked, Expected::Nothing, refused);
+    } else if directory.asks_for_permit(asked.operation, &asked.caller) {
+        ask_for_permit(sockets, directory, cx, begun);
+    } else {
+        go_on(sockets, directory, cx, begun);
     }
-    let course = directory.course(&asked.caller, call);
-    let call = PermittedCall { key, asked, course };
-    sockets.permitted(cx, call);
 }
 
 /// A call that begins: its signature is good.
@@ -62,14 +56,6 @@ pub(crate) struct BegunCall {
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
     pub(crate) call: Call,
-}
-
-/// A call that its caller and its account may make.
-struct PermittedCall {
-    /// Its connection.
-    key: SessionKey,
-    asked: PendingCall,
-    course: Course,
 }
 
 /// Asks every shard that knows something of the account for its permit. The call goes on when all have answered.
@@ -92,7 +78,8 @@ fn ask_for_permit(
         held: Holding::default(),
         call: Box::new(call),
     };
-    let Some(caller) = sockets.await_reply(key, asked, wanted, cx.at) else {
+    let deadline = cx.at.now.after(REPLY_MS_MAX);
+    let Some(caller) = sockets.await_reply(key, asked, wanted, deadline) else {
         return;
     };
     let counts = (0..shards).map(|shard| QueryKind::Count {
@@ -100,15 +87,7 @@ fn ask_for_permit(
         prefix: account.as_str().into(),
     });
     for kind in counts.chain([QueryKind::Permit(account.clone())]) {
-        let query = Query {
-            operation,
-            held: 0,
-            caller: None,
-            client_id: None,
-            endpoint: None,
-            kind,
-        };
-        sockets.send_query(cx, caller, query);
+        sockets.send_query(cx, caller, Query::of_server(operation, kind));
     }
     if asks_nodes {
         let slots = directory.slots_mut();
@@ -118,60 +97,62 @@ fn ask_for_permit(
     }
 }
 
-impl Sockets {
-    /// Goes on with a call that its account may make.
-    fn permitted(&mut self, cx: &mut Context, PermittedCall { key, asked, course }: PermittedCall) {
-        // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
-        let ended = self.http(key).is_some_and(|http| http.ended);
-        let (wanted, kind) = match course {
-            Course::QueryHome(_, QueryKind::Offer { .. }) if ended => {
-                return self.close_when_sent(key, cx.at); // earlier answers go out
-            }
-            Course::QueryHome(wanted, kind) => (wanted, kind),
-            Course::QueryAll(question, parts) => {
-                // A list begins, or waits for its turn.
-                let wanted = Expected::Pages {
-                    missing: parts,
-                    limit: question.limit,
-                    records: Vec::new(),
-                    complete_to: None,
-                };
-                if let Some(caller) = self.await_reply(key, asked, wanted, cx.at) {
-                    cx.todo.push(Todo::List(caller, Box::new(question)));
-                }
-                return;
-            }
-            Course::NoStreams => {
-                let mut body = Vec::new();
-                codec::control::describe_mapped_resource(&mut body);
-                let purpose = Purpose::Api(asked.operation);
-                let answer = Response::json(purpose, &body, asked.close);
-                return responses::respond(self, cx, key, &answer);
-            }
+/// Goes on with a call that its caller and its account may make.
+fn go_on(sockets: &mut Sockets, directory: &Directory, cx: &mut Context, begun: BegunCall) {
+    let BegunCall { key, asked, call } = begun;
+    if let Call::List(list) = &call {
+        // It begins, or waits for its turn.
+        let question = directory.page_question(&asked.caller, list);
+        let wanted = Expected::Pages {
+            missing: directory.parts(),
+            limit: question.limit,
+            records: Vec::new(),
+            complete_to: None,
         };
-        let endpoint = if let Expected::Endpoints(_, role) = wanted {
-            Some((role, asked.program))
-        } else {
-            None
-        };
-        let query = Query {
-            operation: asked.operation,
-            held: asked.held,
-            caller: Some(asked.caller.clone()),
-            client_id: asked.client_id.clone(),
-            endpoint,
-            kind,
-        };
-        let change = query.kind.waits_for_the_store();
-        if let Some(caller) = self.await_reply(key, asked, wanted, cx.at) {
-            if change && self.owners_change() {
-                self.await_change(key, cx.at);
-            }
-            let caller = CallRef { change, ..caller };
-            self.send_query(cx, caller, query);
+        let deadline = cx.at.now.after(REPLY_MS_MAX);
+        if let Some(caller) = sockets.await_reply(key, asked, wanted, deadline) {
+            cx.todo.push(Todo::List(caller, Box::new(question)));
         }
+        return;
     }
+    let Some((wanted, kind)) = directory.question(&asked.caller, call) else {
+        let mut body = Vec::new();
+        codec::control::describe_mapped_resource(&mut body);
+        let answer = Response::json(Purpose::Api(asked.operation), &body, asked.close);
+        return responses::respond(sockets, cx, key, &answer);
+    };
+    // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
+    let ended = sockets.http(key).is_some_and(|http| http.ended);
+    if ended && matches!(kind, QueryKind::Offer { .. }) {
+        return sockets.close_when_sent(key, cx.at); // earlier answers go out
+    }
+    let endpoint = if let Expected::Endpoints(_, role) = wanted {
+        Some((role, asked.program))
+    } else {
+        None
+    };
+    let query = Query {
+        operation: asked.operation,
+        held: asked.held,
+        caller: Some(asked.caller.clone()),
+        client_id: asked.client_id.clone(),
+        endpoint,
+        kind,
+    };
+    let change = query.kind.waits_for_the_store();
+    // etcd may never say what became of a change.
+    let within_ms = if change && sockets.owners_change() {
+        CHANGE_REPLY_MS_MAX
+    } else {
+        REPLY_MS_MAX
+    };
+    if let Some(caller) = sockets.await_reply(key, asked, wanted, cx.at.now.after(within_ms)) {
+        let caller = CallRef { change, ..caller };
+        sockets.send_query(cx, caller, query);
+    }
+}
 
+impl Sockets {
     /// Sends a question to the shard that it is for.
     fn send_query(&mut self, cx: &mut Context, caller: CallRef, query: Query) {
         let home = self.home_of(&query.kind);
@@ -184,27 +165,18 @@ impl Sockets {
             cx.todo.answer(caller, too_busy());
         }
     }
-}
 
-impl Sockets {
     fn await_reply(
         &mut self,
         key: SessionKey,
         asked: PendingCall,
         wanted: Expected,
-        at: Moment,
+        deadline: Now,
     ) -> Option<CallRef> {
         let http = self.http(key)?;
         http.stage = HttpStage::AwaitReply(asked, wanted);
-        http.deadline = at.now.after(REPLY_MS_MAX);
+        http.deadline = deadline;
         self.awaiting(key)
-    }
-
-    /// A call waits for etcd, which may never say what became of its change.
-    fn await_change(&mut self, key: SessionKey, at: Moment) {
-        if let Some(http) = self.http(key) {
-            http.deadline = at.now.after(CHANGE_REPLY_MS_MAX);
-        }
     }
 
     /// Drops a call whose caller hung up. Earlier answers go out.
@@ -220,9 +192,7 @@ impl Sockets {
         let http = self.http(caller.session);
         http.is_some_and(|http| http.serial == caller.serial && http.awaits_reply())
     }
-}
 
-impl Sockets {
     /// The shard that a question is for.
     fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
@@ -236,9 +206,7 @@ impl Sockets {
             QueryKind::Page { of, .. } | QueryKind::Count { of, .. } => *of,
         }
     }
-}
 
-impl Sockets {
     /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
     pub(crate) fn hang_up(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let Some((caller, identity, taken)) = self.give_up_offer(key) else {
@@ -285,33 +253,18 @@ impl Sockets {
     }
 }
 
-// The course of each API call: the question, the shard that it is for, and the subject of its audit line.
-
-/// The course of a call: the shards that answer it.
-enum Course {
-    /// By a channel's home.
-    QueryHome(Expected, QueryKind),
-    /// By every shard: this number of answers makes the page.
-    QueryAll(PageQuestion, usize),
-    /// At once: there are no streams here, so none stores a channel.
-    NoStreams,
-}
-
 impl Directory {
-    /// The course of a call of this caller.
-    fn course(&self, caller: &Caller, call: Call) -> Course {
+    /// The question of a call to the home of its channel, and the answer that it is to become; `None` where no channel
+    /// is asked: of a list, and of streams, of which there are none here, so none stores a channel.
+    fn question(&self, caller: &Caller, call: Call) -> Option<(Expected, QueryKind)> {
         let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
         let select = |channel: Selector| match channel {
             Selector::ByName(name) => QueryKind::Look(self.named(caller, name.as_str()), None),
             Selector::ByArn(arn) => look(arn),
         };
         let change = |arn, alteration| (Expected::Done, QueryKind::Change(arn, alteration));
-        let (wanted, ask) = match call {
-            Call::List(list) => {
-                let question = self.page_question(caller, &list);
-                return Course::QueryAll(question, self.parts());
-            }
-            Call::MappedResource(_) => return Course::NoStreams,
+        Some(match call {
+            Call::List(_) | Call::MappedResource(_) => return None,
             Call::Create(create) => {
                 let identity = self.named(caller, create.name.as_str());
                 (Expected::Created, QueryKind::Create(identity, create))
@@ -349,8 +302,7 @@ impl Directory {
             }
             Call::Join(join) => (Expected::NoMediaStorage, look(join.arn)),
             Call::JoinAsViewer(join) => (Expected::NoMediaStorage, look(join.arn)),
-        };
-        Course::QueryHome(wanted, ask)
+        })
     }
 
     fn page_question(&self, caller: &Caller, list: &ListSignalingChannels) -> PageQuestion {

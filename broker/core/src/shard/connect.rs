@@ -9,12 +9,12 @@ pub(crate) mod upgrades;
 use crate::journal::{EndReason, Refused, Share, Subject};
 use crate::session::http::HttpStage;
 use crate::session::{NEVER, Sending, Session};
-use crate::shard::calls::responses::{self, Rejected, purpose_of};
+use crate::shard::calls::responses::refuse;
 use crate::shard::context::Context;
 use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::Evidence;
 use crate::{check::Check, event::Purpose, id::SessionKey, limits::PAYERS_PER_INPUT};
-use crate::{machine::TurnedAway, shard::Fault, time::Moment};
+use crate::{machine::TurnedAway, refusal::Refusal, time::Moment};
 use codec::control::ErrorKind;
 use codec::http::{Body, Head, HeadError};
 use std::net::SocketAddr;
@@ -51,9 +51,7 @@ impl Sockets {
         self.arm(key, deadline);
         self.place(key, crate::event::ConnectionRole::Http);
     }
-}
 
-impl Sockets {
     /// Arms an HTTP connection for what it awaits next.
     pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
         let head_ms = self.settings().timeouts.head_ms;
@@ -132,9 +130,7 @@ impl Sockets {
             HttpStage::AwaitBody(awaited) => Part::Body(awaited.length),
         }
     }
-}
 
-impl Sockets {
     /// Whether the answer to this head has a body, also when the head cannot be understood.
     pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
@@ -207,7 +203,7 @@ impl Sockets {
                 http.buffer = Vec::new();
                 return self.charge(key);
             }
-            HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
+            HttpStage::AwaitBody(awaited) => awaited.target.purpose(),
             HttpStage::AwaitHead
             | HttpStage::AwaitReply(..)
             | HttpStage::AwaitWake(_)
@@ -221,10 +217,8 @@ impl Sockets {
         if answers || !asks {
             return self.abort_at_once(cx, key);
         }
-        let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
-        let evidence = Evidence::default();
-        let rejected = Rejected::last(purpose, &evidence);
-        responses::respond_error(self, cx, key, &fault, rejected);
+        let refusal = Refusal::unavailable(Check::RequestsFull, FULL);
+        refuse(self, cx, key, &Evidence::of(purpose), &refusal);
         self.charge(key);
     }
 

@@ -6,15 +6,15 @@ use crate::machine::{Intake, Output};
 use crate::session::http::HttpStage;
 use crate::session::web_socket::{Due, Role, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState, Wait};
-use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of, shutting_down};
+use crate::shard::calls::responses::{refuse, shutting_down};
 use crate::shard::context::Context;
+use crate::shard::onward;
 use crate::shard::telemetry::Evidence;
 use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo};
 use crate::shard::{Directory, Sockets};
-use crate::shard::{Fault, onward};
 use crate::shard::{calls::wake, shares::Standing};
-use crate::{check::Check, journal::EndReason, limits::PIPELINED_BYTES_MAX, time::Moment};
-use codec::control::ErrorKind;
+use crate::{check::Check, journal::EndReason, limits::PIPELINED_BYTES_MAX};
+use crate::{refusal::Refusal, time::Moment};
 use codec::ws::{self, Opcode};
 
 // The end of connections: the part of it that belongs to the connection. What concerns its channel and its calls is
@@ -332,17 +332,14 @@ fn request_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
         HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, cx.at),
         HttpStage::AwaitHead => {
             let message = "The request head did not come in time.";
-            let fault = HeadFault::new(Check::HeadTimeout, 408, message);
-            let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
-            let rejected = Rejected::last(purpose, &evidence);
-            responses::refuse_head(sockets, cx, key, &fault, rejected)
+            let refusal = Refusal::of_head(Check::HeadTimeout, 408, message);
+            refuse(sockets, cx, key, &Evidence::of(Purpose::Unknown), &refusal)
         }
         HttpStage::AwaitBody(awaited) => {
             let message = "The request body did not come in time.";
-            let fault = HeadFault::new(Check::BodyTimeout, 408, message);
-            let (purpose, evidence) = (purpose_of(awaited.target), Evidence::default());
-            let rejected = Rejected::last(purpose, &evidence);
-            responses::refuse_head(sockets, cx, key, &fault, rejected)
+            let refusal = Refusal::of_head(Check::BodyTimeout, 408, message);
+            let evidence = Evidence::of(awaited.target.purpose());
+            refuse(sockets, cx, key, &evidence, &refusal)
         }
         HttpStage::AwaitReply(..) => reply_overdue(sockets, cx, key),
         HttpStage::AwaitWake(awaited) => {
@@ -366,9 +363,9 @@ fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
 }
 
 /// The error for a call that was not answered in time.
-pub(crate) fn overdue() -> Fault {
+pub(crate) fn overdue() -> Refusal {
     let message = "The call took too long. Whether it changed anything is not known.";
-    Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message)
+    Refusal::unavailable(Check::ReplyTimeout, message)
 }
 
 fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
@@ -512,13 +509,10 @@ pub(crate) fn refuses_in_drain(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
-    purpose: Purpose,
     evidence: &Evidence<'_>,
 ) -> bool {
     if sockets.drains() {
-        let fault = shutting_down();
-        let rejected = Rejected::last(purpose, evidence);
-        responses::respond_error(sockets, cx, key, &fault, rejected);
+        refuse(sockets, cx, key, evidence, &shutting_down());
     }
     sockets.drains()
 }

@@ -11,19 +11,16 @@ use crate::limits::{
 use crate::session::SessionState;
 use crate::session::http::Admission;
 use crate::shard::calls::letters::Letter;
-use crate::shard::calls::responses::Rejected;
-use crate::shard::calls::sts::{SignedForm, answer_sts};
-use crate::shard::calls::web_identity::{UnsignedForm, answer_sign_in};
+use crate::shard::calls::sts::{Form, answer_sts};
 use crate::shard::calls::{BegunCall, channel_pages, wake};
-use crate::shard::connect::requests::{self, HeadStep, SignedBody, SignedCall};
+use crate::shard::connect::requests::{self, HeadStep, SignedBody};
 use crate::shard::connect::{Part, Step, admission};
 use crate::shard::dev::faults::Later;
 use crate::shard::dev::observations::{self, Signed};
 use crate::shard::directory::slots::Slots;
-use crate::shard::onward::{self, NamedCall};
 use crate::shard::road::{Aside, Double, pass};
 use crate::shard::state::State;
-use crate::shard::{Shard, disconnect, recheck, road};
+use crate::shard::{Shard, disconnect, onward, recheck, road};
 use crate::shard::{dev::message_faults, sockets::Owner, telemetry::Evidence, todo::Todo};
 use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
@@ -230,9 +227,8 @@ impl Shard {
             }
             Part::NoHead(error) => {
                 sockets.note_method(key, rest);
-                let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
-                let rejected = Rejected::last(purpose, &evidence);
-                requests::refuse_step(sockets, cx, key, error.into(), rejected)
+                let evidence = Evidence::of(Purpose::Unknown);
+                requests::refuse_step(sockets, cx, key, &evidence, error)
             }
             Part::Body(bytes) => {
                 let body = rest.get_mut(..bytes).unwrap_or_default();
@@ -247,26 +243,15 @@ impl Shard {
         let (sockets, directory, cx, gate) = self.state.parts();
         observations::on_body(sockets, cx, gate, key, body);
         match requests::take_body(sockets, cx, gate, key, body) {
-            Some(SignedBody::Call(call)) => self.begin_call(key, call),
+            Some(SignedBody::Call(begun, whole)) => self.begin_call(begun, whole),
             Some(SignedBody::Form(caller, close)) => {
-                let signed = SignedForm {
+                let form = Form {
                     key,
-                    caller: &caller,
                     body,
                     close,
                     rate: directory.federation_rate(),
                 };
-                answer_sts(sockets, cx, gate, &signed);
-            }
-            Some(SignedBody::SignIn(close)) => {
-                let rate = directory.federation_rate();
-                let form = UnsignedForm {
-                    key,
-                    body,
-                    close,
-                    rate,
-                };
-                answer_sign_in(sockets, cx, gate, &form);
+                answer_sts(sockets, cx, gate, &form, caller.as_ref());
             }
             None => {}
         }
@@ -374,27 +359,14 @@ impl Shard {
     }
 
     /// Begins a call whose signature was checked, unless another node has its channel.
-    pub(crate) fn begin_call(&mut self, key: SessionKey, signed: SignedCall) {
+    fn begin_call(&mut self, mut begun: BegunCall, whole: Option<Vec<u8>>) {
         let (sockets, directory, cx, ..) = self.state.parts();
-        let SignedCall {
-            mut asked,
-            call,
-            whole,
-        } = signed;
-        if let Some(whole) = whole {
-            let identity = directory.identity_of(&asked.caller, &call);
-            let named = NamedCall {
-                caller: &asked.caller,
-                call: &call,
-                identity,
-                whole,
-            };
-            if !onward::call_is_here(sockets, cx, key, named) {
-                return;
-            }
+        if let Some(whole) = whole
+            && !onward::call_is_here(sockets, directory, cx, &begun, whole)
+        {
+            return;
         }
-        asked.channel = call.channel_name().map(Into::into);
-        let begun = BegunCall { key, asked, call };
+        begun.asked.channel = begun.call.channel_name().map(Into::into);
         self.double.call(&mut self.state, begun);
     }
 

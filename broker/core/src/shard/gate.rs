@@ -6,7 +6,7 @@ use crate::auth::grant_rates::GrantRates;
 use crate::auth::provider::{Keyring, TokenFault, Unverified};
 use crate::auth::{
     Authenticator, Caller, Credentials, Grant, InForce, Nonces, Origin, OriginHeaders, RecheckSum,
-    SealError, SessionGrant, SessionKeys, SharedSessions, SignIn, Temporary, Unsigned,
+    SealError, SessionGrant, SessionKeys, SharedSessions, SignIn, Temporary,
 };
 use crate::limits::{
     RECHECK_CLOSE_MS, RECHECK_LATE_MS, RECHECK_LOOK_MS, RECHECK_WAIT_MS, UNSIGNED_FORM_BYTES_MAX,
@@ -15,10 +15,10 @@ use crate::session::http::Target;
 use crate::shard::telemetry::{Evidence, SignatureEvidence, named};
 use crate::shard::{sign_in_rates::KeyedRates, start::StartKeys};
 use crate::time::{Moment, Now};
-use crate::{machine::Peer, settings::Rate};
+use crate::{event::Purpose, machine::Peer, refusal::Refusal, settings::Rate};
 use codec::http::{Head, HeadLimits};
 use codec::policy::KeyName;
-use codec::sigv4::{Refusal, Service};
+use codec::sigv4::{self, Service};
 use std::sync::Arc;
 
 /// The signatures and keys of those who may come in.
@@ -85,7 +85,7 @@ impl Gate {
         head: &Head<'_>,
         target: Target,
         at: Moment,
-    ) -> Result<(), Unsigned> {
+    ) -> Result<(), Refusal> {
         match &mut self.authenticator {
             Some(authenticator) => authenticator.precheck(head, service(target), at.wall.0 / 1000),
             None => Ok(()),
@@ -100,12 +100,12 @@ impl Gate {
         body: &[u8],
         (target, peer): (Target, Peer),
         at: Moment,
-    ) -> Result<Caller, Unsigned> {
+    ) -> Result<Caller, Refusal> {
         let Some(authenticator) = &mut self.authenticator else {
             return Ok(self.anyone.clone());
         };
         let head = head.and_then(|text| Head::parse(text, &self.head).ok());
-        let head = head.ok_or(Refusal::Missing)?;
+        let head = head.ok_or(sigv4::Refusal::Missing)?;
         let caller = authenticator.check(&head, body, service(target), at.wall.0 / 1000)?;
         Ok(with_origin(caller, &head, peer, at))
     }
@@ -116,7 +116,7 @@ impl Gate {
         head: &'a Head<'a>,
         peer: Peer,
         at: Moment,
-    ) -> Result<(Caller, &'a str), Unsigned> {
+    ) -> Result<(Caller, &'a str), Refusal> {
         match &mut self.authenticator {
             Some(authenticator) => {
                 let (caller, path) = authenticator.check_upgrade(head, at.wall.0 / 1000)?;
@@ -260,7 +260,11 @@ impl Gate {
     }
 
     /// The evidence of a request whose signature was just found wrong.
-    pub(crate) fn evidence<'a>(&'a self, head: Option<&'a Head<'a>>) -> Evidence<'a> {
+    pub(crate) fn evidence<'a>(
+        &'a self,
+        purpose: Purpose,
+        head: Option<&'a Head<'a>>,
+    ) -> Evidence<'a> {
         let signature = self.authenticator.as_ref().map(|authenticator| {
             let (canonical_request, string_to_sign) = authenticator.compared();
             SignatureEvidence {
@@ -272,12 +276,10 @@ impl Gate {
         Evidence {
             head,
             signature,
-            ..Evidence::default()
+            ..Evidence::of(purpose)
         }
     }
-}
 
-impl Gate {
     /// From here on these are the principals; false where no signature is checked. Connections stay what they are,
     /// until they are asked again where they are.
     pub(crate) fn replace_credentials(

@@ -12,22 +12,21 @@ use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, PassFailure, PassedOn, StreamHome};
 use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
-use crate::shard::calls::responses::{self, NO_PLACE, NO_ROOM, Rejected, nobody, shutting_down};
+use crate::shard::calls::responses::{self, no_place, no_room, nobody, shutting_down};
 use crate::shard::context::Context;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::telemetry::Evidence;
 use crate::shard::{Directory, Sockets};
-use crate::shard::{Fault, Parcel, ParcelLoad};
-use crate::shard::{calls::wake, connect::upgrades};
+use crate::shard::{Parcel, ParcelLoad, calls::BegunCall, calls::wake};
 use crate::time::Now;
-use crate::{auth::Caller, check::Check, placement::Home};
-use codec::control::{Call, ErrorKind, Operation};
+use crate::{check::Check, placement::Home, refusal::Refusal};
+use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
 
 /// An upgrade for another node; `bytes`: its head and what followed.
 pub(crate) fn of_upgrade(admission: Admission, bytes: Vec<u8>, counted: OnwardCount) -> Onward {
     Onward {
-        purpose: upgrades::purpose_of(&admission),
+        purpose: admission.purpose(),
         identity: Identity::of(&admission.arn),
         until: None,
         channel: admission.arn.name().into(),
@@ -39,48 +38,28 @@ pub(crate) fn of_upgrade(admission: Admission, bytes: Vec<u8>, counted: OnwardCo
     }
 }
 
-impl Directory {
-    /// The channel that a call names.
-    pub(crate) fn identity_of(&self, caller: &Caller, call: &Call) -> Option<Identity> {
-        let named = || Some(self.named(caller, call.channel_name()?));
-        call.arn().map(Identity::of).or_else(named)
-    }
-}
-
-/// A call, and the channel that it names, if it names one.
-pub(crate) struct NamedCall<'a> {
-    pub(crate) caller: &'a Caller,
-    pub(crate) call: &'a Call,
-    pub(crate) identity: Option<Identity>,
-    /// The request as it came.
-    pub(crate) whole: Vec<u8>,
-}
-
-/// Whether a call is answered by this node; if not, it is passed on or refused.
+/// Whether a call is answered by this node; if not, it is passed on or refused. `whole`: the request as it came.
 pub(crate) fn call_is_here(
     sockets: &mut Sockets,
+    directory: &Directory,
     cx: &mut Context,
-    key: SessionKey,
-    named: NamedCall<'_>,
+    begun: &BegunCall,
+    whole: Vec<u8>,
 ) -> bool {
-    let NamedCall {
-        caller,
-        call,
-        identity,
-        whole,
-    } = named;
+    let BegunCall { key, asked, call } = begun;
+    let (key, caller) = (*key, &asked.caller);
+    let named = || Some(directory.named(caller, call.channel_name()?));
+    let identity = call.arn().map(Identity::of).or_else(named);
     let Some(identity) = identity else {
         // All nodes list channels together, where they ask each other.
         let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
         if !is_here {
-            let fault = unavailable(Check::ListIncomplete, LIST);
+            let refusal = Refusal::unavailable(Check::ListIncomplete, LIST);
             let evidence = Evidence {
                 caller: Some(caller),
-                ..Evidence::default()
+                ..Evidence::of(Purpose::Api(call.operation()))
             };
-            let purpose = Purpose::Api(call.operation());
-            let rejected = Rejected::last(purpose, &evidence);
-            responses::respond_error(sockets, cx, key, &fault, rejected);
+            responses::refuse(sockets, cx, key, &evidence, &refusal);
         }
         return is_here;
     };
@@ -121,8 +100,8 @@ pub(crate) fn pass_on(
             sockets.charge(key);
         }
         Home::There(_) | Home::Nobody | Home::Here(_) => {
-            let fault = without_owner(home);
-            wait_for_owner(sockets, cx, key, (onward, None), &fault);
+            let refusal = without_owner(home);
+            wait_for_owner(sockets, cx, key, (onward, None), &refusal);
         }
     }
 }
@@ -143,21 +122,21 @@ fn is_upgrade(onward: &Onward) -> bool {
 }
 
 /// The refusal of a request that is passed on to nobody.
-fn without_owner(home: Home) -> Fault {
+fn without_owner(home: Home) -> Refusal {
     match home {
-        Home::There(_) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
+        Home::There(_) => Refusal::unavailable(Check::OwnerElsewhere, ELSEWHERE),
         Home::Nobody | Home::Here(_) => nobody(),
     }
 }
 
 /// A request waits for a node that has its channel and answers. Where owners do not change, when its time is over, and
-/// when too many wait, it is refused: with `fault`. So is each while the process is about to end.
+/// when too many wait, it is refused: with `refusal`. So is each while the process is about to end.
 fn wait_for_owner(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
     (mut onward, failed): (Onward, Option<(NodeId, Now)>),
-    fault: &Fault,
+    refusal: &Refusal,
 ) {
     if sockets.drains() {
         return refuse(sockets, cx, key, &onward, &shutting_down());
@@ -166,7 +145,7 @@ fn wait_for_owner(
         .until
         .get_or_insert_with(|| cx.at.now.after(OWNER_WAIT_MS));
     if !sockets.owners_change() || cx.at.now >= until || !sockets.may_wait(key) {
-        return refuse(sockets, cx, key, &onward, fault);
+        return refuse(sockets, cx, key, &onward, refusal);
     }
     let next = cx.at.now.after(OWNER_LOOK_MS);
     let Some(http) = sockets.http(key) else {
@@ -193,7 +172,7 @@ pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
     let placement = sockets.placement();
     let home = placement.home(&onward.identity, cx.at.now);
     let failed = failed.filter(|(node, _)| home == Home::There(*node));
-    let fault = match home {
+    let refusal = match home {
         Home::Here(_) => return ask_again(sockets, key, onward.bytes),
         Home::There(_) if sockets.drains() && !is_inner => shutting_down(),
         Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| cx.at.now >= again) => {
@@ -206,7 +185,7 @@ pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
         Home::There(_) if failed.is_some() => unreachable_owner(),
         Home::There(_) | Home::Nobody => without_owner(home),
     };
-    wait_for_owner(sockets, cx, key, (onward, failed), &fault);
+    wait_for_owner(sockets, cx, key, (onward, failed), &refusal);
     sockets.charge(key);
 }
 
@@ -232,8 +211,7 @@ fn announce(
 ) {
     let holder = sockets.holder(&onward);
     if !sockets.may_enter(holder) {
-        let fault = unavailable(Check::ConnectionsFull, NO_PLACE);
-        return refuse(sockets, cx, key, &onward, &fault);
+        return refuse(sockets, cx, key, &onward, &no_place());
     }
     let deadline = cx.at.now.after(sockets.settings().timeouts.head_ms);
     onward
@@ -363,10 +341,7 @@ pub(crate) fn bounce(
         return key;
     }
     match why {
-        PassFailure::NoRoom => {
-            let fault = unavailable(Check::ConnectionsFull, NO_ROOM);
-            refuse(sockets, cx, key, &onward, &fault);
-        }
+        PassFailure::NoRoom => refuse(sockets, cx, key, &onward, &no_room()),
         PassFailure::Connect
         | PassFailure::Timeout
         | PassFailure::Foreign
@@ -381,21 +356,21 @@ pub(crate) fn bounce(
                     .journal()
                     .node_trouble(cx.at.now, name, why.into());
             }
-            let fault = unreachable_owner();
+            let refusal = unreachable_owner();
             if unsent.is_empty() {
-                refuse(sockets, cx, key, &onward, &fault);
+                refuse(sockets, cx, key, &onward, &refusal);
                 return key;
             }
             onward.bytes = unsent;
             let failed = Some((node, cx.at.now.after(OWNER_RETRY_MS)));
-            wait_for_owner(sockets, cx, key, (onward, failed), &fault);
+            wait_for_owner(sockets, cx, key, (onward, failed), &refusal);
         }
     }
     key
 }
 
-fn unreachable_owner() -> Fault {
-    unavailable(Check::OwnerUnreachable, UNREACHABLE)
+fn unreachable_owner() -> Refusal {
+    Refusal::unavailable(Check::OwnerUnreachable, UNREACHABLE)
 }
 
 fn refuse(
@@ -403,21 +378,15 @@ fn refuse(
     cx: &mut Context,
     key: SessionKey,
     onward: &Onward,
-    fault: &Fault,
+    refusal: &Refusal,
 ) {
     let evidence = Evidence {
         channel: (!onward.channel.is_empty()).then_some(&onward.channel),
         client_id: onward.client_id.as_deref(),
         caller: Some(&onward.caller),
-        ..Evidence::default()
+        ..Evidence::of(onward.purpose)
     };
-    let purpose = onward.purpose;
-    let rejected = Rejected::last(purpose, &evidence);
-    responses::respond_error(sockets, cx, key, fault, rejected);
-}
-
-fn unavailable(check: Check, message: &'static str) -> Fault {
-    Fault::new(check, ErrorKind::ServiceUnavailable, message)
+    responses::refuse(sockets, cx, key, &evidence, refusal);
 }
 
 impl Sockets {

@@ -30,7 +30,7 @@ use crate::shard::directory::{ChangeStep, ChangeUnderWay, Directory};
 use crate::shard::todo::{Each, Todo};
 use crate::time::{Moment, Now};
 use crate::wire;
-use crate::{journal::EndReason, record::Record, shard::Fault};
+use crate::{journal::EndReason, record::Record, refusal::Refusal};
 use codec::{identifiers::ChannelArn, signal::Action};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -247,12 +247,12 @@ impl Directory {
         }
         let next = || self.next_waiting(&mut waiting);
         let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
-        let fault = Fault {
+        let refusal = Refusal {
             message: MOVED.into(),
             ..nobody()
         };
         for caller in caller.into_iter().chain(waiting) {
-            cx.todo.answer(caller, fault.clone());
+            cx.todo.answer(caller, refusal.clone());
         }
     }
 

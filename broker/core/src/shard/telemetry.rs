@@ -515,9 +515,15 @@ impl Snapshot {
 //
 // Nothing here is made unless the refusal is noted in the log, and nothing is copied of requests that are served.
 
-/// The facts that are known of a request when it is refused.
-#[derive(Clone, Copy, Default)]
+/// The request that is refused: what its answer is counted for, and the facts that are known of it.
+#[derive(Clone, Copy)]
 pub(crate) struct Evidence<'a> {
+    /// The purpose that the answer is counted for.
+    pub(crate) purpose: Purpose,
+    /// The connection ends with the answer.
+    pub(crate) close: bool,
+    /// The request id of the answer, if it is in an audit line.
+    pub(crate) id: Option<&'a str>,
     /// The channel's name, if it was read.
     pub(crate) channel: Option<&'a str>,
     /// The viewer's client id, if it was read.
@@ -532,8 +538,6 @@ pub(crate) struct Evidence<'a> {
     pub(crate) caller: Option<&'a Caller>,
     /// The request's head, while it is there.
     pub(crate) head: Option<&'a Head<'a>>,
-    /// The policy and the statement that refuse it.
-    pub(crate) policy: Option<&'a str>,
     /// The number of the fault that refuses it.
     pub(crate) fault: Option<u64>,
     /// The texts that the signature was compared with, if it was not right.
@@ -615,11 +619,29 @@ pub(crate) struct Claimed<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// Of a request of which only the head was read.
-    pub(crate) fn of_head(head: &'a Head<'a>) -> Self {
+    /// Of the last request of its connection, of which nothing more is known.
+    pub(crate) fn of(purpose: Purpose) -> Self {
+        Self {
+            purpose,
+            close: true,
+            id: None,
+            channel: None,
+            client_id: None,
+            session: None,
+            role: None,
+            shown: Shown::default(),
+            caller: None,
+            head: None,
+            fault: None,
+            signature: None,
+        }
+    }
+
+    /// Of one of which only the head was read.
+    pub(crate) fn of_head(purpose: Purpose, head: &'a Head<'a>) -> Self {
         Self {
             head: Some(head),
-            ..Self::default()
+            ..Self::of(purpose)
         }
     }
 
@@ -629,16 +651,17 @@ impl<'a> Evidence<'a> {
             channel: Some(admission.arn.name()),
             client_id: admission.client_id.as_deref(),
             caller: Some(&admission.caller),
-            ..Self::default()
+            ..Self::of(admission.purpose())
         }
     }
 
     /// Of a call that was understood.
     pub(crate) fn of_call(call: &'a PendingCall) -> Self {
         Self {
+            close: call.close,
             channel: call.channel.as_deref(),
             caller: Some(&call.caller),
-            ..Self::default()
+            ..Self::of(Purpose::Api(call.operation))
         }
     }
 
@@ -868,7 +891,7 @@ mod evidence_tests {
     fn claimed(lines: &str) -> (Option<String>, Option<String>, Option<String>, Option<i64>) {
         let text = format!("{lines}\r\n\r\n");
         let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
-        let claimed = Evidence::of_head(&head).claimed();
+        let claimed = Evidence::of_head(Purpose::Unknown, &head).claimed();
         let text = |part: Option<Cow<'_, str>>| part.map(Cow::into_owned);
         let signed = claimed.signed.map(Stamp::epoch);
         (

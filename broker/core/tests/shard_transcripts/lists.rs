@@ -6,10 +6,10 @@ use broker_core::cluster::message::SlotOrder;
 use broker_core::id::{CallRef, SessionKey, Slot};
 use broker_core::machine::{Input, Machine};
 use broker_core::record::Holding;
+use broker_core::refusal::Refusal;
 use broker_core::settings::{Quotas, Rate, Settings};
-use broker_core::shard::{Answer, Fault, PageQuestion, Question, Reply};
+use broker_core::shard::{Answer, PageQuestion, Question, Reply};
 use broker_core::time::Now;
-use codec::control::ErrorKind;
 
 fn list(node: &mut Node) -> (SessionKey, CallRef) {
     let session = node.call("/listSignalingChannels", r#"{"MaxResults":7}"#);
@@ -64,16 +64,10 @@ fn a_list_without_all_nodes_is_refused_and_an_answer_finds_its_caller_alone() {
         unacknowledged: 0,
     });
     let (session, caller) = list(&mut node);
-    let fault = || {
-        Fault::new(
-            Check::ListIncomplete,
-            ErrorKind::ServiceUnavailable,
-            "no n2",
-        )
-    };
-    node.answer(early, fault());
+    let refusal = || Refusal::unavailable(Check::ListIncomplete, "no n2");
+    node.answer(early, refusal());
     assert_eq!(node.heard(session), "");
-    node.answer(caller, fault());
+    node.answer(caller, refusal());
     assert!(node.heard(session).starts_with("HTTP/1.1 503 "));
     assert!(node.heard(session).contains("no n2"));
     node.desk(|desk| desk.is_full = true);

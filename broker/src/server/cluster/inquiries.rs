@@ -17,11 +17,11 @@ use crate::side::{AskedPath, NodeReplies, NodeReply, Posted, Survey};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::{CallRef, NodeId, ShardId};
 use broker_core::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, LISTS_OF_NODES_MAX};
-use broker_core::shard::{Answer, Fault, PagePart, PageQuestion, Question, Reply, Shard};
+use broker_core::refusal::Refusal;
+use broker_core::shard::{Answer, PagePart, PageQuestion, Question, Reply, Shard};
 use broker_core::wire;
 use broker_core::{check::Check, record::Holding};
 use broker_etcd::{Commands, Name};
-use codec::control::ErrorKind;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -518,12 +518,12 @@ fn incomplete(mut nodes: Vec<&str>) -> Answer {
         format!("no answer from {}", nodes.join(", "))
     };
     let text = format!("The list of channels would be incomplete: {why}. Try again.");
-    Fault::new(Check::ListIncomplete, ErrorKind::ServiceUnavailable, text).into()
+    Refusal::unavailable(Check::ListIncomplete, text).into()
 }
 
 fn busy() -> Answer {
     let text = "The server is busy. Try again.";
-    Fault::new(Check::MailboxFull, ErrorKind::ServiceUnavailable, text).into()
+    Refusal::unavailable(Check::MailboxFull, text).into()
 }
 
 // Inquiries and replies as bytes. A further kind goes at the end of its `enum`: an earlier version replies nothing.

@@ -43,21 +43,22 @@ fn federated(opened: &OpenedToken) -> (&str, &str, &str, Option<&Policy>) {
     let OpenedRoot::Key { access_key_id } = &opened.root else {
         panic!("{opened:?}");
     };
-    match &opened.holder {
-        Holder::Federated {
-            account,
-            name,
-            policy,
-        } => (account, access_key_id, name, policy.as_ref()),
-        other => panic!("{other:?}"),
-    }
+    let Holder::Federated {
+        account,
+        name,
+        policy,
+    } = &opened.holder
+    else {
+        panic!("{opened:?}");
+    };
+    (account, access_key_id, name, policy.as_ref())
 }
 
 fn role_of(opened: OpenedToken) -> OpenedRole {
-    match opened.holder {
-        Holder::Role(role) => role,
-        other => panic!("{other:?}"),
-    }
+    let Holder::Role(role) = opened.holder else {
+        panic!("it is no session of a role");
+    };
+    role
 }
 
 #[test]

@@ -3,16 +3,17 @@
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::record::{Holding, Listed};
+use crate::refusal::Refusal;
 use crate::session::http::{Expected, HttpStage, PendingCall};
-use crate::shard::calls::responses::{self, Rejected, Response, internal_failure};
-use crate::shard::calls::{PermittedCall, channel_pages};
+use crate::shard::Answer;
+use crate::shard::calls::responses::{self, Response, internal_failure};
+use crate::shard::calls::{BegunCall, channel_pages, go_on};
 use crate::shard::context::Context;
 use crate::shard::sockets::Sockets;
 use crate::shard::state::State;
 use crate::shard::telemetry::{Evidence, audit_caller};
-use crate::shard::{Answer, Fault};
 use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
-use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
+use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
 /// An answer arrived. That of an earlier call is dropped.
 pub(crate) fn take_answer(shard: &mut State, caller: CallRef, mut answer: Answer) {
@@ -45,17 +46,14 @@ pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
         asked.held = held.bytes;
         match directory.over_quota(asked.operation, held, answer) {
             None => {
-                let course = directory.course(&asked.caller, *call);
-                let call = PermittedCall { key, asked, course };
-                sockets.permitted(cx, call);
+                let call = *call;
+                go_on(sockets, directory, cx, BegunCall { key, asked, call });
             }
-            Some(refused) => refuse_audited(sockets, cx, key, &asked, refused),
+            Some(refused) => conclude(sockets, cx, key, &asked, Expected::Nothing, refused),
         }
     } else {
         let answer = refused_where_it_is(&wanted, answer);
-        let answered = Answered::of(cx, key, &asked, &answer);
-        audit(sockets, cx, &answered, &answer);
-        respond_answer(sockets, cx, &answered, wanted, answer);
+        conclude(sockets, cx, key, &asked, wanted, answer);
     }
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
@@ -85,45 +83,53 @@ impl Sockets {
     }
 }
 
-/// Refuses a call before it reaches a channel, with its audit line.
-pub(crate) fn refuse_audited(
+/// Answers a call: with its audit line, which changes have, made or not, and calls that a policy refuses.
+pub(crate) fn conclude(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
     asked: &PendingCall,
-    refused: Answer,
+    wanted: Expected,
+    answer: Answer,
 ) {
-    let answered = Answered::of(cx, key, asked, &refused);
-    audit(sockets, cx, &answered, &refused);
-    respond_answer(sockets, cx, &answered, Expected::Nothing, refused);
-}
-
-/// A call that has its answer.
-struct Answered<'a> {
-    /// Its connection.
-    key: SessionKey,
-    asked: &'a PendingCall,
-    /// The request id of its answer.
-    id: String,
-}
-
-impl<'a> Answered<'a> {
-    fn of(cx: &mut Context, key: SessionKey, asked: &'a PendingCall, answer: &Answer) -> Self {
-        cx.telemetry.count_call(asked.account());
-        let id = match answer {
-            Answer::Fault(fault) => {
-                let purpose = Purpose::Api(asked.operation);
-                let status = responses::status_of(purpose, fault);
-                cx.telemetry
-                    .refusal_id(fault.check, purpose, status, cx.at.wall)
-            }
-            Answer::Record(..)
-            | Answer::Page(..)
-            | Answer::Done
-            | Answer::Holding(_)
-            | Answer::Answer(_) => cx.telemetry.request_id(),
-        };
-        Self { key, asked, id }
+    let purpose = Purpose::Api(asked.operation);
+    cx.telemetry.count_call(asked.account());
+    let id = match &answer {
+        Answer::Refusal(refusal) => {
+            let status = refusal.status(purpose);
+            let telemetry = &mut cx.telemetry;
+            telemetry.refusal_id(refusal.check, purpose, status, cx.at.wall)
+        }
+        Answer::Record(..)
+        | Answer::Page(..)
+        | Answer::Done
+        | Answer::Holding(_)
+        | Answer::Answer(_) => cx.telemetry.request_id(),
+    };
+    audit(sockets, cx, key, asked, &id, &answer);
+    let written = match answer {
+        Answer::Refusal(refusal) => Err(refusal),
+        answer => sockets
+            .write_answer(key, asked, wanted, &answer, cx.at)
+            .ok_or_else(|| {
+                debug_assert!(false, "an answer that does not fit its question");
+                internal_failure()
+            }),
+    };
+    match written {
+        Ok(body) => {
+            let id = Some(&*id);
+            let response = Response::json(purpose, &body, asked.close);
+            responses::respond(sockets, cx, key, &Response { id, ..response });
+        }
+        Err(refusal) => {
+            let id = Some(&*id);
+            let evidence = Evidence {
+                id,
+                ..Evidence::of_call(asked)
+            };
+            responses::refuse(sockets, cx, key, &evidence, &refusal);
+        }
     }
 }
 
@@ -131,27 +137,25 @@ impl<'a> Answered<'a> {
 fn audit(
     sockets: &Sockets,
     cx: &mut Context,
-    Answered { key, asked, id }: &Answered<'_>,
+    key: SessionKey,
+    asked: &PendingCall,
+    id: &str,
     answer: &Answer,
 ) {
     let (caller, operation) = (&asked.caller, asked.operation.name());
-    let Some(mut audit) = sockets.audit_of(*key, id, caller, operation) else {
+    let Some(mut audit) = sockets.audit_of(key, id, caller, operation) else {
         if asked.place_kept {
             cx.telemetry.journal().unchanged(asked.account());
         }
         return;
     };
     audit.channel_arn.clone_from(&asked.subject);
-    if let Answer::Fault(fault) = answer {
-        let denied = matches!(
-            fault.kind,
-            ErrorKind::AccessDenied | ErrorKind::NotAuthorized
-        );
-        audit.outcome = fault.kind.error_type();
+    if let Answer::Refusal(refusal) = answer {
+        audit.outcome = refusal.error_type(Purpose::Api(asked.operation));
         if asked.place_kept {
             cx.telemetry.journal().unchanged(asked.account());
         }
-        if denied || asked.subject.is_some() {
+        if refusal.is_denial() || asked.subject.is_some() {
             cx.telemetry.journal().denied(cx.at.now, audit);
         }
         return;
@@ -209,56 +213,18 @@ impl Sockets {
             remote: session.remote(),
         })
     }
-}
 
-/// Answers a call with a reply.
-fn respond_answer(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    answered: &Answered<'_>,
-    wanted: Expected,
-    answer: Answer,
-) {
-    let Answered { key, asked, id } = answered;
-    let purpose = Purpose::Api(asked.operation);
-    let mut body = Vec::new();
-    let internal = internal_failure();
-    let fault = match &answer {
-        Answer::Fault(fault) => Some(fault),
-        Answer::Record(..)
-        | Answer::Page(..)
-        | Answer::Done
-        | Answer::Holding(_)
-        | Answer::Answer(_) => {
-            body.reserve(ANSWER_BYTES);
-            let fits = sockets.write_answer(&mut body, answered, wanted, &answer, cx.at);
-            debug_assert!(fits, "an answer that does not fit its question");
-            (!fits).then_some(&internal)
-        }
-    };
-    match fault {
-        Some(fault) => {
-            let evidence = Evidence::of_call(asked);
-            let rejected = Rejected::new(purpose, &evidence, asked.close).audited(id);
-            responses::respond_error(sockets, cx, *key, fault, rejected);
-        }
-        None => {
-            let response = Response::json(purpose, &body, asked.close);
-            responses::respond_as(sockets, cx, *key, id, &response);
-        }
-    }
-}
-
-impl Sockets {
-    /// Writes the response body; false when the answer does not fit the question, which no home does.
+    /// The response body; `None` when the answer does not fit the question, which no home does.
     fn write_answer(
         &self,
-        body: &mut Vec<u8>,
-        Answered { key, asked, .. }: &Answered<'_>,
+        key: SessionKey,
+        asked: &PendingCall,
         wanted: Expected,
         answer: &Answer,
         at: Moment,
-    ) -> bool {
+    ) -> Option<Vec<u8>> {
+        let mut written = Vec::with_capacity(ANSWER_BYTES);
+        let body = &mut written;
         match (wanted, answer) {
             (Expected::Created, Answer::Record(record, _)) => {
                 codec::control::create(body, record.arn.as_str())
@@ -276,9 +242,7 @@ impl Sockets {
                 codec::control::describe_media_storage(body)
             }
             (Expected::Endpoints(protocols, role), Answer::Record(record, _)) => {
-                let Some(session) = self.session(*key) else {
-                    return false;
-                };
+                let session = self.session(key)?;
                 let identity = Identity::of(&record.arn);
                 let asked = control::EndpointRequest {
                     protocols: &protocols,
@@ -316,17 +280,16 @@ impl Sockets {
                 | Expected::Answer(..)
                 | Expected::Pages { .. },
                 _,
-            ) => return false,
+            ) => return None,
         }
-        true
+        Some(written)
     }
 }
 
 /// Media storage is refused to a channel that is there; to any other in the words for that.
 fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
     if let (Expected::NoMediaStorage, Answer::Record(..)) = (wanted, &answer) {
-        let kind = ErrorKind::InvalidArgument;
-        return Fault::new(Check::MediaStorageAbsent, kind, MEDIA_STORAGE_REFUSED).into();
+        return Refusal::invalid(Check::MediaStorageAbsent, MEDIA_STORAGE_REFUSED).into();
     }
     answer
 }

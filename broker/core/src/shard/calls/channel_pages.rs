@@ -87,14 +87,7 @@ impl Sockets {
                 after: question.after.clone(),
                 limit: share,
             };
-            let query = Query {
-                operation: Operation::ListSignalingChannels,
-                held: 0,
-                caller: None,
-                client_id: None,
-                endpoint: None,
-                kind,
-            };
+            let query = Query::of_server(Operation::ListSignalingChannels, kind);
             self.send_query(cx, caller, query);
         }
     }

@@ -17,10 +17,10 @@ use crate::shard::directory::slots::Slots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
-use crate::shard::{Answer, Fault, Query, QueryKind};
+use crate::shard::{Answer, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
 use crate::{check::Check, journal::Unaccepted, limits::WAITING_CALLS_PER_CHANNEL_MAX};
-use crate::{session::NEVER, time::Moment};
+use crate::{refusal::Refusal, session::NEVER, time::Moment};
 use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, signal::Action};
 
@@ -90,16 +90,13 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
             directory.note_endpoint(cx, query.caller.as_ref(), &answer, query.endpoint);
             answer
         }
-        QueryKind::Create(..) if sockets.readiness().store_nearly_full() => Fault::new(
-            Check::RecordsFull,
-            ErrorKind::ServiceUnavailable,
-            STORE_FULL,
-        )
-        .into(),
+        QueryKind::Create(..) if sockets.readiness().store_nearly_full() => {
+            Refusal::unavailable(Check::RecordsFull, STORE_FULL).into()
+        }
         QueryKind::Create(identity, create) => {
             match directory.create(cx, &identity, create, held) {
                 Ok(begun) => return submit(directory, cx, begun, caller),
-                Err(fault) => fault.into(),
+                Err(refusal) => refusal.into(),
             }
         }
         QueryKind::Change(arn, alteration) => {
@@ -107,7 +104,7 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
             match directory.alter(cx, caller, arn, alteration, asked) {
                 Ok(Some(begun)) => return submit(directory, cx, begun, caller),
                 Ok(None) => return,
-                Err(fault) => fault.into(),
+                Err(refusal) => refusal.into(),
             }
         }
         QueryKind::Page {
@@ -131,13 +128,7 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
             payload,
         } => match directory.find_active(&arn) {
             Some(key) if !sockets.drains() => {
-                let offer = Offer {
-                    caller,
-                    channel: key,
-                    sender: &sender,
-                    payload: &payload,
-                };
-                return directory.take_offer(cx, &offer);
+                return directory.take_offer(cx, caller, key, &sender, &payload);
             }
             Some(_) => shutting_down().into(),
             None => directory.not_found(&Identity::of(&arn), Some(&arn)).into(),
@@ -190,8 +181,7 @@ impl Directory {
             cx.todo.push(Todo::Arm(key));
             return None;
         }
-        let kind = ErrorKind::ClientLimitExceeded;
-        Some(Fault::new(Check::RateChannel, kind, RATE_EXCEEDED).into())
+        Some(Refusal::limited(Check::RateChannel, RATE_EXCEEDED).into())
     }
 
     /// The channel that a question is about, if it is there.
@@ -220,21 +210,19 @@ impl Directory {
         if ending && operation == Operation::GetSignalingChannelEndpoint {
             let message = "The channel is being deleted.";
             let kind = ErrorKind::ResourceInUse;
-            return Fault::new(Check::ChannelDeleting, kind, message).into();
+            return Refusal::new(Check::ChannelDeleting, kind, message).into();
         }
         if ending && operation == Operation::GetIceServerConfig {
             return self.not_found(identity, arn).into();
         }
         Answer::Record(channel.record.clone(), status)
     }
-}
 
-impl Directory {
     /// The refusal of a channel that is not there, or not in use, for callers the same whatever the reason. `arn`:
     /// what they called it, if not by its name.
     ///
     /// SDKs create a channel that is not found: where it may exist at another node, they have to try again.
-    pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Fault {
+    pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Refusal {
         if !self.slots().is_none_or(Slots::knows_absence) {
             return absence_unknown();
         }
@@ -305,27 +293,17 @@ pub(crate) fn give_offers(
     sockets.touch(master);
 }
 
-/// The offer of a call that arrives.
-pub(crate) struct Offer<'a> {
-    pub(crate) caller: CallRef,
-    /// Its channel.
-    pub(crate) channel: ChannelKey,
-    /// The id that the master answers to.
-    pub(crate) sender: &'a str,
-    /// The offer itself, base64.
-    pub(crate) payload: &'a str,
-}
-
 impl Directory {
     /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
     /// with nothing, or one of an account or channel with more than its share makes room.
-    fn take_offer(&mut self, cx: &mut Context, offer: &Offer<'_>) {
-        let &Offer {
-            caller,
-            channel: key,
-            sender,
-            payload,
-        } = offer;
+    fn take_offer(
+        &mut self,
+        cx: &mut Context,
+        caller: CallRef,
+        key: ChannelKey,
+        sender: &str,
+        payload: &str,
+    ) {
         match self.room_for_offer(caller, key, sender) {
             Err(refused) => return cx.todo.answer(caller, refused),
             Ok(Some(other)) => self.end_for_another(cx, other),
@@ -404,8 +382,7 @@ impl Directory {
 }
 
 fn over_limit(message: &'static str) -> Answer {
-    let kind = ErrorKind::ClientLimitExceeded;
-    Fault::new(Check::AlexaCallsFull, kind, message).into()
+    Refusal::limited(Check::AlexaCallsFull, message).into()
 }
 
 const CHANNEL_FULL: &str =
@@ -479,11 +456,11 @@ impl Directory {
         Some(call)
     }
 
-    /// Ends every call of a channel with a fault: the channel is deleted, or the process ends.
-    pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, fault: &Fault) {
+    /// Refuses every call of a channel: it is deleted, or the process ends.
+    pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, refusal: &Refusal) {
         while let Some(call) = self.take_call(key, Calls::take_any) {
             close_call(cx, &call, Outcome::Withdrawn);
-            answer_offer(cx, &call, Answer::Fault(fault.clone()));
+            answer_offer(cx, &call, Answer::Refusal(refusal.clone()));
         }
     }
 

@@ -10,11 +10,10 @@ use crate::session::Forwarded;
 use crate::session::http::{Admission, Onward};
 use crate::settings::{Program, Settings};
 use crate::wire::at_most;
-use crate::{check::Check, limits::LIST_PAGE_MAX, machine::Peer, registry::StoreError};
-use codec::control::{ApiError, ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
+use crate::{limits::LIST_PAGE_MAX, machine::Peer, refusal::Refusal, registry::StoreError};
+use codec::control::{ChannelStatus, CreateSignalingChannel, Operation, Tag};
 use codec::{identifiers::ChannelArn, signal::Role};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -84,6 +83,20 @@ pub struct Query {
     pub kind: QueryKind,
 }
 
+impl Query {
+    /// A question on behalf of no caller.
+    pub(crate) fn of_server(operation: Operation, kind: QueryKind) -> Self {
+        Self {
+            operation,
+            held: 0,
+            caller: None,
+            client_id: None,
+            endpoint: None,
+            kind,
+        }
+    }
+}
+
 /// A question of a call to a channel's home.
 #[derive(Debug)]
 pub enum QueryKind {
@@ -127,14 +140,7 @@ pub enum QueryKind {
 impl QueryKind {
     /// Whether it is answered only when something is durable.
     pub(crate) fn waits_for_the_store(&self) -> bool {
-        match self {
-            Self::Create(..) | Self::Change(..) => true,
-            Self::Look(..)
-            | Self::Page { .. }
-            | Self::Permit(_)
-            | Self::Count { .. }
-            | Self::Offer { .. } => false,
-        }
+        matches!(self, Self::Create(..) | Self::Change(..))
     }
 }
 
@@ -165,69 +171,15 @@ pub enum Answer {
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),
     /// Refused.
-    Fault(Fault),
+    Refusal(Refusal),
 }
 
 /// Changes of one channel that wait for the one under way, in order.
 pub(crate) type WaitingQueries = VecDeque<(CallRef, Box<Query>)>;
 
-/// Why a call or an upgrade is refused: the error that its caller reads, and the check that says why to operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The rule that was not passed.
-    pub check: Check,
-    /// The error's type.
-    pub kind: ErrorKind,
-    /// The error's text.
-    pub message: Cow<'static, str>,
-    /// The policy and the statement that refuse it, for operators alone.
-    pub policy: Option<Box<str>>,
-}
-
-impl Fault {
-    /// A refusal.
-    #[must_use]
-    pub fn new(check: Check, kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            check,
-            kind,
-            message: message.into(),
-            policy: None,
-        }
-    }
-
-    /// The same, by this policy and statement.
-    #[must_use]
-    pub fn by_policy(self, policy: Option<Box<str>>) -> Self {
-        Self { policy, ..self }
-    }
-}
-
-impl From<Fault> for Answer {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl From<ApiError> for Fault {
-    /// The body of a call is not what its operation takes.
-    fn from(error: ApiError) -> Self {
-        let check = match error.kind {
-            ErrorKind::Serialization => Check::BodyMalformed,
-            ErrorKind::TagsPerResourceExceededLimit => Check::TagsFull,
-            ErrorKind::InvalidArgument
-            | ErrorKind::ResourceNotFound
-            | ErrorKind::ResourceInUse
-            | ErrorKind::VersionMismatch
-            | ErrorKind::AccountChannelLimitExceeded
-            | ErrorKind::ClientLimitExceeded
-            | ErrorKind::AccessDenied
-            | ErrorKind::NotAuthorized
-            | ErrorKind::UnknownOperation
-            | ErrorKind::InternalFailure
-            | ErrorKind::ServiceUnavailable => Check::ArgumentInvalid,
-        };
-        Self::new(check, error.kind, error.message)
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
     }
 }
 

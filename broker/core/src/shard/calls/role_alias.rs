@@ -15,7 +15,8 @@ use crate::auth::{
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
 use crate::machine::{Shown, ShownCertificate};
-use crate::shard::calls::responses::{self, JSON, Refusal, Response, UNAUDITABLE};
+use crate::refusal::{ErrorCode, Refusal};
+use crate::shard::calls::responses::{self, Response, UNAUDITABLE};
 use crate::shard::context::Context;
 use crate::shard::telemetry::{self, Evidence, named};
 use crate::shard::{Gate, Sockets};
@@ -47,18 +48,35 @@ struct Given {
     exceeds: bool,
 }
 
-/// Answers a request on a connection to the credentials provider; `close`: it ends with the answer.
+/// A request on a connection to the credentials provider.
+pub(crate) struct DeviceRequest<'a> {
+    /// Its connection.
+    pub(crate) key: SessionKey,
+    /// What the connection began with.
+    pub(crate) shown: &'a Shown,
+    pub(crate) head: &'a Head<'a>,
+    /// The connection ends with the answer.
+    pub(crate) close: bool,
+}
+
+/// Answers a request on a connection to the credentials provider.
 pub(crate) fn answer(
     sockets: &mut Sockets,
     cx: &mut Context,
     gate: &mut Gate,
-    (key, shown): (SessionKey, &Shown),
-    (head, close): (&Head<'_>, bool),
+    device: &DeviceRequest<'_>,
 ) {
+    let &DeviceRequest {
+        key,
+        shown,
+        head,
+        close,
+    } = device;
     let settings = sockets.settings();
     let (region, account) = (settings.region.clone(), settings.account_id.clone());
     let peer = sockets.session(key).map(|session| session.peer());
     let Some(peer) = peer else { return };
+    let mut caller = None;
     let given = request(head, shown).and_then(|alias| {
         let asked = Asked {
             alias,
@@ -72,13 +90,20 @@ pub(crate) fn answer(
                 headers: None,
             },
         };
-        give(cx, gate, &asked, shown)
+        give(cx, gate, &asked, shown, &mut caller)
     });
     match given {
         Ok(given) => grant(sockets, cx, key, &given, close),
-        Err(mut refused) => {
-            refused.role = role_of(gate, head);
-            refuse(sockets, cx, (key, shown), (head, close), &refused);
+        Err(refusal) => {
+            let role = role_of(gate, head);
+            refuse(
+                sockets,
+                cx,
+                device,
+                role.as_ref(),
+                caller.as_ref(),
+                &refusal,
+            );
         }
     }
 }
@@ -112,16 +137,23 @@ pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
-    (head, close): (&Head<'_>, bool),
+    head: &Head<'_>,
+    close: bool,
 ) {
     let why = "the connection was made without server name (SNI), or with one that is not of [things] hosts, so it was \
                not asked for a certificate";
-    let refused = Refused::new(CERTIFICATE, Check::ThingCertificate, why);
-    let shown = Shown {
+    let shown = &Shown {
         server_name: "".into(),
         certificate: None,
     };
-    refuse(sockets, cx, (key, &shown), (head, close), &refused);
+    let device = DeviceRequest {
+        key,
+        shown,
+        head,
+        close,
+    };
+    let refusal = refused(CERTIFICATE, Check::ThingCertificate, why);
+    refuse(sockets, cx, &device, None, None, &refusal);
 }
 
 /// The role alias of a request for keys.
@@ -133,7 +165,7 @@ fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
 }
 
 /// The role alias that a request names.
-fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused>> {
+fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     let host = head.host().unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if !name.eq_ignore_ascii_case(&shown.server_name) {
@@ -142,22 +174,23 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused
             shown.server_name,
             named(name)
         );
-        return Err(Refused::new(MISDIRECTED, Check::ThingHost, why));
+        return Err(refused(MISDIRECTED, Check::ThingHost, why));
     }
     alias_of(head).ok_or_else(|| {
         let why = "names of the credentials provider have GET /role-aliases/ALIAS/credentials and nothing else";
-        Refused::new(NO_SUCH_PATH, Check::OperationUnknown, why)
+        refused(NO_SUCH_PATH, Check::OperationUnknown, why)
     })
 }
 
-/// Makes keys for a device, or says why not.
+/// Makes keys for a device, or says why not. Notes its caller as soon as it is known.
 fn give(
     cx: &mut Context,
     gate: &mut Gate,
     asked: &Asked<'_>,
     shown: &Shown,
-) -> Result<Given, Box<Refused>> {
-    let foreign = |why: &str| Refused::new(CERTIFICATE, Check::ThingCertificate, why);
+    caller: &mut Option<Caller>,
+) -> Result<Given, Refusal> {
+    let foreign = |why: &str| refused(CERTIFICATE, Check::ThingCertificate, why);
     let certificate = shown.certificate.as_ref();
     let certificate = certificate
         .ok_or_else(|| foreign("the client showed no certificate, or none that can be read"))?;
@@ -173,8 +206,8 @@ fn give(
     let account = alias.map_or(asked.account, |alias| &alias.account);
     let grounds = credentials.alias_grounds(asked.alias);
     let identity = identity(&thing, certificate, asked, grounds);
-    let caller = Caller::signing_in(SignIn::Thing(identity), account, Some(asked.region.into()));
-    let caller = caller.from_origin(asked.origin.clone());
+    let known = Caller::signing_in(SignIn::Thing(identity), account, Some(asked.region.into()));
+    let caller = &*caller.insert(known.from_origin(asked.origin.clone()));
     let arn = alias_arn(asked.region, account, asked.alias);
     let mut steps = 0;
     let (decision, ground) = thing.may_use(
@@ -193,20 +226,19 @@ fn give(
             Some(_) => ground,
             None => format!("{ground}; and there is no [role_alias.{}]", asked.alias),
         };
-        return Err(Refused::new(DENIED, check, ground).of(caller));
+        return Err(refused(DENIED, check, ground));
     }
     let Some(alias) = alias else {
         let why = format!("there is no [role_alias.{}]", asked.alias);
-        return Err(Refused::new(NO_ALIAS, Check::AliasAbsent, why).of(caller));
+        return Err(refused(NO_ALIAS, Check::AliasAbsent, why));
     };
     let request = role_request(account, &alias.role, certificate, Some(alias.duration_s));
     let request = request.ok_or_else(|| foreign("the role has no ARN"))?;
-    let duration_s = allowed(cx, credentials, &caller, &request)
-        .map_err(|refused| refused.of(caller.clone()))?;
+    let duration_s = allowed(cx, credentials, caller, &request)?;
     let (fingerprint, now_s) = (&certificate.fingerprint, asked.origin.asked_s);
     let exceeds = things.sign_ins.exceeds(fingerprint, asked.thing, now_s);
     let expires_s = ends(certificate, duration_s, now_s);
-    let given = seal(gate, caller, &request, expires_s, asked)?;
+    let given = seal(gate, caller.clone(), &request, expires_s, asked)?;
     Ok(Given { exceeds, ..given })
 }
 
@@ -215,8 +247,8 @@ fn give_to_anybody(
     gate: &mut Gate,
     asked: &Asked<'_>,
     certificate: &ShownCertificate,
-) -> Result<Given, Box<Refused>> {
-    let foreign = |why: &str| Refused::new(CERTIFICATE, Check::ThingCertificate, why);
+) -> Result<Given, Refusal> {
+    let foreign = |why: &str| refused(CERTIFICATE, Check::ThingCertificate, why);
     let vouched = certificate.vouched.as_ref().map_err(|why| foreign(why))?;
     if !(certificate.not_before_s..=certificate.not_after_s).contains(&asked.origin.asked_s) {
         return Err(foreign("the certificate is not valid now"));
@@ -236,7 +268,7 @@ fn give_to_anybody(
     let caller = Caller::signing_in(SignIn::Thing(identity), asked.account, None);
     let request = role_request(asked.account, asked.alias, certificate, None);
     let request = request.ok_or_else(|| {
-        Refused::new(
+        refused(
             NO_ALIAS,
             Check::AliasAbsent,
             "the name cannot be that of a role",
@@ -252,12 +284,12 @@ fn ends(certificate: &ShownCertificate, duration_s: u32, now_s: u64) -> u64 {
 }
 
 /// The refusal of a certificate or of a thing's name.
-fn of_identity(refusal: ThingRefusal<'_>) -> Box<Refused> {
+fn of_identity(refusal: ThingRefusal<'_>) -> Refusal {
     let why = refusal.to_string();
     if refusal.is_about_name() {
-        return Refused::new(THING_NAME, Check::ThingName, why);
+        return refused(THING_NAME, Check::ThingName, why);
     }
-    Refused::new(CERTIFICATE, Check::ThingCertificate, why)
+    refused(CERTIFICATE, Check::ThingCertificate, why)
 }
 
 fn identity(
@@ -301,22 +333,22 @@ fn allowed(
     credentials: &Credentials,
     caller: &Caller,
     request: &AssumeRole,
-) -> Result<u32, Box<Refused>> {
+) -> Result<u32, Refusal> {
     let mut steps = 0;
     let assumption = assume(caller, credentials, request, &mut steps);
     cx.telemetry.count_policy_steps(steps);
     let assumption = assumption.map_err(|fault| match fault {
         RoleFault::Denied(Denial { check, ground, .. }) => {
-            Refused::new(ROLE, check, ground.unwrap_or_default())
+            refused(ROLE, check, ground.unwrap_or_default())
         }
         RoleFault::Duration { ground, .. } => {
             let why = format!(
                 "{ground}; lower the alias's `duration`, or raise the role's `max_session`"
             );
-            Refused::new(DURATION, Check::ArgumentInvalid, why)
+            refused(DURATION, Check::ArgumentInvalid, why)
         }
-        RoleFault::Invalid(why) => Refused::new(ROLE, Check::ArgumentInvalid, why),
-        RoleFault::TooLong => Refused::new(
+        RoleFault::Invalid(why) => refused(ROLE, Check::ArgumentInvalid, why),
+        RoleFault::TooLong => refused(
             ROLE,
             Check::ArgumentInvalid,
             "the session token would be too long",
@@ -331,7 +363,7 @@ fn seal(
     request: &AssumeRole,
     expires_s: u64,
     asked: &Asked<'_>,
-) -> Result<Given, Box<Refused>> {
+) -> Result<Given, Refusal> {
     let root = match caller.sign_in() {
         Some(sign_in) => RootGrant::SignIn(sign_in),
         None => caller.root_grant(),
@@ -354,7 +386,7 @@ fn seal(
     let sealed = gate.seal_session(&grant);
     let temporary = sealed.map_err(|_| {
         let why = "the session cannot be sealed";
-        Refused::new(INTERNAL, Check::InternalFailure, why)
+        refused(INTERNAL, Check::InternalFailure, why)
     })?;
     let session = format!("{}/{}", request.role.name(), request.session_name);
     Ok(Given {
@@ -370,12 +402,13 @@ fn seal(
 fn grant(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, given: &Given, close: bool) {
     let account = Account::of_digits(given.caller.account());
     if !cx.telemetry.journal().keep_place(account) {
-        let refused = Refused::new(
-            (503, "ServiceUnavailableException", UNAUDITABLE),
-            Check::AuditFull,
-            UNAUDITABLE,
-        );
-        return respond_refused(sockets, cx, key, (&refused, &Evidence::default()), close);
+        let kind = (503, "ServiceUnavailableException", UNAUDITABLE);
+        let refusal = refused(kind, Check::AuditFull, UNAUDITABLE);
+        let evidence = Evidence {
+            close,
+            ..Evidence::of(Purpose::RoleAlias)
+        };
+        return responses::refuse(sockets, cx, key, &evidence, &refusal);
     }
     let id = cx.telemetry.request_id();
     let action = Purpose::RoleAlias.action().unwrap_or_default();
@@ -388,15 +421,18 @@ fn grant(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, given: &Given
         }
     }
     if given.exceeds {
-        notice_clock(sockets, cx, key, (&id, given));
+        notice_clock(sockets, cx, key, &id, given);
     }
     let body = body(given);
-    let answer = Response::json(Purpose::RoleAlias, body.as_bytes(), close);
-    responses::respond_as(sockets, cx, key, &id, &answer);
+    let answer = Response {
+        id: Some(&id),
+        ..Response::json(Purpose::RoleAlias, body.as_bytes(), close)
+    };
+    responses::respond(sockets, cx, key, &answer);
 }
 
 /// Lists a device that asks again long before its keys end.
-fn notice_clock(sockets: &Sockets, cx: &mut Context, key: SessionKey, (id, given): (&str, &Given)) {
+fn notice_clock(sockets: &Sockets, cx: &mut Context, key: SessionKey, id: &str, given: &Given) {
     let left_s = given.expires_s.saturating_sub(cx.at.wall.0 / 1000);
     let who = given.caller.sign_in().map(SignIn::label);
     let why = format!(
@@ -404,17 +440,13 @@ fn notice_clock(sockets: &Sockets, cx: &mut Context, key: SessionKey, (id, given
         who.unwrap_or_default()
     );
     let evidence = Evidence {
+        id: Some(id),
         session: Some(&given.session),
         caller: Some(&given.caller),
-        policy: Some(&why),
-        ..Evidence::default()
+        ..Evidence::of(Purpose::RoleAlias)
     };
-    let noticed = responses::Refusal {
-        error_type: "",
-        check: Check::ThingClock,
-        evidence: &evidence,
-    };
-    responses::notice(sockets, cx, key, id, (Purpose::RoleAlias, noticed));
+    let noticed = Refusal::noticed(Check::ThingClock, Some(why.into()));
+    responses::note(sockets, cx, key, &evidence, &noticed);
 }
 
 /// The answer. Every text in it is of base64 or digits.
@@ -448,47 +480,27 @@ const BODY_BYTES: usize = 1536;
 /// A status, a type and a text.
 type Kind = (u16, &'static str, &'static str);
 
-/// A refusal, and who was refused as far as that is known.
-pub(crate) struct Refused {
-    pub(crate) status: u16,
-    pub(crate) error_type: &'static str,
-    pub(crate) message: &'static str,
-    pub(crate) check: Check,
-    /// Why, for operators alone.
-    pub(crate) why: Box<str>,
-    pub(crate) caller: Option<Caller>,
-    /// The role of the alias, if there is one.
-    pub(crate) role: Option<RoleArn>,
+/// A refusal with this reason, for operators alone.
+fn refused((status, error_type, message): Kind, check: Check, why: impl Into<Box<str>>) -> Refusal {
+    let error = ErrorCode::Fixed(status, error_type);
+    Refusal::new(check, error, message).by_policy(Some(why.into()))
 }
 
-impl Refused {
-    pub(crate) fn new(kind: Kind, check: Check, why: impl Into<Box<str>>) -> Box<Self> {
-        let (status, error_type, message) = kind;
-        Box::new(Self {
-            status,
-            error_type,
-            message,
-            check,
-            why: why.into(),
-            caller: None,
-            role: None,
-        })
-    }
-
-    pub(crate) fn of(mut self: Box<Self>, caller: Caller) -> Box<Self> {
-        self.caller = Some(caller);
-        self
-    }
-}
-
-/// Refuses, and notes who it was, as far as that is known.
-pub(crate) fn refuse(
+/// Refuses, and notes who it was, as far as that is known. `role`: of the alias, if there is one.
+fn refuse(
     sockets: &mut Sockets,
     cx: &mut Context,
-    (key, shown): (SessionKey, &Shown),
-    (head, close): (&Head<'_>, bool),
-    refused: &Refused,
+    device: &DeviceRequest<'_>,
+    role: Option<&RoleArn>,
+    caller: Option<&Caller>,
+    refusal: &Refusal,
 ) {
+    let &DeviceRequest {
+        key,
+        shown,
+        head,
+        close,
+    } = device;
     let certificate = shown.certificate.as_ref().map(|it| &it.fingerprint);
     let alias = head.path().strip_prefix("/role-aliases/");
     let alias = alias.and_then(|rest| rest.split('/').next());
@@ -497,46 +509,24 @@ pub(crate) fn refuse(
         "role alias {}, thing {}: {}",
         named(alias.unwrap_or("-")),
         named(thing.unwrap_or("-")),
-        refused.why
+        refusal.reason().unwrap_or_default()
     );
-    let session = refused.role.as_ref().zip(certificate);
+    let session = role.zip(certificate);
     let session = session.map(|(role, it)| format!("{}/{}", role.name(), certificate_id(it)));
     let evidence = Evidence {
+        close,
         session: session.as_deref(),
-        role: refused.role.as_ref().map(RoleArn::as_str),
+        role: role.map(RoleArn::as_str),
         shown: telemetry::Shown {
             certificate,
             thing,
             ..telemetry::Shown::default()
         },
-        caller: refused.caller.as_ref(),
-        policy: Some(&why),
-        ..Evidence::default()
+        caller,
+        ..Evidence::of(Purpose::RoleAlias)
     };
-    respond_refused(sockets, cx, key, (refused, &evidence), close);
-}
-
-fn respond_refused(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    (refused, evidence): (&Refused, &Evidence<'_>),
-    close: bool,
-) {
-    let body = format!("{{\"message\":\"{}\"}}", refused.message);
-    let answer = Response {
-        purpose: Purpose::RoleAlias,
-        status: refused.status,
-        refusal: Some(Refusal {
-            error_type: refused.error_type,
-            check: refused.check,
-            evidence,
-        }),
-        content_type: JSON,
-        body: body.as_bytes(),
-        close,
-    };
-    responses::respond(sockets, cx, key, &answer);
+    let refusal = refusal.clone().by_policy(Some(why.into()));
+    responses::refuse(sockets, cx, key, &evidence, &refusal);
 }
 
 /// The certificate is not let in.

@@ -7,16 +7,14 @@ use crate::auth::{
     SessionGrant, SessionTag, TOKEN_BYTES_MAX, Temporary, assume, assumed_role_id,
     federated_user_arn,
 };
-use crate::event::{AuthFailure, Purpose, Requested};
+use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
-use crate::shard::calls::responses::{
-    self, RATE_EXCEEDED, Rejected, Response, StsFault, UNAUDITABLE,
-};
-use crate::shard::calls::web_identity::{UnsignedForm, answer_sign_in};
+use crate::shard::calls::responses::{self, RATE_EXCEEDED, Response, unauditable};
+use crate::shard::calls::web_identity::answer_sign_in;
 use crate::shard::context::Context;
 use crate::shard::telemetry::{Evidence, Telemetry};
 use crate::shard::{Gate, Sockets};
-use crate::{check::Check, settings::Rate};
+use crate::{check::Check, refusal::Refusal, settings::Rate};
 use codec::policy::{Action, Policy};
 use codec::sts::{
     self, AssumeRole, CallerIdentity, Error, ErrorKind, Granted, Keys, Request, assumed_role,
@@ -25,7 +23,8 @@ use codec::sts::{
 
 /// A call that makes temporary credentials: its answer's request id, and whether that is in a line of the log.
 struct Granting<'a> {
-    signed: &'a SignedForm<'a>,
+    form: &'a Form<'a>,
+    caller: &'a Caller,
     requested: Requested,
     /// The session that it asks for, as the log names it.
     session: Option<Box<str>>,
@@ -47,40 +46,35 @@ pub(crate) struct Grantor<'a> {
     key_id: Option<Box<str>>,
 }
 
-/// A call of STS, whose signature is good.
-pub(crate) struct SignedForm<'a> {
+/// A call of STS.
+pub(crate) struct Form<'a> {
     /// Its connection.
     pub(crate) key: SessionKey,
-    /// The one that signed it.
-    pub(crate) caller: &'a Caller,
     /// The form.
     pub(crate) body: &'a [u8],
     /// The connection ends with the answer.
     pub(crate) close: bool,
-    /// The rate at which the caller's account may get keys, if that is limited.
+    /// The rate at which an account may get keys, if that is limited.
     pub(crate) rate: Option<Rate>,
 }
 
-/// Answers a call of STS.
+/// Answers a call of STS. `caller`: the one that signed it; `None` for a form that signs in.
 pub(crate) fn answer_sts(
     sockets: &mut Sockets,
     cx: &mut Context,
     gate: &mut Gate,
-    signed: &SignedForm<'_>,
+    form: &Form<'_>,
+    caller: Option<&Caller>,
 ) {
     let strict = sockets.settings().strict();
-    let parsed = sts::parse(signed.body, &sts::FormRules { strict });
-    if let Ok(Request::AssumeRoleWithWebIdentity(_)) = &parsed {
-        // It needs no signature, so the one that it has says nothing.
-        let form = UnsignedForm {
-            key: signed.key,
-            body: signed.body,
-            close: signed.close,
-            rate: signed.rate,
-        };
-        return answer_sign_in(sockets, cx, gate, &form);
+    let parsed = sts::parse(form.body, &sts::FormRules { strict });
+    match caller {
+        // A sign-in needs no signature, so the one that it has says nothing.
+        Some(caller) if !matches!(parsed, Ok(Request::AssumeRoleWithWebIdentity(_))) => {
+            answer_parsed(sockets, cx, gate, form, caller, parsed);
+        }
+        Some(_) | None => answer_sign_in(sockets, cx, gate, form, parsed),
     }
-    answer_parsed(sockets, cx, gate, (signed, parsed));
 }
 
 /// Answers a call that was read.
@@ -88,10 +82,13 @@ pub(crate) fn answer_parsed(
     sockets: &mut Sockets,
     cx: &mut Context,
     gate: &mut Gate,
-    (signed, parsed): (&SignedForm<'_>, Result<Request, Error>),
+    form: &Form<'_>,
+    caller: &Caller,
+    parsed: Result<Request, Error>,
 ) {
     let mut granting = Granting {
-        signed,
+        form,
+        caller,
         requested: Requested::Unknown,
         session: None,
         key_id: None,
@@ -101,56 +98,39 @@ pub(crate) fn answer_parsed(
     let result = match &parsed {
         Ok(Request::GetCallerIdentity) => {
             granting.requested = Requested::CallerIdentity;
-            Ok(who(signed.caller, &granting.id))
+            Ok(who(caller, &granting.id))
         }
         Ok(request) => {
             granting.requested = requested(request);
             granting.session = session_of(request);
             grant(sockets, cx, gate, &mut granting, request)
         }
-        Err(error) => Err(StsFault::new(check_of(error.kind), error.clone())),
+        Err(error) => Err(Refusal::sts(check_of(error.kind), error.clone())),
     };
     cx.telemetry
-        .count_call(Account::of_digits(signed.caller.account()));
+        .count_call(Account::of_digits(caller.account()));
     let purpose = Purpose::Sts(granting.requested);
     match result {
         Ok(body) => {
             let answer = Response {
-                purpose,
-                status: 200,
-                refusal: None,
                 content_type: sts::CONTENT_TYPE,
-                body: &body,
-                close: signed.close,
+                id: Some(&granting.id),
+                ..Response::json(purpose, &body, form.close)
             };
-            responses::respond_as(sockets, cx, signed.key, &granting.id, &answer);
+            responses::respond(sockets, cx, form.key, &answer);
         }
-        Err(fault) => {
+        Err(refusal) => {
             let evidence = Evidence {
+                close: form.close,
+                id: granting.audited.then_some(&granting.id),
                 session: granting.session.as_deref(),
                 role: parsed.as_ref().ok().and_then(role_of),
-                caller: Some(signed.caller),
-                ..Evidence::default()
+                caller: Some(caller),
+                ..Evidence::of(purpose)
             };
-            let mut rejected = Rejected::new(purpose, &evidence, signed.close);
-            if granting.audited {
-                rejected = rejected.audited(&granting.id);
-            }
-            responses::refuse_sts(sockets, cx, signed.key, &fault, rejected);
+            responses::refuse(sockets, cx, form.key, &evidence, &refusal);
         }
     }
-}
-
-/// Refuses a sign-in of an address that has used up its rate.
-pub(crate) fn refuse_rate(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    rejected: Rejected<'_>,
-) {
-    let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
-    let fault = StsFault::new(Check::RateAddress, error);
-    responses::refuse_sts(sockets, cx, key, &fault, rejected);
 }
 
 const fn requested(request: &Request) -> Requested {
@@ -186,24 +166,19 @@ fn grant(
     gate: &mut Gate,
     granting: &mut Granting<'_>,
     request: &Request,
-) -> Result<Vec<u8>, StsFault> {
-    let &SignedForm { caller, rate, .. } = granting.signed;
-    let refused = |check, error| Err(StsFault::new(check, error));
+) -> Result<Vec<u8>, Refusal> {
+    let (caller, rate) = (granting.caller, granting.form.rate);
     let hash = sockets.placement().caller(caller.identity());
     if let Some(Err(why)) = rate.map(|rate| gate.may_grant(caller, hash, rate, cx.at)) {
-        return Err(StsFault {
-            check: Check::RateAccount,
-            error: Error::new(ErrorKind::Throttling, RATE_EXCEEDED),
-            policy: (!why.is_empty()).then(|| why.into()),
-        });
+        let refusal = Refusal::new(Check::RateAccount, ErrorKind::Throttling, RATE_EXCEEDED);
+        return Err(refusal.by_policy((!why.is_empty()).then(|| why.into())));
     }
     if !cx
         .telemetry
         .journal()
         .keep_place(Account::of_digits(caller.account()))
     {
-        let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
-        return refused(Check::AuditFull, error);
+        return Err(unauditable());
     }
     let mut grantor = Grantor {
         telemetry: &mut cx.telemetry,
@@ -230,14 +205,14 @@ fn grant(
         (Some(_), Err(_)) => gate.count_refused_grant(hash, cx.at),
         (None, _) => {}
     }
-    if let Err(StsFault { check, error, .. }) = &granted {
-        let purpose = Purpose::Sts(granting.requested);
-        granting.id = cx
-            .telemetry
-            .refusal_id(*check, purpose, error.kind.status(), cx.at.wall);
+    let purpose = Purpose::Sts(granting.requested);
+    let refusal = granted.as_ref().err();
+    if let Some(refusal) = refusal {
+        let (check, status) = (refusal.check, refusal.status(purpose));
+        granting.id = cx.telemetry.refusal_id(check, purpose, status, cx.at.wall);
     }
-    let error = granted.as_ref().err().map(|fault| &fault.error);
-    audit_grant(sockets, cx, granting, (request, error));
+    let error_type = refusal.map(|refusal| refusal.error_type(purpose));
+    audit_grant(sockets, cx, granting, request, error_type);
     granting.audited = true;
     granted
 }
@@ -247,20 +222,21 @@ fn audit_grant(
     sockets: &Sockets,
     cx: &mut Context,
     granting: &Granting<'_>,
-    (request, error): (&Request, Option<&Error>),
+    request: &Request,
+    error_type: Option<&'static str>,
 ) {
-    let &SignedForm { key, caller, .. } = granting.signed;
+    let (key, caller) = (granting.form.key, granting.caller);
     let mut audit = sockets.audit_of(key, &granting.id, caller, request.name());
     if let Some(audit) = &mut audit {
         audit.session.clone_from(&granting.session);
         audit.new_key_id.clone_from(&granting.key_id);
     }
     let account = Account::of_digits(caller.account());
-    match (audit, error) {
+    match (audit, error_type) {
         (Some(audit), None) => cx.telemetry.journal().changed(account, audit),
-        (Some(mut audit), Some(error)) => {
+        (Some(mut audit), Some(error_type)) => {
             cx.telemetry.journal().unchanged(account);
-            audit.outcome = error.kind.code();
+            audit.outcome = error_type;
             cx.telemetry.journal().denied(cx.at.now, audit);
         }
         (None, _) => cx.telemetry.journal().unchanged(account),
@@ -296,27 +272,33 @@ pub(crate) fn role_of(request: &Request) -> Option<&str> {
 }
 
 /// The policy that a request came with.
-fn session_policy(text: Option<&str>) -> Result<Option<Policy>, StsFault> {
+fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     let text = text.unwrap_or_default();
     let read = (!text.is_empty()).then(|| Policy::parse_session(text));
     read.transpose().map_err(|malformed| {
-        let error = Error::new(ErrorKind::MalformedPolicyDocument, malformed.to_string());
-        StsFault::new(Check::SessionPolicyMalformed, error)
+        let (check, kind) = (
+            Check::SessionPolicyMalformed,
+            ErrorKind::MalformedPolicyDocument,
+        );
+        Refusal::new(check, kind, malformed.to_string())
     })
 }
 
 /// Why a grant was not sealed.
-fn unsealed(error: SealError, too_long: &'static str) -> StsFault {
-    match error {
-        SealError::TooLong => {
-            let error = Error::new(ErrorKind::PackedPolicyTooLarge, too_long);
-            StsFault::new(Check::SessionPolicyMalformed, error)
-        }
-        SealError::Library => {
-            let error = Error::new(ErrorKind::InternalFailure, "Internal failure.");
-            StsFault::new(Check::InternalFailure, error)
-        }
-    }
+fn unsealed(error: SealError, too_long: &'static str) -> Refusal {
+    let (check, kind, message) = match error {
+        SealError::TooLong => (
+            Check::SessionPolicyMalformed,
+            ErrorKind::PackedPolicyTooLarge,
+            too_long,
+        ),
+        SealError::Library => (
+            Check::InternalFailure,
+            ErrorKind::InternalFailure,
+            "Internal failure.",
+        ),
+    };
+    Refusal::new(check, kind, message)
 }
 
 /// Temporary credentials as an answer has them.
@@ -363,7 +345,7 @@ impl Grantor<'_> {
         &mut self,
         request: &AssumeRole,
         write: impl FnOnce(&mut Vec<u8>, &Granted<'_>, &str),
-    ) -> Result<Vec<u8>, StsFault> {
+    ) -> Result<Vec<u8>, Refusal> {
         let assumption = self.allowed(request)?;
         let policy = session_policy(request.policy.as_deref())?;
         let policies = request.policy_arns.iter();
@@ -399,7 +381,7 @@ impl Grantor<'_> {
     }
 
     /// The session that the caller may have. Where no signature is asked for, every role is there for everybody.
-    fn allowed(&mut self, request: &AssumeRole) -> Result<Assumption, StsFault> {
+    fn allowed(&mut self, request: &AssumeRole) -> Result<Assumption, Refusal> {
         let Some(credentials) = self.gate.credentials() else {
             return Ok(unasked(request));
         };
@@ -407,33 +389,30 @@ impl Grantor<'_> {
         let assumption = assume(self.caller, credentials, request, &mut steps);
         self.telemetry.count_policy_steps(steps);
         assumption.map_err(|fault| match fault {
-            RoleFault::Denied(denial) => self.denied(request, denial),
-            RoleFault::Invalid(message) => StsFault::new(
-                Check::ArgumentInvalid,
-                Error::new(ErrorKind::InvalidParameterValue, message),
-            ),
-            RoleFault::Duration { message, ground } => StsFault {
-                check: Check::ArgumentInvalid,
-                error: Error::new(ErrorKind::ValidationError, message),
-                policy: Some(ground.into()),
-            },
+            RoleFault::Denied(Denial {
+                action,
+                check,
+                ground,
+            }) => {
+                // The same whether there is such a role or not.
+                let message = self.caller.denial(action, request.role.as_str());
+                Refusal::new(check, ErrorKind::AccessDenied, message).by_policy(ground)
+            }
+            RoleFault::Invalid(message) => {
+                let kind = ErrorKind::InvalidParameterValue;
+                Refusal::new(Check::ArgumentInvalid, kind, message)
+            }
+            RoleFault::Duration { message, ground } => {
+                let kind = ErrorKind::ValidationError;
+                let refusal = Refusal::new(Check::ArgumentInvalid, kind, message);
+                refusal.by_policy(Some(ground.into()))
+            }
             RoleFault::TooLong => unsealed(SealError::TooLong, TOO_LONG),
         })
     }
 
-    /// The refusal, which is the same whether there is such a role or not.
-    fn denied(&mut self, request: &AssumeRole, denial: Denial) -> StsFault {
-        self.telemetry.count_auth_failure(AuthFailure::Policy);
-        let message = self.caller.denial(denial.action, request.role.as_str());
-        StsFault {
-            check: denial.check,
-            error: Error::new(ErrorKind::AccessDenied, message),
-            policy: denial.ground,
-        }
-    }
-
     /// The name of a policy of the role's account; refused when there is none.
-    fn named_policy<'r>(&self, request: &AssumeRole, arn: &'r str) -> Result<&'r str, StsFault> {
+    fn named_policy<'r>(&self, request: &AssumeRole, arn: &'r str) -> Result<&'r str, Refusal> {
         let (owner, name) = arn
             .strip_prefix("arn:aws:iam::")
             .and_then(|rest| rest.split_once(":policy/"))
@@ -448,8 +427,8 @@ impl Grantor<'_> {
         }
         let message = "PolicyArns: each must be arn:aws:iam::ACCOUNT:policy/NAME, with the account of the role and \
                        the name of a policy of the credentials file.";
-        let error = Error::new(ErrorKind::InvalidParameterValue, message);
-        Err(StsFault::new(Check::ArgumentInvalid, error))
+        let kind = ErrorKind::InvalidParameterValue;
+        Err(Refusal::new(Check::ArgumentInvalid, kind, message))
     }
 }
 
@@ -480,19 +459,15 @@ impl Grantor<'_> {
         name: &str,
         policy: Option<&str>,
         duration_s: u32,
-    ) -> Result<Vec<u8>, StsFault> {
+    ) -> Result<Vec<u8>, Refusal> {
         let caller = self.caller;
         let arn = federated_user_arn(caller.account(), name);
         let ruling = caller.decide(&PolicyQuestion::new(Action::GetFederationToken, &arn));
         self.telemetry.count_policy_steps(ruling.steps);
         if let Some(check) = ruling.denied {
-            self.telemetry.count_auth_failure(AuthFailure::Policy);
             let message = caller.denial(Action::GetFederationToken, &arn);
-            return Err(StsFault {
-                check,
-                error: Error::new(ErrorKind::AccessDenied, message),
-                policy: caller.ground_of(&ruling),
-            });
+            let refusal = Refusal::new(check, ErrorKind::AccessDenied, message);
+            return Err(refusal.by_policy(caller.ground_of(&ruling)));
         }
         let read = session_policy(policy)?;
         let until = self.now_s + u64::from(duration_s);
@@ -541,15 +516,11 @@ fn packed_percent(policy: &str) -> u8 {
 impl<'a> Grantor<'a> {
     /// Makes temporary credentials with the caller's rights. Policies are not asked. Source: STS API Reference,
     /// "GetSessionToken": *No permissions are required for users to perform this operation*.
-    pub(crate) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, StsFault> {
+    pub(crate) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, Refusal> {
         if !self.caller.is_long_term() {
-            self.telemetry.count_auth_failure(AuthFailure::Policy);
             let message = "Cannot call GetSessionToken with session credentials";
-            return Err(StsFault {
-                check: Check::PolicyNoAllow,
-                error: Error::new(ErrorKind::AccessDenied, message),
-                policy: Some(WITH_OWN_KEYS.into()),
-            });
+            let refusal = Refusal::new(Check::PolicyNoAllow, ErrorKind::AccessDenied, message);
+            return Err(refusal.by_policy(Some(WITH_OWN_KEYS.into())));
         }
         let grant = self.session_grant(duration_s, None);
         let sealed = self.gate.seal_session(&grant);

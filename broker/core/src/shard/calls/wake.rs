@@ -4,18 +4,19 @@
 //! it waits for is looked at when an input is over that changed something of the channel, and at once when it comes.
 
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
+use crate::refusal::{ErrorCode, Refusal};
 use crate::session::Session;
 use crate::session::http::{Admission, Asks, AwaitedWake, HttpStage};
-use crate::shard::calls::responses::{self, Refusal, Rejected, Response, absent, nobody};
-use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, refuse_upgrade};
+use crate::shard::calls::responses::{self, Response, absent, nobody, refuse};
+use crate::shard::connect::upgrades::refuse_upgrade;
 use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::{PollChange, PollRoom};
+use crate::shard::disconnect;
 use crate::shard::recheck::{self, Asked};
 use crate::shard::state::State;
 use crate::shard::telemetry::Evidence;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, Gate, Sockets};
-use crate::shard::{Fault, disconnect};
 use crate::time::{Moment, Now, Wall};
 use crate::{channel::Channel, check::Check, event::Purpose, limits::RECHECK_CLOSE_MS};
 use codec::{calendar::rfc3339, control::ErrorKind, identifiers::ChannelArn};
@@ -38,21 +39,19 @@ pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     };
     let (sockets, directory, cx, ..) = shard.parts();
     let evidence = Evidence::of_admission(admission);
-    if disconnect::refuses_in_drain(sockets, cx, key, Purpose::Wake, &evidence) {
+    if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
         return;
     }
-    if let Some(rests_on) = directory.forbids_tagged_upgrade(cx, admission) {
-        let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
-        let refusal = UpgradeRefusal::Denied(caller, action_of(None), arn, Box::new(rests_on));
-        return refuse_upgrade(sockets, cx, key, Purpose::Wake, (&evidence, &refusal));
+    if let Some(refusal) = directory.forbids_tagged_upgrade(cx, admission) {
+        return refuse_upgrade(sockets, cx, key, &evidence, admission, &refusal);
     }
-    let rejected = Rejected::new(Purpose::Wake, &evidence, close);
+    let evidence = Evidence { close, ..evidence };
     let channel = match directory.channel_to_wake(&admission.arn, cx.at) {
         Ok(channel) => channel,
-        Err(fault) => return responses::respond_error(sockets, cx, key, &fault, rejected),
+        Err(refusal) => return refuse(sockets, cx, key, &evidence, &refusal),
     };
     if let Some(older) = directory.end_wait(channel) {
-        end(sockets, cx, &older, Ending::Replaced);
+        end(sockets, cx, &older, Some(replaced()));
     }
     let found = directory.found(sockets, channel, cx.at.now);
     if found != Found::Nothing {
@@ -60,10 +59,10 @@ pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     }
     let account = Account::of(&admission.arn);
     let Some(payer) = directory.room_to_wait(account) else {
-        return responses::respond_error(sockets, cx, key, &full(), rejected);
+        return refuse(sockets, cx, key, &evidence, &full());
     };
     if let Some(payer) = payer {
-        end(sockets, cx, &payer, Ending::MadeRoom);
+        end(sockets, cx, &payer, Some(full()));
     }
     let until = admission.caller.expires_s();
     let key_ms = until.map_or(u64::MAX, |end| (end * 1000).saturating_sub(cx.at.wall.0));
@@ -90,12 +89,12 @@ pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange
     };
     let arn = directory.channel(channel).map(|it| it.record.arn.clone());
     let (Some(arn), PollChange::State) = (arn, change) else {
-        let why = match change {
-            PollChange::Deleted => Ending::Deleted,
-            PollChange::State => Ending::Over, // another node has it
+        let refusal = match change {
+            PollChange::Deleted => Some(absent(Check::ChannelDeleting)),
+            PollChange::State => None, // another node has it
         };
         if let Some(waited) = directory.end_wait(channel) {
-            end(sockets, cx, &waited, why);
+            end(sockets, cx, &waited, refusal);
         }
         return;
     };
@@ -188,19 +187,6 @@ pub(crate) fn refuses(
     false
 }
 
-/// Why a device waits no more that got no answer of its channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// Its time is over, or the channel is another node's.
-    Over,
-    /// The channel is deleted.
-    Deleted,
-    /// A newer one took its place.
-    Replaced,
-    /// It made room for one of another account.
-    MadeRoom,
-}
-
 /// A device that its channel does not let wait any more.
 struct Waited {
     session: SessionKey,
@@ -208,45 +194,20 @@ struct Waited {
     channel: Option<Box<str>>,
 }
 
-/// Ends the wait of a device.
-fn end(sockets: &mut Sockets, cx: &mut Context, waited: &Waited, why: Ending) {
+/// Ends the wait of a device: with a refusal, or since its time is over or the channel is another node's.
+fn end(sockets: &mut Sockets, cx: &mut Context, waited: &Waited, refusal: Option<Refusal>) {
     let session = waited.session;
     let Some(awaited) = sockets.take_awaited_wake(session) else {
         return debug_assert!(false, "a device that waits is connected");
     };
     let evidence = Evidence {
+        close: awaited.close,
         channel: waited.channel.as_deref(),
-        ..Evidence::default()
+        ..Evidence::of(Purpose::Wake)
     };
-    let rejected = Rejected::new(Purpose::Wake, &evidence, awaited.close);
-    match why {
-        Ending::Over => answer_nothing(sockets, cx, session, awaited.close),
-        Ending::Deleted => {
-            let fault = absent(Check::ChannelDeleting);
-            responses::respond_error(sockets, cx, session, &fault, rejected);
-        }
-        Ending::MadeRoom => {
-            responses::respond_error(sockets, cx, session, &full(), rejected);
-        }
-        Ending::Replaced => {
-            let (error_type, check) = (
-                ErrorKind::ResourceInUse.error_type(),
-                Check::WakePollReplaced,
-            );
-            let mut body = Vec::new();
-            codec::control::error_body(&mut body, None, REPLACED);
-            let refusal = Refusal {
-                error_type,
-                check,
-                evidence: &evidence,
-            };
-            let answer = Response {
-                status: 409,
-                refusal: Some(refusal),
-                ..Response::json(Purpose::Wake, &body, awaited.close)
-            };
-            responses::respond(sockets, cx, session, &answer);
-        }
+    match refusal {
+        None => answer_nothing(sockets, cx, session, awaited.close),
+        Some(refusal) => refuse(sockets, cx, session, &evidence, &refusal),
     }
     sockets.requests_go_on(session);
 }
@@ -284,9 +245,17 @@ pub(crate) fn answer_nothing(
     responses::respond(sockets, cx, key, &answer);
 }
 
+/// The refusal of a device whose place a newer one takes.
+fn replaced() -> Refusal {
+    let error = ErrorCode::Fixed(409, ErrorKind::ResourceInUse.error_type());
+    let message = "A newer request of this channel waits in place of this one.";
+    Refusal::new(Check::WakePollReplaced, error, message)
+}
+
 /// The refusal where as many devices wait as may.
-fn full() -> Fault {
-    Fault::new(Check::WakePollsFull, ErrorKind::ClientLimitExceeded, FULL)
+fn full() -> Refusal {
+    let message = "As many devices of this account wait as may. Try again later.";
+    Refusal::limited(Check::WakePollsFull, message)
 }
 
 impl Directory {
@@ -311,7 +280,7 @@ impl Directory {
     }
 
     /// The channel of a device; it is not created.
-    fn channel_to_wake(&self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Fault> {
+    fn channel_to_wake(&self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Refusal> {
         let identity = Identity::of(arn);
         if !self.serves(&identity, at.now) {
             return Err(nobody());
@@ -362,6 +331,3 @@ impl Sockets {
         awaited.is_some()
     }
 }
-
-const FULL: &str = "As many devices of this account wait as may. Try again later.";
-const REPLACED: &str = "A newer request of this channel waits in place of this one.";

@@ -3,36 +3,23 @@
 
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
-use crate::shard::calls::responses::{self, Rejected, StsFault};
-use crate::shard::calls::sts::{self, Grantor, SignedForm, answer_parsed};
+use crate::shard::calls::responses::refuse;
+use crate::shard::calls::sts::{self, Form, Grantor, answer_parsed};
 use crate::shard::context::Context;
 use crate::shard::gate::{ClaimedToken, Gate, WebFault};
 use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Evidence, Shown};
-use crate::{auth::SignIn, check::Check, id::SessionKey, settings::Rate};
+use crate::{auth::SignIn, check::Check, refusal::Refusal};
 use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
-
-/// A form that signs in.
-pub(crate) struct UnsignedForm<'a> {
-    /// Its connection.
-    pub(crate) key: SessionKey,
-    /// The form.
-    pub(crate) body: &'a [u8],
-    /// The connection ends with the answer.
-    pub(crate) close: bool,
-    /// The rate at which an account may give keys, if that is limited.
-    pub(crate) rate: Option<Rate>,
-}
 
 /// Answers a form that signs in: the token first, then the role.
 pub(crate) fn answer_sign_in(
     sockets: &mut Sockets,
     cx: &mut Context,
     gate: &mut Gate,
-    form: &UnsignedForm<'_>,
+    form: &Form<'_>,
+    parsed: Result<Request, Error>,
 ) {
-    let strict = sockets.settings().strict();
-    let parsed = codec::sts::parse(form.body, &codec::sts::FormRules { strict });
     let Some(peer) = sockets.session(form.key).map(|session| session.peer()) else {
         return;
     };
@@ -40,25 +27,19 @@ pub(crate) fn answer_sign_in(
         Ok(Request::AssumeRoleWithWebIdentity(request)) => request.token.reveal(),
         Ok(_) | Err(_) => "",
     };
-    let (refused, claimed) = match (gate.identify(token, peer, cx.at), &parsed) {
+    let (refusal, claimed) = match (gate.identify(token, peer, cx.at), &parsed) {
         (_, Err(error)) => {
-            let fault = StsFault::new(sts::check_of(error.kind), error.clone());
-            (fault, None)
+            let refusal = Refusal::sts(sts::check_of(error.kind), error.clone());
+            (refusal, None)
         }
-        (Err(fault), Ok(_)) => (refusal(&fault), fault.claimed),
+        (Err(fault), Ok(_)) => (refused(&fault), fault.claimed),
         (Ok(caller), Ok(_)) => {
-            let signed = SignedForm {
-                key: form.key,
-                caller: &caller,
-                body: form.body,
-                close: form.close,
-                rate: form.rate,
-            };
-            return answer_parsed(sockets, cx, gate, (&signed, parsed));
+            return answer_parsed(sockets, cx, gate, form, &caller, parsed);
         }
     };
     let session = parsed.as_ref().ok().and_then(sts::session_of);
     let evidence = Evidence {
+        close: form.close,
         session: session.as_deref(),
         role: parsed.as_ref().ok().and_then(sts::role_of),
         shown: Shown {
@@ -66,11 +47,9 @@ pub(crate) fn answer_sign_in(
             subject: claimed.as_ref().and_then(|it| it.subject.as_deref()),
             ..Shown::default()
         },
-        ..Evidence::default()
+        ..Evidence::of(Purpose::Sts(Requested::WebIdentity))
     };
-    let purpose = Purpose::Sts(Requested::WebIdentity);
-    let rejected = Rejected::new(purpose, &evidence, form.close);
-    responses::refuse_sts(sockets, cx, form.key, &refused, rejected);
+    refuse(sockets, cx, form.key, &evidence, &refusal);
 }
 
 impl Grantor<'_> {
@@ -78,10 +57,10 @@ impl Grantor<'_> {
     pub(crate) fn sign_in(
         &mut self,
         request: &AssumeRoleWithWebIdentity,
-    ) -> Result<Vec<u8>, StsFault> {
+    ) -> Result<Vec<u8>, Refusal> {
         let caller = self.caller;
         let read = |fault| {
-            refusal(&WebFault {
+            refused(&WebFault {
                 fault,
                 claimed: None,
             })
@@ -97,7 +76,7 @@ impl Grantor<'_> {
                 issuer: token.claimed_issuer().into(),
                 subject: Some(subject.into()),
             });
-            refusal(&WebFault { fault, claimed })
+            refused(&WebFault { fault, claimed })
         })?;
         let role = request.role.with_claims(claims);
         self.assume(&role, |out, granted, id| {
@@ -112,7 +91,7 @@ impl Grantor<'_> {
 }
 
 /// The answer to a token that is not accepted, with what operators alone read.
-fn refusal(WebFault { fault, claimed }: &WebFault) -> StsFault {
+fn refused(WebFault { fault, claimed }: &WebFault) -> Refusal {
     let kind = match fault {
         TokenFault::Expired => ErrorKind::ExpiredTokenException,
         TokenFault::Claim(_) => ErrorKind::IdpRejectedClaim,
@@ -146,9 +125,5 @@ fn refusal(WebFault { fault, claimed }: &WebFault) -> StsFault {
         }
         None => fault.to_string(),
     };
-    StsFault {
-        check: Check::WebTokenInvalid,
-        error: Error::new(kind, message),
-        policy: Some(ground.into()),
-    }
+    Refusal::new(Check::WebTokenInvalid, kind, message).by_policy(Some(ground.into()))
 }

@@ -10,12 +10,8 @@ use crate::session::http::{Admission, Asks, HttpStage};
 use crate::session::web_socket::{Role, Terms, WebSocket};
 use crate::session::{Forwarded, NEVER, Session, SessionState};
 use crate::settings::Program;
-use crate::shard::calls::responses::{
-    self, NO_PLACE, RATE_EXCEEDED, Rejected, absent, nobody, too_busy,
-};
-use crate::shard::connect::upgrades::{
-    self, NO_CLIENT_ID, UpgradeRefusal, action_of, purpose_of, refuse_upgrade,
-};
+use crate::shard::calls::responses::{RATE_EXCEEDED, absent, no_place, nobody, refuse, too_busy};
+use crate::shard::connect::upgrades::{no_client_id, refuse_upgrade};
 use crate::shard::context::Context;
 use crate::shard::directory::members::{NoSlot, SlotRequest};
 use crate::shard::directory::{ChangeStep, Directory};
@@ -24,7 +20,7 @@ use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::state::State;
 use crate::shard::telemetry::Evidence;
 use crate::shard::todo::Todo;
-use crate::shard::{Fault, Parcel, ParcelLoad, disconnect};
+use crate::shard::{Parcel, ParcelLoad, disconnect};
 use crate::shard::{connect::public_pages, sockets::Sockets};
 use crate::time::{Moment, Now, Wall};
 use crate::{
@@ -33,6 +29,7 @@ use crate::{
     machine::{Output, Peer},
     presence::Cause,
     record::Record,
+    refusal::Refusal,
 };
 use codec::http::{Meta, switching_protocols};
 use codec::{control::ErrorKind, identifiers::ChannelArn};
@@ -46,19 +43,13 @@ pub(crate) fn holder_of(
     key: SessionKey,
     admission: &Admission,
 ) -> Option<Holder> {
-    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
-    if disconnect::refuses_in_drain(sockets, cx, key, purpose, &evidence) {
+    let evidence = Evidence::of_admission(admission);
+    if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
         return None;
     }
     let holder = sockets.holder_of(&admission.caller, admission.arn.account());
     if !sockets.may_enter(holder) {
-        let fault = Fault::new(
-            Check::ConnectionsFull,
-            ErrorKind::ServiceUnavailable,
-            NO_PLACE,
-        );
-        let rejected = Rejected::last(purpose, &evidence);
-        responses::respond_error(sockets, cx, key, &fault, rejected);
+        refuse(sockets, cx, key, &evidence, &no_place());
         return None;
     }
     Some(holder)
@@ -71,24 +62,30 @@ pub(crate) fn admit(
     (admission, holder): (&Admission, Holder),
 ) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
-    if is_refused(sockets, directory, cx, key, admission) {
+    let evidence = Evidence::of_admission(admission);
+    // What the channel's home alone knows may forbid it.
+    let forbidden = if directory.lacks_client_id(sockets, admission) {
+        Some(no_client_id())
+    } else {
+        directory.forbids_tagged_upgrade(cx, admission)
+    };
+    if let Some(refusal) = forbidden {
+        refuse_upgrade(sockets, cx, key, &evidence, admission, &refusal);
         return false;
     }
-    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     let role = admission
         .client_id
         .as_deref()
         .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
     let (channel, caller, joined) = match take_place(shard, key, (admission, holder), &role) {
         Ok(place) => place,
-        Err(fault) => {
-            let rejected = Rejected::last(purpose, &evidence);
-            responses::respond_error(&mut shard.sockets, &mut shard.cx, key, &fault, rejected);
+        Err(refusal) => {
+            refuse(&mut shard.sockets, &mut shard.cx, key, &evidence, &refusal);
             return false;
         }
     };
     let (sockets, directory, cx, ..) = shard.parts();
-    if let Purpose::Upgrade(role) = purpose {
+    if let Purpose::Upgrade(role) = evidence.purpose {
         cx.telemetry.count_upgrade(role, UpgradeOutcome::Accepted);
     }
     let newcomer = Newcomer {
@@ -111,7 +108,7 @@ fn take_place(
     key: SessionKey,
     (admission, holder): (&Admission, Holder),
     role: &Role,
-) -> Result<(ChannelKey, Option<CallerId>, Joined), Fault> {
+) -> Result<(ChannelKey, Option<CallerId>, Joined), Refusal> {
     let (sockets, directory, cx, ..) = shard.parts();
     let channel = directory.channel_to_join(cx, &admission.arn)?;
     let caller = match role {
@@ -139,40 +136,13 @@ fn take_place(
     Ok((channel, caller, joined))
 }
 
-/// Refuses an upgrade by what its channel's home alone knows, if that forbids it.
-fn is_refused(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    cx: &mut Context,
-    key: SessionKey,
-    admission: &Admission,
-) -> bool {
-    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
-    if directory.lacks_client_id(sockets, admission) {
-        let kind = ErrorKind::InvalidArgument;
-        let fault = Fault::new(Check::RoleHostMismatch, kind, NO_CLIENT_ID);
-        let rejected = Rejected::last(purpose, &evidence);
-        responses::respond_error(sockets, cx, key, &fault, rejected);
-        return true;
-    }
-    if let Some(rests_on) = directory.forbids_tagged_upgrade(cx, admission) {
-        let denied = denied(admission, rests_on);
-        refuse_upgrade(sockets, cx, key, purpose, (&evidence, &denied));
-        return true;
-    }
-    false
-}
-
-/// The refusal of an upgrade that the channel's tags forbid.
-fn denied(admission: &Admission, rests_on: (Check, Option<Box<str>>)) -> UpgradeRefusal {
-    let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
-    let action = action_of(admission.client_id.as_deref());
-    UpgradeRefusal::Denied(caller, action, arn, Box::new(rests_on))
-}
-
 impl Directory {
     /// The channel of an ARN; in `--dev` it is created with the ARN as given.
-    fn channel_to_join(&mut self, cx: &mut Context, arn: &ChannelArn) -> Result<ChannelKey, Fault> {
+    fn channel_to_join(
+        &mut self,
+        cx: &mut Context,
+        arn: &ChannelArn,
+    ) -> Result<ChannelKey, Refusal> {
         let identity = Identity::of(arn);
         if !self.serves(&identity, cx.at.now) {
             return Err(nobody());
@@ -204,7 +174,7 @@ impl Directory {
         let key = self.insert_channel(record, Life::Active);
         let key = key.ok_or_else(|| {
             let message = "The server has as many channels as it may have.";
-            Fault::new(Check::ChannelsFull, ErrorKind::ServiceUnavailable, message)
+            Refusal::unavailable(Check::ChannelsFull, message)
         })?;
         self.submit(cx, (key, ChangeStep::Create), None);
         Ok(key)
@@ -217,15 +187,14 @@ impl Directory {
         key: ChannelKey,
         request: SlotRequest,
         session: SessionKey,
-    ) -> Result<Joined, Fault> {
-        let limited = |check, message| Fault::new(check, ErrorKind::ClientLimitExceeded, message);
+    ) -> Result<Joined, Refusal> {
         let joined = self.take_slot(key, request, session, cx.at);
         let joined = joined.map_err(|refused| match refused {
             NoSlot::Gone => absent(Check::ChannelAbsent),
-            NoSlot::Rate => limited(Check::RateConnect, RATE_EXCEEDED),
+            NoSlot::Rate => Refusal::limited(Check::RateConnect, RATE_EXCEEDED),
             NoSlot::Full => {
                 let message = "The channel has as many viewers as it may have.";
-                limited(Check::ViewersFull, message)
+                Refusal::limited(Check::ViewersFull, message)
             }
         })?;
         cx.todo.push(Todo::Arm(key));
@@ -528,11 +497,8 @@ pub(crate) fn bounce_parcel(sockets: &mut Sockets, cx: &mut Context, parcel: Par
     let key = sockets.take_session(parcel.peer, parcel.forwarded, cx.at);
     match parcel.load {
         ParcelLoad::Upgrade { admission, .. } => {
-            let purpose = upgrades::purpose_of(&admission);
             let evidence = Evidence::of_admission(&admission);
-            let fault = too_busy();
-            let rejected = Rejected::last(purpose, &evidence);
-            responses::respond_error(sockets, cx, key, &fault, rejected);
+            refuse(sockets, cx, key, &evidence, &too_busy());
         }
         ParcelLoad::Admin(_) => public_pages::refuse_admin_page(sockets, cx, key),
         ParcelLoad::Onward(_) => unreachable!("what goes to another node passes no other shard"),

@@ -7,13 +7,11 @@
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};
 use crate::session::http::HttpStage;
-use crate::shard::calls::responses::{self, NO_ROOM, Rejected, Response};
+use crate::shard::calls::responses::{self, Response, no_room};
 use crate::shard::context::Context;
 use crate::shard::telemetry::Evidence;
-use crate::shard::{Fault, disconnect};
-use crate::shard::{connect::Step, sockets::Sockets};
-use crate::{check::Check, control::host_name, id::SessionKey, settings::Settings};
-use codec::control::ErrorKind;
+use crate::shard::{connect::Step, disconnect, sockets::Sockets};
+use crate::{control::host_name, id::SessionKey, settings::Settings};
 use codec::http::{Head, Meta, respond};
 use std::fmt::Write as _;
 
@@ -38,12 +36,8 @@ pub(crate) fn answer_visit(
     };
     let page = page(sockets.settings(), head.host().unwrap_or_default(), peer);
     let answer = Response {
-        purpose: Purpose::Unknown,
-        status: 200,
-        refusal: None,
         content_type: "text/html; charset=utf-8",
-        body: page.as_bytes(),
-        close,
+        ..Response::json(Purpose::Unknown, page.as_bytes(), close)
     };
     responses::respond(sockets, cx, key, &answer);
 }
@@ -128,8 +122,7 @@ pub(crate) fn pass_on_admin_page(
     key: SessionKey,
     whole: Vec<u8>,
 ) -> Step {
-    let evidence = Evidence::default();
-    if disconnect::refuses_in_drain(sockets, cx, key, Purpose::Unknown, &evidence) {
+    if disconnect::refuses_in_drain(sockets, cx, key, &Evidence::of(Purpose::Unknown)) {
         return Step::Over;
     }
     let deadline = cx.at.now.after(sockets.settings().timeouts.head_ms);
@@ -145,14 +138,8 @@ pub(crate) fn pass_on_admin_page(
 
 /// The side thread has no room for the connection, or closed it without an answer.
 pub(crate) fn refuse_admin_page(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
-    let fault = Fault::new(
-        Check::ConnectionsFull,
-        ErrorKind::ServiceUnavailable,
-        NO_ROOM,
-    );
-    let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
-    let rejected = Rejected::last(purpose, &evidence);
-    responses::respond_error(sockets, cx, key, &fault, rejected);
+    let evidence = Evidence::of(Purpose::Unknown);
+    responses::refuse(sockets, cx, key, &evidence, &no_room());
 }
 
 /// Pages, and what they fetch. What an operator needs beside them (metrics, backups) is on the admin listener alone.

@@ -5,18 +5,18 @@ use crate::id::{Identity, SessionKey};
 use crate::machine::{Output, Shown};
 use crate::session::Session;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
-use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of};
-use crate::shard::calls::role_alias;
-use crate::shard::connect::upgrades::{self, UpgradeRefusal};
+use crate::shard::calls::BegunCall;
+use crate::shard::calls::responses::{self, RATE_EXCEEDED, refuse};
+use crate::shard::calls::role_alias::{self, DeviceRequest};
+use crate::shard::connect::upgrades::{self, refuse_upgrade};
 use crate::shard::connect::{Step, ends_with, public_pages};
 use crate::shard::context::Context;
 use crate::shard::telemetry::Evidence;
-use crate::shard::{Fault, disconnect, onward};
-use crate::shard::{Gate, Sockets};
-use crate::{auth::Caller, check::Check, placement::Home, time::Moment};
-use codec::control::{Call, ErrorKind, Operation};
+use crate::shard::{Gate, Sockets, disconnect, onward};
+use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal, time::Moment};
+use codec::control::{ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, UpgradeError, preflight, upgrade_by};
-use codec::sigv4::{Parameter, Refusal};
+use codec::sigv4::Parameter;
 use codec::sts;
 use std::sync::Arc;
 
@@ -58,11 +58,8 @@ pub(crate) fn take_head<'a>(
     let head = match Head::parse(bytes, &sockets.rules().head) {
         Ok(head) => head,
         Err(error) => {
-            let evidence = Evidence::default();
-            let purpose = Purpose::Unknown;
-            let rejected = Rejected::last(purpose, &evidence);
-            let step = refuse_step(sockets, cx, key, error.into(), rejected);
-            return HeadStep::Done(step);
+            let evidence = Evidence::of(Purpose::Unknown);
+            return HeadStep::Done(refuse_step(sockets, cx, key, &evidence, error));
         }
     };
     sockets.note_forwarded(key, &head);
@@ -77,14 +74,13 @@ pub(crate) fn take_head<'a>(
         return HeadStep::Provider(request, shown);
     }
     if let Some((check, text)) = sockets.rules().origins.refusal(&request.head) {
-        let fault = HeadFault::new(check, 403, text);
+        let refusal = Refusal::of_head(check, 403, text);
         let purpose = match request.head.header("upgrade") {
             Some(_) => upgrade_of(&request.head),
             None => Purpose::Unknown,
         };
-        let evidence = Evidence::of_head(&request.head);
-        let rejected = Rejected::last(purpose, &evidence);
-        return HeadStep::Done(refuse_step(sockets, cx, key, fault, rejected));
+        let evidence = Evidence::of_head(purpose, &request.head);
+        return HeadStep::Done(refuse_step(sockets, cx, key, &evidence, refusal));
     }
     let takes_key = match sockets.settings().strict() {
         true => codec::ws::valid_key,
@@ -130,12 +126,10 @@ fn refuse_handshake(
         None => format!("{KEY} has {length} bytes"),
         Some(_) => format!("{KEY} comes more than once"),
     };
-    let evidence = Evidence {
-        policy: (error == UpgradeError::BadKey).then_some(&*ground),
-        ..Evidence::of_head(head)
-    };
-    let rejected = Rejected::last(upgrade_of(head), &evidence);
-    refuse_step(sockets, cx, key, error.into(), rejected)
+    let ground = (error == UpgradeError::BadKey).then(|| ground.into());
+    let refusal = Refusal::from(error).by_policy(ground);
+    let evidence = Evidence::of_head(upgrade_of(head), head);
+    refuse_step(sockets, cx, key, &evidence, refusal)
 }
 
 const KEY: &str = "Sec-WebSocket-Key";
@@ -159,11 +153,9 @@ fn answer_head(
         _ if is_wake(&request.head) => unknown_operation(sockets, cx, key, request),
         "GET" if upgrades::names(&request.head, Parameter::ChannelArn) => {
             let message = "This request must ask for a WebSocket: Upgrade: websocket.";
-            let fault = HeadFault::new(Check::NotWebsocket, 400, message);
-            let purpose = upgrade_of(&request.head);
-            let evidence = Evidence::of_head(&request.head);
-            let rejected = Rejected::last(purpose, &evidence);
-            refuse_step(sockets, cx, key, fault, rejected)
+            let refusal = Refusal::of_head(Check::NotWebsocket, 400, message);
+            let evidence = Evidence::of_head(upgrade_of(&request.head), &request.head);
+            refuse_step(sockets, cx, key, &evidence, refusal)
         }
         "GET" | "HEAD" if public_pages::is_visit(sockets.settings(), &request.head) => {
             let close = ends_with(&request.head);
@@ -183,51 +175,89 @@ pub(crate) fn take_upgrade(
     key: SessionKey,
     request: &Request<'_>,
 ) -> Option<Admission> {
-    let asked = request.asked.as_ref();
-    let purpose = || asked.map_or(Purpose::Wake, |_| upgrade_of(&request.head));
     // The node that passed it on asks the next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
         sockets.close_when_sent(key, cx.at);
         return None;
     }
-    let evidence = Evidence::of_head(&request.head);
-    if sockets.drains() {
-        disconnect::refuses_in_drain(sockets, cx, key, purpose(), &evidence);
+    let admission = read_upgrade(sockets, cx, gate, key, request)?;
+    // Its peer has left: it would wait in vain, and a WebSocket would take the place of one whose peer is there.
+    if sockets.http(key).is_some_and(|http| http.ends_behind) {
+        sockets.close_when_sent(key, cx.at);
         return None;
     }
-    let from = (&request.head, sockets.session(key)?.peer());
-    match upgrades::admission(sockets.settings(), cx, gate, from, asked) {
-        Err(refusal) => {
-            let evidence = match refusal {
-                UpgradeRefusal::Unsigned(_) => gate.evidence(Some(&request.head)),
-                UpgradeRefusal::Refused(..) | UpgradeRefusal::Denied(..) => evidence,
-            };
-            let refused = (&evidence, &refusal);
-            upgrades::refuse_upgrade(sockets, cx, key, purpose(), refused);
-        }
-        // Its peer has left: it would wait in vain, and a WebSocket would take the place of one whose peer is there.
-        Ok(_) if sockets.http(key).is_some_and(|http| http.ends_behind) => {
-            sockets.close_when_sent(key, cx.at);
-        }
-        Ok(admission) => {
-            if asked.is_none() {
-                sockets.output(Output::KeepAlive(key));
-            }
-            let identity = Identity::of(&admission.arn);
-            let home = sockets.placement().home(&identity, cx.at.now);
-            match home {
-                Home::Here(shard) if shard == sockets.shard() => return Some(admission),
-                Home::Here(shard) => sockets.hand_over(key, shard, admission, request.after, cx.at),
-                Home::There(_) | Home::Nobody => {
-                    let whole = [request.text, request.after].concat();
-                    let counted = sockets.count_onward();
-                    let onward = onward::of_upgrade(admission, whole, counted);
-                    onward::pass_on(sockets, cx, key, home, onward);
-                }
-            }
+    if request.asked.is_none() {
+        sockets.output(Output::KeepAlive(key));
+    }
+    let identity = Identity::of(&admission.arn);
+    let home = sockets.placement().home(&identity, cx.at.now);
+    match home {
+        Home::Here(shard) if shard == sockets.shard() => return Some(admission),
+        Home::Here(shard) => sockets.hand_over(key, shard, admission, request.after, cx.at),
+        Home::There(_) | Home::Nobody => {
+            let whole = [request.text, request.after].concat();
+            let counted = sockets.count_onward();
+            let onward = onward::of_upgrade(admission, whole, counted);
+            onward::pass_on(sockets, cx, key, home, onward);
         }
     }
     None
+}
+
+/// Reads an upgrade, or refuses it in the order of the protocol: a parameter given twice, the signature, the
+/// parameters, the policy; then what cannot exist for this caller.
+fn read_upgrade(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    gate: &mut Gate,
+    key: SessionKey,
+    request: &Request<'_>,
+) -> Option<Admission> {
+    let (head, asked) = (&request.head, request.asked.as_ref());
+    let purpose = asked.map_or(Purpose::Wake, |_| upgrade_of(head));
+    let evidence = Evidence::of_head(purpose, head);
+    if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
+        return None;
+    }
+    let peer = sockets.session(key)?.peer();
+    let found = match upgrades::single(head) {
+        Ok(found) => found,
+        Err(refusal) => {
+            refuse(sockets, cx, key, &evidence, &refusal);
+            return None;
+        }
+    };
+    let (caller, path) = match gate.authenticate_upgrade(head, peer, cx.at) {
+        Ok(signed) => signed,
+        Err(refusal) => {
+            let evidence = gate.evidence(purpose, Some(head));
+            refuse(sockets, cx, key, &evidence, &refusal);
+            return None;
+        }
+    };
+    let target = upgrades::target(sockets.settings(), head, path, asked, &found);
+    let ((arn, client_id, role_by), asks) = match target {
+        Ok(target) => target,
+        Err(refusal) => {
+            let caller = Some(&caller);
+            refuse(sockets, cx, key, &Evidence { caller, ..evidence }, &refusal);
+            return None;
+        }
+    };
+    let mut admission = Admission {
+        arn,
+        client_id,
+        role_by,
+        caller,
+        asks,
+    };
+    if let Err(refusal) = upgrades::permitted(cx, &mut admission) {
+        let caller = Some(&admission.caller);
+        let evidence = Evidence { caller, ..evidence };
+        refuse_upgrade(sockets, cx, key, &evidence, &admission, &refusal);
+        return None;
+    }
+    Some(admission)
 }
 
 fn answer_preflight(
@@ -273,10 +303,12 @@ fn unknown_operation(
     let close = ends_with(&request.head);
     let message = "There is no such operation: see the path, and that the method is POST.";
     let kind = ErrorKind::UnknownOperation;
-    let fault = Fault::new(Check::OperationUnknown, kind, message);
-    let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(&request.head));
-    let rejected = Rejected::new(purpose, &evidence, close);
-    responses::respond_error(sockets, cx, key, &fault, rejected);
+    let refusal = Refusal::new(Check::OperationUnknown, kind, message);
+    let evidence = Evidence {
+        close,
+        ..Evidence::of_head(Purpose::Unknown, &request.head)
+    };
+    refuse(sockets, cx, key, &evidence, &refusal);
     next(request, close)
 }
 
@@ -289,8 +321,13 @@ pub(crate) fn answer_provider(
     request: &Request<'_>,
 ) -> Step {
     let close = ends_with(&request.head) || sockets.shown_long_ago(key, cx.at.now);
-    let asked = (&request.head, close);
-    role_alias::answer(sockets, cx, gate, (key, shown), asked);
+    let device = DeviceRequest {
+        key,
+        shown,
+        head: &request.head,
+        close,
+    };
+    role_alias::answer(sockets, cx, gate, &device);
     next(request, close)
 }
 
@@ -307,7 +344,7 @@ pub(crate) fn refuse_stranger(
         return answer_head(sockets, cx, key, request);
     }
     let close = ends_with(&request.head);
-    role_alias::refuse_stranger(sockets, cx, key, (&request.head, close));
+    role_alias::refuse_stranger(sockets, cx, key, &request.head, close);
     next(request, close)
 }
 
@@ -332,17 +369,15 @@ pub(crate) fn begin_call(
         Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
         Ok(Body::None) => 0, // a POST without any length is an error
         Err(error) => {
-            let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
-            let rejected = Rejected::last(purpose, &evidence);
-            return refuse_step(sockets, cx, key, error.into(), rejected);
+            let evidence = Evidence::of_head(Purpose::Unknown, head);
+            return refuse_step(sockets, cx, key, &evidence, error);
         }
     };
     if length > sockets.settings().limits.body_bytes {
         let message = "The request body is too large.";
-        let fault = HeadFault::new(Check::BodyTooLarge, 413, message);
-        let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
-        let rejected = Rejected::last(purpose, &evidence);
-        return refuse_step(sockets, cx, key, fault, rejected);
+        let refusal = Refusal::of_head(Check::BodyTooLarge, 413, message);
+        let evidence = Evidence::of_head(Purpose::Unknown, head);
+        return refuse_step(sockets, cx, key, &evidence, refusal);
     }
     let is_form = || head.header("content-type").is_some_and(codec::sts::is_form);
     let target = match Operation::from_path(head.path()) {
@@ -350,30 +385,24 @@ pub(crate) fn begin_call(
         None if head.path() == "/" && is_form() => Target::Sts,
         None => return unknown_operation(sockets, cx, key, request),
     };
-    let purpose = purpose_of(target);
+    let evidence = Evidence::of_head(target.purpose(), head);
     if target == Target::Api(Operation::GetSignalingChannelEndpoint) {
         notice_proxy(sockets, cx, key, head);
     }
-    if disconnect::refuses_in_drain(sockets, cx, key, purpose, &Evidence::of_head(head)) {
+    if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
         return Step::Over;
     }
     let waits = request.after.len() < length;
-    if let Some(refused) = unsigned_form(sockets, gate, key, (head, target, length), cx.at) {
-        match refused {
-            UnsignedForm::Read => {}
-            UnsignedForm::TooMany => {
-                let evidence = Evidence::of_head(head);
-                let rejected = Rejected::last(purpose, &evidence);
-                crate::shard::calls::sts::refuse_rate(sockets, cx, key, rejected);
-                return Step::Over;
+    match unsigned_form(sockets, gate, key, (head, target, length), cx.at) {
+        Some(Err(refusal)) => return refuse_step(sockets, cx, key, &evidence, refusal),
+        None if waits => {
+            if let Err(refusal) = gate.precheck(head, target, cx.at) {
+                // Its body is not waited for, so nobody knows where the next request begins.
+                let evidence = gate.evidence(target.purpose(), Some(head));
+                return refuse_step(sockets, cx, key, &evidence, refusal);
             }
         }
-    } else if waits && let Err(unsigned) = gate.precheck(head, target, cx.at) {
-        // Its body is not waited for, so nobody knows where the next request begins.
-        let evidence = gate.evidence(Some(head));
-        let rejected = Rejected::last(purpose, &evidence);
-        responses::respond_unsigned(sockets, cx, key, &unsigned, rejected);
-        return Step::Over;
+        Some(Ok(())) | None => {}
     }
     // The node that passed it on has answered that.
     if head.expects_continue() && waits && !sockets.is_inner(key) {
@@ -404,25 +433,27 @@ fn notice_proxy(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, head: 
     if !sockets.shows_unknown_proxy(key, head) {
         return;
     }
-    let check = Check::EndpointUnadvertised;
     let purpose = Purpose::Api(Operation::GetSignalingChannelEndpoint);
-    let noticed = responses::Refusal {
-        error_type: "",
-        check,
-        evidence: &Evidence::of_head(head),
+    let noticed = Refusal::noticed(Check::EndpointUnadvertised, None);
+    let id = cx
+        .telemetry
+        .refusal_id(noticed.check, purpose, 200, cx.at.wall);
+    let evidence = Evidence {
+        id: Some(&id),
+        ..Evidence::of_head(purpose, head)
     };
-    let id = cx.telemetry.refusal_id(check, purpose, 200, cx.at.wall);
-    responses::notice(sockets, cx, key, &id, (purpose, noticed));
+    responses::note(sockets, cx, key, &evidence, &noticed);
 }
 
+/// Refuses the last request of a connection.
 pub(crate) fn refuse_step(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
-    fault: HeadFault,
-    rejected: Rejected<'_>,
+    evidence: &Evidence<'_>,
+    refusal: impl Into<Refusal>,
 ) -> Step {
-    responses::refuse_head(sockets, cx, key, &fault, rejected);
+    refuse(sockets, cx, key, evidence, &refusal.into());
     Step::Over
 }
 
@@ -444,21 +475,11 @@ pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
 
 /// A body whose signature is good.
 pub(crate) enum SignedBody {
-    /// A call of the API.
-    Call(SignedCall),
-    /// A form of STS, of this caller; and whether the connection ends with the answer.
-    Form(Caller, bool),
-    /// A form that signs in with a provider's token, and has no signature; and whether the connection ends with the
-    /// answer.
-    SignIn(bool),
-}
-
-/// A call whose signature is good.
-pub(crate) struct SignedCall {
-    pub(crate) asked: PendingCall,
-    pub(crate) call: Call,
-    /// The request as it came, where other nodes may want it.
-    pub(crate) whole: Option<Vec<u8>>,
+    /// A call of the API, and the request as it came, where other nodes may want it.
+    Call(BegunCall, Option<Vec<u8>>),
+    /// A form of STS, of this caller, and whether the connection ends with the answer. One that signs in with a
+    /// provider's token has no signature, hence no caller.
+    Form(Option<Caller>, bool),
 }
 
 /// Reads a whole body; what is no call, or none that is signed, is answered.
@@ -486,26 +507,28 @@ pub(crate) fn take_body(
     let from = (target, peer);
     let caller = match gate.authenticate(head.as_deref(), body, from, cx.at) {
         Ok(caller) => caller,
-        Err(unsigned)
+        Err(refusal)
             if target == Target::Sts
-                && unsigned.refusal == Refusal::Missing
+                && refusal.is_unsigned()
                 && gate.takes_unsigned(body.len())
                 && sts::is_web_identity(body) =>
         {
-            return Some(SignedBody::SignIn(close));
+            return Some(SignedBody::Form(None, close));
         }
-        Err(unsigned) => {
+        Err(refusal) => {
             let head = head.as_deref();
             let head = head.and_then(|text| gate.reread(text));
-            let (purpose, evidence) = (purpose_of(target), gate.evidence(head.as_ref()));
-            let rejected = Rejected::new(purpose, &evidence, close);
-            responses::respond_unsigned(sockets, cx, key, &unsigned, rejected);
+            let evidence = Evidence {
+                close,
+                ..gate.evidence(target.purpose(), head.as_ref())
+            };
+            refuse(sockets, cx, key, &evidence, &refusal);
             return None;
         }
     };
     let operation = match target {
         Target::Api(operation) => operation,
-        Target::Sts => return Some(SignedBody::Form(caller, close)),
+        Target::Sts => return Some(SignedBody::Form(Some(caller), close)),
     };
     // Parsing changes the body, and another node wants it as it came.
     let clustered = sockets.placement().cluster().is_some();
@@ -524,16 +547,15 @@ pub(crate) fn take_body(
                 place_kept: false,
                 held: 0,
             };
-            Some(SignedBody::Call(SignedCall { asked, call, whole }))
+            Some(SignedBody::Call(BegunCall { key, asked, call }, whole))
         }
         Err(error) => {
             let evidence = Evidence {
+                close,
                 caller: Some(&caller),
-                ..Evidence::default()
+                ..Evidence::of(Purpose::Api(operation))
             };
-            let (purpose, fault) = (Purpose::Api(operation), error.into());
-            let rejected = Rejected::new(purpose, &evidence, close);
-            responses::respond_error(sockets, cx, key, &fault, rejected);
+            refuse(sockets, cx, key, &evidence, &error.into());
             None
         }
     }
@@ -541,33 +563,25 @@ pub(crate) fn take_body(
 
 // Forms of STS without a signature: sign-ins with a provider's token.
 
-/// A form without a signature that may be a sign-in with a provider's token.
-pub(crate) enum UnsignedForm {
-    /// Its body is read, which says whether it is one.
-    Read,
-    /// Its address has used up its rate.
-    TooMany,
-}
-
-/// Whether a request is a form without a signature that may be a sign-in; `None` for any other.
+/// Whether a form without a signature may be a sign-in, which its body says; refused when its address has used up its
+/// rate. `None` for any other request.
 fn unsigned_form(
     sockets: &mut Sockets,
     gate: &mut Gate,
     key: SessionKey,
     (head, target, length): (&Head<'_>, Target, usize),
     at: Moment,
-) -> Option<UnsignedForm> {
+) -> Option<Result<(), Refusal>> {
     if target != Target::Sts || !gate.takes_unsigned(length) {
         return None;
     }
-    let unsigned = gate.precheck(head, target, at).err()?;
-    if unsigned.refusal != Refusal::Missing {
+    if !gate.precheck(head, target, at).err()?.is_unsigned() {
         return None;
     }
     let peer = sockets.session(key)?.peer();
-    Some(if gate.may_sign_in(peer, at) {
-        UnsignedForm::Read
-    } else {
-        UnsignedForm::TooMany
-    })
+    if gate.may_sign_in(peer, at) {
+        return Some(Ok(()));
+    }
+    let error = sts::ErrorKind::Throttling;
+    Some(Err(Refusal::new(Check::RateAddress, error, RATE_EXCEEDED)))
 }

@@ -1,17 +1,17 @@
 //! Faults of connections, which fall silent or end, and of requests, which are refused or not answered.
 
-use crate::event::{Purpose, UpgradeOutcome, UpgradeRole};
 use crate::machine::Output;
+use crate::refusal::{ErrorCode, Refusal};
 use crate::session::http::Admission;
 use crate::session::{NEVER, Session};
-use crate::shard::calls::responses::{self, JSON, Refusal, Response};
+use crate::shard::calls::responses::refuse;
 use crate::shard::context::Context;
 use crate::shard::dev::faults::{FaultAct, Later, RequestAct, SessionAct, SharedRule, Subject};
 use crate::shard::telemetry::Evidence;
 use crate::shard::{calls::BegunCall, sockets::Sockets};
 use crate::time::{Moment, Now};
 use crate::{check::Check, id::SessionKey, journal::EndReason, limits::FAULTS_DUE_PER_TICK};
-use codec::control::{Call, Operation, Selector};
+use codec::control::{Call, Selector};
 use codec::signal::Role;
 use codec::ws::{self, Opcode, close};
 
@@ -224,17 +224,7 @@ pub(crate) fn on_connect(
         fault: rule.as_deref().map(|rule| rule.number),
         ..Evidence::of_admission(admission)
     };
-    let role = match role {
-        Role::Master => UpgradeRole::Master,
-        Role::Viewer => UpgradeRole::Viewer,
-    };
-    let request = Disturbed {
-        key,
-        purpose: Purpose::Upgrade(role),
-        evidence: &evidence,
-        close: true,
-    };
-    disturb(sockets, cx, &request, act)
+    disturb(sockets, cx, key, &evidence, act)
 }
 
 /// Has a fault act on a call; true when the call is dealt with.
@@ -250,28 +240,11 @@ pub(crate) fn on_call(sockets: &mut Sockets, cx: &mut Context, begun: &BegunCall
     let Some(FaultAct::Api(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return false;
     };
-    let purpose = Purpose::Api(asked.operation);
     let evidence = Evidence {
         fault: rule.as_deref().map(|rule| rule.number),
         ..Evidence::of_call(asked)
     };
-    let request = Disturbed {
-        key: *key,
-        purpose,
-        evidence: &evidence,
-        close: asked.close,
-    };
-    disturb(sockets, cx, &request, act)
-}
-
-/// A request that a fault acts on.
-struct Disturbed<'a> {
-    /// Its connection.
-    key: SessionKey,
-    purpose: Purpose,
-    evidence: &'a Evidence<'a>,
-    /// The connection ends with the answer.
-    close: bool,
+    disturb(sockets, cx, *key, &evidence, act)
 }
 
 /// The name of the channel that a call is about.
@@ -306,45 +279,21 @@ fn selected(channel: &Selector) -> &str {
 fn disturb(
     sockets: &mut Sockets,
     cx: &mut Context,
-    request: &Disturbed<'_>,
+    key: SessionKey,
+    evidence: &Evidence<'_>,
     act: &RequestAct,
 ) -> bool {
-    let &Disturbed {
-        key,
-        purpose,
-        evidence,
-        close,
-    } = request;
     match act {
         RequestAct::Refuse {
             error,
             status,
             message,
         } => {
-            let status = |operation| status.unwrap_or_else(|| error.status(operation));
-            let operation: Option<Operation> = match purpose {
-                Purpose::Api(operation) => Some(operation),
-                Purpose::Upgrade(role) => {
-                    cx.telemetry
-                        .count_upgrade(role, outcome_of(status(None), error.name));
-                    None
-                }
-                Purpose::Sts(_) | Purpose::Wake | Purpose::RoleAlias | Purpose::Unknown => None,
-            };
-            let body = error.body(operation, message);
-            let answer = Response {
-                purpose,
-                status: status(operation),
-                refusal: Some(Refusal {
-                    error_type: error.name,
-                    check: Check::FaultInjected,
-                    evidence,
-                }),
-                content_type: JSON,
-                body: &body,
-                close,
-            };
-            responses::respond(sockets, cx, key, &answer);
+            let operation = evidence.purpose.operation();
+            let status = status.unwrap_or_else(|| error.status(operation));
+            let error = ErrorCode::Injected(status, error.name, error.form(operation));
+            let refusal = Refusal::new(Check::FaultInjected, error, message.to_string());
+            refuse(sockets, cx, key, evidence, &refusal);
             true
         }
         RequestAct::Delay(ms) => {
@@ -360,17 +309,5 @@ fn disturb(
             sockets.abort(cx, key);
             true
         }
-    }
-}
-
-/// The outcome that an upgrade which a fault refuses is counted as.
-fn outcome_of(status: u16, error_type: &str) -> UpgradeOutcome {
-    match status {
-        401 => UpgradeOutcome::Unauthenticated,
-        403 => UpgradeOutcome::Forbidden,
-        404 => UpgradeOutcome::NotFound,
-        500.. => UpgradeOutcome::Unavailable,
-        _ if error_type.contains("Limit") => UpgradeOutcome::Limited,
-        _ => UpgradeOutcome::Invalid,
     }
 }

@@ -12,7 +12,7 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};
 use crate::session::outbox::DeliveryMark;
 use crate::{session::NEVER, shard::Glob, time::Now};
-use codec::control::{ErrorKind, Family, Operation, error_body};
+use codec::control::{ErrorKind, Family, Operation};
 use codec::signal::{Action, Role};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -583,12 +583,9 @@ impl FaultError {
         }
     }
 
-    /// The body of an answer to an operation, or to a request for a WebSocket.
-    pub(crate) fn body(&self, operation: Option<Operation>, message: &str) -> Vec<u8> {
-        let mut body = Vec::new();
-        let form = operation.filter(|_| self.text == Text::AsOperation);
-        error_body(&mut body, form, message);
-        body
+    /// The operation whose form the body of an answer has.
+    pub(crate) fn form(&self, operation: Option<Operation>) -> Option<Operation> {
+        operation.filter(|_| self.text == Text::AsOperation)
     }
 }
 
@@ -860,11 +857,9 @@ mod error_tests {
         ] {
             let error = FaultError::named(name).unwrap();
             assert_eq!(error.status(operation), status, "{name} {operation:?}");
-            assert_eq!(
-                error.body(operation, "No."),
-                body.as_bytes(),
-                "{name} {operation:?}"
-            );
+            let mut text = Vec::new();
+            codec::control::error_body(&mut text, error.form(operation), "No.");
+            assert_eq!(text, body.as_bytes(), "{name} {operation:?}");
         }
         assert_eq!(FaultError::named("Nope"), None);
     }

@@ -6,9 +6,10 @@ use crate::channel::{pending::Message, rates::Metered};
 use crate::event::Purpose;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::end_reasons::grouped;
+use crate::refusal::Refusal;
 use crate::session::http::{HttpStage, Target};
 use crate::session::web_socket::{Role, WebSocket};
-use crate::shard::calls::responses::{self, purpose_of};
+use crate::shard::calls::responses;
 use crate::shard::context::Context;
 use crate::shard::dev::signatures::WouldRefuse;
 use crate::shard::dev::state::{AccountUse, Captured, Fate, rate_rule};
@@ -99,7 +100,7 @@ pub(crate) fn on_signed(
     else {
         return;
     };
-    let evidence = Evidence::of_head(signed.head);
+    let evidence = Evidence::of_head(signed.purpose, signed.head);
     let claimed = evidence.claimed();
     let key_id = claimed.key_id.as_deref().unwrap_or_default();
     let noted = signatures.noted.as_deref();
@@ -108,18 +109,12 @@ pub(crate) fn on_signed(
     }
     let says = reason.map_or_else(|| check.says().to_owned(), |signed| signed.to_string());
     let says = format!("refused without --dev: {says}");
-    let noticed = responses::Refusal {
-        error_type: "",
-        check,
-        evidence: &Evidence {
-            policy: Some(&says),
-            ..evidence
-        },
-    };
+    let noticed = Refusal::noticed(check, Some(says.into()));
     let id = cx
         .telemetry
         .refusal_id(check, signed.purpose, 200, cx.at.wall);
-    responses::notice(sockets, cx, key, &id, (signed.purpose, noticed));
+    let id = Some(&*id);
+    responses::note(sockets, cx, key, &Evidence { id, ..evidence }, &noticed);
 }
 
 /// The body of a request is whole.
@@ -139,7 +134,7 @@ pub(crate) fn on_body(
     let (Target::Api(_), Some(text)) = (awaited.target, awaited.head.clone()) else {
         return;
     };
-    let purpose = purpose_of(awaited.target);
+    let purpose = awaited.target.purpose();
     if let Some(head) = gate.reread(&text) {
         let signed = Signed {
             head: &head,

@@ -4,7 +4,6 @@
 //! Form, scope and clock need no secret. Whether a signature is that of another path, host or escape is tried with the
 //! secret of the quick start, and with the key's own id, which tests often use for both.
 
-use crate::auth::Unsigned;
 use crate::limits::DEV_SIGNATURES_PER_SECOND_MAX;
 use crate::settings::{Auth, Settings};
 use crate::shard::dev::state::AccountUse;
@@ -35,7 +34,7 @@ pub(crate) struct WouldRefuse {
 
 impl From<Refusal> for WouldRefuse {
     fn from(refusal: Refusal) -> Self {
-        let Unsigned { check, .. } = refusal.into();
+        let check = crate::refusal::Refusal::from(refusal).check;
         let reason = None;
         Self { check, reason }
     }

@@ -17,11 +17,11 @@
 //! channels than it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them
 //! all.
 
+use crate::shard::Answer;
 use crate::shard::calls::responses::RATE_EXCEEDED;
 use crate::shard::directory::Directory;
-use crate::shard::{Answer, Fault};
 use crate::{auth::Caller, check::Check, id::Identity, limits::RECORD_BYTES_MAX, record::Holding};
-use crate::{settings::Rate, time::Moment};
+use crate::{refusal::Refusal, settings::Rate, time::Moment};
 use codec::control::{ErrorKind, Operation};
 use std::borrow::Cow;
 
@@ -31,9 +31,7 @@ impl Directory {
         self.settings.quotas.account_rate(operation).is_some()
             || grows(operation) && self.counts(operation, self.named(caller, "").as_str())
     }
-}
 
-impl Directory {
     /// The rate at which an account may ask this node for temporary credentials; `None` where that is not limited.
     pub(crate) fn federation_rate(&self) -> Option<Rate> {
         let quotas = &self.settings.quotas;
@@ -77,7 +75,7 @@ impl Directory {
                 "{RATE_EXCEEDED} {name} of an account: [quotas] {key}."
             ))
         };
-        Fault::new(Check::RateAccount, ErrorKind::ClientLimitExceeded, message).into()
+        Refusal::limited(Check::RateAccount, message).into()
     }
 
     /// Refuses a call whose account has used up what it may have; `answer` is the last one, the refusal of any
@@ -88,7 +86,7 @@ impl Directory {
         held: Holding,
         answer: Answer,
     ) -> Option<Answer> {
-        if let Answer::Fault(..) = answer {
+        if let Answer::Refusal(_) = answer {
             return Some(answer);
         }
         let most = self.settings.limits.channels_per_account;
@@ -97,7 +95,7 @@ impl Directory {
             let message =
                 format!("The account has {most} channels, which is as many as it may have.");
             let kind = ErrorKind::AccountChannelLimitExceeded;
-            Fault::new(Check::ChannelsFull, kind, message).into()
+            Refusal::new(Check::ChannelsFull, kind, message).into()
         })
     }
 
@@ -112,7 +110,7 @@ impl Directory {
         held: u64,
         more: usize,
         kind: ErrorKind,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let most = self.settings.limits.record_bytes_per_account as u64;
         let held = held.max(self.holdings.of_tenant(tenant).bytes);
         if held.saturating_add(more as u64) > most {
@@ -120,13 +118,12 @@ impl Directory {
                 "The account's channels with their tags take {held} of the {most} bytes that they may take, and this \
                  needs {more}. Delete channels or tags that are not used."
             );
-            return Err(Fault::new(Check::RecordsFull, kind, message));
+            return Err(Refusal::new(Check::RecordsFull, kind, message));
         }
         if self.holdings.has_room(more) {
             return Ok(());
         }
-        let kind = ErrorKind::ServiceUnavailable;
-        Err(Fault::new(Check::RecordsFull, kind, RECORDS_FULL))
+        Err(Refusal::unavailable(Check::RecordsFull, RECORDS_FULL))
     }
 
     /// Whether all shards and nodes are asked what an account has.
@@ -231,17 +228,20 @@ mod tests {
         let kind = ErrorKind::ClientLimitExceeded;
         let refused = |directory: &Directory, tenant, held, more| {
             let result = directory.has_bytes(tenant, held, more, kind);
-            result.err().map(|fault| fault.kind)
+            result.err().map(|refusal| refusal.error)
         };
         directory.holdings.came(TENANT, 1000 << 10);
         assert_eq!(refused(&directory, TENANT, 0, 24 << 10), None);
-        assert_eq!(refused(&directory, TENANT, 0, (24 << 10) + 1), Some(kind));
+        assert_eq!(
+            refused(&directory, TENANT, 0, (24 << 10) + 1),
+            Some(kind.into())
+        );
         // Here and elsewhere.
-        assert_eq!(refused(&directory, TENANT, 1 << 20, 1), Some(kind));
+        assert_eq!(refused(&directory, TENANT, 1 << 20, 1), Some(kind.into()));
         directory
             .holdings
             .came("us-west-2:000000000001:", 1000 << 10);
-        let full = Some(ErrorKind::ServiceUnavailable);
+        let full = Some(ErrorKind::ServiceUnavailable.into());
         let third = "us-west-2:000000000002:";
         assert_eq!(refused(&directory, third, 0, 48 << 10), None);
         assert_eq!(refused(&directory, third, 0, (48 << 10) + 1), full);

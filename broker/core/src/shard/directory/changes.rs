@@ -19,9 +19,9 @@ use crate::shard::directory::waiting_callers::PollChange;
 use crate::shard::directory::{BegunChange, ChangeStep, ChangeUnderWay, Directory, NoWait};
 
 use crate::shard::todo::{Each, Todo};
-use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
+use crate::shard::{Alteration, Answer, Query, QueryKind};
 use crate::time::Wall;
-use crate::{channel::Life, check::Check, journal::EndReason};
+use crate::{channel::Life, check::Check, journal::EndReason, refusal::Refusal};
 use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
 use codec::identifiers::{ChannelArn, ChannelName};
 use std::collections::VecDeque;
@@ -34,14 +34,11 @@ impl Directory {
         identity: &Identity,
         create: CreateSignalingChannel,
         held: u64,
-    ) -> Result<BegunChange, Fault> {
+    ) -> Result<BegunChange, Refusal> {
         if self.key_of(identity).is_some() {
             let message = "A channel with this name exists already in this account and region.";
-            return Err(Fault::new(
-                Check::ChannelExists,
-                ErrorKind::ResourceInUse,
-                message,
-            ));
+            let kind = ErrorKind::ResourceInUse;
+            return Err(Refusal::new(Check::ChannelExists, kind, message));
         }
         let created = self.creation_time(cx.at.wall);
         let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
@@ -68,7 +65,7 @@ impl Directory {
         let key = key.ok_or_else(|| {
             let message = "The server has as many channels as it may have.";
             let kind = ErrorKind::AccountChannelLimitExceeded;
-            Fault::new(Check::ChannelsFull, kind, message)
+            Refusal::new(Check::ChannelsFull, kind, message)
         })?;
         Ok((key, ChangeStep::Create))
     }
@@ -82,25 +79,21 @@ impl Directory {
         arn: ChannelArn,
         alteration: Alteration,
         (operation, held): (Operation, u64),
-    ) -> Result<Option<BegunChange>, Fault> {
+    ) -> Result<Option<BegunChange>, Refusal> {
         let Some(key) = self.find(&arn) else {
             return Err(self.not_found(&Identity::of(&arn), Some(&arn)));
         };
         if self.is_changing(key) {
+            let kind = QueryKind::Change(arn, alteration);
             let query = Query {
-                operation,
                 held,
-                caller: None,
-                client_id: None,
-                endpoint: None,
-                kind: QueryKind::Change(arn, alteration),
+                ..Query::of_server(operation, kind)
             };
             return match self.wait_behind(key, caller, query) {
                 Ok(()) => Ok(None),
                 Err(NoWait::Channel) => {
                     let message = "Too many changes of this channel are under way. Try again.";
-                    let kind = ErrorKind::ClientLimitExceeded;
-                    Err(Fault::new(Check::ChangesFull, kind, message))
+                    Err(Refusal::limited(Check::ChangesFull, message))
                 }
                 Err(NoWait::Account) => Err(too_busy()),
             };
@@ -341,12 +334,12 @@ impl Directory {
         let answer = match result {
             Ok(()) => self.make(cx, key, step),
             Err(error) => {
-                let fault = refusal(&error);
+                let refusal = not_durable(&error);
                 if let StoreError::Failed(text) = error {
                     cx.telemetry.journal().trouble(cx.at.now, text);
                 }
                 self.unmake(cx, key, &step);
-                fault.into()
+                refusal.into()
             }
         };
         if let Some(caller) = caller {
@@ -404,9 +397,9 @@ impl Directory {
         &mut self,
         cx: &mut Context,
         key: ChannelKey,
-        (fault, reason): &(Fault, EndReason),
+        (refusal, reason): &(Refusal, EndReason),
     ) {
-        self.fail_calls(cx, key, fault);
+        self.fail_calls(cx, key, refusal);
         let change = if *reason == EndReason::ChannelDeleted {
             PollChange::Deleted
         } else {
@@ -425,7 +418,7 @@ impl Directory {
 }
 
 /// The refusal of a change that is not durable.
-fn refusal(error: &StoreError) -> Fault {
+fn not_durable(error: &StoreError) -> Refusal {
     let (check, message) = match error {
         StoreError::Busy => (
             Check::ChangesFull,
@@ -436,7 +429,7 @@ fn refusal(error: &StoreError) -> Fault {
             "The registry takes no changes at the moment. Try again later.",
         ),
     };
-    Fault::new(check, ErrorKind::ServiceUnavailable, message)
+    Refusal::unavailable(check, message)
 }
 
 // The record of a channel after an alteration.
@@ -446,7 +439,7 @@ fn altered(
     record: &Record,
     alteration: Alteration,
     version: impl FnOnce() -> Version,
-) -> Result<Option<Record>, Fault> {
+) -> Result<Option<Record>, Refusal> {
     let mut next = record.clone();
     match alteration {
         Alteration::Update(current, ttl_seconds) => {
@@ -463,7 +456,7 @@ fn altered(
             if next.tags.len() > TAGS_MAX {
                 let message = format!("A channel has at most {TAGS_MAX} tags.");
                 let kind = ErrorKind::TagsPerResourceExceededLimit;
-                return Err(Fault::new(Check::TagsFull, kind, message));
+                return Err(Refusal::new(Check::TagsFull, kind, message));
             }
         }
         Alteration::Untag(keys) => {
@@ -486,11 +479,11 @@ fn set_tag(tags: &mut Vec<Tag>, tag: Tag) {
     }
 }
 
-fn check_version(record: &Record, version: Option<&str>) -> Result<(), Fault> {
+fn check_version(record: &Record, version: Option<&str>) -> Result<(), Refusal> {
     if version.is_none_or(|version| version == record.version.as_str()) {
         return Ok(());
     }
     let message = "CurrentVersion is not the version of the channel. Describe it again.";
     let check = Check::ChannelVersionStale;
-    Err(Fault::new(check, ErrorKind::VersionMismatch, message))
+    Err(Refusal::new(check, ErrorKind::VersionMismatch, message))
 }

@@ -6,11 +6,11 @@ use crate::id::{CallerId, Identity};
 use crate::session::http::{Admission, Asks, RoleBy};
 use crate::settings::Program;
 use crate::shard::calls::responses::absent;
-use crate::shard::connect::upgrades::action_of;
+use crate::shard::connect::upgrades::{action_of, denial_of};
 use crate::shard::context::Context;
-use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
+use crate::shard::{Alteration, Answer, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
-use crate::{channel::Channel, channel::Life, check::Check};
+use crate::{channel::Channel, channel::Life, check::Check, refusal::Refusal};
 use codec::control::{Call, Operation, StreamSelector, Tag};
 use codec::identifiers::ChannelArn;
 use codec::policy::{Action, KeyName};
@@ -115,13 +115,13 @@ impl Directory {
         denial(cx, caller, query.operation, &question)
     }
 
-    /// The check that an upgrade does not pass here, if its caller's policies name tags of channels or its role was
-    /// settled here, and the policy and statement that refuse it.
+    /// Refuses an upgrade, if its caller's policies name tags of channels or its role was settled here, and they do not
+    /// allow it.
     pub(crate) fn forbids_tagged_upgrade(
         &self,
         cx: &mut Context,
         admission: &Admission,
-    ) -> Option<(Check, Option<Box<str>>)> {
+    ) -> Option<Refusal> {
         let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
         if !caller.reads(KeyName::ResourceTag) && admission.role_by != RoleBy::LastRequest {
             return None;
@@ -133,7 +133,7 @@ impl Directory {
         };
         let ruling = caller.decide(&question);
         cx.telemetry.count_policy_steps(ruling.steps);
-        Some((ruling.denied?, admission.ground_of(&ruling)))
+        denial_of(admission, &ruling)
     }
 
     /// Notes that a caller asked for an endpoint of a channel, if that was found.
@@ -303,12 +303,10 @@ fn denial(
 ) -> Option<Answer> {
     let ruling = caller.decide(question);
     cx.telemetry.count_policy_steps(ruling.steps);
-    let message = || caller.denial(question.action, question.resource);
-    let fault = |check| {
-        let fault = Fault::new(check, operation.denied(), message());
-        fault.by_policy(caller.ground_of(&ruling))
-    };
-    ruling.denied.map(|check| fault(check).into())
+    let check = ruling.denied?;
+    let message = caller.denial(question.action, question.resource);
+    let refusal = Refusal::new(check, operation.denied(), message);
+    Some(refusal.by_policy(caller.ground_of(&ruling)).into())
 }
 
 /// The resource of a channel that does not exist yet: policies say `channel/NAME/*`.

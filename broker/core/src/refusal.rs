@@ -1,0 +1,305 @@
+//! Refusals: the one way to say no to a request.
+//!
+//! A refusal has the check that was not passed, the error that the client reads, and what operators alone read. Its
+//! form on the wire follows from the purpose of the request: JSON of the API, XML of STS, `{"message":"…"}` where no
+//! operation is known. `codec` keeps two types of its own, since it knows neither checks nor operators:
+//! [`sigv4::Refusal`], which becomes a refusal here, and `signal::Fault`, which a message on the WebSocket answers.
+
+use crate::check::Check;
+use crate::event::{AuthFailure, Purpose, UpgradeOutcome};
+use codec::control::{ApiError, ErrorKind, Operation, error_body};
+use codec::http::{HeadError, UpgradeError};
+use codec::sigv4::{self, Malformed, Scope, Window};
+use codec::sts;
+use std::borrow::Cow;
+
+/// Why a request is refused: the error that its client reads, and the check that says why to operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The rule that was not passed.
+    pub check: Check,
+    /// The error.
+    pub error: ErrorCode,
+    /// The error's text.
+    pub message: Cow<'static, str>,
+    /// The policy and the statement that refuse it, or another reason, for operators alone.
+    pub policy: Option<Box<str>>,
+}
+
+/// The error of a refusal: its type and status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// An error of the API: its status depends on what was asked for.
+    Api(ErrorKind),
+    /// An error of STS.
+    Sts(sts::ErrorKind),
+    /// A signature that is not right.
+    Signature(sigv4::Refusal),
+    /// This status and type, whatever was asked for.
+    Fixed(u16, &'static str),
+    /// The status and type that a test asked for (`--dev`), in the form of this operation's errors.
+    Injected(u16, &'static str, Option<Operation>),
+}
+
+impl Refusal {
+    /// A refusal without a policy.
+    #[must_use]
+    pub fn new(
+        check: Check,
+        error: impl Into<ErrorCode>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            check,
+            error: error.into(),
+            message: message.into(),
+            policy: None,
+        }
+    }
+
+    /// The server cannot do it at the moment.
+    #[must_use]
+    pub fn unavailable(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(check, ErrorKind::ServiceUnavailable, message)
+    }
+
+    /// A rate or a table is at its limit.
+    pub(crate) fn limited(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(check, ErrorKind::ClientLimitExceeded, message)
+    }
+
+    /// An argument is missing or breaks its constraints.
+    pub(crate) fn invalid(check: Check, message: &'static str) -> Self {
+        Self::new(check, ErrorKind::InvalidArgument, message)
+    }
+
+    /// The request could not be understood as one of HTTP: refused with this status.
+    pub(crate) fn of_head(check: Check, status: u16, message: &'static str) -> Self {
+        let error_type = ErrorKind::InvalidArgument.error_type();
+        Self::new(check, ErrorCode::Fixed(status, error_type), message)
+    }
+
+    /// An error of STS.
+    pub(crate) fn sts(check: Check, error: sts::Error) -> Self {
+        Self::new(check, error.kind, error.message)
+    }
+
+    /// Not a refusal but a finding about a request that is served, listed beside refusals for this reason.
+    pub(crate) fn noticed(check: Check, reason: Option<Box<str>>) -> Self {
+        Self::new(check, ErrorCode::Fixed(200, ""), "").by_policy(reason)
+    }
+
+    /// The same, by this policy and statement.
+    #[must_use]
+    pub fn by_policy(self, policy: Option<Box<str>>) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// The status of the answer to a request of this purpose.
+    pub(crate) fn status(&self, purpose: Purpose) -> u16 {
+        match self.error_for(purpose) {
+            ErrorCode::Api(kind) => purpose.status(kind),
+            ErrorCode::Sts(kind) => kind.status(),
+            ErrorCode::Signature(refusal) => refusal.status(),
+            ErrorCode::Fixed(status, _) | ErrorCode::Injected(status, ..) => status,
+        }
+    }
+
+    /// The error's type in the answer.
+    pub(crate) fn error_type(&self, purpose: Purpose) -> &'static str {
+        match self.error_for(purpose) {
+            ErrorCode::Api(kind) => kind.error_type(),
+            ErrorCode::Sts(kind) => kind.code(),
+            ErrorCode::Signature(refusal) => refusal.error_type(),
+            ErrorCode::Fixed(_, error_type) | ErrorCode::Injected(_, error_type, _) => error_type,
+        }
+    }
+
+    /// The body of the answer, under this request id, and its content type.
+    pub(crate) fn body(&self, purpose: Purpose, id: &str) -> (Vec<u8>, &'static str) {
+        let mut body = Vec::new();
+        let operation = match self.error_for(purpose) {
+            ErrorCode::Sts(kind) => {
+                sts::error_body(&mut body, kind, &self.message, id);
+                return (body, sts::CONTENT_TYPE);
+            }
+            ErrorCode::Api(_) => purpose.operation(),
+            ErrorCode::Signature(_) | ErrorCode::Fixed(..) => None,
+            ErrorCode::Injected(_, _, operation) => operation,
+        };
+        error_body(&mut body, operation, &self.message);
+        (body, "application/json")
+    }
+
+    /// The error in the terms of what was asked for. Of errors of the API, STS has only those of a server without room,
+    /// and it has its own names for bad signatures.
+    fn error_for(&self, purpose: Purpose) -> ErrorCode {
+        match (purpose, self.error) {
+            (Purpose::Sts(_), ErrorCode::Api(_)) => sts::ErrorKind::ServiceUnavailable.into(),
+            (Purpose::Sts(_), ErrorCode::Signature(refusal)) => {
+                sts::Error::from(refusal).kind.into()
+            }
+            (_, error) => error,
+        }
+    }
+
+    /// The failure of authentication or authorization that it is counted as.
+    pub(crate) fn auth_failure(&self) -> Option<AuthFailure> {
+        match self.error {
+            ErrorCode::Signature(refusal) => Some(AuthFailure::Signature(refusal.reason())),
+            ErrorCode::Api(_)
+            | ErrorCode::Sts(_)
+            | ErrorCode::Fixed(..)
+            | ErrorCode::Injected(..) => self.is_denial().then_some(AuthFailure::Policy),
+        }
+    }
+
+    /// Whether its caller's policies refuse a request.
+    pub(crate) fn is_denial(&self) -> bool {
+        let denied = [
+            ErrorKind::AccessDenied.into(),
+            ErrorKind::NotAuthorized.into(),
+            sts::ErrorKind::AccessDenied.into(),
+        ];
+        denied.contains(&self.error)
+    }
+
+    /// Whether the request has no signature at all.
+    pub(crate) fn is_unsigned(&self) -> bool {
+        self.error == ErrorCode::Signature(sigv4::Refusal::Missing)
+    }
+
+    /// The outcome that a refused upgrade is counted as.
+    pub(crate) fn upgrade_outcome(&self) -> UpgradeOutcome {
+        if self.check == Check::Draining {
+            return UpgradeOutcome::Draining;
+        }
+        match self.error {
+            ErrorCode::Signature(_) => UpgradeOutcome::Unauthenticated,
+            ErrorCode::Fixed(..) | ErrorCode::Sts(_) => UpgradeOutcome::Invalid,
+            ErrorCode::Injected(status, error_type, _) => match status {
+                401 => UpgradeOutcome::Unauthenticated,
+                403 => UpgradeOutcome::Forbidden,
+                404 => UpgradeOutcome::NotFound,
+                500.. => UpgradeOutcome::Unavailable,
+                _ if error_type.contains("Limit") => UpgradeOutcome::Limited,
+                _ => UpgradeOutcome::Invalid,
+            },
+            ErrorCode::Api(kind) => match kind {
+                ErrorKind::ResourceNotFound => UpgradeOutcome::NotFound,
+                ErrorKind::AccessDenied | ErrorKind::NotAuthorized => UpgradeOutcome::Forbidden,
+                ErrorKind::ClientLimitExceeded
+                | ErrorKind::AccountChannelLimitExceeded
+                | ErrorKind::TagsPerResourceExceededLimit => UpgradeOutcome::Limited,
+                ErrorKind::InternalFailure | ErrorKind::ServiceUnavailable => {
+                    UpgradeOutcome::Unavailable
+                }
+                ErrorKind::Serialization
+                | ErrorKind::InvalidArgument
+                | ErrorKind::ResourceInUse
+                | ErrorKind::VersionMismatch
+                | ErrorKind::UnknownOperation => UpgradeOutcome::Invalid,
+            },
+        }
+    }
+
+    /// The reason for operators. Of STS it is the text of the answer, where the check refers to that.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        let is_text = matches!(self.error, ErrorCode::Sts(_))
+            && matches!(
+                self.check,
+                Check::ArgumentInvalid | Check::SessionPolicyMalformed | Check::OperationUnknown
+            );
+        let text = is_text.then_some(&*self.message);
+        self.policy.as_deref().or(text)
+    }
+}
+
+impl From<ErrorKind> for ErrorCode {
+    fn from(kind: ErrorKind) -> Self {
+        Self::Api(kind)
+    }
+}
+
+impl From<sts::ErrorKind> for ErrorCode {
+    fn from(kind: sts::ErrorKind) -> Self {
+        Self::Sts(kind)
+    }
+}
+
+impl From<sigv4::Refusal> for Refusal {
+    fn from(refusal: sigv4::Refusal) -> Self {
+        let check = match refusal {
+            sigv4::Refusal::Missing => Check::SignatureMissing,
+            sigv4::Refusal::Malformed(Malformed::EncodedTwice) => Check::QueryMalformed,
+            sigv4::Refusal::Malformed(_) => Check::SignatureMalformed,
+            sigv4::Refusal::Duplicate(_) => Check::ParameterTwice,
+            sigv4::Refusal::Expired {
+                window: Window::Tolerance(_),
+                ..
+            } => Check::SignatureExpired,
+            sigv4::Refusal::Expired {
+                window: Window::Expires(_),
+                ..
+            } => Check::UrlExpired,
+            sigv4::Refusal::Early { .. } => Check::SignatureEarly,
+            sigv4::Refusal::Scope(Scope::Service(_)) => Check::ScopeService,
+            sigv4::Refusal::Scope(Scope::Region) => Check::ScopeRegion,
+            sigv4::Refusal::Scope(Scope::Terminator | Scope::Date { .. }) => Check::ScopeMalformed,
+            sigv4::Refusal::UnknownKey => Check::UnknownKey,
+            sigv4::Refusal::Token => Check::TokenMismatch,
+            sigv4::Refusal::TokenExpired => Check::TokenExpired,
+            sigv4::Refusal::Mismatch => Check::SignatureMismatch,
+        };
+        Self::new(check, ErrorCode::Signature(refusal), refusal.to_string())
+    }
+}
+
+impl From<ApiError> for Refusal {
+    /// The body of a call is not what its operation takes.
+    fn from(error: ApiError) -> Self {
+        let check = match error.kind {
+            ErrorKind::Serialization => Check::BodyMalformed,
+            ErrorKind::TagsPerResourceExceededLimit => Check::TagsFull,
+            ErrorKind::InvalidArgument
+            | ErrorKind::ResourceNotFound
+            | ErrorKind::ResourceInUse
+            | ErrorKind::VersionMismatch
+            | ErrorKind::AccountChannelLimitExceeded
+            | ErrorKind::ClientLimitExceeded
+            | ErrorKind::AccessDenied
+            | ErrorKind::NotAuthorized
+            | ErrorKind::UnknownOperation
+            | ErrorKind::InternalFailure
+            | ErrorKind::ServiceUnavailable => Check::ArgumentInvalid,
+        };
+        Self::new(check, error.kind, error.message)
+    }
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        let check = match error {
+            HeadError::TooLarge | HeadError::TooManyHeaders => Check::HeadTooLarge,
+            HeadError::Malformed(_) => Check::HttpMalformed,
+            HeadError::Proxied => Check::ProxyUnexpected,
+            HeadError::UnsupportedVersion => Check::HttpVersion,
+            HeadError::LengthRequired => Check::BodyLengthMissing,
+        };
+        Self::of_head(check, error.status(), error.message())
+    }
+}
+
+impl From<UpgradeError> for Refusal {
+    fn from(error: UpgradeError) -> Self {
+        let check = match error {
+            UpgradeError::BadVersion => Check::WebsocketVersion,
+            UpgradeError::NotGet
+            | UpgradeError::NotConnection
+            | UpgradeError::MissingKey
+            | UpgradeError::BadKey
+            | UpgradeError::Body => Check::HandshakeMalformed,
+        };
+        Self::of_head(check, error.status(), error.message())
+    }
+}
