@@ -39,6 +39,9 @@ pub(crate) struct Session {
     /// Whether it was aborted because it does not read.
     pub cut: bool,
     /// Bytes counted in the shard's telemetry of slow connections.
+    /// Its peer seems cut off, for a test: it is not read, and confirms nothing.
+    pub half_open: bool,
+    /// Bytes that are counted in the shard's telemetry of connections that are behind.
     pub weight: u32,
     /// Whether its acknowledgements are queried, and how much was written since.
     pub asking: Asking,
@@ -190,6 +193,7 @@ impl Session {
             sending: Sending::Idle,
             behind: false,
             cut: false,
+            half_open: false,
             weight: 0,
             asking: Asking::default(),
         }

@@ -69,7 +69,7 @@ use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
 pub use calls::letters::{Alteration, Answer, Letter, Parcel, ParcelLoad, Query, QueryKind};
 use context::Context;
-use dev::Scripted;
+use dev::Interposer;
 pub use dev::{
     AccountUse, Capture, Captured, Chance, Corruption, DeliveryAct, Fate, FaultAct, FaultCounts,
     FaultError, FaultMatch, FaultRule, Finding, Glob, MessageAct, RequestAct, Reset, ResetStep,
@@ -86,7 +86,6 @@ pub use operator::{
     Question, Reply, SessionStep,
 };
 use operator_requests::usage_gauges;
-use road::{Double, Production};
 pub use shares::Shares;
 use sockets::Sockets;
 pub use start::{Start, StartKeys};
@@ -100,17 +99,10 @@ pub use usage::{Usage, UsageTable};
 
 /// One shard: the state, and the machine that works on it, one input after the other.
 pub struct Shard {
-    /// The steps that the test double may change, from the start on the same.
-    double: &'static dyn Double,
-    /// The loop over frames, compiled for this double.
-    frames: Frames,
     state: State,
     /// Inputs since the start, which debug builds count.
     inputs: usize,
 }
-
-/// A loop over the frames of one receive.
-type Frames = fn(&mut Shard, SessionKey, &mut [u8]) -> bool;
 
 impl Shard {
     /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules
@@ -153,11 +145,6 @@ impl Shard {
         let slots = placement.map().zip(slot_orders);
         let slots = slots.map(|(map, orders)| Box::new(Slots::new(map, orders)));
         let place = (id, placement);
-        let (double, frames) = if settings.dev {
-            Self::steps::<Scripted>(&Scripted)
-        } else {
-            Self::steps::<Production>(&Production)
-        };
         let start = DirectoryStart {
             store,
             newest,
@@ -169,8 +156,6 @@ impl Shard {
         };
         let directory = Directory::new(settings, place, hasher.clone(), start);
         let mut shard = Self {
-            double,
-            frames,
             state: State {
                 sockets,
                 directory,
@@ -180,18 +165,15 @@ impl Shard {
                     todo: TodoList::default(),
                 },
                 gate,
+                interposer: None,
             },
             inputs: 0,
         };
         let state = &mut shard.state;
         state.directory.load(records);
-        dev::begin(&mut state.sockets, &state.directory, dev, &hasher);
+        let settings = state.sockets.settings();
+        state.interposer = Interposer::begin(settings, &state.directory, dev, &hasher);
         shard
-    }
-
-    /// The steps with a double, which they are compiled for where a message passes.
-    fn steps<D: Double + Default>(double: &'static D) -> (&'static dyn Double, Frames) {
-        (double, Self::frames_with::<D>)
     }
 
     /// The bytes that wait for a connection, also those that are withheld from it.
@@ -406,7 +388,8 @@ impl Machine for Shard {
             || self.state.sockets.has_more_to_close()
             || self.state.directory.has_pages_due();
         let waiting = waiting.then_some(Now(0));
-        let faults = self.state.sockets.next_fault();
+        let interposer = self.state.interposer.as_deref();
+        let faults = interposer.and_then(|it| it.faults.held.next());
         let slots = self.state.directory.slots();
         let slots = slots.and_then(|slots| slots.next_due(self.state.sockets.places()));
         let leads = self.state.sockets.next_end_of_lead();

@@ -1,207 +1,176 @@
-//! The test double: faults on request, copies of messages, findings, and a clean start. Empty but under `--dev`.
+//! The interposer of `--dev`: faults on request, copies of messages, findings, and a clean start.
 //!
-//! It takes part in four steps of the shard ([`Scripted`], the [`Double`](crate::shard::road::Double) of `--dev`). What
-//! is due of it is done in `event_loop`, what operators ask for in `operator_requests`. The steps that it leaves to
-//! itself are [`Own`](crate::shard::todo::Own).
+//! A shard under `--dev` has an [`Interposer`] beside its parts, others have none. It stands before steps of the shard,
+//! and takes their place where a fault says so: before the admission of a connection ([`admit`]) and a call
+//! ([`answers_call`]), between the route of a message and its recipient's outbox ([`message_faults::on_message`], by
+//! [`with_care`](crate::shard::road::with_care)), and before what a step left is done ([`act`]). The step itself is
+//! always the shard's. What the interposer leaves to itself, or holds back, is [`Later`](faults::Later); what is due of
+//! it is done in each tick ([`take_due`]).
 
 pub(crate) mod connection_faults;
 pub(crate) mod faults;
 pub(crate) mod message_faults;
 pub(crate) mod observations;
-mod pending_faults;
 pub(crate) mod signatures;
 pub(crate) mod state;
 
 use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::limits::RESET_CHANNELS_PER_STEP;
 use crate::session::http::Admission;
 pub use crate::settings::Glob;
-use crate::shard::calls::{self, BegunCall, home};
+use crate::shard::calls::{BegunCall, home, letters::Query};
 use crate::shard::context::Context;
-use crate::shard::road::{Aside, Double, Judged, conclude};
 use crate::shard::state::State;
-use crate::shard::todo::{Each, Own, Todo};
+use crate::shard::todo::{Each, Todo};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{connect::admission, shares::Holder};
-use crate::{channel::Life, journal::EndReason, limits::RESET_CHANNELS_PER_STEP, time::Moment};
-use ahash::RandomState;
+use crate::{channel::Life, id::CallRef, journal::EndReason};
+use faults::Later;
 pub use faults::{
     Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
     MessageAct, RequestAct, SessionAct, SharedRule,
 };
 use observations::OfferCopy;
-use signatures::Signatures;
+pub(crate) use state::Interposer;
+use state::Parity;
 pub use state::{AccountUse, Capture, Captured, Fate, Finding, StartDev};
-use state::{Copies, Dev, Parity};
 
-/// Equips a shard that has its channels with the double's state; without `--dev` it has none.
-pub(crate) fn begin(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    start: StartDev,
-    hasher: &RandomState,
-) {
-    let settings = sockets.settings();
-    if !settings.dev {
+// What the interposer does before steps of the shard.
+
+/// Admits a connection to its channel; false when it was refused, or is not answered.
+pub(crate) fn admit(
+    shard: &mut State,
+    key: SessionKey,
+    admission: &Admission,
+    holder: Holder,
+) -> bool {
+    if connection_faults::on_connect(shard, key, admission) {
+        return false;
+    }
+    let is_admitted = admission::admit(shard, key, (admission, holder));
+    if is_admitted {
+        message_faults::leave(&mut shard.cx, Later::Joined(key));
+    }
+    count_channels(shard);
+    is_admitted
+}
+
+/// Whether a fault deals with a call whose signature was checked.
+pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
+    let is_dealt_with = connection_faults::on_call(shard, begun);
+    if !is_dealt_with && let Some((own, _, directory, cx)) = shard.interposed() {
+        let account = directory.named(&begun.asked.caller, "");
+        own.observe(|it| it.on_call(&account, begun.asked.operation, cx.at));
+    }
+    is_dealt_with
+}
+
+/// Stands before what a step of the shard left; returns what the shard does itself.
+pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
+    match left {
+        Todo::Deliver(channel, role) => message_faults::deliver_pending(shard, (channel, &role)),
+        Todo::Query(caller, query) => answer(shard, caller, *query),
+        Todo::Gone(gone) => {
+            if let Some((own, sockets, directory, cx)) = shard.interposed() {
+                let settings = sockets.settings();
+                own.observe(|it| it.on_gone(settings, directory, &gone, cx.at));
+                own.forget(sockets, gone.session);
+            }
+            return Some(Todo::Gone(gone));
+        }
+        left => return Some(left),
+    }
+    None
+}
+
+/// Counts the channels that came or went since the last call.
+pub(crate) fn count_channels(shard: &mut State) {
+    if let Some((own, _, directory, cx)) = shard.interposed() {
+        own.observe(|it| it.count_channels(directory, cx.at));
+    }
+}
+
+/// Answers a question about a channel, which is counted, and copied if it brings an offer that is taken in.
+fn answer(shard: &mut State, caller: CallRef, query: Query) {
+    if !home::allows(&mut shard.directory, &mut shard.cx, caller, &query) {
         return;
     }
-    let parity = |account_use| Box::new(Parity::new(&settings.region, hasher, account_use));
-    let signatures = Signatures::of(settings, start.account_use.as_ref());
-    *sockets.dev_mut() = Dev {
-        signatures: signatures.map(Box::new),
-        faults: Some(Box::default()),
-        parity: (!settings.strict()).then(|| parity(start.account_use)),
-        copies: start.copies.map(Copies::new).map(Box::new),
+    let Some((own, _, directory, cx)) = shard.interposed() else {
+        return;
     };
-    for (_, key) in directory.names() {
-        observations::on_channel(sockets, directory, key, Moment::default());
+    own.observe(|it| it.on_query(directory, &query, cx.at));
+    let offer = OfferCopy::of(directory, &query.kind);
+    home::answer_allowed(shard, caller, query);
+    if let (Some(offer), Some((own, _, directory, cx))) = (offer, shard.interposed()) {
+        offer.take(own, directory, cx.at);
     }
 }
 
-// The double of `--dev`: the shard's steps, with the faults, findings and copies of tests before and behind them.
-
-/// The double of a shard under `--dev`. It keeps nothing itself: that is in [`Dev`](crate::shard::dev::state::Dev).
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Scripted;
-
-impl Double for Scripted {
-    fn admission(
-        &self,
-        shard: &mut State,
-        key: SessionKey,
-        (admission, holder): (&Admission, Holder),
-    ) -> bool {
-        if connection_faults::on_connect(&mut shard.sockets, &mut shard.cx, key, admission) {
-            return false;
+/// Does what the interposer has left to itself.
+pub(crate) fn go_on(shard: &mut State, later: Later) {
+    let (sockets, _, cx, ..) = shard.parts();
+    match later {
+        Later::Message(held) => message_faults::release(shard, &held.message),
+        Later::Close {
+            session,
+            code,
+            reason,
+        } => sockets.close_with(cx, session, (EndReason::Operator, code, &reason)),
+        Later::Joined(session) => joined(shard, session),
+        Later::SendAgain(message, to) => {
+            let transit = message.transit();
+            let bytes = transit.delivery.frame_bytes();
+            let write = |out: &mut Vec<u8>| transit.delivery.write(out);
+            sockets.push_copy(cx, to, transit.launch, bytes, write);
         }
-        let admitted = (admission, holder);
-        let is_admitted = admission::admit(shard, key, admitted);
-        if is_admitted {
-            shard.cx.todo.push(Todo::Double(Box::new(Own::Joined(key))));
-        }
-        is_admitted
-    }
-
-    fn call(&self, shard: &mut State, begun: BegunCall) {
-        if connection_faults::on_call(&mut shard.sockets, &mut shard.cx, &begun) {
-            return;
-        }
-        let account = shard.directory.named(&begun.asked.caller, "");
-        observations::on_call(
-            &mut shard.sockets,
-            &account,
-            begun.asked.operation,
-            shard.cx.at,
-        );
-        calls::begin(shard, begun);
-    }
-
-    fn message(&self, shard: &mut State, judged: Judged<'_>) -> Result<(), Aside> {
-        match &judged {
-            Judged::Faulty(from, _) => {
-                observations::copy_refused(&mut shard.sockets, &mut shard.cx, *from, None)
-            }
-            Judged::Throttled(sender, request) => {
-                observations::copy_refused(
-                    &mut shard.sockets,
-                    &mut shard.cx,
-                    sender.session,
-                    Some(request),
-                );
-            }
-            Judged::Routed(route, transit) => {
-                observations::on_message(
-                    &mut shard.sockets,
-                    &mut shard.directory,
-                    transit,
-                    shard.cx.at,
-                );
-                if message_faults::on_message(shard, transit, *route) {
-                    return Ok(());
-                }
-            }
-        }
-        conclude(shard, judged)
-    }
-
-    fn delivery(&self, shard: &mut State, left: Todo) -> Option<Todo> {
-        if let Todo::Double(own) = left {
-            do_own(shard, *own);
-            return None;
-        }
-        if let Todo::Deliver(channel, role) = left {
-            pending_faults::deliver_pending(shard, (channel, &role));
-            return None;
-        }
-        if let Todo::Query(caller, query) = left {
-            if home::allows(&mut shard.directory, &mut shard.cx, caller, &query) {
-                observations::on_query(
-                    &mut shard.sockets,
-                    &mut shard.directory,
-                    &query,
-                    shard.cx.at,
-                );
-                let offer = OfferCopy::of(&mut shard.sockets, &mut shard.directory, &query.kind);
-                home::answer_allowed(shard, caller, *query);
-                if let Some(offer) = offer {
-                    offer.take(&mut shard.sockets, &mut shard.directory, shard.cx.at);
-                }
-            }
-            return None;
-        }
-        look_at(&mut shard.sockets, &mut shard.directory, &left, shard.cx.at);
-        Some(left)
-    }
-}
-
-/// Counts what the shard does next.
-fn look_at(sockets: &mut Sockets, directory: &Directory, left: &Todo, at: Moment) {
-    if let Todo::ChannelCame(channel) = left {
-        observations::on_channel(sockets, directory, *channel, at);
-    } else if let Todo::ChannelWent(went) = left {
-        observations::channel_went(sockets, &went.1);
-    } else if let Todo::Gone(gone) = left {
-        observations::on_gone(sockets, directory, gone, at);
-        sockets.forget_faults(gone.session);
-    }
-}
-
-/// Does what an earlier step of the double has left.
-fn do_own(shard: &mut State, own: Own) {
-    match own {
-        Own::Joined(session) => joined(shard, session),
-        Own::SendAgain(message, to) => {
-            message_faults::send_again(&mut shard.sockets, &mut shard.cx, to, &message.transit());
-        }
-        Own::Release(held) => message_faults::release(shard, held),
-        Own::Act(session, act) => {
-            connection_faults::act_on_session(&mut shard.sockets, &mut shard.cx, session, &act);
-        }
-        Own::Copy(channel, copy) => observations::copy_named(
-            &mut shard.sockets,
-            &mut shard.directory,
-            channel,
-            copy,
-            shard.cx.at,
-        ),
+        Later::Act(session, act) => connection_faults::act_on_session(shard, session, &act),
     }
 }
 
 /// A connection was admitted: noted, and disturbed by faults about sessions.
 fn joined(shard: &mut State, key: SessionKey) {
-    let web_socket = shard.sockets.web_socket(key);
-    let Some((channel, role)) = web_socket.map(|it| (it.channel, it.role.clone())) else {
+    let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
     };
-    observations::on_join(
-        &mut shard.sockets,
-        &mut shard.directory,
-        channel,
-        &role,
-        shard.cx.at,
-    );
-    let channel = shard.directory.channel(channel);
-    let name = channel.map(|channel| channel.record.arn.name());
-    connection_faults::on_session(&mut shard.sockets, &mut shard.cx, key, name);
+    if let Some(web_socket) = sockets.web_socket(key) {
+        let (channel, role) = (web_socket.channel, &web_socket.role);
+        own.observe(|it| it.on_join(directory, channel, role, cx.at));
+        connection_faults::on_session(shard, key);
+    }
+}
+
+/// The next thing that faults held back until now.
+pub(crate) fn take_due(shard: &mut State) -> Option<Later> {
+    let (own, _, _, cx) = shard.interposed()?;
+    own.faults.held.take_due(cx.at.now)
+}
+
+/// Connections that faults kept silent until now are sent something again.
+pub(crate) fn unmute_due(shard: &mut State) {
+    if let Some((own, sockets, _, cx)) = shard.interposed() {
+        connection_faults::unmute_due(own, sockets, cx.at);
+    }
+}
+
+// What operators ask of the interposer.
+
+/// The findings of what the strict profile would have refused.
+pub(crate) fn findings(shard: &State) -> Vec<Finding> {
+    let parity = shard
+        .interposer
+        .as_ref()
+        .and_then(|own| own.parity.as_ref());
+    parity.map(Parity::findings).unwrap_or_default()
+}
+
+/// Takes a fault in. True when it is one about sessions: it acts on those that are open.
+pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
+    let Some((own, _, _, cx)) = shard.interposed() else {
+        return false;
+    };
+    let is_of_sessions = rule.act.on_session().is_some();
+    own.faults.add(rule, cx.at.now);
+    is_of_sessions
 }
 
 // The end of channels that a test has used, under `--dev`: connections are closed, what was kept is withdrawn, names
@@ -240,13 +209,11 @@ impl Reset {
     }
 
     /// Its first step: what is not about single channels.
-    pub(crate) fn begin(&self, sockets: &mut Sockets, cx: &mut Context) {
+    pub(crate) fn begin(&self, own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
         if self.only.is_none() && self.prefix.is_empty() {
-            end_mute_requests(sockets, cx);
+            end_mute_requests(own, sockets, cx);
         }
-        if let Some(parity) = &mut sockets.dev_mut().parity {
-            parity.forget(&self.prefix);
-        }
+        own.observe(|it| it.forget(&self.prefix));
     }
 
     /// The channels that it is about whose deletion is not durable yet.
@@ -262,22 +229,17 @@ impl Reset {
 
 impl ResetStep {
     /// Ends a channel, if the step may end one more.
-    pub(crate) fn end(
-        &mut self,
-        sockets: &mut Sockets,
-        directory: &mut Directory,
-        cx: &mut Context,
-        identity: Identity,
-    ) -> Option<ChannelKey> {
+    pub(crate) fn end(&mut self, shard: &mut State, identity: Identity) -> Option<ChannelKey> {
         if self.channels >= RESET_CHANNELS_PER_STEP {
             self.left.push(identity);
             return None;
         }
+        let (own, sockets, directory, cx) = shard.interposed()?;
         let key = directory.key_of(&identity)?;
         let members = directory.members(key);
         self.connections += members.len() as u64;
         for session in &members {
-            sockets.forget_faults(*session); // else one that a fault keeps silent would not get its close frame
+            own.forget(sockets, *session); // else one that a fault keeps silent would not get its close frame
             sockets.touch(*session);
         }
         cx.todo
@@ -292,7 +254,7 @@ impl ResetStep {
 }
 
 /// Ends requests that a fault leaves without an answer.
-fn end_mute_requests(sockets: &mut Sockets, cx: &mut Context) {
+fn end_mute_requests(own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
     let mut mute = Vec::new();
     for slot in 0..sockets.places() {
         let Some(key) = sockets.session_at(slot) else {
@@ -300,7 +262,7 @@ fn end_mute_requests(sockets: &mut Sockets, cx: &mut Context) {
         };
         let session = sockets.session(key);
         if session.is_some_and(|it| it.channel().is_none() && it.stands_still()) {
-            sockets.forget_faults(key);
+            own.forget(sockets, key);
             mute.push(key);
         }
     }

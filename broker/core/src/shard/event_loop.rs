@@ -3,7 +3,7 @@
 //!
 //! Each item is a step of its own: what it leaves ([`Todo`](crate::shard::todo::Todo)) is done before the next one
 //! begins, so that a later item sees what an earlier one has changed. Only these methods, those of `shard.rs`,
-//! `todo_dispatch.rs` and `operator_requests.rs`, and those of the test double (`dev/`) have all parts.
+//! `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer (`dev/`) have all parts.
 
 use crate::limits::{
     FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN, WAITING_REQUESTS_PER_TICK,
@@ -12,16 +12,15 @@ use crate::session::SessionState;
 use crate::session::http::Admission;
 use crate::shard::calls::letters::Letter;
 use crate::shard::calls::sts::{Form, answer_sts};
-use crate::shard::calls::{BegunCall, channel_pages, wake};
+use crate::shard::calls::{self, BegunCall, channel_pages, wake};
 use crate::shard::connect::requests::{self, HeadStep, SignedBody};
 use crate::shard::connect::{Part, Step, admission};
-use crate::shard::dev::faults::Later;
-use crate::shard::dev::observations::{self, Signed};
+use crate::shard::dev::observations;
 use crate::shard::directory::slots::Slots;
-use crate::shard::road::{Aside, Double, pass};
+use crate::shard::road::{Aside, pass, with_care};
 use crate::shard::state::State;
-use crate::shard::{Shard, disconnect, onward, recheck, road};
-use crate::shard::{dev::message_faults, sockets::Owner, telemetry::Evidence, todo::Todo};
+use crate::shard::{Shard, dev, disconnect, onward, recheck, road};
+use crate::shard::{sockets::Owner, telemetry::Evidence, todo::Todo};
 use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
 use codec::ws::Item;
@@ -52,26 +51,19 @@ impl Shard {
             + self.state.directory.paged() * work_units::RECORD
     }
 
-    /// Handles bytes of an open WebSocket, by the loop that is compiled for the shard's double; false when it is none.
-    pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
-        (self.frames)(self, from, bytes)
-    }
-
-    /// The same: every whole frame is passed on. All frames of one receive are handled at once.
+    /// Handles bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at
+    /// once. False when it is none.
     ///
     /// The receiver is lent out of its session for the time of the call, and the parser out of the shard's scratch
     /// memory, so that what they borrow from `bytes` is separate from all that a message may change.
-    pub(crate) fn frames_with<D: Double + Default>(
-        &mut self,
-        from: SessionKey,
-        bytes: &mut [u8],
-    ) -> bool {
+    pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
         let Some((mut receiver, mut reader)) =
             road::lend(&mut self.state.sockets, from, self.state.cx.at)
         else {
             return false;
         };
         let within = !receiver.is_idle();
+        let takes_care = reader.may_be_late | self.state.interposer.is_some();
         let mut rest = bytes;
         loop {
             let (sockets, _, cx, ..) = self.state.parts();
@@ -88,7 +80,11 @@ impl Shard {
                 };
             cx.telemetry.count_frame();
             let control = matches!(frame, Item::Ping(_) | Item::Pong(_));
-            let mut passed = pass::<D>(&mut self.state, frame, &mut reader);
+            let mut passed = if takes_care {
+                with_care::pass(&mut self.state, frame, &mut reader)
+            } else {
+                pass(&mut self.state, frame, &mut reader)
+            };
             if !self.state.cx.todo.is_empty() {
                 self.settle();
                 if self.state.sockets.still_open(from).is_err() {
@@ -207,12 +203,17 @@ impl Shard {
                         Step::Over
                     }
                     HeadStep::Upgrade(request) => {
-                        let signed = Signed {
-                            head: &request.head,
-                            purpose: requests::upgrade_of(&request.head),
-                            body: None,
-                        };
-                        observations::on_signed(sockets, cx, key, &signed);
+                        if self.state.interposer.is_some() {
+                            let purpose = requests::upgrade_of(&request.head);
+                            observations::on_signed(
+                                &mut self.state,
+                                key,
+                                &request.head,
+                                purpose,
+                                None,
+                            );
+                        }
+                        let (sockets, _, cx, gate) = self.state.parts();
                         let taken = requests::take_upgrade(sockets, cx, gate, key, &request);
                         if let (Some(device), None) = (&taken, request.asked) {
                             wake::begin(&mut self.state, key, device);
@@ -240,8 +241,10 @@ impl Shard {
 
     /// Handles a whole body.
     fn request_body(&mut self, key: SessionKey, body: &mut [u8]) {
+        if self.state.interposer.is_some() {
+            observations::on_body(&mut self.state, key, body);
+        }
         let (sockets, directory, cx, gate) = self.state.parts();
-        observations::on_body(sockets, cx, gate, key, body);
         match requests::take_body(sockets, cx, gate, key, body) {
             Some(SignedBody::Call(begun, whole)) => self.begin_call(begun, whole),
             Some(SignedBody::Form(caller, close)) => {
@@ -336,8 +339,7 @@ impl Shard {
     }
 }
 
-// The steps in which a test double may take part: the shard takes them through its
-// [`Double`](crate::shard::road::Double).
+// The steps before which the interposer of `--dev` stands, where a shard has one.
 
 impl Shard {
     /// Admits a connection to its channel, whose home this is; false when it was refused, or is not answered.
@@ -347,8 +349,11 @@ impl Shard {
         let Some(holder) = admission::holder_of(sockets, cx, key, &admission) else {
             return false;
         };
-        let admitted = (&admission, holder);
-        if !self.double.admission(&mut self.state, key, admitted) {
+        let is_admitted = match self.state.interposer {
+            None => admission::admit(&mut self.state, key, (&admission, holder)),
+            Some(_) => dev::admit(&mut self.state, key, &admission, holder),
+        };
+        if !is_admitted {
             return false;
         }
         let (sockets, directory, cx, gate) = self.state.parts();
@@ -367,7 +372,9 @@ impl Shard {
             return;
         }
         begun.asked.channel = begun.call.channel_name().map(Into::into);
-        self.double.call(&mut self.state, begun);
+        if self.state.interposer.is_none() || !dev::answers_call(&mut self.state, &begun) {
+            calls::begin(&mut self.state, begun);
+        }
     }
 
     /// Does what a step left, and what that leaves.
@@ -381,11 +388,37 @@ impl Shard {
     fn settle_all(&mut self) {
         while let Some(left) = self.state.cx.todo.pop() {
             let others = self.state.cx.todo.len();
-            if let Some(left) = self.double.delivery(&mut self.state, left) {
+            if self.state.interposer.is_none() {
                 self.act(left);
+            } else {
+                self.act_interposed(left);
             }
             self.state.cx.todo.newest_first(others);
         }
+    }
+}
+
+// The same behind the interposer.
+
+impl Shard {
+    #[cold]
+    fn act_interposed(&mut self, left: Todo) {
+        if let Some(left) = dev::act(&mut self.state, left) {
+            self.act(left);
+        }
+        dev::count_channels(&mut self.state);
+    }
+
+    /// Goes on with what faults held back until now, a bounded number.
+    fn interposer_due(&mut self) {
+        for _ in 0..FAULTS_DUE_PER_TICK {
+            let Some(later) = dev::take_due(&mut self.state) else {
+                break;
+            };
+            dev::go_on(&mut self.state, later);
+            self.settle();
+        }
+        dev::unmute_due(&mut self.state);
     }
 }
 
@@ -428,7 +461,9 @@ impl Shard {
         let (sockets, directory, cx, gate) = self.state.parts();
         recheck::step(sockets, directory, cx, gate);
         directory.rewatch_step();
-        self.double_due();
+        if self.state.interposer.is_some() {
+            self.interposer_due();
+        }
         while self.state.directory.work_on_page(&mut self.state.cx) {
             self.settle();
         }
@@ -502,32 +537,5 @@ impl Shard {
                 cx.todo.push(Todo::BeginLists);
             }
         }
-    }
-}
-
-// The due work of faults: messages and ends of connections that they held back.
-
-impl Shard {
-    /// Goes on with what faults held back until now, a bounded number.
-    fn double_due(&mut self) {
-        for _ in 0..FAULTS_DUE_PER_TICK {
-            let (sockets, _, cx, ..) = self.state.parts();
-            match sockets.take_held(cx.at) {
-                Some(Later::Message(message)) => {
-                    message_faults::release(&mut self.state, message);
-                }
-                Some(Later::Close {
-                    session,
-                    code,
-                    reason,
-                }) => {
-                    let ending = (EndReason::Operator, code, &*reason);
-                    sockets.close_with(cx, session, ending);
-                }
-                None => break,
-            }
-            self.settle();
-        }
-        self.state.sockets.unmute_due(self.state.cx.at);
     }
 }

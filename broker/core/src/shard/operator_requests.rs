@@ -8,15 +8,13 @@ use crate::presence::{Cause, Master, Presence, Waiter};
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Settings;
-use crate::shard::context::Context;
-use crate::shard::dev::state::Parity;
-use crate::shard::dev::{Reset, ResetStep, connection_faults};
+use crate::shard::dev::{Reset, ResetStep, connection_faults, message_faults};
 use crate::shard::directory::pending::wait_ms;
 use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
 use crate::shard::road::in_flight::viewer_of;
-use crate::shard::state::State;
 use crate::shard::trace::{self, TraceQuestion};
 use crate::shard::usage::{Usage, UsageTable};
+use crate::shard::{Context, dev};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{PageQuestion, Shard};
 use crate::time::{Moment, Now, Wall};
@@ -81,8 +79,13 @@ impl Shard {
             },
             Question::Usage(from) => usage(sockets, directory, cx, from),
             Question::Displaced => operator::displaced(sockets, directory, cx.at),
-            Question::Reset(_) | Question::Parity | Question::AddFault(_) => {
-                self.ask_double(question)
+            Question::Reset(meant) => Reply::Reset(self.reset(meant)),
+            Question::Parity => Reply::Findings(dev::findings(&self.state)),
+            Question::AddFault(rule) => {
+                if dev::add_fault(&mut self.state, rule) {
+                    self.disturb_sessions();
+                }
+                Reply::Done
             }
             Question::Forget(meant, before) => operator::forget(cx, &meant, before),
             Question::Import(records) => {
@@ -96,6 +99,40 @@ impl Shard {
                 Reply::Disconnected(closed)
             }
         }
+    }
+}
+
+// What operators ask of the interposer.
+
+impl Shard {
+    /// A fault about sessions acts on those that are open.
+    fn disturb_sessions(&mut self) {
+        for slot in 0..self.state.sockets.places() {
+            if let Some(key) = self.state.sockets.session_at(slot) {
+                connection_faults::on_session(&mut self.state, key);
+                self.settle();
+            }
+        }
+    }
+
+    /// Ends channels that a test has used, a bounded number.
+    fn reset(&mut self, mut reset: Reset) -> ResetStep {
+        let mut done = ResetStep::default();
+        let Some((own, sockets, directory, cx)) = self.state.interposed() else {
+            return done;
+        };
+        reset.begin(own, sockets, cx);
+        let channels = reset.channels(directory);
+        self.settle();
+        for identity in channels {
+            let ended = done.end(&mut self.state, identity);
+            self.settle();
+            if let (Some(key), Some((own, _, _, cx))) = (ended, self.state.interposed()) {
+                message_faults::withdraw_held(own, cx, key); // behind what its last connections gave back
+            }
+        }
+        done.deleting = reset.deleting(&self.state.directory);
+        done
     }
 }
 
@@ -149,64 +186,6 @@ pub(crate) fn usage_gauges(
     }
     *table.of(None) = others;
     table
-}
-
-// Questions of operators about the test double: faults, findings, and the end of a test's channels.
-
-impl Shard {
-    /// Answers a question about the double, or takes one step of what it asks for. Without `--dev` there is nothing.
-    fn ask_double(&mut self, question: Question) -> Reply {
-        if let Question::Reset(reset) = question {
-            return Reply::Reset(if self.state.sockets.settings().dev {
-                self.reset(reset)
-            } else {
-                ResetStep::default()
-            });
-        }
-        if let Question::AddFault(rule) = question {
-            if self.state.sockets.add_fault(rule, self.state.cx.at) {
-                self.disturb_sessions();
-            }
-            return Reply::Done;
-        }
-        let parity = self.state.sockets.dev_mut().parity.as_deref_mut();
-        Reply::Findings(parity.map(Parity::findings).unwrap_or_default())
-    }
-
-    /// A fault about sessions acts on those that are open.
-    fn disturb_sessions(&mut self) {
-        for slot in 0..self.state.sockets.places() {
-            let (sockets, directory, cx, ..) = self.state.parts();
-            let Some(key) = sockets.session_at(slot) else {
-                continue;
-            };
-            let channel = sockets.web_socket(key).map(|it| it.channel);
-            let channel = channel.and_then(|key| directory.channel(key));
-            let name = channel.map(|channel| channel.record.arn.name());
-            connection_faults::on_session(sockets, cx, key, name);
-            self.settle();
-        }
-    }
-
-    /// Ends channels that a test has used, a bounded number.
-    fn reset(&mut self, mut reset: Reset) -> ResetStep {
-        let mut done = ResetStep::default();
-        let (sockets, directory, cx, ..) = self.state.parts();
-        reset.begin(sockets, cx);
-        let channels = reset.channels(directory);
-        self.settle();
-        for identity in channels {
-            let (sockets, directory, cx, ..) = self.state.parts();
-            let ended = done.end(sockets, directory, cx, identity);
-            self.settle();
-            let State { sockets, cx, .. } = &mut self.state;
-            if let Some(key) = ended {
-                sockets.withdraw_held(cx, key); // behind what its last connections gave back
-            }
-        }
-        done.deleting = reset.deleting(&self.state.directory);
-        done
-    }
 }
 
 // The presence of watched channels, told when an input was worked off.

@@ -5,10 +5,9 @@
 //!  each frame ──► pass:  text                     frame → text; control frames end here
 //!                        Parser::parse            text → message; refused ones end here
 //!                        delivery::admit          its sender, within its rate
-//!                        delivery::late_outcome   ended, if it comes too late: only where that may be
 //!                        delivery::route          message → where it goes
-//!                        conclude                 refused ones are answered
-//!                        delivery::deliver        → the recipient's outbox; or kept, or the answer of a call
+//!                        delivery::hand_on        → the recipient's outbox; or kept, or the answer of a call
+//!              with_care::pass:                   the same of a message that may come too late, or under `--dev`
 //!  sent    ── written: measured, and kept until it is confirmed (`road/confirmation.rs`); the next request
 //!  left to the shard: the end of a connection, a message that waits for one, a channel's deadline, the answer of a
 //!                     call, offers of calls, a slot that is released
@@ -26,68 +25,63 @@ pub(crate) mod in_flight;
 pub(crate) mod repeats;
 pub(crate) mod service_messages;
 pub(crate) mod unsent;
+pub(crate) mod with_care;
 
-use crate::session::http::Admission;
 use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::shard::Sockets;
-use crate::shard::calls::{self, BegunCall};
 use crate::shard::context::Context;
 use crate::shard::sockets::outboxes::Lent;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
-use crate::shard::{connect::admission, shares::Holder};
 use crate::time::Moment;
-use crate::{channel::Route, id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
+use crate::{id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
 use codec::signal::{Fault, Parser, Request, Role};
 use codec::ws::{self, Item, Kind, Opcode, Receiver};
 use delivery::Unadmitted;
-use in_flight::{InTransit, Sender};
+use in_flight::Sender;
 
 /// Passes one frame on. What it leaves to the shard is done before the next frame.
 ///
 /// # Errors
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
-pub(crate) fn pass<D: Double + Default>(
-    shard: &mut State,
-    frame: Item<'_>,
-    reader: &mut Reader,
-) -> Result<(), Aside> {
-    let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
+pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Reader) -> Result<(), Aside> {
+    let from = reader.from;
     // Frame → text → message.
     let text = self::text(&mut shard.sockets, &mut shard.cx, frame, reader)?;
     let rules = &shard.sockets.message_bounds().at(reader.bounds).messages;
     let request = match reader.parser.parse(text, reader.role, rules) {
         Ok(request) => request,
-        Err(fault) => return judge::<D>(shard, Judged::Faulty(from, &fault)),
+        Err(fault) => return Err(refuse(shard, from, &fault)),
     };
     // Message → route.
     let sender = match delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request) {
         Ok(sender) => sender,
         Err(Unadmitted::Ended) => return Err(Aside::Ended),
-        Err(Unadmitted::TooFast(sender)) => {
-            return judge::<D>(shard, Judged::Throttled(&sender, &request));
-        }
+        Err(Unadmitted::TooFast(sender)) => return Err(throttle(shard, &sender, &request)),
     };
-    if may_be_late
-        && let Some(outcome) = delivery::late_outcome(&shard.sockets, &shard.directory, &sender, at)
-    {
-        delivery::end_late(&mut shard.cx, &sender, &request, outcome);
-        return Err(Aside::Handled);
-    }
     let (route, transit, waited) =
         delivery::route(&mut shard.directory, &mut shard.cx, &sender, &request)?;
     // Route → outbox.
-    let passed = judge::<D>(shard, Judged::Routed(route, &transit));
+    delivery::hand_on(shard, route, &transit);
     delivery::follow(&mut shard.cx, sender.channel, waited);
-    passed
+    Ok(())
 }
 
-/// The step that follows from the judgement of a message. Inlined three times, each with its judgement known.
-#[inline(always)]
-fn judge<D: Double + Default>(shard: &mut State, judged: Judged<'_>) -> Result<(), Aside> {
-    let double = D::default();
-    double.message(shard, judged)
+/// Refuses a message that breaks a rule.
+#[cold]
+pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) -> Aside {
+    let (sockets, _, cx, _) = shard.parts();
+    service_messages::refuse_message(sockets, cx, from, fault);
+    idle_frame(sockets, cx, from)
+}
+
+/// Refuses a message whose sender is too fast.
+#[cold]
+pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>) -> Aside {
+    let (sockets, _, cx, _) = shard.parts();
+    delivery::throttle(sockets, cx, sender, request);
+    idle_frame(sockets, cx, sender.session)
 }
 
 impl Sockets {
@@ -120,88 +114,6 @@ impl Sockets {
         }
     }
 }
-
-// The last step of the road on the sender's side: what follows from the judgement of a message.
-
-/// A message of a connection, and what was found.
-pub(crate) enum Judged<'a> {
-    /// It breaks a rule. With the connection that sent it.
-    Faulty(SessionKey, &'a Fault<'a>),
-    /// Its sender is too fast.
-    Throttled(&'a Sender, &'a Request<'a>),
-    /// It has its route.
-    Routed(Route, &'a InTransit<'a>),
-}
-
-/// Passes a message on, or refuses it.
-///
-/// # Errors
-/// [`Aside`] for a message that was refused.
-#[inline(always)]
-pub(crate) fn conclude(shard: &mut State, judged: Judged<'_>) -> Result<(), Aside> {
-    match judged {
-        Judged::Routed(route, transit) => {
-            delivery::hand_on(shard, route, transit);
-            Ok(())
-        }
-        Judged::Faulty(from, fault) => {
-            let State { sockets, cx, .. } = shard;
-            service_messages::refuse_message(sockets, cx, from, fault);
-            Err(idle_frame(sockets, cx, from))
-        }
-        Judged::Throttled(sender, request) => {
-            let State { sockets, cx, .. } = shard;
-            delivery::throttle(sockets, cx, sender, request);
-            Err(idle_frame(sockets, cx, sender.session))
-        }
-    }
-}
-
-// The places where the test double of `--dev` takes part: four steps, which are the shard's own unless a double does
-// something before them or in place of them.
-//
-// A shard has one [`Double`] from its start to its end: [`Production`], which adds nothing, or `Scripted` in `dev`.
-// Three of the steps are called through it. The step of a message is compiled once for each, inlined into the loop
-// over frames (`Shard::frames_with`): the road of production has no test and no call for a double.
-
-/// The steps that a test double may change.
-pub(crate) trait Double {
-    /// Admits a connection to its channel; false when it was refused, or is not answered.
-    fn admission(
-        &self,
-        shard: &mut State,
-        key: SessionKey,
-        admitted: (&Admission, Holder),
-    ) -> bool {
-        admission::admit(shard, key, admitted)
-    }
-
-    /// Begins a call whose signature was checked.
-    fn call(&self, shard: &mut State, begun: BegunCall) {
-        calls::begin(shard, begun);
-    }
-
-    /// Passes a message on, or refuses it.
-    ///
-    /// # Errors
-    /// [`Aside`] for a message that was refused.
-    #[inline(always)]
-    fn message(&self, shard: &mut State, judged: Judged<'_>) -> Result<(), Aside> {
-        conclude(shard, judged)
-    }
-
-    /// Delivers what a step left: kept messages, a question, the end of a connection. Returns what the shard is to do.
-    fn delivery(&self, shard: &mut State, left: Todo) -> Option<Todo> {
-        let _ = shard;
-        Some(left)
-    }
-}
-
-/// No double: every step is the shard's own.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Production;
-
-impl Double for Production {}
 
 // The steps of the road on the side of the sender: frame → text → message, control frames, and the end of a stream of
 // frames.

@@ -25,7 +25,6 @@ use crate::limits::{
 };
 use crate::machine::{Output, Shown};
 use crate::session::{http::OnwardCount, outbox::Spares};
-use crate::shard::dev::state::Dev;
 use crate::shard::shares::{Admitted, Asking, Shares};
 use crate::time::{Moment, Now};
 use crate::work_units;
@@ -67,8 +66,6 @@ pub(crate) struct Sockets {
     /// The end of the last jump of the clock ([`crate::clock_jump`]).
     leap: Now,
     standstill: Standstill,
-    /// The state of the test double.
-    dev: Dev,
 }
 
 /// Memory that is used again.
@@ -180,7 +177,6 @@ impl Sockets {
             census: Census::default(),
             admitted: Admitted::among(connections, hasher),
             leads: Leads::default(),
-            dev: Dev::default(),
             leap: Now(0),
             standstill: Standstill::default(),
             settings,
@@ -244,16 +240,6 @@ impl Sockets {
     /// The last time for which the shard did not run.
     pub(crate) fn standstill(&self) -> Standstill {
         self.standstill
-    }
-
-    /// The state of the test double.
-    pub(crate) fn dev(&self) -> &Dev {
-        &self.dev
-    }
-
-    /// The same, to be changed.
-    pub(crate) fn dev_mut(&mut self) -> &mut Dev {
-        &mut self.dev
     }
 
     /// The clock jumps: no peer is read until then.

@@ -1,6 +1,7 @@
 //! The state of a shard.
 
 use crate::shard::context::Context;
+use crate::shard::dev::state::Interposer;
 use crate::shard::directory::Directory;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
@@ -11,6 +12,8 @@ pub(crate) struct State {
     pub(crate) directory: Directory,
     pub(crate) cx: Context,
     pub(crate) gate: Gate,
+    /// Under `--dev` only.
+    pub(crate) interposer: Option<Box<Interposer>>,
 }
 
 impl State {
@@ -23,5 +26,13 @@ impl State {
             &mut self.cx,
             &mut self.gate,
         )
+    }
+
+    /// The interposer, and the parts that it looks at.
+    pub(crate) fn interposed(
+        &mut self,
+    ) -> Option<(&mut Interposer, &mut Sockets, &mut Directory, &mut Context)> {
+        let own = self.interposer.as_deref_mut()?;
+        Some((own, &mut self.sockets, &mut self.directory, &mut self.cx))
     }
 }

@@ -17,8 +17,7 @@ use crate::session::outbox::{DeliveryMark, Offers, Unsent};
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::channel_pages::PageQuestion;
 use crate::shard::calls::letters::{Answer, Query, WaitingQueries};
-use crate::shard::dev::faults::{HeldMessage, SessionAct};
-use crate::shard::dev::state::Captured;
+use crate::shard::dev::faults::Later;
 use crate::shard::directory::slots::ShardOrder;
 use crate::{event::Kind, machine::Peer, registry::StoreError, time::Now};
 use std::collections::VecDeque;
@@ -87,8 +86,6 @@ pub(crate) enum Todo {
     Deliver(ChannelKey, Role),
     /// The next deadline of a channel may be another one.
     Arm(ChannelKey),
-    /// A channel is in the tables: the test double counts it.
-    ChannelCame(ChannelKey),
     /// A channel is out of the tables.
     ChannelWent(Box<(ChannelKey, Channel)>),
     /// The store has reported a change at once.
@@ -99,8 +96,8 @@ pub(crate) enum Todo {
     Obey(Box<ShardOrder>),
     /// The messages of a parcel behind this byte go into a slot.
     Unpack(Slot, Arc<[u8]>, usize),
-    /// A step that the test double left to itself.
-    Double(Box<Own>),
+    /// A step that the interposer of `--dev` left to itself.
+    Interposed(Box<Later>),
 }
 
 /// A WebSocket that has left its channel, or lost its slot there.
@@ -343,21 +340,4 @@ impl Each {
             }
         }
     }
-}
-
-// The steps that the test double leaves to itself.
-
-/// One thing that a step of the double leaves.
-#[derive(Debug)]
-pub(crate) enum Own {
-    /// A connection was admitted.
-    Joined(SessionKey),
-    /// A message goes once more to this connection.
-    SendAgain(Deferred, SessionKey),
-    /// A message that a fault held back goes on.
-    Release(HeldMessage),
-    /// A message had this done to a connection.
-    Act(SessionKey, SessionAct),
-    /// The copy of a message of this channel, whose name it lacks.
-    Copy(ChannelKey, Captured),
 }

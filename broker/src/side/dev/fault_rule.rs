@@ -102,7 +102,8 @@ pub(crate) fn action(text: &str) -> Result<Action, String> {
 
 /// `do`: the name of what is done, or an object of that one key and how.
 fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
-    let acts = on.acts().join(", ");
+    let names = on.acts();
+    let acts = names.join(", ");
     let (name, mut how) = body.choice("do", &acts)?;
     let act = match on {
         On::Connect => request_act(&name, &mut how)?.map(FaultAct::Connect),

@@ -235,7 +235,13 @@ impl Newcomer<'_> {
 /// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not
 /// sent.
 fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
-    let (sockets, directory, cx, ..) = shard.parts();
+    let State {
+        sockets,
+        directory,
+        cx,
+        interposer,
+        ..
+    } = shard;
     let Newcomer {
         key,
         channel,
@@ -278,6 +284,9 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
         cx.telemetry
             .note()
             .superseded(cx.at, channel, (older, key), unnamed);
+        if let (Some(own), true) = (interposer, unnamed) {
+            own.observe(|it| it.on_unnamed(admission.arn.name(), cx.at));
+        }
         sockets.supersede(cx, older);
     }
     if let Some(evicted) = joined.evicted {
@@ -301,8 +310,8 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     cx.todo.push(Todo::Deliver(channel, role));
 }
 
-/// Counts a connection whose place a newer one takes, and notes its line in the log; and a finding of one that is the
-/// master only since nothing named its role: true.
+/// Counts a connection whose place a newer one takes, and notes its line in the log. True of one that is the master only
+/// since nothing named its role, under `--dev`.
 fn log_superseded(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -311,13 +320,6 @@ fn log_superseded(
 ) -> bool {
     let arn = &admission.arn;
     let unnamed = admission.is_unnamed() && sockets.settings().dev && !sockets.is_gone(older);
-    if let Some(parity) = sockets.dev_mut().parity.as_deref_mut().filter(|_| unnamed) {
-        let says =
-            "connected as master: no X-Amz-ClientId; it took the place of a connected master";
-        parity.note("master_without_client_id", arn.name(), cx.at, || {
-            says.into()
-        });
-    }
     cx.telemetry.count_superseded(role.on_wire());
     let (Some(older), Some(newer)) = (sockets.session(older), sockets.session(newer)) else {
         return unnamed;

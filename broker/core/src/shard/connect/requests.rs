@@ -416,8 +416,8 @@ pub(crate) fn begin_call(
         program: sockets.settings().program(head.header("user-agent")),
         head: (gate.asks_for_signatures()
             || sockets.placement().cluster().is_some()
-            || sockets.dev().signatures.is_some())
-        .then(|| request.text.into()),
+            || sockets.settings().dev)
+            .then(|| request.text.into()),
     };
     let deadline = cx.at.now.after(sockets.settings().timeouts.body_ms);
     let Some(http) = sockets.http(key) else {

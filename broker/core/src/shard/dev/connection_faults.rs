@@ -5,8 +5,9 @@ use crate::refusal::{ErrorCode, Refusal};
 use crate::session::http::Admission;
 use crate::session::{NEVER, Session};
 use crate::shard::calls::responses::refuse;
-use crate::shard::context::Context;
-use crate::shard::dev::faults::{FaultAct, Later, RequestAct, SessionAct, SharedRule, Subject};
+use crate::shard::dev::faults::{FaultAct, RequestAct, SessionAct, Subject};
+use crate::shard::dev::state::Interposer;
+use crate::shard::state::State;
 use crate::shard::telemetry::Evidence;
 use crate::shard::{calls::BegunCall, sockets::Sockets};
 use crate::time::{Moment, Now};
@@ -15,167 +16,117 @@ use codec::control::{Call, Selector};
 use codec::signal::Role;
 use codec::ws::{self, Opcode, close};
 
-impl Sockets {
-    /// When a fault has something to do.
-    pub(crate) fn next_fault(&self) -> Option<Now> {
-        self.dev()
-            .faults
-            .as_deref()
-            .and_then(|faults| faults.held.next())
+/// Nothing is sent to a connection until then, or until what another fault has said.
+fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now) {
+    let held = &mut own.faults.held;
+    held.forget_gone(|session| sockets.session(session).is_some());
+    if sockets.session(key).is_some() {
+        let until = held.mute(key, until);
+        sockets.withhold(key, until == NEVER);
     }
+}
 
-    /// A connection is gone.
-    pub(crate) fn forget_faults(&mut self, key: SessionKey) {
-        if let Some(faults) = &mut self.dev_mut().faults {
-            faults.held.forget(key);
-            faults.held.mend(key);
-            self.show(key);
+/// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
+fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
+    sockets.show(key);
+    let timeouts = &sockets.settings().timeouts;
+    let from = sockets.waits_from(at);
+    let (answer_due, deadline) = (
+        from.after(timeouts.answer_ms),
+        from.after(timeouts.keep_alive_ms),
+    );
+    if let Some(http) = sockets.http(key) {
+        if http.answer_due != NEVER {
+            http.answer_due = answer_due;
+        }
+        http.deadline = http.deadline.max(deadline);
+        if !http.buffer.is_empty() {
+            sockets.requests_go_on(key);
         }
     }
-
-    pub(crate) fn mute(&mut self, key: SessionKey, until: Now) {
-        let Some(mut faults) = self.dev_mut().faults.take() else {
-            return;
-        };
-        (faults.held).forget_gone(|session| self.session(session).is_some());
-        if self.session(key).is_some() {
-            let until = faults.held.mute(key, until);
-            self.withhold(key, until == NEVER);
-        }
-        self.dev_mut().faults = Some(faults);
+    sockets.touch(key);
+    sockets.arm(key, at.now.after(1));
+    let close_due = from.after(sockets.settings().timeouts.close_ms);
+    if sockets.put_off_end(key, close_due) {
+        sockets.output(Output::Close(key));
     }
+}
 
-    /// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
-    fn unmute(&mut self, key: SessionKey, at: Moment) {
-        self.show(key);
-        let timeouts = &self.settings().timeouts;
-        let from = self.waits_from(at);
-        let (answer_due, deadline) = (
-            from.after(timeouts.answer_ms),
-            from.after(timeouts.keep_alive_ms),
-        );
-        if let Some(http) = self.http(key) {
-            if http.answer_due != NEVER {
-                http.answer_due = answer_due;
+/// Connections that faults kept silent until now are sent something again, a bounded number; and so many that seemed
+/// cut off are read again.
+pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment) {
+    let held = &mut own.faults.held;
+    for _ in 0..FAULTS_DUE_PER_TICK {
+        match held.take_unmuted(at.now) {
+            Some(key) => unmute(sockets, key, at),
+            None => break,
+        }
+    }
+    for _ in 0..FAULTS_DUE_PER_TICK {
+        match held.take_mended(at.now) {
+            Some(key) => {
+                sockets.half_open(key, false);
+                sockets.output(Output::Send(key));
             }
-            http.deadline = http.deadline.max(deadline);
-            if !http.buffer.is_empty() {
-                self.requests_go_on(key);
-            }
-        }
-        self.touch(key);
-        self.arm(key, at.now.after(1));
-        let close_due = from.after(self.settings().timeouts.close_ms);
-        if self.put_off_end(key, close_due) {
-            self.output(Output::Close(key));
+            None => break,
         }
     }
 }
 
-impl Sockets {
-    /// Takes a fault in. True when it is one about sessions: it acts on those that are open.
-    pub(crate) fn add_fault(&mut self, rule: SharedRule, at: Moment) -> bool {
-        let Some(faults) = &mut self.dev_mut().faults else {
-            return false;
-        };
-        let about_sessions = matches!(rule.act, FaultAct::Session(_));
-        faults.add(rule, at.now);
-        about_sessions
-    }
-
-    /// The next thing that faults held back until now.
-    pub(crate) fn take_held(&mut self, at: Moment) -> Option<Later> {
-        let faults = self.dev_mut().faults.as_deref_mut()?;
-        faults.held.take_due(at.now)
-    }
-
-    /// Connections that faults kept silent until now are sent something again, a bounded number.
-    pub(crate) fn unmute_due(&mut self, at: Moment) {
-        for _ in 0..FAULTS_DUE_PER_TICK {
-            let due = self.dev_mut().faults.as_deref_mut();
-            match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
-                Some(key) => self.unmute(key, at),
-                None => break,
-            }
-        }
-        for _ in 0..FAULTS_DUE_PER_TICK {
-            let due = self.dev_mut().faults.as_deref_mut();
-            match due.and_then(|faults| faults.held.take_mended(at.now)) {
-                Some(key) => self.output(Output::Send(key)),
-                None => break,
-            }
-        }
-    }
-
-    /// Whether a fault has the peer of a connection seem cut off.
-    #[inline]
-    pub(crate) fn is_half_open(&self, key: SessionKey) -> bool {
-        let faults = self.dev().faults.as_deref();
-        faults.is_some_and(|faults| faults.held.is_half_open(key))
-    }
-}
-
-/// Has a fault act on an open WebSocket of a channel of this name.
-pub(crate) fn on_session(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    name: Option<&str>,
-) {
+/// Has a fault act on an open WebSocket.
+pub(crate) fn on_session(shard: &mut State, key: SessionKey) {
+    let Some((own, sockets, directory, cx)) = shard.interposed() else {
+        return;
+    };
     let session = sockets.session(key).and_then(Session::open);
     let Some(web_socket) = session.filter(|it| !it.superseded) else {
         return;
     };
+    let channel = directory.channel(web_socket.channel);
     let subject = Subject {
-        channel: name,
+        channel: channel.map(|channel| channel.record.arn.name()),
         role: Some(web_socket.role.on_wire()),
         client_id: web_socket.role.client_id(),
         ..Subject::default()
     };
-    let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
-    let rule =
-        (sockets.dev().faults.as_deref()).and_then(|it| it.pick(sessions, &subject, cx.at.now));
-    if let Some(FaultAct::Session(on)) = rule.as_deref().map(|rule| &rule.act) {
-        act_on_session(sockets, cx, key, on);
+    if let Some((act, _)) = (own.faults).pick(FaultAct::on_session, &subject, cx.at.now) {
+        act_on_session(shard, key, &act);
     }
 }
 
 /// Acts on an open WebSocket that has its slot; on no other connection.
-pub(crate) fn act_on_session(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    act: &SessionAct,
-) {
+pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAct) {
+    let Some((own, sockets, _, cx)) = shard.interposed() else {
+        return;
+    };
     if sockets.web_socket(key).is_none_or(|it| it.superseded) {
         return;
     }
+    let held = &mut own.faults.held;
     match act {
         SessionAct::GoAway { grace_ms } => {
             sockets.go_away(cx, key);
-            let (end, text) = (cx.at.now.after(*grace_ms), "Going away");
-            close_later(sockets, end, key, close::GOING_AWAY, text);
+            let (end, text) = (cx.at.now.after(*grace_ms), "Going away".into());
+            held.close_at(end, key, close::GOING_AWAY, text);
         }
         SessionAct::Close {
             code,
             reason,
             after_ms: 0,
-        } => {
-            let ending = (EndReason::Operator, *code, &**reason);
-            sockets.close_with(cx, key, ending);
-        }
+        } => sockets.close_with(cx, key, (EndReason::Operator, *code, reason)),
         SessionAct::Close {
             code,
             reason,
             after_ms,
-        } => close_later(sockets, cx.at.now.after(*after_ms), key, *code, reason),
-        SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| cx.at.now.after(ms))),
-        SessionAct::HalfOpen(ms) => {
+        } => held.close_at(cx.at.now.after(*after_ms), key, *code, reason.clone()),
+        SessionAct::Stall(ms) => {
             let until = ms.map_or(NEVER, |ms| cx.at.now.after(ms));
-            if let Some(faults) = &mut sockets.dev_mut().faults {
-                faults.held.half_open(key, until);
-                sockets.output(Output::Send(key)); // the edge asks whether to read on
-            }
+            mute(own, sockets, key, until);
+        }
+        SessionAct::HalfOpen(ms) => {
+            held.half_open(key, ms.map_or(NEVER, |ms| cx.at.now.after(ms)));
+            sockets.half_open(key, true);
+            sockets.output(Output::Send(key)); // the edge asks whether to read on
         }
         SessionAct::ReconnectIce => {
             sockets.reconnect(cx, key);
@@ -191,21 +142,10 @@ pub(crate) fn act_on_session(
     }
 }
 
-fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, reason: &str) {
-    if let Some(faults) = &mut sockets.dev_mut().faults {
-        faults.held.close_at(when, key, code, reason.into());
-    }
-}
-
 // Faults of requests: calls of the API, and upgrades.
 
 /// Has a fault act on a request for a WebSocket; true when the request is dealt with.
-pub(crate) fn on_connect(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    admission: &Admission,
-) -> bool {
+pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admission) -> bool {
     let client_id = admission.client_id.as_deref();
     let role = client_id.map_or(Role::Master, |_| Role::Viewer);
     let subject = Subject {
@@ -214,37 +154,25 @@ pub(crate) fn on_connect(
         client_id,
         ..Subject::default()
     };
-    let connects = |act: &FaultAct| matches!(act, FaultAct::Connect(_));
-    let rule =
-        (sockets.dev().faults.as_deref()).and_then(|it| it.pick(connects, &subject, cx.at.now));
-    let Some(FaultAct::Connect(act)) = rule.as_deref().map(|rule| &rule.act) else {
-        return false;
-    };
-    let evidence = Evidence {
-        fault: rule.as_deref().map(|rule| rule.number),
-        ..Evidence::of_admission(admission)
-    };
-    disturb(sockets, cx, key, &evidence, act)
+    let evidence = Evidence::of_admission(admission);
+    disturb(shard, FaultAct::on_connect, &subject, key, evidence)
 }
 
 /// Has a fault act on a call; true when the call is dealt with.
-pub(crate) fn on_call(sockets: &mut Sockets, cx: &mut Context, begun: &BegunCall) -> bool {
+pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     let BegunCall { key, asked, call } = begun;
     let subject = Subject {
         channel: channel_of(call),
         operation: Some(asked.operation),
         ..Subject::default()
     };
-    let calls = |act: &FaultAct| matches!(act, FaultAct::Api(_));
-    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(calls, &subject, cx.at.now));
-    let Some(FaultAct::Api(act)) = rule.as_deref().map(|rule| &rule.act) else {
-        return false;
-    };
-    let evidence = Evidence {
-        fault: rule.as_deref().map(|rule| rule.number),
-        ..Evidence::of_call(asked)
-    };
-    disturb(sockets, cx, *key, &evidence, act)
+    disturb(
+        shard,
+        FaultAct::on_call,
+        &subject,
+        *key,
+        Evidence::of_call(asked),
+    )
 }
 
 /// The name of the channel that a call is about.
@@ -275,39 +203,43 @@ fn selected(channel: &Selector) -> &str {
     }
 }
 
-/// Acts on a request; true when it is dealt with.
+/// Has a fault act on a request; true when the request is dealt with.
 fn disturb(
-    sockets: &mut Sockets,
-    cx: &mut Context,
+    shard: &mut State,
+    kind: fn(&FaultAct) -> Option<&RequestAct>,
+    subject: &Subject<'_>,
     key: SessionKey,
-    evidence: &Evidence<'_>,
-    act: &RequestAct,
+    evidence: Evidence<'_>,
 ) -> bool {
+    let Some((own, sockets, _, cx)) = shard.interposed() else {
+        return false;
+    };
+    let Some((act, rule)) = own.faults.pick(kind, subject, cx.at.now) else {
+        return false;
+    };
     match act {
         RequestAct::Refuse {
             error,
             status,
             message,
         } => {
+            let fault = Some(rule.number);
+            let evidence = Evidence { fault, ..evidence };
             let operation = evidence.purpose.operation();
             let status = status.unwrap_or_else(|| error.status(operation));
             let error = ErrorCode::Injected(status, error.name, error.form(operation));
             let refusal = Refusal::new(Check::FaultInjected, error, message.to_string());
-            refuse(sockets, cx, key, evidence, &refusal);
-            true
+            refuse(sockets, cx, key, &evidence, &refusal);
         }
         RequestAct::Delay(ms) => {
-            sockets.mute(key, cx.at.now.after(*ms));
-            false
+            mute(own, sockets, key, cx.at.now.after(ms));
+            return false;
         }
-        RequestAct::Hang => {
-            sockets.mute(key, NEVER);
-            true
-        }
+        RequestAct::Hang => mute(own, sockets, key, NEVER),
         RequestAct::Reset => {
             sockets.output(Output::Reset(key));
             sockets.abort(cx, key);
-            true
         }
     }
+    true
 }

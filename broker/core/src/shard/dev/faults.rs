@@ -1,7 +1,7 @@
 //! Faults that tests script: under `--dev` only. A production shard has none of this.
 //!
 //! They act at four places: where a connection or call is admitted (`on_connect`, `on_call`), where a message has its
-//! route (`on_message`) or was kept and is delivered (`on_kept`), and where a WebSocket opens or a fault is made
+//! route (`on_message`) or was kept and is delivered (`deliver_pending`), and where a WebSocket opens or a fault is made
 //! (`on_session`). The first rule that matches and is not spent acts. The telemetry hold: what a fault drops is
 //! withdrawn, what it holds back is in the gauge of pending messages, and the copy of a duplicate is not counted.
 //!
@@ -10,7 +10,7 @@
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};
-use crate::session::outbox::DeliveryMark;
+use crate::shard::todo::Deferred;
 use crate::{session::NEVER, shard::Glob, time::Now};
 use codec::control::{ErrorKind, Family, Operation};
 use codec::signal::{Action, Role};
@@ -37,26 +37,18 @@ impl Faults {
         }
     }
 
-    /// Whether no rule was made, and nothing is held back: no message needs to be looked at.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.rules.is_empty() && self.held.is_empty()
-    }
-
-    /// The first rule of a kind that is to act on this.
-    pub(crate) fn pick(
+    /// The first rule of a kind that is to act on this, and its act.
+    pub(crate) fn pick<Act: Clone>(
         &self,
-        kind: impl Fn(&FaultAct) -> bool,
+        kind: fn(&FaultAct) -> Option<&Act>,
         subject: &Subject<'_>,
         now: Now,
-    ) -> Option<SharedRule> {
-        let acts = |(end, rule): &&(Now, SharedRule)| {
-            *end > now
-                && kind(&rule.act)
-                && !rule.is_spent()
-                && rule.matches.covers(subject)
-                && rule.hit()
-        };
-        self.rules.iter().find(acts).map(|(_, rule)| rule.clone())
+    ) -> Option<(Act, SharedRule)> {
+        self.rules.iter().find_map(|(end, rule)| {
+            let act = kind(&rule.act).filter(|_| *end > now)?;
+            let acts = !rule.is_spent() && rule.matches.covers(subject) && rule.hit();
+            acts.then(|| (act.clone(), rule.clone()))
+        })
     }
 }
 
@@ -65,27 +57,29 @@ impl Faults {
 /// A message that is delivered later.
 #[derive(Debug)]
 pub(crate) struct HeldMessage {
-    /// The connection that sent it; `None` when it was kept: only `launch` knows that of a viewer then.
-    pub(crate) from: Option<SessionKey>,
-    pub(crate) channel: ChannelKey,
-    /// The viewer that sent it; `None` for the master.
-    pub(crate) viewer: Option<Box<str>>,
-    pub(crate) launch: DeliveryMark,
-    pub(crate) payload: Box<[u8]>,
-    pub(crate) recipient: Box<str>,
+    /// It is sent by nobody when it was kept: only its mark knows that of a viewer then.
+    pub(crate) message: Deferred,
     /// It is delivered after the next message for this connection, if that is earlier.
     pub(crate) behind: Option<SessionKey>,
 }
 
-/// A thing that is due at some time.
+/// A step that the interposer leaves to itself: behind the step under way, or at some time.
 #[derive(Debug)]
 pub(crate) enum Later {
+    /// A message that a fault held back goes on.
     Message(HeldMessage),
+    /// A close frame goes to this connection.
     Close {
         session: SessionKey,
         code: u16,
         reason: Box<str>,
     },
+    /// A connection was admitted.
+    Joined(SessionKey),
+    /// A message goes once more to this connection.
+    SendAgain(Deferred, SessionKey),
+    /// A message had this done to a connection.
+    Act(SessionKey, SessionAct),
 }
 
 /// All of it, by when it is due.
@@ -142,32 +136,24 @@ impl Held {
         self.take((at, serial))
     }
 
-    /// Whether nothing is held back.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.later.is_empty() && self.mutes.is_empty() && self.half_open.is_empty()
-    }
-
     /// The message that waits for the next one to this connection.
     pub(crate) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
-        self.take_message(|message| message.behind == Some(session))
+        self.take_message(|held| held.behind == Some(session))
     }
 
     /// A message of this channel.
     pub(crate) fn take_of(&mut self, channel: ChannelKey) -> Option<HeldMessage> {
-        self.take_message(|message| message.channel == channel)
+        self.take_message(|held| held.message.channel == channel)
     }
 
     fn take_message(&mut self, which: impl Fn(&HeldMessage) -> bool) -> Option<HeldMessage> {
-        let meant = |what: &Later| match what {
-            Later::Message(message) => which(message),
-            Later::Close { .. } => false,
-        };
+        let meant = |what: &Later| matches!(what, Later::Message(message) if which(message));
         let mut all = self.later.iter();
         let place = all.find(|(_, what)| meant(what)).map(|(place, _)| *place)?;
-        match self.take(place)? {
-            Later::Message(message) => Some(message),
-            Later::Close { .. } => None,
-        }
+        let Some(Later::Message(message)) = self.take(place) else {
+            return None;
+        };
+        Some(message)
     }
 
     fn take(&mut self, place: (Now, u64)) -> Option<Later> {
@@ -191,16 +177,6 @@ impl Held {
         self.half_open.insert(session, until);
     }
 
-    /// Whether the peer of a connection seems cut off.
-    pub(crate) fn is_half_open(&self, session: SessionKey) -> bool {
-        !self.half_open.is_empty() && self.half_open.contains_key(&session)
-    }
-
-    /// A connection is gone: its peer seems nothing any more.
-    pub(crate) fn mend(&mut self, session: SessionKey) {
-        self.half_open.remove(&session);
-    }
-
     /// A connection whose peer is back.
     pub(crate) fn take_mended(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.half_open.iter().find(|(_, until)| **until <= now);
@@ -213,7 +189,7 @@ impl Held {
     pub(crate) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.mutes.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
-        self.forget(session);
+        self.mutes.remove(&session);
         Some(session)
     }
 
@@ -223,9 +199,10 @@ impl Held {
         self.half_open.retain(|session, _| is_there(*session));
     }
 
-    /// A connection is gone, or mute no longer.
+    /// A connection is gone, or is to be as others are.
     pub(crate) fn forget(&mut self, session: SessionKey) {
         self.mutes.remove(&session);
+        self.half_open.remove(&session);
     }
 
     /// When something is due.
@@ -240,8 +217,9 @@ impl Held {
 
 impl HeldMessage {
     fn bytes(&self) -> usize {
-        let viewer = self.viewer.as_ref().map_or(0, |viewer| viewer.len());
-        size_of::<Self>() + self.payload.len() + self.recipient.len() + viewer
+        let message = &self.message;
+        let sender = message.sender.as_ref().map_or(0, |sender| sender.len());
+        size_of::<Self>() + message.payload.len() + message.recipient.len() + sender
     }
 }
 
@@ -430,14 +408,58 @@ pub(crate) struct Subject<'a> {
     pub(crate) action: Option<Action>,
 }
 
-impl DeliveryAct {
-    /// The act on the recipient's WebSocket, if it is one.
+/// The acts of one kind, by which rules are picked.
+impl FaultAct {
+    pub(crate) fn on_connect(&self) -> Option<&RequestAct> {
+        if let Self::Connect(act) = self {
+            Some(act)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn on_call(&self) -> Option<&RequestAct> {
+        if let Self::Api(act) = self {
+            Some(act)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn on_message(&self) -> Option<&MessageAct> {
+        if let Self::Message(act) = self {
+            Some(act)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn on_delivery(&self) -> Option<&DeliveryAct> {
+        if let Self::Delivery(act) = self {
+            Some(act)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn on_session(&self) -> Option<&SessionAct> {
-        match self {
-            Self::Session(act) => Some(act),
-            Self::Drop | Self::Delay(_) | Self::Duplicate | Self::Reorder | Self::Corrupt(_) => {
-                None
-            }
+        if let Self::Session(act) = self {
+            Some(act)
+        } else {
+            None
+        }
+    }
+}
+
+impl<'a> Subject<'a> {
+    /// A client of a channel of this name, as the sender or the recipient of a message.
+    pub(crate) fn of_client(name: &'a str, client_id: Option<&'a str>, action: Action) -> Self {
+        Self {
+            channel: Some(name),
+            role: Some(client_id.map_or(Role::Master, |_| Role::Viewer)),
+            client_id,
+            operation: None,
+            action: Some(action),
         }
     }
 }
@@ -643,13 +665,14 @@ const ALL: &[FaultError] = &[
 #[cfg(test)]
 mod held_tests {
     use super::*;
+    use crate::session::outbox::DeliveryMark;
     use codec::signal::Action;
 
     fn message(behind: Option<SessionKey>, bytes: usize) -> HeldMessage {
-        HeldMessage {
-            from: None,
+        let message = Deferred {
+            from: SessionKey::new(0, 0),
             channel: ChannelKey::new(0, 0),
-            viewer: None,
+            sender: None,
             launch: DeliveryMark {
                 action: Action::SdpOffer,
                 expires: NEVER,
@@ -664,8 +687,9 @@ mod held_tests {
             },
             payload: vec![b'A'; bytes].into(),
             recipient: "v1".into(),
-            behind,
-        }
+            correlation_id: None,
+        };
+        HeldMessage { message, behind }
     }
 
     #[test]
@@ -694,7 +718,7 @@ mod held_tests {
         assert!(held.take_due(Now(4)).is_none());
         assert!(held.take_behind(SessionKey::new(8, 0)).is_none());
         assert_eq!(
-            held.take_behind(session).map(|it| it.payload.len()),
+            held.take_behind(session).map(|it| it.message.payload.len()),
             Some(2)
         );
         assert!(matches!(held.take_due(Now(9)), Some(Later::Message(_))));

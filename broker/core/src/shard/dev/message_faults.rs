@@ -1,72 +1,81 @@
-//! Faults of messages, between their route and their recipient's outbox; messages that are sent spoiled.
+//! Faults of messages: between their route and their recipient's outbox, and of kept ones when their recipient has come;
+//! messages that are sent spoiled.
 
+use crate::channel::{Route, pending::Message};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
-use crate::session::outbox::DeliveryMark;
+use crate::session::{outbox::DeliveryMark, web_socket::Role};
 use crate::shard::context::Context;
 use crate::shard::dev::faults::{
-    Corruption, DeliveryAct, FaultAct, FaultCounts, Faults, HeldMessage, MessageAct, SharedRule,
-    Subject,
+    Corruption, DeliveryAct, FaultAct, FaultCounts, Held, HeldMessage, Later, MessageAct, Subject,
 };
-use crate::shard::dev::state::Fate;
+use crate::shard::dev::observations::CopySource;
+use crate::shard::dev::state::{Fate, Interposer};
 use crate::shard::flight_recorder::{NOBODY, Passage};
-use crate::shard::road::in_flight::InTransit;
+use crate::shard::road::in_flight::{InTransit, mark_of_kept, towards, viewer_of};
+use crate::shard::road::unsent::{Recipient, end_kept, push_kept};
 use crate::shard::road::{delivery, service_messages};
 use crate::shard::state::State;
-use crate::shard::todo::{Own, Todo};
+use crate::shard::todo::{Deferred, Todo};
 use crate::shard::{Directory, Sockets};
-use crate::time::Now;
-use crate::{channel::Route, journal::Unaccepted, limits::FAULT_REORDER_MS};
-use codec::signal::{Delivery, Role};
+use crate::{journal::Unaccepted, limits::FAULT_REORDER_MS, time::Now};
+use codec::signal::{Delivery, status_response};
+use std::collections::VecDeque;
 
 /// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
-#[cold]
 pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
-    let (sockets, directory, cx, ..) = shard.parts();
-    let Some(faults) = sockets.dev().faults.as_deref() else {
+    let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return false;
     };
-    if faults.is_idle() {
-        if sockets.dev().copies.is_some() {
-            let name = name_of(directory, transit.channel);
-            transit.copy(sockets, name, Fate::of(route), cx.at);
-        }
-        return false;
-    }
     let name = name_of(directory, transit.channel);
-    if let Some(rule) = rule_of(faults, name, transit, false, cx.at.now)
-        && let FaultAct::Message(act) = &rule.act
-    {
-        let fate = match act {
-            MessageAct::Drop => Fate::Dropped,
-            MessageAct::Expire => Fate::Expired,
-            MessageAct::Status { .. } => Fate::Refused,
-            MessageAct::Delay(_) => Fate::of(route),
-            MessageAct::Misdirect(viewer) => return misdirect(shard, transit, viewer),
-            MessageAct::Session(act) => {
-                let act = Own::Act(transit.from, act.clone());
-                if !on_route(shard, transit, route) {
-                    delivery::hand_on(shard, route, transit);
-                }
-                shard.cx.todo.push(Todo::Double(Box::new(act)));
-                return true;
+    own.observe(|it| it.on_message(sockets, name, transit, cx.at));
+    let (action, sender) = (transit.launch.action, transit.delivery.sender);
+    let subject = Subject::of_client(name, sender, action);
+    let picked = (own.faults).pick(FaultAct::on_message, &subject, cx.at.now);
+    let Some((act, rule)) = picked else {
+        return on_route(shard, transit, route);
+    };
+    let mut copy = |fate| own.copy(transit, name, fate, cx.at);
+    match act {
+        MessageAct::Drop => {
+            copy(Fate::Dropped);
+            transit.end(cx, Outcome::Withdrawn);
+        }
+        MessageAct::Expire => {
+            copy(Fate::Expired);
+            transit.end(cx, Outcome::Expired);
+        }
+        MessageAct::Status {
+            error_type,
+            status_code,
+            description,
+        } => {
+            copy(Fate::Refused);
+            let kind = Kind::Known(action);
+            cx.telemetry
+                .count_unaccepted(kind, Unaccepted::FaultInjected);
+            service_messages::status_with(sockets, cx, transit.status_of(), |out, id| {
+                status_response(out, id, &error_type, status_code, &description);
+            });
+        }
+        MessageAct::Delay(ms) => {
+            copy(Fate::of(route));
+            return hold(own, cx, transit, (cx.at.now.after(ms), None), &rule.counts);
+        }
+        MessageAct::Misdirect(viewer) => return misdirect(shard, transit, &viewer),
+        MessageAct::Session(act) => {
+            if !on_route(shard, transit, route) {
+                delivery::hand_on(shard, route, transit);
             }
-        };
-        transit.copy(sockets, name, fate, cx.at);
-        let held_ms = on_arrival(sockets, cx, transit, act);
-        let hold = |ms| {
-            hold(
-                sockets,
-                cx,
-                transit,
-                cx.at.now.after(ms),
-                None,
-                &rule.counts,
-            )
-        };
-        return held_ms.is_none_or(hold);
+            leave(&mut shard.cx, Later::Act(transit.from, act));
+        }
     }
-    on_route(shard, transit, route)
+    true
+}
+
+/// Leaves a step to the interposer, behind what the step under way leaves to the shard.
+pub(crate) fn leave(cx: &mut Context, later: Later) {
+    cx.todo.push(Todo::Interposed(Box::new(later)));
 }
 
 /// Passes a message on as one of another viewer; true when it is dealt with.
@@ -105,250 +114,226 @@ fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
 
 /// Has faults act on the delivery of a message; true when it is dealt with.
 fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
-    let (sockets, directory, cx, ..) = shard.parts();
-    let Some(faults) = sockets.dev().faults.as_deref() else {
+    let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return false;
     };
     let name = name_of(directory, transit.channel);
     let Route::To(to) = route else {
-        transit.copy(sockets, name, Fate::of(route), cx.at);
+        own.copy(transit, name, Fate::of(route), cx.at);
         return false;
     };
-    let rule = rule_of(faults, name, transit, true, cx.at.now);
-    let act = rule.as_deref().and_then(|rule| match &rule.act {
-        FaultAct::Delivery(act) => Some((act, &rule.counts)),
-        FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
-            None
-        }
-    });
-    let fate = match act {
+    let recipient = match transit.delivery.sender {
+        Some(_) => None,
+        None => Some(transit.recipient),
+    };
+    let subject = Subject::of_client(name, recipient, transit.launch.action);
+    let picked = (own.faults).pick(FaultAct::on_delivery, &subject, cx.at.now);
+    let fate = match picked {
         Some((DeliveryAct::Drop, _)) => Fate::Dropped,
         Some(_) | None => Fate::Delivered,
     };
-    transit.copy(sockets, name, fate, cx.at);
-    if let Some((act, counts)) = act
-        && on_delivery(sockets, cx, transit, (to, act, counts))
-    {
-        return true;
+    own.copy(transit, name, fate, cx.at);
+    let now = cx.at.now;
+    let mut then = None;
+    if let Some((act, rule)) = picked {
+        let mut hold = |until| hold(own, cx, transit, until, &rule.counts);
+        match act {
+            DeliveryAct::Drop => {
+                transit.end(cx, Outcome::Withdrawn);
+                return true;
+            }
+            DeliveryAct::Delay(ms) if hold((now.after(ms), None)) => return true,
+            DeliveryAct::Reorder if hold((now.after(FAULT_REORDER_MS), Some(to))) => return true,
+            DeliveryAct::Delay(_) | DeliveryAct::Reorder => {} // there was no room
+            DeliveryAct::Duplicate => {
+                delivery::deliver(sockets, cx, to, transit);
+                leave(cx, Later::SendAgain(transit.deferred(), to));
+                return true;
+            }
+            DeliveryAct::Corrupt(part) => {
+                deliver_corrupted(sockets, cx, transit, (to, part));
+                return true;
+            }
+            DeliveryAct::Session(act) => then = Some(Later::Act(to, act)),
+        }
     }
     // A held message that was to follow the next one for this recipient follows this one.
-    let behind = sockets.dev_mut().faults.as_deref_mut();
-    let behind = behind.and_then(|faults| faults.held.take_behind(to));
-    let behind = behind.map(Own::Release);
-    let acts = act.and_then(|(act, _)| act.on_session());
-    let acts = acts.map(|act| Own::Act(to, act.clone()));
-    if behind.is_none() && acts.is_none() {
+    let behind = own.faults.held.take_behind(to).map(Later::Message);
+    if behind.is_none() && then.is_none() {
         return false;
     }
     delivery::deliver(sockets, cx, to, transit);
-    for own in acts.into_iter().chain(behind) {
-        cx.todo.push(Todo::Double(Box::new(own)));
+    for later in then.into_iter().chain(behind) {
+        leave(cx, later);
     }
     true
 }
 
 /// The name of a channel.
-fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
+pub(crate) fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
     let channel = directory.channel(channel);
     channel.map_or("", |channel| channel.record.arn.name())
 }
 
-/// The rule for a message when it arrives, or for its delivery: then its recipient is what it is about.
-fn rule_of(
-    faults: &Faults,
-    name: &str,
-    transit: &InTransit<'_>,
-    delivery: bool,
-    now: Now,
-) -> Option<SharedRule> {
-    if faults.rules.is_empty() {
-        return None;
-    }
-    let sender = transit.delivery.sender;
-    let (role, client_id) = match (delivery, sender) {
-        (false, Some(id)) => (Role::Viewer, Some(id)),
-        (false, None) | (true, Some(_)) => (Role::Master, None),
-        (true, None) => (Role::Viewer, Some(transit.recipient)),
-    };
-    let subject = Subject {
-        channel: Some(name),
-        role: Some(role),
-        client_id,
-        operation: None,
-        action: Some(transit.launch.action),
-    };
-    let kind = |act: &FaultAct| match act {
-        FaultAct::Message(_) => !delivery,
-        FaultAct::Delivery(_) => delivery,
-        FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Session(_) => false,
-    };
-    faults.pick(kind, &subject, now)
-}
-
-/// Ends a message, or returns for how many milliseconds it is held back.
-fn on_arrival(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    transit: &InTransit<'_>,
-    act: &MessageAct,
-) -> Option<u64> {
-    match act {
-        MessageAct::Drop => transit.end(cx, Outcome::Withdrawn),
-        MessageAct::Expire => transit.end(cx, Outcome::Expired),
-        MessageAct::Status {
-            error_type,
-            status_code,
-            description,
-        } => {
-            let kind = Kind::Known(transit.launch.action);
-            cx.telemetry
-                .count_unaccepted(kind, Unaccepted::FaultInjected);
-            let of = transit.status_of();
-            service_messages::status_with(sockets, cx, of, |out, id| {
-                codec::signal::status_response(out, id, error_type, *status_code, description);
-            });
-        }
-        MessageAct::Delay(ms) => return Some(*ms),
-        MessageAct::Misdirect(_) | MessageAct::Session(_) => {} // they go on
-    }
-    None
-}
-
-fn on_delivery(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    transit: &InTransit<'_>,
-    (to, act, counts): (SessionKey, &DeliveryAct, &FaultCounts),
-) -> bool {
-    match act {
-        DeliveryAct::Drop => {
-            transit.end(cx, Outcome::Withdrawn);
-            true
-        }
-        DeliveryAct::Delay(ms) => hold(sockets, cx, transit, cx.at.now.after(*ms), None, counts),
-        DeliveryAct::Reorder => {
-            let until = cx.at.now.after(FAULT_REORDER_MS);
-            hold(sockets, cx, transit, until, Some(to), counts)
-        }
-        DeliveryAct::Duplicate => {
-            delivery::deliver(sockets, cx, to, transit);
-            let again = Own::SendAgain(transit.deferred(), to);
-            cx.todo.push(Todo::Double(Box::new(again)));
-            true
-        }
-        DeliveryAct::Corrupt(part) => {
-            deliver_corrupted(sockets, cx, transit, (to, *part));
-            true
-        }
-        DeliveryAct::Session(_) => false, // it is sent as usual before
-    }
-}
-
-/// Holds a message back, in the gauge of pending ones; false when there is no room: it goes on at once.
+/// Holds a message back until then, or until the next one for this connection, in the gauge of pending ones; false when
+/// there is no room: it goes on at once.
 fn hold(
-    sockets: &mut Sockets,
+    own: &mut Interposer,
     cx: &mut Context,
     transit: &InTransit<'_>,
-    until: Now,
-    behind: Option<SessionKey>,
+    (until, behind): (Now, Option<SessionKey>),
     counts: &FaultCounts,
 ) -> bool {
-    let Some(faults) = sockets.dev_mut().faults.as_deref_mut() else {
-        return false;
+    let message = Deferred {
+        correlation_id: None,
+        ..transit.deferred()
     };
-    let message = HeldMessage {
-        from: Some(transit.from),
-        channel: transit.channel,
-        viewer: transit.delivery.sender.map(Into::into),
-        launch: transit.launch,
-        payload: transit.delivery.payload.into(),
-        recipient: transit.recipient.into(),
-        behind,
-    };
-    let held = faults.held.hold(message, until, counts);
+    let held = HeldMessage { message, behind };
+    let held = own.faults.held.hold(held, until, counts);
     cx.telemetry.count_kept(usize::from(held));
     held
 }
 
 /// A message that was held back goes on, wherever its recipient is by then.
-pub(crate) fn release(shard: &mut State, message: HeldMessage) {
-    shard.cx.telemetry.count_unkept();
-    let from = (message.from).unwrap_or_else(|| SessionKey::unpack(NOBODY));
-    let by = message.launch.from.unwrap_or(from);
-    let by = (by, message.viewer.as_deref());
-    let asked = (message.launch.action, &*message.recipient);
-    let accepted = shard
-        .directory
-        .accept(message.channel, by, asked, shard.cx.at.now);
+pub(crate) fn release(shard: &mut State, held: &Deferred) {
+    let (_, directory, cx, _) = shard.parts();
+    cx.telemetry.count_unkept();
+    let by = held.launch.from.unwrap_or(held.from);
+    let asked = (held.launch.action, &*held.recipient);
+    let accepted = directory.accept(held.channel, (by, held.sender.as_deref()), asked, cx.at.now);
     let launch = DeliveryMark {
         accepted_us: None, // how long it took says nothing about the broker
         // It comes behind what was accepted meanwhile, wherever it is kept.
-        order: accepted.map_or(message.launch.order, |accepted| accepted.order),
+        order: accepted.map_or(held.launch.order, |accepted| accepted.order),
         follows: accepted.is_some_and(|accepted| accepted.follows),
-        ..message.launch
+        ..held.launch
     };
     let transit = InTransit {
-        from,
-        channel: message.channel,
         launch,
-        delivery: Delivery {
-            action: launch.action,
-            payload: &message.payload,
-            sender: message.viewer.as_deref(),
-        },
-        recipient: &message.recipient,
-        correlation_id: None,
+        ..held.transit()
     };
     let Some(accepted) = accepted else {
-        return transit.end(&mut shard.cx, Outcome::Withdrawn);
+        return transit.end(cx, Outcome::Withdrawn);
     };
     delivery::hand_on(shard, accepted.route, &transit);
-    delivery::follow(&mut shard.cx, transit.channel, accepted.releases);
+    delivery::follow(&mut shard.cx, held.channel, accepted.releases);
 }
 
-/// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.
-pub(crate) fn send_again(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    to: SessionKey,
-    transit: &InTransit<'_>,
-) {
-    let bytes = transit.delivery.frame_bytes();
-    let write = |out: &mut Vec<u8>| transit.delivery.write(out);
-    sockets.push_copy(cx, to, transit.launch, bytes, write);
+/// Messages of a channel that faults hold back are withdrawn.
+pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: ChannelKey) {
+    while let Some(held) = own.faults.held.take_of(channel) {
+        let kind = Kind::Known(held.message.launch.action);
+        cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
+    }
 }
 
-impl Sockets {
-    /// Messages of a channel that faults hold back are withdrawn.
-    pub(crate) fn withdraw_held(&mut self, cx: &mut Context, channel: ChannelKey) {
-        let Some(faults) = self.dev_mut().faults.as_deref_mut() else {
-            return;
-        };
-        while let Some(message) = faults.held.take_of(channel) {
-            let kind = Kind::Known(message.launch.action);
-            cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
-        }
-    }
+// Kept messages, when their recipient has come: the same faults as of other deliveries.
 
-    /// Sends once more what `write` writes, where there is room.
-    pub(crate) fn push_copy(
-        &mut self,
-        cx: &mut Context,
-        to: SessionKey,
-        launch: DeliveryMark,
-        bytes: usize,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let launch = DeliveryMark {
-            counted: false,
-            accepted_us: None,
-            ..launch
-        };
-        let room = (bytes, cx.telemetry.outbox_bytes());
-        if let Ok((queued, _)) = self.push_message(to, launch, room, write) {
-            cx.telemetry.count_copy_queued(queued);
+/// Moves what is kept for a role into its current connection's outbox, except what faults drop or hold back.
+pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
+    let Some((own, sockets, directory, cx)) = shard.interposed() else {
+        return;
+    };
+    let open = |session| sockets.web_socket(session).is_some();
+    let Some((to, groups)) = directory.take_for_current(cx, whose, open) else {
+        return;
+    };
+    let (channel, role) = whose;
+    let name = Box::<str>::from(name_of(directory, channel));
+    let recipient = Recipient {
+        session: to,
+        channel,
+        role,
+    };
+    let now = cx.at.now;
+    let (mut behind, mut acts, mut last) = (VecDeque::new(), Vec::new(), None);
+    for (rank, messages) in groups {
+        last = Some(rank);
+        let mut going = VecDeque::with_capacity(messages.len());
+        for mut message in messages {
+            let subject = Subject::of_client(&name, role.client_id(), message.action);
+            match (own.faults).pick(FaultAct::on_delivery, &subject, now) {
+                None => {}
+                Some((DeliveryAct::Drop, _)) => {
+                    let kind = Kind::Known(message.action);
+                    cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
+                    let copy = CopySource {
+                        towards: Some(towards(role)),
+                        viewer: viewer_of(role, &message.frame, message.sender_bytes),
+                        action: Some(message.action),
+                        payload: Delivery::payload_of(&message.frame),
+                        fate: Fate::Dropped,
+                    };
+                    own.take_copy(&copy, &name, cx.at);
+                    continue;
+                }
+                Some((DeliveryAct::Duplicate, _)) => {
+                    let (launch, frame) = (mark_of_kept(&message), message.frame.clone());
+                    going.push_back(message);
+                    let run = (rank, std::mem::take(&mut going));
+                    push_kept(sockets, directory, cx, &recipient, run);
+                    let write = |out: &mut Vec<u8>| out.extend_from_slice(&frame);
+                    sockets.push_copy(cx, to, launch, frame.len(), write);
+                    continue;
+                }
+                Some((DeliveryAct::Reorder, rule)) => {
+                    behind.push_back((message, rule));
+                    continue;
+                }
+                Some((DeliveryAct::Delay(ms), rule)) => {
+                    let until = (now.after(ms), None);
+                    if hold_kept(
+                        &mut own.faults.held,
+                        &recipient,
+                        &message,
+                        until,
+                        &rule.counts,
+                    ) {
+                        continue;
+                    }
+                }
+                Some((DeliveryAct::Corrupt(part), _)) => spoil(&mut message.frame, part),
+                Some((DeliveryAct::Session(act), _)) => acts.push(act),
+            }
+            going.push_back(message);
+            going.extend(behind.pop_front().map(|(message, _)| message));
         }
+        push_kept(sockets, directory, cx, &recipient, (rank, going));
     }
+    // A message that none followed waits for one that is yet to come.
+    let until = (now.after(FAULT_REORDER_MS), Some(to));
+    let held = &mut own.faults.held;
+    behind.retain(|(message, rule)| !hold_kept(held, &recipient, message, until, &rule.counts));
+    let unheld = behind.into_iter().map(|(message, _)| message).collect();
+    if let Some(rank) = last {
+        push_kept(sockets, directory, cx, &recipient, (rank, unheld));
+    }
+    end_kept(sockets, directory, cx, &recipient);
+    for act in acts {
+        leave(cx, Later::Act(to, act));
+    }
+}
+
+/// Holds a kept message back; it stays in the gauge of pending ones. False when there is no room.
+fn hold_kept(
+    held: &mut Held,
+    recipient: &Recipient<'_>,
+    message: &Message,
+    (until, behind): (Now, Option<SessionKey>),
+    counts: &FaultCounts,
+) -> bool {
+    let role = recipient.role;
+    let viewer = viewer_of(role, &message.frame, message.sender_bytes);
+    let message = Deferred {
+        from: SessionKey::unpack(NOBODY),
+        channel: recipient.channel,
+        sender: (*role == Role::Master).then(|| viewer.into()),
+        launch: mark_of_kept(message),
+        payload: Delivery::payload_of(&message.frame).into(),
+        recipient: role.client_id().unwrap_or_default().into(),
+        correlation_id: None,
+    };
+    held.hold(HeldMessage { message, behind }, until, counts)
 }
 
 // Messages that are sent with a part of them spoiled.

@@ -1,36 +1,24 @@
-//! The state of the test double: faults, findings, the use of an account, and where copies go.
+//! The plain parts of the interposer: findings, the use of an account, and copies with their destination.
 
 use crate::channel::rates::Rates;
-use crate::channel::{Channel, Route, Towards};
+use crate::channel::{Route, Towards};
 use crate::check::Check;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::{
     CAPTURES_PER_SECOND_MAX, DEV_SIGNATURES_NOTED_MAX, DEV_SIGNATURES_PER_HOUR_MAX, FINDINGS_MAX,
-    PARITY_BUCKETS_MAX,
 };
 use crate::quota::SharedBucket;
 use crate::session::web_socket::MessageRates;
 use crate::settings::{Profile, Quotas, Settings, channels_per_account_strict};
 use crate::shard::dev::faults::Faults;
 use crate::shard::dev::signatures::Signatures;
+use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
 use codec::{control::Operation, signal::Action};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The parts that only a shard under `--dev` has.
-#[derive(Default)]
-pub(crate) struct Dev {
-    pub(crate) faults: Option<Box<Faults>>,
-    /// Not where signatures are checked.
-    pub(crate) signatures: Option<Box<Signatures>>,
-    /// Not where the strict profile is enforced.
-    pub(crate) parity: Option<Box<Parity>>,
-    /// Not where no copies are wanted.
-    pub(crate) copies: Option<Box<Copies>>,
-}
 
 /// The parts that a shard has under `--dev` only.
 #[derive(Default)]
@@ -39,6 +27,54 @@ pub struct StartDev {
     pub copies: Option<Box<dyn Capture>>,
     /// The use of the server's account by all shards.
     pub account_use: Option<Arc<AccountUse>>,
+}
+
+/// The state that only a shard under `--dev` has.
+pub(crate) struct Interposer {
+    pub(crate) faults: Faults,
+    /// Not where signatures are checked.
+    pub(crate) signatures: Option<Signatures>,
+    /// Not where the strict profile is enforced.
+    pub(crate) parity: Option<Parity>,
+    /// Not where no copies are wanted.
+    pub(crate) copies: Option<Copies>,
+}
+
+impl Interposer {
+    /// The interposer of a shard with these channels; `None` without `--dev`.
+    pub(crate) fn begin(
+        settings: &Settings,
+        directory: &Directory,
+        start: StartDev,
+        hasher: &RandomState,
+    ) -> Option<Box<Self>> {
+        if !settings.dev {
+            return None;
+        }
+        let mut interposer = Self {
+            faults: Faults::default(),
+            signatures: Signatures::of(settings, start.account_use.as_ref()),
+            parity: (!settings.strict())
+                .then(|| Parity::new(&settings.region, hasher, start.account_use)),
+            copies: start.copies.map(Copies::new),
+        };
+        interposer.observe(|it| it.count_channels(directory, Moment::default()));
+        Some(Box::new(interposer))
+    }
+
+    /// Has something counted for findings, where there are any.
+    pub(crate) fn observe(&mut self, see: impl FnOnce(&mut Parity)) {
+        if let Some(parity) = &mut self.parity {
+            see(parity);
+        }
+    }
+
+    /// A connection is gone, or is to be as others are: no fault is about it.
+    pub(crate) fn forget(&mut self, sockets: &mut Sockets, key: SessionKey) {
+        self.faults.held.forget(key);
+        sockets.half_open(key, false);
+        sockets.show(key);
+    }
 }
 
 // Findings of what the strict profile would have refused, for tests while it is not enforced: under `--dev` only.
@@ -70,18 +106,10 @@ pub(crate) struct Parity {
     /// Of sessions, where they have buckets for quotas that are enforced.
     pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
     pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
-    floods: HashMap<ChannelKey, Flood, RandomState>,
     /// Shared with the other shards, where there are any.
     pub(crate) account_use: Option<Arc<AccountUse>>,
-}
-
-/// Messages of a channel that came too fast, counted by action beside its findings, where finding the finding would
-/// cost each of them more than all the rest.
-#[derive(Debug)]
-struct Flood {
-    channel: Box<str>,
-    /// `None` while there is no finding to add them to.
-    counts: [Option<u64>; Action::ALL.len()],
+    /// The channels of this shard that it counts.
+    pub(crate) channels_counted: u64,
 }
 
 impl Parity {
@@ -96,10 +124,10 @@ impl Parity {
         Self {
             strict,
             account_use,
+            channels_counted: 0,
             found: HashMap::with_hasher(hasher.clone()),
             messages: HashMap::with_hasher(hasher.clone()),
             channels: HashMap::with_hasher(hasher.clone()),
-            floods: HashMap::with_hasher(hasher.clone()),
         }
     }
 
@@ -138,52 +166,8 @@ impl Parity {
         })
     }
 
-    /// Counts a message that came too fast; false where it is the first one of its channel and action.
-    pub(crate) fn floods(&mut self, channel: ChannelKey, action: Action) -> bool {
-        let counts = self.floods.get_mut(&channel).map(|flood| &mut flood.counts);
-        let count = counts.and_then(|counts| counts.get_mut(action.index())?.as_mut());
-        count.is_some_and(|count| {
-            *count += 1;
-            true
-        })
-    }
-
-    /// From here on its messages of this action are counted by [`Self::floods`], if it has a finding of its own.
-    pub(crate) fn begin_flood(&mut self, key: ChannelKey, channel: &str, action: Action) {
-        let rule = rate_rule(action);
-        let mut all = self.found.get(channel).into_iter().flatten();
-        if !all.any(|finding| finding.rule == rule) {
-            return;
-        }
-        if self.floods.len() >= PARITY_BUCKETS_MAX {
-            self.settle_floods();
-        }
-        let flood = self.floods.entry(key).or_insert_with(|| Flood {
-            channel: channel.into(),
-            counts: Default::default(),
-        });
-        if let Some(count) = flood.counts.get_mut(action.index()) {
-            *count = Some(0);
-        }
-    }
-
-    /// Adds what was counted beside the findings to them.
-    fn settle_floods(&mut self) {
-        let found = &mut self.found;
-        self.floods.retain(|_, flood| {
-            for finding in found.get_mut(&flood.channel).into_iter().flatten() {
-                let mut actions = Action::ALL.into_iter();
-                let action = actions.find(|action| rate_rule(*action) == finding.rule);
-                let count = action.and_then(|action| *flood.counts.get(action.index())?);
-                finding.count += count.unwrap_or_default();
-            }
-            false
-        });
-    }
-
     /// The findings so far, by rule and channel.
-    pub(crate) fn findings(&mut self) -> Vec<Finding> {
-        self.settle_floods();
+    pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut found: Vec<Finding> = self.found.values().flatten().cloned().collect();
         found.sort_by(|one, other| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)));
         found
@@ -192,22 +176,6 @@ impl Parity {
     /// Forgets those of channels whose names begin with this.
     pub(crate) fn forget(&mut self, prefix: &str) {
         self.found.retain(|channel, _| !channel.starts_with(prefix));
-        self.floods
-            .retain(|_, flood| !flood.channel.starts_with(prefix));
-    }
-
-    /// A connection is gone.
-    pub(crate) fn forget_session(&mut self, key: SessionKey) {
-        self.messages.remove(&key);
-    }
-
-    /// A channel is gone.
-    pub(crate) fn channel_went(&self, channel: &Channel) {
-        if let Some(account) = &self.account_use
-            && account.is_about(&Identity::of(&channel.record.arn))
-        {
-            account.channel_went();
-        }
     }
 }
 
@@ -227,7 +195,7 @@ pub(crate) fn rate_rule(action: Action) -> &'static str {
 #[derive(Debug)]
 pub struct AccountUse {
     /// As identities of its channels begin.
-    tenant: Box<str>,
+    pub(crate) tenant: Box<str>,
     /// The use of its rates: a bucket for each operation.
     buckets: [SharedBucket; Operation::ALL.len()],
     channels: AtomicU64,

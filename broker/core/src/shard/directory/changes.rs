@@ -151,9 +151,6 @@ impl Directory {
         (key, step): BegunChange,
         caller: Option<CallRef>,
     ) -> bool {
-        if let ChangeStep::Create = step {
-            cx.todo.push(Todo::ChannelCame(key));
-        }
         let result = match self.submit_change((key, step), caller) {
             None => return false,
             Some(Ok(Submitted::Later)) => return true,

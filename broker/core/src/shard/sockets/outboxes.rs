@@ -265,6 +265,26 @@ impl Sockets {
         Some(taken)
     }
 
+    /// Sends once more what `write` writes, where there is room: the copy counts nowhere.
+    pub(crate) fn push_copy(
+        &mut self,
+        cx: &mut Context,
+        to: SessionKey,
+        launch: DeliveryMark,
+        bytes: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let launch = DeliveryMark {
+            counted: false,
+            accepted_us: None,
+            ..launch
+        };
+        let room = (bytes, cx.telemetry.outbox_bytes());
+        if let Ok((queued, _)) = self.push_message(to, launch, room, write) {
+            cx.telemetry.count_copy_queued(queued);
+        }
+    }
+
     /// Withholds the bytes of a session, for a time or for good. Those that were announced are announced again then.
     pub(crate) fn withhold(&mut self, key: SessionKey, for_good: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
@@ -274,6 +294,21 @@ impl Sockets {
                 Sending::Withheld
             };
         }
+    }
+
+    /// From here on the peer of a session seems cut off, or is read and believed again.
+    pub(crate) fn half_open(&mut self, key: SessionKey, half_open: bool) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.half_open = half_open;
+        }
+    }
+
+    /// Whether a test has the peer of a session seem cut off.
+    #[inline]
+    pub(crate) fn is_half_open(&self, key: SessionKey) -> bool {
+        self.sessions
+            .get(key)
+            .is_some_and(|session| session.half_open)
     }
 
     /// Withholds the bytes of a session no longer. They are announced by [`Sockets::touch`].

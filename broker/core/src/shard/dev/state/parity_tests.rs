@@ -36,46 +36,6 @@ fn findings_have_a_bound_and_are_forgotten_by_prefix() {
     assert_eq!(parity.findings().len(), 1);
 }
 
-/// Those that are counted beside a finding are in it when it is read, and gone when it is forgotten.
-#[test]
-fn messages_of_a_flood_are_counted_with_their_finding() {
-    let mut parity = Parity::new("us-west-2", &HASHER, None);
-    let (key, action) = (ChannelKey::new(3, 1), Action::IceCandidate);
-    let send = |parity: &mut Parity, channel: &str| {
-        if !parity.floods(key, action) {
-            parity.note(rate_rule(action), channel, Moment::default(), String::new);
-            parity.begin_flood(key, channel, action);
-        }
-    };
-    for _ in 0..5 {
-        send(&mut parity, "cam");
-    }
-    let found = |parity: &mut Parity| -> Vec<(&'static str, u64)> {
-        let all = parity.findings().into_iter();
-        all.map(|finding| (finding.rule, finding.count)).collect()
-    };
-    assert_eq!(found(&mut parity), [("rate_candidate", 5)]);
-    assert!(
-        !parity.floods(key, Action::SdpOffer),
-        "of this action alone"
-    );
-    send(&mut parity, "cam");
-    assert_eq!(found(&mut parity), [("rate_candidate", 6)]);
-    send(&mut parity, "cam");
-    parity.forget("ca");
-    assert_eq!(found(&mut parity), []);
-    send(&mut parity, "cam");
-    assert_eq!(found(&mut parity), [("rate_candidate", 1)]);
-    // Of a channel without a finding of its own each is counted where the others' are.
-    for number in 0..FINDINGS_MAX {
-        let channel = format!("c{number}");
-        parity.note("viewers", &channel, Moment::default(), String::new);
-    }
-    parity.forget("cam");
-    send(&mut parity, "late");
-    assert!(!parity.floods(key, action));
-}
-
 #[test]
 fn the_rule_of_payloads_is_named_for_the_number_of_the_table() {
     assert_eq!(

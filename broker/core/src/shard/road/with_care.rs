@@ -1,0 +1,48 @@
+//! The road of messages that may come too late, and of all under `--dev`, where faults, findings and copies of tests may
+//! be about them. The steps are those of [`road::pass`].
+
+use crate::shard::dev::{message_faults, observations};
+use crate::shard::road::delivery::{self, Unadmitted};
+use crate::shard::road::{self, Aside, Reader};
+use crate::shard::state::State;
+use codec::ws::Item;
+
+/// Passes one frame on as [`road::pass`] does, with a look whether it comes too late, and at the interposer of `--dev`.
+///
+/// # Errors
+/// See [`road::pass`].
+#[cold]
+#[inline(never)]
+pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Reader) -> Result<(), Aside> {
+    let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
+    let text = road::text(&mut shard.sockets, &mut shard.cx, frame, reader)?;
+    let rules = &shard.sockets.message_bounds().at(reader.bounds).messages;
+    let request = match reader.parser.parse(text, reader.role, rules) {
+        Ok(request) => request,
+        Err(fault) => {
+            observations::copy_refused(shard, from, None);
+            return Err(road::refuse(shard, from, &fault));
+        }
+    };
+    let sender = match delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request) {
+        Ok(sender) => sender,
+        Err(Unadmitted::Ended) => return Err(Aside::Ended),
+        Err(Unadmitted::TooFast(sender)) => {
+            observations::copy_refused(shard, from, Some(&request));
+            return Err(road::throttle(shard, &sender, &request));
+        }
+    };
+    if may_be_late
+        && let Some(outcome) = delivery::late_outcome(&shard.sockets, &shard.directory, &sender, at)
+    {
+        delivery::end_late(&mut shard.cx, &sender, &request, outcome);
+        return Err(Aside::Handled);
+    }
+    let (route, transit, waited) =
+        delivery::route(&mut shard.directory, &mut shard.cx, &sender, &request)?;
+    if !message_faults::on_message(shard, &transit, route) {
+        delivery::hand_on(shard, route, &transit);
+    }
+    delivery::follow(&mut shard.cx, sender.channel, waited);
+    Ok(())
+}
