@@ -79,8 +79,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     let mut edge = edge_settings(&settings, connections);
     let threads = shards::prepare(&mut settings, &mut edge.ring, memlock)?;
 
-    let settings = Arc::new(settings);
-    let mailboxes = mailboxes(settings.shards)?;
+    let (mailboxes, settings) = (mailboxes(settings.shards)?, Arc::new(settings));
     let (status, mut reloader) = board(&settings);
     let tickets = cluster.as_ref().map(|it| it.ticket_keys.clone());
     let tls = Certificate::find(&settings, &data_dir, &mailboxes, tickets)?;

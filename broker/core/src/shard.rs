@@ -32,6 +32,7 @@ mod dev;
 mod directory;
 mod disconnect;
 mod event_loop;
+mod evidence;
 mod flight_recorder;
 mod gate;
 mod onward;

@@ -688,7 +688,7 @@ mod values_tests {
         };
         let written = write(&RegistrationValue::new(&registrant, &keys("0f"), &build()));
         let registration: RegistrationValue = read(&written).unwrap();
-        assert_eq!(Incarnation::from(registration.process), INCARNATION);
+        assert_eq!(registration.process, INCARNATION);
         let found = ["0f", "0e"].map(|own| registration.kinship(&registrant, &keys(own)));
         assert_eq!(found, [Kinship::Peer, Kinship::Unproven]);
         let without = br#"{"format":1,"directory":7,"start":3,"version":"1"}"#;

@@ -144,10 +144,11 @@ fn upgrade(temporary: &Temporary, now_s: u64) -> String {
 }
 
 fn refusal(result: Result<Caller, Refused>) -> Refusal {
-    match unsigned(result).error {
-        ErrorCode::Signature(refusal) => refusal,
-        other => panic!("{other:?}"),
-    }
+    let refused = unsigned(result);
+    let ErrorCode::Signature(refusal) = refused.error else {
+        panic!("{refused:?}");
+    };
+    refusal
 }
 
 fn unsigned_as(refusal: Refusal, check: Check) -> Refused {

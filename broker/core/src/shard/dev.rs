@@ -67,20 +67,22 @@ pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
 
 /// Stands before what a step of the shard left; returns what the shard does itself.
 pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
-    match left {
-        Todo::Deliver(channel, role) => message_faults::deliver_pending(shard, (channel, &role)),
-        Todo::Query(caller, query) => answer(shard, caller, *query),
-        Todo::Gone(gone) => {
-            if let Some((own, sockets, directory, cx)) = shard.interposed() {
-                let settings = sockets.settings();
-                own.observe(|it| it.on_gone(settings, directory, &gone, cx.at));
-                own.forget(sockets, gone.session);
-            }
-            return Some(Todo::Gone(gone));
-        }
-        left => return Some(left),
+    if let Todo::Deliver(channel, role) = left {
+        message_faults::deliver_pending(shard, (channel, &role));
+        return None;
     }
-    None
+    if let Todo::Query(caller, query) = left {
+        answer(shard, caller, *query);
+        return None;
+    }
+    if let Todo::Gone(gone) = &left
+        && let Some((own, sockets, directory, cx)) = shard.interposed()
+    {
+        let settings = sockets.settings();
+        own.observe(|it| it.on_gone(settings, directory, gone, cx.at));
+        own.forget(sockets, gone.session);
+    }
+    Some(left)
 }
 
 /// Counts the channels that came or went since the last call.

@@ -20,7 +20,7 @@ use crate::shard::directory::slots::Slots;
 use crate::shard::road::{Aside, pass, with_care};
 use crate::shard::state::State;
 use crate::shard::{Shard, dev, disconnect, onward, recheck, road};
-use crate::shard::{sockets::Owner, telemetry::Evidence, todo::Todo};
+use crate::shard::{evidence::Evidence, sockets::Owner, todo::Todo};
 use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
 use codec::ws::Item;

@@ -12,7 +12,7 @@ use crate::limits::{
     RECHECK_CLOSE_MS, RECHECK_LATE_MS, RECHECK_LOOK_MS, RECHECK_WAIT_MS, UNSIGNED_FORM_BYTES_MAX,
 };
 use crate::session::http::Target;
-use crate::shard::telemetry::{Evidence, SignatureEvidence, named};
+use crate::shard::evidence::{Evidence, SignatureEvidence, named};
 use crate::shard::{sign_in_rates::KeyedRates, start::StartKeys};
 use crate::time::{Moment, Now};
 use crate::{event::Purpose, machine::Peer, refusal::Refusal, settings::Rate};

@@ -8,7 +8,7 @@ use crate::presence::{Cause, Master, Presence, Waiter};
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Settings;
-use crate::shard::dev::{Reset, ResetStep, connection_faults, message_faults};
+use crate::shard::dev::{Reset, ResetStep, SharedRule, connection_faults, message_faults};
 use crate::shard::directory::pending::wait_ms;
 use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
 use crate::shard::road::in_flight::viewer_of;
@@ -32,9 +32,8 @@ impl Shard {
                 viewer,
                 presence,
             } => {
-                let limit = limit.min(LIST_PAGE_MAX);
-                let after = after.as_ref();
-                let mut reply = directory.inspect_page(&prefix, after, limit, viewer.as_deref());
+                let (limit, viewer) = (limit.min(LIST_PAGE_MAX), viewer.as_deref());
+                let mut reply = directory.inspect_page(&prefix, after.as_ref(), limit, viewer);
                 if let (true, Reply::Page(lines, _)) = (presence, &mut reply) {
                     read_presence(sockets, directory, lines, cx.at);
                 }
@@ -81,12 +80,7 @@ impl Shard {
             Question::Displaced => operator::displaced(sockets, directory, cx.at),
             Question::Reset(meant) => Reply::Reset(self.reset(meant)),
             Question::Parity => Reply::Findings(dev::findings(&self.state)),
-            Question::AddFault(rule) => {
-                if dev::add_fault(&mut self.state, rule) {
-                    self.disturb_sessions();
-                }
-                Reply::Done
-            }
+            Question::AddFault(rule) => self.add_fault(rule),
             Question::Forget(meant, before) => operator::forget(cx, &meant, before),
             Question::Import(records) => {
                 operator::begin_import(sockets, directory, &records, cx.at)
@@ -105,14 +99,17 @@ impl Shard {
 // What operators ask of the interposer.
 
 impl Shard {
-    /// A fault about sessions acts on those that are open.
-    fn disturb_sessions(&mut self) {
-        for slot in 0..self.state.sockets.places() {
+    /// Takes a fault in; one about sessions acts on those that are open.
+    fn add_fault(&mut self, rule: SharedRule) -> Reply {
+        let is_of_sessions = dev::add_fault(&mut self.state, rule);
+        let places = self.state.sockets.places();
+        for slot in 0..if is_of_sessions { places } else { 0 } {
             if let Some(key) = self.state.sockets.session_at(slot) {
                 connection_faults::on_session(&mut self.state, key);
                 self.settle();
             }
         }
+        Reply::Done
     }
 
     /// Ends channels that a test has used, a bounded number.

@@ -514,4 +514,6 @@ fn nearest(connections: &[Connection], places: &[usize], at_us: u64) -> Option<u
 }
 
 #[cfg(test)]
+mod script;
+#[cfg(test)]
 mod tests;

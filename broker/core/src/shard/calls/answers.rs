@@ -9,9 +9,9 @@ use crate::shard::Answer;
 use crate::shard::calls::responses::{self, Response, internal_failure};
 use crate::shard::calls::{BegunCall, channel_pages, go_on};
 use crate::shard::context::Context;
+use crate::shard::evidence::{Evidence, audit_caller};
 use crate::shard::sockets::Sockets;
 use crate::shard::state::State;
-use crate::shard::telemetry::{Evidence, audit_caller};
 use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
 use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
@@ -107,14 +107,14 @@ pub(crate) fn conclude(
         | Answer::Answer(_) => cx.telemetry.request_id(),
     };
     audit(sockets, cx, key, asked, &id, &answer);
-    let written = match answer {
-        Answer::Refusal(refusal) => Err(refusal),
-        answer => sockets
-            .write_answer(key, asked, wanted, &answer, cx.at)
-            .ok_or_else(|| {
-                debug_assert!(false, "an answer that does not fit its question");
-                internal_failure()
-            }),
+    let written = if let Answer::Refusal(refusal) = answer {
+        Err(refusal)
+    } else {
+        let body = sockets.write_answer(key, asked, wanted, &answer, cx.at);
+        body.ok_or_else(|| {
+            debug_assert!(false, "an answer that does not fit its question");
+            internal_failure()
+        })
     };
     match written {
         Ok(body) => {

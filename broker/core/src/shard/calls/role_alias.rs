@@ -18,7 +18,7 @@ use crate::machine::{Shown, ShownCertificate};
 use crate::refusal::{ErrorCode, Refusal};
 use crate::shard::calls::responses::{self, Response, UNAUDITABLE};
 use crate::shard::context::Context;
-use crate::shard::telemetry::{self, Evidence, named};
+use crate::shard::evidence::{self, Evidence, named};
 use crate::shard::{Gate, Sockets};
 use crate::{check::Check, limits::SIGN_INS_PER_HOUR};
 use codec::sts::{AssumeRole, RoleArn};
@@ -517,10 +517,10 @@ fn refuse(
         close,
         session: session.as_deref(),
         role: role.map(RoleArn::as_str),
-        shown: telemetry::Shown {
+        shown: evidence::Shown {
             certificate,
             thing,
-            ..telemetry::Shown::default()
+            ..evidence::Shown::default()
         },
         caller,
         ..Evidence::of(Purpose::RoleAlias)

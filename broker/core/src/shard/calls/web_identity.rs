@@ -6,9 +6,9 @@ use crate::event::{Purpose, Requested};
 use crate::shard::calls::responses::refuse;
 use crate::shard::calls::sts::{self, Form, Grantor, answer_parsed};
 use crate::shard::context::Context;
+use crate::shard::evidence::{Evidence, Shown};
 use crate::shard::gate::{ClaimedToken, Gate, WebFault};
 use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::{Evidence, Shown};
 use crate::{auth::SignIn, check::Check, refusal::Refusal};
 use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
 

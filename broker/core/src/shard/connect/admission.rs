@@ -15,10 +15,10 @@ use crate::shard::connect::upgrades::{no_client_id, refuse_upgrade};
 use crate::shard::context::Context;
 use crate::shard::directory::members::{NoSlot, SlotRequest};
 use crate::shard::directory::{ChangeStep, Directory};
+use crate::shard::evidence::Evidence;
 use crate::shard::road::in_flight::slot_of;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::state::State;
-use crate::shard::telemetry::Evidence;
 use crate::shard::todo::Todo;
 use crate::shard::{Parcel, ParcelLoad, disconnect};
 use crate::shard::{connect::public_pages, sockets::Sockets};
@@ -258,15 +258,7 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     else {
         return debug_assert!(false, "a device that asks joins nothing");
     };
-    let id = cx.telemetry.request_id();
-    let meta = Meta {
-        wall_ms: cx.at.wall.0,
-        request_id: &id,
-        close: false,
-    };
-    sockets.push_control(cx, key, |out| {
-        switching_protocols(out, &meta, accept, program.offers_wss())
-    });
+    switch_protocols(sockets, cx, key, accept, program.offers_wss());
     let terms = sockets.terms(program, cx.at.now);
     let mut web_socket = WebSocket::new(channel, role.clone(), terms, cx.at.now);
     web_socket.caller = caller;
@@ -310,8 +302,27 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     cx.todo.push(Todo::Deliver(channel, role));
 }
 
-/// Counts a connection whose place a newer one takes, and notes its line in the log. True of one that is the master only
-/// since nothing named its role, under `--dev`.
+/// Sends 101.
+fn switch_protocols(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    accept: &[u8; 28],
+    offers_wss: bool,
+) {
+    let id = cx.telemetry.request_id();
+    let meta = Meta {
+        wall_ms: cx.at.wall.0,
+        request_id: &id,
+        close: false,
+    };
+    sockets.push_control(cx, key, |out| {
+        switching_protocols(out, &meta, accept, offers_wss)
+    });
+}
+
+/// Counts a connection whose place a newer one takes, and notes its line in the log. True of one that is the master
+/// only since nothing named its role, under `--dev`.
 fn log_superseded(
     sockets: &mut Sockets,
     cx: &mut Context,

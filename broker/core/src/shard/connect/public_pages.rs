@@ -9,7 +9,7 @@ use crate::machine::{Output, Peer};
 use crate::session::http::HttpStage;
 use crate::shard::calls::responses::{self, Response, no_room};
 use crate::shard::context::Context;
-use crate::shard::telemetry::Evidence;
+use crate::shard::evidence::Evidence;
 use crate::shard::{connect::Step, disconnect, sockets::Sockets};
 use crate::{control::host_name, id::SessionKey, settings::Settings};
 use codec::http::{Head, Meta, respond};

@@ -11,7 +11,7 @@ use crate::shard::calls::role_alias::{self, DeviceRequest};
 use crate::shard::connect::upgrades::{self, refuse_upgrade};
 use crate::shard::connect::{Step, ends_with, public_pages};
 use crate::shard::context::Context;
-use crate::shard::telemetry::Evidence;
+use crate::shard::evidence::Evidence;
 use crate::shard::{Gate, Sockets, disconnect, onward};
 use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal, time::Moment};
 use codec::control::{ErrorKind, Operation};

@@ -12,7 +12,7 @@ use crate::shard::Sockets;
 use crate::shard::calls::responses::{absent, refuse};
 use crate::shard::connect::ends_with;
 use crate::shard::context::Context;
-use crate::shard::telemetry::Evidence;
+use crate::shard::evidence::Evidence;
 use crate::{check::Check, id::SessionKey, refusal::Refusal, settings::Settings};
 use codec::http::{Head, Upgrade, decode, pairs};
 use codec::identifiers::{ChannelArn, ClientId};

@@ -1,12 +1,12 @@
 //! Faults that tests script: under `--dev` only. A production shard has none of this.
 //!
 //! They act at four places: where a connection or call is admitted (`on_connect`, `on_call`), where a message has its
-//! route (`on_message`) or was kept and is delivered (`deliver_pending`), and where a WebSocket opens or a fault is made
-//! (`on_session`). The first rule that matches and is not spent acts. The telemetry hold: what a fault drops is
+//! route (`on_message`) or was kept and is delivered (`deliver_pending`), and where a WebSocket opens or a fault is
+//! made (`on_session`). The first rule that matches and is not spent acts. The counters hold: what a fault drops is
 //! withdrawn, what it holds back is in the gauge of pending messages, and the copy of a duplicate is not counted.
 //!
 //! This file has what a fault is, what requests are refused with, and what faults hold back. What they do is in
-//! `connection_faults`, `message_faults` and `pending_faults`.
+//! `connection_faults` and `message_faults`.
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};

@@ -1,5 +1,5 @@
-//! Faults of messages: between their route and their recipient's outbox, and of kept ones when their recipient has come;
-//! messages that are sent spoiled.
+//! Faults of messages: between their route and their recipient's outbox, and of kept ones when their recipient has
+//! come; messages that are sent spoiled.
 
 use crate::channel::{Route, pending::Message};
 use crate::event::{Kind, Outcome};
@@ -255,16 +255,7 @@ pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
             match (own.faults).pick(FaultAct::on_delivery, &subject, now) {
                 None => {}
                 Some((DeliveryAct::Drop, _)) => {
-                    let kind = Kind::Known(message.action);
-                    cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
-                    let copy = CopySource {
-                        towards: Some(towards(role)),
-                        viewer: viewer_of(role, &message.frame, message.sender_bytes),
-                        action: Some(message.action),
-                        payload: Delivery::payload_of(&message.frame),
-                        fate: Fate::Dropped,
-                    };
-                    own.take_copy(&copy, &name, cx.at);
+                    drop_kept(own, cx, &name, role, &message);
                     continue;
                 }
                 Some((DeliveryAct::Duplicate, _)) => {
@@ -281,14 +272,8 @@ pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
                     continue;
                 }
                 Some((DeliveryAct::Delay(ms), rule)) => {
-                    let until = (now.after(ms), None);
-                    if hold_kept(
-                        &mut own.faults.held,
-                        &recipient,
-                        &message,
-                        until,
-                        &rule.counts,
-                    ) {
+                    let (until, held) = ((now.after(ms), None), &mut own.faults.held);
+                    if hold_kept(held, &recipient, &message, until, &rule.counts) {
                         continue;
                     }
                 }
@@ -312,6 +297,20 @@ pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
     for act in acts {
         leave(cx, Later::Act(to, act));
     }
+}
+
+/// A fault drops a kept message; tests get a copy.
+fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, message: &Message) {
+    let kind = Kind::Known(message.action);
+    cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
+    let copy = CopySource {
+        towards: Some(towards(role)),
+        viewer: viewer_of(role, &message.frame, message.sender_bytes),
+        action: Some(message.action),
+        payload: Delivery::payload_of(&message.frame),
+        fate: Fate::Dropped,
+    };
+    own.take_copy(&copy, name, cx.at);
 }
 
 /// Holds a kept message back; it stays in the gauge of pending ones. False when there is no room.

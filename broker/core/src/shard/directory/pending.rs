@@ -245,7 +245,7 @@ impl Directory {
         groups
     }
 
-    /// A channel kept `before` bytes until now: the telemetry of the shard follow.
+    /// A channel kept `before` bytes until now: the gauge of the shard follows.
     fn kept_changed(&mut self, cx: &mut Context, key: ChannelKey, before: usize) {
         let Some(channel) = self.channels.get(key) else {
             return;

@@ -1,5 +1,5 @@
-//! The road of messages that may come too late, and of all under `--dev`, where faults, findings and copies of tests may
-//! be about them. The steps are those of [`road::pass`].
+//! The road of messages that may come too late, and of all under `--dev`, where faults, findings and copies of tests
+//! may be about them. The steps are those of [`road::pass`].
 
 use crate::shard::dev::{message_faults, observations};
 use crate::shard::road::delivery::{self, Unadmitted};

@@ -197,8 +197,9 @@ impl World {
             }
             "drain begins" => self.input(Input::Letter(Letter::Drain(10_000))),
             "drain half over" => {
-                self.input(Input::Letter(Letter::Drain(10_000)));
-                self.at(9600);
+                // Clients stay until its last two seconds.
+                self.input(Input::Letter(Letter::Drain(8_000)));
+                self.at(7600);
                 self.input(Input::Tick);
             }
             _ => unreachable!("{event}"),

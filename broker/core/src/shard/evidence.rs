@@ -1,0 +1,417 @@
+//! The notes of a refused request: what it named, who signed it, when, and how that was compared.
+//!
+//! Nothing here is made unless the refusal is noted in the log, and nothing is copied of requests that are served.
+
+use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
+use crate::event::Purpose;
+use crate::journal::{AuditCaller, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented};
+use crate::session::http::{Admission, PendingCall};
+use crate::settings::Settings;
+use codec::http::{Head, decode, pairs};
+use codec::identifiers::ChannelArn;
+use codec::sigv4::{Parameter, Stamp};
+use std::borrow::Cow;
+
+/// The request that is refused: what its answer is counted for, and the facts that are known of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Evidence<'a> {
+    /// The purpose that the answer is counted for.
+    pub(crate) purpose: Purpose,
+    /// The connection ends with the answer.
+    pub(crate) close: bool,
+    /// The request id of the answer, if it is in an audit line.
+    pub(crate) id: Option<&'a str>,
+    /// The channel's name, if it was read.
+    pub(crate) channel: Option<&'a str>,
+    /// The viewer's client id, if it was read.
+    pub(crate) client_id: Option<&'a str>,
+    /// The session of the temporary credentials that it asks for.
+    pub(crate) session: Option<&'a str>,
+    /// The ARN of the role that it asks for.
+    pub(crate) role: Option<&'a str>,
+    /// The certificate and the thing, or the token, of a sign-in that nobody vouches for.
+    pub(crate) shown: Shown<'a>,
+    /// The caller, if their signature was found right.
+    pub(crate) caller: Option<&'a Caller>,
+    /// The request's head, while it is there.
+    pub(crate) head: Option<&'a Head<'a>>,
+    /// The number of the fault that refuses it.
+    pub(crate) fault: Option<u64>,
+    /// The texts that the signature was compared with, if it was not right.
+    pub(crate) signature: Option<SignatureEvidence<'a>>,
+}
+
+/// The proof of an identity as it was shown.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Shown<'a> {
+    /// The fingerprint of the certificate.
+    pub(crate) certificate: Option<&'a [u8; 32]>,
+    /// The thing that the request names.
+    pub(crate) thing: Option<&'a str>,
+    /// The issuer of the token.
+    pub(crate) issuer: Option<&'a str>,
+    /// The subject of the token.
+    pub(crate) subject: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    /// The proof of a caller that signs in, or whose session hangs on a sign-in.
+    fn of(caller: &'a Caller) -> Option<Self> {
+        Some(match caller.sign_in()? {
+            SignIn::Thing(identity) => Self {
+                certificate: Some(&identity.certificate),
+                thing: identity.name.as_deref(),
+                ..Self::default()
+            },
+            SignIn::Web(identity) => Self {
+                issuer: Some(&identity.provider),
+                subject: Some(&identity.subject),
+                ..Self::default()
+            },
+        })
+    }
+
+    /// The same as lines of the log have it.
+    fn presented(self) -> Presented {
+        let text = |text: Option<&str>| text.map(named);
+        Presented {
+            certificate: self.certificate.map(|it| certificate_id(it).into()),
+            thing: text(self.thing),
+            issuer: text(self.issuer),
+            subject: text(self.subject),
+            role: None,
+        }
+    }
+}
+
+/// A caller as lines of changes have it; `None` where requests are not signed.
+pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
+    caller.is_known().then(|| {
+        Box::new(AuditCaller {
+            name: caller.name().into(),
+            account: caller.account().into(),
+            key_id: caller.access_key_id().map(Into::into),
+            source_identity: caller.source_identity().map(Into::into),
+            sign_in: Shown::of(caller).unwrap_or_default().presented(),
+        })
+    })
+}
+
+/// The texts that a signature was compared with, and the keys.
+#[derive(Clone, Copy)]
+pub(crate) struct SignatureEvidence<'a> {
+    pub(crate) authenticator: &'a Authenticator,
+    /// Empty when it did not come to that.
+    pub(crate) canonical_request: &'a [u8],
+    pub(crate) string_to_sign: &'a [u8],
+}
+
+/// The claims of a request's head, true or not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Claimed<'a> {
+    pub(crate) channel: Option<Cow<'a, str>>,
+    pub(crate) client_id: Option<Cow<'a, str>>,
+    pub(crate) key_id: Option<Cow<'a, str>>,
+    pub(crate) signed: Option<Stamp>,
+}
+
+impl<'a> Evidence<'a> {
+    /// Of the last request of its connection, of which nothing more is known.
+    pub(crate) fn of(purpose: Purpose) -> Self {
+        Self {
+            purpose,
+            close: true,
+            id: None,
+            channel: None,
+            client_id: None,
+            session: None,
+            role: None,
+            shown: Shown::default(),
+            caller: None,
+            head: None,
+            fault: None,
+            signature: None,
+        }
+    }
+
+    /// Of one of which only the head was read.
+    pub(crate) fn of_head(purpose: Purpose, head: &'a Head<'a>) -> Self {
+        Self {
+            head: Some(head),
+            ..Self::of(purpose)
+        }
+    }
+
+    /// Of an upgrade that was understood.
+    pub(crate) fn of_admission(admission: &'a Admission) -> Self {
+        Self {
+            channel: Some(admission.arn.name()),
+            client_id: admission.client_id.as_deref(),
+            caller: Some(&admission.caller),
+            ..Self::of(admission.purpose())
+        }
+    }
+
+    /// Of a call that was understood.
+    pub(crate) fn of_call(call: &'a PendingCall) -> Self {
+        Self {
+            close: call.close,
+            channel: call.channel.as_deref(),
+            caller: Some(&call.caller),
+            ..Self::of(Purpose::Api(call.operation))
+        }
+    }
+
+    /// The claims of the head, where nothing better is known.
+    pub(crate) fn claimed(&self) -> Claimed<'a> {
+        let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
+        if let Some(channel) = self.channel {
+            claimed.channel = Some(channel.into());
+        }
+        if let Some(client_id) = self.client_id {
+            claimed.client_id = Some(client_id.into());
+        }
+        if let Some(key_id) = self.caller.and_then(Caller::access_key_id) {
+            claimed.key_id = Some(key_id.into());
+        }
+        claimed
+    }
+
+    /// The account and the source identity of the signer.
+    pub(crate) fn signer(&self) -> (Option<&'a str>, Option<&'a str>) {
+        let known = self.caller.filter(|caller| caller.is_known());
+        let source_identity = known.and_then(Caller::source_identity);
+        (known.map(Caller::account), source_identity)
+    }
+
+    /// The principal that signed the request, or that has the key which it names.
+    pub(crate) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
+        let known = self.caller.filter(|caller| caller.is_known());
+        let named = || {
+            let credentials = self.signature?.authenticator.credentials();
+            credentials.find(key_id?).map(|owner| owner.name.as_str())
+        };
+        known.map(Caller::name).or_else(named)
+    }
+
+    /// The proof of the caller's identity, or what was shown as one; and the role that is asked for.
+    pub(crate) fn presented(&self) -> Option<Box<Presented>> {
+        let shown = self.caller.and_then(Shown::of).unwrap_or(self.shown);
+        let presented = Presented {
+            role: self.role.map(named),
+            ..shown.presented()
+        };
+        (presented != Presented::default()).then(|| Box::new(presented))
+    }
+
+    /// The part that was signed otherwise than it was sent, of a request whose signature was wrong. What is looked for
+    /// does not depend on whether its key is known.
+    pub(crate) fn signed_as(&self, settings: &Settings) -> Option<Box<str>> {
+        let authenticator = self.signature?.authenticator;
+        let forwarded = self.head.and_then(|head| head.header("x-forwarded-host"));
+        let advertise = &settings.advertise;
+        let own = [&advertise.wss, &advertise.https].into_iter().flatten();
+        let own = own.filter_map(|url| Some(url.split_once("://")?.1));
+        let hosts: Vec<&str> = forwarded.into_iter().chain(own).collect();
+        let signed = authenticator.signed_as(&hosts)?;
+        Some(limited(&signed.to_string()).into())
+    }
+
+    /// The texts that the signature was compared with, as the log has them.
+    pub(crate) fn explain(&self) -> Option<Box<Explain>> {
+        let signature = self.signature?;
+        if signature.canonical_request.is_empty() {
+            return None;
+        }
+        let scope = signature.string_to_sign.split(|byte| *byte == b'\n').nth(2);
+        Some(Box::new(Explain {
+            canonical_request: shown(signature.canonical_request),
+            scope: limited(&String::from_utf8_lossy(scope.unwrap_or_default())).into(),
+        }))
+    }
+}
+
+impl<'a> Claimed<'a> {
+    fn of(head: &'a Head<'a>) -> Self {
+        let mut claimed = Self::default();
+        for (name, value) in pairs(head.query().unwrap_or_default()) {
+            let Ok(name) = decode(name) else { continue };
+            let value = decode(value).unwrap_or(Cow::Borrowed(value));
+            match Parameter::of(name.as_bytes()) {
+                Some(Parameter::ChannelArn) => claimed.channel = Some(channel_name(value)),
+                Some(Parameter::ClientId) => claimed.client_id = Some(value),
+                Some(Parameter::Credential) => claimed.key_id = Some(before_slash(value)),
+                Some(Parameter::Date) => claimed.signed = Stamp::parse(value.as_bytes()),
+                _ => {}
+            }
+        }
+        if let Some(authorization) = head.header("authorization") {
+            let credential = authorization.split_once("Credential=");
+            let key_id = credential.and_then(|(_, rest)| rest.split(['/', ',', ' ']).next());
+            claimed.key_id = key_id.map(Cow::Borrowed);
+            let date = head.header("x-amz-date").or_else(|| head.header("date"));
+            claimed.signed = date.and_then(|date| Stamp::parse_date_header(date.as_bytes()));
+        }
+        claimed
+    }
+}
+
+/// The name in a channel's ARN, or the text that is none.
+fn channel_name(text: Cow<'_, str>) -> Cow<'_, str> {
+    match ChannelArn::parse(&text, false) {
+        Ok(arn) => Cow::Owned(arn.name().to_owned()),
+        Err(_) => text,
+    }
+}
+
+fn before_slash(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text.find('/') {
+        Some(end) => Cow::Owned(text.get(..end).unwrap_or_default().to_owned()),
+        None => text,
+    }
+}
+
+/// The first characters of a text from the wire.
+pub(crate) fn named(text: &str) -> Box<str> {
+    let end = text.char_indices().nth(NAMED_CHARS_MAX);
+    let end = end.map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default().into()
+}
+
+/// A canonical request as operators may read it: what is secret in it is cut first, then all of it.
+fn shown(canonical_request: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(canonical_request);
+    let mut out = String::with_capacity(text.len().min(EXPLAINED_BYTES_MAX));
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            out.push('\n');
+        }
+        if number == QUERY_LINE {
+            for (number, pair) in line.split('&').enumerate() {
+                if number > 0 {
+                    out.push('&');
+                }
+                push_cut(&mut out, pair, '=');
+            }
+        } else {
+            push_cut(&mut out, line, ':');
+        }
+    }
+    limited(&out).into()
+}
+
+/// Appends a name and its value, which is cut if it is secret.
+fn push_cut(out: &mut String, pair: &str, between: char) {
+    let name_and_value = pair.split_once(between);
+    let secret = name_and_value.filter(|(name, _)| {
+        let name = decode(name).unwrap_or(Cow::Borrowed(name));
+        SECRET
+            .iter()
+            .any(|secret| secret.eq_ignore_ascii_case(&name))
+    });
+    let Some((name, value)) = secret else {
+        return out.push_str(pair);
+    };
+    out.push_str(name);
+    out.push(between);
+    let end = value.char_indices().nth(SECRET_CHARS_SHOWN);
+    let shown = end.and_then(|(end, _)| value.get(..end));
+    out.push_str(shown.unwrap_or(value));
+    if shown.is_some() {
+        out.push('…');
+    }
+}
+
+/// As much of a text as is noted.
+fn limited(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(EXPLAINED_BYTES_MAX))
+        .unwrap_or_default()
+}
+
+/// Parameters and headers whose values are cut.
+const SECRET: [&str; 6] = [
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "Authorization",
+    "Proxy-Authorization",
+    "Cookie",
+    "X-Api-Key",
+];
+
+/// Enough to compare, too little to use.
+const SECRET_CHARS_SHOWN: usize = 8;
+
+/// Which line of a canonical request is the query: behind method and path.
+const QUERY_LINE: usize = 2;
+
+#[cfg(test)]
+mod evidence_tests {
+    use super::*;
+    use codec::http::HeadLimits;
+
+    fn claimed(lines: &str) -> (Option<String>, Option<String>, Option<String>, Option<i64>) {
+        let text = format!("{lines}\r\n\r\n");
+        let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+        let claimed = Evidence::of_head(Purpose::Unknown, &head).claimed();
+        let text = |part: Option<Cow<'_, str>>| part.map(Cow::into_owned);
+        let signed = claimed.signed.map(Stamp::epoch);
+        (
+            text(claimed.channel),
+            text(claimed.client_id),
+            text(claimed.key_id),
+            signed,
+        )
+    }
+
+    #[test]
+    fn heads_are_read_as_far_as_they_go() {
+        let some = |text: &str| Some(text.to_owned());
+        let arn = "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fcam-1%2F17";
+        let url = format!(
+            "GET /?X-Amz-ChannelARN={arn}&X-Amz-ClientId=v%2D1&X-Amz-Credential=AKID%2F2026&\
+             X-Amz-Date=20260102T030405Z HTTP/1.1\r\nHost: h"
+        );
+        let signed = Some(1_767_323_045);
+        assert_eq!(
+            claimed(&url),
+            (some("cam-1"), some("v-1"), some("AKID"), signed)
+        );
+        let call = "POST /x HTTP/1.1\r\nHost: h\r\nX-Amz-Date: 20260102T030405Z\r\n\
+                    Authorization: AWS4-HMAC-SHA256 Credential=AKID/20260102/r/s/t, SignedHeaders=host";
+        assert_eq!(claimed(call), (None, None, some("AKID"), signed));
+        let odd = "GET /?X-Amz-ChannelARN=%zz&%zz=1&X-Amz-Date=x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x";
+        assert_eq!(claimed(odd), (some("%zz"), None, None, None));
+        let date = "GET / HTTP/1.1\r\nHost: h\r\nDate: Fri, 02 Jan 2026 03:04:05 GMT";
+        assert_eq!(claimed(date), (None, None, None, None), "it is not signed");
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(named(&"ä".repeat(300)).chars().count(), NAMED_CHARS_MAX);
+        assert_eq!(&*named("v1"), "v1");
+    }
+
+    #[test]
+    fn a_canonical_request_is_shown_without_its_secrets() {
+        let token = "Secret00Token".repeat(100);
+        let canonical = format!(
+            "GET\n/\nX-Amz-ChannelARN=a&X-Amz-Security-Token={token}&x-amz-signature=0123456789ab&b=1\n\
+             host:h:1\ncookie:session=0123456789\nx-amz-security-token:{token}\nauthorization:AWS4-HMAC short\n\n\
+             host\ne3b0"
+        );
+        assert_eq!(
+            &*shown(canonical.as_bytes()),
+            "GET\n/\nX-Amz-ChannelARN=a&X-Amz-Security-Token=Secret00…&x-amz-signature=01234567…&b=1\n\
+             host:h:1\ncookie:session=…\nx-amz-security-token:Secret00…\nauthorization:AWS4-HMA…\n\nhost\ne3b0"
+        );
+        let long = format!("GET\n/\n{}\nhost:h", "ä".repeat(3000));
+        let text = shown(long.as_bytes());
+        assert!(text.len() <= EXPLAINED_BYTES_MAX && text.len() > EXPLAINED_BYTES_MAX - 3);
+        let cut_late = format!("GET\n/{}\nX-Amz-Security-Token={token}", "p".repeat(2030));
+        assert!(
+            !shown(cut_late.as_bytes()).contains("Token0"),
+            "cut first, then shortened"
+        );
+        assert_eq!(&*shown(b"\xff"), "\u{fffd}");
+    }
+}
