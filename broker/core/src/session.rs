@@ -39,21 +39,30 @@ pub(crate) struct Session {
     /// Whether it was aborted because it does not read.
     pub cut: bool,
     /// Bytes counted in the shard's telemetry of slow connections.
-    /// Its peer seems cut off, for a test: it is not read, and confirms nothing.
-    pub half_open: bool,
-    /// Bytes that are counted in the shard's telemetry of connections that are behind.
     pub weight: u32,
     /// Whether its acknowledgements are queried, and how much was written since.
     pub asking: Asking,
 }
 
-/// Whether a connection is listed for queries of its acknowledgements, and how many bytes without a query of their own
-/// the kernel accepted since the last one: in one byte.
+/// Whether a connection is listed for queries of its acknowledgements, whether a test has its peer seem cut off, and how
+/// many bytes without a query of their own the kernel accepted since the last one: in one byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asking(u8);
 
 impl Asking {
     const LISTED: u8 = 1 << 7;
+    const HALF_OPEN: u8 = 1 << 6;
+    const FLAGS: u8 = Self::LISTED | Self::HALF_OPEN;
+
+    /// Whether a test has the peer seem cut off: it is not read, and confirms nothing.
+    pub(crate) fn is_half_open(self) -> bool {
+        self.0 & Self::HALF_OPEN != 0
+    }
+
+    /// Has the peer seem cut off, or no longer.
+    pub(crate) fn set_half_open(&mut self, half_open: bool) {
+        self.0 = self.0 & !Self::HALF_OPEN | if half_open { Self::HALF_OPEN } else { 0 };
+    }
 
     /// Whether the connection is listed.
     pub(crate) fn is_listed(self) -> bool {
@@ -70,20 +79,20 @@ impl Asking {
     /// Adds bytes that the kernel accepted, in steps of [`ASK_STEP_BYTES`]. True when the next query is due; the count
     /// then restarts.
     pub(crate) fn took(&mut self, bytes: usize) -> bool {
-        let steps = usize::from(self.0 & !Self::LISTED) + bytes.div_ceil(ASK_STEP_BYTES);
+        let steps = usize::from(self.0 & !Self::FLAGS) + bytes.div_ceil(ASK_STEP_BYTES);
         let is_due = steps >= UNREAD_BYTES_FREE / ASK_STEP_BYTES;
         let steps = if is_due { 0 } else { steps };
-        self.0 = self.0 & Self::LISTED | u8::try_from(steps).unwrap_or(0);
+        self.0 = self.0 & Self::FLAGS | u8::try_from(steps).unwrap_or(0);
         is_due
     }
 
     /// Restarts the count, since the kernel was queried.
     pub(crate) fn was_asked(&mut self) {
-        self.0 &= Self::LISTED;
+        self.0 &= Self::FLAGS;
     }
 }
 
-const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < Asking::LISTED as usize);
+const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < Asking::HALF_OPEN as usize);
 
 /// Origin of a connection: with or without TLS, from another node or not. One byte for two facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +202,6 @@ impl Session {
             sending: Sending::Idle,
             behind: false,
             cut: false,
-            half_open: false,
             weight: 0,
             asking: Asking::default(),
         }

@@ -456,7 +456,7 @@ impl Sockets {
 
     /// The intake of a session's socket: paused, once or many times.
     pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
-        let Some(session) = self.session(key).filter(|it| !it.half_open) else {
+        let Some(session) = self.session(key).filter(|it| !it.asking.is_half_open()) else {
             return Intake::Paused;
         };
         match &session.state {

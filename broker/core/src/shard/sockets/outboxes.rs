@@ -299,7 +299,7 @@ impl Sockets {
     /// From here on the peer of a session seems cut off, or is read and believed again.
     pub(crate) fn half_open(&mut self, key: SessionKey, half_open: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
-            session.half_open = half_open;
+            session.asking.set_half_open(half_open);
         }
     }
 
@@ -308,7 +308,7 @@ impl Sockets {
     pub(crate) fn is_half_open(&self, key: SessionKey) -> bool {
         self.sessions
             .get(key)
-            .is_some_and(|session| session.half_open)
+            .is_some_and(|session| session.asking.is_half_open())
     }
 
     /// Withholds the bytes of a session no longer. They are announced by [`Sockets::touch`].
