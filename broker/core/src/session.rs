@@ -44,8 +44,8 @@ pub(crate) struct Session {
     pub asking: Asking,
 }
 
-/// Whether a connection is listed for queries of its acknowledgements, whether a test has its peer seem cut off, and how
-/// many bytes without a query of their own the kernel accepted since the last one: in one byte.
+/// Whether a connection is listed for queries of its acknowledgements, whether a test has its peer seem cut off, and
+/// how many bytes without a query of their own the kernel accepted since the last one: in one byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asking(u8);
 
