@@ -51,8 +51,14 @@ fn drained(broker: &mut Broker) -> Instant {
     broker.signal("TERM");
     until_true("the drain", || get(broker.admin, "/ready").status == 503);
     assert_eq!(get(broker.admin, "/live").status, 200);
-    kept.send(&request("/describeSignalingChannel", "{}"));
-    let refused = kept.answer().expect("an answer");
+    // The process drains before its shards have learnt of it.
+    let mut last = None;
+    until_true("the drain of its shard", || {
+        kept.send(&request("/describeSignalingChannel", "{}"));
+        let answer = kept.answer().expect("an answer");
+        last.insert(answer).status != 400
+    });
+    let refused = last.expect("an answer");
     refused.refused(503, "ServiceUnavailable");
     assert_eq!(
         refused
