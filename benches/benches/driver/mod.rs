@@ -121,7 +121,7 @@ impl Driver {
                     self.at,
                 ),
                 Output::Send(session) => self.dirty.push(session),
-                Output::Close(_) | Output::Abort(_) | Output::Reset(_) | Output::Widen(_) => {}
+                Output::Close(_) | Output::Abort(_) | Output::Reset(_) => {}
                 Output::HandOver(..)
                 | Output::PassOn(..)
                 | Output::Displace(_)

@@ -4,6 +4,9 @@ import { get } from '../api.js';
 import { card, h, keyed, put, table } from '../dom.js';
 import { bytes, count, millis, number, span } from '../format.js';
 
+/** Colours of owners, in the order of the nodes; then they repeat. */
+const OWNERS = 5;
+
 /** Between two looks. */
 const EVERY_MS = 2000;
 
@@ -14,14 +17,16 @@ export function cluster(root) {
     const [value, note] = [h('strong', {}, '–'), h('span', { class: 'quiet' })];
     return { whole: h('div', { class: 'figure' }, h('h2', {}, name), value, note), value, note };
   });
-  const nodes = table(['Node', 'State', 'Address', '#Slots', '#Newest epoch'], 'Nodes');
+  const nodes = table(['Node', 'State', 'Address', 'Program', '#Runs for', '#Slots', '#Newest epoch'], 'Nodes');
+  const strip = h('div', { class: 'slots', role: 'img' });
   const links = table(['Node', 'State', '#Links', '#Streams', '#Waiting', '#Held', '#Unconfirmed', '#Round trip'], 'Links');
   const found = h('div', { class: 'stack', hidden: true }, wrong, h('div', { class: 'figures' }, ...tiles.map((one) => one.whole)),
-    card('Nodes', nodes.whole), card('Links', links.whole, h('p', { class: 'quiet' }, 'One to each shard of another node, opened '
+    card('Nodes', nodes.whole, strip), card('Links', links.whole, h('p', { class: 'quiet' }, 'One to each shard of another node, opened '
       + 'when a client needs it. Waiting: not written; held: not taken by clients; round trip: of the last ping.')));
   root.append(title, notice, found);
   let timer = 0;
   let ended = false;
+  let owners = '';
 
   async function load() {
     const { status, data } = await get('/cluster');
@@ -39,6 +44,9 @@ export function cluster(root) {
     wrong.hidden = wrong.children.length === 0;
     figures(view).forEach(([value, note], place) => { put(tiles[place].value, value); put(tiles[place].note, note); });
     keyed(nodes.body, view.nodes, (one) => one.name, make, (row, one) => update(row, one, view.node));
+    const next = view.slot_owners.join();
+    if (next !== owners) drawSlots(strip, view);
+    owners = next;
     keyed(links.body, linksOf(view), (one) => one.name, makeLink, updateLink);
   }
 
@@ -83,18 +91,44 @@ export function stateOf(one, own) {
 }
 
 function make(one) {
-  return h('tr', {}, h('th', { scope: 'row' }, one.name), h('td', {}, h('span', { class: 'pill' })), h('td', {}), h('td', { class: 'number' }),
-    h('td', { class: 'number' }));
+  const [text, figure] = [() => h('td', {}), () => h('td', { class: 'number' })];
+  return h('tr', {}, h('th', { scope: 'row' }, one.name), h('td', {}, h('span', { class: 'pill' })), text(), text(), figure(), figure(), figure());
 }
 
 function update(row, one, own) {
-  const [, state, address, slots, epoch] = row.children;
+  const [, state, address, program, since, slots, epoch] = row.children;
   const [word, look] = stateOf(one, own);
   put(state.firstElementChild, word);
   state.firstElementChild.className = `pill ${look}`;
   put(address, one.address ?? '–');
+  put(program, one.version === null ? '–' : `${one.version} ${one.commit.slice(0, 9)}, inner ${one.inner_version}`);
+  put(since, one.started ? span(Date.now() / 1000 - one.started) : '–');
   put(slots, number(one.slots));
   put(epoch, number(one.newest_epoch));
+}
+
+/** Runs of slots with one owner: `[owner, slots]`, the owner as a place among the nodes or null. Pure. */
+export function slotRuns(owners) {
+  const runs = [];
+  for (const owner of owners) {
+    const last = runs.at(-1);
+    if (last?.[0] === owner) last[1] += 1; else runs.push([owner, 1]);
+  }
+  return runs;
+}
+
+/** The slots as one strip, coloured by owner; its text says how many each has. */
+function drawSlots(strip, view) {
+  const says = view.nodes.filter((one) => one.slots > 0).map((one) => `${one.name} ${number(one.slots)}`);
+  strip.setAttribute('aria-label', `Slots by owner: ${[...says, ...(view.vacant > 0 ? [`nobody ${number(view.vacant)}`] : [])].join(', ')}`);
+  let from = 0;
+  strip.replaceChildren(...slotRuns(view.slot_owners).map(([owner, slots]) => {
+    const name = owner === null ? 'nobody' : view.nodes[owner].name;
+    const run = h('i', { class: owner === null ? 'vacant' : `owner${owner % OWNERS}`, title: `${name}: slots ${from} to ${from + slots - 1}` });
+    run.style.flexGrow = String(slots);
+    from += slots;
+    return run;
+  }));
 }
 
 /** The links with each other node, both ways. Pure. */

@@ -129,7 +129,7 @@ pub enum Input<'a, Letter> {
         session: SessionKey,
         /// The number of bytes.
         bytes: usize,
-        /// Their bytes on the wire: as many, or with TLS those of whole records.
+        /// Bytes on the wire: as many, or with TLS those of whole records.
         on_wire: usize,
     },
     /// Answer to [`Output::Ask`].
@@ -188,8 +188,6 @@ pub enum Output<Letter> {
     /// end of that. The other node gets nothing more, and closes a WebSocket after everything that it accepted. An
     /// unanswered upgrade returns ([`Machine::unanswered`]).
     Leave(u32),
-    /// The session has become a WebSocket: change the send buffer of its connection from that of requests.
-    Widen(SessionKey),
     /// The peer of this session is silent for minutes: have the kernel probe it, each minute.
     KeepAlive(SessionKey),
     /// Report what the peer of this session has acknowledged: [`Input::Unacknowledged`] is the next input, before
@@ -390,7 +388,8 @@ pub trait Machine {
 
     /// Records that the first `bytes` of [`Machine::unsent`] were copied out (encrypted, or into a buffer that the
     /// kernel reads): they are in flight until [`Input::Sent`] reports them. Bytes sent directly need only `Sent`.
-    fn launched(&mut self, session: SessionKey, bytes: usize);
+    /// Whether the send buffer of its connection may grow from that of requests, since it is a WebSocket.
+    fn launched(&mut self, session: SessionKey, bytes: usize) -> bool;
 
     /// Whether a nearly full mailbox may refuse this letter: a query may be (it returns as [`Input::Refused`]); an
     /// answer, a cancellation or a drain never is, the mailbox has reserved places for them.

@@ -15,6 +15,7 @@ mod upgrade;
 use crate::limits::PUTS_PER_BATCH;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest};
 use crate::rpc::{calls, connection::Lines};
+pub use crate::schema::Registration;
 use crate::schema::{
     self, Keys, MetaValue, OrderValue, OrderWord, RegistrationValue, ReportValue, RosterValue,
     SlotValue, Watched,
@@ -29,7 +30,7 @@ pub use reports::{NodeReport, Reports, reports};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-pub use survey::{Meta, NodeStatus, Registration, Survey, survey};
+pub use survey::{Meta, NodeStatus, Survey, survey};
 use tonic::Status;
 pub use upgrade::{Raised, finish_upgrade};
 

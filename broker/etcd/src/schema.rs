@@ -175,11 +175,11 @@ const FORMAT: u32 = 1;
 /// Why a value cannot be read.
 #[derive(Debug)]
 pub(crate) enum ValueError {
-    /// It is of a format of another version.
+    /// Format of another version.
     Format(u32),
-    /// It is no JSON, or lacks a field.
+    /// No JSON, or a field is missing.
     Json(serde_json::Error),
-    /// It has more bytes than any value of ours.
+    /// Longer than any value of ours.
     Length(usize),
 }
 
@@ -264,7 +264,7 @@ pub(crate) struct RegistrationValue {
     /// When its process started, in seconds since 1970 by its clock.
     #[serde(default)]
     pub(crate) started: u64,
-    /// Its [`INNER_VERSION`].
+    /// [`INNER_VERSION`] of the node.
     #[serde(default)]
     pub(crate) inner: u32,
     /// The proofs that its process has the cluster's secret, as hexadecimal digits: one for each line of the secret.
@@ -272,7 +272,33 @@ pub(crate) struct RegistrationValue {
     proof: Vec<Box<str>>,
 }
 
+/// A node's registration, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Version of its program.
+    pub version: Box<str>,
+    /// Which start of its data directory it is.
+    pub start: u64,
+    /// Commit of its program; empty where that does not write it, as are the others then.
+    pub commit: Box<str>,
+    /// Version of what its program exchanges with other nodes.
+    pub inner: u32,
+    /// Start of its process, in seconds since 1970 by its clock, or 0.
+    pub started: u64,
+}
+
 impl RegistrationValue {
+    /// Its texts are escaped and cut.
+    pub(crate) fn registration(&self) -> Registration {
+        Registration {
+            version: shown(&self.version).into(),
+            start: self.process.start,
+            commit: shown(&self.commit).into(),
+            inner: self.inner,
+            started: self.started,
+        }
+    }
+
     /// Of this program, for a process with these keys.
     pub(crate) fn new(
         registrant: &Registrant<'_>,
@@ -424,7 +450,7 @@ pub(crate) struct ReportValue {
     /// The SHA-256 of its credentials files as hexadecimal digits, where it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<Box<str>>,
-    /// Its links with other nodes, both ways, by their names.
+    /// Links with other nodes, both ways, by node name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) links: BTreeMap<Arc<str>, LinkFigures>,
 }
@@ -442,7 +468,7 @@ impl ReportValue {
         }
     }
 
-    /// The same of a node with credentials files of this SHA-256.
+    /// Registration of a node with credentials files of this SHA-256.
     pub(crate) fn with_credentials(self, sha256: Option<[u8; 32]>) -> Self {
         let credentials = sha256.map(|sha256| HEXLOWER.encode(&sha256).into());
         Self {
@@ -451,7 +477,7 @@ impl ReportValue {
         }
     }
 
-    /// The same of a node with these links.
+    /// Report of a node with these links.
     pub(crate) fn with_links(self, links: &LinkTable) -> Self {
         let links = links.iter().take(REPORTED_LINKS_MAX);
         let links = links.map(|(peer, links)| (Arc::clone(peer), links.both()));

@@ -5,8 +5,8 @@ use crate::limits::ADDRESS_BYTES_MAX;
 use crate::names::{self, Name, Names, TooManyNodes};
 use crate::rpc::generated::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
 use crate::schema::{
-    self, Keys, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, SlotValue,
-    ValueError, Watched,
+    self, Keys, MetaValue, OrderValue, OwnerValue, Registration, RegistrationValue, RosterValue,
+    SlotValue, ValueError, Watched,
 };
 use broker_core::cluster::limits::NODES_MAX;
 use broker_core::cluster::message::{Compare, Transaction};
@@ -34,6 +34,8 @@ pub(crate) struct Translator {
     peers: Box<str>,
     /// The addresses of each node, for connections of clients and for messages.
     addresses: BTreeMap<NodeId, (InnerAddress, Box<str>)>,
+    /// The registration of each node that was read last.
+    registrations: BTreeMap<NodeId, Registration>,
     /// An address has changed since [`Self::take_moved`].
     moved: bool,
     /// The last order for this node, until [`Self::take_order`].
@@ -100,6 +102,7 @@ impl Translator {
             inner: config.inner.clone(),
             peers: config.peers.clone(),
             addresses: BTreeMap::new(),
+            registrations: BTreeMap::new(),
             moved: false,
             order: None,
             lowest: 0,
@@ -133,6 +136,11 @@ impl Translator {
     /// The address of a node for connections of clients, as its roster entry says.
     pub(crate) fn inner(&self, node: NodeId) -> Option<&InnerAddress> {
         self.addresses.get(&node).map(|(inner, _)| inner)
+    }
+
+    /// The registration of a node that was read last.
+    pub(crate) fn registration(&self, node: NodeId) -> Option<&Registration> {
+        self.registrations.get(&node)
     }
 
     /// The addresses of all nodes for connections of clients.
@@ -235,6 +243,10 @@ impl Translator {
             }
             Watched::Registration(name) => {
                 let value = value.map(schema::read::<RegistrationValue>).transpose()?;
+                let node = self.names.number(&name)?;
+                if let Some(value) = &value {
+                    self.registrations.insert(node, value.registration());
+                }
                 let value = value.map(|value| {
                     let incarnation = value.process;
                     let registrant = self.registrant(&name, incarnation);
@@ -244,7 +256,7 @@ impl Translator {
                         kinship: value.kinship(&registrant, &self.proofs),
                     }
                 });
-                (Key::Registration(self.names.number(&name)?), value)
+                (Key::Registration(node), value)
             }
             Watched::Roster(name) => {
                 let value = value.map(schema::read::<RosterValue>).transpose()?;
@@ -357,13 +369,13 @@ impl Translator {
         }
     }
 
-    /// This node's name.
+    /// Name of this node.
     pub(crate) fn me(&self) -> &Name {
         &self.me
     }
 }
 
-/// This node, in the list of names.
+/// Number of this node, in the list of names.
 const OWN: NodeId = NodeId(0);
 
 /// The meta key among rows that were read, if it is there.

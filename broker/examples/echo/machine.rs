@@ -301,10 +301,11 @@ impl Machine for Echo {
         session.is_some_and(|session| session.peer_closed)
     }
 
-    fn launched(&mut self, key: SessionKey, bytes: usize) {
+    fn launched(&mut self, key: SessionKey, bytes: usize) -> bool {
         if let Some(session) = self.find(key) {
             session.outbox.launched += bytes;
         }
+        true
     }
 
     fn refusable(letter: &Letter) -> bool {

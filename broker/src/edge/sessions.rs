@@ -18,7 +18,7 @@ mod proxies;
 mod served;
 
 use crate::devices::Devices;
-use crate::edge::connection::{Connection, Destination, Stage, widen};
+use crate::edge::connection::{Connection, Destination, Stage};
 use crate::edge::limits::ORPHAN_BYTES;
 use crate::edge::streams::Streams;
 use crate::edge::{connections::Connections, io::Io, letters::Mail};
@@ -213,11 +213,6 @@ impl<M: Machine> Sessions<M> {
             Output::Reset(session) => {
                 if let Some(connection) = self.connections.get(session) {
                     connection.reset();
-                }
-            }
-            Output::Widen(session) => {
-                if let Some(connection) = self.connections.get(session) {
-                    widen(&connection.socket);
                 }
             }
             Output::KeepAlive(session) => {

@@ -52,6 +52,8 @@ pub struct ClusterView {
     pub owned: u64,
     /// See [`Self::owned`].
     pub served: u64,
+    /// The owner of each slot, as an index of `nodes`.
+    pub slot_owners: Vec<Option<usize>>,
     /// Slots without an owner.
     pub vacant: u64,
     /// Changes of owners and epochs that it has seen.
@@ -85,6 +87,14 @@ pub struct NodeView {
     pub is_registered: bool,
     /// Why its registration does not count, if it has one that does not.
     pub stranger: Option<String>,
+    /// Version of its program; empty unless it is registered, as are the following then.
+    pub version: Box<str>,
+    /// Commit of its program.
+    pub commit: Box<str>,
+    /// Version of what its program exchanges with other nodes.
+    pub inner_version: u32,
+    /// Start of its process, in seconds since 1970.
+    pub started: u64,
     /// It answered lately.
     pub is_heard: bool,
     /// The slots that it owns.
@@ -98,6 +108,7 @@ pub struct NodeView {
 impl ClusterView {
     fn json(&self) -> Value {
         let node = |node: &NodeView| {
+            let is_known = !node.version.is_empty();
             value!({
                 "name": node.name,
                 "address": node.address,
@@ -106,6 +117,10 @@ impl ClusterView {
                 "registered": node.is_registered,
                 "stranger": node.stranger,
                 "answers": node.is_heard,
+                "version": is_known.then_some(&node.version),
+                "commit": is_known.then_some(&node.commit),
+                "inner_version": is_known.then_some(node.inner_version),
+                "started": is_known.then_some(node.started),
                 "slots": node.slots,
                 "newest_epoch": node.newest_epoch,
                 "links": { "to": node.links.to, "from": node.links.from },
@@ -126,6 +141,7 @@ impl ClusterView {
             "owned": self.owned,
             "served": self.served,
             "vacant": self.vacant,
+            "slot_owners": self.slot_owners,
             "slot_changes": self.slot_changes,
             "valid_ms": self.valid_ms,
             "messages": { "sent": sent, "received": received, "lost": lost },

@@ -266,8 +266,9 @@ impl Machine for Mover {
             .map_or(&[], |stream| &stream.bytes[stream.launched..])
     }
 
-    fn launched(&mut self, key: SessionKey, bytes: usize) {
+    fn launched(&mut self, key: SessionKey, bytes: usize) -> bool {
         self.find(key).launched += bytes;
+        true
     }
 
     fn refusable(_letter: &Move) -> bool {

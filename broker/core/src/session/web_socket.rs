@@ -349,10 +349,14 @@ impl WebSocket {
         self.times.last_frame
     }
 
+    /// Whether it is a viewer that no SDP_ANSWER was passed to.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.tally.answered_ms == NOT_YET && self.role != Role::Master
+    }
+
     /// Records an SDP_ANSWER passed to it; returns the time since admission for a viewer's first one.
     pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
-        let first = self.tally.answered_ms == NOT_YET && self.role != Role::Master;
-        first.then(|| {
+        self.awaits_answer().then(|| {
             self.tally.answered_ms = self.tally.span(now);
             now.since(self.tally.opened)
         })

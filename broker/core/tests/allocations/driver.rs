@@ -106,7 +106,6 @@ impl Driver {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Send(session) => self.dirty.push(session),
-                Output::Widen(_) => {}
                 Output::Ask(_) => {} // all is acknowledged at once
                 Output::Close(_)
                 | Output::Abort(_)

@@ -85,9 +85,6 @@ impl Crowd {
     fn input(&mut self, input: Input<'_, Letter>) {
         self.shard.handle(input, self.at);
         while let Some(output) = self.shard.poll_output() {
-            if matches!(output, Output::Widen(_)) {
-                continue;
-            }
             let Output::Send(session) = output else {
                 panic!("nobody goes: {output:?}");
             };

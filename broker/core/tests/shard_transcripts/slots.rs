@@ -202,7 +202,6 @@ impl Node {
             Output::Displace(_)
             | Output::LoseOwner(_)
             | Output::Leave(_)
-            | Output::Widen(_)
             | Output::KeepAlive(_)
             | Output::Reset(_)
             | Output::Drained => {}
@@ -223,7 +222,8 @@ impl Node {
             return;
         }
         if self.stalls {
-            return self.shard.launched(key, bytes.len());
+            self.shard.launched(key, bytes.len());
+            return;
         }
         self.streams.entry(key).or_default().extend(&bytes);
         let sent = Input::Sent {

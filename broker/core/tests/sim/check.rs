@@ -88,7 +88,6 @@ impl World {
                 Output::Close(key) => ends.push((self.conn(shard, key), false)),
                 Output::Abort(key) => ends.push((self.conn(shard, key), true)),
                 Output::Reset(_) => {} // an abort follows
-                Output::Widen(_) => {}
                 Output::Drained => drained += 1,
             }
         }

@@ -1,7 +1,8 @@
 //! The state of a node, for operators who ask.
 
 use crate::driver::{capacity::Capacity, control::Control, core::Core, records::Records};
-use crate::{config::InnerAddress, names::Name, system::now, translate::Translator};
+use crate::{config::InnerAddress, names::Name, schema::Registration};
+use crate::{system::now, translate::Translator};
 use broker_core::cluster::Cluster;
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;
@@ -19,7 +20,7 @@ pub struct Inspection {
     pub other_history: bool,
     /// Slots that this process owns.
     pub owned: usize,
-    /// Those of them whose channels it holds.
+    /// Number of those whose channels it holds.
     pub served: usize,
     /// Changes of slots that it has seen: owners and epochs.
     pub slot_changes: u64,
@@ -44,17 +45,19 @@ pub struct Inspection {
 /// A node, as this one knows it: another one, or itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeState {
-    /// Its name.
+    /// Name of the node.
     pub name: Name,
     /// The address at which it is reached, by the roster.
     pub inner: Option<InnerAddress>,
     /// The roster has it here: it was not drained, nor removed.
     pub is_here: bool,
-    /// Its registration is in etcd, and counts.
+    /// Whether its registration is in etcd, and counts.
     pub is_registered: bool,
     /// Why its registration does not count, if it has one that does not.
     pub stranger: Option<Kinship>,
-    /// It answered lately.
+    /// The registration that it has, counted or not.
+    pub registration: Option<Registration>,
+    /// Whether it answered lately.
     pub is_heard: bool,
 }
 
@@ -104,13 +107,18 @@ fn nodes(cluster: &Cluster, me: NodeId, translator: &Translator) -> Vec<NodeStat
             .find(|(other, _)| *other == node)
             .map(|(_, why)| why)
     };
-    let known = translator.names.all().map(|(node, name)| NodeState {
-        name: name.clone(),
-        inner: translator.inner(node).cloned(),
-        is_here: cluster.expects(node),
-        is_registered: cluster.is_registered(node),
-        stranger: stranger(node),
-        is_heard: node == me || cluster.hears(node, now()),
+    let known = translator.names.all().map(|(node, name)| {
+        let (is_registered, stranger) = (cluster.is_registered(node), stranger(node));
+        let has_one = is_registered || stranger.is_some();
+        NodeState {
+            name: name.clone(),
+            inner: translator.inner(node).cloned(),
+            is_here: cluster.expects(node),
+            is_registered,
+            stranger,
+            registration: translator.registration(node).filter(|_| has_one).cloned(),
+            is_heard: node == me || cluster.hears(node, now()),
+        }
     });
     known.collect()
 }

@@ -20,9 +20,9 @@ use tonic::codegen::http::Uri;
 /// A member as it is configured.
 #[derive(Clone, Debug)]
 pub struct EtcdMember {
-    /// Its URL.
+    /// URL of the member.
     pub endpoint: Box<str>,
-    /// Its status, or why there is none.
+    /// Status, or why there is none.
     pub status: Result<MemberStatus, Box<str>>,
 }
 
@@ -39,7 +39,7 @@ pub struct MemberStatus {
     pub has_leader: bool,
     /// Bytes of its database.
     pub size: u64,
-    /// Those of them that are not free.
+    /// Bytes in use.
     pub used: u64,
     /// The quota of the database in bytes, where the member reports one.
     pub quota: Option<u64>,

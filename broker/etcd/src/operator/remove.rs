@@ -8,9 +8,9 @@ use crate::schema::{self, Keys, SlotValue, Watched};
 /// The fate of the slots of a node that is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slots {
-    /// It has none: it left by a drain.
+    /// None: it left by a drain.
     Given,
-    /// Its host is lost: the other nodes take them.
+    /// Left over by a lost host: the other nodes take them.
     Lost,
 }
 

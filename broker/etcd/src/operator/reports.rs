@@ -22,7 +22,7 @@ pub struct NodeReport {
     /// The SHA-256 of its credentials files as hexadecimal digits; `None` of a node that has none, and of an older
     /// program.
     pub credentials: Option<Box<str>>,
-    /// Its links with other nodes, both ways, by their names.
+    /// Links with other nodes, both ways, by node name.
     pub links: BTreeMap<Arc<str>, LinkFigures>,
 }
 

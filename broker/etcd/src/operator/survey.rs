@@ -7,8 +7,8 @@ use crate::operator::{Why, answer, block_on, connect};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{KeyValue, RangeRequest};
 use crate::schema::{
-    self, Keys, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
-    Watched,
+    self, Keys, MetaValue, OwnerValue, Registration, RegistrationValue, RosterValue, SlotValue,
+    ValueError, Watched,
 };
 use crate::{limits::FOREIGN_KEYS_MAX, translate::meta};
 use broker_core::cluster::limits::SLOTS;
@@ -57,29 +57,14 @@ pub struct NodeStatus {
     pub inner: Option<InnerAddress>,
     /// Whether it is expected to run: it did not leave by a drain.
     pub is_here: bool,
-    /// Its registration, while it has one that counts.
+    /// Registration, while it has one that counts.
     pub registration: Option<Registration>,
     /// Why its registration does not count, if it has one that does not.
     pub stranger: Option<Kinship>,
     /// Slots that it owns.
     pub slots: usize,
-    /// Those of them that an earlier process of it, or none that is registered, claimed.
+    /// Number of those that an earlier process of it, or none that is registered, claimed.
     pub stale: usize,
-}
-
-/// A node's registration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
-    /// The version of its program.
-    pub version: Box<str>,
-    /// Which start of its data directory it is.
-    pub start: u64,
-    /// The commit of its program; empty where that does not write it, as are the others then.
-    pub commit: Box<str>,
-    /// The version of what its program exchanges with other nodes.
-    pub inner: u32,
-    /// When its process started, in seconds since 1970 by its clock, or 0.
-    pub started: u64,
 }
 
 /// Asks etcd for all of it. A member that does not answer is no error, as long as another does. Without `proofs` every
@@ -213,13 +198,7 @@ impl Survey {
         if status.stranger.is_some() {
             return Ok(value.process);
         }
-        status.registration = Some(Registration {
-            start: value.process.start,
-            version: shown(&value.version).into(),
-            commit: shown(&value.commit).into(),
-            inner: value.inner,
-            started: value.started,
-        });
+        status.registration = Some(value.registration());
         Ok(value.process)
     }
 

@@ -4,7 +4,7 @@
 //! into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is reported when
 //! the kernel has accepted the last byte, with TLS the last byte of their ciphertext.
 
-use crate::edge::connection::{Connection, Receive, Stage, ring_key};
+use crate::edge::connection::{Connection, Receive, Stage, ring_key, widen};
 use crate::edge::io::{Io, send_at_once};
 use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
 use crate::edge::sessions::Sessions;
@@ -136,8 +136,8 @@ impl<M: Machine> Sessions<M> {
         let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
         };
-        if plain > 0 {
-            self.machine.launched(session, plain);
+        if plain > 0 && self.machine.launched(session, plain) {
+            widen(&connection.socket);
         }
         connection.launched = u32::try_from(plain).expect("at most a launch's bytes");
         connection.sending = true;

@@ -19,7 +19,6 @@ use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeV
 use crate::version::COMMIT_LABEL;
 use crate::{data_dir::DataDir, failure::Failure};
 use broker_core::cluster::authority::Standing;
-use broker_core::cluster::link::PeerLinks;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::Kinship;
 use broker_core::settings::Settings;
@@ -48,7 +47,7 @@ pub(crate) struct Node {
     desk: Arc<Desk>,
     map: Arc<SlotMap>,
     news: Receiver<NodeNews>,
-    /// What the shards have said last.
+    /// Tallies of the shards.
     tallies: Shared<Tallies>,
     /// The credentials in force, for its reports to operators.
     in_force: Arc<OnceLock<InForce>>,
@@ -289,18 +288,15 @@ pub(crate) fn view(
     counts: &PeerCounts,
 ) -> ClusterView {
     let mut nodes: Vec<NodeView> = inspection.nodes.iter().map(of_node).collect();
-    let mut vacant = 0;
-    for (owner, epoch) in &inspection.slots {
-        let found = owner.as_ref().and_then(|owner| {
-            let mut nodes = nodes.iter_mut();
-            nodes.find(|node| node.name == owner.as_str())
-        });
-        match found {
-            Some(node) => {
-                node.slots += 1;
-                node.newest_epoch = node.newest_epoch.max(epoch.0);
-            }
-            None => vacant += 1,
+    let place = |owner: &Name| nodes.iter().position(|node| node.name == owner.as_str());
+    let owners = inspection.slots.iter();
+    let owners: Vec<Option<usize>> = owners
+        .map(|(owner, _)| owner.as_ref().and_then(place))
+        .collect();
+    for (owner, (_, epoch)) in owners.iter().zip(&inspection.slots) {
+        if let Some(node) = owner.and_then(|place| nodes.get_mut(place)) {
+            node.slots += 1;
+            node.newest_epoch = node.newest_epoch.max(epoch.0);
         }
     }
     ClusterView {
@@ -313,7 +309,8 @@ pub(crate) fn view(
         trouble: inspection.trouble,
         owned: inspection.owned as u64,
         served: inspection.served as u64,
-        vacant,
+        vacant: owners.iter().filter(|owner| owner.is_none()).count() as u64,
+        slot_owners: owners,
         slot_changes: inspection.slot_changes,
         valid_ms: inspection.valid_ms,
         etcd_seconds: inspection.etcd_took.as_secs_f64(),
@@ -329,6 +326,13 @@ fn read(count: &AtomicU64) -> u64 {
 }
 
 fn of_node(node: &NodeState) -> NodeView {
+    let program = node.registration.clone().map(|it| NodeView {
+        version: it.version,
+        commit: it.commit,
+        inner_version: it.inner,
+        started: it.started,
+        ..NodeView::default()
+    });
     NodeView {
         name: node.name.as_str().into(),
         address: node.inner.as_ref().map(|inner| inner.address.clone()),
@@ -340,9 +344,7 @@ fn of_node(node: &NodeState) -> NodeView {
         is_registered: node.is_registered,
         stranger: node.stranger.map(stranger),
         is_heard: node.is_heard,
-        slots: 0,
-        newest_epoch: 0,
-        links: PeerLinks::default(),
+        ..program.unwrap_or_default()
     }
 }
 

@@ -20,6 +20,8 @@ test('the console shows the cluster', { timeout: 120_000 }, () => withBrowser(as
     await state('to n2').getByText('open').waitFor();
     assert.match(await page.locator('.figure', { hasText: 'Slots' }).innerText(), /of 4,096/);
     await page.locator('.figure', { hasText: 'etcd' }).getByText('up', { exact: true }).waitFor();
+    await page.locator('tbody tr', { has: page.getByRole('rowheader', { name: 'n2', exact: true }) }).getByText(/^\d+\.\d+\.\d+ \S*, inner \d+$/).waitFor();
+    await page.getByRole('img', { name: /^Slots by owner: n1 [\d,]+, n2 [\d,]+, n3 [\d,]+$/ }).waitFor();
     for (const [width, colour] of [[1280, 'light'], [390, 'dark']]) {
         await page.emulateMedia({ colorScheme: colour });
         await page.setViewportSize({ width, height: 844 });

@@ -81,7 +81,6 @@ impl Script {
                         | Output::Displace(_)
                         | Output::LoseOwner(_)
                         | Output::Leave(_)
-                        | Output::Widen(_)
                         | Output::KeepAlive(_)
                         | Output::Admin(_) => {}
                         Output::Close(key) => self.keyed(shard, key).ending = true,
