@@ -41,7 +41,7 @@ pub struct Fetcher {
     /// Hands a snapshot to every shard.
     hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
     report: watch::Sender<ProvidersReport>,
-    /// The same keys for the side thread, with the places at which people sign in.
+    /// Keys for the side thread, with the places at which people sign in.
     known: watch::Sender<Known>,
     directory: PathBuf,
     dev: bool,
@@ -69,7 +69,7 @@ struct Entry {
 /// The latest knowledge of providers that are asked for their keys.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Their keys.
+    /// Keys of the providers.
     pub keyring: Arc<Keyring>,
     /// The places at which people sign in, by issuer, or why they cannot.
     pub endpoints: BTreeMap<Box<str>, Result<Endpoints, String>>,
@@ -492,7 +492,7 @@ pub struct ProvidersReport {
 /// One provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderReport {
-    /// Its issuer without `https://`.
+    /// Issuer without `https://`.
     pub issuer: Box<str>,
     /// The number of its keys in force.
     pub keys: usize,

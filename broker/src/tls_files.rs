@@ -34,7 +34,7 @@ pub struct Presented {
     pub config: Arc<ServerConfig>,
     /// Until when each holds: at least one.
     pub expiries: Vec<Expiry>,
-    /// The same for metrics, by what ends; with the authorities of clients.
+    /// Ends for metrics, by what ends; with the authorities of clients.
     pub ends: Vec<(&'static str, u64)>,
     /// Name and serial number of each leaf, and the end of its chain.
     pub leaves: Vec<[String; 3]>,

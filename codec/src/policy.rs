@@ -67,7 +67,7 @@ pub struct Policy {
 /// The statement that refuses, as a by-product of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ground {
-    /// Its position in the document, from 1.
+    /// Position in the document, from 1.
     pub statement: usize,
     /// The condition for which it does not allow the request; `None` when it denies it.
     failed: Option<u16>,
@@ -94,7 +94,7 @@ pub enum Decision {
     Allow,
     /// Some statement denies it.
     Deny,
-    /// It depends on a value that is not known here.
+    /// Depends on a value that is not known here.
     Open,
     /// No statement applies to it.
     NoMatch,
@@ -172,7 +172,7 @@ impl Policy {
         })
     }
 
-    /// The same under a name.
+    /// Trust ground under a name.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         let name = name.into();

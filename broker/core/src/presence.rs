@@ -22,13 +22,13 @@ use strum::{EnumCount, IntoStaticStr, VariantNames};
 pub struct Presence {
     /// The channel's name.
     pub name: Box<str>,
-    /// Its ARN.
+    /// ARN.
     pub arn: Box<str>,
-    /// Its account.
+    /// Account.
     pub account: Account,
     /// The hooks that watch it: bit n is entry n of `[[hook]]`.
     pub hooks: u16,
-    /// Its slot, where slots go from one node to another.
+    /// Slot, where slots move between nodes.
     pub slot: Option<Slot>,
     /// A greater one is of a later owner of the channel.
     pub epoch: u64,
@@ -47,7 +47,7 @@ pub struct Presence {
     /// Viewers and calls for which something is kept until a master comes, oldest first: at most
     /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). Of more the newest of each caller is among them.
     pub waiting: Vec<Waiter>,
-    /// Those that are left out of `waiting`.
+    /// Number of viewers left out of `waiting`.
     pub more: u32,
 }
 
@@ -58,7 +58,7 @@ impl Presence {
         self.master.is_some() || self.viewers > 0 || !self.waiting.is_empty()
     }
 
-    /// That of a channel on which there is nobody.
+    /// Presence of a channel on which there is nobody.
     #[must_use]
     pub fn nobody(record: &Record, hooks: u16, cause: Cause) -> Self {
         Self {

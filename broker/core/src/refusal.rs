@@ -35,7 +35,7 @@ pub enum ErrorCode {
     Sts(sts::ErrorKind),
     /// A signature that is not right.
     Signature(sigv4::Refusal),
-    /// This status and type, whatever was asked for.
+    /// Fixed status and type, whatever the operation.
     Fixed(u16, &'static str),
     /// The status and type that a test asked for (`--dev`), in the form of this operation's errors.
     Injected(u16, &'static str, Option<Operation>),
@@ -89,7 +89,7 @@ impl Refusal {
         Self::new(check, ErrorCode::Fixed(200, ""), "").by_policy(reason)
     }
 
-    /// The same, by this policy and statement.
+    /// Refusal by this policy and statement.
     #[must_use]
     pub fn by_policy(self, policy: Option<Box<str>>) -> Self {
         Self { policy, ..self }

@@ -441,11 +441,12 @@ impl Machine for Shard {
         session.map(Session::unsent_record).unwrap_or_default()
     }
 
-    fn launched(&mut self, session: SessionKey, bytes: usize) {
-        self.state.sockets.launched(session, bytes);
-        self.state
-            .sockets
-            .falls_behind(&self.state.directory, session);
+    fn launched(&mut self, session: SessionKey, bytes: usize) -> bool {
+        let sockets = &mut self.state.sockets;
+        sockets.launched(session, bytes);
+        sockets.falls_behind(&self.state.directory, session);
+        let session = sockets.session(session);
+        session.is_some_and(|session| session.open().is_some())
     }
 
     fn refusable(letter: &Letter) -> bool {

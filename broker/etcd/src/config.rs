@@ -14,13 +14,13 @@ use std::sync::Arc;
 pub struct Config {
     /// The cluster's name: part of all keys, so that several share an etcd.
     pub cluster: Box<str>,
-    /// This node's name, one in the cluster.
+    /// Name of this node, one in the cluster.
     pub node: Box<str>,
     /// The address to which other nodes pass connections of clients on.
     pub inner: InnerAddress,
     /// The address to which other nodes send messages: host and port.
     pub peers: Box<str>,
-    /// Its data directory, which exists. Two processes never share one.
+    /// Data directory, which exists. Two processes never share one.
     pub directory: PathBuf,
     /// The keys by which registrations prove that their processes have the cluster's secret.
     pub proofs: ProofKeys,

@@ -33,7 +33,7 @@ const FORMAT: u32 = 1;
 pub enum DirectoryError {
     /// Another process uses it.
     Locked(PathBuf),
-    /// Its file is of another version of this program, or damaged.
+    /// File of another version of this program, or damaged.
     Unreadable(PathBuf, Box<str>),
     /// The system refused what was to be done with a file.
     System(PathBuf, io::Error),
@@ -84,7 +84,7 @@ impl Kept {
         }
     }
 
-    /// The same, with what the core knows now.
+    /// Memory file with what the core knows.
     pub(crate) fn with(&self, memory: Memory) -> Self {
         Self {
             newest: memory.newest.0,
@@ -94,7 +94,7 @@ impl Kept {
         }
     }
 
-    /// The same, with the id of the cluster's meta key.
+    /// Memory file with the id of the cluster's meta key.
     fn with_cluster(self, cluster: Option<Box<str>>) -> Self {
         Self { cluster, ..self }
     }

@@ -27,7 +27,7 @@ use tokio::task::{JoinSet, LocalSet};
 pub enum Existing {
     /// If there are any, nothing is imported.
     Refuse,
-    /// They are removed: afterwards etcd has what the directory has.
+    /// Remove them: afterwards etcd has what the directory has.
     Replace,
 }
 

@@ -130,7 +130,7 @@ pub const INNER_PORTS_MAX: usize = broker_core::limits::SHARDS_MAX;
 /// From one look-up of the name of a node's host to the next.
 pub const LOOK_UP_EVERY_MS: u64 = 30_000;
 
-/// The same after one that found nothing, and where the node is not reached.
+/// Time to the next look-up after one that found nothing, and where the node is not reached.
 pub const LOOK_UP_AGAIN_MS: u64 = 3_000;
 
 /// After this long without an answer of the system's resolver the log says so.

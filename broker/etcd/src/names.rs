@@ -30,7 +30,7 @@ impl Name {
         &self.0
     }
 
-    /// The same for all nodes, of all versions.
+    /// Number of the node for all nodes, of all versions.
     pub(crate) fn key(&self) -> NodeKey {
         NodeKey(hash(&self.0))
     }

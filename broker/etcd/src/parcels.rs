@@ -25,11 +25,11 @@ use std::collections::BTreeMap;
 pub(crate) struct Part {
     /// The parcel.
     pub(crate) parcel: Parcel,
-    /// Its number, from 0.
+    /// Number of the part, from 0.
     pub(crate) number: u16,
     /// The number of the parcel's parts.
     pub(crate) count: u16,
-    /// Its messages.
+    /// Messages of the part.
     #[serde(with = "broker_core::wire::bytes")]
     pub(crate) bytes: Vec<u8>,
 }

@@ -106,7 +106,7 @@ impl Compare {
         Self::new(key, CompareTarget::Mod, CompareResult::Less, changed)
     }
 
-    /// The same of every key up to an end; met if there is none.
+    /// Compares every key up to an end; met if there is none.
     pub(crate) fn up_to(self, end: impl Into<Vec<u8>>) -> Self {
         Self {
             range_end: end.into(),

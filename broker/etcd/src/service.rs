@@ -70,9 +70,9 @@ pub enum News {
     /// The addresses at which a node is reached: each of the ports of its hosts, by the roster and by the look-ups of
     /// its names. A number keeps its name.
     Node {
-        /// Its number.
+        /// Number of the node.
         node: NodeId,
-        /// Its name.
+        /// Name of the node.
         name: Name,
         /// The addresses of its host; none while its name leads nowhere. Their port is that of the first shard.
         hosts: Box<[SocketAddr]>,

@@ -52,9 +52,9 @@ struct Envelope<'m> {
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// They have another form: the inner version that brought it.
+    /// Another form: the inner version that brought it.
     Form(u8),
-    /// They are too long, cut off, or name more nodes than this process can know.
+    /// Damaged: too long, cut off, or with more nodes than this process can know.
     Damaged,
 }
 

@@ -40,11 +40,11 @@ pub(crate) struct Change<T> {
 /// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// It is made, at the latest at this revision.
+    /// Made, at the latest at this revision.
     Made(Revision),
-    /// It was not made and will not be: the slot or the record was changed by somebody else, as of this revision.
+    /// Fenced: somebody else changed the slot or the record, as of this revision. It was not made and will not be.
     Fenced(Revision),
-    /// It was not made and will not be: etcd took nothing.
+    /// Refused: etcd took nothing. It was not made and will not be.
     Refused,
 }
 

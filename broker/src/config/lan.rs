@@ -99,7 +99,7 @@ impl Networks {
         Ok(Self::parse(&trie, &routes))
     }
 
-    /// These addresses, each on an interface without a route.
+    /// Local addresses, each on an interface without a route.
     #[cfg(test)]
     pub(crate) fn of(addresses: &[Ipv4Addr]) -> Self {
         let local = |address: &Ipv4Addr| Local {

@@ -19,7 +19,7 @@ pub(crate) struct Detached {
     pub(crate) armed: bool,
     /// A send of the ring is in flight.
     pub(crate) sending: bool,
-    /// It sends no more.
+    /// Whether the client sends no more.
     pub(crate) ended: bool,
 }
 
@@ -210,7 +210,7 @@ impl Detached {
         io.descriptors.closed();
     }
 
-    /// Its unfinished record is no longer counted here.
+    /// Uncounts an unfinished record in this shard.
     pub(crate) fn discharge(&mut self, io: &mut Io) {
         if let Some(tls) = &mut self.tls {
             let before = tls.discharge();

@@ -66,7 +66,7 @@ pub struct Scraped<S> {
     pub snapshot: S,
     /// The edge's counters.
     pub edge: EdgeCounts,
-    /// Its links with other nodes that are open.
+    /// Open links with other nodes.
     pub links: LinkTable,
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Listeners {
     tls: Option<Arc<ServerConfig>>,
     /// Devices, where they may sign in.
     devices: Option<Arc<Devices>>,
-    /// Their server names, with what they are presented.
+    /// Server names of devices, with the certificates that they are presented.
     door: Option<Arc<DeviceTls>>,
     /// None accepts again.
     stopped: bool,

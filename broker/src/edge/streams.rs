@@ -83,7 +83,7 @@ pub(crate) struct Served {
     pub(crate) is_closing: bool,
     /// The machine had no room for the bytes that came.
     pub(crate) is_paused: bool,
-    /// Its request may go to another owner: it is no call, and nothing of an answer has gone into the stream.
+    /// Whether its request may go to another owner: it is no call, and nothing of an answer has gone into the stream.
     pub(crate) may_be_repeated: bool,
     /// The machine knows that the client sends no more.
     pub(crate) is_ended: bool,
@@ -94,7 +94,7 @@ pub(crate) struct Served {
 /// The link for a stream.
 pub(crate) enum Route {
     Ready(u32),
-    /// It begins.
+    /// Beginning of an answer.
     Awaited,
     None(PassFailure),
 }
@@ -194,7 +194,7 @@ impl<M: Machine> Streams<M> {
         Some((self.wires.get_mut(link)?.link()?, id))
     }
 
-    /// What operators see of the links that are open.
+    /// Open links, for operators.
     pub(crate) fn table(&self) -> LinkTable {
         let mut table = LinkTable::new();
         let places = self.wires.all().into_iter();
@@ -562,7 +562,7 @@ impl<M: Machine> Streams<M> {
         Some(bytes)
     }
 
-    /// What the other side's hello says, once it is whole; with the answer of an owner. `None` also on a link that
+    /// Hello of the other side, once it is whole; with the answer of an owner. `None` also on a link that
     /// awaits none.
     ///
     /// # Errors

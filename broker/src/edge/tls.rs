@@ -103,7 +103,7 @@ impl Tls {
         Ok(Self::with(Engine::Server(engine), origin))
     }
 
-    /// The same, unless it asks for a server name of this door: then it is asked for a certificate.
+    /// Engine that asks for a certificate if the client names a server of this door.
     pub(crate) fn behind(
         door: &Arc<DeviceTls>,
         config: &Arc<ServerConfig>,
@@ -221,7 +221,7 @@ impl Tls {
         (std::mem::replace(&mut self.charged, holds), holds)
     }
 
-    /// It leaves the shard: returns the bytes that the shard's counters have for it.
+    /// Leaves the shard: returns the bytes that the shard's counters have for it.
     pub(crate) fn discharge(&mut self) -> Held {
         std::mem::take(&mut self.charged)
     }
@@ -348,7 +348,7 @@ impl Tls {
         }
     }
 
-    /// What the peer offered, and what would have matched, where nothing was in common.
+    /// Offer of the peer, and what would have matched, where nothing was in common.
     pub(crate) fn offer(&self) -> Option<&str> {
         self.offer.as_deref()
     }
@@ -465,9 +465,9 @@ fn is_plain_http(bytes: &[u8]) -> bool {
 
 /// A connection whose server name is not known yet, or that is asked for a certificate.
 pub(crate) enum Asked {
-    /// Its name is awaited.
+    /// Waits for the server name.
     Hello(Box<Hello>),
-    /// It asks for this name of these devices, and is asked for a certificate, which was judged.
+    /// Asks for a certificate of this name of these devices, which was judged.
     Certificate(Arc<Devices>, Box<str>, Option<CertificateJudgement>),
 }
 
@@ -481,11 +481,11 @@ pub(crate) struct Hello {
 
 /// The way in which a connection is served.
 pub(crate) enum Choice {
-    /// Its first bytes are not whole.
+    /// Waits for more of the first bytes.
     Open,
     /// As any other.
     Ordinary,
-    /// It is asked for a certificate, under this name.
+    /// Asks for a certificate, under this name.
     Certificate(Arc<ServerConfig>, Arc<DeviceTls>, Box<str>),
 }
 

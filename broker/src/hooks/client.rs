@@ -27,7 +27,7 @@ pub(crate) struct Client {
 
 /// A request's head beside its address.
 pub(crate) struct Letter {
-    /// Its name, the same in every try.
+    /// Id of the event, the same in every try.
     pub(crate) id: String,
     /// Now, in seconds since 1970.
     pub(crate) timestamp_s: u64,

@@ -478,7 +478,7 @@ pub struct HooksReport {
 /// The figures of one hook.
 #[derive(Clone, Debug, Default)]
 pub struct HookReport {
-    /// Its name.
+    /// Name of the hook.
     pub name: String,
     /// Requests and jobs by what became of them: [`Outcome`].
     pub outcomes: [u64; Outcome::COUNT],

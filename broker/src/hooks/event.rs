@@ -164,7 +164,7 @@ impl Terms {
         }
     }
 
-    /// This node's name, in a cluster whose slots move.
+    /// Name of this node, in a cluster whose slots move.
     pub(crate) fn node(&self) -> Option<&str> {
         let slots = self.slots.as_ref()?;
         Some(slots.name(slots.own()))

@@ -125,11 +125,11 @@ impl Places {
 /// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It was taken.
+    /// Taken.
     Taken,
-    /// It may be tried again: after this many milliseconds, if the receiver says so.
+    /// Failed, may be retried: after this many milliseconds, if the receiver says so.
     Later(Option<u64>),
-    /// It was refused for good.
+    /// Refused for good.
     Refused,
     /// The receiver wants nothing more.
     Gone,
@@ -143,13 +143,13 @@ pub(crate) enum Answer {
 pub enum Outcome {
     /// The receiver took it.
     Delivered,
-    /// It failed, and is tried again.
+    /// Failed, and is retried.
     Retried,
-    /// It failed, and a newer one takes its place.
+    /// Failed, and superseded by a newer one.
     Superseded,
     /// The receiver refused it.
     Refused,
-    /// It failed until its time was over.
+    /// Failed until its time was over.
     GaveUp,
     /// Nobody waits for it any more.
     Expired,
@@ -472,10 +472,10 @@ pub(crate) struct Job {
     pub(crate) key: Key,
     /// The account of the channel; 0 for what is of the process.
     pub(crate) account: Account,
-    /// Its number in the process, which names it in all tries.
+    /// Number in the process, which names it in all tries.
     pub(crate) number: u64,
     pub(crate) what: What,
-    /// It is not sent before.
+    /// Moment before which it is not sent.
     pub(crate) ready: u64,
     /// Whether the event replaced one by which a master came, of which the receiver may not know.
     pub(crate) came: bool,

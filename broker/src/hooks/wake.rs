@@ -26,7 +26,7 @@ pub(crate) struct Wakes {
     channels: BTreeMap<Arc<str>, Channel>,
     /// When each is to be looked at.
     due: BTreeSet<(u64, Arc<str>)>,
-    /// The same by account, in the order in which they make room.
+    /// Waiting viewers by account, in the order in which they are evicted.
     ranks: BTreeSet<Rank>,
     /// Channels by account.
     shares: Shares<Account, Account>,
@@ -37,7 +37,7 @@ type Rank = (Account, bool, u64, Arc<str>);
 
 #[derive(Debug)]
 struct Channel {
-    /// Its newest state.
+    /// Newest state of the channel.
     state: Arc<Presence>,
     phase: Phase,
     /// Messages that are kept until then, in calendar time, were called for.
@@ -83,7 +83,7 @@ pub enum WakeResult {
     Expired,
     /// Nobody came after the last call.
     GaveUp,
-    /// It was not begun: there were too many within the hour.
+    /// Refused: too many within the hour.
     Limited,
 }
 

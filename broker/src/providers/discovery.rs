@@ -95,7 +95,7 @@ struct EndpointsDocument {
 }
 
 impl Endpoints {
-    /// Those of a document whose issuer was compared. The code and the secret go to the issuer's own host, or to one
+    /// Reads a document whose issuer was compared. The code and the secret go to the issuer's own host, or to one
     /// that the operator wrote.
     ///
     /// # Errors

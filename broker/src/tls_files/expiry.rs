@@ -24,7 +24,7 @@ pub enum Urgency {
 }
 
 impl Expiry {
-    /// That of a certificate that clients are presented.
+    /// Expiry of a certificate that clients are presented.
     pub(crate) fn new(not_after: u64, whose: String) -> Self {
         Self {
             not_after,
@@ -33,7 +33,7 @@ impl Expiry {
         }
     }
 
-    /// That of a file by which this process connects to others.
+    /// Expiry of a file by which this process connects to others.
     pub(crate) fn of_client(not_after: u64, key: &str) -> Self {
         Self {
             effect: "connections with it fail",

@@ -22,7 +22,7 @@ pub struct Directory(PathBuf);
 /// The end of a program that ran to it.
 #[derive(Clone, Debug)]
 pub struct Exit {
-    /// Its exit code; `None` for a signal.
+    /// Exit code; `None` for a signal.
     pub code: Option<i32>,
     /// The text that it wrote to standard output.
     pub stdout: String,

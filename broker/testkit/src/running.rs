@@ -74,7 +74,7 @@ impl Running {
         words.find_map(|word| word.strip_prefix(begins))
     }
 
-    /// The same where there must be one.
+    /// Word of the ready line that begins so, where there must be one.
     ///
     /// # Panics
     /// When there is none.
@@ -132,7 +132,7 @@ impl Running {
         self.ended_within(WITHIN)
     }
 
-    /// The same, within this limit.
+    /// Exit status of the program, which ends within this limit.
     ///
     /// # Panics
     /// When it goes on: then it is killed.

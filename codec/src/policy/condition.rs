@@ -111,7 +111,7 @@ impl<'p> Condition<'p> {
     reason = "it is on the stack while one value is compared"
 )]
 enum Compared<'v> {
-    /// It is nothing that the operator compares: it matches nothing.
+    /// Value that no operator compares: it matches nothing.
     Other,
     Text(&'v str),
     TextInAnyCase(&'v str),
@@ -340,7 +340,7 @@ fn is_encoded(text: &str, base64: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Match {
     No,
-    /// That depends on a value that is not known here.
+    /// Depends on a value that is not known here.
     Open,
     Yes,
 }

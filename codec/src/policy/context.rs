@@ -39,7 +39,7 @@ keys! {
     ClientId = "kinesisvideo:ClientId",
     /// The moment of the request, as a date.
     CurrentTime = "aws:CurrentTime",
-    /// The same in seconds since 1970 UTC.
+    /// Time in seconds since 1970 UTC.
     EpochTime = "aws:EpochTime",
     /// The address of the client.
     SourceIp = "aws:SourceIp",
@@ -73,7 +73,7 @@ keys! {
     TokenIssueTime = "aws:TokenIssueTime",
     /// The ARN of a resource on whose behalf a role is assumed.
     SourceArn = "aws:SourceArn",
-    /// Its account.
+    /// Account of the source.
     SourceAccount = "aws:SourceAccount",
     /// The source identity of a session.
     SourceIdentity = "aws:SourceIdentity",
@@ -89,7 +89,7 @@ keys! {
     TransitiveTagKeys = "sts:TransitiveTagKeys",
     /// The name of a thing that signed in with a certificate.
     ThingName = "credentials-iot:ThingName",
-    /// Its type.
+    /// Type of the thing.
     ThingTypeName = "credentials-iot:ThingTypeName",
     /// The id of its certificate.
     AwsCertificateId = "credentials-iot:AwsCertificateId",
@@ -104,7 +104,7 @@ keys! {
 /// A condition key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key<'a> {
-    /// Its name.
+    /// Name of the key.
     pub name: KeyName,
     /// The key of a tag, or all of a [`KeyName::Claim`] or [`KeyName::Foreign`]; of others empty. Compared without
     /// regard to case.
@@ -289,7 +289,7 @@ impl Context for () {
 pub enum Value<'a> {
     /// The request has none.
     Absent,
-    /// It is not known here: the decision is [`crate::policy::condition::Decision::Open`] where it depends on it.
+    /// Unknown here: the decision is [`crate::policy::condition::Decision::Open`] where it depends on it.
     Unknown,
     /// Nobody can tell which value counts, if any: a statement that depends on it allows nothing, and denies what it
     /// would deny by some value.

@@ -35,17 +35,17 @@ impl<'p> List<'p> {
         self.0.is_empty()
     }
 
-    /// Its bytes.
+    /// Bytes of the list.
     pub(crate) const fn bytes(self) -> &'p [u8] {
         self.0
     }
 
-    /// Its entry, if it has one alone.
+    /// Sole entry, if there is exactly one.
     pub(crate) fn only(self) -> Option<&'p [u8]> {
         (!self.is_empty() && memchr(BETWEEN, self.0).is_none()).then_some(self.0)
     }
 
-    /// Its entries; of an empty list one that is empty.
+    /// Entries; of an empty list one that is empty.
     pub(crate) fn entries(self) -> impl Iterator<Item = &'p [u8]> {
         let mut rest = Some(self.0);
         std::iter::from_fn(move || {

@@ -75,7 +75,7 @@ pub(crate) enum Quantifier {
 /// An operator of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Operator {
-    /// Its place in [`OPERATORS`].
+    /// Index in [`OPERATORS`].
     number: u8,
     pub(crate) quantifier: Quantifier,
     /// A request without the key passes.

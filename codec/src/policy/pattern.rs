@@ -84,7 +84,7 @@ impl<'a> Text<'a> {
         self.matches_with::<b'*', b'?'>(pattern, steps)
     }
 
-    /// The same of a pattern whose wildcards are [`MANY`] and [`ONE`].
+    /// Matches a pattern whose wildcards are [`MANY`] and [`ONE`].
     pub(crate) fn matches_expanded(&self, pattern: &[u8], steps: &mut u64) -> bool {
         self.matches_with::<MANY, ONE>(pattern, steps)
     }

@@ -18,7 +18,7 @@ use crate::policy::{context::Values, list::List, operator::Operator, pattern::Te
 pub(crate) struct Statement<'p> {
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
-    /// It applies to all resources but those that match.
+    /// Whether it applies to all resources but those that match.
     pub(crate) spares_resources: bool,
     /// Some of them have variables.
     pub(crate) expands_resources: bool,
@@ -39,7 +39,7 @@ pub(crate) enum KeyUse {
     Condition(Operator),
     /// As a variable.
     Variable {
-        /// It has a value for requests that have none.
+        /// Whether it has a value for requests that have none.
         has_default: bool,
     },
 }
@@ -258,11 +258,11 @@ impl<'p> Statement<'p> {
 /// Of the kind of a statement: it allows; else it denies.
 const ALLOW: u8 = 1;
 
-/// Its resources are those to which it does not apply.
+/// Resources are those to which the statement does not apply.
 const SPARES_RESOURCES: u8 = 2;
 
 /// Some of its resources have variables.
 const EXPANDS_RESOURCES: u8 = 8;
 
-/// It has other conditions than those on the client id by `StringEquals` and `StringLike`.
+/// Conditions other than those on the client id by `StringEquals` and `StringLike`.
 const CONDITIONS: u8 = 4;

@@ -23,7 +23,7 @@ pub struct Trust {
 /// One statement: principals, and actions with conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Clause {
-    /// It applies to all principals but those that it names.
+    /// Whether it applies to all principals but those that it names.
     spares: bool,
     denies: bool,
     /// Each with its kind: `AWS:arn:…`.
@@ -37,7 +37,7 @@ struct Clause {
 pub struct Trusted<'a> {
     /// Names of their own, each with its kind: `AWS:arn:aws:iam::123456789012:user/back-end`.
     pub own: &'a [&'a str],
-    /// Their account, `AWS:arn:aws:iam::123456789012:root`; `None` where a token of a provider is all that there is.
+    /// Account principal, `AWS:arn:aws:iam::123456789012:root`; `None` where a token of a provider is all there is.
     pub account: Option<&'a str>,
 }
 
@@ -57,7 +57,7 @@ pub enum TrustDecision {
 /// The statement of a trust document that refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustGround {
-    /// Its position in the document, from 1.
+    /// Position in the document, from 1.
     pub statement: usize,
     /// The condition of its rule that does not hold, if one does not.
     ground: Ground,

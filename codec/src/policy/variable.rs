@@ -46,7 +46,7 @@ impl Allowance {
 pub(crate) enum Expanded<'s> {
     /// The text.
     Text(&'s [u8]),
-    /// It is longer than any text that it is compared with.
+    /// Longer than any text that it is compared with.
     TooLong,
     /// A variable has no value, or in a resource one that holds `/` or `:`.
     WithoutValue,

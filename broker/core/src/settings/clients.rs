@@ -1,4 +1,4 @@
-//! What the programs of clients can read: the table `[clients]`, by `User-Agent`. See codec/PROTOCOL.md, EVT-5 and
+//! Limits of client programs: the table `[clients]`, by `User-Agent`. See codec/PROTOCOL.md, EVT-5 and
 //! AWAY-3.
 
 use crate::settings::hooks::covers;

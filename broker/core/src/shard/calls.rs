@@ -52,7 +52,7 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
 
 /// A call that begins: its signature is good.
 pub(crate) struct BegunCall {
-    /// Its connection.
+    /// Connection of the call.
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
     pub(crate) call: Call,

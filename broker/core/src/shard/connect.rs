@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 pub(crate) enum Step {
     /// More bytes are needed, or a call's answer.
     Wait,
-    /// This many bytes were used; there may be more to do.
+    /// Bytes used; there may be more to do.
     Used(usize),
     /// The connection became a WebSocket: what follows this many bytes are frames.
     Frames(usize),

@@ -10,6 +10,6 @@ pub(crate) struct Context {
     pub(crate) at: Moment,
     /// Counters, log lines and notes.
     pub(crate) telemetry: Telemetry,
-    /// What steps leave to the shard.
+    /// Work that steps leave to the shard.
     pub(crate) todo: TodoList,
 }

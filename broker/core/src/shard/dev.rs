@@ -210,7 +210,7 @@ impl Reset {
         })
     }
 
-    /// Its first step: what is not about single channels.
+    /// First step of a reset: what is not about single channels.
     pub(crate) fn begin(&self, own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
         if self.only.is_none() && self.prefix.is_empty() {
             end_mute_requests(own, sockets, cx);

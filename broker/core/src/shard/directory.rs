@@ -83,7 +83,7 @@ pub(crate) struct DirectoryStart {
     pub(crate) wake_polls: usize,
     /// The slots of the shard, where slots go from one node to another.
     pub(crate) slots: Option<Box<Slots>>,
-    /// Those who get the states of watched channels.
+    /// Readers of the states of watched channels.
     pub(crate) audience: Box<dyn Audience>,
     /// The epoch of presence of channels that have no slot.
     pub(crate) epoch: u64,
@@ -212,7 +212,7 @@ struct Holdings {
     tenants: BTreeMap<Box<str>, Holding>,
     bytes: u64,
     most: u64,
-    /// That they are more than they may be was noted.
+    /// Whether the excess was noted.
     noted: bool,
 }
 
@@ -227,7 +227,7 @@ impl Holdings {
         }
     }
 
-    /// Those of an account in a region.
+    /// Use of an account in a region.
     fn of_tenant(&self, tenant: &str) -> Holding {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
@@ -267,7 +267,7 @@ impl Holdings {
         }
     }
 
-    /// It is gone.
+    /// Uncounts a channel that is gone.
     pub(crate) fn went(&mut self, tenant: &str, bytes: usize) {
         self.change(tenant, bytes, 0);
         if let Some(held) = self.tenants.get_mut(tenant) {
@@ -315,7 +315,7 @@ struct Changes {
     pub(crate) store: Box<dyn Store>,
     /// Changes that the store has not reported.
     pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
-    /// Those, and the ones that wait behind them, by account.
+    /// Answered calls and those that wait behind them, by account.
     pub(crate) places: Places<Account>,
     /// Channels whose deletion is not durable yet.
     pub(crate) deleting: u64,
@@ -343,7 +343,7 @@ pub(crate) type BegunChange = (ChannelKey, ChangeStep);
 enum NoWait {
     /// As many changes of its channel wait as may.
     Channel,
-    /// Its account has no place for one more.
+    /// No place for one more of its account.
     Account,
 }
 

@@ -27,7 +27,7 @@ impl Sockets {
         self.close_with(cx, key, (reason, code, text));
     }
 
-    /// The same with this code and text.
+    /// Closes a connection with this code and text.
     pub(crate) fn close_with(
         &mut self,
         cx: &mut Context,
@@ -60,7 +60,7 @@ impl Sockets {
         self.close_when_sent(key, cx.at);
     }
 
-    /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
+    /// Closes a connection that has left its channel or has none, and that waits for no answer of a call.
     pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
         let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
         let session = self.session(key);

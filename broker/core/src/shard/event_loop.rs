@@ -120,7 +120,7 @@ impl Shard {
         self.state.sockets.end_visit(allowed - left);
     }
 
-    /// The same of bytes that are used where they are; only what is incomplete, or must wait, is copied aside. Answers
+    /// Reads requests where their bytes are; only what is incomplete, or must wait, is copied aside. Answers
     /// at most `visit` heads and bodies; returns how many are left of them.
     fn take_requests(&mut self, key: SessionKey, bytes: &mut [u8], mut visit: u32) -> u32 {
         let Some(http) = self.state.sockets.http(key) else {

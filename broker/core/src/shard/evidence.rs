@@ -71,7 +71,7 @@ impl<'a> Shown<'a> {
         })
     }
 
-    /// The same as lines of the log have it.
+    /// Evidence as lines of the log have it.
     fn presented(self) -> Presented {
         let text = |text: Option<&str>| text.map(named);
         Presented {

@@ -74,7 +74,7 @@ impl Recorder {
         self.came_against(at, channel, passed, from, (viewer, 0));
     }
 
-    /// The same of a message that is longer than `most`: noted where no viewer is named.
+    /// Notes a message that is longer than `most`, where no viewer is named.
     pub(crate) fn came_against(
         &mut self,
         at: Moment,
@@ -325,37 +325,37 @@ pub(crate) enum Tag {
 /// The passage of a message at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
-    /// It came, and went into its recipient's outbox.
+    /// Accepted into its recipient's outbox.
     Relayed,
-    /// It came, and is kept, since its recipient is not there.
+    /// Accepted and kept, since its recipient is absent.
     Kept,
-    /// It came, and answered an Alexa call.
+    /// Accepted as the answer of an Alexa call.
     AnsweredCall,
-    /// It came, and the Alexa call that it is for is over.
+    /// Accepted after the Alexa call that it is for had ended.
     TooLateForCall,
-    /// It came, and had been held back on its way: a newer connection of its sender has sent since, or its time was
+    /// Late: held back on its way until a newer connection of its sender had sent, or its time was
     /// over.
     Late,
-    /// It was kept, and went into its recipient's outbox.
+    /// Kept, then moved into its recipient's outbox.
     Delivered,
-    /// It was in an outbox, and its connection ended before it was sent.
+    /// Returned from an outbox, whose connection ended before it was sent.
     Returned,
-    /// It was sent, and its recipient's machine did not confirm it: it is kept again.
+    /// Sent and not confirmed by its recipient's machine: kept again.
     Unconfirmed,
     /// An offer that was delivered to a former master, which did not answer, or a candidate of it: it went to the next
     /// one.
     Repeated,
-    /// It was kept, and a newer one took its place.
+    /// Kept, then overwritten by a newer one.
     Overwritten,
-    /// It was kept, and no recipient connected in time.
+    /// Kept until its expiry: no recipient connected in time.
     Expired,
-    /// It was kept, or came back to be, and there was no room for it.
+    /// Kept, or returned to be kept, and evicted for want of room.
     Evicted,
-    /// It was kept, its viewer closed its connection, and another viewer of the same caller has come.
+    /// Kept, then withdrawn: its viewer closed its connection, and another viewer of the same caller has come.
     Withdrawn,
-    /// It came, and is a candidate for an Alexa call that waits or has ended: none takes any.
+    /// Candidate for an Alexa call that waits or has ended: none takes any.
     ForCall,
-    /// It came, and was not accepted.
+    /// Not accepted.
     Unaccepted(Unaccepted),
 }
 
@@ -416,7 +416,7 @@ impl Passed {
         }
     }
 
-    /// Its candidates in a note.
+    /// Candidates of the description, as a note has them.
     #[inline]
     fn looked(&self) -> u64 {
         let count = self.candidates.map_or(0, |count| count.min(LOOKED_MAX) + 1);

@@ -33,7 +33,7 @@ pub(crate) struct Gate {
     head: HeadLimits,
     /// The keys that temporary credentials are sealed with.
     session_keys: Arc<SessionKeys>,
-    /// Their nonces.
+    /// Nonces of session keys.
     nonces: Nonces,
     /// The sessions of open connections.
     sessions: SharedSessions,
@@ -347,9 +347,9 @@ pub(crate) struct WebFault {
 /// A token by its own words.
 #[derive(Debug)]
 pub(crate) struct ClaimedToken {
-    /// Its issuer.
+    /// Issuer.
     pub(crate) issuer: Box<str>,
-    /// Its subject.
+    /// Subject.
     pub(crate) subject: Option<Box<str>>,
 }
 
@@ -410,7 +410,7 @@ pub(crate) enum Stage {
     Counting(usize, RecheckSum),
     /// The other shards are waited for, or other credentials: until this moment at least. Whether the sums are known.
     Summing(Now, bool),
-    /// Those that are refused get an end by this moment; from this place on.
+    /// Marking sessions that are refused, from this place on, to end by this moment.
     Marking(usize, Now),
     /// Nothing is left to do.
     Over,
@@ -448,14 +448,14 @@ impl Walk {
         self.stage = Stage::Summing(self.began.after(RECHECK_WAIT_MS), true);
     }
 
-    /// Those that are refused get their ends. `waited`: others could have come until now.
+    /// Marks sessions that are refused with their ends. `waited`: others could have come until now.
     pub(crate) fn marks(&mut self, waited: bool) {
         let from = if waited { RECHECK_WAIT_MS } else { 0 };
         let by = self.began.after(from + RECHECK_CLOSE_MS);
         self.stage = Stage::Marking(0, by);
     }
 
-    /// It is over.
+    /// Ends the recheck.
     pub(crate) fn end(&mut self) {
         self.stage = Stage::Over;
     }

@@ -77,7 +77,7 @@ pub enum Question {
     },
     /// Channels that an operator brings: each shard keeps the free names of its own.
     Import(Arc<[Record]>),
-    /// The same names are free again.
+    /// Names of an import that are free again.
     ImportWithdrawn(Arc<[Record]>),
     /// The connections that lost their slot to a newer one and stay.
     Displaced,
@@ -98,11 +98,11 @@ pub enum Question {
 pub enum Connections {
     /// All of them.
     All,
-    /// Those of masters.
+    /// Connections of masters.
     Masters,
-    /// Those of viewers.
+    /// Connections of viewers.
     Viewers,
-    /// Those of viewers with this client id.
+    /// Connections of viewers with this client id.
     Viewer(Box<str>),
 }
 
@@ -113,7 +113,7 @@ pub enum Reply {
     Page(Vec<ChannelLine>, bool),
     /// The part of a page.
     Part(Box<PagePart>),
-    /// Those of an account.
+    /// Count of an account's channels.
     Count(Holding),
     /// The channel, if it lives there.
     Channel(Option<Box<ChannelView>>),
@@ -131,7 +131,7 @@ pub enum Reply {
     Displaced(Vec<DisplacedLine>),
     /// The part of the use of accounts that this step has found, and the beginning of the next step, if any.
     Usage(Box<UsageTable>, Option<usize>),
-    /// That it is done.
+    /// Done.
     Done,
     /// The result of a step of a reset.
     Reset(ResetStep),
@@ -236,9 +236,9 @@ pub(crate) fn disconnect(
 /// One channel in a page.
 #[derive(Clone, Debug)]
 pub struct ChannelLine {
-    /// Its identity.
+    /// Identity.
     pub identity: Identity,
-    /// Its ARN.
+    /// ARN.
     pub arn: ChannelArn,
     /// Whether a master is connected.
     pub master_connected: bool,
@@ -255,11 +255,11 @@ pub struct ChannelLine {
 /// One channel in full.
 #[derive(Clone, Debug)]
 pub struct ChannelView {
-    /// Its record.
+    /// Record.
     pub record: Record,
-    /// Its master, if connected.
+    /// Master, if connected.
     pub master: Option<PeerView>,
-    /// Its viewers by client id.
+    /// Viewers by client id.
     pub viewers: Vec<PeerView>,
     /// The messages that are kept for absent peers, in the order of acceptance.
     pub pending: Vec<PendingView>,
@@ -267,7 +267,7 @@ pub struct ChannelView {
     pub superseded: usize,
     /// Alexa calls without an answer.
     pub waiting_calls: usize,
-    /// Its presence; `None` while its slot is on the way.
+    /// Presence; `None` while its slot moves.
     pub presence: Option<Presence>,
 }
 
@@ -303,7 +303,7 @@ pub struct PendingView {
     pub viewer: Box<str>,
     /// The action.
     pub action: Action,
-    /// Its frame's length.
+    /// Length of its frame.
     pub bytes: usize,
     /// Milliseconds since it was accepted, if the channel's MessageTtlSeconds has not changed since.
     pub age_ms: u64,
@@ -538,7 +538,7 @@ fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
 /// One step of looking for a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionStep {
-    /// Its channel, if that exists still, and the client id of a viewer.
+    /// Channel, if it exists still, and the client id of a viewer.
     pub found: Option<(Identity, Option<Box<str>>)>,
     /// The note before which the next step looks, if there is more to look at.
     pub next: Option<NonZeroU64>,

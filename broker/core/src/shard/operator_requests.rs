@@ -300,8 +300,8 @@ impl Waits<'_> {
     }
 }
 
-/// Those who are named, oldest first: of too many the newest of each caller, then the oldest. So no caller hides from
-/// those who watch that another one waits.
+/// Waiting viewers that are named, oldest first: of too many the newest of each caller, then the oldest. So no caller
+/// hides that another one waits.
 fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all.sort_by_key(|one| one.since);
     if all.len() > WAITERS_TOLD_MAX {
@@ -322,7 +322,7 @@ fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all
 }
 
-/// Those who wait for a master.
+/// Viewers that wait for a master.
 fn waiting<'a>(
     (live, doubtful): (&'a Live, Option<&'a Session>),
     channel: &Channel,

@@ -120,7 +120,7 @@ impl Sockets {
 
 /// Why a frame does not go on along the road.
 pub(crate) enum Aside {
-    /// It is dealt with: the next one follows.
+    /// Handled: the next one follows.
     Handled,
     /// The stream is over for us: the rest of the bytes is discarded.
     Ended,
@@ -130,7 +130,7 @@ pub(crate) enum Aside {
 pub(crate) struct Reader {
     /// The connection that sent them.
     pub(crate) from: SessionKey,
-    /// Its role.
+    /// Role of the sender.
     role: Role,
     /// When they came.
     pub(crate) at: Moment,

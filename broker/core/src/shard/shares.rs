@@ -179,7 +179,7 @@ pub(crate) struct Places<A> {
 }
 
 impl<A: Copy + Ord> Places<A> {
-    /// This many places, all free.
+    /// Places, all free.
     pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
@@ -262,7 +262,7 @@ impl From<SessionKey> for Member {
 /// In which order connections of a caller make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// It has left its channel, and its descriptor is not free yet.
+    /// Ending: it has left its channel, and its descriptor is not free yet.
     Ending,
     /// A newer connection took its place.
     Superseded,
@@ -284,7 +284,7 @@ pub(crate) struct Admitted {
     taken: usize,
     hasher: RandomState,
     seats: Seats,
-    /// Those that have connections, by number; and the numbers that are free.
+    /// Callers with connections, by number; and the numbers that are free.
     callers: Vec<Caller>,
     free: Vec<u32>,
     numbers: BTreeMap<Holder, u32>,
@@ -292,7 +292,7 @@ pub(crate) struct Admitted {
     masters: BTreeSet<Holder>,
     first_masters: BTreeMap<Account, Member>,
     shares: Shares<Account, Holder>,
-    /// Those that made room and are not gone, the first one first.
+    /// Connections that made room and are not gone, the first one first.
     leaving: VecDeque<SessionKey>,
 }
 
@@ -300,7 +300,7 @@ pub(crate) struct Admitted {
 #[derive(Debug)]
 struct Caller {
     holder: Holder,
-    /// Its places.
+    /// Number of places.
     count: usize,
     /// By [`Standing`].
     lists: [List; STANDINGS],

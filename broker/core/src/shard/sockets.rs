@@ -48,7 +48,7 @@ pub(crate) struct Sockets {
     /// The outputs for the edge, the newest last. Not a `VecDeque`: its push is not inlined, so that an output is read
     /// from memory, and a core waits until it has stored the message before it.
     outputs: Vec<Output<Letter>>,
-    /// Those before them, which the edge takes now, the oldest last.
+    /// Outputs that the edge takes at present, the oldest last.
     leaving: Vec<Output<Letter>>,
     /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
     wheel: Wheel<Timer>,
@@ -81,10 +81,10 @@ struct Requests {
     /// The bytes that connections hold of them.
     held: RequestBytes,
     turns: Turns,
-    /// Those that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
+    /// Sessions that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
     /// [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
     without_owner: BTreeSet<SessionKey>,
-    /// Those for other nodes, wherever they are.
+    /// Sessions for other nodes, wherever they are.
     onward: OnwardCount,
     /// Whether the first request for an endpoint through a proxy that nobody named is still to be told of.
     unadvertised: bool,
@@ -651,9 +651,9 @@ pub(crate) struct Drain {
 /// One step of a drain: what it does to the sessions in these places, at most [`CLOSES_PER_TURN`] of each kind.
 #[derive(Debug)]
 pub(crate) struct DrainStep {
-    /// Those that get GO_AWAY.
+    /// Sessions that get GO_AWAY.
     pub(crate) told: Range<usize>,
-    /// Those that are closed.
+    /// Sessions that are closed.
     pub(crate) closed: Range<usize>,
     /// Whether waiting calls are answered: once.
     pub(crate) ends_calls: bool,
@@ -775,7 +775,7 @@ impl Closings {
         Some((session, reason))
     }
 
-    /// Those that wait, and whether each is a viewer's.
+    /// Sessions that wait, and whether each is a viewer's.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (bool, SessionKey)> {
         self.waiting.keys().copied()
     }

@@ -46,7 +46,7 @@ pub struct Start {
     pub slot_orders: Option<Box<dyn SlotOrders>>,
     /// Whether the process is ready for clients.
     pub readiness: Readiness,
-    /// Those who get the states of channels that a hook watches.
+    /// Readers of the states of channels that a hook watches.
     pub audience: Box<dyn Audience>,
     /// The epoch of presence: greater than that of every earlier process. Where slots go from one node to another, each
     /// comes with its own.
@@ -59,6 +59,6 @@ pub struct StartKeys {
     pub authenticator: Option<Authenticator>,
     /// The keys that temporary credentials are sealed with.
     pub session_keys: Arc<SessionKeys>,
-    /// Their nonces.
+    /// Nonces of session keys.
     pub nonces: Nonces,
 }

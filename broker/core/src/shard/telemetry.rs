@@ -250,7 +250,7 @@ impl Telemetry {
         self.count_proved(launch, Outcome::Delivered);
     }
 
-    /// The same, or it is given up unproved.
+    /// Counts a message that was proved, or given up unproved.
     #[inline]
     pub(crate) fn count_proved(&mut self, launch: &DeliveryMark, outcome: Outcome) {
         if launch.counted {
@@ -304,7 +304,7 @@ impl Telemetry {
         self.counters.control_bytes += bytes as u64;
     }
 
-    /// These bytes wait no longer in an outbox.
+    /// Uncounts bytes that have left an outbox.
     #[inline]
     pub(crate) fn unload(&mut self, load: Load) {
         let counters = &mut self.counters;

@@ -54,7 +54,7 @@ pub(crate) enum Todo {
     AskAgain(SessionKey),
     /// A channel has other tags: its connections whose policies read them are asked again, and its device that waits.
     TagsChanged(ChannelKey),
-    /// The same for each of many connections, calls or channels.
+    /// One step for each of many connections, calls or channels.
     Each(Box<Each>),
     /// A message was not accepted: its line in the log.
     Unaccepted(Box<Declined>),
@@ -70,7 +70,7 @@ pub(crate) enum Todo {
     Released(SessionKey),
     /// More is not confirmed than may be: the account with most makes room.
     MakeProofRoom,
-    /// It is to be asked what the peer of this connection has.
+    /// Query what the peer of this connection has acknowledged.
     Ask(SessionKey),
     /// A master of this channel has confirmed, by this connection, the offers with these places and frames.
     OffersConfirmed(ChannelKey, SessionKey, Offers),
@@ -78,7 +78,7 @@ pub(crate) enum Todo {
     RepeatOffers(ChannelKey),
     /// The peer of this connection is there after all.
     Confirmed(SessionKey),
-    /// It was asked what the peer of this connection has.
+    /// The peer's acknowledgements of this connection are known.
     Told(SessionKey),
     /// A message goes this way, now that connections were closed for it.
     HandOn(Box<Deferred>, Route),
@@ -105,11 +105,11 @@ pub(crate) enum Todo {
 pub(crate) struct Left {
     /// The connection.
     pub(crate) session: SessionKey,
-    /// Its channel.
+    /// Channel.
     pub(crate) channel: ChannelKey,
-    /// Its role there.
+    /// Role there.
     pub(crate) role: Role,
-    /// Its end, if it is a member no longer; one that was superseded stays, silent.
+    /// End, if it is a member no longer; one that was superseded stays, silent.
     pub(crate) end: Option<MemberEnd>,
     /// From when on waits for it count.
     pub(crate) from: Now,
@@ -148,9 +148,9 @@ pub(crate) struct Returned {
 pub(crate) struct Gone {
     /// The connection.
     pub(crate) session: SessionKey,
-    /// Its channel.
+    /// Channel.
     pub(crate) channel: ChannelKey,
-    /// Its role there.
+    /// Role there.
     pub(crate) role: Role,
     /// The other end.
     pub(crate) peer: Peer,
@@ -187,13 +187,13 @@ pub(crate) struct Declined {
 pub(crate) struct Deferred {
     /// The connection that sent it.
     pub(crate) from: SessionKey,
-    /// Its channel.
+    /// Channel.
     pub(crate) channel: ChannelKey,
     /// The viewer that sent it; `None` for the master.
     pub(crate) sender: Option<Box<str>>,
     /// See [`DeliveryMark`].
     pub(crate) launch: DeliveryMark,
-    /// Its payload, base64.
+    /// Payload, base64.
     pub(crate) payload: Box<[u8]>,
     /// The viewer that it is for; empty for the master.
     pub(crate) recipient: Box<str>,
@@ -301,20 +301,20 @@ const _: () = assert!(size_of::<Todo>() <= 48);
 
 // Many connections, calls or channels to which the same is done.
 
-/// The same done to each of many, one after the other: what one leaves comes before the next.
+/// Step done for each of many, one after the other: what one leaves comes before the next.
 #[derive(Debug)]
 pub(crate) enum Each {
     /// Open WebSockets end for this reason: as many as a turn closes, the others in the turns that follow.
     Close(IntoIter<SessionKey>, EndReason),
     /// Connections end at once, for this reason unless they have one.
     Abort(IntoIter<SessionKey>, Option<EndReason>),
-    /// These connections are asked what their peers have.
+    /// Connections whose peers' acknowledgements are queried.
     Ask(IntoIter<SessionKey>),
     /// The calls that wait at these channels are answered: the process is about to end.
     FailCalls(IntoIter<ChannelKey>),
     /// The calls and connections of these channels end: their slot may go.
     Still(IntoIter<ChannelKey>),
-    /// These channels end: their slot goes.
+    /// Channels that end, since their slot moves.
     Drop(IntoIter<ChannelKey>),
 }
 

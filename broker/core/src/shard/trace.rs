@@ -112,7 +112,7 @@ pub enum TraceKind {
         to: Option<SessionKey>,
         /// The client id at its other end, where no connection of that viewer is named.
         mark: Option<u64>,
-        /// That client id, where a master wrote it.
+        /// Client id that a master wrote.
         viewer: Option<Box<str>>,
     },
 }

@@ -185,7 +185,7 @@ struct Trouble {
     /// The purpose of the connection, in the log.
     of: &'static str,
     current: Option<Box<str>>,
-    /// Its lines of the log: each thing once, until nothing is wrong any more.
+    /// Logged lines: each fault once, until nothing is wrong any more.
     logged: Vec<Box<str>>,
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Control {
     took: Duration,
 }
 
-/// This etcd is not that of the node's cluster: it has another history.
+/// Etcd is not that of the node's cluster: it has another history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OtherCluster;
 
@@ -422,9 +422,9 @@ pub(crate) struct Meta {
 /// A key that cannot be used.
 #[derive(Debug)]
 pub(crate) enum MetaError {
-    /// It is absent or another cluster's, and this node has seen etcd before.
+    /// Absent, or another cluster's, and this node has seen etcd before.
     OtherCluster,
-    /// It cannot be read, or is of another version: the reason.
+    /// Unreadable, or of another version: the reason.
     Unusable(String),
 }
 

@@ -45,7 +45,7 @@ impl Core {
         &self.cluster
     }
 
-    /// This node and its process.
+    /// Owner of slots that this process is: node and process.
     pub(crate) fn me(&self) -> Owner {
         self.settings.me
     }

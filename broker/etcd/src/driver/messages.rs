@@ -220,7 +220,7 @@ struct Hosts {
 struct Host {
     /// The last addresses that were found.
     addresses: Vec<IpAddr>,
-    /// Its look-up has not ended.
+    /// Whether a look-up is under way.
     is_asked: bool,
     /// When it began.
     asked: Now,
@@ -231,7 +231,7 @@ struct Host {
 }
 
 impl Hosts {
-    /// These are the addresses that the roster has: host and port each.
+    /// Replaces the known addresses with those of the roster: host and port each.
     fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));

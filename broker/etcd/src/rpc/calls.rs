@@ -66,7 +66,7 @@ pub(crate) enum Failure {
     /// Nothing was changed, and nothing will be: the connection, or the token that etcd gave its user, had ended
     /// before. The connection is given up; the next one gets a token of its own.
     NotSent(Box<str>),
-    /// It may have been carried out, or may be later. The connection is given up.
+    /// Unknown outcome: carried out, perhaps later. The connection is given up.
     Unknown(Box<str>),
 }
 
@@ -184,9 +184,9 @@ fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
 pub(crate) enum Part {
     /// Some rows, in the order of their keys.
     Rows(Vec<KeyValue>),
-    /// That was all, as of this revision.
+    /// Whole, as of this revision.
     Whole(Revision),
-    /// It cannot go on: what came is not used.
+    /// Failed: what came is not used.
     Failed(Failure),
 }
 

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub(crate) struct Hello {
     pub(crate) from: Name,
     pub(crate) to: Name,
-    /// It sends one message, and awaits one: its name may be another process's.
+    /// Whether it sends one message and awaits one: its name may be another process's.
     pub(crate) only_asks: bool,
 }
 

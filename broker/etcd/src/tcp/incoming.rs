@@ -77,7 +77,7 @@ struct Place {
 }
 
 impl Place {
-    /// It has said who it is. False if there are too many nodes.
+    /// Admits a peer that has proved who it is. False if there are too many nodes.
     fn prove(&mut self, name: &Name) -> bool {
         let is_member = self.shared.places.borrow_mut().prove(self.number, name);
         self.name = is_member.then(|| name.clone());

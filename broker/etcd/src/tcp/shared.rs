@@ -1,4 +1,4 @@
-//! What all connections of a node share: its name, TLS, places, bytes on their way, and notes for the log.
+//! State that all connections of a node share: its name, TLS, places, bytes on their way, and notes for the log.
 
 use crate::tcp::places::Places;
 use crate::{limits::NOTE_EVERY, names::Name, peers::Mailbox};
@@ -57,15 +57,15 @@ pub struct PeerCounts {
 /// Why a connection to this node is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
-    /// It has another secret, or is of another cluster.
+    /// Peer with another secret, or of another cluster.
     OtherCluster,
-    /// It speaks something else, or its end came first.
+    /// Peer that speaks something else, or ended first.
     NoNode,
-    /// It did not say in time who it is.
+    /// Peer that did not say in time who it is.
     Silent,
-    /// It means another node.
+    /// Peer that means another node.
     OtherNode,
-    /// It has this node's name.
+    /// Peer with this node's name.
     SameName,
     /// There are too many like it.
     Crowded,

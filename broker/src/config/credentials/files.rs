@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 /// The files that were read so far.
 pub(crate) struct Files {
     main: PathBuf,
-    /// Their places in `read`.
+    /// Index of each file in `read`.
     known: BTreeMap<PathBuf, usize>,
     /// Each once, in the order in which they were read first.
     read: Vec<FileRead>,

@@ -459,7 +459,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// This node ends. A client without an answer comes back; another one gets what its owner has for it.
+    /// Ends a client since this node ends. One without an answer comes back; others get what their owner has for them.
     pub(crate) fn leave_with_client(&mut self, place: u32, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;

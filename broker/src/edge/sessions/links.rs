@@ -419,7 +419,7 @@ impl<M: Machine> Sessions<M> {
         self.poll_link(place, io);
     }
 
-    /// This shard did not run for so long.
+    /// Excuses links for a time in which this shard did not run.
     pub(crate) fn links_stood_still(&mut self, span_ms: u64, io: &Io) {
         for place in self.streams.wires.all() {
             if let Some(link) = self.streams.link(place) {
@@ -438,7 +438,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// What a peer has of what its stream was sent, for the machine that has asked; the front is asked for more.
+    /// Reports what a peer has acknowledged of its stream to the machine that has asked; the front is asked for more.
     pub(crate) fn look_at_stream(&mut self, session: SessionKey) {
         let Some(served) = self.streams.sessions.get(&session) else {
             return;

@@ -531,13 +531,13 @@ fn busy() -> Answer {
 /// A question or request of another node.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Inquiry {
-    /// Its part of a page.
+    /// Part of a page.
     Page(PageQuestion),
     /// The channels of an account: `region:account:`.
     Count(Box<str>),
     /// The admin listener's answer at this path.
     Get(String),
-    /// That its admin listener takes this at a path, once.
+    /// Answer that its admin listener takes this at a path, once.
     Post(String, Posted),
 }
 

@@ -31,7 +31,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// Those of all shards.
+/// Mailboxes of all shards.
 pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// The orders and reports of all shards. One per process.
@@ -68,7 +68,7 @@ struct Own {
 enum Serving {
     /// Nobody is admitted.
     Not,
-    /// This many shards have not taken their channels in.
+    /// Beginning: this many shards have not taken their channels in.
     Begins(Epoch, usize),
     /// All have: the map says that the slot is here.
     All,
@@ -113,7 +113,7 @@ impl Desk {
         self.put(shard, |queue| queue.orders.push_back(order));
     }
 
-    /// The same for each, with the messages of a parcel if it names one.
+    /// Orders each shard, with the messages of a parcel if the order names one.
     fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
         for shard in 0..self.shards() {
             let messages = messages.cloned();
@@ -323,11 +323,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) enum NodeNews {
     /// An operator wants the process to end in order.
     Drain,
-    /// It has ended, because of these other nodes if there are any.
+    /// Ended, because of these other nodes if there are any.
     Ended(Ending, Vec<String>),
 }
 
-/// What the shards of this node have said last, all together: some seconds old.
+/// Figures of all shards of this node together: some seconds old.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tallies {
     /// Messages that wait for peers.
@@ -342,7 +342,7 @@ pub(crate) struct Shards {
     pub(crate) links: Arc<Links>,
     pub(crate) placement: Placement,
     pub(crate) report: Sender<NodeNews>,
-    /// What the shards have said last.
+    /// Tallies of the shards.
     pub(crate) tallies: Shared<Tallies>,
     /// The credentials in force, once they are known.
     pub(crate) in_force: Arc<OnceLock<InForce>>,

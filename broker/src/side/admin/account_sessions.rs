@@ -17,18 +17,18 @@ use zeroize::Zeroizing;
 /// The account that a request is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// Its provider's issuer without `https://`.
+    /// Issuer of the provider without `https://`.
     pub(crate) issuer: Box<str>,
-    /// Its subject there.
+    /// Subject at the issuer.
     pub(crate) subject: Box<str>,
-    /// Its session.
+    /// Session.
     pub(crate) session: Hash,
     /// The end of that.
     pub(crate) until: Instant,
 }
 
 impl Account {
-    /// Its issuer and its subject, for the log.
+    /// Issuer and subject, for the log.
     pub(crate) fn names(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
     }

@@ -71,7 +71,7 @@ pub(crate) struct Terms {
 }
 
 impl Accounts {
-    /// Those of a listener with these origins.
+    /// Accounts of a listener with these origins.
     pub(crate) fn new(
         console: Console,
         credentials: InForce,

@@ -58,7 +58,7 @@ pub(crate) struct Place {
 }
 
 impl Inside {
-    /// This many places.
+    /// Limits with this many places.
     pub(crate) fn new(places: usize) -> Self {
         Self {
             all: Shared::default(),

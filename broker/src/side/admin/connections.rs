@@ -97,7 +97,7 @@ pub(crate) struct Door {
 /// One connection inside.
 pub(crate) struct Visitor {
     socket: Arc<TcpStream>,
-    /// Its engine, of one that a shard passed on.
+    /// TLS engine, of a connection that a shard passed on.
     secured: Option<Secured>,
     spoke: bool,
     seat: Seat,
@@ -105,7 +105,7 @@ pub(crate) struct Visitor {
     streams: bool,
     life: Duration,
     end: Pin<Box<Sleep>>,
-    /// Its place and its descriptor, which streams of the admin listener have elsewhere.
+    /// Place and descriptor, which streams of the admin listener have elsewhere.
     held: Option<(Place, OwnedSemaphorePermit)>,
 }
 
@@ -170,7 +170,7 @@ impl Door {
         Self::with(source, life)
     }
 
-    /// That of devices of the local network.
+    /// Connections of devices of the local network.
     pub(crate) fn of_lan(visits: Visits) -> Self {
         Self::with(Source::Shards(visits), LIFE)
     }

@@ -138,7 +138,7 @@ impl Directory {
         true
     }
 
-    /// This shard's part of a page: its channels of slots that it serves.
+    /// Part of a page from this shard: its channels of slots that it serves.
     pub(crate) fn part(&mut self, question: &PageQuestion, now: Now) -> PagePart {
         let PageQuestion {
             prefix,

@@ -59,7 +59,7 @@ pub(crate) fn allows(
     }
 }
 
-/// The same for a question that its caller may ask: counted, then answered.
+/// Answers an authorized query after its rate limit.
 pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
     match shard.directory.over_rate(&mut shard.cx, &query) {
         Some(answer) => shard.cx.todo.answer(caller, answer),
@@ -151,7 +151,7 @@ impl Directory {
         self.channel(key).filter(found).map(|_| key)
     }
 
-    /// The same, if it is in use.
+    /// Channel of an ARN, if it is in use.
     pub(crate) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let active = |key: &ChannelKey| {
             let channel = self.channel(*key);

@@ -34,7 +34,7 @@ pub enum Letter {
     /// The end of an Alexa call that waited, and from which shard. Exactly one for each [`Letter::CallTaken`], wanted
     /// or not.
     CallAnswer(ShardId, CallRef, Box<Answer>),
-    /// That came. Exactly one for each [`Letter::CallAnswer`].
+    /// Acknowledges the answer. Exactly one for each [`Letter::CallAnswer`].
     CallOver(CallRef),
     /// The store has made the change of a channel durable, or not.
     Committed(ChannelKey, Result<(), StoreError>),
@@ -100,7 +100,7 @@ impl Query {
 /// A question of a call to a channel's home.
 #[derive(Debug)]
 pub enum QueryKind {
-    /// Its record: by identity alone, or by an ARN that must be the current one.
+    /// Record by identity alone, or by an ARN that must be the current one.
     Look(Identity, Option<ChannelArn>),
     /// A new channel.
     Create(Identity, CreateSignalingChannel),
@@ -149,11 +149,11 @@ impl QueryKind {
 pub enum Alteration {
     /// Messages are kept for this many seconds, if the version is the current one.
     Update(Box<str>, u32),
-    /// These tags are set.
+    /// Sets tags.
     Tag(Vec<Tag>),
     /// The tags of these keys are taken away.
     Untag(Vec<Box<str>>),
-    /// It ends, if the version is the current one or none is given.
+    /// Deletes the channel, if the version is the current one or none is given.
     Delete(Option<Box<str>>),
 }
 
@@ -166,7 +166,7 @@ pub enum Answer {
     Page(Vec<Listed>, bool),
     /// Done.
     Done,
-    /// Those of an account.
+    /// Channels of an account.
     Holding(Holding),
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),
@@ -188,9 +188,9 @@ impl From<Refusal> for Answer {
 pub struct Parcel {
     /// The peer at the other end.
     pub(crate) peer: Peer,
-    /// What a proxy says of its client.
+    /// Client of a proxy, as the proxy names it.
     pub(crate) forwarded: Option<Box<Forwarded>>,
-    /// Its request.
+    /// Request, as it came.
     pub load: ParcelLoad,
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Response<'a> {
     pub(crate) body: &'a [u8],
     /// The connection ends with it.
     pub(crate) close: bool,
-    /// Its request id, if that is in the body or in an audit line.
+    /// Request id, if that is in the body or in an audit line.
     pub(crate) id: Option<&'a str>,
 }
 

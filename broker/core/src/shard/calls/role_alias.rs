@@ -44,15 +44,15 @@ struct Given {
     caller: Caller,
     /// Role and session, as the log names them.
     session: Box<str>,
-    /// It signs in more often than a device whose clock is right.
+    /// Whether it signs in more often than a device whose clock is right.
     exceeds: bool,
 }
 
 /// A request on a connection to the credentials provider.
 pub(crate) struct DeviceRequest<'a> {
-    /// Its connection.
+    /// Connection of the request.
     pub(crate) key: SessionKey,
-    /// What the connection began with.
+    /// Certificate that the connection began with.
     pub(crate) shown: &'a Shown,
     pub(crate) head: &'a Head<'a>,
     /// The connection ends with the answer.

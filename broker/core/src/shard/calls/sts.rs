@@ -49,7 +49,7 @@ pub(crate) struct Grantor<'a> {
 
 /// A call of STS.
 pub(crate) struct Form<'a> {
-    /// Its connection.
+    /// Connection of the request.
     pub(crate) key: SessionKey,
     /// The form.
     pub(crate) body: &'a [u8],

@@ -28,7 +28,7 @@ enum Found {
     Nothing,
     /// Something is kept for it, the last of it until then.
     Kept(Now),
-    /// It is connected.
+    /// A master is connected.
     Master,
 }
 

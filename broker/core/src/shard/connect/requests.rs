@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(crate) struct Request<'a> {
     pub(crate) head: Head<'a>,
     text: &'a [u8],
-    /// Its length.
+    /// Length of the head.
     bytes: usize,
     /// The bytes that came behind it.
     after: &'a [u8],
@@ -34,15 +34,15 @@ pub(crate) struct Request<'a> {
 
 /// The next step of a whole head.
 pub(crate) enum HeadStep<'a> {
-    /// It is dealt with.
+    /// Done: what follows it.
     Done(Step),
-    /// It asks for a WebSocket; without one, a device asks whether somebody waits for it.
+    /// Upgrade to a WebSocket, or a device's question whether somebody waits for it.
     Upgrade(Request<'a>),
-    /// It begins a call.
+    /// An API call.
     Call(Request<'a>),
-    /// It is on a connection to the credentials provider, which began with this.
+    /// Request on a connection to the credentials provider, which began with this certificate.
     Provider(Request<'a>, Arc<Shown>),
-    /// It asks for keys of a certificate, on a connection that was not asked for one.
+    /// Request for keys of a certificate, on a connection that was not asked for one.
     Stranger(Request<'a>),
 }
 

@@ -57,9 +57,9 @@ impl Faults {
 /// A message that is delivered later.
 #[derive(Debug)]
 pub(crate) struct HeldMessage {
-    /// It is sent by nobody when it was kept: only its mark knows that of a viewer then.
+    /// The message. Nobody sends one that was kept: only its mark knows the viewer of such a message.
     pub(crate) message: Deferred,
-    /// It is delivered after the next message for this connection, if that is earlier.
+    /// Connection whose next message it follows, if that comes earlier.
     pub(crate) behind: Option<SessionKey>,
 }
 
@@ -234,17 +234,17 @@ pub struct FaultRule {
     pub number: u64,
     /// The requests, messages or connections that it is about.
     pub matches: FaultMatch,
-    /// Its act.
+    /// Act of the rule.
     pub act: FaultAct,
     /// Matches that it lets pass before the first one it acts on.
     pub skip: u64,
     /// Matches that it acts on; `None` for all.
     pub times: Option<u64>,
-    /// It acts on some matches only.
+    /// Probability of an act for each match; `None`: acts on every match.
     pub chance: Option<Chance>,
-    /// It ends this many milliseconds after it was made.
+    /// Lifetime of the rule, in milliseconds.
     pub lasts_ms: Option<u64>,
-    /// Its matches and acts so far.
+    /// Matches and acts so far.
     pub counts: FaultCounts,
 }
 
@@ -255,7 +255,7 @@ pub struct FaultMatch {
     pub channel: Option<Glob>,
     /// The role: of the client that connects, sends, or receives.
     pub role: Option<Role>,
-    /// That client's id; a master has none.
+    /// Client id of the caller; a master has none.
     pub client_id: Option<Glob>,
     /// The operation of a call.
     pub operation: Option<Operation>,
@@ -281,7 +281,7 @@ pub enum FaultAct {
 /// An act on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestAct {
-    /// It is refused.
+    /// Refuse the request.
     Refuse {
         /// The error.
         error: &'static FaultError,
@@ -290,22 +290,22 @@ pub enum RequestAct {
         /// The text.
         message: Box<str>,
     },
-    /// Its answer leaves this many milliseconds later.
+    /// Delay the answer, in milliseconds.
     Delay(u64),
-    /// It is never answered.
+    /// Never answer.
     Hang,
-    /// Its connection is reset.
+    /// Reset the connection.
     Reset,
 }
 
 /// An act on a message when it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageAct {
-    /// It is dropped.
+    /// Drop the message.
     Drop,
-    /// It is delivered this many milliseconds later.
+    /// Deliver it later, by milliseconds.
     Delay(u64),
-    /// It is refused with a status response, if it has a correlation id.
+    /// Refuse it with a status response, if it has a correlation id.
     Status {
         /// The bare name of the error.
         error_type: Box<str>,
@@ -314,28 +314,28 @@ pub enum MessageAct {
         /// The text.
         description: Box<str>,
     },
-    /// Its time to live is over at once.
+    /// End its time to live at once.
     Expire,
-    /// Its viewer is another one: a master's message goes to that one, a viewer's comes from it.
+    /// Replace its viewer: a master's message goes to this one, a viewer's comes from it.
     Misdirect(Box<str>),
-    /// It goes on; then its sender's WebSocket is acted on.
+    /// Pass it on, then act on its sender's WebSocket.
     Session(SessionAct),
 }
 
 /// An act on a message for a connected recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryAct {
-    /// It is dropped.
+    /// Drop the message.
     Drop,
-    /// It is delivered this many milliseconds later.
+    /// Deliver it later, by milliseconds.
     Delay(u64),
-    /// It is sent twice.
+    /// Send it twice.
     Duplicate,
-    /// It is sent after the next one for the same recipient.
+    /// Send it after the next one for the same recipient.
     Reorder,
-    /// It is sent with this part of it spoiled.
+    /// Send it with this part of it corrupted.
     Corrupt(Corruption),
-    /// It is put into its recipient's outbox; then that one's WebSocket is acted on, before anything is sent.
+    /// Queue it for its recipient, then act on that one's WebSocket before anything is sent.
     Session(SessionAct),
 }
 
@@ -360,17 +360,17 @@ pub enum SessionAct {
     },
     /// A close frame.
     Close {
-        /// Its code.
+        /// Close code.
         code: u16,
-        /// Its text, 123 bytes at most.
+        /// Close reason, 123 bytes at most.
         reason: Box<str>,
         /// After this many milliseconds.
         after_ms: u64,
     },
-    /// It stays open, and nothing is sent to it any more, no pong either; for this many milliseconds, or until its end.
+    /// Keep it open, and send nothing to it, no pong either; for milliseconds, or until its end.
     Stall(Option<u64>),
-    /// Its peer seems cut off: nothing that it sends is read, and nothing that is sent to it is confirmed; for this
-    /// many milliseconds, or until its end.
+    /// Have its peer seem cut off: nothing that it sends is read, and nothing that is sent to it is confirmed; for
+    /// milliseconds, or until its end.
     HalfOpen(Option<u64>),
     /// RECONNECT_ICE_SERVER.
     ReconnectIce,
@@ -505,7 +505,7 @@ impl FaultRule {
 }
 
 impl Chance {
-    /// This part of all matches, above 0 and up to 1.
+    /// Share of all matches, above 0 and up to 1.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -576,7 +576,7 @@ pub struct FaultError {
 /// The member of the body that holds an error's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Text {
-    /// That of the operation's other errors.
+    /// Error of the operation's other refusals.
     AsOperation,
     /// `message`, whatever the operation.
     Common,

@@ -358,7 +358,7 @@ pub(crate) struct OfferCopy {
 }
 
 impl OfferCopy {
-    /// That of a question.
+    /// Observed subject of a query.
     pub(crate) fn of(directory: &Directory, kind: &QueryKind) -> Option<Self> {
         let QueryKind::Offer {
             arn,

@@ -21,14 +21,14 @@ pub(crate) struct Signatures {
     keys: SigningKeys,
     /// Looks in this second.
     looks: (u64, u32),
-    /// What was noted by all shards.
+    /// Notes of all shards.
     pub(crate) noted: Option<Arc<AccountUse>>,
 }
 
 /// A signature that would be refused.
 pub(crate) struct WouldRefuse {
     pub(crate) check: Check,
-    /// What was signed in place of what was sent.
+    /// Signed form, if it differs from what was sent.
     pub(crate) reason: Option<SignedAs>,
 }
 

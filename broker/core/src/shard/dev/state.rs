@@ -276,7 +276,7 @@ pub trait Capture: Send {
     /// A message was dealt with.
     fn take(&mut self, copy: Captured);
 
-    /// This many more were too many for a second.
+    /// Counts messages beyond what a second may have.
     fn missed(&mut self, messages: u64);
 }
 
@@ -291,30 +291,30 @@ pub struct Captured {
     pub towards: Option<Towards>,
     /// The viewer at its other end, or the viewer that sent what was refused; empty for a master that did.
     pub viewer: Box<str>,
-    /// Its action; `None` for what could not be understood.
+    /// Action; `None` for what could not be understood.
     pub action: Option<Action>,
     /// The payload as it came, base64.
     pub payload: Box<str>,
-    /// Its fate so far.
+    /// Fate so far.
     pub fate: Fate,
 }
 
 /// The fate of a message when it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is on its way to a connected recipient.
+    /// On its way to a connected recipient.
     Delivered,
-    /// It is kept for an absent one.
+    /// Kept for an absent one.
     Kept,
     /// A fault dropped it.
     Dropped,
     /// A fault ended its time to live.
     Expired,
-    /// It answers an Alexa call, or comes too late for one.
+    /// Answers an Alexa call, or comes too late for one.
     Call,
-    /// It breaks a rule, or a fault has it refused.
+    /// Breaks a rule, or a fault has it refused.
     Refused,
-    /// Its sender is too fast.
+    /// Sent too fast.
     Throttled,
 }
 

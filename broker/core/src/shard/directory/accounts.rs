@@ -39,7 +39,7 @@ impl Directory {
         (!quotas.off && rate.rate > 0).then(|| self.part_of(rate))
     }
 
-    /// This node's part of a rate that all nodes allow together.
+    /// Part of this node in a rate that all nodes allow together.
     fn part_of(&self, rate: Rate) -> Rate {
         let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
         let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);

@@ -38,7 +38,7 @@ impl Directory {
         self.slots.as_deref()
     }
 
-    /// The same, to do what is due about them.
+    /// Slots of this shard, for a change.
     pub(crate) fn slots_mut(&mut self) -> Option<&mut Slots> {
         self.slots.as_deref_mut()
     }
@@ -115,7 +115,7 @@ impl Directory {
         channel.is_some_and(|channel| channel.count(what, caller, &self.settings.quotas, now))
     }
 
-    /// What callers asked for of a channel's endpoints.
+    /// Requests of callers for endpoints of a channel.
     pub(crate) fn endpoint_requests(&mut self, key: ChannelKey) -> Option<&mut EndpointRequests> {
         let channel = self.channels.get_mut(key);
         channel.map(|channel| &mut **channel.endpoint_requests.get_or_insert_default())
@@ -132,7 +132,7 @@ impl Directory {
         Some((&mut channel.timer, next))
     }
 
-    /// The same of every channel.
+    /// Visits the timer of every channel.
     #[cfg(feature = "testing")]
     pub(crate) fn each_timer(&mut self, now: Now, mut each: impl FnMut(&TimerId, Option<Now>)) {
         for number in 0..self.channels.slots() {
@@ -177,7 +177,7 @@ impl Directory {
         }
     }
 
-    /// This record takes the place of a channel's. It counts from here on with its bytes alone.
+    /// Replaces a channel's record, which counts from here on with its bytes alone.
     pub(crate) fn replace_record(&mut self, key: ChannelKey, next: Record) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -226,7 +226,7 @@ impl Directory {
         }
     }
 
-    /// This record is to take the place of a channel's: the larger of the two counts.
+    /// Reserves bytes for a record that is to replace a channel's: the larger of the two counts.
     pub(crate) fn reserve_record(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
             let own = channel.record.bytes();
@@ -234,7 +234,7 @@ impl Directory {
         }
     }
 
-    /// This record does not take the place of a channel's: its bytes no longer count.
+    /// Releases bytes reserved for a record that does not replace a channel's.
     pub(crate) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
             let own = channel.record.bytes();
@@ -305,7 +305,7 @@ impl Directory {
 /// A message that its channel has accepted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
-    /// Its place in the channel's order.
+    /// Place in the channel's order.
     pub(crate) order: u64,
     /// The end of the time that it is kept.
     pub(crate) expires: Now,

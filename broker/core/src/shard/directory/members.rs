@@ -227,7 +227,7 @@ impl Directory {
         self.changed_for(key, (cause, reason.map(Into::into)));
     }
 
-    /// The same with the word of the reason.
+    /// Notes a change of presence with the word of its reason.
     pub(crate) fn changed_for(&mut self, key: ChannelKey, change: Change) {
         self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
@@ -252,7 +252,7 @@ impl Directory {
         &self.polls
     }
 
-    /// The same, to be changed.
+    /// Polls of devices, for a change.
     pub(crate) fn polls_mut(&mut self) -> &mut Polls {
         &mut self.polls
     }
@@ -262,7 +262,7 @@ impl Directory {
         &self.news
     }
 
-    /// The same, to be changed.
+    /// News of presence, for a change.
     pub(crate) fn news_mut(&mut self) -> &mut News {
         &mut self.news
     }

@@ -287,7 +287,7 @@ impl Directory {
         }
     }
 
-    /// The same where that adds no bytes, so that nobody has to forget any. `None` for a channel that has none.
+    /// Changes a channel's offers without adding bytes, so that none is evicted. `None` for a channel without any.
     pub(crate) fn change_offers<T>(
         &mut self,
         key: ChannelKey,
@@ -369,9 +369,9 @@ pub(crate) enum Lost {
     Overwritten,
     /// Nobody came for it in time.
     Expired,
-    /// It made room for another channel's, or for another viewer's.
+    /// Evicted for another channel's offer, or for another viewer's.
     Evicted,
-    /// Its viewer closed its connection, and another one of the same caller has come.
+    /// Withdrawn: its viewer closed its connection, and another one of the same caller has come.
     Withdrawn,
 }
 

@@ -43,13 +43,13 @@ pub trait SlotOrders: Send {
     /// there is one again.
     fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>);
 
-    /// This shard admits to a slot.
+    /// Reports that this shard admits to a slot.
     fn served(&mut self, held: Held);
 
     /// A connection was admitted to a channel of a slot.
     fn admitted(&mut self, held: Held);
 
-    /// This shard's messages of a parcel.
+    /// Reports this shard's messages of a parcel.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
 
     /// A call wants a page of all nodes' channels: [`Self::next`] has it. False when too many calls want one.
@@ -79,19 +79,19 @@ struct Place {
     epoch: Epoch,
     /// The epoch of its channels' presence.
     presence: u64,
-    /// This shard's channels of it.
+    /// Channels of the slot on this shard.
     channels: Vec<ChannelKey>,
 }
 
 /// Whether a slot's channels can be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Its channels are not here.
+    /// Channels are elsewhere.
     #[default]
     Absent,
-    /// They are in use.
+    /// Channels are in use.
     Served,
-    /// They are kept as they are, until it is known whether the slot goes.
+    /// Channels are frozen until it is known whether the slot goes.
     Still,
 }
 
@@ -179,7 +179,7 @@ impl Slots {
         (place.stage != Stage::Absent).then_some((Some(slot), place.presence))
     }
 
-    /// This shard admits to a slot from here on.
+    /// Admits to a slot from here on.
     pub(crate) fn begin(&mut self, held: Held) {
         if let Some(place) = self.places.get_mut(held.slot.index()) {
             place.stage = Stage::Served;

@@ -399,7 +399,7 @@ impl PageTurn {
         self.records_read += records as u64;
     }
 
-    /// The same, of the turn.
+    /// Counts records read in the turn.
     pub(crate) fn count_in_turn(&mut self, records: u64) {
         self.records += records;
     }
@@ -426,7 +426,7 @@ pub(crate) struct Polls {
 pub(crate) enum PollChange {
     /// Something is kept, or a master is there, or the channel is another node's.
     State,
-    /// It is deleted.
+    /// Channel is deleted.
     Deleted,
 }
 

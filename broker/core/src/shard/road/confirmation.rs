@@ -1,4 +1,4 @@
-//! What became of messages that were written: confirmed by the recipient's machine, or taken back for the slot's next
+//! Fate of messages that were written: confirmed by the recipient's machine, or taken back for the slot's next
 //! connection.
 //!
 //! ```text
@@ -81,7 +81,7 @@ impl Shard {
 }
 
 impl Sockets {
-    /// What is not confirmed of a connection when it is asked makes room.
+    /// Makes room by what a connection has not confirmed when it is queried.
     fn makes_room(&mut self, key: SessionKey) {
         if let Some(session) = self.session_mut(key) {
             session.outbox.make_room();
@@ -186,7 +186,7 @@ impl Sockets {
     }
 }
 
-/// It is known what the peer of a connection has. What is not confirmed goes back, or is asked for again.
+/// Handles what the peer of a connection has acknowledged. The rest returns, or is queried again.
 pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let ends_doubt = sockets.take_room(cx, key);
@@ -220,8 +220,8 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     release(shard, key, (channel, role), by.map(|_| missing_ms));
 }
 
-/// What the peer of a slot's own connection has not confirmed for long makes it doubtful that it is there; for longer,
-/// it is reported gone, if it is a master.
+/// Judges a slot's own connection by how long it has confirmed nothing: first it is doubtful, then, if it is a master,
+/// reported gone.
 fn judge(shard: &mut State, key: SessionKey, (channel, role): (ChannelKey, &Role)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = sockets.session(key) else {

@@ -25,9 +25,9 @@ use std::num::NonZeroU32;
 
 /// Why a message that was understood is not passed on.
 pub(crate) enum Unadmitted {
-    /// This sender is too fast.
+    /// Sender that is too fast.
     TooFast(Sender),
-    /// Its sender has no open WebSocket any more.
+    /// Sender without an open WebSocket.
     Ended,
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn route<'a>(
     Ok((accepted.route, transit, accepted.releases))
 }
 
-/// What waited for an offer, if anything did, follows the message that answers or replaces it.
+/// Delivers what waited for an offer behind the message that answers or replaces it.
 #[inline(always)]
 pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     if waited {
@@ -252,8 +252,8 @@ fn push(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTra
 fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -> Option<usize> {
     let launch = &transit.launch;
     let recipient = sockets.session(to).and_then(Session::open);
-    let is_answered = recipient.is_none_or(|it| it.tally.answered_ms().is_some());
-    let is_first = launch.first || launch.action == Action::SdpAnswer && !is_answered;
+    let awaits_answer = recipient.is_some_and(WebSocket::awaits_answer);
+    let is_first = launch.first || launch.action == Action::SdpAnswer && awaits_answer;
     is_first.then(|| look_into(launch.action, transit.delivery.payload))?
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct InTransit<'a> {
 }
 
 impl InTransit<'_> {
-    /// It for a note.
+    /// Note of the message for the flight recorder.
     #[inline]
     pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
         Passed {
@@ -48,7 +48,7 @@ impl InTransit<'_> {
         }
     }
 
-    /// It for a status to its sender.
+    /// Subject of a status response to its sender.
     pub(crate) fn status_of(&self) -> StatusOf<'_> {
         StatusOf {
             sender: self.from,
@@ -73,7 +73,7 @@ impl InTransit<'_> {
             .came(cx.at, self.channel, passed, self.from, self.viewer());
     }
 
-    /// It as one that is not accepted.
+    /// Record of a message that is not accepted.
     pub(crate) fn declined(&self, reason: Unaccepted) -> Declined {
         Declined {
             from: self.from,
@@ -86,12 +86,12 @@ impl InTransit<'_> {
         }
     }
 
-    /// It is not accepted.
+    /// Declines the message.
     pub(crate) fn decline(&self, cx: &mut Context, reason: Unaccepted) {
         decline(cx, self.declined(reason), self.viewer());
     }
 
-    /// It is longer by this many bytes than its recipient can take.
+    /// Declines a message that is longer by this many bytes than its recipient can take.
     pub(crate) fn decline_too_long(&self, cx: &mut Context, excess: usize) {
         let mut declined = self.declined(Unaccepted::TooLongForRecipient);
         declined.bytes = self.delivery.text_bytes();
@@ -110,13 +110,13 @@ impl InTransit<'_> {
             .count_ended(Kind::Known(self.launch.action), outcome);
     }
 
-    /// It is for an Alexa call that does not take it.
+    /// Drops a message for an Alexa call that does not take it.
     pub(crate) fn drop(&self, cx: &mut Context, passage: Passage) {
         self.end(cx, Outcome::Withdrawn);
         self.note(cx, passage);
     }
 
-    /// It as it is kept for an absent recipient.
+    /// Message to be kept for an absent recipient.
     pub(crate) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
         let sender = sockets.session(self.from).and_then(Session::open);
         let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
@@ -131,7 +131,7 @@ impl InTransit<'_> {
         }
     }
 
-    /// It as it goes on when the step is over.
+    /// Owned copy, delivered after this step.
     #[cold]
     pub(crate) fn deferred(&self) -> Deferred {
         Deferred {
@@ -147,7 +147,7 @@ impl InTransit<'_> {
 }
 
 impl Deferred {
-    /// It on its way.
+    /// Borrowed view of it.
     pub(crate) fn transit(&self) -> InTransit<'_> {
         let id = self.correlation_id.as_deref();
         InTransit {

@@ -21,7 +21,7 @@ fn why_url(settings: &Settings) -> Option<Box<str>> {
 pub(crate) struct Bounds {
     pub(crate) head: HeadLimits,
     pub(crate) calls: codec::control::BodyRules,
-    /// This shard's part of `limits.request_bytes`.
+    /// Part of this shard in `limits.request_bytes`.
     pub(crate) request_bytes: usize,
     pub(crate) origins: Origins,
     /// Bytes that wait for the connections of this shard.

@@ -401,7 +401,7 @@ impl Sockets {
 pub(crate) enum NoRoom {
     /// The recipient is gone.
     Gone,
-    /// It is no open WebSocket, or as much waits for it as may.
+    /// No open WebSocket, or as much waits for it as may.
     Connection,
     /// As much waits for all connections of the shard as may.
     Shard,
@@ -409,7 +409,7 @@ pub(crate) enum NoRoom {
     TooLong,
 }
 
-/// What the program of a connection reads; `None` where nothing is known of it.
+/// Program of a connection, as a reader; `None` where nothing is known of it.
 #[inline]
 fn reader_of(messages: &AllMessageBounds, web_socket: &WebSocket) -> Option<Reader> {
     let program = web_socket.program();
@@ -530,7 +530,7 @@ impl Sockets {
         self.backlog.cut > self.rules.outbox_bytes / 8
     }
 
-    /// This many bytes of a connection that was cut off are gone.
+    /// Uncounts bytes of a connection that was cut off.
     #[inline]
     pub(crate) fn cut_shrinks(&mut self, bytes: usize) {
         self.backlog.cut = self.backlog.cut.saturating_sub(bytes);

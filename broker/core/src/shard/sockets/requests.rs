@@ -17,7 +17,7 @@ impl Sockets {
         self.requests.turns.visit(done, at)
     }
 
-    /// This many of them were answered.
+    /// Ends a visit that answered this many requests.
     pub(crate) fn end_visit(&mut self, answered: u32) {
         self.requests.turns.fresh += answered;
     }

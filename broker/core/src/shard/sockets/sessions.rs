@@ -30,7 +30,7 @@ impl Sockets {
         self.sessions.get(key)
     }
 
-    /// The same, to be changed.
+    /// Session, for a change.
     pub(crate) fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key)
     }
@@ -47,7 +47,7 @@ impl Sockets {
         self.sessions.get_mut(key).and_then(Session::open_mut)
     }
 
-    /// The same with the configuration, by which its deadlines and rates are measured.
+    /// Open WebSocket with the configuration, by which its deadlines and rates are measured.
     #[inline]
     pub(crate) fn web_socket_and_settings(
         &mut self,
@@ -210,7 +210,6 @@ impl Sockets {
         if let Some(session) = self.sessions.get_mut(key) {
             session.state = SessionState::Open(web_socket);
             self.census.web_sockets += 1;
-            self.output(Output::Widen(key));
         }
         self.charge(key);
     }
@@ -477,7 +476,7 @@ impl Sockets {
         }
     }
 
-    /// The same of a channel.
+    /// Whether the wheel has forgotten a channel.
     #[cfg(feature = "testing")]
     pub(crate) fn forgets_channel(&self, timer: &TimerId, next: Option<Now>) -> bool {
         let calls = |next| self.wheel.calls_by(timer, next);

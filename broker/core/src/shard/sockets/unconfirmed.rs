@@ -24,9 +24,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// The connections of a shard with messages that are not confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Unconfirmed {
-    /// Those that were not asked yet, with the moment of their first message.
+    /// Connections that were not queried yet, with the moment of their first message.
     pub(crate) fresh: VecDeque<(Now, SessionKey)>,
-    /// Those that are asked again, with the moment.
+    /// Connections that are queried again, with the moment.
     again: BTreeSet<(Now, SessionKey)>,
     /// Masters that were pinged, and when they are looked at.
     pinged: VecDeque<(Now, SessionKey)>,
@@ -283,7 +283,7 @@ impl Sockets {
         })
     }
 
-    /// It is doubtful from here on that the peer of a connection is there. True when it was not before.
+    /// Begins to doubt that the peer of a connection is there. True when it was not doubtful before.
     pub(crate) fn doubt(&mut self, key: SessionKey, now: Now, expires: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;

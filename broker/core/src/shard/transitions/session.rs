@@ -258,7 +258,6 @@ impl World {
                 Output::Displace(_) => "Displace",
                 Output::LoseOwner(_) => "LoseOwner",
                 Output::Leave(_) => "Leave",
-                Output::Widen(_) => "Widen",
                 Output::KeepAlive(_) => "KeepAlive",
                 Output::Admin(_) => "Admin",
                 Output::Ask(_) => "Ask",
