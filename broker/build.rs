@@ -19,10 +19,6 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=Cargo.toml");
     println!("cargo:rerun-if-env-changed={COMMIT}");
-    // Tests are built again and again, for commits that change nothing they are built from.
-    if profile != "debug" && checked_out() {
-        return;
-    }
     let id = variable(COMMIT);
     assert!(
         id.bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -30,6 +26,9 @@ fn main() {
     );
     if !id.is_empty() {
         set("COMMIT", &id);
+    } else if profile != "debug" && std::fs::exists("../.git").unwrap_or(false) {
+        // Tests are built again and again, for commits that change nothing they are built from.
+        checked_out();
     }
 }
 
@@ -40,10 +39,11 @@ fn profile(out_dir: &str) -> Option<String> {
     Some(folder.file_name()?.to_str()?.to_owned())
 }
 
-/// Sets the commit that is checked out, and whether files differ from it. False without git or its folder.
-fn checked_out() -> bool {
+/// Sets the commit that is checked out, and whether files differ from it; nothing without git. A repository in which
+/// these sources only lie is not asked: its commits are of something else.
+fn checked_out() {
     let Some(folder) = output("git", &["rev-parse", "--absolute-git-dir"]) else {
-        return false;
+        return;
     };
     // The log of HEAD has a line for each commit and checkout. What is watched and absent would be built at every call.
     for file in ["HEAD", "logs/HEAD"].map(|name| format!("{folder}/{name}")) {
@@ -60,12 +60,11 @@ fn checked_out() -> bool {
     }
     println!("cargo:rerun-if-changed=../Cargo.lock");
     let Some(id) = output("git", &["rev-parse", "HEAD"]) else {
-        return false;
+        return;
     };
     set("COMMIT", &id);
     let changed = output("git", &["status", "--porcelain", "--untracked-files=no"]);
     set("DIRTY", if changed.is_some() { "true" } else { "false" });
-    true
 }
 
 fn set(name: &str, value: &str) {
@@ -84,5 +83,6 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
 const ELSEWHERE: &str = "heliograph runs on Linux: in WSL2, or as a container of Docker Desktop; see \"On a Mac or on \
                          Windows\" in deploy/INSTALL.md";
 
-/// The variable that names the commit where git cannot: in an archive of the sources, or a container's build.
+/// The variable that names the commit, whatever git says: for an archive of the sources, a container's build, or a
+/// distribution's repository.
 const COMMIT: &str = "HELIOGRAPH_COMMIT";

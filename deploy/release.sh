@@ -17,6 +17,10 @@
 #   image    heliograph-VERSION-image.tar.gz, which `docker load` and `podman load` read; for aarch64 …-image-arm64.tar.gz
 #   sums     SHA256SUMS, and the material lists (CycloneDX) of both programs
 #
+# On request, with keys of the releaser's (deploy/RELEASE.md):
+#   apt      the Debian packages as a repository, signed by the key of gpg that APT_KEY names; before sums
+#   sign     SHA256SUMS.minisig, by the key of minisign in the file MINISIGN_KEY
+#
 # Each of binary, deb, wheel, npm and image for x86_64; ARCHITECTURES="x86_64 aarch64" makes them for both.
 #
 # Wants what `deploy/ci/check.sh` wants, with the registries of crates and PyPI; image and deb want what
@@ -25,7 +29,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
 
-readonly all="tools binary book deb wheel npm image sums" of_each="binary deb wheel npm image"
+readonly all="tools binary book deb wheel npm image sums" on_request="apt sign" of_each="binary deb wheel npm image"
 export CARGO_TERM_COLOR=never LC_ALL=C.UTF-8 TZ=UTC
 [ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
 ROOT="$PWD"
@@ -48,12 +52,9 @@ main() {
     exit 2
   }
   for part in ${*:-$all}; do
-    [[ " $all " == *" $part "* ]] || { echo "no part \"$part\": allowed are $all, or --twice"; exit 2; }
+    [[ " $all $on_request " == *" $part "* ]] || { echo "no part \"$part\": allowed are $all $on_request, or --twice"; exit 2; }
   done
   mkdir -p "$DIST"
-  # Without it the build script of glommio runs git in this repository.
-  GLOMMIO_LIBURING_DIR="$(deploy/ci/liburing.sh)"
-  export GLOMMIO_LIBURING_DIR
   for part in ${*:-$all}; do
     started="$SECONDS"
     case " $of_each " in

@@ -3,12 +3,13 @@
 
 const KEY = 'heliograph-token';
 
-/** Takes a token out of `#token=…`, and out of the address bar. */
+/** Takes a token out of `#token=…`, and out of the address bar: whether there was one. */
 export function takeToken() {
   const given = /^#token=(.+)$/.exec(location.hash);
-  if (given === null) return;
+  if (given === null) return false;
   sessionStorage.setItem(KEY, decodeURIComponent(given[1]));
   history.replaceState(null, '', `${location.pathname}#/`);
+  return true;
 }
 
 export function keepToken(token) {
@@ -63,6 +64,27 @@ export async function get(path, signal) {
 /** A document of JSON; an empty one for any other text. */
 function parsed(text) {
   try { return JSON.parse(text); } catch { return {}; }
+}
+
+/**
+ * The name of the tabs that the broker answers as it answers this one: nobody without this tab's token or account comes to know it.
+ * Null where the browser has no locks for pages like this; undefined when nobody is let in.
+ * @param {AbortSignal} signal
+ */
+export async function group(signal) {
+  if (navigator.locks === undefined || globalThis.BroadcastChannel === undefined) return null;
+  const token = sessionStorage.getItem(KEY);
+  let own = null;
+  while (token === null) {
+    const { status, data } = await get('/config', signal);
+    if (status === 401 || signal.aborted) return undefined;
+    own = data.admin?.oidc ? (await accounts())?.account : null;
+    if (status === 200) break;
+    await pause(1000, signal);
+  }
+  const text = JSON.stringify([token, own?.issuer, own?.subject]);
+  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
+  return `heliograph ${[...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
 /** Sends a document. */

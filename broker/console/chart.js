@@ -3,8 +3,8 @@
 import { h, put, svg } from './dom.js';
 import { ceiling, clock, number } from './format.js';
 
-const WIDTH = 600;
-const HEIGHT = 140;
+export const WIDTH = 600;
+export const HEIGHT = 140;
 const MINUTE = 60_000;
 /** Minutes that a chart may show. */
 const SPANS = [2, 4, 6, 10, 14, 20, 30, 40, 60];
@@ -14,6 +14,12 @@ const PARTS = { 1: 5, 2: 4, 5: 5 };
 export const WHOLE = 5;
 /** Checks with a colour of their own in columns. */
 const CHECKS = 4;
+
+/** Equal parts of a scale up to a value, and their texts from above. */
+export function scaleOf(most, format) {
+  const parts = PARTS[String(most / 10 ** Math.floor(Math.log10(most) + 1e-9)).charAt(0)] ?? 5;
+  return { parts, texts: Array.from({ length: parts + 1 }, (_, place) => (place === parts ? '0' : format((most * (parts - place)) / parts))) };
+}
 
 /** A card with a heading, a legend, a plot with its scales, and what to draw when the pointer moves. */
 function frame(title, unit, draw) {
@@ -27,11 +33,10 @@ function frame(title, unit, draw) {
   const empty = h('p', { class: 'empty' }, 'Nothing measured yet');
   const whole = h('section', { class: 'card chart' }, h('h2', {}, title, ' ', h('span', { class: 'quiet' }, unit)), legend,
     h('div', { class: 'plot' }, ys, plot, empty, xs));
-  const it = { whole, drawing, legend, when, empty, /** @type {number | null} */ under: null,
+  const it = { whole, plot, drawing, legend, when, empty, /** @type {number | null} */ under: null,
     /** Shows a scale: its end, its texts, and the minutes below it. */
     scale(most, format, minutes) {
-      const parts = PARTS[String(most / 10 ** Math.floor(Math.log10(most) + 1e-9)).charAt(0)] ?? 5;
-      const texts = Array.from({ length: parts + 1 }, (_, place) => (place === parts ? '0' : format((most * (parts - place)) / parts)));
+      const { parts, texts } = scaleOf(most, format);
       const key = `${texts.join()} ${minutes}`;
       if (ys.getAttribute('data-key') === key) return;
       ys.setAttribute('data-key', key);
@@ -95,6 +100,8 @@ export function chart(title, unit, series, format, least = 0) {
     const at = it.under === null ? history.t.length - 1 : nearest(history.t, end - width + it.under * width);
     columns.forEach((column, place) => put(values[place], format(column[at] ?? null)));
     it.point(WIDTH * (1 - (end - history.t[at]) / width), clock(history.t[at]));
+    const words = series.map(({ name }, place) => `${name} ${inWords(columns[place], format)}`).join('; ');
+    it.plot.setAttribute('aria-label', `${title}, ${unit}: ${words}, in the last ${minutes} minutes`);
   }
 
   return { whole: it.whole, update(next) { history = next; draw(); } };
@@ -148,13 +155,18 @@ export function byName(groups) {
   return [...rows.slice(0, CHECKS), { name: 'others', minutes: others }];
 }
 
-/** The path of a column; a gap where nothing was measured. */
-export function line(times, column, width, most) {
-  const end = times.at(-1);
+/** "150, between 0 and 456": the last value of a column and its bounds, in words. Pure. */
+export function inWords(column, format) {
+  const known = column.filter((value) => value !== null);
+  return known.length === 0 ? 'nothing measured' : `${format(known.at(-1))}, between ${format(Math.min(...known))} and ${format(Math.max(...known))}`;
+}
+
+/** The path of a column; a gap where nothing was measured for longer than `gap`. */
+export function line(times, column, width, most, gap = 10_000, end = times.at(-1)) {
   let path = '';
   let drawn = false;
   column.forEach((value, place) => {
-    const late = place > 0 && times[place] - times[place - 1] > 10_000;
+    const late = place > 0 && times[place] - times[place - 1] > gap;
     if (value === null || value === undefined) { drawn = false; return; }
     const x = WIDTH * (1 - (end - times[place]) / width);
     const y = HEIGHT * (1 - value / most);

@@ -1,4 +1,4 @@
-// Numbers and times for people. Pure.
+// Numbers and times for people. Pure, but for the zone of the times.
 
 /** 1234567 as 1,234,567; fractions with as many digits as matter. */
 export function number(value) {
@@ -62,10 +62,44 @@ export function ago(moment, now = Date.now()) {
   return (now - Date.parse(moment)) / 1000;
 }
 
-/** 12:34:56 of a moment in milliseconds, in the reader's time zone; with `fraction` 12:34:56.789. */
+/** Whether times are in UTC, or in the browser's own zone. */
+let isUtc = false;
+export function useUtc(utc) {
+  isUtc = utc;
+}
+
+/** The zone of all times of the pages: UTC, UTC+2, UTC-3:30. */
+export function zone(moment = Date.now()) {
+  const minutes = isUtc ? 0 : -new Date(moment).getTimezoneOffset();
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+  return minutes === 0 ? 'UTC' : `UTC${minutes > 0 ? '+' : '-'}${hours}${rest === 0 ? '' : `:${String(rest).padStart(2, '0')}`}`;
+}
+
+/** Formats of times that were used. @type {Map<string, Intl.DateTimeFormat>} */
+const formats = new Map();
+
+function inZone(moment, parts) {
+  if (!Number.isFinite(moment)) return '–';
+  const key = JSON.stringify([isUtc, parts]);
+  const format = formats.get(key) ?? new Intl.DateTimeFormat('en-GB', { ...parts, timeZone: isUtc ? 'UTC' : undefined });
+  formats.set(key, format);
+  return format.format(moment);
+}
+
+/** A moment as a time of the day, with milliseconds where order matters. */
 export function clock(moment, fraction = false) {
-  const parts = { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: fraction ? 3 : undefined };
-  return new Date(moment).toLocaleTimeString('en-GB', /** @type {any} */ (parts));
+  return inZone(moment, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: fraction ? 3 : undefined });
+}
+
+/** A moment as hours and minutes. */
+export const minuteOf = (moment) => inZone(moment, { hour: '2-digit', minute: '2-digit' });
+
+/** A moment's day: 29 Nov. */
+export const dayOf = (moment) => inZone(moment, { day: 'numeric', month: 'short' });
+
+/** A moment as a time of the day, behind the day if that is not today. */
+export function stamp(moment, fraction = false) {
+  return `${dayOf(moment) === dayOf(Date.now()) ? '' : `${dayOf(moment)} `}${clock(moment, fraction)}`;
 }
 
 /** What somebody looks for, by its shape. */

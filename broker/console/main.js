@@ -1,15 +1,17 @@
 // The frame of the console: which page is shown, the stream that feeds it, the search box, the colours, the token.
 
-import { accounts, forgetToken, get, hasToken, keepToken, signOut, stream, takeToken, whenRefused } from './api.js';
+import { accounts, forgetToken, get, hasToken, keepToken, signOut, takeToken, whenRefused } from './api.js';
+import { alarm, say, titled } from './alarm.js';
 import { h, put } from './dom.js';
-import { channelPath, isName, kindOf, partsOf } from './format.js';
-import { reduce, route, start } from './state.js';
+import { channelPath, count, isName, kindOf, partsOf, useUtc, zone } from './format.js';
+import { concerns, reduce, route, start } from './state.js';
+import { Feed } from './tabs.js';
 
 /** Pages, each with the files that it alone needs. */
 const pages = {
   overview: () => import('./views/overview.js'), channels: () => import('./views/channels.js'), channel: () => import('./views/channel.js'),
   session: () => import('./views/session.js'), why: () => import('./views/why.js'), find: () => import('./views/find.js'),
-  log: () => import('./views/log.js'), cluster: () => import('./views/cluster.js'), dev: () => import('./views/dev.js'),
+  history: () => import('./views/history.js'), log: () => import('./views/log.js'), cluster: () => import('./views/cluster.js'), dev: () => import('./views/dev.js'),
 };
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const pill = /** @type {HTMLElement} */ (document.getElementById('status'));
@@ -20,6 +22,9 @@ let state = start;
 let view = {};
 let open = new AbortController();
 let asksForToken = false;
+/** @type {string[]} */
+let topics = [];
+const feed = new Feed(happened, connected);
 /** Where somebody was who left to sign in. */
 const PLACE = 'heliograph-place';
 
@@ -31,12 +36,12 @@ async function show() {
   view = {};
   asksForToken = false;
   main.dataset.page = page;
-  state = { ...state, channel: null, refusals: null, troubled: null, presence: null, dropped: 0 };
+  state = { ...state, channel: null, refusals: null, presence: null };
   for (const link of document.querySelectorAll('nav a')) {
     const here = link.getAttribute('data-page') === (page === 'channel' ? 'channels' : page);
     if (here) link.setAttribute('aria-current', 'page'); else link.removeAttribute('aria-current');
   }
-  document.title = `${name || page[0].toUpperCase() + page.slice(1)} – Heliograph`;
+  titled(name || page[0].toUpperCase() + page.slice(1));
   main.replaceChildren();
   if (!(page in pages)) {
     main.append(h('h1', {}, 'Page not found'), h('p', { class: 'notice' }, 'The console has no page at this address. ', h('a', { href: '#/' }, 'Overview')));
@@ -48,21 +53,25 @@ async function show() {
   if (found === null) { main.append(h('p', { class: 'notice' }, 'The broker does not answer.')); return; }
   view = found[page](main, { name, parameters, node: () => state.node, again: show });
   view.update?.(state);
-  const own = { overview: ['troubled'], channels: ['presence'], why: ['refusals'], log: ['log'],
-    channel: isName(name) ? [`channel:${name}`] : [] };
-  const topics = ['overview', ...(own[page] ?? [])];
-  const place = new URLSearchParams({ topics: topics.join(',') });
-  for (const key of ['region', 'account']) {
-    const value = parameters.get(key);
-    if (value !== null) place.set(key, value);
-  }
-  stream(place.toString(), happened, connected, open.signal);
+  const own = { channels: ['presence'], why: ['refusals'],
+    channel: isName(name) ? [`channel:${channelTopic(name, parameters)}`] : [] };
+  topics = ['overview', ...(own[page] ?? [])];
+  feed.want(topics);
+}
+
+/** A channel of this node's region and account by its name; of others with both before it. */
+function channelTopic(name, parameters) {
+  const [region, account] = ['region', 'account'].map((key) => parameters.get(key));
+  return region === null || account === null ? name : `${region}/${account}/${name}`;
 }
 
 function happened(name, data) {
+  if (!concerns(topics, state.node, name, data)) return;
   state = reduce(state, name, data);
   if (name === 'snapshot' || name === 'overview' || name === 'draining') {
-    status(state.status === 'ok' && state.now?.reloads?.length ? 'reload failed' : state.status);
+    const problems = state.now?.problemsOpen ?? 0;
+    status(state.status === 'ok' && problems > 0 ? count(problems, 'problem') : state.status);
+    alarm(state.now ?? {});
   }
   for (const part of document.querySelectorAll('[data-dev]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.dev;
   const named = /** @type {HTMLElement} */ (document.getElementById('node'));
@@ -82,6 +91,7 @@ function connected(how, text) {
 }
 
 function status(word) {
+  if (word !== pill.textContent && !/^(ok|connecting|\d+ problems?)$/.test(word)) say(`The broker: ${word}.`);
   put(pill, word);
   pill.className = `pill ${word === 'ok' ? 'good' : word === 'draining' || word === 'connecting' ? 'warn' : 'bad'}`;
 }
@@ -93,7 +103,7 @@ async function showAccount() {
   part.hidden = !own;
   part.title = own ? `${own.subject} at ${own.issuer}` : '';
 }
-document.getElementById('account')?.addEventListener('click', async () => { if (await signOut()) askForToken(); });
+document.getElementById('account')?.addEventListener('click', async () => { if (await signOut()) { feed.signOut(); askForToken(); } });
 
 /** The way to the provider, above the token, where accounts are taken. */
 async function offerAccount(form) {
@@ -114,6 +124,7 @@ function askForToken() {
   if (asksForToken) return;
   asksForToken = true;
   open.abort();
+  feed.leave();
   status('token wanted');
   const token = /** @type {HTMLInputElement} */ (h('input', { type: 'password', id: 'token', required: true,
     autocomplete: 'current-password', 'aria-describedby': 'token-help' }));
@@ -183,7 +194,22 @@ theme.addEventListener('click', () => {
 });
 paint(localStorage.getItem('heliograph-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
 
+const zones = /** @type {HTMLElement} */ (document.getElementById('zone'));
+function setZone(name) {
+  useUtc(name === 'utc');
+  put(zones, zone());
+  zones.setAttribute('title', name === 'utc' ? 'Times are in UTC: show those of this place' : 'Times are those of this place: show UTC');
+}
+zones.addEventListener('click', () => {
+  const next = localStorage.getItem('heliograph-zone') === 'utc' ? 'local' : 'utc';
+  localStorage.setItem('heliograph-zone', next);
+  setZone(next);
+  show();
+});
+setZone(localStorage.getItem('heliograph-zone'));
+document.getElementById('skip')?.addEventListener('click', () => main.focus());
+
 takeToken();
 takePlace();
-window.addEventListener('hashchange', () => { takeToken(); show(); main.focus({ preventScroll: true }); });
+window.addEventListener('hashchange', () => { if (takeToken()) feed.leave(); show(); main.focus({ preventScroll: true }); });
 show();

@@ -3,8 +3,8 @@
 /** An hour at two seconds. */
 const POINTS = 1800;
 
-export const start = { node: null, status: 'connecting', now: null, history: null, lines: [], dropped: 0, channel: null,
-  refusals: null, troubled: null, presence: null };
+export const start = { node: null, status: 'connecting', now: null, history: null, channel: null,
+  refusals: null, presence: null };
 
 /** Refusals on a page. */
 const REFUSALS = 500;
@@ -14,38 +14,41 @@ export function reduce(state, name, data) {
   switch (name) {
     case 'snapshot':
       if (data.topic === 'overview') {
-        return { ...state, node: data.node, status: data.status, now: data.now, history: data.history };
+        const { problems, problemsOpen } = data;
+        return { ...state, node: data.node, status: data.status, now: { problems, problemsOpen, ...data.now }, history: data.history };
       }
       if (data.topic === 'refusals') return { ...state, refusals: data };
-      if (data.topic === 'troubled') return { ...state, troubled: data.sessions };
-      return data.topic === 'log' ? { ...state, lines: data.lines } : state;
+      return state;
     case 'overview': {
       const status = data.status ?? (data.draining ? 'draining' : state.status);
       return { ...state, status, now: data, history: extended(state.history, data) };
     }
     case 'draining':
       return { ...state, status: 'draining' };
-    case 'log':
-      return { ...state, lines: [...state.lines.slice(-1999), data] };
     case 'refusal': {
       if (state.refusals === null) return state;
       const { refusals, kept } = state.refusals;
       return { ...state, refusals: { ...state.refusals, refusals: [data, ...refusals.slice(0, REFUSALS - 1)], kept: kept + 1 } };
     }
-    case 'troubled':
-      return { ...state, troubled: data.sessions };
     case 'presence':
     case 'resync':
       return { ...state, presence: name === 'presence' ? data : {} };
     case 'channel':
       return { ...state, channel: { ...data, at: Date.now() } };
-    case 'skipped':
-      return { ...state, dropped: state.dropped + data.count };
-    case 'lagged':
-      return { ...state, dropped: state.dropped + data.missed };
     default:
       return state;
   }
+}
+
+/** The topic of an event of this name, where it is of one. */
+const TOPICS = { refusal: 'refusals', presence: 'presence', resync: 'presence' };
+
+/** Whether an event is for a page of these topics: a stream has those of other tabs, too. */
+export function concerns(topics, node, name, data) {
+  if (name === 'snapshot') return topics.includes(data.topic);
+  if (name !== 'channel') return TOPICS[name] === undefined || topics.includes(TOPICS[name]);
+  const isHome = node === null || data.region === node.region && data.account === node.accountId;
+  return topics.includes(`channel:${data.region}/${data.account}/${data.name}`) || isHome && topics.includes(`channel:${data.name}`);
 }
 
 /** The history with one more point, unless the last one is younger than two seconds. */
@@ -79,6 +82,7 @@ export function route(hash) {
     case 'find': return { page: 'find', name: parts[1] ?? '', parameters };
     case 'why': return { page: 'why', name: parts[1] ?? '', parameters };
     case 'session': return { page: 'session', name: `${parts[1] ?? ''}/${parts[2] ?? ''}`, parameters };
+    case 'history': return { page: 'history', name: '', parameters };
     case 'log': return { page: 'log', name: '', parameters };
     case 'cluster': return { page: 'cluster', name: '', parameters };
     case 'dev': return { page: 'dev', name: '', parameters };

@@ -35,8 +35,8 @@ pub(crate) const STREAMS_MAX: usize = 32;
 /// Channels that all streams watch together: each is one question a second to its shard. One more gets 503.
 pub(crate) const WATCHED_CHANNELS_MAX: usize = 16;
 
-/// Topics of one stream.
-pub(crate) const TOPICS_MAX: usize = 8;
+/// Topics of one stream: all that there are, with the channels of some tabs of a browser, which share a stream.
+pub(crate) const TOPICS_MAX: usize = 16;
 
 /// Events of a feed that are kept for streams that have not come so far. One that is further behind loses the oldest,
 /// learns how many, and gets the state of its topic again. Of a state only the newest is kept.
@@ -70,9 +70,18 @@ pub(crate) const REFUSALS_SHOWN_MAX: usize = 200;
 /// Events of a topic within a second. Further ones are counted and reported as one.
 pub(crate) const FEED_EVENTS_PER_SECOND: u32 = 200;
 
-/// Lines of the log that are kept for those that begin to watch it, and their bytes. The oldest make room.
-pub(crate) const LOG_LINES_KEPT_MAX: usize = 2000;
-pub(crate) const LOG_BYTES_KEPT_MAX: usize = 512 * 1024;
+/// Bytes of the log's last lines that are kept for `GET /log`, with what it takes to keep them: some 20,000 lines. The
+/// oldest make room.
+pub(crate) const LOG_BYTES_KEPT_MAX: usize = 4 << 20;
+
+/// Bytes of warnings and errors that are kept beside them: no flood of other lines pushes these out.
+pub(crate) const LOG_WARNINGS_BYTES_KEPT_MAX: usize = 1 << 20;
+
+/// Lines that a stream of the log begins with, the newest.
+pub(crate) const LOG_LINES_SHOWN_MAX: usize = 2000;
+
+/// Lines of an answer of `GET /log`.
+pub(crate) const LOG_LINES_ANSWERED_MAX: usize = 1000;
 
 /// Events that are read for one answer: those of the default ring. One trace is read at a time.
 pub(crate) const TRACE_EVENTS_MAX: usize = 65_536;

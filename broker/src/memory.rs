@@ -1,6 +1,6 @@
 //! The most memory that the process may hold at its limits: one term for everything that a peer can make grow.
 //!
-//! A new queue, buffer or table adds its term here; the sum at default limits stays within 1.25 GiB on any number of
+//! A new queue, buffer or table adds its term here; the sum at default limits stays within 1.26 GiB on any number of
 //! shards. The records of channels are a sum of their own ([`records`]): they are what the service is there to keep,
 //! and an operator sets their bound by what is to be kept. Not in either: the buckets of rates of channels
 //! that were called within the last seconds (2 KiB each at most), what the allocator keeps aside, the binary and the
@@ -12,9 +12,9 @@ use crate::limits::{
     CONSOLE_SESSIONS_MAX, CONSOLE_SIGN_INS_MAX, EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX,
     FEEDS_OF_EVENTS, HOOK_BYTES_MAX, LAN_CONNECTIONS_MAX, LOG_AUDITS_WAITING_MAX,
     LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX,
-    PRESENCES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX,
-    STATES_BYTES_WAITING_MAX, STATES_TOLD_WAITING_MAX, STREAMS_MAX, TRACE_EVENTS_MAX,
-    TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
+    LOG_WARNINGS_BYTES_KEPT_MAX, PRESENCES_WAITING_MAX, REFUSAL_GROUPS_KEPT_MAX,
+    REFUSALS_KEPT_BYTES_MAX, STATES_BYTES_WAITING_MAX, STATES_TOLD_WAITING_MAX, STREAMS_MAX,
+    TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
 };
 use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
@@ -146,8 +146,7 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "reports of refusals not noted", LOG_COUNTS_WAITING_MAX * REFUSAL_GROUPS_MAX, REFUSAL_GROUP_BYTES),
         (true, "refusals kept", REFUSALS_KEPT_BYTES_MAX, 1),
         (true, "groups of refusals", REFUSAL_GROUPS_KEPT_MAX, 5 * KIB),
-        // With what it takes to keep lines of usual length.
-        (true, "log lines kept", LOG_BYTES_KEPT_MAX, 2),
+        (true, "log lines kept", LOG_BYTES_KEPT_MAX + LOG_WARNINGS_BYTES_KEPT_MAX, 1),
         (true, "admin connections", ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_BYTES),
         // A stream has its positions, and a piece of an event on its way.
         (true, "event streams", STREAMS_MAX, 2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES),

@@ -12,14 +12,15 @@
 //! Rings come before everything that depends on the number of shards, which locked memory may lower (`shards.rs`). Only
 //! the `ready` line is written to stdout.
 //!
-//! `check` refuses a start, `preflight` reports beforehand what else would; `listeners`, `mailboxes`, `shards`,
-//! `records` with `disk_registry`, and `admin` prepare what runs; `ready` and `supervisor` report it; `watch` is the
-//! main thread from then on, `reload` its files that may change, `cluster` its part of a cluster.
+//! `check` refuses a start, `preflight` reports beforehand what else would; `listeners` with `kept_sockets`,
+//! `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare what runs; `ready` and `supervisor` report
+//! it; `watch` is the main thread from then on, `reload` its files that may change, `cluster` its part of a cluster.
 
 mod admin;
 mod check;
 pub(crate) mod cluster;
 mod disk_registry;
+mod kept_sockets;
 mod listeners;
 mod mailboxes;
 pub(crate) mod preflight;
@@ -45,7 +46,8 @@ use broker_core::{auth::SessionKeys, placement::Placement, shard::AccountUse};
 pub use check::{Checked, check, check_start};
 use cluster::Cluster;
 use crossbeam_channel::{Sender, unbounded};
-use listeners::{Bound, KeptSockets};
+use kept_sockets::KeptSockets;
+use listeners::Bound;
 use mailboxes::mailboxes;
 use random::seeds;
 use records::Records;
@@ -119,7 +121,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
         audience: (hooks.hooks.clone(), teller),
         epoch,
     };
-    listeners::store(&mut supervisor, &settings, &bound);
+    kept_sockets::store(&mut supervisor, &settings, &bound);
     let shards = shards.start(threads, bound)?;
     announce(&settings, checked, who.as_ref(), connections, &data_dir);
     let ca = tls.as_ref().and_then(|found| found.ca.clone());

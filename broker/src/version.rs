@@ -53,7 +53,7 @@ const TARGET: &str = env!("HELIOGRAPH_BUILD_TARGET");
 const PROFILE: &str = env!("HELIOGRAPH_BUILD_PROFILE");
 const RUSTC: &str = env!("HELIOGRAPH_BUILD_RUSTC");
 
-/// Commit that the binary is built from: in a release build the one that is checked out, else the build's variable
-/// `HELIOGRAPH_COMMIT`; `None` without either.
+/// Commit that the binary is built from: the build's variable `HELIOGRAPH_COMMIT`, else, in a release build, the one
+/// that is checked out; `None` without either.
 const COMMIT: Option<&str> = option_env!("HELIOGRAPH_BUILD_COMMIT");
 const DIRTY: Option<&str> = option_env!("HELIOGRAPH_BUILD_DIRTY");

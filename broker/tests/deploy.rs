@@ -48,6 +48,17 @@ fn the_units_limits_go_together() {
     let store = unit("FileDescriptorStoreMax");
     assert_eq!(unit("Environment"), format!("FDSTORE={store}"));
     assert!(store.parse::<usize>().expect("a number") >= 4 * SHARDS_MAX);
+    // An upgrade of the package restarts the service: a stop and a start would lose what the store has.
+    let manifest = include_str!("../Cargo.toml");
+    let mut unit_lines = manifest
+        .lines()
+        .filter(|line| line.starts_with("systemd-units"));
+    let upgrades = "restart-after-upgrade = true, stop-on-upgrade = false }";
+    assert!(
+        unit_lines
+            .next()
+            .is_some_and(|line| line.ends_with(upgrades))
+    );
     assert_eq!(unit("Type"), "notify");
     assert_eq!(unit("ExecReload"), "/bin/sh -c 'kill -HUP $MAINPID'");
     assert_eq!(unit("RestartPreventExitStatus"), "2");

@@ -37,6 +37,18 @@ fn kubernetes() {
 }
 
 #[test]
+#[ignore = "wants dist/ and minisign: deploy/ci/check.sh runs it"]
+fn signatures() {
+    passes("deploy/packages/signed.sh", 120);
+}
+
+#[test]
+#[ignore = "builds all crates from their sources: deploy/ci/check.sh runs it"]
+fn offline() {
+    passes("deploy/packages/offline.sh", 1800);
+}
+
+#[test]
 #[ignore = "wants target/stage and man: deploy/ci/check.sh runs it"]
 fn man_pages_have_no_warnings() {
     let pages = files(&root().join("target/stage/man"), "1");
@@ -167,6 +179,45 @@ fn a_build_for_another_system_ends_with_a_sentence_that_names_its_section() {
             "{said}"
         );
     }
+    fs::remove_dir_all(&folder).expect("removed");
+}
+
+/// A fake git stands for the one that would be asked. Sources that lie in another repository have no commit of it.
+#[test]
+fn the_commit_is_of_the_variable_or_of_the_sources_own_repository() {
+    let folder = std::env::temp_dir().join(format!("heliograph-commit-{}", process::id()));
+    let (package, script) = (folder.join("sources/broker"), folder.join("script"));
+    fs::create_dir_all(&package).expect("a folder");
+    fs::create_dir_all(folder.join(".git")).expect("a folder");
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-o"]).arg(&script);
+    let built = rustc.arg(root().join("broker/build.rs")).status();
+    assert!(built.is_ok_and(|it| it.success()));
+    let text = folder.join("text");
+    fs::write(&text, "#!/bin/sh\necho abcd\n").expect("a script");
+    testkit::install(&text, &folder.join("git"));
+    let path = format!(
+        "{}:{}",
+        folder.display(),
+        std::env::var("PATH").expect("a path")
+    );
+    let commit = |profile: &str, variable: &str| {
+        let mut command = Command::new(&script);
+        command.current_dir(&package).env("PATH", &path);
+        command.env("OUT_DIR", format!("/t/{profile}/build/p/out"));
+        command.env("HELIOGRAPH_COMMIT", variable);
+        let command = command.envs([("CARGO_CFG_TARGET_OS", "linux"), ("RUSTC", "rustc")]);
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8(output.stdout).expect("text");
+        let mut lines = said.lines();
+        lines.find_map(|line| Some(line.split_once("_BUILD_COMMIT=")?.1.to_owned()))
+    };
+    assert_eq!(commit("release", ""), None, "of a repository above");
+    fs::create_dir_all(folder.join("sources/.git")).expect("a folder");
+    assert_eq!(commit("release", "").as_deref(), Some("abcd"));
+    assert_eq!(commit("release", "1234").as_deref(), Some("1234"));
+    assert_eq!(commit("debug", ""), None, "without git");
+    assert_eq!(commit("debug", "1234").as_deref(), Some("1234"));
     fs::remove_dir_all(&folder).expect("removed");
 }
 

@@ -21,7 +21,7 @@ quietly rustup target add "$target"
 programs() { cargo zigbuild --locked --target "$target.2.28" --target-dir "$built" --message-format json "$@" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'; }
 mkdir -p "$place/root"/{bin,dev,lib/aarch64-linux-gnu,proc,ring,sys,tmp}
 programs --package broker --package loadgen --bins >"$place/programs"
-programs --package ring --tests >"$place/tests"
+programs --package heliograph-ring --tests >"$place/tests"
 strip() { aarch64-linux-gnu-strip --strip-all -o "$2" "$1"; }
 while read -r program; do strip "$program" "$place/root/bin/${program##*/}"; done <"$place/programs"
 while read -r program; do strip "$program" "$place/root/ring/${program##*/}"; done <"$place/tests"

@@ -38,7 +38,7 @@ main() {
     [[ " $all " == *" $step "* ]] || { echo "no step \"$step\": FRESH_STEPS takes $all"; exit 1; }
   done
   if [ -z "$(command -v mmdebstrap)" ]; then
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends mmdebstrap >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --quiet --yes --no-install-recommends mmdebstrap >/dev/null
   fi
   git diff --quiet HEAD || echo "note: changes that are not committed are not in the clone"
   FRESH_ROOT="$(mktemp -d "${FRESH_DIR:-/var/tmp}/heliograph-fresh.XXXXXX")"

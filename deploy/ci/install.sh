@@ -1,6 +1,6 @@
 # Installers of what the tests need, for check.sh; each installs only what is missing.
 
-readonly apt=(apt-get --quiet -o Acquire::Retries=5)
+readonly apt=(apt-get --quiet -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)   # for the lock of another apt
 
 debian_packages() {
   local missing=() package

@@ -26,7 +26,7 @@ readonly tool="$PWD/target/tools/bin/cargo-mutants"
 crate="${1:-}" shard="${2:-1/1}"
 case "$crate" in
   core) package=broker-core ;;
-  codec) package=codec ;;
+  codec) package=heliograph-codec ;;
   *) echo "error: expected core or codec, as in: deploy/ci/mutants.sh codec" >&2; exit 2 ;;
 esac
 if ! [[ "$shard" =~ ^([1-9][0-9]?)/([1-9][0-9]?)$ ]] || [ "${BASH_REMATCH[1]}" -gt "${BASH_REMATCH[2]}" ]; then

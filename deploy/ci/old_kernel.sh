@@ -17,7 +17,7 @@ export GLOMMIO_LIBURING_DIR
 # The programs as `cargo test` builds them. Symbols would be most of what is loaded into memory.
 programs() { cargo "$@" --locked --message-format json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'; }
 mkdir -p "$place/root"/{bin,dev,lib64,proc,ring,sys,tmp,root}
-programs test --no-run --package ring >"$place/tests"
+programs test --no-run --package heliograph-ring >"$place/tests"
 while read -r program; do strip --strip-all -o "$place/root/ring/${program##*/}" "$program"; done <"$place/tests"
 programs test --no-run --package broker --test live >"$place/programs"
 while read -r program; do name="${program##*/}"; strip --strip-all -o "$place/root/bin/${name%%-*}" "$program"; done <"$place/programs"

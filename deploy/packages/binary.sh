@@ -9,9 +9,9 @@ tool() { command "$ARCH-linux-gnu-$@"; }
 built="${CARGO_TARGET_DIR:-$ROOT/target}"
 # The same bytes whatever the directories are called.
 export RUSTFLAGS="--remap-path-prefix=$ROOT=heliograph --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-# No time of the build either: the compiler keeps what it made with an earlier SOURCE_DATE_EPOCH.
+# C libraries check buffers where the compiler knows their sizes. No time of the build either: the compiler keeps what it made with an earlier SOURCE_DATE_EPOCH.
 export CFLAGS="-ffile-prefix-map=$ROOT=heliograph -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo \
-  -Wno-builtin-macro-redefined -D__DATE__=\"$VERSION\" -D__TIME__=\"$VERSION\""
+  -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -Wno-builtin-macro-redefined -D__DATE__=\"$VERSION\" -D__TIME__=\"$VERSION\""
 
 [ "$ARCH" = "$(uname -m)" ] || rustup target add "$target" >/dev/null 2>&1 || { echo "rustup target add $target"; exit 1; }
 rm -rf "$STAGE"

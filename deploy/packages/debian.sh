@@ -12,8 +12,13 @@ has man man-db
 has buildah buildah
 has bwrap bubblewrap
 has kubectl kubernetes-client
+has apt-ftparchive apt-utils
+has gpg gnupg
+has minisign minisign
 [ "${#missing[@]}" -gt 0 ] || exit 0
 [ "$(id -u)" -eq 0 ] || { echo "install them as root: apt-get install ${missing[*]}"; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
-apt-get --quiet -o Acquire::Retries=5 update
-apt-get --quiet -o Acquire::Retries=5 install --yes --no-install-recommends "${missing[@]}"
+# Another apt may be at work: its lock is waited for.
+apt=(apt-get --quiet -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
+"${apt[@]}" update
+"${apt[@]}" install --yes --no-install-recommends "${missing[@]}"

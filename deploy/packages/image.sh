@@ -5,7 +5,8 @@ set -euo pipefail
 
 root="$STAGE/image" system="$STAGE/system" tools="$ARCH-linux-gnu"
 rm -rf "$root" "$system"
-mmdebstrap --quiet --architectures="$DEB_ARCH" --variant=extract --include=libc6,libgcc-s1 bookworm "$system" 2>/dev/null
+mmdebstrap --quiet --architectures="$DEB_ARCH" --variant=extract --include=libc6,libgcc-s1 bookworm "$system" \
+  --extract-hook='for deb in "$1"/var/cache/apt/archives/*.deb; do dpkg-deb --field "$deb" >"$1/${deb##*/}.status"; done' 2>/dev/null
 mkdir -p "$root"/{etc/heliograph,run,tmp,usr/bin,usr/share/doc/heliograph,usr/share/heliograph}
 chmod 1777 "$root/tmp"
 cp "$STAGE/heliograph" "$root/usr/bin/"
@@ -14,6 +15,11 @@ cp "$STAGE/heliograph" "$root/usr/bin/"
 done
 loader="$("$tools-objcopy" --output-target=binary --only-section=.interp "$STAGE/heliograph" /dev/stdout | tr -d '\0')"
 install -D -m 0755 "$system/lib/$tools/${loader##*/}" "$root$loader"
+# Where scanners look for Debian packages in an image without their manager.
+install -d "$root/var/lib/dpkg/status.d"
+of_debian() { sed '1a Status: install ok installed' "$system/$1"_*.status >"$root/var/lib/dpkg/status.d/$1"; }
+of_debian libc6
+[ ! -e "$root/lib/$tools/libgcc_s.so.1" ] || of_debian libgcc-s1
 cp LICENSE "$STAGE/licences.txt" "$root/usr/share/doc/heliograph/"
 cp "$system/usr/share/doc/libc6/copyright" "$root/usr/share/doc/heliograph/libc6.txt"
 cp deploy/seccomp.json deploy/broker.toml "$root/usr/share/heliograph/"
@@ -26,9 +32,8 @@ trap 'buildah rm --all >/dev/null 2>&1 || true; rm -rf "$store"' EXIT
 container="$(buildah from scratch)"
 mounted="$(buildah mount "$container")"
 cp -a "$root/." "$mounted/"
-install -d "$mounted/var/lib"
 install -d -o 65532 -g 65532 -m 0700 "$mounted/var/lib/heliograph"
-chown -h -R 0:0 "$mounted"/{etc,lib*,run,tmp,usr}
+chown -h -R 0:0 "$mounted"/{etc,lib*,run,tmp,usr,var/lib/dpkg}
 buildah umount "$container" >/dev/null
 # It warns of the format of OCI, which is not asked for.
 buildah config --arch "$DEB_ARCH" --user 65532:65532 --workingdir /var/lib/heliograph --volume /var/lib/heliograph \

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the material lists (CycloneDX 1.5, JSON) of both programs and SHA256SUMS of all that is in $DIST.
+# Writes the material lists (CycloneDX 1.5, JSON) of both programs, and of the image if it was made, and SHA256SUMS of all that
+# is in $DIST.
 set -euo pipefail
 
 # cargo-cyclonedx writes beside each manifest of the workspace: it works on a copy.
@@ -16,9 +17,12 @@ list() {
   # Directories of this machine say nothing to others, and differ by machine.
   sed "s|file://$copy|file://heliograph|g" "$copy/$package/material.json" >"$file"
   find "$copy" -name material.json -delete
+  python3 deploy/packages/materials.py "$file" "${@:3}"
   echo "$program: $(grep -c '"type": "library"' "$file") libraries"
 }
-list broker heliograph
+debian="$STAGE/image/var/lib/dpkg/status.d" image=()
+[ ! -d "$debian" ] || image=("$debian" "$DIST/heliograph-$VERSION-image.cdx.json")
+list broker heliograph "${image[@]}"
 list loadgen heliograph-loadgen
 cd "$DIST"
 rm -f SHA256SUMS

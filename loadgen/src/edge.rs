@@ -28,7 +28,7 @@ use crate::result::{Document, merge};
 use crate::worker::tls::{self, Client};
 use crate::worker::{Shared, Worker};
 use crate::worker::{directory::Lookup, lines::Route};
-use crate::{live::Audience, needs::DESCRIPTORS_BESIDE, plan::Plan};
+use crate::{live::Audience, needs::DESCRIPTORS_BESIDE, options::EngineChoice, plan::Plan};
 use api::{Api, Channels};
 use board::Board;
 pub use board::Phase;
@@ -100,9 +100,12 @@ pub fn run(
     if let Start::At(moment) = start {
         check_moment(*moment).map_err(RunError::local)?;
     }
-    ring::probe().map_err(|error| RunError::local(error.to_string()))?;
     check_descriptors(plan)?;
     let watch = &Watch::new(audience);
+    let plan = &Plan {
+        engine: engine(plan.engine, watch)?,
+        ..plan.clone()
+    };
     let mut routes = Vec::new();
     for target in plan.ways() {
         let tls = if target.tls {
@@ -138,6 +141,21 @@ pub fn run(
         watch.say(&format!("{count} channels are left behind: {error}"));
     }
     finished
+}
+
+/// The engine that this machine allows: epoll where it cannot be the one asked for, with a line about that, or none.
+fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunError> {
+    match (choice, ring::probe()) {
+        (EngineChoice::Epoll, _) => Ok(choice),
+        (EngineChoice::Auto | EngineChoice::IoUring, Ok(())) => Ok(EngineChoice::IoUring),
+        (EngineChoice::IoUring, Err(why)) => Err(RunError::local(why.to_string())),
+        (EngineChoice::Auto, Err(why)) => {
+            watch.say(&format!(
+                "loadgen works with epoll, since it cannot have io_uring: {why}"
+            ));
+            Ok(EngineChoice::Epoll)
+        }
+    }
 }
 
 /// Checks that the start is in the future.

@@ -219,6 +219,20 @@ impl Mode {
     }
 }
 
+/// The interface of the kernel that connections work with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum EngineChoice {
+    /// io_uring where it can be had, else epoll.
+    #[default]
+    Auto,
+    /// The run is refused where it cannot be had.
+    IoUring,
+    /// Every Linux has it.
+    Epoll,
+}
+
 /// The flags of `loadgen run`, as given.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(args_override_self = true)]
@@ -341,6 +355,16 @@ pub struct Options {
     /// CPUs to use, with one pinned thread each, such as 1 or 0,2-3; one thread that is not pinned unless given
     #[arg(long, help_heading = MACHINES, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,
+    /// Interface of the kernel to work with: auto (io_uring where it can be had, else epoll), io_uring or epoll
+    #[arg(
+        long,
+        help_heading = MACHINES,
+        value_enum,
+        value_name = "ENGINE",
+        hide_possible_values = true,
+        default_value = "auto"
+    )]
+    pub engine: EngineChoice,
     /// Local addresses to connect from in turn: 127.0.1.1/24 or FIRST-LAST
     #[arg(long, help_heading = MACHINES, value_name = "RANGE")]
     pub source_addresses: Option<String>,

@@ -3,7 +3,7 @@
 
 use crate::address::{AddressError, Sources, Target};
 use crate::credentials::{Credentials, MissingKeys};
-use crate::options::{CpuList, Mode, Options};
+use crate::options::{CpuList, EngineChoice, Mode, Options};
 use crate::peer::{Name, Naming, PAYLOAD_BYTES_MAX, STAMP_BYTES};
 use crate::schedule::{Arrival, Schedule, ScheduleError, Share};
 use crate::visit::{self, CANDIDATES_MAX};
@@ -31,6 +31,8 @@ pub struct Plan {
     pub duration: Duration,
     /// One thread is pinned to each; `None` is one thread, not pinned.
     pub cores: Option<CpuList>,
+    /// The interface of the kernel.
+    pub engine: EngineChoice,
     /// Which certificates are accepted.
     pub trust: Trust,
     /// Whether TLS sessions are resumed.
@@ -244,6 +246,7 @@ impl Options {
             viewers: self.viewers_per_channel,
             duration: Duration::from_secs_f64(self.duration.unwrap_or(DURATION_S)),
             cores: self.cores.clone(),
+            engine: self.engine,
             trust,
             resumes: self.resume,
             share: self.part,

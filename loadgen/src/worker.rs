@@ -9,13 +9,15 @@ mod timers;
 pub(crate) mod tls;
 
 use crate::edge::board::{Board, Gauge, Phase};
+use crate::options::{EngineChoice, Mode};
 use crate::result::{CutOff, Document, Interval, ScheduleLag, TargetCounts, known};
 use crate::schedule::{Schedule, Share};
 use crate::visit::{Crew, Desk};
-use crate::{measure::Connections, options::Mode, peer::Name, plan::Plan};
+use crate::{measure::Connections, peer::Name, plan::Plan};
 use codec::sigv4::signer::Signer;
 use directory::{Directory, Lookup};
 use lines::{Lines, Route};
+use ring::Engine;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -116,13 +118,17 @@ impl<'a> Worker<'a> {
             }
             Mode::Connect | Mode::Sessions | Mode::Storm => u64::MAX,
         };
+        let engine = match plan.engine {
+            EngineChoice::Epoll => Engine::Epoll,
+            EngineChoice::Auto | EngineChoice::IoUring => Engine::IoUring,
+        };
         let masters = if is_closed { 0 } else { waiting.len() };
         let sessions = plan.schedule.as_ref().map(Schedule::sessions);
         Ok(Self {
             shared,
             gauge,
             share,
-            lines: Lines::new(shared.routes.to_vec())?,
+            lines: Lines::new(shared.routes.to_vec(), engine)?,
             directory: Directory::new(shared.routes, shared.lookup),
             crew: Crew::new(Desk::new(plan.terms, seed), share),
             signer: plan.signer(),

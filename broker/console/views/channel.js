@@ -4,6 +4,7 @@ import { get, isMissing, post } from '../api.js';
 import { card, copier, h, keyed, put, table } from '../dom.js';
 import { ago, bytes, channelPath, count, isName, number, span } from '../format.js';
 import { groupList } from './refused.js';
+import { inOneSentence } from './sessions.js';
 import { timeline } from './timeline.js';
 
 export function channel(root, { name, parameters }) {
@@ -42,12 +43,16 @@ export function channel(root, { name, parameters }) {
   const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Disconnect' }));
   const copy = copier('Copy ARN', () => arn);
   copy.hidden = true;
-  root.append(h('div', { class: 'row title' }, h('h1', {}, name), copy, end), facts, gone, refusals, content, dialog);
+  const save = copier('Copy sessions as JSON', () => JSON.stringify(sessions, null, 2));
+  const sentence = h('p', { class: 'lead', hidden: true });
+  root.append(h('div', { class: 'row title' }, h('h1', {}, name), copy, save, end), sentence, facts, gone, refusals, content, dialog);
 
   /** Whether no master is known, connected or not. */
   let unseen = false;
   /** @type {any} */
   let last = null;
+  /** @type {any} */
+  let sessions = null;
   let timer = 0;
   let ended = false;
 
@@ -78,7 +83,7 @@ export function channel(root, { name, parameters }) {
     const answer = await get(`${path}/trace${wanted.size > 0 ? `?${wanted}` : ''}`);
     if (ended) return;
     unseen = answer.data.master?.length === 0;
-    if (answer.status === 200) trace.update(answer.data);
+    if (answer.status === 200) { sessions = answer.data; trace.update(sessions); }
     else trace.absent(isMissing(answer) ? 'Not available: this broker records no session traces.' : answer.data.error);
     if (!isMissing(answer)) timer = setTimeout(loadTrace, 2000);
   }
@@ -107,6 +112,8 @@ export function channel(root, { name, parameters }) {
     content.hidden = !known || it.channel === null;
     end.hidden = content.hidden;
     copy.hidden = content.hidden;
+    save.hidden = content.hidden || sessions === null;
+    sentence.hidden = save.hidden;
     if (!known) return;
     facts.hidden = it.channel === null;
     if (it.channel === null) {
@@ -117,6 +124,7 @@ export function channel(root, { name, parameters }) {
     const found = it.channel;
     const age = (Date.now() - it.at) / 1000;
     arn = found.arn;
+    if (sessions !== null) put(sentence, inOneSentence(found, (sessions.viewers ?? []).toSorted((a, b) => Date.parse(b.joined) - Date.parse(a.joined))));
     const node = found.node === undefined ? '' : `node ${found.node} · `;
     put(facts, `${found.arn} · ${node}shard ${found.shard} · messages expire after ${found.messageTtlSeconds} s`
       + (found.superseded > 0 ? ` · ${found.superseded} superseded` : '')

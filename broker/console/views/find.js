@@ -2,8 +2,8 @@
 
 import { get } from '../api.js';
 import { card, h, keyed, put, table } from '../dom.js';
-import { channelLink, count, kindOf } from '../format.js';
-import { drawTroubled, grouped } from './now.js';
+import { channelLink, count, kindOf, stamp } from '../format.js';
+import { problemList } from './now.js';
 import { groupList } from './refused.js';
 
 /** Of each kind. */
@@ -16,8 +16,9 @@ export function find(root, { name, node }) {
   const everyRefusal = h('a', { href: `#/why/${encodeURIComponent(name)}`, hidden: true }, 'All of them');
   const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
   const known = card('Channels and viewers', channels.whole, all);
-  const troubled = h('div', { class: 'troubled' });
-  const troubles = card('Sessions in trouble', troubled);
+  const problems = problemList(node);
+  const troubled = h('ul', { class: 'problems', role: 'list', 'aria-label': 'Sessions in trouble' });
+  const troubles = card('Problems', problems.whole, troubled);
   troubles.hidden = true;
   const refusals = h('section', { class: 'stack' }, h('h2', {}, 'Refused'), refused.whole, everyRefusal);
   known.hidden = true;
@@ -41,13 +42,15 @@ export function find(root, { name, node }) {
     refusals.hidden = found.length === 0;
     everyRefusal.hidden = (groups.data.found?.groups ?? 0) <= found.length;
     const own = (now.data.troubled ?? []).filter((one) => ofName(one, address));
-    drawTroubled(troubled, own);
-    const sessions = grouped(own);
-    troubles.hidden = sessions.length === 0;
+    const wrong = (now.data.problems ?? []).filter((one) => JSON.stringify([one.title, one.check, one.cause, one.members]).toLowerCase().includes(address.toLowerCase()));
+    problems.update(wrong.slice(0, SHOWN));
+    keyed(troubled, own.slice(0, SHOWN), (one) => `${one.channel} ${one.clientId} ${one.trouble} ${one.at}`, session, () => {});
+    const troubleCount = wrong.length + own.length;
+    troubles.hidden = troubleCount === 0;
     const failed = [named, having, groups].find((answer) => answer.status !== 200);
     put(notice, failed ? failed.data.error ?? `status ${failed.status}`
-      : rows.length + found.length + sessions.length === 0 ? 'Nothing found: no channel, viewer or refusal matches.'
-        : `${count(rows.length, 'channel')}${named.data.nextToken ? ' shown' : ''}, ${count(sessions.length, 'kind')} of trouble, ${count(groups.data.found.groups, 'kind')} of refusal.`);
+      : rows.length + found.length + troubleCount === 0 ? 'Nothing found: no channel, viewer or refusal matches.'
+        : `${count(rows.length, 'channel')}${named.data.nextToken ? ' shown' : ''}, ${count(troubleCount, 'problem')}, ${count(groups.data.found.groups, 'kind')} of refusal.`);
   }
 
   /** Whether a troubled session has the text in a name of it, or in its address. */
@@ -64,5 +67,12 @@ export function find(root, { name, node }) {
   }
 
   load();
-  return { end() { ended = true; } };
+  return { end() { ended = true; problems.end(); } };
+}
+
+/** A session that did not go well; leads to its trace. */
+function session(one) {
+  const client = one.clientId === null ? '' : `?client=${encodeURIComponent(one.clientId)}`;
+  return h('li', { class: 'trouble' }, h('a', { href: `#/channels/${encodeURIComponent(one.channel)}${client}` }, `${one.channel} / ${one.clientId ?? 'camera'}`), ' ',
+    h('code', { class: 'pill bad' }, one.trouble), ` ${one.says}`, h('span', { class: 'quiet' }, ` ${stamp(Date.parse(one.at))}`));
 }

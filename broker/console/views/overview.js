@@ -3,12 +3,15 @@
 import { WHOLE, chart, columns, spark } from '../chart.js';
 import { card, h, keyed, put, table } from '../dom.js';
 import { bytes, count, micros, millis, number, span, wholeMillis } from '../format.js';
+import { get } from '../api.js';
 import { now as nowList } from './now.js';
 
+/** Groups of refusals in the chart, and between two looks at them. */
+const [GROUPS, EVERY_MS] = [200, 5000];
 /** Rates are means over this long. */
 const RATE_MS = 60_000;
 
-export function overview(root) {
+export function overview(root, { node: place }) {
   const tiles = [['Connections', 'masters'], ['Messages', 'messagesPerSecond'], ['Delivery', 'deliveryP99Us'], ['Session set-up', 'setupP99Ms'],
     ['Refused', 'refusedPerSecond']].map(([title, column]) => {
     const [value, note, picture] = [h('strong', {}, '–'), h('span', { class: 'quiet' }, ''), spark()];
@@ -27,10 +30,12 @@ export function overview(root) {
   const signs = table(['Sign-ins since the start', '#Let in', '#Refused'], 'Sign-ins');
   const signed = card('Sign-ins', signs.whole, h('p', {}, h('a', { href: '#/why' }, 'Why was a sign-in refused?')));
   signed.hidden = true;
-  const wrong = nowList();
+  const wrong = nowList(place);
+  const waits = h('div', { class: 'notice', hidden: true });
   const node = h('p', { class: 'quiet foot' });
   root.append(
     h('h1', { class: 'unseen' }, 'Overview'),
+    waits,
     wrong.whole,
     h('div', { class: 'figures live', 'aria-live': 'off' }, ...tiles.map((tile) => tile.whole)),
     h('div', { class: 'charts live' }, ...charts.map((one) => one.whole), refused.whole,
@@ -38,13 +43,23 @@ export function overview(root) {
     signed,
     node,
   );
-  wrong.load((groups) => refused.update(groups));
+  let timer = 0;
+  let ended = false;
+  async function loadRefused() {
+    const { status, data } = await get(`/refusals/groups?limit=${GROUPS}`);
+    if (ended) return;
+    if (status === 200) refused.update(data.groups);
+    timer = setTimeout(loadRefused, EVERY_MS);
+  }
+  loadRefused();
 
   return {
     update(state) {
       const now = state.now;
       wrong.update(state);
       if (now === null) return;
+      put(waits, waiting(now.configuration));
+      waits.hidden = waits.textContent === '';
       const texts = figures(now, state.history);
       tiles.forEach((tile, place) => {
         put(tile.value, texts[place][0]);
@@ -63,8 +78,14 @@ export function overview(root) {
           + `${accountId}, up for ${span((now.t - startedAt) / 1000)}`);
       }
     },
-    end() { wrong.end(); },
+    end() { ended = true; clearTimeout(timer); wrong.end(); },
   };
+}
+
+/** The keys of the configuration file that differ from what runs, by what applies them; nothing where none does. Pure. */
+export function waiting(configuration) {
+  const parts = [['a restart', configuration?.needsRestart], ['SIGHUP', configuration?.needsSighup]].filter(([, keys]) => keys?.length > 0);
+  return parts.length === 0 ? '' : `The configuration file has changed since the start: ${parts.map(([what, keys]) => `${keys.join(', ')} (needs ${what})`).join('; ')}.`;
 }
 
 /** The column of a tile; connections are those of both roles. */

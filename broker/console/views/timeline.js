@@ -2,6 +2,7 @@
 
 import { h, keyed, put, svg } from '../dom.js';
 import { bytes, clock, count, number, roundTimes, ticks } from '../format.js';
+import { keyOf, runInWords, runsOf, strip } from './sessions.js';
 
 /** Of the marks, and of the scale below them. */
 const [HEIGHT, SCALE] = [34, 18];
@@ -33,7 +34,8 @@ export function timeline() {
     h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
   const masters = h('ul', { class: 'masters', 'aria-label': 'Cameras, the newest first' });
   const older = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; drawMasters(); } });
-  const whole = h('div', {}, masters, older, key, lanes, note);
+  const all = strip(show);
+  const whole = h('div', {}, masters, older, all.whole, key, lanes, note);
   /** @type {any[]} */
   let known = [];
   let every = false;
@@ -49,6 +51,12 @@ export function timeline() {
     put(older, `All ${number(known.length)} cameras`);
   }
 
+  /** Shows the lane of a session, and opens the run that it is in. */
+  function show(one) {
+    for (const row of lanes.querySelectorAll(':scope > .fold')) if (newest.get(row)?.some((it) => keyOf(it) === keyOf(one))) row.setAttribute('open', '');
+    setTimeout(() => [...lanes.querySelectorAll('.lane')].find((lane) => lane.getAttribute('data-key') === keyOf(one))?.scrollIntoView({ block: 'center' }));
+  }
+
   return {
     whole,
     update(trace) {
@@ -59,10 +67,12 @@ export function timeline() {
           : `${since(trace)} Marks of a burst are drawn side by side; the list has exact times.`);
       known = (trace.master ?? []).toReversed();
       drawMasters();
-      keyed(lanes, viewers, (one) => `${one.clientId} ${one.connection} ${one.joined}`, make, draw);
+      all.update(trace, viewers);
+      keyed(lanes, runsOf(viewers), runKey, makeRun, drawRun);
     },
     absent(text) {
       lanes.replaceChildren();
+      all.whole.hidden = true;
       masters.replaceChildren();
       older.hidden = true;
       key.hidden = true;
@@ -85,6 +95,26 @@ function since(trace) {
 function master(one) {
   const from = `Camera ${one.remote} from ${clock(Date.parse(one.joined))}`;
   return one.left === null ? `${from} until now${one.superseded ? ', superseded' : ''}` : `${from} to ${clock(Date.parse(one.left))}: ${one.says ?? one.reason ?? ''}`;
+}
+
+/** The last state of a folded run. @type {WeakMap<Element, any[]>} */
+const newest = new WeakMap();
+
+/** A run is told by its oldest session: newer ones join it. */
+const runKey = (run) => (run.length === 1 ? keyOf(run[0]) : `run ${keyOf(run.at(-1))}`);
+
+function makeRun(run) {
+  if (run.length === 1) return make(run[0]);
+  const row = h('details', { class: 'fold', toggle: () => drawRun(row, newest.get(row) ?? []) }, h('summary'), h('div', { class: 'lanes' }));
+  return row;
+}
+
+/** A session, or several that are alike: their lanes once somebody opens them. */
+function drawRun(row, run) {
+  if (run.length === 1) { draw(row, run[0]); return; }
+  newest.set(row, run);
+  put(row.firstElementChild, runInWords(run));
+  if (row.hasAttribute('open')) keyed(row.lastElementChild, run, keyOf, make, draw);
 }
 
 function make(one) {

@@ -52,6 +52,8 @@ pub struct PassedOn {
     pub call: Option<usize>,
     /// Whether it is a call that waits for its answer, as an Alexa offer does.
     pub waits: bool,
+    /// Most bytes of a TLS record to the client, whose buffer may be small.
+    pub record_bytes: usize,
 }
 
 /// Destination of a session that leaves for another node as a stream of a link.

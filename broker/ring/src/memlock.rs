@@ -82,7 +82,6 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
 
 /// Releases all buffers that rings of this process have registered for fixed input and output, and returns the number
 /// of these rings. Affects only such operations; the rings of [`Ring`](crate::Ring) have none.
-/// have none.
 ///
 /// A runtime that registers a buffer in each of its rings is charged for each, and pins the huge page of the buffers.
 /// Without `/proc` nothing is found, and the buffers stay: that costs memory only.

@@ -6,7 +6,6 @@
 //! [`Pool`] the kernel is the receiver: numbers are in a ring of descriptors between the kernel's head and the pool's
 //! tail, and are given back by writing a descriptor and storing the tail. For [`Stack`] the engine is: the buffer that
 //! was given back last, whose memory is in the core's cache, is taken first.
-//! came back last, whose memory is in the core's cache, is taken first.
 #![expect(
     unsafe_code,
     reason = "memory that the kernel writes to; the types above keep the two hands apart"

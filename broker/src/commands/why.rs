@@ -13,14 +13,18 @@ use std::fmt::Write;
 /// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nothing was found, or
 /// nobody answers.
 pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
-    let document = ask(flags)?;
+    let mut document = ask(flags)?;
+    let proxies = ended_by_proxies(flags)?;
+    if flags.channel.is_some() {
+        document["endedByProxy"] = proxies.iter().map(String::as_str).collect();
+    }
     let list = |name: &str| document[name].as_array().into_iter().flatten().collect();
     let found: Vec<&Value> = match &flags.id {
         Some(_) => vec![&document],
         None if flags.group => list("groups"),
         None => list("refusals"),
     };
-    if found.is_empty() {
+    if found.is_empty() && proxies.is_empty() {
         let kept = plain(&document["since"]).unwrap_or_else(|| "the start".into());
         let elsewhere = flags.channel.as_deref().map_or_else(String::new, |channel| {
             let channel = terminal::plain(channel);
@@ -39,7 +43,7 @@ pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
         format!("{}\n", terminal::json(&document))
     } else {
         let shown = if flags.group { group } else { refusal };
-        let texts: Vec<String> = found.into_iter().map(shown).collect();
+        let texts: Vec<String> = found.into_iter().map(shown).chain(proxies).collect();
         screen.show(&texts.join("\n"), colour)
     })
 }
@@ -54,6 +58,27 @@ fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
                 refusal.into()
             }
         })
+}
+
+/// Ends of a channel's connections that fall on the time of a proxy, as its trace names them: no refusal tells of them.
+fn ended_by_proxies(flags: &WhyFlags) -> Result<Vec<String>, Failure> {
+    let Some(channel) = &flags.channel else {
+        return Ok(Vec::new());
+    };
+    let mut target = String::from("/channels/");
+    encode(&mut target, channel.split('/').nth(1).unwrap_or(channel)); // of an ARN its name
+    target.push_str("/trace");
+    let Ok(trace) = AdminListener::of(&flags.asked)?.get(&target)? else {
+        return Ok(Vec::new()); // no such channel
+    };
+    let named = |of: &str| {
+        let connections = trace[of].as_array().into_iter().flatten();
+        let named = connections
+            .filter_map(|one| Some((plain(&one["left"])?, plain(&one["endedByProxy"])?)));
+        let line = |(left, says)| format!("{left}  a connection of its {of} ended\n  {says}\n");
+        named.map(line).collect::<Vec<_>>()
+    };
+    Ok([named("master"), named("viewers")].concat())
 }
 
 fn target(flags: &WhyFlags) -> String {

@@ -291,13 +291,34 @@ impl<'d> Section<'d, '_> {
             }
             let path = format!("{}{name}", self.path);
             self.document.note_place(&path, &key.span());
-            let nearest = nearest(name, &self.known);
-            let rule = format!("unknown key, allowed {}{nearest}", self.known.join(", "));
+            let rule = unknown(&path, name, &self.known, REMOVED);
             if self.document.confidential {
                 self.document.findings.fault(&path, REDACTED, rule);
             } else {
                 self.document.fault(&path, value, rule);
             }
+        }
+    }
+}
+
+/// A key that an earlier version had.
+struct Removed {
+    /// With its tables, as errors name it.
+    path: &'static str,
+    version: &'static str,
+    instead: &'static str,
+}
+
+/// Keys that a file of an earlier version may have (deploy/UPGRADE.md).
+const REMOVED: &[Removed] = &[];
+
+/// The fault of a key that this version does not know.
+fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> String {
+    match removed.iter().find(|key| key.path == path) {
+        Some(key) => format!("removed in {}, use {}", key.version, key.instead),
+        None => {
+            let nearest = nearest(name, known);
+            format!("unknown key, allowed {}{nearest}", known.join(", "))
         }
     }
 }
@@ -346,3 +367,23 @@ pub(crate) const REDACTED: &str = "<redacted>";
 pub(crate) const A_TABLE: &str = "{ … }";
 
 const EXCERPT_CHARS_MAX: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removed_key_names_its_version_and_what_to_use() {
+        let removed = [Removed {
+            path: "limits.old",
+            version: "0.2.0",
+            instead: "limits.new",
+        }];
+        let rule = |path: &str, name: &str| unknown(path, name, &["new"], &removed);
+        assert_eq!(
+            rule("limits.old", "old"),
+            "removed in 0.2.0, use limits.new"
+        );
+        assert!(rule("hook.old", "old").starts_with("unknown key, allowed new"));
+    }
+}

@@ -21,6 +21,8 @@ pub(crate) struct Detached {
     pub(crate) sending: bool,
     /// Whether the client sends no more.
     pub(crate) ended: bool,
+    /// Most bytes of a TLS record to it.
+    pub(crate) record_bytes: usize,
 }
 
 /// A client whose connection has left the table.
@@ -50,6 +52,7 @@ impl<M: Machine> Departed<M> {
             client.close(io);
             return None;
         };
+        client.record_bytes = sent.record_bytes;
         let read = match &mut client.tls {
             None => {
                 sent.bytes.append(&mut unread);
@@ -120,6 +123,7 @@ impl Detached {
             armed: false,
             sending: false,
             ended: false,
+            record_bytes: usize::MAX,
         }
     }
 
@@ -164,7 +168,11 @@ impl Detached {
             None => bytes,
             Some(tls) => {
                 io.cipher.clear();
-                tls.write(bytes, &mut io.cipher).ok()?;
+                let (first, rest) = bytes.split_at(bytes.len().min(self.record_bytes));
+                tls.write(first, &mut io.cipher).ok()?; // with what the engine has to say, also of no byte
+                for record in rest.chunks(self.record_bytes) {
+                    tls.write(record, &mut io.cipher).ok()?;
+                }
                 &io.cipher
             }
         };

@@ -1,7 +1,7 @@
 //! Startup checks that depend on the machine's state (ports, memory, descriptors), for `heliograph doctor`: each does
 //! what the start does, and leaves nothing behind.
 
-use crate::server::listeners::KeptSockets;
+use crate::server::kept_sockets::KeptSockets;
 use crate::server::{connections, edge_settings, listeners, shards};
 use crate::{edge::ShardThread, failure::Failure, side};
 use broker_core::settings::{EngineChoice, Settings};

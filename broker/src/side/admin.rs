@@ -59,14 +59,15 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let shards = Shards::new(shows.inspect, settings.shards);
     let agreement = Agreement::new(shows.in_force, shows.nodes.clone());
     let inspector = Inspector::new(shards, shows.nodes, &settings);
-    let traces = Traces::new(inspector.clone(), shows.refusals.shared());
+    let refusals = Arc::new(shows.refusals);
+    let traces = Traces::new(inspector.clone(), Arc::clone(&refusals));
     let figures = (shows.look, shows.history, agreement.clone());
     let tail = Arc::clone(&shows.log);
     let sources = Sources {
         hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
         overview: Arc::new(Overview::new(figures, status.clone(), &settings)),
         status,
-        refusals: Arc::new(shows.refusals),
+        refusals,
         troubled: shows.troubled,
         inspector,
     };
@@ -89,6 +90,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         .merge(crate::side::trace::routes(traces.clone()))
         .merge(refusals::routes(Arc::clone(&sources.refusals)))
         .merge(forget::routes(memories.clone()))
+        .merge(crate::side::log::page::routes(Arc::clone(&memories.tail)))
         .merge(cluster::routes(shows.cluster))
         .merge(backup::routes(shows.backup, access.clone()))
         .merge(dev::routes(
@@ -186,7 +188,11 @@ fn of_console(sources: &Sources) -> Router {
     Router::new()
         .route("/", get(assets::index))
         .route("/assets/{*path}", get(assets::asset))
-        .merge(console::routes(figures, troubled))
+        .merge(console::routes(
+            figures,
+            troubled,
+            Arc::clone(&sources.refusals),
+        ))
         .merge(events::routes(sources.clone()))
 }
 
@@ -227,7 +233,7 @@ const NO_SUCH_PAGE: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
      /channels/{name}/trace, /channels/{name}/disconnect, /presence, /refusals, /refusals/{id}, \
-     /forget, /sessions/{shard}/{connection}, /usage, /ice/reconnect, /import, /backup",
+     /log, /forget, /sessions/{shard}/{connection}, /usage, /ice/reconnect, /import, /backup",
 );
 
 #[cfg(test)]

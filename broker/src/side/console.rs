@@ -13,6 +13,7 @@ pub(crate) mod topics;
 use crate::edge::turn::calendar;
 use crate::side::cluster::Agreement;
 use crate::side::read_files::Reloads;
+use crate::side::refusals::Refusals;
 use crate::side::shared_state::{FileReport, Shared, StatusBoard};
 use crate::side::trace::failed_sessions::Troubled;
 use axum::extract::State;
@@ -155,17 +156,28 @@ fn of_file(report: &FileReport) -> Option<Value> {
 struct OverviewPage {
     overview: Arc<Overview>,
     troubled: Arc<Troubled>,
+    refusals: Arc<Refusals>,
 }
 
 /// The page.
-pub(crate) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
+pub(crate) fn routes(
+    overview: Arc<Overview>,
+    troubled: Arc<Troubled>,
+    refusals: Arc<Refusals>,
+) -> Router {
+    let sources = OverviewPage {
+        overview,
+        troubled,
+        refusals,
+    };
     Router::new()
         .route("/overview", get(page))
-        .with_state(OverviewPage { overview, troubled })
+        .with_state(sources)
 }
 
 async fn page(State(page): State<OverviewPage>) -> Json<Value> {
     let mut document = page.overview.document().await;
+    page.refusals.settled().await;
     document["troubled"] = page.troubled.json();
     Json(document)
 }

@@ -1,4 +1,5 @@
-//! Log lines, on stderr; none per message. `line` has their format, `writer` their thread, `tail` the last of them.
+//! Log lines, on stderr; none per message. `line` has their format, `writer` their thread, `tail` the last of them,
+//! `page` the answer to who asks for them.
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐
@@ -10,6 +11,7 @@
 //! made; without one, and while stderr takes nothing, it is not made. A place is taken until its line is written.
 
 pub(crate) mod line;
+pub(crate) mod page;
 pub(crate) mod tail;
 pub(crate) mod writer;
 
@@ -308,7 +310,8 @@ impl Log {
     }
 
     /// Waits until what is queued by now is in the memory of the log, [`SETTLED_MAX`] at most: for those who read that
-    /// memory. A shard answers a client first, and the log thread reads of it a moment later.
+    /// memory. A shard answers a client first, and the log thread reads of it a moment later. Streams get what comes
+    /// later all the same; pages that ask shards see what these did before they answered.
     pub(crate) async fn settled(&self) {
         let marked = async {
             while !self.places.lines.take() {

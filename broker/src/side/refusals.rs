@@ -88,11 +88,6 @@ impl Refusals {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
-    /// The kept refusals, for other pages.
-    pub(crate) fn shared(&self) -> Arc<Recent> {
-        Arc::clone(&self.recent)
-    }
-
     /// The kept refusals.
     pub(crate) fn recent(&self) -> &Recent {
         &self.recent

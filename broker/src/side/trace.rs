@@ -12,7 +12,7 @@ mod timeline;
 use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
 use crate::side::admin::http::{Answer, Fault, SILENT, moment, parameter, rfc3339};
 use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
-use crate::side::recent_refusals::Recent;
+use crate::side::refusals::Refusals;
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -50,6 +50,7 @@ async fn trace(
 pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
+    traces.refusals.settled().await;
     let mut document = {
         let _turn = traces.turn.lock().await;
         let reading = traces.read(&identity, TRACE_EVENTS_MAX).await?;
@@ -57,7 +58,12 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
     };
     let is_about =
         |it: &Refused| it.status < 400 && it.claims.channel.as_deref() == Some(identity.name());
-    for noticed in traces.recent.find(NOTICED_SHOWN_MAX, is_about).refusals {
+    for noticed in traces
+        .refusals
+        .recent()
+        .find(NOTICED_SHOWN_MAX, is_about)
+        .refusals
+    {
         add_noticed(&mut document, &noticed);
     }
     name_node(&mut document, traces.inspector.node());
@@ -199,11 +205,8 @@ fn connection(one: &Connection, clocks: Clocks, ping_ms: u64, hints: &[Hint]) ->
     let (left, reason) = one.left.unzip();
     let reason = reason.flatten();
     let hints = hints.iter().map(|hint| hint.says.clone());
-    let hints: Vec<String> = one
-        .ended_by_proxy(ping_ms)
-        .into_iter()
-        .chain(hints)
-        .collect();
+    let ended_by_proxy = one.ended_by_proxy(ping_ms);
+    let hints: Vec<String> = ended_by_proxy.clone().into_iter().chain(hints).collect();
     value!({
         "connection": peer.map(|peer| peer.session.pack()),
         "remote": peer.map(|peer| peer.remote.to_string()),
@@ -212,6 +215,7 @@ fn connection(one: &Connection, clocks: Clocks, ping_ms: u64, hints: &[Hint]) ->
         "left": left.map(|us| clocks.date(us)),
         "reason": reason.map(|reason| reason.to_string()),
         "says": reason.map(|reason| reason.says()),
+        "endedByProxy": ended_by_proxy,
         "hints": hints,
     })
 }
@@ -301,16 +305,16 @@ const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 202
 pub(crate) struct Traces {
     pub(crate) inspector: Inspector,
     /// Requests that were refused or noticed.
-    recent: Arc<Recent>,
+    refusals: Arc<Refusals>,
     /// One trace is read at a time: see [`TRACE_EVENTS_MAX`].
     turn: Arc<Mutex<()>>,
 }
 
 impl Traces {
-    pub(crate) fn new(inspector: Inspector, recent: Arc<Recent>) -> Self {
+    pub(crate) fn new(inspector: Inspector, refusals: Arc<Refusals>) -> Self {
         Self {
             inspector,
-            recent,
+            refusals,
             turn: Arc::default(),
         }
     }

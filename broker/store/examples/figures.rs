@@ -1,4 +1,4 @@
-//! Figures of the store: `cargo run --release -p store --example figures -- DIR [ROWS]`.
+//! Figures of the store: `cargo run --release -p heliograph-store --example figures -- DIR [ROWS]`.
 //!
 //! Fills a store in an empty directory with rows of some 300 bytes, then opens it as a clean end and as a crash leave
 //! it, and measures commits one by one and in batches.

@@ -16,6 +16,9 @@ use std::path::Path;
 
 const SAMPLE: &str = include_str!("../../../deploy/broker.toml");
 
+/// Samples of earlier versions, of their fixtures.
+const EARLIER: &[(&str, &str)] = &[("0.1.0", include_str!("../data/0.1.0/sample.toml"))];
+
 /// The keys of the table are compared with their lines below.
 #[test]
 fn the_sample_has_every_key_of_an_entry_with_what_it_may_be() {
@@ -51,6 +54,24 @@ fn the_sample_has_every_key_of_an_entry_with_what_it_may_be() {
         for phrase in phrases(&rule_of("[quotas.sdp]\n", &name, "[[]]")) {
             let phrase = format!("{name} {phrase}");
             assert!(head.is_some_and(|head| head.contains(&phrase)), "{phrase}");
+        }
+    }
+}
+
+/// A file that an earlier version accepted is accepted, or says what to use instead.
+#[test]
+fn every_key_of_an_earlier_version_is_known_or_named_as_removed() {
+    let known: BTreeSet<_> = lines().into_iter().map(|line| line.path).collect();
+    for (version, sample) in EARLIER {
+        load(sample, Profile::Default, false)
+            .unwrap_or_else(|error| panic!("the sample of {version}: {error}"));
+        for line in lines_of(sample) {
+            let (table, key) = line.path.rsplit_once('.').unwrap_or(("", &line.path));
+            let header = format!("[{table}]\n");
+            let header = if table.is_empty() { "" } else { &header };
+            let is_known =
+                known.contains(&line.path) || rule_of(header, key, "1").starts_with("removed in ");
+            assert!(is_known, "{} of {version}", line.path);
         }
     }
 }
@@ -240,9 +261,13 @@ struct Line {
 }
 
 fn lines() -> Vec<Line> {
+    lines_of(SAMPLE)
+}
+
+fn lines_of(sample: &'static str) -> Vec<Line> {
     let mut table = String::new();
     let mut lines = Vec::new();
-    for (nth, text) in SAMPLE.lines().enumerate() {
+    for (nth, text) in sample.lines().enumerate() {
         let bare = text.strip_prefix('#').unwrap_or(text);
         let header = bare.strip_prefix('[');
         if let Some(header) = header {

@@ -81,6 +81,27 @@ fn console_in_trouble() {
     run(command, &broker);
 }
 
+/// Eight tabs of one browser, which share a stream of events.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn console_in_many_tabs() {
+    let broker = Broker::dev(2);
+    let mut command = node("console/tabs.mjs");
+    command.env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin));
+    run(command, &broker);
+}
+
+/// Causes and the history, as the broker would write them after a night of trouble.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn console_over_time() {
+    let broker = Broker::dev(1);
+    let mut command = node("console/over_time.mjs");
+    command.env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin));
+    command.env("HELIOGRAPH_SCREENSHOTS", screenshots());
+    run(command, &broker);
+}
+
 /// What axe says of every page, in both widths and colours.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]

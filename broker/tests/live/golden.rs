@@ -375,8 +375,8 @@ const LONG: usize = 12_000;
 const PAGES: &str = "/ /assets/main.js /assets/none /channels /channels/absent /channels/alone /channels/{name} \
     /channels/alone/trace /channels/{name}/trace /cluster /config /dev /dev/clock /dev/connections /dev/environment \
     /dev/faults /dev/faults/allowed /dev/messages /dev/parity /events /hooks /live /none /overview /pair/{code} \
-    /presence /ready /refusals /refusals/groups /refusals/{id} /sessions/{shard}/{connection} /try /try/settings \
-    /usage";
+    /log?search=absent-text /presence /ready /refusals /refusals/groups /refusals/{id} /sessions/{shard}/{connection} \
+    /try /try/settings /usage";
 
 /// Topics of event streams, and the first event of each.
 const TOPICS: &[(&str, &str)] = &[

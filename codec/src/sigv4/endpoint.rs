@@ -66,5 +66,6 @@ const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORM
     ]
 }
 
-/// Most canonical requests tried beyond those of any request: each costs one SHA-256 of it and one HMAC.
+/// Most canonical requests tried beyond those of any request, in each encoding of its query: each costs one SHA-256 of
+/// it and one HMAC.
 const OTHER_FORMS_MAX: usize = 4;

@@ -2,7 +2,6 @@
 //! the parts of a signature that a presigned URL carries in it.
 //! Most URLs arrive encoded as prescribed. Then strict and raw are the same text, nothing is copied, and one attempt to
 //! verify is enough.
-//! attempt to verify.
 
 use crate::sigv4::escape::{decode, encode};
 use crate::sigv4::{ALGORITHM, EXPIRES_S_MAX, QUERY_PARAMETERS_MAX};

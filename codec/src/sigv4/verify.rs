@@ -258,7 +258,7 @@ impl<'a> Claim<'a> {
     /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown. Takes
     /// one SHA-256 of the canonical request and one of the body; a short canonical request takes one more if its query
     /// could be signed as it arrived, one more if its host has a port, and four more for an upgrade at the path of an
-    /// endpoint.
+    /// endpoint, in either encoding of its query.
     ///
     /// # Errors
     /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`],
@@ -347,11 +347,16 @@ impl<'a> Claim<'a> {
         } else {
             &[]
         };
-        let mut all = iter::once(&WITHOUT_PORT).chain(other);
-        let found = all.find(|form| {
-            let hash = self.hash_of(form, &places);
-            hash.is_some_and(|hash| self.is_of(signing_key, hash))
-        });
+        let forms = || iter::once(&WITHOUT_PORT).chain(other);
+        let mut found = self.first_match(signing_key, &places, forms());
+        let mut encoding = raw;
+        if found.is_none() && self.query.differs_raw() && !other.is_empty() {
+            // Signed as prescribed, then sent by a library that undoes escapes.
+            let strictly = source.write(self.canonical_request, self.query, Encoding::Strict)?;
+            found = self.first_match(signing_key, &strictly, forms());
+            encoding = strict;
+            places = source.write(self.canonical_request, self.query, Encoding::Raw)?;
+        }
         if found.is_none() && !is_long {
             *self.refused = Some(Refused {
                 places,
@@ -360,9 +365,22 @@ impl<'a> Claim<'a> {
             });
         }
         Ok(found.map(|form| match form.host {
-            OtherHost::AsSent | OtherHost::WithoutPort => (raw, form.path.unwrap_or(path)),
-            OtherHost::WithPath(path) => (raw, path),
+            OtherHost::AsSent | OtherHost::WithoutPort => (encoding, form.path.unwrap_or(path)),
+            OtherHost::WithPath(path) => (encoding, path),
         }))
+    }
+
+    /// The first of these forms of the canonical request in which the signature matches.
+    fn first_match(
+        &mut self,
+        signing_key: &SigningKey,
+        places: &Places,
+        forms: impl IntoIterator<Item = &'static OtherForm>,
+    ) -> Option<&'static OtherForm> {
+        forms.into_iter().find(|form| {
+            let hash = self.hash_of(form, places);
+            hash.is_some_and(|hash| self.is_of(signing_key, hash))
+        })
     }
 
     /// Hash of the canonical request with another path or host; `None` if the request has these already.

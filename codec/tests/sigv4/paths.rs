@@ -1,6 +1,6 @@
 //! Upgrades whose path was signed otherwise than it is asked for, and what operators learn of refused requests.
 
-use super::support::{Call, SECRET, Shard, Signer};
+use super::support::{Call, EMPTY, SECRET, Shard, Signer, signature};
 use codec::http::{Head, HeadLimits};
 use codec::sigv4::{AccessKey, Refusal, SignedAs};
 
@@ -15,6 +15,20 @@ fn sent(signer: &Signer, (path, host): (&str, &str), asked: &str) -> String {
     call.headers.clear();
     call.path = asked.to_owned();
     call.head()
+}
+
+/// The same request, its channel's ARN unescaped also in what is signed.
+fn unescaped(head: &str, path: &str, host: &str) -> String {
+    let head = head.replace("arn%3Aaws%3Ax%2Fy", "arn:aws:x/y");
+    let (query, _) = head.split_once('?').unwrap().1.split_once(' ').unwrap();
+    let (signatures, mut pairs): (Vec<_>, Vec<_>) =
+        (query.split('&')).partition(|pair| pair.starts_with("X-Amz-Signature="));
+    pairs.sort_unstable();
+    let query = pairs.join("&");
+    let signature = signature(&format!(
+        "GET\n{path}\n{query}\nhost:{host}\n\nhost\n{EMPTY}"
+    ));
+    head.replace(signatures[0], &format!("X-Amz-Signature={signature}"))
 }
 
 /// The path that an upgrade is found to be signed with.
@@ -75,6 +89,17 @@ fn an_upgrade_may_be_signed_with_the_path_of_its_endpoint_or_without_it() {
             // One that nobody knows is none, however it is signed.
             let unknown = verify(&mut shard, &head, None);
             assert_eq!(unknown, Err(Refusal::UnknownKey), "{path} for {asked}");
+            // It does not matter whether a library has undone the escapes, or whether any were signed.
+            for head in [
+                head.replace("%3A", ":").replace("%2F", "/"),
+                unescaped(&head, path, host),
+            ] {
+                assert_eq!(
+                    verify(&mut shard, &head, Some(&signer.key())),
+                    expected,
+                    "{head}"
+                );
+            }
         }
     }
     // No other request than an upgrade.
@@ -92,15 +117,21 @@ fn no_more_than_four_further_forms_are_tried() {
         ..signer.key()
     };
     let mut shard = Shard::new();
-    for (asked, more, forms) in [
-        ("/", 0, 6),
-        ("/viewer", 0, 6),
-        ("/master/", 0, 6),
-        ("/other", 0, 2),
-        ("/", 9_000, 1),
+    for (asked, more, forms, unescaped) in [
+        ("/", 0, 6, 12),
+        ("/viewer", 0, 6, 12),
+        ("/master/", 0, 6, 12),
+        ("/other", 0, 2, 3),
+        ("/", 9_000, 1, 1),
     ] {
         let head = sent(&signer, ("/x", HOST), asked);
         let head = head.replacen('?', &format!("?x={}&", "x".repeat(more)), 1);
+        let before = shard.verifier.hashed_bytes();
+        let loose = verify(&mut shard, &head.replace("%3A", ":"), None);
+        assert_eq!(loose, Err(Refusal::UnknownKey));
+        let canonical = shard.verifier.canonical_request().len() as u64;
+        let hashed = shard.verifier.hashed_bytes() - before;
+        assert_eq!(hashed / canonical, unescaped, "{asked} {more}");
         for (key, refusal) in [
             (Some(&wrong), Refusal::Mismatch),
             (None, Refusal::UnknownKey),

@@ -1,7 +1,7 @@
 //! The verifier's decisions beside the signature itself: which form counts, clocks, tokens, unknown keys, and the
 //! order of refusals. Everything is signed by aws-sigv4.
 
-use super::support::{Call, NOON, SECRET, Shard, Signer};
+use super::support::{Call, EMPTY, NOON, SECRET, Shard, Signer, signature};
 use codec::http::{Head, HeadLimits};
 use codec::sigv4::{AccessKey, Form, Malformed, Refusal, RequestRules, Scope, Service, Window};
 
@@ -92,7 +92,6 @@ fn a_host_may_be_signed_without_its_port() {
 /// Their URLs are escaped in their own way as well: the form without the port is that of the pairs as they arrived.
 #[test]
 fn what_is_signed_without_a_port_may_be_sloppily_escaped() {
-    use codec::sigv4::SigningKey;
     let signer = Signer::default();
     let template = signer.presign(Call::new("GET", "/", ""), 60).head();
     let (_, rest) = template.split_once('?').unwrap();
@@ -105,20 +104,7 @@ fn what_is_signed_without_a_port_may_be_sloppily_escaped() {
     let query = pairs.join("&");
     let host = "192.0.2.7";
     let canonical = format!("GET\n/\n{query}\nhost:{host}\n\nhost\n{EMPTY}");
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes());
-    let hex = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
-    let scope = "20260102/us-west-2/kinesisvideo/aws4_request";
-    let text = format!(
-        "AWS4-HMAC-SHA256\n20260102T030405Z\n{scope}\n{}",
-        hex(hash.as_ref())
-    );
-    let key = SigningKey::derive(SECRET, "20260102", "us-west-2", "kinesisvideo");
-    let signature = hex(&key.sign(text.as_bytes()));
+    let signature = signature(&canonical);
     let head =
         format!("GET /?{query}&X-Amz-Signature={signature} HTTP/1.1\r\nHost: {host}:8443\r\n\r\n");
     let verdict = Shard::new().verify(&head, b"", &signer.rules(), Some(&signer.key()));
@@ -485,6 +471,3 @@ pub(crate) fn verify(signer: &Signer, call: &Call) -> Result<Form, Refusal> {
         Some(&signer.key()),
     )
 }
-
-/// The SHA-256 of nothing.
-const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

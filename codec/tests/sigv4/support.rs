@@ -6,12 +6,17 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use codec::http::{Head, HeadLimits, encode};
-use codec::sigv4::{AccessKey, Form, Refusal, RequestRules, Service, SigningKeys, Verifier};
+use codec::sigv4::{
+    AccessKey, Form, Refusal, RequestRules, Service, SigningKey, SigningKeys, Verifier,
+};
 use std::time::{Duration, UNIX_EPOCH};
 
 pub(crate) const ID: &str = "AKIDEXAMPLE";
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 pub(crate) const REGION: &str = "us-west-2";
+
+/// The SHA-256 of nothing.
+pub(crate) const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// 2026-01-02 03:04:05.
 pub(crate) const NOON: u64 = 1_767_323_045;
@@ -180,6 +185,17 @@ impl Signer {
             empty_token_is_none: true,
         }
     }
+}
+
+/// The signature of a canonical request, in the day's scope of [`Signer::default`].
+pub(crate) fn signature(canonical: &str) -> String {
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|it| format!("{it:02x}")).collect() };
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes());
+    let scope = format!("20260102/{REGION}/kinesisvideo/aws4_request");
+    let hash = hex(hash.as_ref());
+    let text = format!("AWS4-HMAC-SHA256\n20260102T030405Z\n{scope}\n{hash}");
+    let key = SigningKey::derive(SECRET, "20260102", REGION, "kinesisvideo");
+    hex(&key.sign(text.as_bytes()))
 }
 
 /// A verifier and its keys, as a shard has them.

@@ -25,6 +25,7 @@ main() {
   upgrade
   remove
   purge
+  repository
   wheel
 }
 
@@ -53,10 +54,9 @@ files() {
   grep -q '^ExecStart=/usr/bin/heliograph serve' /lib/systemd/system/heliograph.service || fail "the unit starts another program"
   for line in /usr/share/bash-completion/completions/heliograph*; do bash -n "$line"; done
   # The pages that broker.toml names, and the notices that dependencies ask for.
-  for line in README.md INSTALL.md broker.toml copyright licences.txt; do
+  for line in CHANGELOG.md broker.toml copyright licences.txt book/index.html book/CHANGELOG.html book/deploy/INSTALL.html; do
     [ -e "/usr/share/doc/heliograph/$line" ] || [ -e "/usr/share/doc/heliograph/$line.gz" ] || fail "no $line in /usr/share/doc/heliograph"
   done
-  [ -e /usr/share/doc/heliograph/book/deploy/INSTALL.html ] || fail "no pages in /usr/share/doc/heliograph/book"
   grep -q "glommio" /usr/share/doc/heliograph/licences.txt || fail "the licences of dependencies are not in licences.txt"
   seen "files, owners and modes"
 }
@@ -100,12 +100,22 @@ offer() {
 upgrade() {
   echo "# an operator's line" >>/etc/heliograph/broker.toml
   echo kept >/var/lib/heliograph/registry
-  quietly apt-get install --yes -o Dpkg::Options::=--force-confold /packages/next.deb
+  chmod 0750 /var/lib/heliograph
+  chmod 0600 /etc/heliograph/broker.toml
+  # What the maintainer scripts ask of systemd: a stop and a start in place of a restart would close the sockets that it keeps.
+  mkdir -p /run/systemd/system
+  printf '#!/bin/sh\necho "$*" >>/tmp/invoked\n' >/usr/local/sbin/deb-systemd-invoke
+  chmod +x /usr/local/sbin/deb-systemd-invoke
+  ln -s /bin/true /usr/local/sbin/systemctl
+  quietly apt-get install --yes -o Dpkg::Options::=--force-confold -o DPkg::Path="$PATH" /packages/next.deb
+  rm -r /run/systemd/system /usr/local/sbin/deb-systemd-invoke /usr/local/sbin/systemctl
+  [ "$(cat /tmp/invoked)" = "try-restart heliograph.service" ] || fail "the upgrade asks systemd to: $(tr '\n' ';' </tmp/invoked)"
   grep -q "an operator's line" /etc/heliograph/broker.toml || fail "the upgrade replaced an operator's configuration"
-  [ "$(stat --format='%a %U:%G' /etc/heliograph/broker.toml)" = "640 root:heliograph" ] || fail "the upgrade changed the mode of the configuration"
+  [ "$(stat --format='%a %U:%G' /etc/heliograph/broker.toml)" = "600 root:heliograph" ] || fail "the upgrade changed the mode of the configuration"
+  [ "$(stat --format='%a %U:%G' /var/lib/heliograph)" = "750 heliograph:heliograph" ] || fail "the upgrade changed the mode of the data directory"
   [ -e /etc/heliograph/broker.toml.dpkg-dist ] || fail "the next version's configuration is not beside it"
   [ "$(cat /var/lib/heliograph/registry)" = kept ] || fail "the upgrade took data"
-  seen "an upgrade keeps the changed configuration and data"
+  seen "an upgrade restarts the service once, and keeps the changed configuration, data, and modes"
 }
 
 remove() {
@@ -118,11 +128,37 @@ remove() {
 
 purge() {
   local left
+  echo secret >/etc/heliograph/tls/tls.key
+  quietly apt-get purge --yes heliograph
+  [ "$(cat /etc/heliograph/tls/tls.key)" = secret ] || fail "purging took the operator's key"
+  [ "$(find /etc/heliograph /var/lib -path '*heliograph*' ! -type d)" = /etc/heliograph/tls/tls.key ] || fail "purged, and left: $(find /etc/heliograph)"
+  getent group heliograph >/dev/null || fail "purging took the group of the operator's key"
+  seen "purging leaves the operator's key and its group, and nothing else"
+  rm -r /etc/heliograph
+  quietly apt-get install --yes "/packages/$(ls /packages | grep -m 1 '^heliograph_')"
+  files
   quietly apt-get purge --yes heliograph
   left="$(find / -xdev \( -path /packages -o -path /proc -o -path /tmp \) -prune -o -iname '*heliograph*' -print)"
   [ -z "$left" ] || fail "purged, and left: $left"
   if getent passwd heliograph || getent group heliograph; then fail "purged, and the user is there"; fi
   seen "purging leaves nothing"
+}
+
+# As a host that follows releases: by the name of the package, with the signature checked.
+repository() {
+  mkdir -p /etc/apt/keyrings
+  cp /packages/apt/heliograph.gpg /etc/apt/keyrings/
+  echo 'deb [signed-by=/etc/apt/keyrings/heliograph.gpg] file:/packages/apt stable main' >/etc/apt/sources.list.d/heliograph.list
+  # Other sources cannot be reached from here.
+  local only=(-o Dir::Etc::SourceList=/etc/apt/sources.list.d/heliograph.list -o Dir::Etc::SourceParts=/dev/null)
+  quietly apt-get "${only[@]}" -o APT::Update::Error-Mode=any update
+  quietly apt-get "${only[@]}" install --yes heliograph heliograph-dbgsym
+  [ -e /usr/lib/debug/usr/bin/heliograph.debug ] || fail "no debug information"
+  quietly apt-get purge --yes heliograph heliograph-dbgsym
+  sed -i 's/^Date: .*/Date: Thu, 01 Jan 2026 00:00:00 UTC/' /packages/apt/dists/stable/InRelease
+  rm -rf /var/lib/apt/lists/*heliograph* /var/lib/apt/lists/*packages*
+  if apt-get "${only[@]}" -o APT::Update::Error-Mode=any update >/tmp/output 2>&1; then cat /tmp/output; fail "a changed Release is accepted"; fi
+  seen "a signed repository: both packages by their names, and a changed Release refused"
 }
 
 # In a virtual environment: Debian's pip installs nowhere else.

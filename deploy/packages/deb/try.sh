@@ -22,7 +22,7 @@ seen "lintian without errors"
 
 if [ ! -e "$root" ]; then
   mkdir -p target/packages
-  bash deploy/ci/root.sh "$PWD/$root.new.tar" systemd-standalone-sysusers systemd-standalone-tmpfiles python3-venv >/dev/null 2>&1 || fail "mmdebstrap"
+  bash deploy/ci/root.sh "$PWD/$root.new.tar" systemd-standalone-sysusers python3-venv >/dev/null 2>&1 || fail "mmdebstrap"
   mv "$root.new.tar" "$root"
 fi
 place="$(mktemp -d)"
@@ -40,6 +40,17 @@ sed -i 's/^Version: .*/Version: 99.0.0/' "$place/packages/next/DEBIAN/control"
 echo "# of the next version" >>"$place/packages/next/etc/heliograph/broker.toml"
 dpkg-deb --root-owner-group --build "$place/packages/next" "$place/packages/next.deb" >/dev/null
 rm -r "$place/packages/next"
+
+# A repository, signed by a key that is thrown away.
+export GNUPGHOME="$place/root/.gnupg" APT_KEY=releaser@example.com
+mkdir -m 0700 "$GNUPGHOME"
+quietly gpg --batch --passphrase '' --quick-generate-key "$APT_KEY" default default never
+mkdir "$place/packages/dist"
+cp "$deb" "${deb/heliograph_/heliograph-dbgsym_}" "$place/packages/dist/"
+quietly env DIST="$place/packages/dist" STAGE="$place/packages" ROOT="$PWD" VERSION="$version" \
+  SOURCE_DATE_EPOCH="$(git log --max-count=1 --format=%ct)" bash deploy/packages/apt.sh
+gpgconf --kill all
+rm -rf "$GNUPGHOME" "$place/packages/dist"
 
 # A network of its own: any port is free, and nothing is reached.
 unshare --mount --net --pid --fork --kill-child --propagation private bash -euc '

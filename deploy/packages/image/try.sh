@@ -45,6 +45,7 @@ bytes="$(cat "${layers[@]/#/$place/image/}" | wc -c)"
 [ "$(stat --format='%a %u:%g' "$place/root/var/lib/heliograph")" = "700 65532:65532" ] || fail "the data directory is another user's"
 grep -q glommio "$place/root/usr/share/doc/heliograph/licences.txt" || fail "no licences of dependencies"
 [ -z "$(find "$place/root" -perm /6000)" ] || fail "a program that changes its user"
+grep -q '^Version: ' "$place/root/var/lib/dpkg/status.d/libc6" || fail "the version of the C library is not recorded"
 seen "$bytes bytes, and $(stat --format=%s "$image") to load; user, volume, ports, health check, licences"
 
 # The image for the other processor: deploy/ci/arm64.sh runs it.

@@ -28,6 +28,7 @@ Name: heliograph
 Version: {VERSION}
 Summary: Signaling service for WebRTC with the protocol of Kinesis Video Streams, and its plugin for pytest
 License-Expression: Apache-2.0
+Project-URL: Repository, https://heliograph.invalid/heliograph
 License-File: LICENSE
 License-File: licences.txt
 Classifier: Framework :: Pytest

@@ -13,7 +13,7 @@ use crate::edge::machine::bind_address_no_port;
 use crate::visit::{Crew, Heard};
 use crate::worker::socket::{Line, LineState, index_of, kind_of, narrow};
 use crate::worker::tls::{Client, Tls};
-use ring::{Completion, Lent, Received, Ring, Settings};
+use ring::{Completion, Engine, Lent, Received, Ring, Settings};
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io;
@@ -50,6 +50,7 @@ pub(crate) enum News {
 /// The connections of one thread.
 pub(crate) struct Lines {
     ring: Ring,
+    engine: Engine,
     routes: Vec<Arc<Route>>,
     lines: Vec<Line>,
     free: Vec<u32>,
@@ -69,9 +70,14 @@ impl Lines {
     ///
     /// # Errors
     /// The ring cannot be made.
-    pub(crate) fn new(routes: Vec<Arc<Route>>) -> io::Result<Self> {
+    pub(crate) fn new(routes: Vec<Arc<Route>>, engine: Engine) -> io::Result<Self> {
+        let settings = Settings {
+            engine,
+            ..Settings::default()
+        };
         Ok(Self {
-            ring: Ring::new(&Settings::default())?,
+            ring: Ring::new(&settings)?,
+            engine,
             routes,
             lines: Vec::new(),
             free: Vec::new(),
@@ -114,7 +120,9 @@ impl Lines {
         line.state = LineState::Connecting;
         line.connecting = true;
         self.ring.connect(socket.as_fd(), line.key(index), target);
-        line.socket = Some(socket);
+        if let Some(former) = line.socket.replace(socket) {
+            self.ring.release(former.as_fd());
+        }
     }
 
     /// Connects to the next address of a line's route; `None` if all were tried.
@@ -203,6 +211,15 @@ impl Lines {
             }
         }
         self.flush();
+        let patience = match self.engine {
+            Engine::IoUring => patience,
+            // There a wait is rounded up to milliseconds. The last one is polled, or what is due begins late.
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a turn waits for milliseconds"
+            )]
+            Engine::Epoll => Duration::from_millis(patience.as_millis() as u64),
+        };
         let want = u32::from(self.news.is_empty() && !patience.is_zero());
         self.ring.enter(want, Some(patience))
     }
@@ -403,6 +420,9 @@ impl Lines {
     fn release(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.is_over() {
+            if let Some(socket) = &line.socket {
+                self.ring.release(socket.as_fd());
+            }
             line.clear();
             self.news.push_back(News::Freed(index));
         }

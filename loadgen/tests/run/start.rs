@@ -1,9 +1,10 @@
-//! When a load begins: processes in step, and a moment.
+//! How a load begins: with which engine, processes in step, at a moment.
 
 use crate::run::program::loadgen;
 use crate::run::service::{Reception, reception, serve_from};
 use crate::support::Fault;
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +29,43 @@ fn processes_start_in_step_and_show_their_progress() {
     let shows = |line: &str| line.starts_with("measuring ") && line.contains(" sessions/s");
     assert!(said.lines().any(shows), "{said}");
     assert_eq!(said.matches("\nmeasuring\n").count(), 1, "{said}");
+}
+
+/// Where io_uring cannot be had a load is done with epoll, and one line says so; or it is refused. Every mode works.
+#[test]
+fn without_io_uring_a_load_is_done_with_epoll() {
+    let (address, _) = reception(None);
+    let says = "loadgen works with epoll, since it cannot have io_uring: ";
+    let run = |kib: &str, flags: &str| {
+        let limited =
+            format!("ulimit -l {kib} && exec \"$0\" run --target http://{address} {flags}");
+        let mut command = Command::new("bash");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_loadgen")]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap() + "\n";
+        let table = String::from_utf8(output.stdout).unwrap();
+        (
+            output.status.code(),
+            said.matches(says).count(),
+            table + &said,
+        )
+    };
+    let short = "--channels 2 --duration 0.3";
+    for (kib, flags, expected) in [
+        ("64", "--rate 20 --processes 2", (Some(0), 1)),
+        ("64", "--mode relay --window 8", (Some(0), 1)),
+        ("64", "--mode relay --engine io_uring", (Some(2), 0)),
+        ("hard", "--mode idle --engine epoll", (Some(0), 0)),
+        ("hard", "--mode storm --engine epoll", (Some(0), 0)),
+        (
+            "hard",
+            "--mode connect --engine epoll --viewers-per-channel 4",
+            (Some(0), 0),
+        ),
+    ] {
+        let (code, lines, text) = run(kib, &format!("{short} {flags}"));
+        assert_eq!((code, lines), expected, "{flags}: {text}");
+    }
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub struct Onward {
     pub bytes: Vec<u8>,
     /// Length of the request alone, if it is a call.
     pub call: Option<usize>,
+    /// Most bytes of a TLS record to the client.
+    pub record_bytes: usize,
     /// Entry in the count of all such requests.
     pub counted: OnwardCount,
 }

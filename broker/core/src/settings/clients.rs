@@ -172,6 +172,12 @@ impl Settings {
         }
     }
 
+    /// Most bytes of a TLS record to a program: one frame with its header, where its row bounds frames.
+    pub(crate) fn record_bytes(&self, program: Program) -> usize {
+        let frame = self.reader(program).frame_bytes;
+        frame.saturating_add(codec::ws::header_bytes(frame))
+    }
+
     fn client(&self, Program(program): Program) -> Option<&Client> {
         let row = usize::from(program & !(Program::WSS | Program::SMALL));
         self.clients.get(row.checked_sub(1)?)

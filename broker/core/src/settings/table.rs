@@ -350,7 +350,8 @@ pub const KEYS: &[Key] = &[
         .doc("for the peer's part of the closing handshake"),
     // Nobody wants to wait for the idle clients of a server under development.
     Key::new("timeouts.drain", Kind::Duration(field!(timeouts.drain_ms), 1..=HOUR)).default("20s").dev("1s")
-        .doc("from SIGTERM or Ctrl-C to the end; a second one ends at once"),
+        .doc("from SIGTERM or Ctrl-C to the end; a second one ends at once; 0.2 s where systemd keeps the listening \
+              sockets over a restart: INSTALL.md"),
     Key::new("timeouts.alexa_wait_max", Kind::Duration(field!(timeouts.alexa_wait_max_ms), 0..=HOUR)).default("off")
         .doc("shortens the wait of SendAlexaOfferToMaster below the channel's MessageTtlSeconds"),
     Key::new("timeouts.clock_tolerance", Kind::Duration(field!(timeouts.clock_tolerance_ms), 1..=DAY)).default("5m")

@@ -11,7 +11,7 @@ use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, PassFailure, PassedOn, StreamHome};
-use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
+use crate::session::http::{Admission, HttpStage, Onward, Ownerless};
 use crate::shard::calls::responses::{self, no_place, no_room, nobody, shutting_down};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
@@ -24,7 +24,13 @@ use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
 
 /// An upgrade for another node; `bytes`: its head and what followed.
-pub(crate) fn of_upgrade(admission: Admission, bytes: Vec<u8>, counted: OnwardCount) -> Onward {
+pub(crate) fn of_upgrade(
+    sockets: &Sockets,
+    admission: Admission,
+    bytes: Vec<u8>,
+    user_agent: Option<&str>,
+) -> Onward {
+    let settings = sockets.settings();
     Onward {
         purpose: admission.purpose(),
         identity: Identity::of(&admission.arn),
@@ -34,7 +40,8 @@ pub(crate) fn of_upgrade(admission: Admission, bytes: Vec<u8>, counted: OnwardCo
         caller: admission.caller,
         bytes,
         call: None,
-        counted,
+        record_bytes: settings.record_bytes(settings.program(user_agent)),
+        counted: sockets.count_onward(),
     }
 }
 
@@ -76,6 +83,7 @@ pub(crate) fn call_is_here(
         caller: caller.clone(),
         call: Some(whole.len()),
         bytes: whole,
+        record_bytes: usize::MAX,
         counted: sockets.count_onward(),
     };
     pass_on(sockets, cx, key, home, onward);
@@ -235,6 +243,7 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
         repeats: false,
         call: None,
         waits: false,
+        record_bytes: usize::MAX,
     };
     match &mut parcel.load {
         // A call may have been carried out; an upgrade ends with its connection.
@@ -242,6 +251,7 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
             (sent.repeats, sent.call) = (is_upgrade(onward), onward.call);
             // An offer waits for its master for as long as its caller likes.
             sent.waits = onward.purpose == Purpose::Api(Operation::SendAlexaOfferToMaster);
+            sent.record_bytes = onward.record_bytes;
             sent.bytes = std::mem::take(&mut onward.bytes);
         }
         ParcelLoad::Admin(bytes) => sent.bytes = std::mem::take(bytes),

@@ -21,6 +21,9 @@ const OTHER_ACCOUNT: &str = "210987654321";
 const HERE: &str = "here";
 const THERE: &str = "there";
 
+/// The network of the proxy in front of all nodes.
+const PROXY: &str = "10.9.0.0/16";
+
 struct Kept(Sender<Entry>);
 
 impl Journal for Kept {
@@ -42,10 +45,11 @@ impl Node {
 
     /// One that may have this many connections.
     fn with_places(connections: usize) -> Self {
-        let settings = Settings {
+        let mut settings = Settings {
             auth: Auth::None,
             ..Settings::default()
         };
+        settings.proxy.forwarded_from = vec![PROXY.parse().expect("a network")];
         let map = SlotMap::new(&[7; 16], NodeId(0), vec!["n1".into(), "n2".into()]);
         let there = [(ACCOUNT, THERE), (OTHER_ACCOUNT, THERE)].map(|named| (named, NodeId(1)));
         for ((account, name), node) in [((ACCOUNT, HERE), NodeId(0))].into_iter().chain(there) {
@@ -137,10 +141,11 @@ fn an_upgrade_goes_to_the_node_of_its_channel_as_it_came() {
         repeats,
         call,
         waits: _,
+        record_bytes,
     } = Shard::passed_on(&mut parcel).expect("to a node");
     assert_eq!(
-        (peer.remote, sent, repeats, call),
-        (client::peer().remote, bytes, true, None)
+        (peer.remote, sent, repeats, call, record_bytes),
+        (client::peer().remote, bytes, true, None, usize::MAX)
     );
     let snapshot = node.shard.snapshot();
     assert_eq!(snapshot.connections.iter().sum::<u64>(), 0, "it has left");
@@ -218,6 +223,63 @@ fn a_list_is_never_incomplete() {
 }
 
 /// The client's next request may be for any node: its own one looks at that.
+/// The scheme that a proxy reports goes with the client: to policies as TLS, and into the endpoints of the answer.
+#[test]
+fn what_a_proxy_says_of_tls_holds_at_the_node_of_the_channel() {
+    let ask = |channel: &str, proto: &str| {
+        let body = format!(
+            "{{\"ChannelARN\":\"{}\",\"SingleMasterChannelEndpointConfiguration\":{{\"Protocols\":[\"WSS\"],\
+             \"Role\":\"VIEWER\"}}}}",
+            arn(channel)
+        );
+        let call = post("/getSignalingChannelEndpoint", &body);
+        let call = String::from_utf8(call).expect("as written");
+        let call = call.replacen("localhost:8080", "cam.example:444", 1);
+        let lines = format!("\r\nX-Forwarded-Proto: {proto}\r\n");
+        call.replacen("\r\n", &lines, 1).into_bytes()
+    };
+    for (from, proto, tls) in [
+        ([10, 9, 0, 1], "https", true),
+        ([10, 9, 0, 1], "http", false),
+        ([10, 8, 0, 1], "https", false),
+    ] {
+        let mut node = Node::new();
+        let remote = (from, 9).into();
+        let session = node.shard.open(Peer { remote, ..peer() }, node.at);
+        let session = session.expect("there is room");
+        assert_eq!(node.receive(session, &ask(THERE, proto)), Some(NodeId(1)));
+        let mut parcel = node.shard.release(session);
+        let sent = Shard::passed_on(&mut parcel).expect("to a node");
+        assert_eq!(sent.peer.tls, tls, "{from:?} {proto}");
+    }
+    for (tls, proto, wanted) in [
+        (true, "https", "wss://cam.example:444\""),
+        (false, "http", "ws://cam.example:444\""),
+        // Headers of clients that came by no proxy: the other node says otherwise.
+        (false, "https", "ws://cam.example:8080\""),
+        (true, "http", "ws://cam.example:8080\""),
+    ] {
+        let mut node = Node::new();
+        let owner = Peer {
+            tls,
+            inner: true,
+            ..peer()
+        };
+        let session = node.open(true);
+        node.receive(
+            session,
+            &post("/createSignalingChannel", "{\"ChannelName\":\"here\"}"),
+        );
+        let session = node.shard.open(owner, node.at).expect("there is room");
+        if tls {
+            node.shard.handle(Input::Secured { session }, node.at);
+        }
+        node.receive(session, &ask(HERE, proto));
+        let answer = node.answer(session);
+        assert!(answer.contains(wanted), "{tls} {proto}: {answer}");
+    }
+}
+
 #[test]
 fn a_connection_that_was_passed_on_ends_with_its_answer() {
     for inner in [false, true] {

@@ -1,10 +1,11 @@
 use super::*;
 use crate::side::admin::rules::BROWSER_HEADERS;
 use crate::side::console::history::History;
+use crate::side::log::Item;
 use crate::side::metrics::{ProcessState, Report};
-use crate::side::{Backup, Readers, Refusals, Tries};
+use crate::side::{Backup, Log, Readers, Refusals, Tries};
 use crate::side::{inspector::Whom, shared_state::Shared};
-use broker_core::{id::ShardId, shard::Reply};
+use broker_core::{auth::SessionKeys, id::ShardId, shard::Reply};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -20,6 +21,16 @@ fn ask(status: Status, token: Option<&str>, scraped: bool, request: &'static str
 }
 
 fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static str) -> String {
+    answer_beside(Refusals::none(), status, token, scraped, request)
+}
+
+fn answer_beside(
+    refusals: Refusals,
+    status: Status,
+    token: Option<&str>,
+    scraped: bool,
+    request: &'static str,
+) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -57,7 +68,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
         look: Box::new(Vec::new),
         history: Shared::new(History::new(0, Instant::now())),
         log: Arc::default(),
-        refusals: Refusals::none(),
+        refusals,
         troubled: Arc::default(),
         backup: Backup::none(),
         settings: Arc::default(),
@@ -112,6 +123,28 @@ fn readiness_follows_the_status_and_liveness_does_not() {
             ask(status, None, true, "GET /live HTTP/1.1"),
             (200, body.to_owned())
         );
+    }
+}
+
+/// Pages of what the log thread writes wait for it: its mark is among the lines.
+#[test]
+fn what_a_client_has_seen_is_on_each_page_of_the_log_threads_memories() {
+    for (request, waits) in [
+        ("GET /refusals HTTP/1.1", true),
+        ("GET /refusals/groups HTTP/1.1", true),
+        ("GET /overview HTTP/1.1", true),
+        ("GET /channels/one/trace HTTP/1.1", true),
+        ("GET /channels/one HTTP/1.1", false),
+    ] {
+        let (log, items) = Log::new(8, 0);
+        let refusals = Refusals::new(&log, &SessionKeys::new(&[0; 32], None), 1);
+        drop(log);
+        let marks = std::thread::spawn(move || {
+            let marks = items.iter().filter(|item| matches!(item, Item::Mark(_)));
+            marks.count()
+        });
+        answer_beside(refusals, Status::Ok, None, true, request);
+        assert_eq!(marks.join().unwrap() > 0, waits, "{request}");
     }
 }
 

@@ -5,7 +5,7 @@
 //!  refusals      snapshot, then refusals as they are noted
 //!  troubled      snapshot, then all of them when one is added or explained, once a second at most
 //!  log           snapshot, then lines as they are written
-//!  channel:NAME  the channel when it changes, once a second at most
+//!  channel:NAME  the channel when it changes, once a second at most; also channel:REGION/ACCOUNT/NAME
 //!  presence      `resync`: read `GET /presence`; then `presence` of any channel of this node when it changes
 //!  presence:NAME `presence` of the channel, or `absent`; then when it changes
 //! ```
@@ -23,6 +23,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, body};
+use broker_core::id::Identity;
 use codec::http::{decode, pairs};
 use codec::identifiers::ChannelName;
 use serde_json::json as value;
@@ -127,15 +128,16 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
             "troubled" => Topic::Troubled,
             "presence" => Topic::Presence,
             _ => match name.split_once(':') {
-                Some(("channel", name)) if ChannelName::parse(name).is_ok() => {
-                    Topic::Channel(inspector.identity(name, query)?)
-                }
+                Some(("channel", place)) => Topic::Channel(channel(inspector, place, query)?),
                 Some(("presence", name)) if ChannelName::parse(name).is_ok() => {
                     Topic::PresenceOf(inspector.identity(name, query)?)
                 }
                 Some(_) | None => return Err(BAD_TOPICS),
             },
         };
+        if topics.contains(&topic) && matches!(topic, Topic::Channel(_)) {
+            continue; // by its name, and by its place
+        }
         if topics.contains(&topic) || topics.len() > TOPICS_MAX {
             return Err(BAD_TOPICS);
         }
@@ -144,7 +146,21 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
     Ok(topics)
 }
 
+/// The channel of a topic: `NAME`, of the region and account of the query, or `REGION/ACCOUNT/NAME`.
+fn channel(inspector: &Inspector, place: &str, query: &str) -> Result<Identity, Fault> {
+    let mut parts = place.rsplitn(2, '/');
+    let name = parts.next().unwrap_or_default();
+    if ChannelName::parse(name).is_err() {
+        return Err(BAD_TOPICS);
+    }
+    let Some(place) = parts.next() else {
+        return inspector.identity(name, query);
+    };
+    let (region, account) = place.split_once('/').ok_or(BAD_TOPICS)?;
+    Ok(Identity::new(region, account, name))
+}
+
 const BAD_TOPICS: Fault = Fault::bad(
-    "topics: allowed up to 8 of overview, troubled, refusals, log, presence, channel:NAME and presence:NAME, each \
+    "topics: expected up to 16 of overview, troubled, refusals, log, presence, channel:NAME and presence:NAME, each \
      once, separated by commas",
 );

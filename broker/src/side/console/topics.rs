@@ -295,13 +295,16 @@ impl Sources {
 
     /// A channel's document under its name, or why there is none.
     pub(crate) async fn channel_state(&self, channel: &Identity) -> Value {
-        let name = channel.name();
-        match channel::document(&self.inspector, channel).await {
-            Ok(document) => value!({ "name": name, "channel": document, "error": null }),
+        let mut state = match channel::document(&self.inspector, channel).await {
+            Ok(document) => value!({ "channel": document, "error": null }),
             Err(Fault(code, text)) => {
-                value!({ "name": name, "channel": null, "error": text, "status": code.as_u16() })
+                value!({ "channel": null, "error": text, "status": code.as_u16() })
             }
-        }
+        };
+        state["name"] = channel.name().into();
+        state["region"] = channel.region().into();
+        state["account"] = channel.account().into();
+        state
     }
 }
 

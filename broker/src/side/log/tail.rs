@@ -1,7 +1,7 @@
 //! The last lines of the log, and their feed.
 
 use crate::edge::turn::calendar;
-use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_KEPT_MAX};
+use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_SHOWN_MAX, LOG_WARNINGS_BYTES_KEPT_MAX};
 use crate::side::feed::{Bell, Feed, Position};
 use crate::side::shared_state::Shared;
 use broker_core::time::Wall;
@@ -18,18 +18,42 @@ pub struct LogTail {
     bell: Bell,
 }
 
-#[derive(Debug, Default)]
+/// A line of the log.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// Number since the start.
+    pub(crate) seq: u64,
+    /// The time at which it was written.
+    pub(crate) at: Wall,
+    pub(crate) level: &'static str,
+    pub(crate) text: Box<str>,
+}
+
+/// The last lines, and the last warnings and errors: a line may be in both.
+#[derive(Debug)]
 struct Lines {
-    /// Each with the time at which it was written.
-    kept: VecDeque<(Wall, Box<str>)>,
+    all: Ring,
+    warnings: Ring,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Ring {
+    kept: VecDeque<Arc<Line>>,
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl Default for LogTail {
     fn default() -> Self {
         let bell = Bell::default();
+        let lines = Lines {
+            all: Ring::of(LOG_BYTES_KEPT_MAX),
+            warnings: Ring::of(LOG_WARNINGS_BYTES_KEPT_MAX),
+            next: 1,
+        };
         Self {
-            lines: Shared::default(),
+            lines: Shared::new(lines),
             feed: Feed::of_events(&bell),
             bell,
         }
@@ -47,7 +71,7 @@ impl LogTail {
         let mut lines = self.lines.lock();
         lines.push(line);
         // Under the lock, so that a watcher gets each line once: kept, or as an event.
-        self.feed.send("log", || line_json(line));
+        self.feed.send("log", || line_json(level(line), line));
     }
 
     /// The bell that wakes the streams of the process: log lines ring it, and all that have a clone of it.
@@ -60,20 +84,36 @@ impl LogTail {
         self.feed.watch()
     }
 
-    /// The kept lines, the oldest first; the position is behind them then.
+    /// The last lines, the oldest first; the position is behind them then.
     pub(crate) fn kept(&self, position: &mut Position) -> Vec<Value> {
         let lines = self.lines.lock();
         position.move_to_end();
-        lines.kept.iter().map(|(_, line)| line_json(line)).collect()
+        let all = &lines.all.kept;
+        let shown = all.range(all.len().saturating_sub(LOG_LINES_SHOWN_MAX)..);
+        shown.map(|it| line_json(it.level, &it.text)).collect()
+    }
+
+    /// All kept lines, the newest first.
+    pub(crate) fn newest_first(&self) -> Vec<Arc<Line>> {
+        let lines = self.lines.lock();
+        let oldest = lines.all.kept.front().map_or(lines.next, |line| line.seq);
+        let older = lines.warnings.kept.iter().rev();
+        let older = older.filter(|line| line.seq < oldest);
+        let all = lines.all.kept.iter().rev().chain(older);
+        all.map(Arc::clone).collect()
     }
 
     /// Forgets lines by their time and text: their number.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
+        let before = self.newest_first().len();
         let mut lines = self.lines.lock();
-        let before = lines.kept.len();
-        lines.kept.retain(|(at, line)| !fits(*at, line));
-        lines.bytes = lines.kept.iter().map(|(_, line)| line.len()).sum();
-        before - lines.kept.len()
+        let Lines { all, warnings, .. } = &mut *lines;
+        for ring in [all, warnings] {
+            ring.kept.retain(|line| !fits(line.at, &line.text));
+            ring.bytes = ring.kept.iter().map(|line| line.bytes()).sum();
+        }
+        drop(lines);
+        before.saturating_sub(self.newest_first().len())
     }
 
     pub(crate) fn tick(&self, now: Instant) {
@@ -81,21 +121,55 @@ impl LogTail {
     }
 }
 
+impl Line {
+    /// The bytes of its text, and of its places.
+    fn bytes(&self) -> usize {
+        self.text.len() + PLACES_BYTES
+    }
+}
+
 impl Lines {
-    fn push(&mut self, line: &str) {
-        self.bytes += line.len();
-        self.kept.push_back((calendar(), line.into()));
-        while self.kept.len() > LOG_LINES_KEPT_MAX || self.bytes > LOG_BYTES_KEPT_MAX {
-            let Some((_, oldest)) = self.kept.pop_front() else {
+    fn push(&mut self, text: &str) {
+        let line = Arc::new(Line {
+            seq: self.next,
+            at: calendar(),
+            level: level(text),
+            text: text.into(),
+        });
+        self.next += 1;
+        if matches!(line.level, "ERROR" | "WARN") {
+            self.warnings.push(Arc::clone(&line));
+        }
+        self.all.push(line);
+    }
+}
+
+impl Ring {
+    fn of(bytes_max: usize) -> Self {
+        Self {
+            kept: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    fn push(&mut self, line: Arc<Line>) {
+        self.bytes += line.bytes();
+        self.kept.push_back(line);
+        while self.bytes > self.bytes_max {
+            let Some(oldest) = self.kept.pop_front() else {
                 return;
             };
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.bytes();
         }
     }
 }
 
-fn line_json(line: &str) -> Value {
-    value!({ "level": level(line), "text": line })
+/// Bytes of a line beside its text: its allocation, and a place in each ring, which doubled when it grew.
+const PLACES_BYTES: usize = 128;
+
+fn line_json(level: &str, text: &str) -> Value {
+    value!({ "level": level, "text": text })
 }
 
 /// The level of a line in either format of the log; `INFO` for what has none.
@@ -115,14 +189,36 @@ mod tests {
     use crate::side::feed::Next;
 
     #[test]
-    fn the_last_lines_are_kept_within_their_bounds() {
+    fn the_last_lines_are_kept_within_their_bounds_and_warnings_beside_all() {
         let tail = LogTail::default();
-        for number in 0..LOG_LINES_KEPT_MAX + 10 {
+        tail.push(b"t WARN first\n");
+        let text = "x".repeat(1000);
+        let fit = LOG_BYTES_KEPT_MAX / (1000 + "t INFO ".len() + PLACES_BYTES);
+        (0..fit + 10).for_each(|_| tail.push(format!("t INFO {text}\n").as_bytes()));
+        let kept = tail.newest_first();
+        assert_eq!((kept.len(), kept[0].seq), (fit + 1, fit as u64 + 11));
+        assert_eq!((&*kept[fit].text, kept[fit].seq), ("t WARN first", 1));
+        tail.push(b"t ERROR last\n");
+        assert_eq!(tail.newest_first()[0].level, "ERROR");
+        let is_first = |_, text: &str| text.ends_with("first") || text.ends_with("last");
+        assert_eq!(tail.forget(is_first), 2, "each counts once");
+        let left = tail.newest_first().len();
+        assert_eq!(
+            (tail.forget(|_, _| true), tail.newest_first().len()),
+            (left, 0)
+        );
+        assert_eq!(tail.lines.lock().all.bytes, 0);
+    }
+
+    #[test]
+    fn a_watcher_begins_with_the_last_lines_and_gets_those_that_come() {
+        let tail = LogTail::default();
+        for number in 0..LOG_LINES_SHOWN_MAX + 10 {
             tail.push(format!("t WARN n={number}\n").as_bytes());
         }
         let mut from = tail.watch();
         let kept = tail.kept(&mut from);
-        assert_eq!(kept.len(), LOG_LINES_KEPT_MAX);
+        assert_eq!(kept.len(), LOG_LINES_SHOWN_MAX);
         assert_eq!(kept[0], value!({ "level": "WARN", "text": "t WARN n=10" }));
         tail.push(b"\n");
         tail.push(b"{\"level\":\"ERROR\",\"x\":\"<b>\"}\n");
@@ -134,10 +230,5 @@ mod tests {
             event.starts_with("event: log\ndata: {\"level\":\"ERROR\","),
             "{event}"
         );
-        let long = vec![b'x'; LOG_BYTES_KEPT_MAX / 4];
-        for _ in 0..9 {
-            tail.push(&long);
-        }
-        assert_eq!(tail.kept(&mut from).len(), 4);
     }
 }

@@ -519,7 +519,7 @@ const LARGE_BYTES: usize = 10_240;
 
 /// Proxies by the seconds after which they end connections: without a byte, unless they end all of them then
 /// ([`WHOLE_LIFE_S`]). See deploy/PROXY.md.
-const PROXIES: [(u64, &str); 5] = [
+const PROXIES: [(u64, &str); 6] = [
     (
         WHOLE_LIFE_S,
         "application load balancers of Google Cloud (timeoutSec)",
@@ -533,6 +533,7 @@ const PROXIES: [(u64, &str); 5] = [
         "nginx (proxy_read_timeout) and AWS' application load balancers (idle timeout)",
     ),
     (100, "Cloudflare"),
+    (300, "Envoy (stream_idle_timeout)"),
     (350, "AWS' network load balancers"),
 ];
 const WHOLE_LIFE_S: u64 = 30;

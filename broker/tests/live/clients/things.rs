@@ -2,7 +2,8 @@
 //! and GnuTLS. rustls is in `things/`, OpenSSL there too, by curl.
 
 use super::{alone, python_script, run, scripts};
-use crate::process::fresh_directory;
+use crate::peer::master_query;
+use crate::process::{Broker, arn, fresh_directory};
 use crate::things::fleet::{ALIAS, Fleet, authority, certify, params};
 use serde_json::Value;
 use std::fs;
@@ -45,6 +46,25 @@ fn mbedtls() {
         assert_eq!(said.trim(), "TLSv1.2");
         String::from_utf8(ended.stdout).expect("text")
     });
+    let _ = fs::remove_dir_all(&program);
+}
+
+/// A camera whose library has one suite, RSA, P-256, and a buffer for records of 4,096 bytes.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn mbedtls_in_its_small_profile_is_upgraded_by_a_development_server() {
+    let libraries = ["-lmbedtls", "-lmbedx509", "-lmbedcrypto"];
+    let program = compiled("device_mbedtls.c", &libraries);
+    let broker = Broker::dev(1);
+    let path = format!("/?{}", master_query(&arn("small")));
+    let said = testkit::until("the certificate with an RSA key", || {
+        let mut command = Command::new(program.join("program"));
+        command.args([HOST, &broker.tls.port().to_string()]);
+        command.args(&broker.authority).arg(&path);
+        let output = command.output().expect("it runs");
+        output.status.success().then_some(output.stdout)
+    });
+    assert!(said.starts_with(b"HTTP/1.1 101 "), "{said:?}");
     let _ = fs::remove_dir_all(&program);
 }
 

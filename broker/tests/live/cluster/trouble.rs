@@ -4,6 +4,7 @@ use super::meeting::{assert_gone, exchange, meet_again};
 use super::nodes::{Files, NONE, Nodes, call, create, with_tls};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_query};
+use crate::service::readers::longest_record;
 use serde_json::json;
 use testkit::until;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -126,15 +127,24 @@ fn tls_ends_at_the_node_of_the_client() {
         files,
     };
     let client = identity.client(BOTH, None);
-    for arn in nodes.channels() {
+    let channels = nodes.channels();
+    for arn in &channels {
         for (one, other) in [(&nodes.n1, &nodes.n2), (&nodes.n2, &nodes.n1)] {
-            let master = master_query(&arn);
+            let master = master_query(arn);
             let mut master = Peer::secure_as(one, &master, client.clone());
-            let viewer = viewer_query(&arn, "v1");
+            let viewer = viewer_query(arn, "v1");
             let mut viewer = Peer::secure_as(other, &viewer, client.clone());
             exchange(&mut master, &mut viewer);
             viewer.close();
             master.close();
+        }
+    }
+    for (agent, is_small) in [("ESP32 Websocket Client", true), ("Mozilla/5.0", false)] {
+        for (owner, arn) in [&nodes.n1, &nodes.n2].into_iter().zip(&channels) {
+            for front in [&nodes.n1, &nodes.n2] {
+                let longest = longest_record(owner, (front, &client), arn, agent);
+                assert_eq!(longest <= 4_096 + 16, is_small, "{agent}: {longest}");
+            }
         }
     }
     super::meeting::assert_quiet(&nodes);

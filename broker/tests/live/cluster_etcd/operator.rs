@@ -166,6 +166,29 @@ fn nodes_have_equal_parts_after_a_rebalance() {
 
 #[test]
 #[ignore = "needs etcd"]
+fn nodes_that_stop_together_have_their_slots_again_without_a_rebalance() {
+    let Some(mut nodes) = Nodes::start(1) else {
+        return;
+    };
+    let shares = |nodes: &Nodes| [0, 1, 2].map(|node| served(nodes.node(node)));
+    let before = shares(&nodes);
+    let mut stopped = [0, 1, 2].map(|node| nodes.take(node));
+    stopped.iter().for_each(|node| node.signal("TERM"));
+    for node in &mut stopped {
+        node.ended_within(Duration::from_secs(40));
+    }
+    nodes.start_all(1);
+    // The first to end may have given some away in the moment before the others' signal.
+    let after = shares(&nodes);
+    let is_same = before
+        .iter()
+        .zip(&after)
+        .all(|(one, other)| (one - other).abs() < 256.0);
+    assert!(is_same, "{before:?} {after:?}");
+}
+
+#[test]
+#[ignore = "needs etcd"]
 fn a_program_that_is_too_old_for_its_cluster_does_not_start() {
     let Some(mut nodes) = Nodes::start(1) else {
         return;

@@ -2,8 +2,9 @@
 
 use crate::http::{Answer, admin, call, create, get};
 use crate::peer::{Peer, offer, to_master, viewer_query};
-use crate::process::{Broker, DEV, arn};
+use crate::process::{Broker, DEV, arn, command};
 use serde_json::json;
+use testkit::until_true;
 
 const GO_AWAY: &str = r#"{"messageType":"GO_AWAY"}"#;
 
@@ -81,6 +82,39 @@ fn an_advance_has_the_notice_before_the_end_under_the_strict_profile_too() {
     clock(&broker, "POST", r#"{"advance":"2h"}"#);
     viewer.expect(GO_AWAY);
     assert_eq!(viewer.expect_close(1001), "Going away");
+}
+
+#[test]
+fn why_names_the_proxy_on_whose_time_a_connection_ended() {
+    let broker = Broker::configured("[timeouts]\nping = \"off\"\n", 1);
+    for (advance, proxy) in [
+        ("30s", "application load balancers of Google Cloud"),
+        ("50s", "HAProxy"),
+        (
+            "60s",
+            "nginx (proxy_read_timeout) and AWS' application load balancers",
+        ),
+        ("100s", "Cloudflare"),
+        ("40s", ""),
+    ] {
+        let arn = arn(&format!("after-{advance}"));
+        let viewer = Peer::viewer(&broker, &arn, "v1");
+        clock(&broker, "POST", &format!(r#"{{"advance":"{advance}"}}"#));
+        drop(viewer);
+        let trace = format!("/channels/after-{advance}/trace");
+        until_true("its end", || {
+            !get(broker.admin, &trace).json()["viewers"][0]["left"].is_null()
+        });
+        let admin = format!("http://{}", broker.admin);
+        for named in [&*arn, &format!("after-{advance}")] {
+            let why = command()
+                .args(["why", "--channel", named, "--admin", &admin])
+                .output();
+            let said = String::from_utf8(why.expect("it runs").stdout).expect("text");
+            assert_eq!(said.is_empty(), proxy.is_empty(), "{advance}: {said}");
+            assert!(said.contains(proxy), "{advance}: {said}");
+        }
+    }
 }
 
 fn a_skew_moves_the_calendar_alone(broker: &Broker) {

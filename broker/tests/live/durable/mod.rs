@@ -6,8 +6,10 @@
 //! * [`full`], [`slow`]: a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
 //! * [`moving`]: channels given to another broker as documents.
+//! * [`fixtures`]: what earlier versions wrote.
 
 mod backup;
+mod fixtures;
 mod full;
 pub(crate) mod kills;
 mod moving;

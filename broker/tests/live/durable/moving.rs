@@ -2,7 +2,7 @@
 //! documents.
 
 use crate::durable::{Home, change_some, channels};
-use crate::http::create;
+use crate::http::{call, create};
 use crate::peer::HealthyPair;
 use crate::process::{Broker, command};
 use serde_json::{Value, json};
@@ -100,6 +100,43 @@ fn channels_move_into_a_broker_that_runs() {
     stop(broker);
     let broker = to.start(2);
     assert_eq!(channels(broker.plain), all);
+    stop(broker);
+}
+
+/// An operator's import takes nothing of what the account's callers may do in a second.
+#[test]
+fn an_import_counts_for_no_quota_of_the_account() {
+    let home = Home::new();
+    let quotas = "[quotas]\naccount_create = { rate = 1, burst = 5 }\naccount_change = { rate = 1, burst = 1 }\n";
+    fs::write(home.0.join("broker.toml"), quotas).expect("a file");
+    let broker = home.start(1);
+    let made = create(broker.plain, "cam-0", 60);
+    let there = channels(broker.plain);
+    let documents: Vec<String> = (0..50)
+        .map(|number| {
+            let arn = made.replace("/cam-0/", &format!("/moved-{number}/"));
+            let mut info = there["cam-0"].0.clone();
+            info["ChannelName"] = format!("moved-{number}").into();
+            info["ChannelARN"] = arn.as_str().into();
+            let tags = json!({"ChannelARN": arn, "Tags": {"room": "hall"}});
+            format!("{}{tags}", json!({"ChannelInfoList": [info]}))
+        })
+        .collect();
+    let file = home.0.join("channels.json");
+    fs::write(&file, documents.concat()).expect("a file");
+    let (code, text) = online(&broker, &[], &file);
+    assert_eq!(code, Some(0), "{text}");
+    let create = |number: usize| {
+        let body = json!({"ChannelName": format!("new-{number}")});
+        call(broker.plain, "/createSignalingChannel", &body).status
+    };
+    let created = (0..60).take_while(|number| create(*number) == 200).count();
+    assert!(
+        (4..60).contains(&created),
+        "{created}: a burst of five, and one was there before"
+    );
+    let tag = json!({"ResourceARN": made, "Tags": [{"Key": "n", "Value": "1"}]});
+    assert_eq!(call(broker.plain, "/TagResource", &tag).status, 200);
     stop(broker);
 }
 

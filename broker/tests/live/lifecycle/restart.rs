@@ -3,6 +3,7 @@
 use crate::http::get;
 use crate::peer::Peer;
 use crate::process::{Broker, arn, binary, fresh_directory};
+use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -77,7 +78,10 @@ fn any() -> SocketAddr {
 
 /// A connection with a request, which waits in the kernel's queue while no process accepts.
 fn newcomer(addr: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(addr).expect("a socket listens");
+    asking(TcpStream::connect(addr).expect("a socket listens"), addr)
+}
+
+fn asking(mut stream: TcpStream, addr: SocketAddr) -> TcpStream {
     let patience = stream.set_read_timeout(Some(testkit::WITHIN));
     patience.expect("a read timeout");
     let request = format!("GET /ping HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
@@ -122,6 +126,51 @@ fn clients_that_connect_during_a_restart_are_served_by_the_next_process() {
             assert!(newcomers.drain(..).all(is_served), "{}", broker.log());
         }
     }
+}
+
+/// One client fills the queue while nobody accepts: another one's handshake is repeated by its kernel, and it is served
+/// when the next process accepts.
+#[test]
+fn a_queue_that_a_client_fills_during_a_restart_delays_the_others() {
+    let service = Service::new();
+    let mut broker = service.start(&[any()], 1);
+    let addr = broker.plain;
+    broker.signal("TERM");
+    assert_eq!(broker.ended_within(Duration::from_secs(10)).code(), Some(0));
+    let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a limit");
+    let queue = somaxconn
+        .trim()
+        .parse::<usize>()
+        .expect("a number")
+        .min(4_096);
+    let crowd: Vec<_> = (0..queue + 64).map(|_| begun(66, addr)).collect();
+    let other = begun(1, addr);
+    for waits in [crowd.last().expect("a crowd"), &other] {
+        assert!(
+            waits.peer_addr().is_err(),
+            "the queue is longer than {queue}"
+        );
+    }
+    let began = Instant::now();
+    let _broker = service.start(&[addr], 1);
+    until_true("its handshake", || other.peer_addr().is_ok());
+    other.set_nonblocking(false).expect("a socket");
+    assert!(is_served(asking(other.into(), addr)));
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// A connection from this address of loopback whose handshake is not waited for.
+fn begun(from: u8, addr: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+    let from = SocketAddr::from(([127, 0, 0, from], 0));
+    socket.bind(&from.into()).expect("an address of loopback");
+    socket.set_nonblocking(true).expect("a socket");
+    let _ = socket.connect(&addr.into()); // it is in progress
+    socket
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn shown(broker: &Broker) -> String {
         "/overview",
         "/refusals",
         "/refusals/groups",
+        "/log",
     ];
     let pages = pages.map(|path| get(broker.admin, path).text());
     let mut watcher = Watcher::open(broker.admin, "log");

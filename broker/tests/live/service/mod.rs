@@ -14,7 +14,7 @@ mod cameras;
 mod configured;
 mod deletion;
 mod pending;
-mod readers;
+pub(crate) mod readers;
 mod reconfigured;
 mod recorded;
 mod session;

@@ -7,8 +7,10 @@ use crate::http::{create, exchange};
 use crate::peer::{Peer, answer, master_query, offer, to_master, upgrade, viewer_query};
 use crate::peer::{candidate, client_config, tcp, upgrade_head};
 use crate::process::Broker;
+use rustls::{ClientConfig, ClientConnection};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 /// How a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,34 +220,42 @@ fn each_frame_for_a_small_buffer_has_a_record_of_its_own() {
     for (agent, is_small) in [("ESP32 Websocket Client", true), ("Mozilla/5.0", false)] {
         let broker = Broker::dev(2);
         let arn = create(broker.plain, "demo", 60);
-        let mut viewer = Peer::viewer(&broker, &arn, "v1");
-        let candidates = [
-            candidate(&payload_within(3_000)),
-            candidate(&payload_within(200)),
-        ];
-        viewer.send_together(&[&[offer(&payload_within(6_000))][..], &candidates].concat());
-        testkit::until("the kept ones", || {
-            (broker.scrape().sum("heliograph_pending_messages") >= 3.0).then_some(())
-        });
-        let mut stream = tcp(broker.tls);
-        let records = read_records(&mut stream, &broker, &master_query(&arn), agent);
-        let longest = records.iter().max().copied().unwrap_or_default();
-        assert_eq!(longest <= 4_096 + 16, is_small, "{agent}: {records:?}");
-        drop((stream, viewer));
+        let longest = longest_record(&broker, (&broker, &client_config(&broker)), &arn, agent);
+        assert_eq!(longest <= 4_096 + 16, is_small, "{agent}: {longest}");
         broker.assert_balanced();
     }
 }
 
-/// Upgrades over TLS and reads all that comes within the time of its messages: the plaintext bytes of each record.
-fn read_records(stream: &mut TcpStream, broker: &Broker, query: &str, agent: &str) -> Vec<usize> {
+/// The longest record, in bytes of plaintext, that a camera at one node gets of what was kept for it at the owner.
+pub(crate) fn longest_record(
+    owner: &Broker,
+    (front, client): (&Broker, &Arc<ClientConfig>),
+    arn: &str,
+    agent: &str,
+) -> usize {
+    let mut viewer = Peer::viewer(owner, arn, "v1");
+    let candidates = [
+        candidate(&payload_within(3_000)),
+        candidate(&payload_within(200)),
+    ];
+    viewer.send_together(&[&[offer(&payload_within(6_000))][..], &candidates].concat());
+    testkit::until("the kept ones", || {
+        (owner.scrape().sum("heliograph_pending_messages") >= 3.0).then_some(())
+    });
     let name = "localhost".try_into().expect("a name");
-    let mut session =
-        rustls::ClientConnection::new(client_config(broker), name).expect("a session");
+    let session = ClientConnection::new(Arc::clone(client), name);
+    let mut stream = tcp(front.tls);
+    let head = upgrade_head(front, &master_query(arn));
+    let head = head.replacen("\r\n", &format!("\r\nUser-Agent: {agent}\r\n"), 1);
+    let records = read_records(&mut stream, session.expect("a session"), &head);
+    records.into_iter().max().unwrap_or_default()
+}
+
+/// Upgrades over TLS and reads all that comes within the time of its messages: the plaintext bytes of each record.
+fn read_records(stream: &mut TcpStream, mut session: ClientConnection, head: &str) -> Vec<usize> {
     while session.is_handshaking() {
         session.complete_io(stream).expect("a handshake");
     }
-    let head = upgrade_head(broker, query);
-    let head = head.replacen("\r\n", &format!("\r\nUser-Agent: {agent}\r\n"), 1);
     session.writer().write_all(head.as_bytes()).expect("room");
     let (mut records, mut messages, mut wire) = (Vec::new(), 0, Vec::new());
     while messages < 3 {

@@ -5,13 +5,14 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import test from 'node:test';
+import { causes, withCauses, withHistory } from './night.mjs';
 import { admin, call, data, enter, open, withBrowser } from './pages.mjs';
 
 const axe = await readFile(createRequire(`${process.env.HELIOGRAPH_CLIENTS}/browser/package.json`).resolve('axe-core'), 'utf8');
 
 /** Pages by their names, with what shows that they are there. */
 const PAGES = {
-    overview: [`${admin}/`, '.heat .cell'], channels: [`${admin}/#/channels`, 'tbody tr'], channel: [`${admin}/#/channels/cam-1`, '.lane'],
+    overview: [`${admin}/`, '.problem summary'], history: [`${admin}/#/history?from=-6h`, '.chart path[d^=M]'], channels: [`${admin}/#/channels`, 'tbody tr'], channel: [`${admin}/#/channels/cam-1`, '.lane'],
     'absent channel': [`${admin}/#/channels/zzz`, '.notice'], refused: [`${admin}/#/why`, '.refusal'], find: [`${admin}/#/find/cam`, 'tbody tr'],
     log: [`${admin}/#/log`, '.log li'], dev: [`${admin}/#/dev`, '.message'], cluster: [`${admin}/#/cluster`, '[role=status]'], 'absent page': [`${admin}/#/nothing`, '.notice'],
     'sign-in': [`${admin}/#/channels`, '#token'], try: [`${admin}/try`, 'body[data-ready=yes]'], root: [`${data}/`, 'pre'],
@@ -27,8 +28,15 @@ test('no page keeps anybody out', { timeout: 240_000 }, () => withBrowser(async 
         for (const [name, [url, seen]] of Object.entries(PAGES)) {
             const page = await open(browser, { viewport: { width, height: 844 }, colorScheme });
             if (name === 'sign-in') await page.route('**/channels?*', (route) => route.fulfill({ status: 401, json: {} }));
+            if (name === 'overview' || name === 'history') await withCauses(page, admin, causes, { configuration: { needsSighup: [], needsRestart: ['listen'] } });
+            await withHistory(page, causes);
             await page.goto(url);
-            await page.locator(seen).first().waitFor();
+            await page.locator(seen).first().waitFor({ state: 'attached' });
+            if (name === 'overview') {
+                await page.locator('.heat .cell').first().waitFor();
+                await page.locator(seen).first().click();
+                await page.locator('.problem tbody tr').first().waitFor();
+            }
             if (name === 'try') await page.evaluate(() => document.querySelectorAll('details').forEach((one) => one.setAttribute('open', '')));
             const found = await page.evaluate(`${axe};axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })`);
             const serious = found.violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));

@@ -11,19 +11,51 @@ use std::process::Command;
 /// Names with which files of licences begin, in lower case.
 const NAMES: &[&str] = &["license", "licence", "copying", "notice", "unlicense"];
 
+/// Endings of files that are no texts of licences, whatever they begin with.
+const CODE: &[&str] = &["rs", "c", "h", "py", "pl", "sh", "toml", "json", "html"];
+
+/// Texts of crates that are published without one, from their repositories. Those that may be used under the Apache
+/// License have only their notice here: its text is that of Heliograph itself.
+const ADDED: &[(&str, &str)] = &[
+    ("asn1-rs-impl", include_str!("../texts/asn1-rs.txt")),
+    ("base64-simd", include_str!("../texts/simd.txt")),
+    ("buddy-alloc", include_str!("../texts/buddy-alloc.txt")),
+    ("glommio", include_str!("../texts/glommio.txt")),
+    ("maud", include_str!("../texts/maud.txt")),
+    ("maud_macros", include_str!("../texts/maud.txt")),
+    ("tonic-prost", include_str!("../texts/tonic.txt")),
+    ("vsimd", include_str!("../texts/simd.txt")),
+];
+
+/// Text of the licence of Heliograph.
+const APACHE: &str = include_str!("../../../../LICENSE");
+
 /// The platform of the packages.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+const HEAD: &str = "\
+Heliograph is under the Apache License 2.0. It is built from the crates below, each with its licence and repository.
+crates.io has the source of each, by its name and version, and none is changed: that is also where the source of those
+under the Mozilla Public License is. Of liburing, which is in glommio, the MIT licence is used. Behind the crates are
+the texts: first those of the standard library of Rust and of what it links.
+
+";
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Where a text is from: crates, and the folders in them, by name.
+type Owners = BTreeMap<String, BTreeSet<String>>;
 
 /// One text: a table of crates with their SPDX expressions, then each text that crates bring along, once, behind the
 /// names of the crates that have it.
 ///
 /// # Errors
 ///
-/// Cargo cannot tell the dependencies, or a file of a licence cannot be read.
-pub(crate) fn text() -> Result<String, Box<dyn Error>> {
+/// Cargo cannot tell the dependencies, a file of a licence cannot be read, or a crate has none.
+pub(crate) fn text() -> Result<String> {
     let metadata = metadata()?;
-    let mut table = String::new();
-    let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut all = HEAD.to_owned();
+    let mut texts = Owners::new();
     for package in shipped(&metadata)? {
         let name = format!(
             "{} {}",
@@ -31,33 +63,145 @@ pub(crate) fn text() -> Result<String, Box<dyn Error>> {
             text_of(package, "version")?
         );
         let expression = package["license"].as_str().unwrap_or("see its text");
-        writeln!(table, "{name}: {expression}")?;
-        let manifest = text_of(package, "manifest_path")?;
-        let folder = Path::new(manifest)
-            .parent()
-            .ok_or("a manifest without a directory")?;
-        for file in files(folder)? {
-            texts.entry(file).or_default().insert(name.clone());
-        }
+        let repository = package["repository"].as_str().unwrap_or("no repository");
+        writeln!(all, "{name}: {expression}; {repository}")?;
+        texts_of(package, &name, &mut texts)?;
     }
-    let mut all = format!(
-        "Heliograph is under the Apache License 2.0. It is built from these crates:\n\n{table}"
-    );
-    for (licence, crates) in texts {
-        let crates: Vec<_> = crates.into_iter().collect();
-        write!(
-            all,
-            "\n{}\n{}:\n\n{}\n",
-            "-".repeat(80),
-            crates.join(", "),
-            licence.trim_end()
-        )?;
+    for (texts, title) in [(standard_library()?, true), (texts, false)] {
+        for (licence, owners) in texts {
+            let owners: Vec<_> = owners.into_iter().collect();
+            let of = if title {
+                "The standard library of Rust: "
+            } else {
+                ""
+            };
+            let rule = "-".repeat(80);
+            write!(all, "\n{rule}\n{of}{}:\n\n{licence}\n", owners.join(", "))?;
+        }
     }
     Ok(all)
 }
 
+/// Adds the texts of a crate: those that are in it, or those of the table of crates without.
+fn texts_of(package: &Value, name: &str, texts: &mut Owners) -> Result<()> {
+    let folder = Path::new(text_of(package, "manifest_path")?).parent();
+    let folder = folder.ok_or("a manifest without a directory")?;
+    let crate_name = text_of(package, "name")?;
+    let added = ADDED.iter().find(|(of, _)| *of == crate_name);
+    match (crate_texts(folder, folder, name, texts)?, added) {
+        (true, None) => {}
+        (false, Some((_, text))) => {
+            add(texts, text, name);
+            if text_of(package, "license")?.contains("Apache-2.0") {
+                add(texts, APACHE, name);
+            }
+        }
+        (false, None) => Err(format!(
+            "{name} has no licence text in {}: put that of its repository into deploy/packages/documents/texts, and \
+             name it in {}",
+            folder.display(),
+            file!()
+        ))?,
+        (true, Some(_)) => Err(format!(
+            "{name} has a licence text: remove that of {}",
+            file!()
+        ))?,
+    }
+    Ok(())
+}
+
+fn add(texts: &mut Owners, text: &str, owner: &str) {
+    let text = text.replace("\r\n", "\n");
+    let owners = texts.entry(text.trim().to_owned()).or_default();
+    owners.insert(owner.to_owned());
+}
+
+/// Adds the texts of a folder of a crate and of those below it, which hold other people's code. Returns whether the
+/// folder itself has one.
+fn crate_texts(root: &Path, at: &Path, name: &str, texts: &mut Owners) -> Result<bool> {
+    let mut own = false;
+    for entry in fs::read_dir(at)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.is_symlink() {
+            crate_texts(root, &path, name, texts)?;
+            continue;
+        }
+        let file = path.file_name().unwrap_or_default();
+        let file = file.to_string_lossy().to_lowercase();
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        if !NAMES.iter().any(|prefix| file.starts_with(prefix)) || CODE.contains(&&*ending) {
+            continue;
+        }
+        own = true;
+        let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+        let below = at.strip_prefix(root)?.display().to_string();
+        let owner = if below.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{name} ({below})")
+        };
+        add(texts, &text, &owner);
+    }
+    Ok(own)
+}
+
+/// Texts of the standard library, from the compiler's installation: its own, with those of the runtime libraries of
+/// LLVM, and those of the crates that are in it.
+fn standard_library() -> Result<Owners> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]))?;
+    let folder = Path::new(sysroot.trim()).join("share/doc/rust");
+    let read = |name: &str| {
+        let path = folder.join(name);
+        fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let mut texts = Owners::new();
+    for licence in [
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "LLVM-exception",
+        "MIT",
+        "Unicode-3.0",
+    ] {
+        add(
+            &mut texts,
+            &read(&format!("licenses/{licence}.txt"))?,
+            licence,
+        );
+    }
+    let page = read("COPYRIGHT-library.html")?;
+    let mut crates = page.split("<h3>").skip(1).peekable();
+    crates
+        .peek()
+        .ok_or("COPYRIGHT-library.html names no crates")?;
+    for part in crates {
+        let (name, rest) = part
+            .split_once("</h3>")
+            .ok_or("a heading without its end")?;
+        let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+        for text in rest.split("<pre>").skip(1) {
+            let text = text.split("</pre>").next().unwrap_or_default();
+            let mut text = text.to_owned();
+            for (entity, character) in ENTITIES {
+                text = text.replace(entity, character);
+            }
+            add(&mut texts, &text, name);
+        }
+    }
+    Ok(texts)
+}
+
+/// Entities of that page and their characters; the ampersand last.
+const ENTITIES: &[(&str, &str)] = &[
+    ("&#34;", "\""),
+    ("&#39;", "'"),
+    ("&#60;", "<"),
+    ("&#62;", ">"),
+    ("&#38;", "&"),
+];
+
 /// The packages of crates.io that the two programs are linked from or built by, in the order of their names.
-fn shipped(metadata: &Value) -> Result<Vec<&Value>, Box<dyn Error>> {
+fn shipped(metadata: &Value) -> Result<Vec<&Value>> {
     let mut names = BTreeSet::new();
     // One at a time, as they are built: `cargo metadata` has the features of the whole workspace, tests included.
     for program in ["broker", "loadgen"] {
@@ -99,36 +243,27 @@ fn shipped(metadata: &Value) -> Result<Vec<&Value>, Box<dyn Error>> {
     Ok(shipped)
 }
 
-fn files(folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
-    let mut texts = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().to_lowercase();
-        if NAMES.iter().any(|prefix| name.starts_with(prefix)) && entry.file_type()?.is_file() {
-            let bytes = fs::read(entry.path())?;
-            texts.push(String::from_utf8_lossy(&bytes).replace("\r\n", "\n"));
-        }
-    }
-    Ok(texts)
-}
-
-fn metadata() -> Result<Value, Box<dyn Error>> {
+fn metadata() -> Result<Value> {
     let filter = format!("--filter-platform={TARGET}");
     let text = cargo(&["metadata", "--format-version=1", "--locked", &filter])?;
     Ok(serde_json::from_str(&text)?)
 }
 
 /// The output of a command of cargo.
-fn cargo(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+fn cargo(arguments: &[&str]) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(arguments).output()?;
+    output(Command::new(cargo).args(arguments))
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn text_of<'a>(package: &'a Value, key: &str) -> Result<&'a str, String> {
+fn text_of<'a>(package: &'a Value, key: &str) -> std::result::Result<&'a str, String> {
     package[key]
         .as_str()
         .ok_or_else(|| format!("cargo metadata names a package without {key}"))

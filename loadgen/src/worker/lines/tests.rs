@@ -2,11 +2,11 @@ use super::*;
 use std::net::TcpListener;
 
 /// Opens connections over a route to these addresses until each is open or broken; returns how many are open.
-fn connections(addresses: &[SocketAddr], count: usize) -> usize {
+fn connections(engine: Engine, addresses: &[SocketAddr], count: usize) -> usize {
     let mut target = Target::parse("http://127.0.0.1:1", false).unwrap();
     target.address = addresses[0];
     target.others = addresses[1..].to_vec();
-    let mut lines = Lines::new(vec![Arc::new(Route { target, tls: None })]).unwrap();
+    let mut lines = Lines::new(vec![Arc::new(Route { target, tls: None })], engine).unwrap();
     for _ in 0..count {
         lines.open(0, Some(Ipv4Addr::LOCALHOST)).unwrap();
     }
@@ -39,8 +39,10 @@ fn connections_are_spread_and_try_every_address() {
     let address = |listener: &TcpListener| listener.local_addr().unwrap();
     let (first, second, closed) = (address(&one), address(&other), address(&gone));
     drop(gone);
-    assert_eq!(connections(&[first, closed, second], 12), 12);
-    // Those that found nobody went on to the next.
-    assert_eq!((accepted(&one), accepted(&other)), (4, 8));
-    assert_eq!(connections(&[closed, closed], 2), 0);
+    for engine in [Engine::IoUring, Engine::Epoll] {
+        assert_eq!(connections(engine, &[first, closed, second], 12), 12);
+        // Those that found nobody went on to the next.
+        assert_eq!((accepted(&one), accepted(&other)), (4, 8));
+        assert_eq!(connections(engine, &[closed, closed], 2), 0);
+    }
 }

@@ -196,8 +196,8 @@ pub(crate) fn take_upgrade(
         Home::Here(shard) => sockets.hand_over(key, shard, admission, request.after, cx.at),
         Home::There(_) | Home::Nobody => {
             let whole = [request.text, request.after].concat();
-            let counted = sockets.count_onward();
-            let onward = onward::of_upgrade(admission, whole, counted);
+            let agent = request.head.header("user-agent");
+            let onward = onward::of_upgrade(sockets, admission, whole, agent);
             onward::pass_on(sockets, cx, key, home, onward);
         }
     }

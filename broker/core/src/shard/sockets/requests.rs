@@ -112,8 +112,9 @@ impl Sockets {
 
 /// The client of a request, where a proxy passed it on.
 impl Sockets {
-    /// Notes what the proxy that connected says of the client in a request's head, if its word counts. What another
-    /// node passed on came with it.
+    /// Notes what the proxy that connected says of the client in a request's head, if its word counts. Another node's
+    /// word on the address came with the connection; the request's `X-Forwarded-Proto` counts if it is what that node
+    /// says of TLS, so that the answer names the host and scheme of the proxy.
     pub(crate) fn note_forwarded(&mut self, key: SessionKey, head: &Head<'_>) {
         let networks = &self.settings.proxy.forwarded_from;
         let is_proxy = |address: IpAddr| networks.iter().any(|it| it.contains(&address));
@@ -121,15 +122,23 @@ impl Sockets {
             return;
         };
         let proxy = session.origin();
-        if session.is_inner() || !is_proxy(proxy.ip()) {
+        let mut tls = proxy::forwarded_tls(head);
+        let client = if session.is_inner() {
+            tls = tls.filter(|tls| *tls == session.has_tls());
+            if tls.is_none() {
+                return session.forwards(None);
+            }
+            Ok(None)
+        } else if is_proxy(proxy.ip()) {
+            proxy::forwarded_for(head, is_proxy)
+        } else {
             return;
-        }
-        let client = proxy::forwarded_for(head, is_proxy);
+        };
         let address = client.unwrap_or_default();
         session.forwards(Some(Box::new(Forwarded {
             proxy,
             client: address.map_or(proxy, |address| SocketAddr::new(address, 0)),
-            tls: proxy::forwarded_tls(head),
+            tls,
             unclear: client.err(),
         })));
     }

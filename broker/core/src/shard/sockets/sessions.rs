@@ -936,6 +936,7 @@ mod invariants_tests {
             caller: Caller::anyone(ACCOUNT),
             bytes: Vec::new(),
             call: None,
+            record_bytes: usize::MAX,
             counted: sockets.count_onward(),
         };
         let ownerless = Ownerless {

@@ -1,0 +1,190 @@
+//! Listening sockets that outlive the process: the service manager keeps them while none runs, and clients wait in their
+//! queues.
+
+use crate::server::listeners::{Bound, has_twin, local, twin_of};
+use crate::server::supervisor::Supervisor;
+use broker_core::settings::Settings;
+use socket2::{Protocol, Socket};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Listening sockets of a process before this one, at addresses that are configured.
+#[derive(Debug, Default)]
+pub(crate) struct KeptSockets(Vec<(SocketAddr, Socket)>);
+
+impl KeptSockets {
+    /// Those among `passed` descriptors. All others are closed, also by the manager: nobody would accept what waits in
+    /// their queues, and their addresses may be in the way of others.
+    pub(crate) fn find(
+        passed: Vec<(String, OwnedFd)>,
+        supervisor: &Supervisor,
+        settings: &Settings,
+    ) -> Self {
+        let wanted: Vec<_> = client_addresses(settings).collect();
+        let mut kept = Vec::new();
+        for (name, socket) in passed {
+            let socket = Socket::from(socket);
+            match shared_listener(&socket) {
+                Some(addr) if name == store_name(addr) && wanted.contains(&addr) => {
+                    kept.push((addr, socket));
+                }
+                found => {
+                    let at = found.map_or_else(String::new, |addr| format!(" at {addr}"));
+                    tracing::warn!(
+                        "the service manager kept {name:?}, no listener of this configuration{at}: closed"
+                    );
+                    drop(socket);
+                    supervisor.discard(&name);
+                }
+            }
+        }
+        Self(kept)
+    }
+
+    /// Up to `shards` sockets at this address.
+    pub(crate) fn take(&mut self, addr: SocketAddr, shards: usize) -> Vec<Socket> {
+        let at = self.0.extract_if(.., |(at, _)| *at == addr);
+        at.map(|(_, socket)| socket).take(shards).collect()
+    }
+}
+
+/// Has the service manager keep exactly these client listeners from here on, where a restart is to leave them open: not
+/// in a cluster, whose other nodes serve clients meanwhile.
+pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[Bound]) {
+    let clients = bound.iter().take(settings.listen.len());
+    let groups = clients.flat_map(|bound| {
+        let twin = twin_of(bound.addr);
+        [(bound.addr, &bound.sockets), (twin, &bound.twins)]
+    });
+    let groups: Vec<_> = groups.filter(|(_, sockets)| !sockets.is_empty()).collect();
+    let (needed, max) = (groups.len() * settings.shards, supervisor.store_max());
+    if max == 0 {
+        return;
+    }
+    if needed > max {
+        tracing::warn!(
+            "FileDescriptorStoreMax={max} must be at least {needed}: listeners are not kept over a restart"
+        );
+    }
+    let mut keeps = needed <= max && !settings.cluster.is_on();
+    for (addr, sockets) in groups {
+        let name = store_name(addr);
+        supervisor.discard(&name);
+        // There may be more, where locked memory has left room for fewer shards: those end when the shards start.
+        let sockets = sockets.iter().take(settings.shards).map(AsFd::as_fd);
+        keeps = keeps && supervisor.store(&name, &sockets.collect::<Vec<_>>());
+    }
+    supervisor.keeps_listeners = keeps;
+}
+
+/// The name under which the service manager has all sockets of an address: without `:`, as FDNAME= wants it.
+fn store_name(addr: SocketAddr) -> String {
+    format!("listen-{addr}").replace(':', "_")
+}
+
+/// The configured addresses of clients, and their twins.
+fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
+    settings.listen.iter().flat_map(|listen| {
+        let twin = has_twin(settings, listen.addr).then(|| twin_of(listen.addr));
+        [listen.addr].into_iter().chain(twin)
+    })
+}
+
+/// The address of a TCP socket that listens and shares it.
+fn shared_listener(socket: &Socket) -> Option<SocketAddr> {
+    let listens = socket.is_listener().ok()? && socket.protocol().ok()? == Some(Protocol::TCP);
+    (listens && socket.reuse_port().ok()?).then(|| local(socket).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::listeners::{alone, bind, probe, shared};
+    use broker_core::settings::{Listen, Profile, Scheme};
+    use socket2::SockRef;
+    use std::fs::File;
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    fn settings(listen: &[SocketAddr], shards: usize) -> Settings {
+        let mut settings = Settings::new(Profile::Default, false);
+        let listen = listen.iter().map(|addr| Listen {
+            scheme: Scheme::Http,
+            addr: *addr,
+        });
+        settings.listen = listen.collect();
+        settings.shards = shards;
+        settings
+    }
+
+    fn kept(passed: Vec<(String, OwnedFd)>, settings: &Settings) -> KeptSockets {
+        KeptSockets::find(passed, &Supervisor::of_environment(), settings)
+    }
+
+    /// What a process with these settings had, as it is passed to the next one.
+    fn passed(settings: &Settings) -> (SocketAddr, Vec<(String, OwnedFd)>) {
+        let bound = bind(
+            settings,
+            settings.listen[0].addr,
+            &mut KeptSockets::default(),
+        )
+        .unwrap();
+        let named = |socket| (store_name(bound.addr), socket);
+        (bound.addr, bound.sockets.into_iter().map(named).collect())
+    }
+
+    #[test]
+    fn kept_sockets_are_bound_first_and_those_that_lack_join_them() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        for (before, after) in [(2, 2), (1, 3), (3, 1)] {
+            let (addr, passed) = passed(&settings(&[any], before));
+            let inode = |socket: &OwnedFd| rustix::fs::fstat(socket).unwrap().st_ino;
+            let inodes: Vec<_> = passed.iter().map(|(_, socket)| inode(socket)).collect();
+            let mut settings = settings(&[addr], after);
+            settings.timeouts.tcp_user_ms = 9000;
+            let mut kept = kept(passed, &settings);
+            let bound = bind(&settings, addr, &mut kept).unwrap();
+            assert_eq!((bound.addr, bound.sockets.len()), (addr, after));
+            let again = bound
+                .sockets
+                .iter()
+                .filter(|it| inodes.contains(&inode(it)));
+            assert_eq!(again.count(), before.min(after));
+            assert_eq!(kept.0.len(), before.saturating_sub(after), "left over");
+            for socket in &bound.sockets {
+                let patience = SockRef::from(socket).tcp_user_timeout().unwrap();
+                assert_eq!(patience, Some(Duration::from_secs(9)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_listener_at_a_configured_address_is_closed() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (addr, mut good) = passed(&settings(&[any], 1));
+        let (other, former) = passed(&settings(&[any], 1));
+        let name = store_name(addr);
+        let alone = alone(any, 0).unwrap();
+        let alone_at = local(&alone).unwrap();
+        let udp = UdpSocket::bind(addr).unwrap();
+        good.extend(former);
+        good.extend([
+            (name.clone(), OwnedFd::from(alone)),
+            (name.clone(), udp.into()),
+            (name.clone(), File::open("/dev/null").unwrap().into()),
+            ("unknown".into(), shared(addr, 0).unwrap().into()),
+        ]);
+        let kept = kept(good, &settings(&[addr, alone_at], 1));
+        assert_eq!(kept.0.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [addr]);
+        // Neither is in the way of others.
+        probe(other).unwrap();
+        probe(alone_at).unwrap();
+    }
+
+    #[test]
+    fn names_have_nothing_that_separates_names() {
+        let name = |addr: &str| store_name(addr.parse().unwrap());
+        assert_eq!(name("10.0.0.5:443"), "listen-10.0.0.5_443");
+        assert_eq!(name("[::1]:8080"), "listen-[__1]_8080");
+    }
+}
