@@ -2,6 +2,7 @@
 //! is written to: complete, or absent.
 
 pub mod backup;
+pub mod bundle;
 pub mod cluster;
 mod cluster_check;
 mod cluster_status;
@@ -11,6 +12,7 @@ pub mod env;
 pub mod forget;
 pub mod hook_test;
 pub mod policy_test;
+pub mod report;
 pub mod seccomp;
 pub mod tail;
 pub mod top;

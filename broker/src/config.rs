@@ -35,11 +35,11 @@ use document::Document;
 use draft::Findings;
 pub use draft::{ConfigError, Draft, Fault, ValuePlace};
 pub use flags::{
-    AdminFlags, Arguments, BackupFlags, ChannelsCommand, ChannelsFlags, ClusterCommand,
-    ClusterFlags, Command, DoctorFlags, EnvFlags, EnvFormat, ForgetFlags, HookTestFlags,
-    PolicyCommand, PolicyTestFlags, PresignFlags, SeccompFlags, ServeFlags, TailFlags, TailLevel,
-    ThingsCheckFlags, ThingsCommand, ThingsImportFlags, ThingsIssueFlags, TopFlags, TraceFlags,
-    VersionFlags, WhyFlags,
+    AdminFlags, Arguments, BackupFlags, BundleFlags, ChannelsCommand, ChannelsFlags,
+    ClusterCommand, ClusterFlags, Command, DoctorFlags, EnvFlags, EnvFormat, ForgetFlags,
+    HookTestFlags, PolicyCommand, PolicyTestFlags, PresignFlags, ReportFlags, SeccompFlags,
+    ServeFlags, TailFlags, TailLevel, ThingsCheckFlags, ThingsCommand, ThingsImportFlags,
+    ThingsIssueFlags, TopFlags, TraceFlags, VersionFlags, WhyFlags,
 };
 pub use help::{completions, program};
 pub use json::json;

@@ -9,6 +9,7 @@
 
 use crate::dev_certificate;
 use crate::failure::Failure;
+use crate::side::{NOTES, RING};
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -310,7 +311,7 @@ fn is_old(path: &Path) -> bool {
 }
 
 /// The files of a broker in its data directory, except the authority of its development certificate.
-const FILES: [&str; 27] = [
+const FILES: [&str; 29] = [
     "lock",
     "store.redb",
     "store.redb.new",
@@ -335,6 +336,8 @@ const FILES: [&str; 27] = [
     "device-ca.key.part",
     "oidc-keys.json",
     "oidc-keys.json.part",
+    RING,
+    NOTES,
     "cluster.lock",
     "cluster.json",
     "cluster.json.new",

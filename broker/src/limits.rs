@@ -217,3 +217,22 @@ pub(crate) const WAKE_CALLERS_MAX: usize = WAKES_PER_HOUR as usize;
 
 /// Longest text of `POST /forget`, in bytes: a subject of a provider may have 255 characters.
 pub(crate) const FORGET_BYTES_MAX: usize = 2048;
+
+/// Marks that the history keeps, 1 MiB: some 130 a day for a month. The oldest makes room.
+pub(crate) const HISTORY_MARKS_MAX: usize = 4096;
+
+/// Causes that the history keeps when they have ended, 4 MiB. The oldest of the account with most makes room.
+pub(crate) const HISTORY_CAUSES_MAX: usize = 4096;
+
+/// Rows of one answer of `/history`; of more, two or more are merged into one.
+pub(crate) const HISTORY_ROWS_SHOWN_MAX: usize = 2000;
+
+/// Marks and causes of one answer, the newest.
+pub(crate) const HISTORY_MARKS_SHOWN_MAX: usize = 1000;
+pub(crate) const HISTORY_CAUSES_SHOWN_MAX: usize = 500;
+
+/// Rows and notes that wait for the thread of the history, up to 2 KiB each. One more is lost: the disk hangs.
+pub(crate) const HISTORY_JOBS_WAITING_MAX: usize = 64;
+
+/// Notes that wait for room on a full disk. One more is lost.
+pub(crate) const HISTORY_NOTES_WAITING_MAX: usize = 64;

@@ -1,8 +1,8 @@
 //! The binary `broker`: flags, configuration, then the server.
 
 use broker::commands::{
-    backup, cluster, devices, doctor, env, forget, hook_test, policy_test, seccomp, tail, top,
-    trace, why,
+    backup, bundle, cluster, devices, doctor, env, forget, hook_test, policy_test, report, seccomp,
+    tail, top, trace, why,
 };
 use broker::config::{self, Arguments, Command, ConfigError, PresignFlags, ServeFlags};
 use broker::server;
@@ -32,6 +32,8 @@ fn main() -> ExitCode {
         Command::Doctor(flags) => doctor::run(flags, &mut stdout(), Screen::stdout()),
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
+        Command::Bundle(flags) => bundle::run(flags).and_then(|text| print(&text)),
+        Command::Report(flags) => report::run(flags, &mut stdout()),
         Command::Channels(flags) => channels::run(flags, &mut stdout()),
         Command::Things(command) => devices::run(command, &mut stdout()),
         Command::Why(flags) => why::run(flags, Screen::stdout()).and_then(|text| print(&text)),

@@ -92,12 +92,14 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
     let secrets = Secrets::new(token::find(&settings, &mut reloader)?, &session_keys);
-    let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
+    let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets)?;
     let (mut hooks, teller) = hooks::prepare(&status, (epoch, placement.map()), &mut shows)?;
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
     admin::prepare_try_page(&mut shows, in_force, &session_keys, log)?;
     let accounts = accounts::prepare(&settings, &mut shows)?;
     let (history, (admin, pairing)) = (shows.history.clone(), open_lan(&settings, &mut shows));
+    history.lock().count_hooks(shows.hooks.clone());
+    reloader.mark_in(history.lock().store());
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = start_side(page, (&mut hooks, fetcher), (&settings, &status), commands)?;
 

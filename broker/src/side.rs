@@ -13,6 +13,7 @@
 //! | `trace` `refusals` `recent_refusals` `forget` | what happened, and why not; how that is forgotten |
 //! | `console` | the operator's pages: files, figures, events |
 //! | `metrics` `log` | for programs that watch |
+//! | `history` | figures, marks and causes that outlive the process |
 //! | `try_page` `try_sessions` | a camera and a viewer in a browser |
 //! | `lan` | devices of the local network |
 //! | `hooks` | how receivers of events do |
@@ -26,6 +27,7 @@ mod console;
 mod dev;
 mod feed;
 mod forget;
+mod history;
 mod hooks;
 mod inspector;
 mod lan;
@@ -55,6 +57,9 @@ pub use console::Look;
 pub use console::history::{History, ShardLook};
 use crossbeam_channel::Sender;
 pub use dev::{Captures, DevTools, MoveClocks};
+pub use history::HistoryStore;
+pub use history::notes::{Blamed, Cause, MarkKind};
+pub(crate) use history::{HISTORY_BYTES, NOTES, REFUSED, RING};
 pub use inspector::{
     AskedPath, FindOwner, Inspect, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply, Whom,
 };
@@ -67,7 +72,7 @@ pub use process::{
     Hangup, avoid_huge_pages, block_signals, end_on_panic, forbid_core_files, give_memory_back,
     monotonic, unblock_signals,
 };
-pub(crate) use process::{open_files_hard, raise_open_files};
+pub(crate) use process::{local_ahead_s, open_files_hard, raise_open_files};
 pub use read_files::{READ_FILES, ReadFiles, Reload, Reloads, reloaded};
 pub use refusals::Refusals;
 pub use shared_state::{FileReport, Running, Shared, Status, StatusBoard};
@@ -211,7 +216,7 @@ pub struct Shows {
     pub inspect: Inspect,
     /// Looks at the shards for figures.
     pub look: Look,
-    /// The figures of the last hour.
+    /// The rows of the history.
     pub history: Shared<History>,
     /// The last lines of the log.
     pub log: Arc<LogTail>,

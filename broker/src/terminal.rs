@@ -154,6 +154,12 @@ impl Screen {
         colours: false,
     };
 
+    /// A text that others read, in lines of the usual width.
+    pub(crate) const EIGHTY: Self = Self {
+        columns: Some(COLUMNS),
+        colours: false,
+    };
+
     /// A narrow terminal with colours.
     #[cfg(test)]
     pub(crate) const NARROW: Self = Self {

@@ -42,6 +42,11 @@ pub(crate) fn log_build(config: Option<&Path>, sha256: &str) {
     );
 }
 
+/// Version and commit, for a mark of the history.
+pub(crate) fn label() -> String {
+    format!("{VERSION}, commit {COMMIT_LABEL}")
+}
+
 /// The commit for a label of a metric and for `/overview`, which have a text where there is none.
 pub(crate) const COMMIT_LABEL: &str = match COMMIT {
     Some(id) => id,

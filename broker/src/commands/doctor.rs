@@ -50,6 +50,11 @@ pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(
     }
 }
 
+/// All of it as JSON.
+pub(crate) fn report(flags: &DoctorFlags) -> Value {
+    document(&lines(flags))
+}
+
 fn lines(flags: &DoctorFlags) -> Vec<Line> {
     let config = flags.asked.config.as_deref();
     let flags_of_serve = ServeFlags {

@@ -17,6 +17,7 @@ pub fn run(flags: &ForgetFlags, out: &mut dyn Write) -> Result<(), Failure> {
         ("sessions", "troubled session"),
         ("lines", "log line"),
         ("notes", "recorder note"),
+        ("history", "history note"),
     ];
     let parts = parts.map(|(name, noun)| {
         let count = removed[name]

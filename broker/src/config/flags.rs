@@ -37,6 +37,8 @@ pub enum Command {
     Presign(PresignFlags),
     /// Copy a running broker's data directory
     Backup(BackupFlags),
+    /// Pack what somebody who helps needs to know
+    Bundle(BundleFlags),
     /// Move channels in and out, as the AWS CLI's JSON
     Channels(ChannelsFlags),
     /// Look after devices that sign in with certificates
@@ -44,6 +46,8 @@ pub enum Command {
     Things(ThingsCommand),
     /// Show what happened on a channel
     Trace(TraceFlags),
+    /// Print figures, causes and marks of last night
+    Report(ReportFlags),
     /// Say why a request was refused
     Why(WhyFlags),
     /// Erase what a running broker remembers of somebody
@@ -242,6 +246,39 @@ pub struct BackupFlags {
     #[arg(long)]
     pub without_session_key: bool,
     /// Print the summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The flags of `heliograph bundle`.
+#[derive(Args, Clone, Debug)]
+pub struct BundleFlags {
+    /// File to write, absent [default: heliograph-bundle-TIME.tar]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The broker to query.
+    #[command(flatten)]
+    pub asked: AdminFlags,
+}
+
+/// The flags of `heliograph report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportFlags {
+    /// Since when: yesterday, a span such as -24h, or a moment such as 2026-01-02T03:04:05Z
+    #[arg(
+        long,
+        value_name = "MOMENT",
+        default_value = "-24h",
+        allow_hyphen_values = true
+    )]
+    pub since: String,
+    /// Times in UTC, not in local time
+    #[arg(long)]
+    pub utc: bool,
+    /// The broker to query.
+    #[command(flatten)]
+    pub asked: AdminFlags,
+    /// Print the listener's answer as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -76,13 +76,22 @@ const GROUPS: [(&str, &[&str]); 3] = [
             "check-config",
             "doctor",
             "backup",
+            "bundle",
             "cluster",
             "version",
         ],
     ),
     (
         "Commands to see what it does",
-        &["top", "tail", "why", "trace", "forget", "hook-test"],
+        &[
+            "top",
+            "tail",
+            "why",
+            "trace",
+            "report",
+            "forget",
+            "hook-test",
+        ],
     ),
     (
         "Commands for channels, devices and clients",
@@ -117,6 +126,12 @@ const BELOW: &[(&str, &str)] = &[
     (
         "backup",
         "Example:\n  heliograph backup /var/backups/heliograph-monday",
+    ),
+    (
+        "bundle",
+        "Configuration without secrets, doctor, log, causes, history of a day, metrics and version, as a tar archive of \
+         mode 0600. A broker that does not answer is no failure: the archive says so.\n\nExample:\n  heliograph bundle \
+         --config /etc/heliograph/broker.toml",
     ),
     (
         "cluster",
@@ -168,6 +183,11 @@ const BELOW: &[(&str, &str)] = &[
     (
         "why",
         "By the request id of its answer, or by what the request named.\n\nExample:\n  heliograph why --channel cam-17",
+    ),
+    (
+        "report",
+        "As text of 80 columns for a ticket, with what the broker has kept over restarts.\n\nExample:\n  heliograph \
+         report --since yesterday",
     ),
     (
         "forget",

@@ -6,9 +6,9 @@ use crate::server::{
     disk_registry::Registry, random::random, ready::environment, records::Records,
 };
 use crate::side::{
-    Backup, Captures, Commit, Creation, DevTools, History, InForce, Inspect, Lan, Lender, Log,
-    Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper, ShardLook, Shows,
-    Survey, Tokens, Tries, Whom, visits,
+    Backup, Captures, Commit, Creation, DevTools, History, HistoryStore, InForce, Inspect, Lan,
+    Lender, Log, Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper,
+    ShardLook, Shows, Survey, Tokens, Tries, Whom, visits,
 };
 use crate::{failure::Failure, qr::Qr};
 use crate::{files, session_key};
@@ -50,7 +50,7 @@ pub(crate) fn shows(
     registry: &Records,
     log: &Log,
     secrets: Secrets<'_>,
-) -> Shows {
+) -> Result<Shows, Failure> {
     let Secrets {
         tokens,
         session_keys,
@@ -81,7 +81,10 @@ pub(crate) fn shows(
         };
         report.map(|report| Report { process, ..report })
     });
-    Shows {
+    let in_file = (!settings.data_dir_ends).then_some(&*settings.data_dir);
+    let store = HistoryStore::open(in_file);
+    let store = store.map_err(|error| Failure::fatal("the history cannot be kept", &error))?;
+    Ok(Shows {
         tries: Tries::default(),
         in_force: None,
         imports: imports(registry),
@@ -94,7 +97,7 @@ pub(crate) fn shows(
         scrape,
         inspect: inspect(placement.clone(), Arc::clone(mailboxes)),
         look: look(Arc::clone(mailboxes)),
-        history: History::shared(mailboxes.len(), Instant::now()),
+        history: History::shared(mailboxes.len(), Instant::now(), store),
         log: tail,
         refusals,
         troubled,
@@ -108,7 +111,7 @@ pub(crate) fn shows(
         }),
         cluster,
         nodes: registry.node().map(Node::pages),
-    }
+    })
 }
 
 /// Free bytes of a directory's file system for unprivileged processes.

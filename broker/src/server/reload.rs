@@ -22,7 +22,7 @@ pub(crate) mod token;
 
 use crate::edge::turn::calendar;
 use crate::files::{Stamp, stamp};
-use crate::side::{Reloads, reloaded};
+use crate::side::{HistoryStore, MarkKind, Reloads, reloaded};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,11 @@ pub(crate) trait Subject {
         None
     }
 
+    /// What the last reload or check has changed, for the history; empty where its name says enough.
+    fn changed(&self) -> String {
+        String::new()
+    }
+
     /// Whether a reload has an effect without a changed file.
     fn acts_unchanged(&self) -> bool {
         false
@@ -64,6 +69,7 @@ pub(crate) trait Subject {
 pub(crate) struct Reloader {
     watched: Vec<WatchedFiles>,
     reloads: Reloads,
+    history: HistoryStore,
 }
 
 struct WatchedFiles {
@@ -80,9 +86,14 @@ impl Reloader {
     /// A reloader that records results.
     pub(crate) fn new(reloads: Reloads) -> Self {
         Self {
-            watched: Vec::new(),
             reloads,
+            ..Self::default()
         }
+    }
+
+    /// Marks each reload in the history.
+    pub(crate) fn mark_in(&mut self, history: HistoryStore) {
+        self.history = history;
     }
 
     /// Watches files read when their stamps were `read`: take [`stamps`] before reading.
@@ -107,7 +118,8 @@ impl Reloader {
             tracing::info!("nothing to reload");
         }
         for watched in &mut self.watched {
-            watched.reload(&self.reloads, true, Instant::now());
+            let read = watched.reload(&self.reloads, true, Instant::now());
+            watched.mark(&self.history, read);
         }
     }
 
@@ -124,26 +136,31 @@ impl Reloader {
             if let Some(reminder) = watched.reminder(now) {
                 tracing::error!("{reminder}");
             }
-            watched.look(&self.reloads, now);
+            if let Some(read) = watched.look(&self.reloads, now) {
+                watched.mark(&self.history, read);
+            }
         }
     }
 }
 
 impl WatchedFiles {
-    fn look(&mut self, reloads: &Reloads, now: Instant) {
+    /// Reads the files if they have changed and are stable: as [`Self::reload`].
+    fn look(&mut self, reloads: &Reloads, now: Instant) -> Option<bool> {
         let stamps = stamps(&self.subject.files());
         if stamps == self.read {
             self.changed = None;
         } else if self.changed.as_ref() == Some(&stamps) {
-            self.reload(reloads, false, now);
+            return Some(self.reload(reloads, false, now));
         } else {
             self.changed = Some(stamps);
         }
+        None
     }
 
-    /// Reads the files; `is_ordered`: by the operator's order.
-    fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) {
+    /// Reads the files; `is_ordered`: by the operator's order. Whether they were others than before.
+    fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) -> bool {
         self.changed = None;
+        let former = self.read.clone();
         let read = self.read_again(is_ordered);
         if let Err(error) = &read {
             tracing::error!("the {} stays as it was: {error}", self.subject.name());
@@ -151,6 +168,20 @@ impl WatchedFiles {
         let in_force = read.as_ref().map(|()| self.subject.ends());
         note(reloads, self.subject.name(), in_force);
         self.refused = read.err().map(|error| (error, now));
+        self.read != former
+    }
+
+    /// Marks a reload: what is in force since, or why it is not.
+    fn mark(&self, history: &HistoryStore, is_changed: bool) {
+        let name = self.subject.name();
+        match &self.refused {
+            Some((error, _)) => history.mark(MarkKind::Reload, format!("{name} refused: {error}")),
+            None if is_changed => {
+                let changed = self.subject.changed();
+                history.mark(MarkKind::Reload, format!("{name} read again{changed}"));
+            }
+            None => {}
+        }
     }
 
     /// Reads the files. If they name others than before, takes their stamps and reads once more.

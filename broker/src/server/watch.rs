@@ -7,7 +7,8 @@ use crate::hooks::{Hooks, Order};
 use crate::server::cluster::node::Node;
 use crate::server::cluster::slot_orders::{NodeNews, Tallies};
 use crate::server::{mailboxes::post_to_all, reload::Reloader, supervisor::Supervisor};
-use crate::side::{Command, History, Shared, Status, StatusBoard, Survey, give_memory_back};
+use crate::side::give_memory_back;
+use crate::side::{Command, History, HistoryStore, MarkKind, Shared, Status, StatusBoard, Survey};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::link::sum_of;
 use broker_core::cluster::message::Ending;
@@ -42,6 +43,8 @@ pub(crate) struct Rounds {
     pulse: Pulse,
     /// Made of the pulse's answers.
     history: Shared<History>,
+    /// Marks of the history.
+    store: HistoryStore,
     /// By shard, as of its last answer.
     tallies: Vec<Tallies>,
     /// The next one.
@@ -65,14 +68,29 @@ enum News {
 }
 
 impl Watch<'_> {
-    /// Waits for a signal, then drains, stops and joins the shards.
-    pub(crate) fn until_the_end(mut self) -> Result<(), Failure> {
+    /// Waits for a signal, then drains, stops and joins the shards. The history has the begin and the end.
+    pub(crate) fn until_the_end(self) -> Result<(), Failure> {
+        let store = self.rounds.store.clone();
+        store.mark(MarkKind::Start, crate::version::label());
+        let ended = self.run();
+        let says = match &ended {
+            Ok(()) => "ended in order".to_owned(),
+            Err(failure) => format!("ended: {failure}"),
+        };
+        store.mark(MarkKind::Stop, says);
+        store.settle();
+        ended
+    }
+
+    fn run(mut self) -> Result<(), Failure> {
         self.serve()?;
         self.supervisor.stopping();
         if self.supervisor.keeps_listeners {
             self.leave_newcomers()?;
         }
         self.status.set(Status::Draining);
+        let within = format!("within {} ms", self.drain_ms);
+        self.rounds.store.mark(MarkKind::Drain, within);
         if let Some(hooks) = &self.hooks {
             hooks.order(Order::Draining);
         }
@@ -241,18 +259,16 @@ impl Watch<'_> {
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
         for finding in self.rounds.look(now) {
-            match finding {
+            let (shard, silence, says) = match finding {
                 ShardChange::Silent(shard, silence) => {
-                    tracing::warn!(
-                        shard,
-                        ?silence,
-                        "the shard does not answer: it is stuck or has no CPU"
-                    );
+                    let says = "the shard does not answer: it is stuck or has no CPU";
+                    (shard, silence, says)
                 }
-                ShardChange::Back(shard, silence) => {
-                    tracing::warn!(shard, ?silence, "the shard answers again");
-                }
-            }
+                ShardChange::Back(shard, silence) => (shard, silence, "the shard answers again"),
+            };
+            tracing::warn!(shard, ?silence, "{says}");
+            let says = format!("shard {shard}, silent for {silence:.1?}: {says}");
+            self.rounds.store.mark(MarkKind::Alert, says);
         }
         if self.rounds.pulse.is_well(now) {
             self.supervisor.alive();
@@ -289,9 +305,11 @@ impl Rounds {
         history: Shared<History>,
         now: Instant,
     ) -> Self {
+        let store = history.lock().store();
         Self {
             tallies: vec![Tallies::default(); mailboxes.len()],
             pulse: Pulse::new(mailboxes, now),
+            store,
             history,
             due: now + ROUND_EVERY,
             remind: now + REMIND_EVERY,
@@ -406,6 +424,8 @@ pub(crate) struct Follower<'n> {
     /// Reports of the node.
     pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
+    /// Slots that this node owns: at the last look, and at the last mark.
+    slots: [usize; 2],
 }
 
 impl<'n> Follower<'n> {
@@ -418,6 +438,7 @@ impl<'n> Follower<'n> {
             node,
             news: node.map_or_else(never, Node::news),
             is_stuck: false,
+            slots: [0; 2],
         }
     }
 
@@ -431,6 +452,14 @@ impl<'n> Follower<'n> {
         let is_stuck = !rounds.pulse.is_well(now);
         if is_stuck != self.is_stuck && node.stuck(is_stuck) {
             self.is_stuck = is_stuck;
+        }
+        let (slots, [last, marked]) = (node.slots(), self.slots);
+        self.slots = [slots, marked];
+        // Many move within a second: one mark when they have.
+        if slots == last && slots != marked {
+            self.slots = [slots; 2];
+            let says = format!("this node owns {slots} slots, before {marked}");
+            rounds.store.mark(MarkKind::Slots, says);
         }
         if status.status() == Status::Starting && node.is_ready() {
             status.set(Status::Ok);
@@ -519,7 +548,11 @@ mod tests {
         Watch {
             hooks: None,
             shards: Vec::new(),
-            rounds: Rounds::new(Arc::clone(&mailboxes), History::shared(0, now), now),
+            rounds: Rounds::new(
+                Arc::clone(&mailboxes),
+                History::shared(0, now, HistoryStore::default()),
+                now,
+            ),
             mailboxes,
             told,
             happened: never(),

@@ -21,6 +21,7 @@ use crate::side::cluster::{self, Agreement};
 use crate::side::console::topics::{Hub, Sources};
 use crate::side::console::{Overview, assets, events};
 use crate::side::forget::{self, Memories};
+use crate::side::history::HistoryStore;
 use crate::side::inspector::{Inspector, Shards};
 use crate::side::log::tail::LogTail;
 use crate::side::shared_state::{Running, Status, StatusBoard};
@@ -61,6 +62,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let inspector = Inspector::new(shards, shows.nodes, &settings);
     let refusals = Arc::new(shows.refusals);
     let traces = Traces::new(inspector.clone(), Arc::clone(&refusals));
+    let figures_of = shows.history.clone();
     let figures = (shows.look, shows.history, agreement.clone());
     let tail = Arc::clone(&shows.log);
     let sources = Sources {
@@ -71,7 +73,8 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         troubled: shows.troubled,
         inspector,
     };
-    let memories = sources.memories(tail);
+    let history = figures_of.lock().store();
+    let memories = sources.memories(tail, history.clone());
     let inspector = &sources.inspector;
     let tries = of_tries(shows.tries, (&access, lan.is_some()), inspector, &running);
     let pairing = lan.as_ref().map(|lan| lan.pairing.clone());
@@ -89,6 +92,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         .merge(presence::routes(sources.inspector.clone()))
         .merge(crate::side::trace::routes(traces.clone()))
         .merge(refusals::routes(Arc::clone(&sources.refusals)))
+        .merge(crate::side::history::routes(history))
         .merge(forget::routes(memories.clone()))
         .merge(crate::side::log::page::routes(Arc::clone(&memories.tail)))
         .merge(cluster::routes(shows.cluster))
@@ -118,11 +122,12 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
 
 impl Sources {
     /// Everything of these that remembers somebody, and the last lines of the log.
-    fn memories(&self, tail: Arc<LogTail>) -> Memories {
+    fn memories(&self, tail: Arc<LogTail>, history: HistoryStore) -> Memories {
         Memories {
             refusals: Arc::clone(&self.refusals),
             troubled: Arc::clone(&self.troubled),
             tail,
+            history,
             inspector: self.inspector.clone(),
         }
     }
@@ -232,7 +237,7 @@ fn told(status: Status) -> Json<Value> {
 const NO_SUCH_PAGE: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
-     /channels/{name}/trace, /channels/{name}/disconnect, /presence, /refusals, /refusals/{id}, \
+     /channels/{name}/trace, /channels/{name}/disconnect, /presence, /history, /refusals, /refusals/{id}, \
      /log, /forget, /sessions/{shard}/{connection}, /usage, /ice/reconnect, /import, /backup",
 );
 

@@ -238,7 +238,7 @@ mod tests {
     /// The second asker is refused while the first has not read its own, and served when it has.
     #[test]
     fn one_backup_at_a_time() {
-        use crate::side::{History, Shared, Shows, StatusBoard};
+        use crate::side::{History, HistoryStore, Shared, Shows, StatusBoard};
         use std::io::{Read, Write};
         use std::net::TcpStream;
         let (backups, dir) = backups("backup-turns");
@@ -261,7 +261,7 @@ mod tests {
             scrape: Box::new(|| None),
             inspect: Box::new(|_, _| Vec::new()),
             look: Box::new(Vec::new),
-            history: Shared::new(History::new(0, Instant::now())),
+            history: Shared::new(History::new(0, Instant::now(), HistoryStore::default())),
             log: Arc::default(),
             backup: what,
             settings: Arc::default(),

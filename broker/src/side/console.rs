@@ -107,7 +107,9 @@ impl Overview {
     pub(crate) async fn document(&self) -> Value {
         let status = self.status.status();
         let now = self.now().await;
-        let history = self.history.lock().json();
+        let store = self.history.lock().store();
+        let history = tokio::task::spawn_blocking(move || store.hour()).await;
+        let history = history.unwrap_or_default();
         let mut document = value!({ "status": status.as_str(), "node": self.node, "now": now, "history": history });
         if let Some(sum) = self.forbidden() {
             document["forbidden"] =

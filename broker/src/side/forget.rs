@@ -1,14 +1,15 @@
 //! What this process remembers of people and devices, forgotten: what names somebody, by `POST /forget`, and what is
 //! older than `[privacy] keep`.
 //!
-//! That is in memory alone, in four places: kept refusals, troubled sessions, the last lines of the log, and notes of
-//! the recorders. `deploy/PRIVACY.md` has what is elsewhere.
+//! That is in memory, in four places: kept refusals, troubled sessions, the last lines of the log, and notes of the
+//! recorders; and on the disk, marks and causes of the history. `deploy/PRIVACY.md` has what is elsewhere.
 
 use crate::edge::turn::calendar;
 use crate::limits::FORGET_BYTES_MAX;
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Answer, Fault, SILENT, is_json};
 use crate::side::cluster;
+use crate::side::history::HistoryStore;
 use crate::side::inspector::{Inspector, NodeReply, Posted};
 use crate::side::log::{line, tail::LogTail};
 use crate::side::refusals::Refusals;
@@ -34,6 +35,7 @@ pub(crate) struct Memories {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) troubled: Arc<Troubled>,
     pub(crate) tail: Arc<LogTail>,
+    pub(crate) history: HistoryStore,
     pub(crate) inspector: Inspector,
 }
 
@@ -79,17 +81,22 @@ impl Memories {
             return Err(BAD_BODY);
         }
         self.refusals.settled().await; // what is on its way to a memory is forgotten, too
+        let named: Box<str> = text.as_str().into();
+        let history = self
+            .history_notes(move |_, note| mentions(note, &named))
+            .await?;
         let notes = self.notes(&Forget::Named(text.as_str().into())).await?;
         let refusals = self.refusals.recent().forget(|it| names(it, &text));
         let sessions = self.troubled.forget(|_, row| mentions(row, &text));
         // The last, so that no line of the others stays.
         let lines = self.tail.forget(|_, line| mentions(line, &text));
-        line::forgotten(refusals + sessions + lines + notes, posted.remote);
+        line::forgotten(refusals + sessions + lines + notes + history, posted.remote);
         Ok(value!({
             "refusals": refusals,
             "sessions": sessions,
             "lines": lines,
             "notes": notes,
+            "history": history,
         }))
     }
 
@@ -104,10 +111,21 @@ impl Memories {
             let before = Wall(calendar().0.saturating_sub(keep_ms));
             // A shard that does not answer is asked again.
             let _ = self.notes(&Forget::Before(before)).await;
+            let _ = self.history_notes(move |at, _| at < before.0).await;
             self.refusals.recent().forget(|it| it.at < before);
             self.troubled.forget(|at, _| at < before);
             self.tail.forget(|at, _| at < before);
         }
+    }
+
+    /// Erases marks and causes of the history: their number.
+    async fn history_notes(
+        &self,
+        fits: impl Fn(u64, &str) -> bool + Send + 'static,
+    ) -> Result<usize, Fault> {
+        let history = self.history.clone();
+        let erased = tokio::task::spawn_blocking(move || history.forget(fits)).await;
+        erased.ok().flatten().ok_or(DISK_SILENT)
     }
 
     /// Erases notes of all shards: the number of events.
@@ -143,7 +161,7 @@ struct Wanted {
 
 /// Adds the numbers of another node.
 fn add(sum: &mut Value, more: &Value) {
-    for name in ["refusals", "sessions", "lines", "notes"] {
+    for name in ["refusals", "sessions", "lines", "notes", "history"] {
         let count = |value: &Value| value[name].as_u64().unwrap_or_default();
         sum[name] = (count(sum) + count(more)).into();
     }
@@ -193,6 +211,11 @@ pub(crate) const PATH: &str = "/forget";
 const BAD_BODY: Fault = Fault::new(
     axum::http::StatusCode::BAD_REQUEST,
     "the body must be {\"text\":\"…\"}, with a client id, an address, a subject or a thing of 1 to 2048 bytes",
+);
+
+const DISK_SILENT: Fault = Fault::new(
+    axum::http::StatusCode::SERVICE_UNAVAILABLE,
+    "the disk of the history does not answer: nothing in memory was erased; ask again",
 );
 
 /// Between two looks at what has become too old, at least and at most.

@@ -1,7 +1,7 @@
 //! Signals, descriptors and CPU time of the process.
 #![expect(
     unsafe_code,
-    reason = "std and rustix have no safe call that changes a thread's signal mask, mimalloc's crate none for its own"
+    reason = "std and rustix have no safe call that changes a thread's signal mask, mimalloc's crate none for its own, and none has the zone of this machine"
 )]
 
 use mimalloc as _;
@@ -170,6 +170,26 @@ pub(crate) fn open_files_max() -> u64 {
 #[must_use]
 pub fn monotonic() -> Duration {
     clock(ClockId::Monotonic)
+}
+
+/// By how many seconds local time is ahead of UTC at a moment, by `TZ` and `/etc/localtime`.
+pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
+    let at = libc::time_t::try_from(at_s).unwrap_or(0);
+    let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are of live values of their types, and zeros are a valid `tm`.
+    let local = unsafe {
+        libc::localtime_r(&raw const at, local.as_mut_ptr());
+        local.assume_init()
+    };
+    local.tm_gmtoff
+}
+
+/// Memory in use, from `/proc`; 0 without it.
+pub(crate) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 /// The processor time, user and system, that all threads have used.

@@ -356,7 +356,8 @@ fn assert_lines(name: &str, lines: Vec<String>) {
 }
 
 /// Members that are numbers or null, or have other members, by what happened within the last second.
-const OF_THE_MOMENT: [&str; 8] = [
+const OF_THE_MOMENT: [&str; 9] = [
+    "columns",
     "p50",
     "p99",
     "deliveryP50Us",
@@ -374,9 +375,9 @@ const LONG: usize = 12_000;
 /// Pages, some of them absent.
 const PAGES: &str = "/ /assets/main.js /assets/none /channels /channels/absent /channels/alone /channels/{name} \
     /channels/alone/trace /channels/{name}/trace /cluster /config /dev /dev/clock /dev/connections /dev/environment \
-    /dev/faults /dev/faults/allowed /dev/messages /dev/parity /events /hooks /live /none /overview /pair/{code} \
-    /log?search=absent-text /presence /ready /refusals /refusals/groups /refusals/{id} /sessions/{shard}/{connection} \
-    /try /try/settings /usage";
+    /dev/faults /dev/faults/allowed /dev/messages /dev/parity /events /history /hooks /live /none /overview \
+    /pair/{code} /log?search=absent-text /presence /ready /refusals /refusals/groups /refusals/{id} \
+    /sessions/{shard}/{connection} /try /try/settings /usage";
 
 /// Topics of event streams, and the first event of each.
 const TOPICS: &[(&str, &str)] = &[

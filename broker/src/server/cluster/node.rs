@@ -19,11 +19,13 @@ use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeV
 use crate::version::COMMIT_LABEL;
 use crate::{data_dir::DataDir, failure::Failure};
 use broker_core::cluster::authority::Standing;
+use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::Kinship;
+use broker_core::id::{ShardId, Slot};
 use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
-use broker_core::{id::ShardId, placement::Placement, readiness::Readiness, registry::Store};
+use broker_core::{placement::Placement, readiness::Readiness, registry::Store};
 use broker_etcd::{
     Config, Driver, Handle, InnerAddress, Inspection, Name, NodeState, PeerCounts, PeerListener,
     TcpPeers,
@@ -210,6 +212,13 @@ impl Node {
     /// Pages of operators over all nodes.
     pub(crate) fn pages(&self) -> NodePages {
         self.pages.clone()
+    }
+
+    /// The number of slots that this node owns.
+    pub(crate) fn slots(&self) -> usize {
+        let own = Some(self.map.own());
+        let slots = (0..SLOTS).map(Slot);
+        slots.filter(|slot| self.map.owner_of(*slot) == own).count()
     }
 
     /// Whether clients can be served: here, or by way of another node.

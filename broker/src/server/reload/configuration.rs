@@ -30,6 +30,8 @@ pub(crate) struct ConfigurationFile {
     in_force: Settings,
     /// Settings of different bounds of messages, which connections may have.
     bounds: Vec<Arc<Settings>>,
+    /// Keys that the last SIGHUP put in force.
+    applied: String,
     /// Bytes of the memory sum of the start.
     memory: usize,
     status: StatusBoard,
@@ -80,6 +82,7 @@ impl ConfigurationFile {
             files,
             path,
             in_force: settings.clone(),
+            applied: String::new(),
             memory: memory::bytes(&running),
             bounds: vec![running],
             status: status.clone(),
@@ -177,6 +180,7 @@ impl Subject for ConfigurationFile {
     }
 
     fn check(&mut self) -> Option<Result<(), String>> {
+        self.applied.clear();
         let looked = self.look();
         Some(looked.map(|checkup| {
             if !checkup.changes.applied.is_empty() {
@@ -188,6 +192,7 @@ impl Subject for ConfigurationFile {
     }
 
     fn reload(&mut self) -> Result<(), String> {
+        self.applied.clear();
         let Checkup {
             sha256,
             in_force,
@@ -196,11 +201,24 @@ impl Subject for ConfigurationFile {
         } = self.look()?;
         if !changes.applied.is_empty() {
             self.apply(&running, in_force)?;
-            let keys = std::mem::take(&mut changes.applied).join(", ");
-            tracing::info!("configuration in force: {keys}");
+            self.applied = std::mem::take(&mut changes.applied).join(", ");
+            tracing::info!("configuration in force: {}", self.applied);
         }
         self.report(sha256, changes);
         Ok(())
+    }
+
+    fn changed(&self) -> String {
+        let waiting = &self.status.configuration().lock().waiting;
+        let parts = [
+            ("in force", self.applied.clone()),
+            ("needs a SIGHUP", waiting.applied.join(", ")),
+            ("needs a restart", waiting.restart.join(", ")),
+        ];
+        let parts = parts.iter().filter(|(_, keys)| !keys.is_empty());
+        parts
+            .map(|(what, keys)| format!("; {what}: {keys}"))
+            .collect()
     }
 
     fn acts_unchanged(&self) -> bool {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::side::HistoryStore;
 use crate::side::admin::rules::BROWSER_HEADERS;
 use crate::side::console::history::History;
 use crate::side::log::Item;
@@ -66,7 +67,7 @@ fn answer_beside(
             }
         }),
         look: Box::new(Vec::new),
-        history: Shared::new(History::new(0, Instant::now())),
+        history: Shared::new(History::new(0, Instant::now(), HistoryStore::default())),
         log: Arc::default(),
         refusals,
         troubled: Arc::default(),

@@ -1,12 +1,21 @@
-//! The service in figures: rates and quantiles between two looks at the shards, and those of the last hour.
+//! The service in figures: rates and quantiles between two looks at the shards, and the rows of its history.
 
 use crate::edge::Scraped;
 use crate::edge::turn::calendar;
+use crate::hooks::{Hooks, Outcome};
+use crate::side::history::rows::{Row, Tick};
+use crate::side::history::{HistoryStore, REFUSED, rounded};
+use crate::side::process::resident_bytes;
 use crate::side::shared_state::{Shared, Status};
-use broker_core::event::{CONNECTION_ROLES, ConnectionRole, Counters, Histogram, sign_ins};
+use broker_core::check::Check;
+use broker_core::event::{
+    self, CONNECTION_ROLES, ConnectionRole, Counters, Histogram, Kind, SessionOutcome,
+    UpgradeOutcome, sign_ins,
+};
 use broker_core::{id::ShardId, shard::Snapshot};
+use codec::signal::Action;
 use serde_json::{Value, json as value};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// One look at a shard.
@@ -30,22 +39,17 @@ pub(crate) struct Point {
     pub(crate) channels: u64,
     pub(crate) pending_messages: u64,
     messages_per_second: f64,
-    /// Microseconds.
-    pub(crate) delivery: Quantiles,
-    /// Microseconds.
-    pub(crate) setup: Quantiles,
+    /// Durations of set-up and delivery.
+    durations: [Histogram; 2],
+    /// Counts by [`COUNTS`].
+    counts: [u64; COUNTS.len()],
+    /// Refusals by [`REFUSED`].
+    refused_of: [u64; REFUSED.len()],
     /// Refusals a second by check: those that occurred.
     pub(crate) refused: BTreeMap<&'static str, f64>,
     /// Sign-ins since the start by kind: those let in and those refused, of kinds that occurred.
     pub(crate) sign_ins: BTreeMap<&'static str, [u64; 2]>,
     pub(crate) shards: Vec<ShardPoint>,
-}
-
-/// The median and the 99th percentile, if anything was measured.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Quantiles {
-    p50: Option<f64>,
-    p99: Option<f64>,
 }
 
 /// Figures of one shard.
@@ -86,7 +90,6 @@ impl Meter {
             at_ms,
             ..Point::default()
         };
-        let (mut delivery, mut setup) = (Histogram::default(), Histogram::default());
         for (look, last) in looks.iter().zip(&mut self.last) {
             let before = last.clone();
             if let Some(answer) = &look.answer {
@@ -102,11 +105,16 @@ impl Meter {
             let received = seen_of.received.iter().sum::<u64>();
             let received_before = before_of.received.iter().sum();
             point.messages_per_second += rate(received, received_before, span);
+            let [setup, delivery] = &mut point.durations;
             delivery.add(&seen_of.delivery.since(&before_of.delivery));
             setup.add(&seen_of.session_setup.since(&before_of.session_setup));
-            for (reason, count, before) in refusals(seen_of, before_of) {
+            for ((_, count), sum) in COUNTS.iter().zip(&mut point.counts) {
+                *sum += count(seen_of).saturating_sub(count(before_of));
+            }
+            for (check, count, before) in refusals(seen_of, before_of) {
                 if count > before {
-                    *point.refused.entry(reason).or_default() += rate(count, before, span);
+                    *point.refused.entry(check.id()).or_default() += rate(count, before, span);
+                    point.refused_of[group_of(check)] += count - before;
                 }
             }
             for (kind, [ok, refused]) in sign_ins(&seen_of.requests) {
@@ -131,20 +139,69 @@ impl Meter {
                 silence: look.silence,
             });
         }
-        point.delivery = Quantiles::of(&delivery);
-        point.setup = Quantiles::of(&setup);
         point
     }
 }
 
-/// Refusals by check: its id, the count, and the count before.
-fn refusals(
-    counters: &Counters,
-    before: &Counters,
-) -> impl Iterator<Item = (&'static str, u64, u64)> {
+/// Refusals by check: the count, and the count before.
+fn refusals(counters: &Counters, before: &Counters) -> impl Iterator<Item = (Check, u64, u64)> {
     let both = counters.refusals.each().zip(before.refusals.each());
-    both.map(|((check, count), (_, before))| (check.id(), count, before))
+    both.map(|((check, count), (_, before))| (check, count, before))
 }
+
+/// The column of a refusal: its place in [`REFUSED`].
+fn group_of(check: Check) -> usize {
+    let id = check.id();
+    let is_of = |prefixes: &[&str]| prefixes.iter().any(|prefix| id.starts_with(prefix));
+    if is_of(&[
+        "signature_",
+        "token_",
+        "scope_",
+        "unknown_key",
+        "key_",
+        "url_",
+        "role_gone",
+        "web_",
+        "thing_",
+    ]) {
+        0
+    } else if is_of(&["policy_", "trust_", "account_hidden"]) {
+        1
+    } else if is_of(&["rate_"]) {
+        2
+    } else {
+        3
+    }
+}
+
+type Count = (&'static str, fn(&Counters) -> u64);
+
+/// Columns of the history that are counted.
+const COUNTS: [Count; 7] = [
+    ("connects", |it| {
+        let of_role = it.upgrades.iter();
+        of_role
+            .filter_map(|row| row.get(UpgradeOutcome::Accepted.index()))
+            .sum()
+    }),
+    ("offers", |it| {
+        it.received[Kind::Known(Action::SdpOffer).index()]
+    }),
+    ("answers", |it| {
+        it.received[Kind::Known(Action::SdpAnswer).index()]
+    }),
+    ("unanswered", |it| {
+        it.sessions.outcomes[SessionOutcome::Unanswered as usize]
+    }),
+    ("confirmed", |it| {
+        let of_kind = it.outcomes.iter();
+        of_kind
+            .filter_map(|row| row.get(event::Outcome::Delivered.index()))
+            .sum()
+    }),
+    ("returned", |it| it.returned),
+    ("messages", |it| it.received.iter().sum()),
+];
 
 #[expect(
     clippy::cast_precision_loss,
@@ -154,19 +211,10 @@ fn rate(count: u64, before: u64, span: f64) -> f64 {
     count.saturating_sub(before) as f64 / span
 }
 
-impl Quantiles {
-    fn of(histogram: &Histogram) -> Self {
-        Self {
-            p50: histogram.quantile(0.5),
-            p99: histogram.quantile(0.99),
-        }
-    }
-
-    /// In another unit, to three digits after the point.
-    fn json(self, unit: f64) -> Value {
-        let scaled = |us: Option<f64>| us.map(|us| rounded(us / unit));
-        value!({ "p50": scaled(self.p50), "p99": scaled(self.p99) })
-    }
+/// The median and the 99th percentile in another unit, to three digits after the point; null if nothing was measured.
+fn quantiles(of: &Histogram, unit: f64) -> Value {
+    let scaled = |part| of.quantile(part).map(|us| rounded(us / unit));
+    value!({ "p50": scaled(0.5), "p99": scaled(0.99) })
 }
 
 impl ShardPoint {
@@ -200,6 +248,7 @@ impl Point {
     pub(crate) fn json(&self, status: Status) -> Value {
         let connections = ConnectionRole::LABELS.iter().copied();
         let refused = self.refused.iter();
+        let [setup, delivery] = &self.durations;
         let sign_ins = self
             .sign_ins
             .iter()
@@ -210,8 +259,8 @@ impl Point {
             "channels": self.channels,
             "pendingMessages": self.pending_messages,
             "messagesPerSecond": rounded(self.messages_per_second),
-            "deliveryUs": self.delivery.json(1.0),
-            "setupMs": self.setup.json(1e3),
+            "deliveryUs": quantiles(delivery, 1.0),
+            "setupMs": quantiles(setup, 1e3),
             "refusedPerSecond": refused.map(|(check, rate)| (*check, rounded(*rate))).collect::<Value>(),
             "signIns": sign_ins.collect::<Value>(),
             "shards": self.shards.iter().map(ShardPoint::json).collect::<Vec<_>>(),
@@ -221,56 +270,25 @@ impl Point {
     }
 }
 
-/// The last hour, from the answers that the main thread collects anyway to see whether shards live.
-#[derive(Debug)]
+/// Makes rows of the history from the answers that the main thread collects anyway to see whether shards live.
 pub struct History {
     meter: Meter,
-    /// Of the shards that answered since the last point.
+    /// Of the shards that answered since the last row.
     looks: Vec<ShardLook>,
-    points: VecDeque<Sums>,
-}
-
-/// A point, as the history keeps it: 1,800 take 130 KiB.
-#[derive(Clone, Copy, Debug)]
-struct Sums {
-    at_ms: u64,
-    columns: [Option<f32>; COLUMNS.len()],
-}
-
-type Column = (&'static str, fn(&Point) -> Option<f64>);
-
-/// The columns of the history: a figure of each point.
-const COLUMNS: [Column; 8] = [
-    ("messagesPerSecond", |it| Some(it.messages_per_second)),
-    ("deliveryP50Us", |it| it.delivery.p50),
-    ("deliveryP99Us", |it| it.delivery.p99),
-    ("setupP50Ms", |it| it.setup.p50.map(|us| us / 1e3)),
-    ("setupP99Ms", |it| it.setup.p99.map(|us| us / 1e3)),
-    ("refusedPerSecond", |it| Some(refused(it))),
-    ("masters", |it| of_place(it, "master")),
-    ("viewers", |it| of_place(it, "viewer")),
-];
-
-/// All refusals: 0, not -0 as a sum of nothing would be.
-fn refused(point: &Point) -> f64 {
-    point.refused.values().fold(0.0, |all, one| all + one)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a count of connections")]
-fn of_place(point: &Point, label: &str) -> Option<f64> {
-    let mut places = ConnectionRole::LABELS.iter();
-    let place = places.position(|place| *place == label)?;
-    point.connections.get(place).map(|count| *count as f64)
+    store: HistoryStore,
+    hooks: Option<Hooks>,
+    /// Requests to hooks at the last row: taken, and failed.
+    hooked: [u64; 2],
 }
 
 impl History {
-    /// An empty one, of this number of shards.
+    /// Of this number of shards, with rows for this store.
     #[must_use]
-    pub fn shared(shards: usize, now: Instant) -> Shared<Self> {
-        Shared::new(Self::new(shards, now))
+    pub fn shared(shards: usize, now: Instant, store: HistoryStore) -> Shared<Self> {
+        Shared::new(Self::new(shards, now, store))
     }
 
-    pub(crate) fn new(shards: usize, now: Instant) -> Self {
+    pub(crate) fn new(shards: usize, now: Instant, store: HistoryStore) -> Self {
         let unseen = |shard| ShardLook {
             shard: ShardId(u16::try_from(shard).unwrap_or(u16::MAX)),
             answer: None,
@@ -279,8 +297,21 @@ impl History {
         Self {
             meter: Meter::new(now),
             looks: (0..shards).map(unseen).collect(),
-            points: VecDeque::new(),
+            store,
+            hooks: None,
+            hooked: [0; 2],
         }
+    }
+
+    /// Counts requests to these hooks, too.
+    pub fn count_hooks(&mut self, hooks: Option<Hooks>) {
+        self.hooks = hooks;
+    }
+
+    /// The way to what is kept.
+    #[must_use]
+    pub fn store(&self) -> HistoryStore {
+        self.store.clone()
     }
 
     /// A shard's answer.
@@ -290,27 +321,33 @@ impl History {
         }
     }
 
-    /// Makes a point of what was noted, if it is time for one.
+    /// Makes a row of what was noted, if it is time for one.
     pub fn close(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.meter.looked) < POINT_EVERY {
+        let span = now.saturating_duration_since(self.meter.looked);
+        if span < ROW_EVERY {
             return;
         }
-        let point = self.meter.point(now, calendar().0, &self.looks);
+        let at_ms = calendar().0;
+        let point = self.meter.point(now, at_ms, &self.looks);
         for look in &mut self.looks {
             look.answer = None;
         }
-        if self.points.len() >= HISTORY_POINTS {
-            self.points.pop_front();
+        let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+        let mut row = Row::new(at_ms.saturating_sub(span_ms.into()), span_ms);
+        point.fill(&mut row);
+        let bytes = resident_bytes();
+        if bytes > 0 {
+            row.set("memoryBytes", whole(bytes));
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "seven digits are enough for a chart"
-        )]
-        let columns = COLUMNS.map(|(_, read)| read(&point).map(|number| number as f32));
-        self.points.push_back(Sums {
-            at_ms: point.at_ms,
-            columns,
-        });
+        if let Some(hooks) = &self.hooks {
+            let hooked = requests(hooks);
+            let since = |place: usize| whole(hooked[place].saturating_sub(self.hooked[place]));
+            row.set("hooks", since(0));
+            row.set("hooksFailed", since(1));
+            self.hooked = hooked;
+        }
+        let durations = point.durations;
+        self.store.tick(Tick { row, durations });
     }
 
     /// Connections that lost their place to a newer one, as the shards counted them last.
@@ -327,41 +364,66 @@ impl History {
     pub(crate) fn meter(&self) -> Meter {
         self.meter.clone()
     }
+}
 
-    /// A list for each column.
-    pub(crate) fn json(&self) -> Value {
-        let times: Value = self.points.iter().map(|point| point.at_ms).collect();
-        let columns = COLUMNS.iter().enumerate().map(|(place, (name, _))| {
-            let column = self
-                .points
-                .iter()
-                .map(|point| point.columns.get(place).copied().flatten());
-            (
-                *name,
-                column
-                    .map(|number| number.map(|it| rounded(it.into())))
-                    .collect(),
-            )
-        });
-        [("t", times)].into_iter().chain(columns).collect()
+impl Point {
+    /// Puts its figures into a row, except the quantiles.
+    fn fill(&self, row: &mut Row) {
+        let of_role = |role: ConnectionRole| self.connections.get(role.index()).copied();
+        let masters = whole(of_role(ConnectionRole::Master).unwrap_or_default());
+        row.set("masters", masters);
+        row.set("mastersLeast", masters);
+        row.set(
+            "viewers",
+            whole(of_role(ConnectionRole::Viewer).unwrap_or_default()),
+        );
+        row.set("channels", whole(self.channels));
+        row.set("pending", whole(self.pending_messages));
+        let counts = COUNTS.iter().map(|(column, _)| *column).zip(self.counts);
+        for (column, count) in counts.chain(REFUSED.into_iter().zip(self.refused_of)) {
+            row.set(column, whole(count));
+        }
+        let busy = self.shards.iter().map(|shard| shard.busy);
+        row.set("busyMax", busy.clone().fold(0.0, f64::max));
+        row.set(
+            "busyMean",
+            busy.sum::<f64>() / whole(self.shards.len().max(1) as u64),
+        );
     }
 }
 
-/// To three digits after the point.
-fn rounded(number: f64) -> f64 {
-    (number * 1e3).round() / 1e3
+/// Requests to all hooks: those that were taken, and those that failed.
+fn requests(hooks: &Hooks) -> [u64; 2] {
+    let mut sums = [0; 2];
+    for hook in hooks.report().hooks {
+        let of = |outcome: Outcome| hook.outcomes.get(outcome as usize).copied();
+        let failed = [
+            Outcome::Retried,
+            Outcome::Superseded,
+            Outcome::Refused,
+            Outcome::GaveUp,
+        ];
+        sums[0] += of(Outcome::Delivered).unwrap_or_default();
+        sums[1] += failed.into_iter().filter_map(of).sum::<u64>();
+    }
+    sums
 }
 
-/// An hour of points.
-const HISTORY_POINTS: usize = 1800;
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a count of more than 2^53 is none"
+)]
+fn whole(count: u64) -> f64 {
+    count as f64
+}
+
 /// Shards are asked every two seconds, by a clock that may be late.
-const POINT_EVERY: Duration = Duration::from_millis(1900);
+const ROW_EVERY: Duration = Duration::from_millis(1900);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::edge::EdgeCounts;
-    use broker_core::check::Check;
     use broker_core::cluster::link::LinkTable;
 
     fn scraped(shard: u16, received: u64, busy_us: u64) -> Scraped<Snapshot> {
@@ -411,8 +473,6 @@ mod tests {
         let p50 = json["deliveryUs"]["p50"].as_f64().unwrap();
         assert!((88.0..112.0).contains(&p50), "{p50}");
         assert_eq!(json["setupMs"]["p50"], Value::Null);
-        let none = Meter::new(start).point(start, 1, &[]);
-        assert!(refused(&none).is_sign_positive());
     }
 
     #[test]
@@ -439,26 +499,49 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_kept_and_no_more() {
+    fn a_row_has_the_counts_since_the_one_before() {
         let start = Instant::now();
-        let mut history = History::new(1, start);
-        let mut now = start;
-        for number in 1..=HISTORY_POINTS as u64 + 5 {
-            now += Duration::from_secs(1);
-            history.close(now);
-            now += Duration::from_secs(1);
-            history.note(scraped(0, number * 10, 0));
+        let store = HistoryStore::open(None).unwrap();
+        let mut history = History::new(1, start, store.clone());
+        for number in 1..=3 {
+            let now = start + Duration::from_secs(2 * number);
+            history.close(now - Duration::from_secs(1));
+            history.note(scraped(0, number * 100, number * 500_000));
             history.close(now);
         }
-        let json = history.json();
-        for column in ["t", "messagesPerSecond", "deliveryP99Us", "viewers"] {
-            assert_eq!(
-                json[column].as_array().unwrap().len(),
-                HISTORY_POINTS,
-                "{column}"
-            );
+        store.settle();
+        let hour = store.hour();
+        for (column, numbers) in [
+            ("messagesPerSecond", value!([50.0, 50.0, 50.0])),
+            ("refusedPerSecond", value!([1.0, 1.0, 1.0])),
+            ("viewers", value!([7.0, 7.0, 7.0])),
+            ("setupP50Ms", value!([null, null, null])),
+        ] {
+            assert_eq!(hour[column], numbers, "{column}");
         }
-        assert_eq!(json["messagesPerSecond"][HISTORY_POINTS - 1], 5.0);
-        assert_eq!(json["setupP50Ms"][0], Value::Null);
+        assert_eq!(hour["t"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn every_check_is_in_a_group_of_refusals() {
+        let of = |group| {
+            Check::ALL
+                .iter()
+                .filter(move |check| group_of(**check) == group)
+        };
+        let ids: Vec<_> = of(0).map(|check| check.id()).collect();
+        assert!(
+            ids.contains(&"unknown_key") && ids.contains(&"thing_certificate"),
+            "{ids:?}"
+        );
+        assert!(!ids.iter().any(|id| id.starts_with("tls_")), "{ids:?}");
+        assert_eq!(
+            of(2)
+                .map(|check| check.id())
+                .filter(|id| !id.starts_with("rate_"))
+                .count(),
+            0
+        );
+        assert_eq!(of(1).count(), 5);
     }
 }

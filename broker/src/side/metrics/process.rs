@@ -5,7 +5,7 @@ use crate::hooks::{HookReport, HooksReport, Outcome, WakeResult};
 use crate::providers::{ProviderReport, ProvidersReport};
 use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::metrics::exposition::{Kind, Number, Row, Samples, metrics};
-use crate::side::process::{cpu_time, open_files_max};
+use crate::side::process::{cpu_time, open_files_max, resident_bytes};
 use crate::side::read_files::{Reload, reloaded};
 use crate::side::shared_state::{FileReport, Status};
 use crate::version::COMMIT_LABEL;
@@ -272,14 +272,6 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge process_open_fds "Open descriptors" (|_, to| to.one(open_descriptors()))
     Gauge process_max_fds "How many descriptors the process may have open" (|_, to| to.one(open_files_max()))
 };
-
-/// From `/proc`, 0 without it.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
 
 /// From `/proc`, 0 without it; not counting the one that reads the list.
 fn open_descriptors() -> u64 {

@@ -40,7 +40,7 @@ fn one_process_has_no_thread_of_a_cluster() {
     let is_other = |name: &String| !name.starts_with("shard-") && name != "tokio-rt-worker";
     let mut threads: Vec<_> = threads.into_iter().filter(is_other).collect();
     threads.sort();
-    assert_eq!(threads, ["log", "side", "store"]);
+    assert_eq!(threads, ["history", "log", "side", "store"]);
 }
 
 /// Clients that connected at different moments are pinged on whole seconds. They do not answer, so every turn is the

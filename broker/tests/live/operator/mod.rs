@@ -3,6 +3,7 @@
 //! * [`inspector`], [`trace`], [`books`]: channels and connections, the story of a session, the conservation law.
 //! * [`events`], [`watched`], [`watchers`]: pages that watch, their bounds, and what they cost clients.
 //! * [`forgets`]: what is remembered of somebody, erased.
+//! * [`history`]: figures, marks and archives that outlive a process.
 //! * [`presence`]: who is there, read and followed; [`screens`]: commands on a terminal.
 //! * [`logs`], [`refusals`], [`turned_away`]: a line for each end, and every refusal found again.
 //! * [`wild_texts`]: what clients name with markup and control characters.
@@ -10,6 +11,7 @@
 mod books;
 pub(crate) mod events;
 mod forgets;
+mod history;
 mod inspector;
 mod logs;
 mod presence;

@@ -1,0 +1,245 @@
+//! `heliograph bundle`: what somebody who helps needs to know of a broker, as one tar archive that only its owner may
+//! read. It has no secret: each part is a page or a command's output that has none.
+
+use crate::admin_client::AdminListener;
+use crate::commands::{cluster, doctor};
+use crate::config::{
+    AdminFlags, BundleFlags, ClusterCommand, ClusterFlags, DoctorFlags, VersionFlags,
+};
+use crate::edge::turn::calendar;
+use crate::terminal::{counted, json, plain};
+use crate::{failure::Failure, version};
+use codec::calendar::rfc3339;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// Asks the broker, looks at the machine, and writes the archive. What there is to say of it, with a line's end.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when the file cannot be
+/// written. A broker that does not answer is no error: the archive says so.
+pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
+    let now_ms = calendar().0;
+    let stamp: String = rfc3339(now_ms)
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(15)
+        .collect();
+    let name = format!("heliograph-bundle-{stamp}");
+    let path = flags.output.clone();
+    let path = path.unwrap_or_else(|| PathBuf::from(format!("{name}.tar")));
+    let mut parts = of_broker(&AdminListener::of(&flags.asked)?);
+    parts.extend(of_machine(&flags.asked, &parts));
+    let mut archive = Vec::new();
+    for Part { file, content } in &parts {
+        entry(
+            &mut archive,
+            &format!("{name}/{file}"),
+            content.as_bytes(),
+            now_ms / 1000,
+        );
+    }
+    archive.resize(archive.len() + 2 * BLOCK, 0);
+    write_new(&path, &archive).map_err(|error| {
+        let path = path.display();
+        Failure::Fatal(format!(
+            "{path}: must be a file that is absent, and that can be written: {error}"
+        ))
+    })?;
+    Ok(format!(
+        "{}: {}, {} KiB, mode 0600. It has no secret, but names of channels, clients and addresses: look into it before \
+         you pass it on\n",
+        path.display(),
+        counted(parts.len(), "file"),
+        archive.len().div_ceil(1024),
+    ))
+}
+
+/// A file of the archive.
+struct Part {
+    file: &'static str,
+    content: String,
+}
+
+/// Pages of the broker, and their names in the archive.
+const PAGES: [(&str, &str); 6] = [
+    ("config.json", "/config"),
+    ("overview.json", "/overview"),
+    ("problems.json", "/problems?ended=true"),
+    ("history.json", "/history?from=-24h"),
+    ("metrics.txt", "/metrics"),
+    (CLUSTER, "/cluster"),
+];
+const CLUSTER: &str = "cluster.json";
+
+/// The pages that the broker has, the last lines of its log, and what it did not answer.
+fn of_broker(listener: &AdminListener) -> Vec<Part> {
+    let (mut parts, mut missing) = (Vec::new(), String::new());
+    for (file, target) in PAGES {
+        let answer = listener.ask("GET", target).and_then(|answer| {
+            let status = answer.status.clone();
+            Ok((status, answer.text(PAGE_BYTES_MAX)?))
+        });
+        match answer {
+            Ok((status, content)) if status == "200" => parts.push(Part { file, content }),
+            Ok((status, why)) => missing.push_str(&format!("{target}: {status} {why}\n")),
+            Err(error) => {
+                missing.push_str(&format!("http://{}{target}: {error}\n", listener.host));
+                break; // the others would be waited for as long
+            }
+        }
+    }
+    if !parts.is_empty() {
+        match log(listener) {
+            Ok(content) => parts.push(Part {
+                file: "log.txt",
+                content,
+            }),
+            Err(failure) => missing.push_str(&format!("log: {failure}\n")),
+        }
+    }
+    if !missing.is_empty() {
+        let file = "missing.txt";
+        parts.push(Part {
+            file,
+            content: missing,
+        });
+    }
+    parts
+}
+
+/// The last lines of the log.
+fn log(listener: &AdminListener) -> Result<String, Failure> {
+    let mut events = listener.events("log")?;
+    loop {
+        let (name, data) = events.next()?;
+        if name == "snapshot" {
+            let lines = data["lines"].as_array().into_iter().flatten();
+            let lines = lines.filter_map(|line| line["text"].as_str());
+            return Ok(lines.map(|line| format!("{}\n", plain(line))).collect());
+        }
+    }
+}
+
+/// What the command sees itself: the build, the machine, and etcd where the broker has a cluster.
+fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
+    let doctor = doctor::report(&DoctorFlags {
+        asked: asked.clone(),
+        json: true,
+        ready: false,
+    });
+    let mut found = vec![
+        Part {
+            file: "version.json",
+            content: version::text(&VersionFlags { json: true }),
+        },
+        Part {
+            file: "doctor.json",
+            content: format!("{}\n", json(&doctor)),
+        },
+    ];
+    let is_cluster = parts.iter().any(|part| part.file == CLUSTER);
+    if let Some(config) = asked.config.clone().filter(|_| is_cluster) {
+        let flags = ClusterFlags {
+            config: Some(config),
+            command: ClusterCommand::Status,
+        };
+        let mut out = Vec::new();
+        let content = match cluster::run(&flags, &mut out) {
+            Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+            Err(failure) => format!("{failure}\n"),
+        };
+        let file = "cluster-status.txt";
+        found.push(Part { file, content });
+    }
+    found
+}
+
+/// Writes a file that was not there, for its owner alone; none is left of one that is not whole.
+fn write_new(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
+    let mut options = File::options();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// Adds a file to an archive in the format of POSIX.1-1988 (ustar): a head of fields at fixed places, numbers in octal
+/// digits, then the content, both in blocks of 512 bytes.
+fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
+    let mut head = [0; BLOCK];
+    let mut put =
+        |at: usize, text: &str| head[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000600");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, &format!("{:011o}", content.len()));
+    put(136, &format!("{time_s:011o}"));
+    put(148, "        "); // the checksum is made with blanks in its place
+    put(156, "0");
+    put(257, "ustar\u{0}00");
+    let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+    let mut put =
+        |at: usize, text: &str| head[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(148, &format!("{sum:06o}\u{0}"));
+    archive.extend(head);
+    archive.extend_from_slice(content);
+    archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+}
+
+/// Bytes of a page that are taken.
+const PAGE_BYTES_MAX: u64 = 16 << 20;
+/// Of an archive.
+const BLOCK: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn an_archive_is_unpacked_by_tar() {
+        let folder = std::env::temp_dir().join(format!("heliograph-tar-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        let mut archive = Vec::new();
+        for (name, length) in [("a/empty", 0), ("a/block", BLOCK), ("a/more", BLOCK + 1)] {
+            entry(&mut archive, name, &vec![b'x'; length], 1_795_176_001);
+        }
+        archive.resize(archive.len() + 2 * BLOCK, 0);
+        let path = folder.join("archive.tar");
+        write_new(&path, &archive).unwrap();
+        assert_eq!(
+            write_new(&path, &archive).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        let unpacked = Command::new("tar")
+            .arg("-xf")
+            .arg(&path)
+            .arg("-C")
+            .arg(&folder)
+            .output();
+        let unpacked = unpacked.expect("tar");
+        assert!(
+            unpacked.status.success() && unpacked.stderr.is_empty(),
+            "{unpacked:?}"
+        );
+        for (name, length) in [("a/empty", 0), ("a/block", BLOCK), ("a/more", BLOCK + 1)] {
+            assert_eq!(
+                fs::read(folder.join(name)).unwrap(),
+                vec![b'x'; length],
+                "{name}"
+            );
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,302 @@
+//! `heliograph report`: what a broker did since a moment, as text for a ticket: figures, marks, and causes that ended.
+
+use crate::config::ReportFlags;
+use crate::edge::turn::calendar;
+use crate::side::{REFUSED, admin::http::moment, local_ahead_s};
+use crate::terminal::{self, Screen, plain};
+use crate::{admin_client::AdminListener, failure::Failure};
+use codec::calendar::{civil, rfc3339};
+use codec::http::encode;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write;
+
+/// Asks for the history, and prints it.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nobody answers, or the
+/// broker refuses.
+pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
+    let listener = AdminListener::of(&flags.asked)?;
+    let clock = if flags.utc { Clock::Utc } else { Clock::Local };
+    let since = match flags.since.as_str() {
+        "yesterday" => rfc3339(clock.yesterday(calendar().0)),
+        other => other.to_owned(),
+    };
+    let mut target = String::from("/history?from=");
+    encode(&mut target, &since);
+    let document = listener.get(&target)?.map_err(Failure::from)?;
+    let text = if flags.json {
+        format!("{}\n", terminal::json(&document))
+    } else {
+        text(&document, clock)
+    };
+    terminal::write(out, &text)
+}
+
+/// The whole text, in lines of at most 80 characters but for words of the broker.
+fn text(document: &Value, clock: Clock) -> String {
+    let at = |name: &str| document[name].as_str().and_then(parsed);
+    let (from, to) = (at("from").unwrap_or(0), at("to").unwrap_or(0));
+    let rows = rows(document);
+    let mut text = format!("From {} to {}\n", clock.whole(from), clock.whole(to));
+    match at("begins") {
+        Some(begins) if begins > from => {
+            let _ = writeln!(text, "The history begins at {}.", clock.whole(begins));
+        }
+        Some(_) => {}
+        None => text.push_str("The history has no rows yet.\n"),
+    }
+    if !rows.is_empty() {
+        text.push_str(&table(&rows, to.saturating_sub(from), clock));
+    }
+    text.push_str(&causes(document, clock));
+    text.push_str(&marks(document, clock));
+    text
+}
+
+// Rows of figures.
+
+/// A row of the answer: its begin, and its place in the columns.
+struct ReportRow<'d> {
+    at_ms: u64,
+    place: usize,
+    columns: &'d Value,
+}
+
+impl ReportRow<'_> {
+    fn get(&self, column: &str) -> Option<f64> {
+        self.columns[column][self.place].as_f64()
+    }
+}
+
+fn rows(document: &Value) -> Vec<ReportRow<'_>> {
+    let columns = &document["columns"];
+    let times = columns["t"].as_array().into_iter().flatten().enumerate();
+    let row = |(place, at): (usize, &Value)| {
+        let at_ms = at.as_u64()?;
+        Some(ReportRow {
+            at_ms,
+            place,
+            columns,
+        })
+    };
+    times.filter_map(row).collect()
+}
+
+/// A line for each ten minutes, hour or day: the least, the mean and the most of masters, sums, and the worst.
+fn table(rows: &[ReportRow<'_>], span_ms: u64, clock: Clock) -> String {
+    let width_ms = match span_ms / HOUR_MS {
+        0..=3 => 10 * 60_000,
+        4..=50 => HOUR_MS,
+        51.. => 24 * HOUR_MS,
+    };
+    let mut parts = BTreeMap::<u64, Vec<&ReportRow<'_>>>::new();
+    for row in rows {
+        let local = row.at_ms.saturating_add_signed(clock.ahead_ms(row.at_ms));
+        parts.entry(local / width_ms).or_default().push(row);
+    }
+    let mut text = format!(
+        "\n{:<12}{:>17}{:>8}{:>9}{:>8}{:>8}{:>8}{:>6}\n",
+        "from", "masters", "viewers", "connects", "refused", "unansw.", "p99 ms", "busy"
+    );
+    for (local, rows) in &parts {
+        let of = |column: &'static str| rows.iter().filter_map(move |row| row.get(column));
+        let masters: Vec<f64> = of("masters").collect();
+        let mean = masters.iter().sum::<f64>() / masters.len().max(1) as f64;
+        let least = of("mastersLeast").fold(mean, f64::min);
+        let most = masters.iter().copied().fold(mean, f64::max);
+        let refused: f64 = REFUSED.into_iter().flat_map(of).sum();
+        let worst = |column| of(column).reduce(f64::max);
+        let shown = |number: Option<f64>| number.map_or("-".into(), |it| format!("{it:.0}"));
+        let _ = writeln!(
+            text,
+            "{:<12}{:>17}{:>8}{:>9.0}{refused:>8.0}{:>8.0}{:>8}{:>5}%",
+            Clock::Utc.short(local * width_ms),
+            format!("{least:.0} / {mean:.1} / {most:.0}"),
+            shown(worst("viewers")),
+            of("connects").sum::<f64>(),
+            of("unanswered").sum::<f64>(),
+            shown(worst("setupP99Ms")),
+            shown(worst("busyMax").map(|busy| busy * 100.0)),
+        );
+    }
+    text
+}
+
+// Causes and marks.
+
+fn causes(document: &Value, clock: Clock) -> String {
+    let causes = document["problems"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let mut text = format!("\nCauses: {}\n", terminal::counted(causes.len(), "cause"));
+    for cause in causes {
+        let part = |name: &str| plain(cause[name].as_str().unwrap_or("-"));
+        let at = |name: &str| {
+            let at = cause[name].as_str().and_then(parsed);
+            at.map_or_else(|| "open".into(), |at| clock.moment(at))
+        };
+        let count = |name: &str| cause[name].as_u64().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{} to {}, last {}\n  {}\n  {} ({} channels, {} events)",
+            at("first"),
+            at("ended"),
+            at("last"),
+            part("title"),
+            part("says"),
+            count("channels"),
+            count("events"),
+        );
+    }
+    text
+}
+
+fn marks(document: &Value, clock: Clock) -> String {
+    let marks = document["marks"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut text = format!("\nMarks: {}\n", terminal::counted(marks.len(), "mark"));
+    for mark in marks {
+        let part = |name: &str| plain(mark[name].as_str().unwrap_or("-"));
+        let at = clock.moment(mark["at"].as_u64().unwrap_or_default());
+        let line = format!("{at}  {:<7} {}", part("kind"), part("says"));
+        text.push_str(Screen::EIGHTY.wrapped(line.trim_end(), 24).trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+// Moments as people read them.
+
+/// Whose hours are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    Utc,
+    /// Those of the machine that the command runs on.
+    Local,
+}
+
+impl Clock {
+    /// By how much its hours are ahead of UTC, in milliseconds.
+    fn ahead_ms(self, at_ms: u64) -> i64 {
+        match self {
+            Self::Utc => 0,
+            Self::Local => local_ahead_s(at_ms / 1000) * 1000,
+        }
+    }
+
+    /// Year, month, day, hour, minute, second.
+    fn parts(self, at_ms: u64) -> [i64; 6] {
+        let local = at_ms.saturating_add_signed(self.ahead_ms(at_ms)) / 1000;
+        let (days, of_day) = (local / 86_400, local.cast_signed() % 86_400);
+        let (year, month, day) = civil(days.cast_signed());
+        [
+            year,
+            month,
+            day,
+            of_day / 3600,
+            of_day / 60 % 60,
+            of_day % 60,
+        ]
+    }
+
+    /// `11-29 07:00`.
+    fn short(self, at_ms: u64) -> String {
+        let [_, month, day, hour, minute, _] = self.parts(at_ms);
+        format!("{month:02}-{day:02} {hour:02}:{minute:02}")
+    }
+
+    /// `11-29 07:00:01`.
+    fn moment(self, at_ms: u64) -> String {
+        format!("{}:{:02}", self.short(at_ms), self.parts(at_ms)[5])
+    }
+
+    /// `2026-11-29 07:00:01 +01:00`, or with `UTC`.
+    fn whole(self, at_ms: u64) -> String {
+        let minutes = self.ahead_ms(at_ms) / 60_000;
+        let zone = match (self, minutes.unsigned_abs()) {
+            (Self::Utc, _) => "UTC".to_owned(),
+            (Self::Local, ahead) => {
+                let sign = if minutes < 0 { '-' } else { '+' };
+                format!("{sign}{:02}:{:02}", ahead / 60, ahead % 60)
+            }
+        };
+        format!("{:04}-{} {zone}", self.parts(at_ms)[0], self.moment(at_ms))
+    }
+
+    /// The begin of the day before the one of a moment.
+    fn yesterday(self, now_ms: u64) -> u64 {
+        let [.., hour, minute, second] = self.parts(now_ms);
+        let of_day = ((hour * 60 + minute) * 60 + second).unsigned_abs() * 1000 + now_ms % 1000;
+        let begin = now_ms.saturating_sub(of_day + 24 * HOUR_MS);
+        // A day on which clocks are changed is longer or shorter.
+        begin.saturating_add_signed(self.ahead_ms(now_ms) - self.ahead_ms(begin))
+    }
+}
+
+/// A moment of the broker's answers, in milliseconds.
+fn parsed(text: &str) -> Option<u64> {
+    moment(text).map(|at| at.0)
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: u64 = 1_795_176_001_000; // 2026-11-20T12:00:01Z
+
+    fn document() -> Value {
+        json!({
+            "from": "2026-11-20T06:00:00.000Z", "to": "2026-11-20T08:30:00.000Z", "step": 60,
+            "begins": "2026-11-20T07:00:00.000Z",
+            "columns": {
+                "t": [1_795_158_000_000_u64, 1_795_158_060_000_u64, 1_795_158_600_000_u64],
+                "masters": [40, 12.5, 40], "mastersLeast": [40, 3, 40], "viewers": [1, 2, 3],
+                "connects": [60, 0, 6], "refused_signature": [0, 500, 0], "refused_other": [0, 75, 0],
+                "offers": [5, 0, 5], "unanswered": [0, 0, 0], "setupP50Ms": [null, null, 61.5],
+                "setupP99Ms": [null, 140.5, 90], "busyMax": [0.25, 0.5, 0.01],
+                "memoryBytes": [52_428_800, 52_428_800, 52_428_800],
+            },
+            "problems": [{
+                "title": "Key AKIA1: signature does not match", "says": "30 cameras\u{1b}[2J", "channels": 30,
+                "events": 575, "first": "2026-11-20T07:01:02.000Z", "last": "2026-11-20T07:09:00.000Z", "ended": null,
+            }],
+            "marks": [{ "at": 1_795_158_000_000_u64, "kind": "start", "says": "word ".repeat(20) }],
+        })
+    }
+
+    #[test]
+    fn a_report_has_figures_causes_and_marks_within_80_columns() {
+        let text = text(&document(), Clock::Utc);
+        for part in [
+            "From 2026-11-20 06:00:00 UTC to 2026-11-20 08:30:00 UTC\n",
+            "The history begins at 2026-11-20 07:00:00 UTC.\n",
+            "11-20 07:00     3 / 26.2 / 40       2       60     575       0     140   50%\n",
+            "11-20 07:10    40 / 40.0 / 40       3        6       0       0      90    1%\n",
+            "11-20 07:01:02 to open, last 11-20 07:09:00\n  Key AKIA1",
+            "30 cameras\\u{1b}[2J (30 channels, 575 events)\n",
+            "11-20 07:00:00  start   word word",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        let wide = text.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None);
+        let none = json!({ "begins": null });
+        assert!(super::text(&none, Clock::Utc).contains("no rows yet"));
+    }
+
+    #[test]
+    fn yesterday_begins_at_midnight() {
+        let midnight = NOW - NOW % 86_400_000;
+        assert_eq!(Clock::Utc.yesterday(NOW), midnight - 86_400_000);
+        let local = Clock::Local.yesterday(NOW);
+        assert_eq!(Clock::Local.parts(local)[3..], [0, 0, 0]);
+        assert!((24..=49).contains(&((NOW - local) / HOUR_MS)));
+        assert_eq!(Clock::Utc.whole(NOW), "2026-11-20 12:00:01 UTC");
+        assert!(Clock::Local.whole(NOW).contains(':'));
+    }
+}

@@ -1,0 +1,586 @@
+//! The history of this node: rows of figures, marks and causes that ended, in two files of fixed size in the data
+//! directory; and `GET /history`, which shows them.
+//!
+//! ```text
+//!  main thread ── a row every 2 s, marks ──┐  bounded queue                     ┌── history.ring   rows
+//!                                          ├──────────────► thread "history" ──┤
+//!  side thread ── causes, forget ──────────┘                                    └── history.notes  marks, causes
+//! ```
+//! `slots` has the form of both files, `rows` and `notes` what is in them. A thread of its own writes, so that a disk
+//! that hangs holds nobody else; it does not wait for the disk either, so a loss of power takes the last seconds along,
+//! while a kill takes nothing that was written. What finds the queue full is lost. Nothing is kept in memory: readers
+//! read the files, on a thread of the runtime's pool, one at a time.
+
+pub(crate) mod notes;
+pub(crate) mod rows;
+mod slots;
+
+use crate::edge::turn::calendar;
+use crate::limits::{HISTORY_JOBS_WAITING_MAX, HISTORY_NOTES_WAITING_MAX, HISTORY_ROWS_SHOWN_MAX};
+use crate::side::admin::http::{Fault, moment, parameter};
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use codec::calendar::rfc3339;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use notes::{Cause, Mark, MarkKind, NOTES_BYTES, Notes};
+use rows::{COLUMNS, Open, RING_BYTES, Row, STEPS, Tick};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+use slots::Slots;
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+use tokio::sync::Mutex;
+
+/// The history of this node. A clone is another way to the same; that of [`Default`] keeps nothing.
+#[derive(Clone, Debug)]
+pub struct HistoryStore {
+    rows: Arc<Slots>,
+    notes: Arc<Slots>,
+    jobs: Option<Sender<Job>>,
+    /// Answers are made one at a time.
+    turn: Arc<Mutex<()>>,
+}
+
+/// Whether a note is to be forgotten, by its time in milliseconds and its text.
+type Fits = Box<dyn Fn(u64, &str) -> bool + Send>;
+
+/// An order to the thread that writes.
+enum Job {
+    Tick(Box<Tick>),
+    Note(Note),
+    Forget(Fits, Sender<usize>),
+    /// All before it is written.
+    Settle(Sender<()>),
+}
+
+#[derive(Debug)]
+enum Note {
+    Mark(Mark),
+    Cause(Box<Cause>),
+}
+
+impl Default for HistoryStore {
+    fn default() -> Self {
+        Self {
+            rows: Arc::new(Slots::in_memory(0)),
+            notes: Arc::new(Slots::in_memory(0)),
+            jobs: None,
+            turn: Arc::default(),
+        }
+    }
+}
+
+impl HistoryStore {
+    /// The history in a data directory, or in memory; also in memory where the directory takes no file, which is
+    /// logged.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn open(data_dir: Option<&Path>) -> io::Result<Self> {
+        let slots = |name: &str, bytes, reserved| {
+            let opened = data_dir.map(|dir| Slots::open(&dir.join(name), reserved));
+            let opened = opened.transpose().unwrap_or_else(|error| {
+                tracing::warn!("{name}: {error}: the history is in memory, until the process ends");
+                None
+            });
+            Arc::new(opened.unwrap_or_else(|| Slots::in_memory(bytes)))
+        };
+        let rows = slots(RING, RING_BYTES, Some(RING_BYTES));
+        let notes = slots(NOTES, NOTES_BYTES, None);
+        let (jobs, orders) = bounded(HISTORY_JOBS_WAITING_MAX);
+        let (of_rows, of_notes) = (Arc::clone(&rows), Arc::clone(&notes));
+        let run = move || Writer::new(of_rows, of_notes).run(&orders);
+        let thread = thread::Builder::new().name("history".into());
+        thread.stack_size(STACK_BYTES).spawn(run)?;
+        Ok(Self {
+            rows,
+            notes,
+            jobs: Some(jobs),
+            turn: Arc::default(),
+        })
+    }
+
+    /// Keeps what happened since the tick before.
+    pub(crate) fn tick(&self, tick: Tick) {
+        self.order(Job::Tick(Box::new(tick)));
+    }
+
+    /// Keeps a mark of this moment.
+    pub fn mark(&self, kind: MarkKind, says: impl Into<String>) {
+        self.order(Job::Note(Note::Mark(Mark {
+            at: calendar().0,
+            kind,
+            says: says.into(),
+        })));
+    }
+
+    /// Keeps a cause that has ended, in place of an earlier one of its id.
+    pub fn record(&self, cause: Cause) {
+        self.order(Job::Note(Note::Cause(Box::new(cause))));
+    }
+
+    /// Forgets marks and causes by their time in milliseconds and their text: their number. Blocks for a bounded time;
+    /// `None` when the disk takes longer.
+    pub(crate) fn forget(
+        &self,
+        fits: impl Fn(u64, &str) -> bool + Send + 'static,
+    ) -> Option<usize> {
+        let Some(jobs) = &self.jobs else {
+            return Some(0);
+        };
+        let (to, forgotten) = bounded(1);
+        let job = Job::Forget(Box::new(fits), to);
+        jobs.send_timeout(job, SETTLE_MAX).ok()?;
+        forgotten.recv_timeout(SETTLE_MAX).ok()
+    }
+
+    /// Waits until all before is written, for a bounded time.
+    pub fn settle(&self) {
+        let (to, settled) = bounded(1);
+        self.order(Job::Settle(to));
+        let _ = settled.recv_timeout(SETTLE_MAX);
+    }
+
+    fn order(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.try_send(job); // a disk that hangs for minutes loses rows, not the process
+        }
+    }
+
+    /// The last hour, for the overview: a list for each of its columns.
+    pub(crate) fn hour(&self) -> Value {
+        let now = calendar().0;
+        let span = now.saturating_sub(HOUR_MS)..=now;
+        let mut rows = rows::read(&self.rows, &STEPS[0]);
+        rows.retain(|row| span.contains(&row.at_ms));
+        let per_second = |row: &Row, columns: &[&str]| {
+            let counts = columns.iter().filter_map(|column| row.get(column));
+            let seconds = f64::from(row.span_ms.max(1)) / 1e3;
+            rounded(counts.sum::<f64>().max(0.0) / seconds)
+        };
+        let of = |column: &'static str| {
+            let numbers = rows.iter().map(move |row| row.get(column).map(rounded));
+            (column, numbers.collect::<Value>())
+        };
+        let rates = |columns| rows.iter().map(|row| per_second(row, columns)).collect();
+        let ends = rows.iter().map(|row| row.at_ms + u64::from(row.span_ms));
+        [
+            ("t", ends.collect()),
+            ("messagesPerSecond", rates(&["messages"])),
+            ("refusedPerSecond", rates(&REFUSED)),
+        ]
+        .into_iter()
+        .chain(HOUR.map(of))
+        .collect()
+    }
+}
+
+/// Columns of refusals.
+pub(crate) const REFUSED: [&str; 4] = [
+    "refused_signature",
+    "refused_policy",
+    "refused_rate",
+    "refused_other",
+];
+/// Columns of the last hour that rows have.
+const HOUR: [&str; 6] = [
+    "deliveryP50Us",
+    "deliveryP99Us",
+    "setupP50Ms",
+    "setupP99Ms",
+    "masters",
+    "viewers",
+];
+
+/// To three digits after the point.
+pub(crate) fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
+
+// The thread that writes.
+
+struct Writer {
+    rows: Arc<Slots>,
+    notes: Arc<Slots>,
+    open: [Open; STEPS.len()],
+    kept: Notes,
+    /// Notes that found the disk full.
+    waiting: VecDeque<Note>,
+    /// Since when nothing could be written, and why.
+    failing: Option<(u64, String)>,
+    /// Where the tick before ended, by the wall clock.
+    ended_ms: Option<u64>,
+}
+
+impl Writer {
+    /// Finds where an earlier process stopped, and marks it if that one could not.
+    fn new(rows: Arc<Slots>, notes: Arc<Slots>) -> Self {
+        let open = STEPS.each_ref().map(|step| Open::of(&rows, step));
+        let kept = Notes::of(&notes);
+        let last = open.iter().filter_map(Open::before);
+        let last = last.map(|row| row.at_ms + u64::from(row.span_ms)).max();
+        let killed = kept.unended().map(|began| Mark {
+            at: last.unwrap_or(began).max(began),
+            kind: MarkKind::Killed,
+            says: "the process has ended without a mark: killed, out of memory, a crash, or a loss of power".into(),
+        });
+        Self {
+            rows,
+            notes,
+            open,
+            kept,
+            waiting: killed.map(Note::Mark).into_iter().collect(),
+            failing: None,
+            ended_ms: None,
+        }
+    }
+
+    fn run(mut self, jobs: &Receiver<Job>) {
+        self.write_notes();
+        for job in jobs {
+            match job {
+                Job::Tick(tick) => self.tick(&tick),
+                Job::Note(note) => self.note(note),
+                Job::Forget(fits, to) => {
+                    self.waiting.retain(|note| !note.fits(&fits));
+                    let _ = to.send(self.kept.forget(&self.notes, &fits));
+                }
+                Job::Settle(to) => drop(to.send(())),
+            }
+        }
+    }
+
+    fn tick(&mut self, tick: &Tick) {
+        let row = &tick.row;
+        if let Some(jump) = self.ended_ms.and_then(|ended| jump(ended, row.at_ms)) {
+            self.note(Note::Mark(Mark {
+                at: row.at_ms,
+                kind: MarkKind::Alert,
+                says: jump,
+            }));
+        }
+        self.ended_ms = Some(row.at_ms + u64::from(row.span_ms));
+        let rows = &self.rows;
+        let written = self.open.iter_mut().map(|open| open.add(rows, tick));
+        let written: Vec<_> = written.collect();
+        self.has_written(written.into_iter().collect());
+        self.write_notes();
+    }
+
+    fn note(&mut self, note: Note) {
+        if self.waiting.len() < HISTORY_NOTES_WAITING_MAX {
+            self.waiting.push_back(note);
+        }
+        self.write_notes();
+    }
+
+    /// Writes what waits, as far as the disk takes it.
+    fn write_notes(&mut self) {
+        while let Some(note) = self.waiting.front() {
+            let written = match note {
+                Note::Mark(mark) => self.kept.mark(&self.notes, mark),
+                Note::Cause(cause) => self.kept.cause(&self.notes, cause),
+            };
+            let is_written = written.is_ok();
+            if is_written {
+                self.waiting.pop_front();
+            }
+            self.has_written(written);
+            if !is_written {
+                return;
+            }
+        }
+    }
+
+    /// Reports the begin and the end of a time in which nothing can be written.
+    fn has_written(&mut self, written: io::Result<()>) {
+        match (written, self.failing.take()) {
+            (Ok(()), None) => {}
+            (Ok(()), Some((since, error))) => {
+                tracing::info!("the history is written again");
+                self.waiting.push_back(Note::Mark(Mark {
+                    at: calendar().0,
+                    kind: MarkKind::Alert,
+                    says: format!(
+                        "the history could not be written since {}: {error}",
+                        rfc3339(since)
+                    ),
+                }));
+            }
+            (Err(error), None) => {
+                tracing::warn!(
+                    "the history cannot be written: {error}: its rows are lost until it can"
+                );
+                self.failing = Some((calendar().0, error.to_string()));
+            }
+            (Err(_), failing) => self.failing = failing,
+        }
+    }
+}
+
+impl Note {
+    fn fits(&self, fits: &Fits) -> bool {
+        let (at, text) = match self {
+            Self::Mark(mark) => (mark.at, serde_json::to_string(mark)),
+            Self::Cause(cause) => (cause.last, serde_json::to_string(cause)),
+        };
+        fits(at, &text.unwrap_or_default())
+    }
+}
+
+/// The words for a wall clock that went otherwise than the steady one.
+fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
+    let seconds = at_ms.abs_diff(ended_ms) / 1000;
+    if seconds < JUMP_S {
+        return None;
+    }
+    Some(if at_ms > ended_ms {
+        format!("the clock went {seconds} s forward: it was set, or the machine slept")
+    } else {
+        format!("the clock was set back by {seconds} s: rows of both passes have the same moments")
+    })
+}
+
+/// Corrections of a clock by its daemon are less.
+const JUMP_S: u64 = 5;
+
+// The page.
+
+/// The page.
+pub(crate) fn routes(store: HistoryStore) -> Router {
+    Router::new().route("/history", get(page)).with_state(store)
+}
+
+/// `GET /history?from=&to=&step=&format=`.
+async fn page(
+    State(store): State<HistoryStore>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Fault> {
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let query = query.as_deref().unwrap_or_default();
+    let wanted = Wanted::parse(query, accept.unwrap_or_default(), calendar().0)?;
+    let turn = Arc::clone(&store.turn).lock_owned().await;
+    let made = tokio::task::spawn_blocking(move || {
+        let answer = store.answer(&wanted);
+        let made = match wanted.is_csv {
+            true => ("text/csv; charset=utf-8", answer.csv()),
+            false => (
+                "application/json",
+                serde_json::to_string(&answer).unwrap_or_default(),
+            ),
+        };
+        drop(turn);
+        made
+    });
+    let (kind, text) = made.await.map_err(|_| ENDS)?;
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+const ENDS: Fault = Fault::new(
+    axum::http::StatusCode::SERVICE_UNAVAILABLE,
+    "the process ends",
+);
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    from: u64,
+    to: u64,
+    /// The index of a step; none for the finest that fits.
+    step: Option<usize>,
+    is_csv: bool,
+}
+
+impl Wanted {
+    fn parse(query: &str, accept: &str, now: u64) -> Result<Self, Fault> {
+        let moment_of = |name, default| {
+            let text = parameter(query, name)?;
+            text.map_or(Ok(default), |text| {
+                let found = moment_or_span(&text, now);
+                found.ok_or_else(|| unusable(name, MOMENT, &text))
+            })
+        };
+        let to = moment_of("to", now)?;
+        let from = moment_of("from", to.saturating_sub(HOUR_MS))?;
+        if from >= to {
+            return Err(Fault::bad("from: must be before to"));
+        }
+        let step = parameter(query, "step")?.map(|text| {
+            let place = STEP_NAMES.iter().position(|name| *name == text);
+            place.ok_or_else(|| unusable("step", "2s, 1m or 15m", &text))
+        });
+        let is_csv = match parameter(query, "format")?.as_deref() {
+            None => accept.contains("text/csv"),
+            Some("csv") => true,
+            Some("json") => false,
+            Some(other) => return Err(unusable("format", "json or csv", other)),
+        };
+        let step = step.transpose()?;
+        Ok(Self {
+            from,
+            to,
+            step,
+            is_csv,
+        })
+    }
+}
+
+/// A moment in UTC, or a span before now.
+fn moment_or_span(text: &str, now: u64) -> Option<u64> {
+    let Some(span) = text.strip_prefix('-') else {
+        return moment(text).map(|at| at.0);
+    };
+    let (number, unit) = span.split_at_checked(span.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number: u32 = number.parse().ok()?;
+    Some(now.saturating_sub(u64::from(number) * seconds * 1000))
+}
+
+fn unusable(name: &str, expected: &str, found: &str) -> Fault {
+    let found: String = found.chars().take(40).collect();
+    format!("{name}: expected {expected}; found {found:?}").into()
+}
+
+const MOMENT: &str =
+    "a moment in UTC such as 2026-01-02T03:04:05Z, or a span before now such as -24h (s, m, h, d)";
+/// In the order of [`STEPS`].
+const STEP_NAMES: [&str; STEPS.len()] = ["2s", "1m", "15m"];
+
+/// An answer.
+#[derive(serde::Serialize)]
+struct HistoryAnswer {
+    from: String,
+    to: String,
+    /// Seconds.
+    step: u64,
+    /// The oldest row that there is.
+    begins: Option<String>,
+    columns: Columns,
+    problems: Vec<Value>,
+    marks: Vec<Value>,
+}
+
+/// Rows as a list for each column.
+struct Columns(Vec<Row>);
+
+impl HistoryStore {
+    fn answer(&self, wanted: &Wanted) -> HistoryAnswer {
+        let Wanted { from, to, step, .. } = *wanted;
+        let mut all = STEPS.each_ref().map(|step| rows::read(&self.rows, step));
+        let first = |rows: &Vec<Row>| rows.first().map(|row| row.at_ms);
+        let begins = all.iter().filter_map(first).min();
+        let since = from.max(begins.unwrap_or_default());
+        for (rows, step) in all.iter_mut().zip(&STEPS) {
+            // A step that does not reach as far back is none to choose, unless it is asked for.
+            let reaches = first(rows).is_some_and(|first| first <= since + 2 * step.ms);
+            if wanted.step.is_none() && !reaches {
+                rows.clear();
+            }
+            rows.retain(|row| (from..=to).contains(&row.at_ms));
+        }
+        let chosen = step.or_else(|| all.iter().position(|rows| !rows.is_empty()));
+        let chosen = chosen.unwrap_or(STEPS.len() - 1);
+        let ms = STEPS.get(chosen).map_or(0, |step| step.ms);
+        let rows = all.into_iter().nth(chosen).unwrap_or_default();
+        let (rows, times) = fewer(rows, ms);
+        let marks = notes::marks(&self.notes, from, to);
+        let causes = notes::causes(&self.notes, from, to);
+        HistoryAnswer {
+            from: rfc3339(from),
+            to: rfc3339(to),
+            step: ms * times / 1000,
+            begins: begins.map(rfc3339),
+            columns: Columns(rows),
+            problems: causes.iter().map(Cause::json).collect(),
+            marks: marks.iter().map(Mark::json).collect(),
+        }
+    }
+}
+
+/// Rows of a step, so many merged into one that there are few enough; how many that was.
+fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
+    let mut times = 1;
+    let mut fewer = rows.clone();
+    while fewer.len() > HISTORY_ROWS_SHOWN_MAX {
+        times += 1;
+        fewer.clear();
+        for row in &rows {
+            let of = row.at_ms / (ms * times);
+            match fewer.last_mut() {
+                Some(last) if last.at_ms / (ms * times) == of => last.merge(row),
+                Some(_) | None => fewer.push(*row),
+            }
+        }
+    }
+    (fewer, times)
+}
+
+impl Serialize for Columns {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        struct Column<'r>(&'r [Row], &'static str);
+        impl Serialize for Column<'_> {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_seq(self.0.iter().map(|row| row.get(self.1).map(rounded)))
+            }
+        }
+        let mut columns = to.serialize_map(Some(COLUMNS.len() + 1))?;
+        let times: Vec<u64> = self.0.iter().map(|row| row.at_ms).collect();
+        columns.serialize_entry("t", &times)?;
+        for (name, _) in COLUMNS {
+            columns.serialize_entry(name, &Column(&self.0, name))?;
+        }
+        columns.end()
+    }
+}
+
+impl HistoryAnswer {
+    /// The columns as lines, with a head.
+    fn csv(&self) -> String {
+        let mut text = String::from("t");
+        for (name, _) in COLUMNS {
+            text.push(',');
+            text.push_str(name);
+        }
+        text.push_str("\r\n");
+        for row in &self.columns.0 {
+            let _ = write!(text, "{}", row.at_ms);
+            for (name, _) in COLUMNS {
+                let number = row.get(name).map(|it| rounded(it).to_string());
+                let _ = write!(text, ",{}", number.unwrap_or_default());
+            }
+            text.push_str("\r\n");
+        }
+        text
+    }
+}
+
+/// Bytes of both files at most.
+pub(crate) const HISTORY_BYTES: usize = RING_BYTES + NOTES_BYTES;
+
+/// The names of the files.
+pub(crate) const RING: &str = "history.ring";
+pub(crate) const NOTES: &str = "history.notes";
+
+const HOUR_MS: u64 = 3_600_000;
+/// Longest wait for the thread that writes.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// Of that thread: it keeps a row and a slot on it.
+const STACK_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

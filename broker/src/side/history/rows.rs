@@ -1,0 +1,354 @@
+//! Rows of figures: a span of time with a number for each column; and the three steps in which they are kept.
+//!
+//! A row belongs to the wall time at which it began. Where the clock was set back, rows of both passes have the same
+//! moments: neither hides the other, and where rows are merged, counts add up. Rows make room by their number, not by
+//! their age: a clock that was set forward for a moment pushes out none.
+
+use crate::side::history::slots::{REGIONS, Region, Slots};
+use broker_core::event::Histogram;
+use std::io;
+
+/// What two rows have together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merge {
+    /// A count.
+    Sum,
+    /// A level: the mean over the time of both.
+    Mean,
+    Least,
+    /// Also of quantiles, which rows alone do not have exactly.
+    Most,
+}
+
+/// The columns, in the order of the bytes of a row: another order, or another column, is another version of the file.
+pub(crate) const COLUMNS: [(&str, Merge); 25] = [
+    ("masters", Merge::Mean),
+    ("viewers", Merge::Mean),
+    ("connects", Merge::Sum),
+    ("refused_signature", Merge::Sum),
+    ("refused_policy", Merge::Sum),
+    ("refused_rate", Merge::Sum),
+    ("refused_other", Merge::Sum),
+    ("offers", Merge::Sum),
+    ("answers", Merge::Sum),
+    ("unanswered", Merge::Sum),
+    ("confirmed", Merge::Sum),
+    ("returned", Merge::Sum),
+    ("setupP50Ms", Merge::Most),
+    ("setupP99Ms", Merge::Most),
+    ("busyMax", Merge::Most),
+    ("busyMean", Merge::Mean),
+    ("memoryBytes", Merge::Most),
+    ("hooks", Merge::Sum),
+    ("hooksFailed", Merge::Sum),
+    ("mastersLeast", Merge::Least),
+    ("channels", Merge::Mean),
+    ("pending", Merge::Most),
+    ("messages", Merge::Sum),
+    ("deliveryP50Us", Merge::Most),
+    ("deliveryP99Us", Merge::Most),
+];
+
+/// The columns that are computed from histograms: set-up and delivery, with the divisor of their unit.
+const QUANTILES: [(&str, usize, f64, f64); 4] = [
+    ("setupP50Ms", 0, 0.5, 1e3),
+    ("setupP99Ms", 0, 0.99, 1e3),
+    ("deliveryP50Us", 1, 0.5, 1.0),
+    ("deliveryP99Us", 1, 0.99, 1.0),
+];
+
+/// A span of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Row {
+    /// Its begin, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// Its length by a clock that nobody sets.
+    pub(crate) span_ms: u32,
+    /// NaN where nothing is known.
+    values: [f32; COLUMNS.len()],
+}
+
+impl Row {
+    pub(crate) const fn new(at_ms: u64, span_ms: u32) -> Self {
+        Self {
+            at_ms,
+            span_ms,
+            values: [f32::NAN; COLUMNS.len()],
+        }
+    }
+
+    /// The number of a column, if it is known; `None` also for what is no column.
+    pub(crate) fn get(&self, column: &str) -> Option<f64> {
+        let mut names = COLUMNS.iter().zip(self.values);
+        let (_, value) = names.find(|((name, _), _)| *name == column)?;
+        (!value.is_nan()).then(|| f64::from(value))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "seven digits are enough")]
+    pub(crate) fn set(&mut self, column: &str, number: f64) {
+        let place = COLUMNS.iter().position(|(name, _)| *name == column);
+        debug_assert!(place.is_some(), "{column} is a column");
+        if let Some(value) = place.and_then(|place| self.values.get_mut(place)) {
+            *value = number as f32;
+        }
+    }
+
+    /// This row and a later one as one.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let (own, more) = (self.span_ms as f32, other.span_ms as f32);
+        let columns = COLUMNS.iter().map(|(_, merge)| merge);
+        for ((one, two), merge) in self.values.iter_mut().zip(other.values).zip(columns) {
+            *one = match merge {
+                _ if two.is_nan() => *one,
+                _ if one.is_nan() => two,
+                Merge::Sum => *one + two,
+                Merge::Mean => (*one * own + two * more) / (own + more).max(1.0),
+                Merge::Least => one.min(two),
+                Merge::Most => one.max(two),
+            };
+        }
+        self.at_ms = self.at_ms.min(other.at_ms);
+        self.span_ms = self.span_ms.saturating_add(other.span_ms);
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut body = self.at_ms.to_le_bytes().to_vec();
+        body.extend(self.span_ms.to_le_bytes());
+        body.extend(self.values.iter().flat_map(|value| value.to_le_bytes()));
+        body
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let (at_ms, rest) = body.split_first_chunk()?;
+        let (span_ms, rest) = rest.split_first_chunk()?;
+        let (values, []) = rest.as_chunks() else {
+            return None;
+        };
+        let values: &[_; COLUMNS.len()] = values.try_into().ok()?;
+        Some(Self {
+            at_ms: u64::from_le_bytes(*at_ms),
+            span_ms: u32::from_le_bytes(*span_ms),
+            values: values.map(f32::from_le_bytes),
+        })
+    }
+}
+
+/// What happened since the tick before: a row, and the durations of set-up and delivery.
+#[derive(Clone, Debug)]
+pub(crate) struct Tick {
+    pub(crate) row: Row,
+    pub(crate) durations: [Histogram; 2],
+}
+
+impl Tick {
+    /// The row with its quantiles.
+    fn whole(&self) -> Row {
+        let mut row = self.row;
+        for (column, of, part, unit) in QUANTILES {
+            let quantile = self.durations.get(of).and_then(|it| it.quantile(part));
+            row.set(column, quantile.map_or(f64::NAN, |us| us / unit));
+        }
+        row
+    }
+}
+
+/// A step in which rows are kept.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Milliseconds.
+    pub(crate) ms: u64,
+    pub(crate) region: Region,
+}
+
+const fn step(id: u8, ms: u64, offset: usize, slots: usize) -> Step {
+    let bytes = 128;
+    let region = Region {
+        id,
+        offset,
+        slots,
+        bytes,
+    };
+    Step { ms, region }
+}
+
+const FINE: Step = step(1, 2_000, REGIONS, 1800);
+const MINUTES: Step = step(2, 60_000, FINE.region.end(), 24 * 60);
+const QUARTERS: Step = step(3, 900_000, MINUTES.region.end(), 30 * 24 * 4);
+/// Two seconds for an hour, a minute for a day, a quarter of an hour for 30 days.
+pub(crate) const STEPS: [Step; 3] = [FINE, MINUTES, QUARTERS];
+
+/// Bytes of the file of rows.
+pub(crate) const RING_BYTES: usize = QUARTERS.region.end();
+
+const _: () = assert!(12 + 4 * COLUMNS.len() <= FINE.region.body_max());
+
+/// The rows of a step, in the order of their moments.
+pub(crate) fn read(slots: &Slots, step: &Step) -> Vec<Row> {
+    let mut rows = Vec::new();
+    slots.each(&step.region, |slot| {
+        rows.extend(Row::decode(slot.body).map(|row| (row.at_ms, slot.number, row)));
+    });
+    rows.sort_unstable_by_key(|(at_ms, number, _)| (*at_ms, *number));
+    rows.into_iter().map(|(.., row)| row).collect()
+}
+
+/// The row of a step that grows. Of the thread that writes.
+#[derive(Debug)]
+pub(crate) struct Open {
+    step: &'static Step,
+    /// Of the slot that is written.
+    number: u64,
+    /// What an earlier process has in it.
+    before: Option<Row>,
+    own: Option<Tick>,
+}
+
+impl Open {
+    /// Goes on behind the last row of the file, or in it.
+    pub(crate) fn of(slots: &Slots, step: &'static Step) -> Self {
+        let mut last = None;
+        slots.each(&step.region, |slot| {
+            let row = Row::decode(slot.body).map(|row| (slot.number, row));
+            last = last.filter(|(number, _)| *number > slot.number).or(row);
+        });
+        Self {
+            step,
+            number: last.map_or(0, |(number, _)| number),
+            before: last.map(|(_, row)| row),
+            own: None,
+        }
+    }
+
+    /// The last row of an earlier process.
+    pub(crate) fn before(&self) -> Option<Row> {
+        self.before
+    }
+
+    /// Adds what happened, and writes the row. A tick of another step than the one before begins a row.
+    pub(crate) fn add(&mut self, slots: &Slots, tick: &Tick) -> io::Result<()> {
+        let step_of = |row: &Row| row.at_ms / self.step.ms;
+        let open = self.own.as_ref().map(|own| &own.row);
+        let goes_on = open.or(self.before.as_ref()).is_some_and(|row| {
+            // Ticks are as long as the shortest step, and not in time with it.
+            self.step.ms != FINE.ms && step_of(row) == step_of(&tick.row)
+        });
+        if !goes_on {
+            (self.before, self.own) = (None, None);
+            self.number += 1;
+        }
+        match &mut self.own {
+            None => self.own = Some(tick.clone()),
+            Some(own) => {
+                own.row.merge(&tick.row);
+                for (sum, more) in own.durations.iter_mut().zip(&tick.durations) {
+                    sum.add(more);
+                }
+            }
+        }
+        let mut row = self.before.unwrap_or(Row::new(u64::MAX, 0));
+        if let Some(own) = &self.own {
+            row.merge(&own.whole());
+        }
+        let slots_of_step = self.step.region.slots as u64;
+        let place = usize::try_from(self.number % slots_of_step).unwrap_or(0);
+        slots.write(&self.step.region, place, self.number, &row.encode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tick(at_ms: u64, masters: f64, connects: f64, setup_us: u64) -> Tick {
+        let mut row = Row::new(at_ms, 2_000);
+        row.set("masters", masters);
+        row.set("mastersLeast", masters);
+        row.set("connects", connects);
+        let mut durations = [Histogram::default(), Histogram::default()];
+        durations[0].observe(setup_us, 1);
+        Tick { row, durations }
+    }
+
+    fn slots() -> Slots {
+        Slots::in_memory(RING_BYTES)
+    }
+
+    #[test]
+    fn a_row_is_what_was_written_and_the_ring_is_small() {
+        let mut row = tick(7, 3.5, 2.0, 900).whole();
+        row.set("memoryBytes", 12e9);
+        assert_eq!(Row::decode(&row.encode()).unwrap().encode(), row.encode());
+        assert_eq!((row.get("viewers"), row.get("none")), (None, None));
+        assert_eq!(Row::decode(&row.encode()[1..]), None);
+        assert!(RING_BYTES < 1 << 20, "{RING_BYTES}");
+    }
+
+    #[test]
+    fn a_minute_has_the_counts_of_its_ticks_and_the_quantiles_of_all_its_durations() {
+        let slots = slots();
+        let mut open = Open::of(&slots, &STEPS[1]);
+        for at in 0..45 {
+            // The 99th percentile of a minute is not that of its last tick.
+            let setup = if at == 3 { 800_000 } else { 50_000 };
+            open.add(&slots, &tick(at * 2_000, at as f64, 1.0, setup))
+                .unwrap();
+        }
+        let rows = read(&slots, &STEPS[1]);
+        let of = |column| {
+            rows.iter()
+                .map(|row| row.get(column).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            rows.iter().map(|row| row.at_ms).collect::<Vec<_>>(),
+            [0, 60_000]
+        );
+        assert_eq!(
+            (of("connects"), of("mastersLeast")),
+            (vec![30.0, 15.0], vec![0.0, 30.0])
+        );
+        assert!((of("masters")[0] - 14.5).abs() < 1e-3);
+        let p99 = of("setupP99Ms");
+        assert!(p99[0] > 700.0 && p99[1] < 60.0, "{p99:?}");
+        assert!(of("setupP50Ms")[0] < 60.0);
+    }
+
+    #[test]
+    fn a_process_that_ends_again_and_again_takes_no_more_rows_than_one_that_runs() {
+        let slots = slots();
+        for life in 0..30 {
+            let mut open = Open::of(&slots, &STEPS[2]);
+            open.add(&slots, &tick(life * 10_000, 1.0, 1.0, 1)).unwrap();
+        }
+        let rows = read(&slots, &STEPS[2]);
+        assert_eq!((rows.len(), rows[0].get("connects")), (1, Some(30.0)));
+    }
+
+    #[test]
+    fn the_oldest_rows_make_room_by_their_number_whatever_the_clock_says() {
+        let slots = slots();
+        let mut open = Open::of(&slots, &STEPS[0]);
+        for at in 0..1_700 {
+            open.add(&slots, &tick(1_000_000 + at * 2_000, 1.0, 1.0, 1))
+                .unwrap();
+        }
+        // Ten years ahead for a moment, then an hour back.
+        open.add(&slots, &tick(315_360_000_000, 1.0, 1.0, 1))
+            .unwrap();
+        let mut open = Open::of(&slots, &STEPS[0]);
+        for at in 0..50 {
+            open.add(&slots, &tick(1_000_000 + at * 2_000, 2.0, 1.0, 1))
+                .unwrap();
+        }
+        let rows = read(&slots, &STEPS[0]);
+        assert_eq!(rows.len(), 1_751);
+        let twice = rows.iter().filter(|row| row.at_ms == 1_000_000);
+        let twice: Vec<_> = twice.map(|row| row.get("masters")).collect();
+        assert_eq!(twice, [Some(1.0), Some(2.0)], "both passes");
+        for at in 0..100 {
+            open.add(&slots, &tick(9_000_000 + at * 2_000, 2.0, 1.0, 1))
+                .unwrap();
+        }
+        assert_eq!(read(&slots, &STEPS[0]).len(), 1_800);
+    }
+}

@@ -1,0 +1,334 @@
+//! A file of slots of fixed sizes, each with its checksum, written in place and never waited for.
+//!
+//! ```text
+//!  0    head: the name of the format and its version
+//!  4096 regions, each of slots of one size:  checksum 4 | version 1 | region 1 | length 2 | number 8 | body | zeros
+//! ```
+//! All numbers are little-endian. The checksum is the begin of the SHA-256 of what follows it in the slot. A slot that a
+//! kill or a loss of power left half written is no slot: a reader passes it over, and finds all others. Sizes divide a
+//! page, so that no slot lies on two sectors that a disk writes apart, as far as it is no longer than one.
+
+use crate::side::shared_state::Shared;
+use aws_lc_rs::digest::{SHA256, digest};
+use rustix::fs::{FallocateFlags, fallocate};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Slots of one size, at their place in the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region {
+    /// Its number, which is a part of each slot's checksum.
+    pub(crate) id: u8,
+    pub(crate) offset: usize,
+    /// The number of its slots.
+    pub(crate) slots: usize,
+    /// Bytes of a slot.
+    pub(crate) bytes: usize,
+}
+
+impl Region {
+    /// The end of the region in the file.
+    pub(crate) const fn end(&self) -> usize {
+        self.offset + self.slots * self.bytes
+    }
+
+    /// The longest body.
+    pub(crate) const fn body_max(&self) -> usize {
+        self.bytes - HEAD
+    }
+}
+
+/// What is in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot<'b> {
+    pub(crate) place: usize,
+    /// Greater than that of each slot of the region that was written before.
+    pub(crate) number: u64,
+    pub(crate) body: &'b [u8],
+}
+
+/// A file of slots, or the same in memory. One per file and process: one thread writes, others read.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    of: Medium,
+    /// The head is written.
+    has_head: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Medium {
+    File(File),
+    Memory(Shared<Vec<u8>>),
+}
+
+impl Slots {
+    /// In memory, as long as the process. Pages that nothing was written to take none.
+    pub(crate) fn in_memory(bytes: usize) -> Self {
+        Self {
+            of: Medium::Memory(Shared::new(vec![0; bytes])),
+            has_head: AtomicBool::new(true),
+        }
+    }
+
+    /// The file, made if it is absent, and begun again if it is of another version. `reserved`: so many bytes are taken
+    /// on the disk at once, where the file system can do that, so that they do not lack later.
+    ///
+    /// # Errors
+    /// It can be neither opened nor made. A full disk is none: what is not written yet is written when there is room.
+    pub(crate) fn open(path: &Path, reserved: Option<usize>) -> io::Result<Self> {
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let options = options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(path)?;
+        let mut head = [0; MAGIC.len()];
+        let has_head = file.read_exact_at(&mut head, 0).is_ok() && head == *MAGIC;
+        if !has_head {
+            if file.metadata()?.len() > 0 && head != [0; MAGIC.len()] {
+                let path = path.display();
+                tracing::warn!("{path}: of another version, or no history: begun again");
+            }
+            file.set_len(0)?;
+        }
+        if let Some(bytes) = reserved {
+            // Without it, a write may find the disk full.
+            let _ = fallocate(&file, FallocateFlags::empty(), 0, bytes as u64);
+        }
+        Ok(Self {
+            of: Medium::File(file),
+            has_head: AtomicBool::new(has_head),
+        })
+    }
+
+    /// Puts a body into a slot.
+    ///
+    /// # Errors
+    /// The file takes no bytes: the disk is full, or broken.
+    pub(crate) fn write(
+        &self,
+        region: &Region,
+        place: usize,
+        number: u64,
+        body: &[u8],
+    ) -> io::Result<()> {
+        debug_assert!(place < region.slots && body.len() <= region.body_max());
+        if !self.has_head.load(Ordering::Relaxed) {
+            self.put(0, MAGIC)?;
+            self.has_head.store(true, Ordering::Relaxed);
+        }
+        let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+        let mut slot = vec![0; 4];
+        slot.extend([VERSION, region.id]);
+        slot.extend(length.to_le_bytes());
+        slot.extend(number.to_le_bytes());
+        slot.extend_from_slice(body);
+        slot.resize(region.bytes, 0);
+        let sum = checksum(&slot);
+        slot.splice(..4, sum);
+        self.put(region.offset + place * region.bytes, &slot)
+    }
+
+    /// Overwrites a slot with zeros.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn erase(&self, region: &Region, place: usize) -> io::Result<()> {
+        let zeros = vec![0; region.bytes];
+        self.put(region.offset + place * region.bytes, &zeros)
+    }
+
+    /// Waits until what was written is on the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match &self.of {
+            Medium::File(file) => file.sync_data(),
+            Medium::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Visits every whole slot of a region, in the order of their places.
+    pub(crate) fn each(&self, region: &Region, mut visit: impl FnMut(Slot<'_>)) {
+        let per_read = READ_BYTES / region.bytes;
+        let mut bytes = vec![0; per_read * region.bytes];
+        for first in (0..region.slots).step_by(per_read) {
+            let count = per_read.min(region.slots - first) * region.bytes;
+            let read = self.get(region.offset + first * region.bytes, &mut bytes[..count]);
+            for (at, slot) in bytes[..read].chunks_exact(region.bytes).enumerate() {
+                if let Some((number, body)) = whole(region, slot) {
+                    let place = first + at;
+                    visit(Slot {
+                        place,
+                        number,
+                        body,
+                    });
+                }
+            }
+            if read < count {
+                return;
+            }
+        }
+    }
+
+    /// Gives those in memory this room: for tests of a full disk.
+    #[cfg(test)]
+    pub(crate) fn resize(&self, bytes: usize) {
+        if let Medium::Memory(all) = &self.of {
+            all.lock().resize(bytes, 0);
+        }
+    }
+
+    fn put(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        match &self.of {
+            Medium::File(file) => file.write_all_at(bytes, offset as u64),
+            Medium::Memory(all) => {
+                let mut all = all.lock();
+                let place = all.get_mut(offset..offset + bytes.len());
+                place
+                    .ok_or(io::ErrorKind::StorageFull)?
+                    .copy_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads as much as there is.
+    fn get(&self, offset: usize, to: &mut [u8]) -> usize {
+        match &self.of {
+            Medium::File(file) => {
+                let mut read = 0;
+                while let Some(left) = to.get_mut(read..).filter(|left| !left.is_empty()) {
+                    match file.read_at(left, (offset + read) as u64) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Ok(0) | Err(_) => return read,
+                        Ok(more) => read += more,
+                    }
+                }
+                read
+            }
+            Medium::Memory(all) => {
+                let all = all.lock();
+                let there = all.get(offset..).unwrap_or_default();
+                let count = there.len().min(to.len());
+                to[..count].copy_from_slice(&there[..count]);
+                count
+            }
+        }
+    }
+}
+
+/// The number and body of a slot that is whole.
+fn whole<'b>(region: &Region, slot: &'b [u8]) -> Option<(u64, &'b [u8])> {
+    let (head, rest) = slot.split_first_chunk::<HEAD>()?;
+    let [c0, c1, c2, c3, VERSION, id, l0, l1, number @ ..] = *head else {
+        return None;
+    };
+    let length = usize::from(u16::from_le_bytes([l0, l1]));
+    let body = rest.get(..length)?;
+    let is_whole = id == region.id && [c0, c1, c2, c3] == checksum(slot);
+    is_whole.then(|| (u64::from_le_bytes(number), body))
+}
+
+fn checksum(slot: &[u8]) -> [u8; 4] {
+    let sum = digest(&SHA256, slot.get(4..).unwrap_or_default());
+    sum.as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+/// The first bytes of a file, with its version.
+const MAGIC: &[u8; 16] = b"heliograph hist1";
+/// Of a slot.
+const VERSION: u8 = 1;
+/// Bytes of a slot before its body.
+const HEAD: usize = 16;
+/// The first region begins here.
+pub(crate) const REGIONS: usize = 4096;
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::PathBuf;
+
+    const REGION: Region = Region {
+        id: 3,
+        offset: REGIONS,
+        slots: 4,
+        bytes: 64,
+    };
+
+    fn file(name: &str) -> PathBuf {
+        let id = std::process::id();
+        let path = std::env::temp_dir().join(format!("heliograph-slots-{name}-{id}"));
+        let _ = fs::remove_file(&path);
+        path
+    }
+
+    fn read(slots: &Slots) -> Vec<(usize, u64, Vec<u8>)> {
+        let mut all = Vec::new();
+        slots.each(&REGION, |slot| {
+            all.push((slot.place, slot.number, slot.body.to_vec()));
+        });
+        all
+    }
+
+    #[test]
+    fn a_file_that_ends_or_changes_at_any_byte_of_its_last_slot_loses_that_slot_alone() {
+        let path = file("torn");
+        let slots = Slots::open(&path, None).unwrap();
+        for number in 0..3 {
+            let body = [number as u8 + 1; 40];
+            slots.write(&REGION, number, number as u64, &body).unwrap();
+        }
+        let whole = fs::read(&path).unwrap();
+        let kept = read(&slots);
+        assert_eq!((kept.len(), whole.len()), (3, REGIONS + 3 * 64));
+        for at in REGIONS + 2 * 64..whole.len() {
+            fs::write(&path, &whole[..at]).unwrap();
+            assert_eq!(read(&Slots::open(&path, None).unwrap()), kept[..2], "{at}");
+            let mut changed = whole.clone();
+            changed[at] ^= 0x10;
+            fs::write(&path, &changed).unwrap();
+            assert_eq!(read(&Slots::open(&path, None).unwrap()), kept[..2], "{at}");
+        }
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_slot_is_replaced_and_erased_and_memory_does_the_same() {
+        let path = file("replaced");
+        for slots in [
+            Slots::open(&path, Some(REGION.end())).unwrap(),
+            Slots::in_memory(REGION.end()),
+        ] {
+            assert_eq!(read(&slots), []);
+            slots.write(&REGION, 1, 7, b"seven").unwrap();
+            slots.write(&REGION, 3, 8, b"").unwrap();
+            slots.write(&REGION, 1, 9, b"nine").unwrap();
+            let nine = (1, 9, b"nine".to_vec());
+            assert_eq!(read(&slots), [nine.clone(), (3, 8, Vec::new())]);
+            slots.erase(&REGION, 3).unwrap();
+            assert_eq!(read(&slots), [nine]);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().len(), REGION.end() as u64);
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_another_version_is_begun_again() {
+        let path = file("version");
+        fs::write(&path, b"heliograph hist9 and more").unwrap();
+        let slots = Slots::open(&path, None).unwrap();
+        assert_eq!(read(&slots), []);
+        slots.write(&REGION, 0, 1, b"one").unwrap();
+        drop(slots);
+        assert_eq!(read(&Slots::open(&path, None).unwrap()).len(), 1);
+        // A slot of another region at the same place is none of this one.
+        let slots = Slots::open(&path, None).unwrap();
+        let other = Region { id: 4, ..REGION };
+        slots.write(&other, 0, 2, b"two").unwrap();
+        assert_eq!(read(&slots), []);
+        fs::remove_file(path).unwrap();
+    }
+}
