@@ -79,7 +79,7 @@ export async function group(signal) {
     const { status, data } = await get('/config', signal);
     if (status === 401 || signal.aborted) return undefined;
     own = data.admin?.oidc ? (await accounts())?.account : null;
-    if (status === 200) break;
+    if (status === 200 || status === 404) break; // for devices of the local network there is no such page
     await pause(1000, signal);
   }
   const text = JSON.stringify([token, own?.issuer, own?.subject]);

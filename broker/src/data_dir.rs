@@ -9,7 +9,6 @@
 
 use crate::dev_certificate;
 use crate::failure::Failure;
-use crate::side::{NOTES, RING};
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -336,8 +335,8 @@ const FILES: [&str; 29] = [
     "device-ca.key.part",
     "oidc-keys.json",
     "oidc-keys.json.part",
-    RING,
-    NOTES,
+    "history.ring",
+    "history.notes",
     "cluster.lock",
     "cluster.json",
     "cluster.json.new",

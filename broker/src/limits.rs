@@ -106,6 +106,34 @@ pub(crate) const TROUBLED_SHOWN_MAX: usize = 50;
 /// ones wait; their notes may be overwritten meanwhile.
 pub(crate) const TROUBLED_TRACED_PER_SECOND: usize = 4;
 
+/// Causes of problems that are listed at a time. The newest of the account with most makes room.
+pub(crate) const PROBLEMS_KEPT_MAX: usize = 1000;
+
+/// Members that are kept of one cause: of more only the channels are counted.
+pub(crate) const PROBLEM_MEMBERS_MAX: usize = 256;
+
+/// Members of all causes, and channels that are counted beyond them. More make room as causes do.
+pub(crate) const PROBLEM_MEMBERS_IN_ALL_MAX: usize = 20_000;
+
+/// Bytes of causes and members: with names of usual length room for some 8,000 members. More make room as causes do.
+pub(crate) const PROBLEMS_BYTES_MAX: usize = 2 << 20;
+
+/// Members of causes whose channels are looked at within a second, to see whether they are connected again: a letter
+/// each to the shard of the channel. Further ones have their turn later.
+pub(crate) const PROBLEM_LOOKS_PER_SECOND: usize = 32;
+
+/// Causes that the overview shows, and those that a page may ask for.
+pub(crate) const PROBLEMS_SHOWN_MAX: usize = 50;
+
+/// Problems that the history takes in a step: its queue holds more, and a flood of new ones reaches it within minutes.
+pub(crate) const PROBLEMS_RECORDED_AT_ONCE: usize = 32;
+
+/// Members of each that lists show.
+pub(crate) const PROBLEM_MEMBERS_SHOWN: usize = 5;
+
+/// Characters of an operator's reason for a mark.
+pub(crate) const PROBLEM_WHY_CHARS_MAX: usize = 256;
+
 /// Connections of the admin listener at a time, event streams aside. One more makes the oldest of the address with most
 /// end.
 pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 128;
@@ -228,11 +256,14 @@ pub(crate) const HISTORY_CAUSES_MAX: usize = 4096;
 pub(crate) const HISTORY_ROWS_SHOWN_MAX: usize = 2000;
 
 /// Marks and causes of one answer, the newest.
-pub(crate) const HISTORY_MARKS_SHOWN_MAX: usize = 1000;
-pub(crate) const HISTORY_CAUSES_SHOWN_MAX: usize = 500;
+pub(crate) const HISTORY_MARKS_SHOWN_MAX: usize = 500;
+pub(crate) const HISTORY_CAUSES_SHOWN_MAX: usize = 250;
 
 /// Rows and notes that wait for the thread of the history, up to 2 KiB each. One more is lost: the disk hangs.
 pub(crate) const HISTORY_JOBS_WAITING_MAX: usize = 64;
 
 /// Notes that wait for room on a full disk. One more is lost.
 pub(crate) const HISTORY_NOTES_WAITING_MAX: usize = 64;
+
+/// Bytes of both files of the history at most; of memory where it is not on a disk.
+pub(crate) const HISTORY_BYTES: usize = 6 << 20;

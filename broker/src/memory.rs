@@ -1,6 +1,6 @@
 //! The most memory that the process may hold at its limits: one term for everything that a peer can make grow.
 //!
-//! A new queue, buffer or table adds its term here; the sum at default limits stays within 1.26 GiB on any number of
+//! A new queue, buffer or table adds its term here; the sum at default limits stays within 1.27 GiB on any number of
 //! shards. The records of channels are a sum of their own ([`records`]): they are what the service is there to keep,
 //! and an operator sets their bound by what is to be kept. Not in either: the buckets of rates of channels
 //! that were called within the last seconds (2 KiB each at most), what the allocator keeps aside, the binary and the
@@ -10,9 +10,14 @@ use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_UNREAD_BYTES_MAX,
     CONSOLE_SESSIONS_MAX, CONSOLE_SIGN_INS_MAX, EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX,
-    FEEDS_OF_EVENTS, HISTORY_CAUSES_MAX, HISTORY_JOBS_WAITING_MAX, HISTORY_NOTES_WAITING_MAX, HOOK_BYTES_MAX, LAN_CONNECTIONS_MAX, LOG_AUDITS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX, LOG_WARNINGS_BYTES_KEPT_MAX, PRESENCES_WAITING_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSAL_GROUPS_KEPT_MAX, STATES_BYTES_WAITING_MAX, STATES_TOLD_WAITING_MAX, STREAMS_MAX, TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
+    FEEDS_OF_EVENTS, HISTORY_BYTES, HISTORY_CAUSES_MAX, HISTORY_JOBS_WAITING_MAX,
+    HISTORY_NOTES_WAITING_MAX, HOOK_BYTES_MAX, LAN_CONNECTIONS_MAX, LOG_AUDITS_WAITING_MAX,
+    LOG_BYTES_KEPT_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX,
+    LOG_WARNINGS_BYTES_KEPT_MAX, PRESENCES_WAITING_MAX, PROBLEMS_BYTES_MAX,
+    REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, STATES_BYTES_WAITING_MAX,
+    STATES_TOLD_WAITING_MAX, STREAMS_MAX, TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX,
+    WATCHED_CHANNELS_MAX,
 };
-use crate::side::HISTORY_BYTES;
 use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
     LISTED_BYTES, LISTS_OF_NODES_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES, REFUSAL_GROUPS_MAX,
@@ -156,10 +161,11 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "the history's queue", HISTORY_JOBS_WAITING_MAX + HISTORY_NOTES_WAITING_MAX, 2 * KIB),
         (true, "places of causes", HISTORY_CAUSES_MAX, CAUSE_PLACE_BYTES),
         // Rows of all steps, texts of marks and causes, and the text of the answer.
-        (true, "an answer of the history", 1, 4 * MIB),
+        (true, "an answer of the history", 1, 3 * MIB),
         (settings.data_dir_ends, "the history in memory", 1, HISTORY_BYTES),
         (true, "a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
         (true, "troubled sessions", TROUBLED_KEPT_MAX, KIB),
+        (true, "problems", PROBLEMS_BYTES_MAX, 1),
         (lan, "connections for pages", LAN_CONNECTIONS_MAX, ADMIN_CONNECTION_BYTES),
         (lan, "answers to them not read", ADMIN_UNREAD_BYTES_MAX, 1),
         (hooks > 0, "states for hooks", PRESENCES_WAITING_MAX, PRESENCE_BYTES),

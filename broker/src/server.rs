@@ -13,8 +13,9 @@
 //! the `ready` line is written to stdout.
 //!
 //! `check` refuses a start, `preflight` reports beforehand what else would; `listeners` with `kept_sockets`,
-//! `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare what runs; `ready` and `supervisor` report
-//! it; `watch` is the main thread from then on, `reload` its files that may change, `cluster` its part of a cluster.
+//! `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare what runs; `ready` and `supervisor`
+//! report it; `watch` is the main thread from then on, `reload` its files that may change, `cluster` its part of a
+//! cluster.
 
 mod admin;
 mod check;
@@ -98,8 +99,6 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     admin::prepare_try_page(&mut shows, in_force, &session_keys, log)?;
     let accounts = accounts::prepare(&settings, &mut shows)?;
     let (history, (admin, pairing)) = (shows.history.clone(), open_lan(&settings, &mut shows));
-    history.lock().count_hooks(shows.hooks.clone());
-    reloader.mark_in(history.lock().store());
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = start_side(page, (&mut hooks, fetcher), (&settings, &status), commands)?;
 

@@ -11,6 +11,7 @@
 //! | `inspector` `survey` | questions to the shards and to other nodes |
 //! | `channels` | what and who is there, and what operators do to it |
 //! | `trace` `refusals` `recent_refusals` `forget` | what happened, and why not; how that is forgotten |
+//! | `problems` | what is wrong, by cause |
 //! | `console` | the operator's pages: files, figures, events |
 //! | `metrics` `log` | for programs that watch |
 //! | `history` | figures, marks and causes that outlive the process |
@@ -33,6 +34,7 @@ mod inspector;
 mod lan;
 mod log;
 mod metrics;
+mod problems;
 mod process;
 mod read_files;
 mod recent_refusals;
@@ -58,8 +60,8 @@ pub use console::history::{History, ShardLook};
 use crossbeam_channel::Sender;
 pub use dev::{Captures, DevTools, MoveClocks};
 pub use history::HistoryStore;
+pub(crate) use history::REFUSED;
 pub use history::notes::{Blamed, Cause, MarkKind};
-pub(crate) use history::{HISTORY_BYTES, NOTES, REFUSED, RING};
 pub use inspector::{
     AskedPath, FindOwner, Inspect, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply, Whom,
 };

@@ -22,7 +22,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("limits", &["work_units"]),
     ("check", &[]),
     ("journal", &["check", "id", "limits", "time"]),
-    ("event", &["check", "journal"]),
+    ("event", &["check", "id", "journal"]),
     ("refusal", &["check", "event"]),
     (
         "auth",

@@ -107,7 +107,7 @@ steps() {
   long 900 long-fuzz "codec broker/etcd/src broker/src broker/core/src/registry.rs loadgen" fuzz 2000000
   long 900 long-simulation "codec/src broker/core" simulation 3000 10000
   long 1200 benches "$service_files benches" cargo test --locked -p benches --lib --benches
-  long 3600 packages "exact deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
+  long 4500 packages "exact deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
 }
 
 # Ignored tests of a program by parts of their names, so many at a time.
@@ -373,7 +373,11 @@ failures() {
     /^ *Running (unittests )?[^ ]+ \(/ {
       program = $NF; gsub(/^\(.*\/|-[0-9a-f]+\)$/, "", program)
       kind = "--test " program
-      if ($2 == "unittests") { gsub(/_/, "-", program); kind = "-p " program " --lib" }
+      if ($2 == "unittests") {
+        gsub(/_/, "-", program)
+        if (program ~ /^(codec|link|ring|store)$/) program = "heliograph-" program
+        kind = "-p " program " --lib"
+      }
     }
     /^ *Doc-tests / { kind = "-p " $2 " --doc"; gsub(/_/, "-", kind) }
     /^test .* \.\.\. FAILED$/ { print "failed: " $2 "; alone: cargo test --locked " kind (kind ~ / --doc$/ ? "" : " -- --include-ignored --exact " $2) }

@@ -16,8 +16,9 @@ git archive HEAD | tar --extract --directory "$sources"
 git -C "$place/packaging" init --quiet
 git -C "$place/packaging" -c user.name=packager -c user.email=packager@example.com commit --quiet --allow-empty --message packaging
 cd "$sources"
-cargo vendor --locked --quiet vendor >"$place/settings"
-cat "$place/settings" >>.cargo/config.toml
+cargo vendor --locked --quiet vendor >/dev/null
+# Not the settings that `cargo vendor` prints: a mirror of this host is in those.
+printf '[source.crates-io]\nreplace-with = "vendored"\n[source.vendored]\ndirectory = "vendor"\n' >>.cargo/config.toml
 seen "$(find vendor -maxdepth 1 -mindepth 1 | wc -l) crates, $(du -sm vendor | cut -f1) MB"
 
 printf '#!/bin/sh\necho "git $*" >>%s/called\nexit 1\n' "$place" >"$place/bin/git"

@@ -36,9 +36,9 @@ pub struct Endpoint {
 pub enum AddressError {
     /// Not `http://`, `https://`, `ws://` or `wss://` with a host and perhaps a port.
     #[error(
-        "--target {0}: allowed are http://HOST[:PORT], https://…, ws://… and wss://…, without a path"
+        "--target {0}: expected http://HOST[:PORT], https://…, ws://… or wss://…, without a path{1}"
     )]
-    Target(String),
+    Target(String, String),
     /// The host's name leads to no address.
     #[error("--target: {0} has no address")]
     Unresolved(String),
@@ -121,7 +121,15 @@ impl Endpoint {
     /// # Errors
     /// [`AddressError::Target`].
     pub fn parse(url: &str) -> Result<Self, AddressError> {
-        let wrong = || AddressError::Target(url.to_owned());
+        let wrong = || {
+            // HOST:PORT as other programs take it.
+            let hint = if url.contains("://") {
+                String::new()
+            } else {
+                format!(": http://{url}?")
+            };
+            AddressError::Target(url.to_owned(), hint)
+        };
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
         let (tls, standard_port) = match scheme {
             "http" | "ws" => (false, 80),
@@ -288,7 +296,7 @@ mod tests {
             "http://a\r\nX: y",
         ] {
             assert!(
-                matches!(Target::parse(text, true), Err(AddressError::Target(_))),
+                matches!(Target::parse(text, true), Err(AddressError::Target(..))),
                 "{text}"
             );
         }

@@ -101,6 +101,29 @@ impl Options {
     }
 }
 
+/// Reads a number of seconds; of a text with a unit, the error says how many it is.
+fn seconds(text: &str) -> Result<f64, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(seconds);
+    }
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number = text
+        .strip_suffix(unit)
+        .and_then(|number| number.parse::<f64>().ok());
+    let factor = [("s", 1.0), ("m", 60.0), ("min", 60.0), ("h", 3600.0)];
+    let factor = factor
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, factor)| factor);
+    let hint = number
+        .zip(factor)
+        .map(|(number, factor)| format!(": {}", number * factor));
+    Err(format!(
+        "expected a number of seconds{}",
+        hint.unwrap_or_default()
+    ))
+}
+
 /// In the environment: the file of the admin listener's token.
 const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
@@ -283,7 +306,7 @@ pub struct Options {
     pub viewers_per_channel: u32,
     /// Seconds of load that are measured: during which sessions start (sessions), or connections are held (storm); 10
     /// unless --sessions and --rate determine it
-    #[arg(long, help_heading = LOAD, value_name = "S")]
+    #[arg(long, help_heading = LOAD, value_name = "S", value_parser = seconds)]
     pub duration: Option<f64>,
     /// Number of sessions (sessions)
     #[arg(long, help_heading = LOAD, value_name = "N")]
@@ -464,6 +487,13 @@ const CPUS_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_time_with_a_unit_the_seconds_are_told() {
+        let wrong = |text: &str| Err(format!("expected a number of seconds{text}"));
+        assert_eq!((seconds("2.5"), seconds("2m")), (Ok(2.5), wrong(": 120")));
+        assert_eq!((seconds("x"), seconds("")), (wrong(""), wrong("")));
+    }
 
     #[test]
     fn cpu_lists() {

@@ -124,7 +124,8 @@ function drawSlots(strip, view) {
   let from = 0;
   strip.replaceChildren(...slotRuns(view.slot_owners).map(([owner, slots]) => {
     const name = owner === null ? 'nobody' : view.nodes[owner].name;
-    const run = h('i', { class: owner === null ? 'vacant' : `owner${owner % OWNERS}`, title: `${name}: slots ${from} to ${from + slots - 1}` });
+    const run = h('i', { title: `${name}: slots ${from} to ${from + slots - 1}` });
+    run.style.background = owner === null ? 'var(--bad)' : `var(--c${owner % OWNERS})`;
     run.style.flexGrow = String(slots);
     from += slots;
     return run;

@@ -516,6 +516,7 @@ mod sessions_tests {
             role,
             client_id: None,
             channel: None,
+            account: crate::id::Account(0),
             remote: ([127, 0, 0, 1], 9).into(),
             duration_ms,
             messages_in: 0,

@@ -97,6 +97,8 @@ pub struct ConnectionEnd {
     pub client_id: Option<Box<str>>,
     /// Channel's name, also if the channel was deleted meanwhile; `None` would be a fault of the telemetry.
     pub channel: Option<Box<str>>,
+    /// Channel's account; not logged.
+    pub account: Account,
     /// The peer's address.
     pub remote: SocketAddr,
     /// Duration from admission to end, in milliseconds.
@@ -133,6 +135,8 @@ pub struct Forbidden {
 pub struct UnacceptedMessage {
     /// The channel's name.
     pub channel: Box<str>,
+    /// Account of the channel; not logged.
+    pub account: Account,
     /// Role of its sender.
     pub role: Role,
     /// The client id of a viewer that sent it.
@@ -156,6 +160,8 @@ pub struct UnacceptedMessage {
 pub struct Superseded {
     /// The channel's name.
     pub channel: Box<str>,
+    /// Account of the channel; not logged.
+    pub account: Account,
     /// Role of both connections.
     pub role: Role,
     /// The client id of viewers.

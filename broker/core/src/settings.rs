@@ -437,8 +437,8 @@ pub struct Recorder {
 /// Retention of what names people and devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// The age at which refusals, troubled sessions, lines of the log, notes of the recorder and of the history are erased,
-    /// in milliseconds; 0 is never.
+    /// The age at which refusals, troubled sessions, lines of the log, notes of the recorder, and marks and causes of
+    /// the history are erased, in milliseconds; 0 is never.
     pub keep_ms: u64,
 }
 

@@ -49,8 +49,8 @@ pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
         ))
     })?;
     Ok(format!(
-        "{}: {}, {} KiB, mode 0600. It has no secret, but names of channels, clients and addresses: look into it before \
-         you pass it on\n",
+        "{}: {}, {} KiB, mode 0600. It has no secret, but names of channels, clients and addresses: look into it \
+         before you pass it on\n",
         path.display(),
         counted(parts.len(), "file"),
         archive.len().div_ceil(1024),

@@ -109,7 +109,8 @@ fn table(rows: &[ReportRow<'_>], span_ms: u64, clock: Clock) -> String {
         let most = masters.iter().copied().fold(mean, f64::max);
         let refused: f64 = REFUSED.into_iter().flat_map(of).sum();
         let worst = |column| of(column).reduce(f64::max);
-        let shown = |number: Option<f64>| number.map_or("-".into(), |it| format!("{it:.0}"));
+        let shown =
+            |number: Option<f64>| number.map_or_else(|| "-".into(), |it| format!("{it:.0}"));
         let _ = writeln!(
             text,
             "{:<12}{:>17}{:>8}{:>9.0}{refused:>8.0}{:>8.0}{:>8}{:>5}%",

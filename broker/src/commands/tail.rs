@@ -1,4 +1,5 @@
-//! `heliograph tail`: refusals and log lines of a running broker as they come, a line each.
+//! `heliograph tail`: refusals and warnings of a running broker as they come, an aligned line each; with `-v` every
+//! line of its log, as it is written.
 
 use crate::admin_client::AdminListener;
 use crate::commands::why::plain;
@@ -30,7 +31,12 @@ pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(),
 /// The lines of an event that are asked for, each with its level. Of what was there before, the last ones.
 fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
     let list = |name: &str| data[name].as_array().map_or(&[][..], Vec::as_slice);
-    let wanted = |it: &(TailLevel, String)| it.0 <= flags.level;
+    let level = flags.level.unwrap_or(if flags.verbose {
+        TailLevel::Info
+    } else {
+        TailLevel::Warn
+    });
+    let wanted = |it: &(TailLevel, String)| it.0 <= level;
     match (name, data["topic"].as_str()) {
         // Refusals have the newest first there.
         ("snapshot", Some("refusals")) => last(
@@ -77,6 +83,20 @@ fn refusal(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     }
     let part = |name: &str| plain(&row[name]);
     let or = |name: &str| part(name).unwrap_or_else(|| "-".into());
+    if !flags.verbose {
+        let who = part("channel")
+            .or_else(|| part("keyId"))
+            .or_else(|| part("remote"));
+        let client = part("clientId")
+            .map(|it| format!(" / {it}"))
+            .unwrap_or_default();
+        let who = who.unwrap_or_else(|| "-".into()) + &client;
+        let check = or("check");
+        return Some((
+            TailLevel::Warn,
+            aligned([&or("at"), "refused", &check, &who], &or("says")),
+        ));
+    }
     let mut line = format!("{}  {} {}", or("at"), or("status"), or("check"));
     for (name, word) in [
         ("operation", ""),
@@ -111,7 +131,49 @@ fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
         Some("DEBUG" | "TRACE") => TailLevel::Debug,
         Some(_) | None => TailLevel::Info,
     };
-    Some((level, terminal::plain(text)))
+    if flags.verbose {
+        return Some((level, terminal::plain(text)));
+    }
+    let word = row["level"].as_str().unwrap_or_default().to_lowercase();
+    let [at, target, message] = parts(text);
+    Some((level, aligned([&at, &word, &target, ""], &message)))
+}
+
+/// Columns of one line: the time of day, the kind, what it is by, whom it is about, and in words.
+fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
+    let clock = at.get(11..19).unwrap_or(at);
+    let who = if who.is_empty() {
+        String::new()
+    } else {
+        format!("{who:<24}  ")
+    };
+    format!("{clock}  {kind:<7}  {by:<20}  {who}{says}")
+}
+
+/// Moment, target and message of a line of the log, of either format.
+fn parts(text: &str) -> [String; 3] {
+    if let Ok(line) = serde_json::from_str::<Value>(text) {
+        let message = plain(&line["fields"]["message"]).unwrap_or_default();
+        let fields = line["fields"].as_object().into_iter().flatten();
+        let fields = fields.filter(|(name, _)| *name != "message");
+        let fields: String = fields
+            .map(|(name, value)| format!(" {name}={value}"))
+            .collect();
+        let of = |name: &str| plain(&line[name]).unwrap_or_default();
+        return [
+            of("timestamp"),
+            of("target"),
+            message + &terminal::plain(&fields),
+        ];
+    }
+    let mut words = text.trim_start().splitn(3, char::is_whitespace);
+    let (at, rest) = (
+        words.next().unwrap_or_default(),
+        words.last().unwrap_or_default(),
+    );
+    let (target, message) = rest.split_once(": ").unwrap_or(("", rest));
+    let target = target.split_whitespace().last().unwrap_or_default();
+    [at, target, message].map(terminal::plain)
 }
 
 /// Whether a line has a name as a whole word, and not as a part of a longer one.
@@ -164,7 +226,9 @@ mod tests {
         let info = log("INFO", "T INFO broker::server: serving shards=1");
         let again = log("WARN", "T WARN broker::journal: refused request_id=0-1");
         for (flags, expected) in [
-            (&[][..], vec![true, true, true, false]),
+            (&[][..], vec![true, true, false, false]),
+            (&["-v"], vec![true, true, true, false]),
+            (&["--level", "info"], vec![true, true, true, false]),
             (&["--level", "warn"], vec![true, true, false, false]),
             (&["--level", "error"], vec![false, false, false, false]),
             (&["--channel", "cam-1"], vec![true, true, false, false]),
@@ -181,8 +245,41 @@ mod tests {
             let seen = events.map(|(name, data)| !shown(name, data, flags).is_empty());
             assert_eq!(seen.to_vec(), expected, "{flags:?}");
         }
-        assert_eq!(shown("refusal", &refusal, &[]), [line]);
+        assert_eq!(shown("refusal", &refusal, &["-v"]), [line]);
         assert_eq!(shown("presence", &refusal, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn lines_are_aligned() {
+        let refusal = json!({
+            "at": "2026-01-02T03:04:05.123Z", "check": "unknown_key", "channel": "cam-1", "clientId": "v1",
+            "says": "No key.",
+        });
+        let text =
+            "2026-01-02T03:04:06.1Z  WARN broker::server::reload: a file was refused: x error=no";
+        let json = json!({
+            "timestamp": "2026-01-02T03:04:07.1Z", "target": "broker", "fields": { "message": "m", "a": 1 },
+        });
+        let json = json.to_string();
+        for (name, data, wanted) in [
+            (
+                "refusal",
+                refusal,
+                "03:04:05  refused  unknown_key           cam-1 / v1                No key.",
+            ),
+            (
+                "log",
+                json!({ "level": "WARN", "text": text }),
+                "03:04:06  warn     broker::server::reload  a file was refused: x error=no",
+            ),
+            (
+                "log",
+                json!({ "level": "ERROR", "text": json }),
+                "03:04:07  error    broker                m a=1",
+            ),
+        ] {
+            assert_eq!(shown(name, &data, &[]), [wanted]);
+        }
     }
 
     #[test]
@@ -190,7 +287,11 @@ mod tests {
         let rows: Vec<Value> = (0..20)
             .map(|n| json!({ "level": "INFO", "text": format!("line-{n}") }))
             .collect();
-        let lines = shown("snapshot", &json!({ "topic": "log", "lines": rows }), &[]);
+        let lines = shown(
+            "snapshot",
+            &json!({ "topic": "log", "lines": rows }),
+            &["-v"],
+        );
         assert_eq!(
             (lines.len(), &*lines[0], &*lines[9]),
             (10, "line-10", "line-19")
@@ -201,7 +302,7 @@ mod tests {
         let lines = shown(
             "snapshot",
             &json!({ "topic": "refusals", "refusals": rows }),
-            &[],
+            &["-v"],
         );
         assert!(
             lines.len() == 10 && lines[9].starts_with("T0 "),

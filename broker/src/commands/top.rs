@@ -7,7 +7,6 @@ use crate::terminal::{self, Colour, Screen};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -23,7 +22,7 @@ pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), 
         let document = listener.get("/overview")?.map_err(Failure::from)?;
         return terminal::write(out, &State::of(&document).text(Screen::PLAIN, usize::MAX));
     }
-    let mut events = listener.events("overview,troubled")?;
+    let mut events = listener.events("overview")?;
     let (to, from) = mpsc::channel();
     thread::spawn(move || {
         loop {
@@ -110,14 +109,14 @@ const WAIT_NS: i64 = 200_000_000;
 const CTRL_C: u8 = 3;
 const ESCAPE: u8 = 27;
 
-// The screen: figures, then the channels in trouble, as many as there is room for.
+// The screen: figures, then problems by cause, as many as there is room for.
 
 /// What is known of the broker.
 #[derive(Debug, Default)]
 struct State {
     node: Value,
     now: Value,
-    troubled: Vec<Value>,
+    problems: Vec<Value>,
 }
 
 impl State {
@@ -129,11 +128,8 @@ impl State {
     }
 
     fn take(&mut self, name: &str, data: &Value) {
-        let troubled = data["sessions"]
-            .as_array()
-            .or_else(|| data["troubled"].as_array());
-        if let Some(troubled) = troubled {
-            self.troubled.clone_from(troubled);
+        if let Some(problems) = data["problems"].as_array() {
+            self.problems.clone_from(problems);
         }
         if name == "overview" {
             self.now.clone_from(data);
@@ -145,31 +141,19 @@ impl State {
     /// The screen, in at most this many lines.
     fn text(&self, screen: Screen, rows: usize) -> String {
         let mut lines = self.figures(screen);
-        let troubles = self.troubles();
         lines.push(String::new());
-        lines.push(match troubles.len() {
-            0 => screen.paint(Colour::Green, "No channel is in trouble."),
-            count => screen.paint(Colour::Bold, &terminal::counted(count, "trouble")),
+        let open = self.problems.iter().filter(|row| is_open(row)).count();
+        lines.push(match open {
+            0 => screen.paint(Colour::Green, "No problems."),
+            count => screen.paint(Colour::Bold, &terminal::counted(count, "problem")),
         });
-        for (count, row) in troubles {
-            let part = |name: &str| row[name].as_str().map(terminal::plain).unwrap_or_default();
-            let times = if count > 1 {
-                format!(" ({count})")
-            } else {
-                String::new()
-            };
-            let line = format!(
-                "{:<12} {}{times}  {}",
-                part("trouble"),
-                part("channel"),
-                part("says")
-            );
-            let colour = if part("trouble") == "slow" {
-                Colour::Yellow
-            } else {
-                Colour::Red
-            };
-            lines.push(screen.paint(colour, &screen.cut(&line)));
+        for row in &self.problems {
+            let line = screen.cut(&problem(row));
+            lines.push(match (is_open(row), row["look"] == "bad") {
+                (true, true) => screen.paint(Colour::Red, &line),
+                (true, false) => screen.paint(Colour::Yellow, &line),
+                (false, _) => line,
+            });
         }
         lines.truncate(rows.saturating_sub(1).max(1));
         lines.join("\n") + "\n"
@@ -239,22 +223,31 @@ impl State {
             .chain(rows.map(row))
             .collect()
     }
+}
 
-    /// Troubles by kind and channel: how often, and the first of each as it is listed.
-    fn troubles(&self) -> Vec<(u64, &Value)> {
-        let mut places = BTreeMap::new();
-        let mut all: Vec<(u64, &Value)> = Vec::new();
-        for row in &self.troubled {
-            let key = (row["trouble"].to_string(), row["channel"].to_string());
-            let count = row["count"].as_u64().unwrap_or(1);
-            let place = *places.entry(key).or_insert(all.len());
-            match all.get_mut(place) {
-                Some((known, _)) => *known += count,
-                None => all.push((count, row)),
-            }
-        }
-        all
+/// Whether a problem goes on, and nobody has said that it is known.
+fn is_open(row: &Value) -> bool {
+    row["ended"].is_null() && row["known"].is_null()
+}
+
+/// A problem in one line of [`COLUMNS`] at most: since when, or when it ended; its cause; how many channels; in words.
+fn problem(row: &Value) -> String {
+    let part = |name: &str| row[name].as_str().map(terminal::plain).unwrap_or_default();
+    let clock = |name: &str| part(name).get(11..16).unwrap_or("-").to_owned();
+    let mut line = match (row["ended"].is_null(), row["known"].is_null()) {
+        (false, _) => format!("ended {}  {}", clock("ended"), part("title")),
+        (true, false) => format!("known {}  {}", clock("first"), part("title")),
+        (true, true) => format!("{}  {}", clock("first"), part("title")),
+    };
+    let channels = row["channels"].as_u64().unwrap_or_default();
+    if channels > 1 {
+        line += &format!(", {channels} channels");
     }
+    line += &format!("  {}", part("says"));
+    if line.chars().count() > COLUMNS {
+        line = line.chars().take(COLUMNS - 1).chain(['…']).collect();
+    }
+    line
 }
 
 /// Refusals a second, and the checks that most of them did not pass.
@@ -290,6 +283,8 @@ fn shards(rows: &Value) -> String {
 
 /// Checks that are named.
 const CHECKS: usize = 4;
+/// Characters of a problem's line.
+const COLUMNS: usize = 80;
 
 #[cfg(test)]
 mod tests {
@@ -307,10 +302,14 @@ mod tests {
                 "refusedPerSecond": { "unknown_key": 2.0, "draining": 10.0 },
                 "shards": [{ "shard": 0, "busy": 0.25, "silentSeconds": null }, { "shard": 1, "silentSeconds": 14.2 }],
             },
-            "troubled": [
-                { "trouble": "displaced", "channel": "cam\u{1b}[2J", "says": "two", "count": 1 },
-                { "trouble": "unanswered", "channel": "cam-2", "says": "newest", "count": 1 },
-                { "trouble": "unanswered", "channel": "cam-2", "says": "older", "count": 2 },
+            "problems": [
+                { "title": "Key AK\u{1b}[2J: signature mismatch", "first": "2026-01-02T07:27:05.123Z", "ended": null,
+                  "known": null, "look": "bad", "channels": 30, "says": "x".repeat(80) },
+                { "title": "Certificate", "first": "2026-01-02T07:28:05.123Z", "ended": null,
+                  "known": { "why": "soon" }, "look": "warn", "channels": 0, "says": "It expires in 9 days." },
+                { "title": "Shard 1: shard silent", "first": "2026-01-02T07:28:05.123Z",
+                  "ended": "2026-01-02T07:33:00.000Z", "known": null, "look": "bad", "channels": 0,
+                  "says": "It hangs." },
             ],
         }))
     }
@@ -329,9 +328,10 @@ mod tests {
              Refusals     12.0 a second: draining 10.0, unknown_key 2.0\n\
              Shards       0 busy 25 %, 1 silent for 14 s\n\
              \n\
-             2 troubles\n\
-             displaced    cam\\u{1b}[2J  two\n\
-             unanswered   cam-2 (3)  newest\n"
+             1 problem\n\
+             07:27  Key AK\\u{1b}[2J: signature mismatch, 30 channels  xxxxxxxxxxxxxxxxxxxxxx…\n\
+             known 07:28  Certificate  It expires in 9 days.\n\
+             ended 07:33  Shard 1: shard silent  It hangs.\n"
         );
         assert_eq!(state().text(Screen::PLAIN, 4).lines().count(), 3);
     }
@@ -339,12 +339,11 @@ mod tests {
     #[test]
     fn events_change_what_they_are_about() {
         let mut state = state();
-        state.take("overview", &json!({ "status": "draining" }));
-        state.take("troubled", &json!({ "sessions": [] }));
+        state.take("overview", &json!({ "status": "draining", "problems": [] }));
         state.take("skipped", &json!({ "count": 3 }));
         let text = state.text(Screen::PLAIN, usize::MAX);
         assert!(text.starts_with("heliograph 0.1.0  draining\n"), "{text}");
         assert!(text.contains("Refusals     none\n"), "{text}");
-        assert!(text.ends_with("No channel is in trouble.\n"), "{text}");
+        assert!(text.ends_with("No problems.\n"), "{text}");
     }
 }

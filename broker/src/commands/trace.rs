@@ -39,7 +39,19 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
     let client = flags.client.as_deref().unwrap_or_default();
     let name = &flags.channel;
     let target = format!("/channels/{name}/trace?limit={EVENTS}&client={client}");
-    listener.get(&target)?.map_err(Failure::from)
+    let refusal = match listener.get(&target)? {
+        Ok(trace) => return Ok(trace),
+        Err(refusal) => refusal,
+    };
+    if refusal.status != "404" {
+        return Err(refusal.into());
+    }
+    // A name may be misspelt.
+    let channels = listener.get("/channels?limit=1000")?.unwrap_or_default();
+    let names = channels["channels"].as_array().into_iter().flatten();
+    let names: Vec<&str> = names.filter_map(|one| one["name"].as_str()).collect();
+    let nearest = terminal::plain(&terminal::nearest(name, &names));
+    Err(Failure::Fatal(format!("{}{nearest}", refusal.why)))
 }
 
 /// Between two looks of `--follow`.

@@ -5,6 +5,7 @@ use crate::{admin_client::AdminListener, config::WhyFlags, failure::Failure};
 use codec::http::encode;
 use serde_json::Value;
 use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 
 /// Asks for one refusal by its id, or for those that fit, in groups if they are to be. What was found, with a line's
 /// end.
@@ -14,19 +15,17 @@ use std::fmt::Write;
 /// nobody answers.
 pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     let mut document = ask(flags)?;
-    let proxies = ended_by_proxies(flags)?;
-    if flags.channel.is_some() {
+    let is_of_id = !document["requestId"].is_null();
+    let channel = flags.channel.as_deref().or(flags.what.as_deref());
+    let channel = channel.filter(|_| !is_of_id);
+    let proxies = ended_by_proxies(flags, channel)?;
+    if channel.is_some() {
         document["endedByProxy"] = proxies.iter().map(String::as_str).collect();
     }
-    let list = |name: &str| document[name].as_array().into_iter().flatten().collect();
-    let found: Vec<&Value> = match &flags.id {
-        Some(_) => vec![&document],
-        None if flags.group => list("groups"),
-        None => list("refusals"),
-    };
+    let found = found(&document);
     if found.is_empty() && proxies.is_empty() {
         let kept = plain(&document["since"]).unwrap_or_else(|| "the start".into());
-        let elsewhere = flags.channel.as_deref().map_or_else(String::new, |channel| {
+        let elsewhere = channel.map_or_else(String::new, |channel| {
             let channel = terminal::plain(channel);
             format!(
                 "an API call with a wrong signature names no channel, but its key and address (--key, --remote), and a \
@@ -48,21 +47,37 @@ pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     })
 }
 
+/// The refusals or groups of a document; the document itself, if it is one refusal.
+fn found(document: &Value) -> Vec<&Value> {
+    let lists = [&document["groups"], &document["refusals"]];
+    match lists.into_iter().find_map(Value::as_array) {
+        Some(list) => list.iter().collect(),
+        None => vec![document],
+    }
+}
+
+/// The first answer that has anything, else the last.
 fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
-    AdminListener::of(&flags.asked)?
-        .get(&target(flags))?
-        .map_err(|refusal| {
-            if refusal.status == "404" && flags.id.is_some() {
+    let listener = AdminListener::of(&flags.asked)?;
+    let mut last = Value::Null;
+    for target in targets(flags) {
+        last = listener.get(&target)?.map_err(|refusal| {
+            if refusal.status == "404" {
                 Failure::Fatal(refusal.why)
             } else {
                 refusal.into()
             }
-        })
+        })?;
+        if !found(&last).is_empty() {
+            break;
+        }
+    }
+    Ok(last)
 }
 
 /// Ends of a channel's connections that fall on the time of a proxy, as its trace names them: no refusal tells of them.
-fn ended_by_proxies(flags: &WhyFlags) -> Result<Vec<String>, Failure> {
-    let Some(channel) = &flags.channel else {
+fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<String>, Failure> {
+    let Some(channel) = channel else {
         return Ok(Vec::new());
     };
     let mut target = String::from("/channels/");
@@ -81,13 +96,35 @@ fn ended_by_proxies(flags: &WhyFlags) -> Result<Vec<String>, Failure> {
     Ok([named("master"), named("viewers")].concat())
 }
 
-fn target(flags: &WhyFlags) -> String {
-    let mut target = String::from("/refusals");
-    if let Some(id) = &flags.id {
-        target.push('/');
-        encode(&mut target, id.trim());
-        return target;
+/// The requests to make, in order: a text without a flag may be an id, an ARN or an address by its form, else a
+/// channel, a client id, a key, or a part of another name.
+fn targets(flags: &WhyFlags) -> Vec<String> {
+    let Some(what) = flags.what.as_deref().map(str::trim) else {
+        return vec![target(flags, None)];
+    };
+    let is_id = what.len() == 36 && what.bytes().all(|it| it == b'-' || it.is_ascii_hexdigit());
+    if is_id {
+        let mut target = String::from("/refusals/");
+        encode(&mut target, what);
+        return vec![target];
     }
+    let bare = what.trim_start_matches('[').trim_end_matches(']');
+    let is_address = bare.parse::<IpAddr>().is_ok() || what.parse::<SocketAddr>().is_ok();
+    let kinds: &[&str] = if what.starts_with("arn:") {
+        &["channel"]
+    } else if is_address {
+        &["remote"]
+    } else {
+        &["channel", "client", "key", "text"]
+    };
+    kinds
+        .iter()
+        .map(|kind| target(flags, Some((kind, what))))
+        .collect()
+}
+
+fn target(flags: &WhyFlags, what: Option<(&str, &str)>) -> String {
+    let mut target = String::from("/refusals");
     if flags.group {
         target.push_str("/groups");
     }
@@ -101,7 +138,8 @@ fn target(flags: &WhyFlags) -> String {
         ("text", &flags.text),
         ("since", &flags.since),
     ] {
-        if let Some(text) = text {
+        let what = what.filter(|(kind, _)| *kind == name).map(|(_, what)| what);
+        if let Some(text) = text.as_deref().or(what) {
             target.push_str(&format!("&{name}="));
             encode(&mut target, text);
         }
@@ -244,17 +282,38 @@ mod tests {
 
     #[test]
     fn parameters_are_escaped() {
-        assert_eq!(target(&flags(&["a/b?c "])), "/refusals/a%2Fb%3Fc");
-        assert_eq!(target(&flags(&[])), "/refusals?limit=20");
-        assert_eq!(
-            target(&flags(&["--group", "--check", "unknown_key"])),
-            "/refusals/groups?limit=20&check=unknown_key"
-        );
-        let line = ["--client", "v&1", "--remote", "::1", "--limit", "3"];
-        assert_eq!(
-            target(&flags(&line)),
-            "/refusals?limit=3&client=v%261&remote=%3A%3A1"
-        );
+        let id = "0192f3a0-1B2c-8d4e-9f60-123456789abc";
+        let arn = "arn:aws:kinesisvideo:r:1:channel/c/1";
+        for (line, wanted) in [
+            (&[][..], &["?limit=20"][..]),
+            (
+                &["--group", "--check", "unknown_key"],
+                &["/groups?limit=20&check=unknown_key"],
+            ),
+            (
+                &["--client", "v&1", "--remote", "::1", "--limit", "3"],
+                &["?limit=3&client=v%261&remote=%3A%3A1"],
+            ),
+            (&[id], &["/0192f3a0-1B2c-8d4e-9f60-123456789abc"]),
+            (
+                &[arn],
+                &["?limit=20&channel=arn%3Aaws%3Akinesisvideo%3Ar%3A1%3Achannel%2Fc%2F1"],
+            ),
+            (&[" 10.0.0.1:9"], &["?limit=20&remote=10.0.0.1%3A9"]),
+            (&["[::1]"], &["?limit=20&remote=%5B%3A%3A1%5D"]),
+            (
+                &["cam/1", "--group"],
+                &[
+                    "/groups?limit=20&channel=cam%2F1",
+                    "/groups?limit=20&client=cam%2F1",
+                    "/groups?limit=20&key=cam%2F1",
+                    "/groups?limit=20&text=cam%2F1",
+                ],
+            ),
+        ] {
+            let wanted: Vec<String> = wanted.iter().map(|it| format!("/refusals{it}")).collect();
+            assert_eq!(targets(&flags(line)), wanted);
+        }
     }
 }
 

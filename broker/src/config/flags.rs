@@ -52,9 +52,9 @@ pub enum Command {
     Why(WhyFlags),
     /// Erase what a running broker remembers of somebody
     Forget(ForgetFlags),
-    /// Print refusals and log lines as they come
+    /// Print refusals and warnings as they come
     Tail(TailFlags),
-    /// Show load, refusals and channels in trouble on one screen
+    /// Show load, refusals and problems on one screen
     Top(TopFlags),
     /// Ask the policies of a credentials file
     #[command(subcommand)]
@@ -315,9 +315,12 @@ pub struct TailFlags {
     /// Only refusals by this check, such as signature_expired [default: all]
     #[arg(long, value_name = "CHECK")]
     pub check: Option<String>,
-    /// The least level; refusals are as warnings
-    #[arg(long, value_name = "LEVEL", value_enum, default_value = "info")]
-    pub level: TailLevel,
+    /// The least level; refusals are as warnings [default: warn, with --verbose info]
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub level: Option<TailLevel>,
+    /// Whole lines, as the broker writes them, and all about each refusal
+    #[arg(short, long)]
+    pub verbose: bool,
     /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
@@ -369,12 +372,10 @@ pub struct ForgetFlags {
 /// The flags of `heliograph why`.
 #[derive(Args, Clone, Debug)]
 pub struct WhyFlags {
-    /// The request id of the answer (x-amzn-RequestId) [default: none]
-    #[arg(
-        value_name = "ID",
-        conflicts_with_all = ["channel", "client", "key", "remote", "check", "text", "since", "group"]
-    )]
-    pub id: Option<String>,
+    /// The request id of the answer (x-amzn-RequestId), or a channel, its ARN, a client id, an access key id or an
+    /// address [default: none]
+    #[arg(value_name = "WHAT", conflicts_with_all = ["channel", "client", "key", "remote", "text"])]
+    pub what: Option<String>,
     /// Requests that named this channel, by its name or ARN; API calls with a wrong signature name none [default: any]
     #[arg(long, value_name = "NAME")]
     pub channel: Option<String>,

@@ -2,17 +2,98 @@
 //! example.
 
 use crate::config::Arguments;
+use crate::terminal;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory, FromArgMatches};
 use clap_complete::Shell;
+use std::ffi::OsString;
 
 impl Arguments {
     /// Reads the command line of the process; ends it after a help, and where the line is wrong.
     #[must_use]
     pub fn of_process() -> Self {
-        let matches = program().get_matches();
+        let words: Vec<OsString> = std::env::args_os().collect();
+        let matches = program().try_get_matches_from(&words);
+        let matches = matches.unwrap_or_else(|error| hinted(error, &words).exit());
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
+
+/// An error with a hint, where what was written has a place elsewhere.
+fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let written = kinds.into_iter().find_map(|kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.clone()),
+        _ => None,
+    });
+    let command = words
+        .get(1)
+        .and_then(|word| word.to_str())
+        .unwrap_or_default();
+    let hint = ELSEWHERE.iter().find(|(of, word, _)| {
+        (of.is_empty() || *of == command) && written.as_deref() == Some(*word)
+    });
+    let hint = match (hint, written) {
+        (Some((.., hint)), _) => (*hint).to_owned(),
+        (None, Some(written)) => nearest_of(command, &written),
+        (None, None) => String::new(),
+    };
+    if !hint.is_empty() {
+        let hint = ContextValue::StyledStrs(vec![hint.into()]);
+        error.insert(ContextKind::Suggested, hint);
+    }
+    error
+}
+
+/// The flag or command that is nearest to what was written, if any is near.
+fn nearest_of(command: &str, written: &str) -> String {
+    let program = program();
+    let of = program.find_subcommand(command).unwrap_or(&program);
+    let flags = of.get_arguments().filter_map(|it| it.get_long());
+    let commands = of.get_subcommands().map(Command::get_name);
+    let names: Vec<&str> = if written.starts_with('-') {
+        flags.collect()
+    } else {
+        commands.collect()
+    };
+    let nearest = terminal::nearest(written, &names);
+    let name = nearest.rsplit(' ').next().unwrap_or_default();
+    let dashes = if written.starts_with('-') { "--" } else { "" };
+    if name.is_empty() {
+        return String::new();
+    }
+    format!("the nearest is {dashes}{name}")
+}
+
+/// Words that other programs have, with the command that they follow (any if it is empty), and what is meant.
+const ELSEWHERE: [(&str, &str, &str); 6] = [
+    (
+        "",
+        "--port",
+        "the port is a part of --listen: heliograph serve --listen http://127.0.0.1:8080",
+    ),
+    (
+        "channels",
+        "list",
+        "a running broker lists them: http://127.0.0.1:8090/channels; a stopped one: heliograph channels export",
+    ),
+    (
+        "",
+        "logs",
+        "heliograph tail prints refusals and warnings, with -v the log",
+    ),
+    (
+        "",
+        "log",
+        "heliograph tail prints refusals and warnings, with -v the log",
+    ),
+    (
+        "",
+        "status",
+        "heliograph top shows load and problems; heliograph doctor looks at this machine",
+    ),
+    ("", "ps", "heliograph top shows load and problems"),
+];
 
 /// The program with all of its commands.
 #[must_use]
@@ -129,9 +210,9 @@ const BELOW: &[(&str, &str)] = &[
     ),
     (
         "bundle",
-        "Configuration without secrets, doctor, log, causes, history of a day, metrics and version, as a tar archive of \
-         mode 0600. A broker that does not answer is no failure: the archive says so.\n\nExample:\n  heliograph bundle \
-         --config /etc/heliograph/broker.toml",
+        "Configuration without secrets, doctor, log, causes, history of a day, metrics and version, as a tar archive \
+         of mode 0600. A broker that does not answer is no failure: the archive says so.\n\nExample:\n  heliograph \
+         bundle --config /etc/heliograph/broker.toml",
     ),
     (
         "cluster",
@@ -182,7 +263,8 @@ const BELOW: &[(&str, &str)] = &[
     ),
     (
         "why",
-        "By the request id of its answer, or by what the request named.\n\nExample:\n  heliograph why --channel cam-17",
+        "By the request id of its answer, or by what the request named; without a flag the kind is found out.\n\n\
+         Example:\n  heliograph why cam-17",
     ),
     (
         "report",
@@ -193,13 +275,10 @@ const BELOW: &[(&str, &str)] = &[
         "forget",
         "By client id, address, subject of a token, or thing.\n\nExample:\n  heliograph forget phone-of-alice",
     ),
-    (
-        "tail",
-        "Example:\n  heliograph tail --channel cam-17 --level warn",
-    ),
+    ("tail", "Example:\n  heliograph tail --channel cam-17"),
     (
         "top",
-        "Connections, messages, delivery, refusals and troubles, drawn again each second; q ends. Into a pipe it is \
+        "Connections, messages, delivery, refusals and problems, drawn again each second; q ends. Into a pipe it is \
          printed once.\n\nExample:\n  heliograph top",
     ),
     (

@@ -1,5 +1,5 @@
-//! Listening sockets that outlive the process: the service manager keeps them while none runs, and clients wait in their
-//! queues.
+//! Listening sockets that outlive the process: the service manager keeps them while none runs, and clients wait in
+//! their queues.
 
 use crate::server::listeners::{Bound, has_twin, local, twin_of};
 use crate::server::supervisor::Supervisor;

@@ -1,8 +1,8 @@
 //! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`. Those for other nodes have a port each
 //! where the nodes follow etcd.
 //!
-//! In this order: which sockets there are; the second loopback address of a development server; the options of a socket;
-//! who has a port that is in use.
+//! In this order: which sockets there are; the second loopback address of a development server; the options of a
+//! socket; who has a port that is in use.
 
 use crate::server::kept_sockets::KeptSockets;
 use crate::{edge::REQUEST_SEND_BYTES, failure::Failure, terminal::plain};

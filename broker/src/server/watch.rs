@@ -69,8 +69,10 @@ enum News {
 
 impl Watch<'_> {
     /// Waits for a signal, then drains, stops and joins the shards. The history has the begin and the end.
-    pub(crate) fn until_the_end(self) -> Result<(), Failure> {
+    pub(crate) fn until_the_end(mut self) -> Result<(), Failure> {
         let store = self.rounds.store.clone();
+        self.rounds.history.lock().count_hooks(self.hooks.clone());
+        self.reloader.mark_in(store.clone());
         store.mark(MarkKind::Start, crate::version::label());
         let ended = self.run();
         let says = match &ended {

@@ -21,19 +21,20 @@ use crate::side::cluster::{self, Agreement};
 use crate::side::console::topics::{Hub, Sources};
 use crate::side::console::{Overview, assets, events};
 use crate::side::forget::{self, Memories};
-use crate::side::history::HistoryStore;
 use crate::side::inspector::{Inspector, Shards};
 use crate::side::log::tail::LogTail;
+use crate::side::problems::{self, watch::Watch};
 use crate::side::shared_state::{Running, Status, StatusBoard};
-use crate::side::trace::{Traces, failed_sessions};
+use crate::side::trace::{self, Traces, failed_sessions};
 use crate::side::try_page::{self, TryPage};
 use crate::side::try_sessions::{InForce, Tries, TrySessions};
-use crate::side::{Shows, backup, console, dev, hooks, refusals};
+use crate::side::{Lan, Shows, backup, console, dev, hooks, refusals};
 use crate::side::{lan::LanAccess, metrics::Metrics};
 use access::Access;
 use accounts::{Accounts, Console};
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{self, Next};
 use axum::routing::get;
 use axum::{Json, Router};
 use broker_core::settings::Settings;
@@ -49,32 +50,31 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let access = Access::new(shows.tokens.clone(), &shows.settings.admin);
     let tokens = shows.tokens.clone();
     tokens.map(|tokens| tokio::spawn(tokens.watch()));
-    let (visits, lan) = (shows.lan)
-        .map(|lan| {
-            let access = LanAccess::new(lan.pairing, shows.tokens, &shows.settings);
-            (lan.visits, access)
-        })
-        .unzip();
+    let lan_access = |lan: Lan| {
+        let access = LanAccess::new(lan.pairing, shows.tokens, &shows.settings);
+        (lan.visits, access)
+    };
+    let (visits, lan) = shows.lan.map(lan_access).unzip();
     let (settings, running) = (shows.settings, status.running().clone());
     let accounts = of_accounts(shows.accounts, &shows.in_force, shows.known, &settings);
     let shards = Shards::new(shows.inspect, settings.shards);
     let agreement = Agreement::new(shows.in_force, shows.nodes.clone());
     let inspector = Inspector::new(shards, shows.nodes, &settings);
-    let refusals = Arc::new(shows.refusals);
-    let traces = Traces::new(inspector.clone(), Arc::clone(&refusals));
-    let figures_of = shows.history.clone();
+    let traces = Traces::new(inspector.clone(), shows.refusals.shared());
     let figures = (shows.look, shows.history, agreement.clone());
+    let problems = shows.refusals.problems();
+    let overview = Overview::new(figures, problems, status.clone(), &settings);
+    let look_at_cluster = shows.cluster.as_ref().map(|page| Arc::clone(&page.look));
     let tail = Arc::clone(&shows.log);
     let sources = Sources {
         hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
-        overview: Arc::new(Overview::new(figures, status.clone(), &settings)),
+        overview: Arc::new(overview),
         status,
-        refusals,
+        refusals: Arc::new(shows.refusals),
         troubled: shows.troubled,
         inspector,
     };
-    let history = figures_of.lock().store();
-    let memories = sources.memories(tail, history.clone());
+    let memories = sources.memories(tail);
     let inspector = &sources.inspector;
     let tries = of_tries(shows.tries, (&access, lan.is_some()), inspector, &running);
     let pairing = lan.as_ref().map(|lan| lan.pairing.clone());
@@ -83,18 +83,13 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         .merge(of_console(&sources))
         .merge(crate::side::metrics::routes(Metrics::new(
             shows.scrape,
-            Arc::clone(&sources.hub),
-            sources.status.clone(),
+            &sources,
             (shows.hooks.clone(), shows.providers, agreement.clone()),
         )))
         .merge(hooks::routes(shows.hooks, running))
         .merge(channels::routes(sources.inspector.clone(), shows.imports))
         .merge(presence::routes(sources.inspector.clone()))
-        .merge(crate::side::trace::routes(traces.clone()))
-        .merge(refusals::routes(Arc::clone(&sources.refusals)))
-        .merge(crate::side::history::routes(history))
-        .merge(forget::routes(memories.clone()))
-        .merge(crate::side::log::page::routes(Arc::clone(&memories.tail)))
+        .merge(of_memories(&sources, &memories, traces.clone()))
         .merge(cluster::routes(shows.cluster))
         .merge(backup::routes(shows.backup, access.clone()))
         .merge(dev::routes(
@@ -113,6 +108,8 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let presence = Arc::clone(&sources.hub.presence);
     tokio::spawn(shows.readers.feed(presence, own));
     tokio::spawn(memories.clone().age(settings.privacy.keep_ms));
+    let watch = Watch::new(&sources, &memories, &agreement, look_at_cluster, &settings);
+    tokio::spawn(watch.follow());
     follow(sources, traces, agreement, memories);
     if let Some(visits) = visits {
         tokio::spawn(connections::serve(Door::of_lan(visits), routes.clone()));
@@ -122,12 +119,13 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
 
 impl Sources {
     /// Everything of these that remembers somebody, and the last lines of the log.
-    fn memories(&self, tail: Arc<LogTail>, history: HistoryStore) -> Memories {
+    fn memories(&self, tail: Arc<LogTail>) -> Memories {
         Memories {
             refusals: Arc::clone(&self.refusals),
             troubled: Arc::clone(&self.troubled),
+            problems: self.refusals.problems(),
             tail,
-            history,
+            history: self.overview.store(),
             inspector: self.inspector.clone(),
         }
     }
@@ -182,6 +180,7 @@ fn follow(sources: Sources, traces: Traces, agreement: Agreement, memories: Memo
     tokio::spawn(agreement.follow());
     tokio::spawn(failed_sessions::explain(
         Arc::clone(&sources.troubled),
+        sources.refusals.problems(),
         Arc::clone(&sources.overview),
         traces,
     ));
@@ -193,12 +192,31 @@ fn of_console(sources: &Sources) -> Router {
     Router::new()
         .route("/", get(assets::index))
         .route("/assets/{*path}", get(assets::asset))
-        .merge(console::routes(
-            figures,
-            troubled,
-            Arc::clone(&sources.refusals),
-        ))
+        .merge(settled(console::routes(figures, troubled), sources))
         .merge(events::routes(sources.clone()))
+}
+
+/// The routes of what this process remembers.
+fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router {
+    let problems = problems::pages::routes(Arc::clone(&memories.problems));
+    Router::new()
+        .merge(settled(trace::routes(traces).merge(problems), sources))
+        .merge(refusals::routes(Arc::clone(&sources.refusals)))
+        .merge(crate::side::history::routes(memories.history.clone()))
+        .merge(crate::side::log::page::routes(Arc::clone(&memories.tail)))
+        .merge(forget::routes(memories.clone()))
+}
+
+/// Routes of pages with memories of the log thread, which has read what their client has seen before they answer.
+fn settled(routes: Router, sources: &Sources) -> Router {
+    let refusals = Arc::clone(&sources.refusals);
+    routes.route_layer(middleware::from_fn(move |request: Request, next: Next| {
+        let refusals = Arc::clone(&refusals);
+        async move {
+            refusals.settled().await;
+            next.run(request).await
+        }
+    }))
 }
 
 /// The routes of the process's state and of the settings by which it runs.
@@ -237,8 +255,8 @@ fn told(status: Status) -> Json<Value> {
 const NO_SUCH_PAGE: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
-     /channels/{name}/trace, /channels/{name}/disconnect, /presence, /history, /refusals, /refusals/{id}, \
-     /log, /forget, /sessions/{shard}/{connection}, /usage, /ice/reconnect, /import, /backup",
+     /channels/{name}/trace, /channels/{name}/disconnect, /presence, /problems, /problems/{id}, /history, /refusals, \
+     /refusals/{id}, /log, /forget, /sessions/{shard}/{connection}, /usage, /ice/reconnect, /import, /backup",
 );
 
 #[cfg(test)]

@@ -58,7 +58,12 @@ pub(crate) async fn answer_nodes(
         } = asked;
         let answer = match posted {
             None if path.split('?').next() == Some(cluster::PATH) => Ok(agreement.own_json()),
-            None => own(&inspector, &traces, &path).await,
+            None => {
+                if path.contains("/trace") {
+                    memories.refusals.settled().await;
+                }
+                own(&inspector, &traces, &path).await
+            }
             Some(posted) if path == forget::PATH => memories.forget_here(&posted).await,
             Some(posted) => own_post(&inspector, &nodes, &path, &posted).await,
         };

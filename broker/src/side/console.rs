@@ -12,8 +12,9 @@ pub(crate) mod topics;
 
 use crate::edge::turn::calendar;
 use crate::side::cluster::Agreement;
+use crate::side::history::HistoryStore;
+use crate::side::problems::Problems;
 use crate::side::read_files::Reloads;
-use crate::side::refusals::Refusals;
 use crate::side::shared_state::{FileReport, Shared, StatusBoard};
 use crate::side::trace::failed_sessions::Troubled;
 use axum::extract::State;
@@ -33,6 +34,7 @@ pub(crate) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
     agreement: Agreement,
+    problems: Arc<Problems>,
     status: StatusBoard,
     node: Value,
 }
@@ -47,6 +49,7 @@ struct Live {
 impl Overview {
     pub(crate) fn new(
         (look, history, agreement): (Look, Shared<History>, Agreement),
+        problems: Arc<Problems>,
         status: StatusBoard,
         settings: &Settings,
     ) -> Self {
@@ -59,6 +62,7 @@ impl Overview {
             live: Arc::new(tokio::sync::Mutex::new(live)),
             history,
             agreement,
+            problems,
             status,
             node: node(settings),
         }
@@ -98,19 +102,37 @@ impl Overview {
         figures.unwrap_or_default()
     }
 
+    /// The history of this node.
+    pub(crate) fn store(&self) -> HistoryStore {
+        self.history.lock().store()
+    }
+
     /// Connections that lost their place to a newer one and stay, as they were counted last.
     pub(crate) fn superseded(&self) -> u64 {
         self.history.lock().superseded()
+    }
+
+    /// Connections that confirm nothing, as they were counted last.
+    pub(crate) fn doubtful(&self) -> u64 {
+        self.history.lock().doubtful()
+    }
+
+    /// The figures of this second, with what is wrong, for streams.
+    pub(crate) async fn event(&self) -> Value {
+        let mut figures = self.now().await;
+        self.problems.show(&mut figures);
+        figures
     }
 
     /// The whole document.
     pub(crate) async fn document(&self) -> Value {
         let status = self.status.status();
         let now = self.now().await;
-        let store = self.history.lock().store();
+        let store = self.store();
         let history = tokio::task::spawn_blocking(move || store.hour()).await;
         let history = history.unwrap_or_default();
         let mut document = value!({ "status": status.as_str(), "node": self.node, "now": now, "history": history });
+        self.problems.show(&mut document);
         if let Some(sum) = self.forbidden() {
             document["forbidden"] =
                 value!({ "connections": sum.connections, "forbidden": sum.forbidden });
@@ -158,28 +180,17 @@ fn of_file(report: &FileReport) -> Option<Value> {
 struct OverviewPage {
     overview: Arc<Overview>,
     troubled: Arc<Troubled>,
-    refusals: Arc<Refusals>,
 }
 
 /// The page.
-pub(crate) fn routes(
-    overview: Arc<Overview>,
-    troubled: Arc<Troubled>,
-    refusals: Arc<Refusals>,
-) -> Router {
-    let sources = OverviewPage {
-        overview,
-        troubled,
-        refusals,
-    };
+pub(crate) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
     Router::new()
         .route("/overview", get(page))
-        .with_state(sources)
+        .with_state(OverviewPage { overview, troubled })
 }
 
 async fn page(State(page): State<OverviewPage>) -> Json<Value> {
     let mut document = page.overview.document().await;
-    page.refusals.settled().await;
     document["troubled"] = page.troubled.json();
     Json(document)
 }

@@ -1,8 +1,9 @@
 //! What this process remembers of people and devices, forgotten: what names somebody, by `POST /forget`, and what is
 //! older than `[privacy] keep`.
 //!
-//! That is in memory, in four places: kept refusals, troubled sessions, the last lines of the log, and notes of the
-//! recorders; and on the disk, marks and causes of the history. `deploy/PRIVACY.md` has what is elsewhere.
+//! That is in memory, in five places: kept refusals, troubled sessions, members of problems, the last lines of the log,
+//! and notes of the recorders; and on the disk, marks and causes of the history. `deploy/PRIVACY.md` has what is
+//! elsewhere.
 
 use crate::edge::turn::calendar;
 use crate::limits::FORGET_BYTES_MAX;
@@ -12,6 +13,7 @@ use crate::side::cluster;
 use crate::side::history::HistoryStore;
 use crate::side::inspector::{Inspector, NodeReply, Posted};
 use crate::side::log::{line, tail::LogTail};
+use crate::side::problems::Problems;
 use crate::side::refusals::Refusals;
 use crate::side::trace::failed_sessions::Troubled;
 use axum::body::Bytes;
@@ -34,6 +36,7 @@ use tokio::time::sleep;
 pub(crate) struct Memories {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) troubled: Arc<Troubled>,
+    pub(crate) problems: Arc<Problems>,
     pub(crate) tail: Arc<LogTail>,
     pub(crate) history: HistoryStore,
     pub(crate) inspector: Inspector,
@@ -88,12 +91,18 @@ impl Memories {
         let notes = self.notes(&Forget::Named(text.as_str().into())).await?;
         let refusals = self.refusals.recent().forget(|it| names(it, &text));
         let sessions = self.troubled.forget(|_, row| mentions(row, &text));
+        let problems = self
+            .problems
+            .lock()
+            .forget(|_, member| mentions(member, &text));
         // The last, so that no line of the others stays.
         let lines = self.tail.forget(|_, line| mentions(line, &text));
-        line::forgotten(refusals + sessions + lines + notes + history, posted.remote);
+        let all = refusals + sessions + problems + lines + notes + history;
+        line::forgotten(all, posted.remote);
         Ok(value!({
             "refusals": refusals,
             "sessions": sessions,
+            "problems": problems,
             "lines": lines,
             "notes": notes,
             "history": history,
@@ -114,6 +123,7 @@ impl Memories {
             let _ = self.history_notes(move |at, _| at < before.0).await;
             self.refusals.recent().forget(|it| it.at < before);
             self.troubled.forget(|at, _| at < before);
+            self.problems.lock().forget(|at, _| at < before);
             self.tail.forget(|at, _| at < before);
         }
     }
@@ -161,7 +171,9 @@ struct Wanted {
 
 /// Adds the numbers of another node.
 fn add(sum: &mut Value, more: &Value) {
-    for name in ["refusals", "sessions", "lines", "notes", "history"] {
+    for name in [
+        "refusals", "sessions", "problems", "lines", "notes", "history",
+    ] {
         let count = |value: &Value| value[name].as_u64().unwrap_or_default();
         sum[name] = (count(sum) + count(more)).into();
     }

@@ -1,4 +1,4 @@
-//! The history of this node: rows of figures, marks and causes that ended, in two files of fixed size in the data
+//! The history of this node: rows of figures, marks and causes, in two files of fixed size in the data
 //! directory; and `GET /history`, which shows them.
 //!
 //! ```text
@@ -16,7 +16,9 @@ pub(crate) mod rows;
 mod slots;
 
 use crate::edge::turn::calendar;
-use crate::limits::{HISTORY_JOBS_WAITING_MAX, HISTORY_NOTES_WAITING_MAX, HISTORY_ROWS_SHOWN_MAX};
+use crate::limits::{
+    HISTORY_BYTES, HISTORY_JOBS_WAITING_MAX, HISTORY_NOTES_WAITING_MAX, HISTORY_ROWS_SHOWN_MAX,
+};
 use crate::side::admin::http::{Fault, moment, parameter};
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -121,7 +123,7 @@ impl HistoryStore {
         })));
     }
 
-    /// Keeps a cause that has ended, in place of an earlier one of its id.
+    /// Keeps a cause, in place of an earlier one of its id.
     pub fn record(&self, cause: Cause) {
         self.order(Job::Note(Note::Cause(Box::new(cause))));
     }
@@ -569,12 +571,11 @@ impl HistoryAnswer {
     }
 }
 
-/// Bytes of both files at most.
-pub(crate) const HISTORY_BYTES: usize = RING_BYTES + NOTES_BYTES;
+const _: () = assert!(RING_BYTES + NOTES_BYTES <= HISTORY_BYTES);
 
 /// The names of the files.
-pub(crate) const RING: &str = "history.ring";
-pub(crate) const NOTES: &str = "history.notes";
+const RING: &str = "history.ring";
+const NOTES: &str = "history.notes";
 
 const HOUR_MS: u64 = 3_600_000;
 /// Longest wait for the thread that writes.

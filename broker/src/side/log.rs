@@ -19,6 +19,7 @@ use crate::limits::{
     LOG_AUDITS_WAITING_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
     LOG_LINES_WAITING_MAX,
 };
+use crate::side::problems::Problems;
 use crate::side::recent_refusals::Recent;
 use crate::side::trace::failed_sessions::Troubled;
 use crate::terminal::{Colour, Screen};
@@ -57,6 +58,7 @@ pub(crate) struct LogMemory {
     pub(crate) tail: Arc<LogTail>,
     pub(crate) recent: Arc<Recent>,
     pub(crate) troubled: Arc<Troubled>,
+    pub(crate) problems: Arc<Problems>,
 }
 
 /// The places of the queue, by who may use them.
@@ -286,6 +288,11 @@ impl Log {
     #[must_use]
     pub fn troubled(&self) -> Arc<Troubled> {
         Arc::clone(&self.kept.troubled)
+    }
+
+    /// Causes of what is wrong.
+    pub(crate) fn problems(&self) -> Arc<Problems> {
+        Arc::clone(&self.kept.problems)
     }
 
     /// Lines and entries that found the queue full, or that stderr did not take.

@@ -9,7 +9,8 @@ mod shards;
 
 use crate::edge::{Post, Scraped};
 use crate::side::admin::http::{Fault, SILENT};
-use crate::side::console::topics::Hub;
+use crate::side::console::topics::{Hub, Sources};
+use crate::side::problems::Problems;
 use crate::side::{cluster::Agreement, shared_state::StatusBoard, survey::Survey};
 use crate::{hooks::Hooks, providers::Figures};
 use axum::Router;
@@ -72,22 +73,23 @@ pub(crate) struct Metrics {
     hooks: Option<Hooks>,
     providers: Option<Figures>,
     agreement: Agreement,
+    problems: Arc<Problems>,
 }
 
 impl Metrics {
     pub(crate) fn new(
         scrape: Scrape,
-        hub: Arc<Hub>,
-        status: StatusBoard,
+        sources: &Sources,
         (hooks, providers, agreement): (Option<Hooks>, Option<Figures>, Agreement),
     ) -> Self {
         Self {
             scrape: Arc::new(Mutex::new(scrape)),
-            hub,
-            status,
+            hub: Arc::clone(&sources.hub),
+            status: sources.status.clone(),
             hooks,
             providers,
             agreement,
+            problems: sources.refusals.problems(),
         }
     }
 }
@@ -118,6 +120,7 @@ async fn page(
         report.process.authorities = AuthoritiesReport::of(&credentials.borrow());
     }
     report.process.differing = metrics.agreement.seconds();
+    report.process.problems = metrics.problems.open();
     report.process.status = metrics.status.status();
     report.process.reloads = metrics.status.reloads().lock().clone();
     report.process.configuration = metrics.status.configuration().lock().clone();

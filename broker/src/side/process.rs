@@ -1,7 +1,7 @@
 //! Signals, descriptors and CPU time of the process.
 #![expect(
     unsafe_code,
-    reason = "std and rustix have no safe call that changes a thread's signal mask, mimalloc's crate none for its own, and none has the zone of this machine"
+    reason = "std and rustix have no safe call for a thread's signal mask and local time, mimalloc none for its own"
 )]
 
 use mimalloc as _;

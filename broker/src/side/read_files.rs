@@ -74,12 +74,6 @@ pub const READ_FILES: &[ReadFiles] = &[
         exception: " or 1",
         test: "a_data_directory_of_a_newer_version_is_refused_and_left_as_it_is",
     },
-    ReadFiles {
-        files: "`history.ring`, `history.notes`, in `data_dir`",
-        reloaded: "",
-        exception: "; a damaged slot is passed over, a file of another version is begun again",
-        test: "a_file_of_another_version_is_begun_again",
-    },
 ];
 
 /// A row of the table: files, when they are read again, what a fault does, metric, test.

@@ -242,6 +242,24 @@ fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     (Prefix::of(refused.remote.ip()), (check, subject))
 }
 
+/// Why a request was refused; where its time was wrong, how far its clock is off comes first.
+pub(crate) fn says(refused: &Refused) -> String {
+    let says = refused.check.says();
+    let Some(skew) = refused.claims.clock_skew_s else {
+        return says.to_owned();
+    };
+    let off = skew.unsigned_abs();
+    if refused.check == Check::UrlExpired {
+        format!("Its clock is {off} s slow, or the URL was used again. {says}")
+    } else if refused.check == Check::SignatureExpired {
+        format!("Its clock is {off} s slow. {says}")
+    } else if refused.check == Check::SignatureEarly {
+        format!("Its clock is {off} s fast. {says}")
+    } else {
+        says.to_owned()
+    }
+}
+
 /// The texts of a refusal that come from its request, its caller or a policy.
 pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
     let Claims {

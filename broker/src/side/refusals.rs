@@ -6,7 +6,8 @@
 use crate::edge::turn::calendar;
 use crate::side::admin::http::{Answer, Fault, fault_id, moment, rfc3339};
 use crate::side::feed::Feed;
-use crate::side::recent_refusals::{Group, Recent, RefusalMatches, key_of, texts};
+use crate::side::problems::Problems;
+use crate::side::recent_refusals::{Group, Recent, RefusalMatches, key_of, says, texts};
 use crate::{limits::REFUSALS_SHOWN_MAX, side::Log};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
@@ -86,6 +87,16 @@ impl Refusals {
     /// The shards' calendars are about to be ahead of the system's by this many milliseconds.
     pub(crate) fn calendars_move(&self, ahead_ms: u64) {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
+    }
+
+    /// Causes of what is wrong.
+    pub(crate) fn problems(&self) -> Arc<Problems> {
+        self.log.problems()
+    }
+
+    /// The kept refusals, for other pages.
+    pub(crate) fn shared(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
     }
 
     /// The kept refusals.
@@ -293,24 +304,6 @@ fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     let nothing = Presented::default();
     for (name, text) in sign_in.unwrap_or(&nothing).named() {
         row[name] = text.into();
-    }
-}
-
-/// Why a request was refused; where its time was wrong, how far its clock is off comes first.
-pub(crate) fn says(refused: &Refused) -> String {
-    let says = refused.check.says();
-    let Some(skew) = refused.claims.clock_skew_s else {
-        return says.to_owned();
-    };
-    let off = skew.unsigned_abs();
-    if refused.check == Check::UrlExpired {
-        format!("Its clock is {off} s slow, or the URL was used again. {says}")
-    } else if refused.check == Check::SignatureExpired {
-        format!("Its clock is {off} s slow. {says}")
-    } else if refused.check == Check::SignatureEarly {
-        format!("Its clock is {off} s fast. {says}")
-    } else {
-        says.to_owned()
     }
 }
 

@@ -12,7 +12,7 @@ mod timeline;
 use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
 use crate::side::admin::http::{Answer, Fault, SILENT, moment, parameter, rfc3339};
 use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
-use crate::side::refusals::Refusals;
+use crate::side::recent_refusals::Recent;
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -50,7 +50,6 @@ async fn trace(
 pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
-    traces.refusals.settled().await;
     let mut document = {
         let _turn = traces.turn.lock().await;
         let reading = traces.read(&identity, TRACE_EVENTS_MAX).await?;
@@ -58,12 +57,7 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
     };
     let is_about =
         |it: &Refused| it.status < 400 && it.claims.channel.as_deref() == Some(identity.name());
-    for noticed in traces
-        .refusals
-        .recent()
-        .find(NOTICED_SHOWN_MAX, is_about)
-        .refusals
-    {
+    for noticed in traces.recent.find(NOTICED_SHOWN_MAX, is_about).refusals {
         add_noticed(&mut document, &noticed);
     }
     name_node(&mut document, traces.inspector.node());
@@ -305,16 +299,16 @@ const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 202
 pub(crate) struct Traces {
     pub(crate) inspector: Inspector,
     /// Requests that were refused or noticed.
-    refusals: Arc<Refusals>,
+    recent: Arc<Recent>,
     /// One trace is read at a time: see [`TRACE_EVENTS_MAX`].
     turn: Arc<Mutex<()>>,
 }
 
 impl Traces {
-    pub(crate) fn new(inspector: Inspector, refusals: Arc<Refusals>) -> Self {
+    pub(crate) fn new(inspector: Inspector, recent: Arc<Recent>) -> Self {
         Self {
             inspector,
-            refusals,
+            recent,
             turn: Arc::default(),
         }
     }

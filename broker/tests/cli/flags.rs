@@ -69,6 +69,25 @@ fn the_seccomp_profile_is_printed_or_written_and_no_other_file_is_lost() {
 }
 
 #[test]
+fn words_of_other_programs_have_a_hint() {
+    for (line, hint) in [
+        (
+            &["serve", "--port", "8080"][..],
+            "tip: the port is a part of --listen",
+        ),
+        (&["serve", "--dve"], "tip: the nearest is --dev"),
+        (&["sevre"], "tip: the nearest is serve"),
+        (&["channels", "list"], "tip: a running broker lists them"),
+        (&["logs"], "tip: heliograph tail prints"),
+        (&["status"], "tip: heliograph top shows"),
+    ] {
+        let output = run(&mut broker(line));
+        assert_eq!(output.code, Some(2), "{line:?}");
+        assert!(output.stderr.contains(hint), "{line:?}: {}", output.stderr);
+    }
+}
+
+#[test]
 fn an_invalid_flag_is_refused_with_what_is_allowed() {
     for (flags, allowed) in [
         (["--shards", "0"], "allowed 1 to 256"),

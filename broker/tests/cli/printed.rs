@@ -12,7 +12,13 @@ use testkit::run;
 const WILD: &str = "\\u001b]0;x\\u0007\\u001b[2J\\r\\u009b1m\\u202e";
 
 /// The commands that read nothing of others.
-const OWN: [&str; 4] = ["presign", "seccomp-profile", "completions", "version"];
+const OWN: [&str; 5] = [
+    "bundle",
+    "presign",
+    "seccomp-profile",
+    "completions",
+    "version",
+];
 
 #[test]
 fn no_command_prints_what_a_terminal_would_obey() {
@@ -70,6 +76,7 @@ fn no_command_prints_what_a_terminal_would_obey() {
         [&["why", id][..], &asked].concat(),
         [&["trace", "cam"][..], &asked].concat(),
         [&["forget", "cam"][..], &asked].concat(),
+        [&["report"][..], &asked].concat(),
         [&["tail"][..], &asked].concat(),
         [&["top"][..], &asked].concat(),
         [&["env"][..], &asked].concat(),

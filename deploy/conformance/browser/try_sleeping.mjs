@@ -60,7 +60,7 @@ test('a viewer wakes the camera', { timeout }, async ({ signal }) => {
             assert.ok(took > 2000, `${took}`);
             const steps = await stepsOf(page);
             const wanted = [
-                ['viewer', 'PRESENCE'], ['viewer', 'SDP_OFFER'], ['camera', 'channel.wake'], ['camera', 'WebSocket'], ['camera', 'SDP_OFFER'],
+                ['viewer', 'SDP_OFFER'], ['camera', 'channel.wake'], ['camera', 'WebSocket'], ['camera', 'SDP_OFFER'],
                 ['viewer', 'SDP_ANSWER'], ['viewer', 'first frame'],
             ];
             let at = -1;

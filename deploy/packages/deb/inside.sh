@@ -78,6 +78,8 @@ doctor() {
 # The last line of a file, `heliograph serve --dev`, as an ordinary user, and sessions of the load tester through it.
 offer() {
   local broker ready code=0
+  rm -f /tmp/ready # of an earlier one
+  touch /tmp/ready
   mkdir -p /tmp/data
   chown 65534:65534 /tmp/data
   (cd /tmp/data && exec setpriv --reuid 65534 --regid 65534 --clear-groups bash -c "exec $(tail -n 1 "/packages/$1")") \

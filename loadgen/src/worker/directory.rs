@@ -205,7 +205,7 @@ impl Finder {
                 match error {
                     AddressError::NotLoopback(_) => "endpoint_not_loopback",
                     AddressError::Unresolved(_) => "endpoint_unresolved",
-                    AddressError::Target(_) | AddressError::Sources(_) => "endpoint_bad",
+                    AddressError::Target(..) | AddressError::Sources(_) => "endpoint_bad",
                 }
                 .to_owned()
             })?;

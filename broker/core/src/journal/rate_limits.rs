@@ -390,6 +390,7 @@ mod tests {
             role: Role::Master,
             client_id: None,
             channel: None,
+            account: Account(1),
             remote: remote(1),
             duration_ms: 1,
             messages_in: 0,

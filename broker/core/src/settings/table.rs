@@ -406,8 +406,8 @@ pub const KEYS: &[Key] = &[
               is off. With more than 16 shards the default is lower: 32 MiB in all"),
 
     Key::new("privacy.keep", Kind::Duration(field!(privacy.keep_ms), 0..=365 * DAY)).default("30d")
-        .doc("the age at which refusals, troubled sessions, lines of the log, notes of the recorder, and marks and causes \
-              of the history are erased: PRIVACY.md"),
+        .doc("the age at which refusals, troubled sessions, lines of the log, notes of the recorder, and marks and \
+              causes of the history are erased: PRIVACY.md"),
 
     Key::new("presence.linger", Kind::Duration(field!(presence.linger_ms), 0..=60_000)).default("2s")
         .doc("delay of a master's departure: a master that reconnects within it counts as connected throughout"),

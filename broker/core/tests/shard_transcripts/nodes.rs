@@ -234,7 +234,7 @@ fn what_a_proxy_says_of_tls_holds_at_the_node_of_the_channel() {
         );
         let call = post("/getSignalingChannelEndpoint", &body);
         let call = String::from_utf8(call).expect("as written");
-        let call = call.replacen("localhost:8080", "cam.example:444", 1);
+        let call = call.replacen("localhost:8080", "localhost:444", 1);
         let lines = format!("\r\nX-Forwarded-Proto: {proto}\r\n");
         call.replacen("\r\n", &lines, 1).into_bytes()
     };
@@ -253,11 +253,11 @@ fn what_a_proxy_says_of_tls_holds_at_the_node_of_the_channel() {
         assert_eq!(sent.peer.tls, tls, "{from:?} {proto}");
     }
     for (tls, proto, wanted) in [
-        (true, "https", "wss://cam.example:444\""),
-        (false, "http", "ws://cam.example:444\""),
+        (true, "https", "wss://localhost:444\""),
+        (false, "http", "ws://localhost:444\""),
         // Headers of clients that came by no proxy: the other node says otherwise.
-        (false, "https", "ws://cam.example:8080\""),
-        (true, "http", "ws://cam.example:8080\""),
+        (false, "https", "ws://localhost:8080\""),
+        (true, "http", "ws://localhost:8080\""),
     ] {
         let mut node = Node::new();
         let owner = Peer {

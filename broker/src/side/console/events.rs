@@ -57,7 +57,7 @@ pub(crate) async fn feed(sources: Sources) {
             hub.troubled.send("troubled", sessions);
         }
         if hub.overview.is_watched() {
-            let figures = sources.overview.now().await;
+            let figures = sources.overview.event().await;
             hub.overview.send("overview", || figures);
         }
         for channel in hub.watched() {

@@ -303,9 +303,10 @@ impl History {
         }
     }
 
-    /// Counts requests to these hooks, too.
-    pub fn count_hooks(&mut self, hooks: Option<Hooks>) {
+    /// Counts requests to these hooks, too. Returns the way to what is kept.
+    pub fn count_hooks(&mut self, hooks: Option<Hooks>) -> HistoryStore {
         self.hooks = hooks;
+        self.store()
     }
 
     /// The way to what is kept.
@@ -358,6 +359,12 @@ impl History {
             seen.snapshot.connections.get(place)
         });
         counts.sum()
+    }
+
+    /// Connections that confirm nothing, as the shards counted them last.
+    pub(crate) fn doubtful(&self) -> u64 {
+        let last = self.meter.last.iter().flatten();
+        last.map(|seen| seen.snapshot.doubtful).sum()
     }
 
     /// The meter that later looks are compared with.

@@ -42,7 +42,7 @@ pub(crate) struct Mark {
     pub(crate) says: String,
 }
 
-/// A cause of trouble that has ended. A later one of the same id replaces it.
+/// A cause of trouble. A later one of the same id replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// Stable text, of at most some 200 bytes.
@@ -285,7 +285,7 @@ impl Notes {
             slots.each(&region, |slot| {
                 let text = String::from_utf8_lossy(slot.body);
                 let note: Value = serde_json::from_str(&text).unwrap_or_default();
-                let at = note["last"].as_u64().or(note["at"].as_u64());
+                let at = note["last"].as_u64().or_else(|| note["at"].as_u64());
                 let stays = region.id == MARKS.id && self.start == Some(slot.place);
                 if !stays && fits(at.unwrap_or_default(), &text) {
                     places.push(slot.place);

@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(Row::decode(&row.encode()).unwrap().encode(), row.encode());
         assert_eq!((row.get("viewers"), row.get("none")), (None, None));
         assert_eq!(Row::decode(&row.encode()[1..]), None);
-        assert!(RING_BYTES < 1 << 20, "{RING_BYTES}");
+        const { assert!(RING_BYTES < 1 << 20) };
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //!  0    head: the name of the format and its version
 //!  4096 regions, each of slots of one size:  checksum 4 | version 1 | region 1 | length 2 | number 8 | body | zeros
 //! ```
-//! All numbers are little-endian. The checksum is the begin of the SHA-256 of what follows it in the slot. A slot that a
-//! kill or a loss of power left half written is no slot: a reader passes it over, and finds all others. Sizes divide a
-//! page, so that no slot lies on two sectors that a disk writes apart, as far as it is no longer than one.
+//! All numbers are little-endian. The checksum is the begin of the SHA-256 of what follows it in the slot. A slot that
+//! a kill or a loss of power left half written is no slot: a reader passes it over, and finds all others. Sizes divide
+//! a page, so that no slot of up to 512 bytes lies on two sectors, which a disk may write apart.
 
 use crate::side::shared_state::Shared;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -277,9 +277,9 @@ mod tests {
     fn a_file_that_ends_or_changes_at_any_byte_of_its_last_slot_loses_that_slot_alone() {
         let path = file("torn");
         let slots = Slots::open(&path, None).unwrap();
-        for number in 0..3 {
-            let body = [number as u8 + 1; 40];
-            slots.write(&REGION, number, number as u64, &body).unwrap();
+        for (place, number) in (0..3).zip(1_u8..) {
+            let body = [number; 40];
+            slots.write(&REGION, place, number.into(), &body).unwrap();
         }
         let whole = fs::read(&path).unwrap();
         let kept = read(&slots);

@@ -52,6 +52,7 @@ fn connection_end(end: &ConnectionEnd) {
         role,
         client_id,
         channel,
+        account: _,
         remote,
         duration_ms,
         messages_in,
@@ -108,6 +109,7 @@ fn write_forbidden(sum: Forbidden) {
 fn write_unaccepted(message: &UnacceptedMessage) {
     let UnacceptedMessage {
         channel,
+        account: _,
         role,
         client_id,
         remote,
@@ -135,6 +137,7 @@ fn write_unaccepted(message: &UnacceptedMessage) {
 fn write_superseded(superseded: &Superseded) {
     let Superseded {
         channel,
+        account: _,
         role,
         client_id,
         remote,
@@ -300,6 +303,20 @@ pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
     );
 }
 
+/// The operator marked a problem as known, or took the mark back.
+pub(crate) fn marked(problem: &str, by: &str, why: Option<&str>, remote: SocketAddr) {
+    info!(
+        target: TARGET,
+        operation = if why.is_some() { "MarkProblem" } else { "UnmarkProblem" },
+        problem,
+        caller = cut(by, ARN_CHARS),
+        reason = why,
+        outcome = "ok",
+        %remote,
+        "audit"
+    );
+}
+
 /// An account of a provider signed in or out, or sent a request that changes something.
 pub(crate) fn by_account(
     (issuer, subject): (&str, &str),
@@ -341,6 +358,7 @@ const ERROR_CHARS: usize = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broker_core::id::Account;
     use broker_core::journal::Unaccepted;
     use codec::ws::{Excess, FrameError};
     use std::io;
@@ -379,6 +397,7 @@ mod tests {
             role: Role::Viewer,
             client_id: Some(client_id.into()),
             channel: Some("demo".into()),
+            account: Account(1),
             remote: ([127, 0, 0, 1], 9).into(),
             duration_ms: 1234,
             messages_in: 2,
@@ -433,6 +452,7 @@ mod tests {
     fn a_message_that_is_not_accepted_leaves_its_reason() {
         let [text, json] = lines(&Entry::Unaccepted(Box::new(UnacceptedMessage {
             channel: "demo".into(),
+            account: Account(1),
             role: Role::Viewer,
             client_id: Some("v1".into()),
             remote: ([127, 0, 0, 1], 9).into(),
@@ -460,6 +480,7 @@ mod tests {
     fn a_connection_whose_place_was_taken_leaves_both_addresses() {
         let [text, json] = lines(&Entry::Superseded(Box::new(Superseded {
             channel: "demo".into(),
+            account: Account(1),
             role: Role::Master,
             client_id: None,
             remote: ([127, 0, 0, 1], 9).into(),

@@ -116,7 +116,10 @@ impl<'p, W: Write> Batch<'p, W> {
 
     fn format(&mut self, entry: Entry) {
         format_into(&mut self.line, || line::write(&entry));
-        self.kept.troubled.note(&entry);
+        if let Some(trouble) = self.kept.troubled.note(&entry) {
+            trouble.tell(&self.kept.problems);
+        }
+        self.kept.problems.note(&entry);
         self.kept.recent.note(entry);
     }
 

@@ -5,6 +5,7 @@ use crate::hooks::{HookReport, HooksReport, Outcome, WakeResult};
 use crate::providers::{ProviderReport, ProvidersReport};
 use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::metrics::exposition::{Kind, Number, Row, Samples, metrics};
+use crate::side::problems::pages::LOOKS;
 use crate::side::process::{cpu_time, open_files_max, resident_bytes};
 use crate::side::read_files::{Reload, reloaded};
 use crate::side::shared_state::{FileReport, Status};
@@ -28,6 +29,8 @@ pub struct ProcessState {
     pub started: u64,
     /// Event streams that are open.
     pub streams: u64,
+    /// Open causes of problems that nobody has marked as known, in the order of [`LOOKS`].
+    pub problems: [u64; LOOKS.len()],
     /// The status that `/ready` reports.
     pub status: Status,
     /// The bytes that outboxes, messages not confirmed, kept messages, requests and records may take in all, in the
@@ -251,6 +254,8 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Counter heliograph_log_dropped_total
         "Lines that were not logged because stderr was too slow or did not take them" (|it, to| to.one(it.log_dropped))
     Gauge heliograph_streams "Event streams of the admin listener that are open" (|it, to| to.one(it.streams))
+    Gauge heliograph_problems "Causes of what is wrong that are open, and that nobody has marked as known, by look"
+        (|it, to| to.each("look", &LOOKS, &it.problems))
     Gauge heliograph_status "1 for what /ready reports, 0 for the rest" (|it, to| {
         for status in Status::VARIANTS {
             to.labelled([("status", status.as_str())], u64::from(*status == it.status));

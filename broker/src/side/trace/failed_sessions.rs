@@ -15,11 +15,13 @@ use crate::limits::{
 use crate::side::admin::http::rfc3339;
 use crate::side::console::Overview;
 use crate::side::inspector::Shards;
+use crate::side::problems::{Incident, Kind, Problems};
 use crate::side::shared_state::Shared;
 use crate::side::trace::hints::{
     CANDIDATES_MS, Hint, HintKind, NO_MASTER_CANDIDATES, SLOW_MS, Span, unaccepted,
 };
 use crate::side::trace::{Traces, is_done};
+use broker_core::id::Account;
 use broker_core::journal::{
     ConnectionEnd, EndReason, Entry, Superseded, Unaccepted, UnacceptedMessage,
 };
@@ -55,11 +57,13 @@ struct Ring {
 }
 
 #[derive(Clone, Debug)]
-struct Row {
+pub(crate) struct Row {
     number: u64,
     at: Wall,
     trouble: Trouble,
     channel: Option<Box<str>>,
+    account: Account,
+    role: Role,
     /// A viewer's.
     client_id: Option<Box<str>>,
     remote: SocketAddr,
@@ -134,6 +138,29 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// Remedy.
+    fn remedy(self, reason: Option<Unaccepted>) -> &'static str {
+        match (self, reason) {
+            (Self::Unanswered, _) => {
+                "Check whether the camera is connected, and whether it answers offers."
+            }
+            (Self::Slow, _) => "Check the load and the network of the camera.",
+            (Self::NoCandidates, _) => {
+                "Let the camera send its candidates, or put them into its answer."
+            }
+            (Self::Unaccepted, Some(Unaccepted::NoRoom)) => {
+                "Connect the camera that these messages wait for, or raise [limits] pending_bytes_per_channel."
+            }
+            (Self::CutOff | Self::Unaccepted, _) => "Correct what the client sends.",
+            (Self::Twin, _) => {
+                "Give each device a channel of its own, and each viewer a client id of its own."
+            }
+            (Self::Flapping, _) => "Read the log of the camera: it leaves by itself.",
+        }
+    }
+}
+
 impl Row {
     fn new(
         at: Wall,
@@ -147,6 +174,8 @@ impl Row {
             at,
             trouble,
             channel: channel.map(Box::from),
+            account: Account(0),
+            role: Role::Master,
             client_id: None,
             remote,
             says,
@@ -166,6 +195,32 @@ impl Row {
             Trouble::CutOff | Trouble::Unaccepted | Trouble::Twin | Trouble::Flapping => false,
         };
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
+    }
+
+    /// Tells the list of problems of it. A viewer that closes soon after its offer has changed its mind, as by *Stop*
+    /// on `/try`, and a camera that closes each of its connections itself may be somebody who tries it.
+    pub(crate) fn tell(&self, problems: &Problems) {
+        let end = self
+            .end
+            .as_ref()
+            .filter(|end| end.reason == EndReason::PeerClosed);
+        let waited =
+            |end: &ConnectionEnd| end.duration_ms - u64::from(end.offered_ms.unwrap_or_default());
+        if self.trouble == Trouble::Unanswered && end.is_some_and(|end| waited(end) < PATIENCE_MS) {
+            return;
+        }
+        let says = || self.says().to_owned();
+        let remedy = self.trouble.remedy(self.reason);
+        problems.lock().session(&Incident {
+            channel: self.channel.as_deref(),
+            role: Some(self.role),
+            client_id: self.client_id.as_deref(),
+            remote: Some(self.remote),
+            account: Some(self.account),
+            is_mild: self.trouble == Trouble::Slow
+                || (self.trouble == Trouble::Flapping && end.is_some()),
+            ..Incident::new(Kind::Session, self.trouble.into(), self.at, &says, remedy)
+        });
     }
 
     fn json(&self) -> Value {
@@ -197,12 +252,15 @@ impl Row {
 }
 
 impl Troubled {
-    /// Reads an entry that the log writes.
-    pub(crate) fn note(&self, entry: &Entry) {
+    /// Reads an entry that the log writes: the row of a trouble that it is, or adds to. Whether candidates are missing
+    /// is known once its trace was looked at.
+    pub(crate) fn note(&self, entry: &Entry) -> Option<Row> {
+        let mut ring = self.0.lock();
+        let version = ring.version;
         match entry {
-            Entry::ConnectionEnd(end) => self.0.lock().ended(calendar(), end),
-            Entry::Unaccepted(message) => self.0.lock().count(calendar(), message),
-            Entry::Superseded(superseded) => self.0.lock().taken_over(calendar(), superseded),
+            Entry::ConnectionEnd(end) => ring.ended(calendar(), end),
+            Entry::Unaccepted(message) => ring.count(calendar(), message),
+            Entry::Superseded(superseded) => ring.taken_over(calendar(), superseded),
             Entry::Refused(_)
             | Entry::Suppressed { .. }
             | Entry::EndsSuppressed { .. }
@@ -211,6 +269,15 @@ impl Troubled {
             | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => {}
         }
+        let newest = ring.rows.back().filter(|_| ring.version != version);
+        newest
+            .filter(|row| row.trouble != Trouble::NoCandidates)
+            .cloned()
+    }
+
+    /// The connections that are displaced, as they were at the last look.
+    pub(crate) fn displaced(&self) -> Vec<DisplacedLine> {
+        self.0.lock().displaced.clone()
     }
 
     /// Forgets rows by their time and text, and places by the time of their last event and their client id: the number
@@ -254,6 +321,7 @@ impl Ring {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
             let mut row = Row::new(at, trouble, channel, end.remote, says);
+            (row.account, row.role) = (end.account, end.role);
             (row.client_id, row.end) = (end.client_id.clone(), Some(end.clone()));
             self.push(row);
         } else if let Some(channel) = channel
@@ -264,6 +332,7 @@ impl Ring {
         {
             let says = format!("the master connects and leaves within 10 s, {repeated}");
             let mut row = Row::new(at, Trouble::Flapping, Some(channel), end.remote, says);
+            row.account = end.account;
             (row.count, row.end) = (repeated.count, Some(end.clone()));
             self.renew(row);
         }
@@ -284,13 +353,9 @@ impl Ring {
         });
         let says = |count| unaccepted(count, *reason, *bytes, *most);
         let Some(mut row) = known else {
-            let mut row = Row::new(
-                at,
-                Trouble::Unaccepted,
-                Some(channel),
-                message.remote,
-                says(1),
-            );
+            let (remote, says) = (message.remote, says(1));
+            let mut row = Row::new(at, Trouble::Unaccepted, Some(channel), remote, says);
+            (row.account, row.role) = (message.account, message.role);
             (row.client_id, row.reason) = (message.client_id.clone(), Some(*reason));
             return self.push(row);
         };
@@ -317,6 +382,7 @@ impl Ring {
             "connections {from} take each other's place, {repeated}: two devices or processes"
         );
         let mut row = Row::new(at, Trouble::Twin, Some(channel), superseded.by, says);
+        (row.account, row.role) = (superseded.account, superseded.role);
         (row.client_id, row.count) = (client_id.clone(), repeated.count);
         self.renew(row);
     }
@@ -374,26 +440,26 @@ impl Ring {
         }
     }
 
-    /// The trace of a row was looked at. One whose answer contains the candidates is no trouble.
-    fn explain(&mut self, number: u64, hints: Vec<Hint>) {
-        let Some(place) = self.rows.iter().position(|row| row.number == number) else {
-            return;
-        };
+    /// The trace of a row was looked at: the row, if that has changed it. One whose answer contains the candidates is
+    /// no trouble.
+    fn explain(&mut self, number: u64, hints: Vec<Hint>) -> Option<Row> {
+        let place = self.rows.iter().position(|row| row.number == number)?;
         let lacks = hints.iter().any(|hint| hint.kind == HintKind::NoCandidates);
         let has_any = is_done(&hints) && !lacks;
-        let row = self.rows.get_mut(place).filter(|row| row.hints != hints);
-        let Some(row) = row else { return };
+        let row = self.rows.get_mut(place);
+        let row = row.filter(|row| row.hints != hints)?;
         self.version += 1;
         if row.trouble == Trouble::NoCandidates && has_any {
             self.rows.remove(place);
-        } else {
-            row.hints = hints;
+            return None;
         }
+        row.hints = hints;
+        Some(row.clone())
     }
 }
 
-/// A displaced connection, with the members of [`Row::json`].
-fn displaced_json(line: &DisplacedLine) -> Value {
+/// A displaced connection in one sentence.
+pub(crate) fn displaced_says(line: &DisplacedLine) -> String {
     let place = if line.client_id.is_some() {
         "this client id"
     } else {
@@ -405,9 +471,13 @@ fn displaced_json(line: &DisplacedLine) -> Value {
     } else {
         "it has sent nothing since: an old connection of the same device, or a second one"
     };
-    let says = format!(
+    format!(
         "{newer} took the place of {older} as {place}; that connection stays and receives nothing; {cause}"
-    );
+    )
+}
+
+/// A displaced connection, with the members of [`Row::json`].
+fn displaced_json(line: &DisplacedLine) -> Value {
     value!({
         "at": rfc3339(line.since),
         "channel": line.arn.name(),
@@ -417,7 +487,7 @@ fn displaced_json(line: &DisplacedLine) -> Value {
         "trouble": "displaced",
         "standing": true,
         "sends": line.sends,
-        "says": says,
+        "says": displaced_says(line),
         "hints": [],
         "count": 1,
         "reason": null,
@@ -442,7 +512,12 @@ async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
 }
 
 /// Looks at the traces of those that are due, and at displaced connections, for as long as the process runs.
-pub(crate) async fn explain(troubled: Arc<Troubled>, overview: Arc<Overview>, traces: Traces) {
+pub(crate) async fn explain(
+    troubled: Arc<Troubled>,
+    problems: Arc<Problems>,
+    overview: Arc<Overview>,
+    traces: Traces,
+) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 0_u64.. {
@@ -458,11 +533,21 @@ pub(crate) async fn explain(troubled: Arc<Troubled>, overview: Arc<Overview>, tr
             };
             let identity = traces.inspector.own(name);
             if let Some(hints) = traces.hints(&identity, client_id, row.remote).await {
-                troubled.0.lock().explain(row.number, hints);
+                let explained = troubled.0.lock().explain(row.number, hints);
+                match explained.filter(|row| row.looks == 1) {
+                    Some(row) if row.trouble == Trouble::NoCandidates => row.tell(&problems),
+                    Some(row) => problems
+                        .lock()
+                        .explain(row.trouble.into(), name, row.says()),
+                    None => {}
+                }
             }
         }
     }
 }
+
+/// Milliseconds for which a viewer waits for an answer at least, unless it has changed its mind.
+const PATIENCE_MS: u64 = 2_000;
 
 /// Seconds between two looks at displaced connections: one letter to each shard.
 const DISPLACED_EVERY_S: u64 = 5;

@@ -3,6 +3,7 @@
 use crate::process::Broker;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -31,24 +32,29 @@ pub(crate) fn resident_bytes(broker: &Broker) -> u64 {
     resident.expect("resident memory, unless the broker has ended") << 10
 }
 
-/// Bytes that the kernel holds for each peer of a port that has not acknowledged them, those of closed sockets too.
-pub(crate) fn unread_bytes(port: u16) -> BTreeMap<String, usize> {
+/// Bytes that the kernel holds for each peer of a listener that has not acknowledged them, those of closed sockets too.
+/// A client on another loopback address may have the listener's port.
+fn unread_bytes(listener: SocketAddr) -> BTreeMap<String, usize> {
+    let SocketAddr::V4(listener) = listener else {
+        panic!("the table of IPv4: {listener}");
+    };
+    let ip = u32::from_ne_bytes(listener.ip().octets());
+    let listener = format!("{ip:08X}:{:04X}", listener.port());
     let table = fs::read_to_string("/proc/thread-self/net/tcp").expect("the kernel's table");
     let of_port = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, local, remote, _, queues, ..] = words.as_slice() else {
             return None;
         };
-        let local = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
         let bytes = usize::from_str_radix(queues.split_once(':')?.0, 16).ok()?;
-        (local == port).then(|| ((*remote).to_owned(), bytes))
+        (*local == listener).then(|| ((*remote).to_owned(), bytes))
     };
     table.lines().filter_map(of_port).collect()
 }
 
 /// The most of those bytes that it holds for one peer.
 pub(crate) fn most_unread(broker: &Broker) -> usize {
-    let unread = unread_bytes(broker.plain.port());
+    let unread = unread_bytes(broker.plain);
     unread.into_values().max().unwrap_or_default()
 }
 

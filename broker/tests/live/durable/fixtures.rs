@@ -96,8 +96,8 @@ fn temporary_keys_of_an_earlier_version_are_opened() {
     }
 }
 
-/// Scripts read them by their names, kinds and fields. The metrics of this version, with every configuration, are in the
-/// golden file.
+/// Scripts read them by their names, kinds and fields. The metrics of this version, with every configuration, are
+/// in the golden file.
 #[test]
 fn metrics_and_log_lines_of_an_earlier_version_are_still_there() {
     let golden = include_str!("../../data/golden/metrics.txt");

@@ -129,7 +129,7 @@ fn a_bundle_has_what_helps_and_no_secret() {
         &file(&token),
     ];
     let text = said(&broker, &arguments);
-    assert!(text.contains("8 files"), "{text}");
+    assert!(text.contains("9 files"), "{text}");
     let mode = fs::metadata(&archive)
         .expect("the archive")
         .permissions()

@@ -20,7 +20,7 @@ fn top_draws_its_screen_until_q() {
         .expect("script, of the package bsdutils");
     let mut output = terminal.stdout.take().expect("it is piped");
     let (mut seen, mut part) = (Vec::new(), [0; 4096]);
-    let shows = |seen: &[u8]| String::from_utf8_lossy(seen).contains("No channel is in trouble.");
+    let shows = |seen: &[u8]| String::from_utf8_lossy(seen).contains("No problems.");
     while !shows(&seen) {
         let count = output.read(&mut part).expect("it draws");
         assert!(count > 0, "{:?}", String::from_utf8_lossy(&seen));

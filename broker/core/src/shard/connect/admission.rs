@@ -338,6 +338,7 @@ fn log_superseded(
     let opened = older.open().map_or(cx.at.now, WebSocket::opened);
     let line = |unlogged| Superseded {
         channel: arn.name().into(),
+        account: Account::of(arn),
         role: role.on_wire(),
         client_id: role.client_id().map(Box::from),
         remote: older.remote(),

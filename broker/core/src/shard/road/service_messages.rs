@@ -137,6 +137,7 @@ pub(crate) fn log_declined(
     let arn = &channel.record.arn;
     let line = |unlogged| UnacceptedMessage {
         channel: arn.name().into(),
+        account: Account::of(arn),
         role: role.on_wire(),
         client_id: role.client_id().map(Box::from),
         remote: sender.remote(),

@@ -101,6 +101,7 @@ impl Directory {
             role: gone.role.on_wire(),
             client_id: gone.role.client_id().map(Box::from),
             channel: name,
+            account: account.unwrap_or(Account(0)),
             remote: gone.peer.remote,
             duration_ms: cx.at.now.since(tally.opened),
             messages_in: tally.messages_in,

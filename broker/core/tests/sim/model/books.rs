@@ -5,6 +5,7 @@ use super::{ConnId, Model, Named, Queued, Refusal, Stage};
 use broker_core::check::Check;
 pub(crate) use broker_core::event::Purpose;
 use broker_core::event::{BUCKETS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome};
+use broker_core::id::Account;
 use broker_core::journal::{Audit, Claims, ConnectionEnd, EndReason, Entry, Refused, Superseded};
 use broker_core::time::Wall;
 use codec::control::Operation;
@@ -271,6 +272,7 @@ impl Model {
             role: ws.viewer.as_ref().map_or(Role::Master, |_| Role::Viewer),
             client_id: ws.viewer.clone().map(String::into_boxed_str),
             channel: Some(self.channels[ws.channel].name.as_str().into()),
+            account: Account::of_digits(&self.channels[ws.channel].account),
             remote: conn.remote,
             duration_ms: self.now - ws.opened,
             messages_in: ws.messages_in,
@@ -315,6 +317,7 @@ impl Model {
         let (client_id, after_ms) = (ws.viewer.clone(), self.now - ws.opened);
         let channel = &self.channels[ws.channel];
         let (name, account) = (channel.name.as_str().into(), channel.account.clone());
+        let of = Account::of_digits(&account);
         let role = client_id.as_ref().map_or(Role::Master, |_| Role::Viewer);
         let this = &mut self.shards[shard];
         this.counters.sessions.superseded(role);
@@ -332,6 +335,7 @@ impl Model {
         let unlogged = std::mem::take(&mut this.diary.takeovers_untold);
         self.note(Entry::Superseded(Box::new(Superseded {
             channel: name,
+            account: of,
             role,
             client_id: client_id.map(String::into_boxed_str),
             remote,

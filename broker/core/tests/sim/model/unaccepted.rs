@@ -4,6 +4,7 @@ use super::messages::{self, delivery};
 use super::trail::{Passing, What};
 use super::{ConnId, Model, Stage};
 use broker_core::event::Kind;
+use broker_core::id::Account;
 use broker_core::journal::{Entry, Unaccepted, UnacceptedMessage};
 use broker_core::shard::Passage;
 use codec::signal::{Action, Role};
@@ -123,6 +124,7 @@ impl Model {
         let role = client_id.as_ref().map_or(Role::Master, |_| Role::Viewer);
         self.note(Entry::Unaccepted(Box::new(UnacceptedMessage {
             channel: self.channels[channel].name.as_str().into(),
+            account: Account::of_digits(&self.channels[channel].account),
             role,
             client_id: client_id.map(Into::into),
             remote,

@@ -1,5 +1,5 @@
 use super::*;
-use broker_core::id::SessionKey;
+use broker_core::id::{Account, SessionKey};
 use broker_core::journal::Unaccepted;
 use codec::identifiers::ChannelArn;
 use codec::ws::FrameError;
@@ -9,6 +9,7 @@ fn end(offered_ms: Option<u32>, answered_ms: Option<u32>) -> ConnectionEnd {
         role: Role::Viewer,
         client_id: Some("v".into()),
         channel: Some("c".into()),
+        account: Account(1),
         remote: ([127, 0, 0, 1], 9).into(),
         duration_ms: 20_000,
         messages_in: 3,
@@ -182,6 +183,7 @@ fn messages_that_are_not_accepted_are_one_row_of_their_connection_and_reason() {
     let mut ring = Ring::default();
     let of = |port: u16, reason| UnacceptedMessage {
         channel: "c".into(),
+        account: Account(1),
         role: Role::Master,
         client_id: None,
         remote: ([127, 0, 0, 1], port).into(),

@@ -1,0 +1,580 @@
+//! Incidents that make problems, rows of their table, and the documents of these.
+
+use crate::side::admin::http::rfc3339;
+use crate::side::{Blamed, Cause};
+use broker_core::id::Account;
+use broker_core::journal::Prefix;
+use broker_core::time::Wall;
+use codec::http::encode;
+use codec::signal::Role;
+use serde_json::{Value, json as value};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+/// The origin of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum Kind {
+    Refused,
+    Session,
+    Standing,
+}
+
+/// The kind of thing that a cause is named by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum By {
+    Key,
+    Principal,
+    Authority,
+    Address,
+    Channel,
+    File,
+    Node,
+    Shard,
+}
+
+/// One thing that went wrong, or that was found wrong again.
+pub(crate) struct Incident<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) check: &'static str,
+    pub(crate) at: Wall,
+    pub(crate) channel: Option<&'a str>,
+    pub(crate) role: Option<Role>,
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) principal: Option<&'a str>,
+    pub(crate) authority: Option<&'a str>,
+    pub(crate) remote: Option<SocketAddr>,
+    /// Subject of a standing cause that is no channel.
+    pub(crate) thing: Option<(By, &'a str)>,
+    /// Account whose share it takes; without one, that of its network.
+    pub(crate) account: Option<Account>,
+    pub(crate) says: &'a dyn Fn() -> String,
+    pub(crate) remedy: &'static str,
+    /// No harm yet.
+    pub(crate) is_mild: bool,
+}
+
+impl Incident<'_> {
+    /// One about nothing yet.
+    pub(crate) fn new<'a>(
+        kind: Kind,
+        check: &'static str,
+        at: Wall,
+        says: &'a dyn Fn() -> String,
+        remedy: &'static str,
+    ) -> Incident<'a> {
+        Incident {
+            kind,
+            check,
+            at,
+            channel: None,
+            role: None,
+            client_id: None,
+            key: None,
+            principal: None,
+            authority: None,
+            remote: None,
+            thing: None,
+            account: None,
+            says,
+            remedy,
+            is_mild: false,
+        }
+    }
+}
+
+/// State of a member's channel, as its shard reports it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) exists: bool,
+    /// Since when a master is connected.
+    pub(crate) master: Option<Wall>,
+    /// The member's client id is connected.
+    pub(crate) has_viewer: bool,
+}
+
+/// A member whose channel is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) place: (u64, u64),
+    pub(crate) account: Option<Account>,
+    pub(crate) channel: Box<str>,
+    pub(crate) client_id: Option<Box<str>>,
+}
+
+/// Holder of a row, for shares of the bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Share {
+    Account(Account),
+    Network(Prefix),
+    /// Causes of the node itself: bounded by what they are about, and never evicted.
+    Node,
+}
+
+/// A cause with its members.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) kind: Kind,
+    pub(crate) check: &'static str,
+    pub(crate) by: By,
+    pub(crate) value: Box<str>,
+    /// Hashes of the things it is found by, its members' channels aside.
+    pub(crate) places: Vec<u64>,
+    pub(crate) share: Share,
+    pub(crate) account: Option<Account>,
+    pub(crate) says: Box<str>,
+    remedy: &'static str,
+    is_mild: bool,
+    pub(crate) first: Wall,
+    pub(crate) last: Wall,
+    /// When it ended, and by what.
+    pub(crate) ended: Option<(Wall, &'static str)>,
+    pub(crate) events: u64,
+    pub(crate) members: BTreeMap<u64, Member>,
+    /// Hashes of further channels.
+    pub(crate) beyond: BTreeSet<u64>,
+    pub(crate) known: Option<Known>,
+    /// The last event and the end that the history has.
+    recorded: Option<(Wall, bool)>,
+}
+
+/// A channel and role, or an address, of a cause.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) channel: Option<Box<str>>,
+    pub(crate) role: Option<Role>,
+    pub(crate) client_id: Option<Box<str>>,
+    key: Option<Arc<str>>,
+    principal: Option<Arc<str>>,
+    remote: Option<SocketAddr>,
+    pub(crate) events: u64,
+    first: Wall,
+    pub(crate) last: Wall,
+    pub(crate) ended: Option<Wall>,
+    pub(crate) state: MemberState,
+}
+
+/// The state of a member's channel when it was looked at last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemberState {
+    Unknown,
+    /// There is no such channel.
+    Absent,
+    /// No master is connected.
+    Alone,
+    Connected,
+}
+
+/// An operator's mark.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) until: Wall,
+    pub(crate) by: Box<str>,
+    pub(crate) why: Box<str>,
+}
+
+impl Row {
+    pub(crate) fn new(
+        by: By,
+        value: Box<str>,
+        places: Vec<u64>,
+        share: Share,
+        incident: &Incident<'_>,
+    ) -> Self {
+        Self {
+            kind: incident.kind,
+            check: incident.check,
+            by,
+            value,
+            places,
+            share,
+            account: incident.account,
+            says: cut(&(incident.says)()),
+            remedy: incident.remedy,
+            is_mild: incident.is_mild,
+            first: incident.at,
+            last: incident.at,
+            ended: None,
+            events: 0,
+            members: BTreeMap::new(),
+            beyond: BTreeSet::new(),
+            known: None,
+            recorded: None,
+        }
+    }
+
+    /// The row for the history, if it is not there as it is: at its onset and its end, and once a minute meanwhile.
+    pub(crate) fn take_changed(&mut self, id: u64) -> Option<Cause> {
+        let is_due = self.recorded.is_none_or(|(last, has_ended)| {
+            has_ended != self.ended.is_some() || self.last.0 >= last.0 + RECORD_EVERY_MS
+        });
+        if !is_due {
+            return None;
+        }
+        self.recorded = Some((self.last, self.ended.is_some()));
+        Some(Cause {
+            id: format!("{}.{:x}", id_text(id), self.first.0), // one that comes back later is another
+            check: self.check.into(),
+            cause: Blamed {
+                by: <&str>::from(self.by).into(),
+                value: self.value.clone().into(),
+            },
+            account: self.account.map(|account| account.to_string()),
+            title: self.title(),
+            says: sentence(&self.says),
+            first: self.first.0,
+            last: self.last.0,
+            ended: self.ended.map(|(at, _)| at.0),
+            channels: self.channels() as u64,
+            events: self.events,
+            look: self.look().into(),
+        })
+    }
+
+    /// A new member. Members of one key have its text once.
+    pub(crate) fn member(&self, incident: &Incident<'_>) -> Member {
+        let known = self.members.values().next();
+        let shared = |text: Option<&str>, known: Option<&Arc<str>>| {
+            let text = text?;
+            Some(
+                known
+                    .filter(|known| ***known == *text)
+                    .cloned()
+                    .unwrap_or_else(|| text.into()),
+            )
+        };
+        Member {
+            channel: incident.channel.map(Box::from),
+            role: incident.role,
+            client_id: incident.client_id.map(Box::from),
+            key: shared(incident.key, known.and_then(|it| it.key.as_ref())),
+            principal: shared(
+                incident.principal,
+                known.and_then(|it| it.principal.as_ref()),
+            ),
+            remote: incident.remote,
+            events: 1,
+            first: incident.at,
+            last: incident.at,
+            ended: None,
+            state: MemberState::Unknown,
+        }
+    }
+
+    /// Whether the connect that ends a member is always the camera's; and milliseconds without an event that it takes.
+    pub(crate) fn ends_by(&self) -> (bool, u64) {
+        match (self.kind, self.check) {
+            (Kind::Session, "unanswered" | "slow" | "no_candidates") => (true, 0),
+            (Kind::Session, "twin" | "flapping") => (false, REPEATS_MS),
+            _ => (false, 0),
+        }
+    }
+
+    /// Whether the camera of a channel is refused.
+    pub(crate) fn is_dark(&self, channel: &str) -> bool {
+        self.members.values().any(|member| {
+            let is_camera = member.role == Some(Role::Master) && member.ended.is_none();
+            is_camera && member.channel.as_deref() == Some(channel)
+        })
+    }
+
+    /// Ends the row if its members have: those with a channel, where there are any.
+    pub(crate) fn settle(&mut self, by: &'static str) {
+        let has_channel = self.members.values().any(|member| member.channel.is_some());
+        let counts = self
+            .members
+            .values()
+            .filter(|it| it.channel.is_some() || !has_channel);
+        let ends: Option<Vec<Wall>> = counts.map(|member| member.ended).collect();
+        if let (None, Some(last)) = (self.ended, ends.and_then(|ends| ends.into_iter().max())) {
+            self.ended = Some((last, by));
+        }
+    }
+
+    /// Bytes in memory, with its places in the table.
+    pub(crate) fn bytes(&self) -> usize {
+        let members: usize = self.members.values().map(Member::bytes).sum();
+        ROW_BYTES + members + self.beyond.len() * BEYOND_BYTES
+    }
+
+    /// The texts that may name somebody.
+    pub(crate) fn texts(&self) -> String {
+        let why = self.known.as_ref().map_or("", |known| &known.why);
+        format!("{}\n{}\n{why}", self.value, self.says)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.ended.is_none() && self.known.is_none()
+    }
+
+    pub(crate) fn look(&self) -> &'static str {
+        let is_nameless =
+            self.by == By::Address && self.members.values().all(|it| it.channel.is_none());
+        let is_mild = self.is_mild || (self.kind == Kind::Refused && is_nameless);
+        if is_mild { "warn" } else { "bad" }
+    }
+
+    /// Channels, by the members that are kept and those beyond.
+    fn channels(&self) -> usize {
+        let channels = self
+            .members
+            .values()
+            .filter_map(|member| member.channel.as_deref());
+        channels.collect::<BTreeSet<_>>().len() + self.beyond.len()
+    }
+
+    /// The order of the list: what ended last; by harm; the older first.
+    pub(crate) fn order(&self) -> impl Ord + use<> {
+        let is_camera = self
+            .members
+            .values()
+            .any(|it| it.role == Some(Role::Master));
+        let harm = match (self.look(), self.kind) {
+            ("warn", _) => 4,
+            (_, Kind::Standing) => 0,
+            (_, Kind::Refused) if is_camera => 1,
+            (_, Kind::Session) => 2,
+            (_, Kind::Refused) => 3,
+        };
+        (
+            self.ended.is_some(),
+            harm,
+            Reverse(self.channels()),
+            self.first,
+        )
+    }
+
+    fn remedy(&self) -> &'static str {
+        let connected = self
+            .members
+            .values()
+            .any(|it| it.state == MemberState::Connected);
+        let alone = self
+            .members
+            .values()
+            .any(|it| it.state == MemberState::Alone);
+        match (self.kind, self.check) {
+            (Kind::Session, "unanswered") if connected => {
+                "The camera is connected and answers no offer: read its log, and restart its software."
+            }
+            (Kind::Session, "unanswered") if alone => {
+                "No camera is connected: check its power, its network and its credentials."
+            }
+            _ => self.remedy,
+        }
+    }
+
+    /// The document of the row, with at most this many members.
+    pub(crate) fn json(&self, id: u64, members: usize) -> Value {
+        let by: &str = self.by.into();
+        let kind: &str = self.kind.into();
+        let mut order: Vec<&Member> = self.members.values().collect();
+        order.sort_by_key(|it| (it.ended.is_some(), it.role != Some(Role::Master), it.first));
+        let shown: Vec<Value> = order.iter().take(members).map(|it| it.json()).collect();
+        value!({
+            "id": id_text(id),
+            "kind": kind,
+            "check": self.check,
+            "cause": { "by": by, "value": self.value },
+            "title": self.title(),
+            "says": sentence(&self.says),
+            "do": self.remedy(),
+            "look": self.look(),
+            "first": rfc3339(self.first),
+            "last": rfc3339(self.last),
+            "ended": self.ended.map(|(at, _)| rfc3339(at)),
+            "endedBy": self.ended.map(|(_, by)| by),
+            "channels": self.channels(),
+            "events": self.events,
+            "members": shown,
+            "shared": self.shared(),
+            "known": self.known.as_ref().map(Known::json),
+            "href": self.href(),
+        })
+    }
+
+    fn title(&self) -> String {
+        let check = self.check.replace('_', " ");
+        let by: &str = self.by.into();
+        let by = by.get(..1).unwrap_or_default().to_uppercase() + by.get(1..).unwrap_or_default();
+        format!("{by} {}: {check}", self.value)
+    }
+
+    fn href(&self) -> String {
+        let mut href = String::new();
+        match (self.kind, self.by) {
+            (Kind::Standing, By::File) => href.push_str("#/log"),
+            (Kind::Standing, By::Node) => href.push_str("#/cluster"),
+            (_, By::Channel) => {
+                href.push_str("#/channels/");
+                encode(&mut href, &self.value);
+            }
+            (Kind::Refused, _) => {
+                href.push_str("#/why?check=");
+                encode(&mut href, self.check);
+            }
+            (Kind::Session | Kind::Standing, _) => href.push_str("#/"),
+        }
+        href
+    }
+
+    /// Values that members have in common: the most frequent of each kind, where two or more have it.
+    fn shared(&self) -> Value {
+        let of = |what: &'static str, texts: &dyn Fn(&Member) -> Option<String>| {
+            let mut counts = BTreeMap::<String, usize>::new();
+            for text in self.members.values().filter_map(texts) {
+                *counts.entry(text).or_default() += 1;
+            }
+            let (text, members) = counts.into_iter().max_by_key(|(_, members)| *members)?;
+            let of = self.members.len();
+            (members > 1).then(|| {
+                let none = Value::Null;
+                value!({ "what": what, "value": text, "members": members, "of": of, "healthy": none,
+                         "ofHealthy": none })
+            })
+        };
+        let all = [
+            of("key", &|it| it.key.as_deref().map(str::to_owned)),
+            of("principal", &|it| {
+                it.principal.as_deref().map(str::to_owned)
+            }),
+            of("network", &|it| it.remote.map(network)),
+        ];
+        all.into_iter().flatten().collect()
+    }
+}
+
+impl Member {
+    pub(crate) fn again(&mut self, incident: &Incident<'_>) {
+        self.events += 1;
+        self.last = self.last.max(incident.at);
+        self.remote = incident.remote.or(self.remote);
+        let is_later = self.ended.is_none_or(|ended| incident.at > ended);
+        if is_later || incident.kind == Kind::Standing {
+            self.ended = None;
+        }
+    }
+
+    pub(crate) fn end(&mut self, at: Wall) {
+        self.ended.get_or_insert(at);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [
+            self.channel.as_deref(),
+            self.client_id.as_deref(),
+            self.key.as_deref(),
+        ];
+        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+        let principal = self.principal.as_deref().map_or(0, str::len);
+        size_of::<Self>() + MEMBER_PLACES_BYTES + texts + principal
+    }
+
+    pub(crate) fn texts(&self) -> String {
+        let texts = [
+            self.channel.as_deref(),
+            self.client_id.as_deref(),
+            self.key.as_deref(),
+        ];
+        let remote = self
+            .remote
+            .map(|remote| remote.ip().to_canonical().to_string());
+        let texts = texts
+            .into_iter()
+            .chain([self.principal.as_deref(), remote.as_deref()]);
+        texts.flatten().collect::<Vec<_>>().join("\n")
+    }
+
+    fn json(&self) -> Value {
+        value!({
+            "channel": self.channel,
+            "arn": null,
+            "role": self.role.map(role_word),
+            "clientId": self.client_id,
+            "keyId": self.key.as_deref(),
+            "remote": self.remote.map(|remote| remote.to_string()),
+            "events": self.events,
+            "first": rfc3339(self.first),
+            "last": rfc3339(self.last),
+            "ended": self.ended.map(rfc3339),
+        })
+    }
+}
+
+impl Known {
+    fn json(&self) -> Value {
+        value!({ "until": rfc3339(self.until), "by": self.by, "why": self.why })
+    }
+}
+
+pub(crate) fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Master => "master",
+        Role::Viewer => "viewer",
+    }
+}
+
+/// An id as text, and back.
+pub(crate) fn id_text(id: u64) -> String {
+    format!("{id:016x}")
+}
+
+pub(crate) fn id_of(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16)
+        .ok()
+        .filter(|_| text.len() == 16)
+}
+
+/// A reason as a sentence.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters
+        .next()
+        .map(|letter| letter.to_uppercase().collect())
+        .unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    first + letters.as_str() + end
+}
+
+/// The network of an address.
+pub(crate) fn network(remote: SocketAddr) -> String {
+    match Prefix::of(remote.ip()) {
+        Prefix::V4([a, b, c]) => format!("{}/24", Ipv4Addr::new(a, b, c, 0)),
+        Prefix::V6(bytes) => {
+            let mut octets = [0; 16];
+            octets
+                .iter_mut()
+                .zip(bytes)
+                .for_each(|(to, byte)| *to = byte);
+            format!("{}/48", IpAddr::from(Ipv6Addr::from(octets)))
+        }
+    }
+}
+
+/// A text of a row within its bound.
+pub(crate) fn cut(text: &str) -> Box<str> {
+    text.get(..text.floor_char_boundary(TEXT_BYTES))
+        .unwrap_or_default()
+        .into()
+}
+
+/// Bytes of a reason at most.
+const TEXT_BYTES: usize = 384;
+/// Bytes of a row without its members: with its texts and its places in the table.
+pub(crate) const ROW_BYTES: usize = size_of::<Row>() + 2 * TEXT_BYTES;
+/// Bytes of a member's places in its row and in the index, and of what allocations take.
+const MEMBER_PLACES_BYTES: usize = 112;
+/// Bytes of a channel beyond the members that are kept.
+pub(crate) const BEYOND_BYTES: usize = 16;
+/// Milliseconds between two records of a row that goes on.
+const RECORD_EVERY_MS: u64 = 60_000;
+/// Milliseconds without another event after which repeated ones are over.
+const REPEATS_MS: u64 = 60_000;

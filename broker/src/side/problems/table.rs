@@ -1,0 +1,525 @@
+//! The table of problems: how rows are found, grow and end, and the bounds.
+
+use crate::limits::{
+    PROBLEM_MEMBERS_IN_ALL_MAX, PROBLEM_MEMBERS_MAX, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX,
+};
+use crate::side::Cause;
+use crate::side::problems::rows::{
+    BEYOND_BYTES, By, Incident, Kind, Look, Member, MemberState, ROW_BYTES, Row, Seen, Share, cut,
+    network, role_word,
+};
+use aws_lc_rs::digest::{SHA256, digest};
+use broker_core::journal::{ConnectionEnd, Prefix, RefusalCount, Subject};
+use broker_core::{check::Check, time::Wall};
+use codec::signal::Role;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    /// By the number of their ids.
+    pub(crate) rows: BTreeMap<u64, Row>,
+    /// Rows by the hashes of check and thing: see [`Table::places`].
+    pub(crate) index: BTreeMap<u64, u64>,
+    /// Bytes of rows by what they count for.
+    pub(crate) shares: BTreeMap<Share, usize>,
+    pub(crate) bytes: usize,
+    pub(crate) members: usize,
+    /// Causes that found no room.
+    pub(crate) left_out: u64,
+    hasher: RandomState,
+    /// The member that was looked at last.
+    looked: (u64, u64),
+}
+
+/// A thing by which a row is found.
+struct Place<'a> {
+    by: By,
+    value: &'a str,
+    hash: u64,
+}
+
+impl Table {
+    pub(crate) fn hash(&self, check: &str, by: By, value: impl Hash) -> u64 {
+        self.hasher.hash_one((check, by, value))
+    }
+
+    /// A session went wrong. One that its viewer left without an answer is a consequence, where the channel's camera
+    /// was refused.
+    pub(crate) fn session(&mut self, incident: &Incident<'_>) {
+        let waits = matches!(incident.check, "unanswered" | "slow");
+        let dark = incident.channel.filter(|_| waits).and_then(|channel| {
+            let places = Check::ALL
+                .iter()
+                .map(|check| self.hash(check.id(), By::Channel, channel));
+            let mut rows = places.filter_map(|place| self.index.get(&place));
+            rows.find(|id| self.rows.get(id).is_some_and(|row| row.is_dark(channel)))
+                .copied()
+        });
+        match dark.and_then(|id| self.rows.get_mut(&id)) {
+            Some(row) => row.events += 1,
+            None => self.note(incident),
+        }
+    }
+
+    /// Says better what is wrong with the sessions of a channel.
+    pub(crate) fn explain(&mut self, check: &'static str, channel: &str, says: &str) {
+        let place = self.hash(check, By::Channel, channel);
+        let row = self.index.get(&place).and_then(|id| self.rows.get_mut(id));
+        if let Some(row) = row {
+            row.says = cut(says);
+        }
+    }
+
+    pub(crate) fn note(&mut self, incident: &Incident<'_>) {
+        let places = self.places(incident);
+        let found = places
+            .iter()
+            .find_map(|place| Some((*self.index.get(&place.hash)?, place)));
+        let row = match found {
+            Some((row, place)) => {
+                self.grow(row, place, incident);
+                Some(row)
+            }
+            None => self.open(&places, incident),
+        };
+        match row {
+            Some(row) => self.add(row, incident),
+            None => self.left_out += 1,
+        }
+    }
+
+    /// The things that a row may be found by, the most specific first.
+    fn places<'a>(&self, incident: &Incident<'a>) -> Vec<Place<'a>> {
+        let &Incident {
+            check,
+            key,
+            principal,
+            authority,
+            channel,
+            ..
+        } = incident;
+        let hash = |by, value: &'a str| Place {
+            by,
+            value,
+            hash: self.hash(check, by, value),
+        };
+        if let Some((by, value)) = incident.thing {
+            return vec![hash(by, value)];
+        }
+        let named = [
+            (By::Key, key),
+            (By::Principal, principal),
+            (By::Authority, authority),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(by, value)| Some(hash(by, value?)));
+        let mut places: Vec<Place<'_>> = named.collect();
+        let is_of_address = places.is_empty() && incident.kind != Kind::Session;
+        if let Some(remote) = incident.remote.filter(|_| is_of_address) {
+            let prefix = Prefix::of(remote.ip());
+            let hash = self.hash(check, By::Address, prefix);
+            places.push(Place {
+                by: By::Address,
+                value: "",
+                hash,
+            });
+        }
+        places.extend(channel.map(|channel| hash(By::Channel, channel)));
+        places
+    }
+
+    /// Another channel comes by something that a row has in common with it.
+    fn grow(&mut self, id: u64, place: &Place<'_>, incident: &Incident<'_>) {
+        let Some(row) = self.rows.get_mut(&id) else {
+            return;
+        };
+        let is_own = if row.by == By::Channel {
+            let channel = incident.channel;
+            channel.is_none_or(|channel| *channel == *row.value)
+        } else {
+            row.by == place.by
+        };
+        if is_own || place.by == By::Channel {
+            return;
+        }
+        (row.by, row.value) = (place.by, value_of(place, incident));
+        for other in std::mem::take(&mut row.places) {
+            if other == place.hash {
+                row.places.push(other);
+            } else {
+                self.index.remove(&other);
+            }
+        }
+    }
+
+    fn open(&mut self, places: &[Place<'_>], incident: &Incident<'_>) -> Option<u64> {
+        // By its channel if it has one, else by the most specific.
+        let own = places
+            .iter()
+            .find(|place| place.by == By::Channel)
+            .or_else(|| places.first())?;
+        let value = value_of(own, incident);
+        let share = match (incident.account, incident.remote) {
+            (Some(account), _) => Share::Account(account),
+            (None, Some(remote)) => Share::Network(Prefix::of(remote.ip())),
+            (None, None) => Share::Node,
+        };
+        let is_full = self.rows.len() >= PROBLEMS_KEPT_MAX || self.bytes >= PROBLEMS_BYTES_MAX;
+        if is_full && !self.make_room(share) {
+            return None;
+        }
+        let mut id = number(incident.check, own.by, &value);
+        while self.rows.contains_key(&id) {
+            id = id.wrapping_add(1); // one that began with the same channel has grown
+        }
+        let of_row = places.iter().filter(|place| place.by != By::Channel);
+        let of_row: Vec<u64> = of_row.map(|place| place.hash).collect();
+        self.index.extend(of_row.iter().map(|place| (*place, id)));
+        let row = Row::new(own.by, value, of_row, share, incident);
+        self.charge(share, row.bytes());
+        self.rows.insert(id, row);
+        Some(id)
+    }
+
+    /// Evicts the newest row of the share with most; false if that is the share of what comes, or as small.
+    fn make_room(&mut self, share: Share) -> bool {
+        let others = self.shares.iter().filter(|(of, _)| **of != Share::Node);
+        let Some((most, bytes)) = others.max_by_key(|(_, bytes)| **bytes) else {
+            return false;
+        };
+        let (most, bytes) = (*most, *bytes);
+        let own = self.shares.get(&share).copied().unwrap_or_default();
+        if share != Share::Node && (most == share || bytes <= own + ROW_BYTES) {
+            return false;
+        }
+        let rows = self.rows.iter().filter(|(_, row)| row.share == most);
+        let newest = rows.max_by_key(|(_, row)| row.first).map(|(id, _)| *id);
+        newest.map(|id| self.remove(id)).is_some()
+    }
+
+    fn add(&mut self, id: u64, incident: &Incident<'_>) {
+        let key = match (incident.channel, incident.client_id, incident.remote) {
+            (None, None, Some(remote)) => self.hasher.hash_one(remote.ip().to_canonical()),
+            (channel, client_id, _) => {
+                self.hasher
+                    .hash_one((channel, incident.role.map(role_word), client_id))
+            }
+        };
+        let channel = incident
+            .channel
+            .map(|channel| self.hash(incident.check, By::Channel, channel));
+        let has_room = self.members < PROBLEM_MEMBERS_IN_ALL_MAX && self.bytes < PROBLEMS_BYTES_MAX;
+        let Some(row) = self.rows.get_mut(&id) else {
+            return;
+        };
+        let share = row.share;
+        row.events += 1;
+        if let Some(member) = row.members.get_mut(&key) {
+            member.again(incident);
+        } else if row.members.len() < PROBLEM_MEMBERS_MAX && (has_room || self.make_room(share)) {
+            let Some(row) = self.rows.get_mut(&id) else {
+                return;
+            }; // it made room for itself
+            let member = row.member(incident);
+            let bytes = member.bytes();
+            row.members.insert(key, member);
+            self.members += 1;
+            self.charge(share, bytes);
+            self.index.extend(channel.map(|channel| (channel, id)));
+        } else if let Some(channel) = channel.filter(|it| !self.index.contains_key(it))
+            && has_room
+            && let Some(row) = self.rows.get_mut(&id)
+            && row.beyond.insert(channel)
+        {
+            self.members += 1;
+            self.charge(share, BEYOND_BYTES);
+        }
+        let Some(row) = self.rows.get_mut(&id) else {
+            return;
+        };
+        row.last = row.last.max(incident.at);
+        let is_later =
+            row.ended.is_none_or(|(ended, _)| incident.at > ended) || row.kind == Kind::Standing;
+        if is_later && row.ended.take().is_some() {
+            row.says = cut(&(incident.says)());
+        }
+    }
+
+    fn charge(&mut self, share: Share, bytes: usize) {
+        self.bytes += bytes;
+        *self.shares.entry(share).or_default() += bytes;
+    }
+
+    pub(crate) fn remove(&mut self, id: u64) {
+        let Some(row) = self.rows.remove(&id) else {
+            return;
+        };
+        let bytes = row.bytes();
+        self.bytes -= bytes;
+        self.members -= row.members.len() + row.beyond.len();
+        if let Some(share) = self.shares.get_mut(&row.share) {
+            *share -= bytes;
+            if *share == 0 {
+                self.shares.remove(&row.share);
+            }
+        }
+        let channels = row
+            .members
+            .values()
+            .filter_map(|member| member.channel.as_deref());
+        let channels: Vec<u64> = channels
+            .map(|it| self.hash(row.check, By::Channel, it))
+            .collect();
+        for place in row.places.iter().chain(&channels) {
+            if self.index.get(place) == Some(&id) {
+                self.index.remove(place);
+            }
+        }
+    }
+
+    /// Refusals that were counted and not noted: they neither open a row nor bring one back.
+    pub(crate) fn count(&mut self, counts: &[RefusalCount]) {
+        for RefusalCount {
+            check,
+            subject,
+            refusals,
+        } in counts
+        {
+            let Some(check) = check else { continue };
+            let place = match subject {
+                Subject::Channel(name) => self.hash(check.id(), By::Channel, &**name),
+                Subject::Key(id) => self.hash(check.id(), By::Key, &**id),
+                Subject::Other => continue,
+            };
+            let row = self.index.get(&place).and_then(|id| self.rows.get_mut(id));
+            if let Some(row) = row {
+                row.events += refusals;
+            }
+        }
+    }
+
+    /// A viewer was answered: the camera of its channel answers.
+    pub(crate) fn ended(&mut self, end: &ConnectionEnd) {
+        let (Some(channel), Some(_)) = (end.channel.as_deref(), end.answered_ms) else {
+            return;
+        };
+        let place = self.hash("unanswered", By::Channel, channel);
+        let row = self.index.get(&place).and_then(|id| self.rows.get_mut(id));
+        if let Some(row) = row.filter(|row| row.ended.is_none()) {
+            let at = crate::edge::turn::calendar();
+            row.members.values_mut().for_each(|member| member.end(at));
+            row.settle("answered");
+        }
+    }
+
+    /// The causes of a check that stand at this moment: all others of it end.
+    pub(crate) fn stand(
+        &mut self,
+        check: &'static str,
+        found: &[Incident<'_>],
+        now: Wall,
+        end: &'static str,
+    ) {
+        let is_of_it = |row: &&mut Row| row.kind == Kind::Standing && row.check == check;
+        for row in self.rows.values_mut().filter(is_of_it) {
+            row.members
+                .values_mut()
+                .for_each(|member| member.events = 0);
+        }
+        for incident in found {
+            self.note(incident);
+        }
+        for row in self.rows.values_mut().filter(is_of_it) {
+            for member in row.members.values_mut() {
+                match member.events {
+                    0 => member.end(now),
+                    _ => member.last = now,
+                }
+            }
+            row.last = row
+                .members
+                .values()
+                .map(|member| member.last)
+                .max()
+                .unwrap_or(row.last);
+            row.events = row.members.len() as u64; // a look is no event
+            row.settle(end);
+        }
+    }
+
+    /// Members to look at, at most this many: those behind the last one, then from the first on.
+    pub(crate) fn due(&mut self, most: usize) -> Vec<Look> {
+        fn look<'t>(id: &'t u64, row: &'t Row) -> impl Iterator<Item = Look> + 't {
+            let is_due = row.ended.is_none() && row.kind != Kind::Standing;
+            let members = row
+                .members
+                .iter()
+                .filter(move |(_, it)| is_due && it.ended.is_none());
+            members.filter_map(move |(key, member)| {
+                Some(Look {
+                    place: (*id, *key),
+                    account: row.account,
+                    channel: member.channel.clone()?,
+                    client_id: member.client_id.clone(),
+                })
+            })
+        }
+        let last = self.looked;
+        let behind = self
+            .rows
+            .range(last.0..)
+            .flat_map(|(id, row)| look(id, row));
+        let behind = behind.filter(|look| look.place > last);
+        let before = self
+            .rows
+            .range(..=last.0)
+            .flat_map(|(id, row)| look(id, row));
+        let before = before.filter(|look| look.place <= last);
+        let looks: Vec<Look> = behind.chain(before).take(most).collect();
+        self.looked = looks.last().map_or((0, 0), |look| look.place);
+        looks
+    }
+
+    /// The shards' answer about a member.
+    pub(crate) fn saw(&mut self, look: &Look, seen: Seen, now: Wall) {
+        let (id, key) = look.place;
+        let Some(row) = self.rows.get_mut(&id) else {
+            return;
+        };
+        let (by_camera, settles_ms) = row.ends_by();
+        let Some(member) = row.members.get_mut(&key).filter(|it| it.ended.is_none()) else {
+            return;
+        };
+        member.state = match seen {
+            Seen { exists: false, .. } => MemberState::Absent,
+            Seen {
+                master: Some(_), ..
+            } => MemberState::Connected,
+            Seen { master: None, .. } => MemberState::Alone,
+        };
+        let quiet_ms = now.0.saturating_sub(member.last.0);
+        if by_camera || member.role != Some(Role::Viewer) {
+            let is_back = seen
+                .master
+                .is_some_and(|since| since > member.last || settles_ms > 0);
+            if is_back && quiet_ms >= settles_ms {
+                member.end(now);
+                row.settle("camera back");
+            }
+        } else if seen.has_viewer && quiet_ms >= VIEWER_BACK_MS {
+            member.end(now);
+            row.settle("viewer back");
+        }
+    }
+
+    /// Ends what is quiet, and drops what ended a while ago.
+    pub(crate) fn age(&mut self, now: Wall) {
+        for row in self.rows.values_mut() {
+            row.known.take_if(|known| known.until <= now);
+            if row.kind == Kind::Standing || row.ended.is_some() {
+                continue;
+            }
+            for member in row.members.values_mut() {
+                let is_camera = row.kind == Kind::Refused && member.role == Some(Role::Master);
+                let is_dark = is_camera && member.state == MemberState::Alone;
+                let most = if is_dark { DARK_MS } else { QUIET_MS };
+                if now.0.saturating_sub(member.last.0) >= most {
+                    member.end(now);
+                }
+            }
+            row.settle("no event for a while");
+        }
+        let is_over = |row: &Row| {
+            let ended = row.ended.filter(|_| row.known.is_none());
+            ended.is_some_and(|(at, _)| now.0.saturating_sub(at.0) >= LISTED_MS)
+        };
+        let over = self.rows.iter().filter(|(_, row)| is_over(row));
+        let over: Vec<u64> = over.map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.remove(id));
+    }
+
+    /// Rows for the history, at most this many.
+    pub(crate) fn take_changed(&mut self, most: usize) -> Vec<Cause> {
+        let rows = self.rows.iter_mut();
+        rows.filter_map(|(id, row)| row.take_changed(*id))
+            .take(most)
+            .collect()
+    }
+
+    /// Forgets rows and members by their last event and their texts: how many members.
+    pub(crate) fn forget(&mut self, fits: impl Fn(Wall, &str) -> bool) -> usize {
+        let rows = self.rows.iter().filter(|(_, row)| row.share != Share::Node);
+        let ids: Vec<u64> = rows.map(|(id, _)| *id).collect();
+        let mut gone = 0;
+        for id in ids {
+            let Some(row) = self.rows.get(&id) else {
+                continue;
+            };
+            let members = row
+                .members
+                .iter()
+                .filter(|(_, it)| fits(it.last, &it.texts()));
+            let members: Vec<u64> = members.map(|(key, _)| *key).collect();
+            gone += members.len();
+            if members.len() == row.members.len() || fits(row.last, &row.texts()) {
+                gone += row.members.len() - members.len();
+                self.remove(id);
+                continue;
+            }
+            if !members.is_empty() {
+                self.remove_members(id, &members);
+            }
+        }
+        gone
+    }
+
+    /// Removes some members of a row that keeps others.
+    fn remove_members(&mut self, id: u64, keys: &[u64]) {
+        let Some(mut row) = self.rows.remove(&id) else {
+            return;
+        };
+        let place = |it: &Member| Some(self.hash(row.check, By::Channel, it.channel.as_deref()?));
+        let gone = keys.iter().filter_map(|key| row.members.remove(key));
+        let gone: Vec<Member> = gone.collect();
+        let bytes: usize = gone.iter().map(Member::bytes).sum();
+        let places: Vec<u64> = gone.iter().filter_map(place).collect();
+        let stay: Vec<u64> = row.members.values().filter_map(place).collect();
+        for place in &places {
+            self.index.remove(place);
+        }
+        self.index.extend(stay.into_iter().map(|place| (place, id)));
+        self.members -= keys.len();
+        self.bytes -= bytes;
+        if let Some(share) = self.shares.get_mut(&row.share) {
+            *share -= bytes;
+        }
+        self.rows.insert(id, row);
+    }
+}
+
+/// The text that a cause is named by.
+fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
+    match (place.by, incident.remote) {
+        (By::Address, Some(remote)) => network(remote).into(),
+        _ => place.value.into(),
+    }
+}
+
+/// The number of an id: the same for the same cause also in another process.
+fn number(check: &str, by: By, value: &str) -> u64 {
+    let by: &str = by.into();
+    let hash = digest(&SHA256, format!("{check}\n{by}\n{value}").as_bytes());
+    let first = hash.as_ref().first_chunk().copied().unwrap_or_default();
+    u64::from_be_bytes(first)
+}
+
+/// Milliseconds for which an ended row is listed.
+pub(crate) const LISTED_MS: u64 = 15 * 60_000;
+/// Milliseconds without an event after which a member ends that nobody will see connect.
+pub(crate) const QUIET_MS: u64 = 15 * 60_000;
+/// Milliseconds for the camera of a channel that exists and is not connected: nobody has repaired it.
+pub(crate) const DARK_MS: u64 = 24 * 3_600_000;
+/// Milliseconds for which a connected viewer was not refused: another connection of its client id may be there.
+const VIEWER_BACK_MS: u64 = 5_000;
