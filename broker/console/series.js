@@ -34,7 +34,7 @@ export function rowAt(times, moment) {
  * @param {string} unit
  * @param {{name: string, column: string}[]} lines
  * @param {(value: number | null) => string} format
- * @param {(value: number, step: number) => number} of a value of a row of so many seconds
+ * @param {(value: number, step: number) => number} of a value, in a row of `step` seconds
  */
 export function series(title, unit, lines, format, of) {
   const values = lines.map(() => h('b'));

@@ -17,7 +17,7 @@ const [ROWS, CAUSES, REFUSALS] = [120, 12, 20];
 const named = (pairs) => pairs.map(([name, column]) => ({ name, column }));
 
 const level = (value) => value;
-/** Counts of a row as those of so many seconds. */
+/** Counts of a row as a rate over a number of seconds. */
 const rate = (seconds) => (value, step) => (value * seconds) / step;
 
 const CHARTS = () => [
@@ -157,7 +157,7 @@ export function history(root, { parameters, node }) {
       : own.length > REFUSALS ? `${number(REFUSALS)} of ${count(own.length, 'kept refusal')}.` : '');
   }
 
-  /** The table, once somebody opens it: every row, or one of so many. */
+  /** The table, once it is opened: every row, or one of each group. */
   function fill() {
     if (!detail.hasAttribute('open') || data === null) return;
     const names = Object.keys(data.columns).filter((name) => name !== 't');

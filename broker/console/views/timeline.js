@@ -100,7 +100,7 @@ function master(one) {
 /** The last state of a folded run. @type {WeakMap<Element, any[]>} */
 const newest = new WeakMap();
 
-/** A run is told by its oldest session: newer ones join it. */
+/** A run is identified by its oldest session: newer ones join it. */
 const runKey = (run) => (run.length === 1 ? keyOf(run[0]) : `run ${keyOf(run.at(-1))}`);
 
 function makeRun(run) {

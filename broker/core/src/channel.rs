@@ -1,4 +1,4 @@
-//! One channel: its master, viewers, pending messages, and waiting Alexa calls.
+//! A channel: its master, viewers, pending messages, and waiting Alexa calls.
 //!
 //! A pure state machine over session keys. It decides *where* a message goes; the caller moves the bytes. Sockets,
 //! session state and other channels do not appear here.

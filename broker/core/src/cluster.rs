@@ -97,7 +97,7 @@ pub struct Memory {
     pub other_history: bool,
 }
 
-/// One node's part of the cluster. One per process, outside the shards.
+/// A node's part of the cluster. One per process, outside the shards.
 #[derive(Debug)]
 pub struct Cluster {
     me: Owner,

@@ -302,7 +302,7 @@ pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX + CHANGES_PER_SHARD_M
 pub const WAITERS_TOLD_MAX: usize = 16;
 
 /// Final states of deleted channels that a shard keeps while they cannot be reported. Beyond it the oldest is dropped,
-/// and watchers are told that some were.
+/// and watchers learn that some were.
 pub const PARTING_MAX: usize = 1024;
 
 /// Time after which a shard retries a report of presence that found no room.

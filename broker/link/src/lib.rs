@@ -2,7 +2,7 @@
 //! cluster's secret.
 //!
 //! There are no certificates. Both sides present a raw public key (RFC 7250), and each accepts only the keys that it
-//! derives itself: so nothing expires, no clock matters, and no authority has to be trusted or renewed. Whoever has the
+//! derives itself: so nothing expires, no clock matters, and no authority has to be trusted or renewed. A holder of the
 //! secret is a node; the protocols above identify which node. See broker/decisions/0028-links.md.
 //!
 //! Both sides agree on the purpose of a connection by ALPN (RFC 7301), so that a connection for one purpose is refused

@@ -137,7 +137,7 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Reports to the machine that this many bytes were passed to the kernel, as so many on the wire.
+    /// Reports bytes that were passed to the kernel to the machine, with their number on the wire.
     fn report_sent(&mut self, session: SessionKey, (bytes, on_wire): (usize, usize), io: &mut Io) {
         io.turn.report();
         let sent = Input::Sent {

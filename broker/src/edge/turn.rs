@@ -22,7 +22,7 @@ pub(crate) struct Turn {
     /// The machine's work at the start of this turn, and that of the edge since.
     begun: u64,
     worked: u64,
-    /// Whether the machine was told of sent bytes in this turn.
+    /// Whether sent bytes were reported to the machine in this turn.
     reported: bool,
 }
 
@@ -94,7 +94,7 @@ impl Turn {
         work - self.begun + self.worked
     }
 
-    /// Records that the machine was told of sent bytes.
+    /// Records that sent bytes were reported to the machine.
     #[inline]
     pub(crate) fn report(&mut self) {
         self.reported = true;

@@ -514,7 +514,7 @@ impl HistoryStore {
     }
 }
 
-/// Rows of a step, so many merged into one that there are few enough; how many that was.
+/// Rows of a step, merged in groups so that they fit the answer, and the size of a group.
 fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
     let mut times = 1;
     let mut fewer = rows.clone();

@@ -18,7 +18,7 @@ pub struct HeldCaller(Kept);
 enum Kept {
     Principal(Arc<Principal>),
     Session(Arc<Session>),
-    /// One of the above, with request headers that a policy names.
+    /// A caller with the request headers that a policy names.
     WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
 }
 

@@ -1,6 +1,6 @@
 //! Registry of certificates and the things that each stands for.
 //!
-//! One sorted array of entries of 44 bytes, and the concatenated names in one text: a million certificates with names
+//! A sorted array of entries of 44 bytes, and the concatenated names in one text: a million certificates with names
 //! of up to 50 letters take less than 100 MB, and a look-up twenty comparisons.
 
 use codec::policy::Policy;

@@ -202,7 +202,7 @@ const _: () = assert!(
 
 // Values derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
 
-/// One session key, as its derived keys.
+/// A session key, as its derived keys.
 struct Sealer {
     pub(crate) fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,

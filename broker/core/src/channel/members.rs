@@ -145,7 +145,7 @@ impl Members {
         }
     }
 
-    /// One connection that holds its slot and must be queried by `now`, once each.
+    /// A connection that holds its slot and must be queried by `now`, once each.
     pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.ask <= now)?;
         held.ask = Now(u64::MAX);
@@ -192,7 +192,7 @@ impl Members {
         }
     }
 
-    /// One connection that has held a slot for too long by `now`, once each.
+    /// A connection that has held a slot for too long by `now`, once each.
     pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
@@ -407,7 +407,7 @@ pub(crate) enum Viewers {
     /// No viewer.
     #[default]
     None,
-    /// One viewer, without a table.
+    /// A single viewer, without a table.
     One(Rc<str>, SessionKey),
     /// Several viewers; the table is freed with the last one.
     Many(

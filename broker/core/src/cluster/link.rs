@@ -44,7 +44,7 @@ use pulse::{Pulse, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Stream;
 
-/// One end of a link, after the hellos.
+/// A link at one end, after the hellos.
 #[derive(Debug)]
 pub struct Link {
     role: Role,

@@ -1,4 +1,4 @@
-//! One shard's journal, with limits for entries that peers can cause at will.
+//! Journal of a shard, with limits for entries that peers can cause at will.
 
 use crate::journal::refusals::{Budget, Share};
 use crate::journal::{

@@ -144,7 +144,7 @@ pub(crate) fn causes(slots: &Slots, from: u64, to: u64) -> Vec<Cause> {
     newest(slots, &CAUSES, HISTORY_CAUSES_SHOWN_MAX, fits)
 }
 
-/// The notes of a region that have a moment by `fits`, so many at most, in the order of their moments.
+/// The newest notes of a region, those with a moment by `fits`, in the order of their moments.
 fn newest<T: for<'b> Deserialize<'b>>(
     slots: &Slots,
     region: &Region,
@@ -312,7 +312,7 @@ impl Notes {
     }
 }
 
-/// As JSON of at most so many bytes: the longest texts are cut. `None` for what does not fit at all.
+/// JSON of a note within a number of bytes: the longest texts are cut. `None` for what does not fit at all.
 fn fitted<T: Serialize>(
     mut note: T,
     texts: impl Fn(&mut T) -> Vec<&mut String>,

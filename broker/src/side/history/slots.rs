@@ -73,8 +73,8 @@ impl Slots {
         }
     }
 
-    /// The file, made if it is absent, and begun again if it is of another version. `reserved`: so many bytes are taken
-    /// on the disk at once, where the file system can do that, so that they do not lack later.
+    /// The file, made if it is absent, and begun again if it is of another version. `reserved`: bytes taken on the
+    /// disk at once, where the file system can do that, so that they do not lack later.
     ///
     /// # Errors
     /// It can be neither opened nor made. A full disk is none: what is not written yet is written when there is room.

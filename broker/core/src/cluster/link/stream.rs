@@ -1,4 +1,4 @@
-//! One stream of a link, at one end: the bytes of both directions by their offsets.
+//! A stream of a link, at one end: the bytes of both directions by their offsets.
 //!
 //! ```text
 //!  Outgoing   base            acked               framed              pushed
@@ -16,7 +16,7 @@ use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, w
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
 
-/// One stream, at one end. 350 bytes, and no buffer while idle.
+/// A stream, at one end. 350 bytes, and no buffer while idle.
 #[derive(Debug)]
 pub(crate) struct Stream {
     kind: Kind,

@@ -52,8 +52,8 @@ fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     }
 }
 
-/// Connections that faults kept silent until now are sent something again, a bounded number; and so many that seemed
-/// cut off are read again.
+/// Ends faults that are over, a bounded number in a step: silent connections are sent something again, and those that
+/// seemed cut off are read again.
 pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment) {
     let held = &mut own.faults.held;
     for _ in 0..FAULTS_DUE_PER_TICK {
