@@ -1,15 +1,27 @@
-//! Session tokens: sealed for a browser, opened by whichever shard it comes to, and a whole request by one.
+//! Session tokens: sealed for a browser, opened by whichever shard it comes to, and a whole request by one; and tokens
+//! of OpenID providers.
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    RsaPublicKeyComponents,
+};
 use benches::harness::{Timer, group, run};
+use broker_core::auth::provider::{
+    Algorithms, KeySet, KeySource, Provider, TokenFault, Unverified,
+};
 use broker_core::auth::{
-    Authenticator, Credentials, Grant, NONCE_BYTES, Principal, SessionKeys, SignatureRules,
-    Temporary,
+    Authenticator, Credentials, Grant, GrantHolder, NONCE_BYTES, Principal, SessionKeys,
+    SignatureRules, Temporary,
 };
 use broker_core::check::Check;
 use codec::http::{Head, HeadLimits};
 use codec::policy::Policy;
 use codec::sigv4::Service;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -22,6 +34,7 @@ fn main() {
         }
         refuse(criterion);
         crowd(criterion);
+        of_provider(criterion);
     });
 }
 
@@ -46,12 +59,12 @@ fn policies() -> [(&'static str, String); 4] {
 
 fn seal(criterion: &mut Timer, name: &str, policy: &str) {
     let keys = session_keys();
-    let policy = read(policy);
-    let bytes = policy.as_ref().map_or(0, |policy| policy.bytes().len());
+    let bytes = read(policy).map_or(0, |policy| policy.bytes().len());
+    let grant = grant(policy);
     let mut group = group(criterion, "token/seal", name, 1, bytes);
     group.bench_function("heliograph", |bencher| {
         bencher.iter(|| {
-            keys.seal(black_box(&NONCE), &grant(policy.as_ref()))
+            keys.seal(black_box(&NONCE), black_box(&grant), SECRET)
                 .is_ok()
         });
     });
@@ -62,7 +75,10 @@ fn open(criterion: &mut Timer, name: &str, policy: &str) {
     let (keys, temporary) = (session_keys(), temporary(policy));
     let (id, token) = (&temporary.access_key_id, temporary.session_token.reveal());
     let opened = keys.open(id, token.as_bytes()).expect("it is ours");
-    assert_eq!(opened.policy(), read(policy).as_ref());
+    let GrantHolder::Federated { policy: own, .. } = opened.grant.holder else {
+        panic!("it is no federated user's");
+    };
+    assert_eq!(own, read(policy));
     time_open(criterion, name, &keys, id, token);
 }
 
@@ -82,8 +98,7 @@ fn refuse(criterion: &mut Timer) {
     let (keys, temporary) = (session_keys(), temporary(BROWSER));
     let id = &temporary.access_key_id;
     let own = temporary.session_token.reveal().to_owned();
-    let policy = read(BROWSER);
-    let foreign = SessionKeys::new(&[8; 32], None).seal(&NONCE, &grant(policy.as_ref()));
+    let foreign = SessionKeys::new(&[8; 32], None).seal(&NONCE, &grant(BROWSER), SECRET);
     let foreign = foreign.expect("it is sealed");
     let foreign_token = foreign.session_token.reveal().to_owned();
     let last = own.trim_end_matches('=').len() - 2;
@@ -112,7 +127,7 @@ fn check(criterion: &mut Timer, name: &str, policy: &str) {
     let mut verify = |now_s| authenticator.check(&head, &[], Service::KinesisVideo, now_s);
     assert!(verify(NOW_S).is_ok_and(|caller| caller.name() == "federated-user/web-1"));
     let late = verify(NOW_S + 300).map(|_| ());
-    assert!(late.is_err_and(|refusal| refusal.check == Check::SignatureExpired));
+    assert!(late.is_err_and(|refusal| refusal.check == Check::UrlExpired));
     let mut group = group(criterion, "token/check", name, 1, bytes);
     group.bench_function("heliograph", |bencher| {
         bencher.iter(|| {
@@ -131,7 +146,7 @@ fn crowd(criterion: &mut Timer) {
         let mut nonce = NONCE;
         let own = number.to_be_bytes().into_iter();
         nonce.iter_mut().zip(own).for_each(|(to, from)| *to = from);
-        upgrade(&keys.seal(&nonce, &grant(None)).expect("it is sealed"))
+        upgrade(&keys.seal(&nonce, &grant(""), SECRET).expect("it is sealed"))
     });
     let heads: Vec<_> = heads.collect();
     let limits = HeadLimits::default();
@@ -185,7 +200,7 @@ fn authenticator() -> Authenticator {
         clock_tolerance_s: None,
         policies: Vec::new(),
     };
-    let credentials = Credentials::new(vec![parent]).expect("one principal");
+    let credentials = Credentials::new(vec![parent]);
     Authenticator::new(rules, Arc::new(credentials), Arc::new(session_keys()))
 }
 
@@ -194,7 +209,7 @@ fn session_keys() -> SessionKeys {
 }
 
 fn temporary(policy: &str) -> Temporary {
-    let sealed = session_keys().seal(&NONCE, &grant(read(policy).as_ref()));
+    let sealed = session_keys().seal(&NONCE, &grant(policy), SECRET);
     sealed.expect("it is sealed")
 }
 
@@ -202,15 +217,102 @@ fn read(policy: &str) -> Option<Policy> {
     (!policy.is_empty()).then(|| Policy::parse_session(policy).expect("it is a policy"))
 }
 
-fn grant(policy: Option<&Policy>) -> Grant<'_> {
-    Grant {
-        account: ACCOUNT,
-        parent_access_key_id: PARENT,
-        parent_secret: SECRET,
-        name: "web-1",
-        policy,
-        expires_s: NOW_S + 3600,
+fn grant(policy: &str) -> Grant {
+    Grant::federated(PARENT, ACCOUNT, "web-1", read(policy), NOW_S + 3600)
+}
+
+/// Tokens of an OpenID provider: verified by each kind of key, and refused by the signature.
+fn of_provider(criterion: &mut Timer) {
+    let (es256, rs256) = (es256(), rs256());
+    let forged = format!("{}AAAA", &es256.token[..es256.token.len() - 4]);
+    assert_eq!(es256.outcome(&forged), Err(TokenFault::Signature));
+    assert_eq!(
+        (es256.outcome(&es256.token), rs256.outcome(&rs256.token)),
+        (Ok(()), Ok(()))
+    );
+    for (name, case, token) in [
+        ("es256", &es256, &es256.token),
+        ("rs256", &rs256, &rs256.token),
+        ("forged", &es256, &forged),
+    ] {
+        let mut group = group(criterion, "token/of-provider", name, 1, token.len());
+        group.bench_function("heliograph", |bencher| {
+            bencher.iter(|| case.outcome(black_box(token)).is_ok());
+        });
+        group.finish();
     }
+}
+
+/// A provider with one key, and a token that the key signed.
+struct OfProvider {
+    provider: Provider,
+    token: String,
+}
+
+impl OfProvider {
+    fn new(jwk: &Value, header: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> Self {
+        let keys = json!({ "keys": [jwk] }).to_string();
+        let keys = KeySet::parse(keys.as_bytes()).expect("a set of keys");
+        let message = message(header);
+        let signature = BASE64URL_NOPAD.encode(&sign(message.as_bytes()));
+        Self {
+            provider: Provider {
+                account: ACCOUNT.into(),
+                issuer: "id.example.com/realms/home".into(),
+                client_ids: vec!["home-app".into()],
+                algorithms: Algorithms::default(),
+                keys: KeySource::File(Arc::new(keys)),
+                claims: vec!["email".into()],
+            },
+            token: format!("{message}.{signature}"),
+        }
+    }
+
+    fn outcome(&self, token: &str) -> Result<(), TokenFault> {
+        let KeySource::File(keys) = &self.provider.keys else {
+            return Err(TokenFault::NoKeys);
+        };
+        let token = Unverified::read(token)?;
+        self.provider.verify(&token, Some(keys), NOW_S).map(|_| ())
+    }
+}
+
+fn message(header: &Value) -> String {
+    let claims = json!({
+        "iss": "https://id.example.com/realms/home", "sub": "8c5ad2c4-2f7a-4a2f-9d32-1f1b1f6a7f11", "aud": "home-app",
+        "iat": NOW_S - 10, "exp": NOW_S + 600, "email": "somebody@example.com", "email_verified": true,
+        "name": "Some Body", "amr": ["pwd", "otp"], "jti": "1b6a7f11-8c5a-d2c4-2f7a-4a2f9d321f1b",
+    });
+    let parts = [header, &claims].map(|part| BASE64URL_NOPAD.encode(part.to_string().as_bytes()));
+    parts.join(".")
+}
+
+fn es256() -> OfProvider {
+    let random = SystemRandom::new();
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+    let (x, y) = key.public_key().as_ref()[1..].split_at(32);
+    let [x, y] = [x, y].map(|half| BASE64URL_NOPAD.encode(half));
+    let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": x, "y": y});
+    let header = json!({"alg": "ES256", "typ": "JWT", "kid": "1"});
+    OfProvider::new(&jwk, &header, |message| {
+        let signature = key.sign(&random, message).expect("a signature");
+        signature.as_ref().to_vec()
+    })
+}
+
+fn rs256() -> OfProvider {
+    let random = SystemRandom::new();
+    let key = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
+    let public: RsaPublicKeyComponents<Vec<u8>> = key.public_key().into();
+    let [n, e] = [public.n, public.e].map(|part| BASE64URL_NOPAD.encode(&part));
+    let jwk = json!({"kty": "RSA", "kid": "1", "n": n, "e": e});
+    let header = json!({"alg": "RS256", "typ": "JWT", "kid": "1"});
+    OfProvider::new(&jwk, &header, |message| {
+        let mut signature = vec![0; key.public_modulus_len()];
+        key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
+            .expect("a signature");
+        signature
+    })
 }
 
 const ACCOUNT: &str = "123456789012";

@@ -151,7 +151,7 @@ fn signed(policy: &str) -> Driver {
             clock_tolerance_s: None,
             policies: vec![Arc::new(Policy::parse(policy).expect("it is a policy"))],
         };
-        let credentials = Arc::new(Credentials::new(vec![principal]).expect("one principal"));
+        let credentials = Arc::new(Credentials::new(vec![principal]));
         let keys = Arc::clone(&start.keys.session_keys);
         start.keys.authenticator = Some(Authenticator::new(rules, credentials, keys));
     })

@@ -15,17 +15,11 @@
 //! | bench | what is timed | beside |
 //! |---|---|---|
 //! | `frame` | bytes of a read → messages; payload → frame | tungstenite |
-//! | `mask` | one payload, in place | the RFC's sentence byte by byte; copying alone |
 //! | `message` | text → checked request | serde_json, simd-json |
-//! | `event` | delivery → whole frame | serde_json, simd-json |
 //! | `head` | bytes → head; bytes → 101 | httparse, tungstenite |
-//! | `base64` | check, encode | base64 |
 //! | `presigned` | a signed URL or call → who signed it | SHA-256 and HMAC alone, of two libraries |
 //! | `policy` | a policy and a request → allowed, denied, no match; text → policy | – |
-//! | `token` | a grant ⇄ its session token; an upgrade with one → who signed it | – |
-//! | `names` | an upgrade's query and ARN | copying alone |
-//! | `utf8` | texts that are not ASCII, whole and in pieces | the check alone, of std and simdutf8 |
-//! | `mailbox` | a letter posted and taken; a record as bytes and back | std's bounded channel; copying alone |
+//! | `token` | a grant ⇄ its session token; an upgrade with one → who signed it; a token of an OpenID provider | – |
 //! | `work` | a unit of each kind of a shard's work, as its turns count it | the other kinds |
 //! | `shard` | bytes in → the recipient's outbox → sent; head → 101 | tungstenite with serde_json and a hash map |
 //!
@@ -40,8 +34,7 @@
 //!   neighbours on a shared machine then disturb only through the caches.
 //! * The profile is `bench` of the workspace: thin LTO. The shipped binaries are built with fat LTO.
 //!
-//! Absent: masking of tungstenite, which it keeps private; alphabets of base64, which no crate recognises without
-//! decoding; and fastwebsockets, whose frames come and go through tokio's traits alone. Recorded runs are in
+//! Absent: fastwebsockets, whose frames come and go through tokio's traits alone. Recorded runs are in
 //! `benches/record/`, each with its machine beside it. Compare ratios within one run only.
 
 pub mod compare;

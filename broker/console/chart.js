@@ -1,7 +1,7 @@
-// Charts of the last hour, or of what there is of it: areas over time, and columns of minutes, with the values under the pointer.
+// Columns of the minutes of the last hour, small pictures of figures, and the parts of other charts: see series.js.
 
 import { h, put, svg } from './dom.js';
-import { ceiling, clock, number } from './format.js';
+import { ceiling, number } from './format.js';
 
 export const WIDTH = 600;
 export const HEIGHT = 140;
@@ -21,90 +21,50 @@ export function scaleOf(most, format) {
   return { parts, texts: Array.from({ length: parts + 1 }, (_, place) => (place === parts ? '0' : format((most * (parts - place)) / parts))) };
 }
 
-/** A card with a heading, a legend, a plot with its scales, and what to draw when the pointer moves. */
+/** A card with a heading, a legend, a plot of an hour with its scales, and what to draw when the pointer moves. */
 function frame(title, unit, draw) {
   const [grid, drawing] = [svg('g'), svg('g')];
-  const pointer = svg('line', { class: 'pointer', y1: 0, y2: HEIGHT, 'vector-effect': 'non-scaling-stroke', visibility: 'hidden' });
+  const pointer = svg('line', { class: 'pointer', y1: 0, y2: HEIGHT, 'vector-effect': 'non-scaling-stroke' });
   const plot = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}, ${unit}` },
     grid, drawing, pointer);
-  const [ys, xs] = ['ys', 'xs'].map((name) => h('div', { class: name, 'aria-hidden': 'true' }));
+  const ys = h('div', { class: 'ys', 'aria-hidden': 'true' });
+  const xs = h('div', { class: 'xs', 'aria-hidden': 'true' }, ...['60 min ago', '30 min ago', 'now'].map((text) => h('span', {}, text)));
   const legend = h('p', { class: 'legend', 'aria-live': 'off' });
-  const when = h('span', { class: 'when' }, 'now');
-  const empty = h('p', { class: 'empty' }, 'Nothing measured yet');
+  const when = h('span', { class: 'when' });
+  const empty = h('p', { class: 'empty' }, 'None in the last hour');
   const whole = h('section', { class: 'card chart' }, h('h2', {}, title, ' ', h('span', { class: 'quiet' }, unit)), legend,
     h('div', { class: 'plot' }, ys, plot, empty, xs));
-  const it = { whole, plot, drawing, legend, when, empty, /** @type {number | null} */ under: null,
-    /** Shows a scale: its end, its texts, and the minutes below it. */
-    scale(most, format, minutes) {
-      const { parts, texts } = scaleOf(most, format);
-      const key = `${texts.join()} ${minutes}`;
-      if (ys.getAttribute('data-key') === key) return;
-      ys.setAttribute('data-key', key);
+  const it = { whole, drawing, legend, when, empty, /** @type {number | null} */ under: null,
+    scale(most) {
+      const { parts, texts } = scaleOf(most, number);
       ys.replaceChildren(...texts.map((text) => h('span', {}, text)));
-      xs.replaceChildren(...[minutes, minutes / 2].map((ago) => h('span', {}, `${number(ago)} min ago`)), h('span', {}, 'now'));
       const across = Array.from({ length: parts }, (_, place) => (HEIGHT * place) / parts).map((y) => ({ x1: 0, x2: WIDTH, y1: y, y2: y }));
       const down = [0, 0.25, 0.5, 0.75, 1].map((part) => ({ x1: WIDTH * part, x2: WIDTH * part, y1: 0, y2: HEIGHT }));
       grid.replaceChildren(...[...across, ...down].map((line) => svg('line', { class: 'grid', ...line, 'vector-effect': 'non-scaling-stroke' })));
     },
-    /** Shows which moment the values are of. */
-    point(x, text) {
-      put(when, it.under === null ? 'now' : text);
-      pointer.setAttribute('visibility', it.under === null ? 'hidden' : 'visible');
-      for (const end of ['x1', 'x2']) pointer.setAttribute(end, String(x));
+    /** Shows which minute the values are of. */
+    point(minute) {
+      put(when, minute === null ? 'the last hour' : `${59 - minute} min ago`);
+      pointer.toggleAttribute('hidden', minute === null);
+      for (const end of ['x1', 'x2']) pointer.setAttribute(end, String(((minute ?? 0) + 0.5) * 10));
     } };
-  plot.addEventListener('pointermove', (event) => {
-    const box = plot.getBoundingClientRect();
-    it.under = Math.min(1, Math.max(0, (/** @type {PointerEvent} */ (event).clientX - box.left) / box.width));
-    draw();
-  });
-  plot.addEventListener('pointerleave', () => { it.under = null; draw(); });
+  underPointer(plot, (part) => { it.under = part; draw(); });
   return it;
+}
+
+/** Tells where in a picture the pointer is, from 0 to 1, and null when it has left. */
+export function underPointer(picture, tell) {
+  picture.addEventListener('pointermove', (event) => {
+    const box = picture.getBoundingClientRect();
+    tell(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
+  });
+  picture.addEventListener('pointerleave', () => tell(null));
 }
 
 /** A name of a legend with its colour and its value. */
 function named(name, place, value, href) {
   const text = href === undefined ? name : h('a', { href }, name);
   return h('span', {}, h('i', { class: `key k${place}` }), text, ' ', value);
-}
-
-/**
- * @param {string} title
- * @param {string} unit of the values, as the heading has it
- * @param {{name: string, column: string}[]} series
- * @param {(value: number | null) => string} format
- * @param {number} [least] the least end of its scale
- */
-export function chart(title, unit, series, format, least = 0) {
-  let history = null;
-  const values = series.map(() => h('b'));
-  const shapes = series.map((_, place) => [svg('path', { class: `area a${place}` }),
-    svg('path', { class: `line c${place}`, 'vector-effect': 'non-scaling-stroke' })]);
-  const it = frame(title, unit, draw);
-  it.drawing.append(...shapes.flat());
-  it.legend.append(...series.map(({ name }, place) => named(name, place, values[place])), it.when);
-
-  function draw() {
-    if (history === null || history.t.length === 0) return;
-    const end = history.t.at(-1);
-    const minutes = spanOf(history.t);
-    const width = minutes * MINUTE;
-    const columns = series.map(({ column }) => history[column] ?? []);
-    const most = ceiling(Math.max(least, ...columns.flat().filter((value) => value !== null)));
-    it.scale(most, format, minutes);
-    it.empty.hidden = columns.some((column) => column.some((value) => value !== null));
-    columns.forEach((column, place) => {
-      const path = line(history.t, column, width, most);
-      shapes[place][0].setAttribute('d', area(path));
-      shapes[place][1].setAttribute('d', path);
-    });
-    const at = it.under === null ? history.t.length - 1 : nearest(history.t, end - width + it.under * width);
-    columns.forEach((column, place) => put(values[place], format(column[at] ?? null)));
-    it.point(WIDTH * (1 - (end - history.t[at]) / width), clock(history.t[at]));
-    const words = series.map(({ name }, place) => `${name} ${inWords(columns[place], format)}`).join('; ');
-    it.plot.setAttribute('aria-label', `${title}, ${unit}: ${words}, in the last ${minutes} minutes`);
-  }
-
-  return { whole: it.whole, update(next) { history = next; draw(); } };
 }
 
 /** Columns of the minutes of the last hour, the parts of each one upon another: those of the most frequent names, and the rest. */
@@ -115,7 +75,7 @@ export function columns(title, unit, link) {
   function draw() {
     const sums = Array.from({ length: 60 }, (_, minute) => rows.reduce((sum, row) => sum + row.minutes[minute], 0));
     const most = ceiling(Math.max(WHOLE, ...sums));
-    it.scale(most, number, 60);
+    it.scale(most);
     it.empty.hidden = rows.length > 0;
     const under = it.under === null ? null : Math.min(59, Math.floor(it.under * 60));
     const below = new Array(60).fill(0);
@@ -127,11 +87,9 @@ export function columns(title, unit, link) {
     it.drawing.replaceChildren(...paths);
     const value = (row) => number(under === null ? row.minutes.reduce((sum, one) => sum + one, 0) : row.minutes[under]);
     it.legend.replaceChildren(...rows.map((row, place) => named(row.name, place, h('b', {}, value(row)), link(row.name))), it.when);
-    it.point(((under ?? 0) + 0.5) * 10, under === null ? '' : `${60 - under} min ago`);
-    put(it.when, under === null ? 'the last hour' : `${59 - under} min ago`);
+    it.point(under);
   }
 
-  it.whole.querySelector('.empty').textContent = 'None in the last hour';
   draw();
   return { whole: it.whole, update(groups) { rows = byName(groups); draw(); } };
 }
@@ -199,13 +157,3 @@ export function spark() {
 
 /** Minutes in which all of these times are, the last ones at the end. */
 const spanOf = (times) => SPANS.find((span) => times.at(-1) - times[0] <= span * MINUTE) ?? 60;
-
-function nearest(times, moment) {
-  let low = 0;
-  let high = times.length - 1;
-  while (high - low > 1) {
-    const half = (low + high) >> 1;
-    if (times[half] < moment) low = half; else high = half;
-  }
-  return Math.abs(times[low] - moment) < Math.abs(times[high] - moment) ? low : high;
-}

@@ -46,7 +46,8 @@ export function series(title, unit, lines, format, of) {
   const [ys, xs] = ['ys', 'ticks'].map((name) => h('div', { class: name, 'aria-hidden': 'true' }));
   const when = h('span', { class: 'when' });
   const legend = h('p', { class: 'legend' }, ...lines.map(({ name }, place) => h('span', {}, h('i', { class: `key k${place}` }), name, ' ', values[place])), when);
-  const whole = h('section', { class: 'card chart' }, h('h2', {}, title, ' ', h('span', { class: 'quiet' }, unit)), legend, h('div', { class: 'plot' }, ys, picture, xs));
+  const empty = h('p', { class: 'empty' }, 'Nothing measured yet');
+  const whole = h('section', { class: 'card chart' }, h('h2', {}, title, ' ', h('span', { class: 'quiet' }, unit)), legend, h('div', { class: 'plot' }, ys, picture, empty, xs));
   const upright = (moment, span, kind) => {
     const x = WIDTH * placeOf(moment, span);
     return svg('line', { class: kind, x1: x, x2: x, y1: 0, y2: HEIGHT, 'vector-effect': 'non-scaling-stroke' });
@@ -64,6 +65,7 @@ export function series(title, unit, lines, format, of) {
       data = next;
       columns = lines.map(({ column }) => (data.columns[column] ?? []).map((value) => (value === null ? null : of(value, data.step))));
       const most = ceiling(Math.max(WHOLE, ...columns.flat().filter((value) => value !== null)));
+      empty.hidden = columns.some((column) => column.some((value) => value !== null));
       const { parts, texts } = scaleOf(most, format);
       ys.replaceChildren(...texts.map((text) => h('span', {}, text)));
       const ticks = moments(span);

@@ -28,7 +28,7 @@ use time::format_description::well_known::Rfc3339;
 /// A channel as `ChannelInfo` has it.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase", expecting = "a JSON object of a channel")]
-pub(crate) struct Channel<'t> {
+pub(crate) struct ChannelDocument<'t> {
     #[serde(borrow)]
     pub(crate) channel_name: Cow<'t, str>,
     #[serde(borrow, rename = "ChannelARN")]
@@ -87,7 +87,7 @@ pub(crate) struct ChannelTags {
 /// One document.
 #[derive(Debug)]
 pub(crate) enum Document<'t> {
-    Channels(Vec<Channel<'t>>),
+    Channels(Vec<ChannelDocument<'t>>),
     Tags(ChannelTags),
 }
 
@@ -96,9 +96,9 @@ pub(crate) enum Document<'t> {
 #[serde(rename_all = "PascalCase", expecting = "a JSON object")]
 struct Members<'t> {
     #[serde(borrow)]
-    channel_info_list: Option<Vec<Channel<'t>>>,
+    channel_info_list: Option<Vec<ChannelDocument<'t>>>,
     #[serde(borrow)]
-    channel_info: Option<Channel<'t>>,
+    channel_info: Option<ChannelDocument<'t>>,
     #[serde(rename = "ChannelARN")]
     channel_arn: Option<String>,
     #[serde(default)]
@@ -179,7 +179,7 @@ const ALLOWED: &str = "allowed are the JSON documents of list-signaling-channels
 
 /// The channels that files ask for, by region, account and name.
 #[derive(Debug, Default)]
-pub(crate) struct Gathered<'f> {
+pub(crate) struct WantedChannels<'f> {
     pub(crate) channels: BTreeMap<Box<str>, Wanted<'f>>,
     pub(crate) faults: Faults,
 }
@@ -197,8 +197,8 @@ pub(crate) struct Wanted<'f> {
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
 /// Reads all files. `random` draws the versions of channels whose own cannot be kept.
-pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Gathered<'f> {
-    let mut gathered = Gathered::default();
+pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> WantedChannels<'f> {
+    let mut gathered = WantedChannels::default();
     let mut untied = Untied::new();
     for file in files {
         let text = match read_text(file, FILE_BYTES_MAX) {
@@ -225,14 +225,14 @@ pub(crate) fn gather_text<'f>(
     name: &'f Path,
     text: &str,
     random: &mut fastrand::Rng,
-) -> Gathered<'f> {
-    let (mut gathered, mut untied) = (Gathered::default(), Untied::new());
+) -> WantedChannels<'f> {
+    let (mut gathered, mut untied) = (WantedChannels::default(), Untied::new());
     gathered.read(name, text, &mut untied, random);
     gathered.tie_all(&untied);
     gathered
 }
 
-impl<'f> Gathered<'f> {
+impl<'f> WantedChannels<'f> {
     fn read(
         &mut self,
         file: &'f Path,
@@ -262,7 +262,12 @@ impl<'f> Gathered<'f> {
         }
     }
 
-    fn take(&mut self, source: Source<'f>, channel: &Channel<'_>, random: &mut fastrand::Rng) {
+    fn take(
+        &mut self,
+        source: Source<'f>,
+        channel: &ChannelDocument<'_>,
+        random: &mut fastrand::Rng,
+    ) {
         let fault = match record(channel, random) {
             Ok(record) => self.add(source, record),
             Err(fault) => Err(fault),
@@ -344,7 +349,7 @@ fn tied(
 }
 
 /// The record that a document asks for, without tags; else what is wrong, and what is allowed.
-fn record(channel: &Channel<'_>, random: &mut fastrand::Rng) -> Result<Record, String> {
+fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<Record, String> {
     let arn = ChannelArn::parse(&channel.channel_arn, false).map_err(|error| error.to_string())?;
     if arn.name() != channel.channel_name {
         return Err(format!(
@@ -384,7 +389,7 @@ fn record(channel: &Channel<'_>, random: &mut fastrand::Rng) -> Result<Record, S
 }
 
 /// The ARN has milliseconds and is what clients keep, so it wins; but both are of one channel.
-fn check_created(channel: &Channel<'_>, created_ms: u64) -> Result<(), String> {
+fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), String> {
     let seconds = channel.creation_time.seconds().ok_or(
         "CreationTime is no moment: allowed are seconds since 1970 as a number, or a text of RFC 3339",
     )?;
@@ -432,7 +437,7 @@ const CREATED_APART_MAX_S: f64 = 1.0;
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct List<'r> {
-    channel_info_list: Vec<Channel<'r>>,
+    channel_info_list: Vec<ChannelDocument<'r>>,
 }
 
 /// Writes a list of all channels, then the tags of each that has some.
@@ -450,9 +455,9 @@ pub(crate) fn write(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
     out.flush()
 }
 
-fn channel(record: &Record) -> Channel<'_> {
+fn channel(record: &Record) -> ChannelDocument<'_> {
     let seconds = record.created.0 as f64 / 1000.0;
-    Channel {
+    ChannelDocument {
         channel_name: Cow::Borrowed(record.arn.name()),
         channel_arn: Cow::Borrowed(record.arn.as_str()),
         channel_type: Cow::Borrowed("SINGLE_MASTER"),

@@ -7,9 +7,9 @@
 //! ```
 //! Devices and apps keep ARNs, so a channel keeps its own, with the creation time in it.
 
-use crate::channel_documents::{self, Gathered, differences, gather, gather_text};
+use crate::channel_documents::{self, WantedChannels, differences, gather, gather_text};
 use crate::config::{AdminFlags, ChannelsCommand, ChannelsFlags};
-use crate::data_dir::{DataDir, Reach};
+use crate::data_dir::{DataDir, OtherUsers};
 use crate::registry;
 use crate::terminal::{self, counted};
 use crate::{admin_client::AdminListener, failure::Failure};
@@ -47,7 +47,7 @@ pub fn run(flags: &ChannelsFlags, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn import(files: &[PathBuf], data_dir: &Path) -> Result<String, Failure> {
     let mut plan = Plan::of_files(files)?;
-    let directory = DataDir::open(data_dir, Reach::Nothing);
+    let directory = DataDir::open(data_dir, OtherUsers::Nothing);
     let directory = directory.map_err(|failure| in_use(failure, data_dir))?;
     let store = registry::open(directory.path(), |record| plan.compare(&record))
         .map_err(|error| Failure::Fatal(error.to_string()))?;
@@ -105,7 +105,7 @@ fn export(data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// Channels to make, and those of them that were found to be there.
 pub(crate) struct Plan<'f> {
-    gathered: Gathered<'f>,
+    gathered: WantedChannels<'f>,
     there: usize,
 }
 
@@ -142,7 +142,7 @@ impl<'f> Plan<'f> {
 
     /// Looks at a channel that is there.
     pub(crate) fn compare(&mut self, found: &Record) {
-        let Gathered { channels, faults } = &mut self.gathered;
+        let WantedChannels { channels, faults } = &mut self.gathered;
         let Some(wanted) = channels.remove(found.arn.identity()) else {
             return;
         };
@@ -171,7 +171,7 @@ impl<'f> Plan<'f> {
     /// # Errors
     /// [`Failure::Configuration`] with all faults.
     pub(crate) fn finish(self) -> Result<(Vec<Record>, usize), Failure> {
-        let Gathered {
+        let WantedChannels {
             channels,
             mut faults,
         } = self.gathered;

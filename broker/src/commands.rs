@@ -25,13 +25,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory under another name until it is whole; removed if it never is.
-pub(crate) struct Folder {
+pub(crate) struct PartialFolder {
     target: PathBuf,
     partial: PathBuf,
     is_whole: bool,
 }
 
-impl Folder {
+impl PartialFolder {
     /// Begins a directory that only its owner may enter. `target` must be absent, or an empty directory.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for PartialFolder {
     fn drop(&mut self) {
         if !self.is_whole {
             let _ = fs::remove_dir_all(&self.partial);

@@ -42,7 +42,7 @@ impl DataDir {
     /// # Errors
     /// [`Failure::Configuration`] when it cannot be made or written, or belongs to another user; [`Failure::Fatal`]
     /// when another process has it.
-    pub(crate) fn open(path: &Path, reach: Reach) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path, reach: OtherUsers) -> Result<Self, Failure> {
         make(path, reach).map_err(|error| unusable(path, &error))?;
         check_owner(path)?;
         let locked = Self::lock(path, false)?;
@@ -108,14 +108,14 @@ impl DataDir {
 
 /// The access of other users to a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum OtherUsers {
     /// None.
     Nothing,
     /// To files whose path they know and which they may read: the development certificate's authority.
     Known,
 }
 
-impl Reach {
+impl OtherUsers {
     const fn mode(self) -> u32 {
         match self {
             Self::Nothing => 0o700,
@@ -132,7 +132,7 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// Makes a directory and its parents, if it is absent.
-fn make(path: &Path, reach: Reach) -> io::Result<()> {
+fn make(path: &Path, reach: OtherUsers) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -194,7 +194,7 @@ fn not_locked(path: &Path, error: TryLockError) -> Failure {
 }
 
 /// Takes rights from others that they should not have: one line in the log, if there were any.
-fn tighten(path: &Path, reach: Reach) {
+fn tighten(path: &Path, reach: OtherUsers) {
     let mut taken = Vec::new();
     for name in FILES {
         let file = path.join(name);
@@ -251,7 +251,9 @@ fn is_for_the_broker_alone(path: &Path) -> bool {
 /// Makes a directory that only this user may enter, with room in it. Removed again where there is none.
 fn make_private(path: &Path) -> io::Result<()> {
     remove_leftovers(path);
-    DirBuilder::new().mode(Reach::Nothing.mode()).create(path)?;
+    DirBuilder::new()
+        .mode(OtherUsers::Nothing.mode())
+        .create(path)?;
     let room = path.join("room");
     let written = fs::write(&room, vec![0; ROOM_BYTES]).and_then(|()| fs::remove_file(&room));
     if written.is_err() {
@@ -433,7 +435,7 @@ mod tests {
         open_to(&path, 0o755).unwrap();
         // A link is not followed out of the directory.
         symlink(path.join("notes"), path.join("session.key")).unwrap();
-        tighten(&path, Reach::Nothing);
+        tighten(&path, OtherUsers::Nothing);
         for (name, after) in [
             ("store.redb", 0o600),
             ("notes", 0o644),
@@ -443,10 +445,10 @@ mod tests {
         }
         assert_eq!(mode(&path), 0o755);
         fs::remove_file(path.join("notes")).unwrap();
-        tighten(&path, Reach::Known);
+        tighten(&path, OtherUsers::Known);
         assert_eq!(mode(&path), 0o711);
         open_to(&path, 0o2775).unwrap();
-        tighten(&path, Reach::Nothing);
+        tighten(&path, OtherUsers::Nothing);
         assert_eq!(mode(&path), 0o2700);
         fs::remove_dir_all(&path).unwrap();
     }

@@ -479,7 +479,7 @@ mod tests {
         matches!(key, x509_parser::public_key::PublicKey::RSA(_))
     }
 
-    fn load(files: &TlsFiles) -> Result<crate::tls_files::Presented, String> {
+    fn load(files: &TlsFiles) -> Result<crate::tls_files::PresentedCertificates, String> {
         crate::tls_files::TlsLoader::new(files.clone())?.load(SystemTime::now())
     }
 }

@@ -9,7 +9,7 @@
 //! Nothing is refused here but what the handshake itself refuses: so that a refusal has a body that says so. The core
 //! decides, by the registry first.
 //!
-//! In this order: [`Devices`]; [`DeviceTls`], the server configuration; [`Authority`]; the name of a thing; the
+//! In this order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; the name of a thing; the
 //! authority of test devices. Revocation lists are in `devices/revocation.rs`.
 
 mod revocation;
@@ -41,17 +41,17 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-/// The names at which certificates are asked for, and the authorities of devices.
+/// Host names that ask for certificates, and the authorities of devices.
 #[derive(Debug)]
 pub struct Devices {
     /// Server names, in lower case.
     pub hosts: Vec<Box<str>>,
     /// Authorities. The first that vouches for a certificate counts, unless its own list or that of another revokes it.
-    pub authorities: Vec<Authority>,
+    pub authorities: Vec<DeviceAuthority>,
 }
 
 impl Devices {
-    /// The facts about a certificate that a client showed with its chain; `None` for one that cannot be read.
+    /// Facts about a certificate with its chain; `None` if it cannot be parsed.
     #[must_use]
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<ShownCertificate> {
         let (leaf, others) = chain.split_first()?;
@@ -73,8 +73,8 @@ impl Devices {
         })
     }
 
-    /// The next second at which [`Self::judge`] may find something else about this chain: an authority, a certificate
-    /// of the chain or a list begins or ends. `u64::MAX` if there is none.
+    /// Next second at which the result of [`Self::judge`] may change: an authority, a certificate of the chain or a
+    /// list becomes valid or expires. `u64::MAX`: never.
     fn changes_s(&self, chain: &[CertificateDer<'_>], now_s: u64) -> u64 {
         let of_authorities = self.authorities.iter().flat_map(|authority| {
             let (first_s, last_s) = authority.validity_s;
@@ -93,7 +93,7 @@ impl Devices {
         later.min().unwrap_or(u64::MAX)
     }
 
-    /// Authorities that have ended or will within a month, and overdue revocation lists, as a remark says it.
+    /// Warnings about authorities that have expired or will within a month, and about overdue revocation lists.
     #[must_use]
     pub fn endings(&self, now_s: u64) -> Vec<String> {
         let of_authorities = self.authorities.iter().filter_map(|authority| {
@@ -118,14 +118,14 @@ impl Devices {
         of_authorities.chain(of_lists).collect()
     }
 
-    /// The issuers of revocation lists that are of no authority and no certificate below one.
+    /// Issuers of revocation lists that are neither an authority nor an intermediate.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
         self.lists()
             .into_iter()
             .flat_map(RevocationLists::strangers)
     }
 
-    /// The numbers of the certificates that any list revokes, in order.
+    /// Sorted numbers of all revoked certificates.
     pub(crate) fn revoked(&self) -> Box<[u64]> {
         let lists = self.lists().into_iter();
         let mut numbers: Vec<u64> = lists.flat_map(RevocationLists::revoked).collect();
@@ -147,7 +147,7 @@ impl Devices {
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(&Authority, Certified), String> {
+    ) -> Result<(&DeviceAuthority, Certified), String> {
         if others.len() >= CHAIN_CERTIFICATES_MAX {
             return Err(format!(
                 "its chain has more than {CHAIN_CERTIFICATES_MAX} certificates"
@@ -177,17 +177,17 @@ impl Devices {
 /// Most certificates that a device shows: its own, and three between it and its authority.
 const CHAIN_CERTIFICATES_MAX: usize = 4;
 
-/// An authority that ends sooner is reported.
+/// Authorities that expire sooner are reported.
 const ENDS_SOON_DAYS: u64 = 30;
 
 const DAY_S: u64 = 24 * 60 * 60;
 
-/// Most bytes of them.
+/// Most bytes of these certificates.
 const CHAIN_BYTES_MAX: usize = 16 * 1024;
 
 // The server configuration of the names whose connections are asked for a certificate.
 
-/// The names, and what connections to them are served with. One of each shard, replaced whole.
+/// Devices with the TLS configuration of connections to their host names. One per shard, replaced whole.
 #[derive(Debug)]
 pub struct DeviceTls {
     devices: Arc<Devices>,
@@ -195,16 +195,15 @@ pub struct DeviceTls {
 }
 
 impl DeviceTls {
-    /// Connections to these names, with the certificate that all others are presented.
+    /// Configuration of connections to these names, with the server certificate of all others.
     ///
-    /// Nothing is kept of a session: each handshake shows the certificate, and a ticket of another name opens
-    /// nothing here.
+    /// Sessions are never resumed: each handshake shows the certificate, and tickets of other names are useless here.
     ///
     /// # Errors
     /// The library refuses its own protocol versions.
     pub fn new(devices: Arc<Devices>, ordinary: &ServerConfig) -> Result<Self, Error> {
         let provider = Arc::clone(ordinary.crypto_provider());
-        let ask = Arc::new(Ask {
+        let ask = Arc::new(CertificateRequest {
             provider: Arc::clone(&provider),
         });
         let builder = ServerConfig::builder_with_provider(provider)
@@ -231,14 +230,14 @@ impl DeviceTls {
         is_one.then_some(&self.config)
     }
 
-    /// The devices that connections which began with this door are judged by at first.
+    /// Devices that judge connections which began with this configuration.
     #[must_use]
     pub fn devices(&self) -> &Arc<Devices> {
         &self.devices
     }
 }
 
-/// A connection's certificate as it was judged last: by these devices, until this second since 1970 UTC.
+/// Validity of a connection's last judgement: for these devices, until this second since 1970 UTC.
 #[derive(Debug)]
 pub struct CertificateJudgement {
     devices: Arc<Devices>,
@@ -246,7 +245,7 @@ pub struct CertificateJudgement {
 }
 
 impl CertificateJudgement {
-    /// Judges the beginning of a connection: its server name and its certificate.
+    /// Judges a connection by its server name and certificate.
     #[must_use]
     pub fn pass(
         devices: &Arc<Devices>,
@@ -266,20 +265,20 @@ impl CertificateJudgement {
         (judgement, shown)
     }
 
-    /// Whether it holds at this second, where these devices are in force.
+    /// Whether the judgement holds at this second under these devices.
     #[must_use]
     pub fn holds(&self, devices: &Arc<Devices>, now_s: u64) -> bool {
         Arc::ptr_eq(&self.devices, devices) && now_s < self.until_s
     }
 }
 
-/// Asks for a certificate, and takes any, or none, whose key signs the handshake.
+/// Requests a certificate, and accepts none or any whose key signs the handshake.
 #[derive(Debug)]
-struct Ask {
+struct CertificateRequest {
     provider: Arc<CryptoProvider>,
 }
 
-impl ClientCertVerifier for Ask {
+impl ClientCertVerifier for CertificateRequest {
     fn client_auth_mandatory(&self) -> bool {
         false
     }
@@ -328,28 +327,27 @@ impl ClientCertVerifier for Ask {
 
 /// An authority whose certificates name their thing.
 #[derive(Debug)]
-pub struct Authority {
+pub struct DeviceAuthority {
     /// SHA-256 of its public key.
     pub key: [u8; 32],
-    /// By which lists of an authority above it name it.
+    /// Number by which revocation lists of authorities above name it.
     number: u64,
-    /// How many certificates it has revoked; `None` if it has no revocation list.
+    /// Number of revoked certificates; `None` without a revocation list.
     pub revoked: Option<usize>,
     /// First and last second of validity, since 1970 UTC.
     pub validity_s: (u64, u64),
     /// Subject, without line ends and whatever else a terminal would obey.
     pub subject: String,
-    /// When the first of its revocation lists, or of those below it, is to be replaced, since 1970 UTC; `None` without
-    /// one that says so.
+    /// Earliest next update of its revocation lists and those below it, since 1970 UTC; `None` if no list has one.
     pub list_ends_s: Option<u64>,
     lists: Arc<RevocationLists>,
-    /// By how many seconds lists may be overdue.
+    /// Grace of overdue lists, in seconds.
     grace_s: u64,
     name: NameSource,
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-/// Why an authority does not vouch for a certificate.
+/// Reason why an authority does not vouch for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityFault {
     /// The authority did not sign it.
@@ -379,9 +377,8 @@ impl fmt::Display for AuthorityFault {
     }
 }
 
-impl Authority {
-    /// An authority of this certificate, with the lists of its table. A list that should have been replaced longer than
-    /// `grace_s` ago is too old.
+impl DeviceAuthority {
+    /// Authority of this certificate, with the lists of its table. Lists overdue by more than `grace_s` are stale.
     ///
     /// # Errors
     /// The fault of the certificate or of a list.
@@ -427,10 +424,10 @@ impl Authority {
         })
     }
 
-    /// Vouches for a certificate, or says why not.
+    /// Verifies a certificate and returns its thing's name.
     ///
     /// # Errors
-    /// Why it does not.
+    /// See [`AuthorityFault`].
     fn vouch(
         &self,
         leaf: &CertificateDer<'_>,
@@ -468,7 +465,7 @@ impl Authority {
     }
 }
 
-/// SHA-256.
+/// SHA-256 of DER.
 pub(crate) fn fingerprint(der: &[u8]) -> [u8; 32] {
     let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, der);
     let mut fingerprint = [0; 32];
@@ -494,7 +491,7 @@ pub enum NameSource {
 }
 
 impl NameSource {
-    /// The place as the configuration has it.
+    /// Place by its name in the configuration.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         match text {
@@ -505,25 +502,18 @@ impl NameSource {
         }
     }
 
-    /// The name in a certificate: exactly one, of the form that names of things have.
+    /// Thing's name in a certificate: exactly one, of valid form.
     pub(crate) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
         let names = match self {
             Self::CommonName => {
                 let names = certificate.subject().iter_common_name();
                 names.map(|name| name.as_str().ok()).collect()
             }
-            Self::Dns => alternatives(certificate, |name| {
-                let GeneralName::DNSName(name) = name else {
-                    return None;
-                };
-                Some(*name)
-            }),
-            Self::Uri => alternatives(certificate, |name| {
-                let GeneralName::URI(name) = name else {
-                    return None;
-                };
-                Some(*name)
-            }),
+            Self::Dns | Self::Uri => {
+                let found = certificate.subject_alternative_name().ok().flatten();
+                let names = found.into_iter().flat_map(|it| &it.value.general_names);
+                Some(names.filter_map(|name| self.alternative(name)).collect())
+            }
         };
         let names: Vec<&str> = names.ok_or("its thing's name cannot be read")?;
         match names[..] {
@@ -535,27 +525,16 @@ impl NameSource {
             _ => Err("it has several names where the configuration says"),
         }
     }
-}
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "as the common name, which may be no text"
-)]
-fn alternatives<'a>(
-    certificate: &'a X509Certificate<'a>,
-    of_kind: impl Fn(&'a GeneralName<'a>) -> Option<&'a str>,
-) -> Option<Vec<&'a str>> {
-    let Ok(Some(names)) = certificate.subject_alternative_name() else {
-        return Some(Vec::new());
-    };
-    Some(
-        names
-            .value
-            .general_names
-            .iter()
-            .filter_map(of_kind)
-            .collect(),
-    )
+    /// Alternative name of this kind.
+    fn alternative<'a>(self, name: &GeneralName<'a>) -> Option<&'a str> {
+        match (self, name) {
+            (Self::Dns, GeneralName::DNSName(text)) | (Self::Uri, GeneralName::URI(text)) => {
+                Some(text)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Whether a text may be the name of a thing. Source: AWS IoT API Reference, `ThingName`.
@@ -622,7 +601,7 @@ fn make(now: SystemTime) -> Result<Issued, rcgen::Error> {
     })
 }
 
-/// The authority. What it issues names it by its subject and its key alone.
+/// Parameters of the authority: its certificates refer to its subject and key alone.
 fn authority(now: SystemTime) -> CertificateParams {
     let name = "Heliograph authority of test devices";
     let mut params = params(name, now, AUTHORITY_VALID);
@@ -648,7 +627,7 @@ const AUTHORITY_KEY: &str = "device-ca.key";
 /// The server name at which `serve --dev` asks for certificates.
 pub(crate) const DEV_HOST: &str = "credentials.localhost";
 
-/// A device whose clock is a day late can still sign in.
+/// Tolerance for late clocks of devices.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const DEVICE_VALID: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -20,9 +20,9 @@
 //! `runtime.rs` (threads, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (the steps of a turn that
 //! need several parts); `sessions.rs` (bytes to the machine and away, and the rule of its seam); `connection.rs`,
 //! `connections.rs` and `eviction.rs` (what is kept of connections, the edge's own deadlines, who makes room when there
-//! is none); `links.rs` and `streams.rs` (links between the nodes of a cluster, and clients as their streams);
-//! `departed.rs` (clients that have left the table) and `visiting.rs` (those that the side thread serves); `tls.rs` and
-//! `tls_engine.rs` (the engine of an encrypted connection).
+//! is none); `links.rs`, `streams.rs` and `places.rs` (links between the nodes of a cluster, and clients as their
+//! streams); `visiting.rs` (clients that the side thread serves); `tls.rs` and `tls_engine.rs` (the engine of an
+//! encrypted connection).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
@@ -31,7 +31,6 @@ mod accept;
 mod connection;
 mod connections;
 mod counters;
-mod departed;
 pub mod entropy;
 mod eviction;
 mod io;
@@ -39,6 +38,7 @@ mod letters;
 mod limits;
 mod links;
 mod listeners;
+mod places;
 mod proxies;
 mod runtime;
 mod sessions;

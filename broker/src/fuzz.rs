@@ -110,7 +110,7 @@ fn documents_of_an_import() {
         if gathered.faults.none_or("").is_err() {
             return false;
         }
-        let records = |gathered: crate::channel_documents::Gathered<'_>| -> Vec<Record> {
+        let records = |gathered: crate::channel_documents::WantedChannels<'_>| -> Vec<Record> {
             let wanted = gathered.channels.into_values();
             wanted.map(|wanted| wanted.record).collect()
         };

@@ -24,10 +24,11 @@ use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::presence::{Audience, Told};
 use broker_core::settings::Settings;
 use client::Client;
-use courier::Ends;
+use courier::CourierEnds;
 pub use courier::{Courier, HookReport, HooksReport};
-use event::Terms;
+use event::EventTerms;
 pub use queue::Outcome;
+use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,6 +50,8 @@ pub(crate) enum Order {
     Draining,
     /// Send an event to the hook of this name; dropped if there is none. The answer is why it was not taken.
     Test(String, oneshot::Sender<Option<String>>),
+    /// Send a cause of trouble, with its id, to those that get them.
+    Problem(Value),
 }
 
 /// The courier of the configured hooks, which is to be run on the side thread, and the ways to it.
@@ -64,7 +67,7 @@ pub(crate) fn courier(
         hooks: settings.hooks.iter().map(HookReport::of).collect(),
         ..HooksReport::default()
     });
-    let ends = Ends {
+    let ends = CourierEnds {
         told,
         orders,
         report,
@@ -74,7 +77,7 @@ pub(crate) fn courier(
         orders: order,
         report: reports,
     };
-    let terms = Terms::new(epoch, slots);
+    let terms = EventTerms::new(epoch, slots);
     (Courier::new(settings, terms, clients, seed, ends), hooks)
 }
 

@@ -112,10 +112,8 @@ pub(crate) const PROBLEMS_KEPT_MAX: usize = 1000;
 /// Members that are kept of one cause: of more only the channels are counted.
 pub(crate) const PROBLEM_MEMBERS_MAX: usize = 256;
 
-/// Members of all causes, and channels that are counted beyond them. More make room as causes do.
-pub(crate) const PROBLEM_MEMBERS_IN_ALL_MAX: usize = 20_000;
-
-/// Bytes of causes and members: with names of usual length room for some 8,000 members. More make room as causes do.
+/// Bytes of causes and members: with names of usual length room for some 5,000 members, or for 40,000 channels that are
+/// counted beyond them. More make room as causes do.
 pub(crate) const PROBLEMS_BYTES_MAX: usize = 2 << 20;
 
 /// Members of causes whose channels are looked at within a second, to see whether they are connected again: a letter

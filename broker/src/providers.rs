@@ -22,7 +22,7 @@ use broker_core::auth::Credentials;
 use broker_core::auth::provider::{Discovery, KeySet, KeySource, Keyring, Provider, ProviderKeys};
 use broker_core::limits::{KEY_SET_BYTES_MAX, PROVIDERS_MAX};
 use client::{Fetched, fetch};
-pub use discovery::Endpoints;
+pub use discovery::SignInEndpoints;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 
 // The task that fetches: one of the side thread, for all providers whose keys are not in a file.
 
-/// The keys of all providers that are asked for them. One per process that asks for signatures.
+/// Fetches the keys of all providers with discovery. One per process with signature checks.
 pub struct Fetcher {
     /// The credentials in force, which name the providers.
     in_force: InForce,
@@ -42,44 +42,44 @@ pub struct Fetcher {
     hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
     report: watch::Sender<ProvidersReport>,
     /// Keys for the side thread, with the places at which people sign in.
-    known: watch::Sender<Known>,
+    known: watch::Sender<KnownProviders>,
     directory: PathBuf,
     dev: bool,
-    entries: BTreeMap<Box<str>, Entry>,
-    flights: JoinSet<Landed>,
+    entries: BTreeMap<Box<str>, FetchEntry>,
+    flights: JoinSet<FetchOutcome>,
     began: Instant,
-    /// Something changed since it was last published, at that moment of [`Self::now`].
+    /// Unpublished changes; `published` is the time of the last publication by [`Self::now`].
     is_news: bool,
     published: Option<u64>,
 }
 
-struct Entry {
+struct FetchEntry {
     provider: Arc<Provider>,
-    schedule: Schedule,
+    schedule: FetchSchedule,
     /// The wish of shards, and the last good keys.
     ring: ProviderKeys,
     keys: Option<Arc<KeySet>>,
     kept: Option<KeptKeys>,
     /// As of the last good fetch of this process.
-    endpoints: Option<Result<Endpoints, String>>,
+    endpoints: Option<Result<SignInEndpoints, String>>,
     fetches: [u64; 2],
     error: Option<String>,
 }
 
-/// The latest knowledge of providers that are asked for their keys.
+/// Keys and endpoints of providers with discovery.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct KnownProviders {
     /// Keys of the providers.
     pub keyring: Arc<Keyring>,
-    /// The places at which people sign in, by issuer, or why they cannot.
-    pub endpoints: BTreeMap<Box<str>, Result<Endpoints, String>>,
+    /// Sign-in endpoints by issuer, or the reason why there are none.
+    pub endpoints: BTreeMap<Box<str>, Result<SignInEndpoints, String>>,
 }
 
-/// The latest of what is known.
-pub type Knowledge = watch::Receiver<Known>;
+/// Latest [`KnownProviders`].
+pub type Knowledge = watch::Receiver<KnownProviders>;
 
 /// The end of a fetch.
-struct Landed {
+struct FetchOutcome {
     issuer: Box<str>,
     outcome: Result<Fetched, String>,
 }
@@ -88,16 +88,16 @@ struct Landed {
 type InForce = watch::Receiver<Arc<Credentials>>;
 
 /// The latest figures of all providers.
-pub type Figures = watch::Receiver<ProvidersReport>;
+pub type ProviderFigures = watch::Receiver<ProvidersReport>;
 
-/// A fetcher, which is to be run on the side thread, and its figures.
+/// Fetcher, to be run on the side thread, with its figures and results.
 pub(crate) fn fetcher(
     in_force: InForce,
     (directory, dev): (PathBuf, bool),
     hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
-) -> (Fetcher, Figures, Knowledge) {
+) -> (Fetcher, ProviderFigures, Knowledge) {
     let (report, figures) = watch::channel(ProvidersReport::default());
-    let (known, knowledge) = watch::channel(Known::default());
+    let (known, knowledge) = watch::channel(KnownProviders::default());
     let fetcher = Fetcher {
         in_force,
         hand_over,
@@ -117,7 +117,7 @@ pub(crate) fn fetcher(
 impl Fetcher {
     /// Works until the process ends.
     pub async fn run(mut self) {
-        let mut kept = Kept::read(&self.directory).0;
+        let mut kept = KeptKeySets::read(&self.directory).0;
         self.take_providers(&mut kept);
         loop {
             self.let_old_keys_go();
@@ -141,8 +141,8 @@ impl Fetcher {
         }
     }
 
-    /// Takes the providers of the credentials in force. Keys of those that stay are kept; those that changed are asked
-    /// again at once.
+    /// Takes over the providers of the credentials in force. Remaining ones keep their keys; changed ones are fetched
+    /// at once.
     fn take_providers(&mut self, kept: &mut BTreeMap<Box<str>, KeptKeys>) {
         let credentials = Arc::clone(&self.in_force.borrow_and_update());
         let mut before = std::mem::take(&mut self.entries);
@@ -155,7 +155,7 @@ impl Fetcher {
             }
             let known = before.remove(&provider.issuer);
             let mut entry =
-                known.unwrap_or_else(|| Entry::new(provider, kept.remove(&provider.issuer)));
+                known.unwrap_or_else(|| FetchEntry::new(provider, kept.remove(&provider.issuer)));
             if entry.provider.keys != provider.keys {
                 entry.schedule.restart();
             }
@@ -165,7 +165,7 @@ impl Fetcher {
         self.is_news = true;
     }
 
-    /// Begins what is due.
+    /// Starts due fetches.
     fn launch(&mut self) {
         let now = self.now();
         for (issuer, entry) in &mut self.entries {
@@ -183,12 +183,12 @@ impl Fetcher {
             let discovery: Discovery = discovery.clone();
             self.flights.spawn(async move {
                 let outcome = fetch(&provider, discovery, reach).await;
-                Landed { issuer, outcome }
+                FetchOutcome { issuer, outcome }
             });
         }
     }
 
-    async fn landed(&mut self, Landed { issuer, outcome }: Landed) {
+    async fn landed(&mut self, FetchOutcome { issuer, outcome }: FetchOutcome) {
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&issuer) else {
             return; // it was taken out of the file meanwhile
@@ -204,7 +204,7 @@ impl Fetcher {
         self.is_news = true;
     }
 
-    /// Keys of providers that have been silent for too long serve no more.
+    /// Drops the keys of providers that have not answered for too long.
     fn let_old_keys_go(&mut self) {
         let now_s = now_s();
         for (issuer, entry) in &mut self.entries {
@@ -216,8 +216,7 @@ impl Fetcher {
         }
     }
 
-    /// Hands the keys to the shards, and the figures to who reads them, if there is news: once in a while only, since
-    /// each is a letter to every shard.
+    /// Publishes changes to the shards and the metrics; rate-limited, since each is a letter to every shard.
     fn publish(&mut self) {
         let now = self.now();
         if !self.is_news || self.published.is_some_and(|at| now < at + PUBLISH_EVERY_MS) {
@@ -235,19 +234,20 @@ impl Fetcher {
             .iter()
             .filter_map(|(issuer, entry)| Some((issuer.clone(), entry.endpoints.clone()?)));
         let endpoints = endpoints.collect();
-        self.known.send_replace(Known { keyring, endpoints });
-        let providers = self.entries.values().map(Entry::report);
+        self.known
+            .send_replace(KnownProviders { keyring, endpoints });
+        let providers = self.entries.values().map(FetchEntry::report);
         let providers = providers.collect();
         self.report.send_replace(ProvidersReport { providers });
     }
 
-    /// Writes the last good keys of all providers where a later process finds them.
+    /// Writes the last good keys of all providers for a later process.
     async fn keep(&self) {
         let kept = self
             .entries
             .iter()
             .filter_map(|(issuer, entry)| Some((issuer.clone(), entry.kept.clone()?)));
-        let (kept, directory) = (Kept(kept.collect()), self.directory.clone());
+        let (kept, directory) = (KeptKeySets(kept.collect()), self.directory.clone());
         let written = tokio::task::spawn_blocking(move || kept.write(&directory)).await;
         let error = match written {
             Ok(Ok(())) => return,
@@ -262,7 +262,7 @@ impl Fetcher {
     }
 }
 
-impl Entry {
+impl FetchEntry {
     fn new(provider: &Arc<Provider>, kept: Option<KeptKeys>) -> Self {
         let kept = kept.filter(|kept| kept.serves(now_s()));
         let keys = kept
@@ -270,7 +270,7 @@ impl Entry {
             .and_then(|kept| KeySet::parse(kept.keys.as_bytes()).ok());
         Self {
             provider: Arc::clone(provider),
-            schedule: Schedule::default(),
+            schedule: FetchSchedule::default(),
             ring: ProviderKeys::default(),
             keys: keys.map(Arc::new),
             kept,
@@ -280,7 +280,7 @@ impl Entry {
         }
     }
 
-    /// Takes the outcome of a fetch. What fails leaves the last good keys.
+    /// Applies the outcome of a fetch; a failure keeps the last good keys.
     fn take(&mut self, outcome: Result<Fetched, String>) {
         let issuer = &self.provider.issuer;
         match outcome {
@@ -323,7 +323,7 @@ impl Entry {
 }
 
 impl KeptKeys {
-    /// Whether they are young enough. Those of a time to come are not: the clock was wrong then or is now.
+    /// Whether the keys are young enough. Keys from the future are not: one of the clocks was wrong.
     fn serves(&self, now_s: u64) -> bool {
         (self.fetched_s..=self.fetched_s.saturating_add(SERVES_S)).contains(&now_s)
     }
@@ -334,13 +334,13 @@ fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-/// Wishes of shards are looked for as often.
+/// Interval of polls for wishes of shards.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Shards get letters at most as often.
+/// Shortest interval of letters to the shards.
 const PUBLISH_EVERY_MS: u64 = 500;
 
-/// Providers that are asked at the same time; each is asked once at a time.
+/// Most concurrent fetches; one per provider.
 const FLIGHTS_MAX: usize = 8;
 
 /// Time for which the last good keys serve while their provider does not answer, in seconds.
@@ -348,23 +348,23 @@ const SERVES_S: u64 = 24 * 60 * 60;
 
 // When a provider is asked for its keys: a state machine in milliseconds of any clock.
 
-/// The moments of one provider.
+/// Fetch schedule of one provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Schedule {
+struct FetchSchedule {
     /// The next fetch; 0 is at once.
     due: u64,
-    /// The begin of the last one.
+    /// Start of the last fetch.
     began: Option<u64>,
     in_flight: bool,
-    /// The fetch under way is of an entry that is no longer in force.
+    /// Whether the fetch in flight is of a replaced entry.
     is_stale: bool,
-    /// The begin of the hour of the last wish that did not wait, and how many did not since.
+    /// Start of the hour of the last wish met at once; `at_once` counts those of the hour.
     hour: Option<u64>,
     at_once: u8,
 }
 
-impl Schedule {
-    /// Begins a fetch if one is due and none is under way.
+impl FetchSchedule {
+    /// Starts a fetch if one is due and none is in flight.
     pub(crate) fn begin(&mut self, now: u64) -> bool {
         if self.in_flight || now < self.due {
             return false;
@@ -375,7 +375,7 @@ impl Schedule {
         true
     }
 
-    /// The fetch has ended; false when its outcome does not count.
+    /// Records the end of a fetch; false if its outcome is stale.
     pub(crate) fn ended(&mut self, now: u64, well: bool) -> bool {
         self.in_flight = false;
         if self.is_stale {
@@ -385,14 +385,14 @@ impl Schedule {
         true
     }
 
-    /// The provider's entry is another one: it is asked at once.
+    /// Schedules a fetch at once, for a replaced entry.
     fn restart(&mut self) {
         self.due = 0;
         self.is_stale = self.in_flight;
     }
 
-    /// Newer keys are wished for. Wishes are met once a minute; the first few in an hour do not wait for it, since a
-    /// provider that has just been asked may have other keys a moment later.
+    /// Requests newer keys: once a minute; the first few of an hour are met at once, since keys may change right after
+    /// a fetch.
     pub(crate) fn wish(&mut self, now: u64) {
         if self.in_flight || self.due <= now {
             return;
@@ -404,7 +404,7 @@ impl Schedule {
         self.due = self.due.min(soonest.max(now));
     }
 
-    /// Counts one more wish that does not wait, if the hour has one left.
+    /// Counts a wish met at once; false if the hour has none left.
     fn may_hurry(&mut self, now: u64) -> bool {
         if self.hour.is_none_or(|began| now >= began + EVERY_MS) {
             (self.hour, self.at_once) = (Some(now), 0);
@@ -415,13 +415,13 @@ impl Schedule {
     }
 }
 
-/// Keys are at most as old while their provider answers.
+/// Interval of fetches.
 const EVERY_MS: u64 = 60 * 60 * 1000;
 
-/// A provider that did not answer is asked again.
+/// Interval after a failed fetch.
 const AGAIN_MS: u64 = 30_000;
 
-/// Tokens with unknown keys have their provider asked at most as often, except [`AT_ONCE_MAX`].
+/// Interval of fetches for tokens with unknown keys, except [`AT_ONCE_MAX`].
 const WISH_MS: u64 = 60_000;
 
 /// Wishes of an hour that are met at once.
@@ -437,18 +437,18 @@ const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 /// The kept keys, by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Kept(pub(crate) BTreeMap<Box<str>, KeptKeys>);
+pub(crate) struct KeptKeySets(pub(crate) BTreeMap<Box<str>, KeptKeys>);
 
 /// The keys of one provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptKeys {
-    /// When they were fetched, in seconds since 1970 UTC.
+    /// Time of the fetch, in seconds since 1970 UTC.
     pub(crate) fetched_s: u64,
-    /// As they were published.
+    /// Published document.
     pub(crate) keys: String,
 }
 
-impl Kept {
+impl KeptKeySets {
     /// The keys that an earlier process kept; none if they cannot be read, which is logged.
     pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join(FILE);
@@ -496,11 +496,11 @@ pub struct ProviderReport {
     pub issuer: Box<str>,
     /// The number of its keys in force.
     pub keys: usize,
-    /// Fetches that brought keys, and those that did not.
+    /// Successful and failed fetches.
     pub fetches: [u64; 2],
-    /// When keys were fetched last, in seconds since 1970 UTC.
+    /// Time of the last successful fetch, in seconds since 1970 UTC.
     pub fetched_s: Option<u64>,
-    /// Why the last fetch brought none, if it did not.
+    /// Reason why the last fetch failed, if it did.
     pub error: Option<String>,
 }
 
@@ -510,7 +510,7 @@ mod schedule_tests {
 
     #[test]
     fn an_hour_after_good_keys_and_half_a_minute_after_none() {
-        let mut one = Schedule::default();
+        let mut one = FetchSchedule::default();
         assert!(one.begin(5));
         assert!(!one.begin(6), "one request at a time");
         let _ = one.ended(10, true);
@@ -522,7 +522,7 @@ mod schedule_tests {
 
     #[test]
     fn the_outcome_of_an_entry_that_was_replaced_does_not_count() {
-        let mut one = Schedule::default();
+        let mut one = FetchSchedule::default();
         assert!(one.begin(5));
         one.restart();
         assert!(!one.begin(6));
@@ -535,7 +535,7 @@ mod schedule_tests {
 
     #[test]
     fn wishes_are_met_at_once_three_times_an_hour_and_else_once_a_minute() {
-        let mut one = Schedule::default();
+        let mut one = FetchSchedule::default();
         assert!(one.begin(0));
         one.wish(50);
         let _ = one.ended(100, true);
@@ -576,16 +576,16 @@ mod kept_tests {
         let directory =
             std::env::temp_dir().join(format!("heliograph-kept-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        assert_eq!(Kept::read(&directory), Kept::default());
+        assert_eq!(KeptKeySets::read(&directory), KeptKeySets::default());
         let keys = KeptKeys {
             fetched_s: 7,
             keys: "{\"keys\": []}".into(),
         };
-        let kept = Kept([("id.example.com".into(), keys)].into());
+        let kept = KeptKeySets([("id.example.com".into(), keys)].into());
         kept.write(&directory).unwrap();
-        assert_eq!(Kept::read(&directory), kept);
+        assert_eq!(KeptKeySets::read(&directory), kept);
         fs::write(directory.join(FILE), "{").unwrap();
-        assert_eq!(Kept::read(&directory), Kept::default());
+        assert_eq!(KeptKeySets::read(&directory), KeptKeySets::default());
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -34,18 +34,18 @@ mod supervisor;
 mod watch;
 
 use crate::config::ServeFlags;
-use crate::data_dir::{self, DataDir, Reach};
-use crate::devices::{self, Authority, Devices, NameSource};
+use crate::data_dir::{self, DataDir, OtherUsers};
+use crate::devices::{self, DeviceAuthority, Devices, NameSource};
 use crate::server::cluster::node::{self, Node};
 use crate::server::reload::{accounts, hooks, token};
-use crate::side::{self, AdminPage, Captures, Command, Hangup, Log, Pairing, StatusBoard};
+use crate::side::{self, AdminPage, Captures, Hangup, Log, Pairing, SideCommand, StatusBoard};
 use crate::{edge::EdgeSettings, failure::Failure, hooks::Hooks, providers::Fetcher};
 use crate::{memory, session_key, version};
-use admin::{Secrets, open_lan};
+use admin::{AdminSecrets, open_lan};
 use broker_core::settings::{Listen, Scheme, Settings};
 use broker_core::{auth::SessionKeys, placement::Placement, shard::AccountUse};
 pub use check::{Checked, check, check_start};
-use cluster::Cluster;
+use cluster::ClusterMembership;
 use crossbeam_channel::{Sender, unbounded};
 use kept_sockets::KeptSockets;
 use listeners::Bound;
@@ -57,7 +57,7 @@ use reload::accounts::AccountsFile;
 use reload::certificate::{Certificate, InitialCertificate};
 use reload::configuration::ConfigurationFile;
 use reload::credentials::{CredentialsFile, InitialCredentials, fetcher};
-use shards::Shards;
+use shards::ShardParts;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ use watch::{Follower, Rounds, Watch};
 pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
     let mut settings = checked.settings.clone();
     let connections = connections(&settings, side::raise_open_files())?;
-    let (cluster, memlock) = (Cluster::find(&settings)?, ring::raise_memlock());
+    let (cluster, memlock) = (ClusterMembership::find(&settings)?, ring::raise_memlock());
     shards::choose_engine(&mut settings)?;
     let mut supervisor = Supervisor::of_environment();
     let (bound, admin_listeners) = bind(&mut settings, &supervisor)?;
@@ -92,7 +92,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     let around = (&data_dir, &mailboxes, &status);
     let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
-    let secrets = Secrets::new(token::find(&settings, &mut reloader)?, &session_keys);
+    let secrets = AdminSecrets::new(token::find(&settings, &mut reloader)?, &session_keys);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets)?;
     let (mut hooks, teller) = hooks::prepare(&status, (epoch, placement.map()), &mut shows)?;
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
@@ -102,7 +102,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = start_side(page, (&mut hooks, fetcher), (&settings, &status), commands)?;
 
-    let shards = Shards {
+    let shards = ShardParts {
         settings: &settings,
         placement,
         mailboxes: &mailboxes,
@@ -159,7 +159,7 @@ fn start_side(
     page: Option<AdminPage>,
     (hooks, fetcher): (&mut hooks::Started, Option<Fetcher>),
     (settings, status): (&Settings, &StatusBoard),
-    commands: Sender<Command>,
+    commands: Sender<SideCommand>,
 ) -> Result<Option<Captures>, Failure> {
     let hangup = Hangup::of_process(settings.dev);
     let captures = page.as_ref().and_then(|page| page.shows.captures());
@@ -189,7 +189,7 @@ fn devices(
     };
     let certificate = devices::development(data_dir.path(), SystemTime::now());
     let certificate = certificate.map_err(|error| failed(&error))?;
-    let authority = Authority::new(&certificate, &Arc::default(), NameSource::CommonName, 0);
+    let authority = DeviceAuthority::new(&certificate, &Arc::default(), NameSource::CommonName, 0);
     Ok(Some(Arc::new(Devices {
         hosts: vec![devices::DEV_HOST.into()],
         authorities: vec![authority.map_err(|error| failed(&error))?],
@@ -240,9 +240,9 @@ fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
     } else {
         let reach = if settings.dev {
-            Reach::Known
+            OtherUsers::Known
         } else {
-            Reach::Nothing
+            OtherUsers::Nothing
         };
         DataDir::open(&settings.data_dir, reach)?
     };
@@ -317,14 +317,14 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
 /// a single process again, but not used.
 fn session_keys(
     data_dir: &DataDir,
-    cluster: Option<&Cluster>,
+    cluster: Option<&ClusterMembership>,
 ) -> Result<Arc<SessionKeys>, Failure> {
     let own = session_key::open(data_dir.path())?;
     let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));
     Ok(shared.unwrap_or_else(|| Arc::new(own)))
 }
 
-fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Failure> {
+fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Result<Placement, Failure> {
     let shards = u16::try_from(shards).map_err(|_| Failure::Fatal("too many shards".into()))?;
     let placement = Placement::new(seeds()?, shards);
     Ok(match cluster {

@@ -135,15 +135,8 @@ mod tests {
     }
 
     fn seal(keys: &SessionKeys) -> Temporary {
-        let grant = Grant {
-            account: "123456789012",
-            parent_access_key_id: "AKIDEXAMPLE",
-            parent_secret: "secret",
-            name: "web",
-            policy: None,
-            expires_s: 1,
-        };
-        keys.seal(&[1; 32], &grant).unwrap()
+        let grant = Grant::federated("AKIDEXAMPLE", "123456789012", "web", None, 1);
+        keys.seal(&[1; 32], &grant, "secret").unwrap()
     }
 
     fn opens(keys: &SessionKeys, temporary: &Temporary) -> bool {

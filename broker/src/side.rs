@@ -46,8 +46,8 @@ mod try_page;
 mod try_sessions;
 
 use crate::hooks::{Courier, Hooks};
-use crate::providers::{Fetcher, Figures, Knowledge};
-pub use admin::accounts::{Admission, Console};
+use crate::providers::{Fetcher, Knowledge, ProviderFigures};
+pub use admin::accounts::{Console, ConsoleAdmission};
 pub use admin::connections::{Visits, admin_descriptors, visits};
 pub use admin::tokens::Tokens;
 pub use backup::Backup;
@@ -63,7 +63,8 @@ pub use history::HistoryStore;
 pub(crate) use history::REFUSED;
 pub use history::notes::{Blamed, Cause, MarkKind};
 pub use inspector::{
-    AskedPath, FindOwner, Inspect, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply, Whom,
+    AskedPath, FindOwner, Inspect, InspectorPost, NodePages, NodeReplies, NodeReply, Posted,
+    TakeReply, Whom,
 };
 pub use lan::{Lan, Pairing};
 pub(crate) use log::set_log_level;
@@ -88,7 +89,7 @@ pub use try_sessions::{InForce, Lender, Tries};
 
 /// An order of the operator, by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum SideCommand {
     /// SIGTERM or SIGINT, or the terminal of a development server is gone: drain and end.
     End,
     /// SIGHUP: read the files again that may change.
@@ -105,7 +106,7 @@ pub fn start(
     admin: Option<AdminPage>,
     (courier, fetcher): (Option<Courier>, Option<Fetcher>),
     status: StatusBoard,
-    commands: Sender<Command>,
+    commands: Sender<SideCommand>,
     hangup: Hangup,
 ) -> io::Result<()> {
     let (ready, started) = crossbeam_channel::bounded(1);
@@ -170,19 +171,19 @@ async fn listen(
     mut interrupt: Signal,
     mut hangups: Option<Signal>,
     hangup: Hangup,
-    commands: Sender<Command>,
+    commands: Sender<SideCommand>,
 ) {
     loop {
         let command = tokio::select! {
-            _ = terminate.recv() => Command::End,
-            _ = interrupt.recv() => Command::End,
+            _ = terminate.recv() => SideCommand::End,
+            _ = interrupt.recv() => SideCommand::End,
             _ = next(&mut hangups) => {
                 if hangup.ends() {
                     // The shell and the kernel both send one: the other must not cut the drain short.
                     hangups = None;
-                    Command::End
+                    SideCommand::End
                 } else {
-                    Command::Reload
+                    SideCommand::Reload
                 }
             }
         };
@@ -241,7 +242,7 @@ pub struct Shows {
     /// The ways to the courier of hooks, if any are configured.
     pub hooks: Option<Hooks>,
     /// The figures of OpenID providers, where signatures are asked for.
-    pub providers: Option<Figures>,
+    pub providers: Option<ProviderFigures>,
     /// Their keys, and the places at which people sign in, there.
     pub known: Option<Knowledge>,
     /// The accounts that may use the console, if any are configured.

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 /// The certificates that TLS listeners present, read and checked.
 #[derive(Clone, Debug)]
-pub struct Presented {
+pub struct PresentedCertificates {
     /// For connections from here on; the same for every shard.
     pub config: Arc<ServerConfig>,
     /// Until when each holds: at least one.
@@ -42,7 +42,7 @@ pub struct Presented {
     pub warnings: Vec<String>,
 }
 
-impl Presented {
+impl PresentedCertificates {
     /// The last second at which all of them are valid, in seconds since 1970.
     #[must_use]
     pub fn not_after(&self) -> u64 {
@@ -124,7 +124,7 @@ impl TlsLoader {
     ///
     /// # Errors
     /// `key = FILE: must be …`: what is wrong with which file and what to do. Then nothing has changed.
-    pub fn load(&mut self, now: SystemTime) -> Result<Presented, String> {
+    pub fn load(&mut self, now: SystemTime) -> Result<PresentedCertificates, String> {
         let provider = Arc::new(ordered());
         let Material {
             pairs,
@@ -158,7 +158,7 @@ impl TlsLoader {
             clock: Arc::clone(&config.time_provider),
         });
         config.send_tls13_tickets = 1; // each costs a write after the handshake; clients use the last
-        Ok(Presented {
+        Ok(PresentedCertificates {
             config: Arc::new(config),
             warnings: chains().flat_map(Chain::warnings).cloned().collect(),
             leaves: chains().map(Chain::leaf).collect(),

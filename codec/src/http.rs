@@ -18,6 +18,7 @@ pub use response::{
     switching_protocols,
 };
 pub use scanner::{HeadError, HeadLimits, HeadScanner};
+use std::mem::MaybeUninit;
 
 // A request head, parsed once when it is whole: httparse does the grammar, this module the rules around it.
 //
@@ -56,9 +57,9 @@ impl<'a> Head<'a> {
             return Err(HeadError::Malformed("The request head is not complete."));
         }
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-        let mut slots = [httparse::EMPTY_HEADER; HEADER_LINES];
-        let mut request = httparse::Request::new(&mut slots);
-        match request.parse(bytes) {
+        let mut slots = [const { MaybeUninit::uninit() }; HEADER_LINES];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(bytes, &mut slots) {
             Ok(httparse::Status::Complete(used)) if used == bytes.len() => {}
             Ok(_) => return Err(HeadError::Malformed("The request head is not complete.")),
             Err(error) => return Err(blame(error, bytes)),

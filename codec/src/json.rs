@@ -30,14 +30,14 @@ pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {
 
 /// A range of a text, in bytes. Always within its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct TextSpan {
     /// Offset of the first byte.
     pub(crate) start: usize,
     /// Offset after the last byte.
     pub(crate) end: usize,
 }
 
-impl Span {
+impl TextSpan {
     /// Whether the range is empty.
     pub(crate) const fn is_empty(self) -> bool {
         self.start == self.end
@@ -56,7 +56,7 @@ pub(crate) enum Member {
     #[default]
     Absent,
     /// A string, unescaped.
-    Text(Span),
+    Text(TextSpan),
     /// A number, boolean, array or object.
     Other,
 }

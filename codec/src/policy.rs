@@ -40,15 +40,15 @@ mod variable;
 
 pub use action::Action;
 use action::Actions;
+use condition::{ConditionWork, Match};
 pub use condition::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
-use condition::{Match, Work};
 use context::KeyNames;
 pub use limits::{
     ENTRIES_MAX, FAULTS_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX, SESSION_POLICY_BYTES_MAX,
     SESSION_VARIABLES_MAX, STATEMENTS_MAX, TRUST_BYTES_MAX, VARIABLES_MAX,
 };
 use rules::{Effect, Grammar};
-use statement::{Statement, Subject};
+use statement::{Statement, StatementSubject};
 use std::collections::BTreeSet;
 use std::fmt;
 pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
@@ -200,8 +200,8 @@ impl Policy {
         steps: &mut u64,
         ground: &mut Option<Ground>,
     ) -> Decision {
-        let subject = Subject::new(request);
-        let mut work = Work::new(self.statements.len());
+        let subject = StatementSubject::new(request);
+        let mut work = ConditionWork::new(self.statements.len());
         let (mut decision, mut open) = (Decision::NoMatch, None);
         for (number, statement) in (1..).zip(self.statements()) {
             let denies = statement.effect == Effect::Deny;
@@ -239,8 +239,8 @@ impl Policy {
     /// operators, not for decisions.
     #[must_use]
     pub fn allowed_by(&self, request: &Request<'_>) -> Option<usize> {
-        let subject = Subject::new(request);
-        let mut work = Work::new(self.statements.len());
+        let subject = StatementSubject::new(request);
+        let mut work = ConditionWork::new(self.statements.len());
         let mut statements = (1..).zip(self.statements());
         let (number, _) = statements.find(|(_, statement)| {
             statement.effect == Effect::Allow

@@ -20,7 +20,7 @@ pub mod fuzzing;
 
 use crate::base64::{self, Alphabet};
 use crate::identifiers::{ClientId, CorrelationId};
-use crate::json::{self, Member, Members, Span, tape};
+use crate::json::{self, Member, Members, TextSpan, tape};
 use crate::limits;
 pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER, StatusFault, status_response};
 use serde::{Deserialize, Serialize};
@@ -299,7 +299,7 @@ fn correlation<'a>(
 }
 
 /// The payload's position if its length and alphabet are valid; its text is then of the standard alphabet.
-fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<Span> {
+fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<TextSpan> {
     let Member::Text(span) = members.payload else {
         return None;
     };
@@ -332,6 +332,6 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
 
 /// The text of a possible id. Checked for UTF-8 by itself: simd-json leaves halves of characters after strings whose
 /// escapes it undid.
-fn str_of(text: &[u8], span: Span) -> Option<&str> {
+fn str_of(text: &[u8], span: TextSpan) -> Option<&str> {
     std::str::from_utf8(span.of(text)).ok()
 }

@@ -6,18 +6,15 @@ use codec::link::{
     Ack, Client, End, Frame, FrameError, HEADER_BYTES, HELLO_BYTES_MAX, Hello, How, Kind,
     NAME_BYTES_MAX, NodeName, NotHello, Open, PAYLOAD_BYTES_MAX, Reader, write,
 };
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
 
-fn written(stream: u32, frame: Frame<'_>) -> Vec<u8> {
+pub(crate) fn written(stream: u32, frame: Frame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, stream, &frame);
     bytes
 }
 
 /// One frame of each type, with its stream.
-fn frames() -> Vec<(u32, Frame<'static>)> {
+pub(crate) fn frames() -> Vec<(u32, Frame<'static>)> {
     let data = |bytes, whole| Frame::Data { bytes, whole };
     let mut all = vec![
         (u32::MAX, data(&[7; PAYLOAD_BYTES_MAX], false)),
@@ -300,7 +297,7 @@ fn unknown_types_are_skipped_in_any_pieces() {
 }
 
 /// A second reader, in the plainest way: the frames that are read as they came, and the error.
-fn oracle(mut stream: &[u8]) -> (Vec<Vec<u8>>, Option<FrameError>) {
+pub(crate) fn oracle(mut stream: &[u8]) -> (Vec<Vec<u8>>, Option<FrameError>) {
     let mut seen = Vec::new();
     while stream.len() >= 8 {
         let length = stream[..3]
@@ -363,44 +360,7 @@ fn oracle_of_open(payload: &[u8]) -> Option<FrameError> {
         .map(|_| FrameError::BadOpen)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_comes_means_what_the_plain_reader_says(
-        frames in vec(wild_frame(), 0..8),
-        piece in 1_usize..300,
-        cut in 0_usize..20,
-    ) {
-        let mut stream = frames.concat();
-        stream.truncate(stream.len().saturating_sub(cut));
-        let meaning = oracle(&stream);
-        prop_assert_eq!(&run(&stream, usize::MAX), &meaning);
-        prop_assert_eq!(&run(&stream, piece), &meaning);
-    }
-}
-
-/// A frame as it is, with one byte changed, or made of chance with a likely header.
-fn wild_frame() -> impl Strategy<Value = Vec<u8>> {
-    let bytes = frames()
-        .into_iter()
-        .map(|(stream, frame)| written(stream, frame));
-    let all: Vec<Vec<u8>> = bytes.filter(|bytes| bytes.len() < 1000).collect();
-    let valid = select(all);
-    let changed = (valid.clone(), any::<prop::sample::Index>(), any::<u8>());
-    let changed = changed.prop_map(|(mut bytes, at, byte)| {
-        let at = at.index(bytes.len());
-        bytes[at] = byte;
-        bytes
-    });
-    let made = (0_u8..12, 0_u8..3, vec(any::<u8>(), 0..60)).prop_map(|(kind, stream, payload)| {
-        let [length, ..] = payload.len().to_le_bytes();
-        [&[0, 0, length, kind, 0, 0, 0, stream][..], &payload].concat()
-    });
-    prop_oneof![6 => valid, 2 => changed, 1 => made]
-}
-
-fn hello() -> Hello<'static> {
+pub(crate) fn hello() -> Hello<'static> {
     let node = |name| NodeName {
         name,
         directory: 7,

@@ -22,4 +22,3 @@ mod sts_requests;
 mod sts_responses;
 mod ws_oracle;
 mod ws_receiver;
-mod ws_split;

@@ -3,6 +3,7 @@
 use codec::ws::fuzzing::{Owned, run};
 use codec::ws::{
     FrameRules, Kind, Opcode, Side, close_frame, close_frame_masked, frame, frame_masked, header,
+    header_bytes,
 };
 use std::io::{self, Cursor, Read, Write};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -141,7 +142,7 @@ fn lengths() -> impl Iterator<Item = usize> {
 }
 
 fn write(out: &mut Vec<u8>, side: Side, item: &Owned) {
-    let key = [9, 8, 7, 200];
+    let (before, key) = (out.len(), [9, 8, 7, 200]);
     let (opcode, payload) = match item {
         Owned::Message(Kind::Text, payload) => (Opcode::Text, payload),
         Owned::Message(Kind::Binary, payload) => (Opcode::Binary, payload),
@@ -155,10 +156,18 @@ fn write(out: &mut Vec<u8>, side: Side, item: &Owned) {
             };
         }
     };
-    match side {
-        Side::Server => frame(out, opcode, payload),
-        Side::Client => frame_masked(out, opcode, payload, key),
-    }
+    let key_bytes = match side {
+        Side::Server => {
+            frame(out, opcode, payload);
+            0
+        }
+        Side::Client => {
+            frame_masked(out, opcode, payload, key);
+            4
+        }
+    };
+    let bytes = header_bytes(payload.len()) + key_bytes + payload.len();
+    assert_eq!(out.len() - before, bytes);
 }
 
 fn to_tungstenite(item: &Owned) -> Message {

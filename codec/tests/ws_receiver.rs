@@ -1,6 +1,6 @@
 //! The receiver by transcript: bytes of a stream, and what they mean, however they are cut.
 
-use codec::ws::fuzzing::{Owned, Seen, model, run};
+use codec::ws::fuzzing::{Owned, SeenItems, model, run};
 use codec::ws::{Excess, FrameError, FrameRules, Item, Kind, Receiver, Side, mask};
 
 const RULES: FrameRules = FrameRules {
@@ -308,7 +308,7 @@ fn holds(side: Side, stream: &[u8], items: &[Owned], error: Option<FrameError>, 
     }
 }
 
-fn seen(side: Side, stream: &[u8]) -> Seen {
+fn seen(side: Side, stream: &[u8]) -> SeenItems {
     let whole = run(side, &RULES, stream, std::iter::once(usize::MAX));
     assert_eq!(whole, model(side, &RULES, stream), "{side:?} {stream:x?}");
     whole

@@ -57,7 +57,7 @@ readonly gate_hosts=(
 # nothing installed.
 readonly gate_epoll=(
   edge_live:: cli::doctor cli::signals lifecycle::drain lifecycle::idle cluster::meeting cluster::streams service::session
-  service::takeover bad::slow_reader deploy::confined
+  bad::slow_reader deploy::confined
 )
 readonly service_files="codec/src broker/core/src broker/ring/src broker/mailbox/src broker/src Cargo.lock"   # inputs of long checks
 readonly cluster_files="$service_files broker/etcd/src broker/etcd/tests broker/link/src"

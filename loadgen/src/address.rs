@@ -61,7 +61,7 @@ impl Target {
     /// # Errors
     /// See [`AddressError`]; off loopback unless `owned`.
     pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
-        Endpoint::parse(url)?.look_up(owned, Family::Any)
+        Endpoint::parse(url)?.look_up(owned, AddressFamily::Any)
     }
 
     /// Its scheme, and the rest as it was given.
@@ -108,7 +108,7 @@ impl Target {
 
 /// Which addresses of a host are of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum AddressFamily {
     /// All.
     Any,
     /// Those of IPv4: the local addresses are of that family.
@@ -152,12 +152,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// There is no such address, or it is off loopback and not `owned`.
-    pub fn look_up(self, owned: bool, family: Family) -> Result<Target, AddressError> {
+    pub fn look_up(self, owned: bool, family: AddressFamily) -> Result<Target, AddressError> {
         let unresolved = || AddressError::Unresolved(self.host.clone());
         let found = (self.host.as_str(), self.port).to_socket_addrs();
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in found.map_err(|_| unresolved())? {
-            let is_of_use = family == Family::Any || address.is_ipv4();
+            let is_of_use = family == AddressFamily::Any || address.is_ipv4();
             if is_of_use && !addresses.contains(&address) && addresses.len() < ADDRESSES_MAX {
                 addresses.push(address);
             }
@@ -182,12 +182,12 @@ impl Endpoint {
 /// A range of addresses, taken in turn by the connections of a run: each has its own 28,000 or so ports towards one
 /// target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sources {
+pub struct SourceRange {
     first: Ipv4Addr,
     count: u32,
 }
 
-impl Sources {
+impl SourceRange {
     /// Reads `127.0.1.1/24` (from this address to the last usable one of its network) or `127.0.1.1-127.0.1.8`.
     ///
     /// # Errors
@@ -314,7 +314,7 @@ mod tests {
         let six = Endpoint::parse("ws://[::1]").unwrap();
         assert_eq!(six.port, 80);
         let unresolved = AddressError::Unresolved("::1".into());
-        assert_eq!(six.look_up(false, Family::V4), Err(unresolved));
+        assert_eq!(six.look_up(false, AddressFamily::V4), Err(unresolved));
         let long = format!("ws://{}", "a".repeat(HOST_BYTES_MAX + 1));
         assert!(Endpoint::parse(&long).is_err());
     }
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn sources_are_taken_in_turn() {
-        let of = |text: &str, n| Sources::parse(text).unwrap().of(n).to_string();
+        let of = |text: &str, n| SourceRange::parse(text).unwrap().of(n).to_string();
         assert_eq!(of("127.0.1.1/24", 0), "127.0.1.1");
         assert_eq!(of("127.0.1.1/24", 253), "127.0.1.254");
         assert_eq!(of("127.0.1.1/24", 254), "127.0.1.1");
@@ -367,7 +367,7 @@ mod tests {
             "::1/64",
             "127.0.0.1/8",
         ] {
-            assert!(Sources::parse(text).is_err(), "{text}");
+            assert!(SourceRange::parse(text).is_err(), "{text}");
         }
     }
 }

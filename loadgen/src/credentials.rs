@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// Long-lived or temporary credentials. Shows nothing of its secrets.
 #[derive(Clone)]
-pub struct Credentials {
+pub struct LoadCredentials {
     access_key_id: String,
     secret_access_key: String,
     session_token: Option<String>,
@@ -20,7 +20,7 @@ pub struct Credentials {
 )]
 pub struct MissingKeys;
 
-impl Credentials {
+impl LoadCredentials {
     /// The keys of AWS' own variables, looked up by `variable`.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl Credentials {
     }
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for LoadCredentials {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("Credentials(…)")
     }
@@ -61,14 +61,14 @@ mod tests {
     #[test]
     fn keys_come_from_the_environment_and_are_not_shown() {
         let credentials =
-            Credentials::from_environment(|name| Some(format!("value of {name}"))).unwrap();
+            LoadCredentials::from_environment(|name| Some(format!("value of {name}"))).unwrap();
         let keys = credentials.keys();
         assert_eq!(keys.session_token, Some("value of AWS_SESSION_TOKEN"));
         let shown = format!("{credentials:?} {:?}", Signer::new(keys, "us-west-2"));
         assert!(!shown.contains("value"), "{shown}");
         for missing in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
             let variable = |name: &str| Some(if name == missing { "" } else { "x" }.to_owned());
-            assert!(Credentials::from_environment(variable).is_err());
+            assert!(LoadCredentials::from_environment(variable).is_err());
         }
     }
 }

@@ -26,14 +26,14 @@ mod watch;
 
 use crate::result::{Document, merge};
 use crate::worker::tls::{self, Client};
-use crate::worker::{Shared, Worker};
+use crate::worker::{RunContext, Worker};
 use crate::worker::{directory::Lookup, lines::Route};
-use crate::{live::Audience, needs::DESCRIPTORS_BESIDE, options::EngineChoice, plan::Plan};
+use crate::{live::RunFollower, needs::DESCRIPTORS_BESIDE, options::EngineChoice, plan::Plan};
 use api::{Api, Channels};
-use board::Board;
-pub use board::Phase;
+use board::RunBoard;
+pub use board::RunPhase;
 use conductor::Conductor;
-pub use machine::{Limits, Machine, limits, machine, run_id};
+pub use machine::{DriverMachine, MachineLimits, limits, machine, run_id};
 pub use parts::{run_parts, word_of_stdin};
 pub use process::{Process, Server};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ use watch::Watch;
 
 /// The event that the load waits for when everything is ready.
 #[derive(Debug)]
-pub enum Start {
+pub enum StartSignal {
     /// Nothing.
     AtOnce,
     /// This moment: parts on several machines begin together.
@@ -94,10 +94,10 @@ pub fn run(
     plan: &Plan,
     document: &Document,
     server: Option<Server>,
-    start: &Start,
-    audience: &mut dyn Audience,
+    start: &StartSignal,
+    audience: &mut dyn RunFollower,
 ) -> Result<Document, RunError> {
-    if let Start::At(moment) = start {
+    if let StartSignal::At(moment) = start {
         check_moment(*moment).map_err(RunError::local)?;
     }
     check_descriptors(plan)?;
@@ -172,16 +172,16 @@ fn run_on(
     document: &Document,
     routes: &[Arc<Route>],
     arns: &[String],
-    (server, start): (Option<Server>, &Start),
+    (server, start): (Option<Server>, &StartSignal),
     watch: &Watch<'_>,
 ) -> Result<Document, RunError> {
     let threads = plan.threads();
-    let board = Board::new(threads.len());
+    let board = RunBoard::new(threads.len());
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let lookup = plan.discover.then(|| Lookup::start(plan));
-    let shared = Shared {
+    let shared = RunContext {
         plan,
         document,
         board: &board,

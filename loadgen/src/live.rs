@@ -1,9 +1,9 @@
 //! The progress of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or
 //! nothing.
 //!
-//! The engine hands a [`Progress`] to a [`View`] four times a second, which brings it to where it is read; [`PartNews`]
-//! carries it from one process to another. Nothing here costs the load anything: it is drawn by the thread that leads
-//! the run.
+//! The engine hands a [`Progress`] to a [`LiveView`] four times a second, which brings it to where it is read;
+//! [`PartNews`] carries it from one process to another. Nothing here costs the load anything: it is drawn by the thread
+//! that leads the run.
 
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
 /// A follower of a run.
-pub trait Audience {
+pub trait RunFollower {
     /// Shows a line, once.
     fn say(&mut self, line: &str);
     /// Notes that all is ready and that the load waits for the word to begin.
@@ -54,7 +54,7 @@ pub struct Progress {
 
 /// The form in which a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum ViewMode {
     /// A bar that moves, on a terminal.
     Bar,
     /// A plain line now and then: into a file, a pipe, a log.
@@ -63,7 +63,7 @@ pub enum Mode {
     Quiet,
 }
 
-impl Mode {
+impl ViewMode {
     /// The form that suits the standard error stream.
     #[must_use]
     pub fn of_stderr(quiet: bool) -> Self {
@@ -80,8 +80,8 @@ impl Mode {
 /// Shows a run on a stream, which is standard error outside of tests. A stream that takes no more is passed over: the
 /// load goes on.
 #[derive(Debug)]
-pub struct View<W> {
-    mode: Mode,
+pub struct LiveView<W> {
+    mode: ViewMode,
     out: W,
     bar: Option<ProgressBar>,
     /// When the last line was written in this phase.
@@ -89,22 +89,22 @@ pub struct View<W> {
     phase: Cow<'static, str>,
 }
 
-impl View<io::Stderr> {
+impl LiveView<io::Stderr> {
     /// A view on standard error.
     #[must_use]
-    pub fn new(mode: Mode) -> Self {
+    pub fn new(mode: ViewMode) -> Self {
         Self::on(mode, io::stderr())
     }
 }
 
-impl<W: Write> View<W> {
+impl<W: Write> LiveView<W> {
     /// A view on a stream. The bar itself is always drawn on standard error.
     #[must_use]
-    pub fn on(mode: Mode, out: W) -> Self {
+    pub fn on(mode: ViewMode, out: W) -> Self {
         Self {
             mode,
             out,
-            bar: (mode == Mode::Bar).then(bar),
+            bar: (mode == ViewMode::Bar).then(bar),
             said_s: None,
             phase: Cow::Borrowed(""),
         }
@@ -118,10 +118,10 @@ impl<W: Write> View<W> {
     }
 }
 
-impl<W: Write> Audience for View<W> {
+impl<W: Write> RunFollower for LiveView<W> {
     fn show(&mut self, progress: &Progress) {
         match (self.mode, &self.bar) {
-            (Mode::Bar, Some(bar)) => {
+            (ViewMode::Bar, Some(bar)) => {
                 let share = progress.share().unwrap_or_default();
                 #[expect(
                     clippy::cast_possible_truncation,
@@ -135,7 +135,7 @@ impl<W: Write> Audience for View<W> {
                 });
                 bar.set_message(left + &progress.figures());
             }
-            (Mode::Lines, _) => {
+            (ViewMode::Lines, _) => {
                 let begun = self.phase != progress.phase;
                 let due = self
                     .said_s
@@ -149,18 +149,18 @@ impl<W: Write> Audience for View<W> {
                     let _ = writeln!(self.out, "{}", progress.line());
                 }
             }
-            (Mode::Bar, None) | (Mode::Quiet, _) => {}
+            (ViewMode::Bar, None) | (ViewMode::Quiet, _) => {}
         }
     }
 
     /// Prints the line above the bar if there is one.
     fn say(&mut self, line: &str) {
         match (self.mode, &self.bar) {
-            (Mode::Quiet, _) => {}
-            (Mode::Bar, Some(bar)) => bar.suspend(|| {
+            (ViewMode::Quiet, _) => {}
+            (ViewMode::Bar, Some(bar)) => bar.suspend(|| {
                 let _ = writeln!(self.out, "{line}");
             }),
-            (Mode::Lines, _) | (Mode::Bar, None) => {
+            (ViewMode::Lines, _) | (ViewMode::Bar, None) => {
                 let _ = writeln!(self.out, "{line}");
             }
         }
@@ -315,7 +315,7 @@ impl<W: Write> Part<W> {
     }
 }
 
-impl<W: Write> Audience for Part<W> {
+impl<W: Write> RunFollower for Part<W> {
     fn say(&mut self, line: &str) {
         self.tell(&PartNews::Said(line.to_owned()));
     }
@@ -373,9 +373,9 @@ impl Progress {
 mod view_tests {
     use super::*;
 
-    fn shown(mode: Mode) -> String {
+    fn shown(mode: ViewMode) -> String {
         let mut out = Vec::new();
-        let mut view = View::on(mode, &mut out);
+        let mut view = LiveView::on(mode, &mut out);
         view.say("opening 10 connections");
         for quarter in 0..=80 {
             view.show(&Progress {
@@ -393,7 +393,7 @@ mod view_tests {
 
     #[test]
     fn plain_lines_come_every_few_seconds() {
-        let text = shown(Mode::Lines);
+        let text = shown(ViewMode::Lines);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines,
@@ -410,18 +410,18 @@ mod view_tests {
 
     #[test]
     fn quiet_is_quiet() {
-        assert_eq!(shown(Mode::Quiet), "");
+        assert_eq!(shown(ViewMode::Quiet), "");
     }
 
     #[test]
     fn a_bar_leaves_only_finished_lines() {
-        assert_eq!(shown(Mode::Bar), "opening 10 connections\nclosing\n");
+        assert_eq!(shown(ViewMode::Bar), "opening 10 connections\nclosing\n");
     }
 
     #[test]
     fn a_phase_that_begins_anew_starts_a_new_count() {
         let mut out = Vec::new();
-        let mut view = View::on(Mode::Lines, &mut out);
+        let mut view = LiveView::on(ViewMode::Lines, &mut out);
         for (phase, elapsed_s) in [
             ("opening", 0.0),
             ("opening", 100.0),
@@ -451,7 +451,7 @@ mod view_tests {
                 Err(io::ErrorKind::BrokenPipe.into())
             }
         }
-        let mut view = View::on(Mode::Lines, Gone);
+        let mut view = LiveView::on(ViewMode::Lines, Gone);
         view.say("a");
         view.show(&Progress::default());
     }

@@ -1,9 +1,11 @@
 //! The binary `loadgen`: flags to plan, plan to run, run to report and exit code.
 
-use loadgen::edge::{RunError, Start, limits, machine, run, run_id, run_parts, word_of_stdin};
-use loadgen::live::{self, Part, View};
+use loadgen::edge::{
+    RunError, StartSignal, limits, machine, run, run_id, run_parts, word_of_stdin,
+};
+use loadgen::live::{self, LiveView, Part};
 use loadgen::needs::Needs;
-use loadgen::options::{Command, CommandLine, Options, Reports};
+use loadgen::options::{CommandLine, LoadCommand, Options, Reports};
 use loadgen::page::page;
 use loadgen::report::document;
 use loadgen::result::table::{Paint, table};
@@ -24,9 +26,9 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let result = match &line.command {
-        Command::Run(options) => execute(options, words.get(2..).unwrap_or_default()),
-        Command::Plan(options) => plan(options),
-        Command::Report(reports) => show(reports),
+        LoadCommand::Run(options) => execute(options, words.get(2..).unwrap_or_default()),
+        LoadCommand::Plan(options) => plan(options),
+        LoadCommand::Report(reports) => show(reports),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
 
 fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
     let plan = options.plan(run_id(), |name| std::env::var(name).ok())?;
-    let mut view = View::new(live::Mode::of_stderr(options.quiet));
+    let mut view = LiveView::new(live::ViewMode::of_stderr(options.quiet));
     let document = if options.processes > 1 {
         let document = run_parts(options, flags, &mut view);
         view.end();
@@ -66,7 +68,7 @@ fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
         } else {
             let start = options
                 .start_at
-                .map_or(Start::AtOnce, |at| Start::At(at.time()));
+                .map_or(StartSignal::AtOnce, |at| StartSignal::At(at.time()));
             run(&plan, &whole, server, &start, &mut view)
         };
         view.end();

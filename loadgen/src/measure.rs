@@ -5,15 +5,15 @@ use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 
 /// Messages as a worker counts them.
-pub type Tally = result::Messages<u64>;
+pub type MessageTally = result::Messages<u64>;
 /// Sessions as a worker counts them.
 pub type Sessions = result::Sessions<u64>;
 /// Connections as a worker counts them.
-pub type Connections = result::Connections<u64>;
+pub type ConnectionCounts = result::ConnectionFigures<u64>;
 
 /// Failures by kind, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Errors {
+pub struct ErrorCounts {
     kinds: BTreeMap<String, u64>,
     request_ids: BTreeMap<String, String>,
 }
@@ -24,7 +24,7 @@ const ERROR_KINDS_MAX: usize = 256;
 /// The longest request id that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-impl Errors {
+impl ErrorCounts {
     /// Counts one of this kind.
     pub fn count(&mut self, kind: &str) {
         self.count_many(kind, 1);
@@ -139,8 +139,8 @@ pub struct Latencies {
 impl Latencies {
     /// The spans as a document has them, with those of channels that were cut off.
     #[must_use]
-    pub fn spreads(&self, recovery: &Latency) -> result::Latencies {
-        result::Latencies {
+    pub fn spreads(&self, recovery: &Latency) -> result::LatencyFigures {
+        result::LatencyFigures {
             connect: Spread::of(self.connect.histogram()),
             tls: Spread::of(self.tls.histogram()),
             upgrade: Spread::of(self.upgrade.histogram()),
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_service_with_a_new_word_for_each_refusal_fills_no_memory() {
-        let mut errors = Errors::default();
+        let mut errors = ErrorCounts::default();
         for word in 0..1000 {
             errors.count(&format!("refused_400_{word}"));
             errors.keep_request_id(&format!("refused_400_{word}"), "0a-1");
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_first_request_id_of_a_kind_is_kept_if_it_is_a_word() {
-        let mut errors = Errors::default();
+        let mut errors = ErrorCounts::default();
         for id in ["", "a b", "\u{1b}[2J", &"a".repeat(65), "0a-1", "0a-2"] {
             errors.keep_request_id("refused_403", id);
         }

@@ -1,7 +1,7 @@
 //! The needs of a run and the limits of this machine, reported before anything is opened.
 
 use crate::options::{Mode, Options};
-use crate::{edge::Limits, plan::Plan, result::words};
+use crate::{edge::MachineLimits, plan::Plan, result::words};
 use std::fmt;
 
 /// The connections and the memory that a plan would take, beside those that the machine allows.
@@ -14,7 +14,7 @@ pub struct Needs {
 impl Needs {
     /// Adds up a plan's needs, of all its processes on this machine.
     #[must_use]
-    pub fn of(options: &Options, plan: &Plan, limits: Limits) -> Self {
+    pub fn of(options: &Options, plan: &Plan, limits: MachineLimits) -> Self {
         let mut needs = Self {
             lines: Vec::new(),
             shortages: Vec::new(),
@@ -67,7 +67,7 @@ impl Needs {
             .push(format!("connections  {} at once", plan.connections()));
     }
 
-    fn descriptors(&mut self, plan: &Plan, processes: u64, limits: Limits) {
+    fn descriptors(&mut self, plan: &Plan, processes: u64, limits: MachineLimits) {
         let needed = plan.connections() / processes.max(1) + DESCRIPTORS_BESIDE;
         let Some(allowed) = limits.descriptors else {
             return;
@@ -85,7 +85,7 @@ impl Needs {
         }
     }
 
-    fn ports(&mut self, plan: &Plan, limits: Limits) {
+    fn ports(&mut self, plan: &Plan, limits: MachineLimits) {
         let Some(each) = limits.ports else {
             return;
         };
@@ -127,7 +127,7 @@ impl Needs {
         }
     }
 
-    fn memory(&mut self, plan: &Plan, limits: Limits) {
+    fn memory(&mut self, plan: &Plan, limits: MachineLimits) {
         let secured = match (&plan.detour, plan.targets.iter().any(|target| target.tls)) {
             (_, true) => plan.connections(),
             (Some((_, percent)), false) => plan.connections() * u64::from(*percent) / 100,
@@ -188,20 +188,20 @@ const BASE_BYTES: u64 = 32 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Command, CommandLine};
+    use crate::options::{CommandLine, LoadCommand};
 
-    fn needs(flags: &str, limits: Limits) -> Needs {
+    fn needs(flags: &str, limits: MachineLimits) -> Needs {
         let words = format!("loadgen plan --target http://127.0.0.1:1 {flags}");
         let words = words.split(' ').map(str::to_owned).collect();
         let line = CommandLine::read(words, |_| Ok(String::new())).unwrap();
-        let Command::Plan(options) = line.command else {
+        let LoadCommand::Plan(options) = line.command else {
             panic!("it is a plan");
         };
         let plan = options.plan(1, |_| None).unwrap();
         Needs::of(&options, &plan, limits)
     }
 
-    const ROOMY: Limits = Limits {
+    const ROOMY: MachineLimits = MachineLimits {
         descriptors: Some(20_000),
         ports: Some(28_232),
         memory_bytes: Some(8 << 30),
@@ -224,7 +224,7 @@ mod tests {
             ),
             (
                 "--mode idle",
-                Limits {
+                MachineLimits {
                     memory_bytes: Some(1),
                     ..ROOMY
                 },

@@ -1,7 +1,7 @@
 //! The command line, as given.
 
 use crate::scenario;
-use crate::schedule::{Arrival, Moment, Share};
+use crate::schedule::{ArrivalSchedule, PlannedMoment, RunShare};
 use crate::{address::Target, edge::Server};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 pub struct CommandLine {
     /// The command.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: LoadCommand,
 }
 
 /// The commands of the program.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum LoadCommand {
     /// Put load on a service and report the results.
     ///
     /// Exit codes: 0 success; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 usage or limits;
@@ -317,7 +317,7 @@ pub struct Options {
     pub rate: Option<f64>,
     /// Distribution of session starts over time (sessions)
     #[arg(long, help_heading = LOAD, value_enum, default_value = "steady")]
-    pub arrival: Arrival,
+    pub arrival: ArrivalSchedule,
     /// Seconds that a session stays connected after its last message (sessions)
     #[arg(long, help_heading = LOAD, value_name = "S", default_value_t = 0.0)]
     pub hold: f64,
@@ -370,11 +370,11 @@ pub struct Options {
     pub processes: u32,
     /// This machine's share of the run: its channels and their sessions. Reports of all parts merge exactly
     #[arg(long, help_heading = MACHINES, value_name = "K/N", default_value = "1/1")]
-    pub part: Share,
+    pub part: RunShare,
     /// Start the load at this time (UTC, such as 2026-01-31T23:59:59Z): parts on several machines then start together;
     /// all connections should be open by then
     #[arg(long, help_heading = MACHINES, value_name = "TIME")]
-    pub start_at: Option<Moment>,
+    pub start_at: Option<PlannedMoment>,
     /// CPUs to use, with one pinned thread each, such as 1 or 0,2-3; one thread that is not pinned unless given
     #[arg(long, help_heading = MACHINES, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,
@@ -403,7 +403,7 @@ pub struct Options {
     /// The thresholds that the report compares the measurements with.
     #[command(flatten)]
     #[serde(flatten)]
-    pub thresholds: Thresholds,
+    pub thresholds: ThresholdFlags,
     /// Version of the service, for the report
     #[arg(long, help_heading = REPORT, value_name = "TEXT")]
     pub service_version: Option<String>,
@@ -433,7 +433,7 @@ fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::
 /// (relay), of the upgrade (idle, connect).
 #[derive(Clone, Copy, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Thresholds")]
-pub struct Thresholds {
+pub struct ThresholdFlags {
     /// Milliseconds below which the median latency should be: from a session's start to its answer (sessions, storm),
     /// of a message (relay), of the upgrade (idle, connect)
     #[arg(long, value_name = "MS")]

@@ -6,7 +6,7 @@
 
 use crate::result::rows::{QUANTILES, Row, Sense, rows};
 use crate::result::{
-    Document, ErrorKind, Interval, Latencies, Run, STEPS, Spread, Thresholds, Verdict, words,
+    Document, ErrorKind, Interval, LatencyFigures, Run, STEPS, Spread, Thresholds, Verdict, words,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Value, json};
@@ -225,7 +225,7 @@ fn moment(text: &str) -> String {
 
 /// The JSON of a page. No text in it can end its element, or hide what follows: it has no `<`.
 fn data(runs: &[Run], rows: &[Row]) -> String {
-    let labels = Latencies::default().all().map(|(label, _)| label);
+    let labels = LatencyFigures::default().all().map(|(label, _)| label);
     let kinds = runs.iter().flat_map(|run| run.document.errors.keys());
     let failures = kinds.collect::<BTreeSet<_>>().into_iter().map(|kind| {
         let id = runs
@@ -341,13 +341,13 @@ const NINES_MAX: f64 = 6.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::{Arguments, Messages, Saturated, ScheduleLag, spread};
+    use crate::result::{EventArguments, Messages, Saturated, ScheduleLag, spread};
     use proptest::prelude::*;
 
     /// A run that knows every figure; each of its texts is this.
     fn run(text: &str) -> Run {
         let histogram = spread::histogram((1..2_000).map(|us| us * us));
-        let arguments = Arguments::from([(text.to_owned(), text.into())]);
+        let arguments = EventArguments::from([(text.to_owned(), text.into())]);
         let mut document = Document::new(text, text, arguments, text.into());
         document.duration_s = 3.0;
         document.ok = true;

@@ -1,8 +1,8 @@
 //! The parts of a simulated client, without I/O: its name, its connection's protocol, its messages and the record of
 //! those that arrived.
 //!
-//! Every message carries a [`Stamp`] that says who sent it to whom, which one it is and when, under a checksum; a
-//! recipient keeps a [`Sequence`] for each sender. So a recipient knows from the messages alone what is missing,
+//! Every message carries a [`PayloadStamp`] that says who sent it to whom, which one it is and when, under a checksum;
+//! a recipient keeps a [`Sequence`] for each sender. So a recipient knows from the messages alone what is missing,
 //! doubled, late, altered or misrouted. The checker shares no code with any service's routing.
 
 use codec::ws::{self, FrameError, FrameRules, Item, Opcode, Receiver, Side, close};
@@ -105,7 +105,7 @@ pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The facts about a message in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct PayloadStamp {
     /// Distinguishes the messages of one run from what an earlier run left behind.
     pub run: u32,
     /// The channel, counted from 0.
@@ -120,7 +120,7 @@ pub struct Stamp {
     pub sent_ns: u64,
 }
 
-impl Stamp {
+impl PayloadStamp {
     /// Appends a payload of `payload_bytes` characters. `filler` is what [`filler`] made.
     ///
     /// # Panics
@@ -234,7 +234,7 @@ pub struct Sequence {
 
 /// The kind of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum ArrivalKind {
     /// Above all that came before.
     InOrder,
     /// One that a later one overtook.
@@ -255,16 +255,16 @@ impl Sequence {
     }
 
     /// Records that the message of this number arrived intact.
-    pub fn arrive(&mut self, number: u64) -> Arrival {
+    pub fn arrive(&mut self, number: u64) -> ArrivalKind {
         if number >= self.next {
             if number > self.next {
                 self.remember(self.next..number);
             }
             self.next = number + 1;
-            return Arrival::InOrder;
+            return ArrivalKind::InOrder;
         }
         let Some(index) = self.gaps.iter().position(|gap| gap.contains(&number)) else {
-            return Arrival::Again;
+            return ArrivalKind::Again;
         };
         let gap = self.gaps.remove(index);
         if number + 1 < gap.end {
@@ -273,7 +273,7 @@ impl Sequence {
         if gap.start < number {
             self.gaps.insert(index, gap.start..number);
         }
-        Arrival::Late
+        ArrivalKind::Late
     }
 
     /// The number of the first `sent` messages that have not arrived.
@@ -296,7 +296,7 @@ impl Sequence {
 
 /// The client's side of a WebSocket connection, without its socket. One per peer and connection.
 #[derive(Debug)]
-pub struct Link {
+pub struct PeerLink {
     state: LinkState,
     /// Beside the state, not in it: an event lent from here must not keep the state from changing.
     receiver: Receiver,
@@ -361,7 +361,7 @@ impl LinkError {
     }
 }
 
-impl Link {
+impl PeerLink {
     /// A connection that asks for its upgrade: the request is appended to `out`. `host` and `target` are those of
     /// [`ws::request`](codec::ws::request).
     #[must_use]
@@ -561,7 +561,7 @@ mod name_tests {
 mod stamp_tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp {
+    const STAMP: PayloadStamp = PayloadStamp {
         run: 0xDEAD_BEEF,
         channel: 7,
         from: 0,
@@ -576,7 +576,7 @@ mod stamp_tests {
             let mut text = String::new();
             STAMP.write(&mut text, &filler(), bytes);
             assert_eq!(text.len(), bytes);
-            assert_eq!(Stamp::read(&text), Some(STAMP));
+            assert_eq!(PayloadStamp::read(&text), Some(STAMP));
             let passes = codec::base64::is_well_formed(text.as_bytes());
             assert_eq!(passes, bytes % 4 == 0, "{bytes}");
         }
@@ -589,12 +589,15 @@ mod stamp_tests {
         for place in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
-            assert_eq!(Stamp::read(std::str::from_utf8(&changed).unwrap()), None);
+            assert_eq!(
+                PayloadStamp::read(std::str::from_utf8(&changed).unwrap()),
+                None
+            );
         }
         for length in 0..text.len() {
-            assert_eq!(Stamp::read(&text[..length]), None);
+            assert_eq!(PayloadStamp::read(&text[..length]), None);
         }
-        assert_eq!(Stamp::read(&format!("{text}A")), None);
+        assert_eq!(PayloadStamp::read(&format!("{text}A")), None);
     }
 }
 
@@ -602,7 +605,7 @@ mod stamp_tests {
 mod sequence_tests {
     use super::*;
 
-    fn run(numbers: &[u64]) -> (Vec<Arrival>, Sequence) {
+    fn run(numbers: &[u64]) -> (Vec<ArrivalKind>, Sequence) {
         let mut sequence = Sequence::default();
         let arrivals = numbers.iter().map(|&n| sequence.arrive(n)).collect();
         (arrivals, sequence)
@@ -610,7 +613,7 @@ mod sequence_tests {
 
     #[test]
     fn arrivals_are_classified() {
-        use Arrival::{Again, InOrder, Late};
+        use ArrivalKind::{Again, InOrder, Late};
         for (numbers, arrivals, missing_of_five) in [
             (&[0, 1, 2, 3, 4][..], &[InOrder; 5][..], 0),
             (&[0, 1], &[InOrder, InOrder], 3),
@@ -638,9 +641,9 @@ mod sequence_tests {
 mod link_tests {
     use super::*;
 
-    fn opened() -> (Link, Rng, Vec<u8>) {
+    fn opened() -> (PeerLink, Rng, Vec<u8>) {
         let (mut random, mut out) = (Rng::with_seed(1), Vec::new());
-        let link = Link::open("h", "/", &mut random, &mut out);
+        let link = PeerLink::open("h", "/", &mut random, &mut out);
         (link, random, out)
     }
 

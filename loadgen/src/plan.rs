@@ -1,11 +1,11 @@
 //! A run, checked before anything is opened: the plan of a command line, what each flag may be, and what is wrong with
 //! the flags.
 
-use crate::address::{AddressError, Sources, Target};
-use crate::credentials::{Credentials, MissingKeys};
+use crate::address::{AddressError, SourceRange, Target};
+use crate::credentials::{LoadCredentials, MissingKeys};
 use crate::options::{CpuList, EngineChoice, Mode, Options};
 use crate::peer::{Name, Naming, PAYLOAD_BYTES_MAX, STAMP_BYTES};
-use crate::schedule::{Arrival, Schedule, ScheduleError, Share};
+use crate::schedule::{ArrivalSchedule, RunShare, ScheduleError, SessionSchedule};
 use crate::visit::{self, CANDIDATES_MAX};
 use codec::sigv4::signer::Signer;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub struct Plan {
     /// The targets of the load: the nodes of the service, one at least.
     pub targets: Vec<Target>,
     /// The addresses that it comes from; `None` leaves them to the kernel.
-    pub sources: Option<Sources>,
+    pub sources: Option<SourceRange>,
     /// The names of the channels.
     pub naming: Naming,
     /// Number of channels.
@@ -34,18 +34,18 @@ pub struct Plan {
     /// The interface of the kernel.
     pub engine: EngineChoice,
     /// Which certificates are accepted.
-    pub trust: Trust,
+    pub trust: CertificateTrust,
     /// Whether TLS sessions are resumed.
     pub resumes: bool,
     /// Which channels, and so which sessions, are this process's.
-    pub share: Share,
+    pub share: RunShare,
     /// When sessions begin; `None` in the closed modes.
-    pub schedule: Option<Schedule>,
+    pub schedule: Option<SessionSchedule>,
     /// Messages that the peers of all parts send a second, on schedule; `None` outside of mode relay, and there in the
     /// closed loop.
     pub pace: Option<f64>,
     /// The terms that are the same for every party.
-    pub terms: visit::Terms,
+    pub terms: visit::PartyTerms,
     /// The time that a session stays after its last message.
     pub hold: Duration,
     /// The time that a session may take from its connect to its last message.
@@ -53,7 +53,7 @@ pub struct Plan {
     /// Another way to the service, and the percentage of sessions that take it.
     pub detour: Option<(Target, u32)>,
     /// The keys to sign with.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<LoadCredentials>,
     /// Whether each session makes its API calls first.
     pub discover: bool,
     /// Whether what discovery names may be on another machine: it is owned, and the load is modest or confirmed.
@@ -64,7 +64,7 @@ pub struct Plan {
 
 /// Which certificates are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub enum CertificateTrust {
     /// One that this authority (a PEM file) vouches for.
     Authority(PathBuf),
     /// One that an authority of this system's vouches for.
@@ -83,7 +83,7 @@ impl Plan {
     }
 
     /// The connected peers of this share of the channels: all peers in the closed modes, else the masters.
-    pub fn held(&self, share: Share) -> impl Iterator<Item = Name> {
+    pub fn held(&self, share: RunShare) -> impl Iterator<Item = Name> {
         let places = match self.mode {
             Mode::Relay | Mode::Idle => 0..=self.viewers,
             Mode::Connect if self.viewers > 0 => 1..=self.viewers,
@@ -130,7 +130,10 @@ impl Plan {
 
     /// Whether it is heavy: unbounded, or above the limits for other machines.
     fn is_heavy(&self) -> bool {
-        let rate = self.schedule.as_ref().map_or(0.0, Schedule::rate_max);
+        let rate = self
+            .schedule
+            .as_ref()
+            .map_or(0.0, SessionSchedule::rate_max);
         let unbounded = matches!(self.mode, Mode::Relay | Mode::Connect);
         unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
     }
@@ -209,7 +212,7 @@ impl Options {
     ) -> Result<Plan, OptionError> {
         self.check_ranges()?;
         let sources = match &self.source_addresses {
-            Some(text) => Some(Sources::parse(text)?),
+            Some(text) => Some(SourceRange::parse(text)?),
             None => None,
         };
         let parse = |url: &str| -> Result<Target, OptionError> {
@@ -257,7 +260,7 @@ impl Options {
             patience: Duration::from_secs_f64(self.patience),
             detour,
             credentials: match self.presign {
-                true => Some(Credentials::from_environment(variable)?),
+                true => Some(LoadCredentials::from_environment(variable)?),
                 false => None,
             },
             discover: self.discover && self.mode.is_open_loop(),
@@ -272,8 +275,8 @@ impl Options {
         Ok(plan)
     }
 
-    fn terms(&self, run: u32) -> visit::Terms {
-        visit::Terms {
+    fn terms(&self, run: u32) -> visit::PartyTerms {
+        visit::PartyTerms {
             run,
             payload_bytes: self.payload,
             sdp_bytes: self.sdp_payload.unwrap_or(self.payload),
@@ -289,13 +292,13 @@ impl Options {
         }
     }
 
-    fn schedule(&self) -> Result<Option<Schedule>, OptionError> {
+    fn schedule(&self) -> Result<Option<SessionSchedule>, OptionError> {
         match self.mode {
             Mode::Relay | Mode::Idle | Mode::Connect => Ok(None),
             Mode::Storm => {
                 let sessions = self.channels.checked_mul(self.viewers_per_channel);
                 let sessions = sessions.ok_or(ScheduleError::Range)?;
-                Ok(Some(Schedule::at_once(sessions)))
+                Ok(Some(SessionSchedule::at_once(sessions)))
             }
             Mode::Sessions => {
                 let whole = self.sessions.is_some() && self.rate.is_some();
@@ -306,7 +309,8 @@ impl Options {
                 };
                 let is_free = self.rate.is_none() && self.sessions.is_none();
                 let rate = if is_free { Some(RATE) } else { self.rate };
-                let schedule = Schedule::new(self.arrival, self.sessions, rate, span, self.seed)?;
+                let schedule =
+                    SessionSchedule::new(self.arrival, self.sessions, rate, span, self.seed)?;
                 Ok(Some(schedule))
             }
         }
@@ -316,20 +320,20 @@ impl Options {
         &self,
         targets: &[Target],
         detour: Option<&(Target, u32)>,
-    ) -> Result<Trust, OptionError> {
+    ) -> Result<CertificateTrust, OptionError> {
         let ways = || targets.iter().chain(detour.map(|(target, _)| target));
         let secured = || ways().filter(|target| target.tls);
         // A discovered endpoint may speak TLS where the target does not.
         let discovers = self.discover && self.mode.is_open_loop();
         if secured().next().is_none() && !discovers {
-            return Ok(Trust::NotNeeded);
+            return Ok(CertificateTrust::NotNeeded);
         }
         let near = secured().all(Target::is_near);
         Ok(match (&self.tls_ca, self.insecure) {
-            (Some(file), _) => Trust::Authority(file.clone()),
-            (None, true) if near => Trust::Anyone,
+            (Some(file), _) => CertificateTrust::Authority(file.clone()),
+            (None, true) if near => CertificateTrust::Anyone,
             (None, true) => return Err(OptionError::InsecureAbroad),
-            (None, false) => Trust::System,
+            (None, false) => CertificateTrust::System,
         })
     }
 }
@@ -452,7 +456,7 @@ impl Options {
         let ignored = [
             ("--sessions", self.sessions.is_some()),
             ("--rate", self.rate.is_some()),
-            ("--arrival", self.arrival != Arrival::Steady),
+            ("--arrival", self.arrival != ArrivalSchedule::Steady),
             ("--hold", self.hold > 0.0),
             ("--window", self.window != 1),
         ];

@@ -28,8 +28,8 @@ pub mod words;
 
 pub use error_kind::{ErrorKind, KINDS};
 pub use figures::{
-    Connections, Cpu, CutOff, Interval, Latencies, Memory, Messages, STEPS, Saturated, ScheduleLag,
-    Sessions, TargetCounts, known,
+    ConnectionFigures, Cpu, CutOff, Interval, LatencyFigures, MemoryFigures, Messages, STEPS,
+    Saturated, ScheduleLag, Sessions, TargetCounts, known,
 };
 pub use merge::{MergeError, merge};
 use serde::{Deserialize, Serialize};
@@ -60,7 +60,7 @@ pub struct Document {
     /// The service, as the command line named it; several targets with commas between them.
     pub target: String,
     /// The command line, flag by flag.
-    pub arguments: Arguments,
+    pub arguments: EventArguments,
     /// When it began: RFC 3339, UTC.
     pub started: String,
     /// The length of the measured span, in seconds.
@@ -80,7 +80,7 @@ pub struct Document {
     pub sessions: Sessions,
     /// Connections by what became of them.
     #[serde(default, deserialize_with = "or_default")]
-    pub connections: Connections,
+    pub connections: ConnectionFigures,
     /// The connections of each target, if there are several.
     #[serde(default, deserialize_with = "or_default")]
     pub targets: Vec<TargetCounts>,
@@ -92,13 +92,13 @@ pub struct Document {
     pub messages: Messages,
     /// Spans by kind, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
-    pub latency_us: Latencies,
+    pub latency_us: LatencyFigures,
     /// CPU time of both sides.
     #[serde(default, deserialize_with = "or_default")]
     pub cpu: Cpu,
     /// Memory of both sides.
     #[serde(default, deserialize_with = "or_default")]
-    pub memory: Memory,
+    pub memory: MemoryFigures,
     /// Failures by kind.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Errors,
@@ -110,10 +110,10 @@ pub struct Document {
     pub intervals: Vec<Interval>,
     /// The machine that drove the run: `cpu`, `cpus`, `kernel`, `memory_bytes`.
     #[serde(default, deserialize_with = "or_default")]
-    pub machine: Arguments,
+    pub machine: EventArguments,
     /// Versions of the programs that took part.
     #[serde(default, deserialize_with = "or_default")]
-    pub versions: Arguments,
+    pub versions: EventArguments,
 }
 
 /// A document with the name that the reader knows it by, such as its file's.
@@ -126,7 +126,7 @@ pub struct Run {
 }
 
 /// Names with JSON values, in the order of their names.
-pub type Arguments = BTreeMap<String, serde_json::Value>;
+pub type EventArguments = BTreeMap<String, serde_json::Value>;
 
 /// Failures by name, in the order of their names; [`crate::result::error_kind::ErrorKind`] sorts them.
 pub type Errors = BTreeMap<String, u64>;
@@ -134,7 +134,7 @@ pub type Errors = BTreeMap<String, u64>;
 impl Document {
     /// A document that says what was run and knows nothing else yet; not ok.
     #[must_use]
-    pub fn new(mode: &str, target: &str, arguments: Arguments, started: String) -> Self {
+    pub fn new(mode: &str, target: &str, arguments: EventArguments, started: String) -> Self {
         Self {
             schema: SCHEMA,
             mode: mode.to_owned(),
@@ -147,18 +147,18 @@ impl Document {
             saturated: None,
             schedule_lag_us: ScheduleLag::default(),
             sessions: Sessions::default(),
-            connections: Connections::default(),
+            connections: ConnectionFigures::default(),
             targets: Vec::new(),
             cut_off: CutOff::default(),
             messages: Messages::default(),
-            latency_us: Latencies::default(),
+            latency_us: LatencyFigures::default(),
             cpu: Cpu::default(),
-            memory: Memory::default(),
+            memory: MemoryFigures::default(),
             errors: Errors::new(),
             request_ids: BTreeMap::new(),
             intervals: Vec::new(),
-            machine: Arguments::new(),
-            versions: Arguments::new(),
+            machine: EventArguments::new(),
+            versions: EventArguments::new(),
         }
     }
 
@@ -262,7 +262,7 @@ mod document_tests {
         let document = Document::new(
             "relay",
             "http://t",
-            Arguments::new(),
+            EventArguments::new(),
             "2026-01-01T00:00:00Z".into(),
         );
         let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();
@@ -294,7 +294,7 @@ mod document_tests {
 
     #[test]
     fn members_of_filled_groups() {
-        let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
+        let mut document = Document::new("relay", "http://t", EventArguments::new(), String::new());
         document.latency_us.message = Spread::of(&spread::histogram([5]));
         document.errors.insert("status:403".into(), 2);
         document.saturated = Some(Saturated::Lag);

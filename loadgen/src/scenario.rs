@@ -171,7 +171,7 @@ mod tests {
         let read = |_: &std::path::Path| {
             Ok("channels = 5\ntarget = \"http://127.0.0.1:1\"\nmode = \"idle\"\n".to_owned())
         };
-        let crate::options::Command::Run(options) =
+        let crate::options::LoadCommand::Run(options) =
             CommandLine::read(words.into(), read).unwrap().command
         else {
             panic!("it is a run");
@@ -208,7 +208,7 @@ mod tests {
             {
                 words.push("--tls-target=https://127.0.0.1:2".into());
             }
-            let crate::options::Command::Plan(options) =
+            let crate::options::LoadCommand::Plan(options) =
                 CommandLine::read(words, read).unwrap().command
             else {
                 panic!("it is a plan");

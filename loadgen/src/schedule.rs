@@ -3,7 +3,7 @@
 //!
 //! [`Schedule::moment_ns`] is a function of the session's number, the seed and the shape, and of nothing else: no
 //! answer of the target, late or missing, moves a later session. So a stall of the target shows in full in the
-//! latencies, which count from the moment that was due (against coordinated omission), and any [`Share`] of a run
+//! latencies, which count from the moment that was due (against coordinated omission), and any [`RunShare`] of a run
 //! computes its part of the same plan without talking to the others.
 
 use clap::ValueEnum;
@@ -21,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 /// The distribution of session starts over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Arrival {
+pub enum ArrivalSchedule {
     /// At equal distances.
     #[default]
     Steady,
@@ -38,8 +38,8 @@ pub enum Arrival {
 
 /// The moments of all sessions of a run.
 #[derive(Clone, Debug)]
-pub struct Schedule {
-    arrival: Arrival,
+pub struct SessionSchedule {
+    arrival: ArrivalSchedule,
     sessions: u32,
     span_ns: u64,
     seed: u64,
@@ -66,13 +66,13 @@ pub enum ScheduleError {
     Range,
 }
 
-impl Schedule {
+impl SessionSchedule {
     /// A schedule from two of: the number of sessions, the full rate in sessions a second, the span in seconds.
     ///
     /// # Errors
     /// See [`ScheduleError`].
     pub fn new(
-        arrival: Arrival,
+        arrival: ArrivalSchedule,
         sessions: Option<u32>,
         rate: Option<f64>,
         duration_s: Option<f64>,
@@ -110,7 +110,7 @@ impl Schedule {
     #[must_use]
     pub const fn at_once(sessions: u32) -> Self {
         Self {
-            arrival: Arrival::Steady,
+            arrival: ArrivalSchedule::Steady,
             sessions,
             span_ns: 0,
             seed: 0,
@@ -118,7 +118,7 @@ impl Schedule {
         }
     }
 
-    fn over(arrival: Arrival, sessions: u32, span_s: f64, seed: u64) -> Self {
+    fn over(arrival: ArrivalSchedule, sessions: u32, span_s: f64, seed: u64) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -161,11 +161,11 @@ impl Schedule {
         let number = number.min(self.sessions.saturating_sub(1));
         let share = f64::from(number) / f64::from(self.sessions.max(1));
         match self.arrival {
-            Arrival::Steady => self.part(share),
+            ArrivalSchedule::Steady => self.part(share),
             // The count grows with the square of time.
-            Arrival::Ramp => self.part(share.sqrt()),
-            Arrival::Step => self.part(step(share)),
-            Arrival::Poisson => self.poisson(number),
+            ArrivalSchedule::Ramp => self.part(share.sqrt()),
+            ArrivalSchedule::Step => self.part(step(share)),
+            ArrivalSchedule::Poisson => self.poisson(number),
         }
     }
 
@@ -200,7 +200,7 @@ impl Schedule {
     }
 }
 
-impl Arrival {
+impl ArrivalSchedule {
     /// The mean rate over the span, as a share of the full rate.
     const fn mean(self) -> f64 {
         match self {
@@ -250,13 +250,13 @@ const SPAN_S_MAX: f64 = 7.0 * 86_400.0;
 /// sessions. The shares of a run have no channel in common and leave none out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Share {
+pub struct RunShare {
     /// Counted from 0.
     place: u32,
     of: u32,
 }
 
-impl Share {
+impl RunShare {
     /// The whole run.
     pub const WHOLE: Self = Self { place: 0, of: 1 };
 
@@ -314,13 +314,13 @@ impl Share {
     }
 }
 
-impl fmt::Display for Share {
+impl fmt::Display for RunShare {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.place + 1, self.of)
     }
 }
 
-impl FromStr for Share {
+impl FromStr for RunShare {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -336,7 +336,7 @@ impl FromStr for Share {
     }
 }
 
-impl TryFrom<String> for Share {
+impl TryFrom<String> for RunShare {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -344,8 +344,8 @@ impl TryFrom<String> for Share {
     }
 }
 
-impl From<Share> for String {
-    fn from(share: Share) -> Self {
+impl From<RunShare> for String {
+    fn from(share: RunShare) -> Self {
         share.to_string()
     }
 }
@@ -358,9 +358,9 @@ const SHARES_MAX: u32 = 65_536;
 /// A moment as the command line takes it: `2026-01-31T23:59:59Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
-pub struct Moment(SystemTime);
+pub struct PlannedMoment(SystemTime);
 
-impl Moment {
+impl PlannedMoment {
     /// The moment on the system's clock.
     #[must_use]
     pub const fn time(self) -> SystemTime {
@@ -368,7 +368,7 @@ impl Moment {
     }
 }
 
-impl FromStr for Moment {
+impl FromStr for PlannedMoment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -383,14 +383,14 @@ impl FromStr for Moment {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for PlannedMoment {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&crate::result::words::rfc3339(self.0))
     }
 }
 
-impl From<Moment> for String {
-    fn from(moment: Moment) -> Self {
+impl From<PlannedMoment> for String {
+    fn from(moment: PlannedMoment) -> Self {
         moment.to_string()
     }
 }
@@ -400,14 +400,14 @@ mod arrival_tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Arrival; 4] = [
-        Arrival::Steady,
-        Arrival::Ramp,
-        Arrival::Step,
-        Arrival::Poisson,
+    const ALL: [ArrivalSchedule; 4] = [
+        ArrivalSchedule::Steady,
+        ArrivalSchedule::Ramp,
+        ArrivalSchedule::Step,
+        ArrivalSchedule::Poisson,
     ];
 
-    fn moments(schedule: &mut Schedule) -> Vec<u64> {
+    fn moments(schedule: &mut SessionSchedule) -> Vec<u64> {
         (0..schedule.sessions())
             .map(|number| schedule.moment_ns(number))
             .collect()
@@ -419,7 +419,7 @@ mod arrival_tests {
             shape in 0_usize..4, sessions in 1_u32..5_000, span in 0.001_f64..1_000.0, seed in any::<u64>(),
         ) {
             prop_assume!(f64::from(sessions) / (span * 0.5) < RATE_MAX);
-            let mut schedule = Schedule::new(ALL[shape], Some(sessions), None, Some(span), seed).unwrap();
+            let mut schedule = SessionSchedule::new(ALL[shape], Some(sessions), None, Some(span), seed).unwrap();
             let moments = moments(&mut schedule);
             prop_assert!(moments.is_sorted());
             prop_assert!(moments.iter().all(|&moment| moment <= schedule.span_ns()));
@@ -429,7 +429,7 @@ mod arrival_tests {
         fn a_moment_depends_on_its_number_alone(
             shape in 0_usize..4, numbers in proptest::collection::vec(0_u32..10_000, 1..50), seed in any::<u64>(),
         ) {
-            let fresh = || Schedule::new(ALL[shape], Some(10_000), Some(500.0), None, seed).unwrap();
+            let fresh = || SessionSchedule::new(ALL[shape], Some(10_000), Some(500.0), None, seed).unwrap();
             let mut used = fresh();
             for number in numbers {
                 prop_assert_eq!(used.moment_ns(number), fresh().moment_ns(number));
@@ -441,11 +441,12 @@ mod arrival_tests {
     fn shapes_have_the_rates_that_they_promise() {
         // Sessions begun in each fifth of 10 s at a full rate of 1,000 a second.
         for (arrival, fifths) in [
-            (Arrival::Steady, [2_000, 2_000, 2_000, 2_000, 2_000]),
-            (Arrival::Ramp, [200, 600, 1_000, 1_400, 1_800]),
-            (Arrival::Step, [400, 800, 1_200, 1_600, 2_000]),
+            (ArrivalSchedule::Steady, [2_000, 2_000, 2_000, 2_000, 2_000]),
+            (ArrivalSchedule::Ramp, [200, 600, 1_000, 1_400, 1_800]),
+            (ArrivalSchedule::Step, [400, 800, 1_200, 1_600, 2_000]),
         ] {
-            let mut schedule = Schedule::new(arrival, None, Some(1_000.0), Some(10.0), 1).unwrap();
+            let mut schedule =
+                SessionSchedule::new(arrival, None, Some(1_000.0), Some(10.0), 1).unwrap();
             let moments = moments(&mut schedule);
             assert!((schedule.rate_max() - 1_000.0).abs() < 1.0);
             for (fifth, wanted) in (0_u64..).zip(fifths) {
@@ -461,8 +462,14 @@ mod arrival_tests {
 
     #[test]
     fn poisson_gaps_have_no_memory() {
-        let mut schedule =
-            Schedule::new(Arrival::Poisson, Some(100_000), Some(1_000.0), None, 7).unwrap();
+        let mut schedule = SessionSchedule::new(
+            ArrivalSchedule::Poisson,
+            Some(100_000),
+            Some(1_000.0),
+            None,
+            7,
+        )
+        .unwrap();
         let moments = moments(&mut schedule);
         let gaps: Vec<f64> = moments
             .windows(2)
@@ -485,17 +492,23 @@ mod arrival_tests {
     #[test]
     fn seeds_matter_to_chance_alone() {
         let at = |arrival, seed| {
-            Schedule::new(arrival, Some(100), Some(1.0), None, seed)
+            SessionSchedule::new(arrival, Some(100), Some(1.0), None, seed)
                 .unwrap()
                 .moment_ns(50)
         };
-        assert_ne!(at(Arrival::Poisson, 1), at(Arrival::Poisson, 2));
-        assert_eq!(at(Arrival::Steady, 1), at(Arrival::Steady, 2));
+        assert_ne!(
+            at(ArrivalSchedule::Poisson, 1),
+            at(ArrivalSchedule::Poisson, 2)
+        );
+        assert_eq!(
+            at(ArrivalSchedule::Steady, 1),
+            at(ArrivalSchedule::Steady, 2)
+        );
     }
 
     #[test]
     fn all_at_once() {
-        let mut schedule = Schedule::at_once(3);
+        let mut schedule = SessionSchedule::at_once(3);
         assert_eq!(moments(&mut schedule), [0, 0, 0]);
         assert_eq!((schedule.span_ns(), schedule.rate_max()), (0, 0.0));
     }
@@ -503,7 +516,8 @@ mod arrival_tests {
     #[test]
     fn two_of_three_make_a_schedule() {
         let new = |sessions, rate, span| {
-            Schedule::new(Arrival::Steady, sessions, rate, span, 0).map(|s| (s.sessions, s.span_ns))
+            SessionSchedule::new(ArrivalSchedule::Steady, sessions, rate, span, 0)
+                .map(|s| (s.sessions, s.span_ns))
         };
         assert_eq!(new(Some(100), Some(10.0), None), Ok((100, 10_000_000_000)));
         assert_eq!(new(Some(100), None, Some(10.0)), Ok((100, 10_000_000_000)));
@@ -535,7 +549,7 @@ mod share_tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn sessions(share: Share, channels: u32, sessions: u32) -> Vec<u32> {
+    fn sessions(share: RunShare, channels: u32, sessions: u32) -> Vec<u32> {
         let (mut next, mut all) = (0, Vec::new());
         while let Some(session) = share.session_from(next, channels, sessions) {
             all.push(session);
@@ -553,7 +567,7 @@ mod share_tests {
             let mut all_channels = Vec::new();
             for machine in 0..machines {
                 for thread in 0..threads {
-                    let share = Share::WHOLE.split(machine, machines).unwrap().split(thread, threads).unwrap();
+                    let share = RunShare::WHOLE.split(machine, machines).unwrap().split(thread, threads).unwrap();
                     let own = sessions(share, channels, count);
                     prop_assert!(own.iter().all(|session| share.has(session % channels)));
                     all.extend(own);
@@ -572,7 +586,7 @@ mod share_tests {
 
     #[test]
     fn written_as_the_operator_counts() {
-        let share: Share = "2/5".parse().unwrap();
+        let share: RunShare = "2/5".parse().unwrap();
         assert_eq!(
             (share.to_string(), share.has(1), share.has(6), share.has(2)),
             ("2/5".into(), true, true, false)
@@ -580,9 +594,9 @@ mod share_tests {
         for text in [
             "", "0/5", "6/5", "1/0", "2", "a/b", "1/65537", "-1/2", "1/2/3",
         ] {
-            assert!(text.parse::<Share>().is_err(), "{text}");
+            assert!(text.parse::<RunShare>().is_err(), "{text}");
         }
-        assert_eq!(Share::WHOLE.split(0, 65_536).unwrap().split(0, 2), None);
+        assert_eq!(RunShare::WHOLE.split(0, 65_536).unwrap().split(0, 2), None);
     }
 }
 
@@ -598,10 +612,10 @@ mod start_tests {
             "2024-02-29T12:30:00Z",
             "2026-12-31T23:59:59Z",
         ] {
-            let moment: Moment = text.parse().unwrap();
+            let moment: PlannedMoment = text.parse().unwrap();
             assert_eq!(moment.to_string(), text);
         }
-        let moment: Moment = "1970-01-02T00:00:01Z".parse().unwrap();
+        let moment: PlannedMoment = "1970-01-02T00:00:01Z".parse().unwrap();
         assert_eq!(moment.time(), UNIX_EPOCH + Duration::from_secs(86_401));
         for text in [
             "",
@@ -615,7 +629,7 @@ mod start_tests {
             "1969-12-31T23:59:59Z",
             "+026-01-31T23:59:59Z",
         ] {
-            assert!(text.parse::<Moment>().is_err(), "{text}");
+            assert!(text.parse::<PlannedMoment>().is_err(), "{text}");
         }
     }
 }

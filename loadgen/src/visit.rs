@@ -13,9 +13,9 @@
 //!     └── close
 //! ```
 //! A session that has not begun costs nothing: its moment is a function of its number. One that runs is a [`Viewer`]
-//! in the [`Crew`] of its thread; both of its directions are written into one [`Book`] each, since its master lives on
-//! the same thread. The checker knows who must receive what from the numbers in the messages alone and shares no code
-//! with any routing.
+//! in the [`Crew`] of its thread; both of its directions are written into one [`MessageBook`] each, since its master
+//! lives on the same thread. The checker knows who must receive what from the numbers in the messages alone and shares
+//! no code with any routing.
 
 mod crew;
 pub mod discovery;
@@ -24,9 +24,9 @@ mod recovery;
 mod relay;
 mod sessions;
 
-pub use crew::{Crew, Heard, LINE_BYTES, Party, Peer, Relay, Verdict};
-pub use discovery::{Call, Discovery, Reply, Role, write_call};
-pub use messages::{Desk, Terms};
+pub use crew::{Crew, LINE_BYTES, Party, Peer, ReceiveOutcome, Relay, Verdict};
+pub use discovery::{Call, DiscoveryCalls, Reply, Role, write_call};
+pub use messages::{MessageDesk, PartyTerms};
 pub use recovery::Recovery;
 
 // One session, from its first connect to its last message.
@@ -47,9 +47,9 @@ pub struct Viewer {
     /// When the present stage began.
     pub since_ns: u64,
     /// From the viewer to the master.
-    pub to_master: Book,
+    pub to_master: MessageBook,
     /// From the master to the viewer.
-    pub to_viewer: Book,
+    pub to_viewer: MessageBook,
 }
 
 /// The event that a session awaits.
@@ -91,8 +91,8 @@ impl Viewer {
             returns: false,
             due_ns,
             since_ns: due_ns,
-            to_master: Book::default(),
-            to_viewer: Book::default(),
+            to_master: MessageBook::default(),
+            to_viewer: MessageBook::default(),
         }
     }
 
@@ -129,7 +129,7 @@ const _: () = assert!(
 
 /// One direction of a session: message 0 is the offer or the answer, from 1 on the candidates. 8 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Book {
+pub struct MessageBook {
     /// A bit for each number that arrived intact.
     heard: u32,
     /// The number of messages composed.
@@ -152,7 +152,7 @@ pub enum Arrival {
 /// Most candidates of one side of a session: what a book has bits for.
 pub const CANDIDATES_MAX: u32 = 31;
 
-impl Book {
+impl MessageBook {
     /// The number of the next message composed; `None` when the book is full.
     pub fn compose(&mut self) -> Option<u32> {
         let number = u32::from(self.sent);
@@ -197,7 +197,7 @@ impl Book {
 }
 
 const _: () = assert!(
-    size_of::<Book>() <= 8,
+    size_of::<MessageBook>() <= 8,
     "a million sessions pay for each byte"
 );
 
@@ -216,7 +216,7 @@ mod book_tests {
             (&[4, 32, u64::MAX], &[Unknown; 3], 4),
             (&[], &[], 4),
         ] {
-            let mut book = Book::default();
+            let mut book = MessageBook::default();
             (0..4).for_each(|number| assert_eq!(book.compose(), Some(number)));
             let got: Vec<_> = numbers.iter().map(|&number| book.arrive(number)).collect();
             assert_eq!(
@@ -229,7 +229,7 @@ mod book_tests {
 
     #[test]
     fn a_book_is_full_at_its_last_bit() {
-        let mut book = Book::default();
+        let mut book = MessageBook::default();
         (0..=CANDIDATES_MAX).for_each(|number| assert_eq!(book.compose(), Some(number)));
         assert_eq!(book.compose(), None);
         assert_eq!(book.arrive(31), Arrival::InOrder);

@@ -8,12 +8,12 @@ mod socket;
 mod timers;
 pub(crate) mod tls;
 
-use crate::edge::board::{Board, Gauge, Phase};
+use crate::edge::board::{Gauge, RunBoard, RunPhase};
 use crate::options::{EngineChoice, Mode};
 use crate::result::{CutOff, Document, Interval, ScheduleLag, TargetCounts, known};
-use crate::schedule::{Schedule, Share};
-use crate::visit::{Crew, Desk};
-use crate::{measure::Connections, peer::Name, plan::Plan};
+use crate::schedule::{RunShare, SessionSchedule};
+use crate::visit::{Crew, MessageDesk};
+use crate::{measure::ConnectionCounts, peer::Name, plan::Plan};
 use codec::sigv4::signer::Signer;
 use directory::{Directory, Lookup};
 use lines::{Lines, Route};
@@ -23,15 +23,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use timers::{Pace, Timers};
+use timers::{MessagePace, Timers};
 
 /// The parts of a run that are the same for all its workers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shared<'a> {
+pub(crate) struct RunContext<'a> {
     pub(crate) plan: &'a Plan,
     /// The description of the run, without figures.
     pub(crate) document: &'a Document,
-    pub(crate) board: &'a Board,
+    pub(crate) board: &'a RunBoard,
     /// The ways to the service: the target, and a detour if there is one.
     pub(crate) routes: &'a [Arc<Route>],
     /// The thread that looks endpoints up, if they are asked for.
@@ -46,18 +46,18 @@ pub(crate) struct Shared<'a> {
 
 /// One thread's share of the run.
 pub(crate) struct Worker<'a> {
-    shared: Shared<'a>,
+    shared: RunContext<'a>,
     gauge: &'a Gauge,
-    share: Share,
+    share: RunShare,
     lines: Lines,
     directory: Directory,
     crew: Crew,
     signer: Option<Signer<'a>>,
     /// When sessions begin; `None` in the closed modes.
-    schedule: Option<Schedule>,
+    schedule: Option<SessionSchedule>,
     timers: Timers,
     /// When messages are due, while peers send on schedule.
-    pace: Option<Pace>,
+    pace: Option<MessagePace>,
     /// The next session of this share, if there is one.
     next: Option<u32>,
     /// Masters and peers that are to be connected.
@@ -72,20 +72,20 @@ pub(crate) struct Worker<'a> {
     settled: Vec<bool>,
     /// Failures of each master of the share to open, in a row.
     master_attempts: Vec<u32>,
-    connections: Connections,
+    connections: ConnectionCounts,
     /// The same for each target, where there are several.
-    by_target: Vec<Connections>,
+    by_target: Vec<ConnectionCounts>,
     opened: Opened,
     /// Sessions that run, or wait to connect again; peers that were not lost.
     active: u64,
-    log: Log,
-    phase: Phase,
+    log: IntervalLog,
+    phase: RunPhase,
     close_begun_ns: u64,
 }
 
 /// The interval log as it grows.
 #[derive(Debug)]
-struct Log {
+struct IntervalLog {
     /// The beginning of the schedule.
     begins_ns: Option<u64>,
     intervals: Vec<Interval>,
@@ -101,7 +101,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// The ring cannot be made, or the run is split too finely.
-    pub(crate) fn new(shared: Shared<'a>, number: u32, of: u32) -> io::Result<Self> {
+    pub(crate) fn new(shared: RunContext<'a>, number: u32, of: u32) -> io::Result<Self> {
         let plan = shared.plan;
         let gauge = shared.board.gauges.get(number as usize);
         let gauge = gauge.ok_or_else(|| io::Error::other("a worker without a gauge"))?;
@@ -123,14 +123,14 @@ impl<'a> Worker<'a> {
             EngineChoice::Auto | EngineChoice::IoUring => Engine::IoUring,
         };
         let masters = if is_closed { 0 } else { waiting.len() };
-        let sessions = plan.schedule.as_ref().map(Schedule::sessions);
+        let sessions = plan.schedule.as_ref().map(SessionSchedule::sessions);
         Ok(Self {
             shared,
             gauge,
             share,
             lines: Lines::new(shared.routes.to_vec(), engine)?,
             directory: Directory::new(shared.routes, shared.lookup),
-            crew: Crew::new(Desk::new(plan.terms, seed), share),
+            crew: Crew::new(MessageDesk::new(plan.terms, seed), share),
             signer: plan.signer(),
             next: sessions.and_then(|sessions| share.session_from(0, plan.channels, sessions)),
             schedule: plan.schedule.clone(),
@@ -141,15 +141,15 @@ impl<'a> Worker<'a> {
             masters_settled: 0,
             settled: vec![false; masters],
             master_attempts: vec![0; masters],
-            connections: Connections::default(),
+            connections: ConnectionCounts::default(),
             by_target: match plan.targets.len() {
                 1 => Vec::new(),
-                several => vec![Connections::default(); several],
+                several => vec![ConnectionCounts::default(); several],
             },
             opened: Opened::default(),
             active: if is_closed { waiting.len() as u64 } else { 0 },
-            log: Log::new(),
-            phase: Phase::OpenFirst,
+            log: IntervalLog::new(),
+            phase: RunPhase::OpenFirst,
             close_begun_ns: 0,
             waiting,
         })
@@ -176,7 +176,7 @@ impl<'a> Worker<'a> {
             }
             self.note();
             self.publish();
-            if self.phase == Phase::Close && self.is_over() {
+            if self.phase == RunPhase::Close && self.is_over() {
                 break;
             }
             let patience = self.patience();
@@ -190,7 +190,7 @@ impl<'a> Worker<'a> {
     }
 
     /// The phase that this worker is in.
-    pub(crate) const fn phase(&self) -> Phase {
+    pub(crate) const fn phase(&self) -> RunPhase {
         self.phase
     }
 
@@ -210,20 +210,20 @@ impl<'a> Worker<'a> {
     }
 
     /// Takes the step into a phase, once for each.
-    fn enter(&mut self, phase: Phase) {
+    fn enter(&mut self, phase: RunPhase) {
         if phase == self.phase {
             return;
         }
         let relays = self.shared.plan.mode == Mode::Relay;
         let is_paced = self.shared.plan.pace.is_some();
-        let is_running = phase == Phase::WarmUp || phase == Phase::Measure;
-        self.crew.relay.is_measured = phase == Phase::Measure;
-        if phase == Phase::Measure {
+        let is_running = phase == RunPhase::WarmUp || phase == RunPhase::Measure;
+        self.crew.relay.is_measured = phase == RunPhase::Measure;
+        if phase == RunPhase::Measure {
             let tally = &self.crew.desk.tally;
             // Without a warm-up nothing is known yet.
             self.crew.desk.asks = tally.throttled + tally.refused > 0 || tally.received == 0;
         }
-        if relays && is_running && self.phase < Phase::WarmUp {
+        if relays && is_running && self.phase < RunPhase::WarmUp {
             if is_paced {
                 self.begin_pace();
             } else {
@@ -231,12 +231,12 @@ impl<'a> Worker<'a> {
             }
         }
         self.crew.relay.is_speaking = relays && is_running && !is_paced;
-        if phase >= Phase::Drain && self.phase < Phase::Drain {
+        if phase >= RunPhase::Drain && self.phase < RunPhase::Drain {
             self.pace = None;
             self.end_log();
             self.stop_sessions();
         }
-        if phase == Phase::Close {
+        if phase == RunPhase::Close {
             self.close_begun_ns = self.now_ns();
             self.close_all();
         }
@@ -246,7 +246,7 @@ impl<'a> Worker<'a> {
     /// The time until the next moment that is due, at most [`LOOK_EVERY`].
     fn patience(&mut self) -> Duration {
         let now_ns = self.now_ns();
-        let message = self.pace.as_ref().map(Pace::next_due);
+        let message = self.pace.as_ref().map(MessagePace::next_due);
         let due = [self.next_due(), self.timers.next_due(), message];
         let due = due.into_iter().flatten().min();
         due.map_or(LOOK_EVERY, |due| {
@@ -270,7 +270,7 @@ impl<'a> Worker<'a> {
             return self.begin_log();
         };
         let end_ns = begins_ns + (self.log.intervals.len() as u64 + 1) * INTERVAL_NS;
-        if self.now_ns() >= end_ns && self.phase <= Phase::Measure {
+        if self.now_ns() >= end_ns && self.phase <= RunPhase::Measure {
             self.end_interval(begins_ns);
         }
     }
@@ -329,9 +329,9 @@ impl<'a> Worker<'a> {
             place.store(value, Ordering::Relaxed);
         }
         gauge.tell(&desk.errors);
-        let begun = self.phase >= Phase::Measure;
+        let begun = self.phase >= RunPhase::Measure;
         let through =
-            begun && self.active == 0 && (self.next.is_none() || self.phase > Phase::Measure);
+            begun && self.active == 0 && (self.next.is_none() || self.phase > RunPhase::Measure);
         gauge.through.store(through, Ordering::Relaxed);
     }
 
@@ -368,7 +368,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-impl Log {
+impl IntervalLog {
     fn new() -> Self {
         Self {
             begins_ns: None,
@@ -381,7 +381,7 @@ impl Log {
     }
 
     /// Ends the interval that runs.
-    fn end(&mut self, desk: &mut Desk, t_ns: u64, open: u64, failed: u64, sessions: bool) {
+    fn end(&mut self, desk: &mut MessageDesk, t_ns: u64, open: u64, failed: u64, sessions: bool) {
         let (completed, received) = (desk.sessions.completed, desk.tally.received);
         let interval = Interval {
             t_s: t_ns as f64 / 1e9,

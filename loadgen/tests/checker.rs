@@ -7,12 +7,12 @@
 use crate::support::tally::spoiled;
 use crate::support::{Delivery, Fault, Relay, accepted, messages};
 use codec::ws::{Receiver, Side};
-use loadgen::measure::Tally;
+use loadgen::measure::MessageTally;
 use loadgen::peer::Name;
-use loadgen::schedule::Share;
-use loadgen::visit::{Crew, Desk, Heard, Party, Peer, Stage, Terms};
+use loadgen::schedule::RunShare;
+use loadgen::visit::{Crew, MessageDesk, Party, PartyTerms, Peer, ReceiveOutcome, Stage};
 
-const TERMS: Terms = Terms {
+const TERMS: PartyTerms = PartyTerms {
     run: 7,
     payload_bytes: 400,
     sdp_bytes: 400,
@@ -32,8 +32,8 @@ struct Channel {
 }
 
 impl Channel {
-    fn connected(terms: Terms) -> Self {
-        let mut crew = Crew::new(Desk::new(terms, 1), Share::WHOLE);
+    fn connected(terms: PartyTerms) -> Self {
+        let mut crew = Crew::new(MessageDesk::new(terms, 1), RunShare::WHOLE);
         for place in 0..3 {
             let name = Name {
                 channel: CHANNEL,
@@ -46,7 +46,7 @@ impl Channel {
             let request = String::from_utf8(request).unwrap();
             let mut answer = accepted(&request).unwrap().into_bytes();
             let heard = crew.receive(place, &mut answer, &mut Vec::new()).unwrap();
-            assert_eq!(heard, Heard::Opened);
+            assert_eq!(heard, ReceiveOutcome::Opened);
             let Party::Peer(peer) = crew.party(place) else {
                 panic!("a peer is there");
             };
@@ -86,7 +86,7 @@ impl Channel {
 }
 
 /// The counts of a relay with this fault that carries 1,000 messages.
-fn tally(fault: Fault) -> Tally {
+fn tally(fault: Fault) -> MessageTally {
     let mut channel = Channel::connected(TERMS);
     channel.exchange(&mut Relay::new(fault), 1_000);
     channel.crew.close_books();
@@ -119,7 +119,7 @@ fn each_fault_of_a_relay_is_caught_by_its_name() {
 #[test]
 fn messages_of_another_run_are_no_fault_of_this_one() {
     let mut channel = Channel::connected(TERMS);
-    let mut other = Channel::connected(Terms { run: 8, ..TERMS });
+    let mut other = Channel::connected(PartyTerms { run: 8, ..TERMS });
     let mut out = Vec::new();
     other.crew.start(0, &mut out);
     let mut relay = Relay::new(Fault::Nothing);
@@ -131,6 +131,6 @@ fn messages_of_another_run_are_no_fault_of_this_one() {
             .unwrap();
     }
     let desk = &channel.crew.desk;
-    assert_eq!(desk.tally, Tally::default());
+    assert_eq!(desk.tally, MessageTally::default());
     assert_eq!(desk.errors.kinds()["message_of_another_run"], 8);
 }

@@ -2,7 +2,7 @@
 
 use codec::ws::{self, Opcode, close};
 use fastrand::Rng;
-use loadgen::peer::{Event, Link};
+use loadgen::peer::{Event, PeerLink};
 use loadgen::visit::discovery::Answer;
 use testkit::mutations;
 
@@ -54,9 +54,9 @@ fn events(bytes: &[u8], piece: usize) -> Option<Vec<String>> {
     Some(events)
 }
 
-fn link() -> (Link, Vec<u8>) {
+fn link() -> (PeerLink, Vec<u8>) {
     let mut request = Vec::new();
-    let link = Link::open("h", "/", &mut Rng::with_seed(1), &mut request);
+    let link = PeerLink::open("h", "/", &mut Rng::with_seed(1), &mut request);
     (link, request)
 }
 

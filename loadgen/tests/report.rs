@@ -6,7 +6,7 @@
 
 use crate::broker::process::directory;
 use hdrhistogram::Histogram;
-use loadgen::result::{Arguments, Document, Spread};
+use loadgen::result::{Document, EventArguments, Spread};
 use std::fs;
 use std::process::{Command, Output};
 use testkit::Directory;
@@ -18,7 +18,7 @@ fn document(count: u64, us: u64, lost: u64) -> String {
     let mut document = Document::new(
         "relay",
         "http://127.0.0.1:1",
-        Arguments::new(),
+        EventArguments::new(),
         "2026-01-31T00:00:00Z".into(),
     );
     document.duration_s = 1.0;

@@ -7,11 +7,13 @@
 use crate::support::tally::{is_clean, spoiled};
 use crate::support::{Fault, Relay, accepted, messages};
 use codec::ws::{Receiver, Side};
-use loadgen::measure::Tally;
-use loadgen::schedule::Share;
-use loadgen::visit::{CANDIDATES_MAX, Crew, Desk, Heard, Party, Stage, Terms, Verdict, Viewer};
+use loadgen::measure::MessageTally;
+use loadgen::schedule::RunShare;
+use loadgen::visit::{
+    CANDIDATES_MAX, Crew, MessageDesk, Party, PartyTerms, ReceiveOutcome, Stage, Verdict, Viewer,
+};
 
-const TERMS: Terms = Terms {
+const TERMS: PartyTerms = PartyTerms {
     run: 7,
     payload_bytes: 400,
     sdp_bytes: 1_000,
@@ -31,9 +33,9 @@ struct Channel {
 }
 
 impl Channel {
-    fn new(fault: Fault, terms: Terms) -> Self {
+    fn new(fault: Fault, terms: PartyTerms) -> Self {
         let mut channel = Self {
-            crew: Crew::new(Desk::new(terms, 1), Share::WHOLE),
+            crew: Crew::new(MessageDesk::new(terms, 1), RunShare::WHOLE),
             relay: Relay::new(fault),
             outs: Default::default(),
             receivers: std::array::from_fn(|_| Receiver::new(Side::Server)),
@@ -54,7 +56,7 @@ impl Channel {
             .crew
             .receive(line, &mut answer, &mut self.outs[place])
             .unwrap();
-        assert_eq!(heard, Heard::Opened);
+        assert_eq!(heard, ReceiveOutcome::Opened);
     }
 
     /// Both sessions from their upgrade to their end; gives how many settled.
@@ -125,7 +127,7 @@ impl Channel {
 }
 
 /// The counts of many sessions through a relay with this fault, and the number of those that settled.
-fn tally(fault: Fault) -> (Tally, usize) {
+fn tally(fault: Fault) -> (MessageTally, usize) {
     let mut channel = Channel::new(fault, TERMS);
     let settled = (0..50).map(|_| channel.round()).sum();
     channel.crew.close_books();
@@ -228,7 +230,7 @@ fn an_offer_that_comes_while_its_viewer_connects_again_is_no_fault() {
 
 #[test]
 fn candidates_trickle_one_by_one_each_way() {
-    let terms = Terms {
+    let terms = PartyTerms {
         trickle_ns: 1,
         ..TERMS
     };
@@ -241,7 +243,7 @@ fn candidates_trickle_one_by_one_each_way() {
 
 #[test]
 fn an_absent_master_sends_its_candidates_when_it_returns() {
-    let terms = Terms {
+    let terms = PartyTerms {
         trickle_ns: 1,
         ..TERMS
     };
@@ -269,7 +271,7 @@ fn sessions_without_and_with_the_most_candidates_settle() {
     for candidates in [0, CANDIDATES_MAX] {
         let mut channel = Channel::new(
             Fault::Nothing,
-            Terms {
+            PartyTerms {
                 candidates,
                 ..TERMS
             },

@@ -1,9 +1,8 @@
 //! Ours: the codec as the broker uses it.
 
-use crate::rival::{Decode, Digits, Encode, Parse, ReadHead, Seen, Shake, Write};
-use codec::base64;
+use crate::rival::{Decode, Encode, Parse, ReadHead, Seen, Shake};
 use codec::http::{Head, HeadLimits, HeadScanner, Meta, switching_protocols, upgrade};
-use codec::signal::{Delivery, MessageRules, Parser, Request, Role};
+use codec::signal::{MessageRules, Parser, Request, Role};
 use codec::ws::{self, Item, Opcode, Receiver, Side};
 
 /// The codec.
@@ -85,18 +84,6 @@ impl Parse for Heliograph<Parser> {
     }
 }
 
-impl Write for Heliograph<()> {
-    const LIBRARY: &'static str = "heliograph";
-
-    fn new() -> Self {
-        Self(())
-    }
-
-    fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
-        delivery.write(out);
-    }
-}
-
 impl ReadHead for Heliograph<()> {
     const LIBRARY: &'static str = "heliograph";
 
@@ -136,22 +123,4 @@ fn head(bytes: &[u8]) -> Option<Head<'_>> {
     let limits = HeadLimits::default();
     let end = HeadScanner::new().end(bytes, &limits).ok()??;
     Head::parse(bytes.get(..end)?, &limits).ok()
-}
-
-impl Digits for Heliograph<Vec<u8>> {
-    const LIBRARY: &'static str = "heliograph";
-
-    fn new(text_bytes: usize) -> Self {
-        Self(Vec::with_capacity(text_bytes))
-    }
-
-    fn check(&mut self, text: &[u8]) -> bool {
-        base64::is_well_formed(text)
-    }
-
-    fn encode(&mut self, bytes: &[u8]) -> &[u8] {
-        self.0.clear();
-        base64::encode(&mut self.0, bytes);
-        &self.0
-    }
 }

@@ -1,6 +1,5 @@
 //! One adaptor per compared library, ours among them, behind the same traits: the same bytes in, the same answer out.
 
-mod base64;
 mod heliograph;
 mod httparse;
 mod relay;
@@ -9,8 +8,7 @@ mod simd_json;
 mod text;
 mod tungstenite;
 
-pub use base64::Base64;
-use codec::signal::{Delivery, Request};
+use codec::signal::Request;
 pub use heliograph::Heliograph;
 pub use httparse::Httparse;
 pub use relay::Relay;
@@ -59,18 +57,6 @@ pub trait Parse {
     fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T>;
 }
 
-/// Deliveries to whole frames.
-pub trait Write {
-    /// The library's name in groups.
-    const LIBRARY: &'static str;
-
-    /// A writer without memory of its own yet.
-    fn new() -> Self;
-
-    /// Appends the event as one unmasked text frame.
-    fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>);
-}
-
 /// The parts of a head that are looked at: all of them are touched, so that no library gets away with less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -100,19 +86,4 @@ pub trait Shake {
 
     /// Reads a whole request head and appends the response that makes the connection a WebSocket. False: refused.
     fn shake(bytes: &[u8], out: &mut Vec<u8>) -> bool;
-}
-
-/// Base64 of the standard alphabet, padded and canonical.
-pub trait Digits {
-    /// The library's name in groups.
-    const LIBRARY: &'static str;
-
-    /// A coder with room for texts of this many bytes.
-    fn new(text_bytes: usize) -> Self;
-
-    /// Whether `text` is well-formed.
-    fn check(&mut self, text: &[u8]) -> bool;
-
-    /// The text for `bytes`.
-    fn encode(&mut self, bytes: &[u8]) -> &[u8];
 }

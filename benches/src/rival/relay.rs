@@ -3,7 +3,7 @@
 
 use crate::rival::serde_json::SerdeJson;
 use crate::rival::tungstenite::{Pipe, Tungstenite};
-use crate::rival::{Decode, Write};
+use crate::rival::{Decode, Parse};
 use codec::signal::Delivery;
 use std::collections::HashMap;
 use tungstenite::WebSocket;
@@ -26,7 +26,7 @@ impl Relay {
         let outbox = |viewer: &String| (viewer.clone(), Vec::new());
         Self {
             master: Decode::new(read),
-            writer: Write::new(),
+            writer: Parse::new(),
             outboxes: viewers.iter().map(outbox).collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! serde_json: borrowed strings in, a buffer that is used again out.
 
+use crate::rival::Parse;
 use crate::rival::text::{Text, judge_from};
-use crate::rival::{Parse, Write};
 use codec::signal::{Delivery, Request, Role};
 use codec::ws::{self, Opcode};
 use serde::Serialize;
@@ -11,6 +11,16 @@ use serde::Serialize;
 pub struct SerdeJson(Vec<u8>);
 
 impl SerdeJson {
+    /// Appends the event as one unmasked text frame.
+    ///
+    /// A frame begins with its length, which a serializer does not know ahead: the text is written beside it first.
+    pub(crate) fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
+        self.0.clear();
+        serde_json::to_writer(&mut self.0, &Event::of(delivery))
+            .expect("a buffer takes every byte");
+        ws::frame(out, Opcode::Text, &self.0);
+    }
+
     /// Reads a master's text that is known to be UTF-8 already.
     pub(crate) fn parse_str<T>(text: &str, see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         Self::parse_from(Role::Master, text, see)
@@ -65,20 +75,4 @@ impl<'a> Event<'a> {
 /// The text of an event, without a frame.
 pub(crate) fn event_text(delivery: &Delivery<'_>) -> String {
     serde_json::to_string(&Event::of(delivery)).expect("an event has texts only")
-}
-
-impl Write for SerdeJson {
-    const LIBRARY: &'static str = "serde_json";
-
-    fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    /// A frame begins with its length, which a serializer does not know ahead: the text is written beside it first.
-    fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
-        self.0.clear();
-        serde_json::to_writer(&mut self.0, &Event::of(delivery))
-            .expect("a buffer takes every byte");
-        ws::frame(out, Opcode::Text, &self.0);
-    }
 }

@@ -1,10 +1,8 @@
 //! simd-json alone, without a scanner before it: its tape in, serde out, with buffers that are used again.
 
-use crate::rival::serde_json::Event;
+use crate::rival::Parse;
 use crate::rival::text::{Text, judge};
-use crate::rival::{Parse, Write};
-use codec::signal::{Delivery, Request};
-use codec::ws::{self, Opcode};
+use codec::signal::Request;
 use simd_json::tape::{Node, Tape};
 use simd_json::{Buffers, StaticNode, fill_tape};
 use std::borrow::Cow;
@@ -78,18 +76,4 @@ fn members<'a>(nodes: &[Node<'a>]) -> Option<Text<'a>> {
         rest = after.get(nodes..)?;
     }
     Some(text)
-}
-
-impl Write for SimdJson<Vec<u8>> {
-    const LIBRARY: &'static str = "simd-json";
-
-    fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
-        self.0.clear();
-        simd_json::to_writer(&mut self.0, &Event::of(delivery)).expect("a buffer takes every byte");
-        ws::frame(out, Opcode::Text, &self.0);
-    }
 }

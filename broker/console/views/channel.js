@@ -27,7 +27,7 @@ export function channel(root, { name, parameters }) {
   const nobody = h('p', { class: 'quiet' }, 'No camera is connected.', elsewhere);
   const awaiting = table(['Waiting', 'For', 'Message', 'Expires in'], 'Viewers waiting for the camera');
   const further = h('p', { class: 'quiet' });
-  const viewers = table(['Viewer', 'Address', 'Connected', '#In', '#Out', 'Last frame', '#Outbox', ''], 'Viewers');
+  const viewers = table(['Viewer', 'Address', 'Connected', '#In', '#Out', 'Last frame', '#Outbox', 'Disconnect'], 'Viewers');
   const waiting = table(['From', 'To', 'Messages', '#Size', 'Oldest'], 'Queued messages');
   const noViewers = h('p', { class: 'quiet' }, 'No viewer is connected.');
   const nothing = h('p', { class: 'quiet' }, 'No queued messages.');

@@ -1,16 +1,18 @@
-// The cluster as this node knows it: the other nodes, who owns how many slots, etcd, the links with each node.
+// The cluster as this node knows it: the other nodes, who owns how many slots, etcd, the links with each node; what is wrong on all
+// nodes, and which slots moved.
 
 import { get } from '../api.js';
 import { card, h, keyed, put, table } from '../dom.js';
-import { bytes, count, millis, number, span } from '../format.js';
+import { bytes, count, millis, number, span, stamp } from '../format.js';
+import { problemList } from './now.js';
 
 /** Colours of owners, in the order of the nodes; then they repeat. */
 const OWNERS = 5;
 
-/** Between two looks. */
-const EVERY_MS = 2000;
+/** Between two looks at this node, and at all of them. */
+const [EVERY_MS, ALL_EVERY_MS] = [2000, 10_000];
 
-export function cluster(root) {
+export function cluster(root, { node }) {
   const [title, notice] = [h('h1', {}, 'Cluster'), h('p', { class: 'quiet', role: 'status' }, 'Loading …')];
   const wrong = h('ul', { class: 'fault', role: 'alert' });
   const tiles = ['This node', 'etcd', 'Slots', 'Messages'].map((name) => {
@@ -20,11 +22,13 @@ export function cluster(root) {
   const nodes = table(['Node', 'State', 'Address', 'Program', '#Runs for', '#Slots', '#Newest epoch'], 'Nodes');
   const strip = h('div', { class: 'slots', role: 'img' });
   const links = table(['Node', 'State', '#Links', '#Streams', '#Waiting', '#Held', '#Unconfirmed', '#Round trip'], 'Links');
+  const problems = problemList(node);
+  const [moves, missing] = [h('ul', { class: 'rows' }), h('p', { class: 'quiet', role: 'status' })];
   const found = h('div', { class: 'stack', hidden: true }, wrong, h('div', { class: 'figures' }, ...tiles.map((one) => one.whole)),
-    card('Nodes', nodes.whole, strip), card('Links', links.whole, h('p', { class: 'quiet' }, 'One to each shard of another node, opened '
+    card('Problems of all nodes', missing, problems.whole), card('Nodes', nodes.whole, strip), card('Moves of the last hour', moves), card('Links', links.whole, h('p', { class: 'quiet' }, 'One to each shard of another node, opened '
       + 'when a client needs it. Waiting: not written; held: not taken by clients; round trip: of the last ping.')));
   root.append(title, notice, found);
-  let timer = 0;
+  let [timer, timerOfAll] = [0, 0];
   let ended = false;
   let owners = '';
 
@@ -50,8 +54,23 @@ export function cluster(root) {
     keyed(links.body, linksOf(view), (one) => one.name, makeLink, updateLink);
   }
 
+  /** What all nodes say: a node that does not answer is named. */
+  async function loadAll() {
+    const [now, last] = await Promise.all([get('/problems'), get('/history?from=-1h&step=15m')]);
+    if (ended) return;
+    timerOfAll = setTimeout(loadAll, ALL_EVERY_MS);
+    problems.update((now.data.problems ?? []).map((one) => ({ ...one, title: `${one.node}: ${one.title}` })));
+    const silent = [...new Set([...now.data.missingNodes ?? [], ...last.data.missingNodes ?? []])];
+    put(missing, silent.length > 0 ? `Without an answer: ${silent.join(', ')}.` : now.data.problems?.length === 0 ? 'No problems.' : '');
+    const moved = (last.data.marks ?? []).filter(({ kind }) => kind === 'slots').toSorted((a, b) => b.at - a.at);
+    keyed(moves, moved, (mark) => `${mark.node} ${mark.at}`, (mark) => h('li', {}, h('span', { class: 'quiet' }, stamp(mark.at)), h('b', {}, mark.node),
+      h('span', {}, mark.says)), () => {});
+    moves.parentElement.hidden = moved.length === 0;
+  }
+
   load();
-  return { end() { ended = true; clearTimeout(timer); } };
+  loadAll();
+  return { end() { ended = true; clearTimeout(timer); clearTimeout(timerOfAll); problems.end(); } };
 }
 
 /** What is wrong, in words. Pure. */

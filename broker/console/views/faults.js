@@ -9,7 +9,7 @@ const PATTERNS = { channel: 'Channel', clientId: 'Client id' };
 const SETS = { role: 'Role', operation: 'Operation', action: 'Message' };
 
 export function faults() {
-  const rows = table(['Fault', 'Matches', 'Does', '#Hits', ''], 'Faults');
+  const rows = table(['Fault', 'Matches', 'Does', '#Hits', 'Remove'], 'Faults');
   const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
   const text = /** @type {HTMLTextAreaElement} */ (h('textarea', { id: 'fault', rows: 3, spellcheck: 'false' }));
   const choice = chooser((parts) => { text.value = JSON.stringify(merged(text.value, parts)); });

@@ -101,7 +101,8 @@ export function history(root, { parameters, node }) {
     buttons.forEach((button) => button.setAttribute('aria-pressed', String(to === 'now' && button.getAttribute('data-span') === from)));
     put(said, `${stamp(span.from)} to ${stamp(span.to)} ${zone(span.to)}, a row ${data.step === 1 ? 'a second' : `every ${data.step >= 60 ? `${data.step / 60} min` : `${data.step} s`}`}.${isCut ? ' History begins here.' : ''}`);
     charts.forEach((one) => one.draw(data, span));
-    const own = data.problems.filter((one) => Date.parse(one.first) <= span.to && endOf(one) >= span.from);
+    const within = data.problems.filter((one) => Date.parse(one.first) <= span.to && endOf(one) >= span.from);
+    const own = within.toSorted((a, b) => b.channels - a.channels);
     keyed(lanes, own.slice(0, CAUSES), ({ id }) => id, (one) => h('li', {}, h('button', { type: 'button', click: () => choose(Math.max(span.from, Date.parse(one.first))) })), lane);
     keyed(marks, data.marks.filter(({ at }) => at >= span.from && at <= span.to), (mark) => `${mark.at} ${mark.kind} ${mark.says}`,
       (mark) => h('li', {}, h('button', { type: 'button', class: `small at-${mark.kind}`, click: () => choose(mark.at) })),

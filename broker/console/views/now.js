@@ -129,9 +129,10 @@ export function lasted({ first, last, ended, endedBy }) {
   return `from ${from}, ended ${to}${endedBy ? `, ${endedBy}` : ''}`;
 }
 
-/** "28 of 30 have key AKIA…, and 2 of 4,000 others." Pure. */
+/** "28 of 30 have network 10.0.4.0/24, and 2 of 4,000 others." Pure. */
 export function inCommon({ what, value, members, of, healthy, ofHealthy }) {
-  return `${number(members)} of ${number(of)} have ${WHAT[what] ?? what} ${value}, and ${number(healthy)} of ${number(ofHealthy)} others.`;
+  const others = healthy === null ? '' : `, and ${number(healthy)} of ${number(ofHealthy)} others`;
+  return `${number(members)} of ${number(of)} have ${WHAT[what] ?? what} ${value}${others}.`;
 }
 
 /** Marks a cause as known until a time, with a reason for who looks next; or no longer. */

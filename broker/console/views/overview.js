@@ -1,15 +1,16 @@
 // The first page: what is wrong, then how the service does.
 
-import { WHOLE, chart, columns, spark } from '../chart.js';
+import { columns, spark, underPointer } from '../chart.js';
 import { card, h, keyed, put, table } from '../dom.js';
 import { bytes, count, micros, millis, number, span, wholeMillis } from '../format.js';
 import { get } from '../api.js';
+import { series } from '../series.js';
 import { now as nowList } from './now.js';
 
 /** Groups of refusals in the chart, and between two looks at them. */
 const [GROUPS, EVERY_MS] = [200, 5000];
-/** Rates are means over this long. */
-const RATE_MS = 60_000;
+/** Rates are means over this long; seconds of a row of the last hour. */
+const [RATE_MS, STEP_S] = [60_000, 4];
 
 export function overview(root, { node: place }) {
   const tiles = [['Connections', 'masters'], ['Messages', 'messagesPerSecond'], ['Delivery', 'deliveryP99Us'], ['Session set-up', 'setupP99Ms'],
@@ -17,13 +18,21 @@ export function overview(root, { node: place }) {
     const [value, note, picture] = [h('strong', {}, '–'), h('span', { class: 'quiet' }, ''), spark()];
     return { whole: h('div', { class: 'figure' }, h('h2', {}, title), value, note, picture.whole), value, note, picture, column };
   });
+  const level = (value) => value;
   const charts = [
-    chart('Messages', 'per second', [{ name: 'messages', column: 'messagesPerSecond' }], number),
-    chart('Delivery', 'from receipt to socket', [{ name: 'p50', column: 'deliveryP50Us' }, { name: 'p99', column: 'deliveryP99Us' }], micros),
-    chart('Session set-up', 'from connect to answer', [{ name: 'p50', column: 'setupP50Ms' }, { name: 'p99', column: 'setupP99Ms' }], wholeMillis,
-      WHOLE),
-    chart('Connections', 'open', [{ name: 'cameras', column: 'masters' }, { name: 'viewers', column: 'viewers' }], number, WHOLE),
+    series('Messages', 'per second', [{ name: 'messages', column: 'messagesPerSecond' }], number, level),
+    series('Delivery', 'from receipt to socket', [{ name: 'p50', column: 'deliveryP50Us' }, { name: 'p99', column: 'deliveryP99Us' }], micros, level),
+    series('Session set-up', 'from connect to answer', [{ name: 'p50', column: 'setupP50Ms' }, { name: 'p99', column: 'setupP99Ms' }], wholeMillis, level),
+    series('Connections', 'open', [{ name: 'cameras', column: 'masters' }, { name: 'viewers', column: 'viewers' }], number, level),
   ];
+  /** @type {any} */
+  let hour = null;
+  /** @type {number | null} */
+  let under = null;
+  function point() {
+    if (hour !== null) charts.forEach((one) => one.point(under === null ? null : hour.from + under * (hour.to - hour.from), hour));
+  }
+  charts.forEach(({ picture }) => underPointer(picture, (part) => { under = part; point(); }));
   const refused = columns('Refusals', 'per minute, by check', (check) => (check === 'others' ? '#/why' : `#/why?check=${encodeURIComponent(check)}`));
   const strip = h('div', { class: 'heat' });
   const shards = table(['Shard', 'State', '#Busy', '#Connections', '#Outboxes', '#Queued', '#Longest turn'], 'Shards');
@@ -66,7 +75,11 @@ export function overview(root, { node: place }) {
         put(tile.note, texts[place][1]);
         if (state.history !== null) tile.picture.update(state.history.t, ofTile(state.history, tile.column));
       });
-      charts.forEach((one) => one.update(state.history));
+      if (state.history?.t.length > 0) {
+        hour = { from: state.history.t[0], to: state.history.t.at(-1) };
+        charts.forEach((one) => one.draw({ columns: state.history, step: STEP_S, marks: [] }, hour));
+        point();
+      }
       keyed(strip, now.shards, (shard) => String(shard.shard), () => h('span', { class: 'cell' }), updateCell);
       keyed(shards.body, now.shards, (shard) => String(shard.shard), makeShard, updateShard);
       const kinds = Object.entries(now.signIns ?? {});

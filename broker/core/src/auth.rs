@@ -18,6 +18,8 @@ mod connection_caller;
 mod credentials;
 mod device_registry;
 mod devices;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod grant;
 pub(crate) mod grant_rates;
 #[cfg(test)]
@@ -32,7 +34,8 @@ mod session_keys;
 mod sign_in;
 
 use crate::{check::Check, limits::SIGNING_KEYS_PER_SHARD_MAX, refusal::Refusal};
-pub use assume_role::{Assumption, Denial, RoleFault, assume};
+pub(crate) use assume_role::SESSION_TOO_LONG;
+pub use assume_role::{Assumption, assume};
 use caller::FEDERATED_USER;
 pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 use codec::http::Head;
@@ -41,22 +44,20 @@ use codec::sigv4::{
     SignedAs, SigningKeys, Verifier,
 };
 pub use connection_caller::{Gone, HeldCaller, InForce, SharedSessions};
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::Credentials;
 pub use devices::{
-    DeviceRegistry, DeviceRegistryBuilder, DeviceRegistryError, Identified, RoleAlias, SignIns,
-    ThingAuthority, ThingRefusal, Things, alias_arn, certificate_id,
+    DeviceRegistry, DeviceRegistryError, Identified, RoleAlias, SignIns, ThingAuthority,
+    ThingRefusal, Things, alias_arn, certificate_id,
 };
-use grant::{Holder, OpenedRole, OpenedRoot};
+pub use grant::{Grant, GrantHolder, GrantRoot, OpenedToken, RoleGrant, SessionTag};
 pub use policy_question::{
     Assumed, Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags,
 };
 pub use principal::{Principal, Role, Secret};
 pub use recheck::{Recheck, RecheckSum};
-use session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
-pub use session_keys::{
-    Grant, NONCE_BYTES, Nonces, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant,
-    SessionKeys, SessionTag, TOKEN_BYTES_MAX, Temporary,
-};
+pub(crate) use session::Root;
+use session::{RoleSession, Session, SessionKeyId, SessionScope, Source};
+pub use session_keys::{NONCE_BYTES, Nonces, SealError, SessionKeys, TOKEN_BYTES_MAX, Temporary};
 pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, WebIdentity};
 use std::fmt;
 use std::sync::Arc;
@@ -288,48 +289,58 @@ fn find(
     let token = token.ok_or(Check::UnknownKey)?;
     let opened = session_keys.open(access_key_id, token);
     let opened = opened.ok_or(Check::TokenUnsealed)?;
-    let root = match &opened.root {
-        OpenedRoot::Key { access_key_id: id } => {
+    let grant = &opened.grant;
+    let root = match &grant.root {
+        GrantRoot::Key { access_key_id: id } => {
             let root = credentials.find(id);
             let root = root.filter(|root| session_keys.was_begun_with(&opened, id, &root.secret));
             root.map(|root| Root::Principal(Arc::clone(root)))
         }
-        OpenedRoot::SignIn(sign_in) => credentials
+        GrantRoot::SignIn(sign_in) => credentials
             .knows(sign_in)
             .then(|| Root::SignIn(Arc::new(sign_in.clone()))),
     };
     let root = root.ok_or(Check::TokenOrphaned)?;
     // A session does not outlive the principal that it hangs on.
-    let expires_s = opened.expires_s.min(root.expires_s().unwrap_or(u64::MAX));
-    let (source, scope) = match (opened.holder, root) {
-        (Holder::User, Root::Principal(principal)) => (Source::User(principal), Scope::All),
+    let expires_s = grant.expires_s.min(root.expires_s().unwrap_or(u64::MAX));
+    let issued_s = grant.issued_s;
+    let (source, scope) = match (opened.grant.holder, root) {
+        (GrantHolder::User, Root::Principal(principal)) => {
+            (Source::User(principal), SessionScope::All)
+        }
         (
-            Holder::Federated {
+            GrantHolder::Federated {
                 account,
                 name,
                 policy,
             },
             Root::Principal(parent),
         ) if *parent.account == *account => {
-            let within = |policy| Scope::Within(vec![Arc::new(policy)]);
+            let within = |policy| SessionScope::Within(vec![Arc::new(policy)]);
             let source = Source::Federated(parent, format!("{FEDERATED_USER}{name}"));
-            (source, policy.map_or(Scope::Nothing, within))
+            (source, policy.map_or(SessionScope::Nothing, within))
         }
-        (Holder::User | Holder::Federated { .. }, _) => return Err(Check::TokenOrphaned),
-        (Holder::Role(named), root) => of_role(credentials, named, root).ok_or(Check::RoleGone)?,
+        (GrantHolder::User | GrantHolder::Federated { .. }, _) => return Err(Check::TokenOrphaned),
+        (GrantHolder::Role(named), root) => {
+            of_role(credentials, named, root).ok_or(Check::RoleGone)?
+        }
     };
     let session = Session {
         source,
         scope,
         key_id: SessionKeyId::of(access_key_id),
-        issued_s: opened.issued_s,
+        issued_s,
         expires_s,
     };
     Ok(Signer::Session(Box::new(session), opened.secret_access_key))
 }
 
 /// The role of a token with its bound; `None` when the role, one by which it was reached or a policy is gone.
-fn of_role(credentials: &Credentials, named: OpenedRole, root: Root) -> Option<(Source, Scope)> {
+fn of_role(
+    credentials: &Credentials,
+    named: RoleGrant,
+    root: Root,
+) -> Option<(Source, SessionScope)> {
     let role = Arc::clone(credentials.role(&named.account, &named.role)?);
     if !named.via.iter().all(|name| credentials.has_role(name)) {
         return None;
@@ -338,11 +349,11 @@ fn of_role(credentials: &Credentials, named: OpenedRole, root: Root) -> Option<(
     let policies = policies.map(|name| credentials.policy(name).map(Arc::clone));
     let mut policies: Vec<_> = policies.collect::<Option<_>>()?;
     let scope = match named.policy {
-        Err(()) => Scope::Nothing,
-        Ok(None) if policies.is_empty() => Scope::All,
+        Err(()) => SessionScope::Nothing,
+        Ok(None) if policies.is_empty() => SessionScope::All,
         Ok(own) => {
             policies.extend(own.map(Arc::new));
-            Scope::Within(policies)
+            SessionScope::Within(policies)
         }
     };
     let session = RoleSession {

@@ -49,16 +49,16 @@ pub mod types;
 
 use crate::time::Now;
 use authority::{Authority, Standing};
-use etcd_calls::{Calls, Purpose};
+use etcd_calls::{EtcdCalls, Purpose};
 use etcd_view::View;
 use limits::{GAP_MS, NODES_MAX, Spans};
 use liveness::Silence;
-use message::{Answer, Call, Heard, Held, Input, Output, Question, SlotOrder};
+use message::{Answer, Call, Heard, Held, NodeInput, NodeOutput, Question, SlotOrder};
 use registration::Registering;
-use slot_claims::Claims;
+use slot_claims::SlotClaims;
 use slot_plan::{Candidates, Plan};
 use slot_transfers::Transfers;
-use slots::{Slots, Stage};
+use slots::{OwnSlots, Stage};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use types::{
@@ -102,23 +102,23 @@ pub struct Memory {
 pub struct Cluster {
     me: Owner,
     pub(crate) address: Address,
-    pub(crate) times: Times,
+    pub(crate) times: ActionTimes,
     obstacles: Obstacles,
     pub(crate) view: View,
     silence: Silence,
     pub(crate) authority: Authority,
     plan: Plan,
-    pub(crate) claims: Claims,
-    pub(crate) slots: Slots,
+    pub(crate) claims: SlotClaims,
+    pub(crate) slots: OwnSlots,
     transfers: Transfers,
-    pub(crate) calls: Calls,
+    pub(crate) calls: EtcdCalls,
     registering: Registering,
-    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<NodeOutput>,
 }
 
 /// Times of a node's scheduled actions.
 #[derive(Debug)]
-pub(crate) struct Times {
+pub(crate) struct ActionTimes {
     spans: Spans,
     last_tick: Now,
     next_round: Now,
@@ -144,7 +144,7 @@ impl Cluster {
         Self {
             me: config.me,
             address: config.address,
-            times: Times {
+            times: ActionTimes {
                 spans,
                 last_tick: now,
                 next_round: now,
@@ -159,17 +159,17 @@ impl Cluster {
             silence: Silence::new(config.slots, spans),
             authority: Authority::new(spans),
             plan: Plan::new(config.me, config.slots, spans, now, config.seed),
-            claims: Claims::default(),
-            slots: Slots::new(config.slots),
+            claims: SlotClaims::default(),
+            slots: OwnSlots::new(config.slots),
             transfers: Transfers::new(config.me),
-            calls: Calls::default(),
+            calls: EtcdCalls::default(),
             registering: Registering::new(config.me, config.address, now),
             outputs: VecDeque::new(),
         }
     }
 
     /// Takes one input; call [`Self::poll_output`] afterwards until it returns `None`.
-    pub fn handle(&mut self, input: Input, now: Now) {
+    pub fn handle(&mut self, input: NodeInput, now: Now) {
         if self.obstacles.ended {
             return;
         }
@@ -177,15 +177,15 @@ impl Cluster {
             self.gap(now);
         }
         match input {
-            Input::Tick { stuck } => self.tick(stuck, now),
-            Input::Reply(id, reply) => self.replied(id, reply, now),
-            Input::Changed(watch, changes) => self.changed(watch, &changes, now),
-            Input::WatchEnded(watch) => self.watch_ended(watch, now),
-            Input::Question(from, question) => self.answer(from, question, now),
-            Input::Answer(from, answer) => self.answered(from, &answer, now),
-            Input::Found { from, asked, heard } => self.found(from, asked, heard, now),
-            Input::Refused(node) => self.silence.parts(node),
-            Input::Goodbye(node, incarnation) => {
+            NodeInput::Tick { stuck } => self.tick(stuck, now),
+            NodeInput::Reply(id, reply) => self.replied(id, reply, now),
+            NodeInput::Changed(watch, changes) => self.changed(watch, &changes, now),
+            NodeInput::WatchEnded(watch) => self.watch_ended(watch, now),
+            NodeInput::Question(from, question) => self.answer(from, question, now),
+            NodeInput::Answer(from, answer) => self.answered(from, &answer, now),
+            NodeInput::Found { from, asked, heard } => self.found(from, asked, heard, now),
+            NodeInput::Refused(node) => self.silence.parts(node),
+            NodeInput::Goodbye(node, incarnation) => {
                 if self
                     .silence
                     .word(node)
@@ -194,12 +194,14 @@ impl Cluster {
                     self.silence.parts(node);
                 }
             }
-            Input::Loaded { held, whole } => self.loaded(held, whole, now),
-            Input::Parcel(from, parcel) => self.offered(from, parcel, now),
-            Input::ParcelAnswer { from, id, taken } => self.parcel_answered(from, id, taken, now),
-            Input::Write(slot, number) => self.write(slot, number, now),
-            Input::Drain => self.drain(now),
-            Input::Rebalance => self.rebalance(now),
+            NodeInput::Loaded { held, whole } => self.loaded(held, whole, now),
+            NodeInput::Parcel(from, parcel) => self.offered(from, parcel, now),
+            NodeInput::ParcelAnswer { from, id, taken } => {
+                self.parcel_answered(from, id, taken, now)
+            }
+            NodeInput::Write(slot, number) => self.write(slot, number, now),
+            NodeInput::Drain => self.drain(now),
+            NodeInput::Rebalance => self.rebalance(now),
         }
         self.settle(now);
     }
@@ -219,7 +221,7 @@ impl Cluster {
     }
 
     /// Removes and returns the next output.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<NodeOutput> {
         self.outputs.pop_front()
     }
 
@@ -384,7 +386,7 @@ impl Cluster {
             changes: self.view.changes_after(question.complete),
             newest: self.view.newest(),
         };
-        self.outputs.push_back(Output::Tell(from, answer));
+        self.outputs.push_back(NodeOutput::Tell(from, answer));
     }
 
     /// Processes an answer, after the slot changes in it were applied. An answer to another process of this node's name
@@ -407,18 +409,20 @@ impl Cluster {
     fn write(&mut self, slot: Slot, number: u32, now: Now) {
         match self.admits(slot, now) {
             Some(held) if self.can_act(now) => self.write_record(held, number, now),
-            Some(_) | None => self.outputs.push_back(Output::WriteRefused(slot, number)),
+            Some(_) | None => self
+                .outputs
+                .push_back(NodeOutput::WriteRefused(slot, number)),
         }
     }
 
     /// Sends the shards an order.
     pub(crate) fn order(&mut self, order: SlotOrder) {
-        self.outputs.push_back(Output::Order(order));
+        self.outputs.push_back(NodeOutput::Order(order));
     }
 
     /// Sends a call of etcd.
     pub(crate) fn call(&mut self, purpose: Purpose, call: Call, now: Now) {
         let id = self.calls.send(purpose, &call, self.view.newest(), now);
-        self.outputs.push_back(Output::Etcd(id, call));
+        self.outputs.push_back(NodeOutput::Etcd(id, call));
     }
 }

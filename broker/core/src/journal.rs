@@ -13,8 +13,8 @@ use codec::ws::{FrameError, close};
 use end_reasons::too_long;
 pub use rate_limits::{LimitedJournal, Prefix};
 pub use refusals::{
-    Claims, EXPLAINED_BYTES_MAX, Explain, KEY_ID_BYTES_MAX, NAMED_CHARS_MAX, Presented,
-    RefusalCount, Refused, Share, Subject,
+    Claims, EXPLAINED_BYTES_MAX, Explain, KEY_ID_BYTES_MAX, LogShare, NAMED_CHARS_MAX, Presented,
+    RefusalCount, Refused, Subject,
 };
 use std::borrow::Cow;
 use std::fmt;

@@ -23,6 +23,7 @@
 
 use crate::id::{NodeId, SessionKey, ShardId, Slot};
 use crate::time::{Moment, Now};
+use codec::link::Kind;
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
@@ -46,14 +47,14 @@ pub struct PassedOn {
     pub peer: Peer,
     /// Request as received, and further bytes.
     pub bytes: Vec<u8>,
-    /// Whether it may be retried at another node after one that ended without a byte of an answer.
-    pub repeats: bool,
+    /// Kind of the request: an upgrade may be retried at another node after one that ended without a byte of an answer.
+    pub kind: Kind,
     /// Length of the request alone, if it is a call: the client's next requests follow.
     pub call: Option<usize>,
-    /// Whether it is a call that waits for its answer, as an Alexa offer does.
-    pub waits: bool,
     /// Most bytes of a TLS record to the client, whose buffer may be small.
     pub record_bytes: usize,
+    /// Destination as a stream of a link, if it may be one.
+    pub home: Option<StreamHome>,
 }
 
 /// Destination of a session that leaves for another node as a stream of a link.
@@ -300,22 +301,11 @@ pub trait Machine {
         self.bounce(parcel, at)
     }
 
-    /// Marks a session opened just now as one call forwarded by another node. It ends with its answer
-    /// ([`Output::Close`]), which decides whether the client's connection closes as well.
-    fn brings_one_call(&mut self, session: SessionKey) {
-        let _ = session;
-    }
-
     /// Marks a session opened just now as a stream of a link: its bytes are acknowledged as by its client's machine,
-    /// and an answer to [`Output::Ask`] is followed by a newer one, as [`Input::Unacknowledged`].
-    fn comes_by_link(&mut self, session: SessionKey) {
-        let _ = session;
-    }
-
-    /// Destination of a session that was released for another node; `None` if it may not be a stream.
-    fn stream_home(&self, parcel: &Self::Parcel) -> Option<StreamHome> {
-        let _ = parcel;
-        None
+    /// and an answer to [`Output::Ask`] is followed by a newer one, as [`Input::Unacknowledged`]. A call ends with its
+    /// answer ([`Output::Close`]), which decides whether the client's connection closes as well.
+    fn comes_by_link(&mut self, session: SessionKey, kind: Kind) {
+        let _ = (session, kind);
     }
 
     /// Adds a client on a link to the other node under this number. False when there is no place and nobody is evicted:

@@ -37,7 +37,7 @@ pub struct Presence {
     /// The moment.
     pub at: Wall,
     /// The last of what has changed.
-    pub cause: Cause,
+    pub cause: PresenceCause,
     /// Why the master or the viewer of `cause` left, in a word of the log.
     pub reason: Option<&'static str>,
     /// The master, if one is connected.
@@ -60,7 +60,7 @@ impl Presence {
 
     /// Presence of a channel on which there is nobody.
     #[must_use]
-    pub fn nobody(record: &Record, hooks: u16, cause: Cause) -> Self {
+    pub fn nobody(record: &Record, hooks: u16, cause: PresenceCause) -> Self {
         Self {
             name: record.arn.name().into(),
             arn: record.arn.to_string().into(),
@@ -118,7 +118,7 @@ pub struct Waiter {
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantNames,
 )]
-pub enum Cause {
+pub enum PresenceCause {
     /// Something is kept for an absent master that was not before.
     #[strum(serialize = "viewer.waiting")]
     Waiting,
@@ -192,7 +192,7 @@ impl Audience for Nobody {
 // The channels of a shard whose presence has changed and was not told yet.
 
 /// The last change of a channel, with the reason of a departure.
-pub type Change = (Cause, Option<&'static str>);
+pub type Change = (PresenceCause, Option<&'static str>);
 
 /// The news of a shard for those who watch. At most one entry a watched channel: a state that finds no room is sent
 /// later, as it is then, so nothing is lost but the last states of deleted channels beyond [`PARTING_MAX`], which is
@@ -245,6 +245,12 @@ impl News {
         if change.0 >= last.0 {
             *last = change;
         }
+    }
+
+    /// Whether a channel has changed since its state was told.
+    #[must_use]
+    pub fn is_untold(&self, channel: ChannelKey) -> bool {
+        self.changed.contains_key(&channel)
     }
 
     /// A watched channel is gone, or for some who watched it: its last state for them.
@@ -392,8 +398,11 @@ mod news_tests {
         let mut news = News::new(Box::new(Small(sender)));
         let channel = |number| ChannelKey::new(number, 0);
         for number in 0..3 {
-            news.changed(channel(number), (Cause::MasterLeft, Some("peer_gone")));
-            news.changed(channel(number), (Cause::Waiting, None));
+            news.changed(
+                channel(number),
+                (PresenceCause::MasterLeft, Some("peer_gone")),
+            );
+            news.changed(channel(number), (PresenceCause::Waiting, None));
         }
         let state = |key, change, sequence| {
             let number = (0..3).find(|number| channel(*number) == key)?;
@@ -410,7 +419,7 @@ mod news_tests {
         let [Told::Presence(last)] = &*last else {
             panic!("{last:?}")
         };
-        assert_eq!((&*last.name, last.cause), ("2", Cause::MasterLeft));
+        assert_eq!((&*last.name, last.cause), ("2", PresenceCause::MasterLeft));
         assert!(last.sequence > 2 && news.is_empty());
     }
 
@@ -420,10 +429,10 @@ mod news_tests {
         let (sender, receiver) = sync_channel(1);
         let mut news = News::new(Box::new(Small(sender)));
         let channel = |number| ChannelKey::new(number, 0);
-        news.changed(channel(9), (Cause::Waiting, None));
+        news.changed(channel(9), (PresenceCause::Waiting, None));
         let mut told = Vec::new();
         for turn in 0..3 {
-            news.changed(channel(0), (Cause::Waiting, None));
+            news.changed(channel(0), (PresenceCause::Waiting, None));
             news.tell(at(turn * PRESENCE_RETRY_MS), |key, change, sequence| {
                 let number = u32::from(key == channel(9)) * 9;
                 Some(presence(number, change, sequence))
@@ -441,7 +450,7 @@ mod news_tests {
         let (sender, receiver) = sync_channel(2 * PARTING_MAX);
         let mut news = News::new(Box::new(Small(sender)));
         for number in 0..=u32::try_from(PARTING_MAX).unwrap() {
-            let last = presence(number, (Cause::Deleted, None), 0);
+            let last = presence(number, (PresenceCause::Deleted, None), 0);
             news.parted(ChannelKey::new(number, 0), last);
         }
         news.tell(at(0), |_, _, _| None);

@@ -100,7 +100,7 @@ impl Deref for Tags {
 
 /// Entry of a channel in a page of a list: everything but the tags, of which a channel may have some 80 KiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Listed {
+pub struct ListedChannel {
     /// See [`Record::arn`].
     pub arn: ChannelArn,
     /// See [`Record::ttl_seconds`].
@@ -131,8 +131,8 @@ impl Record {
 
     /// Entry of the channel in a page of a list.
     #[must_use]
-    pub fn listed(&self, status: ChannelStatus) -> Listed {
-        Listed {
+    pub fn listed(&self, status: ChannelStatus) -> ListedChannel {
+        ListedChannel {
             arn: self.arn.clone(),
             ttl_seconds: self.ttl_seconds,
             created: self.created,

@@ -79,11 +79,6 @@ impl Refusal {
         Self::new(check, ErrorCode::Fixed(status, error_type), message)
     }
 
-    /// An error of STS.
-    pub(crate) fn sts(check: Check, error: sts::Error) -> Self {
-        Self::new(check, error.kind, error.message)
-    }
-
     /// Not a refusal but a finding about a request that is served, listed beside refusals for this reason.
     pub(crate) fn noticed(check: Check, reason: Option<Box<str>>) -> Self {
         Self::new(check, ErrorCode::Fixed(200, ""), "").by_policy(reason)
@@ -203,8 +198,9 @@ impl Refusal {
         }
     }
 
-    /// The reason for operators. Of STS it is the text of the answer, where the check refers to that.
-    pub(crate) fn reason(&self) -> Option<&str> {
+    /// Reason for operators. Of STS it is the text of the answer, where the check refers to that.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
         let is_text = matches!(self.error, ErrorCode::Sts(_))
             && matches!(
                 self.check,

@@ -33,7 +33,7 @@ pub(crate) struct Session {
     /// Gauge that counts the connection.
     pub place: ConnectionRole,
     /// Whether queued bytes are sent.
-    pub sending: Sending,
+    pub sending: SendState,
     /// Whether its socket was full, and it has not taken everything since.
     pub behind: bool,
     /// Whether it was aborted because it does not read.
@@ -41,15 +41,15 @@ pub(crate) struct Session {
     /// Bytes counted in the shard's telemetry of slow connections.
     pub weight: u32,
     /// Whether its acknowledgements are queried, and how much was written since.
-    pub asking: Asking,
+    pub asking: ProofQueries,
 }
 
 /// Whether a connection is listed for queries of its acknowledgements, whether a test has its peer seem cut off, and
 /// how many bytes without a query of their own the kernel accepted since the last one: in one byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Asking(u8);
+pub(crate) struct ProofQueries(u8);
 
-impl Asking {
+impl ProofQueries {
     const LISTED: u8 = 1 << 7;
     const HALF_OPEN: u8 = 1 << 6;
     const FLAGS: u8 = Self::LISTED | Self::HALF_OPEN;
@@ -92,7 +92,7 @@ impl Asking {
     }
 }
 
-const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < Asking::HALF_OPEN as usize);
+const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < ProofQueries::HALF_OPEN as usize);
 
 /// Origin of a connection: with or without TLS, from another node or not. One byte for two facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Remote {
 
 /// Whether queued bytes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sending {
+pub(crate) enum SendState {
     /// Sent once announced.
     Idle,
     /// Announced: an [`crate::machine::Output::Send`] is in progress.
@@ -199,11 +199,11 @@ impl Session {
             outbox: Outbox::default(),
             timer: TimerId::default(),
             place: ConnectionRole::Http,
-            sending: Sending::Idle,
+            sending: SendState::Idle,
             behind: false,
             cut: false,
             weight: 0,
-            asking: Asking::default(),
+            asking: ProofQueries::default(),
         }
     }
 
@@ -340,7 +340,7 @@ impl Session {
     }
 
     fn answer_is_delayed(&self) -> bool {
-        matches!(self.state, SessionState::Http(_)) && self.sending == Sending::Withheld
+        matches!(self.state, SessionState::Http(_)) && self.sending == SendState::Withheld
     }
 
     /// Bytes that the edge may take: the queued ones, unless withheld.
@@ -348,8 +348,8 @@ impl Session {
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
         match self.sending {
-            Sending::Idle | Sending::Announced => self.outbox.unsent(),
-            Sending::Withheld | Sending::WithheldForGood => &[],
+            SendState::Idle | SendState::Announced => self.outbox.unsent(),
+            SendState::Withheld | SendState::WithheldForGood => &[],
         }
     }
 
@@ -373,9 +373,9 @@ impl Session {
     /// Whether queued bytes must be announced; marks them as announced.
     #[inline]
     pub(crate) fn announces(&mut self) -> bool {
-        let announces = self.sending == Sending::Idle && !self.outbox.unsent().is_empty();
+        let announces = self.sending == SendState::Idle && !self.outbox.unsent().is_empty();
         if announces {
-            self.sending = Sending::Announced;
+            self.sending = SendState::Announced;
         }
         announces
     }
@@ -383,8 +383,8 @@ impl Session {
     /// Records that the announced bytes were taken by the edge, or returned.
     #[inline]
     pub(crate) fn was_taken(&mut self) {
-        if self.sending == Sending::Announced {
-            self.sending = Sending::Idle;
+        if self.sending == SendState::Announced {
+            self.sending = SendState::Idle;
         }
     }
 
@@ -392,9 +392,9 @@ impl Session {
     #[must_use]
     pub(crate) fn stands_still(&self) -> bool {
         let for_a_time = match self.sending {
-            Sending::Idle | Sending::Announced => return false,
-            Sending::Withheld => true,
-            Sending::WithheldForGood => false,
+            SendState::Idle | SendState::Announced => return false,
+            SendState::Withheld => true,
+            SendState::WithheldForGood => false,
         };
         match &self.state {
             SessionState::Http(_) | SessionState::Open(_) => true,
@@ -621,7 +621,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::web_socket::{BoundsPlace, Terms};
+    use crate::session::web_socket::{AdmissionTerms, BoundsPlace};
     use crate::settings::Program;
 
     #[test]
@@ -652,7 +652,7 @@ mod tests {
             tls: false,
             inner: false,
         };
-        let terms = Terms {
+        let terms = AdmissionTerms {
             notices: true,
             program: Program::default(),
             bounds: BoundsPlace::default(),

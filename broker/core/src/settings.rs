@@ -15,9 +15,9 @@ pub mod value;
 
 use crate::auth::SignatureRules;
 pub use crate::quota::Rate;
-pub use changes::{Applied, Changes};
+pub use changes::{Applied, SettingChanges};
 pub use clients::{CLIENTS_MAX, Client, Program, Reader};
-pub use cluster::{Cluster, Etcd};
+pub use cluster::{ClusterSettings, Etcd};
 use codec::sigv4::CLOCK_TOLERANCE_S;
 pub use hooks::{Glob, HOOKS_MAX, Hook, PresenceRules, mask_of};
 use ipnet::IpNet;
@@ -131,13 +131,13 @@ pub struct Settings {
     /// Bounds of the programs of clients, by `User-Agent`.
     pub clients: Vec<Client>,
     /// The flight recorder of the shards.
-    pub recorder: Recorder,
+    pub recorder: RecorderSettings,
     /// Retention of what names people and devices.
     pub privacy: Privacy,
     /// Extensions that AWS does not have.
     pub options: Options,
     /// Whether this node is one of several.
-    pub cluster: Cluster,
+    pub cluster: ClusterSettings,
     /// The rules for all hooks.
     pub presence: PresenceRules,
     /// Receivers of events of channels; empty when none is configured.
@@ -429,7 +429,7 @@ pub enum GoAway {
 
 /// The flight recorder: notes that shards keep of events on their channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recorder {
+pub struct RecorderSettings {
     /// Notes of one shard, a power of two; 0 is off. See [`Settings::recorder_notes_of_shard`].
     pub notes: usize,
 }

@@ -58,7 +58,7 @@ pub use crate::channel::{AwaitedMaster, Towards};
 use crate::event::Counters;
 use crate::id::{Account, NodeId, SessionKey};
 use crate::machine::{
-    Input, Intake, Machine, Output, PassFailure, PassedOn, Peer, Shown, StreamHome, TurnedAway,
+    Input, Intake, Machine, Output, PassFailure, PassedOn, Peer, Shown, TurnedAway,
 };
 use crate::refusal_id::RefusalIds;
 use crate::session::http::Asks;
@@ -69,14 +69,15 @@ use crate::time::{Moment, Now};
 use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
 pub use calls::letters::{Alteration, Answer, Letter, Parcel, ParcelLoad, Query, QueryKind};
+use codec::link::Kind;
 use context::Context;
 use dev::Interposer;
 pub use dev::{
     AccountUse, Capture, Captured, Chance, Corruption, DeliveryAct, Fate, FaultAct, FaultCounts,
-    FaultError, FaultMatch, FaultRule, Finding, Glob, MessageAct, RequestAct, Reset, ResetStep,
-    SessionAct, SharedRule, StartDev,
+    FaultError, FaultMatch, FaultRule, Glob, MessageAct, RequestAct, Reset, ResetStep, SessionAct,
+    SharedRule, StartDev, StrictFinding,
 };
-use directory::slots::Slots;
+use directory::slots::DirectorySlots;
 pub use directory::slots::{NodesAnswer, ShardOrder, SlotOrders};
 use directory::{Directory, DirectoryStart};
 pub use flight_recorder::Passage;
@@ -144,7 +145,7 @@ impl Shard {
         let gate = Gate::new(keys, &settings.account_id, sockets.rules().head);
         let placement = sockets.placement().clone();
         let slots = placement.map().zip(slot_orders);
-        let slots = slots.map(|(map, orders)| Box::new(Slots::new(map, orders)));
+        let slots = slots.map(|(map, orders)| Box::new(DirectorySlots::new(map, orders)));
         let place = (id, placement);
         let start = DirectoryStart {
             store,
@@ -293,16 +294,8 @@ impl Machine for Shard {
         key
     }
 
-    fn brings_one_call(&mut self, session: SessionKey) {
-        self.state.sockets.bring_one_call(session);
-    }
-
-    fn comes_by_link(&mut self, session: SessionKey) {
-        self.state.sockets.comes_by_link(session);
-    }
-
-    fn stream_home(&self, parcel: &Self::Parcel) -> Option<StreamHome> {
-        onward::stream_home(&self.state.sockets, parcel)
+    fn comes_by_link(&mut self, session: SessionKey, kind: Kind) {
+        self.state.sockets.comes_by_link(session, kind);
     }
 
     fn joins_link(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {

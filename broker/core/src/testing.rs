@@ -32,7 +32,7 @@ impl Start {
             records: Records::default(),
             newest: Wall::default(),
             store: Box::new(MemoryStore),
-            journal: Box::new(Silence),
+            journal: Box::new(SilentJournal),
             keys: StartKeys::bare(id, Arc::new(SessionKeys::new(&[0; 32], None))),
             waiting_calls: waiting_calls_per_shard(shards),
             wake_polls: wake_polls_per_shard(shards),
@@ -75,6 +75,7 @@ impl Hook {
             name: name.into(),
             url: "http://127.0.0.1".into(),
             wakes: false,
+            problems: false,
             presence: true,
             channels: None,
             tag: None,
@@ -102,8 +103,8 @@ impl Store for MemoryStore {
 
 /// A journal that drops everything.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Silence;
+pub struct SilentJournal;
 
-impl Journal for Silence {
+impl Journal for SilentJournal {
     fn note(&mut self, _entry: Entry) {}
 }

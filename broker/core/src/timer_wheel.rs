@@ -15,10 +15,10 @@ use crate::{id::TimerId, time::Now};
 #[derive(Debug)]
 pub struct Wheel<T> {
     /// Heads of the lists: near slots, then far ones. Each list is a ring through its head.
-    heads: Vec<Links>,
+    heads: Vec<ListLinks>,
     /// One bit for each list that is not empty.
-    near: Taken,
-    far: Taken,
+    near: TakenTimers,
+    far: TakenTimers,
     entries: Entries<T>,
     /// The last near slot reached, counted from time 0. Its remaining entries are due.
     tick: u64,
@@ -26,14 +26,14 @@ pub struct Wheel<T> {
 
 /// Neighbours in a list, by index: of an entry, or of a list's head.
 #[derive(Clone, Copy, Debug)]
-struct Links {
+struct ListLinks {
     before: u32,
     after: u32,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
-    links: Links,
+    links: ListLinks,
     tick: u64,
     what: T,
 }
@@ -43,14 +43,14 @@ const _: () = assert!(size_of::<Entry<u64>>() <= 24);
 
 impl<T: Copy> Default for Wheel<T> {
     fn default() -> Self {
-        let alone = |place| Links {
+        let alone = |place| ListLinks {
             before: place,
             after: place,
         };
         Self {
             heads: (0..HEADS).map(alone).collect(),
-            near: Taken::default(),
-            far: Taken::default(),
+            near: TakenTimers::default(),
+            far: TakenTimers::default(),
             entries: Entries::default(),
             tick: 0,
         }
@@ -175,7 +175,7 @@ impl<T: Copy> Wheel<T> {
 
     /// Unlinks an entry from its list, if it is in one.
     fn unlink(&mut self, place: u32) {
-        let Links { before, after } = self.links(place);
+        let ListLinks { before, after } = self.links(place);
         self.link(before, after);
         self.link(place, place);
         if before == after && before < HEADS && before != place {
@@ -194,8 +194,8 @@ impl<T: Copy> Wheel<T> {
         (first != head).then_some(first)
     }
 
-    fn links(&self, place: u32) -> Links {
-        let alone = Links {
+    fn links(&self, place: u32) -> ListLinks {
+        let alone = ListLinks {
             before: place,
             after: place,
         };
@@ -204,7 +204,7 @@ impl<T: Copy> Wheel<T> {
             .unwrap_or(alone)
     }
 
-    fn links_mut(&mut self, place: u32) -> Option<&mut Links> {
+    fn links_mut(&mut self, place: u32) -> Option<&mut ListLinks> {
         match self.heads.get_mut(place as usize) {
             Some(head) => Some(head),
             None => self.entries.get_mut(place).map(|entry| &mut entry.links),
@@ -252,7 +252,7 @@ impl<T> Entries<T> {
     fn add(&mut self, what: T) -> u32 {
         self.used += 1;
         let entry = |place| Entry {
-            links: Links {
+            links: ListLinks {
                 before: place,
                 after: place,
             },
@@ -295,9 +295,9 @@ impl<T> Entries<T> {
 
 /// Bits of the lists of a ring that are not empty.
 #[derive(Debug, Default)]
-struct Taken([u64; WORDS]);
+struct TakenTimers([u64; WORDS]);
 
-impl Taken {
+impl TakenTimers {
     fn set(&mut self, slot: u64) {
         let place = Self::index(slot);
         if let Some(word) = self.0.get_mut(place / WORD) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The configuration of a node. One per process.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct NodeConfig {
     /// The cluster's name: part of all keys, so that several share an etcd.
     pub cluster: Box<str>,
     /// Name of this node, one in the cluster.

@@ -8,7 +8,7 @@
 //! that of the last one by a step that is drawn: so two processes never have the same incarnation, not even on copies
 //! of a directory.
 
-use crate::driver::event::{Event, Events};
+use crate::driver::event::{Event, TaskEvents};
 use crate::limits::{NOTE_EVERY, REMEMBER_MS};
 use crate::system::now;
 use broker_core::cluster::types::{EtcdId, Incarnation, Revision};
@@ -204,11 +204,11 @@ pub(crate) struct Keeping {
     last: Now,
     /// When the log last said that it cannot be written.
     noted: Option<Now>,
-    events: Events,
+    events: TaskEvents,
 }
 
 impl Keeping {
-    pub(crate) fn new(directory: Directory, kept: Kept, events: Events) -> Self {
+    pub(crate) fn new(directory: Directory, kept: Kept, events: TaskEvents) -> Self {
         Self {
             directory,
             kept,

@@ -8,8 +8,8 @@
 //!                        │ Post      messages, the hosts of other nodes         │
 //!                        └──────────────────────────────────────────────────────┘
 //! ```
-//! One input of any kind, then all that it causes, then the next. [`Node`] hands each to the part that it is for. A
-//! part has private fields; it takes what it needs of others as arguments, and returns what remains to be done, which
+//! One input of any kind, then all that it causes, then the next. [`DriverNode`] hands each to the part that it is for.
+//! A part has private fields; it takes what it needs of others as arguments, and returns what remains to be done, which
 //! only the node does.
 //!
 //! * this page: the parts, what goes from one to another, and reports of tasks;
@@ -34,26 +34,28 @@ mod records;
 
 use crate::directory::{Directory, Keeping, Kept};
 use crate::names::{self, Name, shown};
-use crate::peers::{Mail, Peers};
+use crate::peers::{PeerMail, Peers};
 use crate::schema::{self, OrderWord, ReportValue};
-use crate::service::{Service, Submission};
+use crate::service::{HostService, Submission};
 use crate::system::{now, unix_ms};
 use crate::wire::{self, Message};
-use crate::{config::Config, translate::Translator};
+use crate::{config::NodeConfig, translate::Translator};
 use broker_core::cluster;
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS, Spans};
-use broker_core::cluster::message::{Call, Ending, Input, Output, Parcel, SlotOrder, Transaction};
+use broker_core::cluster::message::{
+    Call, Ending, NodeInput, NodeOutput, Parcel, SlotOrder, Transaction,
+};
 use broker_core::cluster::types::{Key, NodeId, Owner, Revision, Value};
 use capacity::Capacity;
-use connection::Connection;
+use connection::EtcdConnection;
 use control::Control;
 use core::Core;
-use event::{Event, Events, Which};
-use handle::Command;
+use event::{Event, TaskEvents, Which};
+use handle::NodeCommand;
 pub use handle::{Commands, Driver, Handle, StartError};
 pub use inspection::{Inspection, NodeState};
 use log::Journal;
-use messages::Post;
+use messages::PeerPost;
 use news::Known;
 use orders::Orders;
 use records::{BatchOf, LoadOf, Records};
@@ -63,7 +65,7 @@ use tracing::warn;
 
 /// The components of a node.
 pub(crate) struct Parts<S, P> {
-    pub(crate) config: Config,
+    pub(crate) config: NodeConfig,
     pub(crate) service: S,
     pub(crate) peers: P,
     translator: Translator,
@@ -73,11 +75,11 @@ pub(crate) struct Parts<S, P> {
 }
 
 /// The node.
-pub(crate) struct Node<S, P> {
+pub(crate) struct DriverNode<S, P> {
     core: Core,
     translator: Translator,
     service: S,
-    post: Post<P>,
+    post: PeerPost<P>,
     control: Control,
     records: Records,
     capacity: Capacity,
@@ -87,8 +89,8 @@ pub(crate) struct Node<S, P> {
     journal: Journal,
 }
 
-impl<S: Service, P: Peers> Node<S, P> {
-    pub(crate) fn new(parts: Parts<S, P>, events: &Events) -> Self {
+impl<S: HostService, P: Peers> DriverNode<S, P> {
+    pub(crate) fn new(parts: Parts<S, P>, events: &TaskEvents) -> Self {
         let Parts {
             config,
             mut translator,
@@ -117,7 +119,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         let first = usize::try_from(seed % 1_024).unwrap_or(0);
         let connection = |which, first| {
             let options = Arc::clone(&options);
-            Connection::new(which, options, first, events.clone())
+            EtcdConnection::new(which, options, first, events.clone())
         };
         let control = connection(Which::Control, first);
         let records = connection(Which::Records, first + 1);
@@ -125,7 +127,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             core: Core::new(settings),
             translator,
             service: parts.service,
-            post: Post::new(parts.peers, events.clone()),
+            post: PeerPost::new(parts.peers, events.clone()),
             control: Control::new(control, config.lease_ms, &kept),
             records: Records::new(records, me.incarnation),
             capacity: Capacity::new(config.etcd_quota_bytes),
@@ -206,15 +208,15 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Takes mail of another node.
-    pub(crate) fn mail(&mut self, mail: Mail) {
+    pub(crate) fn mail(&mut self, mail: PeerMail) {
         let (post, translator) = (&mut self.post, &mut self.translator);
         match mail {
-            Mail::Message(name, bytes) => {
+            PeerMail::Message(name, bytes) => {
                 if let Some((from, message)) = post.read(&name, &bytes, translator) {
                     self.message(from, name, message);
                 }
             }
-            Mail::Asked(name, bytes, reply) => {
+            PeerMail::Asked(name, bytes, reply) => {
                 if let Some((from, Message::Seek(asked))) = post.read(&name, &bytes, translator) {
                     let heard = self.core.cluster().heard(from, now());
                     let found = Message::Found(asked, heard);
@@ -222,12 +224,12 @@ impl<S: Service, P: Peers> Node<S, P> {
                     let _ = reply.send(wire::encode(&found, &translator.names));
                 }
             }
-            Mail::Refused(name) => {
+            PeerMail::Refused(name) => {
                 if let Some(node) = post.unreached(&name, translator) {
-                    self.core.inputs().push(Input::Refused(node));
+                    self.core.inputs().push(NodeInput::Refused(node));
                 }
             }
-            Mail::Unreached(name) => {
+            PeerMail::Unreached(name) => {
                 post.unreached(&name, translator);
             }
         }
@@ -236,13 +238,13 @@ impl<S: Service, P: Peers> Node<S, P> {
     fn message(&mut self, from: NodeId, name: Name, message: Message) {
         let inputs = self.core.inputs();
         match message {
-            Message::Question(question) => inputs.push(Input::Question(from, question)),
-            Message::Answer(answer) => inputs.push(Input::Answer(from, answer)),
-            Message::Goodbye(incarnation) => inputs.push(Input::Goodbye(from, incarnation)),
-            Message::Found(asked, heard) => inputs.push(Input::Found { from, asked, heard }),
+            Message::Question(question) => inputs.push(NodeInput::Question(from, question)),
+            Message::Answer(answer) => inputs.push(NodeInput::Answer(from, answer)),
+            Message::Goodbye(incarnation) => inputs.push(NodeInput::Goodbye(from, incarnation)),
+            Message::Found(asked, heard) => inputs.push(NodeInput::Found { from, asked, heard }),
             Message::Receipt(id, taken) => {
                 self.post.forget_parcel(id);
-                inputs.push(Input::ParcelAnswer { from, id, taken });
+                inputs.push(NodeInput::ParcelAnswer { from, id, taken });
             }
             Message::Parcel(parcel, bytes) => self.parcel(from, parcel, bytes),
             Message::Part(part) => {
@@ -263,24 +265,24 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Carries out a command of the process.
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, command: NodeCommand) {
         let translator = &mut self.translator;
         match command {
-            Command::Drain => self.core.inputs().push(Input::Drain),
-            Command::Rebalance => self.core.inputs().push(Input::Rebalance),
-            Command::Stuck(stuck) => self.core.inputs().set_stuck(stuck),
-            Command::Parcel(to, parcel, bytes) => {
+            NodeCommand::Drain => self.core.inputs().push(NodeInput::Drain),
+            NodeCommand::Rebalance => self.core.inputs().push(NodeInput::Rebalance),
+            NodeCommand::Stuck(stuck) => self.core.inputs().set_stuck(stuck),
+            NodeCommand::Parcel(to, parcel, bytes) => {
                 self.post.send_parcel(&to, parcel, bytes, translator);
             }
-            Command::Inquiry(of, number, bytes) => {
+            NodeCommand::Inquiry(of, number, bytes) => {
                 let inquiry = Message::Inquiry(number, bytes);
                 self.post.send_to(&of, &inquiry, translator);
             }
-            Command::Reply(to, number, bytes) => {
+            NodeCommand::Reply(to, number, bytes) => {
                 let reply = Message::Reply(number, bytes);
                 self.post.send_to(&to, &reply, translator);
             }
-            Command::Inspect(reply) => {
+            NodeCommand::Inspect(reply) => {
                 // Nobody waits if the caller gave up.
                 let _ = reply.send(Inspection::of(
                     &self.core,
@@ -372,39 +374,39 @@ impl<S: Service, P: Peers> Node<S, P> {
         shown.collect()
     }
 
-    fn output(&mut self, output: Output) {
+    fn output(&mut self, output: NodeOutput) {
         match output {
-            Output::Etcd(id, Call::Transaction(transaction)) if writes_record(&transaction) => {
+            NodeOutput::Etcd(id, Call::Transaction(transaction)) if writes_record(&transaction) => {
                 self.records.write(id, &transaction);
             }
-            Output::Etcd(id, call) => {
+            NodeOutput::Etcd(id, call) => {
                 let inputs = self.core.inputs();
                 self.control.call(id, call, &self.translator, inputs);
             }
-            Output::Ask(to, question) => self.send(to, &Message::Question(question)),
-            Output::Seek(of, asked) => {
+            NodeOutput::Ask(to, question) => self.send(to, &Message::Question(question)),
+            NodeOutput::Seek(of, asked) => {
                 let seek = Message::Seek(asked);
                 self.post.ask(of, &seek, &self.translator);
             }
-            Output::Tell(to, answer) => self.send(to, &Message::Answer(answer)),
-            Output::Farewell(to) => {
+            NodeOutput::Tell(to, answer) => self.send(to, &Message::Answer(answer)),
+            NodeOutput::Farewell(to) => {
                 let me = self.core.me().incarnation;
                 self.send(to, &Message::Goodbye(me));
             }
-            Output::Receipt { to, id, taken } => self.send(to, &Message::Receipt(id, taken)),
-            Output::Send(to, parcel) => {
+            NodeOutput::Receipt { to, id, taken } => self.send(to, &Message::Receipt(id, taken)),
+            NodeOutput::Send(to, parcel) => {
                 if let Some(name) = self.translator.names.name(to) {
                     self.service.send(name.clone(), parcel);
                 }
             }
-            Output::Gained(held, gain) => self.journal.gained(held, gain),
-            Output::Load(held) => {
+            NodeOutput::Gained(held, gain) => self.journal.gained(held, gain),
+            NodeOutput::Load(held) => {
                 self.service.load(held);
                 let inputs = self.core.inputs();
                 self.records.load(held, &self.translator, inputs);
             }
-            Output::Discard(id) => self.service.discard(id),
-            Output::Order(order) => {
+            NodeOutput::Discard(id) => self.service.discard(id),
+            NodeOutput::Order(order) => {
                 if order == SlotOrder::CloseAll {
                     warn!(
                         "alone: neither etcd nor another node answers, so others may take the slots; connections are \
@@ -414,10 +416,10 @@ impl<S: Service, P: Peers> Node<S, P> {
                 self.journal.order(order, self.core.cluster());
                 self.service.order(order);
             }
-            Output::WriteRefused(_, number) => {
+            NodeOutput::WriteRefused(_, number) => {
                 self.records.write_refused(number, &mut self.service);
             }
-            Output::Exit(ending) => self.core.end(ending),
+            NodeOutput::Exit(ending) => self.core.end(ending),
         }
     }
 
@@ -428,7 +430,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     /// Another node offers a parcel.
     fn parcel(&mut self, from: NodeId, parcel: Parcel, bytes: Vec<u8>) {
         if self.service.keep(parcel.id, bytes) {
-            self.core.inputs().push(Input::Parcel(from, parcel));
+            self.core.inputs().push(NodeInput::Parcel(from, parcel));
         } else {
             self.send(from, &Message::Receipt(parcel.id, false));
         }
@@ -454,7 +456,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         match self.orders.take(revision, &order, me) {
             None => return,
             Some(OrderWord::Drain) => self.service.drain(),
-            Some(OrderWord::Rebalance) => self.core.inputs().push(Input::Rebalance),
+            Some(OrderWord::Rebalance) => self.core.inputs().push(NodeInput::Rebalance),
             Some(OrderWord::Report) => {}
         }
         self.report();

@@ -7,7 +7,7 @@ use crate::config::Options;
 use crate::limits::{BATCH_BYTES_MAX, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
 use crate::operator::{CommandError, answer, connect, name};
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
-use crate::schema::{self, Keys, MetaValue, SlotValue, Watched};
+use crate::schema::{self, Keys, MetaValue, SlotValue, WatchedSubject};
 use crate::{rpc::connection::Lines, system::random, translate};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::slot_maps::slot_of;
@@ -68,7 +68,7 @@ pub fn import(
         let mut rows = rows.map_err(|error| of_disk(directory, &error))?;
         let mut count = 0;
         let batches = || {
-            let mut batch = Batch::default();
+            let mut batch = ImportBatch::default();
             let more = rows.read(|identity, value| {
                 if let Ok(record) = decode(identity, value) {
                     let slot = slot_of(&key, &Identity::of(&record.arn));
@@ -127,12 +127,12 @@ fn runtime() -> Result<Runtime, CommandError> {
 
 /// Records that one transaction puts.
 #[derive(Default)]
-pub(crate) struct Batch {
+pub(crate) struct ImportBatch {
     puts: Vec<RequestOp>,
     bytes: usize,
 }
 
-impl Batch {
+impl ImportBatch {
     pub(crate) fn put(&mut self, key: String, value: impl Into<Vec<u8>>) {
         let value = value.into();
         self.bytes += key.len() + value.len();
@@ -212,7 +212,7 @@ impl End {
     /// the number of records that are in etcd for certain.
     async fn put_batches(
         self: &Rc<Self>,
-        mut next: impl FnMut() -> Result<(Batch, bool), CommandError>,
+        mut next: impl FnMut() -> Result<(ImportBatch, bool), CommandError>,
         done: &mut u64,
     ) -> Result<(), CommandError> {
         let mut under_way = JoinSet::new();
@@ -334,7 +334,7 @@ pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64
         }
         let mut rest = records.iter();
         let batches = || {
-            let mut batch = Batch::default();
+            let mut batch = ImportBatch::default();
             while batch.has_room()
                 && let Some(record) = rest.next()
             {
@@ -361,10 +361,10 @@ impl End {
         let epochs = outcome.reads().flatten().filter_map(|row| {
             let bytes = &*row.value;
             match self.keys.parse(&row.key)? {
-                Watched::Slot(_) => Some(schema::read::<SlotValue>(bytes).ok()?.presence),
-                Watched::Meta => Some(schema::read::<MetaValue>(bytes).ok()?.presence),
-                Watched::Registration(_) | Watched::Roster(_) => None,
-                Watched::Order(_) | Watched::Report(_) => None,
+                WatchedSubject::Slot(_) => Some(schema::read::<SlotValue>(bytes).ok()?.presence),
+                WatchedSubject::Meta => Some(schema::read::<MetaValue>(bytes).ok()?.presence),
+                WatchedSubject::Registration(_) | WatchedSubject::Roster(_) => None,
+                WatchedSubject::Order(_) | WatchedSubject::Report(_) => None,
             }
         });
         Ok(epochs.max().unwrap_or(0))

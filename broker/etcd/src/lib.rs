@@ -63,12 +63,12 @@ mod translate;
 mod wire;
 mod writer;
 
-pub use config::{Config, InnerAddress, Options, TlsError, tls};
+pub use config::{InnerAddress, NodeConfig, Options, TlsError, tls};
 pub use directory::DirectoryError;
 pub use driver::{Commands, Driver, Handle, Inspection, NodeState, StartError};
 pub use import_export::{Existing, add, each_record, export, import};
 pub use names::Name;
-pub use peers::{Mail, Mailbox, Peers};
-pub use service::{EtcdStore, News, Service};
+pub use peers::{PeerMail, PeerMailbox, Peers};
+pub use service::{EtcdStore, HostService, News};
 pub use tcp::shared::PeerCounts;
 pub use tcp::{PeerListener, TcpPeers};

@@ -15,22 +15,22 @@ mod upgrade;
 use crate::limits::PUTS_PER_BATCH;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest};
 use crate::rpc::{calls, connection::Lines};
-pub use crate::schema::Registration;
+pub use crate::schema::RegistrationRecord;
 use crate::schema::{
     self, Keys, MetaValue, OrderValue, OrderWord, RegistrationValue, ReportValue, RosterValue,
-    SlotValue, Watched,
+    SlotValue, WatchedSubject,
 };
 use crate::{config::Options, names::Name};
 use broker_core::cluster::types::{Incarnation, RosterState};
 pub use drain::{DrainProgress, drain};
 pub use member::{EtcdMember, MemberStatus};
 pub use rebalance::{Parts, rebalance};
-pub use remove::{Slots, remove};
+pub use remove::{RemovedSlots, remove};
 pub use reports::{NodeReport, Reports, reports};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-pub use survey::{Meta, NodeStatus, Survey, survey};
+pub use survey::{ClusterSurvey, Meta, NodeStatus, survey};
 use tonic::Status;
 pub use upgrade::{Raised, finish_upgrade};
 
@@ -164,12 +164,12 @@ const FULL: &str = "etcd takes no changes, since its quota is used up: compact a
 pub(crate) struct Picture {
     /// The meta key as it is written, with its revision.
     pub(crate) meta: Option<(MetaValue, Vec<u8>, i64)>,
-    pub(crate) nodes: BTreeMap<Name, Seen>,
+    pub(crate) nodes: BTreeMap<Name, SeenNode>,
 }
 
 /// One node.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct SeenNode {
     /// Whether the roster expects it to run; nothing if it is no member.
     pub(crate) is_here: Option<bool>,
     pub(crate) registered: Option<Registered>,
@@ -190,7 +190,7 @@ pub(crate) struct Registered {
     lease: i64,
 }
 
-impl Seen {
+impl SeenNode {
     /// Whether it runs and is expected to.
     fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
@@ -225,19 +225,19 @@ impl Picture {
     fn take(&mut self, keys: &Keys, row: &KeyValue) -> Result<(), schema::ValueError> {
         match keys.parse(&row.key) {
             None => {}
-            Some(Watched::Order(node)) => {
+            Some(WatchedSubject::Order(node)) => {
                 let value: Option<OrderValue> = schema::read(&row.value).ok();
                 self.node(node).order = value.map(|value| value.order);
             }
-            Some(Watched::Meta) => {
+            Some(WatchedSubject::Meta) => {
                 let meta = schema::read(&row.value)?;
                 self.meta = Some((meta, row.value.clone(), row.mod_revision));
             }
-            Some(Watched::Roster(node)) => {
+            Some(WatchedSubject::Roster(node)) => {
                 let value: RosterValue = schema::read(&row.value)?;
                 self.node(node).is_here = Some(value.state == RosterState::Here);
             }
-            Some(Watched::Registration(node)) => {
+            Some(WatchedSubject::Registration(node)) => {
                 let value: RegistrationValue = schema::read(&row.value)?;
                 self.node(node).registered = Some(Registered {
                     process: value.process,
@@ -246,11 +246,11 @@ impl Picture {
                     lease: row.lease,
                 });
             }
-            Some(Watched::Report(node)) => {
+            Some(WatchedSubject::Report(node)) => {
                 // One of a later version is as if it were not there.
                 self.node(node).report = schema::read(&row.value).ok();
             }
-            Some(Watched::Slot(_)) => {
+            Some(WatchedSubject::Slot(_)) => {
                 let value: SlotValue = schema::read(&row.value)?;
                 let owner = value.owner;
                 if let Some((node, process)) =
@@ -263,17 +263,17 @@ impl Picture {
         Ok(())
     }
 
-    fn node(&mut self, name: Name) -> &mut Seen {
+    fn node(&mut self, name: Name) -> &mut SeenNode {
         self.nodes.entry(name).or_default()
     }
 
     /// The nodes that run and are expected to.
-    pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &Seen)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &SeenNode)> {
         self.nodes.iter().filter(|(_, node)| node.runs())
     }
 }
 
-impl Seen {
+impl SeenNode {
     fn count(&mut self, process: Incarnation) {
         match self.slots.iter_mut().find(|(owner, _)| *owner == process) {
             Some((_, count)) => *count += 1,

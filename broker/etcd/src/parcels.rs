@@ -36,10 +36,10 @@ pub(crate) struct Part {
 
 /// Parcels that are being sent: at most [`SENDING_MAX`], of [`KEPT_PARCEL_BYTES_MAX`] together.
 #[derive(Debug, Default)]
-pub(crate) struct Sending(BTreeMap<ParcelId, Sent>);
+pub(crate) struct SendingParcels(BTreeMap<ParcelId, SentParcel>);
 
 #[derive(Debug)]
-struct Sent {
+struct SentParcel {
     to: Name,
     parcel: Parcel,
     bytes: Vec<u8>,
@@ -51,7 +51,7 @@ struct Sent {
     began: Now,
 }
 
-impl Sending {
+impl SendingParcels {
     /// Begins to send a parcel. Returns its first part; nothing if too many are being sent.
     pub(crate) fn begin(
         &mut self,
@@ -64,7 +64,7 @@ impl Sending {
         if self.0.len() >= SENDING_MAX || held + bytes.len() > KEPT_PARCEL_BYTES_MAX {
             return None;
         }
-        let sent = Sent {
+        let sent = SentParcel {
             to,
             parcel,
             bytes,
@@ -107,8 +107,8 @@ impl Sending {
     pub(crate) fn again(&mut self, now: Now) -> Vec<(Name, Part)> {
         self.0
             .retain(|_, sent| now.since(sent.began) < PARTS_KEPT_MS);
-        let due = |sent: &&mut Sent| now.since(sent.at) >= PART_AGAIN_MS;
-        let again = |sent: &mut Sent| {
+        let due = |sent: &&mut SentParcel| now.since(sent.at) >= PART_AGAIN_MS;
+        let again = |sent: &mut SentParcel| {
             sent.at = now;
             Some((sent.to.clone(), sent.part()?))
         };
@@ -116,7 +116,7 @@ impl Sending {
     }
 }
 
-impl Sent {
+impl SentParcel {
     /// The part that is under way; nothing behind the last.
     fn part(&self) -> Option<Part> {
         let count = u16::try_from(self.bytes.len().div_ceil(PART_BYTES)).ok()?;
@@ -132,10 +132,10 @@ impl Sent {
 
 /// Parcels that are being received: their bytes are bounded as those of whole ones are.
 #[derive(Debug, Default)]
-pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), Received>);
+pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), ReceivedParcels>);
 
 #[derive(Debug)]
-struct Received {
+struct ReceivedParcels {
     count: u16,
     next: u16,
     bytes: Vec<u8>,
@@ -145,7 +145,7 @@ struct Received {
 
 /// The outcome of a part that came.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub(crate) enum PartArrival {
     /// One of several, or one that is there already: the giver learns that.
     Taken,
     /// The last: these are the messages of the parcel, and the giver learns that it came.
@@ -158,7 +158,7 @@ pub(crate) enum Arrival {
 
 impl Receiving {
     /// A part came.
-    pub(crate) fn add(&mut self, from: NodeId, part: Part, now: Now) -> Arrival {
+    pub(crate) fn add(&mut self, from: NodeId, part: Part, now: Now) -> PartArrival {
         let Part {
             parcel,
             number,
@@ -170,14 +170,14 @@ impl Receiving {
             && !bytes.is_empty()
             && bytes.len() <= PART_BYTES;
         if !is_sound {
-            return Arrival::Strange;
+            return PartArrival::Strange;
         }
         let key = (from, parcel.id);
         let held: usize = self.0.values().map(|received| received.bytes.len()).sum();
         if number == 0 && !self.0.contains_key(&key) {
             let (next, bytes) = (0, Vec::new());
             let at = now;
-            let received = Received {
+            let received = ReceivedParcels {
                 count,
                 next,
                 bytes,
@@ -186,26 +186,28 @@ impl Receiving {
             self.0.insert(key, received);
         }
         let Some(received) = self.0.get_mut(&key).filter(|it| it.count == count) else {
-            return Arrival::Strange;
+            return PartArrival::Strange;
         };
         if number < received.next {
-            return Arrival::Taken;
+            return PartArrival::Taken;
         }
         if number > received.next {
-            return Arrival::Strange;
+            return PartArrival::Strange;
         }
         if held + bytes.len() > KEPT_PARCEL_BYTES_MAX {
             self.0.remove(&key);
-            return Arrival::Refused;
+            return PartArrival::Refused;
         }
         received.bytes.extend_from_slice(&bytes);
         received.next += 1;
         received.at = now;
         if received.next < count {
-            return Arrival::Taken;
+            return PartArrival::Taken;
         }
         let whole = self.0.remove(&key);
-        whole.map_or(Arrival::Strange, |whole| Arrival::Whole(whole.bytes))
+        whole.map_or(PartArrival::Strange, |whole| {
+            PartArrival::Whole(whole.bytes)
+        })
     }
 
     /// Drops what has not gone on for long.
@@ -251,7 +253,7 @@ mod tests {
     #[test]
     fn a_parcel_arrives_whole_whatever_is_lost() {
         let wanted = messages(30 << 20);
-        let (mut sending, mut receiving) = (Sending::default(), Receiving::default());
+        let (mut sending, mut receiving) = (SendingParcels::default(), Receiving::default());
         let mut now = Now(1_000);
         let mut messages_sent = 0;
         let mut is_lost = move || {
@@ -268,13 +270,15 @@ mod tests {
                 }
                 let (id, number) = (part.parcel.id, part.number);
                 match receiving.add(FROM, part, now) {
-                    Arrival::Taken => {
+                    PartArrival::Taken => {
                         if !is_lost() {
                             under_way.extend(sending.taken(&name("n2"), id, number, now));
                         }
                     }
-                    Arrival::Whole(bytes) => came = Some(bytes),
-                    strange @ (Arrival::Strange | Arrival::Refused) => panic!("{strange:?}"),
+                    PartArrival::Whole(bytes) => came = Some(bytes),
+                    strange @ (PartArrival::Strange | PartArrival::Refused) => {
+                        panic!("{strange:?}")
+                    }
                 }
             }
             if under_way.is_empty() && came.is_none() {
@@ -304,27 +308,42 @@ mod tests {
             part(0, 3, PART_BYTES + 1),
             part(0, u16::MAX, 1),
         ] {
-            assert_eq!(receiving.add(FROM, strange, Now(0)), Arrival::Strange);
+            assert_eq!(receiving.add(FROM, strange, Now(0)), PartArrival::Strange);
         }
-        assert_eq!(receiving.add(FROM, part(0, 3, 1), Now(0)), Arrival::Taken);
-        assert_eq!(receiving.add(FROM, part(0, 3, 9), Now(0)), Arrival::Taken);
-        assert_eq!(receiving.add(FROM, part(2, 3, 1), Now(0)), Arrival::Strange);
-        assert_eq!(receiving.add(FROM, part(1, 2, 1), Now(0)), Arrival::Strange);
+        assert_eq!(
+            receiving.add(FROM, part(0, 3, 1), Now(0)),
+            PartArrival::Taken
+        );
+        assert_eq!(
+            receiving.add(FROM, part(0, 3, 9), Now(0)),
+            PartArrival::Taken
+        );
+        assert_eq!(
+            receiving.add(FROM, part(2, 3, 1), Now(0)),
+            PartArrival::Strange
+        );
+        assert_eq!(
+            receiving.add(FROM, part(1, 2, 1), Now(0)),
+            PartArrival::Strange
+        );
         let other = receiving.add(NodeId(2), part(1, 3, 1), Now(0));
-        assert_eq!(other, Arrival::Strange, "of another node");
-        assert_eq!(receiving.add(FROM, part(1, 3, 1), Now(0)), Arrival::Taken);
+        assert_eq!(other, PartArrival::Strange, "of another node");
+        assert_eq!(
+            receiving.add(FROM, part(1, 3, 1), Now(0)),
+            PartArrival::Taken
+        );
         let whole = receiving.add(FROM, part(2, 3, 2), Now(0));
-        assert_eq!(whole, Arrival::Whole(vec![0, 0, 0, 1]));
+        assert_eq!(whole, PartArrival::Whole(vec![0, 0, 0, 1]));
     }
 
     #[test]
     fn what_stops_is_dropped_and_there_is_a_bound() {
-        let (mut sending, mut receiving) = (Sending::default(), Receiving::default());
+        let (mut sending, mut receiving) = (SendingParcels::default(), Receiving::default());
         for number in 1..SENDING_MAX {
             let id = parcel(u32::try_from(number).unwrap());
             let first = sending.begin(name("n2"), id, messages(PART_BYTES + 1), Now(0));
             let arrival = receiving.add(FROM, first.unwrap(), Now(0));
-            assert_eq!(arrival, Arrival::Taken);
+            assert_eq!(arrival, PartArrival::Taken);
         }
         let part = |number, length| Part {
             parcel: parcel(number),
@@ -333,9 +352,9 @@ mod tests {
             bytes: messages(length),
         };
         let last = receiving.add(FROM, part(1_000, PART_BYTES), Now(0));
-        assert_eq!(last, Arrival::Taken);
+        assert_eq!(last, PartArrival::Taken);
         let beyond = receiving.add(FROM, part(1_001, 1), Now(0));
-        assert_eq!(beyond, Arrival::Refused);
+        assert_eq!(beyond, PartArrival::Refused);
         let too_long = sending.begin(name("n2"), parcel(998), messages(PART_BYTES + 1), Now(0));
         assert_eq!(too_long, None);
         let last = sending.begin(name("n2"), parcel(0), messages(1), Now(0));

@@ -26,7 +26,7 @@ pub trait Peers: 'static {
 
 /// A message of another node, or news of the connection to it.
 #[derive(Debug)]
-pub enum Mail {
+pub enum PeerMail {
     /// A message. Who sent it is what the carrier has authenticated.
     Message(Name, Vec<u8>),
     /// A message of a node that waits for a reply over the same connection, by [`Peers::ask`], and the way back.
@@ -39,23 +39,23 @@ pub enum Mail {
 
 /// The carrier's end of the queue of mail. A clone for each connection.
 #[derive(Clone, Debug)]
-pub struct Mailbox {
+pub struct PeerMailbox {
     letters: mpsc::Sender<Letter>,
     /// Bytes that are free.
     room: Arc<Semaphore>,
 }
 
 /// Mail, and the bytes that it takes.
-type Letter = (Mail, OwnedSemaphorePermit);
+type Letter = (PeerMail, OwnedSemaphorePermit);
 
-impl Mailbox {
+impl PeerMailbox {
     /// Puts something in; false if it is lost, since [`MAIL_MAX`] or [`MAIL_BYTES_MAX`] wait or the node has ended.
-    pub fn put(&self, mail: Mail) -> bool {
+    pub fn put(&self, mail: PeerMail) -> bool {
         let bytes = match &mail {
-            Mail::Message(_, message) | Mail::Asked(_, message, _) => {
+            PeerMail::Message(_, message) | PeerMail::Asked(_, message, _) => {
                 u32::try_from(message.len()).unwrap_or(u32::MAX)
             }
-            Mail::Refused(_) | Mail::Unreached(_) => 0,
+            PeerMail::Refused(_) | PeerMail::Unreached(_) => 0,
         };
         let charge = Arc::clone(&self.room).try_acquire_many_owned(bytes);
         charge.is_ok_and(|charge| self.letters.try_send((mail, charge)).is_ok())
@@ -74,7 +74,7 @@ pub(crate) struct Inbox(mpsc::Receiver<Letter>);
 
 impl Inbox {
     /// The next; nothing when all mailboxes are gone.
-    pub(crate) async fn recv(&mut self) -> Option<Mail> {
+    pub(crate) async fn recv(&mut self) -> Option<PeerMail> {
         self.0.recv().await.map(|(mail, _)| mail)
     }
 }

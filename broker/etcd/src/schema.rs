@@ -38,7 +38,7 @@ pub(crate) struct Keys {
 
 /// The subject of a watched key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Watched {
+pub(crate) enum WatchedSubject {
     Slot(Slot),
     Registration(Name),
     Roster(Name),
@@ -138,19 +138,19 @@ impl Keys {
     }
 
     /// The subject of a key; nothing for one that is not of this format.
-    pub(crate) fn parse(&self, key: &[u8]) -> Option<Watched> {
+    pub(crate) fn parse(&self, key: &[u8]) -> Option<WatchedSubject> {
         let key = std::str::from_utf8(key).ok()?;
         let key = key.strip_prefix(&*self.prefix)?;
         if key == "meta" {
-            return Some(Watched::Meta);
+            return Some(WatchedSubject::Meta);
         }
         let (kind, rest) = key.split_once('/')?;
         match kind {
-            "s" => slot_of(rest).map(Watched::Slot),
-            "live" => Name::new(rest).map(Watched::Registration),
-            "roster" => Name::new(rest).map(Watched::Roster),
-            "order" => Name::new(rest).map(Watched::Order),
-            "report" => Name::new(rest).map(Watched::Report),
+            "s" => slot_of(rest).map(WatchedSubject::Slot),
+            "live" => Name::new(rest).map(WatchedSubject::Registration),
+            "roster" => Name::new(rest).map(WatchedSubject::Roster),
+            "order" => Name::new(rest).map(WatchedSubject::Order),
+            "report" => Name::new(rest).map(WatchedSubject::Report),
             _ => None,
         }
     }
@@ -274,7 +274,7 @@ pub(crate) struct RegistrationValue {
 
 /// A node's registration, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
+pub struct RegistrationRecord {
     /// Version of its program.
     pub version: Box<str>,
     /// Which start of its data directory it is.
@@ -289,8 +289,8 @@ pub struct Registration {
 
 impl RegistrationValue {
     /// Its texts are escaped and cut.
-    pub(crate) fn registration(&self) -> Registration {
-        Registration {
+    pub(crate) fn registration(&self) -> RegistrationRecord {
+        RegistrationRecord {
             version: shown(&self.version).into(),
             start: self.process.start,
             commit: shown(&self.commit).into(),
@@ -529,28 +529,34 @@ mod keys_tests {
         assert_eq!(text, "/heliograph/prod/s/fff");
         assert_eq!(
             keys.parse(text.as_bytes()),
-            Some(Watched::Slot(Slot(4_095)))
+            Some(WatchedSubject::Slot(Slot(4_095)))
         );
         let live = keys.registration(&node);
         assert_eq!(live, "/heliograph/prod/live/n1");
         assert_eq!(
             keys.parse(live.as_bytes()),
-            Some(Watched::Registration(node.clone()))
+            Some(WatchedSubject::Registration(node.clone()))
         );
         let roster = keys.roster(&node);
         assert_eq!(
             keys.parse(roster.as_bytes()),
-            Some(Watched::Roster(node.clone()))
+            Some(WatchedSubject::Roster(node.clone()))
         );
         let order = keys.order(&node);
         assert_eq!(order, "/heliograph/prod/order/n1");
         assert_eq!(
             keys.parse(order.as_bytes()),
-            Some(Watched::Order(node.clone()))
+            Some(WatchedSubject::Order(node.clone()))
         );
         let report = keys.report(&node);
-        assert_eq!(keys.parse(report.as_bytes()), Some(Watched::Report(node)));
-        assert_eq!(keys.parse(keys.meta().as_bytes()), Some(Watched::Meta));
+        assert_eq!(
+            keys.parse(report.as_bytes()),
+            Some(WatchedSubject::Report(node))
+        );
+        assert_eq!(
+            keys.parse(keys.meta().as_bytes()),
+            Some(WatchedSubject::Meta)
+        );
         let record = keys.record(Slot(10), "eu-1:1:channel/x");
         assert_eq!(record, "/heliograph/prod/c/00a/eu-1:1:channel/x");
     }

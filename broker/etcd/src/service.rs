@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 /// The process around the driver. Called on the driver's thread, in order; must not block.
-pub trait Service: Send + 'static {
+pub trait HostService: Send + 'static {
     /// Gives the shards an order of the cluster's rules.
     fn order(&mut self, order: SlotOrder);
 

@@ -26,11 +26,11 @@ pub(crate) mod shared;
 
 use crate::limits::{INCOMING_BYTES_MAX, MESSAGE_BYTES_MAX, OUTGOING_BYTES_MAX};
 use crate::names::Name;
-use crate::peers::{Mailbox, Peers};
+use crate::peers::{PeerMailbox, Peers};
 use broker_core::cluster::secret::ClusterSecret;
 use link::Purpose;
 use outgoing::Outgoing;
-use shared::{Notes, PeerCounts, Shared};
+use shared::{NodeShared, PeerCounts, SharedNotes};
 use socket2::{Domain, Socket, Type};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -70,13 +70,13 @@ impl PeerListener {
 
     /// Begins to serve, on the thread and the runtime of the driver.
     #[must_use]
-    pub fn start(self, mailbox: Mailbox) -> TcpPeers {
-        let shared = Rc::new(Shared {
+    pub fn start(self, mailbox: PeerMailbox) -> TcpPeers {
+        let shared = Rc::new(NodeShared {
             node: self.node,
             acceptor: self.acceptor,
             connector: self.connector,
             mailbox,
-            notes: Notes::new(self.counts),
+            notes: SharedNotes::new(self.counts),
             places: RefCell::default(),
             incoming: Arc::new(Semaphore::new(INCOMING_BYTES_MAX)),
         });
@@ -93,7 +93,7 @@ impl PeerListener {
 
 /// A node's way to the others. One per process; ends with its owner.
 pub struct TcpPeers {
-    shared: Rc<Shared>,
+    shared: Rc<NodeShared>,
     accepting: JoinHandle<()>,
     nodes: HashMap<Name, Outgoing>,
     /// The last question to each node that is asked over a connection of its own.

@@ -1,15 +1,15 @@
 //! From the keys and values in etcd to the types of the core, and back.
 
-use crate::config::{Config, InnerAddress};
+use crate::config::{InnerAddress, NodeConfig};
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::names::{self, Name, Names, TooManyNodes};
 use crate::rpc::generated::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
 use crate::schema::{
-    self, Keys, MetaValue, OrderValue, OwnerValue, Registration, RegistrationValue, RosterValue,
-    SlotValue, ValueError, Watched,
+    self, Keys, MetaValue, OrderValue, OwnerValue, RegistrationRecord, RegistrationValue,
+    RosterValue, SlotValue, ValueError, WatchedSubject,
 };
 use broker_core::cluster::limits::NODES_MAX;
-use broker_core::cluster::message::{Compare, Transaction};
+use broker_core::cluster::message::{ExpectedRevision, Transaction};
 use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::{
     Change, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, Revision, Snapshot, Value,
@@ -35,7 +35,7 @@ pub(crate) struct Translator {
     /// The addresses of each node, for connections of clients and for messages.
     addresses: BTreeMap<NodeId, (InnerAddress, Box<str>)>,
     /// The registration of each node that was read last.
-    registrations: BTreeMap<NodeId, Registration>,
+    registrations: BTreeMap<NodeId, RegistrationRecord>,
     /// An address has changed since [`Self::take_moved`].
     moved: bool,
     /// The last order for this node, until [`Self::take_order`].
@@ -90,7 +90,7 @@ impl From<TooManyNodes> for Why {
 }
 
 impl Translator {
-    pub(crate) fn new(config: &Config, cluster: &Name, me: Name) -> Self {
+    pub(crate) fn new(config: &NodeConfig, cluster: &Name, me: Name) -> Self {
         Self {
             keys: Keys::new(cluster),
             names: Names::new(me.clone()),
@@ -139,7 +139,7 @@ impl Translator {
     }
 
     /// The registration of a node that was read last.
-    pub(crate) fn registration(&self, node: NodeId) -> Option<&Registration> {
+    pub(crate) fn registration(&self, node: NodeId) -> Option<&RegistrationRecord> {
         self.registrations.get(&node)
     }
 
@@ -193,7 +193,7 @@ impl Translator {
             return Ok(None);
         };
         let value = (row.version > 0).then_some(&*row.value);
-        if watched == Watched::Order(self.me.clone()) {
+        if watched == WatchedSubject::Order(self.me.clone()) {
             self.note_order(value, revision_of(row.mod_revision));
             return Ok(None);
         }
@@ -222,13 +222,13 @@ impl Translator {
 
     fn key_and_value(
         &mut self,
-        watched: Watched,
+        watched: WatchedSubject,
         value: Option<&[u8]>,
         lease: LeaseId,
     ) -> Result<Option<(Key, Option<Value>)>, Why> {
         Ok(Some(match watched {
             // One that cannot be read is reported where it is read as a whole.
-            Watched::Meta => {
+            WatchedSubject::Meta => {
                 let meta: Option<MetaValue> = value.and_then(|bytes| schema::read(bytes).ok());
                 if let Some(meta) = meta {
                     self.lowest = self.lowest.max(meta.lowest);
@@ -236,12 +236,12 @@ impl Translator {
                 }
                 return Ok(None);
             }
-            Watched::Order(_) | Watched::Report(_) => return Ok(None),
-            Watched::Slot(slot) => {
+            WatchedSubject::Order(_) | WatchedSubject::Report(_) => return Ok(None),
+            WatchedSubject::Slot(slot) => {
                 let value = value.map(|bytes| self.slot_value(bytes)).transpose()?;
                 (Key::Slot(slot), value)
             }
-            Watched::Registration(name) => {
+            WatchedSubject::Registration(name) => {
                 let value = value.map(schema::read::<RegistrationValue>).transpose()?;
                 let node = self.names.number(&name)?;
                 if let Some(value) = &value {
@@ -258,7 +258,7 @@ impl Translator {
                 });
                 (Key::Registration(node), value)
             }
-            Watched::Roster(name) => {
+            WatchedSubject::Roster(name) => {
                 let value = value.map(schema::read::<RosterValue>).transpose()?;
                 let node = self.names.number(&name)?;
                 if let Some(value) = &value {
@@ -316,7 +316,7 @@ impl Translator {
         request
     }
 
-    fn compare(&self, compare: &Compare) -> Option<generated::Compare> {
+    fn compare(&self, compare: &ExpectedRevision) -> Option<generated::Compare> {
         let key = self.key(compare.key)?;
         Some(generated::Compare::unchanged(
             key,
@@ -382,7 +382,7 @@ const OWN: NodeId = NodeId(0);
 pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, Unreadable> {
     let row = rows
         .iter()
-        .find(|row| keys.parse(&row.key) == Some(Watched::Meta));
+        .find(|row| keys.parse(&row.key) == Some(WatchedSubject::Meta));
     let read = |row: &KeyValue| schema::read(&row.value);
     row.map(read).transpose().map_err(|error| Unreadable {
         key: keys.meta(),

@@ -43,7 +43,7 @@ pub(crate) enum Message {
 
 /// A message whose owners of slots are places in a list of names.
 #[derive(Serialize, Deserialize)]
-struct Envelope<'m> {
+struct WireEnvelope<'m> {
     #[serde(deserialize_with = "at_most::<_, _, _, NODES_MAX>")]
     names: Vec<Name>,
     message: Cow<'m, Message>,
@@ -51,14 +51,14 @@ struct Envelope<'m> {
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unreadable {
+pub(crate) enum UnreadableMessage {
     /// Another form: the inner version that brought it.
     Form(u8),
     /// Damaged: too long, cut off, or with more nodes than this process can know.
     Damaged,
 }
 
-impl fmt::Display for Unreadable {
+impl fmt::Display for UnreadableMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Form(other) => write!(
@@ -84,7 +84,7 @@ pub(crate) fn encode(message: &Message, names: &Names) -> Vec<u8> {
     let envelope = if let Message::Answer(answer) = message {
         with_places(answer.clone(), names)
     } else {
-        Envelope {
+        WireEnvelope {
             names: Vec::new(),
             message: Cow::Borrowed(message),
         }
@@ -92,7 +92,7 @@ pub(crate) fn encode(message: &Message, names: &Names) -> Vec<u8> {
     wire::append(vec![FORM], &envelope)
 }
 
-fn with_places(mut answer: Answer, names: &Names) -> Envelope<'static> {
+fn with_places(mut answer: Answer, names: &Names) -> WireEnvelope<'static> {
     let mut listed: Vec<NodeId> = Vec::new();
     for owner in owners(&mut answer) {
         let place = listed.iter().position(|node| *node == owner.node);
@@ -104,7 +104,7 @@ fn with_places(mut answer: Answer, names: &Names) -> Envelope<'static> {
     }
     let names = listed.iter().map(|node| names.name(*node).cloned());
     let names: Option<Vec<Name>> = names.collect();
-    Envelope {
+    WireEnvelope {
         names: names.expect("a node has its number from these names"),
         message: Cow::Owned(Message::Answer(answer)),
     }
@@ -113,18 +113,18 @@ fn with_places(mut answer: Answer, names: &Names) -> Envelope<'static> {
 /// The message that bytes are.
 ///
 /// # Errors
-/// See [`Unreadable`].
-pub(crate) fn decode(bytes: &[u8], names: &mut Names) -> Result<Message, Unreadable> {
-    let (form, bytes) = bytes.split_first().ok_or(Unreadable::Damaged)?;
+/// See [`UnreadableMessage`].
+pub(crate) fn decode(bytes: &[u8], names: &mut Names) -> Result<Message, UnreadableMessage> {
+    let (form, bytes) = bytes.split_first().ok_or(UnreadableMessage::Damaged)?;
     if *form != FORM {
-        return Err(Unreadable::Form(*form));
+        return Err(UnreadableMessage::Form(*form));
     }
-    let envelope = wire::read(bytes, MESSAGE_BYTES_MAX - 1).ok_or(Unreadable::Damaged)?;
-    with_numbers(envelope, names).ok_or(Unreadable::Damaged)
+    let envelope = wire::read(bytes, MESSAGE_BYTES_MAX - 1).ok_or(UnreadableMessage::Damaged)?;
+    with_numbers(envelope, names).ok_or(UnreadableMessage::Damaged)
 }
 
 /// The message, with the numbers that its nodes have in this process.
-fn with_numbers(envelope: Envelope<'_>, names: &mut Names) -> Option<Message> {
+fn with_numbers(envelope: WireEnvelope<'_>, names: &mut Names) -> Option<Message> {
     let mut message = envelope.message.into_owned();
     if let Message::Answer(answer) = &mut message {
         if !answer.serves.is_sorted_by(|one, next| one.slot < next.slot) {

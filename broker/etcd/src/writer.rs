@@ -103,9 +103,9 @@ struct Lane<T> {
 #[derive(Debug)]
 enum State<T> {
     Idle,
-    UnderWay(Batch<T>),
+    UnderWay(WriteBatch<T>),
     /// To be sent again.
-    Waiting(Batch<T>, Now),
+    Waiting(WriteBatch<T>, Now),
 }
 
 impl<T> Writer<T> {
@@ -264,7 +264,7 @@ impl<T> Writer<T> {
         left
     }
 
-    fn under_way(&mut self, lane: usize) -> Option<Batch<T>> {
+    fn under_way(&mut self, lane: usize) -> Option<WriteBatch<T>> {
         let state = &mut self.lanes.get_mut(lane)?.state;
         match std::mem::replace(state, State::Idle) {
             State::UnderWay(batch) => Some(batch),
@@ -297,7 +297,7 @@ impl<T> Writer<T> {
     }
 
     /// The next batch: changes of one kind, in order for each key.
-    fn batch(&mut self) -> Option<Batch<T>> {
+    fn batch(&mut self) -> Option<WriteBatch<T>> {
         let mut changes: Vec<Change<T>> = Vec::new();
         let mut passed: HashSet<Rc<str>> = HashSet::new();
         let mut left = VecDeque::new();
@@ -334,7 +334,7 @@ impl<T> Writer<T> {
         }
         self.batches += 1;
         let Incarnation { directory, start } = self.process;
-        Some(Batch {
+        Some(WriteBatch {
             tag: format!("{directory}.{start}.{}", self.batches).into(),
             before: self.newest,
             changes,
@@ -347,7 +347,7 @@ impl<T> Writer<T> {
 
 /// Changes of one kind, all puts or all removals.
 #[derive(Debug)]
-pub(crate) struct Batch<T> {
+pub(crate) struct WriteBatch<T> {
     /// The value of the lane's key once it is made.
     pub(crate) tag: Box<str>,
     pub(crate) before: Revision,
@@ -356,7 +356,7 @@ pub(crate) struct Batch<T> {
     is_unsure: bool,
 }
 
-impl<T> Batch<T> {
+impl<T> WriteBatch<T> {
     pub(crate) fn puts(&self) -> bool {
         self.changes
             .first()
@@ -375,7 +375,7 @@ impl<T> Batch<T> {
     }
 }
 
-pub(crate) fn request<T>(batch: &Batch<T>, lane: Revision) -> Request {
+pub(crate) fn request<T>(batch: &WriteBatch<T>, lane: Revision) -> Request {
     let record = |change: &Change<T>| {
         let value = change.value.as_ref().map(Rc::clone);
         (change.held.slot, Rc::clone(&change.key), value)
@@ -389,7 +389,10 @@ pub(crate) fn request<T>(batch: &Batch<T>, lane: Revision) -> Request {
 }
 
 /// Divides a batch that was not made into the changes that are settled by it, with their outcomes, and the rest.
-fn judge<T>(mut batch: Batch<T>, answer: &Answer) -> (Vec<(Change<T>, Settled)>, Batch<T>) {
+fn judge<T>(
+    mut batch: WriteBatch<T>,
+    answer: &Answer,
+) -> (Vec<(Change<T>, Settled)>, WriteBatch<T>) {
     let puts = batch.puts();
     let slots = batch.slots();
     let mut settled = Vec::new();

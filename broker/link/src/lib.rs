@@ -54,7 +54,7 @@ impl Purpose {
 #[derive(Clone)]
 pub struct Keys {
     shown: Arc<CertifiedKey>,
-    accepted: Arc<Derived>,
+    accepted: Arc<AcceptedKeys>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -78,7 +78,7 @@ impl Keys {
         let algorithms = provider.signature_verification_algorithms;
         Ok(Self {
             shown: Arc::new(shown),
-            accepted: Arc::new(Derived::new(public, algorithms)),
+            accepted: Arc::new(AcceptedKeys::new(public, algorithms)),
             provider: Arc::new(provider),
         })
     }
@@ -164,12 +164,12 @@ pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
 
 /// Accepted public keys, of either side.
 #[derive(Debug)]
-pub(crate) struct Derived {
+pub(crate) struct AcceptedKeys {
     keys: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Derived {
+impl AcceptedKeys {
     pub(crate) fn new(
         keys: Vec<CertificateDer<'static>>,
         algorithms: WebPkiSupportedAlgorithms,
@@ -195,7 +195,7 @@ impl Derived {
     }
 }
 
-impl ServerCertVerifier for Derived {
+impl ServerCertVerifier for AcceptedKeys {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -235,7 +235,7 @@ impl ServerCertVerifier for Derived {
     }
 }
 
-impl ClientCertVerifier for Derived {
+impl ClientCertVerifier for AcceptedKeys {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

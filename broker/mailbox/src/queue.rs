@@ -11,7 +11,7 @@
 //! Places are counted, not allocated: most are reserved for letters that are rarely all in flight, and their number
 //! grows with that of the shards, so that queues of full size would take gigabytes in a process of many shards.
 
-use crate::wake::{Door, Sleep, Wake};
+use crate::wake::{ReaderBell, Sleep, Wake};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 use std::fs::File;
@@ -185,7 +185,7 @@ impl AsFd for EventFd {
     }
 }
 
-impl Door for EventFd {
+impl ReaderBell for EventFd {
     fn ring(&self) {
         // Fails only at the counter's maximum, and then the reader is notified already.
         let _ = (&self.0).write(&1_u64.to_ne_bytes());

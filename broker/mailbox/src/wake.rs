@@ -33,7 +33,7 @@ pub enum Sleep {
 }
 
 /// Wakes a reader. The model counts rings; the mailbox writes an eventfd.
-pub(crate) trait Door {
+pub(crate) trait ReaderBell {
     /// Ends the reader's wait at this door, or its next one.
     fn ring(&self);
 }
@@ -57,7 +57,7 @@ const AWAKE: u8 = 0;
 const IN_RING: u8 = 1;
 const IN_GLOMMIO: u8 = 2;
 
-impl<D: Door> Wake<D> {
+impl<D: ReaderBell> Wake<D> {
     pub(crate) fn new(bell: D, completed: D) -> Self {
         Self {
             state: Line(AtomicU8::new(AWAKE)),
@@ -261,7 +261,7 @@ mod tests {
         }
     }
 
-    impl Door for ModelDoor {
+    impl ReaderBell for ModelDoor {
         fn ring(&self) {
             self.rings.fetch_add(1, Ordering::Relaxed);
             self.signal.notify();

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 
 /// Operation armed for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum ReadState {
     Nothing,
     Accept,
     Once,
@@ -32,7 +32,7 @@ pub(crate) struct Slot {
     pub(crate) write_key: Key,
     pub(crate) fd: RawFd,
     generation: u32,
-    pub(crate) read: Reading,
+    pub(crate) read: ReadState,
     pub(crate) write: Writing,
     /// Whether a read may return something.
     pub(crate) readable: bool,
@@ -51,12 +51,12 @@ const _: () = assert!(size_of::<Slot>() <= 32);
 impl Slot {
     /// Whether an armed operation can be done.
     pub(crate) fn can_be_served(&self) -> bool {
-        (self.read != Reading::Nothing && self.readable)
+        (self.read != ReadState::Nothing && self.readable)
             || (self.write != Writing::Nothing && self.writable)
     }
 
     fn is_at_rest(&self) -> bool {
-        self.read == Reading::Nothing && self.write == Writing::Nothing
+        self.read == ReadState::Nothing && self.write == Writing::Nothing
     }
 }
 
@@ -85,13 +85,13 @@ impl Place {
 
 /// All descriptors of one set.
 #[derive(Default)]
-pub(crate) struct Descriptors {
+pub(crate) struct DescriptorSet {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_number: HashMap<RawFd, u32>,
 }
 
-impl Descriptors {
+impl DescriptorSet {
     /// Slot of a registered descriptor.
     pub(crate) fn find(&self, fd: RawFd) -> Option<u32> {
         self.by_number.get(&fd).copied()
@@ -146,7 +146,7 @@ fn blank(generation: u32) -> Slot {
         write_key: Key::new(0),
         fd: -1,
         generation,
-        read: Reading::Nothing,
+        read: ReadState::Nothing,
         write: Writing::Nothing,
         readable: false,
         writable: false,
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_refers_to_a_slot_ends_with_its_descriptor() {
-        let mut all = Descriptors::default();
+        let mut all = DescriptorSet::default();
         let (old, other) = (all.claim(7), all.claim(8));
         assert_eq!(Place::unpack(old.pack()), old);
         assert_eq!((all.find(7), all.find(9)), (Some(old.slot), None));

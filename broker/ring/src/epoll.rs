@@ -21,7 +21,7 @@
 #![expect(unsafe_code, reason = "descriptors are remembered by their numbers")]
 
 use crate::completion::{Completion, Key, Received};
-use crate::descriptors::{Descriptors, Place, Reading, Writing};
+use crate::descriptors::{DescriptorSet, Place, ReadState, Writing};
 use crate::pool::{Filled, Stack};
 use crate::ring::Settings;
 use rustix::buffer::spare_capacity;
@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 /// One thread's epoll set with its receive buffers and the buffers of its sends.
 pub(crate) struct Epoll {
     set: OwnedFd,
-    descriptors: Descriptors,
+    descriptors: DescriptorSet,
     pub(crate) pool: Stack,
     /// Sends by the slot of their socket.
     sends: HashMap<u32, Sending>,
@@ -66,7 +66,7 @@ impl Epoll {
     pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
         Ok(Self {
             set: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            descriptors: Descriptors::default(),
+            descriptors: DescriptorSet::default(),
             pool: Stack::new(
                 settings.buffers,
                 settings.buffer_bytes,
@@ -107,23 +107,23 @@ impl Epoll {
     pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
         // No flag of accept prevents waiting. The set refuses descriptors that are not sockets.
         let _ = SockRef::from(&listener).set_nonblocking(true);
-        self.read(listener, Reading::Accept, key);
+        self.read(listener, ReadState::Accept, key);
     }
 
     pub(crate) fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
-        self.read(socket, Reading::Once, key);
+        self.read(socket, ReadState::Once, key);
     }
 
     pub(crate) fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
-        self.read(socket, Reading::Many, key);
+        self.read(socket, ReadState::Many, key);
     }
 
     pub(crate) fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
-        self.read(eventfd, Reading::Bell, key);
+        self.read(eventfd, ReadState::Bell, key);
     }
 
     pub(crate) fn cancel_receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
-        for armed in [Reading::Once, Reading::Many] {
+        for armed in [ReadState::Once, ReadState::Many] {
             if self.cancel_read(socket, armed, key) {
                 self.ended.push(received(key, Received::Cancelled, false));
             }
@@ -131,9 +131,9 @@ impl Epoll {
     }
 
     pub(crate) fn cancel_accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
-        if self.cancel_read(listener, Reading::Accept, key) {
+        if self.cancel_read(listener, ReadState::Accept, key) {
             let error = Errno::CANCELED.into();
-            self.ended.push(not_begun(Reading::Accept, key, error));
+            self.ended.push(not_begun(ReadState::Accept, key, error));
         }
     }
 
@@ -204,11 +204,11 @@ impl Epoll {
         }
     }
 
-    fn read(&mut self, fd: BorrowedFd<'_>, reading: Reading, key: Key) {
+    fn read(&mut self, fd: BorrowedFd<'_>, reading: ReadState, key: Key) {
         match self.registered(fd) {
             Ok(slot) => {
                 let armed = self.descriptors.at(slot);
-                debug_assert!(armed.read == Reading::Nothing, "one at a time");
+                debug_assert!(armed.read == ReadState::Nothing, "one at a time");
                 (armed.read, armed.read_key) = (reading, key);
                 self.list(slot);
             }
@@ -217,14 +217,14 @@ impl Epoll {
     }
 
     /// Disarms a read; returns whether it was armed.
-    fn cancel_read(&mut self, fd: BorrowedFd<'_>, reading: Reading, key: Key) -> bool {
+    fn cancel_read(&mut self, fd: BorrowedFd<'_>, reading: ReadState, key: Key) -> bool {
         let Some(slot) = self.descriptors.find(fd.as_raw_fd()) else {
             return false;
         };
         let slot = self.descriptors.at(slot);
         let is_armed = slot.read == reading && slot.read_key == key;
         if is_armed {
-            slot.read = Reading::Nothing;
+            slot.read = ReadState::Nothing;
         }
         is_armed
     }
@@ -338,18 +338,18 @@ impl Epoll {
             };
             slot.listed = false;
             match slot.read {
-                Reading::Accept if slot.readable => self.accept_some(place.slot),
-                Reading::Once | Reading::Many if slot.readable => self.receive(place.slot),
-                Reading::Bell if slot.readable => {
+                ReadState::Accept if slot.readable => self.accept_some(place.slot),
+                ReadState::Once | ReadState::Many if slot.readable => self.receive(place.slot),
+                ReadState::Bell if slot.readable => {
                     slot.readable = false; // it is never read: each ring is an edge
                     let (key, more) = (slot.read_key, true);
                     self.completions.push_back(Completion::Rang { key, more });
                 }
-                Reading::Nothing
-                | Reading::Accept
-                | Reading::Once
-                | Reading::Many
-                | Reading::Bell => {}
+                ReadState::Nothing
+                | ReadState::Accept
+                | ReadState::Once
+                | ReadState::Many
+                | ReadState::Bell => {}
             }
             let slot = self.descriptors.at(place.slot);
             match slot.write {
@@ -386,8 +386,8 @@ impl Epoll {
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
                 Err(error) => {
                     // Waiting connections stay for the next accept.
-                    listener.read = Reading::Nothing;
-                    let last = not_begun(Reading::Accept, key, error.into());
+                    listener.read = ReadState::Nothing;
+                    let last = not_begun(ReadState::Accept, key, error.into());
                     return self.completions.push_back(last);
                 }
             }
@@ -397,7 +397,7 @@ impl Epoll {
     fn receive(&mut self, slot: u32) {
         let slot = self.descriptors.at(slot);
         let (socket, key) = (descriptor(slot.fd), slot.read_key);
-        let is_more = slot.read == Reading::Many;
+        let is_more = slot.read == ReadState::Many;
         let filled = self.pool.fill(|bytes| {
             let received = rustix::net::recv(socket, bytes, RecvFlags::DONTWAIT);
             received.map(|(len, _)| len)
@@ -414,7 +414,7 @@ impl Epoll {
             Filled::Failed(error) => (Received::Failed(error.into()), false),
         };
         if !more {
-            slot.read = Reading::Nothing;
+            slot.read = ReadState::Nothing;
         }
         self.completions.push_back(received(key, result, more));
     }
@@ -477,18 +477,18 @@ fn received(key: Key, received: Received, more: bool) -> Completion {
 }
 
 /// Completion of an operation that could not begin, or the final one of an operation that ends.
-fn not_begun(reading: Reading, key: Key, error: io::Error) -> Completion {
+fn not_begun(reading: ReadState, key: Key, error: io::Error) -> Completion {
     let more = false;
     match reading {
-        Reading::Accept => Completion::Accepted {
+        ReadState::Accept => Completion::Accepted {
             key,
             socket: Err(error),
             more,
         },
-        Reading::Once | Reading::Many | Reading::Nothing => {
+        ReadState::Once | ReadState::Many | ReadState::Nothing => {
             received(key, Received::Failed(error), more)
         }
-        Reading::Bell => Completion::Rang { key, more },
+        ReadState::Bell => Completion::Rang { key, more },
     }
 }
 

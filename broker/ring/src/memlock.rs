@@ -67,7 +67,7 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     };
     let page = page_size();
     let pages = max.div_ceil(page).max(1);
-    let region = Region::new(pages * page)?;
+    let region = SmallPages::new(pages * page)?;
     let (mut fits, mut fails, mut attempt) = (0, pages + 1, pages);
     while fits + 1 < fails {
         if region.can_be_locked(&io, attempt * page) {
@@ -116,12 +116,12 @@ fn unregister(ring: libc::c_int) -> bool {
 }
 
 /// Memory of small pages, for trying to lock it.
-struct Region {
+struct SmallPages {
     start: *mut libc::c_void,
     len: usize,
 }
 
-impl Region {
+impl SmallPages {
     fn new(len: usize) -> io::Result<Self> {
         let (protection, kind) = (
             libc::PROT_READ | libc::PROT_WRITE,
@@ -150,7 +150,7 @@ impl Region {
     }
 }
 
-impl Drop for Region {
+impl Drop for SmallPages {
     fn drop(&mut self) {
         // SAFETY: mapped in `new`, unmapped once; no pointer into it was given out.
         unsafe { libc::munmap(self.start, self.len) };
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn registered_buffers_are_released() {
         let io = IoUring::new(1).unwrap();
-        let region = Region::new(page_size()).unwrap();
+        let region = SmallPages::new(page_size()).unwrap();
         let buffer = libc::iovec {
             iov_base: region.start,
             iov_len: page_size(),

@@ -86,7 +86,7 @@ pub fn probe() -> Result<(), Unsupported> {
     if let Some(limit) = limit.filter(|&limit| limit < MEMLOCK_BYTES_MIN) {
         return Err(Unsupported::MemlockLow(limit));
     }
-    let explain = |error| explain(error, limit, &Host::of_this_process());
+    let explain = |error| explain(error, limit, &KernelRelease::of_this_process());
     let io = builder(8).build(4).map_err(explain)?;
     let pool = Pool::register(&io, 2, 64).map_err(explain)?;
     drop(io);
@@ -95,13 +95,13 @@ pub fn probe() -> Result<(), Unsupported> {
 }
 
 /// Release of the kernel, as reported by itself.
-struct Host {
+struct KernelRelease {
     release: String,
     /// `kernel.io_uring_disabled`; 0 if there is no such switch.
     disabled: u8,
 }
 
-impl Host {
+impl KernelRelease {
     fn of_this_process() -> Self {
         let read = |name: &str| {
             let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
@@ -115,7 +115,7 @@ impl Host {
     }
 }
 
-fn explain(error: io::Error, limit: Option<u64>, host: &Host) -> Unsupported {
+fn explain(error: io::Error, limit: Option<u64>, host: &KernelRelease) -> Unsupported {
     match (error.raw_os_error(), limit) {
         (Some(libc::EPERM | libc::EACCES), _) => match host.disabled {
             0 => Unsupported::Filtered(error),
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn text(errno: i32, limit: Option<u64>, release: &str, disabled: u8) -> String {
-        let host = Host {
+        let host = KernelRelease {
             release: release.into(),
             disabled,
         };

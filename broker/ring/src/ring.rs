@@ -84,9 +84,9 @@ impl Settings {
 }
 
 /// One thread's engine with its receive buffers and the buffers of its sends. Stays on the thread that made it.
-pub struct Ring(Driver);
+pub struct Ring(EngineDriver);
 
-enum Driver {
+enum EngineDriver {
     Uring(Uring),
     Epoll(Epoll),
 }
@@ -95,8 +95,8 @@ enum Driver {
 macro_rules! ask {
     ($ring:expr, $engine:ident => $call:expr) => {
         match &mut $ring.0 {
-            Driver::Uring($engine) => $call,
-            Driver::Epoll($engine) => $call,
+            EngineDriver::Uring($engine) => $call,
+            EngineDriver::Epoll($engine) => $call,
         }
     };
 }
@@ -112,8 +112,8 @@ impl Ring {
     pub fn new(settings: &Settings) -> io::Result<Self> {
         settings.check()?;
         Ok(Self(match settings.engine {
-            Engine::IoUring => Driver::Uring(Uring::new(settings)?),
-            Engine::Epoll => Driver::Epoll(Epoll::new(settings)?),
+            Engine::IoUring => EngineDriver::Uring(Uring::new(settings)?),
+            Engine::Epoll => EngineDriver::Epoll(Epoll::new(settings)?),
         }))
     }
 
@@ -148,8 +148,8 @@ impl Ring {
     /// Whether there are operations that the kernel has not accepted: an [`Self::enter`] is due.
     pub fn has_submissions(&mut self) -> bool {
         match &mut self.0 {
-            Driver::Uring(engine) => engine.has_submissions(),
-            Driver::Epoll(_) => false,
+            EngineDriver::Uring(engine) => engine.has_submissions(),
+            EngineDriver::Epoll(_) => false,
         }
     }
 
@@ -190,21 +190,21 @@ impl Ring {
     /// The kernel's error; `EBUSY` when one is registered. `Unsupported` on epoll.
     pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         match &mut self.0 {
-            Driver::Uring(engine) => engine.register_eventfd(eventfd),
-            Driver::Epoll(_) => Err(io::ErrorKind::Unsupported.into()),
+            EngineDriver::Uring(engine) => engine.register_eventfd(eventfd),
+            EngineDriver::Epoll(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     /// Starts to announce completions (future ones: work for an [`Self::enter`]) on the registered eventfd.
     pub fn eventfd_on(&mut self) {
-        if let Driver::Uring(engine) = &mut self.0 {
+        if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_on();
         }
     }
 
     /// Stops the announcements.
     pub fn eventfd_off(&mut self) {
-        if let Driver::Uring(engine) = &mut self.0 {
+        if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_off();
         }
     }
@@ -279,8 +279,8 @@ impl Ring {
     /// nothing was ever armed on it.
     pub fn release(&mut self, descriptor: BorrowedFd<'_>) {
         match &mut self.0 {
-            Driver::Uring(_) => {} // the kernel knows it by its operations alone
-            Driver::Epoll(engine) => engine.release(descriptor),
+            EngineDriver::Uring(_) => {} // the kernel knows it by its operations alone
+            EngineDriver::Epoll(engine) => engine.release(descriptor),
         }
     }
 }

@@ -13,7 +13,7 @@
 use crate::backup_stream::{self, Part, Reader};
 use crate::failure::Failure;
 use crate::{
-    admin_client::AdminListener, commands::Folder, config::BackupFlags, data_dir::DataDir,
+    admin_client::AdminListener, commands::PartialFolder, config::BackupFlags, data_dir::DataDir,
 };
 use crate::{presence_epoch, registry, session_key};
 use serde_json::json;
@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 /// be had. In either case there is no directory, not even a part of it.
 pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     let directory = flags.directory.display();
-    let folder = Folder::begin(&flags.directory).map_err(|error| {
+    let folder = PartialFolder::begin(&flags.directory).map_err(|error| {
         Failure::Configuration(format!(
             "{directory}: must be a directory that is absent or empty, in one that can be written: {error}"
         ))
@@ -109,7 +109,7 @@ impl SessionKeyText {
 }
 
 /// Asks a running broker.
-fn running(flags: &BackupFlags, folder: &Folder) -> Result<Copied, Failure> {
+fn running(flags: &BackupFlags, folder: &PartialFolder) -> Result<Copied, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let host = &listener.host;
     let Answer {
@@ -148,7 +148,7 @@ fn running(flags: &BackupFlags, folder: &Folder) -> Result<Copied, Failure> {
 }
 
 /// Copies the directory of a broker that does not run.
-fn stopped(data_dir: &Path, folder: &Folder) -> Result<Copied, Failure> {
+fn stopped(data_dir: &Path, folder: &PartialFolder) -> Result<Copied, Failure> {
     if !data_dir.join("store.redb").is_file() {
         return Err(Failure::Configuration(format!(
             "--data-dir {}: must be the data directory of a broker, with its store.redb",
@@ -191,7 +191,7 @@ fn stopped(data_dir: &Path, folder: &Folder) -> Result<Copied, Failure> {
 }
 
 /// Reads what was written as a start would.
-fn verify(folder: &Folder, channels: u64) -> Result<(), Failure> {
+fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
     let mut found = 0;
     let opened = registry::open(folder.path(), |_| found += 1);
     drop(opened.map_err(|error| Failure::Fatal(format!("the backup is not right: {error}")))?);

@@ -7,7 +7,7 @@ use crate::config::{
     AdminFlags, BundleFlags, ClusterCommand, ClusterFlags, DoctorFlags, VersionFlags,
 };
 use crate::edge::turn::calendar;
-use crate::terminal::{counted, json, plain};
+use crate::terminal::{counted, json};
 use crate::{failure::Failure, version};
 use codec::calendar::rfc3339;
 use std::fs::{self, File};
@@ -64,63 +64,31 @@ struct Part {
 }
 
 /// Pages of the broker, and their names in the archive.
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 8] = [
     ("config.json", "/config"),
     ("overview.json", "/overview"),
-    ("problems.json", "/problems?ended=true"),
+    ("problems.json", "/problems?limit=1000"),
     ("history.json", "/history?from=-24h"),
     ("metrics.txt", "/metrics"),
-    (CLUSTER, "/cluster"),
+    ("log.json", "/log?limit=1000"),
+    ("warnings.json", "/log?limit=1000&level=WARN"),
+    ("cluster.json", "/cluster"),
 ];
-const CLUSTER: &str = "cluster.json";
 
-/// The pages that the broker has, the last lines of its log, and what it did not answer.
+/// The pages of the broker, also those that say that there is none; and why it does not answer, in place of the others.
 fn of_broker(listener: &AdminListener) -> Vec<Part> {
-    let (mut parts, mut missing) = (Vec::new(), String::new());
+    let mut parts = Vec::new();
     for (file, target) in PAGES {
-        let answer = listener.ask("GET", target).and_then(|answer| {
-            let status = answer.status.clone();
-            Ok((status, answer.text(PAGE_BYTES_MAX)?))
-        });
-        match answer {
-            Ok((status, content)) if status == "200" => parts.push(Part { file, content }),
-            Ok((status, why)) => missing.push_str(&format!("{target}: {status} {why}\n")),
-            Err(error) => {
-                missing.push_str(&format!("http://{}{target}: {error}\n", listener.host));
-                break; // the others would be waited for as long
-            }
+        let answer = listener.ask("GET", target);
+        let text = answer.and_then(|answer| answer.text(PAGE_BYTES_MAX));
+        let is_answered = text.is_ok();
+        let content = text.unwrap_or_else(|error| format!("{error}\n"));
+        parts.push(Part { file, content });
+        if !is_answered {
+            break; // the others would be waited for as long
         }
-    }
-    if !parts.is_empty() {
-        match log(listener) {
-            Ok(content) => parts.push(Part {
-                file: "log.txt",
-                content,
-            }),
-            Err(failure) => missing.push_str(&format!("log: {failure}\n")),
-        }
-    }
-    if !missing.is_empty() {
-        let file = "missing.txt";
-        parts.push(Part {
-            file,
-            content: missing,
-        });
     }
     parts
-}
-
-/// The last lines of the log.
-fn log(listener: &AdminListener) -> Result<String, Failure> {
-    let mut events = listener.events("log")?;
-    loop {
-        let (name, data) = events.next()?;
-        if name == "snapshot" {
-            let lines = data["lines"].as_array().into_iter().flatten();
-            let lines = lines.filter_map(|line| line["text"].as_str());
-            return Ok(lines.map(|line| format!("{}\n", plain(line))).collect());
-        }
-    }
 }
 
 /// What the command sees itself: the build, the machine, and etcd where the broker has a cluster.
@@ -140,7 +108,9 @@ fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
             content: format!("{}\n", json(&doctor)),
         },
     ];
-    let is_cluster = parts.iter().any(|part| part.file == CLUSTER);
+    let is_cluster = parts
+        .iter()
+        .any(|part| part.content.contains("\"slot_owners\""));
     if let Some(config) = asked.config.clone().filter(|_| is_cluster) {
         let flags = ClusterFlags {
             config: Some(config),

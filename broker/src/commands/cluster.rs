@@ -6,14 +6,14 @@
 //! `cluster_check.rs`.
 
 use crate::commands::cluster_status::{self, Place, table};
-use crate::commands::{Folder, cluster_check};
+use crate::commands::{PartialFolder, cluster_check};
 use crate::config::{ClusterCommand, ClusterFlags};
 use crate::presence_epoch;
 use crate::terminal::{Finding, counted, plain, write};
 use crate::{channels::Plan, data_dir::DataDir, failure::Failure};
 use broker_etcd::Existing;
 use broker_etcd::operator::{
-    CommandError, DrainProgress, Parts, Slots, drain as drained, finish_upgrade as upgraded,
+    CommandError, DrainProgress, Parts, RemovedSlots, drain as drained, finish_upgrade as upgraded,
     rebalance as rebalanced, remove,
 };
 use std::io::Write;
@@ -55,7 +55,11 @@ pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
 }
 
 fn removed(place: &Place, node: &str, lost: bool) -> Result<String, Failure> {
-    let slots = if lost { Slots::Lost } else { Slots::Given };
+    let slots = if lost {
+        RemovedSlots::Lost
+    } else {
+        RemovedSlots::Given
+    };
     match remove(&place.etcd, &place.name, node, slots) {
         Ok(0) => Ok(format!("{node} is removed\n")),
         Ok(slots) => Ok(format!(
@@ -206,7 +210,7 @@ fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<Strin
 /// Into a directory that is absent or empty.
 pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure> {
     let shown = directory.display();
-    let folder = Folder::begin(directory).map_err(|error| {
+    let folder = PartialFolder::begin(directory).map_err(|error| {
         Failure::Configuration(format!(
             "{shown}: must be a directory that is absent or empty, in one that can be written: {error}"
         ))

@@ -11,7 +11,9 @@ use crate::tls_files::Urgency;
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::Kinship;
 use broker_core::control::node_label;
-use broker_etcd::operator::{EtcdMember, MemberStatus, Reports, Survey, granted, reports, survey};
+use broker_etcd::operator::{
+    ClusterSurvey, EtcdMember, MemberStatus, Reports, granted, reports, survey,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -74,7 +76,7 @@ fn lease(place: &Place) -> Finding {
     }
 }
 
-fn of_etcd(survey: &Survey) -> Vec<Finding> {
+fn of_etcd(survey: &ClusterSurvey) -> Vec<Finding> {
     let mut findings: Vec<_> = survey.members.iter().flat_map(of_member).collect();
     findings.extend(one_etcd(survey));
     findings.push(history(survey));
@@ -174,7 +176,7 @@ fn quota(status: &MemberStatus) -> Finding {
 }
 
 /// Members that are of several etcds would each answer another thing.
-fn one_etcd(survey: &Survey) -> Option<Finding> {
+fn one_etcd(survey: &ClusterSurvey) -> Option<Finding> {
     let answered = survey
         .members
         .iter()
@@ -183,7 +185,7 @@ fn one_etcd(survey: &Survey) -> Option<Finding> {
     (etcds.len() > 1).then(|| error("the URLs are of members of different etcds"))
 }
 
-fn history(survey: &Survey) -> Finding {
+fn history(survey: &ClusterSurvey) -> Finding {
     let revision = survey.revision;
     let flags = "--auto-compaction-mode periodic --auto-compaction-retention 1h";
     if survey.is_compacted {
@@ -270,7 +272,7 @@ const RESOLVE_MAX: Duration = Duration::from_secs(5);
 // The nodes' part of `heliograph cluster check`: their clocks, the links between them, and where their names lead.
 
 /// Asks the nodes.
-fn node_findings(place: &Place, survey: &Survey) -> Vec<Finding> {
+fn node_findings(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, node) in &survey.nodes {
         if let Some(kinship) = node.stranger {
@@ -311,7 +313,7 @@ fn stranger(kinship: Kinship) -> String {
 }
 
 /// Resolves the names of the nodes' hosts on this machine; nodes look them up by themselves.
-fn hosts(survey: &Survey) -> Vec<Finding> {
+fn hosts(survey: &ClusterSurvey) -> Vec<Finding> {
     let nodes = survey.nodes.iter();
     let nodes = nodes.filter_map(|(node, status)| {
         let (host, _) = status.inner.as_ref()?.address.rsplit_once(':')?;
@@ -429,7 +431,7 @@ fn credentials(reports: &Reports) -> Option<Finding> {
 }
 
 /// With `direct`, the names of each node: one that only the wildcard has leads to any node.
-fn node_names(place: &Place, survey: &Survey) -> Vec<Finding> {
+fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let settings = &place.settings;
     let Some(domain) = settings
         .advertise
@@ -543,10 +545,10 @@ mod tests {
     #[test]
     fn old_revisions_that_stay_are_a_warning() {
         let level = |revision, is_compacted| {
-            let survey = Survey {
+            let survey = ClusterSurvey {
                 revision,
                 is_compacted,
-                ..Survey::default()
+                ..ClusterSurvey::default()
             };
             history(&survey).level
         };
@@ -642,7 +644,7 @@ mod nodes_tests {
 
     #[test]
     fn names_of_hosts_are_looked_up_and_addresses_are_not() {
-        let mut survey = Survey::default();
+        let mut survey = ClusterSurvey::default();
         for (name, address) in [
             ("n1", "10.0.0.1:1"),
             ("n2", "[::1]:1"),

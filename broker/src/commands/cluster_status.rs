@@ -9,12 +9,12 @@ use broker_core::cluster::secret::ProofKeys;
 use broker_core::cluster::types::Kinship;
 use broker_core::settings::Settings;
 use broker_etcd::Options;
-use broker_etcd::operator::{EtcdMember, NodeStatus, Reports, Survey, reports, survey};
+use broker_etcd::operator::{ClusterSurvey, EtcdMember, NodeStatus, Reports, reports, survey};
 use std::path::Path;
 use std::time::SystemTime;
 
 /// The output of the command. It asks the nodes which others answer them.
-pub(crate) fn text(place: &Place, survey: &Survey) -> String {
+pub(crate) fn text(place: &Place, survey: &ClusterSurvey) -> String {
     let founded = match &survey.meta {
         Some(meta) => format!("id {}, {} slots", plain(&meta.id), meta.slots),
         None => "not founded: its first node does that, or an import".into(),
@@ -40,7 +40,7 @@ pub(crate) fn text(place: &Place, survey: &Survey) -> String {
     text
 }
 
-fn slots(survey: &Survey) -> String {
+fn slots(survey: &ClusterSurvey) -> String {
     let owned: usize = survey.nodes.values().map(|node| node.slots).sum();
     format!(
         "{owned} have an owner, {} were released, {} were never owned",
@@ -48,7 +48,7 @@ fn slots(survey: &Survey) -> String {
     )
 }
 
-fn nodes(survey: &Survey, reports: &Reports) -> String {
+fn nodes(survey: &ClusterSurvey, reports: &Reports) -> String {
     let head = [
         "node",
         "address",
@@ -152,7 +152,7 @@ fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
 }
 
 /// The programs of nodes that write what they are into their registrations.
-fn programs(survey: &Survey, now: SystemTime) -> String {
+fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
     let known = survey.nodes.iter().filter_map(|(name, node)| {
         let found = node
             .registration
@@ -276,7 +276,7 @@ impl Place {
     }
 
     /// Reads the state of the cluster from etcd.
-    pub(crate) fn survey(&self) -> Result<Survey, Failure> {
+    pub(crate) fn survey(&self) -> Result<ClusterSurvey, Failure> {
         survey(&self.etcd, &self.name, self.proofs().as_ref())
             .map_err(|why| Failure::Fatal(format!("etcd: {why}")))
     }
@@ -319,7 +319,7 @@ pub(crate) fn bytes(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use broker_etcd::operator::{NodeReport, Registration};
+    use broker_etcd::operator::{NodeReport, RegistrationRecord};
     use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
@@ -353,11 +353,11 @@ mod tests {
 
     #[test]
     fn programs_are_shown_of_nodes_that_say_what_they_are() {
-        let mut survey = Survey::default();
+        let mut survey = ClusterSurvey::default();
         assert_eq!(programs(&survey, SystemTime::UNIX_EPOCH), "");
         for (name, started) in [("n1", 0), ("n2", 1_000), ("n3", 100_000)] {
             let node: &mut NodeStatus = survey.nodes.entry(name.into()).or_default();
-            node.registration = Some(Registration {
+            node.registration = Some(RegistrationRecord {
                 version: "0.1.0".into(),
                 start: 1,
                 commit: "0123456789abcdef".into(),

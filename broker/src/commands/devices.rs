@@ -31,11 +31,10 @@ use std::time::SystemTime;
 use x509_parser::parse_x509_certificate;
 use x509_parser::public_key::PublicKey;
 
-/// Runs a command; what there is to say goes to `out`.
+/// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for what the operator must set right, [`Failure::Fatal`] when the machine does not do its
-/// part.
+/// [`Failure::Configuration`] for what the operator must correct, [`Failure::Fatal`] if the machine fails.
 pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> {
     let text = match command {
         ThingsCommand::Issue(issued) => issue(issued, SystemTime::now())?,
@@ -58,9 +57,9 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
 /// One document. Members that are not known are ignored: the service may add some.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct IotDocument {
     things: Option<Vec<Thing>>,
-    certificates: Option<Vec<Certificate>>,
+    certificates: Option<Vec<ListedCertificate>>,
     thing_name: Option<String>,
     principals: Option<Vec<String>>,
 }
@@ -74,14 +73,14 @@ struct Thing {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Certificate {
+struct ListedCertificate {
     certificate_id: String,
     status: String,
 }
 
-/// Everything that the files say.
+/// Contents of the files.
 #[derive(Default)]
-struct Gathered {
+struct GatheredThings {
     types: BTreeMap<String, Option<String>>,
     /// By certificate.
     things: BTreeMap<String, BTreeSet<String>>,
@@ -97,7 +96,7 @@ struct Gathered {
 /// # Errors
 /// [`Failure::Configuration`] with the faults; nothing is written then.
 pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
-    let mut gathered = Gathered::default();
+    let mut gathered = GatheredThings::default();
     for file in &flags.files {
         if let Err(fault) = gathered.read(file) {
             gathered.faults.push(format!("{}: {fault}", file.display()));
@@ -124,7 +123,7 @@ pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
     Ok(format!("{}: {lines} certificates\n", out.display()))
 }
 
-impl Gathered {
+impl GatheredThings {
     fn read(&mut self, file: &Path) -> Result<(), String> {
         let read = files::read_regular_text(file, FILE_BYTES_MAX).map_err(|it| it.to_string())?;
         if read.content.contains("-----BEGIN CERTIFICATE-----") {
@@ -135,7 +134,7 @@ impl Gathered {
             }
             return Ok(());
         }
-        let documents = Deserializer::from_str(&read.content).into_iter::<Document>();
+        let documents = Deserializer::from_str(&read.content).into_iter::<IotDocument>();
         for (number, document) in (1..).zip(documents) {
             let document =
                 document.map_err(|error| format!("document {number}: {error}: {ALLOWED}"))?;
@@ -145,9 +144,9 @@ impl Gathered {
         Ok(())
     }
 
-    fn take(&mut self, document: Document) -> Result<(), String> {
+    fn take(&mut self, document: IotDocument) -> Result<(), String> {
         match document {
-            Document {
+            IotDocument {
                 things: Some(things),
                 certificates: None,
                 ..
@@ -158,7 +157,7 @@ impl Gathered {
                     self.types.insert(named(thing.thing_name)?, of_type);
                 }
             }
-            Document {
+            IotDocument {
                 certificates: Some(certificates),
                 things: None,
                 ..
@@ -171,7 +170,7 @@ impl Gathered {
                     }
                 }
             }
-            Document {
+            IotDocument {
                 thing_name: Some(name),
                 principals: Some(principals),
                 things: None,
@@ -188,12 +187,12 @@ impl Gathered {
                     }
                 }
             }
-            Document { .. } => return Err(format!("it is none of these: {ALLOWED}")),
+            IotDocument { .. } => return Err(format!("it is none of these: {ALLOWED}")),
         }
         Ok(())
     }
 
-    /// Notes certificates whose id is not what it should be.
+    /// Checks that each certificate's id is the SHA-256 of its DER.
     fn check(&mut self) {
         for (id, file) in &self.shown {
             if !self.things.contains_key(id) && !self.listed.contains(id) {
@@ -299,7 +298,7 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
     Ok(text)
 }
 
-/// A credentials file, and a certificate as a server with it would judge it.
+/// A credentials file, and a certificate as its server would judge it.
 ///
 /// # Errors
 /// [`Failure::Configuration`] when a handshake refuses the certificate, or a file cannot be read.
@@ -339,7 +338,7 @@ pub(crate) fn shown(
     Ok((loaded, shown))
 }
 
-/// Adds a thing with the aliases that it may use.
+/// Appends a thing with the aliases that it may use.
 fn tell(
     text: &mut String,
     thing: &Identified<'_>,
@@ -366,7 +365,7 @@ fn tell(
     }
 }
 
-/// Checks what the handshake asks of a certificate, by the library that shakes hands.
+/// Checks the requirements of the handshake on a certificate, by the TLS library.
 fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
     ParsedCertificate::try_from(leaf)
         .map_err(|error| format!("{error}; allowed are certificates of X.509 version 3"))?;

@@ -15,6 +15,7 @@ pub fn run(flags: &ForgetFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let parts = [
         ("refusals", "refusal"),
         ("sessions", "troubled session"),
+        ("problems", "problem member"),
         ("lines", "log line"),
         ("notes", "recorder note"),
         ("history", "history note"),

@@ -1,12 +1,13 @@
 //! `heliograph policy test`: whether somebody may do something by a credentials file, and which statement decides.
 
 use crate::config::{PolicyCommand, PolicyTestFlags, load_credentials};
+use crate::edge::turn::calendar;
 use crate::terminal;
 use crate::{commands::devices, failure::Failure};
 use broker_core::auth::provider::Provider;
 use broker_core::auth::{
     Caller, Claim, Credentials, Identified, Origin, PolicyQuestion, ResourceTags, Role, RoleAlias,
-    RoleFault, SignIn, ThingIdentity, Things, WebIdentity, assume,
+    SignIn, ThingIdentity, Things, WebIdentity, assume,
 };
 use broker_core::machine::ShownCertificate;
 use codec::sts::{AssumeRole, RoleArn};
@@ -14,13 +15,13 @@ use codec::{control::Tag, policy::Decision};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-/// Answers to `out`; whether it is allowed.
+/// Writes the answer to `out`; returns whether the action is allowed.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for a credentials file with a fault, one without this name, and a question that cannot
-/// be meant; [`Failure::Fatal`] when the answer cannot be written.
+/// [`Failure::Configuration`] for a faulty credentials file, an unknown name or invalid flags; [`Failure::Fatal`] if
+/// the answer cannot be written.
 pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure> {
     let PolicyCommand::Test(flags) = command;
     let (loaded, shown) = match &flags.cert {
@@ -43,7 +44,7 @@ pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure
         headers: None,
     };
     let signs_in = asked.role.zip(asked.sign_in).map(|(role, sign_in)| {
-        let entry = Entry {
+        let entry = SignInTest {
             credentials: &loaded.credentials,
             role: &role,
             region: &flags.region,
@@ -62,25 +63,25 @@ pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure
     Ok(answer.is_allowed())
 }
 
-/// The one who is asked about.
-struct Asked {
+/// Caller under test.
+struct TestedCaller {
     caller: Caller,
-    /// The role, if it is a session of one.
+    /// Role of the session, if any.
     role: Option<Arc<Role>>,
-    /// The certificate or the token that begins the session.
+    /// Certificate or token at the root of the session.
     sign_in: Option<SignIn>,
 }
 
 /// The answer to a question.
-struct Answer {
+struct TestAnswer {
     who: String,
     may: bool,
     decided_by: Box<str>,
-    /// Of one that signs in to a role: why the role does not let it.
+    /// Sign-in to a role: the inner value is the reason of a refusal.
     signs_in: Option<Option<String>>,
 }
 
-impl Answer {
+impl TestAnswer {
     fn is_allowed(&self) -> bool {
         self.may && !matches!(self.signs_in, Some(Some(_)))
     }
@@ -113,7 +114,7 @@ impl Answer {
     }
 }
 
-fn answer(flags: &PolicyTestFlags, caller: Caller, signs_in: Option<Option<String>>) -> Answer {
+fn answer(flags: &PolicyTestFlags, caller: Caller, signs_in: Option<Option<String>>) -> TestAnswer {
     let tag = |(key, value): &(String, String)| Tag {
         key: key.as_str().into(),
         value: value.as_str().into(),
@@ -129,7 +130,7 @@ fn answer(flags: &PolicyTestFlags, caller: Caller, signs_in: Option<Option<Strin
         Some(_) => caller.ground_of(&ruling),
         None => caller.allowed_by(&question),
     };
-    Answer {
+    TestAnswer {
         who: caller.arn(),
         may: ruling.denied.is_none(),
         signs_in,
@@ -141,7 +142,7 @@ fn asked(
     flags: &PolicyTestFlags,
     credentials: &Credentials,
     shown: Option<&ShownCertificate>,
-) -> Result<Asked, Failure> {
+) -> Result<TestedCaller, Failure> {
     let region = Some(Arc::from(flags.region.as_str()));
     let (of_user, of_role, name) = match flags.who.split_once('/') {
         Some(("user", name)) => (true, false, name),
@@ -167,7 +168,7 @@ fn asked(
             )
         }
         (Some(principal), None) => {
-            return Ok(Asked {
+            return Ok(TestedCaller {
                 caller: Caller::principal(Arc::clone(principal), region),
                 role: None,
                 sign_in: None,
@@ -175,7 +176,7 @@ fn asked(
         }
         (None, Some(role)) => {
             let of = Arc::clone(role);
-            return Ok(Asked {
+            return Ok(TestedCaller {
                 caller: Caller::supposed_session(of, sign_in.clone(), now_s(), region),
                 role: Some(Arc::clone(role)),
                 sign_in,
@@ -187,7 +188,7 @@ fn asked(
     Err(Failure::Configuration(format!("{file}: --as: {fault}")))
 }
 
-/// The certificate or the token that begins the session.
+/// Certificate or token at the root of the session.
 fn sign_in(
     flags: &PolicyTestFlags,
     role: Option<&Arc<Role>>,
@@ -264,7 +265,7 @@ fn sole_client(credentials: &Credentials, issuer: &str) -> Box<str> {
     }
 }
 
-/// One more value of a claim.
+/// Adds a value to a claim.
 fn add_claim(claims: &mut Vec<Claim>, name: &str, value: &str) {
     match claims.iter_mut().find(|claim| &*claim.name == name) {
         Some(claim) => claim.values.push(value.into()),
@@ -276,14 +277,13 @@ fn add_claim(claims: &mut Vec<Claim>, name: &str, value: &str) {
 }
 
 fn now_s() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |since| since.as_secs())
+    calendar().0 / 1000
 }
 
 // Whether somebody gets a session of a role: by the provider or the thing's policies first, then by the role's trust.
 
-/// Somebody who asks for a session of a role.
-pub(crate) struct Entry<'a> {
+/// Test whether a sign-in gets a session of a role.
+pub(crate) struct SignInTest<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) role: &'a Role,
     pub(crate) region: &'a str,
@@ -292,7 +292,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) shown: Option<&'a ShownCertificate>,
 }
 
-/// A thing by the certificate that is asked about, or by each that may stand for it.
+/// A thing by the given certificate, or by each that may stand for it.
 fn identities<'a>(
     things: &'a Things,
     name: &'a str,
@@ -306,8 +306,8 @@ fn identities<'a>(
     found.map_err(|refusal| refusal.to_string())
 }
 
-impl Entry<'_> {
-    /// The reason for which it gets none; `None`: it gets one.
+impl SignInTest<'_> {
+    /// Reason of a refusal; `None`: the session is granted.
     pub(crate) fn refusal(&self, sign_in: &SignIn) -> Option<String> {
         let refused = match sign_in {
             SignIn::Thing(thing) => self.of_thing(thing),
@@ -375,13 +375,8 @@ impl Entry<'_> {
         let region = Some(Arc::from(self.region));
         let caller = Caller::signing_in(sign_in.clone(), account, region);
         let caller = caller.from_origin(self.origin.clone());
-        match assume(&caller, self.credentials, &request, &mut 0) {
-            Ok(_) => None,
-            Err(RoleFault::Denied(denial)) => denial.ground.map(Into::into),
-            Err(RoleFault::Invalid(why)) => Some(why.to_owned()),
-            Err(RoleFault::Duration { ground, .. }) => Some(ground),
-            Err(RoleFault::TooLong) => Some("the session is too long".to_owned()),
-        }
+        let refused = assume(&caller, self.credentials, &request, &mut 0).err()?;
+        refused.reason().map(str::to_owned)
     }
 }
 

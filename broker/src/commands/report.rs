@@ -5,7 +5,7 @@ use crate::edge::turn::calendar;
 use crate::side::{REFUSED, admin::http::moment, local_ahead_s};
 use crate::terminal::{self, Screen, plain};
 use crate::{admin_client::AdminListener, failure::Failure};
-use codec::calendar::{civil, rfc3339};
+use codec::calendar::rfc3339;
 use codec::http::encode;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,7 +19,11 @@ use std::io::Write;
 /// broker refuses.
 pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
-    let clock = if flags.utc { Clock::Utc } else { Clock::Local };
+    let clock = if flags.utc {
+        ReportClock::Utc
+    } else {
+        ReportClock::Local
+    };
     let since = match flags.since.as_str() {
         "yesterday" => rfc3339(clock.yesterday(calendar().0)),
         other => other.to_owned(),
@@ -36,10 +40,9 @@ pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// The whole text, in lines of at most 80 characters but for words of the broker.
-fn text(document: &Value, clock: Clock) -> String {
+fn text(document: &Value, clock: ReportClock) -> String {
     let at = |name: &str| document[name].as_str().and_then(parsed);
     let (from, to) = (at("from").unwrap_or(0), at("to").unwrap_or(0));
-    let rows = rows(document);
     let mut text = format!("From {} to {}\n", clock.whole(from), clock.whole(to));
     match at("begins") {
         Some(begins) if begins > from => {
@@ -48,9 +51,7 @@ fn text(document: &Value, clock: Clock) -> String {
         Some(_) => {}
         None => text.push_str("The history has no rows yet.\n"),
     }
-    if !rows.is_empty() {
-        text.push_str(&table(&rows, to.saturating_sub(from), clock));
-    }
+    text.push_str(&table(&document["columns"], to.saturating_sub(from), clock));
     text.push_str(&causes(document, clock));
     text.push_str(&marks(document, clock));
     text
@@ -58,51 +59,32 @@ fn text(document: &Value, clock: Clock) -> String {
 
 // Rows of figures.
 
-/// A row of the answer: its begin, and its place in the columns.
-struct ReportRow<'d> {
-    at_ms: u64,
-    place: usize,
-    columns: &'d Value,
-}
-
-impl ReportRow<'_> {
-    fn get(&self, column: &str) -> Option<f64> {
-        self.columns[column][self.place].as_f64()
-    }
-}
-
-fn rows(document: &Value) -> Vec<ReportRow<'_>> {
-    let columns = &document["columns"];
-    let times = columns["t"].as_array().into_iter().flatten().enumerate();
-    let row = |(place, at): (usize, &Value)| {
-        let at_ms = at.as_u64()?;
-        Some(ReportRow {
-            at_ms,
-            place,
-            columns,
-        })
-    };
-    times.filter_map(row).collect()
-}
-
-/// A line for each ten minutes, hour or day: the least, the mean and the most of masters, sums, and the worst.
-fn table(rows: &[ReportRow<'_>], span_ms: u64, clock: Clock) -> String {
+/// A line for each ten minutes, hour or day: the least, the mean and the most of masters, sums, and the worst; nothing
+/// without rows.
+fn table(columns: &Value, span_ms: u64, clock: ReportClock) -> String {
     let width_ms = match span_ms / HOUR_MS {
         0..=3 => 10 * 60_000,
         4..=50 => HOUR_MS,
         51.. => 24 * HOUR_MS,
     };
-    let mut parts = BTreeMap::<u64, Vec<&ReportRow<'_>>>::new();
-    for row in rows {
-        let local = row.at_ms.saturating_add_signed(clock.ahead_ms(row.at_ms));
+    let mut parts = BTreeMap::<u64, Vec<usize>>::new();
+    let times = columns["t"].as_array().into_iter().flatten();
+    for (row, at_ms) in times.filter_map(Value::as_u64).enumerate() {
+        let local = at_ms.saturating_add_signed(clock.ahead_ms(at_ms));
         parts.entry(local / width_ms).or_default().push(row);
+    }
+    if parts.is_empty() {
+        return String::new();
     }
     let mut text = format!(
         "\n{:<12}{:>17}{:>8}{:>9}{:>8}{:>8}{:>8}{:>6}\n",
         "from", "masters", "viewers", "connects", "refused", "unansw.", "p99 ms", "busy"
     );
     for (local, rows) in &parts {
-        let of = |column: &'static str| rows.iter().filter_map(move |row| row.get(column));
+        let of = |column: &'static str| {
+            rows.iter()
+                .filter_map(move |row| columns[column][*row].as_f64())
+        };
         let masters: Vec<f64> = of("masters").collect();
         let mean = masters.iter().sum::<f64>() / masters.len().max(1) as f64;
         let least = of("mastersLeast").fold(mean, f64::min);
@@ -113,8 +95,8 @@ fn table(rows: &[ReportRow<'_>], span_ms: u64, clock: Clock) -> String {
             |number: Option<f64>| number.map_or_else(|| "-".into(), |it| format!("{it:.0}"));
         let _ = writeln!(
             text,
-            "{:<12}{:>17}{:>8}{:>9.0}{refused:>8.0}{:>8.0}{:>8}{:>5}%",
-            Clock::Utc.short(local * width_ms),
+            "{:<12.11}{:>17}{:>8}{:>9.0}{refused:>8.0}{:>8.0}{:>8}{:>5}%",
+            ReportClock::Utc.moment(local * width_ms),
             format!("{least:.0} / {mean:.1} / {most:.0}"),
             shown(worst("viewers")),
             of("connects").sum::<f64>(),
@@ -128,7 +110,7 @@ fn table(rows: &[ReportRow<'_>], span_ms: u64, clock: Clock) -> String {
 
 // Causes and marks.
 
-fn causes(document: &Value, clock: Clock) -> String {
+fn causes(document: &Value, clock: ReportClock) -> String {
     let causes = document["problems"]
         .as_array()
         .map_or(&[][..], Vec::as_slice);
@@ -155,7 +137,7 @@ fn causes(document: &Value, clock: Clock) -> String {
     text
 }
 
-fn marks(document: &Value, clock: Clock) -> String {
+fn marks(document: &Value, clock: ReportClock) -> String {
     let marks = document["marks"].as_array().map_or(&[][..], Vec::as_slice);
     let mut text = format!("\nMarks: {}\n", terminal::counted(marks.len(), "mark"));
     for mark in marks {
@@ -172,13 +154,13 @@ fn marks(document: &Value, clock: Clock) -> String {
 
 /// Whose hours are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Clock {
+enum ReportClock {
     Utc,
     /// Those of the machine that the command runs on.
     Local,
 }
 
-impl Clock {
+impl ReportClock {
     /// By how much its hours are ahead of UTC, in milliseconds.
     fn ahead_ms(self, at_ms: u64) -> i64 {
         match self {
@@ -187,30 +169,16 @@ impl Clock {
         }
     }
 
-    /// Year, month, day, hour, minute, second.
-    fn parts(self, at_ms: u64) -> [i64; 6] {
-        let local = at_ms.saturating_add_signed(self.ahead_ms(at_ms)) / 1000;
-        let (days, of_day) = (local / 86_400, local.cast_signed() % 86_400);
-        let (year, month, day) = civil(days.cast_signed());
-        [
-            year,
-            month,
-            day,
-            of_day / 3600,
-            of_day / 60 % 60,
-            of_day % 60,
-        ]
-    }
-
-    /// `11-29 07:00`.
-    fn short(self, at_ms: u64) -> String {
-        let [_, month, day, hour, minute, _] = self.parts(at_ms);
-        format!("{month:02}-{day:02} {hour:02}:{minute:02}")
+    /// `2026-11-29 07:00:01`.
+    fn text(self, at_ms: u64) -> String {
+        let mut text = rfc3339(at_ms.saturating_add_signed(self.ahead_ms(at_ms)));
+        text.truncate("2026-11-29 07:00:01".len());
+        text.replace('T', " ")
     }
 
     /// `11-29 07:00:01`.
     fn moment(self, at_ms: u64) -> String {
-        format!("{}:{:02}", self.short(at_ms), self.parts(at_ms)[5])
+        self.text(at_ms).split_off("2026-".len())
     }
 
     /// `2026-11-29 07:00:01 +01:00`, or with `UTC`.
@@ -223,13 +191,12 @@ impl Clock {
                 format!("{sign}{:02}:{:02}", ahead / 60, ahead % 60)
             }
         };
-        format!("{:04}-{} {zone}", self.parts(at_ms)[0], self.moment(at_ms))
+        format!("{} {zone}", self.text(at_ms))
     }
 
     /// The begin of the day before the one of a moment.
     fn yesterday(self, now_ms: u64) -> u64 {
-        let [.., hour, minute, second] = self.parts(now_ms);
-        let of_day = ((hour * 60 + minute) * 60 + second).unsigned_abs() * 1000 + now_ms % 1000;
+        let of_day = now_ms.saturating_add_signed(self.ahead_ms(now_ms)) % (24 * HOUR_MS);
         let begin = now_ms.saturating_sub(of_day + 24 * HOUR_MS);
         // A day on which clocks are changed is longer or shorter.
         begin.saturating_add_signed(self.ahead_ms(now_ms) - self.ahead_ms(begin))
@@ -272,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_report_has_figures_causes_and_marks_within_80_columns() {
-        let text = text(&document(), Clock::Utc);
+        let text = text(&document(), ReportClock::Utc);
         for part in [
             "From 2026-11-20 06:00:00 UTC to 2026-11-20 08:30:00 UTC\n",
             "The history begins at 2026-11-20 07:00:00 UTC.\n",
@@ -287,17 +254,17 @@ mod tests {
         let wide = text.lines().find(|line| line.chars().count() > 80);
         assert_eq!(wide, None);
         let none = json!({ "begins": null });
-        assert!(super::text(&none, Clock::Utc).contains("no rows yet"));
+        assert!(super::text(&none, ReportClock::Utc).contains("no rows yet"));
     }
 
     #[test]
     fn yesterday_begins_at_midnight() {
         let midnight = NOW - NOW % 86_400_000;
-        assert_eq!(Clock::Utc.yesterday(NOW), midnight - 86_400_000);
-        let local = Clock::Local.yesterday(NOW);
-        assert_eq!(Clock::Local.parts(local)[3..], [0, 0, 0]);
+        assert_eq!(ReportClock::Utc.yesterday(NOW), midnight - 86_400_000);
+        let local = ReportClock::Local.yesterday(NOW);
+        assert!(ReportClock::Local.text(local).ends_with(" 00:00:00"));
         assert!((24..=49).contains(&((NOW - local) / HOUR_MS)));
-        assert_eq!(Clock::Utc.whole(NOW), "2026-11-20 12:00:01 UTC");
-        assert!(Clock::Local.whole(NOW).contains(':'));
+        assert_eq!(ReportClock::Utc.whole(NOW), "2026-11-20 12:00:01 UTC");
+        assert!(ReportClock::Local.whole(NOW).contains(':'));
     }
 }

@@ -10,12 +10,9 @@ use crate::config::document::{Document, Raw, Section};
 use crate::config::draft::{ConfigError, Findings, ValuePlace};
 use crate::{devices::Devices, files::Stamp};
 use broker_core::auth::provider::Provider;
-use broker_core::auth::{
-    Credentials, CredentialsError, Principal, Role, RoleAlias, Secret, Things,
-};
+use broker_core::auth::{Credentials, Principal, Role, RoleAlias, Secret, Things};
 use broker_core::limits::{PRINCIPALS_MAX, PROVIDERS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
 use broker_core::settings::value::{self, Checked, letters};
-use codec::calendar;
 use codec::policy::{Action, KeyName, Policy};
 pub(crate) use devices::last_line;
 #[cfg(test)]
@@ -36,14 +33,14 @@ pub struct Loaded {
     pub devices: Option<Arc<Devices>>,
     /// Remarks on what is valid but looks forgotten or careless, a line each; no secrets.
     pub warnings: Vec<String>,
-    /// Every file that was read, the credentials file first: when one of them changes, all are to be read again.
+    /// All files read, the credentials file first: a change of one reloads all.
     pub files: Vec<PathBuf>,
     /// Stamps of these files, taken just before each was opened.
     pub(crate) stamps: Vec<Stamp>,
 }
 
-/// Reads a credentials file and the files it names, which are relative to its folder. Principals that name no account
-/// are of `account_id`; `console` is the provider whose accounts use the console, so that it needs no role.
+/// Reads a credentials file and the files it names, relative to its folder. `account_id`: account of principals that
+/// name none; `console`: the provider whose accounts use the console, which needs no role.
 ///
 /// # Errors
 /// Every fault, with the line and column of its key.
@@ -55,7 +52,7 @@ pub fn load_credentials(
     let refused = |faults| ConfigError::new(Some(path), faults);
     let mut files = Files::of(path);
     let content = files.read_main().map_err(|fault| refused(vec![fault]))?;
-    let mut book = Book::default();
+    let mut book = CredentialsDraft::default();
     let read = Document::confidential(&content).read(|top| {
         top.named_tables("policy", |name, section| {
             let policy = policy(section, name, book.policies.len(), &mut files);
@@ -92,10 +89,7 @@ pub fn load_credentials(
     let sha256 = files.sha256();
     let mut warnings = files.warnings;
     warnings.extend(book.warnings(&findings, path, console));
-    let (credentials, devices) = book.into_credentials(sha256).map_err(|error| {
-        findings.fault("principal", "…", error.to_string());
-        refused(findings.faults)
-    })?;
+    let (credentials, devices) = book.into_credentials(sha256);
     Ok(Loaded {
         credentials: Arc::new(credentials),
         devices,
@@ -105,19 +99,19 @@ pub fn load_credentials(
     })
 }
 
-/// The parts of a file that were read so far.
+/// Parts of the file read so far.
 #[derive(Default)]
-struct Book {
+struct CredentialsDraft {
     policies: KnownPolicies,
     roles: Vec<Role>,
     providers: Vec<Provider>,
     aliases: Vec<RoleAlias>,
     things: Option<(Things, Devices)>,
-    /// With their places in the list.
+    /// Each with its index in the list.
     principals: Vec<(usize, Principal)>,
 }
 
-/// The policy of a file or a document; `None` when it does not load. There are `others` already.
+/// Policy of a file or a document; `None` if it does not load. `others`: number of earlier ones.
 fn policy(
     section: &mut Section<'_, '_>,
     name: &str,
@@ -136,7 +130,7 @@ fn policy(
 fn principal(
     section: &mut Section<'_, '_>,
     account_id: &str,
-    book: &Book,
+    book: &CredentialsDraft,
     files: &mut Files,
 ) -> Option<Principal> {
     let name = section.text("name", user_name);
@@ -172,32 +166,24 @@ fn principal(
     })
 }
 
-impl Book {
-    /// Notes what principals and roles break together.
+impl CredentialsDraft {
+    /// Checks rules across principals, roles and providers.
     fn check(&self, findings: &mut Findings) {
-        for (key, count, most, entries) in [
-            ("role", self.roles.len(), ROLES_MAX, "roles"),
-            (
-                "oidc_provider",
-                self.providers.len(),
-                PROVIDERS_MAX,
-                "providers",
-            ),
-            (
-                "role_alias",
-                self.aliases.len(),
-                ROLE_ALIASES_MAX,
-                "role aliases",
-            ),
-            (
-                "principal",
-                self.principals.len(),
-                PRINCIPALS_MAX,
-                "principals",
-            ),
-        ] {
-            findings.at_most(key, count, most, entries);
-        }
+        let principals = self.principals.len();
+        findings.at_most("role", self.roles.len(), ROLES_MAX, "roles");
+        findings.at_most(
+            "oidc_provider",
+            self.providers.len(),
+            PROVIDERS_MAX,
+            "providers",
+        );
+        findings.at_most(
+            "role_alias",
+            self.aliases.len(),
+            ROLE_ALIASES_MAX,
+            "role aliases",
+        );
+        findings.at_most("principal", principals, PRINCIPALS_MAX, "principals");
         let (mut names, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for (nth, principal) in &self.principals {
             for (key, value, seen) in [
@@ -214,7 +200,7 @@ impl Book {
         }
     }
 
-    /// Remarks on what is valid but looks forgotten.
+    /// Warnings about valid but suspicious entries.
     fn warnings(&self, findings: &Findings, path: &Path, console: Option<&str>) -> Vec<String> {
         let mut remarks = Vec::new();
         let mut remark = |key: String, text: String| remarks.push((key, text));
@@ -270,7 +256,7 @@ impl Book {
         remarks.into_iter().map(placed).collect()
     }
 
-    /// The policies that principals, roles and things have.
+    /// Policies of principals, roles and things.
     fn policies_in_use(&self) -> impl Iterator<Item = &Arc<Policy>> {
         let principals = self.principals.iter().flat_map(|(_, it)| &it.policies);
         let roles = self.roles.iter().flat_map(|role| &role.policies);
@@ -282,7 +268,7 @@ impl Book {
         principals.chain(roles).chain(things)
     }
 
-    /// The ARNs of all principals and roles; none is made where there are no roles.
+    /// ARNs of all principals and roles; empty without roles, whose trusts alone need them.
     fn arns_for_trusts(&self) -> BTreeSet<String> {
         if self.roles.is_empty() {
             return BTreeSet::new();
@@ -291,8 +277,8 @@ impl Book {
         principals.chain(self.roles.iter().map(Role::arn)).collect()
     }
 
-    /// A remark on a policy whose rights hang on tags of channels that others may set: principals or roles without it,
-    /// of the account of one that has it.
+    /// Warning about a policy that depends on channel tags which others may set: principals or roles of the same
+    /// account without the policy.
     fn tagged_by_others(&self, policy: &Arc<Policy>) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
             let mut allowed = policy.allowed_somewhere();
@@ -317,26 +303,21 @@ impl Book {
         ))
     }
 
-    /// The credentials, and the devices for listeners.
-    fn into_credentials(
-        self,
-        sha256: Option<[u8; 32]>,
-    ) -> Result<(Credentials, Option<Arc<Devices>>), CredentialsError> {
+    /// Credentials, and the devices for listeners.
+    fn into_credentials(self, sha256: Option<[u8; 32]>) -> (Credentials, Option<Arc<Devices>>) {
         let principals = self.principals.into_iter().map(|(_, it)| it).collect();
         let policies = self.policies.into_values().flatten();
         let (things, devices) = self.things.unzip();
-        let credentials = Credentials::new(principals)?.with_roles(self.roles, policies)?;
-        let credentials = credentials.with_providers(self.providers);
-        let credentials = credentials.with_things(self.aliases, things);
-        let credentials = match sha256 {
-            Some(sha256) => credentials.of_files(sha256),
-            None => credentials,
-        };
-        Ok((credentials, devices.map(Arc::new)))
+        let credentials = Credentials::new(principals)
+            .with_roles(self.roles, policies)
+            .with_providers(self.providers)
+            .with_things(self.aliases, things)
+            .of_files(sha256);
+        (credentials, devices.map(Arc::new))
     }
 }
 
-/// Seconds since 1970, for remarks on what ends.
+/// Seconds since 1970, for warnings about expiry.
 fn now_s() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
@@ -376,7 +357,7 @@ fn moment(value: &Raw<'_>) -> Checked<u64> {
         toml::value::Offset::Z => 0,
         toml::value::Offset::Custom { minutes } => i64::from(minutes),
     };
-    let days = calendar::days(date.year.into(), date.month.into(), date.day.into());
+    let days = codec::calendar::days(date.year.into(), date.month.into(), date.day.into());
     let minutes = days * 24 * 60 + i64::from(time.hour) * 60 + i64::from(time.minute) - minutes;
     let seconds = minutes * 60 + i64::from(time.second.unwrap_or(0));
     u64::try_from(seconds).map_err(|_| rule())

@@ -130,7 +130,8 @@ fn read_hook(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings)
         }
     }
     let needed = (name, url, events, secret_file);
-    let (Some(name), Some(url), Some((wakes, presence)), Some(secret_file)) = needed else {
+    let (Some(name), Some(url), Some([wakes, presence, problems]), Some(secret_file)) = needed
+    else {
         return;
     };
     settings.hooks.push(Hook {
@@ -138,6 +139,7 @@ fn read_hook(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings)
         url: url.into(),
         wakes,
         presence,
+        problems,
         channels,
         tag,
         secret_file,
@@ -161,17 +163,18 @@ fn name(text: &str, others: &[&str]) -> Checked<String> {
     }
 }
 
-fn events(value: &Raw<'_>) -> Checked<(bool, bool)> {
-    let one = |text: &str| match text {
-        "wake" => Ok((true, false)),
-        "presence" => Ok((false, true)),
-        _ => Err("allowed wake, presence".to_owned()),
+fn events(value: &Raw<'_>) -> Checked<[bool; 3]> {
+    let one = |text: &str| {
+        let place = EVENTS.iter().position(|name| *name == text);
+        place.ok_or_else(|| "allowed wake, presence, problems".to_owned())
     };
-    let events = list(value, 1, "events: wake, presence", |event| text(event, one))?;
-    Ok(events
-        .iter()
-        .fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1)))
+    let rule = "events: wake, presence, problems";
+    let events = list(value, 1, rule, |event| text(event, one))?;
+    Ok([0, 1, 2].map(|place| events.contains(&place)))
 }
+
+/// Kinds of events that a hook may have.
+const EVENTS: [&str; 3] = ["wake", "presence", "problems"];
 
 fn include<'d>(value: &'d Raw<'d>) -> Checked<Vec<&'static str>> {
     let one = |text: &str| match text {

@@ -2,7 +2,7 @@
 
 use crate::config::document::REDACTED;
 use crate::hooks::address;
-use broker_core::settings::value::Span;
+use broker_core::settings::value::ConfigSpan;
 use broker_core::settings::{Hook, Ice, IceCredential, KEYS, Settings};
 use serde_json::{Value, json};
 
@@ -38,6 +38,7 @@ fn hook(hook: &Hook) -> Value {
     let mut events = vec![];
     events.extend(hook.wakes.then_some("wake"));
     events.extend(hook.presence.then_some("presence"));
+    events.extend(hook.problems.then_some("problems"));
     json!({
         "name": hook.name,
         "url": address::shown(&hook.url),
@@ -48,8 +49,8 @@ fn hook(hook: &Hook) -> Value {
         "client_cert": hook.client.as_ref().map(|(cert, _)| cert),
         "client_key": hook.client.as_ref().map(|(_, key)| key),
         "ca": hook.ca,
-        "timeout": Span(hook.timeout_ms).to_string(),
-        "retry_for": Span(hook.retry_ms).to_string(),
+        "timeout": ConfigSpan(hook.timeout_ms).to_string(),
+        "retry_for": ConfigSpan(hook.retry_ms).to_string(),
         "include": {"remote": hook.include_remote, "client_id": hook.include_client_id},
         "allow_plain": hook.allow_plain,
     })
@@ -61,7 +62,7 @@ fn ice(server: &Ice) -> Value {
         credential,
         ttl_seconds,
     } = server;
-    let ttl = Span(u64::from(*ttl_seconds) * 1000).to_string();
+    let ttl = ConfigSpan(u64::from(*ttl_seconds) * 1000).to_string();
     match credential {
         IceCredential::None => json!({ "urls": urls, "ttl": ttl }),
         IceCredential::Fixed {

@@ -5,8 +5,10 @@ use crate::config::Cpus;
 use crate::config::document::A_TABLE;
 use crate::config::draft::{Fault, Findings};
 use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
-use broker_core::settings::value::Span;
-use broker_core::settings::{Auth, Cluster, Key, Listen, Oidc, Scheme, Settings, Value, overlap};
+use broker_core::settings::value::ConfigSpan;
+use broker_core::settings::{
+    Auth, ClusterSettings, Key, Listen, Oidc, Scheme, Settings, Value, overlap,
+};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Notes every rule that `settings` break. Faults of one place are listed in this order.
@@ -16,36 +18,24 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
         read: findings.faults.clone(),
         findings,
     };
-    for (key, count, most, entries) in [
-        (
-            "admin.origins",
-            settings.admin.origins.len(),
-            ORIGINS_MAX,
-            "origins",
-        ),
-        (
-            "dev_origins",
-            settings.dev_origins.len(),
-            ORIGINS_MAX,
-            "origins",
-        ),
-        (
-            "dev_hosts",
-            settings.dev_hosts.len(),
-            DEV_HOSTS_MAX,
-            "names and addresses",
-        ),
-        ("listen", settings.listen.len(), LISTENERS_MAX, "listeners"),
-        (
-            "cluster.etcd",
-            settings.cluster.etcd.endpoints.len(),
-            MEMBERS_MAX,
-            "URLs",
-        ),
-        ("ice", settings.ice.len(), ICE_MAX, "entries"),
-    ] {
-        check.findings.at_most(key, count, most, entries);
-    }
+    let (admin, etcd) = (&settings.admin, &settings.cluster.etcd);
+    let mut at_most = |key, count, most, entries| check.findings.at_most(key, count, most, entries);
+    at_most("admin.origins", admin.origins.len(), ORIGINS_MAX, "origins");
+    at_most(
+        "dev_origins",
+        settings.dev_origins.len(),
+        ORIGINS_MAX,
+        "origins",
+    );
+    at_most(
+        "dev_hosts",
+        settings.dev_hosts.len(),
+        DEV_HOSTS_MAX,
+        "names and addresses",
+    );
+    at_most("listen", settings.listen.len(), LISTENERS_MAX, "listeners");
+    at_most("cluster.etcd", etcd.endpoints.len(), MEMBERS_MAX, "URLs");
+    at_most("ice", settings.ice.len(), ICE_MAX, "entries");
     check.members();
     check_rules(&mut check);
     check.listeners();
@@ -156,12 +146,12 @@ impl Check<'_> {
         let timeouts = &self.settings.timeouts;
         let (age, idle) = (timeouts.connection_age_ms, timeouts.idle_ms);
         if age != 0 && timeouts.go_away_grace_ms >= age {
-            let age = Span(age);
+            let age = ConfigSpan(age);
             let rule = format!("allowed less than timeouts.connection_age, which is {age}");
             self.broken("timeouts.go_away_grace", rule);
         }
         if timeouts.ping_ms != 0 && timeouts.ping_ms >= idle {
-            let idle = Span(idle);
+            let idle = ConfigSpan(idle);
             let rule = format!("allowed less than timeouts.idle, which is {idle}, or off");
             self.broken("timeouts.ping", rule);
         }
@@ -423,11 +413,11 @@ const RULES: &[Rule] = &[
     rule("cluster.etcd_password_file", |s| s.cluster.etcd.password_file.is_some() && s.cluster.etcd.user.is_none(),
         "allowed together with etcd_user").beside(&["cluster.etcd", "cluster.etcd_user"]),
     rule("cluster.etcd_quota_bytes",
-        |s| s.cluster.etcd_quota_bytes != Cluster::default().etcd_quota_bytes && !s.cluster.etcd.is_on(),
+        |s| s.cluster.etcd_quota_bytes != ClusterSettings::default().etcd_quota_bytes && !s.cluster.etcd.is_on(),
         WITH_ETCD).beside(ETCD),
     rule("cluster.lease", |s| !has_whole_lease(s), "allowed whole seconds").beside(ETCD),
     rule("cluster.lease",
-        |s| s.cluster.lease_ms != Cluster::default().lease_ms && has_whole_lease(s) && !s.cluster.etcd.is_on(),
+        |s| s.cluster.lease_ms != ClusterSettings::default().lease_ms && has_whole_lease(s) && !s.cluster.etcd.is_on(),
         WITH_ETCD).beside(ETCD),
 ];
 

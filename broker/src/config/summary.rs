@@ -4,7 +4,7 @@ use crate::config::credentials::Loaded;
 use crate::{memory, terminal::plain};
 use broker_core::auth::provider::{KeySource, Provider};
 use broker_core::auth::{Credentials, Principal, Role, RoleAlias, ThingAuthority, Things};
-use broker_core::settings::value::Span;
+use broker_core::settings::value::ConfigSpan;
 use broker_core::settings::{KEYS, Settings};
 use codec::policy::{Action, Policy};
 use codec::sigv4::Stamp;
@@ -92,7 +92,7 @@ fn of_principal(principal: &Principal) -> String {
 
 fn of_role(role: &Role) -> String {
     let (name, account) = (&role.name, &role.account);
-    let span = Span(u64::from(role.max_session_s) * 1000);
+    let span = ConfigSpan(u64::from(role.max_session_s) * 1000);
     let named = role.trust.principals();
     let trusted: BTreeSet<_> = named.filter_map(|it| it.split_once(':')).collect();
     let more = trusted.len().saturating_sub(TRUSTED_TOLD_MAX);
@@ -126,7 +126,7 @@ fn of_provider(provider: &Arc<Provider>) -> String {
 
 fn of_alias(alias: &RoleAlias) -> String {
     let (name, account, role) = (&alias.name, &alias.account, &alias.role);
-    let span = Span(u64::from(alias.duration_s) * 1000);
+    let span = ConfigSpan(u64::from(alias.duration_s) * 1000);
     format!("{name}, account {account}: role {role} for {span}")
 }
 

@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
-/// The revocation lists of one table: each of its authorities asks all of them.
+/// Revocation lists of one table: all of them apply to each of its authorities.
 #[derive(Debug, Default)]
 pub struct RevocationLists {
     all: Vec<RevocationList>,
@@ -17,20 +17,20 @@ struct RevocationList {
     der: CertificateRevocationListDer<'static>,
     /// The name of its issuer, in DER.
     issuer: Box<[u8]>,
-    signer: Signer,
-    /// When it is to be replaced, since 1970 UTC.
+    signer: ListSigner,
+    /// Next update, since 1970 UTC.
     ends_s: Option<u64>,
     revoked: Vec<u64>,
 }
 
 /// The issuer of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Signer {
+enum ListSigner {
     /// An authority of the table.
     Authority,
-    /// A certificate between one and the devices.
+    /// An intermediate certificate.
     Between,
-    /// Neither: the list of an authority that was withdrawn was left. It revokes all the same.
+    /// Neither: the list of a withdrawn authority. It revokes all the same.
     Unknown,
 }
 
@@ -51,9 +51,9 @@ impl RevocationLists {
                 parse_x509_crl(&der).map_err(|error| format!("a list cannot be read: {error}"))?;
             let issuer: Box<[u8]> = read.issuer().as_raw().into();
             let signer = match &issuer {
-                own if authorities.contains(own) => Signer::Authority,
-                between if intermediates.contains(between) => Signer::Between,
-                _ => Signer::Unknown,
+                own if authorities.contains(own) => ListSigner::Authority,
+                between if intermediates.contains(between) => ListSigner::Between,
+                _ => ListSigner::Unknown,
             };
             let revoked = read.iter_revoked_certificates();
             let revoked = revoked.map(|it| number(&issuer, it.raw_serial())).collect();
@@ -72,7 +72,7 @@ impl RevocationLists {
     /// The names of issuers that are neither in `ca` nor in `intermediates`.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
         let lists = self.all.iter();
-        let lists = lists.filter(|list| list.signer == Signer::Unknown);
+        let lists = lists.filter(|list| list.signer == ListSigner::Unknown);
         let read = lists.filter_map(|list| parse_x509_crl(&list.der).ok());
         read.map(|(_, read)| plain(&read.issuer().to_string()))
     }
@@ -88,31 +88,31 @@ impl RevocationLists {
         self.all.iter().map(|list| list.der.clone())
     }
 
-    /// How many certificates an authority has revoked, by its name in DER; `None` without a list.
+    /// Number of certificates that an authority has revoked, by its name in DER; `None` without a list.
     pub(crate) fn revoked_by(&self, authority: &[u8]) -> Option<usize> {
         let own = self.all.iter().filter(|list| *list.issuer == *authority);
         let counts = own.map(|list| list.revoked.len());
         counts.reduce(|sum, count| sum + count)
     }
 
-    /// When the first list is to be replaced of those that certificates below an authority hang on: its own, and those
-    /// of certificates between.
+    /// Earliest next update of the lists that certificates of an authority depend on: its own, and those of
+    /// intermediates.
     pub(crate) fn end_s(&self, authority: &[u8]) -> Option<u64> {
         let hangs_on = |list: &&RevocationList| match list.signer {
-            Signer::Authority => *list.issuer == *authority,
-            Signer::Between => true,
-            Signer::Unknown => false,
+            ListSigner::Authority => *list.issuer == *authority,
+            ListSigner::Between => true,
+            ListSigner::Unknown => false,
         };
         let lists = self.all.iter().filter(hangs_on);
         lists.filter_map(|list| list.ends_s).min()
     }
 
-    /// When each list is to be replaced, since 1970 UTC.
+    /// Next update of each list, since 1970 UTC.
     pub(crate) fn ends_s(&self) -> impl Iterator<Item = u64> {
         self.all.iter().filter_map(|list| list.ends_s)
     }
 
-    /// Whether a list of an issuer of one of these certificates should have been replaced before this second.
+    /// Whether a list of an issuer of one of these certificates was due for an update before this second.
     pub(crate) fn is_stale(&self, chain: &[X509Certificate<'_>], before_s: u64) -> bool {
         let overdue = self.all.iter();
         let mut overdue =
@@ -127,7 +127,7 @@ pub(crate) fn number_of(certificate: &X509Certificate<'_>) -> u64 {
     number(certificate.issuer().as_raw(), certificate.raw_serial())
 }
 
-/// Certificates and lists may have zeros before a serial number or not.
+/// Leading zeros of serial numbers do not count: certificates and lists may differ in them.
 fn number(issuer: &[u8], serial: &[u8]) -> u64 {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     let serial = serial.get(zeros..).unwrap_or_default();

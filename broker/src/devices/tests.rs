@@ -28,11 +28,17 @@ fn params(name: &str) -> CertificateParams {
 }
 
 fn issuer(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issuer {
+    let mut params = issuer_params(name, 7);
+    change(&mut params);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn issuer_params(name: &str, serial: u64) -> CertificateParams {
     let mut params = params(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    change(&mut params);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    params.serial_number = Some(SerialNumber::from(serial));
+    params
 }
 
 fn leaf(issuer: &Issuer, params: &CertificateParams) -> CertificateDer<'static> {
@@ -81,16 +87,19 @@ fn table(
     let intermediates: Vec<_> = intermediates.iter().map(|it| (*it).clone()).collect();
     let lists = RevocationLists::new(lists.to_vec(), &authorities, &intermediates).unwrap();
     let lists = Arc::new(lists);
-    let of = |certificate| Authority::new(certificate, &lists, name, 50).unwrap();
+    let of = |certificate| DeviceAuthority::new(certificate, &lists, name, 50).unwrap();
     Devices {
         hosts: Vec::new(),
         authorities: authorities.iter().map(of).collect(),
     }
 }
 
+fn shown(devices: &Devices, chain: &[CertificateDer<'_>], now: u64) -> Option<ShownCertificate> {
+    devices.judge(chain, UnixTime::since_unix_epoch(Duration::from_secs(now)))
+}
+
 fn judged(devices: &Devices, chain: &[CertificateDer<'_>], now: u64) -> Result<String, String> {
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-    let shown = devices.judge(chain, now).unwrap();
+    let shown = shown(devices, chain, now).unwrap();
     shown.vouched.map(|it| it.name.into()).map_err(Into::into)
 }
 
@@ -101,16 +110,12 @@ fn an_authority_vouches_for_what_it_signed_and_names_one_thing() {
     let good = leaf(&ca, &params("cam-1"));
     let told = |chain: &[CertificateDer<'_>]| judged(&devices, chain, NOW);
     assert_eq!(told(std::slice::from_ref(&good)), Ok("cam-1".into()));
-    let shown = devices.judge(
-        std::slice::from_ref(&good),
-        UnixTime::since_unix_epoch(Duration::from_secs(NOW)),
-    );
-    let shown = shown.unwrap();
+    let certificate = shown(&devices, std::slice::from_ref(&good), NOW).unwrap();
     assert_eq!(
-        (shown.not_before_s, shown.not_after_s),
+        (certificate.not_before_s, certificate.not_after_s),
         (NOW - 1000, NOW + 1000)
     );
-    let vouched = shown.vouched.unwrap();
+    let vouched = certificate.vouched.unwrap();
     assert_eq!(vouched.authority, devices.authorities[0].key);
     let refused = told(&[leaf(&other, &params("cam-1"))]).unwrap_err();
     assert_eq!(refused, "no authority vouches for it");
@@ -137,17 +142,10 @@ fn an_authority_vouches_for_what_it_signed_and_names_one_thing() {
         told(&chain),
         Err("its chain has more than 4 certificates".into())
     );
-    assert!(
-        devices
-            .judge(&[], UnixTime::since_unix_epoch(Duration::ZERO))
-            .is_none()
-    );
     let broken = CertificateDer::from(vec![0x30, 3, 1, 2, 3]);
-    assert!(
-        devices
-            .judge(&[broken], UnixTime::since_unix_epoch(Duration::ZERO))
-            .is_none()
-    );
+    for chain in [&[][..], &[broken]] {
+        assert!(shown(&devices, chain, NOW).is_none());
+    }
 }
 
 #[test]
@@ -265,9 +263,7 @@ fn revoked_certificates_and_old_lists_are_refused() {
 #[test]
 fn a_revoked_device_is_refused_in_each_layout_of_authorities_and_lists() {
     let root = issuer("root", |_| {});
-    let (key, mut between) = (KeyPair::generate().unwrap(), params("between"));
-    between.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    between.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let (key, between) = (KeyPair::generate().unwrap(), issuer_params("between", 7));
     let inner = CertifiedIssuer::signed_by(between.clone(), key, &root).unwrap();
     // The certificate of the same authority before it was renewed.
     let mut earlier = between;
@@ -308,8 +304,7 @@ fn a_revoked_device_is_refused_in_each_layout_of_authorities_and_lists() {
             } else {
                 assert_eq!(told, Ok("cam-1".into()), "{layout}");
             }
-            let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
-            let numbers = devices.judge(&chain, now).unwrap().numbers;
+            let numbers = shown(&devices, &chain, NOW).unwrap().numbers;
             let mut listed = devices.authorities.iter().flat_map(|it| it.lists.revoked());
             assert_eq!(listed.any(|it| numbers.contains(&it)), revoked, "{layout}");
         }
@@ -333,10 +328,7 @@ fn a_revoked_authority_is_among_the_numbers_of_its_devices() {
         &lists,
         NameSource::CommonName,
     );
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
-    let shown = devices
-        .judge(&[leaf(&inner, &params("cam-1"))], now)
-        .unwrap();
+    let shown = shown(&devices, &[leaf(&inner, &params("cam-1"))], NOW).unwrap();
     let mut listed = devices.authorities.iter().flat_map(|it| it.lists.revoked());
     assert!(listed.any(|it| shown.numbers.contains(&it)));
 }
@@ -364,20 +356,10 @@ fn a_judgement_holds_for_its_devices_until_something_ends() {
     assert_eq!(judgement.until_s, u64::MAX);
 }
 
-fn issuer_params(name: &str, serial: u64) -> CertificateParams {
-    let mut params = params(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.serial_number = Some(SerialNumber::from(serial));
-    params
-}
-
 #[test]
 fn a_stale_list_of_any_authority_refuses_whoever_may_be_in_it() {
     let root = issuer("root", |_| {});
-    let mut between = params("between");
-    between.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    between.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let between = issuer_params("between", 7);
     let inner = CertifiedIssuer::signed_by(between, KeyPair::generate().unwrap(), &root).unwrap();
     let (r, i) = (root.der(), inner.der());
     let chain = [leaf(&inner, &params("cam-1")), i.clone()];

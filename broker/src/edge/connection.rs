@@ -10,14 +10,17 @@
 //!    └── Abort, Stop, a broken socket, a peer that is done ──┘
 //! ```
 
+use crate::edge::io::{Io, Shaking, send_at_once};
 use crate::edge::limits::{CALM_RECEIVES, FILLED_IN_A_ROW, ORPHAN_BYTES, WEB_SOCKET_SEND_BYTES};
-use crate::edge::tls::Tls;
+use crate::edge::tls::{Held, Read, Tls};
 use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::time::Now;
-use ring::Key;
+use ring::{Key, Lent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
 use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -259,6 +262,140 @@ impl Connection {
         }
         self.taken = self.taken.saturating_add(buffers);
         self.taken >= most
+    }
+}
+
+// Bytes and the end of a connection: the same steps for those of sessions, of clients on links, and of links.
+
+impl Connection {
+    /// Puts bytes of a handshake aside, for a step of a later turn, when this one has had its steps; else returns them.
+    pub(crate) fn put_off(&mut self, mut lent: Lent, whose: Shaking, io: &mut Io) -> Option<Lent> {
+        let waits = io.handshakes.wait() && self.handshaking() && self.receive == Receive::Idle;
+        let Some(tls) = self.tls.as_mut().filter(|_| waits) else {
+            return Some(lent);
+        };
+        tls.hold(io.ring.bytes(&mut lent));
+        io.ring.give_back(lent);
+        io.handshakes.push(whose);
+        self.receive = Receive::Queued;
+        None
+    }
+
+    /// Appends received bytes, decrypted if they are encrypted, to `io.plain`.
+    pub(crate) fn read(&mut self, mut lent: Lent, io: &mut Io) -> Read {
+        let bytes = io.ring.bytes(&mut lent);
+        let read = match &mut self.tls {
+            Some(tls) => tls.read(bytes, &mut io.plain, io.turn.at().now),
+            None => {
+                io.plain.extend_from_slice(bytes);
+                Read::More
+            }
+        };
+        io.ring.give_back(lent);
+        read
+    }
+
+    /// Counts the unfinished record of a connection without a session. False if it has grown while all such records of
+    /// the shard are too much.
+    pub(crate) fn charge(&mut self, io: &mut Io) -> bool {
+        let Some(tls) = &mut self.tls else {
+            return true;
+        };
+        let (before, after) = tls.recharge();
+        io.counts.count_held(before, after);
+        let most = io.settings.partial_record_bytes as u64;
+        io.counts.partial_record_bytes <= most || after.secured <= before.secured
+    }
+
+    /// Uncounts it in this shard.
+    pub(crate) fn discharge(&mut self, io: &mut Io) {
+        if let Some(tls) = &mut self.tls {
+            let before = tls.discharge();
+            io.counts.count_held(before, Held::default());
+        }
+    }
+
+    /// Sends `bytes`, which may be none, in records of at most `record_bytes`, behind what the engine has to say. What
+    /// the socket has no room for goes on in the ring, under `key`. Returns the bytes on the wire that the kernel took,
+    /// and whether those are all; `None` when the connection is broken. Nothing of it may be in flight.
+    pub(crate) fn write(
+        &mut self,
+        key: Key,
+        bytes: &[u8],
+        record_bytes: usize,
+        io: &mut Io,
+    ) -> Option<(usize, bool)> {
+        let bytes = match &mut self.tls {
+            None => bytes,
+            Some(tls) => {
+                io.cipher.clear();
+                let (first, rest) = bytes.split_at(bytes.len().min(record_bytes));
+                tls.write(first, &mut io.cipher).ok()?; // with what the engine has to say, also of no byte
+                for record in rest.chunks(record_bytes) {
+                    tls.write(record, &mut io.cipher).ok()?;
+                }
+                &io.cipher
+            }
+        };
+        if bytes.is_empty() {
+            return Some((0, true));
+        }
+        io.counts.sends += 1;
+        let sent = send_at_once(&self.socket, bytes, 0)?;
+        io.counts.sent_bytes += sent as u64;
+        let rest = bytes.get(sent..).unwrap_or_default();
+        if rest.is_empty() {
+            return Some((sent, true));
+        }
+        let mut flight = io.spares.take();
+        flight.extend_from_slice(rest);
+        io.counts.queued_sends += 1;
+        self.sending = true;
+        io.ring.send(self.socket.as_fd(), key, flight, 0);
+        Some((sent, false))
+    }
+
+    /// A send of the ring is over. Returns the plaintext bytes that the kernel has of it, its bytes on the wire, and
+    /// whether those are all.
+    pub(crate) fn landed(
+        &mut self,
+        flight: Vec<u8>,
+        result: &io::Result<usize>,
+        io: &mut Io,
+    ) -> (usize, usize, bool) {
+        let on_wire = result.as_ref().copied().unwrap_or(0);
+        let is_whole = on_wire == flight.len();
+        io.counts.sent_bytes += on_wire as u64;
+        io.spares.recycle(flight);
+        self.sending = false;
+        let launched = std::mem::take(&mut self.launched) as usize;
+        let plain = match (&self.tls, is_whole) {
+            (None, _) => on_wire.min(launched),
+            (Some(_), true) => launched,
+            (Some(_), false) => 0,
+        };
+        (plain, on_wire, is_whole)
+    }
+
+    /// Ends both directions, so that what is armed or in flight completes; with `reset` the peer gets RST.
+    pub(crate) fn shut(&self, reset: bool) {
+        if reset {
+            self.reset();
+        }
+        if !self.at_rest() {
+            let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Closes a connection without a session, of which the kernel holds nothing.
+    pub(crate) fn close(mut self, io: &mut Io) {
+        self.discharge(io);
+        if !io.stopping && leaves_orphan(&self.socket) {
+            reset_at_close(&self.socket);
+        }
+        io.ring.release(self.socket.as_fd());
+        drop(self);
+        io.descriptors.closed();
     }
 }
 

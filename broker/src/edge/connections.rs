@@ -11,9 +11,7 @@ use crate::edge::{counters::EdgeCounts, io::Io, proxies::Unnamed, tls::Held};
 use broker_core::machine::{Intake, Machine};
 use broker_core::{address_shares::Crowd, id::SessionKey, time::Now};
 use ring::Ring;
-use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 /// The connections of one shard, by the machine's session keys.
@@ -405,9 +403,7 @@ impl Connections {
         };
         if connection.stage != Stage::Shut {
             connection.stage = Stage::Shut;
-            if !connection.at_rest() {
-                let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
-            }
+            connection.shut(false);
             if let Some(tls) = &mut connection.tls {
                 tls.let_go();
             }

@@ -9,7 +9,7 @@ use crate::edge::{counters::EdgeCounts, tls::Kind, turn::Turn};
 use broker_core::work_units;
 use broker_core::{address_shares::canonical, id::SessionKey, time::Wall};
 use codec::http::{ErrorHead, Meta, respond};
-use ring::Ring;
+use ring::{Received, Ring};
 use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -63,6 +63,14 @@ impl Io {
         self.counts.received_bytes += bytes as u64;
         self.turn
             .add_work(bytes as u64 / work_units::RECEIVED_BYTES_PER_UNIT);
+    }
+
+    /// Gives back the bytes of a receive whose connection is gone.
+    pub(crate) fn drop_received(&mut self, received: Received) {
+        debug_assert!(false, "a connection outlives what is armed on it");
+        if let Received::Bytes(lent) = received {
+            self.ring.give_back(lent);
+        }
     }
 
     /// Counts a handshake step, and the handshake if it has finished.

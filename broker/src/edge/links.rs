@@ -1,5 +1,4 @@
-//! Links as known to the edge: addresses and TLS of the other nodes, the keys of their connections in the ring, and
-//! their numbers.
+//! Links as known to the edge: addresses and TLS of the other nodes, and the keys of their connections in the ring.
 //!
 //! Links are not sessions, so they are not in the shard's table. Their keys have the highest slot of a session, which
 //! no table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
@@ -174,89 +173,10 @@ pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     }
 }
 
-/// A table of things under reused numbers. A number is free when nothing of it is armed or in flight.
-pub(crate) struct Places<T> {
-    places: Vec<Option<Box<T>>>,
-    free: Vec<u32>,
-    len: usize,
-}
-
-impl<T> Default for Places<T> {
-    fn default() -> Self {
-        Self {
-            places: Vec::new(),
-            free: Vec::new(),
-            len: 0,
-        }
-    }
-}
-
-impl<T> Places<T> {
-    /// Number of things, borrowed ones included.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// A free number, for [`Self::put_back`]; `None` when all are used.
-    pub(crate) fn claim(&mut self) -> Option<u32> {
-        let place = match self.free.pop() {
-            Some(place) => place,
-            None => {
-                let place = u32::try_from(self.places.len()).ok()?;
-                if u64::from(place) >= PLACES {
-                    return None;
-                }
-                self.places.push(None);
-                place
-            }
-        };
-        self.len += 1;
-        Some(place)
-    }
-
-    /// Takes the thing out for work; `None` for an unused number.
-    pub(crate) fn borrow(&mut self, place: u32) -> Option<Box<T>> {
-        self.places.get_mut(place as usize)?.take()
-    }
-
-    /// Puts a thing in, for the first time or again.
-    pub(crate) fn put_back(&mut self, place: u32, thing: Box<T>) {
-        if let Some(slot) = self.places.get_mut(place as usize) {
-            *slot = Some(thing);
-        }
-    }
-
-    /// Frees the number of a borrowed thing, which has ended.
-    pub(crate) fn release(&mut self, place: u32) {
-        self.len -= 1;
-        self.free.push(place);
-    }
-
-    /// The thing, to be looked at.
-    pub(crate) fn get(&self, place: u32) -> Option<&T> {
-        self.places.get(place as usize)?.as_deref()
-    }
-
-    /// As [`Self::get`], to be changed.
-    pub(crate) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
-        self.places.get_mut(place as usize)?.as_deref_mut()
-    }
-
-    /// The numbers of all.
-    pub(crate) fn all(&self) -> Vec<u32> {
-        let used = self
-            .places
-            .iter()
-            .enumerate()
-            .filter(|(_, thing)| thing.is_some());
-        used.filter_map(|(place, _)| u32::try_from(place).ok())
-            .collect()
-    }
-}
-
 const SLOT_BITS: u32 = 24;
 const PLACE_BITS: u32 = 28;
-const PLACES: u64 = (1 << PLACE_BITS) - 1;
+/// Highest number of a link or client.
+pub(crate) const PLACES: u64 = (1 << PLACE_BITS) - 1;
 
 /// A session's slot that no shard reaches, the 16,777,216th: a process has not as many descriptors.
 const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
@@ -323,18 +243,5 @@ mod tests {
         for (slot, generation) in [(0, 0), (0, 0xff_ffff), (0xff_fffe, 0xff_ffff)] {
             assert_eq!(link_end(ring_key(SessionKey::new(slot, generation))), None);
         }
-    }
-
-    #[test]
-    fn a_place_is_used_again_when_it_is_free() {
-        let mut places = Places::default();
-        let one = places.claim().unwrap();
-        places.put_back(one, Box::new("a"));
-        let two = places.claim().unwrap();
-        assert_eq!((one, two, places.len(), places.all()), (0, 1, 2, vec![0]));
-        assert_eq!(places.borrow(one).as_deref(), Some(&"a"));
-        assert!(places.borrow(one).is_none() && places.get(one).is_none());
-        places.release(one);
-        assert_eq!((places.claim(), places.len()), (Some(one), 2));
     }
 }

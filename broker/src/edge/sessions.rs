@@ -172,18 +172,18 @@ impl<M: Machine> Sessions<M> {
 
     /// Queries the unacknowledged bytes of a session's peer, before anything else is done to its socket.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
-        if let Some(connection) = self.connections.get(session) {
-            let bytes = connection.unacknowledged();
-            let round_trip_ms = match bytes {
-                0 => 0,
-                1.. => connection.round_trip_ms(),
-            };
-            self.told.push_back((session, bytes, round_trip_ms));
-            if bytes <= ORPHAN_BYTES {
-                self.has_read(session, io);
-            }
-        } else {
-            self.look_at_stream(session);
+        let Some(connection) = self.connections.get(session) else {
+            self.told.extend(self.streams.look(session));
+            return;
+        };
+        let bytes = connection.unacknowledged();
+        let round_trip_ms = match bytes {
+            0 => 0,
+            1.. => connection.round_trip_ms(),
+        };
+        self.told.push_back((session, bytes, round_trip_ms));
+        if bytes <= ORPHAN_BYTES {
+            self.has_read(session, io);
         }
     }
 

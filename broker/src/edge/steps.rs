@@ -33,7 +33,7 @@ impl<M: Machine> Edge<M> {
             Completion::Sent { key, bytes, result } => match link_end(key) {
                 None => self
                     .sessions
-                    .sent(session(key), bytes, result, &mut self.io),
+                    .sent(session(key), bytes, &result, &mut self.io),
                 Some(end) => self.link_sent(end, bytes, &result),
             },
             Completion::Accepted { key, socket, more } => self.accepted(key, socket, more),
@@ -59,12 +59,7 @@ impl<M: Machine> Edge<M> {
         match link_end(key) {
             Some(LinkEnd::Link(place)) => sessions.link_received(place, received, more, io),
             Some(LinkEnd::Client(place)) => sessions.client_received(place, received, io),
-            None => {
-                debug_assert!(false, "a connection outlives what is armed on it");
-                if let Received::Bytes(lent) = received {
-                    io.ring.give_back(lent);
-                }
-            }
+            None => io.drop_received(received),
         }
     }
 
@@ -220,25 +215,12 @@ impl<M: Machine> Edge<M> {
                     self.sessions.begin_stream(to, departed, io);
                 }
             }
-            Stage::Leaving(Destination::Admin) => self.pass_to_admin(session),
+            Stage::Leaving(Destination::Admin) => {
+                self.sessions.visit(session, self.admin.as_ref(), io);
+            }
             Stage::Closing => self.sessions.close(session, io),
             Stage::Lingering => self.sessions.watch(session, io),
             Stage::Shut => self.sessions.close_descriptor(session, io),
-        }
-    }
-
-    /// Passes a connection to the side thread as soon as the kernel holds nothing of it.
-    fn pass_to_admin(&mut self, session: SessionKey) {
-        let Some(departed) = self.sessions.depart(session, &mut self.io) else {
-            return;
-        };
-        let io = &mut self.io;
-        match departed.visit(self.admin.as_ref(), io) {
-            Ok(()) => io.descriptors.closed(),
-            Err((client, parcel)) => {
-                self.sessions
-                    .return_client(client, parcel, None, Vec::new(), io);
-            }
         }
     }
 }

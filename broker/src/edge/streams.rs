@@ -22,9 +22,10 @@
 pub(crate) mod clients;
 pub(crate) mod wire;
 
-use crate::edge::connection::NEVER;
+use crate::edge::connection::{Connection, Receive};
 use crate::edge::limits::{LINKS_PER_SHARD_MAX, STRANGER_PATIENCE_MS, STRANGERS_MAX};
-use crate::edge::links::{LinkEnd, Links, OwnNode, Places, Turns, link_key};
+use crate::edge::links::{LinkEnd, Links, OwnNode, Turns, link_key};
+use crate::edge::places::Places;
 use crate::edge::{io::Io, letters::Travelling, tls::Tls};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::link::{Link, LinkTable, Refused, check_hello};
@@ -35,11 +36,9 @@ use broker_core::{
     time::Now,
 };
 use clients::Client;
-use codec::link::{ANY_SHARD, Hello, NodeName, NotHello};
-use rustix::net::connect_unspec;
+use codec::link::{ANY_SHARD, Hello, How, NodeName, NotHello};
 use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use wire::{Local, Stage, Wire, connecting_socket, keep_alive};
@@ -51,21 +50,14 @@ pub(crate) struct Streams<M: Machine> {
     pub(crate) wires: Places<Wire>,
     /// Connections to the inner listener whose handshake is under way, the oldest first.
     strangers: BTreeSet<(Now, u32)>,
-    /// Links that are served at the end of the turn, each once.
-    pub(crate) touched: Vec<u32>,
-    /// When each is served if nothing happens.
-    due: BTreeSet<(Now, u32)>,
     /// Links to other nodes, by node and its shard.
     routes: BTreeMap<(NodeId, u16), u32>,
     /// The number of shards of each node, by its last hello.
     shards: BTreeMap<NodeId, u16>,
     turns: Turns,
     pub(crate) clients: Places<Client<M>>,
-    pub(crate) touched_clients: Vec<u32>,
-    pub(crate) clients_due: BTreeSet<(Now, u32)>,
-    /// Clients that await a link, by its node and by their address, and the bytes of their requests.
-    pub(crate) waiting: BTreeSet<(NodeId, u32)>,
-    pub(crate) waiting_by_address: Crowd<u32>,
+    /// Clients that await a link, by their address, and the bytes of their requests.
+    pub(crate) waiting: Crowd<u32>,
     pub(crate) waiting_bytes: usize,
     pub(crate) sessions: BTreeMap<SessionKey, Served>,
     pub(crate) touched_sessions: Vec<SessionKey>,
@@ -91,6 +83,17 @@ pub(crate) struct Served {
     pub(crate) round_trip_ms: u32,
 }
 
+impl Served {
+    /// How its stream ends, unless its front may ask the next owner since nothing was said.
+    pub(crate) fn end(&self, how: How) -> How {
+        if self.may_be_repeated {
+            How::NotBegun
+        } else {
+            how
+        }
+    }
+}
+
 /// The link for a stream.
 pub(crate) enum Route {
     Ready(u32),
@@ -106,16 +109,11 @@ impl<M: Machine> Streams<M> {
             links,
             wires: Places::default(),
             strangers: BTreeSet::new(),
-            touched: Vec::new(),
-            due: BTreeSet::new(),
             routes: BTreeMap::new(),
             shards: BTreeMap::new(),
             turns: Turns::default(),
             clients: Places::default(),
-            touched_clients: Vec::new(),
-            clients_due: BTreeSet::new(),
-            waiting: BTreeSet::new(),
-            waiting_by_address: Crowd::default(),
+            waiting: Crowd::default(),
             waiting_bytes: 0,
             sessions: BTreeMap::new(),
             touched_sessions: Vec::new(),
@@ -129,7 +127,6 @@ impl<M: Machine> Streams<M> {
         debug_assert!(
             !is_empty
                 || (self.waiting.is_empty()
-                    && self.waiting_by_address.is_empty()
                     && self.waiting_bytes == 0
                     && self.routes.is_empty()
                     && self.strangers.is_empty()),
@@ -140,47 +137,24 @@ impl<M: Machine> Streams<M> {
 
     /// Whether links, clients or sessions are to be served at the end of the turn.
     pub(crate) fn has_work(&self) -> bool {
-        let lists = self.touched.is_empty() && self.touched_clients.is_empty();
-        !lists || !self.touched_sessions.is_empty()
+        self.wires.has_work() || self.clients.has_work() || !self.touched_sessions.is_empty()
     }
 
     /// When the first of them is due.
     pub(crate) fn next_due(&self) -> Option<Now> {
-        let sets = [&self.due, &self.clients_due];
-        let first = sets.into_iter().filter_map(BTreeSet::first);
-        first.map(|&(due, _)| due).min()
+        let both = [self.wires.next_due(), self.clients.next_due()];
+        both.into_iter().flatten().min()
     }
 
-    /// Has a link served at the end of the turn.
-    pub(crate) fn touch(&mut self, place: u32) {
-        if let Some(wire) = self.wires.get_mut(place)
-            && !std::mem::replace(&mut wire.is_touched, true)
-        {
-            self.touched.push(place);
-        }
-    }
-
-    /// Has the stream of a session served at the end of the turn.
-    pub(crate) fn touch_session(&mut self, session: SessionKey) {
-        if let Some(served) = self.sessions.get_mut(&session)
-            && !std::mem::replace(&mut served.is_touched, true)
-        {
+    /// Has the stream of a session served at the end of the turn. False when it is no stream.
+    pub(crate) fn touch_session(&mut self, session: SessionKey) -> bool {
+        let Some(served) = self.sessions.get_mut(&session) else {
+            return false;
+        };
+        if !std::mem::replace(&mut served.is_touched, true) {
             self.touched_sessions.push(session);
         }
-    }
-
-    /// The links to serve, those that are due included.
-    pub(crate) fn take_touched(&mut self, now: Now) -> Vec<u32> {
-        while let Some(&(due, place)) = self.due.first()
-            && due <= now
-        {
-            self.due.pop_first();
-            if let Some(wire) = self.wires.get_mut(place) {
-                wire.due = NEVER;
-            }
-            self.touch(place);
-        }
-        std::mem::take(&mut self.touched)
+        true
     }
 
     /// The link of this number, if it is open.
@@ -192,6 +166,21 @@ impl<M: Machine> Streams<M> {
     pub(crate) fn link_of(&mut self, session: SessionKey) -> Option<(&mut Link, u32)> {
         let &Served { link, id, .. } = self.sessions.get(&session)?;
         Some((self.wires.get_mut(link)?.link()?, id))
+    }
+
+    /// Unacknowledged bytes of a session's stream, with the client's round trip; the front is asked for more.
+    pub(crate) fn look(&mut self, session: SessionKey) -> Option<(SessionKey, u32, u32)> {
+        let &Served {
+            link,
+            id,
+            round_trip_ms,
+            ..
+        } = self.sessions.get(&session)?;
+        self.wires.touch(link);
+        let link = self.link(link)?;
+        link.ask(id);
+        let bytes = u32::try_from(link.unconfirmed(id)).unwrap_or(u32::MAX);
+        Some((session, bytes, round_trip_ms))
     }
 
     /// Open links, for operators.
@@ -261,11 +250,11 @@ impl<M: Machine> Streams<M> {
         io.ring
             .connect(socket.as_fd(), link_key(LinkEnd::Link(place)), address);
         let mut wire = Wire::new(socket, None, Stage::Connecting, io.turn.at().now);
-        (wire.to, wire.is_armed) = (Some((node, shard)), true);
-        self.wires.put_back(place, Box::new(wire));
+        (wire.to, wire.connection.receive) = (Some((node, shard)), Receive::Once);
+        self.wires.put(place, wire);
         self.count(io);
         self.routes.insert((node, shard), place);
-        self.touch(place);
+        self.wires.touch(place);
         Ok(())
     }
 
@@ -316,16 +305,12 @@ impl<M: Machine> Streams<M> {
     }
 
     fn put(&mut self, arrived: Travelling, io: &Io) -> Option<u32> {
-        let Travelling {
-            socket,
-            tls,
-            unread,
-        } = arrived;
         let place = self.wires.claim()?;
-        let _ = keep_alive(&SockRef::from(&socket)); // a front that is gone says nothing on an idle link
-        let wire = Wire::new(socket, tls, Stage::Hello(unread), io.turn.at().now);
-        self.wires.put_back(place, Box::new(wire));
-        self.touch(place);
+        let _ = keep_alive(&SockRef::from(&arrived.socket)); // a front that is gone is silent on an idle link
+        let stage = Stage::Hello(arrived.unread);
+        let wire = Wire::new(arrived.socket, arrived.tls, stage, io.turn.at().now);
+        self.wires.put(place, wire);
+        self.wires.touch(place);
         Some(place)
     }
 
@@ -361,28 +346,22 @@ impl<M: Machine> Streams<M> {
 
     /// Takes a link out again that is for another shard, unless something is armed on it.
     pub(crate) fn take_out(&mut self, place: u32, io: &mut Io) -> Option<Travelling> {
-        let wire = self.wires.get(place)?;
-        if wire.is_armed || wire.is_sending {
-            return None;
-        }
-        let wire = *self.wires.borrow(place)?;
-        io.ring.release(wire.socket.as_fd());
-        self.due.remove(&(wire.due, place));
-        self.release(place, io);
-        let Stage::Hello(unread) = wire.stage else {
+        let wire = self.wires.get(place);
+        wire.filter(|wire| wire.connection.at_rest())?;
+        let Wire {
+            connection, stage, ..
+        } = self.wires.remove(place)?;
+        let Connection { socket, tls, .. } = connection;
+        io.ring.release(socket.as_fd());
+        self.count(io);
+        let Stage::Hello(unread) = stage else {
             return None;
         };
-        let (socket, tls) = (wire.socket, wire.tls);
         Some(Travelling {
             socket,
             tls,
             unread,
         })
-    }
-
-    fn release(&mut self, place: u32, io: &mut Io) {
-        self.wires.release(place);
-        self.count(io);
     }
 
     /// The node of a link has said how many shards it has, and which of them is at the other end. Returns the clients
@@ -400,8 +379,9 @@ impl<M: Machine> Streams<M> {
     }
 
     fn waiting_for(&self, node: NodeId) -> Vec<u32> {
-        let all = self.waiting.range((node, 0)..=(node, u32::MAX));
-        all.map(|&(_, client)| client).collect()
+        let is_for = |place| self.clients.get(place).is_some_and(|it| it.node == node);
+        let all = self.waiting.members().map(|(place, _)| place);
+        all.filter(|place| is_for(*place)).collect()
     }
 
     /// The stream of a link is gone.
@@ -437,11 +417,10 @@ impl<M: Machine> Streams<M> {
         let Some(wire) = wire.filter(|wire| wire.begins() && wire.to.is_none()) else {
             return;
         };
-        let refused = &mut io.counts.inner_refused;
+        let (refused, tls) = (&mut io.counts.inner_refused, &wire.connection.tls);
+        let tls = tls.as_deref();
         match why {
-            PassFailure::Foreign if wire.tls.as_ref().is_some_and(|tls| tls.is_foreign()) => {
-                refused.forged += 1;
-            }
+            PassFailure::Foreign if tls.is_some_and(|tls| tls.is_foreign()) => refused.forged += 1,
             PassFailure::Foreign => refused.malformed += 1,
             _ if io.stopping => {}
             PassFailure::NoRoom => refused.limit += 1,
@@ -462,49 +441,40 @@ impl<M: Machine> Streams<M> {
         let Some(wire) = self.wires.get_mut(place) else {
             return;
         };
-        if reset {
-            let _ = connect_unspec(&wire.socket);
-        }
-        if wire.is_armed && matches!(wire.stage, Stage::Connecting) {
+        let connection = &mut wire.connection;
+        if connection.receive.armed() && matches!(wire.stage, Stage::Connecting) {
             let key = link_key(LinkEnd::Link(place));
-            io.ring.cancel_connect(wire.socket.as_fd(), key);
+            io.ring.cancel_connect(connection.socket.as_fd(), key);
         }
-        if wire.is_armed || wire.is_sending {
-            let _ = SockRef::from(&wire.socket).shutdown(Shutdown::Both);
+        connection.shut(reset);
+        if connection.receive == Receive::Queued {
+            connection.receive = Receive::Idle;
         }
-        (wire.stage, wire.is_queued) = (Stage::Over, false);
+        wire.stage = Stage::Over;
         wire.locals.clear();
-        self.touch(place);
+        self.wires.touch(place);
     }
 
     /// Arms what is to be armed on a link, and says when it is due; or closes it when nothing is.
     pub(crate) fn settle(&mut self, place: u32, io: &mut Io) {
-        let now = io.turn.at().now;
         let Some(wire) = self.wires.get_mut(place) else {
             return;
         };
-        if matches!(wire.stage, Stage::Over) && !wire.is_armed && !wire.is_sending {
-            self.due.remove(&(wire.due, place));
-            if let Some(wire) = self.wires.borrow(place) {
-                io.ring.release(wire.socket.as_fd());
+        if matches!(wire.stage, Stage::Over) && wire.connection.at_rest() {
+            if let Some(wire) = self.wires.remove(place) {
+                wire.connection.close(io);
             }
-            self.release(place, io);
-            return io.descriptors.closed();
+            return self.count(io);
         }
         wire.arm(place, io);
-        let due = wire.limit(now);
-        if due != wire.due {
-            self.due.remove(&(wire.due, place));
-            wire.due = due;
-            if due != NEVER {
-                self.due.insert((due, place));
-            }
-        }
+        let due = wire.limit(io.turn.at().now);
+        self.wires.serve_by(place, due);
     }
 
     /// Writes the frames of one turn. False when the connection is broken.
     pub(crate) fn write(&mut self, place: u32, io: &mut Io) -> bool {
-        let Some(wire) = self.wires.get_mut(place).filter(|wire| !wire.is_sending) else {
+        let wire = self.wires.get_mut(place);
+        let Some(wire) = wire.filter(|wire| !wire.connection.sending) else {
             return true;
         };
         let mut frames = std::mem::take(&mut self.frames);

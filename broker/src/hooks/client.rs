@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 #[derive(Clone)]
 pub(crate) struct Client {
     outbound: Outbound,
-    secrets: Arc<Secrets>,
+    secrets: Arc<HookSecrets>,
 }
 
 /// A request's head beside its address.
@@ -206,9 +206,9 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 // takes a request that any of its own verifies.
 
 /// The keys of a hook: one, or two during a rotation.
-pub(crate) struct Secrets(Vec<Key>);
+pub(crate) struct HookSecrets(Vec<Key>);
 
-impl Secrets {
+impl HookSecrets {
     /// The value of `webhook-signature`.
     fn signature(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
         let mut signed = format!("{id}.{timestamp_s}.").into_bytes();
@@ -222,7 +222,7 @@ impl Secrets {
 ///
 /// # Errors
 /// The rule that it breaks.
-pub(crate) fn read(path: &Path) -> Result<Secrets, String> {
+pub(crate) fn read(path: &Path) -> Result<HookSecrets, String> {
     let read = files::read_regular_text(path, FILE_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
     if read.is_open_to_others() {
@@ -231,7 +231,7 @@ pub(crate) fn read(path: &Path) -> Result<Secrets, String> {
     let lines = read.content.lines().map(str::trim);
     let secrets: Option<Vec<_>> = lines.filter(|line| !line.is_empty()).map(key).collect();
     match secrets {
-        Some(keys) if (1..=SECRETS_MAX).contains(&keys.len()) => Ok(Secrets(keys)),
+        Some(keys) if (1..=SECRETS_MAX).contains(&keys.len()) => Ok(HookSecrets(keys)),
         Some(_) | None => Err(format!(
             "must be a file with one secret a line, at most {SECRETS_MAX}: whsec_ and {} to {} bytes in base64 (echo \
              whsec_$(openssl rand -base64 32))",
@@ -267,7 +267,7 @@ mod secret_tests {
         let key = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let body = br#"{"test": 2432232314}"#;
         let signature =
-            Secrets(vec![key]).signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+            HookSecrets(vec![key]).signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 

@@ -2,11 +2,11 @@
 
 use crate::edge::turn::calendar;
 use crate::hooks::client::{Client, Letter};
-use crate::hooks::event::{self, Terms};
-use crate::hooks::queue::{Answer, Half, Job, Key, Outcome, Queue, What};
+use crate::hooks::event::{self, EventTerms};
+use crate::hooks::queue::{Answer, Half, HookDelivery, Key, Outcome, Queue, What};
 use crate::hooks::wake::{Act, WakeResult, Wakes};
 use crate::hooks::{Order, address};
-use broker_core::presence::{Cause, Presence, Told};
+use broker_core::presence::{Presence, PresenceCause, Told};
 use broker_core::settings::{Hook, Settings, mask_of};
 use broker_core::{event::Histogram, id::Account, time::Wall};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use tokio::task::JoinSet;
 /// The courier of all hooks. One per process that has any.
 pub struct Courier {
     settings: Arc<Settings>,
-    terms: Terms,
-    receivers: Vec<Receiver>,
+    terms: EventTerms,
+    receivers: Vec<HookReceiver>,
     wakes: Wakes,
     told: mpsc::Receiver<Told>,
     orders: mpsc::Receiver<Order>,
     report: watch::Sender<HooksReport>,
-    flights: JoinSet<Landed>,
+    flights: JoinSet<EndedRequest>,
     /// Drawn from for the pauses of receivers.
     seed: u64,
     began: Instant,
@@ -34,7 +34,7 @@ pub struct Courier {
     tells_at: u64,
 }
 
-struct Receiver {
+struct HookReceiver {
     client: Client,
     queue: Queue,
     /// Why its last request failed, if it did.
@@ -46,7 +46,7 @@ struct Receiver {
 }
 
 /// The end of a request.
-struct Landed {
+struct EndedRequest {
     hook: usize,
     key: Key,
     answer: Answer,
@@ -54,7 +54,7 @@ struct Landed {
 }
 
 /// The ways into a courier, and out of it.
-pub(crate) struct Ends {
+pub(crate) struct CourierEnds {
     pub(crate) told: mpsc::Receiver<Told>,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) report: watch::Sender<HooksReport>,
@@ -63,14 +63,14 @@ pub(crate) struct Ends {
 impl Courier {
     pub(crate) fn new(
         settings: &Arc<Settings>,
-        terms: Terms,
+        terms: EventTerms,
         clients: Vec<Client>,
         seed: u64,
-        ends: Ends,
+        ends: CourierEnds,
     ) -> Self {
         let receivers = clients.into_iter().zip(&settings.hooks).zip(0..);
         let receivers =
-            receivers.map(|((client, hook), nth)| Receiver::new(client, hook, seed ^ nth));
+            receivers.map(|((client, hook), nth)| HookReceiver::new(client, hook, seed ^ nth));
         Self {
             settings: Arc::clone(settings),
             terms,
@@ -139,7 +139,7 @@ impl Courier {
                 self.act(&act, now);
             }
         }
-        let lingers = state.cause == Cause::MasterLeft;
+        let lingers = state.cause == PresenceCause::MasterLeft;
         let ready = now
             + if lingers {
                 self.settings.presence.linger_ms
@@ -205,7 +205,7 @@ impl Courier {
         for nth in 0..self.receivers.len() {
             let hook = self.settings.hooks.get(nth).filter(|hook| wants(hook));
             if hook.is_some() && state.hooks & mask_of(nth) != 0 {
-                let job = Job {
+                let job = HookDelivery {
                     key: key.clone(),
                     account: state.account,
                     number: 0,
@@ -219,7 +219,7 @@ impl Courier {
         }
     }
 
-    fn put_to(&mut self, nth: usize, mut job: Job) {
+    fn put_to(&mut self, nth: usize, mut job: HookDelivery) {
         self.jobs += 1;
         job.number = self.jobs;
         let now = self.now();
@@ -233,14 +233,14 @@ impl Courier {
         self.tell_all(kind, &What::Node(kind));
     }
 
-    fn tell_all(&mut self, kind: &'static str, what: &What) {
+    fn tell_all(&mut self, kind: &str, what: &What) {
         for nth in 0..self.receivers.len() {
             self.notify(nth, kind, what.clone());
         }
     }
 
-    fn notify(&mut self, nth: usize, kind: &'static str, what: What) {
-        let job = Job {
+    fn notify(&mut self, nth: usize, kind: &str, what: What) {
+        let job = HookDelivery {
             key: Key {
                 half: Half::States,
                 channel: kind.into(),
@@ -274,7 +274,7 @@ impl Courier {
         }
     }
 
-    fn launch(&mut self, nth: usize, job: Job) {
+    fn launch(&mut self, nth: usize, job: HookDelivery) {
         let (Some(receiver), Some(hook)) = (self.receivers.get(nth), self.settings.hooks.get(nth))
         else {
             return;
@@ -290,7 +290,7 @@ impl Courier {
         let client = receiver.client.clone();
         self.flights.spawn(async move {
             let (answer, error) = client.post(to, letter).await;
-            Landed {
+            EndedRequest {
                 hook: nth,
                 key: job.key,
                 answer,
@@ -305,13 +305,14 @@ impl Courier {
             What::Wake(state, attempt) => event::wake(hook, &self.terms, state, *attempt),
             What::Slots(serving) => event::slots(&self.terms, serving, at),
             What::Node(kind) => event::node(kind, &self.terms, at),
+            What::Problem(problem) => event::problem(problem, &self.terms, at),
         }
     }
 
     /// A request has ended.
-    fn landed(&mut self, landed: Landed) {
+    fn landed(&mut self, landed: EndedRequest) {
         let now = self.now();
-        let Landed {
+        let EndedRequest {
             hook: nth,
             key,
             answer,
@@ -341,6 +342,15 @@ impl Courier {
             Order::Clients(settings, clients) => self.replace(settings, clients),
             Order::Draining => self.notify_all("node.draining"),
             Order::Test(name, done) => self.test(&name, done),
+            Order::Problem(problem) => {
+                let key = format!("node.problem {}", problem["id"]);
+                let what = What::Problem(problem.into());
+                let settings = Arc::clone(&self.settings);
+                let hooks = settings.hooks.iter().zip(0..self.receivers.len());
+                for (_, nth) in hooks.filter(|(hook, _)| hook.problems) {
+                    self.notify(nth, &key, what.clone());
+                }
+            }
         }
     }
 
@@ -355,7 +365,7 @@ impl Courier {
                 receiver.queue.switch_on();
                 continue;
             }
-            let receiver = Receiver::new(client, hook, self.seed ^ nth as u64);
+            let receiver = HookReceiver::new(client, hook, self.seed ^ nth as u64);
             self.receivers.push(receiver);
             self.report
                 .send_modify(|report| report.hooks.push(HookReport::of(hook)));
@@ -425,7 +435,7 @@ impl Courier {
     }
 }
 
-impl Receiver {
+impl HookReceiver {
     fn new(client: Client, hook: &Hook, seed: u64) -> Self {
         Self {
             client,

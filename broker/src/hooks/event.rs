@@ -2,24 +2,24 @@
 
 use axum::body::Bytes;
 use broker_core::cluster::slot_maps::SlotMap;
-use broker_core::presence::{Cause, Presence, Waiter};
+use broker_core::presence::{Presence, PresenceCause, Waiter};
 use broker_core::{id::Slot, settings::Hook, time::Wall};
 use codec::calendar::rfc3339;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// The event of a channel's state.
-pub(crate) fn presence(hook: &Hook, terms: &Terms, presence: &Presence) -> Bytes {
+pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> Bytes {
     body(
         "channel.presence",
         presence.at,
-        changed(terms.node(), presence, Shown::to(hook)),
+        changed(terms.node(), presence, ShownState::to(hook)),
     )
 }
 
 /// The event that a master is called by: the state with the number of the attempt and the end of the wait.
-pub(crate) fn wake(hook: &Hook, terms: &Terms, presence: &Presence, attempt: u32) -> Bytes {
-    let mut data = changed(terms.node(), presence, Shown::to(hook));
+pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt: u32) -> Bytes {
+    let mut data = changed(terms.node(), presence, ShownState::to(hook));
     data.insert("attempt".into(), attempt.into());
     let last = presence.waiting.iter().max_by_key(|waiter| waiter.until);
     if let Some(last) = last {
@@ -32,14 +32,21 @@ pub(crate) fn wake(hook: &Hook, terms: &Terms, presence: &Presence, attempt: u32
 }
 
 /// An event of the process as a whole.
-pub(crate) fn node(kind: &str, terms: &Terms, at: Wall) -> Bytes {
+pub(crate) fn node(kind: &str, terms: &EventTerms, at: Wall) -> Bytes {
     let mut data = of_node(terms.node());
     data.insert("epoch".into(), terms.epoch.into());
     body(kind, at, data)
 }
 
+/// A cause of trouble that begins, comes back or has ended.
+pub(crate) fn problem(problem: &Value, terms: &EventTerms, at: Wall) -> Bytes {
+    let mut data = of_node(terms.node());
+    data.insert("problem".into(), problem.clone());
+    body("node.problem", at, data)
+}
+
 /// The slots that a node of a cluster serves: runs of them, each as its first, its last and its epoch.
-pub(crate) fn slots(terms: &Terms, serving: &Serving, at: Wall) -> Bytes {
+pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
     let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
     let mut data = of_node(terms.node());
@@ -60,12 +67,12 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
 
 /// The parts of a state that not every reader gets.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shown {
+pub(crate) struct ShownState {
     remote: bool,
     client_id: bool,
 }
 
-impl Shown {
+impl ShownState {
     /// Everything: operators' pages show it anyway.
     pub(crate) const ALL: Self = Self {
         remote: true,
@@ -81,18 +88,29 @@ impl Shown {
 }
 
 /// A state with what has changed.
-pub(crate) fn changed(node: Option<&str>, presence: &Presence, shown: Shown) -> Map<String, Value> {
+pub(crate) fn changed(
+    node: Option<&str>,
+    presence: &Presence,
+    shown: ShownState,
+) -> Map<String, Value> {
     let mut data = state(node, presence, shown);
     let cause: &str = presence.cause.into();
     data.insert("cause".into(), cause.into());
-    if matches!(presence.cause, Cause::MasterLeft | Cause::ViewerLeft) {
+    if matches!(
+        presence.cause,
+        PresenceCause::MasterLeft | PresenceCause::ViewerLeft
+    ) {
         data.insert("reason".into(), presence.reason.into());
     }
     data
 }
 
 /// A state.
-pub(crate) fn state(node: Option<&str>, presence: &Presence, shown: Shown) -> Map<String, Value> {
+pub(crate) fn state(
+    node: Option<&str>,
+    presence: &Presence,
+    shown: ShownState,
+) -> Map<String, Value> {
     let master = presence.master.map(|master| {
         let mut value = json!({ "since": rfc3339(master.since.0) });
         if shown.remote {
@@ -123,7 +141,7 @@ pub(crate) fn state(node: Option<&str>, presence: &Presence, shown: Shown) -> Ma
     data
 }
 
-fn waiting(shown: Shown, waiter: &Waiter) -> Value {
+fn waiting(shown: ShownState, waiter: &Waiter) -> Value {
     let mut value = json!({
         "action": waiter.action.as_str(),
         "since": rfc3339(waiter.since.0),
@@ -140,7 +158,7 @@ fn waiting(shown: Shown, waiter: &Waiter) -> Value {
 
 /// The epochs of this process and of its slots.
 #[derive(Debug)]
-pub(crate) struct Terms {
+pub(crate) struct EventTerms {
     /// Of the process.
     pub(crate) epoch: u64,
     slots: Option<Arc<SlotMap>>,
@@ -153,7 +171,7 @@ pub(crate) struct Terms {
 /// Runs of slots, from one to another, that a node serves with an epoch.
 pub(crate) type Serving = Arc<[(Slot, Slot, u64)]>;
 
-impl Terms {
+impl EventTerms {
     pub(crate) fn new(epoch: u64, slots: Option<Arc<SlotMap>>) -> Self {
         let slots = slots.filter(|slots| !slots.is_fixed());
         Self {

@@ -17,8 +17,9 @@ use crate::limits::{
     HOOK_BYTES_MAX, HOOK_FAILURES_MAX, HOOK_FLIGHTS_MAX, HOOK_RETRY_MS_MAX, HOOK_STATES_APART_MS,
     HOOK_WAITING_MAX,
 };
-use broker_core::presence::{Cause, Presence};
+use broker_core::presence::{Presence, PresenceCause};
 use broker_core::{id::Account, shard::Shares};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -44,8 +45,8 @@ pub(crate) struct Queue {
 /// The events of one channel.
 #[derive(Debug)]
 struct Entry {
-    waiting: Option<Job>,
-    in_flight: Option<Job>,
+    waiting: Option<HookDelivery>,
+    in_flight: Option<HookDelivery>,
     /// When the oldest of them came.
     since: u64,
     /// Requests that failed since then.
@@ -175,7 +176,7 @@ impl Queue {
 
     /// Takes a job in; it takes the place and the turn of one of its channel that waits. Returns what was dropped for
     /// want of room.
-    pub(crate) fn put(&mut self, mut job: Job, now: u64) -> usize {
+    pub(crate) fn put(&mut self, mut job: HookDelivery, now: u64) -> usize {
         if self.off {
             return 0;
         }
@@ -229,7 +230,7 @@ impl Queue {
         Some(job.is_state())
     }
 
-    fn take_waiting(&mut self, key: &Key) -> Option<Job> {
+    fn take_waiting(&mut self, key: &Key) -> Option<HookDelivery> {
         let entry = self.entries.get_mut(key)?;
         let job = entry.waiting.take()?;
         let half = &mut self.halves[key.half as usize];
@@ -241,7 +242,7 @@ impl Queue {
     }
 
     /// The next request to make; it is in flight until [`Self::done`]. Counts what has expired.
-    pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<Job> {
+    pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<HookDelivery> {
         if self.rests_end <= now {
             self.rests.retain(|_, until| *until > now);
             self.rests_end = now + HOOK_STATES_APART_MS;
@@ -399,7 +400,7 @@ impl Queue {
         self.halves[half as usize].flights < HOOK_FLIGHTS_MAX / Half::ALL.len()
     }
 
-    fn has_room(&self, job: &Job) -> bool {
+    fn has_room(&self, job: &HookDelivery) -> bool {
         let half = &self.halves[job.key.half as usize];
         half.bytes + job.bytes() <= HOOK_BYTES_MAX + self.waiting_bytes(&job.key)
     }
@@ -408,12 +409,12 @@ impl Queue {
     fn waiting_bytes(&self, key: &Key) -> usize {
         let entry = self.entries.get(key);
         let job = entry.and_then(|entry| entry.waiting.as_ref());
-        job.map_or(0, Job::bytes)
+        job.map_or(0, HookDelivery::bytes)
     }
 
     /// Drops a job of the account that holds most, if it holds more than this job's would, else a larger one of the
     /// same account.
-    fn make_room(&mut self, job: &Job) -> bool {
+    fn make_room(&mut self, job: &HookDelivery) -> bool {
         let own = self.waiting_bytes(&job.key);
         let more = job.bytes().saturating_sub(own);
         let half = &self.halves[job.key.half as usize];
@@ -468,7 +469,7 @@ pub(crate) struct Key {
 
 /// One event for one receiver.
 #[derive(Clone, Debug)]
-pub(crate) struct Job {
+pub(crate) struct HookDelivery {
     pub(crate) key: Key,
     /// The account of the channel; 0 for what is of the process.
     pub(crate) account: Account,
@@ -494,6 +495,8 @@ pub(crate) enum What {
     Slots(Serving),
     /// A word about the process.
     Node(&'static str),
+    /// A cause of trouble that begins, or has ended.
+    Problem(Arc<Value>),
 }
 
 impl What {
@@ -501,12 +504,12 @@ impl What {
     pub(crate) fn state(&self) -> Option<&Arc<Presence>> {
         match self {
             Self::Presence(state) | Self::Wake(state, _) => Some(state),
-            Self::Slots(_) | Self::Node(_) => None,
+            Self::Slots(_) | Self::Node(_) | Self::Problem(_) => None,
         }
     }
 }
 
-impl Job {
+impl HookDelivery {
     /// Takes the place of an older one of its channel that was not sent: it has that one's turn, unless it is held back
     /// itself, and the cause that says most. While the departure of a master is held back, nothing is sent that would
     /// show it; one that comes meanwhile took the place of another.
@@ -518,17 +521,19 @@ impl Job {
         let (What::Presence(state), What::Presence(before)) = (&mut self.what, &older.what) else {
             return;
         };
-        if state.cause.max(before.cause) >= Cause::Unwatched {
+        if state.cause.max(before.cause) >= PresenceCause::Unwatched {
             return;
         }
-        self.came = older.came || before.cause == Cause::MasterJoined;
+        self.came = older.came || before.cause == PresenceCause::MasterJoined;
         let (cause, reason) = match (before.cause, state.master) {
-            (Cause::MasterLeft, Some(_)) if is_held && !older.came => (Cause::MasterReplaced, None),
-            (Cause::MasterLeft, Some(_)) => return,
+            (PresenceCause::MasterLeft, Some(_)) if is_held && !older.came => {
+                (PresenceCause::MasterReplaced, None)
+            }
+            (PresenceCause::MasterLeft, Some(_)) => return,
             (cause, _) if cause > state.cause => (cause, before.reason),
             _ => return,
         };
-        if is_held && cause == Cause::MasterLeft {
+        if is_held && cause == PresenceCause::MasterLeft {
             self.ready = older.ready;
         }
         let state = Arc::make_mut(state);
@@ -539,14 +544,14 @@ impl Job {
     fn apart_ms(&self) -> u64 {
         match self.what {
             What::Presence(_) => HOOK_STATES_APART_MS,
-            What::Wake(..) | What::Slots(_) | What::Node(_) => 0,
+            What::Wake(..) | What::Slots(_) | What::Node(_) | What::Problem(_) => 0,
         }
     }
 
     /// Whether a receiver knows less without it.
     fn is_state(&self) -> bool {
         match self.what {
-            What::Presence(_) | What::Slots(_) | What::Node(_) => true,
+            What::Presence(_) | What::Slots(_) | What::Node(_) | What::Problem(_) => true,
             What::Wake(..) => false,
         }
     }
@@ -563,6 +568,7 @@ impl Job {
                 What::Presence(presence) | What::Wake(presence, _) => of(presence),
                 What::Slots(serving) => size_of_val(&**serving),
                 What::Node(_) => 0,
+                What::Problem(_) => 1024, // as in the history
             }
     }
 }

@@ -15,7 +15,7 @@ use crate::limits::{
     WAKE_CALLERS_MAX, WAKE_CHANNELS_MAX, WAKES_OF_CALLER_PER_HOUR, WAKES_PER_HOUR,
 };
 use broker_core::id::{Account, CallerId};
-use broker_core::presence::{Cause, Master, Presence, Waiter};
+use broker_core::presence::{Master, Presence, PresenceCause, Waiter};
 use broker_core::shard::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,23 +23,23 @@ use std::sync::Arc;
 /// The channels that are called for, and those that were within the last hour.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
-    channels: BTreeMap<Arc<str>, Channel>,
+    channels: BTreeMap<Arc<str>, WakeChannel>,
     /// When each is to be looked at.
     due: BTreeSet<(u64, Arc<str>)>,
     /// Waiting viewers by account, in the order in which they are evicted.
-    ranks: BTreeSet<Rank>,
+    ranks: BTreeSet<WakeRank>,
     /// Channels by account.
     shares: Shares<Account, Account>,
 }
 
 /// An account's channel, whether it is called for, and when it is to be looked at.
-type Rank = (Account, bool, u64, Arc<str>);
+type WakeRank = (Account, bool, u64, Arc<str>);
 
 #[derive(Debug)]
-struct Channel {
+struct WakeChannel {
     /// Newest state of the channel.
     state: Arc<Presence>,
-    phase: Phase,
+    phase: WakePhase,
     /// Messages that are kept until then, in calendar time, were called for.
     called_until: u64,
     /// And those until then were called for, or it was refused.
@@ -53,7 +53,7 @@ struct Channel {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum WakePhase {
     /// Nobody is called before.
     Quiet { until: u64 },
     /// Since then, with this number of calls made.
@@ -103,14 +103,14 @@ impl Wakes {
             let held = self.shares.held(account);
             self.shares.change(account, account, held, held + 1);
             self.channels
-                .insert(Arc::clone(channel), Channel::new(state, now));
+                .insert(Arc::clone(channel), WakeChannel::new(state, now));
         }
         if let Some(known) = self.channels.get_mut(channel) {
             known.learn(state);
             known.look(now, &mut acts);
             self.arm(channel, now);
         }
-        if state.cause == Cause::Deleted {
+        if state.cause == PresenceCause::Deleted {
             self.forget(channel);
         }
         acts
@@ -192,11 +192,11 @@ impl Wakes {
     }
 }
 
-impl Channel {
+impl WakeChannel {
     fn new(state: &Arc<Presence>, now: u64) -> Self {
         Self {
             state: Arc::clone(state),
-            phase: Phase::Quiet { until: now },
+            phase: WakePhase::Quiet { until: now },
             called_until: 0,
             judged_until: 0,
             hour: now,
@@ -217,18 +217,18 @@ impl Channel {
     /// Does what follows from its state and the time.
     fn look(&mut self, now: u64, acts: &mut Vec<Act>) {
         match self.phase {
-            Phase::Quiet { until } if until <= now && self.has_news() => self.begin(now, acts),
-            Phase::Quiet { .. } => {}
-            Phase::Calling { since, .. } if !is_missed(&self.state) => {
+            WakePhase::Quiet { until } if until <= now && self.has_news() => self.begin(now, acts),
+            WakePhase::Quiet { .. } => {}
+            WakePhase::Calling { since, .. } if !is_missed(&self.state) => {
                 self.end(WakeResult::Connected, since, now, acts);
             }
-            Phase::Calling { since, .. } if self.state.waiting.is_empty() => {
+            WakePhase::Calling { since, .. } if self.state.waiting.is_empty() => {
                 self.end(WakeResult::Expired, since, now, acts);
             }
-            Phase::Calling { since, .. } if since + GIVE_UP_MS <= now => {
+            WakePhase::Calling { since, .. } if since + GIVE_UP_MS <= now => {
                 self.end(WakeResult::GaveUp, since, now, acts);
             }
-            Phase::Calling { since, calls } => {
+            WakePhase::Calling { since, calls } => {
                 // All that are due at once, as after a pause of the process, are one.
                 let due = CALLS_MS.iter().filter(|after| since + **after <= now);
                 let due = u32::try_from(due.count()).unwrap_or(calls);
@@ -240,7 +240,7 @@ impl Channel {
     }
 
     fn is_calling(&self) -> bool {
-        matches!(self.phase, Phase::Calling { .. })
+        matches!(self.phase, WakePhase::Calling { .. })
     }
 
     /// Whether something is kept that was not called for before, nor was that refused for all who wait.
@@ -289,12 +289,12 @@ impl Channel {
     }
 
     fn call(&mut self, since: u64, calls: u32, acts: &mut Vec<Act>) {
-        self.phase = Phase::Calling { since, calls };
+        self.phase = WakePhase::Calling { since, calls };
         acts.push(Act::Call(Arc::clone(&self.state), calls));
     }
 
     fn end(&mut self, result: WakeResult, since: u64, now: u64, acts: &mut Vec<Act>) {
-        self.phase = Phase::Quiet {
+        self.phase = WakePhase::Quiet {
             until: now + COOLDOWN_MS,
         };
         self.called_until = self.called_until.max(kept_until(&self.state));
@@ -306,12 +306,12 @@ impl Channel {
     /// When it is to be looked at; in the past when it can be forgotten.
     fn next(&self) -> u64 {
         match self.phase {
-            Phase::Calling { since, calls } => {
+            WakePhase::Calling { since, calls } => {
                 let after = CALLS_MS.get(calls as usize).copied();
                 since + after.unwrap_or(GIVE_UP_MS)
             }
-            Phase::Quiet { until } if self.has_news() => until,
-            Phase::Quiet { until } => until.max(self.hour + HOUR_MS),
+            WakePhase::Quiet { until } if self.has_news() => until,
+            WakePhase::Quiet { until } => until.max(self.hour + HOUR_MS),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::files;
 use crate::outbound::{self, Outbound, OutboundBounds, Reach};
-use crate::providers::discovery::{self, Endpoints};
+use crate::providers::discovery::{self, SignInEndpoints};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, Uri, header, request};
 use broker_core::auth::provider::{Discovery, KeySet, Provider};
@@ -17,7 +17,7 @@ pub(crate) struct Fetched {
     pub(crate) text: Bytes,
     pub(crate) keys: KeySet,
     /// The places at which people sign in, or why they cannot.
-    pub(crate) endpoints: Result<Endpoints, String>,
+    pub(crate) endpoints: Result<SignInEndpoints, String>,
 }
 
 /// Fetches a provider's keys: its document, and what that names.
@@ -31,7 +31,7 @@ pub(crate) async fn fetch(
 ) -> Result<Fetched, String> {
     let hosts = discovery.hosts.clone();
     // The system's authorities are files.
-    let client = spawn_blocking(move || Client::new(&discovery, reach)).await;
+    let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
     let client = client.map_err(|error| error.to_string())??;
     let found = client.get(discovery::address(provider)?).await;
     let found = found.map_err(|error| format!("the discovery document: {error}"))?;
@@ -39,7 +39,7 @@ pub(crate) async fn fetch(
     let text = client.get(address).await;
     let text = text.map_err(|error| format!("the keys: {error}"))?;
     let keys = KeySet::parse(&text).map_err(|fault| format!("the keys: {fault}"))?;
-    let endpoints = Endpoints::read(&found, provider, &hosts);
+    let endpoints = SignInEndpoints::read(&found, provider, &hosts);
     Ok(Fetched {
         text,
         keys,
@@ -48,9 +48,9 @@ pub(crate) async fn fetch(
 }
 
 /// The way to one provider.
-pub(crate) struct Client(Outbound);
+pub(crate) struct ProviderClient(Outbound);
 
-impl Client {
+impl ProviderClient {
     pub(crate) fn new(discovery: &Discovery, reach: Reach) -> Result<Self, String> {
         let tls = outbound::tls(files::roots(discovery.ca.as_deref())?)?;
         let bounds = OutboundBounds {

@@ -72,7 +72,7 @@ fn is_same(one: &str, other: &str) -> bool {
 
 /// The places of a provider for the authorization code flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoints {
+pub struct SignInEndpoints {
     /// The page to which a browser is sent, without a fragment.
     pub authorization: Uri,
     /// The place at which the server exchanges a code.
@@ -94,7 +94,7 @@ struct EndpointsDocument {
     authorization_response_iss_parameter_supported: bool,
 }
 
-impl Endpoints {
+impl SignInEndpoints {
     /// Reads a document whose issuer was compared. The code and the secret go to the issuer's own host, or to one
     /// that the operator wrote.
     ///
@@ -265,7 +265,7 @@ mod endpoints_tests {
     use broker_core::auth::provider::{Algorithms, Discovery, KeySource};
     use serde_json::{Value, json};
 
-    fn read(changes: &Value) -> Result<Endpoints, String> {
+    fn read(changes: &Value) -> Result<SignInEndpoints, String> {
         let provider = Provider {
             account: "123456789012".into(),
             issuer: "id.example.com/realms/home".into(),
@@ -282,7 +282,7 @@ mod endpoints_tests {
             document[name] = value.clone();
         }
         let hosts = ["oauth2.example.com".into()];
-        Endpoints::read(document.to_string().as_bytes(), &provider, &hosts)
+        SignInEndpoints::read(document.to_string().as_bytes(), &provider, &hosts)
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! Core 1.0, section 3.1.3.
 
 use crate::outbound::Reach;
-use crate::providers::client::Client;
-use crate::providers::discovery::Endpoints;
+use crate::providers::client::ProviderClient;
+use crate::providers::discovery::SignInEndpoints;
 use axum::http::HeaderValue;
 use broker_core::auth::provider::Discovery;
 use codec::http::encode;
@@ -28,13 +28,13 @@ pub(crate) struct Code<'c> {
 
 /// The members of an answer that are read.
 #[derive(Deserialize)]
-struct Tokens {
+struct TokenAnswer {
     id_token: Option<String>,
 }
 
 /// The members of a refusal that are read.
 #[derive(Deserialize)]
-struct Refusal {
+struct TokenRefusal {
     error: String,
 }
 
@@ -44,14 +44,14 @@ struct Refusal {
 /// # Errors
 /// Why there is none, in a word for operators, without anything secret.
 pub(crate) async fn exchange(
-    endpoints: &Endpoints,
+    endpoints: &SignInEndpoints,
     discovery: Discovery,
     dev: bool,
     code: Code<'_>,
 ) -> Result<Zeroizing<String>, String> {
     let reach = Reach::of(discovery.private, dev);
     // The system's authorities are files.
-    let client = spawn_blocking(move || Client::new(&discovery, reach)).await;
+    let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
     let client = client.map_err(|error| error.to_string())??;
     let (form, authorization) = request(&code, endpoints.takes_form);
     let (status, body) = client
@@ -59,7 +59,7 @@ pub(crate) async fn exchange(
         .await?;
     let body = Zeroizing::new(body.to_vec());
     if status != 200 {
-        let refusal: Option<Refusal> = serde_json::from_slice(&body).ok();
+        let refusal: Option<TokenRefusal> = serde_json::from_slice(&body).ok();
         let word = refusal
             .map(|refusal| refusal.error)
             .filter(|word| is_plain(word));
@@ -68,7 +68,7 @@ pub(crate) async fn exchange(
             None => format!("status {status}"),
         });
     }
-    let tokens: Tokens =
+    let tokens: TokenAnswer =
         serde_json::from_slice(&body).map_err(|_| "the answer is no JSON object".to_owned())?;
     let token = tokens.id_token.map(Zeroizing::new);
     token.ok_or_else(|| "the answer has no id_token: is openid among the scopes?".into())

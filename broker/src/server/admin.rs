@@ -27,13 +27,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
 /// Secrets of the process that the admin listener uses or reports on.
-pub(crate) struct Secrets<'a> {
+pub(crate) struct AdminSecrets<'a> {
     /// Tokens of its callers, if required.
     tokens: Option<Tokens>,
     session_keys: &'a SessionKeys,
 }
 
-impl<'a> Secrets<'a> {
+impl<'a> AdminSecrets<'a> {
     pub(crate) fn new(tokens: Option<Tokens>, session_keys: &'a SessionKeys) -> Self {
         Self {
             tokens,
@@ -49,9 +49,9 @@ pub(crate) fn shows(
     mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
     registry: &Records,
     log: &Log,
-    secrets: Secrets<'_>,
+    secrets: AdminSecrets<'_>,
 ) -> Result<Shows, Failure> {
-    let Secrets {
+    let AdminSecrets {
         tokens,
         session_keys,
     } = secrets;

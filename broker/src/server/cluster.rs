@@ -20,7 +20,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Cluster membership of this node, for its shards and their edges.
-pub(crate) struct Cluster {
+pub(crate) struct ClusterMembership {
     /// The owners of all channels.
     pub(crate) map: Arc<SlotMap>,
     /// The links to other nodes.
@@ -43,7 +43,7 @@ pub(crate) struct EtcdPart {
     pub(crate) secret: ClusterSecret,
 }
 
-impl Cluster {
+impl ClusterMembership {
     /// Reads the files that the settings name; `None` for a single process.
     ///
     /// # Errors

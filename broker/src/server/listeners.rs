@@ -6,7 +6,7 @@
 
 use crate::server::kept_sockets::KeptSockets;
 use crate::{edge::REQUEST_SEND_BYTES, failure::Failure, terminal::plain};
-use broker_core::settings::{Cluster, Settings, overlap};
+use broker_core::settings::{ClusterSettings, Settings, overlap};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -73,7 +73,7 @@ fn bind_with_twin(
 /// # Errors
 /// [`Failure::Configuration`] when an address cannot be had.
 pub(crate) fn bind_inner(
-    cluster: &mut Cluster,
+    cluster: &mut ClusterSettings,
     shards: usize,
     tcp_user_ms: u64,
 ) -> Result<Option<Bound>, Failure> {
@@ -511,10 +511,10 @@ mod tests {
     }
 
     /// The listener for other nodes; they agree in `etcd`, or follow a fixed map where that is empty.
-    fn inner(listen: &str, etcd: &[&str]) -> Cluster {
-        let mut cluster = Cluster {
+    fn inner(listen: &str, etcd: &[&str]) -> ClusterSettings {
+        let mut cluster = ClusterSettings {
             listen: Some(listen.parse().unwrap()),
-            ..Cluster::default()
+            ..ClusterSettings::default()
         };
         cluster.etcd.endpoints = etcd.iter().map(|url| (*url).into()).collect();
         cluster

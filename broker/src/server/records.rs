@@ -3,7 +3,7 @@
 use crate::edge::turn::calendar;
 use crate::presence_epoch;
 use crate::server::cluster::node::Node;
-use crate::server::{cluster::Cluster, disk_registry::Registry};
+use crate::server::{cluster::ClusterMembership, disk_registry::Registry};
 use crate::{data_dir::DataDir, edge::Post, failure::Failure, side::StatusBoard};
 use broker_core::record;
 use broker_core::shard::{Shard, SlotOrders};
@@ -13,7 +13,7 @@ use mailbox::Mailbox;
 use std::sync::Arc;
 
 /// Mailboxes of all shards.
-type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
+type ShardMailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// The registry of this process.
 pub(crate) enum Records {
@@ -31,9 +31,9 @@ impl Records {
     /// Neither is possible.
     pub(crate) fn open(
         settings: &Settings,
-        cluster: Option<&Cluster>,
+        cluster: Option<&ClusterMembership>,
         placement: &Placement,
-        (data_dir, mailboxes, status): (&DataDir, &Mailboxes, &StatusBoard),
+        (data_dir, mailboxes, status): (&DataDir, &ShardMailboxes, &StatusBoard),
     ) -> Result<(Self, u64), Failure> {
         let etcd = cluster.and_then(|cluster| Some((cluster, cluster.etcd.as_ref()?)));
         let next_epoch = || presence_epoch::next(data_dir.path(), calendar().0);
@@ -43,7 +43,7 @@ impl Records {
                 let registry = Registry::open(data_dir, placement, mailboxes, status, most)?;
                 Ok((Self::Disk(registry), next_epoch()?))
             }
-            Some((Cluster { map, links, .. }, part)) => {
+            Some((ClusterMembership { map, links, .. }, part)) => {
                 let part = (part, map, links);
                 let epoch = next_epoch()?;
                 let node = (data_dir, status.readiness(), epoch);

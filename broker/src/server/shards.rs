@@ -23,7 +23,7 @@ use std::{io, thread, vec};
 use zeroize::Zeroizing;
 
 /// The parts with which all shards are started.
-pub(crate) struct Shards<'s> {
+pub(crate) struct ShardParts<'s> {
     pub(crate) settings: &'s Arc<Settings>,
     pub(crate) placement: Placement,
     pub(crate) mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
@@ -53,7 +53,7 @@ pub(crate) struct Shards<'s> {
     pub(crate) epoch: u64,
 }
 
-impl Shards<'_> {
+impl ShardParts<'_> {
     /// Starts them all, one on each of `threads`; each accepts when this returns.
     ///
     /// # Errors

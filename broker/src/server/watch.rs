@@ -8,7 +8,9 @@ use crate::server::cluster::node::Node;
 use crate::server::cluster::slot_orders::{NodeNews, Tallies};
 use crate::server::{mailboxes::post_to_all, reload::Reloader, supervisor::Supervisor};
 use crate::side::give_memory_back;
-use crate::side::{Command, History, HistoryStore, MarkKind, Shared, Status, StatusBoard, Survey};
+use crate::side::{
+    History, HistoryStore, MarkKind, Shared, SideCommand, Status, StatusBoard, Survey,
+};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::link::sum_of;
 use broker_core::cluster::message::Ending;
@@ -24,7 +26,7 @@ pub(crate) struct Watch<'n> {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
     pub(crate) status: StatusBoard,
-    pub(crate) told: Receiver<Command>,
+    pub(crate) told: Receiver<SideCommand>,
     pub(crate) happened: Receiver<ShardEvent>,
     /// The files that are read again when the operator says so or when they change.
     pub(crate) reloader: Reloader,
@@ -40,7 +42,7 @@ pub(crate) struct Watch<'n> {
 
 /// The periodic work beside waiting.
 pub(crate) struct Rounds {
-    pulse: Pulse,
+    pulse: ShardPulses,
     /// Made of the pulse's answers.
     history: Shared<History>,
     /// Marks of the history.
@@ -55,7 +57,7 @@ pub(crate) struct Rounds {
 
 /// The event that ended a wait.
 enum News {
-    Command(Command),
+    Command(SideCommand),
     Shard(ShardEvent),
     /// An operator wants the node of the cluster to end in order.
     Drain,
@@ -137,8 +139,8 @@ impl Watch<'_> {
     fn serve(&mut self) -> Result<(), Failure> {
         loop {
             match self.next(Instant::now() + REMIND_EVERY) {
-                News::Command(Command::End) | News::Drain => return Ok(()),
-                News::Command(Command::Reload) => {
+                News::Command(SideCommand::End) | News::Drain => return Ok(()),
+                News::Command(SideCommand::Reload) => {
                     self.supervisor.reloading();
                     self.reloader.reload_all();
                     self.supervisor.ready();
@@ -172,8 +174,8 @@ impl Watch<'_> {
         let until = Instant::now() + GIVING_MAX;
         loop {
             match self.next(until) {
-                News::Command(Command::End) => return Err(Failure::Impatience),
-                News::Command(Command::Reload) | News::Drain => {}
+                News::Command(SideCommand::End) => return Err(Failure::Impatience),
+                News::Command(SideCommand::Reload) | News::Drain => {}
                 News::Shard(ShardEvent::Drained(_)) => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
                 News::Node(ending, others) => {
@@ -216,8 +218,8 @@ impl Watch<'_> {
         let mut left = self.shards.len();
         while left > 0 {
             match self.next(until) {
-                News::Command(Command::End) => return Err(Failure::Impatience),
-                News::Command(Command::Reload) | News::Drain => {}
+                News::Command(SideCommand::End) => return Err(Failure::Impatience),
+                News::Command(SideCommand::Reload) | News::Drain => {}
                 News::Shard(event) if wanted(event) => left -= 1,
                 News::Shard(ShardEvent::Drained(_)) | News::Node(..) | News::NodeDied => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
@@ -310,7 +312,7 @@ impl Rounds {
         let store = history.lock().store();
         Self {
             tallies: vec![Tallies::default(); mailboxes.len()],
-            pulse: Pulse::new(mailboxes, now),
+            pulse: ShardPulses::new(mailboxes, now),
             store,
             history,
             due: now + ROUND_EVERY,
@@ -335,7 +337,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 // Liveness of shards: each is asked for its counters every two seconds, and replies between two turns.
 
 /// The liveness of each shard. One per process, on the main thread.
-pub(crate) struct Pulse {
+pub(crate) struct ShardPulses {
     survey: Survey<Shard, Scraped<Snapshot>>,
     shards: Vec<Rhythm>,
 }
@@ -357,7 +359,7 @@ pub(crate) enum ShardChange {
     Back(usize, Duration),
 }
 
-impl Pulse {
+impl ShardPulses {
     /// With all shards well at `now`.
     pub(crate) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
         let rhythm = Rhythm {
@@ -543,7 +545,7 @@ mod tests {
         let (commands, told) = unbounded();
         thread::spawn(move || {
             thread::sleep(Duration::from_secs(10));
-            let _ = commands.send(Command::End);
+            let _ = commands.send(SideCommand::End);
         });
         let mut follower = Follower::new(None, &status);
         follower.news = news;
@@ -613,7 +615,7 @@ mod pulse_tests {
         let mailboxes: Arc<[_]> = mailboxes.into();
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut pulse = Pulse::new(Arc::clone(&mailboxes), start);
+        let mut pulse = ShardPulses::new(Arc::clone(&mailboxes), start);
         assert_eq!(pulse.poll(at(1), drop), []);
         assert!(
             mailboxes.iter().all(Mailbox::is_empty),
@@ -652,7 +654,7 @@ mod pulse_tests {
         while mailboxes[0].post_always(Post::Stop).is_ok() {}
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut pulse = Pulse::new(Arc::clone(&mailboxes), start);
+        let mut pulse = ShardPulses::new(Arc::clone(&mailboxes), start);
         for second in 2..12 {
             pulse.poll(at(second), drop);
         }

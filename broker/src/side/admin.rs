@@ -23,7 +23,7 @@ use crate::side::console::{Overview, assets, events};
 use crate::side::forget::{self, Memories};
 use crate::side::inspector::{Inspector, Shards};
 use crate::side::log::tail::LogTail;
-use crate::side::problems::{self, watch::Watch};
+use crate::side::problems::{self, pages::ProblemPages, watch::Watch};
 use crate::side::shared_state::{Running, Status, StatusBoard};
 use crate::side::trace::{self, Traces, failed_sessions};
 use crate::side::try_page::{self, TryPage};
@@ -198,11 +198,17 @@ fn of_console(sources: &Sources) -> Router {
 
 /// The routes of what this process remembers.
 fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router {
-    let problems = problems::pages::routes(Arc::clone(&memories.problems));
+    let problems = problems::pages::routes(ProblemPages {
+        problems: Arc::clone(&memories.problems),
+        inspector: memories.inspector.clone(),
+    });
     Router::new()
         .merge(settled(trace::routes(traces).merge(problems), sources))
         .merge(refusals::routes(Arc::clone(&sources.refusals)))
-        .merge(crate::side::history::routes(memories.history.clone()))
+        .merge(crate::side::history::routes(
+            memories.history.clone(),
+            memories.inspector.clone(),
+        ))
         .merge(crate::side::log::page::routes(Arc::clone(&memories.tail)))
         .merge(forget::routes(memories.clone()))
 }

@@ -62,7 +62,7 @@ pub(crate) async fn answer_nodes(
                 if path.contains("/trace") {
                     memories.refusals.settled().await;
                 }
-                own(&inspector, &traces, &path).await
+                own(&traces, &memories, &path).await
             }
             Some(posted) if path == forget::PATH => memories.forget_here(&posted).await,
             Some(posted) => own_post(&inspector, &nodes, &path, &posted).await,
@@ -91,19 +91,24 @@ async fn own_post(
 }
 
 /// This node's document at a path.
-async fn own(inspector: &Inspector, traces: &Traces, path: &str) -> Result<Value, Fault> {
+async fn own(traces: &Traces, memories: &Memories, path: &str) -> Result<Value, Fault> {
+    let inspector = &memories.inspector;
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let mut parts = path.split('/').skip(1);
     let (place, name, what) = (parts.next(), parts.next(), parts.next());
-    if (place, name) == (Some("presence"), None) {
-        return crate::side::channels::presence::own_page(inspector, query).await;
+    match (place, name) {
+        (Some("presence"), None) => return presence::own_page(inspector, query).await,
+        (Some("problems"), None) => return memories.problems.page(query),
+        (Some("problems"), Some(id)) => return memories.problems.row(id, |_| ()),
+        (Some("history"), None) => return memories.history.own_notes(query).await,
+        _ => {}
     }
     if place != Some("channels") || parts.next().is_some() {
         return Err(NO_SUCH_PAGE);
     }
     let name = name.map(decode).transpose().map_err(|_| NO_SUCH_PAGE)?;
     match (name, what) {
-        (None, _) => crate::side::channels::list::own_page(inspector, query).await,
+        (None, _) => list::own_page(inspector, query).await,
         (Some(name), None) => {
             channel::own_document(inspector, &inspector.identity(&name, query)?).await
         }

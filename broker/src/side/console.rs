@@ -11,6 +11,7 @@ mod stream;
 pub(crate) mod topics;
 
 use crate::edge::turn::calendar;
+use crate::hooks::Hooks;
 use crate::side::cluster::Agreement;
 use crate::side::history::HistoryStore;
 use crate::side::problems::Problems;
@@ -105,6 +106,11 @@ impl Overview {
     /// The history of this node.
     pub(crate) fn store(&self) -> HistoryStore {
         self.history.lock().store()
+    }
+
+    /// The way to the courier of hooks, if any are configured.
+    pub(crate) fn hooks(&self) -> Option<Hooks> {
+        self.history.lock().hooks.clone()
     }
 
     /// Connections that lost their place to a newer one and stay, as they were counted last.

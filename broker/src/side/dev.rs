@@ -20,7 +20,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Json, Router};
-use broker_core::shard::{Finding, Question, Reply, Reset, ResetStep};
+use broker_core::shard::{Question, Reply, Reset, ResetStep, StrictFinding};
 pub use captures::Captures;
 use captures::NewestCopies;
 pub use clock::MoveClocks;
@@ -118,7 +118,7 @@ async fn unknown() -> Fault {
 pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Answer {
     let channel = Parameters::parse(query.as_deref(), &["channel"])?.glob("channel");
     let answers = shards.ask_all(Question::Parity).await.ok_or(SILENT)?;
-    let mut found: Vec<Finding> = Vec::new();
+    let mut found: Vec<StrictFinding> = Vec::new();
     for (_, reply) in answers {
         if let Reply::Findings(of_shard) = reply {
             for finding in of_shard {
@@ -140,9 +140,10 @@ pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery
 }
 
 /// Adds a finding to those of other shards: of the account each shard may have some.
-fn add(found: &mut Vec<Finding>, finding: Finding) {
-    let same =
-        |other: &&mut Finding| (other.rule, &other.channel) == (finding.rule, &finding.channel);
+fn add(found: &mut Vec<StrictFinding>, finding: StrictFinding) {
+    let same = |other: &&mut StrictFinding| {
+        (other.rule, &other.channel) == (finding.rule, &finding.channel)
+    };
     match found.iter_mut().find(same) {
         Some(other) => {
             other.count += finding.count;
@@ -154,7 +155,7 @@ fn add(found: &mut Vec<Finding>, finding: Finding) {
     }
 }
 
-fn row(finding: &Finding) -> Value {
+fn row(finding: &StrictFinding) -> Value {
     value!({
         "rule": finding.rule,
         "channel": finding.channel,

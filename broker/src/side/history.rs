@@ -19,18 +19,18 @@ use crate::edge::turn::calendar;
 use crate::limits::{
     HISTORY_BYTES, HISTORY_JOBS_WAITING_MAX, HISTORY_NOTES_WAITING_MAX, HISTORY_ROWS_SHOWN_MAX,
 };
-use crate::side::admin::http::{Fault, moment, parameter};
-use axum::Router;
+use crate::side::admin::http::{Fault, parameter, time, unusable};
+use crate::side::inspector::Inspector;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use codec::calendar::rfc3339;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use notes::{Cause, Mark, MarkKind, NOTES_BYTES, Notes};
 use rows::{COLUMNS, Open, RING_BYTES, Row, STEPS, Tick};
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json as value};
 use slots::Slots;
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -167,10 +167,6 @@ impl HistoryStore {
             let seconds = f64::from(row.span_ms.max(1)) / 1e3;
             rounded(counts.sum::<f64>().max(0.0) / seconds)
         };
-        let of = |column: &'static str| {
-            let numbers = rows.iter().map(move |row| row.get(column).map(rounded));
-            (column, numbers.collect::<Value>())
-        };
         let rates = |columns| rows.iter().map(|row| per_second(row, columns)).collect();
         let ends = rows.iter().map(|row| row.at_ms + u64::from(row.span_ms));
         [
@@ -179,7 +175,7 @@ impl HistoryStore {
             ("refusedPerSecond", rates(&REFUSED)),
         ]
         .into_iter()
-        .chain(HOUR.map(of))
+        .chain(HOUR.map(|name| (name, column(&rows, name))))
         .collect()
     }
 }
@@ -356,35 +352,42 @@ const JUMP_S: u64 = 5;
 // The page.
 
 /// The page.
-pub(crate) fn routes(store: HistoryStore) -> Router {
-    Router::new().route("/history", get(page)).with_state(store)
+pub(crate) fn routes(store: HistoryStore, inspector: Inspector) -> Router {
+    let router = Router::new().route("/history", get(page));
+    router.with_state((store, inspector))
 }
 
-/// `GET /history?from=&to=&step=&format=`.
+/// `GET /history?from=&to=&step=&format=&scope=`: the rows of this node, and marks and causes of all nodes, unless the
+/// scope is `node`.
 async fn page(
-    State(store): State<HistoryStore>,
+    State((store, inspector)): State<(HistoryStore, Inspector)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
+    let query = query.unwrap_or_default();
     let accept = headers.get(header::ACCEPT);
     let accept = accept.and_then(|accept| accept.to_str().ok());
-    let query = query.as_deref().unwrap_or_default();
-    let wanted = Wanted::parse(query, accept.unwrap_or_default(), calendar().0)?;
-    let turn = Arc::clone(&store.turn).lock_owned().await;
-    let made = tokio::task::spawn_blocking(move || {
-        let answer = store.answer(&wanted);
-        let made = match wanted.is_csv {
-            true => ("text/csv; charset=utf-8", answer.csv()),
-            false => (
-                "application/json",
-                serde_json::to_string(&answer).unwrap_or_default(),
-            ),
-        };
-        drop(turn);
-        made
-    });
-    let (kind, text) = made.await.map_err(|_| ENDS)?;
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    if is_csv(&query, accept.unwrap_or_default())? {
+        let text = store.read(&query, HistoryStore::csv).await?;
+        return Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response());
+    }
+    let mut document = store.read(&query, HistoryStore::document).await?;
+    if let Some(nodes) = inspector.scope(&query)? {
+        let lists = ["problems", "marks"];
+        nodes
+            .join("/history", &query, &mut document, &lists)
+            .await?;
+    }
+    Ok(Json(document).into_response())
+}
+
+fn is_csv(query: &str, accept: &str) -> Result<bool, Fault> {
+    match parameter(query, "format")?.as_deref() {
+        None => Ok(accept.contains("text/csv")),
+        Some("csv") => Ok(true),
+        Some("json") => Ok(false),
+        Some(other) => Err(unusable("format", "json or csv", other)),
+    }
 }
 
 const ENDS: Fault = Fault::new(
@@ -399,20 +402,13 @@ struct Wanted {
     to: u64,
     /// The index of a step; none for the finest that fits.
     step: Option<usize>,
-    is_csv: bool,
 }
 
 impl Wanted {
-    fn parse(query: &str, accept: &str, now: u64) -> Result<Self, Fault> {
-        let moment_of = |name, default| {
-            let text = parameter(query, name)?;
-            text.map_or(Ok(default), |text| {
-                let found = moment_or_span(&text, now);
-                found.ok_or_else(|| unusable(name, MOMENT, &text))
-            })
-        };
-        let to = moment_of("to", now)?;
-        let from = moment_of("from", to.saturating_sub(HOUR_MS))?;
+    fn parse(query: &str, now: u64) -> Result<Self, Fault> {
+        let to = time(query, "to", now)?.map_or(now, |at| at.0);
+        let from = time(query, "from", now)?;
+        let from = from.map_or_else(|| to.saturating_sub(HOUR_MS), |at| at.0);
         if from >= to {
             return Err(Fault::bad("from: must be before to"));
         }
@@ -420,69 +416,77 @@ impl Wanted {
             let place = STEP_NAMES.iter().position(|name| *name == text);
             place.ok_or_else(|| unusable("step", "2s, 1m or 15m", &text))
         });
-        let is_csv = match parameter(query, "format")?.as_deref() {
-            None => accept.contains("text/csv"),
-            Some("csv") => true,
-            Some("json") => false,
-            Some(other) => return Err(unusable("format", "json or csv", other)),
-        };
         let step = step.transpose()?;
-        Ok(Self {
-            from,
-            to,
-            step,
-            is_csv,
-        })
+        Ok(Self { from, to, step })
     }
 }
 
-/// A moment in UTC, or a span before now.
-fn moment_or_span(text: &str, now: u64) -> Option<u64> {
-    let Some(span) = text.strip_prefix('-') else {
-        return moment(text).map(|at| at.0);
-    };
-    let (number, unit) = span.split_at_checked(span.len().checked_sub(1)?)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let number: u32 = number.parse().ok()?;
-    Some(now.saturating_sub(u64::from(number) * seconds * 1000))
-}
-
-fn unusable(name: &str, expected: &str, found: &str) -> Fault {
-    let found: String = found.chars().take(40).collect();
-    format!("{name}: expected {expected}; found {found:?}").into()
-}
-
-const MOMENT: &str =
-    "a moment in UTC such as 2026-01-02T03:04:05Z, or a span before now such as -24h (s, m, h, d)";
 /// In the order of [`STEPS`].
 const STEP_NAMES: [&str; STEPS.len()] = ["2s", "1m", "15m"];
 
-/// An answer.
-#[derive(serde::Serialize)]
-struct HistoryAnswer {
-    from: String,
-    to: String,
-    /// Seconds.
-    step: u64,
-    /// The oldest row that there is.
-    begins: Option<String>,
-    columns: Columns,
-    problems: Vec<Value>,
-    marks: Vec<Value>,
-}
-
-/// Rows as a list for each column.
-struct Columns(Vec<Row>);
-
 impl HistoryStore {
-    fn answer(&self, wanted: &Wanted) -> HistoryAnswer {
-        let Wanted { from, to, step, .. } = *wanted;
+    /// Reads the files, on a thread of the pool.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: &str,
+        make: fn(&Self, &Wanted) -> T,
+    ) -> Result<T, Fault> {
+        let wanted = Wanted::parse(query, calendar().0)?;
+        let (store, turn) = (self.clone(), Arc::clone(&self.turn).lock_owned().await);
+        let made = tokio::task::spawn_blocking(move || {
+            let made = make(&store, &wanted);
+            drop(turn);
+            made
+        });
+        made.await.map_err(|_| ENDS)
+    }
+
+    /// Marks and causes, for another node.
+    pub(crate) async fn own_notes(&self, query: &str) -> Result<Value, Fault> {
+        self.read(query, Self::notes).await
+    }
+
+    fn notes(&self, wanted: &Wanted) -> Value {
+        let Wanted { from, to, .. } = *wanted;
+        let marks = notes::marks(&self.notes, from, to);
+        let causes = notes::causes(&self.notes, from, to);
+        value!({
+            "from": rfc3339(from),
+            "to": rfc3339(to),
+            "problems": causes.iter().map(Cause::json).collect::<Value>(),
+            "marks": marks.iter().map(Mark::json).collect::<Value>(),
+        })
+    }
+
+    fn document(&self, wanted: &Wanted) -> Value {
+        let (rows, step_s, begins) = self.rows(wanted);
+        let times = ("t", rows.iter().map(|row| row.at_ms).collect());
+        let columns = COLUMNS.iter().map(|(name, _)| (*name, column(&rows, name)));
+        let mut document = self.notes(wanted);
+        document["step"] = step_s.into();
+        document["begins"] = begins.map(rfc3339).into();
+        document["columns"] = columns.chain([times]).collect();
+        document
+    }
+
+    /// The rows as lines, with a head.
+    fn csv(&self, wanted: &Wanted) -> String {
+        let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+        let mut text = format!("t,{}\r\n", names.join(","));
+        for row in self.rows(wanted).0 {
+            let _ = write!(text, "{}", row.at_ms);
+            for name in &names {
+                let number = row.get(name).map(|it| rounded(it).to_string());
+                let _ = write!(text, ",{}", number.unwrap_or_default());
+            }
+            text.push_str("\r\n");
+        }
+        text
+    }
+
+    /// The rows, the seconds of each, and the oldest moment that there is.
+    fn rows(&self, wanted: &Wanted) -> (Vec<Row>, u64, Option<u64>) {
+        let Wanted { from, to, step } = *wanted;
         let mut all = STEPS.each_ref().map(|step| rows::read(&self.rows, step));
         let first = |rows: &Vec<Row>| rows.first().map(|row| row.at_ms);
         let begins = all.iter().filter_map(first).min();
@@ -498,20 +502,15 @@ impl HistoryStore {
         let chosen = step.or_else(|| all.iter().position(|rows| !rows.is_empty()));
         let chosen = chosen.unwrap_or(STEPS.len() - 1);
         let ms = STEPS.get(chosen).map_or(0, |step| step.ms);
-        let rows = all.into_iter().nth(chosen).unwrap_or_default();
-        let (rows, times) = fewer(rows, ms);
-        let marks = notes::marks(&self.notes, from, to);
-        let causes = notes::causes(&self.notes, from, to);
-        HistoryAnswer {
-            from: rfc3339(from),
-            to: rfc3339(to),
-            step: ms * times / 1000,
-            begins: begins.map(rfc3339),
-            columns: Columns(rows),
-            problems: causes.iter().map(Cause::json).collect(),
-            marks: marks.iter().map(Mark::json).collect(),
-        }
+        let (rows, times) = fewer(all.into_iter().nth(chosen).unwrap_or_default(), ms);
+        (rows, ms * times / 1000, begins)
     }
+}
+
+/// The numbers of a column.
+fn column(rows: &[Row], name: &str) -> Value {
+    let numbers = rows.iter().map(|row| row.get(name).map(rounded));
+    numbers.collect()
 }
 
 /// Rows of a step, merged in groups so that they fit the answer, and the size of a group.
@@ -530,45 +529,6 @@ fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
         }
     }
     (fewer, times)
-}
-
-impl Serialize for Columns {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        struct Column<'r>(&'r [Row], &'static str);
-        impl Serialize for Column<'_> {
-            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_seq(self.0.iter().map(|row| row.get(self.1).map(rounded)))
-            }
-        }
-        let mut columns = to.serialize_map(Some(COLUMNS.len() + 1))?;
-        let times: Vec<u64> = self.0.iter().map(|row| row.at_ms).collect();
-        columns.serialize_entry("t", &times)?;
-        for (name, _) in COLUMNS {
-            columns.serialize_entry(name, &Column(&self.0, name))?;
-        }
-        columns.end()
-    }
-}
-
-impl HistoryAnswer {
-    /// The columns as lines, with a head.
-    fn csv(&self) -> String {
-        let mut text = String::from("t");
-        for (name, _) in COLUMNS {
-            text.push(',');
-            text.push_str(name);
-        }
-        text.push_str("\r\n");
-        for row in &self.columns.0 {
-            let _ = write!(text, "{}", row.at_ms);
-            for (name, _) in COLUMNS {
-                let number = row.get(name).map(|it| rounded(it).to_string());
-                let _ = write!(text, ",{}", number.unwrap_or_default());
-            }
-            text.push_str("\r\n");
-        }
-        text
-    }
 }
 
 const _: () = assert!(RING_BYTES + NOTES_BYTES <= HISTORY_BYTES);

@@ -100,6 +100,15 @@ impl Inspector {
     }
 }
 
+/// Entries with their node.
+fn named(list: Value, node: &str) -> Vec<Value> {
+    let mut entries: Vec<Value> = serde_json::from_value(list).unwrap_or_default();
+    entries
+        .iter_mut()
+        .for_each(|entry| name_node(entry, Some(node)));
+    entries
+}
+
 /// Names in a document the node that has its channel, where several nodes have channels.
 pub(crate) fn name_node(document: &mut Value, node: Option<&str>) {
     if let Some(node) = node {
@@ -201,7 +210,7 @@ pub struct NodePages {
     pub owner: Arc<FindOwner>,
     /// Posts to a path of one other node, once: whether that was carried out is unknown if it does not reply. Nothing
     /// comes when too much is asked.
-    pub post: Arc<Post>,
+    pub post: Arc<InspectorPost>,
     /// Paths that other nodes ask for.
     pub asked: Arc<Mutex<mpsc::Receiver<AskedPath>>>,
 }
@@ -210,7 +219,8 @@ pub struct NodePages {
 pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
 
 /// Takes the name of a node, a path, and what is posted to it.
-pub type Post = dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
+pub type InspectorPost =
+    dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
 
 /// A request by which an operator posts to a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,6 +238,21 @@ pub struct NodeReplies {
     pub replies: Vec<NodeReply>,
     /// The others.
     pub missing: Vec<String>,
+}
+
+impl NodeReplies {
+    /// The documents by node; and the nodes that sent none.
+    pub(crate) fn documents(self) -> (Vec<(String, Value)>, Vec<String>) {
+        let (mut documents, mut missing) = (Vec::new(), self.missing);
+        for NodeReply { node, status, body } in self.replies {
+            match status {
+                200 => documents.push((node, body)),
+                _ => missing.push(node),
+            }
+        }
+        missing.sort();
+        (documents, missing)
+    }
 }
 
 /// A node's reply to a request for a path.
@@ -262,6 +287,27 @@ impl NodePages {
         replies.map_err(|_| BUSY)
     }
 
+    /// Adds the entries of other nodes to these lists of this one's document, each with its node, and the names of
+    /// nodes that sent none. Returns their documents.
+    pub(crate) async fn join(
+        &self,
+        path: &str,
+        query: &str,
+        document: &mut Value,
+        lists: &[&str],
+    ) -> Result<Vec<(String, Value)>, Fault> {
+        let (mut others, missing) = self.ask(path, query).await?.documents();
+        for list in lists {
+            let mut all = named(document[*list].take(), &self.own);
+            for (node, of_node) in &mut others {
+                all.extend(named(of_node[*list].take(), node));
+            }
+            document[*list] = all.into();
+        }
+        document["missingNodes"] = missing.into();
+        Ok(others)
+    }
+
     /// Posts to the node that serves a channel, once: its answer.
     ///
     /// # Errors
@@ -289,3 +335,46 @@ const NO_REPLY: Fault = Fault::new(
     "the node that has the channel does not answer, so nobody knows whether it has closed connections: see \
      /channels/NAME and /cluster, then try again",
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn entries_of_ten_nodes_have_their_node_and_missing_ones_are_named() {
+        let mark = |at| json!({ "marks": [{ "at": at }] });
+        let answer = move |path: String| {
+            assert_eq!(path, "/history?scope=node&from=-1h");
+            let reply = |node: u64| NodeReply {
+                node: format!("n{node}"),
+                status: if node == 10 { 503 } else { 200 },
+                body: mark(node),
+            };
+            let (to, replies) = oneshot::channel();
+            let _ = to.send(NodeReplies {
+                replies: (2..=10).map(reply).collect(),
+                missing: vec!["n11".into()],
+            });
+            replies
+        };
+        let nodes = NodePages {
+            own: "n1".into(),
+            ask: Arc::new(answer),
+            owner: Arc::new(|_| None),
+            post: Arc::new(|_, _, _| oneshot::channel().1),
+            asked: Arc::new(Mutex::new(mpsc::channel(1).1)),
+        };
+        let mut document = mark(1);
+        let lists = ["marks"];
+        let others = nodes.join("/history", "from=-1h", &mut document, &lists);
+        let others = others.await;
+        assert_eq!(others.unwrap().len(), 8);
+        let entry = |node: u64| json!({ "at": node, "node": format!("n{node}") });
+        let entries: Value = (1..=9).map(entry).collect();
+        assert_eq!(
+            document,
+            json!({ "marks": entries, "missingNodes": ["n10", "n11"] })
+        );
+    }
+}

@@ -12,7 +12,7 @@
 //! is configured, are never applied to them.
 
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
-use crate::side::admin::access::{Refusal, is_of_another_site, is_page, the_host};
+use crate::side::admin::access::{AccessRefusal, is_of_another_site, is_page, the_host};
 use crate::side::admin::account_sessions::hash;
 use crate::side::admin::connections::{Seat, Visits};
 use crate::side::admin::http::{Answer, Fault};
@@ -66,18 +66,18 @@ impl LanAccess {
         path: &str,
         headers: &HeaderMap,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AccessRefusal> {
         let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
-            return Err(Refusal::Host);
+            return Err(AccessRefusal::Host);
         };
         if !self.is_our_name(host) {
-            return Err(Refusal::Host);
+            return Err(AccessRefusal::Host);
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
         let visit = reads && (is_page(path) || is_of_pairing(path));
         let origin = origin_is(headers, host);
         if origin == Some(false) || is_of_another_site(headers, visit) {
-            return Err(Refusal::Origin);
+            return Err(AccessRefusal::Origin);
         }
         let bears_token = || {
             let tokens = self.tokens.as_ref();
@@ -88,14 +88,14 @@ impl LanAccess {
         }
         // A request of a browser needs the browser's word that a page of ours caused it.
         if !reads && origin.is_none() {
-            return Err(Refusal::Origin);
+            return Err(AccessRefusal::Origin);
         }
         if is_of_pairing(path)
             || find(headers, COOKIE).is_some_and(|it| self.pairing.admits(it, now))
         {
             return Ok(());
         }
-        Err(Refusal::Unpaired)
+        Err(AccessRefusal::Unpaired)
     }
 
     fn is_our_name(&self, host: &str) -> bool {
@@ -341,7 +341,11 @@ mod tests {
         )
     }
 
-    fn check(access: &LanAccess, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {
+    fn check(
+        access: &LanAccess,
+        line: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Option<AccessRefusal> {
         let (method, path) = line.split_once(' ').unwrap();
         let mut map = HeaderMap::new();
         if headers.iter().all(|(name, _)| *name != "host") {
@@ -385,11 +389,18 @@ mod tests {
             "GET /assets",
         ] {
             let bearer = ("authorization", "Bearer ");
-            assert_eq!(check(&access, line, &[]), Some(Refusal::Unpaired), "{line}");
-            assert_eq!(check(&access, line, &[bearer]), Some(Refusal::Unpaired));
+            assert_eq!(
+                check(&access, line, &[]),
+                Some(AccessRefusal::Unpaired),
+                "{line}"
+            );
+            assert_eq!(
+                check(&access, line, &[bearer]),
+                Some(AccessRefusal::Unpaired)
+            );
         }
         for line in ["POST /try/pair", "DELETE /dev/faults/1", "POST /assets/a"] {
-            assert_eq!(check(&access, line, &[OURS]), Some(Refusal::Unpaired));
+            assert_eq!(check(&access, line, &[OURS]), Some(AccessRefusal::Unpaired));
         }
     }
 
@@ -404,7 +415,7 @@ mod tests {
         assert_eq!(with("GET /try", &[]), None);
         assert_eq!(with("GET /overview", &[OURS]), None);
         assert_eq!(with("POST /channels/a/disconnect", &[OURS]), None);
-        assert_eq!(with("POST /dev/clock", &[]), Some(Refusal::Origin));
+        assert_eq!(with("POST /dev/clock", &[]), Some(AccessRefusal::Origin));
         for origin in [
             "https://evil.example",
             "http://192.168.77.2:8443",
@@ -414,14 +425,17 @@ mod tests {
             for line in ["GET /overview", "POST /dev/clock", "POST /pair/CODE"] {
                 assert_eq!(
                     with(line, &[("origin", origin)]),
-                    Some(Refusal::Origin),
+                    Some(AccessRefusal::Origin),
                     "{line} {origin}"
                 );
             }
         }
         let other = [("sec-fetch-site", "cross-site")];
-        assert_eq!(with("GET /overview", &other), Some(Refusal::Origin));
-        assert_eq!(with("GET /overview", &[OURS, OURS]), Some(Refusal::Origin));
+        assert_eq!(with("GET /overview", &other), Some(AccessRefusal::Origin));
+        assert_eq!(
+            with("GET /overview", &[OURS, OURS]),
+            Some(AccessRefusal::Origin)
+        );
     }
 
     #[test]
@@ -436,7 +450,7 @@ mod tests {
             format!("a{good}"),
         ] {
             let refused = check(&access, "GET /try", &[("cookie", &cookie)]);
-            assert_eq!(refused, Some(Refusal::Unpaired), "{cookie}");
+            assert_eq!(refused, Some(AccessRefusal::Unpaired), "{cookie}");
         }
         let among = format!("theme=dark; {good}");
         assert_eq!(check(&access, "GET /try", &[("cookie", &among)]), None);
@@ -450,7 +464,7 @@ mod tests {
         assert_eq!(with("192.168.77.2:8443"), None);
         assert_eq!(with("Bench.test:8443"), None);
         for host in ["evil.example", "192.168.77.3:8443", "localhost:8443", ""] {
-            assert_eq!(with(host), Some(Refusal::Host), "{host}");
+            assert_eq!(with(host), Some(AccessRefusal::Host), "{host}");
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::side::admin::http::{Fault, SILENT};
 use crate::side::console::topics::{Hub, Sources};
 use crate::side::problems::Problems;
 use crate::side::{cluster::Agreement, shared_state::StatusBoard, survey::Survey};
-use crate::{hooks::Hooks, providers::Figures};
+use crate::{hooks::Hooks, providers::ProviderFigures};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -23,7 +23,7 @@ use exposition::{Exposition, Format};
 use mailbox::Mailbox;
 use process::{AuthoritiesReport, budgets};
 pub use process::{BUDGETS, ProcessState};
-use shards::View;
+use shards::MetricsView;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -46,7 +46,7 @@ impl Report {
         for shard in &self.shards {
             sum.add(&shard.snapshot);
         }
-        let view = View {
+        let view = MetricsView {
             shards: self.shards,
             busy_ratios: self.busy_ratios,
             sum,
@@ -71,7 +71,7 @@ pub(crate) struct Metrics {
     hub: Arc<Hub>,
     status: StatusBoard,
     hooks: Option<Hooks>,
-    providers: Option<Figures>,
+    providers: Option<ProviderFigures>,
     agreement: Agreement,
     problems: Arc<Problems>,
 }
@@ -80,7 +80,7 @@ impl Metrics {
     pub(crate) fn new(
         scrape: Scrape,
         sources: &Sources,
-        (hooks, providers, agreement): (Option<Hooks>, Option<Figures>, Agreement),
+        (hooks, providers, agreement): (Option<Hooks>, Option<ProviderFigures>, Agreement),
     ) -> Self {
         Self {
             scrape: Arc::new(Mutex::new(scrape)),

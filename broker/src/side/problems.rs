@@ -18,7 +18,7 @@
 //! channel that exists is dark meanwhile, and stays for 24 hours. Standing causes end when they are not found again.
 //!
 //! **Bounds.** `PROBLEMS_KEPT_MAX` rows, `PROBLEM_MEMBERS_MAX` members each (further channels are counted by a
-//! hash), `PROBLEM_MEMBERS_IN_ALL_MAX` in all, `PROBLEMS_BYTES_MAX`. When it is full, the newest row of the account
+//! hash), `PROBLEMS_BYTES_MAX`. When it is full, the newest row of the account
 //! with most bytes makes room, or what comes is left out if that is its own account. A request without an account
 //! counts for its network. `table` has the rules, `rows` what is kept, and its documents; `watch` asks the shards;
 //! `pages` has the routes.
@@ -74,12 +74,11 @@ fn note_refused(table: &mut Table, refused: &Refused) {
     let claims = &refused.claims;
     let sign_in = claims.sign_in.as_deref();
     let of = |part: fn(&Presented) -> &Option<Box<str>>| sign_in.and_then(|it| part(it).as_deref());
-    let says = || match &refused.policy {
-        Some(reason) => format!("{} Reason: {reason}", says(refused)),
-        None => says(refused),
-    };
+    let reason = refused.policy.as_deref();
+    let reason = reason.map(|reason| format!(" Reason: {reason}"));
     table.note(&Incident {
         channel: claims.channel.as_deref(),
+        channel_account: claims.channel_account,
         role: match refused.action {
             Some("ConnectAsMaster") => Some(Role::Master),
             Some("ConnectAsViewer") => Some(Role::Viewer),
@@ -92,15 +91,15 @@ fn note_refused(table: &mut Table, refused: &Refused) {
             .or_else(|| of(|it| &it.thing))
             .or_else(|| of(|it| &it.subject)),
         authority: of(|it| &it.issuer),
+        user_agent: claims.user_agent.as_deref(),
         remote: Some(refused.remote),
         account: claims.account.as_deref().map(Account::of_digits),
-        ..Incident::new(
-            Kind::Refused,
-            refused.check.id(),
-            refused.at,
-            &says,
-            refused.check.remedy(),
-        )
+        kind: Kind::Refused,
+        check: refused.check.id(),
+        at: refused.at,
+        says: (says(refused) + &reason.unwrap_or_default()).into(),
+        remedy: refused.check.remedy(),
+        ..Incident::default()
     });
 }
 

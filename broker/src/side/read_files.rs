@@ -72,7 +72,7 @@ pub const READ_FILES: &[ReadFiles] = &[
         files: "`store.redb`, `session.key`, `presence.epoch` and certificates of `--dev`, in `data_dir`",
         reloaded: "",
         exception: " or 1",
-        test: "a_data_directory_of_a_newer_version_is_refused_and_left_as_it_is",
+        test: "a_store_or_a_record_of_a_later_version_is_refused",
     },
 ];
 

@@ -264,6 +264,7 @@ pub(crate) fn says(refused: &Refused) -> String {
 pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
     let Claims {
         channel,
+        channel_account: _,
         client_id,
         session,
         key_id,
@@ -271,6 +272,7 @@ pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
         account,
         source_identity,
         clock_skew_s: _,
+        user_agent,
         sign_in,
     } = &refused.claims;
     let names = [
@@ -281,6 +283,7 @@ pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
         principal,
         account,
         source_identity,
+        user_agent,
         &refused.policy,
     ];
     let shown = sign_in.as_deref().map(Presented::named);
@@ -324,7 +327,8 @@ type GroupKey = (Check, Subject<'static>);
 /// The group of a refusal.
 pub(crate) fn key_of(refused: &Refused) -> GroupKey {
     let claims = &refused.claims;
-    let subject = Subject::of(claims.channel.as_deref(), claims.key_id.as_deref());
+    let [channel, key] = [&claims.channel, &claims.key_id].map(Option::as_deref);
+    let subject = Subject::of(claims.channel_account, channel, key);
     (refused.check, subject.into_owned())
 }
 
@@ -646,7 +650,7 @@ mod groups_tests {
         groups.note(&refused(60_000, Check::SignatureMismatch, "cam"));
         groups.note(&refused(61_000, Check::ChannelAbsent, "cam"));
         groups.note(&refused(180_000, Check::SignatureMismatch, "cam"));
-        let cam = || Subject::Channel("cam".into());
+        let cam = || Subject::Channel(None, "cam".into());
         let counts = [
             count(Some(Check::SignatureMismatch), cam(), 10),
             count(Some(Check::ChannelAbsent), Subject::Other, 4),

@@ -4,7 +4,7 @@
 //! themselves when, where and why. Every text of the wire is escaped by the JSON library.
 
 use crate::edge::turn::calendar;
-use crate::side::admin::http::{Answer, Fault, fault_id, moment, rfc3339};
+use crate::side::admin::http::{Answer, Fault, fault_id, rfc3339, time_of};
 use crate::side::feed::Feed;
 use crate::side::problems::Problems;
 use crate::side::recent_refusals::{Group, Recent, RefusalMatches, key_of, says, texts};
@@ -19,7 +19,7 @@ use broker_core::{auth::SessionKeys, check::Check, limits::LIST_PAGE_MAX, time::
 use codec::http::{decode, pairs};
 use codec::identifiers::ChannelArn;
 use serde_json::{Value, json as value};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -204,12 +204,25 @@ impl Refusals {
     fn one(&self, id: &str) -> Option<Value> {
         let found = self.recent.find(1, |refused| &*refused.request_id == id);
         let Some(refused) = found.refusals.first() else {
-            return Some(of_id(id, &self.read(id)?));
+            return Some(self.of_id(id, &self.read(id)?));
         };
         let mut refusal = self.row(refused);
         refusal["explain"] = refused.explain.as_deref().map(explained).into();
         refusal["source"] = "kept".into();
         Some(refusal)
+    }
+
+    /// The document of a refusal that is not kept: what its id says.
+    fn of_id(&self, id: &str, says: &RefusalId) -> Value {
+        let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
+        let refused = Refused::unread(id, says.at, says.status, "", says.check, nowhere);
+        let mut row = self.row(&refused);
+        for unknown in ["errorType", "remote", "explain"] {
+            row[unknown] = Value::Null;
+        }
+        row["operation"] = says.purpose.action().into();
+        row["source"] = "id".into();
+        row
     }
 
     fn read(&self, id: &str) -> Option<RefusalId> {
@@ -246,37 +259,6 @@ impl Refusals {
         show_sign_in(&mut row, refused.claims.sign_in.as_deref());
         row
     }
-}
-
-/// The document of a refusal that is not kept: what its id says.
-fn of_id(id: &str, says: &RefusalId) -> Value {
-    let mut row = value!({
-        "requestId": id,
-        "at": rfc3339(says.at),
-        "shard": says.shard.0,
-        "status": says.status,
-        "errorType": null,
-        "check": says.check.id(),
-        "says": says.check.says(),
-        "do": says.check.remedy(),
-        "operation": says.purpose.action(),
-        "channel": null,
-        "clientId": null,
-        "session": null,
-        "keyId": null,
-        "principal": null,
-        "account": null,
-        "sourceIdentity": null,
-        "remote": null,
-        "proxy": null,
-        "clockSkewSeconds": null,
-        "fault": null,
-        "policy": null,
-        "explain": null,
-        "source": "id",
-    });
-    show_sign_in(&mut row, None);
-    row
 }
 
 fn explained(explain: &Explain) -> Value {
@@ -343,7 +325,7 @@ impl Filter {
                 "key" => filter.key = Some(text),
                 "remote" => filter.remote = Some(address(&text).ok_or(BAD_REMOTE)?),
                 "check" => filter.check = Some(text.parse().map_err(|_| BAD_CHECK)?),
-                "since" => filter.since = Some(moment(&text).ok_or(BAD_SINCE)?),
+                "since" => filter.since = Some(time_of("since", &text, calendar().0)?),
                 "text" => filter.text = Some(text.to_lowercase()),
                 "before" => filter.before = Some(text.parse().map_err(|_| BAD_BEFORE)?),
                 "limit" => {
@@ -429,7 +411,6 @@ const BAD_REMOTE: Fault = Fault::bad("remote: must be an IP address");
 const BAD_CHECK: Fault = Fault::bad(
     "check: must be an id of the table in deploy/REFUSALS.md, such as signature_expired",
 );
-const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 2026-01-02T03:04:05Z");
 
 #[cfg(test)]
 mod tests {
@@ -465,6 +446,7 @@ mod tests {
             action: Some("ConnectAsViewer"),
             claims: Claims {
                 channel: Some("cam\"<b>\n".into()),
+                channel_account: None,
                 client_id: Some("v1".into()),
                 session: None,
                 key_id: Some("AKID".into()),
@@ -472,6 +454,7 @@ mod tests {
                 account: Some("123456789012".into()),
                 source_identity: None,
                 clock_skew_s: Some(-312),
+                user_agent: None,
                 sign_in: None,
             },
             fault: Some(7),
@@ -679,7 +662,7 @@ mod filter_tests {
             let Fault(code, text) = Filter::parse(query).unwrap_err();
             assert_eq!(code, 400);
             assert!(
-                ["allowed", "must be", "UTF-8"]
+                ["allowed", "must be", "expected", "UTF-8"]
                     .iter()
                     .any(|it| text.contains(it)),
                 "{query}: {text}"

@@ -3,7 +3,7 @@
 
 use crate::side::read_files::Reloads;
 use broker_core::readiness::Readiness;
-use broker_core::settings::Changes;
+use broker_core::settings::SettingChanges;
 use broker_core::settings::Settings;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -95,7 +95,7 @@ pub struct FileReport {
     /// SHA-256 of the file as it was read last.
     pub file: Box<str>,
     /// The keys in which it differs from what runs: those that a SIGHUP applies, and those that need a restart.
-    pub waiting: Changes,
+    pub waiting: SettingChanges,
 }
 
 impl StatusBoard {

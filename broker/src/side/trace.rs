@@ -9,8 +9,9 @@ pub(crate) mod failed_sessions;
 mod hints;
 mod timeline;
 
+use crate::edge::turn::calendar;
 use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
-use crate::side::admin::http::{Answer, Fault, SILENT, moment, parameter, rfc3339};
+use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter, rfc3339, time};
 use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
 use crate::side::recent_refusals::Recent;
 use axum::extract::{Path, RawQuery, State};
@@ -23,7 +24,7 @@ use hints::{Hint, HintKind, of_master, of_viewer};
 use serde_json::{Map, Value, json as value};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use timeline::{Connection, Reading, Story};
+use timeline::{Story, TimelineConnection, TimelineReading};
 use tokio::sync::Mutex;
 
 /// The page.
@@ -90,29 +91,19 @@ struct TraceQuery {
 
 impl TraceQuery {
     fn of(query: &str) -> Result<Self, Fault> {
-        let limit = match parameter(query, "limit")? {
-            None => LIMIT_DEFAULT,
-            Some(text) => (text.parse().ok())
-                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-                .ok_or(Fault::bad("limit: allowed 1 to 5000"))?,
-        };
-        let since = match parameter(query, "since")? {
-            None => None,
-            Some(text) => Some(moment(&text).ok_or(BAD_SINCE)?),
-        };
         Ok(Self {
             client: parameter(query, "client")?,
-            since,
-            limit,
+            since: time(query, "since", calendar().0)?,
+            limit: limit(query, LIMIT_DEFAULT, LIMIT_MAX)?,
         })
     }
 }
 
 /// The clocks at which a trace was read: moments of the one become dates of the other.
 #[derive(Clone, Copy)]
-struct Clocks(Wall, u64);
+struct TraceClocks(Wall, u64);
 
-impl Clocks {
+impl TraceClocks {
     fn date(self, us: u64) -> String {
         let Self(wall, now) = self;
         rfc3339(Wall(wall.0.saturating_sub(now.saturating_sub(us) / 1000)))
@@ -125,9 +116,9 @@ impl Clocks {
 }
 
 /// The whole answer.
-fn document(name: &str, reading: Reading, wanted: &TraceQuery, ping_ms: u64) -> Value {
+fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: u64) -> Value {
     let (wall, now) = reading.read;
-    let (clocks, since_us) = (Clocks(wall, now), reading.since_us);
+    let (clocks, since_us) = (TraceClocks(wall, now), reading.since_us);
     let mut story = Story::of(reading);
     if let Some(client) = &wanted.client {
         story.only(client);
@@ -155,7 +146,7 @@ fn document(name: &str, reading: Reading, wanted: &TraceQuery, ping_ms: u64) -> 
 /// Most noticed requests of a channel that its trace has hints about.
 const NOTICED_SHOWN_MAX: usize = 64;
 
-fn viewer(one: &Connection, clocks: Clocks, ping_ms: u64) -> Value {
+fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {
     let facts = &one.facts;
     let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
     let hints = of_viewer(facts);
@@ -176,7 +167,7 @@ fn viewer(one: &Connection, clocks: Clocks, ping_ms: u64) -> Value {
     viewer
 }
 
-fn master(one: &Connection, clocks: Clocks, ping_ms: u64) -> Value {
+fn master(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {
     let (mut refused, mut unaccepted) = (0, Map::new());
     for (reason, (count, _)) in &one.facts.unaccepted {
         refused += count * usize::from(Outcome::of(*reason) == Outcome::Refused);
@@ -194,7 +185,12 @@ fn is_done(hints: &[Hint]) -> bool {
     (hints.last()).is_some_and(|hint| hint.kind == HintKind::SignalingDone)
 }
 
-fn connection(one: &Connection, clocks: Clocks, ping_ms: u64, hints: &[Hint]) -> Value {
+fn connection(
+    one: &TimelineConnection,
+    clocks: TraceClocks,
+    ping_ms: u64,
+    hints: &[Hint],
+) -> Value {
     let peer = one.peer.as_ref();
     let (left, reason) = one.left.unzip();
     let reason = reason.flatten();
@@ -214,7 +210,7 @@ fn connection(one: &Connection, clocks: Clocks, ping_ms: u64, hints: &[Hint]) ->
     })
 }
 
-fn shown(event: &TraceEvent, of: &Connection) -> Value {
+fn shown(event: &TraceEvent, of: &TimelineConnection) -> Value {
     let mut shown = match &event.kind {
         TraceKind::Joined(..) => value!({ "kind": "join" }),
         TraceKind::Left(_, reason) => {
@@ -290,8 +286,6 @@ const LIMIT_DEFAULT: usize = 500;
 /// The most that it may say.
 const LIMIT_MAX: usize = 5_000;
 
-const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 2026-11-20T12:00:01Z");
-
 // Reads the notes that shards have of a channel.
 
 /// The traces of channels. A clone is another way to the same.
@@ -332,8 +326,8 @@ impl Traces {
     }
 
     /// Reads the notes of a channel, step by step, the newest first, up to this many events.
-    async fn read(&self, identity: &Identity, most: usize) -> Result<Reading, Fault> {
-        let mut reading = Reading::default();
+    async fn read(&self, identity: &Identity, most: usize) -> Result<TimelineReading, Fault> {
+        let mut reading = TimelineReading::default();
         let mut from = None;
         loop {
             let question = Question::Trace {

@@ -34,7 +34,7 @@ pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
         )
         // Of no channel: a process began, an operator tries the hook.
         .route("/try/wake/", post(take_other))
-        .with_state(Wakes::new(page.settings.dev));
+        .with_state(TryWakes::new(page.settings.dev));
     let of_sessions = Router::new()
         .route(
             "/try/session",
@@ -216,7 +216,7 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 
 /// The calls that came, for the pages that wait.
 #[derive(Clone)]
-pub(crate) struct Wakes {
+pub(crate) struct TryWakes {
     is_dev: bool,
     calls: Sender<Call>,
 }
@@ -224,7 +224,7 @@ pub(crate) struct Wakes {
 /// The channel of a call, and which attempt it is.
 type Call = (Arc<str>, u64);
 
-impl Wakes {
+impl TryWakes {
     pub(crate) fn new(is_dev: bool) -> Self {
         let (calls, _) = channel(TRY_WAKES_KEPT);
         Self { is_dev, calls }
@@ -237,7 +237,7 @@ impl Wakes {
 
 /// `POST /try/wake/CHANNEL`: an event of a hook. Those that call nobody are taken too.
 pub(crate) async fn take(
-    State(wakes): State<Wakes>,
+    State(wakes): State<TryWakes>,
     Path(name): Path<String>,
     Json(event): Json<Value>,
 ) -> Result<StatusCode, Fault> {
@@ -251,13 +251,13 @@ pub(crate) async fn take(
 }
 
 /// `POST /try/wake/`: an event of no channel.
-async fn take_other(State(wakes): State<Wakes>) -> Result<StatusCode, Fault> {
+async fn take_other(State(wakes): State<TryWakes>) -> Result<StatusCode, Fault> {
     wakes.check()?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /try/wake/CHANNEL`: waits for a call. `{"attempt":null}` when none came in time: the page asks again.
-pub(crate) async fn wait(State(wakes): State<Wakes>, Path(name): Path<String>) -> Answer {
+pub(crate) async fn wait(State(wakes): State<TryWakes>, Path(name): Path<String>) -> Answer {
     wakes.check()?;
     let call = call_of(wakes.calls.subscribe(), &name);
     let within = Duration::from_secs(TRY_WAKE_WAIT_S);

@@ -197,20 +197,16 @@ impl Lender {
             ));
         }
         let expires_s = (now_s + SESSION_S).min(parent.expires_s.unwrap_or(u64::MAX));
-        let policy = wanted.policy(&text);
-        let grant = policy.as_ref().map(|policy| Grant {
-            account: &parent.account,
-            parent_access_key_id: &parent.access_key_id,
-            parent_secret: parent.secret.reveal(),
-            name: NAME,
-            policy: Some(policy),
-            expires_s,
+        let keys = wanted.policy(&text).ok().and_then(|policy| {
+            let (parent_id, account) = (&parent.access_key_id, &parent.account);
+            let grant = Grant::federated(parent_id, account, NAME, Some(policy), expires_s);
+            let nonce = self.nonces.draw();
+            let sealed = self
+                .session_keys
+                .seal(&nonce, &grant, parent.secret.reveal());
+            sealed.ok()
         });
-        let nonce = self.nonces.draw();
-        let keys = grant
-            .ok()
-            .map(|grant| self.session_keys.seal(&nonce, &grant));
-        let Some(Ok(keys)) = keys else {
+        let Some(keys) = keys else {
             self.journal.give_back(account);
             return Err(Fault::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

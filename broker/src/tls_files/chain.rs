@@ -276,7 +276,7 @@ const NAME_CHARS_MAX: usize = 253;
 
 /// A key of the configuration and what its file may hold.
 #[derive(Clone, Copy)]
-pub(crate) struct Rule {
+pub(crate) struct ChainRule {
     key: &'static str,
     allowed: &'static str,
 }
@@ -294,17 +294,17 @@ pub struct TlsFault {
 }
 
 /// `[tls] cert`.
-pub(crate) const CERT: Rule = Rule {
+pub(crate) const CERT: ChainRule = ChainRule {
     key: "tls.cert",
     allowed: "a PEM file with one certificate or a chain, the leaf first",
 };
 /// `[tls] client_ca`.
-pub(crate) const CLIENT_CA: Rule = Rule {
+pub(crate) const CLIENT_CA: ChainRule = ChainRule {
     key: "tls.client_ca",
     allowed: "a PEM file with the certificates of authorities",
 };
 /// `[tls] key`.
-const KEY: Rule = Rule {
+const KEY: ChainRule = ChainRule {
     key: "tls.key",
     allowed: "a PEM file with an unencrypted private key",
 };
@@ -314,7 +314,7 @@ const KEY: Rule = Rule {
 /// # Errors
 /// The fault of the file.
 pub(crate) fn read_certificates(
-    rule: Rule,
+    rule: ChainRule,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     let text = read(rule, path)?;
@@ -348,8 +348,8 @@ pub(crate) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
 }
 
 /// `key = FILE: must be …: …`.
-pub(crate) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> TlsFault {
-    let Rule { key, allowed } = rule;
+pub(crate) fn fault(rule: ChainRule, path: &Path, error: &dyn Display) -> TlsFault {
+    let ChainRule { key, allowed } = rule;
     TlsFault {
         key,
         path: path.into(),
@@ -357,7 +357,7 @@ pub(crate) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> TlsFault {
     }
 }
 
-fn read(rule: Rule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
+fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
     let read = files::read_regular(path, FILE_BYTES_MAX).map_err(|error| match error {
         ReadError::Failed(error) => fault(rule, path, &format_args!("it cannot be read: {error}")),
         ReadError::NotRegular => fault(rule, path, &"it is not a file"),

@@ -53,7 +53,7 @@ impl Case {
         Self(directory)
     }
 
-    fn load(&self, cert: &str, key: &str) -> Result<Presented, String> {
+    fn load(&self, cert: &str, key: &str) -> Result<PresentedCertificates, String> {
         TlsLoader::new(self.files(cert, key, None))?.load(SystemTime::now())
     }
 

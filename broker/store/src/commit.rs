@@ -6,7 +6,7 @@
 //! * Any other failed write, or a failed sync: nothing is confirmed, [`Health::Failed`]. Every later change is refused
 //!   until a restart.
 
-use crate::disk::{Disk, Fault, Live, Lock, ROWS, database};
+use crate::disk::{CheckedDisk, Fault, Live, Lock, ROWS, database};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_CHANGES_MAX, KEY_BYTES_MAX, PROBE_BYTES, PROBE_PAUSE, QUEUE_CHANGES_MAX,
     VALUE_BYTES_MAX,
@@ -235,7 +235,7 @@ struct CommitThread<T, F, R> {
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
     /// Receivers of the result of the batch in progress.
     awaited: Vec<Sender<Result<(), CommitError>>>,
-    disk: Arc<Disk>,
+    disk: Arc<CheckedDisk>,
     probe: PathBuf,
     /// Dropped last, when the engine has released the file.
     _lock: Lock,

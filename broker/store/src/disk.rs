@@ -26,7 +26,7 @@ pub(crate) enum Fault {
 
 /// The open file, shared by its user and the engine.
 #[derive(Debug)]
-pub(crate) struct Disk {
+pub(crate) struct CheckedDisk {
     file: File,
     fault: AtomicU8,
     #[cfg(test)]
@@ -56,7 +56,7 @@ pub(crate) enum Call {
     Sync,
 }
 
-impl Disk {
+impl CheckedDisk {
     pub(crate) fn new(file: File) -> Self {
         Self {
             file,
@@ -161,7 +161,7 @@ impl Breakage {
 
 /// The file as a backend of the engine.
 #[derive(Debug)]
-pub(crate) struct Live(pub(crate) Arc<Disk>);
+pub(crate) struct Live(pub(crate) Arc<CheckedDisk>);
 
 impl StorageBackend for Live {
     fn len(&self) -> io::Result<u64> {

@@ -9,7 +9,7 @@
     reason = "the engine demands a view that threads may share; only one uses it"
 )]
 
-use crate::{disk::Disk, disk::database_repairing, limits::OVERLAY_BYTES_MAX};
+use crate::{disk::CheckedDisk, disk::database_repairing, limits::OVERLAY_BYTES_MAX};
 use redb::{Database, StorageBackend};
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Read-only view. Exists while a file is checked.
 #[derive(Debug)]
 struct Overlay {
-    disk: Arc<Disk>,
+    disk: Arc<CheckedDisk>,
     pages: Mutex<Pages>,
 }
 
@@ -31,7 +31,7 @@ struct Pages {
 }
 
 impl Overlay {
-    pub(crate) fn new(disk: Arc<Disk>) -> io::Result<Self> {
+    pub(crate) fn new(disk: Arc<CheckedDisk>) -> io::Result<Self> {
         let len = disk.len()?;
         let changed = BTreeMap::new();
         Ok(Self {
@@ -146,15 +146,15 @@ fn index(bytes: u64) -> usize {
 
 /// Contents of the head of a file; lives while that file is opened.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Head {
+pub(crate) struct FileHead {
     flags: u8,
     /// Transaction numbers of the slots, unproven.
     transactions: [u64; 2],
 }
 
-impl Head {
+impl FileHead {
     /// Reads the head, and compares what never changes.
-    pub(crate) fn read(disk: &Disk) -> io::Result<Self> {
+    pub(crate) fn read(disk: &CheckedDisk) -> io::Result<Self> {
         let mut bytes = [0; HEAD_BYTES];
         disk.read(0, &mut bytes)?;
         let constant = |from: usize, expected: &[u8]| bytes[from..].starts_with(expected);
@@ -186,7 +186,11 @@ impl Head {
     /// Opens the commit of one slot on a view of the file, which verifies the checksum of each of its pages.
     ///
     /// The view shows no other commit, and nothing that a clean end has left behind is trusted.
-    pub(crate) fn view(self, disk: &Arc<Disk>, slot: usize) -> Result<Database, redb::Error> {
+    pub(crate) fn view(
+        self,
+        disk: &Arc<CheckedDisk>,
+        slot: usize,
+    ) -> Result<Database, redb::Error> {
         let overlay = Overlay::new(Arc::clone(disk))?;
         let flags = (self.flags_for(slot) | MUST_VERIFY) & !NAMED_SLOT_IS_SOUND;
         overlay.write(FLAGS_AT as u64, &[flags])?;
@@ -201,7 +205,7 @@ impl Head {
     }
 
     /// Selects another slot as the valid one.
-    pub(crate) fn name(self, disk: &Disk, slot: usize) -> io::Result<()> {
+    pub(crate) fn name(self, disk: &CheckedDisk, slot: usize) -> io::Result<()> {
         disk.write(FLAGS_AT as u64, &[self.flags_for(slot)])?;
         disk.sync()
     }
@@ -242,7 +246,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let original: Vec<u8> = (0..10_000).map(|_| random.u8(..)).collect();
         std::fs::write(&path, &original).unwrap();
-        let overlay = Overlay::new(Arc::new(Disk::new(File::open(&path).unwrap()))).unwrap();
+        let overlay = Overlay::new(Arc::new(CheckedDisk::new(File::open(&path).unwrap()))).unwrap();
 
         let mut model = original.clone();
         for _ in 0..2000 {
@@ -275,7 +279,8 @@ mod tests {
 
     #[test]
     fn a_view_is_bounded() {
-        let overlay = Overlay::new(Arc::new(Disk::new(File::open("/dev/null").unwrap()))).unwrap();
+        let overlay =
+            Overlay::new(Arc::new(CheckedDisk::new(File::open("/dev/null").unwrap()))).unwrap();
         let pages = (0..=OVERLAY_BYTES_MAX / PAGE).map(|page| overlay.write(page * PAGE, &[1]));
         assert!(pages.last().unwrap().is_err());
     }

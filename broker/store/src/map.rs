@@ -2,8 +2,8 @@
 
 use crate::OpenError;
 use crate::commit::{self, Done, Writer};
-use crate::disk::{Disk, Live, Lock, ROWS, database};
-use crate::file_check::Head;
+use crate::disk::{CheckedDisk, Live, Lock, ROWS, database};
+use crate::file_check::FileHead;
 use crate::snapshot::{Snapshot, SnapshotError};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use std::fs::{self, File, TryLockError};
@@ -21,8 +21,8 @@ pub struct Store {
     /// The valid commit, on a read-only view.
     view: Database,
     /// Written to the file's head when writing begins, to confirm a commit that was complete but not confirmed.
-    completed: Option<(Head, usize)>,
-    pub(crate) disk: Arc<Disk>,
+    completed: Option<(FileHead, usize)>,
+    pub(crate) disk: Arc<CheckedDisk>,
     file: PathBuf,
     lock: Lock,
 }
@@ -47,7 +47,9 @@ impl Store {
             }
             opened => opened,
         };
-        let disk = Arc::new(Disk::new(opened.map_err(|error| io_error(&file, error))?));
+        let disk = Arc::new(CheckedDisk::new(
+            opened.map_err(|error| io_error(&file, error))?,
+        ));
         let (view, completed) = check(&file, &disk)?;
         Ok(Self {
             view,
@@ -66,7 +68,7 @@ impl Store {
     pub fn verify(dir: &Path) -> Result<(), OpenError> {
         let file = dir.join(FILE_NAME);
         let opened = File::open(&file).map_err(|error| io_error(&file, error))?;
-        check(&file, &Arc::new(Disk::new(opened))).map(drop)
+        check(&file, &Arc::new(CheckedDisk::new(opened))).map(drop)
     }
 
     /// The file that holds the map.
@@ -153,7 +155,7 @@ impl Store {
 /// Initial state of the thread.
 pub(crate) struct Parts {
     pub(crate) database: Database,
-    pub(crate) disk: Arc<Disk>,
+    pub(crate) disk: Arc<CheckedDisk>,
     pub(crate) lock: Lock,
     /// File written to check whether there is room.
     pub(crate) probe: PathBuf,
@@ -161,11 +163,14 @@ pub(crate) struct Parts {
 
 /// Verifies a file: all checksums, the format number, and the existence of the table of rows. Nothing is written.
 /// Returns the view of it, and the slot that the head should select if that is another one.
-fn check(file: &Path, disk: &Arc<Disk>) -> Result<(Database, Option<(Head, usize)>), OpenError> {
+fn check(
+    file: &Path,
+    disk: &Arc<CheckedDisk>,
+) -> Result<(Database, Option<(FileHead, usize)>), OpenError> {
     let explain = |error| explain(file, error);
     // The engine would make a new store of an empty file. A store's file is never empty: it gets its name when it is
     // complete.
-    let head = Head::read(disk).map_err(|error| explain(error.into()))?;
+    let head = FileHead::read(disk).map_err(|error| explain(error.into()))?;
     let mut database = head.view(disk, head.named()).map_err(explain)?;
     let newer = head.newer().and_then(|slot| {
         let complete = head.view(disk, slot).ok()?;
@@ -230,12 +235,12 @@ fn make_of(young: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(young)?;
-    let disk = Arc::new(Disk::new(opened));
+    let disk = Arc::new(CheckedDisk::new(opened));
     put_all(&disk, fill).map_err(of_system)
 }
 
 /// One transaction with the format number and the rows from `fill`, durable when this returns.
-fn put_all(disk: &Arc<Disk>, fill: &mut Fill<'_>) -> Result<(), redb::Error> {
+fn put_all(disk: &Arc<CheckedDisk>, fill: &mut Fill<'_>) -> Result<(), redb::Error> {
     let database = database(Live(Arc::clone(disk)))?;
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;

@@ -85,37 +85,6 @@ fn a_start_that_fails_says_so_in_the_form_of_its_log() {
     assert!(output.stderr.starts_with(&place), "{}", output.stderr);
 }
 
-/// A newer version's store, as far as an older one can read it.
-#[test]
-fn a_data_directory_of_a_newer_version_is_refused_and_left_as_it_is() {
-    let directory = directory();
-    let data = directory.path("data");
-    std::fs::create_dir(&data).unwrap();
-    drop(store::Store::open(&data).unwrap());
-    let file = data.join("store.redb");
-    let engine = redb::Database::open(&file).unwrap();
-    let mut transaction = engine.begin_write().unwrap();
-    transaction.set_two_phase_commit(true);
-    let meta = redb::TableDefinition::<&str, u64>::new("meta");
-    let mut table = transaction.open_table(meta).unwrap();
-    table.insert("format", 99).unwrap();
-    drop(table);
-    transaction.commit().unwrap();
-    drop(engine);
-    let before = std::fs::read(&file).unwrap();
-
-    let ports = ["--listen", "http://127.0.0.1:0", "--admin", "off"];
-    let output = run(broker(&[&["serve", "--dev"][..], &ports].concat())
-        .arg("--data-dir")
-        .arg(&data));
-    let text = output.stderr;
-    assert_eq!(output.code, Some(1), "{text}");
-    let lines = text.lines().filter(|line| line.contains("has format 99"));
-    assert_eq!(lines.count(), 1, "{text}");
-    assert!(text.contains("use the version that wrote it"), "{text}");
-    assert!(std::fs::read(&file).unwrap() == before, "written");
-}
-
 #[test]
 fn too_few_descriptors_are_reported_with_the_remedy() {
     let output = limited("-n 60", "2");

@@ -8,7 +8,7 @@
 
 use super::{flags, machine};
 use broker::config::{ConfigError, ServeFlags, json, load_text};
-use broker_core::settings::value::Span;
+use broker_core::settings::value::ConfigSpan;
 use broker_core::settings::{KEYS, Key, Kind, Profile, Settings};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,7 +189,10 @@ fn comment(key: &Key) -> String {
             } else {
                 ""
             };
-            let (from, to) = (Span((*range.start()).max(1)), Span(*range.end()));
+            let (from, to) = (
+                ConfigSpan((*range.start()).max(1)),
+                ConfigSpan(*range.end()),
+            );
             Some(format!("{from} to {to}{or_off}"))
         }
         Kind::Text { .. } => words(key),

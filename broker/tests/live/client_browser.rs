@@ -4,6 +4,7 @@
 use crate::client_coturn::TurnServer;
 use crate::clients::{alone, credentials, run, scripts};
 use crate::listeners::tls::Identity;
+use crate::operator::night::Night;
 use crate::process::{Broker, beside, fresh_directory};
 use crate::things::fleet::{Fleet, HOST};
 use std::fs;
@@ -100,6 +101,20 @@ fn console_over_time() {
     command.env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin));
     command.env("HELIOGRAPH_SCREENSHOTS", screenshots());
     run(command, &broker);
+}
+
+/// What a night was like, read by the keyboard alone: see [`Night`].
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn a_night_is_read_by_the_keyboard() {
+    let night = Night::play();
+    night.says_what_changed();
+    let mut command = node("console/last_night.mjs");
+    let admin = format!("http://{}", night.service.broker.admin);
+    command.env("HELIOGRAPH_ADMIN", admin);
+    command.env("HELIOGRAPH_NIGHT", night.told.to_string());
+    alone(command);
+    night.service.end();
 }
 
 /// What axe says of every page, in both widths and colours.

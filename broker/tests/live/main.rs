@@ -25,10 +25,11 @@
 //!   blocks of the pages, run as a reader would; [`client_browser`]: the same SDK in pages of Chromium;
 //!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
 //!
-//! Every broker is its own process with its own data directory, so no test sees another's channels.
+//! Every broker is its own process with its own data directory, so no test sees another's channels. Scenarios that need
+//! no more than a broker without channels share one (`on_shards!`).
 
-/// Makes tests out of each `fn scenario(broker: &Broker)` named: one on two shards, and two that are ignored on one
-/// shard and on four, for `deploy/ci/check.sh --all`; after each the counters must balance.
+/// Makes tests of the scenarios named, each a `fn scenario(broker: &Broker)`: one on two shards, and two that are
+/// ignored on one shard and on four, for `deploy/ci/check.sh --all`. All share a broker, one after the other.
 macro_rules! on_shards {
     ($($scenario:ident),+ $(,)?) => {
         on_shards!(two_shards 2 #[cfg(test)] $($scenario)+);
@@ -37,16 +38,25 @@ macro_rules! on_shards {
     };
     ($count:ident $shards:literal #[$when:meta] $($scenario:ident)+) => {
         mod $count {
-            $(
-                #[test]
-                #[$when]
-                fn $scenario() {
-                    let broker = crate::process::Broker::dev($shards);
-                    super::$scenario(&broker);
-                    broker.assert_balanced();
-                }
-            )+
+            #[test]
+            #[$when]
+            fn scenarios() {
+                let all = [$((stringify!($scenario), super::$scenario as crate::process::Scenario)),+];
+                crate::process::on_one_broker($shards, &all);
+            }
         }
+    };
+}
+
+/// The same with a broker for each: what it has counted or numbered since its start is a part of them.
+macro_rules! each_on_shards {
+    ($($scenario:ident),+ $(,)?) => {
+        $(
+            mod $scenario {
+                use super::$scenario;
+                on_shards!($scenario);
+            }
+        )+
     };
 }
 

@@ -10,17 +10,17 @@
 //! longer character.
 
 use crate::base64;
-use crate::json::{Member, MemberName, Members, Span};
+use crate::json::{Member, MemberName, Members, TextSpan};
 use memchr::{memchr, memchr2};
 
 /// Reads a text of the usual shape; slashes of the payload are unescaped in place. `None`: another shape; the text is
 /// unchanged.
 pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     let mut members = Members::default();
-    if let Some(Span { start, end }) = shape(text, &mut members)? {
+    if let Some(TextSpan { start, end }) = shape(text, &mut members)? {
         let payload = text.get_mut(start..end)?;
         let length = unescape_slashes(payload);
-        members.payload = Member::Text(Span {
+        members.payload = Member::Text(TextSpan {
             start,
             end: start + length,
         });
@@ -31,7 +31,7 @@ pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
 
 /// Finds the members; returns the payload's position if its slashes are escaped.
 #[inline]
-fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
+fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     let mut escaped = None;
     let mut rest = blank(blank(text).strip_prefix(b"{")?);
     if let Some(after) = rest.strip_prefix(b"}") {
@@ -54,7 +54,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
                             if members.payload != Member::Absent {
                                 return None;
                             }
-                            escaped = Some(Span {
+                            escaped = Some(TextSpan {
                                 start,
                                 end: start + found.0.len(),
                             });
@@ -66,7 +66,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
                     }
                 };
                 let end = start + value.len();
-                members.set(key, Member::Text(Span { start, end }));
+                members.set(key, Member::Text(TextSpan { start, end }));
                 after
             }
         };

@@ -4,7 +4,7 @@
 //! Memory: the buffers grow to the largest text so far, at most about 40 bytes for each byte of a message (a text of
 //! nothing but commas). There is one reader per shard.
 
-use crate::json::{Member, MemberName, Members, Object, Span, Value};
+use crate::json::{Member, MemberName, Members, Object, TextSpan, Value};
 use crate::limits::JSON_DEPTH;
 use simd_json::tape::{Node, Tape};
 use simd_json::{Buffers, fill_tape};
@@ -93,7 +93,7 @@ fn member(value: Value<'_, '_>, base: usize) -> Member {
     match value.text() {
         Some(text) => {
             let start = text.as_ptr().addr().wrapping_sub(base);
-            Member::Text(Span {
+            Member::Text(TextSpan {
                 start,
                 end: start.wrapping_add(text.len()),
             })

@@ -4,7 +4,7 @@
 use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
 
 /// Frames read from a stream, each written again with its stream, and the error that ended it.
-pub type Seen = (Vec<Vec<u8>>, Option<FrameError>);
+pub type SeenFrames = (Vec<Vec<u8>>, Option<FrameError>);
 
 /// Reads `data` as a hello and as frames, at once and cut by its first byte.
 ///
@@ -27,7 +27,7 @@ pub fn fuzz(data: &[u8]) {
 ///
 /// # Panics
 /// When the reader breaks its own contract.
-pub fn run(stream: &[u8], piece: usize) -> Seen {
+pub fn run(stream: &[u8], piece: usize) -> SeenFrames {
     let mut reader = Reader::default();
     let mut frames = Vec::new();
     for mut bytes in stream.chunks(piece.min(stream.len().max(1))) {

@@ -186,14 +186,14 @@ impl From<Action> for Actions {
 pub(crate) const ACTIONS_BYTES: usize = 4;
 
 /// The actions of Kinesis Video Streams.
-static KINESISVIDEO: LazyLock<Names> =
-    LazyLock::new(|| Names::new("kinesisvideo", KINESISVIDEO_UNSERVED));
+static KINESISVIDEO: LazyLock<ActionNames> =
+    LazyLock::new(|| ActionNames::new("kinesisvideo", KINESISVIDEO_UNSERVED));
 
 /// The actions of STS.
-static STS: LazyLock<Names> = LazyLock::new(|| Names::new("sts", STS_UNSERVED));
+static STS: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("sts", STS_UNSERVED));
 
 /// The action of AWS IoT.
-static IOT: LazyLock<Names> = LazyLock::new(|| Names::new("iot", &[]));
+static IOT: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("iot", &[]));
 
 /// Longest name of an action in a policy, in bytes: three times the longest that there is.
 const ACTION_BYTES_MAX: usize = 128;
@@ -247,7 +247,7 @@ const STS_UNSERVED: &[&str] = &[
 // The names of a service's actions: matched with a pattern all at once, and the one that a misspelt one is nearest to.
 
 /// The actions of one service: those that are asked about here, then those that load and mean nothing.
-struct Names {
+struct ActionNames {
     known: Vec<Name>,
     /// For each letter, its places in each name: a bit for each.
     letters: Box<[[u64; NAMES_MAX]; 26]>,
@@ -262,9 +262,9 @@ struct Name {
 }
 
 /// Occurrences of each letter in a name, in either case.
-type Letters = [u8; 26];
+type LetterCounts = [u8; 26];
 
-impl Names {
+impl ActionNames {
     /// # Panics
     /// When there are more than [`NAMES_MAX`] names, or one is too long.
     pub(crate) fn new(service: &str, unserved: &[&'static str]) -> Self {
@@ -356,7 +356,7 @@ impl Names {
 }
 
 /// A lower bound of the edits between two names: each adds, removes or replaces one letter, or swaps two.
-fn fewest_edits(one: &Letters, other: &Letters) -> usize {
+fn fewest_edits(one: &LetterCounts, other: &LetterCounts) -> usize {
     let pairs = one.iter().zip(other);
     let (more, fewer) = pairs.fold((0, 0), |(more, fewer), (one, other)| {
         (
@@ -367,7 +367,7 @@ fn fewest_edits(one: &Letters, other: &Letters) -> usize {
     more.max(fewer)
 }
 
-fn letters_of(name: &str) -> Letters {
+fn letters_of(name: &str) -> LetterCounts {
     let mut letters = [0; 26];
     for letter in name.bytes().filter_map(letter) {
         if let Some(count) = letters.get_mut(letter) {
@@ -538,12 +538,12 @@ mod names_tests {
     use proptest::prelude::*;
 
     /// The actions that a pattern matches by the general matcher, name by name.
-    fn one_by_one(names: &Names, text: &str) -> Option<Actions> {
+    fn one_by_one(names: &ActionNames, text: &str) -> Option<Actions> {
         let mut pattern = Vec::new();
         pattern::push(&mut pattern, &text.to_ascii_lowercase());
         let matched = names.known.iter().filter(|known| {
             let name = known.name.to_ascii_lowercase();
-            pattern::Text::new(&name).matches(&pattern, &mut 0)
+            pattern::PatternText::new(&name).matches(&pattern, &mut 0)
         });
         matched.map(|known| known.actions).reduce(Actions::union)
     }

@@ -8,9 +8,9 @@
 //! "Conditions with multiple context keys or values".
 
 pub use crate::policy::context::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
-use crate::policy::operator::{self, ARN_PARTS, Comparison, Operator, Order, Quantifier};
-use crate::policy::pattern::{MANY, ONE, Text};
-use crate::policy::variable::{self, Expanded, Place, Scratch, expand, has_markers};
+use crate::policy::operator::{self, ARN_PARTS, Comparison, Operator, Quantifier, RequiredOrder};
+use crate::policy::pattern::{MANY, ONE, PatternText};
+use crate::policy::variable::{self, Expanded, ExpansionRoom, Place, expand, has_markers};
 use crate::policy::{context::Values, list::List};
 use data_encoding::BASE64;
 use std::net::IpAddr;
@@ -51,7 +51,7 @@ impl<'p> Condition<'p> {
     }
 
     /// Whether a request meets it.
-    pub(crate) fn holds(&self, values: &Values<'_>, work: &mut Work) -> Match {
+    pub(crate) fn holds(&self, values: &Values<'_>, work: &mut ConditionWork) -> Match {
         work.steps += 1;
         let first = values.value(self.key, 0);
         if matches!(first, Value::Unknown) {
@@ -90,7 +90,7 @@ impl<'p> Condition<'p> {
     }
 
     /// Whether a value of the request is one of the policy's.
-    fn matches(&self, value: &Value<'_>, values: &Values<'_>, work: &mut Work) -> Match {
+    fn matches(&self, value: &Value<'_>, values: &Values<'_>, work: &mut ConditionWork) -> Match {
         let mut room = ShortText::new();
         let compared = Compared::new(self.operator.comparison(), value, &mut room);
         Match::any(self.values.entries().map(|entry| {
@@ -115,10 +115,10 @@ enum Compared<'v> {
     Other,
     Text(&'v str),
     TextInAnyCase(&'v str),
-    Pattern(Text<'v>),
+    Pattern(PatternText<'v>),
     Arn(&'v str),
-    Number(Order, i128),
-    Date(Order, i128),
+    Number(RequiredOrder, i128),
+    Date(RequiredOrder, i128),
     Flag(bool),
     Bytes(&'v str),
     Address(IpAddr),
@@ -148,7 +148,7 @@ impl<'v> Compared<'v> {
                 match comparison {
                     Comparison::Text => Self::Text(text),
                     Comparison::TextInAnyCase => Self::TextInAnyCase(text),
-                    Comparison::Pattern => Self::Pattern(Text::new(text)),
+                    Comparison::Pattern => Self::Pattern(PatternText::new(text)),
                     Comparison::Arn => Self::Arn(text),
                     Comparison::Bytes => Self::Bytes(text),
                     Comparison::Number(order) => {
@@ -166,7 +166,12 @@ impl<'v> Compared<'v> {
     }
 
     /// Whether it matches a value of a policy.
-    pub(crate) fn matches(&self, entry: &[u8], values: &Values<'_>, work: &mut Work) -> Match {
+    pub(crate) fn matches(
+        &self,
+        entry: &[u8],
+        values: &Values<'_>,
+        work: &mut ConditionWork,
+    ) -> Match {
         let is = |literal: &dyn Fn(&str) -> bool| str::from_utf8(entry).is_ok_and(literal).into();
         match self {
             Self::Other => Match::No,
@@ -194,7 +199,7 @@ impl<'v> Compared<'v> {
 fn with_text(
     entry: &[u8],
     values: &Values<'_>,
-    work: &mut Work,
+    work: &mut ConditionWork,
     is_same: impl Fn(&[u8], &mut u64) -> bool,
 ) -> Match {
     if !has_markers(entry) {
@@ -209,7 +214,12 @@ fn with_text(
 }
 
 /// Compares with a pattern, whose variables are replaced first.
-fn with_pattern(entry: &[u8], text: &Text<'_>, values: &Values<'_>, work: &mut Work) -> Match {
+fn with_pattern(
+    entry: &[u8],
+    text: &PatternText<'_>,
+    values: &Values<'_>,
+    work: &mut ConditionWork,
+) -> Match {
     let counts_characters = !text.is_ascii();
     let steps_max = work.steps_max();
     if !has_markers(entry) {
@@ -232,9 +242,9 @@ fn with_pattern(entry: &[u8], text: &Text<'_>, values: &Values<'_>, work: &mut W
 
 /// Compares the six parts of an ARN, the last of which may have colons, with a pattern each. `*`, and a variable in the
 /// place of a whole ARN, are patterns of a text like any other.
-fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut Work) -> Match {
+fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionWork) -> Match {
     if entry == b"*" || variable::is_first(entry) {
-        return with_pattern(entry, &Text::new(text), values, work);
+        return with_pattern(entry, &PatternText::new(text), values, work);
     }
     let (mut entry, mut text) = (entry, text);
     let mut all = Match::Yes;
@@ -243,13 +253,13 @@ fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut Work) -> M
         let Some(((pattern, patterns), (part, parts))) = parts else {
             return Match::No;
         };
-        all = all.min(with_pattern(pattern, &Text::new(part), values, work));
+        all = all.min(with_pattern(pattern, &PatternText::new(part), values, work));
         if all == Match::No {
             return all;
         }
         (entry, text) = (patterns, parts);
     }
-    all.min(with_pattern(entry, &Text::new(text), values, work))
+    all.min(with_pattern(entry, &PatternText::new(text), values, work))
 }
 
 /// Whether a text matches a pattern with a wildcard for one character, of which the text has some of several bytes.
@@ -379,16 +389,16 @@ impl Match {
 }
 
 /// The work of the conditions of a document, and room for texts whose variables are replaced.
-pub(crate) struct Work {
+pub(crate) struct ConditionWork {
     pub(crate) steps: u64,
     steps_max: u64,
     /// The condition of the last statement that did not hold: 0 is that on the client id, the others count from 1.
     pub(crate) failed: Option<u16>,
     /// Made when a text has to be expanded.
-    scratch: Option<Scratch>,
+    scratch: Option<ExpansionRoom>,
 }
 
-impl Work {
+impl ConditionWork {
     /// Work on a document of this number of bytes.
     pub(crate) const fn new(bytes: usize) -> Self {
         Self {
@@ -410,8 +420,8 @@ impl Work {
     }
 
     /// The room, and the counter of steps.
-    pub(crate) fn scratch(&mut self) -> (&mut Scratch, &mut u64) {
-        let scratch = self.scratch.get_or_insert([0; size_of::<Scratch>()]);
+    pub(crate) fn scratch(&mut self) -> (&mut ExpansionRoom, &mut u64) {
+        let scratch = self.scratch.get_or_insert([0; size_of::<ExpansionRoom>()]);
         (scratch, &mut self.steps)
     }
 }

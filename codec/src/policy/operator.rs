@@ -19,9 +19,9 @@ pub(crate) enum Comparison {
     /// With a pattern.
     Pattern,
     /// As a number.
-    Number(Order),
+    Number(RequiredOrder),
     /// As a moment.
-    Date(Order),
+    Date(RequiredOrder),
     /// As yes or no.
     Flag,
     /// With bytes in base64.
@@ -36,7 +36,7 @@ pub(crate) enum Comparison {
 
 /// The order that the request's value and the policy's must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum RequiredOrder {
     Equal,
     Less,
     AtMost,
@@ -44,7 +44,7 @@ pub(crate) enum Order {
     AtLeast,
 }
 
-impl Order {
+impl RequiredOrder {
     /// Whether a request's value lies so to a policy's, if that is one.
     pub(crate) fn holds(self, value: i128, limit: Option<i128>) -> bool {
         let Some(limit) = limit else {
@@ -238,32 +238,56 @@ const OPERATORS: &[(&str, Comparison, bool)] = &[
     ("StringNotEqualsIgnoreCase", Comparison::TextInAnyCase, true),
     ("StringLike", Comparison::Pattern, false),
     ("StringNotLike", Comparison::Pattern, true),
-    ("NumericEquals", Comparison::Number(Order::Equal), false),
-    ("NumericNotEquals", Comparison::Number(Order::Equal), true),
-    ("NumericLessThan", Comparison::Number(Order::Less), false),
+    (
+        "NumericEquals",
+        Comparison::Number(RequiredOrder::Equal),
+        false,
+    ),
+    (
+        "NumericNotEquals",
+        Comparison::Number(RequiredOrder::Equal),
+        true,
+    ),
+    (
+        "NumericLessThan",
+        Comparison::Number(RequiredOrder::Less),
+        false,
+    ),
     (
         "NumericLessThanEquals",
-        Comparison::Number(Order::AtMost),
+        Comparison::Number(RequiredOrder::AtMost),
         false,
     ),
     (
         "NumericGreaterThan",
-        Comparison::Number(Order::Greater),
+        Comparison::Number(RequiredOrder::Greater),
         false,
     ),
     (
         "NumericGreaterThanEquals",
-        Comparison::Number(Order::AtLeast),
+        Comparison::Number(RequiredOrder::AtLeast),
         false,
     ),
-    ("DateEquals", Comparison::Date(Order::Equal), false),
-    ("DateNotEquals", Comparison::Date(Order::Equal), true),
-    ("DateLessThan", Comparison::Date(Order::Less), false),
-    ("DateLessThanEquals", Comparison::Date(Order::AtMost), false),
-    ("DateGreaterThan", Comparison::Date(Order::Greater), false),
+    ("DateEquals", Comparison::Date(RequiredOrder::Equal), false),
+    (
+        "DateNotEquals",
+        Comparison::Date(RequiredOrder::Equal),
+        true,
+    ),
+    ("DateLessThan", Comparison::Date(RequiredOrder::Less), false),
+    (
+        "DateLessThanEquals",
+        Comparison::Date(RequiredOrder::AtMost),
+        false,
+    ),
+    (
+        "DateGreaterThan",
+        Comparison::Date(RequiredOrder::Greater),
+        false,
+    ),
     (
         "DateGreaterThanEquals",
-        Comparison::Date(Order::AtLeast),
+        Comparison::Date(RequiredOrder::AtLeast),
         false,
     ),
     ("Bool", Comparison::Flag, false),

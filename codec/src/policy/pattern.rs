@@ -42,7 +42,7 @@ pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
 }
 
 /// A text that patterns are matched with. Allocates nothing.
-pub(crate) struct Text<'a> {
+pub(crate) struct PatternText<'a> {
     bytes: &'a [u8],
     /// Made when a part is looked for: most patterns differ at the beginning.
     index: OnceCell<Index>,
@@ -61,7 +61,7 @@ type Row = [u64; 2 * WORDS];
 /// A bit for each of the places at which a part is looked for at once: bit `b` of word `w` for place `16 b + w`.
 type Places = [u64; WORDS];
 
-impl<'a> Text<'a> {
+impl<'a> PatternText<'a> {
     pub(crate) const fn new(text: &'a str) -> Self {
         Self {
             bytes: text.as_bytes(),
@@ -322,7 +322,7 @@ mod tests {
     fn matches(pattern: &str, text: &str) -> bool {
         let (mut written, mut steps) = (Vec::new(), 0);
         push(&mut written, pattern);
-        let matches = Text::new(text).matches(&written, &mut steps);
+        let matches = PatternText::new(text).matches(&written, &mut steps);
         let bound = text.len() * pattern.len().div_ceil(64);
         assert!(
             steps <= bound as u64,
@@ -389,7 +389,7 @@ mod tests {
         let mut pattern = Vec::new();
         push(&mut pattern, "arn:*:channel/d?mo*17*");
         let counted = allocation_counter::measure(|| {
-            assert!(Text::new(text).matches(&pattern, &mut 0));
+            assert!(PatternText::new(text).matches(&pattern, &mut 0));
         });
         assert_eq!(counted.count_total, 0);
     }

@@ -9,7 +9,7 @@ use crate::policy::rules::{
     self, DOCUMENT_MEMBERS, EVERYBODY, Effect, Grammar, IGNORED, Members, PRINCIPAL_KINDS, bounded,
     excerpt, principal, value,
 };
-use crate::policy::scalars::{Reading, Text, Texts};
+use crate::policy::scalars::{Reading, ScalarText, Texts};
 use crate::policy::variable::{Allowance, Place, write_text};
 use crate::policy::{action::Actions, limits::STATEMENTS_MAX, statement::Statement};
 use serde::Deserialize;
@@ -68,8 +68,8 @@ impl<'de> Visitor<'de> for Document<'_> {
         while let Some(name) = map.next_key::<String>()? {
             match self.0.or(seen.note(&name, DOCUMENT_MEMBERS), IGNORED)? {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
-                "Version" => map.next_value_seed(Text(string("Version"), rules::version))?,
-                "Id" => map.next_value_seed(Text(string("Id"), |_: &str| Ok(())))?,
+                "Version" => map.next_value_seed(ScalarText(string("Version"), rules::version))?,
+                "Id" => map.next_value_seed(ScalarText(string("Id"), |_: &str| Ok(())))?,
                 _ => map.next_value_seed(Statements(self.0, &mut statements))?, // the one that is left
             }
         }
@@ -127,16 +127,16 @@ impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
 /// The members of a statement that were read so far. One that is missing or wrong has no value: such a statement is
 /// skipped, never used.
 #[derive(Default)]
-struct Draft {
+struct PolicyDraft {
     effect: Option<Effect>,
     actions: Option<Actions>,
     /// Of a trust document its principals.
     resources: Vec<u8>,
     expands_resources: bool,
-    found: Found,
+    found: FoundConditions,
 }
 
-impl Draft {
+impl PolicyDraft {
     /// Reads the patterns of actions.
     fn actions<'de, M: MapAccess<'de>>(
         &mut self,
@@ -179,13 +179,15 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         let reading = self.0;
-        let (mut seen, mut draft) = (Members::default(), Draft::default());
+        let (mut seen, mut draft) = (Members::default(), PolicyDraft::default());
         while let Some(name) = map.next_key::<String>()? {
             match reading.or(seen.note(&name, reading.grammar.members()), IGNORED)? {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
-                "Sid" => map.next_value_seed(Text(reading.strings("Sid"), |_: &str| Ok(())))?,
+                "Sid" => {
+                    map.next_value_seed(ScalarText(reading.strings("Sid"), |_: &str| Ok(())))?
+                }
                 "Effect" => {
-                    map.next_value_seed(Text(reading.strings("Effect"), |text: &str| {
+                    map.next_value_seed(ScalarText(reading.strings("Effect"), |text: &str| {
                         draft.effect = Some(rules::effect(text)?);
                         Ok(())
                     }))?;
@@ -224,11 +226,11 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
 // `Condition`: operators, each with keys and their values.
 
 /// `Condition`: an object of operators.
-struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Found);
+struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut FoundConditions);
 
 /// The conditions of a statement.
 #[derive(Default)]
-struct Found {
+struct FoundConditions {
     /// The operators, so that each comes once.
     operators: Vec<Operator>,
     /// Values of `StringEquals` on the client id.
@@ -240,7 +242,7 @@ struct Found {
 }
 
 /// The value of an operator: an object of keys.
-struct Keys<'a>(&'a Reading, Operator, &'a mut Found);
+struct Keys<'a>(&'a Reading, Operator, &'a mut FoundConditions);
 
 impl<'de> DeserializeSeed<'de> for Conditions<'_> {
     type Value = ();
@@ -276,7 +278,7 @@ impl<'de> Visitor<'de> for Conditions<'_> {
     }
 }
 
-impl Found {
+impl FoundConditions {
     fn operator(&mut self, name: &str) -> Result<Operator, String> {
         let operator = Operator::parse(name)?;
         if self.operators.contains(&operator) {

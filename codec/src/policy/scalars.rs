@@ -65,12 +65,12 @@ pub(crate) struct Scalars<'a> {
 }
 
 /// A scalar whose text is passed to a function.
-pub(crate) struct Text<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
+pub(crate) struct ScalarText<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
 
 /// A scalar or a list of scalars, each of which is passed to a function.
 pub(crate) struct Texts<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
 
-impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for Text<'_, F> {
+impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarText<'_, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -98,7 +98,7 @@ macro_rules! no_strings {
     };
 }
 
-impl<F: FnMut(&str) -> Result<(), String>> Visitor<'_> for Text<'_, F> {
+impl<F: FnMut(&str) -> Result<(), String>> Visitor<'_> for ScalarText<'_, F> {
     type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,7 +137,7 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> Visitor<'de> for Texts<'_, F> {
 
     fn visit_seq<S: SeqAccess<'de>>(mut self, mut list: S) -> Result<(), S::Error> {
         let mut entries = 0;
-        while let Some(()) = list.next_element_seed(Text(self.0, &mut self.1))? {
+        while let Some(()) = list.next_element_seed(ScalarText(self.0, &mut self.1))? {
             entries += 1;
             if entries > ENTRIES_MAX {
                 return Err(Error::custom(format!(

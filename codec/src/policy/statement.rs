@@ -8,10 +8,10 @@
 
 use crate::policy::Request;
 use crate::policy::action::{ACTIONS_BYTES, Actions};
-use crate::policy::condition::{Condition, Key, Match, Work};
+use crate::policy::condition::{Condition, ConditionWork, Key, Match};
 use crate::policy::rules::{EVERYBODY, Effect};
 use crate::policy::variable::{Expanded, Place, each_variable, expand, has_markers};
-use crate::policy::{context::Values, list::List, operator::Operator, pattern::Text};
+use crate::policy::{context::Values, list::List, operator::Operator, pattern::PatternText};
 
 /// A statement of a policy.
 #[derive(Clone, Copy, Debug)]
@@ -45,25 +45,25 @@ pub(crate) enum KeyUse {
 }
 
 /// A request, with what was found out about its texts so far.
-pub(crate) struct Subject<'a> {
+pub(crate) struct StatementSubject<'a> {
     request: &'a Request<'a>,
-    resource: Text<'a>,
-    client_id: Option<Text<'a>>,
+    resource: PatternText<'a>,
+    client_id: Option<PatternText<'a>>,
     values: Values<'a>,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> StatementSubject<'a> {
     pub(crate) fn new(request: &'a Request<'a>) -> Self {
         Self {
             request,
-            resource: Text::new(request.resource),
-            client_id: request.client_id.map(Text::new),
+            resource: PatternText::new(request.resource),
+            client_id: request.client_id.map(PatternText::new),
             values: Values::new(request.client_id, request.context),
         }
     }
 
     /// Whether the resource matches a pattern whose variables are replaced. `without_value`: if one has no value.
-    fn is_on(&self, pattern: &[u8], without_value: Match, work: &mut Work) -> Match {
+    fn is_on(&self, pattern: &[u8], without_value: Match, work: &mut ConditionWork) -> Match {
         if !has_markers(pattern) {
             return self.resource.matches(pattern, &mut work.steps).into();
         }
@@ -151,7 +151,12 @@ impl<'p> Statement<'p> {
     /// Whether it applies to a request. Adds the work to `steps`, and that of the other conditions to `work`.
     ///
     /// Values that are lost are decided for the worse: a statement that depends on one denies, and does not allow.
-    pub(crate) fn matches(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
+    pub(crate) fn matches(
+        &self,
+        subject: &StatementSubject<'_>,
+        work: &mut ConditionWork,
+        steps: &mut u64,
+    ) -> Match {
         subject.values.begin();
         let matches = self.applies(subject, work, steps);
         if matches == Match::Open && subject.values.only_lost() {
@@ -160,7 +165,12 @@ impl<'p> Statement<'p> {
         matches
     }
 
-    fn applies(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
+    fn applies(
+        &self,
+        subject: &StatementSubject<'_>,
+        work: &mut ConditionWork,
+        steps: &mut u64,
+    ) -> Match {
         if !self.actions.has(subject.request.action) {
             return Match::No;
         }
@@ -239,7 +249,7 @@ impl<'p> Statement<'p> {
 
     /// Whether its conditions on the client id hold. Source: IAM User Guide, "Condition operators": an absent key
     /// matches nothing.
-    fn holds(&self, subject: &Subject<'_>, steps: &mut u64) -> bool {
+    fn holds(&self, subject: &StatementSubject<'_>, steps: &mut u64) -> bool {
         if self.equals.is_empty() && self.like.is_empty() {
             return true;
         }

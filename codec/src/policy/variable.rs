@@ -55,7 +55,7 @@ pub(crate) enum Expanded<'s> {
 }
 
 /// Room for an expanded text.
-pub(crate) type Scratch = [u8; EXPANDED_BYTES_MAX];
+pub(crate) type ExpansionRoom = [u8; EXPANDED_BYTES_MAX];
 
 /// Appends a text to a policy. Returns whether it has markers, so that it has to be expanded.
 pub(crate) fn write_text(
@@ -169,7 +169,7 @@ pub(crate) fn expand<'s>(
     text: &[u8],
     place: Place,
     values: &Values<'_>,
-    scratch: &'s mut Scratch,
+    scratch: &'s mut ExpansionRoom,
     steps: &mut u64,
 ) -> Expanded<'s> {
     let mut out = Writer {
@@ -239,7 +239,7 @@ pub(crate) fn expand<'s>(
 }
 
 struct Writer<'s> {
-    scratch: &'s mut Scratch,
+    scratch: &'s mut ExpansionRoom,
     length: usize,
     /// Bytes that are not [`MANY`].
     literal: usize,

@@ -46,7 +46,7 @@ impl Outgoing<'_> {
 
 /// A text of the service as a client reads it. Members that are not strings read as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Incoming<'a> {
+pub struct ServiceText<'a> {
     /// `SDP_OFFER`, `GO_AWAY`, `STATUS_RESPONSE`, ….
     pub message_type: Option<&'a str>,
     /// Base64 text.
@@ -85,7 +85,7 @@ impl EventParser {
     }
 
     /// Parses one text, whose escapes are undone in place. `None`: not a JSON object.
-    pub fn parse<'a>(&mut self, text: &'a mut [u8]) -> Option<Incoming<'a>> {
+    pub fn parse<'a>(&mut self, text: &'a mut [u8]) -> Option<ServiceText<'a>> {
         let event = self.tape.event(text)?;
         let status = event.status.map(|status| Status {
             correlation_id: status.correlation_id,
@@ -93,7 +93,7 @@ impl EventParser {
             status_code: status.status_code,
             description: status.description,
         });
-        Some(Incoming {
+        Some(ServiceText {
             message_type: event.message_type,
             payload: event.payload,
             sender: event.sender,

@@ -2,7 +2,7 @@
 //!
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
-use crate::sigv4::query::{Encoding, Query};
+use crate::sigv4::query::{Encoding, QueryPairs};
 use crate::sigv4::{escape::encode_path, keys::hex, refusal::Refusal};
 use crate::{http::Head, limits::HEADER_LINES, sigv4::ALGORITHM};
 use memchr::memchr2;
@@ -35,7 +35,7 @@ impl Source<'_> {
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
-        query: &mut Query,
+        query: &mut QueryPairs,
         encoding: Encoding,
     ) -> Result<Places, Refusal> {
         out.clear();

@@ -76,7 +76,7 @@ impl Parameter {
 
 /// The pairs of one request's query. Its memory is reused for the next request.
 #[derive(Debug, Default)]
-pub(crate) struct Query {
+pub(crate) struct QueryPairs {
     pairs: Vec<Pair>,
     /// Whether the query arrived strictly encoded.
     is_strict: bool,
@@ -98,15 +98,15 @@ pub(crate) struct ProtocolParameters {
 /// One pair: as received, decoded, and strictly encoded.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
-    raw: Span,
-    decoded: Span,
-    strict: Span,
+    raw: PairSpan,
+    decoded: PairSpan,
+    strict: PairSpan,
     is_signature: bool,
 }
 
 /// A name at `start..name_end` and a value at `value..end` of a text.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct PairSpan {
     start: usize,
     name_end: usize,
     value: usize,
@@ -128,7 +128,7 @@ impl ProtocolParameters {
     }
 }
 
-impl Query {
+impl QueryPairs {
     /// Parses the pairs of a query and writes their decoded names and values to `decoded`. Empty pairs are skipped.
     pub(crate) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> ProtocolParameters {
         self.pairs.clear();
@@ -197,7 +197,7 @@ impl Query {
         {
             return Err(Malformed::Disguised);
         }
-        let raw = Span {
+        let raw = PairSpan {
             start,
             name_end: start + name_end,
             value: start + value_start,
@@ -205,7 +205,7 @@ impl Query {
         };
         self.pairs.push(Pair {
             raw,
-            decoded: Span {
+            decoded: PairSpan {
                 start: decoded_start,
                 name_end: decoded_value,
                 value: decoded_value,
@@ -231,7 +231,7 @@ impl Query {
             let value = self.strict.len();
             encode(&mut self.strict, pair.decoded.value(decoded));
             let end = self.strict.len();
-            pair.strict = Span {
+            pair.strict = PairSpan {
                 start,
                 name_end,
                 value,
@@ -277,7 +277,7 @@ impl Query {
     }
 }
 
-impl Span {
+impl PairSpan {
     fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start..self.end).unwrap_or_default()
     }
@@ -368,7 +368,7 @@ mod tests {
     use super::*;
 
     fn canonical(query: &str, encoding: Encoding) -> String {
-        let mut parsed = Query::default();
+        let mut parsed = QueryPairs::default();
         let mut decoded = Vec::new();
         let found = parsed.read(query, &mut decoded);
         assert_eq!(found.fault, None, "{query}");
@@ -396,7 +396,7 @@ mod tests {
         ] {
             assert_eq!(canonical(query, Encoding::Strict), strict, "{query}");
             assert_eq!(canonical(query, Encoding::Raw), raw, "{query}");
-            let mut parsed = Query::default();
+            let mut parsed = QueryPairs::default();
             parsed.read(query, &mut Vec::new());
             assert_eq!(parsed.differs_raw(), strict != raw, "{query}");
         }
@@ -426,7 +426,7 @@ mod tests {
 
     #[test]
     fn duplicate_parameters_are_found() {
-        let (mut query, mut decoded) = (Query::default(), Vec::new());
+        let (mut query, mut decoded) = (QueryPairs::default(), Vec::new());
         let found = query.read("X-Amz-Date=%31&X-Amz-Date=2&b&b", &mut decoded);
         assert_eq!(found.twice, Some(Parameter::Date));
         assert_eq!(found.value(Parameter::Date, &decoded), Some(&b"1"[..]));
@@ -438,7 +438,7 @@ mod tests {
     }
 
     fn read(query: &str) -> ProtocolParameters {
-        Query::default().read(query, &mut Vec::new())
+        QueryPairs::default().read(query, &mut Vec::new())
     }
 
     #[test]

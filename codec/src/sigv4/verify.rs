@@ -6,7 +6,7 @@ use crate::sigv4::credential::{Credential, Service};
 use crate::sigv4::diagnosis::Refused;
 use crate::sigv4::endpoint::{OtherForm, OtherHost, WITHOUT_PORT, other_forms};
 use crate::sigv4::keys::{SigningKey, SigningKeys, hex, unhex};
-use crate::sigv4::query::{self, Encoding, Query};
+use crate::sigv4::query::{self, Encoding, QueryPairs};
 use crate::sigv4::refusal::{Malformed, Refusal, Window};
 use crate::sigv4::stamp::Stamp;
 use crate::sigv4::{CLOCK_TOLERANCE_S_MAX, header};
@@ -46,7 +46,7 @@ pub struct AccessKey<'a> {
 /// Verifies one request after the other. Exists per shard: owns the reused memory, some KiB after the first request.
 #[derive(Default)]
 pub struct Verifier {
-    query: Query,
+    query: QueryPairs,
     decoded: Vec<u8>,
     canonical_request: Vec<u8>,
     string_to_sign: Vec<u8>,
@@ -72,7 +72,7 @@ pub struct Claim<'a> {
     token: Option<&'a [u8]>,
     carrier: Signed,
     is_upgrade: bool,
-    query: &'a mut Query,
+    query: &'a mut QueryPairs,
     decoded: &'a [u8],
     canonical_request: &'a mut Vec<u8>,
     string_to_sign: &'a mut Vec<u8>,

@@ -101,7 +101,7 @@ fn malformed(what: &str) -> Error {
 // Constraints of parameters, and the errors for violations.
 
 /// Character set of a name, with the model's pattern.
-pub(crate) struct Letters {
+pub(crate) struct FormLetters {
     /// Characters beside `[A-Za-z0-9_]`.
     pub(crate) more: &'static str,
     /// Pattern in the model.
@@ -109,13 +109,13 @@ pub(crate) struct Letters {
 }
 
 /// `[\w+=,.@-]*`. Source: model, shapes `userNameType`, `roleSessionNameType`, `sourceIdentityType`.
-pub(crate) const NAMES: Letters = Letters {
+pub(crate) const NAMES: FormLetters = FormLetters {
     more: "+=,.@-",
     pattern: "[\\w+=,.@-]*",
 };
 
 /// `[\w+=,.@:\/-]*`. Source: model, shape `externalIdType`.
-pub(crate) const EXTERNAL_IDS: Letters = Letters {
+pub(crate) const EXTERNAL_IDS: FormLetters = FormLetters {
     more: "+=,.@:/-",
     pattern: "[\\w+=,.@:\\/-]*",
 };
@@ -130,7 +130,7 @@ pub(crate) fn checked_text(
     member: &str,
     text: Option<&str>,
     chars: RangeInclusive<usize>,
-    letters: &Letters,
+    letters: &FormLetters,
 ) -> Result<Box<str>, Error> {
     let Some(text) = text else {
         let value = format!("Value null at '{member}'");

@@ -26,7 +26,7 @@ pub enum Owned {
 /// Everything observable of a stream: the items, the error that ended it, whether the receiver is idle afterwards and
 /// whether it is inside a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenItems {
     /// The items in their order.
     pub items: Vec<Owned>,
     /// Violation after the last item.
@@ -87,7 +87,7 @@ pub fn run(
     rules: &FrameRules,
     stream: &[u8],
     reads: impl Iterator<Item = usize>,
-) -> Seen {
+) -> SeenItems {
     let mut receiver = Receiver::new(side);
     let mut stream = stream.to_vec();
     let mut rest = &mut stream[..];
@@ -105,7 +105,7 @@ pub fn run(
                         Err(error),
                         "an error is final"
                     );
-                    return Seen {
+                    return SeenItems {
                         items,
                         error: Some(error),
                         idle: receiver.is_idle(),
@@ -126,7 +126,7 @@ pub fn run(
             break;
         }
     }
-    Seen {
+    SeenItems {
         items,
         error: None,
         idle: receiver.is_idle(),
@@ -135,8 +135,8 @@ pub fn run(
 }
 
 /// Reference model of a stream, in the plainest way: all of it in memory, copied, std's UTF-8.
-pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> Seen {
-    let mut seen = Seen {
+pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> SeenItems {
+    let mut seen = SeenItems {
         items: Vec::new(),
         error: None,
         idle: true,
@@ -145,7 +145,7 @@ pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> Seen {
     let mut message: Option<(Kind, u32, Vec<u8>)> = None;
     while !stream.is_empty() {
         if let Err(error) = model_frame(side, rules, &mut stream, &mut message, &mut seen) {
-            return Seen {
+            return SeenItems {
                 error: Some(error),
                 idle: true,
                 in_message: false,
@@ -164,7 +164,7 @@ fn model_frame(
     rules: &FrameRules,
     stream: &mut &[u8],
     message: &mut Option<(Kind, u32, Vec<u8>)>,
-    seen: &mut Seen,
+    seen: &mut SeenItems,
 ) -> Result<(), FrameError> {
     let Some(header) = Header::parse(stream, side)? else {
         seen.idle = false;

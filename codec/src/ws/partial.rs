@@ -20,7 +20,7 @@ use crate::ws::receiver::{FrameRules, ItemKind, Kind, LocatedItem, PayloadPlace,
 #[derive(Debug)]
 pub(crate) struct Partial {
     /// The frame whose payload is awaited.
-    frame: Option<Frame>,
+    frame: Option<PartialFrame>,
     /// The incomplete data message, or the one just lent.
     message: Option<Message>,
     /// Whether `message` was lent: the next call drops it.
@@ -37,7 +37,7 @@ pub(crate) struct Partial {
 
 /// An incomplete frame.
 #[derive(Clone, Copy, Debug)]
-struct Frame {
+struct PartialFrame {
     header: Header,
     /// Bytes of its payload consumed so far.
     taken: usize,
@@ -102,7 +102,7 @@ impl Partial {
                             }),
                         ));
                     }
-                    Frame { header, taken: 0 }
+                    PartialFrame { header, taken: 0 }
                 }
             };
             let (taken, found) =
@@ -227,17 +227,17 @@ impl Partial {
     /// number of bytes consumed, and the item that they completed.
     fn take_payload(
         &mut self,
-        frame: Frame,
+        frame: PartialFrame,
         rest: &mut [u8],
     ) -> Result<(usize, Option<LocatedItem>), FrameError> {
-        let Frame { header, taken } = frame;
+        let PartialFrame { header, taken } = frame;
         let left = header.payload_bytes - taken as u64;
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
         let done = left == count as u64;
         let bytes = rest.get_mut(..count).unwrap_or_default();
         mask(bytes, header.key, taken);
         if !done {
-            self.frame = Some(Frame {
+            self.frame = Some(PartialFrame {
                 header,
                 taken: taken + count,
             });

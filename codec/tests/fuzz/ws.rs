@@ -46,7 +46,7 @@ fn meaning(input: &[u8]) -> (usize, bool) {
     (seen.items.len(), seen.error.is_some())
 }
 
-/// A plan and a stream of mostly valid frames, a few of its bytes spoilt in every second input.
+/// A plan and a stream of mostly valid frames, a few of its bytes spoilt in every second input, all of them in some.
 fn input(random: &mut Seeded) -> Vec<u8> {
     let choice = random.byte();
     let cuts = random.below(6);
@@ -67,6 +67,11 @@ fn input(random: &mut Seeded) -> Vec<u8> {
     }
     if random.below(4) == 0 {
         out.truncate(start + random.below(out.len() - start));
+    }
+    if random.below(16) == 0 {
+        out[start..]
+            .iter_mut()
+            .for_each(|byte| *byte = random.byte());
     }
     out
 }

@@ -39,6 +39,8 @@ fn what_botocore_signs_verifies() {
             verify(&head, text("body")).unwrap_or_else(|refusal| panic!("{refusal}: {line}"));
         counts[form as usize] += 1;
         assert_eq!(form == Form::Header, text("form") == "header", "{line}");
+        let respelled = respelled(&head);
+        assert_eq!(verify(&respelled, text("body")), Ok(form), "{respelled}");
         let target = head.split(' ').nth(1).unwrap();
         assert!(
             verify(
@@ -59,6 +61,34 @@ fn what_botocore_signs_verifies() {
     }
     let [header, strict, _] = counts;
     assert!(header >= 200 && strict >= 200, "{counts:?}");
+}
+
+/// The same request: pairs of the query and lines in another order, digits of escapes and letters of names in the other
+/// case, more blanks.
+fn respelled(head: &str) -> String {
+    let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
+    let (first, version) = lines.remove(0).rsplit_once(' ').unwrap();
+    let (path, query) = first.split_once('?').unwrap_or((first, ""));
+    let mut pairs: Vec<String> = query.split('&').map(str::to_owned).collect();
+    for pair in &mut pairs {
+        let mut parts = pair.split('%').map(str::to_owned).collect::<Vec<_>>();
+        for escape in &mut parts[1..] {
+            escape[..2].make_ascii_lowercase();
+        }
+        *pair = parts.join("%");
+    }
+    pairs.reverse();
+    lines.reverse();
+    let lines = lines.iter().map(|line| {
+        let (name, value) = line.split_once(": ").unwrap();
+        match name {
+            "Authorization" => format!("{line}\r\n"),
+            _ => format!("{}: \t {value}  \r\n", name.to_uppercase()),
+        }
+    });
+    let mark = if query.is_empty() { "" } else { "?" };
+    let lines: String = lines.collect();
+    format!("{path}{mark}{} {version}\r\n{lines}\r\n", pairs.join("&"))
 }
 
 fn clients() -> PathBuf {

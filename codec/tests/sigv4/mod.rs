@@ -4,7 +4,6 @@
 mod botocore;
 mod malformed;
 mod memory;
-mod oracle;
 mod paths;
 mod rules;
 mod signer;

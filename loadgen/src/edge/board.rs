@@ -1,13 +1,13 @@
 //! The shared state of a run's threads: the phase that the conductor sets, and each worker's numbers.
 
-use crate::measure::Errors;
+use crate::measure::ErrorCounts;
 use crate::result::{ErrorKind, KINDS};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// The phases of a run. They follow each other in this order and none comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Phase {
+pub enum RunPhase {
     /// The first connections open, so that the server has touched the memory that it keeps anyway.
     OpenFirst,
     /// All others open.
@@ -24,7 +24,7 @@ pub enum Phase {
 
 /// The one shared object of a run.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct RunBoard {
     phase: AtomicU8,
     /// The beginning of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until it is known.
     begins_ns: AtomicU64,
@@ -95,7 +95,7 @@ pub(crate) struct Sum {
 impl Gauge {
     /// Reports all failures of its worker until here. Called once a turn: their names are looked at only when there are
     /// more than were reported.
-    pub(crate) fn tell(&self, errors: &Errors) {
+    pub(crate) fn tell(&self, errors: &ErrorCounts) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
         if errors.kinds().is_empty() || errors.total() == self.kinds.iter().map(load).sum::<u64>() {
             return;
@@ -110,30 +110,30 @@ impl Gauge {
     }
 }
 
-impl Board {
+impl RunBoard {
     /// A board for this many workers.
     pub(crate) fn new(workers: usize) -> Self {
         Self {
-            phase: AtomicU8::new(Phase::OpenFirst as u8),
+            phase: AtomicU8::new(RunPhase::OpenFirst as u8),
             begins_ns: AtomicU64::new(u64::MAX),
             gauges: (0..workers).map(|_| Gauge::default()).collect(),
         }
     }
 
     /// The phase.
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> RunPhase {
         match self.phase.load(Ordering::Relaxed) {
-            0 => Phase::OpenFirst,
-            1 => Phase::OpenAll,
-            2 => Phase::WarmUp,
-            3 => Phase::Measure,
-            4 => Phase::Drain,
-            _ => Phase::Close,
+            0 => RunPhase::OpenFirst,
+            1 => RunPhase::OpenAll,
+            2 => RunPhase::WarmUp,
+            3 => RunPhase::Measure,
+            4 => RunPhase::Drain,
+            _ => RunPhase::Close,
         }
     }
 
     /// Sets the phase; workers see it within their longest sleep.
-    pub(crate) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: RunPhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -180,9 +180,9 @@ mod tests {
 
     #[test]
     fn failures_are_counted_by_class() {
-        let board = Board::new(2);
+        let board = RunBoard::new(2);
         assert_eq!(board.sum(), Sum::default());
-        let mut errors = Errors::default();
+        let mut errors = ErrorCounts::default();
         errors.count("connect_refused");
         board.gauges[1].tell(&errors);
         errors.count_many("refused_404_ResourceNotFoundException", 3);

@@ -8,23 +8,23 @@
 //! | `idle` | all connect | nothing happens for the given time | |
 //! | `connect` | warm up | the connections of the given time | |
 
-use crate::edge::board::{Board, Phase, Sum};
+use crate::edge::board::{RunBoard, RunPhase, Sum};
 use crate::edge::process::{Process, Server};
 use crate::edge::watch::{Goal, Watch};
-use crate::edge::{Start, signal};
-use crate::result::{Cpu, Document, Ending, Memory, words};
-use crate::{options::Mode, plan::Plan, worker::Shared};
+use crate::edge::{StartSignal, signal};
+use crate::result::{Cpu, Document, Ending, MemoryFigures, words};
+use crate::{options::Mode, plan::Plan, worker::RunContext};
 use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Leads one run, on the thread that shows it.
 pub(crate) struct Conductor<'a, 'w> {
-    shared: Shared<'a>,
+    shared: RunContext<'a>,
     plan: &'a Plan,
-    board: &'a Board,
+    board: &'a RunBoard,
     server: Option<Server>,
-    start: &'a Start,
+    start: &'a StartSignal,
     watch: &'a Watch<'w>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Course {
     stopped: bool,
     from: Sample,
     to: Sample,
-    memory: Memory,
+    memory: MemoryFigures,
 }
 
 /// Both processes and the counters at one moment.
@@ -59,9 +59,9 @@ struct OpeningResult {
 impl<'a, 'w> Conductor<'a, 'w> {
     /// A conductor of this run.
     pub(crate) const fn new(
-        shared: Shared<'a>,
+        shared: RunContext<'a>,
         server: Option<Server>,
-        start: &'a Start,
+        start: &'a StartSignal,
         watch: &'a Watch<'w>,
     ) -> Self {
         Self {
@@ -78,14 +78,14 @@ impl<'a, 'w> Conductor<'a, 'w> {
     pub(crate) fn conduct(&self) -> Course {
         let started = SystemTime::now();
         let opened = self.open();
-        let mut memory = Memory::default();
+        let mut memory = MemoryFigures::default();
         let (mut from, mut to) = (self.sample(), None);
         if opened.all {
             self.await_start();
         }
         if opened.all && !signal::stopped() {
             if matches!(self.plan.mode, Mode::Relay | Mode::Connect) {
-                self.board.enter(Phase::WarmUp);
+                self.board.enter(RunPhase::WarmUp);
                 self.watch.enter("warming up", Goal::Span(WARM_UP));
                 self.wait(WARM_UP, |sum| self.is_over(sum));
             }
@@ -100,13 +100,13 @@ impl<'a, 'w> Conductor<'a, 'w> {
             .as_ref()
             .and_then(|server| server.rss_bytes().ok());
         memory.driver_rss_bytes = Process::own().rss_bytes().ok();
-        self.board.enter(Phase::Drain);
+        self.board.enter(RunPhase::Drain);
         self.drain(opened.all);
         // In the open loop a session's messages are those of the run, whenever they arrive.
         let to = to.unwrap_or_else(|| self.sample());
         self.watch.say("closing");
         self.watch.enter("closing", Goal::Unknown);
-        self.board.enter(Phase::Close);
+        self.board.enter(RunPhase::Close);
         Course {
             started,
             all_opened: opened.all,
@@ -169,7 +169,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             .as_ref()
             .and_then(|server| server.rss_bytes().ok());
         let base = rss.map(|rss| (rss, self.board.sum().open));
-        self.board.enter(Phase::OpenAll);
+        self.board.enter(RunPhase::OpenAll);
         loop {
             let moved = self.wait(STALL, |sum| tried(sum) != tried(&last));
             last = self.board.sum();
@@ -183,9 +183,9 @@ impl<'a, 'w> Conductor<'a, 'w> {
     /// Waits for the moment to begin, if there is one.
     fn await_start(&self) {
         let moment = match self.start {
-            Start::AtOnce => return,
-            Start::At(moment) => *moment,
-            Start::OnWord(word) => {
+            StartSignal::AtOnce => return,
+            StartSignal::At(moment) => *moment,
+            StartSignal::OnWord(word) => {
                 self.watch.ready();
                 self.watch.enter("waiting", Goal::Unknown);
                 loop {
@@ -241,7 +241,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         let begins = from.at.duration_since(self.shared.zero) + lead;
         let begins_ns = u64::try_from(begins.as_nanos()).unwrap_or(u64::MAX);
         self.board.begin_at(begins_ns);
-        self.board.enter(Phase::Measure);
+        self.board.enter(RunPhase::Measure);
         from
     }
 

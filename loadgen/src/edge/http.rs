@@ -28,14 +28,14 @@ pub(crate) fn client(
         .proxy(None)
         .build();
     let addresses = addresses.take(ADDRESSES_MAX).collect();
-    Agent::with_parts(config, DefaultConnector::new(), Checked(addresses))
+    Agent::with_parts(config, DefaultConnector::new(), CheckedAddresses(addresses))
 }
 
 /// Addresses that were resolved and checked before: none is off loopback unless the target is owned.
 #[derive(Debug)]
-struct Checked(Vec<SocketAddr>);
+struct CheckedAddresses(Vec<SocketAddr>);
 
-impl Resolver for Checked {
+impl Resolver for CheckedAddresses {
     fn resolve(
         &self,
         _: &Uri,

@@ -13,7 +13,7 @@ use std::{fs, io};
 
 /// The machine that a run was driven from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct DriverMachine {
     /// The processor's name.
     pub cpu: Option<String>,
     /// CPUs that this process may use.
@@ -28,7 +28,7 @@ pub struct Machine {
 
 /// Looks at this machine.
 #[must_use]
-pub fn machine() -> Machine {
+pub fn machine() -> DriverMachine {
     let value = |file: &str, name: &str| {
         let text = fs::read_to_string(file).ok()?;
         let line = text.lines().find(|line| line.starts_with(name))?;
@@ -38,7 +38,7 @@ pub fn machine() -> Machine {
     let kib = kib.and_then(|text| text.strip_suffix(" kB")?.parse::<u64>().ok());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
     let load = fs::read_to_string("/proc/loadavg").ok();
-    Machine {
+    DriverMachine {
         cpu: value("/proc/cpuinfo", "model name"),
         cpus: std::thread::available_parallelism().ok().map(Into::into),
         kernel: kernel.map(|text| text.trim().to_owned()),
@@ -49,7 +49,7 @@ pub fn machine() -> Machine {
 
 /// The limits of this machine for a process that opens many connections. Those that cannot be found out are `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct MachineLimits {
     /// Open descriptors, if the limit is raised as far as it goes.
     pub descriptors: Option<u64>,
     /// Local ports of each address towards one target.
@@ -60,7 +60,7 @@ pub struct Limits {
 
 /// Looks at what this machine allows.
 #[must_use]
-pub fn limits() -> Limits {
+pub fn limits() -> MachineLimits {
     let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
     let ports = ports.and_then(|text| {
         let (first, last) = text.trim().split_once(char::is_whitespace)?;
@@ -74,7 +74,7 @@ pub fn limits() -> Limits {
             .find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     });
-    Limits {
+    MachineLimits {
         descriptors: raise_descriptors().ok(),
         ports,
         memory_bytes: memory.map(|kib| kib * 1024),

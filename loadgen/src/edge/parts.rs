@@ -3,8 +3,8 @@
 //! Each part reports its progress on its standard output ([`PartNews`]). When all connections are open it says so and
 //! waits; when all parts wait, each is sent the moment to begin on its standard input.
 
-use crate::edge::{Start, check_moment, signal};
-use crate::live::{Audience, PartNews, Progress};
+use crate::edge::{StartSignal, check_moment, signal};
+use crate::live::{PartNews, Progress, RunFollower};
 use crate::options::{CpuList, Options};
 use crate::report::members;
 use crate::result::{Document, merge};
@@ -25,13 +25,13 @@ use std::{fs, thread};
 pub fn run_parts(
     options: &Options,
     flags: &[String],
-    audience: &mut dyn Audience,
+    audience: &mut dyn RunFollower,
 ) -> Result<Document, String> {
     if let Some(moment) = options.start_at {
         check_moment(moment.time())?;
     }
     let about = |error: io::Error| format!("--processes: {error}");
-    let folder = Folder::new().map_err(about)?;
+    let folder = PartsFolder::new().map_err(about)?;
     signal::watch().map_err(about)?;
     let (tell, news) = mpsc::channel();
     let mut parts = Vec::new();
@@ -56,7 +56,7 @@ pub fn run_parts(
 
 /// The start of a part: the moment that comes on standard input, in nanoseconds since 1970.
 #[must_use]
-pub fn word_of_stdin() -> Start {
+pub fn word_of_stdin() -> StartSignal {
     let (tell, word) = mpsc::channel();
     thread::spawn(move || {
         let mut line = String::new();
@@ -67,7 +67,7 @@ pub fn word_of_stdin() -> Start {
             let _ = tell.send(UNIX_EPOCH + Duration::from_nanos(nanos));
         }
     });
-    Start::OnWord(word)
+    StartSignal::OnWord(word)
 }
 
 /// The command of the part at this place.
@@ -75,7 +75,7 @@ fn command(
     options: &Options,
     flags: &[String],
     place: u32,
-    folder: &Folder,
+    folder: &PartsFolder,
 ) -> Result<Command, String> {
     let program = std::env::current_exe().map_err(|error| format!("--processes: {error}"))?;
     let part = options.part.split(place, options.processes);
@@ -138,7 +138,7 @@ fn follow(
     parts: &mut [Part],
     news: &Receiver<News>,
     options: &Options,
-    audience: &mut dyn Audience,
+    audience: &mut dyn RunFollower,
 ) -> io::Result<()> {
     let mut said = BTreeSet::new();
     let (mut is_told, mut shown) = (false, Instant::now());
@@ -196,9 +196,9 @@ fn begin(parts: &mut [Part], options: &Options) {
 }
 
 /// A folder for the parts' reports, gone with its owner.
-struct Folder(PathBuf);
+struct PartsFolder(PathBuf);
 
-impl Folder {
+impl PartsFolder {
     fn new() -> io::Result<Self> {
         let name = format!("loadgen-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let folder = std::env::temp_dir().join(name);
@@ -211,7 +211,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for PartsFolder {
     fn drop(&mut self) {
         // Files that cannot be removed are left to the system: it is the temporary folder.
         let _ = fs::remove_dir_all(&self.0);

@@ -103,17 +103,17 @@ pub enum Server {
     /// A process on this machine.
     Process(Process),
     /// An admin listener that serves `/metrics` in the Prometheus text format, as plain HTTP.
-    Admin(Admin),
+    Admin(AdminEndpoint),
 }
 
 /// An admin listener. Shows nothing of its token.
 #[derive(Clone)]
-pub struct Admin {
+pub struct AdminEndpoint {
     address: SocketAddr,
     token: Option<String>,
 }
 
-impl fmt::Debug for Admin {
+impl fmt::Debug for AdminEndpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Admin({})", self.address)
     }
@@ -133,7 +133,7 @@ impl Server {
     /// # Errors
     /// It does not answer, or its metrics lack the CPU time.
     pub fn admin(address: SocketAddr, token: Option<String>) -> io::Result<Self> {
-        let server = Self::Admin(Admin { address, token });
+        let server = Self::Admin(AdminEndpoint { address, token });
         server.cpu_ns()?;
         Ok(server)
     }
@@ -164,7 +164,7 @@ impl Server {
 }
 
 /// A metric without labels of the admin listener.
-fn metric(Admin { address, token }: &Admin, name: &str) -> io::Result<f64> {
+fn metric(AdminEndpoint { address, token }: &AdminEndpoint, name: &str) -> io::Result<f64> {
     let client = http::client([*address].into_iter(), TlsConfig::default(), TIMEOUT);
     let mut request = client.get(format!("http://{address}/metrics"));
     if let Some(token) = token {

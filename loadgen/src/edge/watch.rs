@@ -2,17 +2,17 @@
 //! times a second.
 
 use crate::edge::board::Sum;
-use crate::live::{Audience, Progress};
+use crate::live::{Progress, RunFollower};
 use crate::result::KINDS;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The way from the board to the audience. One for each run, on the conductor's thread.
-pub(crate) struct Watch<'a>(RefCell<Inner<'a>>);
+pub(crate) struct Watch<'a>(RefCell<WatchState<'a>>);
 
-struct Inner<'a> {
-    audience: &'a mut dyn Audience,
+struct WatchState<'a> {
+    audience: &'a mut dyn RunFollower,
     /// The name of the phase, its beginning, and its time or the number of connections that it opens; `None` before the
     /// first phase.
     phase: Option<(&'static str, Instant, Goal)>,
@@ -35,8 +35,8 @@ pub(crate) enum Goal {
 
 impl<'a> Watch<'a> {
     /// A watch for this audience.
-    pub(crate) fn new(audience: &'a mut dyn Audience) -> Self {
-        Self(RefCell::new(Inner {
+    pub(crate) fn new(audience: &'a mut dyn RunFollower) -> Self {
+        Self(RefCell::new(WatchState {
             audience,
             phase: None,
             seen: VecDeque::new(),
@@ -75,7 +75,7 @@ impl<'a> Watch<'a> {
         let oldest = inner.seen.front().copied();
         inner.seen.push_back((now, *sum));
         let progress = progress(phase, now - begun, goal, sum);
-        let rates = oldest.map(|(at, before)| Rates::new(now - at, &before, sum));
+        let rates = oldest.map(|(at, before)| EventRates::new(now - at, &before, sum));
         inner.audience.show(&match rates {
             None => progress,
             Some(rates) => Progress {
@@ -124,12 +124,12 @@ fn errors(sum: &Sum) -> Vec<(String, u64)> {
 }
 
 /// Events of each second; `None` for those that the mode does not have.
-struct Rates {
+struct EventRates {
     sessions: Option<f64>,
     messages: Option<f64>,
 }
 
-impl Rates {
+impl EventRates {
     fn new(span: Duration, before: &Sum, sum: &Sum) -> Self {
         let rate = |before: u64, after: u64| {
             let count = after.saturating_sub(before) as f64;
@@ -172,7 +172,7 @@ mod tests {
             completed: 100,
             ..sum
         };
-        let rates = Rates::new(Duration::from_secs(2), &before, &sum);
+        let rates = EventRates::new(Duration::from_secs(2), &before, &sum);
         assert_eq!((rates.sessions, rates.messages), (Some(100.0), None));
     }
 
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn the_audience_is_not_hurried() {
         struct Count(Vec<String>);
-        impl Audience for Count {
+        impl RunFollower for Count {
             fn say(&mut self, _: &str) {
                 self.0.push("said".into());
             }

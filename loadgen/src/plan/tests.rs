@@ -1,5 +1,5 @@
 use super::*;
-use crate::options::{Command, CommandLine};
+use crate::options::{CommandLine, LoadCommand};
 use clap::Parser;
 
 /// The plan of a run on this machine, unless the flags name a target.
@@ -11,7 +11,7 @@ fn plan(flags: &str) -> Result<Plan, String> {
     let words = format!("loadgen run {target}{flags}");
     let words = words.split_ascii_whitespace();
     let line = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
-    let Command::Run(options) = line.command else {
+    let LoadCommand::Run(options) = line.command else {
         return Err("not a run".into());
     };
     options.plan(1, |_| None).map_err(|error| error.to_string())
@@ -21,7 +21,7 @@ fn plan(flags: &str) -> Result<Plan, String> {
 fn defaults_make_a_plan() {
     let relay = plan("--mode relay").unwrap();
     assert_eq!((relay.connections(), relay.threads()), (200, vec![None]));
-    assert_eq!(relay.trust, Trust::NotNeeded);
+    assert_eq!(relay.trust, CertificateTrust::NotNeeded);
     let sessions = |flags: &str| plan(flags).unwrap().schedule.unwrap().sessions();
     assert_eq!(sessions(""), 100, "ten a second for ten seconds");
     assert_eq!(sessions("--duration 3"), 30);
@@ -34,32 +34,48 @@ fn who_is_trusted_and_whether_discovery_may_lead_abroad() {
         "--target http://127.0.0.1:1",
         "--target https://127.0.0.1:1",
     );
-    let authority = || Trust::Authority("x".into());
+    let authority = || CertificateTrust::Authority("x".into());
     let owned = "--i-own-this-target";
     for (flags, trust, abroad) in [
-        (http.to_owned(), Trust::NotNeeded, false),
-        (https.to_owned(), Trust::System, false),
+        (http.to_owned(), CertificateTrust::NotNeeded, false),
+        (https.to_owned(), CertificateTrust::System, false),
         (format!("{https} --tls-ca x"), authority(), false),
-        (format!("{http} --tls-ca x"), Trust::NotNeeded, false),
-        (format!("--discover {http}"), Trust::System, false),
+        (
+            format!("{http} --tls-ca x"),
+            CertificateTrust::NotNeeded,
+            false,
+        ),
+        (
+            format!("--discover {http}"),
+            CertificateTrust::System,
+            false,
+        ),
         (format!("--discover --tls-ca x {owned}"), authority(), true),
         (
             format!("--discover --insecure {owned}"),
-            Trust::Anyone,
+            CertificateTrust::Anyone,
             true,
         ),
         (
             format!("--discover --rate 101 {owned}"),
-            Trust::System,
+            CertificateTrust::System,
             false,
         ),
         (
             format!("--discover --rate 101 --yes {owned}"),
-            Trust::System,
+            CertificateTrust::System,
             true,
         ),
-        ("--discover --rate 101 --yes".into(), Trust::System, false),
-        ("--discover --mode relay".into(), Trust::NotNeeded, false),
+        (
+            "--discover --rate 101 --yes".into(),
+            CertificateTrust::System,
+            false,
+        ),
+        (
+            "--discover --mode relay".into(),
+            CertificateTrust::NotNeeded,
+            false,
+        ),
     ] {
         let plan = plan(&flags).unwrap();
         assert_eq!((plan.trust, plan.abroad), (trust, abroad), "{flags}");

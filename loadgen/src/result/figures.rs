@@ -109,7 +109,7 @@ pub struct Sessions<N = Option<u64>> {
 
 /// Connections by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connections<N = Option<u64>> {
+pub struct ConnectionFigures<N = Option<u64>> {
     /// Reached the answer 101.
     pub opened: N,
     /// Did not, or ended otherwise than intended.
@@ -190,7 +190,7 @@ impl Messages {
 
 /// Spans by kind; without a value they are null.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Latencies {
+pub struct LatencyFigures {
     /// TCP: from the start to the established connection.
     pub connect: Option<Spread>,
     /// TLS: from there to the end of the handshake.
@@ -210,7 +210,7 @@ pub struct Latencies {
     pub recovery: Option<Spread>,
 }
 
-impl Latencies {
+impl LatencyFigures {
     /// The spans of each kind with its name for people, in the order in which a session passes through them; the first
     /// [`STEPS`] follow each other.
     #[must_use]
@@ -277,7 +277,7 @@ impl Cpu {
 
 /// Memory of both sides at the end of the measured span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct MemoryFigures {
     /// The driver's resident bytes.
     pub driver_rss_bytes: Option<u64>,
     /// The service's.

@@ -4,7 +4,8 @@
 //! not know the sum does not know. The order of the parts does not matter.
 
 use crate::result::{
-    Arguments, Cpu, Document, Interval, Latencies, Memory, ScheduleLag, Spread, spread,
+    Cpu, Document, EventArguments, Interval, LatencyFigures, MemoryFigures, ScheduleLag, Spread,
+    spread,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -70,7 +71,7 @@ fn add(one: &Document, other: &Document) -> Document {
         messages: sum(&one.messages, &other.messages),
         latency_us: latencies(&one.latency_us, &other.latency_us),
         cpu: cpu(&one.cpu, &other.cpu),
-        memory: Memory {
+        memory: MemoryFigures {
             server_rss_bytes: one
                 .memory
                 .server_rss_bytes
@@ -129,13 +130,13 @@ fn plus(one: Value, other: Value) -> Value {
     }
 }
 
-fn latencies(one: &Latencies, other: &Latencies) -> Latencies {
+fn latencies(one: &LatencyFigures, other: &LatencyFigures) -> LatencyFigures {
     // Null is "no such span was seen", and thus adds nothing.
     let both = |one: &Option<Spread>, other: &Option<Spread>| {
         let all = one.iter().chain(other).cloned();
         all.reduce(|one, other| one.plus(&other))
     };
-    Latencies {
+    LatencyFigures {
         connect: both(&one.connect, &other.connect),
         tls: both(&one.tls, &other.tls),
         upgrade: both(&one.upgrade, &other.upgrade),
@@ -222,7 +223,7 @@ fn both_intervals(one: &Interval, other: &Interval) -> Interval {
 }
 
 /// Values that both have in common stay; those that differ become a list of all, in a fixed order.
-fn lists(one: &Arguments, other: &Arguments) -> Arguments {
+fn lists(one: &EventArguments, other: &EventArguments) -> EventArguments {
     let mut all = one.clone();
     for (name, other) in other {
         let both = match one.get(name) {

@@ -2,7 +2,7 @@
 //! terminal, the page, and the comparison of several runs.
 
 use crate::result::words::{self, bytes, cost_us, figure, seconds};
-use crate::result::{Document, Latencies};
+use crate::result::{Document, LatencyFigures};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -84,7 +84,7 @@ impl Document {
 }
 
 /// A figure that every run may have: its name, its unit, how it is judged, and where it is in the document.
-type Figure = (&'static str, Unit, Sense, fn(&Document) -> Option<f64>);
+type FigureRow = (&'static str, Unit, Sense, fn(&Document) -> Option<f64>);
 
 /// The unit of a figure: how people read it.
 type Unit = fn(f64) -> String;
@@ -95,7 +95,7 @@ macro_rules! figures {
     };
 }
 
-const LOAD: &[Figure] = figures![
+const LOAD: &[FigureRow] = figures![
     "measured", seconds, Plain, d => Some(d.duration_s);
     "sessions scheduled", count, Plain, d => float(d.sessions.scheduled);
     "sessions completed", count, High, d => float(d.sessions.completed);
@@ -109,7 +109,7 @@ const LOAD: &[Figure] = figures![
     "connections/s", figure, High, d => d.cycles_per_s();
 ];
 
-const MESSAGES: &[Figure] = figures![
+const MESSAGES: &[FigureRow] = figures![
     "sent", count, Plain, d => float(d.messages.sent);
     "received", count, Plain, d => float(d.messages.received);
     "messages/s", figure, High, d => d.messages_per_s();
@@ -122,7 +122,7 @@ const MESSAGES: &[Figure] = figures![
     "refused", count, Zero, d => float(d.messages.refused);
 ];
 
-const COST: &[Figure] = figures![
+const COST: &[FigureRow] = figures![
     "service CPU", seconds, Low, d => d.cpu.server_s;
     "driver CPU", seconds, Plain, d => d.cpu.driver_s;
     "service CPU per message", cost_us, Low, d => d.cpu.server_us_per_message;
@@ -181,7 +181,7 @@ pub fn rows(documents: &[&Document]) -> Vec<Row> {
     for (label, unit, sense, of) in MESSAGES {
         put("Messages", label, *unit, *sense, of);
     }
-    for (place, (span, _)) in Latencies::default().all().iter().enumerate() {
+    for (place, (span, _)) in LatencyFigures::default().all().iter().enumerate() {
         for (name, share) in QUANTILES {
             let of = |d: &Document| d.latency_us.all().get(place)?.1?.quantile(share);
             put(

@@ -8,16 +8,16 @@ use std::io::Read;
 
 /// The spans of one kind in microseconds; at least one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Figures", try_from = "Figures")]
+#[serde(into = "SpreadFigures", try_from = "SpreadFigures")]
 pub struct Spread {
-    figures: Figures,
+    figures: SpreadFigures,
     /// Absent if the file had none.
     histogram: Option<Histogram<u64>>,
 }
 
 /// The figures as they are in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Figures {
+struct SpreadFigures {
     count: u64,
     p50: Option<u64>,
     p90: Option<u64>,
@@ -36,7 +36,7 @@ impl Spread {
         }
         let at = |quantile| Some(histogram.value_at_quantile(quantile));
         Some(Self {
-            figures: Figures {
+            figures: SpreadFigures {
                 count: histogram.len(),
                 p50: at(0.5),
                 p90: at(0.9),
@@ -98,7 +98,7 @@ impl Spread {
         let both = self.histogram.as_ref().zip(other.histogram.as_ref());
         let sum = both.and_then(|(one, other)| Self::of(&sum_of(one, other)?));
         sum.unwrap_or_else(|| Self {
-            figures: Figures {
+            figures: SpreadFigures {
                 count: self.count().saturating_add(other.count()),
                 p50: None,
                 p90: None,
@@ -112,17 +112,17 @@ impl Spread {
     }
 }
 
-impl From<Spread> for Figures {
+impl From<Spread> for SpreadFigures {
     fn from(spread: Spread) -> Self {
         spread.figures
     }
 }
 
-impl TryFrom<Figures> for Spread {
+impl TryFrom<SpreadFigures> for Spread {
     type Error = String;
 
     /// The figures are taken from the histogram if there is one: a file whose figures say otherwise does not deceive.
-    fn try_from(figures: Figures) -> Result<Self, Self::Error> {
+    fn try_from(figures: SpreadFigures) -> Result<Self, Self::Error> {
         let Some(text) = &figures.hdr else {
             return Ok(Self {
                 figures,

@@ -199,7 +199,7 @@ const NAME_CHARS_MAX: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::{Arguments, Saturated, Spread, spread};
+    use crate::result::{EventArguments, Saturated, Spread, spread};
 
     fn shown(runs: &[(&str, &Document)]) -> String {
         let run = |(name, document): &(&str, &Document)| Run {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn document(lost: u64) -> Document {
-        let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
+        let mut document = Document::new("relay", "http://t", EventArguments::new(), String::new());
         document.ok = lost == 0;
         document.messages.sent = Some(1_234_567);
         document.messages.lost = Some(lost);

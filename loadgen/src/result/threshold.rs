@@ -164,7 +164,7 @@ const LATENCIES: [(&str, &str, Figure); 5] = [
 mod tests {
     use super::*;
     use crate::result::spread::histogram;
-    use crate::result::{Arguments, Connections, Sessions};
+    use crate::result::{ConnectionFigures, EventArguments, Sessions};
 
     /// A run of this mode with these thresholds and spans of 1 to 1,000 ms.
     fn document(mode: &str, thresholds: &[(&str, f64)]) -> Document {
@@ -249,10 +249,10 @@ mod tests {
             assert_eq!(words(&storm), sentence);
         }
         let mut connect = document("connect", &[("failed_below", 0.5)]);
-        connect.connections = Connections {
+        connect.connections = ConnectionFigures {
             opened: Some(199),
             failed: Some(1),
-            ..Connections::default()
+            ..ConnectionFigures::default()
         };
         let sentence = "Threshold missed: 1 of 200 connections failed, wanted below 0.5 %.";
         assert_eq!(words(&connect), sentence);
@@ -267,7 +267,7 @@ mod tests {
         document.latency_us.setup = None;
         let missed = "Threshold missed: p99 is not known, wanted below 50 ms.";
         assert_eq!(words(&document), missed);
-        document.arguments = Arguments::new();
+        document.arguments = EventArguments::new();
         assert_eq!(document.thresholds(), None);
     }
 

@@ -234,10 +234,10 @@ const LAG_US_MAX: u64 = 20_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::{Arguments, ScheduleLag, Sessions};
+    use crate::result::{EventArguments, ScheduleLag, Sessions};
 
     fn well() -> Document {
-        let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
+        let mut document = Document::new("relay", "http://t", EventArguments::new(), String::new());
         document.ok = true;
         document.connections.peak = Some(2);
         document.messages.sent = Some(1);
@@ -288,7 +288,7 @@ mod tests {
 
     /// A run of this mode in which all was well except this change.
     fn judged(mode: &str, ending: Ending, change: impl Fn(&mut Document)) -> Document {
-        let mut document = Document::new(mode, "http://t", Arguments::new(), String::new());
+        let mut document = Document::new(mode, "http://t", EventArguments::new(), String::new());
         document.connections.opened = Some(10);
         if mode == "sessions" || mode == "storm" {
             document.sessions = Sessions {

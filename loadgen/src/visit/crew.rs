@@ -1,11 +1,11 @@
 //! The parties of one thread, by the line (connection) that each is on.
 
-use crate::peer::{Event, Link, LinkError, Name};
-use crate::schedule::Share;
-use crate::visit::discovery::{Discovery, Reply};
-use crate::visit::messages::Desk;
+use crate::peer::{Event, LinkError, Name, PeerLink};
+use crate::schedule::RunShare;
+use crate::visit::discovery::{DiscoveryCalls, Reply};
+use crate::visit::messages::MessageDesk;
 pub use crate::visit::relay::Relay;
-use crate::visit::{Arrival, Book, Stage, Viewer, sessions};
+use crate::visit::{Arrival, MessageBook, Stage, Viewer, sessions};
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
@@ -33,7 +33,7 @@ pub struct Peer {
 
 /// The outcome of a call of [`Crew::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum ReceiveOutcome {
     /// Messages, or nothing.
     Nothing,
     /// An API call was answered: the next one is due, or the connection.
@@ -63,17 +63,17 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Crew {
     /// Counters, buffers, the moment.
-    pub desk: Desk,
+    pub desk: MessageDesk,
     /// The messages between peers.
     pub relay: Relay,
-    pub(crate) share: Share,
+    pub(crate) share: RunShare,
     pub(crate) people: Vec<Person>,
     /// The line of each session that runs.
     pub(crate) lines: AHashMap<u32, u32>,
     /// Since when each master of the share is open, and on which line.
     pub(crate) masters: Vec<Option<(u64, u32)>>,
     /// The books of the sessions that ended last, for what comes twice or late.
-    pub(crate) ended: VecDeque<(u32, Book, Book)>,
+    pub(crate) ended: VecDeque<(u32, MessageBook, MessageBook)>,
     /// Lines whose sessions have received and sent everything.
     pub(crate) settled: Vec<u32>,
     /// Lines whose sessions have their answer, and candidates to say one after the other.
@@ -82,9 +82,9 @@ pub struct Crew {
 
 #[derive(Debug)]
 pub(crate) struct Person {
-    link: Link,
+    link: PeerLink,
     /// The API calls that are made on this line, before another one serves the party.
-    discovery: Option<Box<Discovery>>,
+    discovery: Option<Box<DiscoveryCalls>>,
     pub(crate) party: Party,
 }
 
@@ -100,7 +100,7 @@ const _: () = assert!(
 impl Crew {
     /// The crew of this share of the channels.
     #[must_use]
-    pub fn new(desk: Desk, share: Share) -> Self {
+    pub fn new(desk: MessageDesk, share: RunShare) -> Self {
         let masters = share.channels(desk.terms.channels).map(|_| None).collect();
         Self {
             relay: Relay::new(desk.terms, share),
@@ -120,7 +120,7 @@ impl Crew {
         let place = line as usize;
         if self.people.len() <= place {
             self.people.resize_with(place + 1, || Person {
-                link: Link::ended(),
+                link: PeerLink::ended(),
                 discovery: None,
                 party: Party::Nobody,
             });
@@ -130,7 +130,7 @@ impl Crew {
         }
         if let Some(person) = self.people.get_mut(place) {
             *person = Person {
-                link: Link::ended(),
+                link: PeerLink::ended(),
                 discovery: None,
                 party,
             };
@@ -161,7 +161,7 @@ impl Crew {
     }
 
     /// Makes the party on a line send its API calls there, before another line serves it.
-    pub fn begin_discovery(&mut self, line: u32, discovery: Box<Discovery>) {
+    pub fn begin_discovery(&mut self, line: u32, discovery: Box<DiscoveryCalls>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.discovery = Some(discovery);
         }
@@ -169,12 +169,12 @@ impl Crew {
 
     /// The API calls that are made on a line; `None` if it carries messages, or is free.
     #[must_use]
-    pub fn discovery(&self, line: u32) -> Option<&Discovery> {
+    pub fn discovery(&self, line: u32) -> Option<&DiscoveryCalls> {
         self.people.get(line as usize)?.discovery.as_deref()
     }
 
     /// Takes a party off a line on which it made API calls, for another one.
-    pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<Discovery>)> {
+    pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<DiscoveryCalls>)> {
         let person = self.people.get_mut(line as usize)?;
         let discovery = person.discovery.take()?;
         let party = std::mem::replace(&mut person.party, Party::Nobody);
@@ -187,7 +187,7 @@ impl Crew {
     /// Begins a line's upgrade: appends the request for this host and target.
     pub fn ask(&mut self, line: u32, host: &str, target: &str, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
-            person.link = Link::open(host, target, &mut self.desk.random, out);
+            person.link = PeerLink::open(host, target, &mut self.desk.random, out);
         }
     }
 
@@ -200,18 +200,18 @@ impl Crew {
         line: u32,
         bytes: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> Result<Heard, LinkError> {
+    ) -> Result<ReceiveOutcome, LinkError> {
         let Some(person) = self.people.get_mut(line as usize) else {
-            return Ok(Heard::Nothing);
+            return Ok(ReceiveOutcome::Nothing);
         };
         if let Some(discovery) = &mut person.discovery {
             return Ok(match discovery.take_in(bytes) {
-                Reply::Part => Heard::Nothing,
-                Reply::Answered => Heard::Answered,
+                Reply::Part => ReceiveOutcome::Nothing,
+                Reply::Answered => ReceiveOutcome::Answered,
                 Reply::Refused(kind, request_id) => {
                     self.desk.errors.count(&kind);
                     self.desk.errors.keep_request_id(&kind, &request_id);
-                    Heard::Refused
+                    ReceiveOutcome::Refused
                 }
             });
         }
@@ -220,7 +220,7 @@ impl Crew {
             return relay.receive((peer, link), bytes, desk, out);
         }
         // Taken out for the call: what a master receives is written into the book of a viewer on another line.
-        let mut link = std::mem::replace(&mut person.link, Link::ended());
+        let mut link = std::mem::replace(&mut person.link, PeerLink::ended());
         let result = self.drive(line, &mut link, bytes, out);
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link = link;
@@ -231,24 +231,24 @@ impl Crew {
     fn drive(
         &mut self,
         line: u32,
-        link: &mut Link,
+        link: &mut PeerLink,
         bytes: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> Result<Heard, LinkError> {
-        let mut heard = Heard::Nothing;
+    ) -> Result<ReceiveOutcome, LinkError> {
+        let mut heard = ReceiveOutcome::Nothing;
         let mut rest = bytes;
         while !rest.is_empty() {
             let (used, event) = link.next(rest, &mut self.desk.random, out)?;
             match event {
                 None => {}
                 Some(Event::Opened) => {
-                    heard = Heard::Opened;
+                    heard = ReceiveOutcome::Opened;
                     self.opened(line, out);
                 }
-                Some(Event::Closed) => heard = Heard::Closed,
+                Some(Event::Closed) => heard = ReceiveOutcome::Closed,
                 Some(Event::ClosedByService(code)) => {
                     self.desk.count_close(code);
-                    heard = Heard::ClosedByService;
+                    heard = ReceiveOutcome::ClosedByService;
                 }
                 Some(Event::Message(text)) => self.message(line, text, out),
             }
@@ -280,7 +280,7 @@ impl Crew {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Party::Nobody;
         };
-        person.link = Link::ended();
+        person.link = PeerLink::ended();
         person.discovery = None;
         let party = std::mem::replace(&mut person.party, Party::Nobody);
         match &party {
@@ -394,7 +394,7 @@ impl Crew {
         &mut self,
         session: u32,
         number: u64,
-        book: impl Fn(&mut (u32, Book, Book)) -> &mut Book,
+        book: impl Fn(&mut (u32, MessageBook, MessageBook)) -> &mut MessageBook,
     ) {
         let found = self
             .ended

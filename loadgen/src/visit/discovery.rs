@@ -7,13 +7,13 @@ use thiserror::Error;
 
 /// A party's calls, one after the other. Lives while they are made, on one connection or on several.
 #[derive(Debug)]
-pub struct Discovery {
+pub struct DiscoveryCalls {
     role: Role,
     answered: u8,
     /// The part of the answer that has arrived.
     bytes: Vec<u8>,
     /// The endpoints that the service named.
-    endpoints: Option<Endpoints>,
+    endpoints: Option<EndpointList>,
     /// The service closes the connection: the next call needs another.
     over: bool,
 }
@@ -29,7 +29,7 @@ pub enum Role {
 
 /// The answer to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Endpoints {
+struct EndpointList {
     /// For the connection.
     wss: Endpoint,
     /// For the calls after it.
@@ -62,7 +62,7 @@ impl Reply {
     }
 }
 
-impl Discovery {
+impl DiscoveryCalls {
     /// No call was made yet.
     #[must_use]
     pub const fn new(role: Role) -> Self {
@@ -127,7 +127,7 @@ impl Discovery {
 
     fn answered(&mut self, answer: &Answer) -> Reply {
         if self.next() == Some(Call::Endpoint) {
-            self.endpoints = Endpoints::read(&answer.body);
+            self.endpoints = EndpointList::read(&answer.body);
             if self.endpoints.is_none() {
                 return Reply::refused("bad_endpoint_in_answer");
             }
@@ -143,7 +143,7 @@ impl Discovery {
     }
 }
 
-impl Endpoints {
+impl EndpointList {
     /// The two endpoints of an answer; `None` if one is missing or is no URL.
     fn read(body: &[u8]) -> Option<Self> {
         let answer: Value = serde_json::from_slice(body).ok()?;
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn calls_follow_each_other_and_their_endpoints() {
-        let mut discovery = Discovery::new(Role::Viewer);
+        let mut discovery = DiscoveryCalls::new(Role::Viewer);
         assert_eq!(
             (discovery.next(), discovery.place()),
             (Some(Call::Endpoint), None)
@@ -287,7 +287,7 @@ mod tests {
         let answer = endpoints(&format!("{HTTPS},{WSS}"));
         assert_eq!(discovery.take_in(&answer[..20]), Reply::Part);
         assert_eq!(discovery.take_in(&answer[20..]), Reply::Answered);
-        let authority = |discovery: &Discovery| discovery.place().unwrap().authority.clone();
+        let authority = |discovery: &DiscoveryCalls| discovery.place().unwrap().authority.clone();
         assert_eq!(discovery.next(), Some(Call::IceServers));
         assert_eq!(authority(&discovery), "r-1.example.test:8443");
         assert!(!discovery.is_over());
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(discovery.next(), None);
         assert_eq!(authority(&discovery), "v-1.example.test");
 
-        let mut master = Discovery::new(Role::Master);
+        let mut master = DiscoveryCalls::new(Role::Master);
         assert_eq!(master.take_in(&answer), Reply::Answered);
         assert_eq!(master.next(), None);
         assert_eq!(authority(&master), "v-1.example.test");
@@ -348,10 +348,10 @@ mod tests {
         let bad = Reply::refused("bad_endpoint_in_answer");
         let injected = r#"{"Protocol":"WSS","ResourceEndpoint":"wss://a\r\nX: y"}"#;
         for list in ["", WSS, HTTPS, "1", &format!("{HTTPS},{injected}")] {
-            let reply = Discovery::new(Role::Viewer).take_in(&endpoints(list));
+            let reply = DiscoveryCalls::new(Role::Viewer).take_in(&endpoints(list));
             assert_eq!(reply, bad, "{list}");
         }
-        assert_eq!(Discovery::new(Role::Viewer).take_in(WELL), bad);
+        assert_eq!(DiscoveryCalls::new(Role::Viewer).take_in(WELL), bad);
     }
 
     #[test]
@@ -359,15 +359,15 @@ mod tests {
         let refused = b"HTTP/1.1 404 No\r\nx-amzn-ErrorType: ResourceNotFoundException\r\n\
                         x-amzn-RequestId: 0a-1\r\nContent-Length: 0\r\n\r\n";
         let name = Reply::Refused("call_404_ResourceNotFoundException".into(), "0a-1".into());
-        assert_eq!(Discovery::new(Role::Viewer).take_in(refused), name);
-        let mut master = Discovery::new(Role::Master);
+        assert_eq!(DiscoveryCalls::new(Role::Viewer).take_in(refused), name);
+        let mut master = DiscoveryCalls::new(Role::Master);
         assert_eq!(master.take_in(refused), Reply::Answered);
         assert_eq!((master.next(), master.place()), (None, None));
         let bad = Reply::refused("bad_answer_to_a_call");
-        assert_eq!(Discovery::new(Role::Viewer).take_in(b"\0"), bad);
+        assert_eq!(DiscoveryCalls::new(Role::Viewer).take_in(b"\0"), bad);
         let endless = "a".repeat(ANSWER_BYTES_MAX);
         assert_eq!(
-            Discovery::new(Role::Viewer)
+            DiscoveryCalls::new(Role::Viewer)
                 .take_in(format!("HTTP/1.1 200 OK\r\nA: {endless}").as_bytes()),
             bad
         );

@@ -1,7 +1,7 @@
 //! The shared parts of one thread's parties: buffers, counters, and the writing and reading of messages.
 
-use crate::measure::{Errors, Latencies, Latency, Sessions, Tally};
-use crate::peer::{Stamp, filler, place_of, write_client_id};
+use crate::measure::{ErrorCounts, Latencies, Latency, MessageTally, Sessions};
+use crate::peer::{PayloadStamp, filler, place_of, write_client_id};
 use crate::visit::recovery::Recovery;
 use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 /// The terms that are the same for every party of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct PartyTerms {
     /// Distinguishes this run's messages from others'.
     pub run: u32,
     /// Characters of a candidate's payload.
@@ -30,16 +30,16 @@ pub struct Terms {
 
 /// The desk at which the parties of one thread read and write. One per thread.
 #[derive(Debug)]
-pub struct Desk {
+pub struct MessageDesk {
     /// The moment of this turn, nanoseconds of the run's clock. Set by the edge.
     pub now_ns: u64,
     /// The terms that are the same for every party.
-    pub terms: Terms,
+    pub terms: PartyTerms,
     /// Mask keys, handshake keys, back-off.
     pub random: Rng,
     /// Messages by what became of them; [`Tally::lost`] counts what was missing at the end of each session, and
     /// includes what came corrupted or elsewhere until [`crate::visit::Crew::close_books`].
-    pub tally: Tally,
+    pub tally: MessageTally,
     /// Sessions by what became of them.
     pub sessions: Sessions,
     /// Spans.
@@ -47,7 +47,7 @@ pub struct Desk {
     /// The set-ups of the interval that runs; the caller that logs it clears it.
     pub recent: Latency,
     /// Failures by kind.
-    pub errors: Errors,
+    pub errors: ErrorCounts,
     /// Channels that were cut off.
     pub recovery: Recovery,
     /// Messages have a correlation id, so that the service answers those that it does not take. Set by the edge: an id
@@ -79,24 +79,24 @@ pub(crate) struct Message {
 /// A message as it arrived, all of its own claims checked that need no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: PayloadStamp,
     /// The place of the viewer that the service names as the sender; `None`: it names none.
     pub(crate) sender: Option<u32>,
 }
 
-impl Desk {
+impl MessageDesk {
     /// A desk for parties on these terms.
     #[must_use]
-    pub fn new(terms: Terms, seed: u64) -> Self {
+    pub fn new(terms: PartyTerms, seed: u64) -> Self {
         Self {
             now_ns: 0,
             terms,
             random: Rng::with_seed(seed),
-            tally: Tally::default(),
+            tally: MessageTally::default(),
             sessions: Sessions::default(),
             latencies: Latencies::default(),
             recent: Latency::coarse(),
-            errors: Errors::default(),
+            errors: ErrorCounts::default(),
             recovery: Recovery::default(),
             asks: true,
             unasked: 0,
@@ -118,7 +118,7 @@ impl Desk {
             action,
             since_ns,
         } = message;
-        let stamp = Stamp {
+        let stamp = PayloadStamp {
             run: self.terms.run,
             channel,
             from,
@@ -176,7 +176,7 @@ impl Desk {
             Some(_) | None => return self.corrupted(),
         };
         let sender = event.sender.map(|id| place_of(id).unwrap_or(u32::MAX));
-        let Some(stamp) = event.payload.and_then(Stamp::read) else {
+        let Some(stamp) = event.payload.and_then(PayloadStamp::read) else {
             return self.corrupted();
         };
         if stamp.run != self.terms.run {

@@ -3,10 +3,10 @@
 //! one from each side, for as long as nothing is lost. In the open loop nothing is answered: the edge says whose turn
 //! it is.
 
-use crate::peer::{Arrival, Event, Link, LinkError, Name, Sequence};
-use crate::visit::crew::{Heard, Peer};
-use crate::visit::messages::{Desk, MASTER, Message, Terms};
-use crate::{schedule::Share, visit::Stage};
+use crate::peer::{ArrivalKind, Event, LinkError, Name, PeerLink, Sequence};
+use crate::visit::crew::{Peer, ReceiveOutcome};
+use crate::visit::messages::{MASTER, Message, MessageDesk, PartyTerms};
+use crate::{schedule::RunShare, visit::Stage};
 use codec::signal::Action;
 
 /// The messages between the peers of one thread. Both ends of every message are on the same thread.
@@ -16,7 +16,7 @@ pub struct Relay {
     pub is_speaking: bool,
     /// Whether spans are recorded. Set by the edge.
     pub is_measured: bool,
-    share: Share,
+    share: RunShare,
     viewers: u32,
     /// Channel after channel of the share, viewer after viewer; empty unless the run relays.
     pairs: Vec<Pair>,
@@ -38,7 +38,7 @@ struct Direction {
 
 impl Relay {
     /// Nothing was said yet between the peers of this share.
-    pub(crate) fn new(terms: Terms, share: Share) -> Self {
+    pub(crate) fn new(terms: PartyTerms, share: RunShare) -> Self {
         let pairs = if terms.window > 0 {
             share.channels(terms.channels).count() * terms.viewers as usize
         } else {
@@ -54,7 +54,7 @@ impl Relay {
     }
 
     /// Sends a window of messages to every counterpart of a peer.
-    pub(crate) fn start(&mut self, name: Name, desk: &mut Desk, out: &mut Vec<u8>) {
+    pub(crate) fn start(&mut self, name: Name, desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let counterparts = if name.place == MASTER {
             1..=self.viewers
         } else {
@@ -76,7 +76,7 @@ impl Relay {
         &mut self,
         name: Name,
         (round, due_ns): (u64, u64),
-        desk: &mut Desk,
+        desk: &mut MessageDesk,
         out: &mut Vec<u8>,
     ) {
         let to = if name.place == MASTER {
@@ -93,12 +93,12 @@ impl Relay {
     /// Handles what a peer received on its link: nothing of it concerns another line, so that this is a short loop.
     pub(crate) fn receive(
         &mut self,
-        (peer, link): (&mut Peer, &mut Link),
+        (peer, link): (&mut Peer, &mut PeerLink),
         bytes: &mut [u8],
-        desk: &mut Desk,
+        desk: &mut MessageDesk,
         out: &mut Vec<u8>,
-    ) -> Result<Heard, LinkError> {
-        let mut heard = Heard::Nothing;
+    ) -> Result<ReceiveOutcome, LinkError> {
+        let mut heard = ReceiveOutcome::Nothing;
         let mut rest = bytes;
         while !rest.is_empty() {
             let (used, event) = link.next(rest, &mut desk.random, out)?;
@@ -107,12 +107,12 @@ impl Relay {
                 Some(Event::Message(text)) => self.hear(peer.name, text, desk, out),
                 Some(Event::Opened) => {
                     peer.stage = Stage::Hold;
-                    heard = Heard::Opened;
+                    heard = ReceiveOutcome::Opened;
                 }
-                Some(Event::Closed) => heard = Heard::Closed,
+                Some(Event::Closed) => heard = ReceiveOutcome::Closed,
                 Some(Event::ClosedByService(code)) => {
                     desk.count_close(code);
-                    heard = Heard::ClosedByService;
+                    heard = ReceiveOutcome::ClosedByService;
                 }
             }
             rest = &mut rest[used..];
@@ -124,7 +124,7 @@ impl Relay {
     ///
     /// Only a message under way that arrives for the first time is answered. Were any other, a service that makes two
     /// messages of one would have the load grow without end.
-    fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut Desk, out: &mut Vec<u8>) {
+    fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let Some(letter) = desk.read(text, None) else {
             return;
         };
@@ -139,9 +139,9 @@ impl Relay {
         };
         let is_ahead = there.arrived.next() < stamp.sequence;
         match there.arrived.arrive(stamp.sequence) {
-            Arrival::InOrder => {}
-            Arrival::Late => desk.tally.reordered += 1,
-            Arrival::Again => {
+            ArrivalKind::InOrder => {}
+            ArrivalKind::Late => desk.tally.reordered += 1,
+            ArrivalKind::Again => {
                 desk.tally.duplicated += 1;
                 return;
             }
@@ -203,7 +203,14 @@ impl Relay {
 
 impl Direction {
     /// Writes the next message of a peer to the one at place `to`; its way counts from `since_ns`.
-    fn write(&mut self, name: Name, to: u32, since_ns: u64, desk: &mut Desk, out: &mut Vec<u8>) {
+    fn write(
+        &mut self,
+        name: Name,
+        to: u32,
+        since_ns: u64,
+        desk: &mut MessageDesk,
+        out: &mut Vec<u8>,
+    ) {
         let message = Message {
             channel: name.channel,
             from: name.place,

@@ -2,7 +2,7 @@
 //! at the end.
 
 use crate::visit::crew::{Crew, Party, Person, Verdict};
-use crate::visit::messages::{Desk, Letter, MASTER, Message};
+use crate::visit::messages::{Letter, MASTER, Message, MessageDesk};
 use crate::visit::{Arrival, Stage, Viewer};
 use codec::signal::Action;
 
@@ -139,7 +139,7 @@ impl Crew {
 /// counted as one of an earlier connection, as is every message while the viewer has no connection.
 fn viewer_of<'a>(
     people: &'a mut [Person],
-    desk: &mut Desk,
+    desk: &mut MessageDesk,
     line: u32,
     sent_ns: u64,
 ) -> Option<&'a mut Viewer> {
@@ -154,7 +154,12 @@ fn viewer_of<'a>(
 }
 
 /// Appends message `number` of a session from its viewer to its master: the offer, then candidates.
-pub(crate) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+pub(crate) fn write_to_master(
+    desk: &mut MessageDesk,
+    session: u32,
+    number: u32,
+    out: &mut Vec<u8>,
+) {
     write(
         desk,
         session,
@@ -165,7 +170,7 @@ pub(crate) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &
 }
 
 /// Appends message `number` of a session from its master to its viewer: the answer, then candidates.
-fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+fn write_to_viewer(desk: &mut MessageDesk, session: u32, number: u32, out: &mut Vec<u8>) {
     write(
         desk,
         session,
@@ -176,7 +181,7 @@ fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>
 }
 
 fn write(
-    desk: &mut Desk,
+    desk: &mut MessageDesk,
     session: u32,
     number: u32,
     (from, to, first): (u32, u32, Action),

@@ -1,7 +1,7 @@
 //! Reactions to news: a party goes a step further, comes back later, or is through.
 
-use crate::edge::board::Phase;
-use crate::visit::{Call, Discovery, Heard, Party, Peer, Stage, Verdict, Viewer};
+use crate::edge::board::RunPhase;
+use crate::visit::{Call, DiscoveryCalls, Party, Peer, ReceiveOutcome, Stage, Verdict, Viewer};
 use crate::worker::lines::News;
 use crate::{options::Mode, worker::Worker};
 
@@ -32,7 +32,7 @@ impl Worker<'_> {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
         // With API calls before it, a session's first connection is that of the first call.
-        let asks = self.crew.discovery(line).map(Discovery::next);
+        let asks = self.crew.discovery(line).map(DiscoveryCalls::next);
         let is_first = !self.shared.plan.discover || asks == Some(Some(Call::Endpoint));
         let since_ns = match self.crew.party(line) {
             Party::Viewer(viewer) if viewer.attempts == 0 && is_first => viewer.due_ns,
@@ -65,18 +65,18 @@ impl Worker<'_> {
         }
     }
 
-    fn heard(&mut self, line: u32, heard: Result<Heard, String>) {
+    fn heard(&mut self, line: u32, heard: Result<ReceiveOutcome, String>) {
         match heard {
-            Ok(Heard::Nothing) => {}
-            Ok(Heard::Answered) => self.call(line),
-            Ok(Heard::Refused) => {
+            Ok(ReceiveOutcome::Nothing) => {}
+            Ok(ReceiveOutcome::Answered) => self.call(line),
+            Ok(ReceiveOutcome::Refused) => {
                 let party = self.gone(line);
                 self.lines.cut(line);
                 self.again_or_failed(party);
             }
-            Ok(Heard::Opened) => self.opened(line),
-            Ok(Heard::Closed) => self.closed(line),
-            Ok(Heard::ClosedByService) => {
+            Ok(ReceiveOutcome::Opened) => self.opened(line),
+            Ok(ReceiveOutcome::Closed) => self.closed(line),
+            Ok(ReceiveOutcome::ClosedByService) => {
                 let party = self.gone(line);
                 self.lines.finish(line);
                 self.say_farewell(line);
@@ -115,14 +115,14 @@ impl Worker<'_> {
             }
             Party::Peer(_) => self.opening -= 1,
         }
-        if self.phase() == Phase::Close || self.shared.plan.mode == Mode::Connect {
+        if self.phase() == RunPhase::Close || self.shared.plan.mode == Mode::Connect {
             self.close(line);
         }
     }
 
     /// A session has sent and received everything.
     fn settled(&mut self, line: u32) {
-        if self.phase() >= Phase::Drain {
+        if self.phase() >= RunPhase::Drain {
             self.close(line);
         } else if !self.is_storm() {
             let hold = self.shared.plan.hold;
@@ -155,7 +155,7 @@ impl Worker<'_> {
             }
             Party::Peer(peer) => {
                 self.connections.cycles += 1;
-                if self.phase() < Phase::Drain {
+                if self.phase() < RunPhase::Drain {
                     self.waiting.push_back(peer.name);
                 } else {
                     self.active -= 1;
@@ -188,7 +188,7 @@ impl Worker<'_> {
         let now_ns = self.now_ns();
         if let Party::Master(channel) = *self.crew.party(line)
             && is_open
-            && self.phase() == Phase::Measure
+            && self.phase() == RunPhase::Measure
         {
             self.crew.desk.recovery.master_lost(channel, now_ns);
         }
@@ -224,12 +224,12 @@ impl Worker<'_> {
                 if attempts >= MASTER_ATTEMPTS {
                     self.settle_master(place);
                 }
-                if self.phase() < Phase::Close {
+                if self.phase() < RunPhase::Close {
                     self.try_again(party, attempts - 1);
                 }
             }
             Party::Viewer(mut viewer) => {
-                if self.is_storm() && self.phase() < Phase::Drain {
+                if self.is_storm() && self.phase() < RunPhase::Drain {
                     let attempts = viewer.attempts;
                     // Until it has its answer, what it waits for is the same as before.
                     let unanswered = matches!(

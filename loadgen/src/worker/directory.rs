@@ -1,8 +1,8 @@
 //! The endpoints that a worker knows, the connections that wait for one that is being looked up, and the thread that
 //! looks them up.
 
-use crate::address::{AddressError, Endpoint, Family};
-use crate::plan::{Plan, Trust};
+use crate::address::{AddressError, AddressFamily, Endpoint};
+use crate::plan::{CertificateTrust, Plan};
 use crate::worker::Worker;
 use crate::worker::{lines::Route, tls::Client};
 use ahash::AHashMap;
@@ -29,7 +29,7 @@ enum EndpointState {
 
 /// The way to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum EndpointRoute {
     /// The route of this number.
     Known(u16),
     /// It is being looked up; the line is called again.
@@ -60,17 +60,17 @@ impl Directory {
     }
 
     /// The way to an endpoint, for this connection.
-    pub(crate) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> Way {
+    pub(crate) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> EndpointRoute {
         match self.places.get_mut(endpoint) {
-            Some(EndpointState::Route(number)) => return Way::Known(*number),
+            Some(EndpointState::Route(number)) => return EndpointRoute::Known(*number),
             Some(EndpointState::Asked(waiting)) => {
                 waiting.push(connection);
-                return Way::Asked;
+                return EndpointRoute::Asked;
             }
             None => {}
         }
         if self.places.len() >= ENDPOINTS_MAX {
-            return Way::Refused("endpoints_too_many");
+            return EndpointRoute::Refused("endpoints_too_many");
         }
         let ask = LookupRequest {
             endpoint: endpoint.clone(),
@@ -81,11 +81,11 @@ impl Directory {
             .as_ref()
             .is_some_and(|asks| asks.send(ask).is_ok());
         if !asked {
-            return Way::Refused("endpoint_lookup_ended");
+            return EndpointRoute::Refused("endpoint_lookup_ended");
         }
         self.places
             .insert(endpoint.clone(), EndpointState::Asked(vec![connection]));
-        Way::Asked
+        EndpointRoute::Asked
     }
 
     /// Records the route of an endpoint, or that there is none; returns the connections that wait for it.
@@ -168,11 +168,11 @@ impl Lookup {
 
 /// The endpoints that were found, and the rules for those to come.
 struct Finder {
-    trust: Trust,
+    trust: CertificateTrust,
     resumes: bool,
     /// Whether other machines are allowed.
     abroad: bool,
-    family: Family,
+    family: AddressFamily,
     /// The trust of the first TLS endpoint, for all others: authorities are read once.
     client: Option<Client>,
     known: AHashMap<Endpoint, Arc<Route>>,
@@ -184,7 +184,9 @@ impl Finder {
             trust: plan.trust.clone(),
             resumes: plan.resumes,
             abroad: plan.abroad,
-            family: plan.sources.map_or(Family::Any, |_| Family::V4),
+            family: plan
+                .sources
+                .map_or(AddressFamily::Any, |_| AddressFamily::V4),
             client: None,
             known: AHashMap::new(),
         }
@@ -209,7 +211,7 @@ impl Finder {
                 }
                 .to_owned()
             })?;
-        let unchecked = target.tls && self.trust == Trust::Anyone;
+        let unchecked = target.tls && self.trust == CertificateTrust::Anyone;
         if unchecked && !target.is_near() {
             return Err("endpoint_not_loopback_insecure".into());
         }
@@ -249,7 +251,7 @@ const _: () = assert!(
 mod lookup_tests {
     use super::*;
 
-    fn finder(trust: Trust, abroad: bool, family: Family) -> Finder {
+    fn finder(trust: CertificateTrust, abroad: bool, family: AddressFamily) -> Finder {
         Finder {
             trust,
             resumes: false,
@@ -266,14 +268,14 @@ mod lookup_tests {
 
     #[test]
     fn other_machines_need_leave_however_they_are_named() {
-        let mut near = finder(Trust::NotNeeded, false, Family::Any);
+        let mut near = finder(CertificateTrust::NotNeeded, false, AddressFamily::Any);
         assert_eq!(
             find(&mut near, "ws://192.0.2.1").unwrap_err(),
             "endpoint_not_loopback"
         );
         assert!(find(&mut near, "ws://localhost:7").is_ok());
         assert_eq!(near.known.len(), 1);
-        let mut owned = finder(Trust::Anyone, true, Family::Any);
+        let mut owned = finder(CertificateTrust::Anyone, true, AddressFamily::Any);
         assert!(find(&mut owned, "ws://192.0.2.1").is_ok());
         assert_eq!(
             find(&mut owned, "wss://192.0.2.1").unwrap_err(),
@@ -283,7 +285,7 @@ mod lookup_tests {
 
     #[test]
     fn a_route_has_the_given_name_and_port() {
-        let mut finder = finder(Trust::Anyone, false, Family::V4);
+        let mut finder = finder(CertificateTrust::Anyone, false, AddressFamily::V4);
         let route = find(&mut finder, "wss://localhost").unwrap();
         assert!(route.tls.is_some() && route.target.address.is_ipv4());
         assert_eq!(route.target.address.port(), 443);
@@ -301,7 +303,7 @@ mod lookup_tests {
 
     #[test]
     fn endpoints_are_bounded() {
-        let mut finder = finder(Trust::NotNeeded, false, Family::Any);
+        let mut finder = finder(CertificateTrust::NotNeeded, false, AddressFamily::Any);
         for port in 1..=ENDPOINTS_MAX {
             assert!(find(&mut finder, &format!("ws://127.0.0.1:{port}")).is_ok());
         }

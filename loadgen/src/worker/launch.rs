@@ -1,9 +1,9 @@
 //! Connects parties: masters and peers first, sessions on schedule.
 
-use crate::edge::board::Phase;
+use crate::edge::board::RunPhase;
 use crate::peer::{client_id, unsigned_target};
-use crate::visit::{self, Discovery, Party, Peer, Role, Stage, Viewer};
-use crate::worker::{directory::Way, socket::kind_of};
+use crate::visit::{self, DiscoveryCalls, Party, Peer, Role, Stage, Viewer};
+use crate::worker::{directory::EndpointRoute, socket::kind_of};
 use crate::{options::Mode, worker::Worker};
 use codec::sigv4::signer;
 
@@ -11,7 +11,7 @@ impl Worker<'_> {
     /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the
     /// load.
     pub(crate) fn open_waiting(&mut self) {
-        if self.phase() >= Phase::Drain {
+        if self.phase() >= RunPhase::Drain {
             self.waiting.clear();
         }
         for _ in 0..self.room() {
@@ -19,7 +19,7 @@ impl Worker<'_> {
                 return;
             };
             self.opening += 1;
-            if self.phase() == Phase::OpenFirst {
+            if self.phase() == RunPhase::OpenFirst {
                 self.first -= 1;
             }
             let is_open_loop = self.shared.plan.mode.is_open_loop();
@@ -39,7 +39,7 @@ impl Worker<'_> {
             Mode::Storm | Mode::Connect => LAUNCHES_PER_TURN,
             Mode::Sessions | Mode::Relay | Mode::Idle => OPENING_MAX.saturating_sub(self.opening),
         };
-        if self.phase() > Phase::OpenFirst {
+        if self.phase() > RunPhase::OpenFirst {
             return room;
         }
         usize::try_from(self.first).map_or(room, |first| room.min(first))
@@ -79,7 +79,7 @@ impl Worker<'_> {
 
     /// When the next session is due; `None` while nothing is to begin.
     pub(crate) fn next_due(&mut self) -> Option<u64> {
-        if self.phase() != Phase::Measure {
+        if self.phase() != RunPhase::Measure {
             return None;
         }
         let begins_ns = self.shared.board.begins_ns()?;
@@ -112,12 +112,12 @@ impl Worker<'_> {
             }
         };
         let discovers = self.shared.plan.discover;
-        let discovery = discovers.then(|| Box::new(Discovery::new(role)));
+        let discovery = discovers.then(|| Box::new(DiscoveryCalls::new(role)));
         self.connect_over(route, party, discovery);
     }
 
     /// Begins a party's connection over a route, for these calls or for its messages.
-    fn connect_over(&mut self, route: u16, party: Party, discovery: Option<Box<Discovery>>) {
+    fn connect_over(&mut self, route: u16, party: Party, discovery: Option<Box<DiscoveryCalls>>) {
         let plan = self.shared.plan;
         let number = match &party {
             Party::Nobody => return,
@@ -164,19 +164,19 @@ impl Worker<'_> {
         };
         let here = self.lines.route_number(line);
         let way = match discovery.place() {
-            None => Way::Known(here),
+            None => EndpointRoute::Known(here),
             Some(endpoint) => {
                 let connection = (line, self.lines.generation(line));
                 self.directory.way(endpoint, connection)
             }
         };
         match (way, discovery.next()) {
-            (Way::Asked, _) => {}
-            (Way::Refused(kind), _) => self.lost(line, kind),
-            (Way::Known(route), Some(call)) if route == here && !discovery.is_over() => {
+            (EndpointRoute::Asked, _) => {}
+            (EndpointRoute::Refused(kind), _) => self.lost(line, kind),
+            (EndpointRoute::Known(route), Some(call)) if route == here && !discovery.is_over() => {
                 self.write_call(line, call);
             }
-            (Way::Known(route), _) => self.move_on(line, route),
+            (EndpointRoute::Known(route), _) => self.move_on(line, route),
         }
     }
 

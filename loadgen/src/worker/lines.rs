@@ -10,9 +10,9 @@
 
 use crate::address::Target;
 use crate::edge::machine::bind_address_no_port;
-use crate::visit::{Crew, Heard};
+use crate::visit::{Crew, ReceiveOutcome};
 use crate::worker::socket::{Line, LineState, index_of, kind_of, narrow};
-use crate::worker::tls::{Client, Tls};
+use crate::worker::tls::{Client, TlsConnection};
 use ring::{Completion, Engine, Lent, Received, Ring, Settings};
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
@@ -170,7 +170,7 @@ impl Lines {
     /// Whether its handshake resumed a TLS session.
     pub(crate) fn is_resumed(&self, index: u32) -> bool {
         let tls = self.lines[index as usize].tls.as_deref();
-        tls.is_some_and(Tls::is_resumed)
+        tls.is_some_and(TlsConnection::is_resumed)
     }
 
     /// Whether a line is taken, also by a connection that ends.
@@ -257,7 +257,7 @@ impl Lines {
         index: u32,
         mut lent: Lent,
         crew: &mut Crew,
-    ) -> Option<Result<Heard, String>> {
+    ) -> Option<Result<ReceiveOutcome, String>> {
         // Taken out for the call: the crew reads in place while the line's own buffers are written.
         let mut line = std::mem::take(&mut self.lines[index as usize]);
         if line.out.capacity() == 0 {

@@ -1,6 +1,6 @@
 //! One connection's socket, and what is under way on it.
 
-use crate::worker::tls::Tls;
+use crate::worker::tls::TlsConnection;
 use ring::Key;
 use socket2::Socket;
 use std::io;
@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) socket: Option<Socket>,
-    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) tls: Option<Box<TlsConnection>>,
     /// Bytes that wait to be sent, as they go to the socket. Without capacity while there are none.
     pub(crate) out: Vec<u8>,
     /// When the present step of connecting began, nanoseconds of the run's clock.

@@ -3,7 +3,7 @@
 //! Each timeout that is the same for all connections has a queue, which is in order by construction; only back-off
 //! needs a sorted map. An entry whose line has another connection by then is skipped.
 
-use crate::edge::board::Phase;
+use crate::edge::board::RunPhase;
 use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
 use crate::worker::Worker;
 use crate::worker::socket::Line;
@@ -13,13 +13,13 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     /// When a connection must have got as far as it should.
-    patience: VecDeque<Due>,
+    patience: VecDeque<DueMoment>,
     /// When the next candidates of a session are sent.
-    trickles: VecDeque<Due>,
+    trickles: VecDeque<DueMoment>,
     /// When a hold is over.
-    holds: VecDeque<Due>,
+    holds: VecDeque<DueMoment>,
     /// When a closed connection must be gone.
-    farewells: VecDeque<Due>,
+    farewells: VecDeque<DueMoment>,
     /// Reconnects by moment; the second number makes equal moments distinct.
     retries: BTreeMap<(u64, u64), Party>,
     ticket: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Timers {
 
 /// A moment that belongs to one connection of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Due {
+struct DueMoment {
     at_ns: u64,
     line: u32,
     generation: u32,
@@ -84,8 +84,8 @@ impl Worker<'_> {
         self.timers.farewells.push_back(due);
     }
 
-    fn due(&self, line: u32, span_ns: u64) -> Due {
-        Due {
+    fn due(&self, line: u32, span_ns: u64) -> DueMoment {
+        DueMoment {
             at_ns: self.now_ns() + span_ns,
             line,
             generation: self.lines.generation(line),
@@ -138,7 +138,10 @@ impl Worker<'_> {
     }
 
     /// The line of the next entry of a queue that is due and still has the same connection.
-    fn next_line(&mut self, queue: impl Fn(&mut Timers) -> &mut VecDeque<Due>) -> Option<u32> {
+    fn next_line(
+        &mut self,
+        queue: impl Fn(&mut Timers) -> &mut VecDeque<DueMoment>,
+    ) -> Option<u32> {
         let now_ns = self.now_ns();
         loop {
             let due = queue(&mut self.timers).pop_front_if(|due| due.at_ns <= now_ns)?;
@@ -201,7 +204,7 @@ const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 /// Most deadlines of one connection: patience, the next candidate or the hold, and farewell.
 const DUES: usize = 3;
 // A plain connection: its line, its party and its moments, in tables that double as they grow.
-const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<Due>()) <= 700);
+const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<DueMoment>()) <= 700);
 // A viewer between its connections: in the order of its moment, in nodes that are filled to a half at least.
 const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300);
 
@@ -209,7 +212,7 @@ const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300)
 
 /// When each message of a worker is due, and on which line.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct MessagePace {
     /// The lines of its peers, in whose order they send.
     lines: Vec<u32>,
     begun_ns: u64,
@@ -219,7 +222,7 @@ pub(crate) struct Pace {
     count: u64,
 }
 
-impl Pace {
+impl MessagePace {
     /// When the next message is due, in nanoseconds of the run's clock.
     pub(crate) fn next_due(&self) -> u64 {
         #[expect(
@@ -251,7 +254,7 @@ impl Worker<'_> {
         };
         let channels = self.share.channels(plan.channels).count();
         let is_peer = |line: &u32| matches!(self.crew.party(*line), Party::Peer(_));
-        self.pace = Some(Pace {
+        self.pace = Some(MessagePace {
             lines: (0..self.lines.len()).filter(is_peer).collect(),
             begun_ns: self.now_ns(),
             gap_ns: 1e9 * f64::from(plan.channels) / (rate * channels as f64),
@@ -262,7 +265,7 @@ impl Worker<'_> {
     /// Sends the messages that are due.
     pub(crate) fn say_due(&mut self) {
         let now_ns = self.now_ns();
-        let is_measured = self.phase() == Phase::Measure;
+        let is_measured = self.phase() == RunPhase::Measure;
         for _ in 0..MESSAGES_PER_TURN {
             let Some(pace) = &mut self.pace else {
                 return;
@@ -293,7 +296,7 @@ mod pace_tests {
 
     #[test]
     fn lines_take_turns_at_equal_distances() {
-        let mut pace = Pace {
+        let mut pace = MessagePace {
             lines: vec![4, 7],
             begun_ns: 1_000,
             gap_ns: 2.5,

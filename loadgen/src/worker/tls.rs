@@ -1,6 +1,6 @@
 //! The client side of TLS: trusted certificates, tickets, and bytes between the socket and the peer.
 
-use crate::plan::Trust;
+use crate::plan::CertificateTrust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
     ClientConfig, ClientConnection, ClientSessionStore, Resumption, Tls12ClientSessionValue,
@@ -27,7 +27,7 @@ pub(crate) struct Client {
 
 /// One TLS connection.
 #[derive(Debug)]
-pub(crate) struct Tls(ClientConnection);
+pub(crate) struct TlsConnection(ClientConnection);
 
 impl Client {
     /// A client with this trust; `None` if no TLS is spoken. Unless it `resumes` sessions, each handshake is full.
@@ -35,16 +35,20 @@ impl Client {
     /// # Errors
     /// The authority's file cannot be read or holds no certificate; the system trusts no authority; the host cannot
     /// be a name in a certificate.
-    pub(crate) fn new(trust: &Trust, resumes: bool, host: &str) -> io::Result<Option<Self>> {
+    pub(crate) fn new(
+        trust: &CertificateTrust,
+        resumes: bool,
+        host: &str,
+    ) -> io::Result<Option<Self>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?;
         let builder = match trust {
-            Trust::NotNeeded => return Ok(None),
-            Trust::Authority(file) => builder.with_root_certificates(roots(file)?),
-            Trust::System => builder.with_root_certificates(system_roots()?),
-            Trust::Anyone => builder
+            CertificateTrust::NotNeeded => return Ok(None),
+            CertificateTrust::Authority(file) => builder.with_root_certificates(roots(file)?),
+            CertificateTrust::System => builder.with_root_certificates(system_roots()?),
+            CertificateTrust::Anyone => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Anyone(provider))),
         };
@@ -74,16 +78,16 @@ impl Client {
     ///
     /// # Errors
     /// An error of rustls.
-    pub(crate) fn connect(&self, out: &mut Vec<u8>) -> io::Result<Tls> {
+    pub(crate) fn connect(&self, out: &mut Vec<u8>) -> io::Result<TlsConnection> {
         let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
-        let mut tls = Tls(connection.map_err(io::Error::other)?);
+        let mut tls = TlsConnection(connection.map_err(io::Error::other)?);
         tls.0.set_buffer_limit(None); // what is written is taken out at once
         tls.flush(out)?;
         Ok(tls)
     }
 }
 
-impl Tls {
+impl TlsConnection {
     /// Whether the handshake is still under way.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.0.is_handshaking()
@@ -142,7 +146,7 @@ impl Tls {
 ///
 /// # Errors
 /// As [`Client::new`].
-pub(crate) fn of_calls(trust: &Trust) -> io::Result<TlsConfig> {
+pub(crate) fn of_calls(trust: &CertificateTrust) -> io::Result<TlsConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
     let trusting = |authorities: Vec<CertificateDer<'_>>| {
@@ -151,10 +155,10 @@ pub(crate) fn of_calls(trust: &Trust) -> io::Result<TlsConfig> {
         RootCerts::new_with_certs(&authorities.collect::<Vec<_>>())
     };
     let config = match trust {
-        Trust::NotNeeded => config,
-        Trust::Authority(file) => config.root_certs(trusting(authorities(file)?)),
-        Trust::System => config.root_certs(trusting(load_native_certs().certs)),
-        Trust::Anyone => config.disable_verification(true),
+        CertificateTrust::NotNeeded => config,
+        CertificateTrust::Authority(file) => config.root_certs(trusting(authorities(file)?)),
+        CertificateTrust::System => config.root_certs(trusting(load_native_certs().certs)),
+        CertificateTrust::Anyone => config.disable_verification(true),
     };
     Ok(config.build())
 }

@@ -3,62 +3,31 @@
 //! Source: STS API Reference, "AssumeRole"; IAM User Guide, "How permissions for roles are evaluated", "Pass session
 //! tags in AWS STS", "Monitor and control actions taken with assumed roles".
 
-use crate::auth::policy_question::{Asked, Assumed, PolicyQuestion, RequestTags, ResourceTags};
-use crate::auth::{caller::Caller, credentials::Credentials, grant::CHAIN_MAX, principal::Role};
-use crate::auth::{session_keys::SessionTag, sign_in::SignIn};
-use crate::check::Check;
+use crate::auth::grant::{CHAIN_MAX, RoleGrant, SessionTag};
+use crate::auth::policy_question::{
+    Assumed, CallerQuestion, PolicyQuestion, RequestTags, ResourceTags,
+};
+use crate::auth::principal::{Role, refusal_text};
+use crate::auth::{caller::Caller, credentials::Credentials};
+use crate::auth::{session_keys::SealError, sign_in::SignIn};
+use crate::{check::Check, refusal::Refusal};
 use codec::policy::{Action, TrustDecision, TrustGround, Trusted};
-use codec::sts::AssumeRole;
-use std::sync::Arc;
+use codec::sts::{AssumeRole, ErrorKind};
 
 /// Permitted session of a role.
 #[derive(Debug)]
 pub struct Assumption {
-    /// Roles between the root principal and this one, each once.
-    pub via: Vec<Box<str>>,
-    /// Tags of the session: those of the request, and transitive ones of the caller's session.
-    pub tags: Vec<SessionTag>,
-    /// Source identity: the person or program behind the session.
-    pub source_identity: Option<Box<str>>,
+    /// The session, without session policies.
+    pub role: RoleGrant,
     /// Lifetime, in seconds.
     pub duration_s: u32,
 }
 
-/// Reason why a session is refused.
-#[derive(Debug)]
-pub enum RoleFault {
-    /// Denied by policy or trust.
-    Denied(Denial),
-    /// The parameters contradict the role or the caller's session: text for the caller.
-    Invalid(&'static str),
-    /// The requested duration is too long.
-    Duration {
-        /// Text for the caller, with the code ValidationError.
-        message: &'static str,
-        /// Role, its limit and the requested duration, for operators only.
-        ground: String,
-    },
-    /// The chain has more roles than a token may name.
-    TooLong,
-}
-
-/// Action that a caller is denied.
-#[derive(Debug)]
-pub struct Denial {
-    /// The action.
-    pub action: Action,
-    /// Check that failed.
-    pub check: Check,
-    /// Policy or trust and its statement that refuse, for operators only.
-    pub ground: Option<Box<str>>,
-}
-
 /// A request with everything that the decision depends on.
-struct Asking<'a> {
+struct TrustQuestion<'a> {
     caller: &'a Caller,
     role: &'a Role,
     request: &'a AssumeRole,
-    arn: &'a str,
     steps: &'a mut u64,
 }
 
@@ -66,27 +35,26 @@ struct Asking<'a> {
 /// [`codec::policy::Policy::decide`] does.
 ///
 /// # Errors
-/// See [`RoleFault`].
+/// The refusal in terms of STS: the caller is denied an action, or the request contradicts the role or the caller's
+/// session.
 pub fn assume(
     caller: &Caller,
     credentials: &Credentials,
     request: &AssumeRole,
     steps: &mut u64,
-) -> Result<Assumption, RoleFault> {
-    let arn = request.role.as_str();
+) -> Result<Assumption, Refusal> {
     let role = credentials.role(request.role.account(), request.role.name());
     let action = caller
         .signing_in_by()
         .map_or(Action::AssumeRole, SignIn::action);
-    let role = role.ok_or_else(|| {
+    let Some(role) = role else {
         let ground = Some("the credentials file has no such role".into());
-        denied(action, Check::RoleAbsent, ground)
-    })?;
-    let mut asking = Asking {
+        return Err(denied(caller, request, action, Check::RoleAbsent).by_policy(ground));
+    };
+    let mut asking = TrustQuestion {
         caller,
         role,
         request,
-        arn,
         steps,
     };
     asking.may(action)?;
@@ -99,28 +67,39 @@ pub fn assume(
     }
     let asked = request.source_identity.as_deref();
     if of_caller.is_some() && asked.is_some() && asked != of_caller {
-        let message = "The source identity of the calling session cannot be changed.";
-        return Err(RoleFault::Invalid(message));
+        return Err(invalid(
+            "The source identity of the calling session cannot be changed.",
+        ));
     }
-    Ok(Assumption {
+    let session = RoleGrant {
         via: via(caller, role)?,
         tags: tags(caller, request)?,
         source_identity: asked.or(of_caller).map(Into::into),
+        ..RoleGrant::of(request)
+    };
+    Ok(Assumption {
+        role: session,
         duration_s: duration(caller, role, request.duration_s)?,
     })
 }
 
-fn denied(action: Action, check: Check, ground: Option<Box<str>>) -> RoleFault {
-    RoleFault::Denied(Denial {
-        action,
-        check,
-        ground,
-    })
+/// The refusal of an action, whose answer is the same whether there is such a role or not.
+fn denied(caller: &Caller, request: &AssumeRole, action: Action, check: Check) -> Refusal {
+    let message = caller.denial(action, request.role.as_str());
+    Refusal::new(check, ErrorKind::AccessDenied, message)
 }
 
-impl Asking<'_> {
+fn invalid(message: &'static str) -> Refusal {
+    Refusal::new(
+        Check::ArgumentInvalid,
+        ErrorKind::InvalidParameterValue,
+        message,
+    )
+}
+
+impl TrustQuestion<'_> {
     /// Refuses unless the role's trust, and the caller's own policies where they count, allow the action.
-    fn may(&mut self, action: Action) -> Result<(), RoleFault> {
+    fn may(&mut self, action: Action) -> Result<(), Refusal> {
         let request = self.request;
         let question = PolicyQuestion {
             request_tags: RequestTags::Set(&request.tags),
@@ -134,9 +113,9 @@ impl Asking<'_> {
                     .or_else(|| self.caller.source_identity()),
                 transitive_tag_keys: &request.transitive_tag_keys,
             }),
-            ..PolicyQuestion::new(action, self.arn)
+            ..PolicyQuestion::new(action, request.role.as_str())
         };
-        let asked = Asked {
+        let asked = CallerQuestion {
             caller: self.caller,
             question: &question,
         };
@@ -161,11 +140,8 @@ impl Asking<'_> {
                 return self.may_itself(&question, &asked, trusted);
             }
         };
-        Err(denied(
-            action,
-            check,
-            Some(self.trust_ground(action, ground)),
-        ))
+        let ground = Some(self.trust_ground(action, ground));
+        Err(denied(self.caller, request, action, check).by_policy(ground))
     }
 
     /// Refuses unless the caller's own policies allow the action. A role of the same account that names the caller
@@ -173,9 +149,9 @@ impl Asking<'_> {
     fn may_itself(
         &mut self,
         question: &PolicyQuestion<'_>,
-        asked: &Asked<'_>,
+        asked: &CallerQuestion<'_>,
         trusted: TrustDecision,
-    ) -> Result<(), RoleFault> {
+    ) -> Result<(), Refusal> {
         let ruling = self.caller.decide(question);
         *self.steps += ruling.steps;
         let is_enough = trusted == TrustDecision::Allow
@@ -195,7 +171,8 @@ impl Asking<'_> {
                     ),
                     _ => format!("for {action} {ground}"),
                 };
-                Err(denied(question.action, check, Some(ground.into())))
+                let refusal = denied(self.caller, self.request, question.action, check);
+                Err(refusal.by_policy(Some(ground.into())))
             }
             Some(_) | None => Ok(()),
         }
@@ -214,19 +191,18 @@ impl Asking<'_> {
             )
             .into();
         };
-        let number = ground.statement;
-        match self.role.trust.failed_key(ground) {
-            None => format!("the trust of {name}, statement {number}, denies it"),
-            Some(key) => format!(
-                "the trust of {name}, statement {number}, allows it, but its condition on {key} does not hold"
-            ),
-        }
+        let failed_key = self.role.trust.failed_key(ground);
+        refusal_text(
+            &format!("the trust of {name}"),
+            ground.statement,
+            failed_key,
+        )
         .into()
     }
 }
 
 /// Roles by which the session is reached: those of the caller's session, and its own.
-fn via(caller: &Caller, role: &Arc<Role>) -> Result<Vec<Box<str>>, RoleFault> {
+fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     let Some(session) = caller.role() else {
         return Ok(Vec::new());
     };
@@ -236,13 +212,13 @@ fn via(caller: &Caller, role: &Arc<Role>) -> Result<Vec<Box<str>>, RoleFault> {
     }
     via.retain(|name| **name != *role.name);
     if via.len() > CHAIN_MAX {
-        return Err(RoleFault::TooLong);
+        return Err(SealError::TooLong.refusal(SESSION_TOO_LONG));
     }
     Ok(via)
 }
 
 /// Tags of the session. Transitive tags of the caller's session cannot be replaced.
-fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, RoleFault> {
+fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, Refusal> {
     let passed_on = caller.tags().iter().filter(|tag| tag.transitive);
     let mut tags: Vec<SessionTag> = passed_on.cloned().collect();
     for tag in &request.tags {
@@ -251,7 +227,7 @@ fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, RoleFa
             .any(|known| known.key.eq_ignore_ascii_case(&tag.key))
         {
             let message = "One of the specified tag keys conflicts with a transitive tag key of the calling session.";
-            return Err(RoleFault::Invalid(message));
+            return Err(invalid(message));
         }
     }
     let asked = request.tags.iter().map(|tag| {
@@ -264,40 +240,44 @@ fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, RoleFa
     });
     tags.extend(asked);
     if tags.len() > codec::control::TAGS_MAX {
-        return Err(RoleFault::Invalid(
-            "The session would have more than 50 tags.",
-        ));
+        return Err(invalid("The session would have more than 50 tags."));
     }
     Ok(tags)
 }
 
 /// Lifetime of the session, in seconds.
-fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, RoleFault> {
+fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, Refusal> {
     let most_s = match caller.role() {
         Some(_) => role.max_session_s.min(CHAINED_S_MAX),
         None => role.max_session_s,
     };
     let duration_s = asked_s.unwrap_or_else(|| DEFAULT_S.min(most_s));
     let (name, of_role_s) = (&role.name, role.max_session_s);
-    if duration_s > of_role_s {
+    let (message, ground) = if duration_s > of_role_s {
         let message =
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.";
         let ground = format!(
             "{duration_s} s were asked for, but sessions of role {name} last at most {of_role_s} s (`max_session`)"
         );
-        return Err(RoleFault::Duration { message, ground });
-    }
-    if duration_s > most_s {
+        (message, ground)
+    } else if duration_s > most_s {
         let message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role \
                        chaining.";
         let ground = format!(
             "{duration_s} s were asked for with a session's keys, but what another session assumes (role chaining), \
              role {name} here, lasts at most {most_s} s"
         );
-        return Err(RoleFault::Duration { message, ground });
-    }
-    Ok(duration_s)
+        (message, ground)
+    } else {
+        return Ok(duration_s);
+    };
+    let refusal = Refusal::new(Check::ArgumentInvalid, ErrorKind::ValidationError, message);
+    Err(refusal.by_policy(Some(ground.into())))
 }
+
+/// Message for a session whose token would be too long.
+pub(crate) const SESSION_TOO_LONG: &str =
+    "The policies, tags and roles of the session take more room than a session token has.";
 
 /// Default lifetime of a session, in seconds, unless the role's maximum is shorter.
 const DEFAULT_S: u32 = 3600;

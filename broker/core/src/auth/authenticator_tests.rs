@@ -1,4 +1,4 @@
-use super::{Grant, PolicyQuestion, RootGrant, Secret, Temporary, *};
+use super::{Grant, PolicyQuestion, Secret, Temporary, *};
 use crate::refusal::{ErrorCode, Refusal as Refused};
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::http::HeadLimits;
@@ -15,13 +15,9 @@ const ALLOW_ALL: &str = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Res
 fn principal(id: &str) -> Principal {
     Principal {
         name: format!("name-{id}"),
-        account: "123456789012".into(),
         access_key_id: id.into(),
         secret: format!("secret-of-{id}").into(),
-        session_token: None,
-        expires_s: None,
-        clock_tolerance_s: None,
-        policies: vec![Arc::new(Policy::parse(ALLOW_ALL).unwrap())],
+        ..fixtures::principal("", &[ALLOW_ALL])
     }
 }
 
@@ -31,7 +27,7 @@ fn authenticator(principals: Vec<Principal>) -> Authenticator {
         clock_tolerance_s: 300,
         strict: false,
     };
-    let credentials = Arc::new(Credentials::new(principals).unwrap());
+    let credentials = Arc::new(Credentials::new(principals));
     Authenticator::new(rules, credentials, Arc::new(session_keys()))
 }
 
@@ -89,13 +85,8 @@ impl Signed<'_> {
         )
     }
 
-    fn check(
-        &self,
-        authenticator: &mut Authenticator,
-        service: Service,
-    ) -> Result<Caller, Refused> {
-        let text = self.head(b"body");
-        check(authenticator, &text, b"body", service, NOW)
+    fn check(&self, authenticator: &mut Authenticator) -> Result<Caller, Refused> {
+        kvs(authenticator, &self.head(b"body"), b"body", NOW)
     }
 }
 
@@ -114,15 +105,21 @@ fn check(
     checked
 }
 
-fn grant<'a>(parent: &'a str, policy: Option<&'a Policy>) -> Grant<'a> {
-    Grant {
-        account: "123456789012",
-        parent_access_key_id: parent,
-        parent_secret: Box::leak(format!("secret-of-{parent}").into_boxed_str()),
-        name: "browser",
-        policy,
-        expires_s: NOW + 60,
-    }
+fn kvs(
+    authenticator: &mut Authenticator,
+    text: &str,
+    body: &[u8],
+    now_s: u64,
+) -> Result<Caller, Refused> {
+    check(authenticator, text, body, Service::KinesisVideo, now_s)
+}
+
+/// Credentials of the federated user `browser` of a principal.
+fn browser(parent: &str, policy: Option<&str>) -> Temporary {
+    let policy = policy.map(|text| Policy::parse_session(text).unwrap());
+    let grant = Grant::federated(parent, "123456789012", "browser", policy, NOW + 60);
+    let secret = format!("secret-of-{parent}");
+    session_keys().seal(&[1; 32], &grant, &secret).unwrap()
 }
 
 /// A presigned upgrade by temporary credentials.
@@ -165,18 +162,12 @@ fn what_was_compared_is_that_of_the_last_request() {
         let (canonical, string) = authenticator.compared();
         (canonical.to_vec(), string.to_vec())
     };
-    let wrong = Signed::of("AKIDA", "another").check(&mut authenticator, Service::KinesisVideo);
+    let wrong = Signed::of("AKIDA", "another").check(&mut authenticator);
     assert_eq!(refusal(wrong), Refusal::Mismatch);
     let (canonical, string) = compared(&authenticator);
     assert!(canonical.starts_with(b"POST\n/x\n") && string.starts_with(b"AWS4-HMAC-SHA256\n"));
     let unsigned = "POST /y HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let missing = check(
-        &mut authenticator,
-        unsigned,
-        b"",
-        Service::KinesisVideo,
-        NOW,
-    );
+    let missing = kvs(&mut authenticator, unsigned, b"", NOW);
     assert_eq!(refusal(missing), Refusal::Missing);
     assert_eq!(compared(&authenticator), (Vec::new(), Vec::new()));
 }
@@ -185,9 +176,10 @@ fn what_was_compared_is_that_of_the_last_request() {
 fn a_token_of_another_issuer_is_not_an_unknown_key() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
     let others = SessionKeys::new(&[9; 32], None);
-    let temporary = others.seal(&[1; 32], &grant("AKIDA", None)).unwrap();
+    let grant = Grant::federated("AKIDA", "123456789012", "browser", None, NOW + 60);
+    let temporary = others.seal(&[1; 32], &grant, "secret-of-AKIDA").unwrap();
     let text = upgrade(&temporary, NOW);
-    let refused = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW);
+    let refused = kvs(&mut authenticator, &text, b"", NOW);
     let unsealed = unsigned_as(Refusal::UnknownKey, Check::TokenUnsealed);
     assert_eq!(unsigned(refused), unsealed);
 }
@@ -200,7 +192,7 @@ fn unsigned(result: Result<Caller, Refused>) -> Refused {
 fn a_principal_is_found_by_its_signature() {
     let mut authenticator = authenticator(vec![principal("AKIDA"), principal("AKIDB")]);
     let caller = Signed::of("AKIDB", "secret-of-AKIDB")
-        .check(&mut authenticator, Service::KinesisVideo)
+        .check(&mut authenticator)
         .unwrap();
     assert_eq!(caller.arn(), "arn:aws:iam::123456789012:user/name-AKIDB");
     assert_eq!(
@@ -209,22 +201,16 @@ fn a_principal_is_found_by_its_signature() {
     );
     assert!(may(&caller, Action::ConnectAsMaster, ARN, None));
     let text = Signed::of("AKIDA", "secret-of-AKIDA").head(b"body");
-    let other_body = check(
-        &mut authenticator,
-        &text,
-        b"other",
-        Service::KinesisVideo,
-        NOW,
-    );
+    let other_body = kvs(&mut authenticator, &text, b"other", NOW);
     assert_eq!(refusal(other_body), Refusal::Mismatch);
 }
 
 #[test]
 fn wrong_secrets_and_unknown_keys_have_different_errors() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
-    let wrong = Signed::of("AKIDA", "another").check(&mut authenticator, Service::KinesisVideo);
+    let wrong = Signed::of("AKIDA", "another").check(&mut authenticator);
     assert_eq!(refusal(wrong), Refusal::Mismatch);
-    let unknown = Signed::of("AKIDX", "another").check(&mut authenticator, Service::KinesisVideo);
+    let unknown = Signed::of("AKIDX", "another").check(&mut authenticator);
     assert_eq!(
         unsigned(unknown),
         unsigned_as(Refusal::UnknownKey, Check::UnknownKey)
@@ -240,24 +226,11 @@ fn fixed_tokens_and_ends_of_principals_hold() {
     };
     let mut authenticator = authenticator(vec![fixed]);
     let mut signer = Signed::of("AKIDA", "secret-of-AKIDA");
-    assert_eq!(
-        refusal(signer.check(&mut authenticator, Service::KinesisVideo)),
-        Refusal::Token
-    );
+    assert_eq!(refusal(signer.check(&mut authenticator)), Refusal::Token);
     signer.token = Some("token");
-    assert!(
-        signer
-            .check(&mut authenticator, Service::KinesisVideo)
-            .is_ok()
-    );
+    assert!(signer.check(&mut authenticator).is_ok());
     let text = signer.head(b"");
-    let late = check(
-        &mut authenticator,
-        &text,
-        b"",
-        Service::KinesisVideo,
-        NOW + 1,
-    );
+    let late = kvs(&mut authenticator, &text, b"", NOW + 1);
     let expired = unsigned_as(Refusal::TokenExpired, Check::KeyExpired);
     assert_eq!(unsigned(late), expired, "a key of a principal, not a token");
 }
@@ -267,56 +240,30 @@ fn temporary_credentials_need_no_stored_state() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
     let policy = r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
         "Condition": {"StringEquals": {"kinesisvideo:ClientId": "v1"}}}}"#;
-    let policy = Policy::parse_session(policy).unwrap();
-    let temporary = session_keys()
-        .seal(&[1; 32], &grant("AKIDA", Some(&policy)))
-        .unwrap();
+    let temporary = browser("AKIDA", Some(policy));
     let text = upgrade(&temporary, NOW);
-    let caller = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW).unwrap();
+    let caller = kvs(&mut authenticator, &text, b"", NOW).unwrap();
     assert_eq!(
         caller.arn(),
         "arn:aws:sts::123456789012:federated-user/browser"
     );
     assert_eq!(caller.user_id(), "123456789012:browser");
-    assert!(matches!(
-        caller.root_grant(),
-        RootGrant::Key {
-            access_key_id: "AKIDA",
-            ..
-        }
-    ));
+    let root = caller.root();
+    assert!(matches!(root, Some(Root::Principal(parent)) if parent.access_key_id == "AKIDA"));
     assert_eq!(caller.expires_s(), Some(NOW + 60));
     assert!(may(&caller, Action::ConnectAsViewer, ARN, Some("v1")));
     assert!(!may(&caller, Action::ConnectAsViewer, ARN, Some("v2")));
     assert!(!may(&caller, Action::ConnectAsMaster, ARN, None));
 
-    let last = check(
-        &mut authenticator,
-        &text,
-        b"",
-        Service::KinesisVideo,
-        NOW + 59,
-    );
+    let last = kvs(&mut authenticator, &text, b"", NOW + 59);
     assert!(last.is_ok());
-    let late = check(
-        &mut authenticator,
-        &text,
-        b"",
-        Service::KinesisVideo,
-        NOW + 60,
-    );
+    let late = kvs(&mut authenticator, &text, b"", NOW + 60);
     assert_eq!(refusal(late), Refusal::TokenExpired);
     let forged = Temporary {
         secret_access_key: "another".into(),
         ..temporary
     };
-    let forged = check(
-        &mut authenticator,
-        &upgrade(&forged, NOW),
-        b"",
-        Service::KinesisVideo,
-        NOW,
-    );
+    let forged = kvs(&mut authenticator, &upgrade(&forged, NOW), b"", NOW);
     assert_eq!(refusal(forged), Refusal::Mismatch);
 }
 
@@ -331,11 +278,9 @@ fn a_token_is_worth_no_more_than_its_parent() {
         ..principal("AKIDB")
     };
     let mut authenticator = authenticator(vec![ending, other_account]);
-    let keys = session_keys();
-    let seal = |parent| keys.seal(&[1; 32], &grant(parent, None)).unwrap();
     let mut ask = |parent, now_s| {
-        let text = upgrade(&seal(parent), NOW);
-        check(&mut authenticator, &text, b"", Service::KinesisVideo, now_s)
+        let text = upgrade(&browser(parent, None), NOW);
+        kvs(&mut authenticator, &text, b"", now_s)
     };
     assert!(ask("AKIDA", NOW + 9).is_ok());
     let expired = unsigned_as(Refusal::TokenExpired, Check::TokenExpired);
@@ -345,11 +290,10 @@ fn a_token_is_worth_no_more_than_its_parent() {
     assert_eq!(unsigned(ask("AKIDGONE", NOW)), orphaned);
     let old = authenticator.replace_credentials(Arc::new(Credentials::default()));
     assert_eq!(old.len(), 2);
-    let gone = check(
+    let gone = kvs(
         &mut authenticator,
-        &upgrade(&seal("AKIDA"), NOW),
+        &upgrade(&browser("AKIDA", None), NOW),
         b"",
-        Service::KinesisVideo,
         NOW,
     );
     assert_eq!(refusal(gone), Refusal::UnknownKey);
@@ -358,14 +302,11 @@ fn a_token_is_worth_no_more_than_its_parent() {
 #[test]
 fn a_token_ends_with_the_secret_of_its_parent() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
-    let temporary = session_keys()
-        .seal(&[1; 32], &grant("AKIDA", None))
-        .unwrap();
-    let text = upgrade(&temporary, NOW);
+    let text = upgrade(&browser("AKIDA", None), NOW);
     let mut with = |principal: Principal| {
-        let credentials = Credentials::new(vec![principal]).unwrap();
+        let credentials = Credentials::new(vec![principal]);
         authenticator.replace_credentials(Arc::new(credentials));
-        check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW)
+        kvs(&mut authenticator, &text, b"", NOW)
     };
     assert!(with(principal("AKIDA")).is_ok());
     let rotated = Principal {
@@ -389,13 +330,9 @@ fn a_token_ends_with_the_secret_of_its_parent() {
 #[test]
 fn no_policy_is_no_rights_and_federation_ends_there() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
-    let all = Policy::parse_session(ALLOW_ALL).unwrap();
-    for (policy, may_connect) in [(None, false), (Some(&all), true)] {
-        let temporary = session_keys()
-            .seal(&[1; 32], &grant("AKIDA", policy))
-            .unwrap();
-        let text = upgrade(&temporary, NOW);
-        let caller = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW).unwrap();
+    for (policy, may_connect) in [(None, false), (Some(ALLOW_ALL), true)] {
+        let text = upgrade(&browser("AKIDA", policy), NOW);
+        let caller = kvs(&mut authenticator, &text, b"", NOW).unwrap();
         assert_eq!(
             may(&caller, Action::ConnectAsMaster, ARN, None),
             may_connect
@@ -417,15 +354,11 @@ fn a_clock_may_be_off_as_far_as_the_key_says_unless_strict() {
         ..Signed::of(id, secret)
     };
     let lenient = late("AKIDA", "secret-of-AKIDA");
-    assert!(
-        lenient
-            .check(&mut authenticator, Service::KinesisVideo)
-            .is_ok()
-    );
-    let other = late("AKIDB", "secret-of-AKIDB").check(&mut authenticator, Service::KinesisVideo);
+    assert!(lenient.check(&mut authenticator).is_ok());
+    let other = late("AKIDB", "secret-of-AKIDB").check(&mut authenticator);
     assert!(matches!(refusal(other), Refusal::Expired { .. }));
     authenticator.rules.strict = true;
-    let strict = lenient.check(&mut authenticator, Service::KinesisVideo);
+    let strict = lenient.check(&mut authenticator);
     assert!(matches!(refusal(strict), Refusal::Expired { .. }));
 }
 
@@ -436,13 +369,9 @@ fn an_empty_token_counts_as_none_unless_strict() {
         token: Some(""),
         ..Signed::of("AKIDA", "secret-of-AKIDA")
     };
-    assert!(
-        empty
-            .check(&mut authenticator, Service::KinesisVideo)
-            .is_ok()
-    );
+    assert!(empty.check(&mut authenticator).is_ok());
     authenticator.rules.strict = true;
-    let unsigned = empty.check(&mut authenticator, Service::KinesisVideo);
+    let unsigned = empty.check(&mut authenticator);
     let unsigned = unsigned.unwrap_err();
     assert_eq!(unsigned, Refusal::Token.into());
 }
@@ -463,7 +392,13 @@ fn scopes_are_of_this_region_and_sts_may_be_global() {
             service,
             ..Signed::of("AKIDA", "secret-of-AKIDA")
         };
-        let result = signer.check(&mut authenticator, checked);
+        let result = check(
+            &mut authenticator,
+            &signer.head(b"body"),
+            b"body",
+            checked,
+            NOW,
+        );
         assert_eq!(result.is_ok(), right, "{region} {service}");
         if let Err(refusal) = result {
             let of_scope = matches!(refusal.error, ErrorCode::Signature(Refusal::Scope(_)));

@@ -1,16 +1,18 @@
 //! Callers of requests: their permissions, ARNs and ids; and supposed callers, for operators' questions.
 
-use crate::auth::policy_question::{Asked, Origin, PolicyQuestion};
-use crate::auth::principal::{Principal, Role, decide_all};
-use crate::auth::session::{
-    PolicyGround, RoleSession, Root, Scope, Session, SessionKeyId, Source, key_of,
+use crate::auth::grant::SessionTag;
+use crate::auth::policy_question::{CallerQuestion, Origin, PolicyQuestion};
+use crate::auth::principal::{
+    Principal, Role, decide_all, policy_name, policy_names, refusing_statement,
 };
-use crate::auth::session_keys::{RootGrant, SessionTag};
+use crate::auth::session::{
+    PolicyGround, RoleSession, Root, Session, SessionKeyId, SessionScope, Source,
+};
 use crate::auth::{connection_caller::HeldCaller, sign_in::SignIn};
 use crate::check::Check;
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::identifiers::ChannelArn;
-use codec::policy::{Action, Decision, KeyName, Policy, ShortText};
+use codec::policy::{Action, Decision, KeyName, ShortText};
 use data_encoding::BASE32;
 use std::fmt::{self, Write};
 use std::hash::Hash;
@@ -42,7 +44,7 @@ enum CallerKind {
 /// A sign-in, which may do nothing but start a session of a role.
 #[derive(Debug)]
 struct SigningIn {
-    sign_in: SignIn,
+    sign_in: Arc<SignIn>,
     /// Account of the provider or thing.
     account: Box<str>,
     /// The name for logs.
@@ -56,7 +58,7 @@ pub struct Ruling {
     /// Check that failed, by which operators know whether to add or to remove a statement; `None` when allowed, also
     /// where the decision depends on tags of a channel on another shard.
     pub denied: Option<Check>,
-    /// Work of the decision: see [`Policy::decide`].
+    /// Work of the decision: see [`codec::policy::Policy::decide`].
     pub steps: u64,
     /// Policy and statement that refuse, if any.
     ground: PolicyGround,
@@ -101,7 +103,7 @@ impl Caller {
     pub fn signing_in(sign_in: SignIn, account: &str, region: Option<Arc<str>>) -> Self {
         let label = sign_in.label();
         let signing_in = SigningIn {
-            sign_in,
+            sign_in: Arc::new(sign_in),
             account: account.into(),
             label,
         };
@@ -192,7 +194,7 @@ impl Caller {
         let CallerKind::SigningIn(signing_in) = &self.who else {
             return None;
         };
-        let SignIn::Thing(thing) = &signing_in.sign_in else {
+        let SignIn::Thing(thing) = &*signing_in.sign_in else {
             return None;
         };
         let SigningIn { account, .. } = &**signing_in;
@@ -251,10 +253,13 @@ impl Caller {
         self.role()?.source_identity.as_deref()
     }
 
-    /// Root of the caller's session, or its own key; `None` for callers without keys.
+    /// Root of sessions that the caller requests: its own key or sign-in, for a session its root; `None` for anyone.
     pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
-            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => None,
+            CallerKind::Anyone(_) => None,
+            CallerKind::SigningIn(signing_in) => {
+                Some(Root::SignIn(Arc::clone(&signing_in.sign_in)))
+            }
             CallerKind::Principal(principal) => Some(Root::Principal(Arc::clone(principal))),
             CallerKind::Session(session) => Some(session.root()),
         }
@@ -311,26 +316,6 @@ impl Caller {
         }
     }
 
-    /// Root of sessions that the caller requests: for a session, its own root.
-    #[must_use]
-    pub fn root_grant(&self) -> RootGrant<'_> {
-        match &self.who {
-            CallerKind::Anyone(_) => RootGrant::Key {
-                access_key_id: "",
-                secret: "",
-            },
-            CallerKind::Principal(principal) => key_of(principal),
-            CallerKind::Session(session) => session.root_grant(),
-            CallerKind::SigningIn(signing_in) => RootGrant::SignIn(&signing_in.sign_in),
-        }
-    }
-
-    /// Expiry of the root principal; `None`: never.
-    #[must_use]
-    pub fn root_expires_s(&self) -> Option<u64> {
-        self.root()?.expires_s()
-    }
-
     /// Expiry of the credentials, in seconds since 1970 UTC; `None`: never.
     #[must_use]
     pub fn expires_s(&self) -> Option<u64> {
@@ -347,7 +332,7 @@ impl Caller {
     /// A caller whose rights depend on tags of a channel on another shard is allowed here, and asked again there: see
     /// [`Self::reads`].
     pub fn decide(&self, question: &PolicyQuestion<'_>) -> Ruling {
-        let context = Asked {
+        let context = CallerQuestion {
             caller: self,
             question,
         };
@@ -396,28 +381,16 @@ impl Caller {
             CallerKind::Session(session) if of_session => ("", session.scope.policies()),
             CallerKind::Session(session) => (session.owner().name, session.owner().policies),
         };
-        let text = match statement {
-            Some((place, ground)) => {
-                let policy = policies.get(place)?;
-                let number = ground.statement;
-                let name = policy_name(policy);
-                match policy.failed_key(ground) {
-                    None => format!("{name}, statement {number}, denies it"),
-                    Some(key) => format!(
-                        "{name}, statement {number}, allows it, but its condition on {key} does not hold"
-                    ),
-                }
-            }
-            None if of_session => {
+        let text = refusing_statement(policies, statement).unwrap_or_else(|| match policies {
+            _ if of_session => {
                 "the session's policy has no statement for this action on this resource".to_owned()
             }
-            None if policies.is_empty() => format!("{name} has no policy"),
-            None => {
-                let names: Vec<&str> = policies.iter().map(|it| policy_name(it)).collect();
-                let names = names.join(", ");
+            [] => format!("{name} has no policy"),
+            some => {
+                let names = policy_names(some);
                 format!("{names}: no statement for this action on this resource")
             }
-        };
+        });
         Some(text.into())
     }
 
@@ -448,14 +421,6 @@ impl Caller {
             CallerKind::SigningIn(_) => false,
         };
         of_region && of_account
-    }
-}
-
-/// Name of a policy for operators.
-fn policy_name(policy: &Policy) -> &str {
-    match policy.name() {
-        "" => "the session's policy",
-        name => name,
     }
 }
 
@@ -594,7 +559,10 @@ impl Caller {
     ) -> Self {
         let root = match sign_in {
             Some(sign_in) => Root::SignIn(Arc::new(sign_in)),
-            None => Root::Principal(Arc::new(nobody(&role.account))),
+            None => Root::Principal(Arc::new(Principal {
+                account: role.account.clone(),
+                ..Principal::default()
+            })),
         };
         let session = RoleSession {
             name: SESSION_NAME.into(),
@@ -607,7 +575,7 @@ impl Caller {
         };
         let session = Session {
             source: Source::Role(session),
-            scope: Scope::All,
+            scope: SessionScope::All,
             key_id: SessionKeyId::of(""),
             issued_s: Some(issued_s),
             expires_s: u64::MAX,
@@ -624,7 +592,7 @@ impl Caller {
             CallerKind::Principal(principal) => &*principal.policies,
             CallerKind::Session(session) => session.owner().policies,
         };
-        let asked = Asked {
+        let asked = CallerQuestion {
             caller: self,
             question,
         };
@@ -634,20 +602,6 @@ impl Caller {
             let name = policy_name(policy);
             Some(format!("{name}, statement {number}, allows it").into())
         })
-    }
-}
-
-/// A principal without a key.
-fn nobody(account: &str) -> Principal {
-    Principal {
-        name: String::new(),
-        account: account.into(),
-        access_key_id: String::new(),
-        secret: "".into(),
-        session_token: None,
-        expires_s: None,
-        clock_tolerance_s: None,
-        policies: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! share. The connection itself knows moment, address and channel of the request.
 
 use crate::auth::policy_question::{Origin, OriginHeaders};
-use crate::auth::session::{RoleSession, Root, Scope, Session, Source};
+use crate::auth::session::{RoleSession, Root, Session, SessionScope, Source};
 use crate::auth::{caller::Caller, credentials::Credentials, principal::Principal};
 use codec::policy::KeyName;
 use std::fmt;
@@ -12,10 +12,10 @@ use std::sync::{Arc, Weak};
 
 /// Caller of an open connection, in 16 bytes.
 #[derive(Clone, Debug)]
-pub struct HeldCaller(Kept);
+pub struct HeldCaller(HeldKind);
 
 #[derive(Clone, Debug)]
-enum Kept {
+enum HeldKind {
     Principal(Arc<Principal>),
     Session(Arc<Session>),
     /// A caller with the request headers that a policy names.
@@ -47,27 +47,27 @@ pub enum Gone {
 
 impl HeldCaller {
     pub(crate) const fn principal(principal: Arc<Principal>) -> Self {
-        Self(Kept::Principal(principal))
+        Self(HeldKind::Principal(principal))
     }
 
     pub(crate) const fn session(session: Arc<Session>) -> Self {
-        Self(Kept::Session(session))
+        Self(HeldKind::Session(session))
     }
 
     /// The caller, with headers of its request.
     pub(crate) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
-        Self(Kept::WithHeaders(Box::new((self, headers))))
+        Self(HeldKind::WithHeaders(Box::new((self, headers))))
     }
 
     /// Whether a policy that applies to the caller names this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.0 {
-            Kept::Principal(principal) => {
+            HeldKind::Principal(principal) => {
                 principal.policies.iter().any(|policy| policy.reads(name))
             }
-            Kept::Session(session) => session.reads(name),
-            Kept::WithHeaders(both) => both.0.reads(name),
+            HeldKind::Session(session) => session.reads(name),
+            HeldKind::WithHeaders(both) => both.0.reads(name),
         }
     }
 
@@ -78,12 +78,12 @@ impl HeldCaller {
     /// The caller's key, role or sign-in is gone.
     pub fn again(&self, now: &mut InForce<'_>, origin: Origin) -> Result<Caller, Gone> {
         match &self.0 {
-            Kept::Principal(principal) => {
+            HeldKind::Principal(principal) => {
                 let found = same_key(principal, now)?;
                 let caller = Caller::principal(found, now.region.clone());
                 Ok(caller.from_origin(origin))
             }
-            Kept::Session(session) => {
+            HeldKind::Session(session) => {
                 let found = match now.sessions.find(session) {
                     Some(found) => found,
                     None => now.sessions.share(Arc::new(renewed(session, now)?)),
@@ -91,7 +91,7 @@ impl HeldCaller {
                 let caller = Caller::of_session(found, now.region.clone());
                 Ok(caller.from_origin(origin))
             }
-            Kept::WithHeaders(both) => {
+            HeldKind::WithHeaders(both) => {
                 let (held, headers) = &**both;
                 let headers = Some(Arc::clone(headers));
                 held.again(now, Origin { headers, ..origin })
@@ -102,9 +102,9 @@ impl HeldCaller {
     /// The caller, sharing the session with other connections of its token.
     pub fn shared(self, sessions: &mut SharedSessions) -> Self {
         match self.0 {
-            Kept::Session(session) => Self(Kept::Session(sessions.share(session))),
-            Kept::WithHeaders(both) => both.0.shared(sessions).with_headers(both.1),
-            Kept::Principal(_) => self,
+            HeldKind::Session(session) => Self(HeldKind::Session(sessions.share(session))),
+            HeldKind::WithHeaders(both) => both.0.shared(sessions).with_headers(both.1),
+            HeldKind::Principal(_) => self,
         }
     }
 }
@@ -169,15 +169,15 @@ fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
 }
 
 /// Session policies by the file in force; `None` when one is gone.
-fn renewed_scope(old: &Scope, credentials: &Credentials) -> Option<Scope> {
-    let Scope::Within(policies) = old else {
+fn renewed_scope(old: &SessionScope, credentials: &Credentials) -> Option<SessionScope> {
+    let SessionScope::Within(policies) = old else {
         return Some(old.clone());
     };
     let renewed = policies.iter().map(|policy| match policy.name() {
         "" => Some(Arc::clone(policy)), // the session's own
         name => credentials.policy(name).map(Arc::clone),
     });
-    renewed.collect::<Option<_>>().map(Scope::Within)
+    renewed.collect::<Option<_>>().map(SessionScope::Within)
 }
 
 impl fmt::Display for Gone {

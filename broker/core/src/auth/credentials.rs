@@ -5,10 +5,8 @@ use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::principal::{Principal, Role};
 use crate::auth::sign_in::{SignIn, ThingIdentity};
 use crate::auth::{grant_rates::GrantRates, provider::Provider, recheck::Recheck};
-use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use codec::policy::{Decision, Policy, Request};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -37,48 +35,19 @@ pub struct Credentials {
     files: Option<[u8; 32]>,
 }
 
-/// Reason why a set of principals is invalid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CredentialsError {
-    /// More than [`PRINCIPALS_MAX`].
-    TooMany,
-    /// Two principals with this access key id.
-    AccessKeyIdTwice(String),
-    /// Two principals with this name.
-    NameTwice(String),
-    /// More than [`ROLES_MAX`].
-    TooManyRoles,
-}
-
 impl Credentials {
-    /// Indexes principals.
-    ///
-    /// # Errors
-    /// See [`CredentialsError`].
-    pub fn new(principals: Vec<Principal>) -> Result<Self, CredentialsError> {
-        if principals.len() > PRINCIPALS_MAX {
-            return Err(CredentialsError::TooMany);
-        }
-        let mut names = BTreeSet::new();
-        let (mut by_id, mut granted) = (BTreeMap::new(), BTreeMap::new());
+    /// Indexes principals, of which the last of an access key id counts. The file that they are from has at most
+    /// [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX), with a key id and a name each.
+    #[must_use]
+    pub fn new(principals: Vec<Principal>) -> Self {
+        let mut all = Self::default();
         for principal in principals {
-            if !names.insert(principal.name.clone()) {
-                return Err(CredentialsError::NameTwice(principal.name));
-            }
-            granted.insert(principal.account.as_str().into(), GrantRates::default());
-            let id = principal.access_key_id.clone();
-            if by_id
-                .insert(id.clone().into_boxed_str(), Arc::new(principal))
-                .is_some()
-            {
-                return Err(CredentialsError::AccessKeyIdTwice(id));
-            }
+            let account = principal.account.as_str().into();
+            all.granted.entry(account).or_default();
+            let id = principal.access_key_id.as_str().into();
+            all.by_id.insert(id, Arc::new(principal));
         }
-        Ok(Self {
-            by_id,
-            granted,
-            ..Self::default()
-        })
+        all
     }
 
     /// The accounts of principals and roles, in order.
@@ -87,17 +56,12 @@ impl Credentials {
     }
 
     /// Adds roles, of which the last of a name counts, and session policies.
-    ///
-    /// # Errors
-    /// There are more than [`ROLES_MAX`].
+    #[must_use]
     pub fn with_roles(
         mut self,
         roles: Vec<Role>,
         policies: impl IntoIterator<Item = Arc<Policy>>,
-    ) -> Result<Self, CredentialsError> {
-        if roles.len() > ROLES_MAX {
-            return Err(CredentialsError::TooManyRoles);
-        }
+    ) -> Self {
         for role in roles {
             self.granted
                 .entry(role.account.as_str().into())
@@ -108,7 +72,7 @@ impl Credentials {
         self.policies = policies
             .map(|policy| (policy.name().into(), policy))
             .collect();
-        Ok(self)
+        self
     }
 
     /// Adds providers, of which the last of an issuer counts.
@@ -148,9 +112,11 @@ impl Credentials {
 
     /// Sets the SHA-256 of the files.
     #[must_use]
-    pub fn of_files(mut self, sha256: [u8; 32]) -> Self {
-        self.files = Some(sha256);
-        self
+    pub fn of_files(self, sha256: Option<[u8; 32]>) -> Self {
+        Self {
+            files: sha256,
+            ..self
+        }
     }
 
     /// SHA-256 of all files read, equal on two nodes with equal files; `None` without a file.
@@ -287,18 +253,3 @@ fn grounds(alias: &RoleAlias, role: Option<&Role>) -> u64 {
     (&alias.account, &alias.role, trust).hash(&mut hasher);
     hasher.finish()
 }
-
-impl fmt::Display for CredentialsError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany => write!(out, "allowed at most {PRINCIPALS_MAX} principals"),
-            Self::AccessKeyIdTwice(id) => {
-                write!(out, "access key id {id}: allowed for one principal only")
-            }
-            Self::TooManyRoles => write!(out, "allowed at most {ROLES_MAX} roles"),
-            Self::NameTwice(name) => write!(out, "name {name}: allowed for one principal only"),
-        }
-    }
-}
-
-impl std::error::Error for CredentialsError {}

@@ -3,21 +3,24 @@
 //! A sorted array of entries of 44 bytes, and the concatenated names in one text: a million certificates with names
 //! of up to 50 letters take less than 100 MB, and a look-up twenty comparisons.
 
+use crate::auth::devices::Identified;
 use codec::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Certificates by fingerprint.
+/// Certificates by fingerprint: filled first, then sorted by [`Self::finish`].
 #[derive(Debug, Default)]
 pub struct DeviceRegistry {
     max: usize,
     /// In the order of the fingerprints; several in a row for one that has several things.
-    entries: Box<[RegistryEntry]>,
-    names: Box<str>,
-    types: Box<[Box<str>]>,
+    entries: Vec<RegistryEntry>,
+    names: String,
+    types: Vec<Arc<str>>,
+    /// Number of each type in entries; empty once finished.
+    type_numbers: BTreeMap<Arc<str>, u16>,
     /// Policies of certificates that have their own.
-    policies: Box<[[Arc<Policy>; 1]]>,
+    policies: Vec<[Arc<Policy>; 1]>,
     /// Disabled things.
     inactive: BTreeSet<Box<str>>,
     /// The file ends with a count, so truncation is detected.
@@ -50,16 +53,7 @@ pub(crate) enum RegistryLookup<'a> {
     /// Known certificate, which does not stand for the requested thing.
     Other,
     /// The certificate stands for this thing.
-    Registered(RegisteredThing<'a>),
-}
-
-/// A certificate of the registry.
-#[derive(Debug)]
-pub(crate) struct RegisteredThing<'a> {
-    /// The thing that was asked for; `None` if none was.
-    pub(crate) name: Option<&'a str>,
-    pub(crate) thing_type: Option<&'a str>,
-    pub(crate) policies: Option<&'a [Arc<Policy>]>,
+    Registered(Identified<'a>),
 }
 
 impl DeviceRegistry {
@@ -124,33 +118,34 @@ impl DeviceRegistry {
         own.map(|entry| &entry.fingerprint)
     }
 
-    /// The certificate, where the request names `wanted` or no thing. A certificate with one inactive line is inactive.
-    pub(crate) fn lookup(
-        &self,
-        fingerprint: &[u8; 32],
+    /// The certificate, where the request names `wanted` or no thing; `policies`: those of certificates without their
+    /// own. A certificate with one inactive line is inactive.
+    pub(crate) fn lookup<'a>(
+        &'a self,
+        certificate: &'a [u8; 32],
         wanted: Option<&str>,
-    ) -> RegistryLookup<'_> {
-        let own = self.of(fingerprint);
+        policies: &'a [Arc<Policy>],
+    ) -> RegistryLookup<'a> {
+        let own = self.of(certificate);
         let Some(&first) = own.first() else {
             return RegistryLookup::Unknown;
         };
         if own.iter().any(|entry| entry.is_inactive) {
             return RegistryLookup::Inactive;
         }
-        let entry = match wanted {
-            None => first,
-            Some(wanted) => match own.iter().find(|entry| self.name(**entry) == wanted) {
-                None => return RegistryLookup::Other,
-                Some(&entry) => entry,
-            },
+        let is_wanted = |name: &str| own.iter().find(|entry| self.name(**entry) == name).copied();
+        let Some(entry) = wanted.map_or(Some(first), is_wanted) else {
+            return RegistryLookup::Other;
         };
         let place = |number: u16| usize::from(number).checked_sub(1);
         let thing_type = place(entry.thing_type).and_then(|place| self.types.get(place));
-        let policies = place(entry.policy).and_then(|place| self.policies.get(place));
-        RegistryLookup::Registered(RegisteredThing {
+        let own_policies = place(entry.policy).and_then(|place| self.policies.get(place));
+        RegistryLookup::Registered(Identified {
+            certificate,
             name: wanted.map(|_| self.name(entry)),
             thing_type: thing_type.filter(|_| wanted.is_some()).map(|text| &**text),
-            policies: policies.map(|policies| &policies[..]),
+            vouched: None,
+            policies: own_policies.map_or(policies, |own| own),
         })
     }
 
@@ -171,17 +166,6 @@ impl DeviceRegistry {
     }
 }
 
-/// Registry under construction.
-#[derive(Debug)]
-pub struct DeviceRegistryBuilder {
-    max: usize,
-    entries: Vec<RegistryEntry>,
-    names: String,
-    types: BTreeMap<Box<str>, u16>,
-    policies: Vec<[Arc<Policy>; 1]>,
-    inactive: BTreeSet<Box<str>>,
-}
-
 /// Reason why a line of a registry is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceRegistryError {
@@ -195,17 +179,15 @@ pub enum DeviceRegistryError {
     TooLong,
 }
 
-impl DeviceRegistryBuilder {
-    /// One that takes `max` certificates, and as many names that are switched off.
+// The file is read line by line.
+
+impl DeviceRegistry {
+    /// Registry for at most `max` certificates and disabled things together.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
             max,
-            entries: Vec::new(),
-            names: String::new(),
-            types: BTreeMap::new(),
-            policies: Vec::new(),
-            inactive: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
@@ -246,22 +228,15 @@ impl DeviceRegistryBuilder {
         Ok(())
     }
 
-    /// The finished registry.
+    /// The finished registry; `is_counted`: the file ends with a count.
     #[must_use]
-    pub fn finish(mut self, is_counted: bool) -> DeviceRegistry {
+    pub fn finish(mut self, is_counted: bool) -> Self {
         // Names lie in the order of the file, so that the first line of a certificate stays the first.
         self.entries.sort_unstable();
-        let mut types: Vec<_> = self.types.into_iter().collect();
-        types.sort_unstable_by_key(|(_, number)| *number);
-        DeviceRegistry {
-            max: self.max,
-            entries: self.entries.into(),
-            names: self.names.into(),
-            types: types.into_iter().map(|(text, _)| text).collect(),
-            policies: self.policies.into(),
-            inactive: self.inactive,
-            is_counted,
-        }
+        self.entries.shrink_to_fit();
+        self.names.shrink_to_fit();
+        self.type_numbers.clear();
+        Self { is_counted, ..self }
     }
 
     fn room(&self) -> Result<(), DeviceRegistryError> {
@@ -273,12 +248,14 @@ impl DeviceRegistryBuilder {
     }
 
     fn thing_type(&mut self, text: &str) -> Result<u16, DeviceRegistryError> {
-        if let Some(&number) = self.types.get(text) {
+        if let Some(&number) = self.type_numbers.get(text) {
             return Ok(number);
         }
         let number = u16::try_from(self.types.len() + 1);
         let number = number.map_err(|_| DeviceRegistryError::TooManyTypes)?;
-        self.types.insert(text.into(), number);
+        let text: Arc<str> = text.into();
+        self.types.push(Arc::clone(&text));
+        self.type_numbers.insert(text, number);
         Ok(number)
     }
 
@@ -314,11 +291,11 @@ mod tests {
 
     #[test]
     fn a_registry_takes_44_bytes_a_certificate_and_those_of_its_name() {
-        let mut builder = DeviceRegistryBuilder::new(2);
+        let mut registry = DeviceRegistry::new(2);
         for (number, name) in [(1, "cam-1"), (2, "door")] {
-            let added = builder.add([number; 32], (name, None), false, None);
+            let added = registry.add([number; 32], (name, None), false, None);
             added.expect("there is room");
         }
-        assert_eq!(builder.finish(false).bytes(), 2 * 44 + "cam-1door".len());
+        assert_eq!(registry.finish(false).bytes(), 2 * 44 + "cam-1door".len());
     }
 }

@@ -11,11 +11,9 @@
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".
 
-pub use crate::auth::device_registry::{
-    DeviceRegistry, DeviceRegistryBuilder, DeviceRegistryError,
-};
-use crate::auth::device_registry::{RegisteredThing, RegistryLookup};
-use crate::auth::principal::decide_all;
+use crate::auth::device_registry::RegistryLookup;
+pub use crate::auth::device_registry::{DeviceRegistry, DeviceRegistryError};
+use crate::auth::principal::{decide_all, policy_names, refusing_statement};
 use crate::auth::sign_in::{ThingIdentity, Vouched};
 use crate::limits::{SIGN_INS_COUNTED_MAX, SIGN_INS_PER_HOUR};
 use crate::machine::{Certified, ShownCertificate};
@@ -99,7 +97,7 @@ pub struct Identified<'a> {
     pub thing_type: Option<&'a str>,
     /// Authority that certified the thing; `None` for a thing of the registry.
     pub vouched: Option<&'a Certified>,
-    policies: &'a [Arc<Policy>],
+    pub(crate) policies: &'a [Arc<Policy>],
 }
 
 /// Reason why a certificate is refused.
@@ -194,13 +192,13 @@ impl Things {
             return Err(ThingRefusal::Revoked);
         }
         let certificate = &shown.fingerprint;
-        let identified = match self.registry.lookup(certificate, wanted) {
+        let identified = match self.listed(certificate, wanted) {
             RegistryLookup::Inactive => return Err(ThingRefusal::Inactive),
             RegistryLookup::Other => {
                 let own = self.registry.things_of(certificate).next();
                 return Err(ThingRefusal::Name(own));
             }
-            RegistryLookup::Registered(found) => self.listed(certificate, &found),
+            RegistryLookup::Registered(found) => found,
             RegistryLookup::Unknown => self.vouched(shown, wanted)?,
         };
         if identified.vouched.is_none() && self.is_switched_off(certificate, identified.name) {
@@ -220,8 +218,8 @@ impl Things {
         }
         let mut listed = self.registry.certificates_of(name).peekable();
         if listed.peek().is_some() {
-            let found = listed.filter_map(|it| match self.registry.lookup(it, Some(name)) {
-                RegistryLookup::Registered(found) => Some(self.listed(it, &found)),
+            let found = listed.filter_map(|it| match self.listed(it, Some(name)) {
+                RegistryLookup::Registered(found) => Some(found),
                 RegistryLookup::Unknown | RegistryLookup::Inactive | RegistryLookup::Other => None,
             });
             let found: Vec<_> = found.collect();
@@ -246,19 +244,8 @@ impl Things {
         Ok(all)
     }
 
-    /// Looks up a certificate of the registry.
-    fn listed<'a>(
-        &'a self,
-        certificate: &'a [u8; 32],
-        found: &RegisteredThing<'a>,
-    ) -> Identified<'a> {
-        Identified {
-            certificate,
-            name: found.name,
-            thing_type: found.thing_type,
-            vouched: None,
-            policies: found.policies.unwrap_or(&self.policies),
-        }
+    fn listed<'a>(&'a self, id: &'a [u8; 32], wanted: Option<&str>) -> RegistryLookup<'a> {
+        self.registry.lookup(id, wanted, &self.policies)
     }
 
     /// Whether the thing of a registry's certificate is disabled; without a name, all of its things.
@@ -321,7 +308,7 @@ impl Things {
         }
         let certificate = &identity.certificate;
         let name = identity.name.as_deref();
-        match (self.registry.lookup(certificate, name), &identity.authority) {
+        match (self.listed(certificate, name), &identity.authority) {
             (RegistryLookup::Registered(_), _) => !self.is_switched_off(certificate, name),
             (RegistryLookup::Unknown, Some(vouched)) => {
                 let name = name.or(vouched.unnamed.as_deref());
@@ -375,21 +362,10 @@ impl Identified<'_> {
         if decision == Decision::Allow {
             return (decision, String::new());
         }
-        let named = ground.and_then(|(place, ground)| Some((self.policies.get(place)?, ground)));
-        let Some((policy, ground)) = named else {
-            let names: Vec<&str> = self.policies.iter().map(|policy| policy.name()).collect();
-            let names = names.join(", ");
-            let why =
-                format!("{names}: no statement for iot:AssumeRoleWithCertificate on {alias_arn}");
-            return (decision, why);
-        };
-        let (name, number) = (policy.name(), ground.statement);
-        let why = match policy.failed_key(ground) {
-            None => format!("{name}, statement {number}, denies it"),
-            Some(key) => format!(
-                "{name}, statement {number}, allows it, but its condition on {key} does not hold"
-            ),
-        };
+        let why = refusing_statement(self.policies, ground).unwrap_or_else(|| {
+            let names = policy_names(self.policies);
+            format!("{names}: no statement for iot:AssumeRoleWithCertificate on {alias_arn}")
+        });
         (decision, why)
     }
 }
@@ -454,24 +430,16 @@ fn is_like(name: &str, pattern: &str) -> bool {
 // Sign-ins of each thing within the hour: a thing whose clock is ahead requests keys again and again.
 //
 // ```text
-// place = tag 32 | hour 20 | count 12 bits        four places in each of 16,384 sets, the same for all shards
+// place = tag 32 | hour 20 | count 12 bits        by the hash of the thing, the same for all shards
 // ```
-// A place is occupied for an hour, and then free for any thing of its set. Things without a place are not counted:
-// frequent ones get a place early in the next hour.
+// A place belongs to the first thing of the hour. Things whose place is another's are not counted: frequent ones get it
+// early in the next hour.
 
 /// Sign-ins of things by certificate and name, shared by all shards. Part of the credentials: a reload starts from
 /// zero.
 #[derive(Debug)]
 pub struct SignIns {
     places: Box<[AtomicU64]>,
-}
-
-/// Content of a place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
-    tag: u64,
-    hour: u64,
-    count: u64,
 }
 
 impl Default for SignIns {
@@ -487,50 +455,21 @@ impl SignIns {
     /// Counts a sign-in; returns true for the first beyond [`SIGN_INS_PER_HOUR`], once an hour.
     pub(crate) fn exceeds(&self, certificate: &[u8; 32], name: Option<&str>, now_s: u64) -> bool {
         let key = key_of(certificate, name);
-        let hour = (now_s / 3600) & HOURS;
-        let set = usize::try_from(key % SETS).unwrap_or_default() * WAYS;
-        let places = self.places.get(set..set + WAYS).unwrap_or_default();
-        let tag = (key >> 32) | 1; // never that of an empty place
-        let order = Ordering::Relaxed;
-        // The thing's own place first, then an expired one.
-        let own = |place: Place| place.tag == tag;
-        let free = |place: Place| place.tag == 0 || place.hour != hour;
-        for fits in [&own as &dyn Fn(Place) -> bool, &free] {
-            for word in places {
-                let counted = word.fetch_update(order, order, |bits| {
-                    let place = Place::of(bits);
-                    let count = match place.hour == hour && own(place) {
-                        true => (place.count + 1).min(COUNTS),
-                        false => 1,
-                    };
-                    fits(place).then(|| Place { tag, hour, count }.bits())
-                });
-                if let Ok(before) = counted {
-                    let before = Place::of(before);
-                    let so_far = if own(before) && before.hour == hour {
-                        before.count
-                    } else {
-                        0
-                    };
-                    return so_far == SIGN_INS_PER_HOUR;
-                }
+        let (tag, hour) = (key >> 32, (now_s / 3600) & HOURS);
+        let owner = tag << 20 | hour;
+        let place = usize::try_from(key % SIGN_INS_COUNTED_MAX as u64).unwrap_or_default();
+        let Some(place) = self.places.get(place) else {
+            return false;
+        };
+        let counted = place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
+            let count = bits & COUNTS;
+            if bits >> 12 == owner {
+                return Some(owner << 12 | (count + 1).min(COUNTS));
             }
-        }
-        false
-    }
-}
-
-impl Place {
-    const fn of(bits: u64) -> Self {
-        Self {
-            tag: bits >> 32,
-            hour: bits >> 12 & HOURS,
-            count: bits & COUNTS,
-        }
-    }
-
-    const fn bits(self) -> u64 {
-        self.tag << 32 | self.hour << 12 | self.count
+            let is_free = count == 0 || bits >> 12 & HOURS != hour;
+            is_free.then_some(owner << 12 | 1)
+        });
+        counted.is_ok_and(|bits| bits >> 12 == owner && bits & COUNTS == SIGN_INS_PER_HOUR)
     }
 }
 
@@ -544,16 +483,11 @@ fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     u64::from_be_bytes(first) ^ name
 }
 
-/// Places per set.
-const WAYS: usize = 4;
-
-const SETS: u64 = (SIGN_INS_COUNTED_MAX / WAYS) as u64;
-
 /// Mask of an hour.
 const HOURS: u64 = (1 << 20) - 1;
 const COUNTS: u64 = (1 << 12) - 1;
 
-const _: () = assert!(SIGN_INS_COUNTED_MAX.is_multiple_of(WAYS) && SIGN_INS_PER_HOUR < COUNTS);
+const _: () = assert!(SIGN_INS_PER_HOUR < COUNTS);
 
 #[cfg(test)]
 mod sign_ins_tests {
@@ -583,15 +517,14 @@ mod sign_ins_tests {
     }
 
     #[test]
-    fn things_that_find_no_place_are_not_counted_until_the_next_hour() {
+    fn a_thing_whose_place_is_taken_is_not_counted_until_the_next_hour() {
         let sign_ins = SignIns::default();
-        let same_set = |nth: u64| certificate(nth << 32);
-        let ask = |nth, now_s| sign_ins.exceeds(&same_set(nth), None, now_s);
-        for nth in 0..8 {
-            let told = (1..=100).filter(|_| ask(nth << 1, NOW)).count();
-            assert_eq!(told, usize::from(nth < 4), "{nth}");
-        }
-        assert_eq!((1..=100).filter(|_| ask(14, NOW + 3600)).count(), 1);
+        let same_place = |nth: u64| certificate(nth << 32);
+        let told = |nth, now_s| {
+            let exceeds = |_: &i32| sign_ins.exceeds(&same_place(nth), None, now_s);
+            (1..=100).filter(exceeds).count()
+        };
+        assert_eq!([told(1, NOW), told(2, NOW), told(2, NOW + 3600)], [1, 0, 1]);
         assert_eq!(sign_ins.places.len() * 8, 512 << 10);
     }
 }

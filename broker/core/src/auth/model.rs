@@ -1,7 +1,8 @@
 //! Callers compared with a slow, plain model: documents as JSON values, wildcards by their definition.
 
 use super::{Caller, PolicyQuestion, Principal};
-use crate::auth::session::{Scope, Session, SessionKeyId, Source};
+use crate::auth::fixtures::{self, ACCOUNT};
+use crate::auth::session::{SessionScope, Source};
 use crate::check::Check;
 use codec::identifiers::ChannelArn;
 use codec::policy::{Action, Policy};
@@ -9,7 +10,6 @@ use serde_json::Value;
 use std::sync::Arc;
 
 const REGION: &str = "us-west-2";
-const ACCOUNT: &str = "123456789012";
 
 const DEVICES: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
     "Action": ["kinesisvideo:ConnectAsMaster", "kinesisvideo:Describe*", "kinesisvideo:GetSignalingChannelEndpoint"],
@@ -113,33 +113,16 @@ fn judge(documents: &[&str], action: Action, resource: &str, client: Option<&str
 }
 
 fn principal(role: &[&str]) -> Arc<Principal> {
-    let policies = role
-        .iter()
-        .map(|text| Arc::new(Policy::parse(text).unwrap()));
-    Arc::new(Principal {
-        name: "fleet".into(),
-        account: ACCOUNT.into(),
-        access_key_id: "AKIDEXAMPLE".into(),
-        secret: "secret".into(),
-        session_token: None,
-        expires_s: None,
-        clock_tolerance_s: None,
-        policies: policies.collect(),
-    })
+    Arc::new(fixtures::principal("fleet", role))
 }
 
 fn federated(role: &[&str], policy: Option<&str>) -> Caller {
     let policy = policy.map(|text| Policy::parse_session(text).unwrap());
-    let session = Session {
-        source: Source::Federated(principal(role), "federated-user/web-1".into()),
-        scope: policy.map_or(Scope::Nothing, |policy| {
-            Scope::Within(vec![Arc::new(policy)])
-        }),
-        key_id: SessionKeyId::of("ASIAABCDEFGHIJKLMNOP"),
-        issued_s: None,
-        expires_s: 1,
-    };
-    Caller::session(session, Some(REGION.into()))
+    let scope = policy.map_or(SessionScope::Nothing, |policy| {
+        SessionScope::Within(vec![Arc::new(policy)])
+    });
+    let source = Source::Federated(principal(role), "federated-user/web-1".into());
+    Caller::session(fixtures::session(source, scope), Some(REGION.into()))
 }
 
 fn ask(caller: &Caller, action: Action, resource: &str, client_id: Option<&str>) -> Option<Check> {

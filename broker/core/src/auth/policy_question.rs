@@ -2,6 +2,7 @@
 
 use crate::auth::caller::Caller;
 use crate::auth::sign_in::SignIn;
+use crate::machine::Peer;
 use codec::control::Tag;
 use codec::policy::{Action, Context, Key, KeyName, Request, Value};
 use std::net::IpAddr;
@@ -85,6 +86,19 @@ pub struct Origin {
     pub headers: Option<Arc<OriginHeaders>>,
 }
 
+impl Origin {
+    /// Origin of a request at a moment, in seconds since 1970 UTC, without headers.
+    #[must_use]
+    pub fn of(peer: Peer, asked_s: u64) -> Self {
+        Self {
+            address: peer.remote.ip().to_canonical(),
+            tls: peer.tls,
+            asked_s,
+            headers: None,
+        }
+    }
+}
+
 /// Request headers that conditions can test.
 #[derive(Clone, Debug, Default)]
 pub struct OriginHeaders {
@@ -95,12 +109,12 @@ pub struct OriginHeaders {
 }
 
 /// A caller with its question: source of the values of condition keys.
-pub(crate) struct Asked<'a> {
+pub(crate) struct CallerQuestion<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) question: &'a PolicyQuestion<'a>,
 }
 
-impl Asked<'_> {
+impl CallerQuestion<'_> {
     /// Value of a key that has at most one.
     fn sole(&self, key: Key<'_>) -> Value<'_> {
         let (caller, origin) = (self.caller, self.caller.origin());
@@ -168,7 +182,7 @@ impl Asked<'_> {
     }
 }
 
-impl<'a> Asked<'a> {
+impl<'a> CallerQuestion<'a> {
     /// The question as a policy request.
     pub(crate) const fn request(&'a self) -> Request<'a> {
         Request {
@@ -184,7 +198,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-impl Context for Asked<'_> {
+impl Context for CallerQuestion<'_> {
     fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         match (key.name, nth) {
             (KeyName::TagKeys, nth) => match self.question.request_tags {

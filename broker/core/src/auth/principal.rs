@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Secret text: wiped when dropped, hidden in debug output.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -36,7 +36,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A signer of requests. About half a KiB; shared by all shards.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
     /// The name in logs and refusals; `[\w+=,.@-]{1,64}`, unique.
     pub name: String,
@@ -96,6 +96,43 @@ pub(crate) fn decide_all(
         joined = joined.and(decision);
     }
     joined
+}
+
+/// Statement that refuses, for operators; `None` where no statement is about the request.
+pub(crate) fn refusing_statement(
+    policies: &[Arc<Policy>],
+    ground: Option<(usize, Ground)>,
+) -> Option<String> {
+    let (place, ground) = ground?;
+    let policy = policies.get(place)?;
+    let failed_key = policy.failed_key(ground);
+    Some(refusal_text(
+        policy_name(policy),
+        ground.statement,
+        failed_key,
+    ))
+}
+
+/// Refusal by a statement of a policy or trust: a denial, or a condition that does not hold.
+pub(crate) fn refusal_text(document: &str, number: usize, failed_key: Option<String>) -> String {
+    let why = match failed_key {
+        None => "denies it".to_owned(),
+        Some(key) => format!("allows it, but its condition on {key} does not hold"),
+    };
+    format!("{document}, statement {number}, {why}")
+}
+
+/// Name of a policy for operators.
+pub(crate) fn policy_name(policy: &Policy) -> &str {
+    match policy.name() {
+        "" => "the session's policy",
+        name => name,
+    }
+}
+
+pub(crate) fn policy_names(policies: &[Arc<Policy>]) -> String {
+    let names: Vec<&str> = policies.iter().map(|it| policy_name(it)).collect();
+    names.join(", ")
 }
 
 /// A role. Shared by all shards.

@@ -15,7 +15,7 @@
 //! Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation"; RFC 8725, "JSON Web Token Best Current
 //! Practices"; IAM User Guide, "Available keys for AWS OIDC federation".
 
-pub use crate::auth::provider_token::{AccountFault, TokenFault, Unverified, Wanted};
+pub use crate::auth::provider_token::{AccountFault, TokenFault, Unverified, WantedClaims};
 use crate::auth::sign_in::WebIdentity;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};

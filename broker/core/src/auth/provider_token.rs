@@ -17,8 +17,8 @@ use std::fmt;
 /// A token with its header and claims parsed, all unverified.
 pub struct Unverified<'t> {
     token: &'t str,
-    header: Header,
-    pub(crate) claims: Members,
+    header: TokenHeader,
+    pub(crate) claims: TokenMembers,
     issuer: String,
 }
 
@@ -41,8 +41,8 @@ impl<'t> Unverified<'t> {
         let decoded = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).ok();
         let header = decoded(header).filter(|it| it.len() <= HEADER_BYTES_MAX);
         let header = header.ok_or_else(|| malformed("the header is no base64url or too long"))?;
-        let header = Header::read(&header)?;
-        let claims = decoded(claims).and_then(|json| Members::read(&json));
+        let header = TokenHeader::read(&header)?;
+        let claims = decoded(claims).and_then(|json| TokenMembers::read(&json));
         let claims =
             claims.ok_or_else(|| malformed("the claims are no JSON object in base64url"))?;
         let issuer = claims
@@ -181,7 +181,11 @@ impl Provider {
     }
 
     /// Claims that policies and trusts test.
-    fn kept(&self, claims: &Members, audiences: &[Box<str>]) -> Result<Vec<Claim>, TokenFault> {
+    fn kept(
+        &self,
+        claims: &TokenMembers,
+        audiences: &[Box<str>],
+    ) -> Result<Vec<Claim>, TokenFault> {
         let one = |name: &str| Claim {
             name: name.into(),
             values: match name {
@@ -207,7 +211,7 @@ impl Provider {
         token: &Unverified<'_>,
         keys: Option<&KeySet>,
     ) -> Result<(), TokenFault> {
-        let Header {
+        let TokenHeader {
             algorithm, key_id, ..
         } = &token.header;
         if !self.algorithms.has(*algorithm) {
@@ -235,7 +239,7 @@ impl Provider {
 }
 
 /// Checks the times of a token that has not expired.
-fn check_moments(claims: &Members, expires_s: u64, now_s: u64) -> Result<(), TokenFault> {
+fn check_moments(claims: &TokenMembers, expires_s: u64, now_s: u64) -> Result<(), TokenFault> {
     let rule = TokenFault::Claim;
     let issued_s = claims
         .moment("iat")
@@ -269,22 +273,22 @@ const HEADER_BYTES_MAX: usize = 4096;
 // Header and claims of a token, parsed but unverified.
 
 /// Members of a JSON object. A repeated name is refused: two readers might see different values.
-pub(crate) struct Members(BTreeMap<String, Value>);
+pub(crate) struct TokenMembers(BTreeMap<String, Value>);
 
 /// Used parts of a header.
-pub(crate) struct Header {
+pub(crate) struct TokenHeader {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
     /// Whether the type is that of RFC 9068.
     is_access_token: bool,
 }
 
-impl Header {
+impl TokenHeader {
     /// Parses a header. Members that bring the token's own keys or have an unsupported meaning are refused.
     pub(crate) fn read(json: &[u8]) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         let members =
-            Members::read(json).ok_or_else(|| malformed("the header is no JSON object"))?;
+            TokenMembers::read(json).ok_or_else(|| malformed("the header is no JSON object"))?;
         if FORBIDDEN.iter().any(|name| members.has(name)) {
             return Err(malformed(
                 "the header has crit, jku, jwk, x5u, b64, enc or zip",
@@ -313,7 +317,7 @@ impl Header {
     }
 }
 
-impl Members {
+impl TokenMembers {
     pub(crate) fn read(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
@@ -386,7 +390,7 @@ impl Members {
     }
 }
 
-impl Members {
+impl TokenMembers {
     /// Tags and source identity of the session: nested, `{"principal_tags": {"KEY": ["VALUE"]}, "transitive_tag_keys":
     /// ["KEY"]}`, or flat, each in a claim of its own.
     pub(crate) fn session(&self) -> Result<SessionClaims, TokenFault> {
@@ -467,7 +471,7 @@ fn scalar(value: &Value) -> Option<Box<str>> {
     (text.len() <= CLAIM_BYTES_MAX).then(|| text.into())
 }
 
-impl<'de> Deserialize<'de> for Members {
+impl<'de> Deserialize<'de> for TokenMembers {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_map(MembersVisitor)
     }
@@ -476,20 +480,20 @@ impl<'de> Deserialize<'de> for Members {
 struct MembersVisitor;
 
 impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
+    type Value = TokenMembers;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TokenMembers, A::Error> {
         let mut members = BTreeMap::new();
         while let Some((name, value)) = map.next_entry::<String, Value>()? {
             if members.insert(name, value).is_some() {
                 return Err(A::Error::custom("a name twice"));
             }
         }
-        Ok(Members(members))
+        Ok(TokenMembers(members))
     }
 }
 
@@ -573,7 +577,7 @@ impl fmt::Display for TokenFault {
 
 /// Required contents of an id token.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'w> {
+pub struct WantedClaims<'w> {
     /// Client that requested it.
     pub client_id: &'w str,
     /// Nonce of this sign-in.
@@ -609,7 +613,7 @@ impl Provider {
         &self,
         token: &Unverified<'_>,
         keys: Option<&KeySet>,
-        wanted: &Wanted<'_>,
+        wanted: &WantedClaims<'_>,
         now_s: u64,
     ) -> Result<Box<str>, AccountFault> {
         let console = Self {

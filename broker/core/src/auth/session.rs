@@ -1,7 +1,8 @@
 //! Owners of temporary credentials: the source and the extent of their rights.
 
+use crate::auth::grant::{GrantRoot, SessionTag};
 use crate::auth::principal::{Principal, Role, decide_all};
-use crate::auth::session_keys::{ACCESS_KEY_ID_BYTES, RootGrant, SessionTag};
+use crate::auth::session_keys::ACCESS_KEY_ID_BYTES;
 use crate::auth::sign_in::SignIn;
 use codec::policy::{Action, Decision, Ground, KeyName, Policy, Request};
 use std::fmt::{self, Write};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) source: Source,
-    pub(crate) scope: Scope,
+    pub(crate) scope: SessionScope,
     pub(crate) key_id: SessionKeyId,
     /// Issue time, in seconds since 1970 UTC, if the token has it.
     pub(crate) issued_s: Option<u64>,
@@ -65,7 +66,7 @@ pub(crate) struct RoleSession {
 
 /// Session policies: limit the rights of the source.
 #[derive(Clone, Debug)]
-pub(crate) enum Scope {
+pub(crate) enum SessionScope {
     /// No limit.
     All,
     /// Actions that one of these allows and none denies.
@@ -85,7 +86,7 @@ pub(crate) struct PolicyGround {
     pub(crate) statement: Option<(usize, Ground)>,
 }
 
-impl Scope {
+impl SessionScope {
     /// The session policies.
     pub(crate) fn policies(&self) -> &[Arc<Policy>] {
         match self {
@@ -214,22 +215,6 @@ impl Session {
         }
     }
 
-    /// Root of the session, as part of a grant.
-    pub(crate) fn root_grant(&self) -> RootGrant<'_> {
-        match &self.source {
-            Source::Federated(principal, _)
-            | Source::User(principal)
-            | Source::Role(RoleSession {
-                root: Root::Principal(principal),
-                ..
-            }) => key_of(principal),
-            Source::Role(RoleSession {
-                root: Root::SignIn(sign_in),
-                ..
-            }) => RootGrant::SignIn(sign_in),
-        }
-    }
-
     /// The token or certificate at the root, if any.
     pub(crate) fn sign_in(&self) -> Option<&Arc<SignIn>> {
         match &self.role()?.root {
@@ -266,20 +251,23 @@ impl Session {
 }
 
 impl Root {
+    /// Root as part of a grant, with the secret that the grant ends with; empty for a sign-in.
+    pub(crate) fn granting(&self) -> (GrantRoot, &str) {
+        match self {
+            Self::Principal(principal) => {
+                let access_key_id = principal.access_key_id.as_str().into();
+                (GrantRoot::Key { access_key_id }, principal.secret.reveal())
+            }
+            Self::SignIn(sign_in) => (GrantRoot::SignIn(SignIn::clone(sign_in)), ""),
+        }
+    }
+
     /// Expiry of the principal; `None`: never.
     pub(crate) fn expires_s(&self) -> Option<u64> {
         match self {
             Self::Principal(principal) => principal.expires_s,
             Self::SignIn(_) => None,
         }
-    }
-}
-
-/// Key of a principal, as root of a session.
-pub(crate) fn key_of(principal: &Principal) -> RootGrant<'_> {
-    RootGrant::Key {
-        access_key_id: &principal.access_key_id,
-        secret: principal.secret.reveal(),
     }
 }
 

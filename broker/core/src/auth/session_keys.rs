@@ -25,15 +25,15 @@
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
-use crate::auth::grant::{GRANT_BYTES_MAX, Issuer, read_grant, write_grant, write_session};
-pub use crate::auth::grant::{Grant, OpenedToken, RoleGrant, RootGrant, SessionGrant, SessionTag};
+use crate::auth::grant::{GRANT_BYTES_MAX, Grant, GrantRoot, Issuer, OpenedToken};
 use crate::auth::principal::Secret;
+use crate::{check::Check, refusal::Refusal};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key, sign};
-use codec::base64;
+use codec::{base64, sts::ErrorKind};
 use data_encoding::BASE32;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -54,6 +54,8 @@ pub struct Temporary {
     pub secret_access_key: Secret,
     /// At most [`TOKEN_BYTES_MAX`] characters of base64.
     pub session_token: Secret,
+    /// Expiry, in seconds since 1970 UTC.
+    pub expires_s: u64,
 }
 
 /// Reason why a grant was not sealed.
@@ -63,6 +65,25 @@ pub enum SealError {
     TooLong,
     /// The crypto library failed, which is not expected.
     Library,
+}
+
+impl SealError {
+    /// Refusal of a call for temporary credentials, with a message for a grant that is too long.
+    pub(crate) fn refusal(self, too_long: &'static str) -> Refusal {
+        let (check, kind, message) = match self {
+            Self::TooLong => (
+                Check::SessionPolicyMalformed,
+                ErrorKind::PackedPolicyTooLarge,
+                too_long,
+            ),
+            Self::Library => (
+                Check::InternalFailure,
+                ErrorKind::InternalFailure,
+                "Internal failure.",
+            ),
+        };
+        Refusal::new(check, kind, message)
+    }
 }
 
 impl SessionKeys {
@@ -75,28 +96,26 @@ impl SessionKeys {
         }
     }
 
-    /// Seals a grant into temporary credentials.
-    ///
-    /// # Errors
-    /// See [`SealError`].
-    pub fn seal(
-        &self,
-        nonce: &[u8; NONCE_BYTES],
-        grant: &Grant<'_>,
-    ) -> Result<Temporary, SealError> {
-        self.current.seal(nonce, grant)
-    }
-
-    /// Seals a session into temporary credentials.
+    /// Seals a grant into temporary credentials. `secret`: that of the principal at its root, empty for sign-ins. The
+    /// grant ends when it changes.
     ///
     /// # Errors
     /// See [`SealError`]; also for a token longer than [`TOKEN_BYTES_MAX`].
-    pub fn seal_session(
+    pub fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
-        grant: &SessionGrant<'_>,
+        grant: &Grant,
+        secret: &str,
     ) -> Result<Temporary, SealError> {
-        let temporary = self.current.seal_session(nonce, grant)?;
+        let issuer = match &grant.root {
+            GrantRoot::Key { access_key_id } => self.current.issuer(access_key_id, secret),
+            GrantRoot::SignIn(_) => [0; ISSUER_BYTES], // what it hangs on is in the grant
+        };
+        let (version, bytes) = grant.encode().ok_or(SealError::TooLong)?;
+        let sealed = [&issuer[..], &bytes].concat();
+        let temporary = self
+            .current
+            .seal_bytes(version, nonce, sealed, grant.expires_s)?;
         if temporary.session_token.reveal().len() > TOKEN_BYTES_MAX {
             return Err(SealError::TooLong);
         }
@@ -137,7 +156,11 @@ impl SessionKeys {
             key: fingerprint,
             tag,
         });
-        read_grant(version, grant, issuer, derived.secret()?)
+        Some(OpenedToken {
+            grant: Grant::decode(version, grant)?,
+            issuer,
+            secret_access_key: derived.secret()?,
+        })
     }
 
     /// Whether a token was requested with this secret of its parent. Tokens of version 1 have no issuer, and pass.
@@ -232,48 +255,13 @@ impl Sealer {
         }
     }
 
-    pub(crate) fn seal(
-        &self,
-        nonce: &[u8; NONCE_BYTES],
-        grant: &Grant<'_>,
-    ) -> Result<Temporary, SealError> {
-        let issuer = self.issuer(grant.parent_access_key_id, grant.parent_secret);
-        self.seal_of(issuer, VERSION, nonce, write_grant(grant))
-    }
-
-    pub(crate) fn seal_session(
-        &self,
-        nonce: &[u8; NONCE_BYTES],
-        grant: &SessionGrant<'_>,
-    ) -> Result<Temporary, SealError> {
-        let issuer = match grant.root {
-            RootGrant::Key {
-                access_key_id,
-                secret,
-            } => self.issuer(access_key_id, secret),
-            RootGrant::SignIn(_) => [0; ISSUER_BYTES], // what it hangs on is in the grant
-        };
-        self.seal_of(issuer, SESSION, nonce, write_session(grant))
-    }
-
-    /// Seals an encoded grant with its issuer, if the encoding succeeded.
-    fn seal_of(
-        &self,
-        issuer: [u8; ISSUER_BYTES],
-        version: u8,
-        nonce: &[u8; NONCE_BYTES],
-        grant: Option<Vec<u8>>,
-    ) -> Result<Temporary, SealError> {
-        let grant = grant.ok_or(SealError::TooLong)?;
-        self.seal_bytes(version, nonce, [&issuer[..], &grant].concat())
-    }
-
     /// Seals the issuer and an encoded grant.
     fn seal_bytes(
         &self,
         version: u8,
         nonce: &[u8; NONCE_BYTES],
         mut sealed: Vec<u8>,
+        expires_s: u64,
     ) -> Result<Temporary, SealError> {
         let mut context = hmac::Context::with_key(&self.mark);
         context.update(nonce);
@@ -294,6 +282,7 @@ impl Sealer {
             access_key_id: derived.access_key_id(),
             secret_access_key: derived.secret().ok_or(SealError::Library)?,
             session_token: text.into(),
+            expires_s,
         })
     }
 
@@ -311,12 +300,15 @@ impl Sealer {
     fn refusal_key(&self) -> Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>> {
         let mut key = Zeroizing::new([0; REFUSAL_KEY_BYTES]);
         let info = [b"heliograph refusal ids".as_slice()];
-        let material = self.derive.expand(&info, RefusalKeyLength).ok()?;
+        let material = self
+            .derive
+            .expand(&info, DerivedLength(REFUSAL_KEY_BYTES))
+            .ok()?;
         material.fill(&mut *key).ok()?;
         Some(key)
     }
 
-    pub(crate) fn derive(&self, version: u8, mark: &[u8]) -> Option<Derived> {
+    pub(crate) fn derive(&self, version: u8, mark: &[u8]) -> Option<DerivedKeys> {
         let mut bytes = Zeroizing::new([0; DERIVED_BYTES]);
         let name = match version {
             UNBOUND => b"heliograph session 1",
@@ -325,32 +317,28 @@ impl Sealer {
             _ => b"heliograph session 3",
         };
         let info = [name.as_slice(), mark];
-        let material = self.derive.expand(&info, DerivedLength).ok()?;
+        let material = self
+            .derive
+            .expand(&info, DerivedLength(DERIVED_BYTES))
+            .ok()?;
         material.fill(&mut *bytes).ok()?;
-        Some(Derived(bytes))
+        Some(DerivedKeys(bytes))
     }
 }
 
 /// Bytes derived from a mark: the key of the seal, the access key id, the secret.
-struct Derived(Zeroizing<[u8; DERIVED_BYTES]>);
+struct DerivedKeys(Zeroizing<[u8; DERIVED_BYTES]>);
 
-struct DerivedLength;
+/// Length of derived bytes.
+struct DerivedLength(usize);
 
 impl KeyType for DerivedLength {
     fn len(&self) -> usize {
-        DERIVED_BYTES
+        self.0
     }
 }
 
-struct RefusalKeyLength;
-
-impl KeyType for RefusalKeyLength {
-    fn len(&self) -> usize {
-        REFUSAL_KEY_BYTES
-    }
-}
-
-impl Derived {
+impl DerivedKeys {
     fn aead(&self) -> Option<LessSafeKey> {
         let (key, _) = self.0.split_first_chunk::<32>()?;
         let key = UnboundKey::new(&AES_256_GCM, key).ok()?;

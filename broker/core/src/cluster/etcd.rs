@@ -4,7 +4,7 @@
 
 use crate::cluster::etcd_calls::{Purpose, UnderWay};
 use crate::cluster::limits::Spans;
-use crate::cluster::message::{CallId, Output, Packed, Reply, WatchId};
+use crate::cluster::message::{CallId, NodeOutput, Packed, Reply, WatchId};
 use crate::cluster::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
 use crate::{cluster::Cluster, time::Now};
 
@@ -86,7 +86,7 @@ impl Cluster {
     fn watch(&mut self, now: Now) {
         if let Some(watch) = self.calls.open_watch(self.view.complete(), now) {
             let id = self.calls.number();
-            self.outputs.push_back(Output::Etcd(id, watch));
+            self.outputs.push_back(NodeOutput::Etcd(id, watch));
         }
     }
 
@@ -137,7 +137,8 @@ impl Cluster {
                 self.resume(slot, epoch, Packed::Kept);
             }
             Purpose::Write(slot, number) => {
-                self.outputs.push_back(Output::WriteRefused(slot, number));
+                self.outputs
+                    .push_back(NodeOutput::WriteRefused(slot, number));
             }
             Purpose::Read => self.calls.want_read(),
             Purpose::Claim => self.claims.failed(now),

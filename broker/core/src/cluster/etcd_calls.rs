@@ -8,7 +8,7 @@ use crate::time::Now;
 
 /// The calls of one process, and its watch.
 #[derive(Debug, Default)]
-pub(crate) struct Calls {
+pub(crate) struct EtcdCalls {
     pub(crate) next: u64,
     pub(crate) under_way: Vec<UnderWay>,
     pub(crate) watch: Watch,
@@ -74,7 +74,7 @@ pub(crate) enum Watch {
     },
 }
 
-impl Calls {
+impl EtcdCalls {
     /// Numbers and records a call.
     pub(crate) fn send(
         &mut self,

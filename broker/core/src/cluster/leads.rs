@@ -43,7 +43,7 @@ pub struct Lead {
 
 /// Reason why a client is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum CloseCause {
     /// Another node has its channel.
     Lost,
     /// Shutdown of this node.
@@ -53,7 +53,7 @@ pub enum Cause {
 /// Clients that lost their owner at one moment, or all of them when this node begins to end.
 #[derive(Debug)]
 struct Leaving {
-    cause: Cause,
+    cause: CloseCause,
     began: Now,
     span_ms: u64,
     /// Numbers of the clients, in the order of closing.
@@ -109,7 +109,7 @@ impl Leads {
             let lost = self.groups.extract_if(.., |group, _| is_one(group));
             let lost = lost.flat_map(|(_, group)| group).collect();
             let span_ms = if given { GIVEN_CLOSE_MS } else { LOST_CLOSE_MS };
-            self.close(Cause::Lost, lost, (now, span_ms));
+            self.close(CloseCause::Lost, lost, (now, span_ms));
         }
     }
 
@@ -130,16 +130,21 @@ impl Leads {
                 }
             }
         }
-        self.close(Cause::Lost, lost, (now, LOST_CLOSE_MS));
+        self.close(CloseCause::Lost, lost, (now, LOST_CLOSE_MS));
     }
 
     /// Schedules closing of all clients over this time, since this node ends.
     pub fn leave_all(&mut self, span_ms: u64, now: Now) {
         let all = std::mem::take(&mut self.groups).into_values().flatten();
-        self.close(Cause::Drain, all.collect(), (now, span_ms));
+        self.close(CloseCause::Drain, all.collect(), (now, span_ms));
     }
 
-    fn close(&mut self, cause: Cause, mut clients: Vec<(bool, u32)>, (began, span_ms): (Now, u64)) {
+    fn close(
+        &mut self,
+        cause: CloseCause,
+        mut clients: Vec<(bool, u32)>,
+        (began, span_ms): (Now, u64),
+    ) {
         if clients.is_empty() {
             return;
         }
@@ -160,7 +165,7 @@ impl Leads {
     }
 
     /// The next client to close by `now`, and why.
-    pub fn next(&mut self, now: Now) -> Option<(u32, Cause)> {
+    pub fn next(&mut self, now: Now) -> Option<(u32, CloseCause)> {
         loop {
             let leaving = self
                 .leaving

@@ -20,7 +20,7 @@ pub struct WatchId(pub u32);
 
 /// A key at the revision that the transaction expects; 0 means that the key is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Compare {
+pub struct ExpectedRevision {
     /// The key.
     pub key: Key,
     /// Revision of its last change.
@@ -31,7 +31,7 @@ pub struct Compare {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
     /// Conditions: unless all hold, nothing is put.
-    pub compares: Vec<Compare>,
+    pub compares: Vec<ExpectedRevision>,
     /// Keys to put, with their values; a registration is put under its lease.
     pub puts: Vec<(Key, Value)>,
     /// Whether the reply has all slots, registrations and members, whatever the outcome.
@@ -166,7 +166,7 @@ pub enum ParcelSent {
 
 /// Input to a node. One input, then all outputs, then the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum NodeInput {
     /// Time has passed: at least every [`crate::cluster::limits::TICK_MS`].
     Tick {
         /// Whether a shard hangs: it does not answer its pulse.
@@ -223,7 +223,7 @@ pub enum Input {
 
 /// Action for the driver, which carries out all outputs in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum NodeOutput {
     /// Call to etcd.
     Etcd(CallId, Call),
     /// Question to another node.
@@ -275,7 +275,7 @@ pub enum SlotOrder {
     /// Serve again after [`Self::Pause`].
     Resume(Held, Packed),
     /// Close a slot's connections and drop its channels.
-    Release(Held, Cause),
+    Release(Held, ReleaseCause),
     /// Close all connections over 2 s, since the node is alone. Records are kept.
     CloseAll,
 }
@@ -304,12 +304,12 @@ pub struct Taking {
     /// Former owner, if any.
     pub from: Option<NodeId>,
     /// Reason why this node could claim it.
-    pub reason: Reason,
+    pub reason: ClaimReason,
 }
 
 /// Reason why a slot may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+pub enum ClaimReason {
     /// Never owned.
     NeverOwned,
     /// Owned by an earlier process of this node, on the same data directory.
@@ -328,7 +328,7 @@ pub enum Reason {
 
 /// Reason why a slot is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum ReleaseCause {
     /// Transferred, with its pending messages in the parcel.
     Transferred,
     /// Another owner has a newer epoch. Pending messages are packed into the parcel, if any, and sent.

@@ -4,7 +4,7 @@
 //! The registration in the view counts: of several attempts with unknown outcomes it is the one that was committed,
 //! with its lease.
 
-use crate::cluster::message::{Compare, Heard, Transaction};
+use crate::cluster::message::{ExpectedRevision, Heard, Transaction};
 use crate::cluster::types::{
     Address, Incarnation, Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
 };
@@ -215,7 +215,7 @@ impl Registering {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
         let roster = Key::Roster(self.me.node);
-        let at = |key, at| Compare { key, at };
+        let at = |key, at| ExpectedRevision { key, at };
         let incarnation = self.me.incarnation;
         let own = Value::Registration {
             incarnation,

@@ -1,7 +1,7 @@
 //! Claims: which slots this node takes next, one transaction at a time, and when it retries after a failed one.
 
 use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
-use crate::cluster::message::{Call, Compare, Transaction};
+use crate::cluster::message::{Call, ExpectedRevision, Transaction};
 use crate::cluster::tick::{at, owned};
 use crate::cluster::types::{Epoch, Key, NodeId, Slot};
 use crate::cluster::{etcd_calls::Purpose, etcd_view::View, slot_plan::Candidates};
@@ -9,18 +9,18 @@ use crate::{cluster::Cluster, time::Now};
 
 /// Last claim, and the pause after it. One per process.
 #[derive(Debug, Default)]
-pub(crate) struct Claims {
+pub(crate) struct SlotClaims {
     /// Compares of its transaction.
-    compared: Vec<Compare>,
+    compared: Vec<ExpectedRevision>,
     /// End of the pause before it is retried, if it failed and the view shows the same.
     paused: Option<Now>,
     /// Last pause, in milliseconds; 0 after a successful claim.
     pause_ms: u64,
 }
 
-impl Claims {
+impl SlotClaims {
     /// Records a claim that is sent.
-    fn sends(&mut self, compares: &[Compare]) {
+    fn sends(&mut self, compares: &[ExpectedRevision]) {
         self.compared = compares.to_vec();
         self.paused = None;
     }
@@ -38,7 +38,7 @@ impl Claims {
 
     /// Whether the next claim must wait: the last one failed for a reason that the view does not show.
     fn is_paused(&self, view: &View, now: Now) -> bool {
-        let is_same = |compare: &Compare| view.at(compare.key) == compare.at;
+        let is_same = |compare: &ExpectedRevision| view.at(compare.key) == compare.at;
         self.paused.is_some_and(|until| now < until) && self.compared.iter().all(is_same)
     }
 }
@@ -58,7 +58,7 @@ impl Cluster {
         if claimed.is_empty() {
             return;
         }
-        let mut compares: Vec<Compare> = claimed
+        let mut compares: Vec<ExpectedRevision> = claimed
             .iter()
             .map(|&(slot, epoch)| at(Key::Slot(slot), epoch))
             .collect();

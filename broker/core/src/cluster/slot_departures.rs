@@ -3,10 +3,10 @@
 use crate::cluster::etcd_calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
 use crate::cluster::message::{
-    Call, Ending, Held, Output, Packed, Parcel, ParcelSent, SlotOrder, Target, Transaction,
+    Call, Ending, Held, NodeOutput, Packed, Parcel, ParcelSent, SlotOrder, Target, Transaction,
 };
 use crate::cluster::slot_plan::{Candidates, rebalance};
-use crate::cluster::slots::{Own, Stage};
+use crate::cluster::slots::{OwnSlot, Stage};
 use crate::cluster::tick::{at, owned};
 use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Value};
 use crate::{cluster::Cluster, time::Now};
@@ -86,7 +86,7 @@ impl Cluster {
 
     /// Offers the next slots that are given away.
     pub(crate) fn transfer(&mut self, now: Now) {
-        for (slot, Own { epoch, .. }, target) in
+        for (slot, OwnSlot { epoch, .. }, target) in
             self.transfers
                 .next(&self.slots, &self.view, &self.silence, now)
         {
@@ -110,7 +110,7 @@ impl Cluster {
                 sent,
             };
             self.outputs
-                .push_back(Output::Send(target.owner.node, parcel));
+                .push_back(NodeOutput::Send(target.owner.node, parcel));
         }
     }
 
@@ -130,12 +130,12 @@ impl Cluster {
 
     /// Ends transfers that timed out. An unknown outcome is settled by a new epoch of the own slot.
     pub(crate) fn check_transfers(&mut self, now: Now) {
-        let own: Vec<(Slot, Own)> = self
+        let own: Vec<(Slot, OwnSlot)> = self
             .slots
             .iter()
             .filter(|(_, own)| own.parcel().is_some())
             .collect();
-        for (slot, Own { epoch, stage }) in own {
+        for (slot, OwnSlot { epoch, stage }) in own {
             match stage {
                 Stage::Offered { since, target, .. } if now.since(since) >= PARCEL_WAIT_MS => {
                     self.transfers.avoid(target.owner.node, now);
@@ -225,7 +225,7 @@ impl Cluster {
     fn say_goodbye(&mut self, now: Now) {
         let peers = self.view.nodes().filter(|node| *node != self.me.node);
         for node in peers {
-            self.outputs.push_back(Output::Farewell(node));
+            self.outputs.push_back(NodeOutput::Farewell(node));
         }
         self.revoke(now);
         let left = u16::try_from(self.slots.count()).unwrap_or(u16::MAX);

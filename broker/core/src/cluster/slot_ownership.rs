@@ -2,9 +2,10 @@
 //! parcels.
 
 use crate::cluster::message::{
-    Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, SlotOrder, Taking,
+    ClaimReason, Ending, Gain, Held, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause,
+    SlotOrder, Taking,
 };
-use crate::cluster::slots::{Own, Stage};
+use crate::cluster::slots::{OwnSlot, Stage};
 use crate::cluster::types::{NodeId, Revision, Slot, SlotRecord};
 use crate::{cluster::Cluster, time::Now};
 
@@ -32,7 +33,7 @@ impl Cluster {
                     && self.keeps(parcel, now)
             }
             ParcelSent::Late => match own.filter(|own| own.epoch > parcel.epoch) {
-                Some(Own {
+                Some(OwnSlot {
                     epoch,
                     stage: Stage::Ready,
                 }) => {
@@ -43,7 +44,7 @@ impl Cluster {
                     self.order(SlotOrder::Merge(held, id));
                     true
                 }
-                Some(Own {
+                Some(OwnSlot {
                     stage: Stage::Waiting { .. } | Stage::Loading { .. },
                     ..
                 }) => self.keeps(parcel, now),
@@ -51,9 +52,9 @@ impl Cluster {
             },
         };
         if !taken {
-            self.outputs.push_back(Output::Discard(id));
+            self.outputs.push_back(NodeOutput::Discard(id));
         }
-        self.outputs.push_back(Output::Receipt {
+        self.outputs.push_back(NodeOutput::Receipt {
             to: from,
             id,
             taken,
@@ -63,7 +64,7 @@ impl Cluster {
     fn keeps(&mut self, parcel: Parcel, now: Now) -> bool {
         let kept = self.slots.parcels.keep(parcel, now);
         if let Ok(Some(earlier)) = kept {
-            self.outputs.push_back(Output::Discard(earlier));
+            self.outputs.push_back(NodeOutput::Discard(earlier));
         }
         kept.is_ok()
     }
@@ -107,7 +108,7 @@ impl Cluster {
             }
             if !is_mine {
                 for id in self.slots.parcels.forget(slot, record) {
-                    self.outputs.push_back(Output::Discard(id));
+                    self.outputs.push_back(NodeOutput::Discard(id));
                 }
             }
         }
@@ -122,31 +123,31 @@ impl Cluster {
         } else {
             Gain::Claimed(taking.unwrap_or(Taking {
                 from: Some(self.me.node),
-                reason: Reason::Kept,
+                reason: ClaimReason::Kept,
             }))
         };
         self.outputs
-            .push_back(Output::Gained(Held { slot, epoch }, gain));
+            .push_back(NodeOutput::Gained(Held { slot, epoch }, gain));
     }
 
-    fn release(&mut self, slot: Slot, own: Own, record: SlotRecord, now: Now) {
+    fn release(&mut self, slot: Slot, own: OwnSlot, record: SlotRecord, now: Now) {
         self.slots.lose(slot);
         let epoch = own.epoch;
         let held = Held { slot, epoch };
         let Some(owner) = record.owner else {
-            self.order(SlotOrder::Release(held, Cause::NotLoaded));
+            self.order(SlotOrder::Release(held, ReleaseCause::NotLoaded));
             return;
         };
         if own.parcel().is_some() && own.parcel() == record.parcel {
             self.transfers.gave(now);
-            self.order(SlotOrder::Release(held, Cause::Transferred));
+            self.order(SlotOrder::Release(held, ReleaseCause::Transferred));
             return;
         }
         // Pending messages follow the slot, unless they may have been delivered elsewhere.
         let may_be_elsewhere = matches!(own.stage, Stage::Leaving { .. });
         let follows = own.is_held() && !may_be_elsewhere && owner.node != self.me.node;
         let id = follows.then(|| self.transfers.next_parcel());
-        self.order(SlotOrder::Release(held, Cause::Superseded(id)));
+        self.order(SlotOrder::Release(held, ReleaseCause::Superseded(id)));
         if let Some(id) = id {
             let sent = ParcelSent::Late;
             let parcel = Parcel {
@@ -155,19 +156,19 @@ impl Cluster {
                 epoch,
                 sent,
             };
-            self.outputs.push_back(Output::Send(owner.node, parcel));
+            self.outputs.push_back(NodeOutput::Send(owner.node, parcel));
         }
     }
 
     /// Releases everything, since the process ends.
     pub(crate) fn end(&mut self, ending: Ending) {
-        let own: Vec<(Slot, Own)> = self.slots.iter().collect();
-        for (slot, Own { epoch, .. }) in own {
+        let own: Vec<(Slot, OwnSlot)> = self.slots.iter().collect();
+        for (slot, OwnSlot { epoch, .. }) in own {
             self.slots.lose(slot);
             let held = Held { slot, epoch };
-            self.order(SlotOrder::Release(held, Cause::Ends));
+            self.order(SlotOrder::Release(held, ReleaseCause::Ends));
         }
         self.obstacles.ended = true;
-        self.outputs.push_back(Output::Exit(ending));
+        self.outputs.push_back(NodeOutput::Exit(ending));
     }
 }

@@ -4,7 +4,7 @@ use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
     Spans,
 };
-use crate::cluster::message::{Reason, Taking};
+use crate::cluster::message::{ClaimReason, Taking};
 use crate::cluster::types::{
     Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord,
 };
@@ -235,17 +235,17 @@ impl Plan {
 }
 
 /// Reason for the claim of a slot whose turn has come.
-pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> Reason {
+pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason {
     match (turn, record.owner) {
-        (Turn::Own, _) => Reason::Restarted,
-        (Turn::Followed, _) => Reason::NotReclaimed,
+        (Turn::Own, _) => ClaimReason::Restarted,
+        (Turn::Followed, _) => ClaimReason::NotReclaimed,
         (Turn::Free | Turn::Protected, None) if record.epoch == Epoch::default() => {
-            Reason::NeverOwned
+            ClaimReason::NeverOwned
         }
-        (Turn::Free | Turn::Protected, None) => Reason::GivenUp,
+        (Turn::Free | Turn::Protected, None) => ClaimReason::GivenUp,
         (Turn::Free | Turn::Protected, Some(owner)) => match view.registration(owner.node) {
-            Some(_) => Reason::Replaced,
-            None => Reason::Silent,
+            Some(_) => ClaimReason::Replaced,
+            None => ClaimReason::Silent,
         },
     }
 }

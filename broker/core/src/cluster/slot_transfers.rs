@@ -12,7 +12,7 @@
 //! unknown outcome is settled by writing the own slot under a new epoch: then the transfer can no longer be committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
-use crate::cluster::slots::{Own, Slots, Stage};
+use crate::cluster::slots::{OwnSlot, OwnSlots, Stage};
 use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use crate::cluster::{etcd_view::View, liveness::Silence, message::Target, slot_plan::named};
 use crate::time::Now;
@@ -123,11 +123,11 @@ impl Transfers {
     /// The next slots to offer, and to whom: as many as may be transferred at a time.
     pub(crate) fn next(
         &mut self,
-        slots: &Slots,
+        slots: &OwnSlots,
         view: &View,
         silence: &Silence,
         now: Now,
-    ) -> Vec<(Slot, Own, Target)> {
+    ) -> Vec<(Slot, OwnSlot, Target)> {
         let is_resting = self.resting.is_some_and(|until| now < until);
         if is_resting || (self.draining.is_none() && self.planned.is_empty()) {
             return Vec::new();

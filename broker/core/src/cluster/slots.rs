@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 /// State of the own slots. One per process.
 #[derive(Debug)]
-pub struct Slots {
-    own: Vec<Option<Own>>,
+pub struct OwnSlots {
+    own: Vec<Option<OwnSlot>>,
     loading: usize,
     count: usize,
     /// When a load last succeeded, or could first be tried: waiting slots are overdue by this.
@@ -30,7 +30,7 @@ pub struct Slots {
 
 /// An owned slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Own {
+pub struct OwnSlot {
     /// Epoch since which it is owned.
     pub epoch: Epoch,
     /// Current stage.
@@ -72,7 +72,7 @@ pub enum Stage {
     },
 }
 
-impl Own {
+impl OwnSlot {
     /// Whether the node holds the slot's channels: it serves them, or still keeps them for a transfer.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -92,7 +92,7 @@ impl Own {
     }
 }
 
-impl Slots {
+impl OwnSlots {
     /// State without owned slots.
     #[must_use]
     pub fn new(slots: u16) -> Self {
@@ -111,7 +111,7 @@ impl Slots {
 
     /// State of a slot, if it is owned.
     #[must_use]
-    pub fn own(&self, slot: Slot) -> Option<Own> {
+    pub fn own(&self, slot: Slot) -> Option<OwnSlot> {
         self.own.get(slot.index()).copied().flatten()
     }
 
@@ -122,7 +122,7 @@ impl Slots {
     }
 
     /// All own slots in order.
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, Own)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, OwnSlot)> {
         (0u16..)
             .zip(&self.own)
             .filter_map(|(number, own)| own.map(|own| (Slot(number), own)))
@@ -133,7 +133,7 @@ impl Slots {
         if self.held_is_old {
             let held = self.iter().filter(|(_, own)| own.is_held());
             self.held = held
-                .map(|(slot, Own { epoch, .. })| Held { slot, epoch })
+                .map(|(slot, OwnSlot { epoch, .. })| Held { slot, epoch })
                 .collect();
             self.held_is_old = false;
         }
@@ -146,7 +146,7 @@ impl Slots {
             self.progress = now;
         }
         let stage = Stage::Waiting { since: None };
-        self.set(slot, Some(Own { epoch, stage }));
+        self.set(slot, Some(OwnSlot { epoch, stage }));
     }
 
     /// Removes a slot.
@@ -157,7 +157,7 @@ impl Slots {
     /// Sets the stage of an owned slot.
     pub fn enter(&mut self, slot: Slot, stage: Stage) {
         if let Some(own) = self.own(slot) {
-            self.set(slot, Some(Own { stage, ..own }));
+            self.set(slot, Some(OwnSlot { stage, ..own }));
         }
     }
 
@@ -246,12 +246,13 @@ impl Slots {
         until.is_some_and(|until| now < until)
     }
 
-    fn set(&mut self, slot: Slot, next: Option<Own>) {
+    fn set(&mut self, slot: Slot, next: Option<OwnSlot>) {
         let Some(place) = self.own.get_mut(slot.index()) else {
             return;
         };
-        let is_loading =
-            |own: &Option<Own>| own.is_some_and(|own| matches!(own.stage, Stage::Loading { .. }));
+        let is_loading = |own: &Option<OwnSlot>| {
+            own.is_some_and(|own| matches!(own.stage, Stage::Loading { .. }))
+        };
         self.loading -= usize::from(is_loading(place));
         self.loading += usize::from(is_loading(&next));
         self.count -= usize::from(place.is_some());

@@ -3,7 +3,7 @@
 use crate::cluster::authority::{Grounds, Standing};
 use crate::cluster::limits::{GRACE_MS, ROUND_MS};
 use crate::cluster::message::{
-    Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
+    Call, Ending, ExpectedRevision, Heard, Held, NodeOutput, Question, SlotOrder, Transaction,
 };
 use crate::cluster::types::{
     Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, SlotRecord, Value,
@@ -41,7 +41,7 @@ impl Cluster {
             self.register(now);
         }
         for id in self.slots.parcels.expire(now) {
-            self.outputs.push_back(Output::Discard(id));
+            self.outputs.push_back(NodeOutput::Discard(id));
         }
         self.give_up_unloaded(now);
         self.check_transfers(now);
@@ -89,7 +89,7 @@ impl Cluster {
             self.order(SlotOrder::CloseAll);
         }
         for held in self.slots.start_loads(now) {
-            self.outputs.push_back(Output::Load(held));
+            self.outputs.push_back(NodeOutput::Load(held));
         }
         if self.can_act(now) {
             self.claim(now);
@@ -208,7 +208,7 @@ impl Cluster {
                     asker: self.me.incarnation,
                     complete,
                 };
-                self.outputs.push_back(Output::Ask(node, question));
+                self.outputs.push_back(NodeOutput::Ask(node, question));
             }
         }
     }
@@ -217,7 +217,7 @@ impl Cluster {
         for node in self.view.nodes() {
             let is_here = self.view.roster(node) == Some(RosterState::Here);
             if is_here || self.view.registration(node).is_some() {
-                self.outputs.push_back(Output::Seek(node, now));
+                self.outputs.push_back(NodeOutput::Seek(node, now));
             }
         }
     }
@@ -291,8 +291,8 @@ impl Cluster {
     }
 }
 
-pub(crate) fn at(key: Key, at: Revision) -> Compare {
-    Compare { key, at }
+pub(crate) fn at(key: Key, at: Revision) -> ExpectedRevision {
+    ExpectedRevision { key, at }
 }
 
 /// Value of a slot that gets this owner after `former`.

@@ -1,6 +1,6 @@
 //! Journal of a shard, with limits for entries that peers can cause at will.
 
-use crate::journal::refusals::{Budget, Share};
+use crate::journal::refusals::{Budget, LogShare};
 use crate::journal::{
     Audit, ConnectionEnd, Entry, Forbidden, Journal, Refused, Superseded, UnacceptedMessage,
 };
@@ -246,7 +246,7 @@ impl LimitedJournal {
 
     /// Records a refusal, built only if it is logged: the first of each group within a window, and a few more. The
     /// others are counted, and [`LimitedJournal::window_over`] logs their numbers.
-    pub fn refused(&mut self, now: Now, share: Share<'_>, refused: impl FnOnce() -> Refused) {
+    pub fn refused(&mut self, now: Now, share: LogShare<'_>, refused: impl FnOnce() -> Refused) {
         self.window_over(now);
         if self.refusals.lets(share) {
             self.journal.note(Entry::Refused(Box::new(refused())));
@@ -324,10 +324,10 @@ mod tests {
 
     fn note(journal: &mut LimitedJournal, now: u64, network: u8) {
         let remote = remote(network);
-        let share = Share {
+        let share = LogShare {
             remote: remote.ip(),
             check: Check::ChannelAbsent,
-            subject: Subject::Channel("cam".into()),
+            subject: Subject::Channel(None, "cam".into()),
         };
         journal.refused(Now(now), share, || refused(remote));
     }
@@ -349,7 +349,7 @@ mod tests {
         let entries: Vec<Entry> = kept.try_iter().collect();
         let counts = [RefusalCount {
             check: Some(Check::ChannelAbsent),
-            subject: Subject::Channel("cam".into()),
+            subject: Subject::Channel(None, "cam".into()),
             refusals: 3,
         }];
         let suppressed = Entry::Suppressed {

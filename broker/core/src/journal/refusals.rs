@@ -5,7 +5,7 @@ use crate::limits::{
     REFUSALS_REPEATED_PER_NETWORK,
 };
 use crate::time::{Now, Wall};
-use crate::{check::Check, journal::Prefix};
+use crate::{check::Check, id::Account, journal::Prefix};
 use codec::identifiers::ChannelName;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -78,6 +78,8 @@ impl Refused {
 pub struct Claims {
     /// Name of its channel; the text itself, if it is not an ARN.
     pub channel: Option<Box<str>>,
+    /// Account in its ARN; where only its name is known, the caller's.
+    pub channel_account: Option<Account>,
     /// Client id of the viewer.
     pub client_id: Option<Box<str>>,
     /// Session of the requested temporary credentials: `ROLE/SESSION`, or a federated user's name.
@@ -93,6 +95,8 @@ pub struct Claims {
     /// Time of the signature minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
     /// negative number may be its age.
     pub clock_skew_s: Option<i64>,
+    /// User agent, of a request of which only the head was read.
+    pub user_agent: Option<Box<str>>,
     /// Certificate or token of the request or of its keys' root, and the requested role.
     pub sign_in: Option<Box<Presented>>,
 }
@@ -160,8 +164,8 @@ pub const EXPLAINED_BYTES_MAX: usize = 2048;
 /// Subject of a refusal, as far as the request names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject<'a> {
-    /// A channel by its name.
-    Channel(Cow<'a, str>),
+    /// A channel by its account, if that is known, and its name.
+    Channel(Option<Account>, Cow<'a, str>),
     /// The key of a request without channel, by its id of at most [`KEY_ID_BYTES_MAX`] bytes.
     Key(Cow<'a, str>),
     /// Nothing with a name, or several things.
@@ -170,7 +174,7 @@ pub enum Subject<'a> {
 
 /// Address, check and subject of a refusal: determine its share of the log.
 #[derive(Clone, Debug)]
-pub struct Share<'a> {
+pub struct LogShare<'a> {
     /// The address that asked.
     pub remote: IpAddr,
     /// Check that failed.
@@ -207,12 +211,12 @@ pub(crate) struct Budget {
 /// One network: at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
 #[derive(Debug, Default)]
 struct Network {
-    groups: Vec<Group>,
+    groups: Vec<RefusalGroup>,
     repeated: u32,
 }
 
 #[derive(Debug)]
-struct Group {
+struct RefusalGroup {
     check: Check,
     subject: Subject<'static>,
     /// Suppressed refusals.
@@ -220,13 +224,14 @@ struct Group {
 }
 
 impl<'a> Subject<'a> {
-    /// Subject of a request for this channel, signed with this key, valid or not. Texts that are not names are ignored.
+    /// Subject of a request for this channel of an account, signed with this key, valid or not. Texts that are not
+    /// names are ignored.
     #[must_use]
-    pub fn of(channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
+    pub fn of(account: Option<Account>, channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
         let channel = channel.filter(|name| ChannelName::parse(name).is_ok());
         let key_id = key_id.filter(|id| !id.is_empty() && id.len() <= KEY_ID_BYTES_MAX);
         match (channel, key_id) {
-            (Some(name), _) => Self::Channel(name.into()),
+            (Some(name), _) => Self::Channel(account, name.into()),
             (None, Some(id)) => Self::Key(id.into()),
             (None, None) => Self::Other,
         }
@@ -236,7 +241,7 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn into_owned(self) -> Subject<'static> {
         match self {
-            Self::Channel(name) => Subject::Channel(name.into_owned().into()),
+            Self::Channel(account, name) => Subject::Channel(account, name.into_owned().into()),
             Self::Key(id) => Subject::Key(id.into_owned().into()),
             Self::Other => Subject::Other,
         }
@@ -246,7 +251,7 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn is_absent(&self, check: Check) -> bool {
         let absent_channel = matches!(check, Check::ChannelAbsent | Check::AccountHidden);
-        let absent_key = check == Check::UnknownKey && !matches!(self, Self::Channel(_));
+        let absent_key = check == Check::UnknownKey && !matches!(self, Self::Channel(..));
         absent_channel || absent_key
     }
 }
@@ -287,13 +292,13 @@ impl Budget {
     }
 
     /// Whether one more is logged; counted if not.
-    pub(crate) fn lets(&mut self, share: Share<'_>) -> bool {
+    pub(crate) fn lets(&mut self, share: LogShare<'_>) -> bool {
         let noted = self.has_place(share);
         self.untold += u64::from(!noted);
         noted
     }
 
-    fn has_place(&mut self, share: Share<'_>) -> bool {
+    fn has_place(&mut self, share: LogShare<'_>) -> bool {
         let absent = share.subject.is_absent(share.check);
         let prefix = Prefix::of(share.remote);
         let has_room = self.groups < REFUSAL_GROUPS_MAX;
@@ -310,7 +315,7 @@ impl Budget {
                 self.others += 1;
                 return false;
             }
-            network.groups.push(Group {
+            network.groups.push(RefusalGroup {
                 check: share.check,
                 subject: share.subject.into_owned(),
                 untold: 0,
@@ -340,15 +345,15 @@ pub const KEY_ID_BYTES_MAX: usize = 128;
 mod budget_tests {
     use super::*;
 
-    fn share(network: u8, check: Check, channel: &str) -> Share<'static> {
-        Share {
+    fn share(network: u8, check: Check, channel: &str) -> LogShare<'static> {
+        LogShare {
             remote: [192, 0, network, 7].into(),
             check,
-            subject: Subject::of(Some(channel), None).into_owned(),
+            subject: Subject::of(None, Some(channel), None).into_owned(),
         }
     }
 
-    fn mismatch(network: u8, channel: &str) -> Share<'static> {
+    fn mismatch(network: u8, channel: &str) -> LogShare<'static> {
         share(network, Check::SignatureMismatch, channel)
     }
 
@@ -375,7 +380,7 @@ mod budget_tests {
         }
         assert!(!budget.lets(mismatch(1, "one-too-many")));
         assert!(budget.lets(mismatch(2, "one-too-many")));
-        let stormy = Subject::Channel("stormy".into());
+        let stormy = Subject::Channel(None, "stormy".into());
         let wanted = [
             (Some(Check::SignatureMismatch), stormy, 1000 - storm as u64),
             (None, Subject::Other, 1),
@@ -417,7 +422,7 @@ mod budget_tests {
         let mut budget = Budget::default();
         let gone = (0..1000).filter(|_| budget.lets(share(1, Check::ChannelAbsent, "gone")));
         assert_eq!(gone.count(), noted);
-        let gone = Subject::Channel("gone".into());
+        let gone = Subject::Channel(None, "gone".into());
         assert_eq!(counts(budget), [(Some(Check::ChannelAbsent), gone, rest)]);
     }
 
@@ -443,9 +448,15 @@ mod budget_tests {
     #[test]
     fn texts_that_are_no_names_are_nothing() {
         let long = "x".repeat(KEY_ID_BYTES_MAX + 1);
-        assert_eq!(Subject::of(Some("%zz"), Some(&long)), Subject::Other);
-        assert_eq!(Subject::of(None, Some("AKID")), Subject::Key("AKID".into()));
-        let cam = Subject::Channel("cam".into());
-        assert_eq!(Subject::of(Some("cam"), Some("AKID")), cam);
+        assert_eq!(Subject::of(None, Some("%zz"), Some(&long)), Subject::Other);
+        assert_eq!(
+            Subject::of(Some(Account(1)), None, Some("AKID")),
+            Subject::Key("AKID".into())
+        );
+        let cam = Subject::Channel(Some(Account(1)), "cam".into());
+        assert_eq!(
+            Subject::of(Some(Account(1)), Some("cam"), Some("AKID")),
+            cam
+        );
     }
 }

@@ -3,7 +3,8 @@
 use crate::auth::{Caller, HeldCaller, Ruling};
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Account, ChannelKey, Identity, NodeId};
-use crate::record::{Holding, Listed};
+use crate::machine::StreamHome;
+use crate::record::{Holding, ListedChannel};
 use crate::{session::NEVER, settings::Program, time::Now};
 use codec::control::{Call, Operation, Protocol};
 use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
@@ -64,7 +65,7 @@ pub(crate) enum HttpStage {
     /// The edge must pass the connection to the side thread, with its request as received.
     AwaitAdmin(Vec<u8>),
     /// A node that owns the channel: none does at present.
-    AwaitOwner(Box<Ownerless>),
+    AwaitOwner(Box<Onward>),
 }
 
 /// A request that another node answers.
@@ -74,6 +75,8 @@ pub struct Onward {
     pub purpose: Purpose,
     /// The channel.
     pub identity: Identity,
+    /// Destination as a stream of a link.
+    pub home: Option<StreamHome>,
     /// Deadline for finding a node that answers; set at the first attempt.
     pub until: Option<Now>,
     /// The channel's name.
@@ -88,6 +91,8 @@ pub struct Onward {
     pub call: Option<usize>,
     /// Most bytes of a TLS record to the client.
     pub record_bytes: usize,
+    /// Node that could not be reached, and when it is retried if it still has the channel.
+    pub(crate) failed: Option<(NodeId, Now)>,
     /// Entry in the count of all such requests.
     pub counted: OnwardCount,
 }
@@ -101,15 +106,6 @@ impl OnwardCount {
     pub(crate) fn any(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
-}
-
-/// A request for a channel that no node has at present, or whose node cannot be reached.
-#[derive(Debug)]
-pub(crate) struct Ownerless {
-    /// The request.
-    pub onward: Onward,
-    /// Node that could not be reached, and when it is retried if it still has the channel.
-    pub failed: Option<(NodeId, Now)>,
 }
 
 /// A device that waits at its channel's home for a caller.
@@ -308,7 +304,7 @@ pub(crate) enum Expected {
         /// Requested entries.
         limit: usize,
         /// Entries of the pages received.
-        records: Vec<Listed>,
+        records: Vec<ListedChannel>,
         /// Lowest of the last names of shards that have more: entries after it may be incomplete.
         complete_to: Option<Box<str>>,
     },
@@ -389,8 +385,7 @@ impl Http {
             HttpStage::AwaitHandover(_, unread) | HttpStage::AwaitAdmin(unread) => {
                 unread.capacity()
             }
-            HttpStage::AwaitLink(onward) => onward.bytes.capacity(),
-            HttpStage::AwaitOwner(ownerless) => ownerless.onward.bytes.capacity(),
+            HttpStage::AwaitLink(onward) | HttpStage::AwaitOwner(onward) => onward.bytes.capacity(),
             HttpStage::AwaitTls
             | HttpStage::AwaitHead
             | HttpStage::AwaitReply(..)

@@ -100,7 +100,7 @@ pub(crate) struct BoundsPlace(pub(crate) u8);
 
 /// Terms that are fixed when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct AdmissionTerms {
     /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. Otherwise it is closed with 1001 instead.
     pub notices: bool,
     /// Client program, which may limit the length of frames and messages.
@@ -243,7 +243,7 @@ pub(crate) enum Due {
 impl WebSocket {
     /// State at admission.
     #[must_use]
-    pub(crate) fn new(channel: ChannelKey, role: Role, terms: Terms, now: Now) -> Self {
+    pub(crate) fn new(channel: ChannelKey, role: Role, terms: AdmissionTerms, now: Now) -> Self {
         Self {
             receiver: Receiver::new(Side::Server),
             channel,

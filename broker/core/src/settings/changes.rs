@@ -16,14 +16,14 @@ pub enum Applied {
 
 /// The keys that differ, by their paths; an entry of `[[hook]]` or a row of `[clients]` by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct SettingChanges {
     /// Keys that a SIGHUP puts in force.
     pub applied: Vec<String>,
     /// Keys that wait for a restart.
     pub restart: Vec<String>,
 }
 
-impl Changes {
+impl SettingChanges {
     /// Whether nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -63,8 +63,8 @@ impl Settings {
     ///
     /// Under another profile nothing can be: it changes what the numbers mean.
     #[must_use]
-    pub fn updated(&self, file: &Self) -> (Self, Changes) {
-        let (mut next, mut changes) = (self.clone(), Changes::default());
+    pub fn updated(&self, file: &Self) -> (Self, SettingChanges) {
+        let (mut next, mut changes) = (self.clone(), SettingChanges::default());
         let can_apply = self.profile == file.profile;
         for key in KEYS.iter().filter(|key| self.differs(key, file)) {
             match key.applied() {
@@ -84,7 +84,7 @@ impl Settings {
             }
         }
         next.ice_files.clone_from(&file.ice_files);
-        let clients = Named {
+        let clients = NamedEntries {
             table: "clients",
             own: &mut next.clients,
             file: &file.clients,
@@ -92,7 +92,7 @@ impl Settings {
             most: CLIENTS_MAX,
         };
         clients.update(can_apply, &mut changes);
-        let hooks = Named {
+        let hooks = NamedEntries {
             table: "hook",
             own: &mut next.hooks,
             file: &file.hooks,
@@ -127,7 +127,7 @@ impl Settings {
 
 /// A list of named entries, which keep their places: what runs knows them by these. An entry that is gone stays until a
 /// restart.
-struct Named<'l, T> {
+struct NamedEntries<'l, T> {
     table: &'static str,
     own: &'l mut Vec<T>,
     file: &'l [T],
@@ -135,8 +135,8 @@ struct Named<'l, T> {
     most: usize,
 }
 
-impl<T: Clone + PartialEq> Named<'_, T> {
-    fn update(self, can_apply: bool, changes: &mut Changes) {
+impl<T: Clone + PartialEq> NamedEntries<'_, T> {
+    fn update(self, can_apply: bool, changes: &mut SettingChanges) {
         let path = |entry: &T| format!("{}.{}", self.table, (self.name)(entry));
         let is_same = |one: &T, other: &T| (self.name)(one) == (self.name)(other);
         let gone = self
@@ -213,7 +213,7 @@ mod tests {
                 // Without the table at the start nobody reads it again.
                 Applied::AtStart | Applied::WhenChanged => (vec![], named),
             };
-            assert_eq!(changes, Changes { applied, restart }, "{}", key.path);
+            assert_eq!(changes, SettingChanges { applied, restart }, "{}", key.path);
             let is_applied = key.applied() == Applied::OnSighup;
             assert_eq!(!key.differs(&file, &next), is_applied, "{}", key.path);
             assert_eq!(key.differs(&running, &next), is_applied, "{}", key.path);

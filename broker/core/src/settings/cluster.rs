@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Settings of a node that is one of several; all unset where it is the whole service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
+pub struct ClusterSettings {
     /// The name of the cluster, the same on every node.
     pub name: Option<String>,
     /// The name of this node.
@@ -50,7 +50,7 @@ pub struct Etcd {
     pub password_file: Option<PathBuf>,
 }
 
-impl Cluster {
+impl ClusterSettings {
     /// The address to which other nodes send messages, with etcd: the port behind that of [`Self::listen`], unless
     /// configured otherwise.
     #[must_use]
@@ -131,7 +131,7 @@ impl Cluster {
     }
 }
 
-impl Default for Cluster {
+impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
             name: None,
@@ -169,13 +169,13 @@ mod tests {
     use super::*;
 
     fn inner(listen: &str, etcd: &[&str], shards: usize) -> Option<Vec<u16>> {
-        let cluster = Cluster {
+        let cluster = ClusterSettings {
             listen: Some(listen.parse().unwrap()),
             etcd: Etcd {
                 endpoints: etcd.iter().map(|url| (*url).into()).collect(),
                 ..Etcd::default()
             },
-            ..Cluster::default()
+            ..ClusterSettings::default()
         };
         let found = cluster.inner(shards)?;
         assert!(
@@ -204,9 +204,9 @@ mod tests {
     fn others_reach_a_listener_at_the_host_that_is_advertised() {
         let at = "0.0.0.0:7443".parse().unwrap();
         let shown = |host: Option<&str>| {
-            let cluster = Cluster {
+            let cluster = ClusterSettings {
                 advertise: host.map(Into::into),
-                ..Cluster::default()
+                ..ClusterSettings::default()
             };
             cluster.advertised(at)
         };

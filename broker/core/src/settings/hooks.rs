@@ -14,6 +14,8 @@ pub struct Hook {
     pub wakes: bool,
     /// Whether it gets `channel.presence`.
     pub presence: bool,
+    /// Whether it gets `node.problem`.
+    pub problems: bool,
     /// A pattern of channel names, in which `*` stands for any text.
     pub channels: Option<String>,
     /// A tag that channels have, as `key=value`.

@@ -1,6 +1,6 @@
 //! One key of the configuration: what it may hold, the field of [`Settings`] that it sets, and its defaults.
 
-use crate::settings::value::{self, Checked, Span};
+use crate::settings::value::{self, Checked, ConfigSpan};
 use crate::settings::{KEYS, Profile, Rate, Settings};
 use serde::Serialize;
 use std::fmt;
@@ -254,7 +254,7 @@ impl Key {
         };
         match &self.kind {
             Kind::Number(field, _) => Value::Number((field.get)(settings)),
-            Kind::Duration(field, _) => Value::Text(Span((field.get)(settings)).to_string()),
+            Kind::Duration(field, _) => Value::Text(ConfigSpan((field.get)(settings)).to_string()),
             Kind::Switch(field) => Value::Switch((field.get)(settings)),
             Kind::Rate(field) => Value::Rate((field.get)(settings)),
             Kind::Text { get, .. } => get(settings).map_or(Value::Unset, Value::Text),

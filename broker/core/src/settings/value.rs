@@ -399,8 +399,8 @@ pub fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
         let (from, to) = ((*range.start()).max(1), *range.end());
         format!(
             "allowed a duration from \"{}\" to \"{}\"{or_off}",
-            Span(from),
-            Span(to)
+            ConfigSpan(from),
+            ConfigSpan(to)
         )
     };
     if text == "off" && range.contains(&0) {
@@ -436,9 +436,9 @@ fn milliseconds(text: &str) -> Option<u64> {
 
 /// Milliseconds, written in the largest unit that divides them.
 #[derive(Clone, Copy, Debug)]
-pub struct Span(pub u64);
+pub struct ConfigSpan(pub u64);
 
-impl Display for Span {
+impl Display for ConfigSpan {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let divides = |(_, unit): &&(&str, u64)| self.0 >= *unit && self.0.is_multiple_of(*unit);
         let (name, unit) = UNITS.iter().find(divides).unwrap_or(&("ms", 1));

@@ -6,9 +6,9 @@ mod public_pages;
 pub(crate) mod requests;
 pub(crate) mod upgrades;
 
-use crate::journal::{EndReason, Refused, Share, Subject};
+use crate::journal::{EndReason, LogShare, Refused, Subject};
 use crate::session::http::HttpStage;
-use crate::session::{NEVER, Sending, Session};
+use crate::session::{NEVER, SendState, Session};
 use crate::shard::calls::responses::refuse;
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 // HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
 
 /// The result of one step through the bytes.
+#[derive(Clone, Copy)]
 pub(crate) enum Step {
     /// More bytes are needed, or a call's answer.
     Wait,
@@ -102,7 +103,7 @@ impl Sockets {
         let limits = self.rules().head;
         let session = self.session(key);
         let answers_wait = session.is_some_and(Session::answers_wait);
-        let unheard = session.is_some_and(|it| it.sending == Sending::WithheldForGood);
+        let unheard = session.is_some_and(|it| it.sending == SendState::WithheldForGood);
         let Some(http) = self.http(key) else {
             return Part::None(Step::Over);
         };
@@ -258,7 +259,7 @@ pub(crate) fn turned_away(
         .telemetry
         .refusal_id(check, Purpose::Unknown, status, cx.at.wall);
     cx.telemetry.count_refusal(check);
-    let share = Share {
+    let share = LogShare {
         remote: remote.ip(),
         check,
         subject: Subject::Other,

@@ -33,7 +33,7 @@ pub use faults::{
 use observations::OfferCopy;
 pub(crate) use state::Interposer;
 use state::Parity;
-pub use state::{AccountUse, Capture, Captured, Fate, Finding, StartDev};
+pub use state::{AccountUse, Capture, Captured, Fate, StartDev, StrictFinding};
 
 // What the interposer does before steps of the shard.
 
@@ -157,7 +157,7 @@ pub(crate) fn unmute_due(shard: &mut State) {
 // What operators ask of the interposer.
 
 /// The findings of what the strict profile would have refused.
-pub(crate) fn findings(shard: &State) -> Vec<Finding> {
+pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     let parity = shard
         .interposer
         .as_ref()

@@ -25,10 +25,10 @@ use crate::time::Wall;
 use crate::{placement::Placement, quota::Bucket, registry::Store, settings::Settings};
 use ahash::RandomState;
 use codec::control::Operation;
-use slots::Slots;
+use slots::DirectorySlots;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use waiting_callers::{Lists, PageTurn, Polls, Waits};
+use waiting_callers::{Lists, PageTurn, Polls, WaitingCalls};
 
 /// The channels of a shard.
 pub(crate) struct Directory {
@@ -53,7 +53,7 @@ pub(crate) struct Directory {
     /// Bytes of offers that were not answered, which may have a part of those that are kept.
     offers: OfferBudget,
     /// Alexa calls that wait here.
-    waits: Waits,
+    waits: WaitingCalls,
     /// Devices that wait here.
     polls: Polls,
     pages: PageTurn,
@@ -69,7 +69,7 @@ pub(crate) struct Directory {
     /// The place of the next channel whose hooks are looked up again, after they have changed.
     rewatch: Option<usize>,
     /// The slots of this shard, where slots go from one node to another.
-    slots: Option<Box<Slots>>,
+    slots: Option<Box<DirectorySlots>>,
 }
 
 /// The parts of a shard's start that concern its channels.
@@ -82,7 +82,7 @@ pub(crate) struct DirectoryStart {
     /// Devices that may wait.
     pub(crate) wake_polls: usize,
     /// The slots of the shard, where slots go from one node to another.
-    pub(crate) slots: Option<Box<Slots>>,
+    pub(crate) slots: Option<Box<DirectorySlots>>,
     /// Readers of the states of watched channels.
     pub(crate) audience: Box<dyn Audience>,
     /// The epoch of presence of channels that have no slot.
@@ -119,7 +119,7 @@ impl Directory {
                 most: settings.pending_bytes_of_shard() / UNANSWERED_BYTES_PARTS,
             },
             kept: PendingBudget::of(&settings),
-            waits: Waits::new(waiting_calls, hasher.clone()),
+            waits: WaitingCalls::new(waiting_calls, hasher.clone()),
             polls: Polls::new(wake_polls),
             pages: PageTurn::default(),
             lists: Lists::among(settings.shards, slots.is_some()),

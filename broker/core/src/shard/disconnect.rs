@@ -5,7 +5,7 @@ use crate::id::{Account, ChannelKey, SessionKey};
 use crate::machine::{Intake, Output};
 use crate::session::http::HttpStage;
 use crate::session::web_socket::{Due, Role, WebSocket};
-use crate::session::{NEVER, Sending, Session, SessionState, Wait};
+use crate::session::{NEVER, SendState, Session, SessionState, Wait};
 use crate::shard::calls::responses::{refuse, shutting_down};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
@@ -64,7 +64,7 @@ impl Sockets {
     pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
         let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
         let session = self.session(key);
-        let waits = session.is_some_and(|session| session.sending == Sending::Withheld);
+        let waits = session.is_some_and(|session| session.sending == SendState::Withheld);
         if self.await_gone(key, deadline) {
             if !waits {
                 self.output(Output::Close(key));

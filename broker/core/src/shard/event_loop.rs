@@ -11,12 +11,12 @@ use crate::limits::{
 use crate::session::SessionState;
 use crate::session::http::Admission;
 use crate::shard::calls::letters::Letter;
-use crate::shard::calls::sts::{Form, answer_sts};
+use crate::shard::calls::sts::{StsForm, answer_sts};
 use crate::shard::calls::{self, BegunCall, channel_pages, wake};
 use crate::shard::connect::requests::{self, HeadStep, SignedBody};
 use crate::shard::connect::{Part, Step, admission};
 use crate::shard::dev::observations;
-use crate::shard::directory::slots::Slots;
+use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::road::{Aside, pass, with_care};
 use crate::shard::state::State;
 use crate::shard::{Shard, dev, disconnect, onward, recheck, road};
@@ -186,16 +186,16 @@ impl Shard {
             Part::None(step) => step,
             Part::Head(end) => {
                 let (head, after) = rest.split_at(end);
-                match requests::take_head(sockets, cx, key, head, after) {
-                    HeadStep::Done(step) => step,
+                match &requests::take_head(sockets, cx, key, head, after) {
+                    HeadStep::Done(step) => *step,
                     HeadStep::Call(request) => {
-                        requests::begin_call(sockets, cx, gate, key, &request)
+                        requests::begin_call(sockets, cx, gate, key, request)
                     }
                     HeadStep::Provider(request, shown) => {
-                        requests::answer_provider(sockets, cx, gate, (key, &shown), &request)
+                        requests::answer_provider(sockets, cx, gate, (key, shown), request)
                     }
                     HeadStep::Stranger(request) => {
-                        requests::refuse_stranger(sockets, cx, gate, key, &request)
+                        requests::refuse_stranger(sockets, cx, gate, key, request)
                     }
                     HeadStep::Upgrade(_) if sockets.http(key).is_some_and(|http| http.ended) => {
                         // It waited for its turn, and its peer has gone meanwhile: it would wait in vain.
@@ -214,8 +214,8 @@ impl Shard {
                             );
                         }
                         let (sockets, _, cx, gate) = self.state.parts();
-                        let taken = requests::take_upgrade(sockets, cx, gate, key, &request);
-                        if let (Some(device), None) = (&taken, request.asked) {
+                        let taken = requests::take_upgrade(sockets, cx, gate, key, request);
+                        if let (Some(device), None) = (&taken, &request.asked) {
                             wake::begin(&mut self.state, key, device);
                             Step::Used(end)
                         } else if taken.is_some_and(|client| self.admit(key, client)) {
@@ -248,7 +248,7 @@ impl Shard {
         match requests::take_body(sockets, cx, gate, key, body) {
             Some(SignedBody::Call(begun, whole)) => self.begin_call(begun, whole),
             Some(SignedBody::Form(caller, close)) => {
-                let form = Form {
+                let form = StsForm {
                     key,
                     body,
                     close,
@@ -485,7 +485,11 @@ impl Shard {
             return;
         }
         for _ in 0..SLOT_ORDERS_PER_TURN {
-            let next = self.state.directory.slots_mut().map(Slots::next_order);
+            let next = self
+                .state
+                .directory
+                .slots_mut()
+                .map(DirectorySlots::next_order);
             let (order, answer) = next.unwrap_or_default();
             if order.is_none() && answer.is_none() {
                 break;
@@ -502,14 +506,18 @@ impl Shard {
         }
         let (sockets, directory, cx, ..) = self.state.parts();
         let all = sockets.places();
-        let places = |slots: &mut Slots| slots.places_to_close(all, cx.at.now);
+        let places = |slots: &mut DirectorySlots| slots.places_to_close(all, cx.at.now);
         for number in directory.slots_mut().map(places).unwrap_or_default() {
             if let Some(key) = sockets.session_at(number) {
                 sockets.close(cx, key, EndReason::Drain);
             }
         }
         self.settle();
-        let packing = self.state.directory.slots_mut().map(Slots::take_packing);
+        let packing = self
+            .state
+            .directory
+            .slots_mut()
+            .map(DirectorySlots::take_packing);
         for packing in packing.unwrap_or_default() {
             self.state
                 .directory

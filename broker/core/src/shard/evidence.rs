@@ -4,6 +4,7 @@
 
 use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
 use crate::event::Purpose;
+use crate::id::Account;
 use crate::journal::{AuditCaller, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented};
 use crate::session::http::{Admission, PendingCall};
 use crate::settings::Settings;
@@ -23,6 +24,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) id: Option<&'a str>,
     /// The channel's name, if it was read.
     pub(crate) channel: Option<&'a str>,
+    pub(crate) channel_account: Option<Account>,
     /// The viewer's client id, if it was read.
     pub(crate) client_id: Option<&'a str>,
     /// The session of the temporary credentials that it asks for.
@@ -110,9 +112,11 @@ pub(crate) struct SignatureEvidence<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claimed<'a> {
     pub(crate) channel: Option<Cow<'a, str>>,
+    pub(crate) channel_account: Option<Account>,
     pub(crate) client_id: Option<Cow<'a, str>>,
     pub(crate) key_id: Option<Cow<'a, str>>,
     pub(crate) signed: Option<Stamp>,
+    pub(crate) user_agent: Option<&'a str>,
 }
 
 impl<'a> Evidence<'a> {
@@ -123,6 +127,7 @@ impl<'a> Evidence<'a> {
             close: true,
             id: None,
             channel: None,
+            channel_account: None,
             client_id: None,
             session: None,
             role: None,
@@ -146,6 +151,7 @@ impl<'a> Evidence<'a> {
     pub(crate) fn of_admission(admission: &'a Admission) -> Self {
         Self {
             channel: Some(admission.arn.name()),
+            channel_account: Some(Account::of(&admission.arn)),
             client_id: admission.client_id.as_deref(),
             caller: Some(&admission.caller),
             ..Self::of(admission.purpose())
@@ -174,6 +180,9 @@ impl<'a> Evidence<'a> {
         if let Some(key_id) = self.caller.and_then(Caller::access_key_id) {
             claimed.key_id = Some(key_id.into());
         }
+        let of_caller = || Some(Account::of_digits(self.caller?.account()));
+        let of_channel = self.channel_account.or(claimed.channel_account);
+        claimed.channel_account = of_channel.or_else(of_caller);
         claimed
     }
 
@@ -233,12 +242,21 @@ impl<'a> Evidence<'a> {
 
 impl<'a> Claimed<'a> {
     fn of(head: &'a Head<'a>) -> Self {
-        let mut claimed = Self::default();
+        let mut claimed = Self {
+            user_agent: head.header("user-agent"),
+            ..Self::default()
+        };
         for (name, value) in pairs(head.query().unwrap_or_default()) {
             let Ok(name) = decode(name) else { continue };
             let value = decode(value).unwrap_or(Cow::Borrowed(value));
             match Parameter::of(name.as_bytes()) {
-                Some(Parameter::ChannelArn) => claimed.channel = Some(channel_name(value)),
+                Some(Parameter::ChannelArn) => match ChannelArn::parse(&value, false) {
+                    Ok(arn) => {
+                        claimed.channel = Some(arn.name().to_owned().into());
+                        claimed.channel_account = Some(Account::of(&arn));
+                    }
+                    Err(_) => claimed.channel = Some(value),
+                },
                 Some(Parameter::ClientId) => claimed.client_id = Some(value),
                 Some(Parameter::Credential) => claimed.key_id = Some(before_slash(value)),
                 Some(Parameter::Date) => claimed.signed = Stamp::parse(value.as_bytes()),
@@ -253,14 +271,6 @@ impl<'a> Claimed<'a> {
             claimed.signed = date.and_then(|date| Stamp::parse_date_header(date.as_bytes()));
         }
         claimed
-    }
-}
-
-/// The name in a channel's ARN, or the text that is none.
-fn channel_name(text: Cow<'_, str>) -> Cow<'_, str> {
-    match ChannelArn::parse(&text, false) {
-        Ok(arn) => Cow::Owned(arn.name().to_owned()),
-        Err(_) => text,
     }
 }
 

@@ -48,7 +48,7 @@ impl Recorder {
         &mut self,
         at: Moment,
         channel: ChannelKey,
-        passed: Passed,
+        passed: NotedMessage,
         from: SessionKey,
         to: SessionKey,
     ) {
@@ -67,7 +67,7 @@ impl Recorder {
         &mut self,
         at: Moment,
         channel: ChannelKey,
-        passed: Passed,
+        passed: NotedMessage,
         from: SessionKey,
         viewer: Option<&str>,
     ) {
@@ -79,7 +79,7 @@ impl Recorder {
         &mut self,
         at: Moment,
         channel: ChannelKey,
-        passed: Passed,
+        passed: NotedMessage,
         from: SessionKey,
         (viewer, most): (Option<&str>, usize),
     ) {
@@ -100,7 +100,7 @@ impl Recorder {
         &mut self,
         at: Moment,
         channel: ChannelKey,
-        passed: Passed,
+        passed: NotedMessage,
         viewer: &str,
         session: Option<SessionKey>,
     ) {
@@ -132,7 +132,7 @@ impl Recorder {
     }
 
     /// A connection left its channel.
-    pub(crate) fn left(&mut self, at: Moment, channel: ChannelKey, who: &Leaver<'_>) {
+    pub(crate) fn left(&mut self, at: Moment, channel: ChannelKey, who: &NotedLeaver<'_>) {
         let name = who.role.client_id();
         let length = name.map_or(0, |id| self.put_name(channel, id));
         let (kind, [low, high]) = match who.remote.ip() {
@@ -268,7 +268,7 @@ impl Recorder {
 }
 
 /// A connection that leaves.
-pub(crate) struct Leaver<'a> {
+pub(crate) struct NotedLeaver<'a> {
     pub(crate) session: SessionKey,
     pub(crate) role: &'a Role,
     pub(crate) remote: SocketAddr,
@@ -318,7 +318,7 @@ pub(crate) enum Tag {
     Superseded,
     /// GO_AWAY was sent.
     ToldToGo,
-    /// Something of a message; the detail is that of [`Passed`].
+    /// Something of a message; the detail is that of [`NotedMessage`].
     Message,
 }
 
@@ -391,7 +391,7 @@ impl Passage {
 
 /// A message in a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub(crate) struct NotedMessage {
     /// `None` when it could not be understood.
     pub(crate) action: Option<Action>,
     pub(crate) towards: Towards,
@@ -402,7 +402,7 @@ pub(crate) struct Passed {
     pub(crate) candidates: Option<usize>,
 }
 
-impl Passed {
+impl NotedMessage {
     /// The passage of a kept message.
     pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {

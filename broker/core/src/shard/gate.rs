@@ -1,18 +1,18 @@
-//! The signature of a request, checked by the shard that accepted its connection; and the progress of asking open
-//! connections again.
+//! Authentication of requests by the shard that accepted their connection, issue of temporary credentials, and the
+//! progress of a recheck of open connections.
 
 use crate::address_shares;
 use crate::auth::grant_rates::GrantRates;
 use crate::auth::provider::{Keyring, TokenFault, Unverified};
 use crate::auth::{
-    Authenticator, Caller, Credentials, Grant, InForce, Nonces, Origin, OriginHeaders, RecheckSum,
-    SealError, SessionGrant, SessionKeys, SharedSessions, SignIn, Temporary,
+    Authenticator, Caller, Credentials, Grant, GrantHolder, GrantRoot, InForce, Nonces, Origin,
+    OriginHeaders, RecheckSum, Root, SealError, SessionKeys, SharedSessions, SignIn, Temporary,
 };
 use crate::limits::{
     RECHECK_CLOSE_MS, RECHECK_LATE_MS, RECHECK_LOOK_MS, RECHECK_WAIT_MS, UNSIGNED_FORM_BYTES_MAX,
 };
 use crate::session::http::Target;
-use crate::shard::evidence::{Evidence, SignatureEvidence, named};
+use crate::shard::evidence::{Evidence, SignatureEvidence};
 use crate::shard::{sign_in_rates::KeyedRates, start::StartKeys};
 use crate::time::{Moment, Now};
 use crate::{event::Purpose, machine::Peer, refusal::Refusal, settings::Rate};
@@ -21,29 +21,29 @@ use codec::policy::KeyName;
 use codec::sigv4::{self, Service};
 use std::sync::Arc;
 
-/// The signatures and keys of those who may come in.
+/// Authentication state of a shard: signatures, session keys, provider keys, rates.
 ///
 /// Invariant: temporary credentials that are sealed here are opened by the keys that sealed them.
 pub(crate) struct Gate {
-    /// Checks signatures; `None` where none is asked for.
+    /// Signature checks; `None` if they are off.
     authenticator: Option<Authenticator>,
     /// The caller where no signature is checked.
     anyone: Caller,
     /// Bounds of a request's head.
     head: HeadLimits,
-    /// The keys that temporary credentials are sealed with.
+    /// Keys that seal temporary credentials.
     session_keys: Arc<SessionKeys>,
     /// Nonces of session keys.
     nonces: Nonces,
     /// The sessions of open connections.
     sessions: SharedSessions,
-    /// Open connections are asked again, since there are other credentials.
+    /// Recheck of open connections after a reload of the credentials.
     walk: Option<Walk>,
-    /// The keys of providers that were fetched.
+    /// Fetched keys of providers.
     keyring: Arc<Keyring>,
-    /// Of addresses, for sign-ins that are not signed.
+    /// Rates of unsigned sign-ins, by address.
     sign_ins: KeyedRates<address_shares::Origin>,
-    /// Of callers, for their calls for temporary credentials that were refused.
+    /// Rates of refused calls for temporary credentials, by caller.
     refused_grants: KeyedRates<u64>,
 }
 
@@ -74,12 +74,12 @@ impl Gate {
         self.authenticator.is_some()
     }
 
-    /// The head of a request that was read before, from its text.
+    /// Head of a request, parsed again from its text.
     pub(crate) fn reread<'h>(&self, text: &'h [u8]) -> Option<Head<'h>> {
         Head::parse(text, &self.head).ok()
     }
 
-    /// Refuses what no key and no body could make right, before a body is waited for.
+    /// Refuses requests that no key and no body could make valid, before the body is awaited.
     pub(crate) fn precheck(
         &mut self,
         head: &Head<'_>,
@@ -92,8 +92,7 @@ impl Gate {
         }
     }
 
-    /// The sender of a request: anyone, where no signature is asked for. `head` is the text of a head that was read
-    /// before.
+    /// Signer of a request; anyone without signature checks. `head` is the text of a parsed head.
     pub(crate) fn authenticate(
         &mut self,
         head: Option<&[u8]>,
@@ -110,7 +109,7 @@ impl Gate {
         Ok(with_origin(caller, &head, peer, at))
     }
 
-    /// The caller of an upgrade, and the path that is signed. Nothing follows the head that could be.
+    /// Signer of an upgrade, which has no body, and the signed path.
     pub(crate) fn authenticate_upgrade<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -127,101 +126,94 @@ impl Gate {
     }
 }
 
-/// The reason for which a caller's calls are not looked at.
+/// Reason for operators why a caller's calls are refused unread.
 const REFUSED_TOO_OFTEN: &str = "calls of this caller for temporary credentials were refused too often: see why those \
                                  were, and let it stop or pause";
 
 impl Gate {
-    /// Makes temporary credentials of a grant, under a nonce of their own.
+    /// Issues temporary credentials to a caller, whatever proved its identity. They expire with the principal at the
+    /// root at the latest.
     ///
     /// # Errors
     /// See [`SealError`].
-    pub(crate) fn seal(&mut self, grant: &Grant<'_>) -> Result<Temporary, SealError> {
-        let nonce = self.nonces.draw();
-        self.session_keys.seal(&nonce, grant)
-    }
-
-    /// Makes temporary credentials of a session, under a nonce of their own.
-    ///
-    /// # Errors
-    /// See [`SealError`].
-    pub(crate) fn seal_session(
+    pub(crate) fn issue(
         &mut self,
-        grant: &SessionGrant<'_>,
+        caller: &Caller,
+        holder: GrantHolder,
+        now_s: u64,
+        until_s: u64,
     ) -> Result<Temporary, SealError> {
+        let root = caller.root();
+        let ends_s = root.as_ref().and_then(Root::expires_s);
+        let (root, secret) = match &root {
+            Some(root) => root.granting(),
+            None => (
+                GrantRoot::Key {
+                    access_key_id: "".into(),
+                },
+                "",
+            ),
+        };
+        let grant = Grant {
+            root,
+            holder,
+            issued_s: Some(now_s),
+            expires_s: until_s.min(ends_s.unwrap_or(u64::MAX)),
+        };
         let nonce = self.nonces.draw();
-        self.session_keys.seal_session(&nonce, grant)
+        self.session_keys.seal(&nonce, &grant, secret)
     }
 
-    /// The principals and roles; `None` where no signature is asked for.
+    /// Principals and roles; `None` without signature checks.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.authenticator.as_ref().map(Authenticator::credentials)
     }
 
-    /// Whether a form of this length may be a sign-in with a provider's token, which is not signed.
+    /// Whether an unsigned form of this length is accepted: it may be a sign-in with a provider's token.
     pub(crate) fn takes_unsigned(&self, length: usize) -> bool {
         self.authenticator.is_some() && length <= UNSIGNED_FORM_BYTES_MAX
     }
 
-    /// Counts one more sign-in of an address that is not signed; false when its rate is used up.
+    /// Counts an unsigned sign-in of an address; false above its rate.
     pub(crate) fn may_sign_in(&mut self, peer: Peer, at: Moment) -> bool {
         let origin = address_shares::Origin::of(peer.remote.ip());
         self.sign_ins.take(origin, at.now)
     }
 
-    /// Checks a provider's token. Where no signature is asked for, neither is this one.
+    /// Checks a provider's token, unless signature checks are off.
     ///
     /// # Errors
-    /// See [`WebFault`].
-    pub(crate) fn identify(&self, token: &str, peer: Peer, at: Moment) -> Result<Caller, WebFault> {
-        let read = Unverified::read(token).map_err(|fault| WebFault {
-            fault,
-            claimed: None,
-        })?;
+    /// See [`TokenFault`].
+    pub(crate) fn identify(
+        &self,
+        token: &Unverified<'_>,
+        peer: Peer,
+        at: Moment,
+    ) -> Result<Caller, TokenFault> {
         let Some(authenticator) = &self.authenticator else {
             return Ok(self.anyone.clone());
         };
-        let credentials = authenticator.credentials();
-        let provider = read
+        let (credentials, now_s) = (authenticator.credentials(), at.wall.0 / 1000);
+        let provider = token
             .issuer()
             .and_then(|issuer| credentials.provider(issuer));
-        let claimed = || {
-            Some(ClaimedToken {
-                issuer: named(read.claimed_issuer()),
-                subject: read.subject().map(named),
-            })
-        };
-        let provider = provider.ok_or_else(|| WebFault {
-            fault: TokenFault::Issuer,
-            claimed: claimed(),
-        })?;
+        let provider = provider.ok_or(TokenFault::Issuer)?;
         let keys = self.keyring.keys_of(provider);
-        let verified = provider.verify(&read, keys, at.wall.0 / 1000);
-        let identity = verified.map_err(|fault| {
+        let verified = provider.verify(token, keys, now_s);
+        let identity = verified.inspect_err(|fault| {
             if fault.asks_for_keys() {
                 self.keyring.wish(provider);
             }
-            WebFault {
-                fault,
-                claimed: claimed(),
-            }
         })?;
-        let account = identity.account.clone();
         let region = authenticator.region().cloned();
-        let caller = Caller::signing_in(SignIn::Web(identity), &account, region);
-        Ok(caller.from_origin(Origin {
-            address: peer.remote.ip().to_canonical(),
-            tls: peer.tls,
-            asked_s: at.wall.0 / 1000,
-            headers: None,
-        }))
+        let caller = Caller::signing_in(SignIn::Web(identity), &provider.account, region);
+        Ok(caller.from_origin(Origin::of(peer, now_s)))
     }
 
-    /// Whether a caller of this hash may be given temporary credentials, as far as the rate of its account and that of
-    /// its own refused calls go.
+    /// Checks the rate of the caller's account, and that of its own refused calls. `hash`: of the caller.
     ///
     /// # Errors
-    /// Why not, for operators; empty: the account's rate is used up.
+    /// Reason for operators; empty: the account is above its rate.
     pub(crate) fn may_grant(
         &self,
         caller: &Caller,
@@ -237,14 +229,14 @@ impl Gate {
         if has { Ok(()) } else { Err("") }
     }
 
-    /// Counts temporary credentials that a caller was given.
+    /// Counts issued credentials.
     pub(crate) fn count_grant(&self, caller: &Caller, hash: u64, rate: Rate, at: Moment) {
         if let Some(rates) = self.grant_rates(caller) {
             rates.take(hash, rate, at.now);
         }
     }
 
-    /// Counts a call of a caller for temporary credentials that was refused.
+    /// Counts a refused call for credentials.
     pub(crate) fn count_refused_grant(&mut self, hash: u64, at: Moment) {
         self.refused_grants.take(hash, at.now);
     }
@@ -253,13 +245,13 @@ impl Gate {
         self.credentials()?.grant_rates(caller.account())
     }
 
-    /// Bytes that were hashed to check signatures.
+    /// Bytes hashed to check signatures.
     pub(crate) fn hashed_bytes(&self) -> u64 {
         let authenticator = self.authenticator.as_ref();
         authenticator.map_or(0, Authenticator::hashed_bytes)
     }
 
-    /// The evidence of a request whose signature was just found wrong.
+    /// Evidence of the request whose signature was refused last.
     pub(crate) fn evidence<'a>(
         &'a self,
         purpose: Purpose,
@@ -280,8 +272,7 @@ impl Gate {
         }
     }
 
-    /// From here on these are the principals; false where no signature is checked. Connections stay what they are,
-    /// until they are asked again where they are.
+    /// Replaces the credentials; false without signature checks. `asks_again`: open connections are rechecked.
     pub(crate) fn replace_credentials(
         &mut self,
         credentials: Arc<Credentials>,
@@ -297,7 +288,7 @@ impl Gate {
         true
     }
 
-    /// The credentials in force, by which callers are found again; `None` where no signature is asked for.
+    /// Credentials in force, for a recheck of callers; `None` without signature checks.
     pub(crate) fn in_force(&mut self, at: Moment) -> Option<InForce<'_>> {
         let authenticator = self.authenticator.as_ref()?;
         Some(InForce {
@@ -308,17 +299,17 @@ impl Gate {
         })
     }
 
-    /// The walk over open connections that is under way.
+    /// Recheck in progress.
     pub(crate) fn walk(&mut self) -> Option<&mut Walk> {
         self.walk.as_mut()
     }
 
-    /// The next step of that walk is due then.
+    /// Time of its next step.
     pub(crate) fn next_walk(&self) -> Option<Now> {
         self.walk.as_ref().and_then(Walk::next_due)
     }
 
-    /// From here on these are the keys of providers.
+    /// Replaces the keys of providers.
     pub(crate) fn replace_keyring(&mut self, keyring: Arc<Keyring>) {
         self.keyring = keyring;
     }
@@ -336,31 +327,6 @@ impl Gate {
     }
 }
 
-/// Why a provider's token is not accepted.
-#[derive(Debug)]
-pub(crate) struct WebFault {
-    pub(crate) fault: TokenFault,
-    /// The token's own words, for which nobody vouches.
-    pub(crate) claimed: Option<ClaimedToken>,
-}
-
-/// A token by its own words.
-#[derive(Debug)]
-pub(crate) struct ClaimedToken {
-    /// Issuer.
-    pub(crate) issuer: Box<str>,
-    /// Subject.
-    pub(crate) subject: Option<Box<str>>,
-}
-
-impl ClaimedToken {
-    /// The issuer as providers are named: without `https://`.
-    pub(crate) fn provider(&self) -> &str {
-        let bare = self.issuer.strip_prefix("https://");
-        bare.unwrap_or(&self.issuer)
-    }
-}
-
 /// The caller with the origin of its request. Headers are copied for those whose policies name them.
 fn with_origin(caller: Caller, head: &Head<'_>, peer: Peer, at: Moment) -> Caller {
     let names_headers = caller.reads(KeyName::UserAgent) || caller.reads(KeyName::Referer);
@@ -371,12 +337,8 @@ fn with_origin(caller: Caller, head: &Head<'_>, peer: Peer, at: Moment) -> Calle
             referer: header("referer"),
         })
     });
-    caller.from_origin(Origin {
-        address: peer.remote.ip().to_canonical(),
-        tls: peer.tls,
-        asked_s: at.wall.0 / 1000,
-        headers,
-    })
+    let origin = Origin::of(peer, at.wall.0 / 1000);
+    caller.from_origin(Origin { headers, ..origin })
 }
 
 fn service(target: Target) -> Service {
@@ -396,28 +358,28 @@ fn service(target: Target) -> Service {
 // ```
 // A connection that has such an end is asked once more when that comes, by the credentials of then.
 
-/// One walk over all open connections.
+/// Recheck of all open connections.
 #[derive(Debug)]
 pub(crate) struct Walk {
     began: Now,
-    pub(crate) stage: Stage,
+    pub(crate) stage: WalkStage,
 }
 
-/// The stages of a walk.
+/// Stages of a recheck.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Stage {
-    /// Each connection is asked, from this place on; with the sums so far.
+pub(crate) enum WalkStage {
+    /// Checks each connection from this index on; with the sums so far.
     Counting(usize, RecheckSum),
-    /// The other shards are waited for, or other credentials: until this moment at least. Whether the sums are known.
+    /// Awaits the other shards, or other credentials, until this moment at least; and whether the sums are known.
     Summing(Now, bool),
-    /// Marking sessions that are refused, from this place on, to end by this moment.
+    /// Schedules the end of refused sessions from this index on, by this moment.
     Marking(usize, Now),
-    /// Nothing is left to do.
+    /// Finished.
     Over,
 }
 
 impl Walk {
-    /// Begins with the first connection.
+    /// Recheck that starts with the first connection.
     pub(crate) fn begin(began: Now) -> Self {
         let none = RecheckSum {
             connections: 0,
@@ -425,43 +387,42 @@ impl Walk {
         };
         Self {
             began,
-            stage: Stage::Counting(0, none),
+            stage: WalkStage::Counting(0, none),
         }
     }
 
-    /// When its next step is due.
+    /// Time of the next step.
     pub(crate) fn next_due(&self) -> Option<Now> {
         match self.stage {
-            Stage::Counting(..) | Stage::Marking(..) => Some(Now(0)),
-            Stage::Summing(until, _) => Some(until),
-            Stage::Over => None,
+            WalkStage::Counting(..) | WalkStage::Marking(..) => Some(Now(0)),
+            WalkStage::Summing(until, _) => Some(until),
+            WalkStage::Over => None,
         }
     }
 
-    /// Another look at the sums is due.
+    /// Schedules another look at the sums.
     pub(crate) fn looks_again(&mut self, now: Now) {
-        self.stage = Stage::Summing(now.after(RECHECK_LOOK_MS), false);
+        self.stage = WalkStage::Summing(now.after(RECHECK_LOOK_MS), false);
     }
 
-    /// More than half are refused: others may come for a time.
+    /// Waits for other credentials, since more than half of the connections are refused.
     pub(crate) fn waits(&mut self) {
-        self.stage = Stage::Summing(self.began.after(RECHECK_WAIT_MS), true);
+        self.stage = WalkStage::Summing(self.began.after(RECHECK_WAIT_MS), true);
     }
 
-    /// Marks sessions that are refused with their ends. `waited`: others could have come until now.
+    /// Schedules the end of refused sessions. `waited`: after the wait for other credentials.
     pub(crate) fn marks(&mut self, waited: bool) {
         let from = if waited { RECHECK_WAIT_MS } else { 0 };
         let by = self.began.after(from + RECHECK_CLOSE_MS);
-        self.stage = Stage::Marking(0, by);
+        self.stage = WalkStage::Marking(0, by);
     }
 
     /// Ends the recheck.
     pub(crate) fn end(&mut self) {
-        self.stage = Stage::Over;
+        self.stage = WalkStage::Over;
     }
 
-    /// Whether a connection may still come that was let in by the credentials of before: it was on its way between two
-    /// shards.
+    /// Whether a connection accepted by the former credentials may still arrive from another shard.
     pub(crate) fn is_recent(&self, now: Now) -> bool {
         now.since(self.began) < RECHECK_LATE_MS
     }
@@ -470,7 +431,8 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::SignatureRules;
+    use crate::auth::fixtures::principal;
+    use crate::auth::{Principal, SignatureRules};
     use crate::id::ShardId;
 
     fn gate(opens: &Arc<SessionKeys>, seals: &Arc<SessionKeys>) -> Gate {
@@ -479,7 +441,7 @@ mod tests {
             clock_tolerance_s: 300,
             strict: false,
         };
-        let credentials = Arc::new(Credentials::new(Vec::new()).unwrap());
+        let credentials = Arc::new(Credentials::new(Vec::new()));
         let authenticator = Authenticator::new(rules, credentials, Arc::clone(opens));
         let keys = StartKeys {
             authenticator: Some(authenticator),
@@ -492,6 +454,22 @@ mod tests {
     fn the_keys_that_seal_are_those_that_open() {
         let keys = Arc::new(SessionKeys::new(&[0; 32], None));
         gate(&keys, &keys).invariants();
+    }
+
+    #[test]
+    fn issued_keys_end_with_the_principal_at_their_root() {
+        let keys = Arc::new(SessionKeys::new(&[0; 32], None));
+        let mut gate = gate(&keys, &keys);
+        let mut end_of = |caller: &Caller| {
+            let issued = gate.issue(caller, GrantHolder::User, 10, 100);
+            issued.unwrap().expires_s
+        };
+        let brief = Principal {
+            expires_s: Some(50),
+            ..principal("brief", &[])
+        };
+        assert_eq!(end_of(&Caller::principal(Arc::new(brief), None)), 50);
+        assert_eq!(end_of(&Caller::anyone("123456789012")), 100);
     }
 
     #[test]

@@ -11,17 +11,17 @@ use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, PassFailure, PassedOn, StreamHome};
-use crate::session::http::{Admission, HttpStage, Onward, Ownerless};
+use crate::session::http::{Admission, HttpStage, Onward};
 use crate::shard::calls::responses::{self, no_place, no_room, nobody, shutting_down};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{Parcel, ParcelLoad, calls::BegunCall, calls::wake};
-use crate::time::Now;
 use crate::{check::Check, placement::Home, refusal::Refusal};
 use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
+use codec::link::Kind;
 
 /// An upgrade for another node; `bytes`: its head and what followed.
 pub(crate) fn of_upgrade(
@@ -31,9 +31,11 @@ pub(crate) fn of_upgrade(
     user_agent: Option<&str>,
 ) -> Onward {
     let settings = sockets.settings();
+    let identity = Identity::of(&admission.arn);
     Onward {
         purpose: admission.purpose(),
-        identity: Identity::of(&admission.arn),
+        home: stream_home(sockets, &identity),
+        identity,
         until: None,
         channel: admission.arn.name().into(),
         client_id: admission.client_id,
@@ -41,6 +43,7 @@ pub(crate) fn of_upgrade(
         bytes,
         call: None,
         record_bytes: settings.record_bytes(settings.program(user_agent)),
+        failed: None,
         counted: sockets.count_onward(),
     }
 }
@@ -76,6 +79,7 @@ pub(crate) fn call_is_here(
     }
     let onward = Onward {
         purpose: Purpose::Api(call.operation()),
+        home: stream_home(sockets, &identity),
         identity,
         until: None,
         channel: call.channel_name().unwrap_or_default().into(),
@@ -84,6 +88,7 @@ pub(crate) fn call_is_here(
         call: Some(whole.len()),
         bytes: whole,
         record_bytes: usize::MAX,
+        failed: None,
         counted: sockets.count_onward(),
     };
     pass_on(sockets, cx, key, home, onward);
@@ -109,7 +114,7 @@ pub(crate) fn pass_on(
         }
         Home::There(_) | Home::Nobody | Home::Here(_) => {
             let refusal = without_owner(home);
-            wait_for_owner(sockets, cx, key, (onward, None), &refusal);
+            wait_for_owner(sockets, cx, key, onward, &refusal);
         }
     }
 }
@@ -143,7 +148,7 @@ fn wait_for_owner(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
-    (mut onward, failed): (Onward, Option<(NodeId, Now)>),
+    mut onward: Onward,
     refusal: &Refusal,
 ) {
     if sockets.drains() {
@@ -159,7 +164,7 @@ fn wait_for_owner(
     let Some(http) = sockets.http(key) else {
         return;
     };
-    http.stage = HttpStage::AwaitOwner(Box::new(Ownerless { onward, failed }));
+    http.stage = HttpStage::AwaitOwner(Box::new(onward));
     http.deadline = next;
     sockets.charge(key);
     sockets.arm(key, next);
@@ -172,14 +177,14 @@ pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
     let Some(http) = sockets.http(key) else {
         return;
     };
-    let HttpStage::AwaitOwner(ownerless) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    let HttpStage::AwaitOwner(onward) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
     else {
         return;
     };
-    let Ownerless { onward, failed } = *ownerless;
-    let placement = sockets.placement();
-    let home = placement.home(&onward.identity, cx.at.now);
-    let failed = failed.filter(|(node, _)| home == Home::There(*node));
+    let mut onward = *onward;
+    let home = sockets.placement().home(&onward.identity, cx.at.now);
+    onward.failed = onward.failed.filter(|(node, _)| home == Home::There(*node));
+    let failed = onward.failed;
     let refusal = match home {
         Home::Here(_) => return ask_again(sockets, key, onward.bytes),
         Home::There(_) if sockets.drains() && !is_inner => shutting_down(),
@@ -193,7 +198,7 @@ pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
         Home::There(_) if failed.is_some() => unreachable_owner(),
         Home::There(_) | Home::Nobody => without_owner(home),
     };
-    wait_for_owner(sockets, cx, key, (onward, failed), &refusal);
+    wait_for_owner(sockets, cx, key, onward, &refusal);
     sockets.charge(key);
 }
 
@@ -217,7 +222,7 @@ fn announce(
     node: NodeId,
     mut onward: Onward,
 ) {
-    let holder = sockets.holder(&onward);
+    let holder = holder(sockets, &onward);
     if !sockets.may_enter(holder) {
         return refuse(sockets, cx, key, &onward, &no_place());
     }
@@ -240,36 +245,28 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     let mut sent = PassedOn {
         peer: parcel.client(),
         bytes: Vec::new(),
-        repeats: false,
+        kind: Kind::Call,
         call: None,
-        waits: false,
         record_bytes: usize::MAX,
+        home: None,
     };
     match &mut parcel.load {
-        // A call may have been carried out; an upgrade ends with its connection.
         ParcelLoad::Onward(onward) => {
-            (sent.repeats, sent.call) = (is_upgrade(onward), onward.call);
             // An offer waits for its master for as long as its caller likes.
-            sent.waits = onward.purpose == Purpose::Api(Operation::SendAlexaOfferToMaster);
-            sent.record_bytes = onward.record_bytes;
+            let waits = onward.purpose == Purpose::Api(Operation::SendAlexaOfferToMaster);
+            sent.kind = match (is_upgrade(onward), waits) {
+                (true, _) => Kind::Upgrade, // it ends with its connection
+                (false, true) => Kind::AlexaCall,
+                (false, false) => Kind::Call, // it may have been carried out
+            };
+            sent.call = onward.call;
+            (sent.record_bytes, sent.home) = (onward.record_bytes, onward.home);
             sent.bytes = std::mem::take(&mut onward.bytes);
         }
         ParcelLoad::Admin(bytes) => sent.bytes = std::mem::take(bytes),
         ParcelLoad::Upgrade { .. } => return None,
     }
     Some(sent)
-}
-
-/// Where a stream to the node of its channel belongs.
-pub(crate) fn stream_home(sockets: &Sockets, parcel: &Parcel) -> Option<StreamHome> {
-    let ParcelLoad::Onward(onward) = &parcel.load else {
-        return None;
-    };
-    let placement = sockets.placement();
-    Some(StreamHome {
-        slot: placement.slot(&onward.identity)?,
-        account: placement.caller(onward.identity.account()),
-    })
 }
 
 /// Takes the place of a client on a link, if there is one or another makes room. No WebSocket begins while the process
@@ -285,21 +282,17 @@ pub(crate) fn enters(
     if sockets.drains() && is_upgrade(onward) {
         return false;
     }
-    let holder = sockets.holder(onward);
+    let holder = holder(sockets, onward);
     let enters = sockets.make_room(cx, holder);
     if enters {
-        let standing = match onward.purpose {
-            Purpose::Upgrade(UpgradeRole::Master) => Standing::Master,
-            Purpose::Upgrade(UpgradeRole::Viewer)
-            | Purpose::Api(_)
-            | Purpose::Sts(_)
-            | Purpose::Wake
-            | Purpose::RoleAlias
-            | Purpose::Unknown => Standing::Viewer,
+        let is_master = onward.purpose == Purpose::Upgrade(UpgradeRole::Master);
+        let standing = if is_master {
+            Standing::Master
+        } else {
+            Standing::Viewer
         };
         sockets.enters(Member::OnLink(place), holder, standing);
-        if let Some(slot) = sockets.placement().slot(&onward.identity) {
-            let is_master = standing == Standing::Master;
+        if let Some(StreamHome { slot, .. }) = onward.home {
             let lead = Lead {
                 slot,
                 node,
@@ -350,32 +343,25 @@ pub(crate) fn bounce(
         }
         return key;
     }
-    match why {
-        PassFailure::NoRoom => refuse(sockets, cx, key, &onward, &no_room()),
-        PassFailure::Connect
-        | PassFailure::Timeout
-        | PassFailure::Foreign
-        | PassFailure::Closed
-        | PassFailure::Drain
-        | PassFailure::Moved => {
-            // One that lost the channel closed the connection so that the next owner is asked.
-            if sockets.placement().home(&onward.identity, cx.at.now) == Home::There(node) {
-                let map = sockets.placement().cluster();
-                let name = map.map_or("", |map| map.name(node));
-                cx.telemetry
-                    .journal()
-                    .node_trouble(cx.at.now, name, why.into());
-            }
-            let refusal = unreachable_owner();
-            if unsent.is_empty() {
-                refuse(sockets, cx, key, &onward, &refusal);
-                return key;
-            }
-            onward.bytes = unsent;
-            let failed = Some((node, cx.at.now.after(OWNER_RETRY_MS)));
-            wait_for_owner(sockets, cx, key, (onward, failed), &refusal);
-        }
+    if why == PassFailure::NoRoom {
+        refuse(sockets, cx, key, &onward, &no_room());
+        return key;
     }
+    // One that lost the channel closed the connection so that the next owner is asked.
+    if sockets.placement().home(&onward.identity, cx.at.now) == Home::There(node) {
+        let map = sockets.placement().cluster();
+        let name = map.map_or("", |map| map.name(node));
+        let journal = cx.telemetry.journal();
+        journal.node_trouble(cx.at.now, name, why.into());
+    }
+    let refusal = unreachable_owner();
+    if unsent.is_empty() {
+        refuse(sockets, cx, key, &onward, &refusal);
+        return key;
+    }
+    onward.bytes = unsent;
+    onward.failed = Some((node, cx.at.now.after(OWNER_RETRY_MS)));
+    wait_for_owner(sockets, cx, key, onward, &refusal);
     key
 }
 
@@ -399,29 +385,18 @@ fn refuse(
     responses::refuse(sockets, cx, key, &evidence, refusal);
 }
 
-impl Sockets {
-    /// The holder of the place of a client on a link.
-    fn holder(&self, onward: &Onward) -> Holder {
-        let account = onward.identity.account();
-        self.holder_of(&onward.caller, account)
-    }
+/// Destination of a client of a channel as a stream of a link; `None` outside a cluster.
+fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
+    let placement = sockets.placement();
+    Some(StreamHome {
+        slot: placement.slot(identity)?,
+        account: placement.caller(identity.account()),
+    })
+}
 
-    /// Whether slots go from one node to another.
-    pub(crate) fn owners_change(&self) -> bool {
-        let map = self.placement().cluster();
-        map.is_some_and(|map| !map.is_fixed())
-    }
-
-    /// Whether this connection brings one call, and ends with its answer.
-    pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
-        self.http(key).is_some_and(|http| http.one_call)
-    }
-
-    /// Whether another node passed this connection on.
-    pub(crate) fn is_inner(&self, key: SessionKey) -> bool {
-        self.session(key)
-            .is_some_and(|session| session.peer().inner)
-    }
+/// The holder of the place of a client on a link.
+fn holder(sockets: &Sockets, onward: &Onward) -> Holder {
+    sockets.holder_of(&onward.caller, onward.identity.account())
 }
 
 const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";

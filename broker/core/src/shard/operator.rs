@@ -9,7 +9,7 @@ use crate::limits::{
 use crate::record::{Holding, Record};
 use crate::shard::calls::channel_pages::{PagePart, PageQuestion};
 use crate::shard::context::Context;
-use crate::shard::dev::{Finding, Reset, ResetStep, SharedRule};
+use crate::shard::dev::{Reset, ResetStep, SharedRule, StrictFinding};
 use crate::shard::flight_recorder::Recorder;
 use crate::shard::todo::Each;
 use crate::shard::trace::{self, Forget, TracePlace, TraceStep};
@@ -136,7 +136,7 @@ pub enum Reply {
     /// The result of a step of a reset.
     Reset(ResetStep),
     /// The findings.
-    Findings(Vec<Finding>),
+    Findings(Vec<StrictFinding>),
     /// The number of events that this step erased, and the beginning of the next step, if any.
     Forgotten(u64, Option<NonZeroU64>),
 }

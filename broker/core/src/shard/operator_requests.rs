@@ -4,7 +4,7 @@
 use crate::channel::{Channel, Live};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, USAGE_SERIES_MAX, WAITERS_TOLD_MAX};
-use crate::presence::{Cause, Master, Presence, Waiter};
+use crate::presence::{Master, Presence, PresenceCause, Waiter};
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Settings;
@@ -227,7 +227,7 @@ pub(crate) fn watched_presence(
 ) -> Option<Presence> {
     let sequence = directory.news_mut().next_sequence();
     let channel = directory.channel(key)?;
-    let presence = presence(sockets, directory, channel, (Cause::Watched, at))?;
+    let presence = presence(sockets, directory, channel, (PresenceCause::Watched, at))?;
     Some(Presence {
         sequence,
         ..presence
@@ -239,7 +239,7 @@ fn presence(
     sockets: &Sockets,
     directory: &Directory,
     channel: &Channel,
-    (cause, at): (Cause, Moment),
+    (cause, at): (PresenceCause, Moment),
 ) -> Option<Presence> {
     let wall = |now: Now| Wall(at.wall.0.saturating_sub(at.now.since(now)));
     let mut presence = Presence::nobody(&channel.record, channel.hooks, cause);
@@ -265,7 +265,7 @@ fn presence(
     let doubtful = connected.and_then(|master| sockets.session(master));
     let doubtful = doubtful.filter(|master| master.outbox.doubtful_since().is_some());
     let waiting = waiting((live, doubtful), channel, directory.settings());
-    if cause == Cause::Waiting && waiting.is_empty() {
+    if cause == PresenceCause::Waiting && waiting.is_empty() {
         return None;
     }
     presence.more = u32::try_from(waiting.len().saturating_sub(WAITERS_TOLD_MAX)).ok()?;

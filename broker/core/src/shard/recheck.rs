@@ -6,7 +6,7 @@ use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TUR
 use crate::session::web_socket::{Held, Refused, WebSocket};
 use crate::shard::connect::upgrades::action_of;
 use crate::shard::context::Context;
-use crate::shard::gate::{Gate, Stage};
+use crate::shard::gate::{Gate, WalkStage};
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
 use crate::work_units;
@@ -112,12 +112,8 @@ pub(crate) fn judge(
     gate: &mut Gate,
 ) -> Option<Result<HeldCaller, Refused>> {
     let (peer, mut in_force) = (asked.peer, gate.in_force(cx.at)?);
-    let origin = Origin {
-        address: peer.remote.ip().to_canonical(),
-        tls: peer.tls,
-        asked_s: cx.at.wall.0.saturating_sub(cx.at.now.since(asked.since)) / 1000,
-        headers: None,
-    };
+    let since_ms = cx.at.now.since(asked.since);
+    let origin = Origin::of(peer, cx.at.wall.0.saturating_sub(since_ms) / 1000);
     let caller = match asked.held.again(&mut in_force, origin) {
         Ok(caller) => caller,
         Err(gone) => return Some(Err(Refused(gone.to_string().into()))),
@@ -161,12 +157,12 @@ pub(crate) fn step(
     let due = gate.next_walk().filter(|due| *due <= cx.at.now);
     let stage = gate.walk().filter(|_| due.is_some());
     match stage.map(|walk| walk.stage) {
-        Some(Stage::Counting(from, sum)) => {
+        Some(WalkStage::Counting(from, sum)) => {
             count(sockets, directory, cx, (gate, from, sum));
         }
-        Some(Stage::Summing(_, is_known)) => add_up(sockets, gate, is_known, cx.at),
-        Some(Stage::Marking(from, by)) => mark(sockets, gate, (from, by), cx.at),
-        Some(Stage::Over) | None => {}
+        Some(WalkStage::Summing(_, is_known)) => add_up(sockets, gate, is_known, cx.at),
+        Some(WalkStage::Marking(from, by)) => mark(sockets, gate, (from, by), cx.at),
+        Some(WalkStage::Over) | None => {}
     }
 }
 
@@ -209,7 +205,7 @@ fn count(
         return;
     };
     if place < last {
-        walk.stage = Stage::Counting(place, sum);
+        walk.stage = WalkStage::Counting(place, sum);
         return;
     }
     walk.looks_again(cx.at.now);
@@ -260,9 +256,9 @@ fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Mo
     }
     if let Some(walk) = gate.walk() {
         walk.stage = if to < last {
-            Stage::Marking(to, by)
+            WalkStage::Marking(to, by)
         } else {
-            Stage::Over
+            WalkStage::Over
         };
     }
 }

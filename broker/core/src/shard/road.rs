@@ -30,7 +30,7 @@ pub(crate) mod with_care;
 use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::shard::Sockets;
 use crate::shard::context::Context;
-use crate::shard::sockets::outboxes::Lent;
+use crate::shard::sockets::outboxes::LentOutbox;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::time::Moment;
@@ -152,7 +152,7 @@ pub(crate) fn lend(
     from: SessionKey,
     at: Moment,
 ) -> Option<(Receiver, Reader)> {
-    let Lent {
+    let LentOutbox {
         receiver,
         role,
         parser,

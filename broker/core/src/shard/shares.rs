@@ -16,13 +16,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// not kept.
 #[derive(Debug)]
 pub struct Shares<A = Account, C = ChannelKey> {
-    accounts: BTreeMap<A, Holders<C>>,
+    accounts: BTreeMap<A, AccountHolders<C>>,
     order: BTreeSet<(usize, A)>,
 }
 
 /// The channels of one account that hold something.
 #[derive(Debug)]
-struct Holders<C> {
+struct AccountHolders<C> {
     bytes: usize,
     order: BTreeSet<(usize, C)>,
 }
@@ -36,7 +36,7 @@ impl<A, C> Default for Shares<A, C> {
     }
 }
 
-impl<C> Default for Holders<C> {
+impl<C> Default for AccountHolders<C> {
     fn default() -> Self {
         Self {
             bytes: 0,
@@ -122,12 +122,12 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
 // Questions of one shard to another that have no answer yet.
 
 /// Questions under way to another shard.
-pub(crate) struct Asking {
+pub(crate) struct ShareQuestions {
     all: Places<Account>,
     changes: Places<Account>,
 }
 
-impl Asking {
+impl ShareQuestions {
     /// None, among this many shards.
     pub(crate) fn among(shards: usize) -> Self {
         Self {
@@ -285,7 +285,7 @@ pub(crate) struct Admitted {
     hasher: RandomState,
     seats: Seats,
     /// Callers with connections, by number; and the numbers that are free.
-    callers: Vec<Caller>,
+    callers: Vec<CallerShares>,
     free: Vec<u32>,
     numbers: BTreeMap<Holder, u32>,
     /// Callers that have the current master of a channel, and of each account the first one.
@@ -298,7 +298,7 @@ pub(crate) struct Admitted {
 
 /// The connections of one caller.
 #[derive(Debug)]
-struct Caller {
+struct CallerShares {
     holder: Holder,
     /// Number of places.
     count: usize,
@@ -434,7 +434,7 @@ impl Admitted {
         (count >= own + 2).then_some(newest)
     }
 
-    fn caller(&self, holder: Holder) -> Option<&Caller> {
+    fn caller(&self, holder: Holder) -> Option<&CallerShares> {
         let number = *self.numbers.get(&holder)?;
         self.callers.get(number as usize)
     }
@@ -452,7 +452,7 @@ impl Admitted {
         if let Some(number) = self.numbers.get(&holder) {
             return *number;
         }
-        let caller = Caller {
+        let caller = CallerShares {
             holder,
             count: 0,
             lists: [List::EMPTY; STANDINGS],
@@ -537,15 +537,15 @@ impl Admitted {
 /// The places of all sessions by slot, and of all clients on links by number. They come in chunks and stay.
 #[derive(Debug, Default)]
 struct Seats {
-    sessions: Chunks,
-    on_links: Chunks,
+    sessions: MemberChunks,
+    on_links: MemberChunks,
 }
 
-type Chunks = Vec<Box<[Seat]>>;
+type MemberChunks = Vec<Box<[MemberSeat]>>;
 
 /// One connection in its list.
 #[derive(Clone, Copy, Debug)]
-struct Seat {
+struct MemberSeat {
     generation: u32,
     /// [`NOBODY`] where no connection has the place.
     caller: u32,
@@ -577,7 +577,7 @@ const ON_LINK: u32 = 1 << 31;
 
 const CHUNK: usize = 64;
 
-const _: () = assert!(size_of::<Seat>() == 20);
+const _: () = assert!(size_of::<MemberSeat>() == 20);
 
 impl Seats {
     /// The caller of a connection and its list, if it has a place.
@@ -611,7 +611,7 @@ impl Seats {
             Member::OnLink(_) => &mut self.on_links,
         };
         while chunks.len() <= (number & !ON_LINK) as usize / CHUNK {
-            let free = Seat {
+            let free = MemberSeat {
                 generation: 0,
                 caller: NOBODY,
                 older: NOBODY,
@@ -626,7 +626,7 @@ impl Seats {
             None => list.oldest = number,
         }
         if let Some(seat) = self.seat_mut(number) {
-            *seat = Seat {
+            *seat = MemberSeat {
                 generation,
                 caller,
                 older,
@@ -642,7 +642,7 @@ impl Seats {
         let Some(seat) = self.seat_mut(number) else {
             return;
         };
-        let Seat { older, newer, .. } = *seat;
+        let MemberSeat { older, newer, .. } = *seat;
         seat.caller = NOBODY;
         match self.seat_mut(older) {
             Some(seat) => seat.newer = newer,
@@ -663,7 +663,7 @@ impl Seats {
         })
     }
 
-    fn seat(&self, number: u32) -> Option<&Seat> {
+    fn seat(&self, number: u32) -> Option<&MemberSeat> {
         let chunks = if number & ON_LINK == 0 {
             &self.sessions
         } else {
@@ -673,7 +673,7 @@ impl Seats {
         chunks.get(number / CHUNK)?.get(number % CHUNK)
     }
 
-    fn seat_mut(&mut self, number: u32) -> Option<&mut Seat> {
+    fn seat_mut(&mut self, number: u32) -> Option<&mut MemberSeat> {
         let chunks = if number & ON_LINK == 0 {
             &mut self.sessions
         } else {

@@ -8,21 +8,21 @@ use crate::quota::{Bucket, Rate};
 use crate::{address_shares::Origin, time::Now};
 use std::collections::BTreeMap;
 
-/// A rate for each of many. One per shard.
+/// A rate per key, with a bounded number of buckets. One per shard.
 #[derive(Debug)]
 pub(crate) struct KeyedRates<K> {
     rate: Rate,
     /// Most buckets.
     most: usize,
     buckets: BTreeMap<K, Bucket>,
-    /// Of all that find no place.
+    /// Shared bucket of keys without their own.
     others: Bucket,
-    /// When those that are at rest were forgotten last.
+    /// Time of the last removal of full buckets.
     swept: Now,
 }
 
 impl KeyedRates<Origin> {
-    /// Of unsigned sign-ins.
+    /// Rates of unsigned sign-ins.
     pub(crate) fn of_sign_ins() -> Self {
         let (rate, burst) = (SIGN_INS_PER_SECOND, SIGN_INS_BURST);
         Self::new(Rate { rate, burst }, SIGN_IN_ADDRESSES_MAX)
@@ -30,7 +30,7 @@ impl KeyedRates<Origin> {
 }
 
 impl KeyedRates<u64> {
-    /// Of refused calls for temporary credentials, by the hash of a caller.
+    /// Rates of refused calls for temporary credentials, by the hash of a caller.
     pub(crate) fn of_refused_grants() -> Self {
         let (rate, burst) = (GRANTS_REFUSED_PER_SECOND, GRANTS_REFUSED_BURST);
         Self::new(Rate { rate, burst }, REFUSED_CALLERS_MAX)
@@ -76,7 +76,7 @@ impl<K: Ord> KeyedRates<K> {
     }
 }
 
-/// A walk over all of them takes some hundred microseconds.
+/// Interval of removals: one takes some hundred microseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
 
 #[cfg(test)]

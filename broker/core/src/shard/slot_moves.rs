@@ -16,7 +16,7 @@
 use crate::channel::members::Members;
 use crate::channel::pending::{KeyName, Message};
 use crate::channel::{Channel, Life, Towards};
-use crate::cluster::message::{Cause, Held, Packed, SlotOrder};
+use crate::cluster::message::{Held, Packed, ReleaseCause, SlotOrder};
 use crate::cluster::types::ParcelId;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
@@ -24,7 +24,7 @@ use crate::limits::{PARCEL_BYTES_MAX, SLOT_LOOK_MS, SLOT_STILL_MS};
 use crate::session::web_socket::Role;
 use crate::shard::calls::responses::nobody;
 use crate::shard::context::Context;
-use crate::shard::directory::slots::{Packing, ShardOrder, Stage};
+use crate::shard::directory::slots::{ShardOrder, SlotPacking, Stage};
 use crate::shard::directory::{ChangeStep, ChangeUnderWay, Directory};
 
 use crate::shard::todo::{Each, Todo};
@@ -70,12 +70,15 @@ impl Directory {
                 self.pack_when_still(cx, (held, parcel), false);
             }
             SlotOrder::Resume(held, packed) => self.resume(cx, held, packed),
-            SlotOrder::Release(held, Cause::Superseded(Some(parcel))) => {
+            SlotOrder::Release(held, ReleaseCause::Superseded(Some(parcel))) => {
                 self.enter(held.slot, Stage::Still);
                 self.pack_when_still(cx, (held, parcel), true);
             }
-            SlotOrder::Release(held, Cause::Transferred | Cause::Superseded(None))
-            | SlotOrder::Release(held, Cause::NotLoaded | Cause::Ends) => {
+            SlotOrder::Release(
+                held,
+                ReleaseCause::Transferred | ReleaseCause::Superseded(None),
+            )
+            | SlotOrder::Release(held, ReleaseCause::NotLoaded | ReleaseCause::Ends) => {
                 self.drop_slot(cx, held.slot);
             }
             SlotOrder::CloseAll => {
@@ -138,7 +141,7 @@ impl Directory {
         let Some(slots) = self.slots_mut() else {
             return;
         };
-        slots.pack(Packing {
+        slots.pack(SlotPacking {
             held,
             parcel,
             look: cx.at.now,
@@ -163,7 +166,7 @@ impl Directory {
     }
 
     /// Packs the messages of a slot whose connections have ended what they began.
-    pub(crate) fn look_at_packing(&mut self, cx: &mut Context, mut packing: Packing) {
+    pub(crate) fn look_at_packing(&mut self, cx: &mut Context, mut packing: SlotPacking) {
         let busy = self.busy(packing.held.slot);
         let is_late = cx.at.now >= packing.until;
         if busy.is_empty() || (is_late && packing.aborted) {

@@ -25,7 +25,7 @@ use crate::limits::{
 };
 use crate::machine::{Output, Shown};
 use crate::session::{http::OnwardCount, outbox::Spares};
-use crate::shard::shares::{Admitted, Asking, Shares};
+use crate::shard::shares::{Admitted, ShareQuestions, Shares};
 use crate::time::{Moment, Now};
 use crate::work_units;
 use crate::{address_shares::Origin, event::CONNECTION_ROLES, journal::EndReason};
@@ -57,8 +57,8 @@ pub(crate) struct Sockets {
     backlog: Backlog,
     unconfirmed: Unconfirmed,
     requests: Requests,
-    shards: Shards,
-    ends: Ends,
+    shards: ShardLinks,
+    ends: DueEnds,
     census: Census,
     /// The places of WebSockets and clients on links.
     admitted: Admitted,
@@ -80,7 +80,7 @@ struct Scratch {
 struct Requests {
     /// The bytes that connections hold of them.
     held: RequestBytes,
-    turns: Turns,
+    turns: WorkTurns,
     /// Sessions that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
     /// [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
     without_owner: BTreeSet<SessionKey>,
@@ -93,19 +93,19 @@ struct Requests {
 }
 
 /// Which shard this is, and what its connections wait for from the others.
-struct Shards {
+struct ShardLinks {
     id: ShardId,
     placement: Placement,
     /// Whether the process is ready for clients.
     readiness: Readiness,
     /// Questions under way to each other shard.
-    asking: Vec<Asking>,
+    asking: Vec<ShareQuestions>,
     /// Connections here whose Alexa call waits on another shard.
     offers_out: usize,
 }
 
 /// When connections end that the shard ends by itself.
-struct Ends {
+struct DueEnds {
     drain: Option<Drain>,
     /// The place of the last connection that is closed without notice in the spread of their ends: a fraction of 2³².
     spread: u32,
@@ -159,16 +159,16 @@ impl Sockets {
                 unadvertised: settings.unadvertised().is_some(),
                 ..Requests::default()
             },
-            shards: Shards {
+            shards: ShardLinks {
                 id,
                 asking: (0..placement.shards())
-                    .map(|_| Asking::among(placement.shards().into()))
+                    .map(|_| ShareQuestions::among(placement.shards().into()))
                     .collect(),
                 placement,
                 readiness,
                 offers_out: 0,
             },
-            ends: Ends {
+            ends: DueEnds {
                 drain: None,
                 spread: 0,
                 closings: Closings::default(),
@@ -434,7 +434,7 @@ const OF_CHANNEL: u64 = 1 << 48;
 
 /// The remainder of a turn, and the connections that wait for the next one. One per shard.
 #[derive(Debug, Default)]
-struct Turns {
+struct WorkTurns {
     /// The moment of the turn: all inputs of one turn have the same.
     at: Moment,
     /// Heads and bodies answered at that moment as they arrived.
@@ -452,7 +452,7 @@ struct Turns {
     pub(crate) answered: VecDeque<SessionKey>,
 }
 
-impl Turns {
+impl WorkTurns {
     /// The number of heads and bodies of a connection that may be answered as they arrive, after this much work.
     pub(crate) fn visit(&mut self, done: u64, at: Moment) -> u32 {
         if self.at != at {
@@ -535,7 +535,7 @@ impl RequestBytes {
 // always there for peers that read.
 
 /// A connection that is behind: its channel, and the bytes that wait for it.
-type Slow = (ChannelKey, u32, SessionKey);
+type SlowConnection = (ChannelKey, u32, SessionKey);
 
 /// The bytes that wait for connections that are behind, and for those that were closed for it.
 #[derive(Debug, Default)]
@@ -544,7 +544,7 @@ struct Backlog {
     /// The channels of connections that are behind, and the bytes that wait in each.
     channels: BTreeMap<ChannelKey, (Account, usize)>,
     /// The connections of these channels that are behind, by the bytes that wait for them.
-    sessions: BTreeSet<Slow>,
+    sessions: BTreeSet<SlowConnection>,
     shares: Shares,
     /// Bytes of connections that were cut off and are not gone.
     pub(crate) cut: usize,
@@ -628,7 +628,7 @@ impl Backlog {
 }
 
 /// The entries of one channel among all connections that are behind.
-fn all_of(channel: ChannelKey) -> RangeInclusive<Slow> {
+fn all_of(channel: ChannelKey) -> RangeInclusive<SlowConnection> {
     let (first, last) = (SessionKey::unpack(0), SessionKey::unpack(u64::MAX));
     (channel, 0, first)..=(channel, u32::MAX, last)
 }

@@ -11,7 +11,7 @@ use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
 use crate::session::{Session, http::RoleBy};
 use crate::settings::Proof;
 use crate::shard::flight_recorder::{
-    LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros,
+    LOW, NAME_BYTES, NOBODY, NotedMessage, Passage, Recorder, SHIFT, Tag, Words, micros,
     name_and_candidates, reason,
 };
 use crate::shard::{Directory, Sockets};
@@ -397,7 +397,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
             TraceKind::Left(Box::new(peer), reason(detail, whom & LOW))
         }
         Tag::Message => {
-            let passed = Passed::of_detail(detail, length);
+            let passed = NotedMessage::of_detail(detail, length);
             let came = matches!(
                 passed.passage,
                 Passage::Kept

@@ -134,7 +134,7 @@ fn the_next_slot_is_found_wherever_it_lies() {
         (200, 330),
         (64, 127),
     ] {
-        let mut ring = Taken::default();
+        let mut ring = TakenTimers::default();
         assert_eq!(ring.first_after(from), None);
         ring.set(to);
         assert_eq!(ring.first_after(from), Some(to), "from {from} to {to}");

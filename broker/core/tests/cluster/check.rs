@@ -25,7 +25,7 @@ use broker_core::cluster::Cluster;
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::Spans;
 use broker_core::cluster::limits::{CALL_MS, TICK_MS};
-use broker_core::cluster::message::{Answer, Call, Ending, Gain, Held, Reason, Taking};
+use broker_core::cluster::message::{Answer, Call, ClaimReason, Ending, Gain, Held, Taking};
 use broker_core::cluster::types::{Epoch, Incarnation, Key, NodeId, Owner, ParcelId, Slot, Value};
 use broker_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -395,13 +395,13 @@ impl Check {
         self.met(match gain {
             Gain::Received(_) => "received",
             Gain::Claimed(Taking { reason, .. }) => match reason {
-                Reason::NeverOwned => "claimed, never owned",
-                Reason::Restarted => "claimed after a restart",
-                Reason::Silent => "claimed, owner silent",
-                Reason::Replaced => "claimed, owner replaced",
-                Reason::NotReclaimed => "claimed, owner did not claim",
-                Reason::GivenUp => "claimed, given up",
-                Reason::Kept => "kept",
+                ClaimReason::NeverOwned => "claimed, never owned",
+                ClaimReason::Restarted => "claimed after a restart",
+                ClaimReason::Silent => "claimed, owner silent",
+                ClaimReason::Replaced => "claimed, owner replaced",
+                ClaimReason::NotReclaimed => "claimed, owner did not claim",
+                ClaimReason::GivenUp => "claimed, given up",
+                ClaimReason::Kept => "kept",
             },
         });
     }

@@ -4,27 +4,28 @@ use crate::cluster::net::ETCD;
 use crate::cluster::world::{What, World};
 use broker_core::cluster::limits::{CALL_MS, PARCEL_WAIT_MS};
 use broker_core::cluster::message::{
-    Call, CallId, Cause, Held, Input, Output, Packed, Parcel, ParcelSent, Reply, SlotOrder,
+    Call, CallId, Held, NodeInput, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause, Reply,
+    SlotOrder,
 };
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
 
 impl World {
     /// Notes which question or call an answer proves contact by: only one that shows the slots does.
-    pub(crate) fn contacts(&mut self, to: usize, input: &Input) {
+    pub(crate) fn contacts(&mut self, to: usize, input: &NodeInput) {
         match input {
             // Not to another process of this name.
-            Input::Answer(_, answer) if answer.asker != self.hosts[to].owner().incarnation => {}
-            Input::Answer(from, answer) => {
+            NodeInput::Answer(_, answer) if answer.asker != self.hosts[to].owner().incarnation => {}
+            NodeInput::Answer(from, answer) => {
                 self.check.contact(to, answer.asked);
                 self.check.says(to, *from, answer.asked, answer.has_etcd);
             }
-            Input::Goodbye(from, _) | Input::Refused(from) => {
+            NodeInput::Goodbye(from, _) | NodeInput::Refused(from) => {
                 self.check.leaves(to, *from);
             }
             // It overtook the changes: it shows nothing.
-            Input::Reply(_, Reply::Progress(_)) if self.hosts[to].is_overtaken => {}
-            Input::Reply(id, Reply::Snapshot(_) | Reply::Progress(_))
-            | Input::Reply(
+            NodeInput::Reply(_, Reply::Progress(_)) if self.hosts[to].is_overtaken => {}
+            NodeInput::Reply(id, Reply::Snapshot(_) | Reply::Progress(_))
+            | NodeInput::Reply(
                 id,
                 Reply::Outcome {
                     snapshot: Some(_), ..
@@ -41,13 +42,13 @@ impl World {
     }
 
     /// Gives a process an input, and does what it wants done.
-    pub(crate) fn input(&mut self, number: usize, input: Input) {
+    pub(crate) fn input(&mut self, number: usize, input: NodeInput) {
         let host = &mut self.hosts[number];
         let clock = host.clock(self.now);
         let Some(cluster) = &mut host.cluster else {
             return;
         };
-        if let Input::Reply(id, Reply::Refused) = &input
+        if let NodeInput::Reply(id, Reply::Refused) = &input
             && host.transfers.remove(id)
         {
             let call = usize::try_from(id.0).ok();
@@ -77,13 +78,13 @@ impl World {
         }
     }
 
-    fn output(&mut self, number: usize, output: Output) {
+    fn output(&mut self, number: usize, output: NodeOutput) {
         let process = self.hosts[number].process;
         let me = self.hosts[number].node;
         match output {
-            Output::Etcd(id, call) => self.send_call(number, id, call),
-            Output::Ask(to, question) => {
-                let input = Input::Question(me, question);
+            NodeOutput::Etcd(id, call) => self.send_call(number, id, call),
+            NodeOutput::Ask(to, question) => {
+                let input = NodeInput::Question(me, question);
                 let (from, to) = (number, self.homes[to.index()]);
                 let at = self.net.arrival(self.now, (from, to), &mut self.rng);
                 self.push(
@@ -96,20 +97,20 @@ impl World {
                     },
                 );
             }
-            Output::Seek(of, asked) => self.seek(number, of, asked),
-            Output::Tell(to, answer) => {
-                self.tell(number, to, Input::Answer(me, answer), Vec::new())
+            NodeOutput::Seek(of, asked) => self.seek(number, of, asked),
+            NodeOutput::Tell(to, answer) => {
+                self.tell(number, to, NodeInput::Answer(me, answer), Vec::new())
             }
-            Output::Farewell(to) => {
-                let input = Input::Goodbye(me, self.hosts[number].owner().incarnation);
+            NodeOutput::Farewell(to) => {
+                let input = NodeInput::Goodbye(me, self.hosts[number].owner().incarnation);
                 self.tell(number, to, input, Vec::new());
             }
-            Output::Send(to, parcel) => self.send_parcel(number, to, parcel),
-            Output::Receipt { to, id, taken } => {
+            NodeOutput::Send(to, parcel) => self.send_parcel(number, to, parcel),
+            NodeOutput::Receipt { to, id, taken } => {
                 self.tell(
                     number,
                     to,
-                    Input::ParcelAnswer {
+                    NodeInput::ParcelAnswer {
                         from: me,
                         id,
                         taken,
@@ -117,14 +118,14 @@ impl World {
                     Vec::new(),
                 );
             }
-            Output::Gained(_, gain) => self.check.gains(gain),
-            Output::Load(held) => self.load(number, held),
-            Output::Discard(id) => {
+            NodeOutput::Gained(_, gain) => self.check.gains(gain),
+            NodeOutput::Load(held) => self.load(number, held),
+            NodeOutput::Discard(id) => {
                 self.hosts[number].kept.remove(&id);
             }
-            Output::Order(order) => self.order(number, order),
-            Output::WriteRefused(..) => self.check.met("write refused"),
-            Output::Exit(ending) => {
+            NodeOutput::Order(order) => self.order(number, order),
+            NodeOutput::WriteRefused(..) => self.check.met("write refused"),
+            NodeOutput::Exit(ending) => {
                 self.check.exits(ending);
                 self.hosts[number].is_wanted = false;
                 self.end_process(number);
@@ -171,7 +172,7 @@ impl World {
             ParcelSent::Late => host.packed.remove(&parcel.id),
         };
         let messages = packed.map(|(_, messages)| messages).unwrap_or_default();
-        self.tell(number, to, Input::Parcel(me, parcel), messages);
+        self.tell(number, to, NodeInput::Parcel(me, parcel), messages);
     }
 
     fn load(&mut self, number: usize, held: Held) {
@@ -192,7 +193,7 @@ impl World {
         );
     }
 
-    pub(crate) fn tell(&mut self, from: usize, to: NodeId, input: Input, messages: Vec<u32>) {
+    pub(crate) fn tell(&mut self, from: usize, to: NodeId, input: NodeInput, messages: Vec<u32>) {
         let to = self.homes[to.index()];
         let process = self.hosts[to].process;
         self.send(from, to, process, input, messages);
@@ -267,7 +268,7 @@ impl World {
         all
     }
 
-    fn released(&mut self, number: usize, held: Held, cause: Cause) {
+    fn released(&mut self, number: usize, held: Held, cause: ReleaseCause) {
         self.set_serving(number, held.slot, None);
         let host = &mut self.hosts[number];
         let mut messages = host.pending.remove(&held.slot).unwrap_or_default();
@@ -275,21 +276,21 @@ impl World {
         let packed = self.unpack_own(number, held.slot, Packed::Withdrawn);
         match cause {
             // An offered parcel of the slot comes along: its transfer was not made.
-            Cause::Superseded(Some(id)) => {
+            ReleaseCause::Superseded(Some(id)) => {
                 messages.extend(packed);
                 self.hosts[number].packed.insert(id, (held.slot, messages));
             }
-            Cause::Transferred => {}
-            Cause::Superseded(None) | Cause::NotLoaded | Cause::Ends => {
+            ReleaseCause::Transferred => {}
+            ReleaseCause::Superseded(None) | ReleaseCause::NotLoaded | ReleaseCause::Ends => {
                 self.check.lost(&messages);
                 self.check.lost(&packed);
             }
         }
         self.check.met(match cause {
-            Cause::Superseded(_) => "released to a newer epoch",
-            Cause::Transferred => "released by a transfer",
-            Cause::NotLoaded => "released, not loaded",
-            Cause::Ends => "released at the end",
+            ReleaseCause::Superseded(_) => "released to a newer epoch",
+            ReleaseCause::Transferred => "released by a transfer",
+            ReleaseCause::NotLoaded => "released, not loaded",
+            ReleaseCause::Ends => "released at the end",
         });
     }
 }

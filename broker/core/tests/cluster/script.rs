@@ -3,7 +3,7 @@
 use crate::cluster::host::Pause;
 use crate::cluster::net::ETCD;
 use crate::cluster::world::{EtcdState, World};
-use broker_core::cluster::message::Input;
+use broker_core::cluster::message::NodeInput;
 use broker_core::cluster::types::EtcdId;
 
 /// A world's plan.
@@ -200,13 +200,13 @@ impl Step {
             }
             Self::Drain(host) => {
                 if world.hosts[host].runs() {
-                    world.input(host, Input::Drain);
+                    world.input(host, NodeInput::Drain);
                 }
             }
             Self::Rebalance => {
                 for host in 0..world.hosts.len() {
                     if world.hosts[host].runs() {
-                        world.input(host, Input::Rebalance);
+                        world.input(host, NodeInput::Rebalance);
                     }
                 }
             }

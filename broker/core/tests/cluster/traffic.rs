@@ -3,7 +3,7 @@
 use crate::cluster::etcd::Effect;
 use crate::cluster::net::ETCD;
 use crate::cluster::world::{EtcdState, What, World};
-use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
+use broker_core::cluster::message::{Call, CallId, NodeInput, Reply, WatchId};
 use broker_core::cluster::types::{Change, Key, Owner, Revision, Slot, Value};
 
 /// A node's watch.
@@ -38,13 +38,13 @@ impl World {
         self.publish();
         match effect {
             Effect::Reply(reply) => {
-                let input = self.script.reads(from, Input::Reply(id, reply));
+                let input = self.script.reads(from, NodeInput::Reply(id, reply));
                 self.send(ETCD, from, process, input, Vec::new());
             }
             Effect::None => {}
             Effect::Watch(watch, next) => {
                 if self.etcd.is_compacted(next) {
-                    let ended = Input::WatchEnded(watch);
+                    let ended = NodeInput::WatchEnded(watch);
                     self.send(ETCD, from, process, ended, Vec::new());
                     return;
                 }
@@ -70,7 +70,7 @@ impl World {
                 } else {
                     self.etcd.revision
                 };
-                self.stream(from, Input::Reply(id, Reply::Progress(shown)));
+                self.stream(from, NodeInput::Reply(id, Reply::Progress(shown)));
             }
         }
     }
@@ -128,10 +128,10 @@ impl World {
             .last()
             .map_or(stream.next, |change| change.revision.next());
         self.watches[host] = Some(Stream { next, ..stream });
-        self.stream(host, Input::Changed(stream.id, changes));
+        self.stream(host, NodeInput::Changed(stream.id, changes));
     }
 
-    fn stream(&mut self, host: usize, input: Input) {
+    fn stream(&mut self, host: usize, input: NodeInput) {
         let arrival = self.net.arrival(self.now, (ETCD, host), &mut self.rng);
         let lag = self.script.lag[host];
         let Some(stream) = &mut self.watches[host] else {
@@ -158,7 +158,7 @@ impl World {
     pub(crate) fn end_watches(&mut self) {
         for host in 0..self.hosts.len() {
             if let Some(stream) = self.watches[host].take() {
-                let ended = Input::WatchEnded(stream.id);
+                let ended = NodeInput::WatchEnded(stream.id);
                 self.send(ETCD, host, stream.process, ended, Vec::new());
             }
         }

@@ -8,7 +8,7 @@ use crate::cluster::script::{Script, Step};
 use crate::cluster::traffic::Stream;
 use broker_core::cluster::limits::Spans;
 use broker_core::cluster::limits::TICK_MS;
-use broker_core::cluster::message::{Call, CallId, Held, Input, Reply};
+use broker_core::cluster::message::{Call, CallId, Held, NodeInput, Reply};
 use broker_core::cluster::types::{Key, RosterState, Slot, Value};
 use broker_core::time::Now;
 use std::cmp::Reverse;
@@ -83,7 +83,7 @@ pub(crate) enum What {
         from: End,
         to: usize,
         process: u32,
-        input: Input,
+        input: NodeInput,
         messages: Vec<u32>,
     },
     /// A question for whatever process runs on a host by then.
@@ -91,7 +91,7 @@ pub(crate) enum What {
         from: usize,
         process: u32,
         to: usize,
-        input: Input,
+        input: NodeInput,
     },
     /// A question for the process that last answered a host under the name of the one that asks.
     Seeks {
@@ -123,7 +123,7 @@ impl What {
             Self::Arrives { input, .. } => {
                 matches!(
                     input,
-                    Input::Changed(..) | Input::Reply(_, Reply::Progress(_))
+                    NodeInput::Changed(..) | NodeInput::Reply(_, Reply::Progress(_))
                 )
             }
             Self::Tick(..) | Self::Asks { .. } | Self::Seeks { .. } => false,
@@ -258,7 +258,7 @@ impl World {
                 if self.hosts[host].process == process {
                     let stuck = self.hosts[host].is_stuck;
                     self.push(self.now + TICK_MS, What::Tick(host, process));
-                    self.input(host, Input::Tick { stuck });
+                    self.input(host, NodeInput::Tick { stuck });
                 }
             }
             What::Arrives {
@@ -353,13 +353,13 @@ impl World {
         }
     }
 
-    fn asked(&mut self, from: usize, process: u32, to: usize, input: Input) {
+    fn asked(&mut self, from: usize, process: u32, to: usize, input: NodeInput) {
         let host = &self.hosts[to];
         if host.cluster.is_some() {
             return self.arrives(to, input, Vec::new());
         }
         if host.is_up {
-            let refused = Input::Refused(host.node);
+            let refused = NodeInput::Refused(host.node);
             self.send(to, from, process, refused, Vec::new());
         }
     }
@@ -372,7 +372,7 @@ impl World {
             && self.net.passes(host, ETCD)
             && !self.hosts[host].member_is_alone
             && !self.hosts[host].cannot_load;
-        self.input(host, Input::Loaded { held, whole });
+        self.input(host, NodeInput::Loaded { held, whole });
     }
 
     pub(crate) fn send(
@@ -380,7 +380,7 @@ impl World {
         from: End,
         to: usize,
         process: u32,
-        input: Input,
+        input: NodeInput,
         messages: Vec<u32>,
     ) {
         let at = self.net.arrival(self.now, (from, to), &mut self.rng);
@@ -396,12 +396,12 @@ impl World {
         );
     }
 
-    fn arrives(&mut self, to: usize, input: Input, messages: Vec<u32>) {
-        if let Input::Parcel(_, parcel) = &input {
+    fn arrives(&mut self, to: usize, input: NodeInput, messages: Vec<u32>) {
+        if let NodeInput::Parcel(_, parcel) = &input {
             self.hosts[to].kept.insert(parcel.id, messages);
         }
         self.contacts(to, &input);
-        if let Input::Answer(_, answer) = &input {
+        if let NodeInput::Answer(_, answer) = &input {
             self.check.answered(to, answer, self.now);
         }
         self.input(to, input);
@@ -427,7 +427,7 @@ impl World {
         if self.hosts[number].admits(slot, self.now).is_some() {
             self.input(
                 number,
-                Input::Write(Slot(u16::try_from(slot).expect("few slots")), 1),
+                NodeInput::Write(Slot(u16::try_from(slot).expect("few slots")), 1),
             );
         }
         self.check.looks(self.now, &self.hosts, &self.script);

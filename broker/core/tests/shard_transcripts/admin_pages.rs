@@ -93,7 +93,6 @@ fn a_page_leaves_with_all_that_came_and_a_call_before_it_is_answered() {
     let mut parcel = server.shard.release(session);
     let passed_on = Shard::passed_on(&mut parcel).expect("it goes to the side thread");
     assert_eq!(passed_on.bytes, [PAGE, b"more"].concat());
-    assert!(!passed_on.repeats);
     // There is no room for it.
     let back = server.shard.bounce(parcel, server.at);
     let refused = server.answer(back);

@@ -62,6 +62,32 @@ fn each_refusal_has_its_status() {
 }
 
 #[test]
+fn malformed_queries_are_refused() {
+    let arn = format!("X-Amz-ChannelARN={ARN}");
+    let long = "n".repeat(257);
+    for query in [
+        "X-Amz-ClientId=v1".to_owned(),
+        "X-Amz-ChannelARN=".to_owned(),
+        format!("{arn}&x-amz-channelarn={ARN}"),
+        arn.replace("1700000000000", "x"),
+        arn.replace("Achannel", "Astream"),
+        arn.replace("kinesisvideo", "s3"),
+        arn.replace("cam", &long),
+        arn.replace("cam", "c%20m"),
+        format!("{arn}%"),
+        format!("{arn}&X-Amz-ClientId=v1&X-Amz-ClientId=v2"),
+        format!("{arn}&X-Amz-ClientId=%C3%A9"),
+        format!("{arn}&X-Amz-ClientId=AWS_x"),
+        format!("{arn}&X-Amz-ClientId={long}"),
+    ] {
+        let said = upgrade(&query, &format!("{KEY}{VERSION}"));
+        Script::dev().play(&format!(
+            "a connects |\n a > {said} | a < 400 InvalidArgumentException; a < end"
+        ));
+    }
+}
+
+#[test]
 fn without_dev_only_existing_channels_admit() {
     let mut script = Script::with(2, false, |_| ());
     script.play(

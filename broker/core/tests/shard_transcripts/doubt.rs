@@ -2,6 +2,7 @@
 
 use crate::shard_transcripts::script::Script;
 use broker_core::settings::{Proof, Settings};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Two seconds without a confirmation are a doubt: the camera is called, and is no less connected. Ten more are an end,
 /// which one confirmed byte takes back.
@@ -311,4 +312,16 @@ fn a_master_that_answers_nothing_after_a_standstill_is_told_gone() {
          time 1s                                  |",
     );
     script.tells("time 11s", "master.left (unconfirmed): gone, 0 wait");
+}
+
+/// A departure that found no room is not forgotten when its channel is deleted meanwhile: those who follow it would
+/// know a viewer for good.
+#[test]
+fn a_channel_that_is_deleted_before_its_last_state_was_told_is_told() {
+    let mut script = Script::dev().followed("v1 connects | v1 < 101\na connects |");
+    script.is_full.store(true, Relaxed);
+    script.tells("v1 vanishes | v1 < end", "");
+    script.tells("a > delete cam | a < 200 {}", "");
+    script.is_full.store(false, Relaxed);
+    script.tells("time 100ms", "channel.deleted: gone, 0 wait");
 }

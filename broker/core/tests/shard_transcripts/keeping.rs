@@ -316,6 +316,25 @@ fn a_slow_reader_is_closed_and_gets_unsent_messages_when_it_returns() {
 }
 
 #[test]
+fn a_message_beyond_what_waits_in_the_shard_is_refused_with_a_status_response() {
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.outbox_bytes_per_shard = 250;
+    });
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m stalls                                 |
+         v1 > SDP_OFFER p1                        |
+         v1 > ICE_CANDIDATE p2                    |
+         v1 > ICE_CANDIDATE p3                    |
+         v1 > ICE_CANDIDATE p4 id c1              | v1 < status c1 400 ClientLimitExceededException Too many \
+         undelivered messages.
+         m reads                                  | m < SDP_OFFER p1 from v1; m < ICE_CANDIDATE p2 from v1; m < \
+         ICE_CANDIDATE p3 from v1",
+    );
+}
+
+#[test]
 fn a_deleted_channel_takes_what_it_kept_with_it() {
     let mut script = Script::dev();
     script.play(

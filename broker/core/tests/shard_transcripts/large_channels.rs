@@ -3,7 +3,7 @@
 use crate::shard_transcripts::client::peer;
 use crate::shard_transcripts::slots::{Node, held, parcel, record};
 use crate::shard_transcripts::words::{CHANNEL, FIRST_MOMENT, arn, spoken, upgrade};
-use broker_core::cluster::message::{Cause, SlotOrder};
+use broker_core::cluster::message::{ReleaseCause, SlotOrder};
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::limits::CLOSES_PER_TURN;
 use broker_core::machine::{Input, Machine, Output};
@@ -228,7 +228,7 @@ fn a_slot_goes_when_all_its_connections_are_closed() {
     }
     node.at.micros += 1;
     let held = held(&node.map);
-    let cause = Cause::Superseded(Some(parcel()));
+    let cause = ReleaseCause::Superseded(Some(parcel()));
     node.desk(|desk| {
         desk.orders
             .push_back(SlotOrder::Release(held, cause).into())

@@ -11,6 +11,7 @@ use broker_core::placement::Placement;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
+use codec::link::Kind;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 
@@ -138,14 +139,21 @@ fn an_upgrade_goes_to_the_node_of_its_channel_as_it_came() {
     let PassedOn {
         peer,
         bytes: sent,
-        repeats,
+        kind,
         call,
-        waits: _,
         record_bytes,
+        home,
     } = Shard::passed_on(&mut parcel).expect("to a node");
+    assert!(home.is_some(), "a stream");
     assert_eq!(
-        (peer.remote, sent, repeats, call, record_bytes),
-        (client::peer().remote, bytes, true, None, usize::MAX)
+        (peer.remote, sent, kind, call, record_bytes),
+        (
+            client::peer().remote,
+            bytes,
+            Kind::Upgrade,
+            None,
+            usize::MAX
+        )
     );
     let snapshot = node.shard.snapshot();
     assert_eq!(snapshot.connections.iter().sum::<u64>(), 0, "it has left");
@@ -171,7 +179,7 @@ fn a_call_goes_on_whole_however_it_comes_with_what_follows_it() {
         let mut parcel = node.shard.release(session);
         let sent = Shard::passed_on(&mut parcel).expect("to a node");
         assert_eq!(sent.bytes, received, "cut at {cut}");
-        assert!(!sent.repeats, "it may have been carried out");
+        assert_eq!(sent.kind, Kind::Call, "it may have been carried out");
         assert_eq!(sent.call, Some(whole), "cut at {cut}");
     }
 }
@@ -301,7 +309,7 @@ fn one_call_ends_its_session_and_its_answer_speaks_to_the_client() {
     for (fields, closes) in [("", false), ("Connection: close\r\n", true)] {
         let mut node = Node::new();
         let session = node.open(true);
-        node.shard.brings_one_call(session);
+        node.shard.comes_by_link(session, Kind::Call);
         let call = String::from_utf8(describe(HERE)).expect("as written");
         let call = call.replacen("\r\n", &format!("\r\n{fields}"), 1);
         let mut bytes = [call.as_bytes(), &describe(HERE)].concat();

@@ -45,16 +45,23 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 /// Seeds of the placement of channels.
 pub(crate) const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
-/// Somebody who follows all channels, once they do.
-struct Follower(Sender<Told>, Arc<AtomicBool>);
+/// Somebody who follows all channels, once they do, and has no room now and then.
+struct Follower {
+    to: Sender<Told>,
+    follows: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
+}
 
 impl Audience for Follower {
     fn tell(&mut self, told: Told) -> Result<(), Told> {
-        self.0.send(told).map_err(|error| error.0)
+        if self.is_full.load(Relaxed) {
+            return Err(told);
+        }
+        self.to.send(told).map_err(|error| error.0)
     }
 
     fn is_read(&self) -> bool {
-        self.1.load(Relaxed)
+        self.follows.load(Relaxed)
     }
 }
 
@@ -71,6 +78,8 @@ pub(crate) struct Script {
     /// What those who follow all channels are told, from [`Self::follow`] on.
     told: Receiver<Told>,
     follows: Arc<AtomicBool>,
+    /// The followers have no room.
+    pub(crate) is_full: Arc<AtomicBool>,
     /// Places of the log for changes.
     pub(crate) places: Arc<AtomicUsize>,
     drained: usize,
@@ -126,6 +135,7 @@ impl Script {
         let (notes, log) = channel();
         let (followed, told) = channel();
         let follows = Arc::new(AtomicBool::new(false));
+        let is_full = Arc::new(AtomicBool::new(false));
         let places = Arc::new(AtomicUsize::new(1000));
         let shard = |id| {
             let plain = Start::bare(
@@ -140,7 +150,11 @@ impl Script {
                     to: notes.clone(),
                     places: Arc::clone(&places),
                 }),
-                audience: Box::new(Follower(followed.clone(), Arc::clone(&follows))),
+                audience: Box::new(Follower {
+                    to: followed.clone(),
+                    follows: Arc::clone(&follows),
+                    is_full: Arc::clone(&is_full),
+                }),
                 waiting_calls: waiting_calls.unwrap_or(plain.waiting_calls),
                 wake_polls: wake_polls.unwrap_or(plain.wake_polls),
                 ..plain
@@ -157,6 +171,7 @@ impl Script {
             log,
             told,
             follows: Arc::clone(&follows),
+            is_full: Arc::clone(&is_full),
             places: Arc::clone(&places),
             drained: 0,
             turns: 0,

@@ -2,7 +2,7 @@
 
 use crate::shard_transcripts::slots::{ACCOUNT, CHANNEL, Node, REGION, parcel, serve};
 use crate::shard_transcripts::store::{Changes, SlowStore};
-use broker_core::cluster::message::{Cause, Held, SlotOrder};
+use broker_core::cluster::message::{Held, ReleaseCause, SlotOrder};
 use broker_core::cluster::types::Revision;
 use broker_core::id::{Identity, NodeId};
 use broker_core::limits::CHANGE_REPLY_MS_MAX;
@@ -69,7 +69,10 @@ fn world(mut random: fastrand::Rng, seed: u64) -> usize {
                 left += usize::from(before.as_ref().is_some_and(is_changing));
             }
             2 => {
-                let causes = [Cause::Transferred, Cause::Superseded(Some(parcel()))];
+                let causes = [
+                    ReleaseCause::Transferred,
+                    ReleaseCause::Superseded(Some(parcel())),
+                ];
                 let cause = random.choice(causes).expect("two");
                 node.order(SlotOrder::Release(held, cause));
                 node.map.assign(slot, None);

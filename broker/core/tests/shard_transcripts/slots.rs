@@ -2,23 +2,21 @@
 
 use crate::shard_transcripts::client::peer;
 use crate::shard_transcripts::words::{post, upgrade};
-use broker_core::cluster::message::{Cause, Held, Packed, SlotOrder};
+use broker_core::cluster::message::{Held, Packed, ReleaseCause, SlotOrder};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::{Incarnation, ParcelId, Revision};
 use broker_core::id::{CallRef, Identity, NodeId, SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output};
 use broker_core::placement::Placement;
 use broker_core::record::{Record, Version};
-use broker_core::registry::Store;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{
     Answer, Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders, Start,
 };
-use broker_core::testing::MemoryStore;
 use broker_core::time::{Moment, Now, Wall};
+use broker_core::{registry::Store, testing::MemoryStore};
 use codec::identifiers::ChannelArn;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 
 pub(crate) const REGION: &str = "us-west-2";
 pub(crate) const ACCOUNT: &str = "123456789012";
@@ -364,7 +362,10 @@ fn kept_messages_go_with_their_slot() {
         .desk(|desk| desk.packed.pop())
         .expect("no connection has begun anything");
     assert!(giver.heard(viewer).contains("Going away"), "closed");
-    giver.order(SlotOrder::Release(held(&giver.map), Cause::Transferred));
+    giver.order(SlotOrder::Release(
+        held(&giver.map),
+        ReleaseCause::Transferred,
+    ));
     let snapshot = giver.shard.snapshot();
     assert_eq!(
         (snapshot.channels, snapshot.counters.pending_messages),
@@ -389,7 +390,7 @@ fn a_parcel_that_comes_late_is_delivered_to_who_is_here() {
     let mut giver = Node::serving(None);
     let viewer = giver.connect(Some("v1"));
     giver.says(viewer, &offer("bGF0ZQ=="));
-    let cause = Cause::Superseded(Some(parcel()));
+    let cause = ReleaseCause::Superseded(Some(parcel()));
     giver.order(SlotOrder::Release(held(&giver.map), cause));
     let packed = giver.desk(|desk| desk.packed.pop()).expect("packed");
     assert_eq!(giver.shard.snapshot().channels, 0);

@@ -1,14 +1,11 @@
 //! Input of clients: upgrades, messages of all kinds, calls, violations.
 
 use crate::sim::faults::Action;
-use crate::sim::model::ConnId;
-use crate::sim::socket::Role;
+use crate::sim::records::{BORN, name_of};
+use crate::sim::socket::{ConnId, Role};
 use crate::sim::words::{Call, Offer, Piece, Shape, Text};
 use crate::sim::world::World;
 use codec::signal;
-
-/// The creation time in the ARNs of channels that nobody created by a call.
-const BORN: &str = "1700000000000";
 
 /// The account of a channel: callers have the first.
 pub(crate) fn account_of(name: &str, accounts: usize) -> String {
@@ -30,9 +27,10 @@ impl World {
     /// An ARN that the client may know: the channel's own, or one that is stale or unknown.
     pub(crate) fn arn(&mut self) -> String {
         let name = self.name();
-        let current = self.model.named(&name);
+        let current = self.records.current(&name);
+        let current = current.map(|record| record.arn.clone());
         match current {
-            Some(channel) if self.random.u32(0..12) > 0 => self.model.channels[channel].arn.clone(),
+            Some(arn) if self.random.u32(0..12) > 0 => arn,
             Some(_) | None => {
                 let account = account_of(&name, self.plan.accounts);
                 format!("arn:aws:kinesisvideo:us-west-2:{account}:channel/{name}/{BORN}")
@@ -92,8 +90,7 @@ impl World {
         match &piece {
             Piece::Body(call) => {
                 call.write_head(&mut socket.up);
-                let head = Piece::Head(call.operation());
-                socket.pieces.push_back((socket.up.len(), head));
+                socket.pieces.push_back((socket.up.len(), Piece::Head));
             }
             Piece::Message(text) if text.shape != Shape::Broken && !text.payload.is_empty() => {
                 let (role, recipient) = (socket.role.clone(), text.recipient.clone());
@@ -144,7 +141,7 @@ impl World {
 
     pub(crate) fn text(&mut self, conn: ConnId) -> Text {
         let master = matches!(self.sockets[conn].role, Role::Master(_));
-        let offers = self.model.settings.options.master_offers;
+        let offers = self.settings.options.master_offers;
         let action = match self.random.u32(0..10) {
             0 | 1 if master && !offers => signal::Action::SdpAnswer,
             0 | 1 => signal::Action::SdpOffer,
@@ -157,7 +154,7 @@ impl World {
             _ => Shape::Plain,
         };
         let mut payload = self.payload(conn);
-        if !self.model.settings.strict() && self.random.u32(0..6) == 0 {
+        if !self.settings.strict() && self.random.u32(0..6) == 0 {
             payload = payload.replace('+', "-").replace('/', "_");
         }
         let names_somebody = master || self.random.u32(0..5) == 0;
@@ -179,7 +176,7 @@ impl World {
             0 => text.action = None,
             1 => text.payload = String::new(),
             2 => text.payload.push('!'),
-            3 => text.payload = "A".repeat(self.model.settings.limits.payload_bytes + 1),
+            3 => text.payload = "A".repeat(self.settings.limits.payload_bytes + 1),
             4 => text.recipient = None,
             5 => text.recipient = Some("not a name".to_owned()),
             6 => text.correlation = Some("not a name".to_owned()),
@@ -189,7 +186,7 @@ impl World {
                 text.shape = shapes[self.random.usize(0..3)];
             }
         }
-        let most = self.model.settings.limits.payload_bytes;
+        let most = self.settings.limits.payload_bytes;
         if text.payload.len() > most || text.payload.is_empty() {
             let piece = Piece::Message(text);
             return self.write_unbooked(conn, piece);
@@ -228,14 +225,14 @@ impl World {
             return;
         };
         let kinds = [
-            (1002, codec::ws::FrameError::Unmasked.reason(), true),
-            (1003, "Binary messages are not supported.", false),
-            (1007, codec::ws::FrameError::TextNotUtf8.reason(), true),
-            (1009, "message is too big", true),
+            (1002, codec::ws::FrameError::Unmasked.reason()),
+            (1003, "Binary messages are not supported."),
+            (1007, codec::ws::FrameError::TextNotUtf8.reason()),
+            (1009, "message is too big"),
         ];
-        let (code, reason, failed) = kinds[self.random.usize(0..kinds.len())];
+        let (code, reason) = kinds[self.random.usize(0..kinds.len())];
         self.hit("fault: frame violation");
-        self.write(conn, Piece::Bad(code, reason, failed));
+        self.write(conn, Piece::Bad(code, reason));
     }
 
     pub(crate) fn write_close(&mut self) {
@@ -284,8 +281,8 @@ impl World {
 
     /// The version that the client has seen last of a channel, or another.
     fn version(&mut self, arn: &str) -> String {
-        let channel = self.model.by_arn(arn);
-        let version = channel.and_then(|channel| self.model.channels[channel].version.clone());
+        let record = self.records.visible(name_of(arn));
+        let version = record.map(|record| record.put.version.clone());
         version
             .filter(|_| self.random.u32(0..4) > 0)
             .unwrap_or_else(|| "wrong".to_owned())

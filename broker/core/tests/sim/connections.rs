@@ -1,11 +1,11 @@
 //! The life of connections: they come, write, end, and go to their channel's home.
 
 use crate::sim::letters::Post;
-use crate::sim::model::ConnId;
-use crate::sim::socket::{Role, Socket, Stage};
+use crate::sim::requests::{Request, Requests};
+use crate::sim::socket::{ConnId, Role, Socket, Stage};
 use crate::sim::tcp::Tcp;
-use crate::sim::words::Piece;
-use crate::sim::world::World;
+use crate::sim::words::{Call, Piece};
+use crate::sim::world::{Cause, World};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Intake, Machine, Peer};
 use broker_core::shard::Parcel;
@@ -24,7 +24,6 @@ impl World {
             tls,
             inner: false,
         };
-        self.before(shard);
         let room = self.shards[shard].has_room();
         let at = self.at();
         let key = self.shards[shard].open(peer, at);
@@ -34,10 +33,13 @@ impl World {
             return None;
         };
         let conn = self.sockets.len();
-        self.model.open(shard, tls, peer.remote);
         let taken = self.keys[shard].insert(key, conn);
         assert!(taken.is_none(), "a key is given once");
         self.sockets.push(Socket {
+            number: conn,
+            remote: peer.remote,
+            opened: self.now,
+            closing: None,
             shard,
             key,
             stage: Stage::Open,
@@ -57,26 +59,37 @@ impl World {
             reader: RefCell::default(),
             looked: Cell::default(),
             waits: (0, 0),
-            begins: None,
             seen: 0,
+            queued: VecDeque::new(),
             begun: VecDeque::new(),
-            asked: false,
+            asked_to_send: false,
             stuck: false,
             fin: false,
             reset: false,
             role,
+            requests: Requests {
+                answered: self.now,
+                taken: self.now,
+                ..Requests::default()
+            },
+            ws: None,
+            written: VecDeque::new(),
+            asked: 0,
+            confirmed: 0,
+            late: None,
+            over: None,
+            gone_told: None,
         });
-        self.after(shard, false);
+        self.after(shard, Cause::Operator);
         Some(conn)
     }
 
     /// The TLS handshake ends.
     pub(crate) fn secure(&mut self, conn: ConnId) {
         let (shard, session) = self.place(conn);
-        self.before(shard);
         self.sockets[conn].secured = true;
-        self.model.secured(conn);
-        self.handle(shard, Input::Secured { session });
+        self.sockets[conn].requests.answered = self.now;
+        self.handle(shard, Input::Secured { session }, Cause::Of(conn));
     }
 
     /// The machine gets this many of the bytes that the client wrote. A violation is the last thing in its read.
@@ -104,15 +117,36 @@ impl World {
             return;
         }
         let (pieces, partial) = socket.advance(end);
-        self.before(shard);
         self.trace(shard, &("feed", conn, &pieces, partial));
-        self.model.feed(conn, pieces, partial);
-        self.confirmed_is_there();
+        if self.sockets[conn].ws.is_some() {
+            self.frames_came(conn, pieces, partial);
+        } else {
+            self.requests_came(conn, pieces, partial);
+        }
         let input = Input::Received {
             session,
             bytes: &mut bytes,
         };
-        self.handle(shard, input);
+        self.handle(shard, input, Cause::Of(conn));
+    }
+
+    /// Bytes came that completed these requests, and perhaps begin another one.
+    fn requests_came(&mut self, conn: ConnId, pieces: Vec<Piece>, partial: bool) {
+        let (at, since) = (self.now, self.step);
+        for piece in &pieces {
+            if let Piece::Body(Call::Alexa(offer)) = piece {
+                self.ledger.call_came(offer, (since, at));
+            }
+        }
+        let requests = &mut self.sockets[conn].requests;
+        if requests.closes {
+            return;
+        }
+        let begun = requests.begun.filter(|_| pieces.is_empty());
+        requests.begun = partial.then(|| begun.unwrap_or(at));
+        let came = pieces.into_iter();
+        let came = came.map(|piece| Request { piece, at, since });
+        requests.waiting.extend(came);
     }
 
     /// The peer will send no more.
@@ -121,10 +155,9 @@ impl World {
         if std::mem::replace(&mut self.sockets[conn].ended, true) {
             return;
         }
-        self.before(shard);
         self.trace(shard, &("ended", conn));
-        self.model.peer_ended(conn);
-        self.handle(shard, Input::Ended { session });
+        self.is_over(conn);
+        self.handle(shard, Input::Ended { session }, Cause::Of(conn));
     }
 
     /// The descriptor is free.
@@ -132,21 +165,19 @@ impl World {
         let (shard, session) = self.place(conn);
         self.arrive(conn, false);
         let unacknowledged = self.unacknowledged(conn);
-        self.before(shard);
+        self.trace(shard, &("gone", conn, unacknowledged));
+        self.acknowledged(conn, unacknowledged);
+        self.known.sure = false;
         self.sockets[conn].stage = Stage::Over;
         self.keys[shard].remove(&session);
-        self.trace(shard, &("gone", conn, unacknowledged));
-        self.model.gone(conn, unacknowledged);
-        self.confirmed_is_there();
+        self.gone = self.sockets[conn].ws.as_ref().map(|_| conn);
         let asked = self.shards[shard].is_unconfirmed(session);
         let unacknowledged = u32::try_from(unacknowledged).expect("little");
-        self.handle(
-            shard,
-            Input::Gone {
-                session,
-                unacknowledged: if asked { unacknowledged } else { 0 },
-            },
-        );
+        let input = Input::Gone {
+            session,
+            unacknowledged: if asked { unacknowledged } else { 0 },
+        };
+        self.handle(shard, input, Cause::Known(conn));
         assert!(
             self.shards[shard].unsent(session).is_empty(),
             "a stale key finds nothing"
@@ -157,48 +188,41 @@ impl World {
     /// A connection leaves for its channel's home, or finds the mailbox full.
     pub(crate) fn hand_over(&mut self, conn: ConnId, to: usize, refused: bool) {
         let (shard, session) = self.place(conn);
-        self.before(shard);
         let parcel = self.shards[shard].release(session);
         self.keys[shard].remove(&session);
-        self.model.conns[conn].live = false;
         let socket = &mut self.sockets[conn];
         if socket.reset {
             // Its unsent messages are lost; the new session begins with nothing unsent.
             (socket.sent, socket.read, socket.seen) = (socket.stream.len(), socket.stream.len(), 0);
             socket.lost = false;
         }
-        self.after(shard, false);
+        self.after(shard, Cause::Operator);
         if !refused {
             self.sockets[conn].stage = Stage::Travelling;
             self.mail[to].push_back(Post::Handover(parcel, conn));
             return self.hit("handover");
         }
         self.hit("fault: handover refused");
-        self.before(shard);
-        self.model.bounce(conn);
         let at = self.at();
         let session = self.shards[shard].bounce(parcel, at);
         self.settle_in(conn, shard, session);
-        self.after(shard, false);
+        self.after(shard, Cause::Letter);
     }
 
     pub(crate) fn adopt(&mut self, shard: usize, parcel: Box<Parcel>, conn: ConnId) {
         if !self.shards[shard].has_room() {
             self.hit("fault: no room for an adopted connection");
             self.sockets[conn].stage = Stage::Over;
-            self.model.conns[conn].stage = crate::sim::model::Stage::Gone;
             return;
         }
         if self.sockets[conn].reset {
             self.hit("fault: connection lost during its handover");
         }
         self.trace(shard, &("adopt", conn));
-        self.model.adopt(conn, shard);
-        self.model.go_on();
         let at = self.at();
         let session = self.shards[shard].adopt(parcel, at);
         self.settle_in(conn, shard, session);
-        self.after(shard, false);
+        self.after(shard, Cause::Letter);
     }
 
     pub(crate) fn settle_in(&mut self, conn: ConnId, shard: usize, session: SessionKey) {
@@ -206,6 +230,6 @@ impl World {
         assert!(taken.is_none(), "a key is given once");
         let socket = &mut self.sockets[conn];
         (socket.shard, socket.key, socket.stage) = (shard, session, Stage::Open);
-        socket.asked = false;
+        socket.asked_to_send = false;
     }
 }

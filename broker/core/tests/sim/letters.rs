@@ -1,70 +1,159 @@
-//! The mailboxes of shards: their entries, and how these are taken out.
+//! The mailboxes of shards: their entries, how these are taken out, and that each question has exactly one answer.
 
-use crate::sim::model::{Caller, ConnId, Question, Refusal, Told};
 use crate::sim::store::trouble;
-use crate::sim::world::World;
-use broker_core::check::Check;
+use crate::sim::world::{Cause, World};
 use broker_core::id::{CallRef, ChannelKey, ShardId};
 use broker_core::machine::Input;
-use broker_core::shard::{Letter, Parcel};
+use broker_core::shard::{Letter, Parcel, Shard};
+use broker_core::{machine::Machine, registry::StoreError};
+use std::collections::BTreeMap;
+
+use crate::sim::socket::ConnId;
 
 /// A change that a store keeps later, or not.
 #[derive(Clone)]
 pub(crate) struct Change {
     pub(crate) key: ChannelKey,
-    pub(crate) channel: usize,
+    pub(crate) name: String,
     pub(crate) number: u64,
     pub(crate) kept: bool,
 }
 
 /// An entry of a mailbox.
 pub(crate) enum Post {
-    /// A letter, with what the model knows of it.
-    Letter(Letter, Tag),
+    /// A letter from another shard, or of the operator.
+    Letter(Letter),
+    /// The store has reported a change.
+    Committed(Change),
     /// A connection.
     Handover(Box<Parcel>, ConnId),
 }
 
-/// The model's knowledge of a letter.
-pub(crate) enum Tag {
-    Ask(Caller, Question),
-    /// Of which home, like the two that follow.
-    Tell(Caller, usize, Told),
-    Taken(Caller, usize),
-    Answer(Caller, usize, Told),
-    Withdraw(Caller),
-    Over(Caller),
-    Drain(u64),
-    /// Of this channel; whether it was kept.
-    Committed(usize, bool),
+/// Shard, session and serial of a call, and the shard that is asked.
+type Asked = (u16, u64, u32, usize);
+
+/// Questions between shards without an answer, and calls that wait on another shard than their caller's.
+#[derive(Default)]
+pub(crate) struct OpenLetters {
+    questions: BTreeMap<Asked, u32>,
+    calls: BTreeMap<Asked, Call>,
+}
+
+/// How far an Alexa call of another shard has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Waits,
+    Withdrawn,
+    Answered,
+}
+
+fn asked(caller: &CallRef, home: usize) -> Asked {
+    let session = caller.session.pack();
+    (caller.shard.0, session, caller.serial, home)
+}
+
+impl OpenLetters {
+    /// A shard posts a letter to another one.
+    ///
+    /// # Panics
+    /// When it answers what nobody asked, or says something twice.
+    fn posted(&mut self, from: usize, to: usize, letter: &Letter) {
+        match letter {
+            Letter::Query(caller, _) => {
+                assert_eq!(caller.shard.index(), from, "whose question");
+                *self.questions.entry(asked(caller, to)).or_default() += 1;
+            }
+            Letter::Answer(home, caller, _) => {
+                assert_eq!((home.index(), caller.shard.index()), (from, to));
+                self.answered(asked(caller, from));
+            }
+            Letter::CallTaken(home, caller) => {
+                assert_eq!((home.index(), caller.shard.index()), (from, to));
+                self.answered(asked(caller, from));
+                let twice = self.calls.insert(asked(caller, from), Call::Waits);
+                assert_eq!(twice, None, "a call is taken once");
+            }
+            Letter::CallWithdrawn(caller) => {
+                let call = self.calls.get_mut(&asked(caller, to));
+                let call = call.expect("it waits there");
+                assert_ne!(*call, Call::Withdrawn, "it hangs up once");
+                if *call == Call::Waits {
+                    *call = Call::Withdrawn;
+                }
+            }
+            Letter::CallAnswer(_, caller, _) => {
+                let call = self.calls.get_mut(&asked(caller, from));
+                let before = call.map(|call| std::mem::replace(call, Call::Answered));
+                let waited = matches!(before, Some(Call::Waits | Call::Withdrawn));
+                assert!(waited, "a call is answered once: {before:?}");
+            }
+            Letter::CallOver(caller) => {
+                let before = self.calls.remove(&asked(caller, to));
+                assert_eq!(before, Some(Call::Answered), "it is over once answered");
+            }
+            other => panic!("no shard posts {other:?}"),
+        }
+    }
+
+    fn answered(&mut self, asked: Asked) {
+        let left = self.questions.get_mut(&asked);
+        let left = left.expect("an answer to a question");
+        *left -= 1;
+        if *left == 0 {
+            self.questions.remove(&asked);
+        }
+    }
+
+    /// Nothing is open.
+    pub(crate) fn are_closed(&self) -> bool {
+        self.questions.is_empty() && self.calls.is_empty()
+    }
 }
 
 impl World {
+    /// A letter is posted, or finds no room and comes back.
+    pub(crate) fn post(&mut self, from: usize, to: ShardId, letter: Letter) -> Option<Letter> {
+        let to = to.index();
+        self.letters.posted(from, to, &letter);
+        if Shard::refusable(&letter) && self.plan.refuses(&mut self.random) {
+            if let Letter::Query(caller, _) = &letter {
+                self.letters.answered(asked(caller, to));
+            }
+            return Some(letter);
+        }
+        self.hit("letter posted");
+        self.mail[to].push_back(Post::Letter(letter));
+        None
+    }
+
+    /// A letter found no room at its home.
+    pub(crate) fn refuse(&mut self, shard: usize, letter: Letter) {
+        self.hit("fault: letter refused");
+        self.handle(shard, Input::Refused(letter), Cause::Letter);
+    }
+
     /// A shard takes the oldest letter out of its mailbox.
     pub(crate) fn take_letter(&mut self, shard: usize) {
-        let Some(post) = self.mail[shard].pop_front() else {
-            return;
-        };
-        self.before(shard);
-        if let Post::Letter(letter, _) = &post {
-            self.trace(shard, letter);
-        }
-        match post {
-            Post::Handover(parcel, conn) => self.adopt(shard, parcel, conn),
-            Post::Letter(letter, tag) => {
-                match tag {
-                    Tag::Ask(caller, question) => self.model.answer(shard, caller, question),
-                    Tag::Tell(caller, home, told) => self.model.heard_back(caller, home, told),
-                    Tag::Taken(caller, home) => self.model.taken(caller, home),
-                    Tag::Answer(caller, home, told) => {
-                        self.model.offer_answered(caller, home, told);
-                    }
-                    Tag::Withdraw(caller) => self.model.withdrawn(shard, caller),
-                    Tag::Over(caller) => self.model.over(shard, caller),
-                    Tag::Drain(within) => self.model.drain(shard, within),
-                    Tag::Committed(channel, kept) => self.model.committed(channel, kept),
+        match self.mail[shard].pop_front() {
+            None => {}
+            Some(Post::Handover(parcel, conn)) => self.adopt(shard, parcel, conn),
+            Some(Post::Letter(letter)) => {
+                self.trace(shard, &letter);
+                if let Letter::Drain(within) = &letter {
+                    let ends = self.now + within;
+                    self.drains[shard].get_or_insert((self.now, ends));
                 }
-                self.handle(shard, Input::Letter(letter));
+                self.handle(shard, Input::Letter(letter), Cause::Letter);
+            }
+            Some(Post::Committed(change)) => {
+                self.trace(shard, &("committed", &change.name, change.kept));
+                self.records.committed(&change.name, change.kept, self.step);
+                let result: Result<(), StoreError> = match change.kept {
+                    true => Ok(()),
+                    false => Err(trouble(change.number)),
+                };
+                let letter = Letter::Committed(change.key, result);
+                self.handle(shard, Input::Letter(letter), Cause::Letter);
             }
         }
     }
@@ -73,66 +162,7 @@ impl World {
     pub(crate) fn commit(&mut self, shard: usize, most: usize) {
         let many = most.min(self.changes[shard].len());
         for change in self.changes[shard].drain(..many).collect::<Vec<_>>() {
-            let result = if change.kept {
-                Ok(())
-            } else {
-                Err(trouble(change.number))
-            };
-            let letter = Letter::Committed(change.key, result);
-            let tag = Tag::Committed(change.channel, change.kept);
-            self.mail[shard].push_back(Post::Letter(letter, tag));
-        }
-    }
-
-    /// A letter found no room at its home.
-    pub(crate) fn refuse(&mut self, shard: usize, letter: Letter, caller: Caller, home: usize) {
-        self.hit("fault: letter refused");
-        self.before(shard);
-        let refusal = Refusal::new(Check::MailboxFull, "ServiceUnavailable");
-        let told = Told::Fault(503, refusal);
-        self.model.heard_back(caller, home, told);
-        self.handle(shard, Input::Refused(letter));
-    }
-
-    /// A letter of an Alexa call that waits on another shard than its caller's is posted as predicted.
-    pub(crate) fn alexa_letter(&mut self, to: ShardId, letter: &Letter) -> Tag {
-        let callers = &self.callers;
-        let known = |caller: &CallRef| {
-            let reference = (caller.shard.0, caller.session.pack(), caller.serial);
-            callers.get(&reference).copied()
-        };
-        let out = &mut self.model.out;
-        match letter {
-            Letter::CallTaken(home, caller) => {
-                let (predicted, at) = out.takens.pop_front().expect("it takes a call");
-                assert_eq!((known(caller), at), (Some(predicted), home.index()));
-                assert_eq!(predicted.shard, to.index());
-                Tag::Taken(predicted, at)
-            }
-            Letter::CallAnswer(home, caller, _) => {
-                let place =
-                    (out.answers.iter()).position(|(whose, ..)| Some(*whose) == known(caller));
-                let (predicted, at, told) = place
-                    .and_then(|place| out.answers.remove(place))
-                    .expect("an Alexa call was to be answered");
-                assert_eq!((at, predicted.shard), (home.index(), to.index()));
-                Tag::Answer(predicted, at, told)
-            }
-            Letter::CallWithdrawn(caller) => {
-                let place =
-                    (out.withdraws.iter()).position(|(whose, _)| Some(*whose) == known(caller));
-                let (predicted, home) = place
-                    .and_then(|place| out.withdraws.remove(place))
-                    .expect("a caller hung up");
-                assert_eq!(home, to.index());
-                Tag::Withdraw(predicted)
-            }
-            Letter::CallOver(caller) => {
-                let (predicted, home) = out.overs.pop_front().expect("a call is over");
-                assert_eq!((known(caller), home), (Some(predicted), to.index()));
-                Tag::Over(predicted)
-            }
-            other => panic!("{other:?} is none of an Alexa call"),
+            self.mail[shard].push_back(Post::Committed(change));
         }
     }
 }

@@ -6,9 +6,16 @@ use std::sync::mpsc::Sender;
 
 /// The journal in which a shard notes entries for operators.
 pub(crate) struct Notes {
-    pub(crate) to: Sender<Entry>,
+    to: Sender<Entry>,
     /// For changes under way.
-    pub(crate) places: usize,
+    places: usize,
+}
+
+impl Notes {
+    /// A journal with so many places for changes under way.
+    pub(crate) fn new(to: Sender<Entry>, places: usize) -> Self {
+        Self { to, places }
+    }
 }
 
 impl Journal for Notes {

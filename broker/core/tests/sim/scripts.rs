@@ -2,11 +2,9 @@
 //! that worlds without it are the same as if there were none.
 
 use crate::sim::faults::Plan;
-use crate::sim::model::scripted::{About, Rule};
-use crate::sim::model::timers::GRAIN_MS;
+use crate::sim::overdue::GRAIN_MS;
 use crate::sim::presence::Watcher;
-use crate::sim::world::World;
-use broker_core::machine::Machine;
+use crate::sim::world::{Cause, World};
 use broker_core::settings::Settings;
 use broker_core::shard::{
     DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, Glob, MessageAct,
@@ -34,9 +32,14 @@ impl Script {
             settings.hooks.clear();
         }
         if scripted {
-            settings.recorder.notes = 0; // the model does not know what is noted of faults
+            settings.recorder.notes = 0; // what is noted of faults is not looked at
         }
         (Self { random, one_in }, Arc::new(settings))
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_on(&self) -> bool {
+        self.one_in > 0
     }
 
     fn pick<T: Clone>(&mut self, all: &[T]) -> T {
@@ -125,14 +128,19 @@ impl Script {
         }
     }
 
-    fn about(&mut self, act: &FaultAct) -> About {
-        let mut about = About::default();
+    fn matches(&mut self, act: &FaultAct) -> FaultMatch {
         let names = ["channel0", "channel1", "channel?", "*", "c*1", "other"];
-        about.channel = self.maybe(2, |script| script.pick(&names).to_owned());
+        let mut about = FaultMatch {
+            channel: self.maybe(2, |script| Glob::new(script.pick(&names))),
+            role: None,
+            client_id: None,
+            operation: None,
+            action: None,
+        };
         if !matches!(act, FaultAct::Api(_)) {
             let ids = ["viewer-0", "viewer-?", "*-1"];
-            about.client = self.maybe(5, |script| script.pick(&ids).to_owned());
-            about.viewers = self.maybe(3, |script| script.random.bool());
+            about.client_id = self.maybe(5, |script| Glob::new(script.pick(&ids)));
+            about.role = self.maybe(3, |script| script.pick(&[Role::Viewer, Role::Master]));
         } else {
             about.operation = self.maybe(2, |script| script.pick(Operation::ALL));
         }
@@ -150,7 +158,7 @@ impl World {
             return;
         }
         match self.script.random.u32(0..20) {
-            0..13 if self.model.rules.len() < FAULTS => self.make_fault(),
+            0..13 if self.rules.len() < FAULTS => self.make_fault(),
             0..16 => self.end_fault(),
             16..18 => self.advance(),
             18 => self.reset_some(),
@@ -161,21 +169,9 @@ impl World {
     fn make_fault(&mut self) {
         let script = &mut self.script;
         let act = script.act();
-        let about = script.about(&act);
-        let glob = |pattern: &Option<String>| pattern.as_deref().map(Glob::new);
-        let matches = FaultMatch {
-            channel: glob(&about.channel),
-            role: about.viewers.map(|viewers| match viewers {
-                true => Role::Viewer,
-                false => Role::Master,
-            }),
-            client_id: glob(&about.client),
-            operation: about.operation,
-            action: about.action,
-        };
         let rule = Arc::new(FaultRule {
-            number: 1 + self.model.rules.len() as u64,
-            matches,
+            number: 1 + self.rules.len() as u64,
+            matches: script.matches(&act),
             act,
             skip: script.maybe(4, |it| it.random.u64(1..4)).unwrap_or(0),
             times: Some(script.random.u64(1..13)).filter(|times| *times < 12),
@@ -183,25 +179,20 @@ impl World {
             lasts_ms: script.maybe(3, Script::span),
             counts: FaultCounts::default(),
         });
-        let made = Rule::new(Arc::clone(&rule), about, self.model.now);
-        self.model.rules.push(made);
+        self.rules.push(Arc::clone(&rule));
         self.hit("scripted: fault");
         for shard in 0..self.shards.len() {
-            self.before(shard);
             self.trace(shard, &("fault", &rule));
-            self.model.fault_made(shard, &rule.act);
-            let question = Question::AddFault(Arc::clone(&rule));
-            let at = self.at();
-            self.shards[shard].inspect(question, at);
-            self.after(shard, false);
+            self.ask(shard, Question::AddFault(Arc::clone(&rule)));
+            self.after(shard, Cause::Operator);
         }
     }
 
     fn end_fault(&mut self) {
-        let many = self.model.rules.len();
+        let many = self.rules.len();
         if many > 0 {
             let rule = self.script.random.usize(0..many);
-            self.model.rules[rule].end();
+            self.rules[rule].counts.end();
         }
     }
 
@@ -219,30 +210,21 @@ impl World {
             .pick(&["", "channel", "channel1", "channel0", "x"]);
         self.hit("scripted: reset");
         for shard in 0..self.shards.len() {
-            self.before(shard);
             self.trace(shard, &("reset", prefix));
-            let wanted = self.model.reset(shard, prefix);
-            self.model.go_on();
             let question = Question::Reset(Reset {
                 prefix: prefix.into(),
                 only: None,
             });
-            let at = self.at();
-            let Reply::Reset(done) = self.shards[shard].inspect(question, at) else {
+            let Reply::Reset(done) = self.ask(shard, question) else {
                 panic!("a reset is answered by what it did");
             };
-            let counts = [
-                done.connections,
-                done.channels,
-                done.left.len() as u64,
-                done.deleting,
-            ];
-            assert_eq!(
-                counts,
-                wanted.map(|count| count as u64),
-                "a reset of {prefix:?}"
-            );
-            self.after(shard, false);
+            let here = self.records.all();
+            let here =
+                here.filter(|(name, _)| self.home(name) == shard && name.starts_with(prefix));
+            let most = here.count() as u64;
+            let all = done.channels + done.left.len() as u64;
+            assert!(all <= most, "a reset of {prefix:?}: {done:?}, of {most}");
+            self.after(shard, Cause::Operator);
         }
     }
 
@@ -251,8 +233,13 @@ impl World {
         if self.script.one_in == 0 {
             return;
         }
-        for rule in &mut self.model.rules {
-            rule.end();
+        for rule in &self.rules {
+            let counts = &rule.counts;
+            counts.end();
+            assert!(counts.hits() <= counts.seen(), "{rule:?}");
+            if counts.hits() > 0 {
+                *self.hits.entry(word_of(&rule.act)).or_default() += counts.hits();
+            }
         }
         self.pass(LONGEST_MS.next_multiple_of(GRAIN_MS));
         self.settle_time();
@@ -264,3 +251,14 @@ const FAULTS: usize = 40;
 
 /// Longer than anything is held back.
 const LONGEST_MS: u64 = 640_000;
+
+/// For the coverage table.
+fn word_of(act: &FaultAct) -> &'static str {
+    match act {
+        FaultAct::Connect(_) => "scripted: connect",
+        FaultAct::Api(_) => "scripted: call",
+        FaultAct::Message(_) => "scripted: message",
+        FaultAct::Delivery(_) => "scripted: delivery",
+        FaultAct::Session(_) => "scripted: session",
+    }
+}

@@ -1,19 +1,29 @@
 //! A connection as the edge and the network have it, with its client's side, and how bytes leave on it.
 
-use crate::sim::model::ConnId;
+use crate::sim::frames::WebSocket;
 use crate::sim::reader::Reader;
+use crate::sim::requests::Requests;
 use crate::sim::tcp::{Arrival, Tcp};
 use crate::sim::wire::{Item, Placed};
 use crate::sim::words::Piece;
-use crate::sim::world::World;
+use crate::sim::world::{Cause, World};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
+
+/// A connection of the world, never used again.
+pub(crate) type ConnId = usize;
 
 /// One connection as the edge and the network have it, with its client's side.
 pub(crate) struct Socket {
+    pub(crate) number: ConnId,
+    pub(crate) remote: SocketAddr,
+    /// When it was accepted, and when its end began.
+    pub(crate) opened: u64,
+    pub(crate) closing: Option<u64>,
     pub(crate) shard: usize,
     pub(crate) key: SessionKey,
     pub(crate) stage: Stage,
@@ -40,14 +50,13 @@ pub(crate) struct Socket {
     /// After which step that was, and what it held then: bytes, and how many of them are messages.
     pub(crate) looked: Cell<u64>,
     pub(crate) waits: (usize, usize),
-    /// Where the first message behind what the client has read begins.
-    pub(crate) begins: Option<usize>,
-    /// Things beside messages behind `read` that were compared already.
+    /// Things beside messages behind `read` that were judged already, and the payloads of the messages there.
     pub(crate) seen: usize,
+    pub(crate) queued: VecDeque<String>,
     /// Messages behind `read` that were begun, each with the step of its first byte.
     pub(crate) begun: VecDeque<u64>,
     /// A `Send` is under way.
-    pub(crate) asked: bool,
+    pub(crate) asked_to_send: bool,
     /// The client does not read, and the socket has no room.
     pub(crate) stuck: bool,
     /// The client sends no more after what it wrote.
@@ -55,6 +64,29 @@ pub(crate) struct Socket {
     /// The network broke the connection.
     pub(crate) reset: bool,
     pub(crate) role: Role,
+    /// What the wire has shown of its requests, and of the WebSocket that it has become.
+    pub(crate) requests: Requests,
+    pub(crate) ws: Option<WebSocket>,
+    /// What the kernel took and of which it is not known that its peer has it.
+    pub(crate) written: VecDeque<Written>,
+    /// When it was asked for that last; and how much was on the wire when its client sent no more.
+    pub(crate) asked: u64,
+    /// Through which byte on the wire its peer has confirmed; and since when something else is late.
+    pub(crate) confirmed: usize,
+    pub(crate) late: Option<u64>,
+    pub(crate) over: Option<usize>,
+    /// A master: since when it is reported gone.
+    pub(crate) gone_told: Option<u64>,
+}
+
+/// A message that the kernel took, or a ping that proves what is before it.
+pub(crate) struct Written {
+    /// The end of what carries it on the wire.
+    pub(crate) end: usize,
+    pub(crate) at: u64,
+    pub(crate) bytes: usize,
+    pub(crate) payload: Option<String>,
+    pub(crate) ping: Option<u32>,
 }
 
 /// The role that a client means to have, as it knows itself.
@@ -87,7 +119,7 @@ impl World {
         let unsent = self.shards[shard].unsent(session).to_vec();
         let bytes = bytes.min(unsent.len());
         if unsent.is_empty() {
-            self.sockets[conn].asked = false;
+            self.sockets[conn].asked_to_send = false;
             return;
         }
         if bytes < unsent.len() {
@@ -96,12 +128,9 @@ impl World {
         if bytes == 0 {
             return;
         }
-        self.before(shard);
         let items = self.take(conn, bytes);
         if launch {
             self.shards[shard].launched(session, bytes);
-            self.model.conns[conn].launched = bytes;
-            self.model.falls_behind(conn);
             self.hit("send launched");
         } else {
             self.report(conn, bytes, items);
@@ -118,7 +147,6 @@ impl World {
             flight
         };
         if bytes > 0 {
-            self.before(self.sockets[conn].shard);
             let items = self.items(conn);
             self.report(conn, bytes, items);
         }
@@ -140,73 +168,67 @@ impl World {
             .filter(|placed| taken.contains(&placed.begin))
             .count();
         socket.begun.extend(std::iter::repeat_n(self.step, begun));
-        self.model.began(conn, begun);
         items
     }
 
     /// The kernel has this many more of the bytes taken: the client reads them, the machine learns of it.
     pub(crate) fn report(&mut self, conn: ConnId, bytes: usize, items: Rc<Vec<Placed>>) {
+        let now = self.now;
         let socket = &mut self.sockets[conn];
         let (shard, session) = (socket.shard, socket.key);
-        let from = socket.sent;
-        self.model.conns[conn].launched = 0;
         let (on_wire, carrier) = socket.takes(bytes);
-        let to = socket.sent;
-        let (mut whole, mut message_bytes) = (Vec::new(), 0);
-        for placed in items.iter() {
-            if matches!(placed.item, Item::Message { .. }) {
-                message_bytes += placed.end.min(to).saturating_sub(placed.begin.max(from));
-            }
+        socket.requests.taken = now;
+        if let Some(ws) = &mut socket.ws {
+            ws.went = now;
         }
+        let mut whole = 0;
         for placed in items.iter() {
             if placed.end > socket.sent {
                 break;
             }
             socket.read = placed.end;
+            let (end, bytes) = (carrier(placed.end), placed.end - placed.begin);
+            let mut written = Written {
+                end,
+                at: now,
+                bytes,
+                payload: None,
+                ping: None,
+            };
             match &placed.item {
-                Item::Message { text, payload } => {
-                    let end = carrier(placed.end);
-                    whole.push((placed.begin, end));
+                Item::Message { payload, .. } => {
+                    whole += 1;
                     let message = Arrival::Message(payload.clone());
                     socket.tcp.under_way.push_back((end, message));
                     let begun = socket.begun.pop_front().expect("it was begun");
-                    let twice = self.model.twice.contains(payload);
-                    let begun = (!twice).then_some(begun);
-                    if self.model.misdirected.contains(payload) {
-                        self.ledger.misdirected();
-                    } else {
-                        self.ledger
-                            .delivered(conn, &socket.role, begun, text, payload);
-                    }
+                    let queued = socket.queued.pop_front();
+                    assert_eq!(queued.as_ref(), Some(payload), "in the order of the stream");
+                    (self.ledger).delivered(conn, &socket.role, begun, payload);
+                    self.calls_sent += u64::from(self.ledger.facts(payload).0);
+                    socket.ws.as_mut().expect("a WebSocket").messages_out += 1;
+                    written.payload = Some(payload.clone());
+                    socket.written.push_back(written);
+                    continue;
                 }
-                other => {
-                    if let Item::ProofPing(number) = other {
-                        let ping = Arrival::Ping(*number);
-                        let end = carrier(placed.end);
-                        socket.tcp.under_way.push_back((end, ping));
-                    }
-                    socket.seen -= 1;
-                    if let Item::Response(response) = other {
-                        socket.upgraded |= response.status == 101;
-                    }
+                Item::ProofPing(number) => {
+                    let ping = Arrival::Ping(*number);
+                    socket.tcp.under_way.push_back((end, ping));
+                    written.ping = Some(*number);
+                    socket.written.push_back(written);
                 }
+                Item::Response(response) => socket.upgraded |= response.status == 101,
+                _ => {}
             }
+            socket.seen -= 1;
         }
         drop(items);
-        self.trace(shard, &("sent", conn, bytes, whole.len()));
-        let wire = self.sockets[conn].tcp.wire;
-        self.model.shrink(conn, message_bytes);
-        self.model.shrink_control(conn, bytes - message_bytes);
-        self.model.takes(conn, on_wire, whole.len());
-        self.model.sent(conn, &whole, (to, wire));
-        self.handle(
-            shard,
-            Input::Sent {
-                session,
-                bytes,
-                on_wire,
-            },
-        );
+        self.trace(shard, &("sent", conn, bytes, whole));
+        let input = Input::Sent {
+            session,
+            bytes,
+            on_wire,
+        };
+        self.handle(shard, input, Cause::Sent(conn));
     }
 
     /// Everything in the stream behind what the client has read, unsent bytes included. Between two steps that is the

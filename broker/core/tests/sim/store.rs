@@ -67,10 +67,13 @@ pub(crate) struct Given {
     pub(crate) key: ChannelKey,
     pub(crate) arn: String,
     pub(crate) put: Option<Put>,
+    /// Its number on this shard, and what becomes of it.
+    pub(crate) number: u64,
+    pub(crate) verdict: Verdict,
 }
 
 /// The parts of a record that can change.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Put {
     pub(crate) ttl: u64,
     pub(crate) version: String,
@@ -79,38 +82,52 @@ pub(crate) struct Put {
 
 /// The store of one shard.
 pub(crate) struct SimStore {
-    pub(crate) shard: usize,
-    pub(crate) verdicts: Verdicts,
-    pub(crate) number: u64,
-    pub(crate) given: Sender<Given>,
+    shard: usize,
+    verdicts: Verdicts,
+    number: u64,
+    given: Sender<Given>,
+}
+
+impl SimStore {
+    /// A store that reports to the world what it was given.
+    pub(crate) fn new(shard: usize, verdicts: Verdicts, given: Sender<Given>) -> Self {
+        let number = 0;
+        Self {
+            shard,
+            verdicts,
+            number,
+            given,
+        }
+    }
 }
 
 impl Store for SimStore {
     fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError> {
-        let given = match change {
+        let number = self.number;
+        self.number += 1;
+        let verdict = self.verdicts.of(self.shard, number);
+        let (arn, put) = match change {
             Change::Put(record) => {
                 let tags = record.tags.iter();
                 let tags = tags.map(|tag| (tag.key.to_string(), tag.value.to_string()));
-                Given {
-                    key: of,
-                    arn: record.arn.as_str().to_owned(),
-                    put: Some(Put {
-                        ttl: u64::from(record.ttl_seconds),
-                        version: record.version.as_str().to_owned(),
-                        tags: tags.collect(),
-                    }),
-                }
+                let put = Put {
+                    ttl: u64::from(record.ttl_seconds),
+                    version: record.version.as_str().to_owned(),
+                    tags: tags.collect(),
+                };
+                (&record.arn, Some(put))
             }
-            Change::Remove(arn) => Given {
-                key: of,
-                arn: arn.as_str().to_owned(),
-                put: None,
-            },
+            Change::Remove(arn) => (arn, None),
+        };
+        let given = Given {
+            key: of,
+            arn: arn.as_str().to_owned(),
+            put,
+            number,
+            verdict,
         };
         self.given.send(given).expect("the world has the other end");
-        let number = self.number;
-        self.number += 1;
-        match self.verdicts.of(self.shard, number) {
+        match verdict {
             Verdict::Kept => Ok(Submitted::Kept),
             Verdict::Later(_) => Ok(Submitted::Later),
             Verdict::Refused => Err(trouble(number)),

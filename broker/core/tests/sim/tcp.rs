@@ -1,10 +1,10 @@
 //! TCP between our kernel and the machines of clients: bytes arrive late, in part or never, and so do acknowledgements;
 //! hosts are cut off, and come back by the same connection, by another one, or not at all.
 
-use crate::sim::model::ConnId;
-use crate::sim::socket::{Role, Socket, Stage};
+use crate::sim::gauges::Known;
+use crate::sim::socket::{ConnId, Role, Socket, Stage, Written};
 use crate::sim::words::Piece;
-use crate::sim::world::World;
+use crate::sim::world::{Cause, World};
 use broker_core::machine::{Input, Machine};
 use std::collections::VecDeque;
 
@@ -35,7 +35,18 @@ pub(crate) enum Arrival {
 /// Bytes that TLS adds to what is sent at once.
 const RECORD_BYTES: usize = 22;
 
+/// After that a message that is not confirmed makes its recipient doubtful, by the slowest networks here.
+const DOUBT_MS: u64 = 8_000;
+
+/// Time after a standstill in which what is read may have come meanwhile.
+const HELD_MS: u64 = 2_000;
+
 impl Tcp {
+    /// Bytes of which the kernel does not know that the peer has them.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.wire.saturating_sub(self.acked)
+    }
+
     /// A connection over some distance.
     pub(crate) fn begins(random: &mut fastrand::Rng) -> Self {
         Self {
@@ -71,37 +82,102 @@ impl World {
         let bytes = self.unacknowledged(conn);
         let (shard, session) = self.place(conn);
         let round_trip_ms = self.sockets[conn].tcp.round_trip_ms;
-        self.before(shard);
         self.trace(shard, &("unacknowledged", conn, bytes));
-        self.model.unacknowledged(conn, bytes, round_trip_ms);
-        self.confirmed_is_there();
+        self.sockets[conn].asked = self.now;
+        self.acknowledged(conn, bytes);
         let told = Input::Unacknowledged {
             session,
             bytes: u32::try_from(bytes).expect("little"),
             round_trip_ms,
         };
-        self.handle(shard, told);
+        self.handle(shard, told, Cause::Known(conn));
     }
 
-    /// What is confirmed, its recipient's machine has.
-    pub(crate) fn confirmed_is_there(&mut self) {
-        for &(conn, number) in &self.model.out.confirmed {
-            let payload = &self.model.messages[number].payload;
-            if self.model.twice.contains(payload) || self.model.misdirected.contains(payload) {
-                continue;
-            }
-            let mut under_way = self.sockets[conn].tcp.under_way.iter();
+    /// Where TCP is the proof: all that is on the wire is confirmed but the last `bytes`, and what came after its
+    /// client said that it sends no more, which its program does not read.
+    pub(crate) fn acknowledged(&mut self, conn: ConnId, bytes: usize) {
+        if self.by_pong() {
+            return;
+        }
+        let sure = self.confirms_exactly(conn);
+        let socket = &mut self.sockets[conn];
+        let through = socket.tcp.wire.saturating_sub(bytes);
+        let through = socket.over.map_or(through, |over| through.min(over));
+        if through > socket.confirmed {
+            (socket.confirmed, socket.late) = (through, None);
+        }
+        let known = std::iter::from_fn(|| socket.written.pop_front_if(|one| one.end <= through));
+        let acknowledged = known.filter_map(|one| one.payload).collect();
+        let first = socket.written.iter().find(|one| one.payload.is_some());
+        // Nothing is judged before what came while the process stood still is read.
+        let (_, over) = self.standstill;
+        let is_judged = |at: u64| over + HELD_MS <= self.now || over < at;
+        let is_late = first.is_some_and(|one| one.at + DOUBT_MS <= self.now && is_judged(one.at));
+        socket.late = is_late.then(|| socket.late.unwrap_or(self.now));
+        self.known = Known {
+            conn,
+            acknowledged,
+            sure,
+        };
+        self.acknowledged_is_there();
+    }
+
+    /// Where a pong is the proof: it confirms all before its ping.
+    pub(crate) fn proved(&mut self, conn: ConnId, payload: &[u8]) {
+        let sure = self.confirms_exactly(conn);
+        let socket = &mut self.sockets[conn];
+        let same = |number: u32| number.to_be_bytes() == *payload;
+        let ping = |one: &Written| one.ping.is_some_and(same);
+        let Some(place) = socket.written.iter().position(ping) else {
+            return;
+        };
+        let known = socket.written.drain(..=place);
+        let more = known.filter_map(|one| one.payload);
+        self.known.acknowledged.extend(more);
+        (self.known.conn, self.known.sure) = (conn, sure);
+        self.acknowledged_is_there();
+    }
+
+    /// What is acknowledged, its recipient's machine has.
+    fn acknowledged_is_there(&self) {
+        let Known {
+            conn, acknowledged, ..
+        } = &self.known;
+        for payload in acknowledged {
+            let mut under_way = self.sockets[*conn].tcp.under_way.iter();
             let same =
                 |other: &Arrival| matches!(other, Arrival::Message(other) if other == payload);
             let arrived = under_way.all(|(_, other)| !same(other));
-            assert!(arrived, "connection {conn} never got {payload}");
-            self.ledger.confirmed(payload);
+            assert!(arrived || self.is_scripted(), "{conn} never got {payload}");
         }
+    }
+
+    /// A client sends no more.
+    pub(crate) fn is_over(&mut self, conn: ConnId) {
+        let socket = &mut self.sockets[conn];
+        socket.over.get_or_insert(socket.tcp.wire);
+    }
+
+    /// Bytes of messages that the kernel took and that are not known to be there.
+    pub(crate) fn unacknowledged_bytes(&self, conn: ConnId) -> usize {
+        let messages = self.sockets[conn].written.iter();
+        let messages = messages.filter(|one| one.payload.is_some());
+        messages.map(|one| one.bytes).sum()
+    }
+
+    /// Whether all that its peer has is counted as confirmed: it has its slot, and had it all the time.
+    pub(crate) fn confirms_exactly(&self, conn: ConnId) -> bool {
+        let socket = &self.sockets[conn];
+        let lost = socket.ws.as_ref().is_none_or(|ws| ws.lost);
+        let unproved = self.gauges[socket.shard].unproved() > 0;
+        let copies = self.settings.signaling.repeat_offers_ms > 0 || self.is_scripted();
+        let open = self.holds_slot(conn) && self.is_member(conn) && socket.over.is_none();
+        open && !lost && !unproved && !copies
     }
 
     /// Bytes that the kernel holds without an acknowledgement; our own end is one. A proxy has acknowledged all.
     pub(crate) fn unacknowledged(&mut self, conn: ConnId) -> usize {
-        if self.model.by_pong() {
+        if self.by_pong() {
             return 0;
         }
         let socket = &self.sockets[conn];

@@ -1,22 +1,18 @@
 //! The passing of time, and the end of a world: by a drain, and by everybody's going.
 
 use crate::sim::faults::Action;
-use crate::sim::letters::{Post, Tag};
-use crate::sim::model::timers::GRAIN_MS;
-use crate::sim::model::{Conn, ConnId};
-use crate::sim::socket::{Socket, Stage};
+use crate::sim::letters::Post;
+use crate::sim::overdue::GRAIN_MS;
+use crate::sim::socket::{ConnId, Socket, Stage};
 use crate::sim::words::Piece;
-use crate::sim::world::World;
+use crate::sim::world::{Cause, World};
 use broker_core::machine::{Input, Machine};
 use broker_core::shard::Letter;
 use broker_core::time::Now;
 
-/// Less than lies between the longest wait of an Alexa call and that of any call.
-const PIECE_MS: u64 = 400 * GRAIN_MS;
-
 impl World {
     pub(crate) fn time(&mut self, action: Action) {
-        let now = self.model.now;
+        let now = self.now;
         let ms = match action {
             Action::NextDeadline => {
                 let next = self.shards.iter().filter_map(Machine::deadline).min();
@@ -38,26 +34,16 @@ impl World {
     /// The process is stopped: what peers send meanwhile is read later.
     fn stand_still(&mut self) {
         self.tick_all();
-        let most = if self.awaits_replies() {
-            PIECE_MS
-        } else {
-            100_000
-        };
-        let since = self.model.now;
+        let since = self.now;
         let mut random = fastrand::Rng::with_seed(self.step); // other worlds stay as they are
-        let grains = random.u64(2_048..most) / GRAIN_MS;
-        self.pass_piece(grains * GRAIN_MS);
+        let grains = random.u64(2_048..100_000) / GRAIN_MS;
+        self.pass(grains * GRAIN_MS);
         let at = self.at();
         for shard in &mut self.shards {
             shard.stood_still(Now(since), at);
         }
-        self.model.standstill = (since, at.now.0);
+        self.standstill = (since, at.now.0);
         self.hit("fault: process stopped");
-    }
-
-    fn awaits_replies(&self) -> bool {
-        let waits = |conn: &Conn| matches!(conn.stage, crate::sim::model::Stage::AwaitReply(_));
-        self.model.conns.iter().any(waits)
     }
 
     /// Most of an hour, with a sign of life of every client each few minutes.
@@ -86,26 +72,14 @@ impl World {
             self.pass(GRAIN_MS);
             self.tick_all();
         }
-        self.model.nothing_overdue();
+        self.nothing_overdue();
     }
 
     /// Time passes for everybody. Ticks follow at once, or after some of what else happens at that moment.
-    ///
-    /// While calls wait, a long time passes in pieces: whether a call expires or is not answered in time must show.
     pub(crate) fn pass(&mut self, ms: u64) {
-        let mut left = ms;
-        self.tick_all(); // a call that waited for its turn may begin to wait for its answer
-        while left > PIECE_MS && self.awaits_replies() {
-            self.pass_piece(PIECE_MS);
-            self.tick_all();
-            left -= PIECE_MS;
-        }
-        self.pass_piece(left);
-    }
-
-    fn pass_piece(&mut self, ms: u64) {
-        self.model.now += ms;
-        self.model.wall += ms;
+        self.tick_all();
+        self.now += ms;
+        self.wall += ms;
         self.ticks_due = (0..self.shards.len()).collect();
     }
 
@@ -117,29 +91,13 @@ impl World {
     }
 
     pub(crate) fn tick(&mut self, shard: usize) {
-        let due = |world: &Self| {
-            let deadline = world.shards[shard].deadline();
-            deadline.is_some_and(|deadline| deadline.0 <= world.model.now)
-        };
         let mut ticks = 0;
-        let mut unsettled = true;
-        while unsettled || due(self) {
-            self.before(shard);
+        loop {
             self.trace(shard, &"tick");
-            self.model.tick(shard);
-            self.model.go_on();
-            let at = self.at();
-            self.shards[shard].handle(Input::Tick, at);
-            self.input = true;
-            self.after(shard, true);
-            unsettled = std::mem::take(&mut self.model.haze_now);
-            if unsettled {
-                // Events of one tick whose order does not show have settled after the next one.
-                self.model.now += GRAIN_MS;
-                self.model.wall += GRAIN_MS;
-                self.ticks_due = (0..self.shards.len())
-                    .filter(|&other| other != shard)
-                    .collect();
+            self.handle(shard, Input::Tick, Cause::Tick);
+            let deadline = self.shards[shard].deadline();
+            if deadline.is_none_or(|deadline| deadline.0 > self.now) {
+                return;
             }
             ticks += 1;
             assert!(ticks < 100, "deadline() stays in the past");
@@ -151,7 +109,7 @@ impl World {
         self.hit("drain");
         let within = [2_000, 20_000][self.random.usize(0..2)];
         for mail in &mut self.mail {
-            mail.push_back(Post::Letter(Letter::Drain(within), Tag::Drain(within)));
+            mail.push_back(Post::Letter(Letter::Drain(within)));
         }
         let steps = within / 500;
         for _ in 0..steps {
@@ -181,7 +139,7 @@ impl World {
     /// A shard on which nothing is left, not even in its books, is drained at once.
     pub(crate) fn drain_nothing(&mut self) {
         for shard in 0..self.shards.len() {
-            self.mail[shard].push_back(Post::Letter(Letter::Drain(9_000), Tag::Drain(9_000)));
+            self.mail[shard].push_back(Post::Letter(Letter::Drain(9_000)));
             self.take_letter(shard);
             assert!(self.drained[shard], "shard {shard} waits for something");
         }

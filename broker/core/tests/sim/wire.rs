@@ -157,8 +157,3 @@ fn text(payload: &[u8]) -> Item {
         .to_owned();
     Item::Message { text, payload }
 }
-
-/// The length of a server's frame around a payload of this many bytes.
-pub(crate) fn frame_bytes(payload: usize) -> usize {
-    payload + if payload < 126 { 2 } else { 4 }
-}

@@ -18,7 +18,7 @@ pub(crate) enum Piece {
         wss: bool,
     },
     /// The head of a call; its body follows.
-    Head(Operation),
+    Head,
     /// A call's body.
     Body(Call),
     /// A whole request to a path that does not exist.
@@ -35,8 +35,8 @@ pub(crate) enum Piece {
     Pong(Vec<u8>),
     /// A close frame with its code, 0 for none.
     Close(u16),
-    /// A violation that ends the connection with this code and reason; whether the stream of frames is lost by it.
-    Bad(u16, &'static str, bool),
+    /// A violation that ends the connection with this code and reason.
+    Bad(u16, &'static str),
 }
 
 /// An API call.
@@ -128,7 +128,7 @@ impl Piece {
     pub(crate) fn write(&self, out: &mut Vec<u8>, mask: [u8; 4]) {
         match self {
             Self::Upgrade { arn, viewer, wss } => upgrade(out, arn, viewer.as_deref(), *wss),
-            Self::Head(_) => panic!("a head is written with its body"),
+            Self::Head => panic!("a head is written with its body"),
             Self::Body(call) => out.extend_from_slice(call.body().as_bytes()),
             Self::Lost => out.extend_from_slice(
                 b"POST /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
@@ -142,9 +142,9 @@ impl Piece {
             Self::Pong(payload) => ws::frame_masked(out, Opcode::Pong, payload, mask),
             Self::Close(0) => ws::frame_masked(out, Opcode::Close, b"", mask),
             Self::Close(code) => ws::close_frame_masked(out, *code, "bye", mask),
-            Self::Bad(1002, ..) => ws::frame(out, Opcode::Text, b"unmasked"),
-            Self::Bad(1003, ..) => ws::frame_masked(out, Opcode::Binary, b"binary", mask),
-            Self::Bad(1007, ..) => ws::frame_masked(out, Opcode::Text, b"\xff\xfe", mask),
+            Self::Bad(1002, _) => ws::frame(out, Opcode::Text, b"unmasked"),
+            Self::Bad(1003, _) => ws::frame_masked(out, Opcode::Binary, b"binary", mask),
+            Self::Bad(1007, _) => ws::frame_masked(out, Opcode::Text, b"\xff\xfe", mask),
             Self::Bad(..) => {
                 out.extend_from_slice(&[0x81, 0xff, 0, 0, 0, 0, 0, 0xff, 0, 0, 1, 2, 3, 4]);
             }

@@ -1,8 +1,7 @@
 //! Actions of clients, the network and time: one after the other, drawn by the world's weights.
 
 use crate::sim::faults::Action;
-use crate::sim::model::ConnId;
-use crate::sim::socket::{Role, Socket, Stage};
+use crate::sim::socket::{ConnId, Role, Socket, Stage};
 use crate::sim::words::{Call, Piece};
 use crate::sim::world::World;
 use broker_core::machine::Machine;
@@ -34,7 +33,7 @@ impl World {
 
     /// A channel with its master and some viewers, all connected.
     pub(crate) fn settle(&mut self) {
-        if !self.model.settings.dev
+        if !self.settings.dev
             && let Some(conn) = self.new_connection(Role::Caller)
         {
             self.write(
@@ -77,7 +76,7 @@ impl World {
 
     pub(crate) fn act(&mut self, action: Action) {
         // The edge does not ask what has arrived, where a pong says it.
-        if self.model.by_pong()
+        if self.by_pong()
             && self.random.u8(0..3) == 0
             && let Some(conn) = self.pick(Socket::has_session)
         {
@@ -114,10 +113,10 @@ impl World {
             Action::WallJump => {
                 let hour = self.random.u64(1..3_600_000);
                 let back = self.random.bool();
-                self.model.wall = if back {
-                    self.model.wall - hour
+                self.wall = if back {
+                    self.wall - hour
                 } else {
-                    self.model.wall + hour
+                    self.wall + hour
                 };
                 self.hit("fault: wall clock jumps");
             }
@@ -177,7 +176,8 @@ impl World {
 
     pub(crate) fn flush_some(&mut self, part: bool) {
         let Some(conn) = self.pick(|socket| {
-            let due = socket.asked || matches!(socket.stage, Stage::Closing | Stage::Leaving(_));
+            let due =
+                socket.asked_to_send || matches!(socket.stage, Stage::Closing | Stage::Leaving(_));
             due && !socket.stuck && socket.sends()
         }) else {
             return;

@@ -4,7 +4,7 @@
 //! The part of the database that is in use counts. Free pages of it, such as compaction leaves, are used again
 //! before the file grows.
 
-use crate::driver::{connection::Connection, event::Event};
+use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::operator::{MemberStatus, member};
 use crate::{limits::SIZE_EVERY_MS, service::News, system::now};
 use broker_core::time::Now;
@@ -42,7 +42,7 @@ impl Capacity {
     }
 
     /// Asks the member of this connection, if it is time.
-    pub(crate) fn measure(&mut self, connection: &Connection) {
+    pub(crate) fn measure(&mut self, connection: &EtcdConnection) {
         let Some((generation, lines)) = connection.up() else {
             return;
         };

@@ -1,12 +1,12 @@
 //! One of the node's two connections to etcd: the attempts to get it, and its trouble. Also the trouble with messages
 //! of other nodes.
 
-use crate::driver::event::{Event, Events, Outcome, Which};
+use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
 use crate::rpc::calls::{self, Failure};
 use crate::rpc::connection::{Lines, connect};
 use crate::rpc::generated::TxnRequest;
-use crate::{config::Options, names::Name, system::now, wire::Unreadable};
+use crate::{config::Options, names::Name, system::now, wire::UnreadableMessage};
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 /// A connection, or the attempts to get one. After one that failed the next member is tried.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct EtcdConnection {
     which: Which,
     options: Arc<Options>,
     /// The member that is used, or tried next.
@@ -27,8 +27,8 @@ pub(crate) struct Connection {
     state: State,
     /// Attempts in a row that came to nothing.
     failures: u32,
-    trouble: Trouble,
-    events: Events,
+    trouble: ConnectionTrouble,
+    events: TaskEvents,
 }
 
 #[derive(Debug)]
@@ -38,9 +38,14 @@ enum State {
     Up(Lines),
 }
 
-impl Connection {
+impl EtcdConnection {
     /// No connection yet; the first member to try is `first`, of those there are.
-    pub(crate) fn new(which: Which, options: Arc<Options>, first: usize, events: Events) -> Self {
+    pub(crate) fn new(
+        which: Which,
+        options: Arc<Options>,
+        first: usize,
+        events: TaskEvents,
+    ) -> Self {
         let trouble = match which {
             Which::Control => "etcd",
             Which::Records => "etcd, for records of channels",
@@ -53,7 +58,7 @@ impl Connection {
             generation: 0,
             state: State::Down { retry_at },
             failures: 0,
-            trouble: Trouble::new(trouble),
+            trouble: ConnectionTrouble::new(trouble),
             events,
         }
     }
@@ -78,7 +83,7 @@ impl Connection {
     }
 
     /// Runs tasks whose calls go over it.
-    pub(crate) fn events(&self) -> &Events {
+    pub(crate) fn events(&self) -> &TaskEvents {
         &self.events
     }
 
@@ -86,7 +91,7 @@ impl Connection {
     pub(crate) fn transact(
         &self,
         transaction: TxnRequest,
-        report: impl FnOnce(u32, Outcome) -> Event + 'static,
+        report: impl FnOnce(u32, TaskOutcome) -> Event + 'static,
     ) {
         if let Some((generation, lines)) = self.up() {
             let lines = lines.clone();
@@ -181,7 +186,7 @@ impl Connection {
 
 /// Trouble of one connection.
 #[derive(Debug)]
-struct Trouble {
+struct ConnectionTrouble {
     /// The purpose of the connection, in the log.
     of: &'static str,
     current: Option<Box<str>>,
@@ -189,7 +194,7 @@ struct Trouble {
     logged: Vec<Box<str>>,
 }
 
-impl Trouble {
+impl ConnectionTrouble {
     /// None so far.
     pub(crate) fn new(of: &'static str) -> Self {
         Self {
@@ -229,7 +234,7 @@ pub(crate) struct Strange(BTreeMap<NodeId, Now>);
 
 impl Strange {
     /// A message of this node cannot be read: logged at most every [`NOTE_EVERY`].
-    pub(crate) fn note(&mut self, node: NodeId, name: &Name, why: Unreadable) {
+    pub(crate) fn note(&mut self, node: NodeId, name: &Name, why: UnreadableMessage) {
         let now = now();
         let is_recent = |at: &Now| Duration::from_millis(now.since(*at)) < NOTE_EVERY;
         if !self.0.get(&node).is_some_and(is_recent) {
@@ -251,7 +256,7 @@ mod trouble_tests {
 
     #[test]
     fn each_thing_that_is_wrong_is_logged_once() {
-        let mut trouble = Trouble::new("etcd");
+        let mut trouble = ConnectionTrouble::new("etcd");
         for why in [
             "a: refused",
             "b: refused",

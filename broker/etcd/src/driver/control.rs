@@ -1,9 +1,9 @@
 //! The connection for the registration's lease, the watch, and slots; and what else is asked over it: the meta key, the
 //! fill of etcd, reports about orders of operators.
 
-use crate::driver::event::{Event, Outcome};
-use crate::driver::{connection::Connection, core::Inputs};
-use crate::rpc::calls::{self, Ask, Failure, Told};
+use crate::driver::event::{Event, TaskOutcome};
+use crate::driver::{connection::EtcdConnection, core::Inputs};
+use crate::rpc::calls::{self, Failure, SingleCall, Told};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{
     Compare, RangeRequest, RequestOp, TxnRequest, TxnResponse, WatchResponse,
@@ -14,7 +14,7 @@ use crate::system::{random, unix_ms};
 use crate::translate::{Translator, Unreadable, header_of, meta as meta_in};
 use crate::{directory::Kept, limits::SILENT};
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
+use broker_core::cluster::message::{Call, CallId, NodeInput, Reply, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -26,12 +26,12 @@ use tracing::{info, warn};
 /// The connection, and what runs on it.
 #[derive(Debug)]
 pub(crate) struct Control {
-    connection: Connection,
+    connection: EtcdConnection,
     meta: Meta,
     /// The lease that is asked for, in seconds.
     lease_s: i64,
-    lease: Option<Stream<LeaseId>>,
-    watch: Option<Stream<WatchId>>,
+    lease: Option<EtcdStream<LeaseId>>,
+    watch: Option<EtcdStream<WatchId>>,
     /// Single calls without an answer.
     under_way: usize,
     took: Duration,
@@ -42,7 +42,7 @@ pub(crate) struct Control {
 pub(crate) struct OtherCluster;
 
 impl Control {
-    pub(crate) fn new(connection: Connection, lease_ms: u64, kept: &Kept) -> Self {
+    pub(crate) fn new(connection: EtcdConnection, lease_ms: u64, kept: &Kept) -> Self {
         Self {
             connection,
             meta: Meta::new(kept),
@@ -55,7 +55,7 @@ impl Control {
     }
 
     /// The connection, for calls that answer nothing to the rules.
-    pub(crate) fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &EtcdConnection {
         &self.connection
     }
 
@@ -122,11 +122,11 @@ impl Control {
                 }
                 return;
             }
-            Call::Grant => Ask::Grant(self.lease_s),
-            Call::Revoke(lease) => Ask::Revoke(lease),
-            Call::Read => Ask::Read(translator.keys.watched()),
+            Call::Grant => SingleCall::Grant(self.lease_s),
+            Call::Revoke(lease) => SingleCall::Revoke(lease),
+            Call::Read => SingleCall::Read(translator.keys.watched()),
             Call::Transaction(transaction) => {
-                Ask::Transaction(translator.transaction(&transaction, unix_ms()))
+                SingleCall::Transaction(translator.transaction(&transaction, unix_ms()))
             }
         };
         self.under_way += 1;
@@ -155,7 +155,7 @@ impl Control {
     pub(crate) fn meta_told(
         &mut self,
         generation: u32,
-        told: Outcome,
+        told: TaskOutcome,
         translator: &mut Translator,
         inputs: &mut Inputs,
     ) -> Result<(), OtherCluster> {
@@ -198,7 +198,7 @@ impl Control {
             .events()
             .reporter(move |renewal| Event::Renewal(generation, lease, renewal));
         let keep = |requests| streams::keep(lines, lease, requests, report);
-        let mut stream = Stream::open(lease, keep);
+        let mut stream = EtcdStream::open(lease, keep);
         // Opening the stream is a keepalive: no request is sent for it.
         stream.note(id);
         self.lease = Some(stream);
@@ -216,7 +216,7 @@ impl Control {
             .events()
             .reporter(move |seen| Event::Watched(generation, watch, seen));
         let follow = |requests| streams::follow(lines, range, from, requests, report);
-        self.watch = Some(Stream::open(watch, follow));
+        self.watch = Some(EtcdStream::open(watch, follow));
     }
 
     /// etcd grants a lease. A longer one than it was asked for is no fault, but lost nodes are noticed later.
@@ -250,10 +250,10 @@ impl Control {
             Ok(Told::Outcome(outcome)) => reply_of(&outcome, translator),
             Err(failure @ Failure::Refused(_)) => {
                 self.connection.trouble_begins(&failure.to_string());
-                return inputs.delay(Input::Reply(id, Reply::Refused));
+                return inputs.delay(NodeInput::Reply(id, Reply::Refused));
             }
             Err(failure @ Failure::NotSent(_)) => {
-                inputs.delay(Input::Reply(id, Reply::Refused));
+                inputs.delay(NodeInput::Reply(id, Reply::Refused));
                 return self.failed(generation, &failure, inputs);
             }
             // Without a reply the rules count the outcome as unknown.
@@ -262,7 +262,7 @@ impl Control {
         match reply {
             Ok(reply) => {
                 self.works(generation);
-                inputs.push(Input::Reply(id, reply));
+                inputs.push(NodeInput::Reply(id, reply));
             }
             // The answer is not used: as if there had been none.
             Err(unreadable) => self.connection.trouble_begins(&unreadable.to_string()),
@@ -284,14 +284,14 @@ impl Control {
             Renewal::Renewed => {
                 self.took = stream.waits_for().unwrap_or(self.took);
                 if let Some(id) = stream.answered() {
-                    inputs.push(Input::Reply(id, Reply::KeptAlive));
+                    inputs.push(NodeInput::Reply(id, Reply::KeptAlive));
                 }
             }
             Renewal::Gone => {
                 let call = stream.answered();
                 self.lease = None;
                 if let Some(id) = call {
-                    inputs.push(Input::Reply(id, Reply::LeaseGone));
+                    inputs.push(NodeInput::Reply(id, Reply::LeaseGone));
                 }
             }
             Renewal::Ended(failure) => {
@@ -317,7 +317,7 @@ impl Control {
             Ok(answer) if answer.events.is_empty() => {
                 let (revision, _) = header_of(answer.header.as_ref());
                 if let Some(id) = stream.answered() {
-                    inputs.push(Input::Reply(id, Reply::Progress(revision)));
+                    inputs.push(NodeInput::Reply(id, Reply::Progress(revision)));
                 }
             }
             Ok(answer) => {
@@ -332,7 +332,7 @@ impl Control {
                         }
                     }
                 }
-                inputs.push(Input::Changed(watch, changes));
+                inputs.push(NodeInput::Changed(watch, changes));
             }
             Err(failure) => {
                 self.end_watch(inputs);
@@ -347,7 +347,7 @@ impl Control {
 
     fn end_watch(&mut self, inputs: &mut Inputs) {
         if let Some(stream) = self.watch.take() {
-            inputs.push(Input::WatchEnded(stream.into_id()));
+            inputs.push(NodeInput::WatchEnded(stream.into_id()));
         }
     }
 
@@ -376,10 +376,10 @@ impl Control {
 /// Nothing was sent. The rules learn it with the next tick.
 fn refuse(id: CallId, call: &Call, inputs: &mut Inputs) {
     match call {
-        Call::Watch { watch, .. } => inputs.delay(Input::WatchEnded(*watch)),
+        Call::Watch { watch, .. } => inputs.delay(NodeInput::WatchEnded(*watch)),
         Call::KeepAlive(_) | Call::Progress(_) => {}
         Call::Grant | Call::Revoke(_) | Call::Read | Call::Transaction(_) => {
-            inputs.delay(Input::Reply(id, Reply::Refused));
+            inputs.delay(NodeInput::Reply(id, Reply::Refused));
         }
     }
 }
@@ -512,7 +512,7 @@ impl Meta {
 
 /// An open stream. Dropping it ends its task.
 #[derive(Debug)]
-pub(crate) struct Stream<Id> {
+pub(crate) struct EtcdStream<Id> {
     id: Id,
     requests: mpsc::Sender<()>,
     /// Requests without an answer, the oldest first.
@@ -520,7 +520,7 @@ pub(crate) struct Stream<Id> {
     _task: Task,
 }
 
-impl<Id: PartialEq> Stream<Id> {
+impl<Id: PartialEq> EtcdStream<Id> {
     /// Runs the task of a stream, which is given the receiver of its requests.
     pub(crate) fn open<T: Future<Output = ()> + 'static>(
         id: Id,

@@ -4,7 +4,7 @@
 //! once is queued behind them; what etcd refuses is reported with the next tick, so that nothing is tried in a loop.
 
 use crate::{names::Names, system::now};
-use broker_core::cluster::message::{Ending, Input, Output};
+use broker_core::cluster::message::{Ending, NodeInput, NodeOutput};
 use broker_core::cluster::types::Owner;
 use broker_core::cluster::{Cluster, Config};
 use std::collections::VecDeque;
@@ -23,9 +23,9 @@ pub(crate) struct Core {
 /// Inputs that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
-    queue: VecDeque<Input>,
+    queue: VecDeque<NodeInput>,
     /// Queued with the next tick.
-    delayed: Vec<Input>,
+    delayed: Vec<NodeInput>,
     stuck: bool,
 }
 
@@ -72,7 +72,7 @@ impl Core {
     }
 
     /// The next output of the last input.
-    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+    pub(crate) fn poll_output(&mut self) -> Option<NodeOutput> {
         self.cluster.poll_output()
     }
 
@@ -97,12 +97,12 @@ impl Core {
 }
 
 impl Inputs {
-    pub(crate) fn push(&mut self, input: Input) {
+    pub(crate) fn push(&mut self, input: NodeInput) {
         self.queue.push_back(input);
     }
 
     /// Queues an input with the next tick.
-    pub(crate) fn delay(&mut self, input: Input) {
+    pub(crate) fn delay(&mut self, input: NodeInput) {
         self.delayed.push(input);
     }
 
@@ -114,6 +114,6 @@ impl Inputs {
     /// Queues what was delayed, then the tick.
     pub(crate) fn tick(&mut self) {
         self.queue.extend(self.delayed.drain(..));
-        self.queue.push_back(Input::Tick { stuck: self.stuck });
+        self.queue.push_back(NodeInput::Tick { stuck: self.stuck });
     }
 }

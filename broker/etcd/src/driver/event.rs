@@ -25,9 +25,9 @@ pub(crate) enum Event {
     /// A page of a slot's records was read, or the load has ended.
     Loaded(u32, Held, Part),
     /// A batch of changes of records was answered, or failed.
-    Written(u32, usize, Box<Request>, Outcome),
+    Written(u32, usize, Box<Request>, TaskOutcome),
     /// The meta key was read or written.
-    Meta(u32, Outcome),
+    Meta(u32, TaskOutcome),
     /// The report about this order was written, or a report was not.
     Reported(Option<Revision>),
     /// The look-up of a host's name has ended.
@@ -46,16 +46,16 @@ pub(crate) enum Which {
 }
 
 /// The result of a transaction.
-pub(crate) type Outcome = Result<TxnResponse, Failure>;
+pub(crate) type TaskOutcome = Result<TxnResponse, Failure>;
 
 /// The addresses of a name, from the system's resolver.
 pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;
 
 /// Runs tasks that report to the node's thread. A clone for each part of the node.
 #[derive(Clone, Debug)]
-pub(crate) struct Events(mpsc::Sender<Event>);
+pub(crate) struct TaskEvents(mpsc::Sender<Event>);
 
-impl Events {
+impl TaskEvents {
     /// The tasks' end and the node's: at most [`EVENTS_MAX`] wait between them.
     pub(crate) fn channel() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);

@@ -1,13 +1,13 @@
 //! The rest of the process' end of the node, and the start of the node on a thread of its own.
 
 use crate::directory::{Directory, DirectoryError};
-use crate::driver::event::{Event, Events};
+use crate::driver::event::{Event, TaskEvents};
 use crate::driver::inspection::Inspection;
-use crate::driver::{Node, Parts};
+use crate::driver::{DriverNode, Parts};
 use crate::limits::{INSPECT, LEAVE, MAIL_MAX, NAME_BYTES_MAX, TICK};
-use crate::peers::{Inbox, Mailbox, Peers};
-use crate::service::{EtcdStore, Service, Submission};
-use crate::{config::Config, names::Name, system::random, translate::Translator};
+use crate::peers::{Inbox, PeerMailbox, Peers};
+use crate::service::{EtcdStore, HostService, Submission};
+use crate::{config::NodeConfig, names::Name, system::random, translate::Translator};
 use broker_core::cluster::message::Parcel;
 use broker_core::id::ShardId;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -57,7 +57,7 @@ impl From<DirectoryError> for StartError {
 
 /// A command of the process to its node.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum NodeCommand {
     Drain,
     Rebalance,
     Stuck(bool),
@@ -70,7 +70,7 @@ pub(crate) enum Command {
 /// A running node. Dropping it ends the node as if its process were killed; to leave in order is [`Self::drain`].
 #[derive(Debug)]
 pub struct Handle {
-    commands: Option<mpsc::Sender<Command>>,
+    commands: Option<mpsc::Sender<NodeCommand>>,
     changes: mpsc::Sender<Submission>,
     thread: Option<JoinHandle<()>>,
 }
@@ -78,12 +78,12 @@ pub struct Handle {
 impl Handle {
     /// Gives all slots to other nodes, then ends. [`crate::Service::exit`] is called last. False as with [`Commands`].
     pub fn drain(&self) -> bool {
-        self.commands().send(Command::Drain)
+        self.commands().send(NodeCommand::Drain)
     }
 
     /// Whether a shard hangs: then the node neither renews its registration nor answers. False as with [`Commands`].
     pub fn stuck(&self, stuck: bool) -> bool {
-        self.commands().send(Command::Stuck(stuck))
+        self.commands().send(NodeCommand::Stuck(stuck))
     }
 
     /// The registry's end of one shard.
@@ -102,13 +102,13 @@ impl Handle {
 /// Gives the node commands, and keeps it from nothing, its end included. A method returns false if its command was not
 /// taken: too many wait, or the node has ended.
 #[derive(Clone, Debug)]
-pub struct Commands(Option<mpsc::WeakSender<Command>>);
+pub struct Commands(Option<mpsc::WeakSender<NodeCommand>>);
 
 impl Commands {
     /// Gives what is above an equal part of the slots to other nodes.
     #[must_use]
     pub fn rebalance(&self) -> bool {
-        self.send(Command::Rebalance)
+        self.send(NodeCommand::Rebalance)
     }
 
     /// The state of the node; nothing when it has ended. Waits for the node's thread, at most [`INSPECT`]: not for a
@@ -116,28 +116,28 @@ impl Commands {
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
         let (reply, answer) = sync_channel(1);
-        let is_asked = self.send(Command::Inspect(reply));
+        let is_asked = self.send(NodeCommand::Inspect(reply));
         is_asked.then(|| answer.recv_timeout(INSPECT).ok())?
     }
 
     /// Sends the messages of a parcel that [`crate::Service::send`] asked for. Where they are not taken, the core
     /// offers another parcel after a while.
     pub fn parcel(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
-        self.send(Command::Parcel(to, parcel, bytes))
+        self.send(NodeCommand::Parcel(to, parcel, bytes))
     }
 
     /// Asks the process of a node: [`crate::Service::inquired`] there. Whatever cannot be delivered is lost.
     #[must_use]
     pub fn inquire(&self, of: Name, number: u64, inquiry: Vec<u8>) -> bool {
-        self.send(Command::Inquiry(of, number, inquiry))
+        self.send(NodeCommand::Inquiry(of, number, inquiry))
     }
 
     /// Replies to a node that asked: [`crate::Service::replied`] there.
     pub fn reply(&self, to: Name, number: u64, reply: Vec<u8>) -> bool {
-        self.send(Command::Reply(to, number, reply))
+        self.send(NodeCommand::Reply(to, number, reply))
     }
 
-    fn send(&self, command: Command) -> bool {
+    fn send(&self, command: NodeCommand) -> bool {
         let commands = self.0.as_ref().and_then(mpsc::WeakSender::upgrade);
         commands.is_some_and(|commands| commands.try_send(command).is_ok())
     }
@@ -165,10 +165,10 @@ impl Driver {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start<S: Service, P: Peers>(
-        config: Config,
+    pub fn start<S: HostService, P: Peers>(
+        config: NodeConfig,
         service: S,
-        peers: impl FnOnce(Mailbox) -> P + Send + 'static,
+        peers: impl FnOnce(PeerMailbox) -> P + Send + 'static,
     ) -> Result<Handle, StartError> {
         let cluster = Name::new(&config.cluster).ok_or(StartError::Name("cluster"))?;
         let me = Name::new(&config.node).ok_or(StartError::Name("node"))?;
@@ -190,7 +190,7 @@ impl Driver {
             .map_err(StartError::System)?;
         let body = move || {
             let running = async move {
-                let (mailbox, mail) = Mailbox::new();
+                let (mailbox, mail) = PeerMailbox::new();
                 let peers = peers(mailbox);
                 let translator = Translator::new(&config, &cluster, me);
                 let parts = Parts {
@@ -202,8 +202,8 @@ impl Driver {
                     kept,
                     seed,
                 };
-                let (events, happened) = Events::channel();
-                let node = Node::new(parts, &events);
+                let (events, happened) = TaskEvents::channel();
+                let node = DriverNode::new(parts, &events);
                 run(node, happened, inbox, mail, submitted).await;
             };
             LocalSet::new().block_on(&runtime, running);
@@ -220,10 +220,10 @@ impl Driver {
     }
 }
 
-async fn run<S: Service, P: Peers>(
-    mut node: Node<S, P>,
+async fn run<S: HostService, P: Peers>(
+    mut node: DriverNode<S, P>,
     mut happened: mpsc::Receiver<Event>,
-    mut commands: mpsc::Receiver<Command>,
+    mut commands: mpsc::Receiver<NodeCommand>,
     mut mail: Inbox,
     mut changes: mpsc::Receiver<Submission>,
 ) {

@@ -1,7 +1,7 @@
 //! The state of a node, for operators who ask.
 
 use crate::driver::{capacity::Capacity, control::Control, core::Core, records::Records};
-use crate::{config::InnerAddress, names::Name, schema::Registration};
+use crate::{config::InnerAddress, names::Name, schema::RegistrationRecord};
 use crate::{system::now, translate::Translator};
 use broker_core::cluster::Cluster;
 use broker_core::cluster::authority::Standing;
@@ -56,7 +56,7 @@ pub struct NodeState {
     /// Why its registration does not count, if it has one that does not.
     pub stranger: Option<Kinship>,
     /// The registration that it has, counted or not.
-    pub registration: Option<Registration>,
+    pub registration: Option<RegistrationRecord>,
     /// Whether it answered lately.
     pub is_heard: bool,
 }

@@ -5,7 +5,7 @@ use crate::names::{Name, Names};
 use crate::system::now;
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::INNER_VERSION;
-use broker_core::cluster::message::{Cause, Gain, Held, Reason, SlotOrder, Taking};
+use broker_core::cluster::message::{ClaimReason, Gain, Held, ReleaseCause, SlotOrder, Taking};
 use broker_core::cluster::types::{Epoch, Kinship, NodeId, SlotRecord};
 use broker_core::{cluster::Cluster, time::Now};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ impl Journal {
         }
     }
 
-    fn released(&mut self, held: Held, cause: Cause, cluster: &Cluster) {
+    fn released(&mut self, held: Held, cause: ReleaseCause, cluster: &Cluster) {
         let record = cluster.record(held.slot);
         let giving = match cluster.is_draining() {
             true => Giving::Drain,
@@ -93,11 +93,11 @@ const LINES_MAX: usize = 64;
 
 /// Events of slots since the last line of the log.
 #[derive(Debug, Default)]
-struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
+struct SlotLog(BTreeMap<(SlotEvent, Option<Epoch>), SlotGroup>);
 
 /// An event of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
+enum SlotEvent {
     Claimed(Taking),
     Received(Option<NodeId>),
     Served,
@@ -117,7 +117,7 @@ enum Giving {
 
 /// Slots: how many, and of which epochs.
 #[derive(Clone, Copy, Debug, Default)]
-struct Group {
+struct SlotGroup {
     slots: u64,
     first: Epoch,
     last: Epoch,
@@ -128,27 +128,33 @@ impl SlotLog {
     pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
         match gain {
             Gain::Claimed(taking) => {
-                self.add(What::Claimed(taking), Some(held.epoch), held.epoch);
+                self.add(SlotEvent::Claimed(taking), Some(held.epoch), held.epoch);
             }
-            Gain::Received(from) => self.add(What::Received(from), None, held.epoch),
+            Gain::Received(from) => self.add(SlotEvent::Received(from), None, held.epoch),
         }
     }
 
     /// A slot is served.
     pub(crate) fn serves(&mut self, held: Held) {
-        self.add(What::Served, None, held.epoch);
+        self.add(SlotEvent::Served, None, held.epoch);
     }
 
     /// A slot is no longer this process's: `record` is what it has become.
-    fn released(&mut self, held: Held, cause: Cause, record: SlotRecord, giving: Giving) {
+    fn released(&mut self, held: Held, cause: ReleaseCause, record: SlotRecord, giving: Giving) {
         let owner = record.owner.map(|owner| owner.node);
         match cause {
-            Cause::Transferred => self.add(What::Transferred(owner, giving), None, record.epoch),
-            Cause::Superseded(_) => {
-                self.add(What::Superseded(owner), Some(record.epoch), record.epoch);
+            ReleaseCause::Transferred => {
+                self.add(SlotEvent::Transferred(owner, giving), None, record.epoch)
             }
-            Cause::NotLoaded => self.add(What::NotLoaded, None, record.epoch),
-            Cause::Ends => self.add(What::Ended, None, held.epoch),
+            ReleaseCause::Superseded(_) => {
+                self.add(
+                    SlotEvent::Superseded(owner),
+                    Some(record.epoch),
+                    record.epoch,
+                );
+            }
+            ReleaseCause::NotLoaded => self.add(SlotEvent::NotLoaded, None, record.epoch),
+            ReleaseCause::Ends => self.add(SlotEvent::Ended, None, held.epoch),
         }
     }
 
@@ -159,10 +165,10 @@ impl SlotLog {
         }
     }
 
-    fn add(&mut self, what: What, transaction: Option<Epoch>, epoch: Epoch) {
+    fn add(&mut self, what: SlotEvent, transaction: Option<Epoch>, epoch: Epoch) {
         let transaction = transaction
             .filter(|_| self.0.len() < LINES_MAX || self.0.contains_key(&(what, transaction)));
-        let group = self.0.entry((what, transaction)).or_insert(Group {
+        let group = self.0.entry((what, transaction)).or_insert(SlotGroup {
             slots: 0,
             first: epoch,
             last: epoch,
@@ -173,11 +179,11 @@ impl SlotLog {
     }
 }
 
-fn write<'n>(what: What, group: Group, name: impl Fn(Option<NodeId>) -> Option<&'n str>) {
+fn write<'n>(what: SlotEvent, group: SlotGroup, name: impl Fn(Option<NodeId>) -> Option<&'n str>) {
     let (slots, epoch) = (group.slots, group.first.0);
     let last_epoch = (group.last != group.first).then_some(group.last.0);
     match what {
-        What::Claimed(Taking { from, reason }) => {
+        SlotEvent::Claimed(Taking { from, reason }) => {
             let reason = word(reason);
             let former_owner = name(from);
             info!(
@@ -185,12 +191,12 @@ fn write<'n>(what: What, group: Group, name: impl Fn(Option<NodeId>) -> Option<&
                 epoch, last_epoch, former_owner, reason, "slots claimed"
             );
         }
-        What::Received(from) => {
+        SlotEvent::Received(from) => {
             let former_owner = name(from);
             info!(slots, epoch, last_epoch, former_owner, "slots received");
         }
-        What::Served => info!(slots, epoch, last_epoch, "slots served from here on"),
-        What::Transferred(to, giving) => {
+        SlotEvent::Served => info!(slots, epoch, last_epoch, "slots served from here on"),
+        SlotEvent::Transferred(to, giving) => {
             let reason = match giving {
                 Giving::Drain => "drain",
                 Giving::Rebalance => "rebalance",
@@ -198,27 +204,27 @@ fn write<'n>(what: What, group: Group, name: impl Fn(Option<NodeId>) -> Option<&
             let owner = name(to);
             info!(slots, epoch, last_epoch, owner, reason, "slots transferred");
         }
-        What::Superseded(by) => {
+        SlotEvent::Superseded(by) => {
             let (owner, reason) = (name(by), "newer_epoch");
             info!(slots, epoch, last_epoch, owner, reason, "slots released");
         }
-        What::NotLoaded => {
+        SlotEvent::NotLoaded => {
             let reason = "not_loaded";
             info!(slots, epoch, last_epoch, reason, "slots released");
         }
-        What::Ended => info!(slots, epoch, last_epoch, reason = "end", "slots released"),
+        SlotEvent::Ended => info!(slots, epoch, last_epoch, reason = "end", "slots released"),
     }
 }
 
-fn word(reason: Reason) -> &'static str {
+fn word(reason: ClaimReason) -> &'static str {
     match reason {
-        Reason::NeverOwned => "never_owned",
-        Reason::Restarted => "restarted",
-        Reason::Silent => "silent",
-        Reason::Replaced => "replaced",
-        Reason::NotReclaimed => "not_reclaimed",
-        Reason::GivenUp => "given_up",
-        Reason::Kept => "kept",
+        ClaimReason::NeverOwned => "never_owned",
+        ClaimReason::Restarted => "restarted",
+        ClaimReason::Silent => "silent",
+        ClaimReason::Replaced => "replaced",
+        ClaimReason::NotReclaimed => "not_reclaimed",
+        ClaimReason::GivenUp => "given_up",
+        ClaimReason::Kept => "kept",
     }
 }
 
@@ -354,7 +360,7 @@ mod slots_tests {
         }
     }
 
-    fn claim(log: &mut SlotLog, slot: u16, epoch: u64, from: Option<u16>, reason: Reason) {
+    fn claim(log: &mut SlotLog, slot: u16, epoch: u64, from: Option<u16>, reason: ClaimReason) {
         let from = from.map(NodeId);
         log.gained(held(slot, epoch), Gain::Claimed(Taking { from, reason }));
     }
@@ -363,12 +369,12 @@ mod slots_tests {
     fn a_claim_has_a_line_for_each_transaction_former_owner_and_reason() {
         let mut log = SlotLog::default();
         for slot in 0..100 {
-            claim(&mut log, slot, 7, None, Reason::NeverOwned);
+            claim(&mut log, slot, 7, None, ClaimReason::NeverOwned);
         }
-        claim(&mut log, 100, 8, None, Reason::NeverOwned);
-        claim(&mut log, 101, 8, Some(1), Reason::Silent);
-        claim(&mut log, 102, 8, Some(2), Reason::Silent);
-        claim(&mut log, 103, 8, Some(2), Reason::Replaced);
+        claim(&mut log, 100, 8, None, ClaimReason::NeverOwned);
+        claim(&mut log, 101, 8, Some(1), ClaimReason::Silent);
+        claim(&mut log, 102, 8, Some(2), ClaimReason::Silent);
+        claim(&mut log, 103, 8, Some(2), ClaimReason::Replaced);
         let line = |slots, epoch, from: Option<&str>, reason| {
             let mut line = json!({
                 "message": "slots claimed", "slots": slots, "epoch": epoch, "reason": reason,
@@ -397,14 +403,14 @@ mod slots_tests {
             let giving = Giving::Drain;
             log.released(
                 held(slot, 3),
-                Cause::Transferred,
+                ReleaseCause::Transferred,
                 owned_by(1, epoch),
                 giving,
             );
         }
         log.released(
             held(8, 3),
-            Cause::Transferred,
+            ReleaseCause::Transferred,
             owned_by(1, 30),
             Giving::Rebalance,
         );
@@ -413,15 +419,25 @@ mod slots_tests {
                 directory: 1,
                 start: 1,
             };
-            let cause = Cause::Superseded(Some(ParcelId { giver, number: 1 }));
+            let cause = ReleaseCause::Superseded(Some(ParcelId { giver, number: 1 }));
             log.released(held(slot, 3), cause, owned_by(2, 40), Giving::Rebalance);
         }
         let none = SlotRecord {
             owner: None,
             ..owned_by(0, 41)
         };
-        log.released(held(11, 3), Cause::NotLoaded, none, Giving::Rebalance);
-        log.released(held(12, 3), Cause::Ends, owned_by(0, 3), Giving::Drain);
+        log.released(
+            held(11, 3),
+            ReleaseCause::NotLoaded,
+            none,
+            Giving::Rebalance,
+        );
+        log.released(
+            held(12, 3),
+            ReleaseCause::Ends,
+            owned_by(0, 3),
+            Giving::Drain,
+        );
         log.gained(held(13, 50), Gain::Received(Some(NodeId(1))));
         log.serves(held(13, 50));
         assert_eq!(
@@ -445,7 +461,7 @@ mod slots_tests {
         let mut log = SlotLog::default();
         for slot in 0..4_096 {
             let from = Some(1 + slot % 2);
-            claim(&mut log, slot, u64::from(slot), from, Reason::Silent);
+            claim(&mut log, slot, u64::from(slot), from, ClaimReason::Silent);
         }
         let lines = lines(&mut log);
         assert_eq!(lines.len(), LINES_MAX + 2);

@@ -1,13 +1,13 @@
 //! Messages to other nodes, and from them; and the addresses of their hosts.
 
 use crate::driver::connection::Strange;
-use crate::driver::event::{Event, Events, Resolved};
+use crate::driver::event::{Event, Resolved, TaskEvents};
 use crate::limits::{
     HOST_ADDRESSES_MAX, LOOK_UP_AGAIN_MS, LOOK_UP_EVERY_MS, LOOK_UP_LATE_MS, LOOK_UPS_MAX,
     PARCEL_MESSAGE_BYTES_MAX,
 };
 use crate::names::{Name, shown};
-use crate::parcels::{Arrival, Part, Receiving, Sending};
+use crate::parcels::{Part, PartArrival, Receiving, SendingParcels};
 use crate::wire::{self, Message};
 use crate::{peers::Peers, system::now, translate::Translator};
 use broker_core::cluster::message::Parcel;
@@ -19,21 +19,21 @@ use std::pin::Pin;
 use tracing::{info, warn};
 
 /// The carrier of messages, and what has to be known to use it.
-pub(crate) struct Post<P> {
+pub(crate) struct PeerPost<P> {
     peers: P,
     hosts: Hosts,
-    sending: Sending,
+    sending: SendingParcels,
     receiving: Receiving,
     strange: Strange,
-    events: Events,
+    events: TaskEvents,
 }
 
-impl<P: Peers> Post<P> {
-    pub(crate) fn new(peers: P, events: Events) -> Self {
+impl<P: Peers> PeerPost<P> {
+    pub(crate) fn new(peers: P, events: TaskEvents) -> Self {
         Self {
             peers,
             hosts: Hosts::default(),
-            sending: Sending::default(),
+            sending: SendingParcels::default(),
             receiving: Receiving::default(),
             strange: Strange::default(),
             events,
@@ -121,10 +121,10 @@ impl<P: Peers> Post<P> {
         let id = part.parcel.id;
         let taken = Message::PartTaken(id, part.number);
         let (answer, whole) = match self.receiving.add(from, part, now()) {
-            Arrival::Taken => (taken, None),
-            Arrival::Whole(bytes) => (taken, Some(bytes)),
-            Arrival::Strange => return None,
-            Arrival::Refused => (Message::Receipt(id, false), None),
+            PartArrival::Taken => (taken, None),
+            PartArrival::Whole(bytes) => (taken, Some(bytes)),
+            PartArrival::Strange => return None,
+            PartArrival::Refused => (Message::Receipt(id, false), None),
         };
         self.send(from, &answer, translator);
         whole

@@ -1,9 +1,9 @@
 //! News of the cluster for the process around the node: the places of channels, and the time until which they may be
 //! served.
 
-use crate::driver::messages::{Post, is_none};
+use crate::driver::messages::{PeerPost, is_none};
 use crate::names::{Names, shown};
-use crate::service::{News, Service};
+use crate::service::{HostService, News};
 use crate::{peers::Peers, system::now, translate::Translator};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{NodeId, Owner, Slot, SlotRecord};
@@ -16,7 +16,7 @@ use tracing::warn;
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     has_slot_key: bool,
-    reached: BTreeMap<NodeId, Reached>,
+    reached: BTreeMap<NodeId, ReachedAt>,
     owners: Vec<Option<NodeId>>,
     /// The count of changes of slots that `owners` is of.
     changes: u64,
@@ -26,11 +26,11 @@ pub(crate) struct Known {
 }
 
 /// Addresses of a node's host, and its ports.
-type Reached = (Box<[SocketAddr]>, Box<[u16]>);
+type ReachedAt = (Box<[SocketAddr]>, Box<[u16]>);
 
 impl Known {
     /// The key of the hash that finds a channel's slot, once it is known.
-    pub(crate) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl Service) {
+    pub(crate) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl HostService) {
         if let Some(key) = key.filter(|_| !self.has_slot_key) {
             self.has_slot_key = true;
             service.learn(News::SlotKey(key));
@@ -41,15 +41,15 @@ impl Known {
     pub(crate) fn addresses<P: Peers>(
         &mut self,
         translator: &mut Translator,
-        post: &mut Post<P>,
-        service: &mut impl Service,
+        post: &mut PeerPost<P>,
+        service: &mut impl HostService,
     ) {
         if !post.follow(translator) {
             return;
         }
         for (node, inner) in translator.addresses() {
             let hosts: Box<[SocketAddr]> = post.addresses(&inner.address).into();
-            let is_known = |known: &Reached| known.0 == hosts && known.1 == inner.ports;
+            let is_known = |known: &ReachedAt| known.0 == hosts && known.1 == inner.ports;
             if self.reached.get(&node).is_some_and(is_known) {
                 continue;
             }
@@ -77,7 +77,7 @@ impl Known {
         cluster: &Cluster,
         me: Owner,
         names: &Names,
-        service: &mut impl Service,
+        service: &mut impl HostService,
     ) {
         if self.changes != cluster.slot_changes() {
             self.owners(cluster, me, service);
@@ -97,7 +97,7 @@ impl Known {
         }
     }
 
-    fn owners(&mut self, cluster: &Cluster, me: Owner, service: &mut impl Service) {
+    fn owners(&mut self, cluster: &Cluster, me: Owner, service: &mut impl HostService) {
         self.changes = cluster.slot_changes();
         self.owners.resize(SLOTS.into(), None);
         for (slot, known) in (0..SLOTS).map(Slot).zip(&mut self.owners) {

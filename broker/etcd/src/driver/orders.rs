@@ -2,7 +2,7 @@
 //! each node that is meant. Its value names the process, and its lease is that of the registration: so an order ends
 //! with the process, and no later one carries it out. The answer is a report, under the same lease.
 
-use crate::driver::{connection::Connection, event::Event};
+use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
 use crate::rpc::generated::{RequestOp, TxnRequest};
 use crate::schema::{OrderValue, OrderWord};
@@ -81,7 +81,7 @@ impl Orders {
     /// Writes the report that is due, under the lease of the registration. Without a connection it stays due.
     pub(crate) fn write(
         &mut self,
-        connection: &Connection,
+        connection: &EtcdConnection,
         lease: LeaseId,
         key: String,
         value: Vec<u8>,

@@ -3,17 +3,17 @@
 //! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
 //! transaction that the [`Writer`] carries out with others.
 
-use crate::driver::event::{Event, Outcome};
-use crate::driver::{connection::Connection, core::Inputs};
+use crate::driver::event::{Event, TaskOutcome};
+use crate::driver::{connection::EtcdConnection, core::Inputs};
 use crate::names::{Name, shown};
 use crate::rpc::calls::{self, Failure, Part};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
-use crate::service::{Service, Submission};
+use crate::service::{HostService, Submission};
 use crate::translate::{Translator, header_of, revision_of};
 use crate::writer::{Answer, Change, Request, Settled, Writer};
 use crate::{limits::NOTE_EVERY, schema::Keys, system::now};
-use broker_core::cluster::message::{CallId, Held, Input, Reply, Transaction};
+use broker_core::cluster::message::{CallId, Held, NodeInput, Reply, Transaction};
 use broker_core::cluster::slot_maps::slot_of;
 use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision, Slot};
 use broker_core::record::Record;
@@ -25,7 +25,7 @@ use tracing::error;
 /// The connection, and what runs on it.
 #[derive(Debug)]
 pub(crate) struct Records {
-    connection: Connection,
+    connection: EtcdConnection,
     loads: Loads,
     /// Changes that the rules were asked about.
     asked: HashMap<u32, Submission>,
@@ -48,7 +48,7 @@ pub(crate) struct BatchOf {
 }
 
 impl Records {
-    pub(crate) fn new(connection: Connection, process: Incarnation) -> Self {
+    pub(crate) fn new(connection: EtcdConnection, process: Incarnation) -> Self {
         Self {
             connection,
             loads: Loads::default(),
@@ -84,7 +84,7 @@ impl Records {
     /// Reads the records of a slot.
     pub(crate) fn load(&self, held: Held, translator: &Translator, inputs: &mut Inputs) {
         let Some((generation, lines)) = self.connection.up() else {
-            return inputs.delay(Input::Loaded { held, whole: false });
+            return inputs.delay(NodeInput::Loaded { held, whole: false });
         };
         let range = translator.keys.records(held.slot);
         let report = self
@@ -101,7 +101,7 @@ impl Records {
         submission: Submission,
         slot_key: Option<[u8; 16]>,
         inputs: &mut Inputs,
-        service: &mut impl Service,
+        service: &mut impl HostService,
     ) {
         let Some(key) = slot_key else {
             return refuse(&submission, service);
@@ -110,7 +110,7 @@ impl Records {
         let number = self.next;
         self.next = number.wrapping_add(1);
         self.asked.insert(number, submission);
-        inputs.push(Input::Write(slot, number));
+        inputs.push(NodeInput::Write(slot, number));
     }
 
     /// The rules let a change be made.
@@ -136,7 +136,7 @@ impl Records {
     }
 
     /// The rules do not: the slot is not served here, or etcd does not answer.
-    pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl Service) {
+    pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl HostService) {
         if let Some(submission) = self.asked.remove(&number) {
             refuse(&submission, service);
         }
@@ -158,13 +158,13 @@ impl Records {
     }
 
     /// Refuses changes that could not be sent in time.
-    pub(crate) fn expire(&mut self, inputs: &mut Inputs, service: &mut impl Service) {
+    pub(crate) fn expire(&mut self, inputs: &mut Inputs, service: &mut impl HostService) {
         let late = self.writer.expire(now());
         settle(late, None, inputs, service);
     }
 
     /// Reports every change that has no outcome, at the end.
-    pub(crate) fn end(&mut self, service: &mut impl Service) {
+    pub(crate) fn end(&mut self, service: &mut impl HostService) {
         let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
         let sent = self.writer.end().into_iter();
@@ -181,7 +181,7 @@ impl Records {
         part: Part,
         translator: &Translator,
         inputs: &mut Inputs,
-        service: &mut impl Service,
+        service: &mut impl HostService,
     ) {
         let LoadOf { generation, held } = load;
         match part {
@@ -193,7 +193,7 @@ impl Records {
             Part::Whole(revision) => self.loaded_whole(generation, held, revision, inputs),
             Part::Failed(failure) => {
                 self.loads.is_spoilt(held);
-                inputs.delay(Input::Loaded { held, whole: false });
+                inputs.delay(NodeInput::Loaded { held, whole: false });
                 self.failed(generation, &failure);
             }
         }
@@ -204,9 +204,9 @@ impl Records {
         &mut self,
         batch: BatchOf,
         request: &Request,
-        told: Outcome,
+        told: TaskOutcome,
         inputs: &mut Inputs,
-        service: &mut impl Service,
+        service: &mut impl HostService,
     ) {
         let BatchOf { generation, lane } = batch;
         let (settled, etcd) = self.settled(generation, lane, request, &told);
@@ -227,7 +227,7 @@ impl Records {
         self.writer.knows(revision);
         let is_spoilt = self.loads.is_spoilt(held);
         let whole = !is_spoilt && revision >= held.epoch;
-        let loaded = Input::Loaded { held, whole };
+        let loaded = NodeInput::Loaded { held, whole };
         if whole {
             inputs.push(loaded);
         } else {
@@ -241,7 +241,7 @@ impl Records {
         generation: u32,
         lane: usize,
         request: &Request,
-        told: &Outcome,
+        told: &TaskOutcome,
     ) -> (Vec<(Change<Ticket>, Settled)>, Option<EtcdId>) {
         match told {
             Ok(outcome) => {
@@ -274,7 +274,7 @@ impl Records {
 }
 
 /// Refuses a change that was not made and will not be.
-pub(crate) fn refuse(change: &Submission, service: &mut impl Service) {
+pub(crate) fn refuse(change: &Submission, service: &mut impl HostService) {
     service.written(change.ticket, Err(refused()));
 }
 
@@ -283,7 +283,7 @@ fn settle(
     settled: Vec<(Change<Ticket>, Settled)>,
     etcd: Option<EtcdId>,
     inputs: &mut Inputs,
-    service: &mut impl Service,
+    service: &mut impl HostService,
 ) {
     for (change, outcome) in settled {
         let result = match outcome {
@@ -296,7 +296,7 @@ fn settle(
             (Settled::Fenced(revision), Some(etcd)) => outcome_of(false, revision, etcd),
             (Settled::Refused, _) | (_, None) => Reply::Refused,
         };
-        inputs.push(Input::Reply(change.call, reply));
+        inputs.push(NodeInput::Reply(change.call, reply));
         service.written(change.ticket, result);
     }
 }

@@ -2,7 +2,7 @@
 //! machine that reaches etcd, and is allowed to all who may write there.
 
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
-use crate::operator::{CommandError, Picture, Registered, Seen, Session, block_on, look, name};
+use crate::operator::{CommandError, Picture, Registered, SeenNode, Session, block_on, look, name};
 use crate::{config::Options, names::Name, schema::OrderWord};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -86,7 +86,7 @@ async fn await_end(
     loop {
         match session.look().await {
             Ok(picture) => {
-                let absent = Seen::default();
+                let absent = SeenNode::default();
                 let seen = picture.nodes.get(node).unwrap_or(&absent);
                 let left = seen.slots_of(registered.process);
                 let current = seen.registered.as_ref().map(|found| found.process);

@@ -3,11 +3,11 @@
 use crate::config::Options;
 use crate::operator::{CommandError, answer, block_on, connect, name};
 use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
-use crate::schema::{self, Keys, SlotValue, Watched};
+use crate::schema::{self, Keys, SlotValue, WatchedSubject};
 
 /// The fate of the slots of a node that is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slots {
+pub enum RemovedSlots {
     /// None: it left by a drain.
     Given,
     /// Left over by a lost host: the other nodes take them.
@@ -25,7 +25,7 @@ pub fn remove(
     options: &Options,
     cluster: &str,
     node: &str,
-    slots: Slots,
+    slots: RemovedSlots,
 ) -> Result<usize, CommandError> {
     let (keys, node) = (Keys::new(&name(cluster)?), name(node)?);
     block_on(async {
@@ -34,25 +34,32 @@ pub fn remove(
         let (mut member, mut owned) = (None, 0);
         for row in read.kvs {
             match keys.parse(&row.key) {
-                Some(Watched::Roster(found)) if found == node => member = Some(row.mod_revision),
-                Some(Watched::Registration(found)) if found == node => {
+                Some(WatchedSubject::Roster(found)) if found == node => {
+                    member = Some(row.mod_revision)
+                }
+                Some(WatchedSubject::Registration(found)) if found == node => {
                     return Err(CommandError::refused(
                         "it is registered: stop it first. A process that was killed stays registered until its lease \
                          ends",
                     ));
                 }
-                Some(Watched::Slot(_)) => {
+                Some(WatchedSubject::Slot(_)) => {
                     let slot: Option<SlotValue> = schema::read(&row.value).ok();
                     let owner = slot.and_then(|slot| slot.owner);
                     owned += usize::from(owner.is_some_and(|owner| *owner.node == *node.as_str()));
                 }
-                Some(Watched::Roster(_) | Watched::Registration(_) | Watched::Meta) | None => {}
-                Some(Watched::Order(_) | Watched::Report(_)) => {}
+                Some(
+                    WatchedSubject::Roster(_)
+                    | WatchedSubject::Registration(_)
+                    | WatchedSubject::Meta,
+                )
+                | None => {}
+                Some(WatchedSubject::Order(_) | WatchedSubject::Report(_)) => {}
             }
         }
         let unknown = || CommandError::refused("it is no member of the cluster");
         let member = member.ok_or_else(unknown)?;
-        if owned > 0 && slots == Slots::Given {
+        if owned > 0 && slots == RemovedSlots::Given {
             return Err(CommandError::refused(format!(
                 "it owns {owned} slots: if its host is lost forever, remove it with --lost; else start it and stop it \
                  with SIGTERM, which gives them to others"

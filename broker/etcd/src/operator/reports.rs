@@ -4,7 +4,7 @@ use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
 use crate::operator::{Registered, Session, Why, answer, block_on, is_full, look};
 use crate::rpc::{connection::Lines, generated::RangeRequest};
-use crate::schema::{self, Keys, OrderWord, ReportValue, Watched};
+use crate::schema::{self, Keys, OrderWord, ReportValue, WatchedSubject};
 use crate::{config::Options, system::unix_ms};
 use broker_core::cluster::link::LinkFigures;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,9 +92,11 @@ async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Wh
     let read = answer(lines.range(RangeRequest::range(keys.reports()))).await?;
     let rows = read.kvs.iter();
     let reports = rows.filter_map(|row| match keys.parse(&row.key) {
-        Some(Watched::Report(node)) => Some((node, schema::read(&row.value).ok()?)),
-        Some(Watched::Slot(_) | Watched::Registration(_) | Watched::Roster(_)) => None,
-        Some(Watched::Order(_) | Watched::Meta) | None => None,
+        Some(WatchedSubject::Report(node)) => Some((node, schema::read(&row.value).ok()?)),
+        Some(
+            WatchedSubject::Slot(_) | WatchedSubject::Registration(_) | WatchedSubject::Roster(_),
+        ) => None,
+        Some(WatchedSubject::Order(_) | WatchedSubject::Meta) | None => None,
     });
     Ok(reports.collect())
 }

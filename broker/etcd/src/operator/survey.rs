@@ -7,8 +7,8 @@ use crate::operator::{Why, answer, block_on, connect};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{KeyValue, RangeRequest};
 use crate::schema::{
-    self, Keys, MetaValue, OwnerValue, Registration, RegistrationValue, RosterValue, SlotValue,
-    ValueError, Watched,
+    self, Keys, MetaValue, OwnerValue, RegistrationRecord, RegistrationValue, RosterValue,
+    SlotValue, ValueError, WatchedSubject,
 };
 use crate::{limits::FOREIGN_KEYS_MAX, translate::meta};
 use broker_core::cluster::limits::SLOTS;
@@ -20,7 +20,7 @@ use tokio::task::spawn_local;
 
 /// A cluster at one revision of etcd.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub struct ClusterSurvey {
     /// The members of etcd, as they are configured.
     pub members: Vec<EtcdMember>,
     /// The revision.
@@ -58,7 +58,7 @@ pub struct NodeStatus {
     /// Whether it is expected to run: it did not leave by a drain.
     pub is_here: bool,
     /// Registration, while it has one that counts.
-    pub registration: Option<Registration>,
+    pub registration: Option<RegistrationRecord>,
     /// Why its registration does not count, if it has one that does not.
     pub stranger: Option<Kinship>,
     /// Slots that it owns.
@@ -76,7 +76,7 @@ pub fn survey(
     options: &Options,
     cluster: &str,
     proofs: Option<&ProofKeys>,
-) -> Result<Survey, Box<str>> {
+) -> Result<ClusterSurvey, Box<str>> {
     let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
     let options = Arc::new(options.clone());
     block_on(async {
@@ -88,16 +88,20 @@ pub fn survey(
         for member in asked {
             members.extend(member.await);
         }
-        read.map(|survey| Survey { members, ..survey })
+        read.map(|survey| ClusterSurvey { members, ..survey })
     })
 }
 
-async fn keys(options: &Options, keys: &Keys, proofs: Option<&ProofKeys>) -> Result<Survey, Why> {
+async fn keys(
+    options: &Options,
+    keys: &Keys,
+    proofs: Option<&ProofKeys>,
+) -> Result<ClusterSurvey, Why> {
     let lines = connect(options).await?;
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
-    let mut survey = Survey {
+    let mut survey = ClusterSurvey {
         revision: read.header.map_or(0, |header| header.revision),
-        ..Survey::default()
+        ..ClusterSurvey::default()
     };
     survey.take(keys, &read.kvs, proofs);
     for place in keys.of_others() {
@@ -124,7 +128,7 @@ async fn is_compacted(lines: &Lines, keys: &Keys) -> bool {
     read.is_err_and(|why| why.contains("has been compacted"))
 }
 
-impl Survey {
+impl ClusterSurvey {
     fn take(&mut self, keys: &Keys, rows: &[KeyValue], proofs: Option<&ProofKeys>) {
         let meta = meta(keys, rows).ok().flatten();
         let founded = meta.zip(proofs);
@@ -137,17 +141,17 @@ impl Survey {
                     self.strangers.push(text(row));
                     Ok(())
                 }
-                Some(Watched::Order(_) | Watched::Report(_)) => Ok(()),
-                Some(Watched::Meta) => self.meta(row),
-                Some(Watched::Roster(node)) => self.member(&node, row),
-                Some(Watched::Registration(node)) => {
+                Some(WatchedSubject::Order(_) | WatchedSubject::Report(_)) => Ok(()),
+                Some(WatchedSubject::Meta) => self.meta(row),
+                Some(WatchedSubject::Roster(node)) => self.member(&node, row),
+                Some(WatchedSubject::Registration(node)) => {
                     let founded = founded.as_ref();
                     let process = self.registration(&node, row, founded);
                     process.map(|process| {
                         processes.insert(node.as_str().to_owned(), process);
                     })
                 }
-                Some(Watched::Slot(_)) => schema::read(&row.value).map(|slot: SlotValue| {
+                Some(WatchedSubject::Slot(_)) => schema::read(&row.value).map(|slot: SlotValue| {
                     known += 1;
                     owners.push(slot.owner);
                 }),

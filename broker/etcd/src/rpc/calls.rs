@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 /// A single call.
 #[derive(Debug)]
-pub(crate) enum Ask {
+pub(crate) enum SingleCall {
     /// A lease of this many seconds.
     Grant(i64),
     /// The end of a lease.
@@ -35,18 +35,22 @@ pub(crate) enum Told {
 }
 
 /// Makes a call.
-pub(crate) async fn ask(lines: Lines, ask: Ask) -> Result<Told, Failure> {
+pub(crate) async fn ask(lines: Lines, ask: SingleCall) -> Result<Told, Failure> {
     Ok(match ask {
-        Ask::Grant(seconds) => {
+        SingleCall::Grant(seconds) => {
             let granted = answer(lines.grant(seconds)).await?;
             Told::Granted(LeaseId(granted.id.cast_unsigned()), granted.ttl)
         }
-        Ask::Revoke(lease) => {
+        SingleCall::Revoke(lease) => {
             answer(lines.revoke(lease.0.cast_signed())).await?;
             Told::Revoked
         }
-        Ask::Read(range) => Told::Read(answer(lines.range(RangeRequest::range(range))).await?),
-        Ask::Transaction(transaction) => Told::Outcome(answer(lines.txn(transaction)).await?),
+        SingleCall::Read(range) => {
+            Told::Read(answer(lines.range(RangeRequest::range(range))).await?)
+        }
+        SingleCall::Transaction(transaction) => {
+            Told::Outcome(answer(lines.txn(transaction)).await?)
+        }
     })
 }
 

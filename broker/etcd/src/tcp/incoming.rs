@@ -10,8 +10,8 @@ use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_PER_PAUSE, NOTE_EVERY, PEER_HELLO, PEER_IDLE, PEER_STALL,
 };
 use crate::tcp::frames::{self, Hello};
-use crate::tcp::shared::{Refusal, Shared, within};
-use crate::{names::Name, peers::Mail, tcp::outgoing};
+use crate::tcp::shared::{NodeShared, Refusal, within};
+use crate::{names::Name, peers::PeerMail, tcp::outgoing};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
 /// Accepts connections until it is dropped, which ends them.
-pub(crate) async fn accept(listener: TcpListener, shared: Rc<Shared>) {
+pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return warn!("messages of other nodes cannot be received: {error}"),
@@ -71,7 +71,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<Shared>) {
 
 /// A connection's place. Free again when it is dropped.
 struct Place {
-    shared: Rc<Shared>,
+    shared: Rc<NodeShared>,
     number: u64,
     name: Option<Name>,
 }
@@ -92,7 +92,7 @@ impl Drop for Place {
     }
 }
 
-async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr, mut place: Place) {
+async fn serve(shared: Rc<NodeShared>, stream: TcpStream, from: SocketAddr, mut place: Place) {
     let turn = shared.places.borrow().turn(from);
     let greeting = async {
         turn.wait().await;
@@ -130,7 +130,10 @@ async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr, mut plac
 }
 
 /// The other side has the secret, and says who it is; this node answers, also if another one was meant.
-async fn greet(shared: &Shared, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Hello)> {
+async fn greet(
+    shared: &NodeShared,
+    stream: TcpStream,
+) -> io::Result<(TlsStream<TcpStream>, Hello)> {
     stream.set_nodelay(true)?;
     let mut stream = shared.acceptor.accept(stream).await?;
     let hello = Hello::read(&mut stream).await?;
@@ -158,7 +161,7 @@ pub(crate) fn refusal(error: &io::Error) -> Refusal {
 
 /// Puts frames into the mailbox until the connection ends.
 async fn receive(
-    shared: &Shared,
+    shared: &NodeShared,
     stream: &mut TlsStream<TcpStream>,
     from: &Name,
 ) -> io::Result<()> {
@@ -175,7 +178,7 @@ async fn receive(
         let room = within(PEER_STALL, "no room", room).await?;
         let message = frames::read_message(stream, length).await?;
         drop(room);
-        let count = if shared.mailbox.put(Mail::Message(from.clone(), message)) {
+        let count = if shared.mailbox.put(PeerMail::Message(from.clone(), message)) {
             &counts.received
         } else {
             &counts.lost

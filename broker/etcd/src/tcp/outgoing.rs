@@ -5,9 +5,9 @@ use crate::limits::{
     QUEUE_BYTES_MAX, QUEUE_MAX,
 };
 use crate::names::Name;
-use crate::peers::Mail;
+use crate::peers::PeerMail;
 use crate::tcp::frames::{self, Hello, garbage};
-use crate::tcp::shared::{self, Shared, within};
+use crate::tcp::shared::{self, NodeShared, within};
 use rustls::pki_types::ServerName;
 use std::cell::{Cell, Ref, RefCell};
 use std::future::Future;
@@ -48,7 +48,7 @@ struct Queued {
 }
 
 impl Outgoing {
-    pub(crate) fn start(shared: Rc<Shared>, to: Name, at: &[SocketAddr]) -> Self {
+    pub(crate) fn start(shared: Rc<NodeShared>, to: Name, at: &[SocketAddr]) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let way = Rc::new(Way {
             addresses: RefCell::new(at.to_vec()),
@@ -115,7 +115,7 @@ impl Drop for Outgoing {
 
 /// The task behind it.
 struct Line {
-    shared: Rc<Shared>,
+    shared: Rc<NodeShared>,
     to: Name,
     way: Rc<Way>,
     /// Connections in a row that took no message.
@@ -136,9 +136,9 @@ impl Line {
                     let to = self.to.clone();
                     let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
                     let mail = if is_refused {
-                        Mail::Refused(to)
+                        PeerMail::Refused(to)
                     } else {
-                        Mail::Unreached(to)
+                        PeerMail::Unreached(to)
                     };
                     self.shared.mailbox.put(mail);
                     self.lose(1);
@@ -261,7 +261,7 @@ impl Line {
 
 /// A connection whose other end is the node that is meant.
 pub(crate) async fn connect(
-    shared: &Shared,
+    shared: &NodeShared,
     address: SocketAddr,
     hello: &Hello,
 ) -> io::Result<TlsStream<TcpStream>> {
@@ -303,7 +303,7 @@ const _: () = assert!(PEER_PAUSE.as_millis() < Duration::from_secs(1).as_millis(
 // One message and the reply to it, over a connection that ends with them.
 
 /// Asks a node at the first address where it is. The reply goes into the mailbox.
-pub(crate) async fn ask(shared: Rc<Shared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
+pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
     let hello = Hello {
         from: shared.node.clone(),
         to: of.clone(),
@@ -318,7 +318,7 @@ pub(crate) async fn ask(shared: Rc<Shared>, of: Name, at: Vec<SocketAddr>, messa
         // A node that cannot be asked is in the log of those that send it messages.
         let replied: io::Result<Vec<u8>> = asking.await;
         if let Ok(reply) = replied {
-            shared.mailbox.put(Mail::Message(of, reply));
+            shared.mailbox.put(PeerMail::Message(of, reply));
             return;
         }
     }
@@ -326,7 +326,7 @@ pub(crate) async fn ask(shared: Rc<Shared>, of: Name, at: Vec<SocketAddr>, messa
 
 /// Passes on what a node asks, and replies.
 pub(crate) async fn reply(
-    shared: &Shared,
+    shared: &NodeShared,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     from: &Name,
 ) -> io::Result<()> {
@@ -334,7 +334,7 @@ pub(crate) async fn reply(
     let (reply, replied) = oneshot::channel();
     shared
         .mailbox
-        .put(Mail::Asked(from.clone(), message, reply));
+        .put(PeerMail::Asked(from.clone(), message, reply));
     let reply = replied.await.map_err(|_| garbage("nothing to reply to"))?;
     frames::write(stream, &reply).await?;
     stream.shutdown().await

@@ -1,7 +1,7 @@
 //! State that all connections of a node share: its name, TLS, places, bytes on their way, and notes for the log.
 
 use crate::tcp::places::Places;
-use crate::{limits::NOTE_EVERY, names::Name, peers::Mailbox};
+use crate::{limits::NOTE_EVERY, names::Name, peers::PeerMailbox};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,12 +16,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::warn;
 
 /// The state that all connections of a node share.
-pub(crate) struct Shared {
+pub(crate) struct NodeShared {
     pub(crate) node: Name,
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) connector: TlsConnector,
-    pub(crate) mailbox: Mailbox,
-    pub(crate) notes: Notes,
+    pub(crate) mailbox: PeerMailbox,
+    pub(crate) notes: SharedNotes,
     pub(crate) places: RefCell<Places>,
     /// Bytes of messages on their way in that are free.
     pub(crate) incoming: Arc<Semaphore>,
@@ -91,13 +91,13 @@ impl fmt::Display for Refusal {
 }
 
 /// Counts, and the log.
-pub(crate) struct Notes {
+pub(crate) struct SharedNotes {
     counts: Arc<PeerCounts>,
     /// When there was a line of each kind last, and how many were left out since.
     lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
 }
 
-impl Notes {
+impl SharedNotes {
     pub(crate) fn new(counts: Arc<PeerCounts>) -> Self {
         Self {
             counts,

@@ -5,7 +5,7 @@ mod names;
 
 use super::*;
 use crate::limits::{PEER_IDLE, PEER_STALL, QUEUE_MAX};
-use crate::peers::{Inbox, Mail};
+use crate::peers::{Inbox, PeerMail};
 use crate::tcp::{frames, incoming, shared};
 use rustls::pki_types::ServerName;
 use std::future::Future;
@@ -54,7 +54,7 @@ impl Node {
     fn with(text: &str, byte: &str, cluster: &str, address: SocketAddr) -> Self {
         let bound = TcpPeers::bind(address, &name(text), &secret(byte), cluster).unwrap();
         let (address, counts) = (bound.address(), bound.counts());
-        let (mailbox, inbox) = Mailbox::new();
+        let (mailbox, inbox) = PeerMailbox::new();
         Self {
             name: name(text),
             peers: bound.start(mailbox),
@@ -69,7 +69,7 @@ impl Node {
     }
 
     /// Sends this until something arrives there; returns what.
-    async fn reaches(&mut self, to: &mut Self, message: &[u8]) -> Mail {
+    async fn reaches(&mut self, to: &mut Self, message: &[u8]) -> PeerMail {
         loop {
             self.send(to, message);
             if let Ok(Some(mail)) = timeout(Duration::from_millis(100), to.inbox.recv()).await {
@@ -126,8 +126,8 @@ async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
     let _ = stream.read_to_end(&mut rest).await;
 }
 
-fn is_message(mail: &Mail, of: &str, message: &[u8]) -> bool {
-    matches!(mail, Mail::Message(from, bytes) if *from == name(of) && bytes == message)
+fn is_message(mail: &PeerMail, of: &str, message: &[u8]) -> bool {
+    matches!(mail, PeerMail::Message(from, bytes) if *from == name(of) && bytes == message)
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_port_that_nobody_listens_on_is_reported_and_tried_again() {
         };
         n1.send(&dead, b"question");
         let mail = n1.inbox.recv().await.unwrap();
-        assert!(matches!(&mail, Mail::Refused(node) if *node == dead.name));
+        assert!(matches!(&mail, PeerMail::Refused(node) if *node == dead.name));
         assert_eq!(n1.lost(), 1);
         let mut again = Node::with("n2", SECRET, "prod", address);
         let mail = n1.reaches(&mut again, b"question").await;
@@ -205,7 +205,7 @@ fn a_connection_that_breaks_is_replaced() {
             tokio::task::yield_now().await;
             let (node, secret) = (name("n2"), secret(SECRET));
             if let Ok(bound) = TcpPeers::bind(address, &node, &secret, "prod") {
-                let (mailbox, inbox) = Mailbox::new();
+                let (mailbox, inbox) = PeerMailbox::new();
                 break Node {
                     name: node,
                     counts: bound.counts(),
@@ -246,7 +246,7 @@ fn another_secret_or_cluster_is_refused_by_both_sides() {
             for node in [&mut n1, &mut n2] {
                 while let Ok(mail) = timeout(Duration::ZERO, node.inbox.recv()).await {
                     assert!(
-                        matches!(mail, Some(Mail::Unreached(_))),
+                        matches!(mail, Some(PeerMail::Unreached(_))),
                         "no message arrived"
                     );
                 }
@@ -444,14 +444,17 @@ fn what_was_sent_leaves_before_the_end() {
 #[test]
 fn a_mailbox_has_a_bound_in_bytes() {
     run(async {
-        let (mailbox, mut inbox) = Mailbox::new();
-        let mail = || Mail::Message(name("n1"), vec![0; MESSAGE_BYTES_MAX]);
+        let (mailbox, mut inbox) = PeerMailbox::new();
+        let mail = || PeerMail::Message(name("n1"), vec![0; MESSAGE_BYTES_MAX]);
         let fit = crate::limits::MAIL_BYTES_MAX / MESSAGE_BYTES_MAX;
         for _ in 0..fit {
             assert!(mailbox.put(mail()));
         }
         assert!(!mailbox.put(mail()));
-        assert!(mailbox.put(Mail::Refused(name("n1"))), "it takes no bytes");
+        assert!(
+            mailbox.put(PeerMail::Refused(name("n1"))),
+            "it takes no bytes"
+        );
         inbox.recv().await.unwrap();
         assert!(mailbox.put(mail()));
     });

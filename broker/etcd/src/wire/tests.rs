@@ -136,10 +136,10 @@ proptest! {
         let bytes = encode(&message, &names);
         prop_assert_eq!(decode(&bytes, &mut names), Ok(message));
         for len in 0..bytes.len() {
-            prop_assert_eq!(decode(&bytes[..len], &mut names), Err(Unreadable::Damaged));
+            prop_assert_eq!(decode(&bytes[..len], &mut names), Err(UnreadableMessage::Damaged));
         }
         let longer = [&bytes[..], &[0]].concat();
-        prop_assert_eq!(decode(&longer, &mut names), Err(Unreadable::Damaged));
+        prop_assert_eq!(decode(&longer, &mut names), Err(UnreadableMessage::Damaged));
     }
 }
 
@@ -157,8 +157,11 @@ fn another_form_is_refused_by_its_number() {
     let mut later = encode(&question, &names);
     assert_eq!(decode(&later, &mut names), Ok(question));
     later[0] += 1;
-    assert_eq!(decode(&later, &mut names), Err(Unreadable::Form(FORM + 1)));
-    let line = Unreadable::Form(1).to_string();
+    assert_eq!(
+        decode(&later, &mut names),
+        Err(UnreadableMessage::Form(FORM + 1))
+    );
+    let line = UnreadableMessage::Form(1).to_string();
     assert!(
         line.contains("inner version 1, and this program reads that of 5"),
         "{line}"
@@ -212,13 +215,13 @@ fn what_is_no_message_is_refused() {
         let bytes = encode(&wrong, &names);
         assert_eq!(
             decode(&bytes, &mut names),
-            Err(Unreadable::Damaged),
+            Err(UnreadableMessage::Damaged),
             "{wrong:?}"
         );
     }
     let long = Message::Reply(1, vec![0; MESSAGE_BYTES_MAX]);
     let long = encode(&long, &names);
-    assert_eq!(decode(&long, &mut names), Err(Unreadable::Damaged));
+    assert_eq!(decode(&long, &mut names), Err(UnreadableMessage::Damaged));
     let envelope = |name: &str, message: u8| wire::append(vec![FORM], &(vec![name], message));
     let goodbye = Message::Goodbye(me);
     assert_eq!(
@@ -227,7 +230,7 @@ fn what_is_no_message_is_refused() {
     );
     for wrong in [envelope("a/b", 2), envelope("", 2), envelope("n1", 11)] {
         let bytes = [&wrong[..], &[1, 1]].concat();
-        assert_eq!(decode(&bytes, &mut names), Err(Unreadable::Damaged));
+        assert_eq!(decode(&bytes, &mut names), Err(UnreadableMessage::Damaged));
     }
 }
 
@@ -308,5 +311,5 @@ fn more_nodes_than_a_cluster_has_are_refused() {
     let bytes = encode(&Message::Answer(answer), &here);
     assert!(decode(&bytes, &mut here).is_ok());
     let mut there = Names::new(Name::new("other").unwrap());
-    assert_eq!(decode(&bytes, &mut there), Err(Unreadable::Damaged));
+    assert_eq!(decode(&bytes, &mut there), Err(UnreadableMessage::Damaged));
 }

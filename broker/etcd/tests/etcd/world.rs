@@ -10,7 +10,8 @@ use broker_core::cluster::types::{Epoch, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_etcd::{
-    Config, Driver, Handle, InnerAddress, Inspection, Name, News, Options, Service, TcpPeers,
+    Driver, Handle, HostService, InnerAddress, Inspection, Name, News, NodeConfig, Options,
+    TcpPeers,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -178,8 +179,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn config(&self, accept_etcd: bool) -> Config {
-        Config {
+    pub(crate) fn config(&self, accept_etcd: bool) -> NodeConfig {
+        NodeConfig {
             cluster: "test".into(),
             node: self.name.as_str().into(),
             inner: InnerAddress::new(self.inner, &[7443, 7445]),
@@ -337,7 +338,7 @@ impl Shards {
     }
 }
 
-impl Service for Shards {
+impl HostService for Shards {
     fn order(&mut self, order: SlotOrder) {
         let book = Arc::clone(&self.book);
         let mut book = book.lock().unwrap();

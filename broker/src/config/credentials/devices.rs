@@ -1,11 +1,11 @@
-//! Devices of a credentials file: who is asked for a certificate, authorities, and the registry.
+//! Devices of a credentials file: host names that ask for a certificate, authorities, and the registry.
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{KnownPolicies, policies};
 use crate::config::document::{Section, list, text};
-use crate::devices::{Authority, Devices, NameSource, RevocationLists, is_thing_name};
+use crate::devices::{DeviceAuthority, Devices, NameSource, RevocationLists, is_thing_name};
 use aws_lc_rs::digest::{Context as Sum, SHA256, digest};
-use broker_core::auth::{DeviceRegistry, DeviceRegistryBuilder, SignIns, ThingAuthority, Things};
+use broker_core::auth::{DeviceRegistry, SignIns, ThingAuthority, Things};
 use broker_core::settings::value::{self, Checked, letters};
 use codec::policy::{Action, Policy};
 use data_encoding::HEXLOWER;
@@ -18,10 +18,10 @@ use std::sync::Arc;
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
-    edge: Vec<Authority>,
+    edge: Vec<DeviceAuthority>,
 }
 
-/// The table of devices, for the core and for the edge. `None` when it does not load.
+/// Table `[things]`, for the core and for the edge. `None` if it does not load.
 pub(crate) fn things(
     section: &mut Section<'_, '_>,
     known: &KnownPolicies,
@@ -84,7 +84,7 @@ pub(crate) fn things(
     Some((things, devices))
 }
 
-/// Adds the authorities of a table.
+/// Reads the authorities of a table.
 fn authority(
     section: &mut Section<'_, '_>,
     policies: &[Arc<Policy>],
@@ -127,7 +127,7 @@ fn authority(
     let lists = Arc::new(lists.unwrap_or_default());
     let grace_s = grace_ms.unwrap_or(GRACE_MS_DEFAULT) / 1000;
     for certificate in &authorities {
-        match Authority::new(certificate, &lists, name, grace_s) {
+        match DeviceAuthority::new(certificate, &lists, name, grace_s) {
             Err(fault) => section.fault(format!("ca: {fault}")),
             Ok(authority) => {
                 all.core.push(ThingAuthority {
@@ -145,7 +145,7 @@ fn authority(
     }
 }
 
-/// Remarks on devices that are valid but look forgotten or careless.
+/// Warnings about valid but suspicious settings of devices.
 pub(crate) fn remarks(things: &Things, devices: &Devices, now_s: u64) -> Vec<String> {
     let left_over = devices.strangers().map(|issuer| {
         format!(
@@ -238,7 +238,7 @@ fn pattern(text: &str) -> Checked<Box<str>> {
     letters(text, 1..=128, is_allowed, rule).map(Box::from)
 }
 
-/// Most server names. Each connection's is compared with all.
+/// Most server names: each connection's is compared with all.
 const HOSTS_MAX: usize = 16;
 
 /// Most authorities of one file.
@@ -250,13 +250,13 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 /// Longest file of revocation lists: about a million entries.
 const CRL_BYTES_MAX: usize = 64 << 20;
 
-/// Begins DER, and no PEM.
+/// First byte of DER, never of PEM.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// By how long a revocation list may be overdue.
+/// Default grace of overdue revocation lists.
 const GRACE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 
-/// The longest that it may.
+/// Longest grace.
 const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
 // The registry of devices: a file of lines that is read one by one, so that a million of them take no memory but what
@@ -297,7 +297,7 @@ pub(crate) fn read_lines(
     known: &KnownPolicies,
     max: usize,
 ) -> Result<DeviceRegistry, Vec<String>> {
-    let mut registry = DeviceRegistryBuilder::new(max);
+    let mut registry = DeviceRegistry::new(max);
     let (mut line, mut number, mut faults) = (Vec::new(), 0, Vec::new());
     let (mut sum, mut is_counted) = (Sum::new(&SHA256), false);
     while faults.len() < FAULTS_MAX {
@@ -334,14 +334,14 @@ pub(crate) fn read_lines(
     Err(faults)
 }
 
-/// The last line of a registry of this text: see above.
+/// Last line of a registry with this text: see above.
 pub(crate) fn last_line(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     let (lines, digits) = (text.lines().count(), HEXLOWER.encode(digest.as_ref()));
     format!("{LAST_LINE}{lines} sha256={digits}\n")
 }
 
-/// Why a last line is not that of so many lines with this sum.
+/// Fault of a last line that does not match the lines before it.
 fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
     let stated = String::from_utf8_lossy(stated);
     let (count, digits) = match stated.trim().split_once(" sha256=") {
@@ -359,10 +359,10 @@ fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
     })
 }
 
-/// Begins the last line.
+/// Prefix of the last line.
 const LAST_LINE: &str = "# lines=";
 
-/// Appends the next line, within its bound. False at the end.
+/// Appends the next line, within its bound; false at the end of the file.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
     let mut bounded = std::io::Read::take(reader, LINE_BYTES_MAX + 1);
     if bounded.read_until(b'\n', line)? == 0 {
@@ -376,7 +376,7 @@ fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<b
 }
 
 /// Adds a line to the registry.
-fn take(line: &[u8], known: &KnownPolicies, registry: &mut DeviceRegistryBuilder) -> Checked<()> {
+fn take(line: &[u8], known: &KnownPolicies, registry: &mut DeviceRegistry) -> Checked<()> {
     let line = std::str::from_utf8(line)
         .map_err(|_| FORM.to_owned())?
         .trim();
@@ -430,17 +430,17 @@ fn digits(text: &str) -> Option<[u8; 32]> {
 const FORM: &str = "allowed SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without \
                     the digits a thing that is inactive";
 
-/// Begins the fault of a line for which there is no room.
+/// Prefix of the fault of a line beyond the bound.
 const TOO_MANY: &str = "allowed at most";
 
 /// Longest line, in bytes: four times the longest names.
 const LINE_BYTES_MAX: u64 = 1024;
 
-/// Most faults of one file that are reported.
+/// Most reported faults of one file.
 const FAULTS_MAX: usize = 20;
 
-/// Lines of a registry that states no other number: 64 MiB and the names.
+/// Default of `max`: 64 MiB and the names.
 const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
 
-/// The largest such number.
+/// Largest `max`.
 const REGISTRY_MAX: usize = 10_000_000;

@@ -1,7 +1,7 @@
-//! The files of a credentials file: itself, policies, secrets. Bounded, and checked for permissions that are too wide.
+//! Files of the credentials: the file itself, policies, secrets. Bounded, and checked for too wide permissions.
 //!
-//! Each is stamped before it is opened, so that no later change of it is missed, and hashed as it is read: by the
-//! SHA-256 of all, nodes see whether theirs are equal.
+//! Each file is stamped before it is opened, so that no later change is missed, and hashed as it is read: nodes compare
+//! the SHA-256 of all.
 
 use crate::config::document::{Section, text};
 use crate::config::draft::{Fault, ValuePlace};
@@ -17,27 +17,27 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// The files that were read so far.
+/// Files read so far.
 pub(crate) struct Files {
     main: PathBuf,
     /// Index of each file in `read`.
     known: BTreeMap<PathBuf, usize>,
     /// Each once, in the order in which they were read first.
     read: Vec<FileRead>,
-    /// Secrets that everybody may read.
+    /// Warnings about files: secrets with wide permissions, unusable keys.
     pub(crate) warnings: Vec<String>,
 }
 
 /// One file.
 struct FileRead {
     path: PathBuf,
-    /// Of the file as it was just before it was opened.
+    /// Stamp just before the file was opened.
     stamp: Stamp,
-    /// Once it was read to its end.
+    /// SHA-256, once read to the end.
     sha256: Option<Digest>,
 }
 
-/// A file that is read piece by piece, and hashed on the way.
+/// File read in pieces and hashed on the way.
 pub(crate) struct Hashed {
     file: File,
     sha256: Context,
@@ -53,7 +53,7 @@ impl Read for Hashed {
 
 /// A secret from a file of its own.
 pub(crate) struct SecretFile {
-    /// Without the blanks around it.
+    /// Content without surrounding blanks.
     pub(crate) content: Zeroizing<String>,
     pub(crate) path: PathBuf,
 }
@@ -74,9 +74,8 @@ impl Files {
         each.map(|file| (file.path.clone(), file.stamp)).unzip()
     }
 
-    /// The digest of the files in this order: of each its SHA-256, so that no byte moves from one file to the next
-    /// unseen. Their places do not count: nodes may have them in different folders. `None` if one was not read to its
-    /// end.
+    /// Digest of the files in order: of their SHA-256, so that bytes cannot move between files. Paths do not count,
+    /// since nodes may use different folders. `None` if a file was not read to its end.
     pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         let mut all = Context::new(&SHA256);
         for file in &self.read {
@@ -190,7 +189,7 @@ impl Files {
         Ok(read)
     }
 
-    /// A file is about to be opened. What it is now counts, if it is opened again later.
+    /// Stamps a file before its first opening.
     fn note(&mut self, path: &Path) {
         if !self.known.contains_key(path) {
             self.known.insert(path.into(), self.read.len());
@@ -210,7 +209,7 @@ impl Files {
     }
 }
 
-/// A document under one of two keys: as a text, or in a file whose key ends so.
+/// Document under one of two keys: inline, or in a file if the key ends in `file`.
 pub(crate) fn document<T>(
     section: &mut Section<'_, '_>,
     keys: [&'static str; 2],

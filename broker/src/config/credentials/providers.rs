@@ -2,7 +2,7 @@
 
 use crate::config::credentials::files::Files;
 use crate::config::document::{Raw, Section, list, text};
-use crate::config::{credentials::Book, draft::Findings};
+use crate::config::{credentials::CredentialsDraft, draft::Findings};
 use broker_core::auth::PROVIDER_BYTES_MAX;
 use broker_core::auth::provider::{Algorithms, Discovery, KeySource, Provider};
 use broker_core::limits::{CLAIM_NAMES_MAX, CLIENT_IDS_MAX};
@@ -10,7 +10,7 @@ use broker_core::settings::value::{self, Checked, letters};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// A provider of this issuer; of the server's account, unless it names one. `None` when it does not load.
+/// Provider of this issuer, by default of the server's account. `None` if it does not load.
 pub(crate) fn provider(
     section: &mut Section<'_, '_>,
     issuer: &str,
@@ -61,8 +61,8 @@ pub(crate) fn provider(
     })
 }
 
-/// Notes what providers break together, and gives each the names of the claims that it is asked for.
-pub(crate) fn check(book: &mut Book, findings: &mut Findings) {
+/// Checks rules across providers, and sets the claims that policies and trusts test.
+pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     let claims = claims(book);
     let mut issuers = BTreeSet::new();
     for provider in &mut book.providers {
@@ -94,9 +94,13 @@ pub(crate) fn check(book: &mut Book, findings: &mut Findings) {
     }
 }
 
-/// Remarks on the roles and policies that name providers, each with its key of the file. People use the console with
-/// accounts of the provider `console`.
-pub(crate) fn remarks(book: &Book, console: Option<&str>, remark: &mut impl FnMut(String, String)) {
+/// Warnings about roles and policies that name providers, each with its key. `console`: the provider whose accounts use
+/// the console.
+pub(crate) fn remarks(
+    book: &CredentialsDraft,
+    console: Option<&str>,
+    remark: &mut impl FnMut(String, String),
+) {
     let mut trusted = BTreeSet::new();
     for role in &book.roles {
         let name = &role.name;
@@ -160,7 +164,7 @@ fn arn_of(provider: &Provider) -> String {
 }
 
 /// Every claim that policies and trusts name, in small letters.
-fn claims(book: &Book) -> BTreeSet<String> {
+fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     let policies = book.policies.values().flatten();
     let policies = policies.flat_map(|policy| policy.claims());
     let trusts = book.roles.iter().flat_map(|role| role.trust.claims());
@@ -168,7 +172,7 @@ fn claims(book: &Book) -> BTreeSet<String> {
     all.map(|claim| claim.to_ascii_lowercase()).collect()
 }
 
-/// The names of a provider's claims among these, without those that every token has.
+/// Names of a provider's claims among these, without those of every token.
 fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     let issuer = provider.issuer.to_ascii_lowercase();
     let names = claims.iter().filter_map(|key| {

@@ -9,7 +9,7 @@ use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A role of this name; of the server's account, unless it names one. `None` when it does not load.
+/// Role of this name, by default of the server's account. `None` if it does not load.
 pub(crate) fn role(
     section: &mut Section<'_, '_>,
     name: &str,
@@ -46,7 +46,7 @@ pub(crate) fn role(
     })
 }
 
-/// Remarks on a role that is valid but looks forgotten or careless. `arns`: those of all principals and roles.
+/// Warnings about a valid but suspicious role. `arns`: of all principals and roles.
 pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     let mut remarks = Vec::new();
     if role.policies.is_empty() {
@@ -84,18 +84,18 @@ pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     remarks
 }
 
-/// The shortest bound of a session, in milliseconds.
+/// Smallest `max_session`, in milliseconds.
 const SESSION_MS_MIN: u64 = 15 * 60 * 1000;
 
-/// The longest. Source: IAM User Guide, "Update a role", *maximum session duration*.
+/// Largest `max_session`. Source: IAM User Guide, "Update a role", *maximum session duration*.
 const SESSION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
-/// The bound of a session of a role that states none. Source: the same.
+/// Default of `max_session`. Source: as above.
 const SESSION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 // Role aliases of a credentials file: the names by which devices ask for a role.
 
-/// A role alias of this name. `None` when it does not load.
+/// Role alias of this name. `None` if it does not load.
 pub(crate) fn alias(
     section: &mut Section<'_, '_>,
     name: &str,
@@ -126,7 +126,7 @@ pub(crate) fn alias(
     })
 }
 
-/// Remarks on an alias that is valid but refuses everybody.
+/// Warning about a valid alias that refuses everybody.
 pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
     let role = roles.iter().find(|role| *role.name == *alias.role)?;
     (alias.duration_s > role.max_session_s).then(|| {
@@ -148,10 +148,10 @@ fn alias_name(text: &str) -> Checked<()> {
 /// others.
 const DURATION_MS_MIN: u64 = 15 * 60 * 1000;
 
-/// The longest.
+/// Longest lifetime of keys.
 const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
-/// Of an alias that states none.
+/// Default lifetime of keys.
 const DURATION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 // Names within a credentials file: of policies, users and roles.

@@ -47,6 +47,19 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// The warnings of a file without this folder's name.
+    fn warnings(&self, loaded: &Loaded) -> Vec<String> {
+        loaded.warnings.iter().map(|it| self.bare(it)).collect()
+    }
+
+    /// The names of the files that were read.
+    fn files(&self, loaded: &Loaded) -> Vec<String> {
+        let names = loaded.files.iter().map(|it| it.display().to_string());
+        names.map(|name| self.bare(&name)).collect()
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
@@ -92,12 +105,8 @@ fn good() -> (Folder, Loaded) {
 fn a_file_is_read_with_what_it_names() {
     let (folder, loaded) = good();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    let names: Vec<_> = loaded
-        .files
-        .iter()
-        .map(|path| folder.bare(&path.display().to_string()))
-        .collect();
-    assert_eq!(names, ["c.toml", "devices.json", "web.secret"]);
+    let files = folder.files(&loaded);
+    assert_eq!(files, ["c.toml", "devices.json", "web.secret"]);
     assert_eq!(loaded.stamps.len(), 3);
     let fleet = loaded.credentials.find("AKIDEXAMPLE").unwrap();
     assert_eq!(
@@ -174,14 +183,8 @@ fn what_looks_forgotten_is_warned_of() {
         "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = '0123456789abcdef'|policies = []|\
          [policy.p]|document = '{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\"}}'",
     );
-    let warnings: Vec<_> = loaded
-        .unwrap()
-        .warnings
-        .iter()
-        .map(|warning| folder.bare(warning))
-        .collect();
     assert_eq!(
-        warnings,
+        folder.warnings(&loaded.unwrap()),
         [
             "c.toml:2:1: principal a has no policies, so it may do nothing",
             "c.toml:6:1: no principal, role or thing has the policy p",
@@ -189,15 +192,9 @@ fn what_looks_forgotten_is_warned_of() {
     );
     let path = folder.write("open.toml", "");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let warnings = load_credentials(&path, "123456789012", None)
-        .unwrap()
-        .warnings;
-    let warnings: Vec<_> = warnings
-        .iter()
-        .map(|warning| folder.bare(warning))
-        .collect();
+    let loaded = load_credentials(&path, "123456789012", None).unwrap();
     assert_eq!(
-        warnings,
+        folder.warnings(&loaded),
         [
             "open.toml: everybody on this machine may read or change it: chmod 600",
             "open.toml: no [[principal]], [oidc_provider] or [things], so nobody may do anything",
@@ -216,13 +213,8 @@ fn what_a_policy_may_not_say_to_its_author_is_warned_of() {
          \"Allow\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{{\"StringEquals\":{{\"aws:ResourceTag/a\":\"b\",\
          \"aws:UserAgent\":\"c\"}},\"Bool\":{{\"aws:ViaAWSService\":false}}}}}}}}'"
     ));
-    let warnings = loaded.unwrap().warnings;
-    let warnings: Vec<_> = warnings
-        .iter()
-        .map(|warning| folder.bare(warning))
-        .collect();
     assert_eq!(
-        warnings,
+        folder.warnings(&loaded.unwrap()),
         [
             "c.toml:19:1: policy p: aws:UserAgent is what the client says",
             "c.toml:19:1: policy p: aws:ViaAWSService has no value here",
@@ -424,26 +416,19 @@ fn an_invalid_policy_is_reported_once() {
 #[test]
 fn what_is_no_file_of_text_is_refused() {
     let folder = Folder::new();
-    let error = load_credentials(&folder.0, "123456789012", None)
-        .unwrap_err()
-        .to_string();
-    assert!(error.ends_with("allowed a regular file"), "{error}");
-    let path = folder.0.join("none.toml");
-    let error = load_credentials(&path, "123456789012", None)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("none.toml: cannot be read: No such file"),
-        "{error}"
-    );
-    fs::write(&path, [0xFF]).unwrap();
-    let error = load_credentials(&path, "123456789012", None)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("none.toml: cannot be read: stream did not contain valid UTF-8"),
-        "{error}"
-    );
+    fs::write(folder.0.join("odd.toml"), [0xFF]).unwrap();
+    for (name, rule) in [
+        ("", "allowed a regular file"),
+        ("none.toml", "none.toml: cannot be read: No such file"),
+        (
+            "odd.toml",
+            "odd.toml: cannot be read: stream did not contain valid UTF-8",
+        ),
+    ] {
+        let path = folder.0.join(name);
+        let error = load_credentials(&path, "123456789012", None).unwrap_err();
+        assert!(error.to_string().contains(rule), "{error}");
+    }
 }
 
 #[test]

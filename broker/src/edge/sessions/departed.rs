@@ -1,16 +1,25 @@
 //! Sessions of which another node, or the side thread, is the owner: their connections leave the table, and come back.
 
-use crate::edge::departed::{Departed, Detached};
-use crate::edge::sessions::flush::Flushed;
-use crate::edge::{io::Io, sessions::Sessions};
+use crate::edge::connection::{Connection, NEVER};
+use crate::edge::io::Io;
+use crate::edge::sessions::{Sessions, flush::Flushed};
+use crate::edge::tls::Read;
+use crate::edge::visiting::{Secured, TakeAdmin, Visiting};
 use broker_core::address_shares::Origin;
 use broker_core::id::{NodeId, SessionKey};
-use broker_core::machine::{Machine, PassFailure};
-use std::net::SocketAddr;
+use broker_core::machine::{Machine, PassFailure, PassedOn};
+use std::os::fd::AsFd;
+
+/// A client whose connection has left the table: nothing of it is armed or in flight.
+pub(crate) struct Departed<M: Machine> {
+    pub(crate) connection: Connection,
+    pub(crate) parcel: M::Parcel,
+    /// The client's address and request.
+    pub(crate) sent: PassedOn,
+}
 
 impl<M: Machine> Sessions<M> {
-    /// A connection that leaves, as soon as the kernel holds nothing of it: its socket, its session and what it has
-    /// sent. A broken one ends here.
+    /// A connection that leaves, as soon as the kernel holds nothing of it. A broken one ends here.
     pub(crate) fn depart(&mut self, session: SessionKey, io: &mut Io) -> Option<Departed<M>> {
         self.watch(session, io);
         let flushed = if self.has_words_of_engine_alone(session) {
@@ -27,8 +36,30 @@ impl<M: Machine> Sessions<M> {
             }
             Flushed::All => {}
         }
-        let (connection, unread, parcel) = self.release(session, io)?;
-        Departed::new(connection, parcel, unread, io)
+        let (mut connection, mut unread, mut parcel) = self.release(session, io)?;
+        (connection.dirty, connection.due) = (false, NEVER);
+        let Some(mut sent) = M::passed_on(&mut parcel) else {
+            debug_assert!(false, "a session that is to be passed on says so");
+            connection.close(io);
+            return None;
+        };
+        let read = match &mut connection.tls {
+            None => {
+                sent.bytes.append(&mut unread);
+                Read::More
+            }
+            Some(tls) => tls.read(&mut unread, &mut sent.bytes, io.turn.at().now),
+        };
+        if !connection.charge(io) || read == Read::Failed {
+            connection.close(io);
+            return None;
+        }
+        connection.ended |= read == Read::End;
+        Some(Departed {
+            connection,
+            parcel,
+            sent,
+        })
     }
 
     /// Whether all that is to be sent on a connection comes from its TLS engine, whose handshake is over.
@@ -41,42 +72,60 @@ impl<M: Machine> Sessions<M> {
         is_secured && is_free && self.machine.unsent(session).is_empty()
     }
 
-    /// A client comes back into the table, for the machine to answer it, or to ask another owner with what is `unsent`.
-    /// `failed`: the owner and why it did not answer; `None` for the side thread.
+    /// Passes a connection to the side thread as soon as the kernel holds nothing of it. It comes back, for the machine
+    /// to answer it, if there is none, or that has no room.
+    pub(crate) fn visit(&mut self, session: SessionKey, take: Option<&TakeAdmin>, io: &mut Io) {
+        let Some(departed) = self.depart(session, io) else {
+            return;
+        };
+        let Departed {
+            mut connection,
+            parcel,
+            sent,
+        } = departed;
+        connection.discharge(io);
+        io.ring.release(connection.socket.as_fd());
+        if let Some(take) = take
+            && let Some(tls) = connection.tls.take()
+        {
+            let visiting = Visiting {
+                socket: connection.socket,
+                remote: sent.peer.remote,
+                secured: Secured::new(tls, sent.bytes, connection.ended),
+            };
+            let Err(refused) = take(visiting) else {
+                return io.descriptors.closed();
+            };
+            connection = Connection::new(session, refused.socket, Some(refused.secured.tls));
+        }
+        let session = self.machine.bounce(parcel, io.turn.at());
+        self.take_back(session, connection, io);
+    }
+
+    /// A client comes back whose request the node has not answered: for another owner, with what is `unsent`, or for
+    /// the machine to answer it.
     pub(crate) fn return_client(
         &mut self,
-        client: Detached,
+        client: Connection,
         parcel: M::Parcel,
-        failed: Option<(NodeId, PassFailure)>,
+        failed: (NodeId, PassFailure),
         unsent: Vec<u8>,
         io: &mut Io,
     ) {
+        io.counts.pass_failures[failed.1 as usize] += 1;
         let at = io.turn.at();
-        let remote = M::remote_of(&parcel).or_else(|| client.remote());
-        let session = match failed {
-            Some((node, why)) => {
-                io.counts.pass_failures[why as usize] += 1;
-                self.machine.unanswered(parcel, (node, why), unsent, at)
-            }
-            None => self.machine.bounce(parcel, at),
-        };
-        self.take_back(session, client, remote, io);
+        let session = self.machine.unanswered(parcel, failed, unsent, at);
+        self.take_back(session, client, io);
     }
 
     /// The connection of a client is that of this session from here on.
-    pub(crate) fn take_back(
-        &mut self,
-        session: SessionKey,
-        client: Detached,
-        remote: Option<SocketAddr>,
-        io: &mut Io,
-    ) {
-        let origin = remote.map(|remote| Origin::of(remote.ip()));
-        let connection = client.into_connection(session, io);
+    pub(crate) fn take_back(&mut self, session: SessionKey, client: Connection, io: &mut Io) {
+        let mut connection = Connection::new(session, client.socket, client.tls);
+        connection.ended = client.ended;
         self.connections.insert(session, connection, io);
-        if let Some(origin) = origin {
+        if let Some(remote) = self.remote(session) {
             // It may wait: what it waits for is not admitted yet.
-            let now = io.turn.at().now;
+            let (origin, now) = (Origin::of(remote.ip()), io.turn.at().now);
             self.connections.welcome(session, origin, false, now);
             self.connections.note_first_bytes(session);
         }

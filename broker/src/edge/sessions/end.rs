@@ -65,18 +65,13 @@ impl<M: Machine> Sessions<M> {
 
     /// Adds a connection from another shard, under the key that the machine has for it.
     pub(crate) fn arrive(&mut self, session: SessionKey, connection: Travelling, io: &mut Io) {
-        let Travelling {
-            socket,
-            tls,
-            unread,
-        } = connection;
-        self.connections
-            .insert(session, Connection::new(session, socket, tls), io);
+        let arrived = Connection::new(session, connection.socket, connection.tls);
+        self.connections.insert(session, arrived, io);
         self.drain(io);
         let remote = self.machine.remote(session);
         self.connections
             .note_refused(session, remote, io.turn.at().now);
-        self.resume(session, unread, io);
+        self.resume(session, connection.unread, io);
         // The end of the turn flushes the machine's bytes and arms the receive.
         self.connections.touch(session);
     }

@@ -152,26 +152,17 @@ impl<M: Machine> Sessions<M> {
         &mut self,
         session: SessionKey,
         flight: Vec<u8>,
-        result: io::Result<usize>,
+        result: &io::Result<usize>,
         io: &mut Io,
     ) {
-        let (whole, handed) = (flight.len(), result.unwrap_or(0));
-        io.counts.sent_bytes += handed as u64;
-        io.spares.recycle(flight);
         let Some(connection) = self.connections.get_mut(session) else {
             return debug_assert!(false, "a connection outlives its send");
         };
-        connection.sending = false;
-        let launched = std::mem::take(&mut connection.launched) as usize;
-        let reported = match &connection.tls {
-            None => handed.min(launched),
-            Some(_) if handed == whole => launched,
-            Some(_) => 0,
-        };
-        if reported > 0 {
-            self.report_sent(session, (reported, handed), io);
+        let (plain, on_wire, is_whole) = connection.landed(flight, result, io);
+        if plain > 0 {
+            self.report_sent(session, (plain, on_wire), io);
         }
-        if handed < whole {
+        if !is_whole {
             self.sunk(session, io);
         }
         self.connections.touch(session);

@@ -1,19 +1,19 @@
 //! Clients whose channels are on other nodes: into a stream of a link, and back or to their end.
 
-use crate::edge::connection::{NEVER, has_left, widen};
-use crate::edge::departed::Departed;
+use crate::edge::connection::{Receive, Stage, has_left, widen};
+use crate::edge::io::Io;
 use crate::edge::limits::CLIENTS_WAITING_MAX;
 use crate::edge::links::{LinkEnd, link_key};
+use crate::edge::sessions::{Sessions, departed::Departed};
 use crate::edge::streams::clients::{Client, Finale, On};
 use crate::edge::streams::{Route, wire::Local};
-use crate::edge::{io::Io, limits::OVERDUE_PER_TURN, sessions::Sessions, tls::Read};
+use crate::edge::tls::Read;
 use broker_core::address_shares::Origin;
 use broker_core::cluster::link::Ending;
 use broker_core::id::NodeId;
 use broker_core::machine::{Input, Machine, PassFailure};
-use codec::link::{Client as Described, How};
+use codec::link::How;
 use ring::Received;
-use rustix::net::connect_unspec;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
@@ -22,32 +22,26 @@ use std::os::fd::AsFd;
 impl<M: Machine> Sessions<M> {
     /// Begins a stream for a client.
     pub(crate) fn begin_stream(&mut self, node: NodeId, departed: Departed<M>, io: &mut Io) {
-        let (bytes, origin) = (
-            departed.sent.bytes.len(),
-            Origin::of(departed.remote().ip()),
-        );
-        let has_room = self.waiting_room(origin, bytes, io);
-        let home = self.machine.stream_home(&departed.parcel);
+        let Departed {
+            connection,
+            parcel,
+            sent,
+        } = departed;
+        let (bytes, origin) = (sent.bytes.len(), Origin::of(sent.peer.remote.ip()));
+        let home = sent.home.filter(|_| self.waiting_room(origin, bytes, io));
         let streams = &mut self.streams;
-        let place = home.filter(|_| has_room);
-        let place = place.and_then(|home| Some((home, streams.clients.claim()?)));
+        let place = home.and_then(|home| Some((home, streams.clients.claim()?)));
         let Some((home, place)) = place else {
-            let failed = Some((node, PassFailure::NoRoom));
-            let Departed {
-                client,
-                parcel,
-                sent,
-            } = departed;
-            return self.return_client(client, parcel, failed, sent.bytes, io);
+            let failed = (node, PassFailure::NoRoom);
+            return self.return_client(connection, parcel, failed, sent.bytes, io);
         };
         io.counts.link_clients_opened += 1;
         io.counts.link_clients = streams.clients.len() as u64;
         let now = io.turn.at().now;
         streams.waiting_bytes += bytes;
-        streams.waiting.insert((node, place));
-        streams.waiting_by_address.enter(place, origin, now);
-        let client = Client::new(departed, node, home, now);
-        streams.clients.put_back(place, Box::new(client));
+        streams.waiting.enter(place, origin, now);
+        let client = Client::new(connection, parcel, sent, node, home, now);
+        streams.clients.put(place, client);
         self.open_stream(place, io);
     }
 
@@ -60,7 +54,7 @@ impl<M: Machine> Sessions<M> {
             {
                 return true;
             }
-            let victim = streams.waiting_by_address.victim(origin, io.turn.at().now);
+            let victim = streams.waiting.victim(origin, io.turn.at().now);
             let Some(victim) = victim else {
                 return false;
             };
@@ -77,7 +71,7 @@ impl<M: Machine> Sessions<M> {
             return;
         }
         // It would take the place of a connection that is there. Who sends a call may end behind it.
-        if !client.is_call() && has_left(&client.half.socket) {
+        if !client.is_call() && has_left(&client.connection.socket) {
             return self.finish_client(place, Finale::Cut { reset: false }, io);
         }
         let (node, slot) = (client.node, client.home.slot);
@@ -95,81 +89,73 @@ impl<M: Machine> Sessions<M> {
             return self.lose_client(place, PassFailure::NoRoom, io);
         }
         let request = self.streams.take_request(place);
-        let Some((client, _)) = self.streams.client(place) else {
+        io.counts.link_bytes_to_owner += request.len() as u64;
+        let streams = &mut self.streams;
+        let Some(client) = streams.clients.get_mut(place) else {
             return;
         };
-        let (described, account) = (describe(client), client.home.account);
-        io.counts.link_bytes_to_owner += request.len() as u64;
-        let id = self
-            .streams
-            .link(link)
-            .map(|it| it.open(&described, request, account));
-        let Some(Ok(id)) = id else {
+        let (described, account) = (client.described(), client.home.account);
+        let wire = streams.wires.get_mut(link);
+        let open = wire.and_then(|wire| {
+            let id = wire.link()?.open(&described, request, account).ok()?;
+            wire.locals.insert(id, Local::Client(place));
+            Some(id)
+        });
+        let Some(id) = open else {
             return self.finish_client(place, Finale::Back(PassFailure::Closed, Vec::new()), io);
         };
-        if let Some((client, _)) = self.streams.client(place) {
-            (client.on, client.since) = (On::Link(link, id), at.now);
-            if !client.is_call() {
-                widen(&client.half.socket);
-            }
+        (client.on, client.since) = (On::Link(link, id), at.now);
+        if !client.is_call() {
+            widen(&client.connection.socket);
         }
-        if let Some(wire) = self.streams.wires.get_mut(link) {
-            wire.locals.insert(id, Local::Client(place));
-        }
-        self.streams.touch(link);
-        self.streams.watch_client(place, io);
+        streams.wires.touch(link);
+        streams.watch_client(place, io);
     }
 
     /// A receive of a client is over.
     pub(crate) fn client_received(&mut self, place: u32, received: Received, io: &mut Io) {
-        let Some((client, _)) = self.streams.client(place) else {
-            debug_assert!(false, "a client outlives what is armed on it");
-            if let Received::Bytes(lent) = received {
-                io.ring.give_back(lent);
-            }
-            return;
+        let Some(client) = self.streams.clients.get_mut(place) else {
+            return io.drop_received(received);
         };
-        client.half.armed = false;
+        let connection = &mut client.connection;
+        connection.receive = Receive::Idle;
         match received {
             Received::Bytes(lent) => {
-                let mut plain = std::mem::take(&mut io.plain);
-                let read = client.half.read(lent, &mut plain, io);
-                io.counts.link_bytes_to_owner += plain.len() as u64;
-                self.streams.push_up(place, &plain);
-                plain.clear();
-                io.plain = plain;
+                io.count_received(lent.len());
+                let read = connection.read(lent, io);
+                let is_sound = connection.charge(io);
+                io.counts.link_bytes_to_owner += io.plain.len() as u64;
+                self.streams.push_up(place, &io.plain);
+                io.plain.clear();
                 match read {
-                    Read::More => {}
-                    Read::End => self.client_ended(place),
-                    Read::Failed => {
-                        return self.finish_client(place, Finale::Cut { reset: true }, io);
+                    Read::More if is_sound => {}
+                    Read::End if is_sound => self.client_ended(place, io),
+                    Read::More | Read::End | Read::Failed => {
+                        self.finish_client(place, Finale::Cut { reset: true }, io);
                     }
                 }
             }
-            Received::End => self.client_ended(place),
-            Received::Failed(_) => {
-                return self.finish_client(place, Finale::Cut { reset: true }, io);
-            }
+            Received::End => self.client_ended(place, io),
+            Received::Failed(_) => self.finish_client(place, Finale::Cut { reset: true }, io),
             Received::NoBuffers => io.counts.no_buffers += 1,
             Received::Cancelled => {}
         }
-        self.streams.touch_client(place);
+        self.streams.clients.touch(place);
     }
 
     /// A client sends no more.
-    fn client_ended(&mut self, place: u32) {
+    fn client_ended(&mut self, place: u32, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
         };
-        client.half.ended = true;
-        if client.lost.take().is_some() {
-            client.finale = Some(Finale::Cut { reset: false });
-        }
+        client.connection.ended = true;
         if let Some((link, id)) = link {
+            // Before another byte is sent to it: a kernel that was answered by a reset owes nothing any more.
             client.answer_kernel(link, id);
-            if client.backlog.is_empty() {
-                link.end(id, How::Fin);
-            }
+            client.give_unread(link, id);
+        }
+        if matches!(client.finale, Some(Finale::Lost(_))) {
+            self.finish_client(place, Finale::Cut { reset: false }, io);
         }
     }
 
@@ -181,35 +167,37 @@ impl<M: Machine> Sessions<M> {
         result: &io::Result<usize>,
         io: &mut Io,
     ) {
-        let sent = result.as_ref().copied().unwrap_or(0);
-        let is_whole = sent == flight.len();
-        io.counts.sent_bytes += sent as u64;
-        io.spares.recycle(flight);
-        let now = io.turn.at().now;
         let Some((client, link)) = self.streams.client(place) else {
             return debug_assert!(false, "a client outlives its send");
         };
-        client.half.sending = false;
-        let launched = std::mem::take(&mut client.launched);
-        let taken = match (is_whole, &client.half.tls) {
-            (true, _) => launched,
-            (false, None) => sent.min(launched),
-            (false, Some(_)) => 0,
-        };
+        let (plain, on_wire, is_whole) = client.connection.landed(flight, result, io);
         if let Some((link, id)) = link {
-            link.sent(id, taken, sent, now);
+            link.sent(id, plain, on_wire, io.turn.at().now);
         }
         if !is_whole {
             return self.finish_client(place, Finale::Cut { reset: true }, io);
         }
-        self.streams.touch_client(place);
+        self.streams.clients.touch(place);
     }
 
-    /// Gives a client what came for it, and does what its end asks for.
+    /// Gives a client what came for it, and does what its end asks for, or its deadline.
     pub(crate) fn serve_client(&mut self, place: u32, io: &mut Io) {
-        let client = self.streams.clients.get_mut(place);
-        if client.is_some_and(|it| it.untouch() && matches!(it.finale, Some(Finale::Cut { .. }))) {
+        let Some(client) = self.streams.clients.get_mut(place) else {
+            return;
+        };
+        client.connection.dirty = false;
+        if matches!(client.finale, Some(Finale::Cut { .. })) {
             return self.close_client(place, io);
+        }
+        if client.due(io) <= io.turn.at().now {
+            io.counts.overdue += 1;
+            let has_late_record = client.has_late_record(io);
+            if client.finale.is_none() && !has_late_record {
+                return self.lose_client(place, PassFailure::Timeout, io);
+            }
+            let is_shut = matches!(client.finale, Some(Finale::Linger));
+            let reset = !is_shut && !has_late_record;
+            return self.finish_client(place, Finale::Cut { reset }, io);
         }
         if !self.streams.flush_client(place, io) {
             return self.finish_client(place, Finale::Cut { reset: true }, io);
@@ -217,48 +205,34 @@ impl<M: Machine> Sessions<M> {
         let Some((client, link)) = self.streams.client(place) else {
             return;
         };
-        let has_all =
-            !client.half.sending && link.is_none_or(|(link, id)| link.inbox(id).is_empty());
         match client.finale {
             None => {
-                self.streams.give_backlog(place);
-                self.pass_end_on(place);
+                if let Some((link, id)) = link {
+                    client.give_unread(link, id);
+                }
             }
             Some(Finale::Back(..)) => return self.bring_back(place, io),
-            Some(Finale::Cut { .. }) => {} // seen before
-            Some(Finale::Close(_) | Finale::Finish) if !has_all => {}
             Some(Finale::Finish) if client.is_call() => return self.bring_back(place, io),
+            Some(Finale::Close(_) | Finale::Finish) if client.connection.sending => {}
             Some(Finale::Close(_) | Finale::Finish) => {
-                if !client.is_shut && client.say_end(place, io) {
-                    (client.is_shut, client.since) = (true, io.turn.at().now);
-                    let _ = SockRef::from(&client.half.socket).shutdown(Shutdown::Write);
+                if client.say_end(place, io) {
+                    (client.finale, client.since) = (Some(Finale::Linger), io.turn.at().now);
+                    let _ = SockRef::from(&client.connection.socket).shutdown(Shutdown::Write);
                 }
-                let is_broken = matches!(client.finale, Some(Finale::Cut { .. }));
-                if is_broken || (client.is_shut && client.half.ended) {
-                    return self.close_client(place, io);
-                }
+                self.streams.clients.touch(place);
             }
+            Some(Finale::Linger) if client.connection.ended => {
+                return self.close_client(place, io);
+            }
+            Some(Finale::Lost(_) | Finale::Linger | Finale::Cut { .. }) => {}
         }
         self.streams.watch_client(place, io);
     }
 
-    /// The end of a client goes behind what waited for room.
-    fn pass_end_on(&mut self, place: u32) {
-        if let Some((client, Some((link, id)))) = self.streams.client(place)
-            && client.half.ended
-            && client.backlog.is_empty()
-        {
-            link.end(id, How::Fin);
-        }
-    }
-
     /// The stream of a client has ended, behind all that came for it.
     pub(crate) fn client_stream_ended(&mut self, place: u32, ending: Ending, io: &mut Io) {
-        let why = self
-            .streams
-            .clients
-            .get(place)
-            .and_then(|client| client.why);
+        let client = self.streams.clients.get(place);
+        let why = client.and_then(|client| client.why);
         let why = why.unwrap_or(PassFailure::Closed);
         let finale = match ending {
             Ending::Repeat(request) => Finale::Back(why, request),
@@ -282,18 +256,21 @@ impl<M: Machine> Sessions<M> {
         io: &mut Io,
     ) -> Option<u32> {
         let client = self.streams.clients.get_mut(place)?;
-        let finale = match ending {
-            Ending::Close(code) => Some(Finale::Close(code)),
-            Ending::Reset => Some(Finale::Cut { reset: true }),
-            Ending::AllSent | Ending::Left(_) | Ending::Repeat(_) => None,
-            Ending::Unavailable | Ending::Slow => None,
-        };
         let waits = client.is_answered() && client.finale.is_none() && !io.stopping;
-        client.lost = finale.filter(|_| waits);
-        if client.lost.is_none() {
-            self.client_stream_ended(place, ending, io);
-            return None;
-        }
+        client.finale = match ending {
+            Ending::Close(code) if waits => Some(Finale::Lost(Some(code))),
+            Ending::Reset if waits => Some(Finale::Lost(None)),
+            Ending::Close(_)
+            | Ending::Reset
+            | Ending::AllSent
+            | Ending::Left(_)
+            | Ending::Repeat(_)
+            | Ending::Unavailable
+            | Ending::Slow => {
+                self.client_stream_ended(place, ending, io);
+                return None;
+            }
+        };
         Some(place)
     }
 
@@ -301,7 +278,7 @@ impl<M: Machine> Sessions<M> {
     pub(crate) fn client_stream_gone(&mut self, place: u32, io: &mut Io) {
         if let Some(client) = self.streams.clients.get_mut(place) {
             client.on = On::None;
-            if client.finale.is_none() && client.lost.is_none() {
+            if client.finale.is_none() {
                 self.finish_client(place, Finale::Cut { reset: true }, io);
             }
         }
@@ -313,15 +290,14 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         if matches!(client.finale, Some(Finale::Cut { .. })) {
-            return self.streams.touch_client(place);
+            return self.streams.clients.touch(place);
         }
         if let Finale::Back(_, request) = &mut finale
             && !request.is_empty()
         {
-            request.append(&mut client.rest);
-            request.append(&mut client.backlog);
+            request.append(&mut client.unread);
         }
-        if io.stopping || (client.half.sending && matches!(finale, Finale::Back(..))) {
+        if io.stopping || (client.connection.sending && matches!(finale, Finale::Back(..))) {
             finale = Finale::Cut { reset: false };
         }
         let is_answer = client.is_call() && matches!(finale, Finale::Finish);
@@ -331,128 +307,101 @@ impl<M: Machine> Sessions<M> {
         if let Some((link, id)) = link {
             match finale {
                 Finale::Finish if is_answer => link.end(id, How::Fin),
-                Finale::Close(_) | Finale::Finish => {}
-                Finale::Cut { .. } | Finale::Back(..) => {
-                    client.answer_kernel(link, id);
-                    link.end(id, How::Reset);
-                }
+                Finale::Close(_) | Finale::Finish | Finale::Lost(_) | Finale::Linger => {}
+                Finale::Cut { .. } | Finale::Back(..) => client.reset_stream(link, id),
             }
         }
-        let half = &client.half;
+        let connection = &mut client.connection;
         if let Finale::Cut { reset } = finale {
+            connection.shut(reset);
             if reset {
-                let _ = connect_unspec(&half.socket);
+                connection.stage = Stage::Shut;
             }
-            if !half.at_rest() {
-                let _ = SockRef::from(&half.socket).shutdown(Shutdown::Both);
-            }
-        } else if (is_answer || matches!(finale, Finale::Back(..))) && half.armed {
+        } else if (is_answer || matches!(finale, Finale::Back(..))) && connection.receive.armed() {
             let key = link_key(LinkEnd::Client(place));
-            io.ring.cancel_receive(half.socket.as_fd(), key);
+            io.ring.cancel_receive(connection.socket.as_fd(), key);
         }
         (client.finale, client.since) = (Some(finale), io.turn.at().now);
-        self.streams.touch_client(place);
+        self.streams.clients.touch(place);
     }
 
     /// A client comes back to the machine, with the answer to its call if it has one, as soon as nothing is armed on
     /// it.
     fn bring_back(&mut self, place: u32, io: &mut Io) {
-        if !self.streams.is_at_rest(place) {
-            return;
-        }
         let Some(client) = self.remove_client(place, io) else {
             return;
         };
-        let Client {
-            half,
-            node,
-            peer,
-            parcel,
-            finale,
-            answer,
-            rest,
-            ..
-        } = *client;
-        match (parcel, finale) {
+        let connection = client.connection;
+        match (client.parcel, client.finale) {
             (Some(parcel), Some(Finale::Back(why, unsent))) => {
-                self.return_client(half, parcel, Some((node, why)), unsent, io);
+                self.return_client(connection, parcel, (client.node, why), unsent, io);
             }
             (Some(parcel), Some(Finale::Finish)) => {
-                let session = self.machine.answered(parcel, &answer, rest, io.turn.at());
-                let has_ended = half.ended;
-                self.take_back(session, half, Some(peer.remote), io);
+                let (answer, rest) = (&client.answer, client.unread);
+                let session = self.machine.answered(parcel, answer, rest, io.turn.at());
+                let has_ended = connection.ended;
+                self.take_back(session, connection, io);
                 if has_ended {
                     self.feed(Input::Ended { session }, io);
                 }
             }
-            (_, _) => half.close(io),
+            (_, _) => connection.close(io),
         }
     }
 
     /// Closes a client's connection as soon as the kernel holds nothing of it.
     fn close_client(&mut self, place: u32, io: &mut Io) {
-        if !self.streams.is_at_rest(place) {
-            return;
-        }
-        if let Some((client, Some((link, id)))) = self.streams.client(place) {
-            client.answer_kernel(link, id);
-            link.end(id, How::Reset);
+        if let Some((client, link, id)) = self.streams.spliced(place)
+            && client.connection.at_rest()
+        {
+            client.reset_stream(link, id);
         }
         if let Some(client) = self.remove_client(place, io) {
-            client.half.close(io);
+            client.connection.close(io);
         }
     }
 
-    fn remove_client(&mut self, place: u32, io: &mut Io) -> Option<Box<Client<M>>> {
-        self.streams.take_request(place);
-        let client = self.streams.clients.borrow(place)?;
-        self.streams.clients.release(place);
-        self.streams.clients_due.remove(&(client.due, place));
+    /// Removes a client, once the kernel holds nothing of it.
+    fn remove_client(&mut self, place: u32, io: &mut Io) -> Option<Client<M>> {
+        let streams = &mut self.streams;
+        let client = streams.clients.get(place);
+        client.filter(|client| client.connection.at_rest())?;
+        streams.take_request(place);
+        let client = streams.clients.remove(place)?;
         if let On::Link(link, id) = client.on {
-            if let Some(wire) = self.streams.wires.get_mut(link) {
-                wire.locals.remove(&id);
-            }
-            self.streams.touch(link);
+            streams.leave_link(link, id);
+            streams.wires.touch(link);
         }
+        io.counts.link_clients = streams.clients.len() as u64;
         self.machine.left_link(place);
-        io.counts.link_clients = self.streams.clients.len() as u64;
         Some(client)
     }
 
     /// The owner of a client is of no use to it any more. One that it has not answered comes back, and a WebSocket
     /// ends, behind the last frame if it can.
     pub(crate) fn lose_client(&mut self, place: u32, why: PassFailure, io: &mut Io) {
-        let Some((client, link)) = self.streams.client(place) else {
+        if let Some((client, link, id)) = self.streams.spliced(place) {
+            client.why.get_or_insert(why);
+            return link.lose(id);
+        }
+        let Some(client) = self.streams.clients.get_mut(place) else {
             return;
         };
-        client.why.get_or_insert(why);
-        match (&client.on, link) {
-            (On::Link(on, _), Some((link, id))) => {
-                link.lose(id);
-                let on = *on;
-                self.streams.touch(on);
-            }
-            (On::Waiting(_), _) => {
-                let request = self.streams.take_request(place);
-                self.finish_client(place, Finale::Back(why, request), io);
-            }
-            (On::Link(..) | On::None, _) => {
-                if let Some(finale) = client.lost.take() {
-                    self.finish_client(place, finale, io);
-                }
-            }
-        }
+        let finale = if matches!(client.on, On::Waiting(_)) {
+            Finale::Back(why, self.streams.take_request(place))
+        } else if let Some(Finale::Lost(code)) = client.finale {
+            code.map_or(Finale::Cut { reset: true }, Finale::Close)
+        } else {
+            return;
+        };
+        self.finish_client(place, finale, io);
     }
 
     /// A client makes room for another connection.
     pub(crate) fn displace_client(&mut self, place: u32, io: &mut Io) {
         io.counts.evicted += 1;
-        let is_answered = self
-            .streams
-            .clients
-            .get(place)
-            .is_some_and(|it| it.is_answered());
-        if is_answered {
+        let client = self.streams.clients.get(place);
+        if client.is_some_and(Client::is_answered) {
             self.finish_client(place, Finale::Cut { reset: false }, io);
         } else {
             self.lose_client(place, PassFailure::NoRoom, io);
@@ -461,7 +410,7 @@ impl<M: Machine> Sessions<M> {
 
     /// Ends a client since this node ends. One without an answer comes back; others get what their owner has for them.
     pub(crate) fn leave_with_client(&mut self, place: u32, io: &mut Io) {
-        let Some((client, link)) = self.streams.client(place) else {
+        let Some(client) = self.streams.clients.get_mut(place) else {
             return;
         };
         if client.is_call() {
@@ -470,53 +419,14 @@ impl<M: Machine> Sessions<M> {
         if !client.is_answered() {
             return self.lose_client(place, PassFailure::Drain, io);
         }
-        if let (Some((link, id)), None, false) = (link, &client.finale, client.is_leaving) {
+        if let Some((client, link, id)) = self.streams.spliced(place)
+            && client.finale.is_none()
+            && !client.is_leaving
+        {
             (client.is_leaving, client.since) = (true, io.turn.at().now);
             client.answer_kernel(link, id);
             link.end(id, How::Fin);
-            let On::Link(on, _) = client.on else { return };
-            self.streams.touch(on);
         }
-        self.streams.touch_client(place);
-    }
-
-    /// Ends clients whose time is over.
-    pub(crate) fn end_late_clients(&mut self, io: &mut Io) {
-        let now = io.turn.at().now;
-        for _ in 0..OVERDUE_PER_TURN {
-            let Some(&(due, place)) = self
-                .streams
-                .clients_due
-                .first()
-                .filter(|(due, _)| *due <= now)
-            else {
-                return;
-            };
-            self.streams.clients_due.remove(&(due, place));
-            io.counts.overdue += 1;
-            let Some(client) = self.streams.clients.get_mut(place) else {
-                continue;
-            };
-            client.due = NEVER;
-            let has_late_record = client.has_late_record(io.settings.record_ms, now);
-            if client.finale.is_some() || has_late_record {
-                let reset = !client.is_shut && !has_late_record;
-                self.finish_client(place, Finale::Cut { reset }, io);
-            } else {
-                self.lose_client(place, PassFailure::Timeout, io);
-            }
-        }
-    }
-}
-
-/// A client's part of OPEN: its kind, its address and its listener.
-fn describe<M: Machine>(client: &Client<M>) -> Described {
-    Described {
-        kind: client.kind,
-        address: client.peer.remote,
-        listener: client.peer.listener,
-        tls: client.peer.tls,
-        server_name: "".into(),
-        certificate: None,
+        self.streams.clients.touch(place);
     }
 }

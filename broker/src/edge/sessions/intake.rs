@@ -154,30 +154,15 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Passes ciphertext to the engine at once, unless it belongs to a handshake and this turn has had its steps.
-    fn take_cipher(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
-        let wait = io.handshakes.wait();
-        if let Some(connection) = self.connections.get_mut(session)
-            && wait
-            && connection.handshaking()
-            && connection.receive == Receive::Idle
-            && let Some(tls) = &mut connection.tls
-        {
-            tls.hold(io.ring.bytes(&mut lent));
-            connection.receive = Receive::Queued;
-            io.ring.give_back(lent);
-            io.handshakes.push(Shaking::Session(session));
-            self.connections.recharge(session, &mut io.counts);
-            return self.connections.hold_budgets(io);
-        }
-        let Some(tls) = self
-            .connections
-            .get_mut(session)
-            .and_then(|connection| connection.tls.as_deref_mut())
-        else {
+    fn take_cipher(&mut self, session: SessionKey, lent: Lent, io: &mut Io) {
+        let Some(connection) = self.connections.get_mut(session) else {
             return io.ring.give_back(lent);
         };
-        let read = tls.read(io.ring.bytes(&mut lent), &mut io.plain, io.turn.at().now);
-        io.ring.give_back(lent);
+        let Some(lent) = connection.put_off(lent, Shaking::Session(session), io) else {
+            self.connections.recharge(session, &mut io.counts);
+            return self.connections.hold_budgets(io);
+        };
+        let read = connection.read(lent, io);
         self.decrypted(session, read, io);
     }
 

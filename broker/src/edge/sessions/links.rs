@@ -1,9 +1,10 @@
 //! Links, driven: their connections, what comes on them, and their turn.
 
+use crate::edge::connection::{Receive, has_unread};
 use crate::edge::connections::keep;
 use crate::edge::io::{Io, Shaking};
 use crate::edge::letters::Travelling;
-use crate::edge::limits::LINK_HELD_BYTES;
+use crate::edge::limits::{LINK_HELD_BYTES, OVERDUE_PER_TURN};
 use crate::edge::sessions::Sessions;
 use crate::edge::streams::wire::{Local, Stage};
 use crate::edge::streams::{Greeting, clients::Finale};
@@ -11,8 +12,8 @@ use crate::edge::tls::Read;
 use broker_core::address_shares::Origin;
 use broker_core::cluster::limits::LINK_WINDOW_BYTES;
 use broker_core::cluster::link::{Death, Event, Link, Role};
-use broker_core::id::{SessionKey, ShardId};
-use broker_core::machine::{Input, Machine, PassFailure};
+use broker_core::id::ShardId;
+use broker_core::machine::{Machine, PassFailure};
 use codec::link::{Kind, NotHello};
 use ring::Received;
 use std::io;
@@ -25,9 +26,9 @@ impl<M: Machine> Sessions<M> {
         let (Some(wire), Some(links)) = (streams.wires.get_mut(place), &streams.links) else {
             return;
         };
-        wire.is_armed = false;
+        wire.connection.receive = Receive::Idle;
         if matches!(wire.stage, Stage::Over) {
-            return streams.touch(place);
+            return streams.wires.touch(place);
         }
         if result.is_ok() && wire.connected(streams.shard, links) {
             return io.handshakes.push(Shaking::Link(place));
@@ -44,32 +45,21 @@ impl<M: Machine> Sessions<M> {
         io: &mut Io,
     ) {
         let Some(wire) = self.streams.wires.get_mut(place) else {
-            debug_assert!(false, "a link outlives what is armed on it");
-            if let Received::Bytes(lent) = received {
-                io.ring.give_back(lent);
-            }
-            return;
+            return io.drop_received(received);
         };
-        wire.is_armed = more;
+        if !more {
+            wire.connection.receive = Receive::Idle;
+        }
         let is_over = matches!(wire.stage, Stage::Over);
         match received {
             Received::Bytes(lent) if is_over => io.ring.give_back(lent),
-            Received::Bytes(mut lent) => {
+            Received::Bytes(lent) => {
                 io.count_received(lent.len());
-                let wait = io.handshakes.wait();
-                if let Some(tls) = &mut wire.tls {
-                    if wait && tls.handshaking() {
-                        tls.hold(io.ring.bytes(&mut lent));
-                        io.ring.give_back(lent);
-                        wire.is_queued = true;
-                        return io.handshakes.push(Shaking::Link(place));
-                    }
-                    let mut plain = std::mem::take(&mut io.plain);
-                    let read = tls.read(io.ring.bytes(&mut lent), &mut plain, io.turn.at().now);
-                    io.ring.give_back(lent);
-                    return self.link_decrypted(place, plain, read, io);
+                if let Some(lent) = wire.connection.put_off(lent, Shaking::Link(place), io) {
+                    let read = wire.connection.read(lent, io);
+                    self.link_decrypted(place, read, io);
                 }
-                io.ring.give_back(lent);
+                return;
             }
             Received::End if !is_over => {
                 self.break_link(place, (Death::Fin, PassFailure::Closed), io);
@@ -84,7 +74,7 @@ impl<M: Machine> Sessions<M> {
             }
             Received::End | Received::Failed(_) | Received::Cancelled => {}
         }
-        self.streams.touch(place); // armed again once all buffers of this turn are back
+        self.streams.wires.touch(place); // armed again once all buffers of this turn are back
     }
 
     /// Goes on with a handshake that waited for its turn.
@@ -92,13 +82,14 @@ impl<M: Machine> Sessions<M> {
         let Some(wire) = self.streams.wires.get_mut(place) else {
             return; // it ended, and its place is free
         };
-        if !std::mem::take(&mut wire.is_queued) {
+        let connection = &mut wire.connection;
+        if connection.receive != Receive::Queued {
             return; // another one has its place
         }
-        if let Some(tls) = &mut wire.tls {
-            let mut plain = std::mem::take(&mut io.plain);
-            let read = tls.read(&mut [], &mut plain, io.turn.at().now);
-            self.link_decrypted(place, plain, read, io);
+        connection.receive = Receive::Idle;
+        if let Some(tls) = &mut connection.tls {
+            let read = tls.read(&mut [], &mut io.plain, io.turn.at().now);
+            self.link_decrypted(place, read, io);
         }
     }
 
@@ -110,56 +101,56 @@ impl<M: Machine> Sessions<M> {
         result: &io::Result<usize>,
         io: &mut Io,
     ) {
-        let sent = result.as_ref().copied().unwrap_or(0);
-        let is_whole = sent == flight.len();
-        io.counts.sent_bytes += sent as u64;
-        io.spares.recycle(flight);
-        if let Some(wire) = self.streams.wires.get_mut(place) {
-            wire.is_sending = false;
-            if !is_whole {
-                self.break_link(place, (Death::Reset, PassFailure::Closed), io);
-            }
+        if let Some(wire) = self.streams.wires.get_mut(place)
+            && !wire.connection.landed(flight, result, io).2
+        {
+            self.break_link(place, (Death::Reset, PassFailure::Closed), io);
         }
-        self.streams.touch(place);
+        self.streams.wires.touch(place);
     }
 
-    /// Takes decrypted bytes: the front's hello follows the handshake, frames the hellos.
-    fn link_decrypted(&mut self, place: u32, mut plain: Vec<u8>, read: Read, io: &mut Io) {
-        let hello = self.streams.own_hello(place);
-        let Some(wire) = self.streams.wires.get_mut(place) else {
-            return;
-        };
-        let (mut said, mut too_much, mut is_secured) = (true, false, false);
-        if let Some(tls) = &mut wire.tls
-            && tls.handshaking()
-        {
-            let kind = tls.just_secured();
-            too_much = kind.is_none() && tls.held_bytes() > LINK_HELD_BYTES as u64;
-            io.count_handshake(kind);
-            let hello = hello.filter(|_| kind.is_some()).unwrap_or_default();
-            said = wire.send(place, &hello, io);
-            is_secured = kind.is_some();
+    /// Takes decrypted bytes: hellos follow the handshake, frames the hellos.
+    fn link_decrypted(&mut self, place: u32, read: Read, io: &mut Io) {
+        let wire = self.streams.wires.get(place);
+        let shakes = wire.is_some_and(|wire| wire.connection.handshaking());
+        let is_sound = !shakes || self.link_shook(place, io);
+        match self.streams.wires.get_mut(place).map(|it| &mut it.stage) {
+            Some(Stage::Open(link)) => link.read(&io.plain, io.turn.at().now),
+            Some(Stage::Hello(bytes)) => bytes.extend_from_slice(&io.plain),
+            Some(Stage::Connecting | Stage::Over) | None => {}
         }
-        match &mut wire.stage {
-            Stage::Open(link) => link.read(&plain, io.turn.at().now),
-            Stage::Hello(bytes) => bytes.extend_from_slice(&plain),
-            Stage::Connecting | Stage::Over => {}
-        }
-        plain.clear();
-        io.plain = plain;
-        if is_secured && !self.streams.is_node(place, io) {
-            io.counts.inner_refused.limit += 1;
-            return self.streams.drop_wire(place, false, io);
-        }
+        io.plain.clear();
         self.greet_link(place, io);
         self.poll_link(place, io);
         match read {
-            Read::More if said && !too_much => self.streams.touch(place),
+            Read::More if is_sound => self.streams.wires.touch(place),
             Read::More | Read::Failed => {
                 self.break_link(place, (Death::Reset, PassFailure::Foreign), io);
             }
             Read::End => self.break_link(place, (Death::Fin, PassFailure::Closed), io),
         }
+    }
+
+    /// A step of a link's handshake: what the engine has to say goes out, and the front's hello behind its last words.
+    /// False when the link is to end.
+    fn link_shook(&mut self, place: u32, io: &mut Io) -> bool {
+        let hello = self.streams.own_hello(place);
+        let Some(wire) = self.streams.wires.get_mut(place) else {
+            return false;
+        };
+        let Some(tls) = &mut wire.connection.tls else {
+            return false;
+        };
+        let kind = tls.just_secured();
+        let too_much = kind.is_none() && tls.held_bytes() > LINK_HELD_BYTES as u64;
+        io.count_handshake(kind);
+        let hello = hello.filter(|_| kind.is_some()).unwrap_or_default();
+        let said = wire.send(place, &hello, io);
+        if kind.is_some() && !self.streams.is_node(place, io) {
+            io.counts.inner_refused.limit += 1;
+            self.streams.drop_wire(place, false, io);
+        }
+        said && !too_much
     }
 
     /// Takes a connection to the inner listener in.
@@ -223,7 +214,7 @@ impl<M: Machine> Sessions<M> {
                 self.open_stream(client, io);
             }
         }
-        self.streams.touch(place);
+        self.streams.wires.touch(place);
     }
 
     /// Does what a link says.
@@ -245,10 +236,10 @@ impl<M: Machine> Sessions<M> {
                         self.streams.leave_link(place, id);
                     }
                     match local {
-                        Some(Local::Client(client)) if dead.is_some() => {
-                            lost.extend(self.event_of_dead_link(client, event, io));
+                        Some(Local::Client(client)) => {
+                            let lost = dead.is_some().then_some(&mut lost);
+                            self.client_event(client, event, lost, io);
                         }
-                        Some(Local::Client(client)) => self.client_event(client, event, io),
                         Some(Local::Session(session)) => self.session_event(session, event, io),
                         None => {}
                     }
@@ -264,24 +255,25 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// The last events of a client's stream: the client, if it is to be closed when it is its turn.
-    fn event_of_dead_link(&mut self, client: u32, event: Event, io: &mut Io) -> Option<u32> {
-        let Event::Ended(_, ending) = event else {
-            self.client_event(client, event, io);
-            return None;
-        };
-        self.client_link_died(client, ending, io)
-    }
-
-    fn client_event(&mut self, client: u32, event: Event, io: &mut Io) {
+    /// Something happened to the stream of a client. `lost`: clients of a dead link that are closed in their turn.
+    fn client_event(
+        &mut self,
+        client: u32,
+        event: Event,
+        lost: Option<&mut Vec<u32>>,
+        io: &mut Io,
+    ) {
         match event {
-            Event::Inbox(..) => self.streams.touch_client(client),
-            Event::Room(_) => {
-                self.streams.give_backlog(client);
-                self.streams.touch_client(client);
+            Event::Inbox(..) | Event::Room(_) => self.streams.clients.touch(client),
+            Event::Ask(_) => {
+                if let Some((client, Some((link, id)))) = self.streams.client(client) {
+                    client.answer_kernel(link, id);
+                }
             }
-            Event::Ask(_) => self.streams.answer_kernel(client),
-            Event::Ended(_, ending) => self.client_stream_ended(client, ending, io),
+            Event::Ended(_, ending) => match lost {
+                Some(lost) => lost.extend(self.client_link_died(client, ending, io)),
+                None => self.client_stream_ended(client, ending, io),
+            },
             Event::Gone(..) => self.client_stream_gone(client, io),
             Event::Opened(..) | Event::Confirmed(..) | Event::Away | Event::Dead(_) => {}
         }
@@ -302,11 +294,12 @@ impl<M: Machine> Sessions<M> {
     }
 
     fn serve_clients(&mut self, io: &mut Io) {
-        let mut touched = std::mem::take(&mut self.streams.touched_clients);
+        let now = io.turn.at().now;
+        let mut touched = self.streams.clients.take_touched(now, OVERDUE_PER_TURN);
         for client in touched.drain(..) {
             self.serve_client(client, io);
         }
-        keep(&mut self.streams.touched_clients, touched);
+        self.streams.clients.keep_touched(touched);
     }
 
     /// A link ends before it is open.
@@ -326,13 +319,13 @@ impl<M: Machine> Sessions<M> {
             self.serve_session(session, io);
         }
         keep(&mut self.streams.touched_sessions, touched);
-        self.end_late_clients(io);
         self.serve_clients(io);
-        let mut touched = self.streams.take_touched(io.turn.at().now);
+        let now = io.turn.at().now;
+        let mut touched = self.streams.wires.take_touched(now, usize::MAX);
         for place in touched.drain(..) {
             self.serve_link(place, io);
         }
-        keep(&mut self.streams.touched, touched);
+        self.streams.wires.keep_touched(touched);
     }
 
     fn serve_link(&mut self, place: u32, io: &mut Io) {
@@ -340,7 +333,7 @@ impl<M: Machine> Sessions<M> {
         let Some(wire) = self.streams.wires.get_mut(place) else {
             return;
         };
-        wire.is_touched = false;
+        wire.connection.dirty = false;
         if wire.is_late(now) {
             io.counts.overdue += 1;
             self.fail_link(place, PassFailure::Timeout, io);
@@ -353,13 +346,14 @@ impl<M: Machine> Sessions<M> {
                 link.end_slowest();
             }
             self.poll_link(fullest, io);
-            self.streams.touch(fullest);
+            self.streams.wires.touch(fullest);
         }
         let mut begins_doubt = false;
         let share = io.settings.link_request_bytes / self.streams.wires.len().max(1);
         if let Some(wire) = self.streams.wires.get_mut(place) {
             let due = wire.link().and_then(|link| link.due(now));
-            let is_unread = due.is_some_and(|due| due <= now) && wire.has_unread();
+            let is_unread =
+                due.is_some_and(|due| due <= now) && has_unread(&wire.connection.socket);
             if let Some(link) = wire.link() {
                 if is_unread {
                     link.stood_still(0, now); // what waits to be read is a sign
@@ -380,9 +374,9 @@ impl<M: Machine> Sessions<M> {
         self.poll_link(place, io);
         self.streams.settle(place, io);
         let wire = self.streams.wires.get_mut(place);
-        let wire = wire.filter(|wire| !wire.is_sending);
+        let wire = wire.filter(|wire| !wire.connection.sending);
         if wire.is_some_and(|wire| wire.link().is_some_and(|link| link.has_output())) {
-            self.streams.touch(place); // a turn writes one piece of each stream
+            self.streams.wires.touch(place); // a turn writes one piece of each stream
         }
     }
 
@@ -411,7 +405,7 @@ impl<M: Machine> Sessions<M> {
                 }
                 Kind::Call => {
                     client.is_doubtful = true;
-                    self.streams.touch_client(place);
+                    self.streams.clients.touch(place);
                 }
                 Kind::Upgrade | Kind::AlexaCall => {}
             }
@@ -436,41 +430,5 @@ impl<M: Machine> Sessions<M> {
         for place in self.streams.wires.all() {
             self.break_link(place, (Death::Reset, PassFailure::Closed), io);
         }
-    }
-
-    /// Reports what a peer has acknowledged of its stream to the machine that has asked; the front is asked for more.
-    pub(crate) fn look_at_stream(&mut self, session: SessionKey) {
-        let Some(served) = self.streams.sessions.get(&session) else {
-            return;
-        };
-        let (place, round_trip_ms) = (served.link, served.round_trip_ms);
-        if let Some((link, id)) = self.streams.link_of(session) {
-            let bytes = u32::try_from(link.unconfirmed(id)).unwrap_or(u32::MAX);
-            link.ask(id);
-            self.told.push_back((session, bytes, round_trip_ms));
-        }
-        self.streams.touch(place);
-    }
-}
-
-impl<M: Machine> Sessions<M> {
-    /// Tells the machine how far a client is.
-    pub(crate) fn confirmed(
-        &mut self,
-        session: SessionKey,
-        bytes: u64,
-        round_trip_ms: u32,
-        io: &mut Io,
-    ) {
-        if let Some(served) = self.streams.sessions.get_mut(&session) {
-            served.round_trip_ms = round_trip_ms;
-        }
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let input = Input::Unacknowledged {
-            session,
-            bytes,
-            round_trip_ms,
-        };
-        self.feed(input, io);
     }
 }

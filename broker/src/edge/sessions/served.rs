@@ -48,10 +48,7 @@ impl<M: Machine> Sessions<M> {
         if let Some(wire) = self.streams.wires.get_mut(link) {
             wire.locals.insert(id, Local::Session(session));
         }
-        self.machine.comes_by_link(session);
-        if client.kind != Kind::Upgrade {
-            self.machine.brings_one_call(session);
-        }
+        self.machine.comes_by_link(session, client.kind);
         self.drain(io);
         if peer.tls {
             self.feed(Input::Secured { session }, io);
@@ -62,9 +59,17 @@ impl<M: Machine> Sessions<M> {
     pub(crate) fn session_event(&mut self, session: SessionKey, event: Event, io: &mut Io) {
         match event {
             Event::Inbox(_, bytes) => self.stream_came(session, bytes, io),
-            Event::Room(_) => self.streams.touch_session(session),
+            Event::Room(_) => drop(self.streams.touch_session(session)),
             Event::Confirmed(_, it) => {
-                self.confirmed(session, it.unconfirmed, it.round_trip_ms, io)
+                if let Some(served) = self.streams.sessions.get_mut(&session) {
+                    served.round_trip_ms = it.round_trip_ms;
+                }
+                let told = Input::Unacknowledged {
+                    session,
+                    bytes: u32::try_from(it.unconfirmed).unwrap_or(u32::MAX),
+                    round_trip_ms: it.round_trip_ms,
+                };
+                self.feed(told, io);
             }
             Event::Ended(_, Ending::Left(_) | Ending::Slow) => {
                 let served = self.streams.sessions.get_mut(&session);
@@ -113,22 +118,19 @@ impl<M: Machine> Sessions<M> {
         let Some((link, id)) = self.streams.link_of(session) else {
             return;
         };
-        let mut plain = std::mem::take(&mut io.plain);
         let inbox = link.inbox(id);
-        plain.extend_from_slice(inbox.get(..most.min(inbox.len())).unwrap_or_default());
-        let bytes = plain.len();
-        if bytes > 0 {
-            let received = Input::Received {
-                session,
-                bytes: &mut plain,
-            };
+        let inbox = inbox.get(..most.min(inbox.len())).unwrap_or_default();
+        io.plain.extend_from_slice(inbox);
+        let taken = inbox.len();
+        if taken > 0 {
+            let bytes = &mut io.plain;
+            let received = Input::Received { session, bytes };
             self.machine.handle(received, io.turn.at());
         }
-        plain.clear();
-        io.plain = plain;
+        io.plain.clear();
         self.drain(io);
         if let Some((link, id)) = self.streams.link_of(session) {
-            link.took(id, bytes);
+            link.took(id, taken);
         }
     }
 
@@ -157,31 +159,22 @@ impl<M: Machine> Sessions<M> {
             }
             self.report_sent(session, (bytes, bytes), io);
         }
-        let served = self.streams.sessions.get(&session);
-        let is_closing = served.is_some_and(|it| it.is_closing);
-        // A session that is closed without a word lets the front ask the next owner.
-        let how = match served.is_some_and(|it| it.may_be_repeated) {
-            true => How::NotBegun,
-            false => How::Finish,
-        };
-        let is_flushed = self.machine.unsent(session).is_empty();
-        if let Some((link, id)) = self.streams.link_of(session)
-            && is_closing
-            && is_flushed
+        if let Some(served) = self.streams.sessions.get(&session)
+            && served.is_closing
+            && self.machine.unsent(session).is_empty()
         {
-            link.end(id, how);
+            let (id, how) = (served.id, served.end(How::Finish));
+            self.end_stream(place, id, how);
         }
-        self.streams.touch(place);
+        self.streams.wires.touch(place);
     }
 
-    /// The machine closes a session. False when it is no stream.
+    /// The machine closes a session, behind what that has said. False when it is no stream.
     pub(crate) fn close_stream(&mut self, session: SessionKey) -> bool {
-        let Some(served) = self.streams.sessions.get_mut(&session) else {
-            return false;
-        };
-        served.is_closing = true;
-        self.streams.touch_session(session);
-        true
+        if let Some(served) = self.streams.sessions.get_mut(&session) {
+            served.is_closing = true;
+        }
+        self.streams.touch_session(session)
     }
 
     /// The machine ends a session at once. False when it is no stream.
@@ -190,11 +183,7 @@ impl<M: Machine> Sessions<M> {
             return false;
         };
         served.is_closing = true;
-        let (link, id) = (served.link, served.id);
-        let how = match served.may_be_repeated {
-            true => How::NotBegun,
-            false => How::Cut(0),
-        };
+        let (link, id, how) = (served.link, served.id, served.end(How::Cut(0)));
         self.end_stream(link, id, how);
         true
     }
@@ -203,6 +192,6 @@ impl<M: Machine> Sessions<M> {
         if let Some(link) = self.streams.link(place) {
             link.end(id, how);
         }
-        self.streams.touch(place);
+        self.streams.wires.touch(place);
     }
 }

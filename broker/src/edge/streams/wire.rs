@@ -1,7 +1,7 @@
-//! One connection of a link: its socket, its engine, and its stage.
+//! One connection of a link, and its stage.
 
-use crate::edge::connection::{NEVER, has_unread};
-use crate::edge::io::{Io, send_at_once};
+use crate::edge::connection::{Connection, NEVER, Receive};
+use crate::edge::io::Io;
 use crate::edge::limits::{HELLO_MS, LINK_CONNECT_MS};
 use crate::edge::links::{LinkEnd, Links, link_key};
 use crate::edge::{start::EdgeSettings, tls::Tls};
@@ -27,23 +27,20 @@ pub(crate) enum Local {
 
 /// One connection of a link.
 pub(crate) struct Wire {
-    pub(crate) socket: OwnedFd,
-    /// The engine, once it is connected.
-    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) connection: Connection,
     pub(crate) stage: Stage,
     /// Front: the node and shard that it connects to.
     pub(crate) to: Option<(NodeId, u16)>,
     /// Name of the other node, once its hello was read.
     pub(crate) peer: Arc<str>,
     pub(crate) locals: BTreeMap<u32, Local>,
-    pub(crate) is_armed: bool,
-    /// Whether its handshake waits for a step.
-    pub(crate) is_queued: bool,
-    pub(crate) is_sending: bool,
-    pub(crate) is_touched: bool,
     pub(crate) began: Now,
-    /// Time of its next service if nothing happens.
-    pub(crate) due: Now,
+}
+
+impl AsMut<Connection> for Wire {
+    fn as_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
 }
 
 /// The stage of a link, by what it awaits.
@@ -61,18 +58,12 @@ pub(crate) enum Stage {
 impl Wire {
     pub(crate) fn new(socket: OwnedFd, tls: Option<Box<Tls>>, stage: Stage, began: Now) -> Self {
         Self {
-            socket,
-            tls,
+            connection: Connection::new(SessionKey::unpack(0), socket, tls),
             stage,
             to: None,
             peer: "".into(),
             locals: BTreeMap::new(),
-            is_armed: false,
-            is_queued: false,
-            is_sending: false,
-            is_touched: false,
             began,
-            due: NEVER,
         }
     }
 
@@ -96,26 +87,35 @@ impl Wire {
     pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
         let client = self.to.and_then(|(node, _)| {
             let (config, name) = links.client(shard, node)?;
-            let peer = SockRef::from(&self.socket).peer_addr().ok()?.as_socket()?;
+            let socket = SockRef::from(&self.connection.socket);
+            let peer = socket.peer_addr().ok()?.as_socket()?;
             Tls::connect(config, name, Origin::of(peer.ip())).ok()
         });
-        (self.stage, self.is_queued) = (Stage::Hello(Vec::new()), true);
-        self.tls = client;
-        self.tls.is_some()
+        self.stage = Stage::Hello(Vec::new());
+        self.connection.receive = Receive::Queued;
+        self.connection.tls = client;
+        self.connection.tls.is_some()
     }
 
     pub(crate) fn arm(&mut self, place: u32, io: &mut Io) {
-        if self.is_armed || self.is_queued {
+        if self.connection.receive != Receive::Idle {
             return;
         }
-        let key = link_key(LinkEnd::Link(place));
-        match self.stage {
-            // It may go to another shard, with nothing armed.
-            Stage::Hello(_) => io.ring.receive_once(self.socket.as_fd(), key),
-            Stage::Open(_) => io.ring.receive_many(self.socket.as_fd(), key),
+        let (socket, key) = (
+            self.connection.socket.as_fd(),
+            link_key(LinkEnd::Link(place)),
+        );
+        self.connection.receive = match self.stage {
+            Stage::Hello(_) => {
+                io.ring.receive_once(socket, key); // it may go to another shard, with nothing armed
+                Receive::Once
+            }
+            Stage::Open(_) => {
+                io.ring.receive_many(socket, key);
+                Receive::Many
+            }
             Stage::Connecting | Stage::Over => return,
-        }
-        self.is_armed = true;
+        };
     }
 
     /// Latest time of its next service.
@@ -138,37 +138,10 @@ impl Wire {
         matches!(self.stage, Stage::Connecting | Stage::Hello(_))
     }
 
-    /// Whether something has come that was not read.
-    pub(crate) fn has_unread(&self) -> bool {
-        has_unread(&self.socket)
-    }
-
     /// Sends these bytes, encrypted, behind what the engine has to say. False when the connection is broken.
     pub(crate) fn send(&mut self, place: u32, plain: &[u8], io: &mut Io) -> bool {
-        let Some(tls) = &mut self.tls else {
-            return plain.is_empty();
-        };
-        io.cipher.clear();
-        if tls.write(plain, &mut io.cipher).is_err() {
-            return false;
-        }
-        if io.cipher.is_empty() {
-            return true;
-        }
-        io.counts.sends += 1;
-        let Some(sent) = send_at_once(&self.socket, &io.cipher, 0) else {
-            return false;
-        };
-        io.counts.sent_bytes += sent as u64;
-        if let Some(rest) = io.cipher.get(sent..).filter(|rest| !rest.is_empty()) {
-            let mut flight = io.spares.take();
-            flight.extend_from_slice(rest);
-            io.counts.queued_sends += 1;
-            self.is_sending = true;
-            let key = link_key(LinkEnd::Link(place));
-            io.ring.send(self.socket.as_fd(), key, flight, 0);
-        }
-        true
+        let key = link_key(LinkEnd::Link(place));
+        self.connection.write(key, plain, usize::MAX, io).is_some()
     }
 }
 

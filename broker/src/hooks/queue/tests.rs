@@ -2,7 +2,7 @@
 
 use super::{What, *};
 use crate::limits::HOOK_WAITING_MAX;
-use broker_core::presence::{Cause, Master, Presence, Waiter};
+use broker_core::presence::{Master, Presence, PresenceCause, Waiter};
 use broker_core::time::Wall;
 use codec::signal::Action;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn key(channel: u64) -> Key {
     }
 }
 
-fn job(channel: u64, sequence: u64) -> Job {
+fn job(channel: u64, sequence: u64) -> HookDelivery {
     let presence = Presence {
         name: channel.to_string().into(),
         arn: channel.to_string().into(),
@@ -25,14 +25,14 @@ fn job(channel: u64, sequence: u64) -> Job {
         epoch: 1,
         sequence,
         at: Wall(0),
-        cause: Cause::MasterJoined,
+        cause: PresenceCause::MasterJoined,
         reason: None,
         master: None,
         viewers: 0,
         waiting: Vec::new(),
         more: 0,
     };
-    Job {
+    HookDelivery {
         key: key(channel),
         account: Account(channel % 3),
         number: sequence,
@@ -44,7 +44,7 @@ fn job(channel: u64, sequence: u64) -> Job {
 }
 
 /// A state of channel 1 by this cause, held back for the linger if the master leaves by it.
-fn state(cause: Cause, there: bool, now: u64) -> Job {
+fn state(cause: PresenceCause, there: bool, now: u64) -> HookDelivery {
     let mut job = job(1, now);
     if let What::Presence(presence) = &mut job.what {
         let presence = Arc::make_mut(presence);
@@ -55,7 +55,7 @@ fn state(cause: Cause, there: bool, now: u64) -> Job {
             doubtful_since: None,
         });
     }
-    let linger = if cause == Cause::MasterLeft {
+    let linger = if cause == PresenceCause::MasterLeft {
         LINGER
     } else {
         0
@@ -67,10 +67,10 @@ fn state(cause: Cause, there: bool, now: u64) -> Job {
 const LINGER: u64 = 2_000;
 
 /// When a state was sent, by what cause, and whether it has a master.
-type Sent = (u64, Cause, bool);
+type Sent = (u64, PresenceCause, bool);
 
 /// Changes, and what is sent for them.
-type Case = (&'static [(Cause, bool)], &'static [Sent]);
+type Case = (&'static [(PresenceCause, bool)], &'static [Sent]);
 
 /// The states of channel 1 that are sent from the last moment until then, each taken at once: when, by what cause, and
 /// whether a master is there.
@@ -90,28 +90,34 @@ fn sent(queue: &mut Queue, until: u64) -> Vec<Sent> {
 fn a_master_that_reconnects_within_the_linger_was_never_gone() {
     let mut queue = Queue::new(60_000, 1);
     let mut all = Vec::new();
-    queue.put(state(Cause::MasterJoined, true, 0), 0);
+    queue.put(state(PresenceCause::MasterJoined, true, 0), 0);
     for nth in 1..=40 {
         let now = nth * 700;
         all.extend(sent(&mut queue, now));
-        queue.put(state(Cause::MasterLeft, false, now), now);
+        queue.put(state(PresenceCause::MasterLeft, false, now), now);
         // What happens meanwhile is said when it shows no departure.
         all.extend(sent(&mut queue, now + 100));
-        queue.put(state(Cause::ViewerLeft, false, now + 100), now + 100);
+        queue.put(
+            state(PresenceCause::ViewerLeft, false, now + 100),
+            now + 100,
+        );
         all.extend(sent(&mut queue, now + 300));
-        queue.put(state(Cause::MasterJoined, true, now + 300), now + 300);
+        queue.put(
+            state(PresenceCause::MasterJoined, true, now + 300),
+            now + 300,
+        );
     }
     all.extend(sent(&mut queue, 90_000));
-    assert_eq!(all.remove(0), (0, Cause::MasterJoined, true));
+    assert_eq!(all.remove(0), (0, PresenceCause::MasterJoined, true));
     assert!(all.len() > 20, "{all:?}");
-    let replaced = |(_, cause, there): &Sent| *there && *cause == Cause::MasterReplaced;
+    let replaced = |(_, cause, there): &Sent| *there && *cause == PresenceCause::MasterReplaced;
     assert!(all.iter().all(replaced), "{all:?}");
     // Then it stays away.
-    queue.put(state(Cause::MasterLeft, false, 90_000), 90_000);
-    queue.put(state(Cause::ViewerLeft, false, 90_500), 90_500);
+    queue.put(state(PresenceCause::MasterLeft, false, 90_000), 90_000);
+    queue.put(state(PresenceCause::ViewerLeft, false, 90_500), 90_500);
     assert_eq!(
         sent(&mut queue, 200_000),
-        [(92_000, Cause::MasterLeft, false)]
+        [(92_000, PresenceCause::MasterLeft, false)]
     );
 }
 
@@ -120,35 +126,47 @@ fn a_master_that_reconnects_within_the_linger_was_never_gone() {
 fn states_of_a_channel_are_a_second_apart() {
     let cases: [Case; 5] = [
         (
-            &[(Cause::MasterJoined, true), (Cause::Served, true)],
-            &[(1_000, Cause::MasterJoined, true)],
+            &[
+                (PresenceCause::MasterJoined, true),
+                (PresenceCause::Served, true),
+            ],
+            &[(1_000, PresenceCause::MasterJoined, true)],
         ),
         (
-            &[(Cause::MasterJoined, true), (Cause::MasterLeft, false)],
-            &[(2_200, Cause::MasterLeft, false)],
+            &[
+                (PresenceCause::MasterJoined, true),
+                (PresenceCause::MasterLeft, false),
+            ],
+            &[(2_200, PresenceCause::MasterLeft, false)],
         ),
         // The receiver knows none: this one came.
         (
             &[
-                (Cause::MasterJoined, true),
-                (Cause::MasterLeft, false),
-                (Cause::MasterJoined, true),
+                (PresenceCause::MasterJoined, true),
+                (PresenceCause::MasterLeft, false),
+                (PresenceCause::MasterJoined, true),
             ],
-            &[(1_000, Cause::MasterJoined, true)],
+            &[(1_000, PresenceCause::MasterJoined, true)],
         ),
         (
-            &[(Cause::MasterLeft, false), (Cause::Deleted, false)],
-            &[(1_000, Cause::Deleted, false)],
+            &[
+                (PresenceCause::MasterLeft, false),
+                (PresenceCause::Deleted, false),
+            ],
+            &[(1_000, PresenceCause::Deleted, false)],
         ),
         (
-            &[(Cause::Unwatched, false), (Cause::Watched, true)],
-            &[(1_000, Cause::Watched, true)],
+            &[
+                (PresenceCause::Unwatched, false),
+                (PresenceCause::Watched, true),
+            ],
+            &[(1_000, PresenceCause::Watched, true)],
         ),
     ];
     for (changes, expected) in cases {
         let mut queue = Queue::new(60_000, 1);
-        queue.put(state(Cause::Waiting, false, 0), 0);
-        assert_eq!(sent(&mut queue, 0), [(0, Cause::Waiting, false)]);
+        queue.put(state(PresenceCause::Waiting, false, 0), 0);
+        assert_eq!(sent(&mut queue, 0), [(0, PresenceCause::Waiting, false)]);
         for (nth, (cause, there)) in (1..).zip(changes) {
             let now = nth * 100;
             queue.put(state(*cause, *there, now), now);
@@ -156,16 +174,19 @@ fn states_of_a_channel_are_a_second_apart() {
         assert_eq!(sent(&mut queue, 60_000), expected, "{changes:?}");
         assert!(queue.len() == 0 && queue.oldest().is_none());
     }
-    // Those of other channels, calls and words of the process are not.
+}
+
+#[test]
+fn calls_and_words_of_the_process_and_states_of_other_channels_are_not_apart() {
     let mut queue = Queue::new(60_000, 1);
     for now in [0, 10, 20] {
         let mut call = job(1, 1);
         call.key.half = Half::Wakes;
-        let call = Job {
+        let call = HookDelivery {
             what: What::Wake(Arc::clone(call.what.state().unwrap()), 1),
             ..call
         };
-        let word = Job {
+        let word = HookDelivery {
             what: What::Node("node.resync"),
             ..job(2, 1)
         };
@@ -193,7 +214,7 @@ fn accounts_take_turns_and_a_repeated_call_keeps_its_own() {
     let call = |channel: u64, account, now| {
         let mut call = job(channel, 1);
         call.key.half = Half::Wakes;
-        Job {
+        HookDelivery {
             account: Account(account),
             what: What::Wake(Arc::clone(call.what.state().unwrap()), 1),
             ready: now,
@@ -206,7 +227,7 @@ fn accounts_take_turns_and_a_repeated_call_keeps_its_own() {
     for channel in 0..10_000 {
         queue.put(call(channel, greedy, 0), 0);
     }
-    let mut flights: Vec<Job> = Vec::new();
+    let mut flights: Vec<HookDelivery> = Vec::new();
     let mut launched = BTreeMap::new();
     for now in (0..30_000).step_by(20) {
         for job in flights.drain(..) {
@@ -241,7 +262,7 @@ fn accounts_take_turns_and_a_repeated_call_keeps_its_own() {
     assert!(moments.is_sorted(), "a call lost its turn");
 }
 
-fn next(queue: &mut Queue, now: u64) -> Option<Job> {
+fn next(queue: &mut Queue, now: u64) -> Option<HookDelivery> {
     queue.next(now, &mut 0)
 }
 
@@ -340,7 +361,7 @@ fn who_fails_all_the_time_gets_one_request_at_a_time() {
 #[test]
 fn the_account_with_most_makes_room_and_calls_have_their_own() {
     let mut queue = Queue::new(60_000, 1);
-    let of = |channel: u64, account| Job {
+    let of = |channel: u64, account| HookDelivery {
         account,
         ..job(channel, 1)
     };
@@ -383,7 +404,7 @@ fn bytes_are_what_an_account_holds() {
         job
     };
     for channel in 0..4_000 {
-        let small = Job {
+        let small = HookDelivery {
             account: other,
             ..job(channel, 1)
         };
@@ -459,8 +480,8 @@ proptest! {
         let mut queue = Queue::new(60_000, seed);
         let (mut now, mut sequence, mut lost) = (0, 0, false);
         let (mut newest, mut received) = (BTreeMap::new(), BTreeMap::<u64, u64>::new());
-        let mut flights: Vec<Job> = Vec::new();
-        let mut land = |queue: &mut Queue, job: Job, answer, now| {
+        let mut flights: Vec<HookDelivery> = Vec::new();
+        let mut land = |queue: &mut Queue, job: HookDelivery, answer, now| {
             let channel: u64 = job.key.channel.parse().unwrap();
             if answer == Answer::Taken {
                 let before = received.insert(channel, job.number);

@@ -22,7 +22,7 @@ fn state(master: bool, waiting: &[(u64, Option<u64>)]) -> Arc<Presence> {
         epoch: 1,
         sequence: 1,
         at: Wall(0),
-        cause: Cause::Waiting,
+        cause: PresenceCause::Waiting,
         reason: None,
         master: master.then_some(Master {
             doubtful_since: None,
@@ -238,7 +238,7 @@ fn a_deleted_channel_has_no_place() {
     case.saw(&state(false, &[(60_000, None)]), 0);
     let gone = Presence::clone(&state(false, &[]));
     let gone = Arc::new(Presence {
-        cause: Cause::Deleted,
+        cause: PresenceCause::Deleted,
         ..gone
     });
     assert_eq!(case.saw(&gone, 1_000), ["withdraw", "expired 1000"]);

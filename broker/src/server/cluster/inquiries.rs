@@ -86,7 +86,7 @@ pub(crate) struct Inquiries {
 
 /// Something that other nodes are asked.
 pub(crate) struct Round {
-    what: What,
+    what: RoundQuestion,
     inquiry: Vec<u8>,
     /// Nodes whose reply has not come.
     missing: Vec<Name>,
@@ -96,7 +96,7 @@ pub(crate) struct Round {
 }
 
 /// The question of a round, with its caller and the replies so far.
-enum What {
+enum RoundQuestion {
     Page(Page),
     /// The channels of an account, so far.
     Count(CallRef, Holding),
@@ -175,8 +175,8 @@ impl Inquiries {
                 continue;
             }
             match round.what {
-                What::Page(page) if round.missing.is_empty() => self.begin_page(page),
-                What::Page(_) | What::Count(..) | What::Get(..) => {
+                RoundQuestion::Page(page) if round.missing.is_empty() => self.begin_page(page),
+                RoundQuestion::Page(_) | RoundQuestion::Count(..) | RoundQuestion::Get(..) => {
                     round.again = now + AGAIN;
                     self.ask(number, round);
                 }
@@ -187,7 +187,13 @@ impl Inquiries {
 
     /// Begins a round with these nodes. What changes something is asked once: without a reply nobody knows whether it
     /// was carried out.
-    fn begin(&mut self, what: What, inquiry: &Inquiry, missing: Vec<Name>, most: Duration) {
+    fn begin(
+        &mut self,
+        what: RoundQuestion,
+        inquiry: &Inquiry,
+        missing: Vec<Name>,
+        most: Duration,
+    ) {
         let now = Instant::now();
         let until = now + most;
         let again = match inquiry {
@@ -227,12 +233,12 @@ impl Inquiries {
 
     fn count(&mut self, caller: CallRef, prefix: Box<str>) {
         let counts = self.rounds.values();
-        let counts = counts.filter(|round| matches!(round.what, What::Count(..)));
+        let counts = counts.filter(|round| matches!(round.what, RoundQuestion::Count(..)));
         if counts.count() >= COUNTS_MAX {
             return self.answer(caller, Answer::Holding(Holding::default()));
         }
         let (inquiry, nodes) = (Inquiry::Count(prefix), self.nodes());
-        let what = What::Count(caller, Holding::default());
+        let what = RoundQuestion::Count(caller, Holding::default());
         self.begin(what, &inquiry, nodes, COUNT_MAX);
     }
 
@@ -244,9 +250,9 @@ impl Inquiries {
         to: oneshot::Sender<NodeReplies>,
     ) {
         let gets = self.rounds.values();
-        let gets = gets.filter(|round| matches!(round.what, What::Get(..)));
+        let gets = gets.filter(|round| matches!(round.what, RoundQuestion::Get(..)));
         if gets.count() < GETS_MAX {
-            self.begin(What::Get(to, Vec::new()), inquiry, nodes, GET_MAX);
+            self.begin(RoundQuestion::Get(to, Vec::new()), inquiry, nodes, GET_MAX);
         }
     }
 
@@ -274,9 +280,9 @@ impl Inquiries {
     /// A round is over: all have replied, or its time is.
     fn end(&self, round: Round) {
         match round.what {
-            What::Page(page) => self.end_page(page, &round.missing),
-            What::Count(caller, sum) => self.answer(caller, Answer::Holding(sum)),
-            What::Get(to, replies) => {
+            RoundQuestion::Page(page) => self.end_page(page, &round.missing),
+            RoundQuestion::Count(caller, sum) => self.answer(caller, Answer::Holding(sum)),
+            RoundQuestion::Get(to, replies) => {
                 let missing = round.missing.iter().map(|name| name.as_str().into());
                 let missing = missing.collect();
                 // The operator may have gone.
@@ -354,7 +360,7 @@ impl Inquiries {
     }
 }
 
-impl What {
+impl RoundQuestion {
     /// Adds a reply; false if it is none to this question.
     fn add(&mut self, from: &Name, reply: InquiryReply) -> bool {
         match (self, reply) {
@@ -430,7 +436,7 @@ impl Inquiries {
             self.answer(page.caller, busy());
         }
         let pages = self.rounds.values();
-        let pages = pages.filter(|round| matches!(round.what, What::Page(_)));
+        let pages = pages.filter(|round| matches!(round.what, RoundQuestion::Page(_)));
         let mut free = LISTS_OF_NODES_MAX.saturating_sub(pages.count());
         while free > 0
             && let Some(page) = self.waiting.pop_front()
@@ -449,7 +455,12 @@ impl Inquiries {
         };
         page.parts.extend(self.own_part(&question));
         let left = page.until.saturating_duration_since(Instant::now());
-        self.begin(What::Page(page), &Inquiry::Page(question), missing, left);
+        self.begin(
+            RoundQuestion::Page(page),
+            &Inquiry::Page(question),
+            missing,
+            left,
+        );
     }
 
     /// The part of this node; `None` when a shard does not answer.
@@ -473,7 +484,7 @@ impl Inquiries {
 
     /// Whether a round that all have replied to can end. A page is begun again soon when it lacks a slot.
     pub(crate) fn is_whole(&self, round: &mut Round) -> bool {
-        let What::Page(page) = &mut round.what else {
+        let RoundQuestion::Page(page) = &mut round.what else {
             return true;
         };
         let parts = std::mem::take(&mut page.parts);
@@ -594,15 +605,15 @@ mod words_tests {
     use super::*;
     use broker_core::cluster::slot_maps::SlotSet;
     use broker_core::id::Slot;
-    use broker_core::record::{Listed, VERSION_BYTES, Version};
+    use broker_core::record::{ListedChannel, VERSION_BYTES, Version};
     use broker_core::time::Wall;
     use codec::control::ChannelStatus;
     use codec::identifiers::ChannelArn;
     use serde_json::json;
 
-    fn listed() -> Listed {
+    fn listed() -> ListedChannel {
         let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/17";
-        Listed {
+        ListedChannel {
             arn: ChannelArn::parse(arn, true).unwrap(),
             ttl_seconds: 60,
             created: Wall(17),

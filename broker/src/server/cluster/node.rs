@@ -27,8 +27,8 @@ use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
 use broker_core::{placement::Placement, readiness::Readiness, registry::Store};
 use broker_etcd::{
-    Config, Driver, Handle, InnerAddress, Inspection, Name, NodeState, PeerCounts, PeerListener,
-    TcpPeers,
+    Driver, Handle, InnerAddress, Inspection, Name, NodeConfig, NodeState, PeerCounts,
+    PeerListener, TcpPeers,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mailbox::Mailbox;
@@ -80,7 +80,7 @@ impl Node {
         // They were right when they were checked.
         let files = EtcdFiles::open(&settings.cluster.etcd)
             .map_err(|faults| Failure::Configuration(etcd_options::told(&faults)))?;
-        let config = Config {
+        let config = NodeConfig {
             cluster: part.name.as_str().into(),
             node: part.node.as_str().into(),
             inner: InnerAddress::new(

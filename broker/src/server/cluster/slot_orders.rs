@@ -8,7 +8,7 @@ use crate::server::mailboxes::post;
 use crate::{failure::Failure, side::InForce, side::Shared};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::link::LinkTable;
-use broker_core::cluster::message::{Cause, Ending, Held, Parcel, ParcelSent, SlotOrder};
+use broker_core::cluster::message::{Ending, Held, Parcel, ParcelSent, ReleaseCause, SlotOrder};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
 use broker_core::id::{CallRef, Identity, ShardId, Slot};
@@ -16,7 +16,7 @@ use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::shard::{Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders};
 use broker_core::{placement::Placement, readiness::Readiness, record::Record, time::Now};
-use broker_etcd::{Commands, Name, News, Service};
+use broker_etcd::{Commands, HostService, Name, News};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use rustix::time::{ClockId, clock_gettime};
@@ -38,7 +38,7 @@ pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 pub(crate) struct Desk {
     map: Arc<SlotMap>,
     mailboxes: Mailboxes,
-    queues: Box<[Mutex<Queue>]>,
+    queues: Box<[Mutex<ShardOrders>]>,
     own: Mutex<Own>,
     pub(crate) journal: Journal,
     /// The sender of parcels; set once the node runs.
@@ -49,7 +49,7 @@ pub(crate) struct Desk {
 
 /// Orders for one shard, of each slot of this node a few at most; and answers to its calls' questions to all nodes.
 #[derive(Default)]
-struct Queue {
+struct ShardOrders {
     orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
     /// A letter that says so, or that the map has changed, is under way, or the shard takes them one by one.
@@ -58,14 +58,14 @@ struct Queue {
 
 /// The slots of this node, as its shards have them.
 struct Own {
-    slots: Vec<Serving>,
+    slots: Vec<SlotServing>,
     /// Messages that shards pack, by slot: those of a newer parcel take the place of older ones.
     packing: HashMap<Slot, Packing>,
 }
 
 /// The shards' progress with a slot.
 #[derive(Clone, Copy)]
-enum Serving {
+enum SlotServing {
     /// Nobody is admitted.
     Not,
     /// Beginning: this many shards have not taken their channels in.
@@ -94,7 +94,7 @@ impl Desk {
             queues: mailboxes.iter().map(|_| Mutex::default()).collect(),
             mailboxes,
             own: Mutex::new(Own {
-                slots: vec![Serving::Not; SLOTS.into()],
+                slots: vec![SlotServing::Not; SLOTS.into()],
                 packing: HashMap::new(),
             }),
             journal,
@@ -139,7 +139,7 @@ impl Desk {
         }
     }
 
-    fn put(&self, shard: usize, put: impl FnOnce(&mut Queue)) {
+    fn put(&self, shard: usize, put: impl FnOnce(&mut ShardOrders)) {
         let Some(queue) = self.queues.get(shard) else {
             return;
         };
@@ -156,13 +156,13 @@ impl Desk {
         let shards = self.shards();
         let mut own = self.own();
         own.packing.remove(&held.slot);
-        own.set(held.slot, Serving::Begins(held.epoch, shards));
+        own.set(held.slot, SlotServing::Begins(held.epoch, shards));
     }
 
     /// Nobody is admitted to a slot from here on.
     pub(crate) fn ends(&self, slot: Slot) {
         let mut own = self.own();
-        own.set(slot, Serving::Not);
+        own.set(slot, SlotServing::Not);
         self.map.assign(slot, None);
         self.journal.stops(slot);
     }
@@ -199,7 +199,7 @@ impl Desk {
     /// A slot has this owner: what this node serves itself is known better from its shards.
     fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
-        let is_served = matches!(own.slots.get(slot.index()), Some(Serving::All));
+        let is_served = matches!(own.slots.get(slot.index()), Some(SlotServing::All));
         self.map.set_given(slot, is_given);
         if owner != Some(self.map.own()) {
             self.map.assign(slot, owner);
@@ -239,7 +239,7 @@ impl Desk {
 }
 
 impl Own {
-    fn set(&mut self, slot: Slot, serving: Serving) {
+    fn set(&mut self, slot: Slot, serving: SlotServing) {
         if let Some(place) = self.slots.get_mut(slot.index()) {
             *place = serving;
         }
@@ -265,7 +265,7 @@ impl SlotOrders for End {
 
     fn served(&mut self, held: Held) {
         let mut own = self.desk.own();
-        let Some(Serving::Begins(epoch, missing)) = own.slots.get(held.slot.index()).copied()
+        let Some(SlotServing::Begins(epoch, missing)) = own.slots.get(held.slot.index()).copied()
         else {
             return;
         };
@@ -273,9 +273,9 @@ impl SlotOrders for End {
             return;
         }
         if missing > 1 {
-            return own.set(held.slot, Serving::Begins(epoch, missing - 1));
+            return own.set(held.slot, SlotServing::Begins(epoch, missing - 1));
         }
-        own.set(held.slot, Serving::All);
+        own.set(held.slot, SlotServing::All);
         self.desk.journal.serves(held);
         self.desk.map.assign(held.slot, Some(self.desk.map.own()));
         drop(own);
@@ -355,7 +355,7 @@ pub(crate) struct Shards {
     pub(crate) kept_bytes: usize,
 }
 
-impl Service for Shards {
+impl HostService for Shards {
     /// The records and the messages that an order names are kept here, and go along to the shards.
     fn order(&mut self, order: SlotOrder) {
         match order {
@@ -505,13 +505,15 @@ impl Shards {
         }
     }
 
-    fn release(&mut self, held: Held, cause: Cause) {
+    fn release(&mut self, held: Held, cause: ReleaseCause) {
         self.loading.remove(&held.slot);
         match cause {
             // The process ends, and drains as a single node does: clients are served until then.
-            Cause::Ends => return,
-            Cause::Superseded(Some(parcel)) => self.desk.packs(held.slot, parcel),
-            Cause::Transferred | Cause::Superseded(None) | Cause::NotLoaded => {
+            ReleaseCause::Ends => return,
+            ReleaseCause::Superseded(Some(parcel)) => self.desk.packs(held.slot, parcel),
+            ReleaseCause::Transferred
+            | ReleaseCause::Superseded(None)
+            | ReleaseCause::NotLoaded => {
                 self.desk.forgets_packing(held.slot);
             }
         }

@@ -5,7 +5,7 @@ use crate::config;
 use crate::failure::Failure;
 use crate::server::check::secret_of_client;
 use crate::server::reload::{Reloader, Subject, stamps};
-use crate::side::{Admission, Console, Shows};
+use crate::side::{Console, ConsoleAdmission, Shows};
 use broker_core::settings::{Oidc, Settings};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(crate) struct AccountsFile {
     listen: Option<SocketAddr>,
     /// File of the client's secret, as of the last successful read.
     secret: Option<PathBuf>,
-    of_side: watch::Sender<Option<Arc<Admission>>>,
+    of_side: watch::Sender<Option<Arc<ConsoleAdmission>>>,
 }
 
 /// Gives the admin listener the accounts that may use it; the file must then be watched.
@@ -82,7 +82,7 @@ impl Subject for AccountsFile {
     }
 }
 
-fn admission(oidc: Oidc) -> Result<Admission, String> {
+fn admission(oidc: Oidc) -> Result<ConsoleAdmission, String> {
     let path = oidc.client_secret_file.as_ref();
     let secret = path.map(|path| {
         let refused = |rule| format!("admin.oidc.client_secret_file = {}: {rule}", path.display());
@@ -91,5 +91,5 @@ fn admission(oidc: Oidc) -> Result<Admission, String> {
             .map_err(refused)
     });
     let secret = secret.transpose()?;
-    Ok(Admission { oidc, secret })
+    Ok(ConsoleAdmission { oidc, secret })
 }

@@ -7,7 +7,7 @@ use crate::dev_certificate::{self, DevCertificate, RsaWork};
 use crate::server::mailboxes::post_to_all;
 use crate::server::reload::{Subject, stamps};
 use crate::side::Shared;
-use crate::tls_files::{Expiry, Presented, TlsLoader};
+use crate::tls_files::{Expiry, PresentedCertificates, TlsLoader};
 use crate::{data_dir::DataDir, edge::Post, failure::Failure, files::Stamp};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
 use broker_core::shard::Shard;
@@ -87,7 +87,7 @@ impl Certificate {
         }))
     }
 
-    fn note(&mut self, presented: &Presented) {
+    fn note(&mut self, presented: &PresentedCertificates) {
         for warning in &presented.warnings {
             tracing::warn!("{warning}");
         }

@@ -13,7 +13,7 @@ use crate::server::mailboxes::post_to_all;
 use crate::server::reload::{Reloader, Subject, hooks, stamps};
 use crate::side::{FileReport, StatusBoard, set_log_level};
 use broker_core::limits::MESSAGE_BOUNDS_MAX;
-use broker_core::settings::{Changes, Settings};
+use broker_core::settings::{SettingChanges, Settings};
 use broker_core::shard::{Letter, Shard};
 use mailbox::Mailbox;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ struct Checkup {
     in_force: Settings,
     /// The settings in force with what the start found, such as ports.
     running: Arc<Settings>,
-    changes: Changes,
+    changes: SettingChanges,
 }
 
 impl ConfigurationFile {
@@ -70,7 +70,7 @@ impl ConfigurationFile {
         *status.configuration().lock() = FileReport {
             running: sha256.clone(),
             file: sha256.clone(),
-            waiting: Changes::default(),
+            waiting: SettingChanges::default(),
         };
         let files = files_of(&path, settings);
         let mut read = stamps(&files);
@@ -102,7 +102,7 @@ impl ConfigurationFile {
         let report = FileReport {
             running: self.status.configuration().lock().running.clone(),
             file: draft.sha256.clone(),
-            waiting: Changes::default(),
+            waiting: SettingChanges::default(),
         };
         *self.status.configuration().lock() = report;
         if let Some(settings) = draft.settings() {
@@ -160,7 +160,7 @@ impl ConfigurationFile {
     }
 
     /// Notes and logs the changes that need a restart.
-    fn report(&self, sha256: Box<str>, changes: Changes) {
+    fn report(&self, sha256: Box<str>, changes: SettingChanges) {
         needs_restart(&changes);
         let mut report = self.status.configuration().lock();
         if changes.is_empty() {
@@ -230,7 +230,7 @@ impl Subject for ConfigurationFile {
     }
 }
 
-fn needs_restart(changes: &Changes) {
+fn needs_restart(changes: &SettingChanges) {
     if !changes.restart.is_empty() {
         let keys = changes.restart.join(", ");
         tracing::warn!("the configuration file needs a restart: {keys}");

@@ -20,22 +20,22 @@ use std::sync::Arc;
 /// The rules of one listener.
 #[derive(Clone, Default)]
 pub(crate) struct Access {
-    /// One is wanted of every request for what is not public.
+    /// Tokens, one of which non-public requests need.
     tokens: Option<Tokens>,
-    /// `/metrics` is public.
+    /// Whether `/metrics` is public.
     metrics_open: bool,
     /// Origins of pages beside the listener's own: what browsers see of it behind a proxy.
     origins: Arc<[String]>,
-    /// People sign in with accounts beside the token.
+    /// Whether people may sign in with accounts.
     accounts: bool,
 }
 
-/// Why a request is not answered.
+/// Reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// A page of another origin asks.
+pub(crate) enum AccessRefusal {
+    /// Sent by a page of another origin.
     Origin,
-    /// A page may have given our address a name of its own.
+    /// Possible DNS rebinding: the host is unknown.
     Host,
     /// The token is missing or wrong.
     Token,
@@ -43,7 +43,7 @@ pub(crate) enum Refusal {
     Unpaired,
 }
 
-impl Refusal {
+impl AccessRefusal {
     /// The status of the answer, and its text.
     pub(crate) const fn answer(self) -> Fault {
         let (code, text) = match self {
@@ -97,25 +97,25 @@ impl Access {
         method: &Method,
         path: &str,
         headers: &HeaderMap,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AccessRefusal> {
         let reads = *method == Method::GET || *method == Method::HEAD;
         let visit = reads && (is_page(path) || (self.accounts && path == CALLBACK));
         if !self.is_of_our_origin(headers) || is_of_another_site(headers, visit) {
-            return Err(Refusal::Origin);
+            return Err(AccessRefusal::Origin);
         }
         match &self.tokens {
-            None if !self.is_our_name(headers) => Err(Refusal::Host),
+            None if !self.is_our_name(headers) => Err(AccessRefusal::Host),
             None => Ok(()),
             Some(_) if reads && (is_public(path) || (self.metrics_open && path == METRICS)) => {
                 Ok(())
             }
             Some(_) if reads && self.accounts && is_of_accounts(path) => Ok(()),
             Some(tokens) if tokens.borne(headers).is_some() => Ok(()),
-            Some(_) => Err(Refusal::Token),
+            Some(_) => Err(AccessRefusal::Token),
         }
     }
 
-    /// False when a browser says that the request comes from a page of another origin.
+    /// False if a browser states another origin.
     fn is_of_our_origin(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
@@ -205,7 +205,11 @@ mod tests {
         Access::new(token.map(|token| Tokens::fixed(&[token])), &settings)
     }
 
-    fn check(access: &Access, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {
+    fn check(
+        access: &Access,
+        line: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Option<AccessRefusal> {
         let (method, path) = line.split_once(' ').unwrap();
         let mut map = HeaderMap::new();
         map.insert("host", HeaderValue::from_static("localhost:8090"));
@@ -222,11 +226,11 @@ mod tests {
         let asks = |line, headers: &[_]| check(&access, line, headers);
         for (origin, refusal) in [
             ("http://localhost:8090", None),
-            ("https://localhost:8090", Some(Refusal::Origin)),
-            ("http://localhost", Some(Refusal::Origin)),
-            ("http://evil.example", Some(Refusal::Origin)),
-            ("null", Some(Refusal::Origin)),
-            ("", Some(Refusal::Origin)),
+            ("https://localhost:8090", Some(AccessRefusal::Origin)),
+            ("http://localhost", Some(AccessRefusal::Origin)),
+            ("http://evil.example", Some(AccessRefusal::Origin)),
+            ("null", Some(AccessRefusal::Origin)),
+            ("", Some(AccessRefusal::Origin)),
         ] {
             for line in ["GET /config", "POST /ice/reconnect", "GET /live", "GET /"] {
                 assert_eq!(
@@ -248,12 +252,15 @@ mod tests {
         assert_eq!(proxied("https://ops.example.com"), None);
         assert_eq!(
             proxied("https://ops.example.com.evil"),
-            Some(Refusal::Origin)
+            Some(AccessRefusal::Origin)
         );
-        assert_eq!(proxied("https://ops.example.co"), Some(Refusal::Origin));
+        assert_eq!(
+            proxied("https://ops.example.co"),
+            Some(AccessRefusal::Origin)
+        );
         let host = |host| check(&access, "GET /config", &[("host", host)]);
         assert_eq!(host("ops.example.com"), None);
-        assert_eq!(host("ops.example.com:1"), Some(Refusal::Host));
+        assert_eq!(host("ops.example.com:1"), Some(AccessRefusal::Host));
     }
 
     #[test]
@@ -266,12 +273,22 @@ mod tests {
         for (line, site, visits, refusal) in [
             ("GET /config", "same-origin", false, None),
             ("GET /config", "none", true, None),
-            ("GET /config", "cross-site", false, Some(Refusal::Origin)),
-            ("GET /config", "same-site", true, Some(Refusal::Origin)),
+            (
+                "GET /config",
+                "cross-site",
+                false,
+                Some(AccessRefusal::Origin),
+            ),
+            (
+                "GET /config",
+                "same-site",
+                true,
+                Some(AccessRefusal::Origin),
+            ),
             ("GET /", "cross-site", true, None),
             ("GET /try", "same-site", true, None),
-            ("GET /", "cross-site", false, Some(Refusal::Origin)),
-            ("POST /", "cross-site", true, Some(Refusal::Origin)),
+            ("GET /", "cross-site", false, Some(AccessRefusal::Origin)),
+            ("POST /", "cross-site", true, Some(AccessRefusal::Origin)),
         ] {
             let mut headers = vec![("sec-fetch-site", site)];
             headers.extend(visit.iter().filter(|_| visits));
@@ -279,7 +296,10 @@ mod tests {
         }
         let framed = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
         let framed = [&framed[..], &[("sec-fetch-site", "cross-site")]].concat();
-        assert_eq!(check(&access, "GET /", &framed), Some(Refusal::Origin));
+        assert_eq!(
+            check(&access, "GET /", &framed),
+            Some(AccessRefusal::Origin)
+        );
     }
 
     #[test]
@@ -293,32 +313,40 @@ mod tests {
         let paths = ["/account", "/account/sign-in", "/account/callback"];
         for path in paths {
             let line = format!("GET {path}");
-            assert_eq!(check(&access, &line, &[]), Some(Refusal::Token), "{path}");
-            assert_eq!(check(&access, &line, &visit), Some(Refusal::Origin));
+            assert_eq!(
+                check(&access, &line, &[]),
+                Some(AccessRefusal::Token),
+                "{path}"
+            );
+            assert_eq!(check(&access, &line, &visit), Some(AccessRefusal::Origin));
         }
         access.accounts = true;
         for path in paths {
             let line = format!("GET {path}");
             assert_eq!(check(&access, &line, &[]), None, "{path}");
-            let led = (path != CALLBACK).then_some(Refusal::Origin);
+            let led = (path != CALLBACK).then_some(AccessRefusal::Origin);
             assert_eq!(check(&access, &line, &visit), led, "{path}");
             let line = format!("POST {path}");
-            assert_eq!(check(&access, &line, &[]), Some(Refusal::Token), "{path}");
+            assert_eq!(
+                check(&access, &line, &[]),
+                Some(AccessRefusal::Token),
+                "{path}"
+            );
         }
         let framed = [visit[0], visit[1], ("sec-fetch-dest", "iframe")];
         let line = "GET /account/callback";
-        assert_eq!(check(&access, line, &framed), Some(Refusal::Origin));
+        assert_eq!(check(&access, line, &framed), Some(AccessRefusal::Origin));
         let out = check(&access, "POST /account/sign-out", &[]);
-        assert_eq!(out, Some(Refusal::Token), "a session is needed");
+        assert_eq!(out, Some(AccessRefusal::Token), "a session is needed");
     }
 
     #[test]
     fn without_a_token_the_listener_goes_by_its_address_alone() {
         let access = Access::default();
         let host = |host| check(&access, "GET /live", &[("host", host)]);
-        assert_eq!(host("evil.example"), Some(Refusal::Host));
-        assert_eq!(host("localhost.evil.example"), Some(Refusal::Host));
-        assert_eq!(host(""), Some(Refusal::Host));
+        assert_eq!(host("evil.example"), Some(AccessRefusal::Host));
+        assert_eq!(host("localhost.evil.example"), Some(AccessRefusal::Host));
+        assert_eq!(host(""), Some(AccessRefusal::Host));
         for other in [
             "localhost.",
             "127.1",
@@ -331,7 +359,7 @@ mod tests {
             "127.0.0.1:8090.evil.example",
             "[::1]:x",
         ] {
-            assert_eq!(host(other), Some(Refusal::Host), "{other}");
+            assert_eq!(host(other), Some(AccessRefusal::Host), "{other}");
         }
         for ours in ["127.0.0.1:8090", "[::1]:8090", "LocalHost:9"] {
             assert_eq!(host(ours), None, "{ours}");
@@ -349,13 +377,13 @@ mod tests {
         let check = |headers: &HeaderMap| access.check(&Method::GET, "/config", headers).err();
         assert_eq!(check(&two), None);
         two.append("host", HeaderValue::from_static("evil.example"));
-        assert_eq!(check(&two), Some(Refusal::Host));
+        assert_eq!(check(&two), Some(AccessRefusal::Host));
         let mut two = HeaderMap::new();
         two.append("host", HeaderValue::from_static("localhost:8090"));
         for origin in ["http://localhost:8090", "http://evil.example"] {
             two.append("origin", HeaderValue::from_static(origin));
         }
-        assert_eq!(check(&two), Some(Refusal::Origin));
+        assert_eq!(check(&two), Some(AccessRefusal::Origin));
     }
 
     #[test]
@@ -380,7 +408,11 @@ mod tests {
             "GET /assets",
             "POST /try",
         ] {
-            assert_eq!(check(&access, line, &[]), Some(Refusal::Token), "{line}");
+            assert_eq!(
+                check(&access, line, &[]),
+                Some(AccessRefusal::Token),
+                "{line}"
+            );
             for wrong in [
                 "Bearer the-tokem",
                 "Bearer the-token-and-more",
@@ -391,7 +423,7 @@ mod tests {
                 let headers = [("authorization", wrong)];
                 assert_eq!(
                     check(&access, line, &headers),
-                    Some(Refusal::Token),
+                    Some(AccessRefusal::Token),
                     "{wrong}"
                 );
             }
@@ -401,7 +433,11 @@ mod tests {
         access.metrics_open = true;
         assert_eq!(check(&access, "GET /metrics", &[]), None);
         for line in ["POST /metrics", "GET /metrics/", "GET /config"] {
-            assert_eq!(check(&access, line, &[]), Some(Refusal::Token), "{line}");
+            assert_eq!(
+                check(&access, line, &[]),
+                Some(AccessRefusal::Token),
+                "{line}"
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// The account that a request is of.
+/// Account of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     /// Issuer of the provider without `https://`.
@@ -23,7 +23,7 @@ pub(crate) struct Account {
     pub(crate) subject: Box<str>,
     /// Session.
     pub(crate) session: Hash,
-    /// The end of that.
+    /// Expiry of the session.
     pub(crate) until: Instant,
 }
 
@@ -34,7 +34,7 @@ impl Account {
     }
 }
 
-/// All of them, from the oldest.
+/// Sessions, oldest first.
 #[derive(Default)]
 pub(crate) struct Sessions(Vec<Session>);
 
@@ -46,8 +46,8 @@ struct Session {
 }
 
 impl Sessions {
-    /// Opens a session at an origin and returns the text of its cookie. The account's oldest makes room for one more of
-    /// its own, and the oldest of all when there is no place.
+    /// Opens a session at an origin and returns the text of its cookie. Evicts the account's oldest at its bound, and
+    /// the oldest of all when full.
     pub(crate) fn open(
         &mut self,
         subject: &str,
@@ -81,7 +81,7 @@ impl Sessions {
         Some((text, account))
     }
 
-    /// The account of a cookie's text at the origin of its session, and by what it was let in.
+    /// Account of a cookie's text at the origin of its session, with the rule that admitted it.
     pub(crate) fn find(
         &self,
         text: &str,
@@ -95,7 +95,7 @@ impl Sessions {
         counts.then(|| (found.account.clone(), Arc::clone(&found.basis)))
     }
 
-    /// Keeps a stream of a session, which ends with it.
+    /// Attaches a stream to a session: it ends with the session.
     pub(crate) fn hold(&mut self, account: &Account, stream: Line) {
         let is_it = |one: &&mut Session| one.account.session == account.session;
         let Some(session) = self.0.iter_mut().find(is_it) else {
@@ -113,7 +113,7 @@ impl Sessions {
         self.0.retain(|one| one.account.session != account.session);
     }
 
-    /// Ends those whose time is over, and those that were opened by another rule; returns them.
+    /// Ends expired sessions and those of another rule; returns them.
     pub(crate) fn sweep(&mut self, basis: Option<Arc<Basis>>, now: Instant) -> Vec<Account> {
         let stays = |one: &Session| now < one.account.until && Some(&one.basis) == basis.as_ref();
         let mut ended = Vec::new();
@@ -137,14 +137,14 @@ impl Drop for Session {
 /// The life of a session: a day's work.
 pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// The rule by which an account is let in. A session is over when it is no longer that.
+/// Rule that admits accounts. Sessions of another rule end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Basis {
     /// The provider's issuer without `https://`.
     pub(crate) issuer: Box<str>,
     /// The client that the console is to it.
     pub(crate) client_id: Box<str>,
-    /// The claim that decides, and the value that it must be or have.
+    /// Claim that decides, with its required value.
     pub(crate) claim: Box<str>,
     pub(crate) value: Box<str>,
 }
@@ -153,22 +153,22 @@ pub(crate) struct Basis {
 
 /// One sign-in.
 pub(crate) struct SignIn {
-    /// Comes back in the id token.
+    /// Value that the id token repeats.
     pub(crate) nonce: Zeroizing<String>,
-    /// Proves to the provider that its code was asked for here.
+    /// Proof for the provider that its code was requested here.
     pub(crate) verifier: Zeroizing<String>,
-    /// The origin at which it was begun.
+    /// Origin of the browser.
     pub(crate) origin: String,
-    /// The rule by which it was begun.
+    /// Rule in force at the start.
     pub(crate) basis: Arc<Basis>,
 }
 
-/// All of them, from the oldest.
+/// Sign-ins, oldest first.
 #[derive(Default)]
-pub(crate) struct SignIns(VecDeque<Begun>);
+pub(crate) struct SignIns(VecDeque<BegunSignIn>);
 
-/// One that was begun; one that was taken keeps its place until its time is over.
-struct Begun {
+/// Started sign-in; a taken one keeps its place until it expires.
+struct BegunSignIn {
     at: Instant,
     /// The hash of its state.
     state: Hash,
@@ -177,7 +177,7 @@ struct Begun {
 }
 
 impl SignIn {
-    /// With secrets of its own; `None` when the system has no randomness.
+    /// Sign-in with fresh secrets; `None` if the system has no randomness.
     pub(crate) fn new(origin: &str, basis: &Arc<Basis>) -> Option<Self> {
         Some(Self {
             nonce: random()?,
@@ -189,7 +189,7 @@ impl SignIn {
 }
 
 impl SignIns {
-    /// Keeps one of this address, and returns its state. The oldest of the address with most makes room.
+    /// Stores a sign-in of an address and returns its state. When full, evicts the oldest of the address with most.
     pub(crate) fn begin(
         &mut self,
         sign_in: SignIn,
@@ -201,7 +201,7 @@ impl SignIns {
         if self.0.len() >= CONSOLE_SIGN_INS_MAX {
             self.0.remove(self.payer());
         }
-        self.0.push_back(Begun {
+        self.0.push_back(BegunSignIn {
             at: now,
             state: self::hash(&state),
             from,
@@ -210,7 +210,7 @@ impl SignIns {
         Some(state)
     }
 
-    /// The place of the oldest of the address with most.
+    /// Index of the oldest sign-in of the address with most.
     fn payer(&self) -> usize {
         let mut counts = BTreeMap::<Origin, usize>::new();
         for begun in &self.0 {
@@ -222,7 +222,7 @@ impl SignIns {
         place.unwrap_or_default()
     }
 
-    /// Takes the one of this state, so that it serves once.
+    /// Takes the sign-in of a state: each serves once.
     pub(crate) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
         let hash = self::hash(state);
         let begun = self.0.iter_mut().find(|begun| begun.state == hash)?;
@@ -231,12 +231,12 @@ impl SignIns {
     }
 }
 
-/// Time in which somebody signs in at the provider.
+/// Time limit of a sign-in at the provider.
 pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
 
 // Random texts that nobody can guess, and what is kept of them.
 
-/// The hash of a secret: what is kept of one.
+/// SHA-256 of a secret, which is not stored itself.
 type Hash = [u8; 32];
 
 /// A text of 256 random bits in base64url; `None` when the system has none.

@@ -19,10 +19,10 @@
 //! Sources: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); RFC 9207 (`iss`); RFC 9700, "Best Current Practice
 //! for OAuth 2.0 Security"; RFC 6265bis, section 4.1.3 (names of cookies).
 
-use crate::side::admin::access::Refusal;
+use crate::side::admin::access::AccessRefusal;
 use crate::side::admin::account_sessions::{Account, Basis, Sessions, SignIns};
 use crate::side::admin::connection_limits::Line;
-use crate::side::admin::sign_in::{self, Place};
+use crate::side::admin::sign_in::{self, BrowserPlace, CookieOf};
 use crate::side::{shared_state::Shared, try_sessions::InForce};
 use crate::{limits::CONSOLE_EXCHANGES_MAX, providers::Knowledge};
 use axum::http::{HeaderMap, Method, header};
@@ -33,27 +33,27 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
-/// The accounts that may use the console, as the start hands them over.
+/// Accounts that may use the console, from the start of the server.
 pub struct Console {
     /// The rule in force.
-    pub admission: watch::Receiver<Option<Arc<Admission>>>,
+    pub admission: watch::Receiver<Option<Arc<ConsoleAdmission>>>,
     /// Whether providers may be on loopback.
     pub dev: bool,
 }
 
 /// The rule of the configuration, with the client's secret. A reload replaces it.
-pub struct Admission {
+pub struct ConsoleAdmission {
     /// The rule as the file has it.
     pub oidc: Oidc,
     /// The content of the file that it names.
     pub secret: Option<Zeroizing<String>>,
 }
 
-/// The sign-ins and sessions of the console; a clone is another way to the same.
+/// Sign-ins and sessions of the console; clones share them.
 #[derive(Clone)]
-pub(crate) struct Accounts(pub(crate) Arc<Inner>);
+pub(crate) struct Accounts(pub(crate) Arc<AccountsState>);
 
-pub(crate) struct Inner {
+pub(crate) struct AccountsState {
     pub(crate) console: Console,
     credentials: InForce,
     pub(crate) known: Knowledge,
@@ -67,7 +67,7 @@ pub(crate) struct Inner {
 pub(crate) struct Terms {
     pub(crate) basis: Arc<Basis>,
     pub(crate) provider: Arc<Provider>,
-    pub(crate) admission: Arc<Admission>,
+    pub(crate) admission: Arc<ConsoleAdmission>,
 }
 
 impl Accounts {
@@ -78,7 +78,7 @@ impl Accounts {
         known: Knowledge,
         origins: &[String],
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(AccountsState {
             console,
             credentials,
             known,
@@ -89,33 +89,33 @@ impl Accounts {
         }))
     }
 
-    /// The account that a request is of. What changes something must come from a page of the origin that the session
-    /// was opened at.
+    /// Account of a request. Changes must come from a page of the session's origin.
     ///
     /// # Errors
-    /// It has no session that is in force, or comes from elsewhere.
+    /// There is no valid session, or the origin differs.
     pub(crate) fn admit(
         &self,
         method: &Method,
         headers: &HeaderMap,
         now: Instant,
-    ) -> Result<Account, Refusal> {
-        let place = Place::of(headers, &self.0.origins).ok_or(Refusal::Token)?;
-        let session = sign_in::find(headers, &place.session_cookie()).ok_or(Refusal::Token)?;
+    ) -> Result<Account, AccessRefusal> {
+        let place = BrowserPlace::of(headers, &self.0.origins).ok_or(AccessRefusal::Token)?;
+        let session =
+            sign_in::find(headers, &place.cookie(CookieOf::Session)).ok_or(AccessRefusal::Token)?;
         let basis = self.terms().map(|terms| terms.basis);
         let account = self.0.sessions.lock().find(session, &place.origin, now);
-        let (account, opened_by) = account.ok_or(Refusal::Token)?;
+        let (account, opened_by) = account.ok_or(AccessRefusal::Token)?;
         if basis.as_ref() != Some(&opened_by) {
-            return Err(Refusal::Token); // `watch` ends it, and says so
+            return Err(AccessRefusal::Token); // `watch` ends it, and says so
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
         if !reads && !is_from(headers, &place.origin) {
-            return Err(Refusal::Origin);
+            return Err(AccessRefusal::Origin);
         }
         Ok(account)
     }
 
-    /// Ends sessions whose time is over, or whose account is let in no more, with their event streams. Forever.
+    /// Ends sessions that expired or whose account is no longer admitted, with their event streams. Never returns.
     pub(crate) async fn watch(self) {
         let mut admission = self.0.console.admission.clone();
         let mut credentials = self.0.credentials.clone();
@@ -136,12 +136,12 @@ impl Accounts {
         }
     }
 
-    /// The account's connection became an event stream, which is to end with its session.
+    /// Attaches an event stream to the account's session.
     pub(crate) fn holds_stream(&self, account: &Account, stream: Line) {
         self.0.sessions.lock().hold(account, stream);
     }
 
-    /// The rule in force, while the credentials file has its provider and it is known which client the console is.
+    /// Rule in force, if the credentials file has its provider and the client id is known.
     pub(crate) fn terms(&self) -> Option<Terms> {
         let admission = self.0.console.admission.borrow().clone()?;
         let credentials = Arc::clone(&self.0.credentials.borrow());

@@ -79,6 +79,53 @@ pub(crate) fn moment(text: &str) -> Option<Wall> {
     ms.ok().map(Wall)
 }
 
+/// A moment that a query names, in UTC, or by a span before now such as `-24h`.
+pub(crate) fn time(query: &str, name: &str, now_ms: u64) -> Result<Option<Wall>, Fault> {
+    let text = parameter(query, name)?;
+    text.map(|text| time_of(name, &text, now_ms)).transpose()
+}
+
+/// The moment of a parameter, as [`time`] reads it.
+pub(crate) fn time_of(name: &str, text: &str, now_ms: u64) -> Result<Wall, Fault> {
+    let found = match text.strip_prefix('-') {
+        Some(span) => seconds(span).map(|it| Wall(now_ms.saturating_sub(it * 1000))),
+        None => moment(text),
+    };
+    found.ok_or_else(|| unusable(name, MOMENT, text))
+}
+
+/// The number of entries that a query asks for, at most this many.
+pub(crate) fn limit(query: &str, default: usize, most: usize) -> Result<usize, Fault> {
+    let Some(text) = parameter(query, "limit")? else {
+        return Ok(default);
+    };
+    let limit = text.parse().ok().filter(|it| (1..=most).contains(it));
+    limit.ok_or_else(|| format!("limit: allowed 1 to {most}").into())
+}
+
+/// The seconds of a span such as `24h`.
+fn seconds(span: &str) -> Option<u64> {
+    let (number, unit) = span.split_at_checked(span.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number: u32 = number.parse().ok()?;
+    Some(u64::from(number) * unit)
+}
+
+/// A parameter that cannot be meant.
+pub(crate) fn unusable(name: &str, expected: &str, found: &str) -> Fault {
+    let found: String = found.chars().take(40).collect();
+    format!("{name}: expected {expected}; found {found:?}").into()
+}
+
+const MOMENT: &str =
+    "a moment in UTC such as 2026-01-02T03:04:05Z, or a span before now such as -24h (s, m, h, d)";
+
 /// A page of another origin cannot send this type without being asked whether it may.
 pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     let kind = headers.get(header::CONTENT_TYPE);

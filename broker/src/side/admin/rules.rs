@@ -1,7 +1,7 @@
 //! The rules for every page of the admin listener: who may see it, and what each answer has.
 
 use crate::limits::ADMIN_BODY_BYTES_MAX;
-use crate::side::admin::access::{self, Access, Refusal};
+use crate::side::admin::access::{self, Access, AccessRefusal};
 use crate::side::admin::account_sessions::Account;
 use crate::side::admin::accounts::Accounts;
 use crate::side::admin::connections::Seat;
@@ -72,14 +72,14 @@ async fn authorise(
         return response;
     };
     if let Some(accounts) = rules.accounts.as_ref().filter(|_| !seat.is_of_lan())
-        && refusal == Refusal::Token
+        && refusal == AccessRefusal::Token
     {
         match accounts.admit(method, request.headers(), Instant::now()) {
             Ok(account) => return for_account(accounts, account, &seat, request, next).await,
             Err(other) => refusal = other,
         }
     }
-    if refusal == Refusal::Unpaired && *method == Method::GET && access::is_page(path) {
+    if refusal == AccessRefusal::Unpaired && *method == Method::GET && access::is_page(path) {
         return lan::unpaired();
     }
     let fault = refusal.answer();
@@ -99,7 +99,7 @@ async fn for_account(
 ) -> Response {
     let (method, path) = (request.method(), request.uri().path());
     let reads = *method == Method::GET || *method == Method::HEAD;
-    let mut change = (!reads && path != SIGN_OUT).then(|| Change {
+    let mut change = (!reads && path != SIGN_OUT).then(|| AccountChange {
         account: account.clone(),
         operation: format!("{method} {path}"),
         remote: seat.remote(),
@@ -118,14 +118,14 @@ async fn for_account(
 }
 
 /// A request of an account that may change something: logged when it is over, also when its caller has left.
-struct Change {
+struct AccountChange {
     account: Account,
     operation: String,
     remote: SocketAddr,
     status: Option<StatusCode>,
 }
 
-impl Drop for Change {
+impl Drop for AccountChange {
     fn drop(&mut self) {
         let outcome = match &self.status {
             None => "unanswered",

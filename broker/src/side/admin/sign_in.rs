@@ -2,7 +2,7 @@
 //! notices of that way.
 
 use crate::edge::turn::calendar;
-use crate::providers::Endpoints;
+use crate::providers::SignInEndpoints;
 use crate::providers::exchange::{Code, exchange};
 use crate::side::admin::access::{CALLBACK, the_host};
 use crate::side::admin::account_sessions::{self, Account, SESSION_LIFE, SIGN_IN_LIFE, SignIn};
@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use broker_core::address_shares::Origin;
-use broker_core::auth::provider::{AccountFault, KeySource, Unverified, Wanted};
+use broker_core::auth::provider::{AccountFault, KeySource, Unverified, WantedClaims};
 use codec::http::{decode, encode, pairs};
 use serde_json::{Value, json as value};
 use std::net::IpAddr;
@@ -56,7 +56,7 @@ async fn sign_in(
     ConnectInfo(seat): ConnectInfo<Seat>,
     headers: HeaderMap,
 ) -> Result<Response, Notice> {
-    let place = Place::of(&headers, &accounts.0.origins).ok_or_else(elsewhere)?;
+    let place = BrowserPlace::of(&headers, &accounts.0.origins).ok_or_else(elsewhere)?;
     let terms = accounts.terms().ok_or_else(off)?;
     let endpoints = accounts.endpoints(&terms)?;
     let sign_in = SignIn::new(&place.origin, &terms.basis).ok_or_else(no_randomness)?;
@@ -67,13 +67,18 @@ async fn sign_in(
     drop(sign_ins);
     let state = state.ok_or_else(no_randomness)?;
     let to = HeaderValue::try_from(format!("{to}&state={}", &*state)).ok();
-    let cookie = state_cookie(&place, &state, SIGN_IN_LIFE.as_secs());
+    let cookie = place.set(CookieOf::State, &state, SIGN_IN_LIFE.as_secs());
     let (to, cookie) = to.zip(cookie).ok_or_else(no_randomness)?;
     Ok(redirect(to, [Some(cookie), None]))
 }
 
 /// The provider's page with the request, up to its state.
-fn address(endpoints: &Endpoints, place: &Place, terms: &Terms, sign_in: &SignIn) -> String {
+fn address(
+    endpoints: &SignInEndpoints,
+    place: &BrowserPlace,
+    terms: &Terms,
+    sign_in: &SignIn,
+) -> String {
     let mut to = endpoints.authorization.to_string();
     to.push(if to.contains('?') { '&' } else { '?' });
     to.push_str("response_type=code&code_challenge_method=S256");
@@ -102,10 +107,10 @@ async fn callback(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let Some(place) = Place::of(&headers, &accounts.0.origins) else {
+    let Some(place) = BrowserPlace::of(&headers, &accounts.0.origins) else {
         return elsewhere().into_response();
     };
-    let over = state_cookie(&place, "", 0);
+    let over = place.set(CookieOf::State, "", 0);
     let query = query.unwrap_or_default();
     match finish(&accounts, &place, &query, &headers, &seat).await {
         Ok(session) => redirect(HeaderValue::from_static("/"), [over, Some(session)]),
@@ -121,13 +126,13 @@ async fn callback(
 /// The cookie of a session, if all is right.
 async fn finish(
     accounts: &Accounts,
-    place: &Place,
+    place: &BrowserPlace,
     query: &str,
     headers: &HeaderMap,
     seat: &Seat,
 ) -> Result<HeaderValue, Notice> {
     let state = only(query, "state").unwrap_or_default();
-    let known = find(headers, &place.state_cookie()).unwrap_or_default();
+    let known = find(headers, &place.cookie(CookieOf::State)).unwrap_or_default();
     if state.is_empty() || verify_slices_are_equal(state.as_bytes(), known.as_bytes()).is_err() {
         return Err(Notice::new(StatusCode::BAD_REQUEST, NOT_BEGUN));
     }
@@ -151,13 +156,14 @@ async fn finish(
     drop(sessions);
     let (text, account) = opened.ok_or_else(no_randomness)?;
     line::by_account(account.names(), "SignIn", "ok", seat.remote());
-    session_cookie(place, &text, SESSION_LIFE.as_secs()).ok_or_else(no_randomness)
+    let cookie = place.set(CookieOf::Session, &text, SESSION_LIFE.as_secs());
+    cookie.ok_or_else(no_randomness)
 }
 
 /// The subject that the provider vouches for.
 async fn subject(
     accounts: &Accounts,
-    place: &Place,
+    place: &BrowserPlace,
     query: &str,
     terms: &Terms,
     sign_in: &SignIn,
@@ -207,7 +213,7 @@ async fn subject(
 
 impl Accounts {
     /// The places of the provider, once it has answered.
-    fn endpoints(&self, terms: &Terms) -> Result<Endpoints, Notice> {
+    fn endpoints(&self, terms: &Terms) -> Result<SignInEndpoints, Notice> {
         let known = self.0.known.borrow();
         let found = known.endpoints.get(&terms.basis.issuer).cloned();
         let code = StatusCode::SERVICE_UNAVAILABLE;
@@ -225,7 +231,7 @@ impl Accounts {
     fn verified(&self, terms: &Terms, token: &str, nonce: &str) -> Result<Box<str>, Notice> {
         let (basis, provider) = (&terms.basis, &terms.provider);
         let keyring = Arc::clone(&self.0.known.borrow().keyring);
-        let wanted = Wanted {
+        let wanted = WantedClaims {
             client_id: &basis.client_id,
             nonce,
             claim: &basis.claim,
@@ -280,36 +286,11 @@ async fn sign_out(
     accounts.0.sessions.lock().end(&account);
     line::by_account(account.names(), "SignOut", "ok", seat.remote());
     let mut response = StatusCode::NO_CONTENT.into_response();
-    let place = Place::of(&headers, &accounts.0.origins);
-    if let Some(cookie) = place.and_then(|place| session_cookie(&place, "", 0)) {
+    let place = BrowserPlace::of(&headers, &accounts.0.origins);
+    if let Some(cookie) = place.and_then(|place| place.set(CookieOf::Session, "", 0)) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
-}
-
-fn session_cookie(place: &Place, value: &str, life_s: u64) -> Option<HeaderValue> {
-    let cookie = Cookie {
-        name: &place.session_cookie(),
-        value,
-        path: "/",
-        life_s,
-        same_site: "Strict",
-        secure: place.secure,
-    };
-    cookie.header()
-}
-
-/// `Lax`: it comes with the navigation from the provider's page, which is of another site.
-fn state_cookie(place: &Place, value: &str, life_s: u64) -> Option<HeaderValue> {
-    let cookie = Cookie {
-        name: &place.state_cookie(),
-        value,
-        path: CALLBACK,
-        life_s,
-        same_site: "Lax",
-        secure: place.secure,
-    };
-    cookie.header()
 }
 
 fn redirect(to: HeaderValue, cookies: [Option<HeaderValue>; 2]) -> Response {
@@ -475,7 +456,7 @@ const PAGE: &str = r#"<!doctype html>
 
 /// The place of a request, with the names of its cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct BrowserPlace {
     /// As browsers write it in `Origin`.
     pub(crate) origin: String,
     /// Whether cookies go over TLS only.
@@ -484,7 +465,7 @@ pub(crate) struct Place {
     port: u16,
 }
 
-impl Place {
+impl BrowserPlace {
     /// The place of a request by its `Host`; `None` for one at which nobody signs in.
     pub(crate) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
         let host = the_host(headers)?.to_str().ok()?;
@@ -512,21 +493,43 @@ impl Place {
         format!("{}{CALLBACK}", self.origin)
     }
 
-    /// The name of the cookie of a session. `__Host-`: browsers take it from this very host alone, over TLS.
-    pub(crate) fn session_cookie(&self) -> String {
+    /// Name of a cookie. `__Host-`: browsers take it from this very host alone, over TLS; `__Secure-`: the prefix of a
+    /// cookie for one path.
+    pub(crate) fn cookie(&self, of: CookieOf) -> String {
+        let (prefix, name) = match of {
+            CookieOf::Session => ("__Host-", "heliograph-session"),
+            CookieOf::State => ("__Secure-", "heliograph-state"),
+        };
         match self.secure {
-            true => "__Host-heliograph-session".into(),
-            false => format!("heliograph-session-{}", self.port),
+            true => format!("{prefix}{name}"),
+            false => format!("{name}-{}", self.port),
         }
     }
 
-    /// The name of the cookie of a sign-in, which is for one path: `__Secure-` is what such a cookie can have.
-    fn state_cookie(&self) -> String {
-        match self.secure {
-            true => "__Secure-heliograph-state".into(),
-            false => format!("heliograph-state-{}", self.port),
-        }
+    /// Header that sets a cookie; an empty value with a life of 0 removes it.
+    fn set(&self, of: CookieOf, value: &str, life_s: u64) -> Option<HeaderValue> {
+        let (name, secure) = (self.cookie(of), if self.secure { "; Secure" } else { "" });
+        let (path, same_site) = match of {
+            CookieOf::Session => ("/", "Strict"),
+            // The navigation from the provider's page, which is of another site, brings it.
+            CookieOf::State => (CALLBACK, "Lax"),
+        };
+        let text = format!(
+            "{name}={value}; Path={path}; Max-Age={life_s}; HttpOnly; SameSite={same_site}{secure}"
+        );
+        let mut header = HeaderValue::try_from(text).ok()?;
+        header.set_sensitive(true);
+        Some(header)
     }
+}
+
+/// Subject of a cookie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CookieOf {
+    /// A session of the console.
+    Session,
+    /// A sign-in under way.
+    State,
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -536,9 +539,7 @@ fn is_loopback(host: &str) -> bool {
         || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-// Cookies: found in requests, written for answers.
-//
-// Source: RFC 6265bis, sections 4.1 and 4.2.
+// Cookies of requests. Source of all about cookies: RFC 6265bis, sections 4.1 and 4.2.
 
 /// The value of the cookie of this name; `None` when there are two, since it is not known whose the other one is.
 pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -551,41 +552,6 @@ pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     });
     let sole = found.next().filter(|_| found.next().is_none());
     sole.filter(|value| (1..=VALUE_BYTES_MAX).contains(&value.len()))
-}
-
-/// A cookie, and the rules for it.
-#[derive(Clone, Copy, Debug)]
-struct Cookie<'c> {
-    pub(crate) name: &'c str,
-    /// Empty, with a life of 0, to remove it.
-    pub(crate) value: &'c str,
-    pub(crate) path: &'c str,
-    pub(crate) life_s: u64,
-    /// `Strict` or `Lax`.
-    same_site: &'static str,
-    /// Over TLS only.
-    pub(crate) secure: bool,
-}
-
-impl Cookie<'_> {
-    /// The header's value.
-    pub(crate) fn header(&self) -> Option<HeaderValue> {
-        let Self {
-            name,
-            value,
-            path,
-            life_s,
-            same_site,
-            secure,
-        } = self;
-        let secure = if *secure { "; Secure" } else { "" };
-        let text = format!(
-            "{name}={value}; Path={path}; Max-Age={life_s}; HttpOnly; SameSite={same_site}{secure}"
-        );
-        let mut header = HeaderValue::try_from(text).ok()?;
-        header.set_sensitive(true);
-        Some(header)
-    }
 }
 
 /// Longest value that is one of ours.
@@ -644,13 +610,13 @@ mod origin_tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    fn place(hosts: &[&'static str]) -> Option<Place> {
+    fn place(hosts: &[&'static str]) -> Option<BrowserPlace> {
         let mut headers = HeaderMap::new();
         for host in hosts {
             headers.append("host", HeaderValue::from_static(host));
         }
         let origins = ["https://ops.example.com", "http://plain.example.com"];
-        Place::of(&headers, &origins.map(str::to_owned))
+        BrowserPlace::of(&headers, &origins.map(str::to_owned))
     }
 
     #[test]
@@ -686,7 +652,7 @@ mod origin_tests {
     fn cookies_of_other_ports_of_loopback_are_others() {
         let names = |host| {
             let place = place(&[host]).unwrap();
-            [place.session_cookie(), place.state_cookie()]
+            [CookieOf::Session, CookieOf::State].map(|of| place.cookie(of))
         };
         assert_eq!(
             names("localhost:8090"),
@@ -729,28 +695,23 @@ mod cookie_tests {
 
     #[test]
     fn cookies_are_kept_from_pages_and_from_the_clear() {
-        let cookie = Cookie {
-            name: "__Host-x",
-            value: "v",
-            path: "/",
-            life_s: 60,
-            same_site: "Strict",
-            secure: true,
+        let set = |secure, of, value, life_s| {
+            let place = BrowserPlace {
+                origin: String::new(),
+                secure,
+                port: 8090,
+            };
+            let header = place.set(of, value, life_s).unwrap();
+            assert!(header.is_sensitive());
+            header.to_str().unwrap().to_owned()
         };
-        let header = cookie.header().unwrap();
-        assert!(header.is_sensitive());
         assert_eq!(
-            header,
-            "__Host-x=v; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
+            set(true, CookieOf::Session, "v", 60),
+            "__Host-heliograph-session=v; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
         );
-        let plain = Cookie {
-            secure: false,
-            same_site: "Lax",
-            ..cookie
-        };
         assert_eq!(
-            plain.header().unwrap(),
-            "__Host-x=v; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"
+            set(false, CookieOf::State, "", 0),
+            "heliograph-state-8090=; Path=/account/callback; Max-Age=0; HttpOnly; SameSite=Lax"
         );
     }
 }

@@ -198,6 +198,28 @@ fn what_cannot_be_meant_is_refused_with_a_reason() {
         ("GET /sessions/99/7 HTTP/1.1", 400),
         ("GET /sessions/0/x HTTP/1.1", 400),
         ("POST /ice/reconnect?channel=arn:aws:nothing HTTP/1.1", 400),
+        ("POST /channels/one/trace HTTP/1.1", 405),
+        ("GET /channels/a%0Ab/trace HTTP/1.1", 400),
+        ("GET /channels/one/trace?limit=0 HTTP/1.1", 400),
+        ("GET /channels/one/trace?limit=5001 HTTP/1.1", 400),
+        ("GET /channels/one/trace?since=yesterday HTTP/1.1", 400),
+        (
+            "GET /channels/one/trace?since=2026-02-30T00:00:00Z HTTP/1.1",
+            400,
+        ),
+        (
+            "GET /channels/one/trace?since=9223372036854775807-01-01T00:00:00Z HTTP/1.1",
+            400,
+        ),
+        ("GET /channels/one/trace?client=%FF HTTP/1.1", 400),
+        ("GET /events?topics= HTTP/1.1", 400),
+        ("GET /events?topics=nothing HTTP/1.1", 400),
+        ("GET /events?topics=overview,overview HTTP/1.1", 400),
+        ("GET /events?topics=channel: HTTP/1.1", 400),
+        ("GET /events?topics=channel:a%20b HTTP/1.1", 400),
+        ("GET /events?topics=log, HTTP/1.1", 400),
+        ("GET /events?topics=%FF HTTP/1.1", 400),
+        ("GET /events?topics=channel:r/1/a%20b HTTP/1.1", 400),
     ] {
         let (got, text) = ask(Status::Ok, None, true, request);
         assert!(

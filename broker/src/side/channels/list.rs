@@ -1,9 +1,9 @@
 //! `GET /channels`: the channels of all shards and nodes by name, a page at a time; and lists of that kind in general.
 //! Every text of the wire is escaped by the JSON library.
 
-use crate::side::admin::http::{Answer, Fault, SILENT, parameter};
+use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter};
 use crate::side::channels::presence::entry;
-use crate::side::inspector::{Inspector, NodeReplies, NodeReply, name_node};
+use crate::side::inspector::{Inspector, NodeReplies, name_node};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use broker_core::id::{Identity, ShardId};
@@ -43,7 +43,7 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
         limit,
     };
     let fits: &(dyn Fn(&ChannelLine) -> bool + Sync) = &|line| filter.fits(line);
-    let fits = (filter != Filter::default()).then_some(fits);
+    let fits = (filter != ChannelFilter::default()).then_some(fits);
     let (lines, more) = gather(inspector, search, fits).await?;
     Ok(page(&lines, (more, presence), inspector.node()))
 }
@@ -56,12 +56,12 @@ struct PageQuery {
     limit: usize,
     /// Whether each channel is to have who is there.
     presence: bool,
-    filter: Filter,
+    filter: ChannelFilter,
 }
 
 /// Which channels are wanted. All that is named must fit.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Filter {
+struct ChannelFilter {
     /// A part of the name, in lower case; names are compared in any case.
     contains: Option<String>,
     /// A viewer of this client id is connected.
@@ -83,7 +83,7 @@ enum ChannelState {
     Doubtful,
 }
 
-impl Filter {
+impl ChannelFilter {
     fn fits(&self, line: &ChannelLine) -> bool {
         let named = self.contains.as_ref().is_none_or(|part| {
             let name = line.arn.name().to_ascii_lowercase();
@@ -119,7 +119,7 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
         after: after.transpose()?,
         limit: limit_of(query)?,
         presence,
-        filter: Filter {
+        filter: ChannelFilter {
             contains: parameter(query, "contains")?.map(|part| part.to_ascii_lowercase()),
             client: parameter(query, "client")?,
             state: state.transpose()?,
@@ -217,17 +217,9 @@ impl Listing {
 
     /// The page of all nodes: each sent as many channels as may be on it, in the order of names.
     pub(crate) fn merge(&self, own: Value, others: NodeReplies, limit: usize) -> Value {
-        let NodeReplies {
-            replies,
-            mut missing,
-        } = others;
+        let (others, missing) = others.documents();
         let mut pages = vec![own];
-        for NodeReply { node, status, body } in replies {
-            match status {
-                200 => pages.push(body),
-                _ => missing.push(node),
-            }
-        }
+        pages.extend(others.into_iter().map(|(_, page)| page));
         let mut more = pages.iter().any(|page| page[self.next].is_string());
         let lines = pages.iter_mut().map(|page| page[self.entries].take());
         let lines = lines.filter_map(|lines| match lines {
@@ -247,7 +239,6 @@ impl Listing {
         let last = lines.last().filter(|_| more);
         let last = last.and_then(|line| ChannelArn::parse(&self.text(line, "arn"), false).ok());
         let mut page = self.page(lines, last.map(|arn| Identity::of(&arn)).as_ref());
-        missing.sort();
         page["missingNodes"] = missing.into();
         page
     }
@@ -327,13 +318,7 @@ fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, Channe
 
 /// The limit of a query.
 pub(crate) fn limit_of(query: &str) -> Result<usize, Fault> {
-    let Some(text) = parameter(query, "limit")? else {
-        return Ok(LIMIT_DEFAULT);
-    };
-    let limit = text.parse().ok();
-    limit
-        .filter(|limit| (1..=LIST_PAGE_MAX).contains(limit))
-        .ok_or(Fault::bad("limit: allowed 1 to 1000"))
+    limit(query, LIMIT_DEFAULT, LIST_PAGE_MAX)
 }
 
 /// The channel of `region:account:name`.

@@ -1,7 +1,7 @@
 //! The presence of channels: `GET /presence`, the channels on which anybody is connected or waits, by name, a page at a
 //! time; the form of a state; and the way of states from the shards to the event streams.
 
-use crate::hooks::event::Shown;
+use crate::hooks::event::ShownState;
 use crate::limits::STATES_TOLD_WAITING_MAX;
 use crate::side::admin::http::{Answer, Fault, parameter};
 use crate::side::channels::list::{Listing, Search, gather, limit_of, place_of};
@@ -11,7 +11,7 @@ use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use broker_core::cluster::slot_maps::SlotMap;
-use broker_core::presence::{Audience, Cause, Presence, Told};
+use broker_core::presence::{Audience, Presence, PresenceCause, Told};
 use broker_core::{id::Identity, shard::ChannelLine};
 use codec::identifiers::{ChannelArn, ChannelName};
 use serde_json::Value;
@@ -81,12 +81,12 @@ const BAD_AFTER: Fault =
 
 /// A state that was read.
 pub(crate) fn entry(presence: &Presence, node: Option<&str>) -> Value {
-    crate::hooks::event::state(node, presence, Shown::ALL).into()
+    crate::hooks::event::state(node, presence, ShownState::ALL).into()
 }
 
 /// The event of a state that a shard told, with what has changed.
 pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
-    let told = crate::hooks::event::changed(node, presence, Shown::ALL);
+    let told = crate::hooks::event::changed(node, presence, ShownState::ALL);
     event("presence", &told.into())
 }
 
@@ -235,7 +235,7 @@ fn concerns_hooks(told: &Told) -> bool {
 /// That a hook watches a channel no longer is said as if nobody were there, which is for that hook alone.
 fn concerns_readers(told: &Told) -> bool {
     match told {
-        Told::Presence(presence) => presence.cause != Cause::Unwatched,
+        Told::Presence(presence) => presence.cause != PresenceCause::Unwatched,
         Told::Lost => true,
     }
 }
@@ -264,7 +264,7 @@ mod readers_tests {
         }
     }
 
-    fn state(hooks: u16, cause: Cause) -> Told {
+    fn state(hooks: u16, cause: PresenceCause) -> Told {
         Told::Presence(Box::new(Presence {
             name: "c".into(),
             arn: "arn:aws:kinesisvideo:r:123456789012:channel/c/7".into(),
@@ -288,7 +288,10 @@ mod readers_tests {
         let mut readers = Readers::new(None);
         let (hook, heard) = std::sync::mpsc::sync_channel(1);
         let mut ears = readers.teller().of_shard(Some(Box::new(Hook(hook))));
-        let (known, other) = (state(1, Cause::MasterJoined), state(0, Cause::MasterJoined));
+        let (known, other) = (
+            state(1, PresenceCause::MasterJoined),
+            state(0, PresenceCause::MasterJoined),
+        );
         assert_eq!(ears.tell(known.clone()), Ok(()));
         assert!(readers.told.try_recv().is_err(), "nobody reads");
         readers.teller().set_read(true);
@@ -304,10 +307,10 @@ mod readers_tests {
             (readers.told.try_recv(), heard.try_recv().is_err()),
             (Ok(other), true)
         );
-        assert_eq!(ears.tell(state(1, Cause::Unwatched)), Ok(()));
+        assert_eq!(ears.tell(state(1, PresenceCause::Unwatched)), Ok(()));
         assert!(readers.told.try_recv().is_err() && heard.try_recv().is_ok());
         (0..STATES_TOLD_WAITING_MAX)
-            .for_each(|_| assert!(ears.tell(state(0, Cause::Served)).is_ok()));
+            .for_each(|_| assert!(ears.tell(state(0, PresenceCause::Served)).is_ok()));
         assert_eq!(
             ears.tell(known.clone()),
             Err(known),

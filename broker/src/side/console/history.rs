@@ -276,7 +276,7 @@ pub struct History {
     /// Of the shards that answered since the last row.
     looks: Vec<ShardLook>,
     store: HistoryStore,
-    hooks: Option<Hooks>,
+    pub(crate) hooks: Option<Hooks>,
     /// Requests to hooks at the last row: taken, and failed.
     hooked: [u64; 2],
 }

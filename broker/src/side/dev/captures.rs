@@ -15,9 +15,9 @@ use tokio::sync::{Mutex, Notify};
 
 /// The way of copies from the shards; a clone is another way to the same.
 #[derive(Clone)]
-pub struct Captures(Arc<Shared>);
+pub struct Captures(Arc<SharedCaptures>);
 
-struct Shared {
+struct SharedCaptures {
     to: Sender<Captured>,
     from: Receiver<Captured>,
     /// Bytes of the copies in the queue.
@@ -39,7 +39,7 @@ pub(crate) struct NewestCopies {
 impl Default for Captures {
     fn default() -> Self {
         let (to, from) = bounded(QUEUED_MAX);
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedCaptures {
             to,
             from,
             queued_bytes: AtomicUsize::new(0),

@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use broker_core::settings::value::{Span, duration};
+use broker_core::settings::value::{ConfigSpan, duration};
 use broker_core::{id::ShardId, time::Moment};
 use serde_json::json as value;
 use std::sync::Arc;
@@ -182,8 +182,8 @@ fn moved(shift: Shift, change: Change) -> Result<Shift, String> {
     if advanced_ms > ADVANCED_MS_MAX {
         return Err(format!(
             "advance: the clocks are {} ahead, and {} in all are allowed: restart the broker",
-            Span(shift.advanced_ms),
-            Span(ADVANCED_MS_MAX)
+            ConfigSpan(shift.advanced_ms),
+            ConfigSpan(ADVANCED_MS_MAX)
         ));
     }
     Ok(Shift {
@@ -196,7 +196,7 @@ fn span(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     match ms.unsigned_abs() {
         0 => "0s".into(),
-        ms => format!("{sign}{}", Span(ms)),
+        ms => format!("{sign}{}", ConfigSpan(ms)),
     }
 }
 

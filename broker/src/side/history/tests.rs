@@ -49,51 +49,51 @@ fn readers(writer: &Writer) -> HistoryStore {
 }
 
 fn wanted(query: &str) -> Wanted {
-    Wanted::parse(query, "", NOW).unwrap()
+    Wanted::parse(query, NOW).unwrap()
 }
 
 fn asked(store: &HistoryStore, query: &str) -> Value {
-    serde_json::to_value(store.answer(&wanted(query))).unwrap()
+    store.document(&wanted(query))
 }
 
 #[test]
 fn a_request_is_read_or_refused_with_what_is_expected() {
     let default = wanted("");
     assert_eq!((default.from, default.to), (NOW - HOUR_MS, NOW));
-    for (query, from, to, step, is_csv) in [
-        ("from=-24h", NOW - DAY, NOW, None, false),
+    for (query, from, to, step) in [
+        ("from=-24h", NOW - DAY, NOW, None),
         (
             "from=-90s&to=-30s&step=2s",
             NOW - 90_000,
             NOW - 30_000,
             Some(0),
-            false,
         ),
         (
-            "from=2026-11-19T12:00:00Z&step=15m&format=csv",
+            "from=2026-11-19T12:00:00Z&step=15m",
             NOW - DAY,
             NOW,
             Some(2),
-            true,
         ),
         (
-            "to=2026-11-19T12:00:00Z&step=1m&format=json",
+            "to=2026-11-19T12:00:00Z&step=1m",
             NOW - DAY - HOUR_MS,
             NOW - DAY,
             Some(1),
-            false,
         ),
-        ("from=-4294967295d", 0, NOW, None, false),
+        ("from=-4294967295d", 0, NOW, None),
     ] {
-        let expected = Wanted {
-            from,
-            to,
-            step,
-            is_csv,
-        };
+        let expected = Wanted { from, to, step };
         assert_eq!(wanted(query), expected, "{query}");
     }
-    assert!(Wanted::parse("", "text/csv", NOW).unwrap().is_csv);
+    for (query, accept, wanted) in [
+        ("", "text/csv", true),
+        ("format=json", "text/csv", false),
+        ("format=csv", "", true),
+    ] {
+        assert_eq!(is_csv(query, accept), Ok(wanted));
+    }
+    let Fault(_, text) = is_csv("format=xml", "").unwrap_err();
+    assert_eq!(text, "format: expected json or csv; found \"xml\"");
     for (query, name, found) in [
         (
             "from=yesterday",
@@ -105,14 +105,9 @@ fn a_request_is_read_or_refused_with_what_is_expected() {
         ("from=-1é", "from: expected", "-1é"),
         ("to=2026-11-19T12:00:00", "to: expected", "12:00:00\""),
         ("step=3s", "step: expected 2s, 1m or 15m; found", "\"3s\""),
-        (
-            "format=xml",
-            "format: expected json or csv; found",
-            "\"xml\"",
-        ),
         ("from=-1h&to=-2h", "from: must be before to", ""),
     ] {
-        let Fault(code, text) = Wanted::parse(query, "", NOW).unwrap_err();
+        let Fault(code, text) = Wanted::parse(query, NOW).unwrap_err();
         assert_eq!(code.as_u16(), 400, "{query}");
         assert!(text.starts_with(name) && text.contains(found), "{text}");
     }
@@ -150,7 +145,7 @@ fn the_finest_step_that_reaches_back_is_shown() {
     assert_eq!(minutes["columns"]["viewers"][0], Value::Null);
     let p99 = minutes["columns"]["setupP99Ms"][0].as_f64().unwrap();
     assert!((44.0..56.0).contains(&p99), "{p99}");
-    let csv = store.answer(&wanted("from=-30m&to=-29m")).csv();
+    let csv = store.csv(&wanted("from=-30m&to=-29m"));
     let lines: Vec<_> = csv.lines().collect();
     assert!(lines[0].starts_with("t,masters,viewers,connects,refused_signature,"));
     let first = format!("{},40,,3,2,,", NOW - 1_800_000);
@@ -225,17 +220,21 @@ fn a_full_disk_stops_it_and_a_mark_says_so_when_it_goes_on() {
     writer.notes.resize(NOTES_BYTES);
     writer.tick(&tick(NOW - 5_000, 2_000));
     let store = readers(&writer);
-    let answer = store.answer(&Wanted {
+    let answer = store.document(&Wanted {
         to: u64::MAX,
         ..wanted("")
     });
-    assert_eq!((answer.columns.0.len(), answer.problems.len()), (1, 1));
-    let says = answer.marks[0]["says"].as_str().unwrap();
+    let count = |list: &Value| list.as_array().unwrap().len();
+    assert_eq!(
+        (count(&answer["columns"]["t"]), count(&answer["problems"])),
+        (1, 1)
+    );
+    let says = answer["marks"][0]["says"].as_str().unwrap();
     assert!(
         says.starts_with("the history could not be written since "),
         "{says}"
     );
-    assert_eq!((answer.marks.len(), writer.waiting.len()), (1, 0));
+    assert_eq!((count(&answer["marks"]), writer.waiting.len()), (1, 0));
 }
 
 #[test]
@@ -277,4 +276,24 @@ fn notes_are_forgotten_in_the_file_and_on_their_way_to_it() {
     assert_eq!(store.forget(|_, text| text.contains("AKIA1")), Some(0));
     assert_eq!(store.forget(|at, _| at > NOW), Some(1));
     assert_eq!(HistoryStore::default().forget(|_, _| true), Some(0));
+}
+
+#[test]
+fn where_no_file_can_be_made_it_is_in_memory() {
+    let directory = std::env::temp_dir().join(format!("heliograph-history-{}", std::process::id()));
+    for name in [RING, NOTES] {
+        std::fs::create_dir_all(directory.join(name)).unwrap();
+    }
+    let store = HistoryStore::open(Some(&directory)).unwrap();
+    store.mark(MarkKind::Alert, "kept");
+    store.settle();
+    assert_eq!(
+        store.notes(&Wanted {
+            from: 0,
+            to: u64::MAX,
+            step: None
+        })["marks"][0]["says"],
+        "kept"
+    );
+    std::fs::remove_dir_all(directory).unwrap();
 }

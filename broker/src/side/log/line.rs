@@ -193,6 +193,7 @@ fn write_refused(refused: &Refused) {
     } = refused;
     let Claims {
         channel,
+        channel_account: _,
         client_id,
         session,
         key_id,
@@ -200,6 +201,7 @@ fn write_refused(refused: &Refused) {
         account,
         source_identity,
         clock_skew_s,
+        user_agent: _,
         sign_in,
     } = claims;
     let shown = sign_in.as_deref().map(Presented::named).unwrap_or_default();

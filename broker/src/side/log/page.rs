@@ -1,9 +1,10 @@
 //! `GET /log?level=&since=&until=&search=&channel=&limit=&before=`: the kept lines of the log, searched here, the
 //! newest first.
 
+use crate::edge::turn::calendar;
 use crate::limits::LOG_LINES_ANSWERED_MAX;
-use crate::side::admin::http::{Answer, Fault, moment, parameter, rfc3339};
-use crate::side::log::tail::{Line, LogTail};
+use crate::side::admin::http::{Answer, Fault, limit, parameter, rfc3339, time};
+use crate::side::log::tail::{LEVELS, Line, LogTail};
 use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -37,29 +38,20 @@ struct Wanted {
 
 impl Wanted {
     fn parse(query: &str) -> Result<Self, Fault> {
-        let time = |name: &str, default: u64| match parameter(query, name)? {
-            Some(text) => moment(&text).ok_or(BAD_TIME),
-            None => Ok(Wall(default)),
-        };
-        let count = |name: &str| match parameter(query, name)?.map(|text| text.parse::<u64>()) {
-            Some(count) => count.map(Some).map_err(|_| BAD_COUNT),
-            None => Ok(None),
-        };
+        let now = calendar().0;
         let level = parameter(query, "level")?.unwrap_or_else(|| "TRACE".into());
         let place = LEVELS.iter().position(|it| it.eq_ignore_ascii_case(&level));
-        let limit = count("limit")?.map_or(Some(200), |limit| usize::try_from(limit).ok());
+        let before = parameter(query, "before")?.map(|text| text.parse().map_err(|_| BAD_BEFORE));
         Ok(Self {
             level: place.ok_or(BAD_LEVEL)?,
-            since: time("since", 0)?,
-            until: time("until", u64::MAX)?,
+            since: time(query, "since", now)?.unwrap_or(Wall(0)),
+            until: time(query, "until", now)?.unwrap_or(Wall(u64::MAX)),
             search: parameter(query, "search")?
                 .unwrap_or_default()
                 .to_lowercase(),
             channel: parameter(query, "channel")?,
-            limit: limit
-                .filter(|limit| (1..=LOG_LINES_ANSWERED_MAX).contains(limit))
-                .ok_or(BAD_COUNT)?,
-            before: count("before")?.unwrap_or(u64::MAX),
+            limit: limit(query, LINES_DEFAULT, LOG_LINES_ANSWERED_MAX)?,
+            before: before.transpose()?.unwrap_or(u64::MAX),
         })
     }
 
@@ -225,9 +217,6 @@ fn place(level: &str) -> usize {
     LEVELS.iter().position(|it| *it == level).unwrap_or(2)
 }
 
-/// The gravest first.
-const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
-
 /// Parts of a histogram at most, and their usual lengths: of a second to a day.
 const PARTS: u64 = 60;
 const STEPS_MS: [u64; 11] = [
@@ -236,10 +225,9 @@ const STEPS_MS: [u64; 11] = [
 ];
 
 const BAD_LEVEL: Fault = Fault::bad("level: expected ERROR, WARN, INFO, DEBUG or TRACE");
-const BAD_TIME: Fault =
-    Fault::bad("since, until: expected a moment of RFC 3339 in UTC, such as 2026-01-02T03:04:05Z");
-const BAD_COUNT: Fault =
-    Fault::bad("limit: expected 1 to 1000; before: expected the number of a line");
+const BAD_BEFORE: Fault = Fault::bad("before: expected the number of a line");
+/// Lines of an answer, unless a request says otherwise.
+const LINES_DEFAULT: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -178,10 +178,12 @@ pub(crate) fn level(line: &str) -> &'static str {
         Some((_, rest)) if line.starts_with('{') => rest.split('"').next(),
         Some(_) | None => line.split_whitespace().nth(1),
     };
-    let levels = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
-    let known = levels.into_iter().find(|level| Some(*level) == word);
+    let known = LEVELS.into_iter().find(|level| Some(*level) == word);
     known.unwrap_or("INFO")
 }
+
+/// The gravest first.
+pub(crate) const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
 #[cfg(test)]
 mod tests {

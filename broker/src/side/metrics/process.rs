@@ -11,7 +11,7 @@ use crate::side::read_files::{Reload, reloaded};
 use crate::side::shared_state::{FileReport, Status};
 use crate::version::COMMIT_LABEL;
 use broker_core::auth::Credentials;
-use broker_core::settings::{Changes, Settings};
+use broker_core::settings::{SettingChanges, Settings};
 use data_encoding::HEXLOWER;
 use std::collections::BTreeMap;
 use strum::{VariantArray, VariantNames};
@@ -174,7 +174,7 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge heliograph_config_waiting
         "1 for each key of the configuration file that is not in force: needs is sighup or restart"
         (|it, to| {
-            let Changes { applied, restart } = &it.configuration.waiting;
+            let SettingChanges { applied, restart } = &it.configuration.waiting;
             for (needs, keys) in [("sighup", applied), ("restart", restart)] {
                 for key in keys {
                     to.labelled([("key", &**key), ("needs", needs)], 1);

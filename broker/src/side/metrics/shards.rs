@@ -13,7 +13,7 @@ use broker_core::shard::{Snapshot, Usage};
 use strum::VariantNames;
 
 /// The figures that rows are read off.
-pub(crate) struct View {
+pub(crate) struct MetricsView {
     pub(crate) shards: Vec<Scraped<Snapshot>>,
     /// The part of its time that each shard, in its order, did not wait.
     pub(crate) busy_ratios: Vec<f64>,
@@ -21,7 +21,7 @@ pub(crate) struct View {
     pub(crate) sum: Snapshot,
 }
 
-impl View {
+impl MetricsView {
     /// The sum of a count of the shards' edges.
     fn edges(&self, count: impl Fn(&EdgeCounts) -> u64) -> u64 {
         self.shards.iter().map(|shard| count(&shard.edge)).sum()
@@ -74,7 +74,7 @@ impl View {
 }
 
 /// Every metric of shards, in the order of the text.
-pub(crate) const METRICS: &[Row<View>] = metrics! { View:
+pub(crate) const METRICS: &[Row<MetricsView>] = metrics! { MetricsView:
     Gauge heliograph_connections "Connections by role"
         (|it, to| to.each("role", ConnectionRole::LABELS, &it.sum.connections))
     Gauge heliograph_account_connections

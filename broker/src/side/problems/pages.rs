@@ -1,4 +1,4 @@
-//! `/problems`: the list, one cause in full, and the operator's mark that one is known.
+//! `/problems`: the list of all nodes, one cause in full, and the operator's mark that one is known.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -7,62 +7,108 @@ use crate::limits::{
 };
 use crate::side::admin::account_sessions::Account;
 use crate::side::admin::connections::Seat;
-use crate::side::admin::http::{Answer, Fault, is_json, moment, parameter};
+use crate::side::admin::http::{Answer, Fault, is_json, limit, moment, parameter};
+use crate::side::inspector::Inspector;
 use crate::side::log::line;
 use crate::side::problems::Problems;
-use crate::side::problems::rows::{Known, Row, id_of};
+use crate::side::problems::rows::{Known, Row, id_of, network};
 use crate::side::problems::table::Table;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use broker_core::limits::LIST_PAGE_MAX;
+use broker_core::shard::{Question, Reply};
 use serde::Deserialize;
 use serde_json::{Value, json as value};
+use std::cmp::Reverse;
 use std::sync::Arc;
 
+/// The sources of the pages.
+#[derive(Clone)]
+pub(crate) struct ProblemPages {
+    pub(crate) problems: Arc<Problems>,
+    pub(crate) inspector: Inspector,
+}
+
 /// The pages.
-pub(crate) fn routes(problems: Arc<Problems>) -> Router {
+pub(crate) fn routes(pages: ProblemPages) -> Router {
     Router::new()
         .route("/problems", get(list))
         .route("/problems/{id}", get(one))
         .route("/problems/{id}/known", post(mark).delete(unmark))
-        .with_state(problems)
+        .with_state(pages)
 }
 
-/// `GET /problems?ended=&limit=`.
-async fn list(State(problems): State<Arc<Problems>>, RawQuery(query): RawQuery) -> Answer {
+/// `GET /problems?ended=&limit=&scope=`: the causes of all nodes, each with its node, unless the scope is `node`.
+async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
-    let ended = match parameter(&query, "ended")?.as_deref() {
-        None => None,
-        Some("true") => Some(true),
-        Some("false") => Some(false),
-        Some(_) => return Err(Fault::bad("ended: must be true or false")),
+    let mut document = pages.problems.page(&query)?;
+    let Some(nodes) = pages.inspector.scope(&query)? else {
+        return Ok(Json(document));
     };
-    let limit = parameter(&query, "limit")?.map(|text| text.parse().ok());
-    let limit = limit.map(|limit| limit.filter(|it| (1..=PROBLEMS_KEPT_MAX).contains(it)));
-    let limit = limit.map(|limit| limit.ok_or(Fault::bad("limit: expected 1 to 1000")));
-    let table = problems.lock();
-    let fits = |row: &Row| ended.is_none_or(|ended| row.ended.is_some() == ended);
-    let rows = table.list(limit.transpose()?.unwrap_or(PROBLEMS_SHOWN_MAX), fits);
-    let open = table
-        .rows
-        .values()
-        .filter(|row| row.ended.is_none())
-        .count();
-    let unshown =
-        table.rows.values().filter(|row| fits(row)).count() - rows.as_array().map_or(0, Vec::len);
-    Ok(Json(value!({
-        "problems": rows,
-        "open": open,
-        "ended": table.rows.len() - open,
-        "leftOut": unshown as u64 + table.left_out,
-    })))
+    let lists = ["problems"];
+    let others = nodes.join("/problems", &query, &mut document, &lists);
+    for (_, other) in others.await? {
+        for name in ["open", "ended", "leftOut"] {
+            let count = |of: &Value| of[name].as_u64().unwrap_or_default();
+            document[name] = (count(&document) + count(&other)).into();
+        }
+    }
+    if let Some(rows) = document["problems"].as_array_mut() {
+        rows.sort_by_cached_key(|row| {
+            let first = row["first"].as_str().unwrap_or_default().to_owned();
+            let (is_over, is_mild) = (!row["ended"].is_null(), row["look"] == "warn");
+            (is_over, is_mild, Reverse(row["channels"].as_u64()), first)
+        });
+    }
+    Ok(Json(document))
 }
 
-/// `GET /problems/{id}`.
-async fn one(State(problems): State<Arc<Problems>>, Path(id): Path<String>) -> Answer {
-    problems.row(&id, |_| ()).map(Json)
+/// `GET /problems/{id}`: what members have in common also of the cameras that are well.
+async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answer {
+    let own = pages.problems.row(&id, |_| ());
+    let is_own = own.is_ok();
+    let path = format!("/problems/{id}");
+    let mut document = pages.inspector.found((&path, ""), own).await?;
+    if is_own {
+        pages.compare(&mut document).await;
+    }
+    Ok(Json(document))
+}
+
+impl ProblemPages {
+    /// Counts the connected cameras of the network that members have in common, among the first channels of each shard.
+    /// Shards know neither key nor user agent of an open connection.
+    async fn compare(&self, document: &mut Value) {
+        let shared = document["shared"].as_array_mut();
+        let shared = shared.and_then(|all| all.iter_mut().find(|it| it["what"] == "network"));
+        let Some(shared) = shared else { return };
+        let question = Question::Page {
+            prefix: "".into(),
+            after: None,
+            limit: LIST_PAGE_MAX,
+            viewer: None,
+            presence: true,
+        };
+        let Some(replies) = self.inspector.shards.ask_all(question).await else {
+            return;
+        };
+        let pages = replies.into_iter().filter_map(|(_, reply)| {
+            let Reply::Page(lines, _) = reply else {
+                return None;
+            };
+            Some(lines)
+        });
+        let masters = pages.flatten().filter_map(|line| line.presence?.master);
+        let networks: Vec<String> = masters.map(|master| network(master.remote)).collect();
+        let same = networks
+            .iter()
+            .filter(|it| shared["value"] == ***it)
+            .count();
+        (shared["healthy"], shared["ofHealthy"]) = (same.into(), networks.len().into());
+    }
 }
 
 /// The body of a mark.
@@ -75,7 +121,7 @@ struct Mark {
 
 /// `POST /problems/{id}/known`, with `{"until": "…", "why": "…"}`.
 async fn mark(
-    State(problems): State<Arc<Problems>>,
+    State(pages): State<ProblemPages>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     Path(id): Path<String>,
     account: Option<Extension<Account>>,
@@ -84,50 +130,75 @@ async fn mark(
 ) -> Answer {
     is_json(&headers)?;
     let Mark { until, why } = serde_json::from_slice(&body).map_err(|_| BAD_MARK)?;
-    let until = moment(&until)
-        .filter(|until| *until > calendar())
-        .ok_or(BAD_MARK)?;
+    let until = moment(&until).filter(|until| *until > calendar());
+    let until = until.ok_or(BAD_MARK)?;
     if why.trim().is_empty() || why.chars().count() > PROBLEM_WHY_CHARS_MAX {
         return Err(BAD_MARK);
     }
-    let by = match &account {
-        Some(Extension(account)) => account.names().1.into(),
-        None => "token".into(),
-    };
+    let by = name_of(account.as_ref()).into();
+    let why: Box<str> = why.into();
     let known = Known {
         until,
         by,
-        why: why.into(),
+        why: why.clone(),
     };
-    let document = problems.row(&id, |row| row.known = Some(known.clone()))?;
-    line::marked(&id, &known.by, Some(&known.why), seat.remote());
+    let document = pages.problems.row(&id, |row| row.known = Some(known))?;
+    line::marked(&id, name_of(account.as_ref()), Some(&why), seat.remote());
     Ok(Json(document))
 }
 
 /// `DELETE /problems/{id}/known`.
 async fn unmark(
-    State(problems): State<Arc<Problems>>,
+    State(pages): State<ProblemPages>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     Path(id): Path<String>,
     account: Option<Extension<Account>>,
 ) -> Answer {
-    let document = problems.row(&id, |row| row.known = None)?;
-    let by = account
-        .as_ref()
-        .map_or("token", |Extension(account)| account.names().1);
-    line::marked(&id, by, None, seat.remote());
+    let document = pages.problems.row(&id, |row| row.known = None)?;
+    line::marked(&id, name_of(account.as_ref()), None, seat.remote());
     Ok(Json(document))
 }
 
+fn name_of(account: Option<&Extension<Account>>) -> &str {
+    account.map_or("token", |Extension(account)| account.names().1)
+}
+
 impl Problems {
+    /// The list of this node.
+    pub(crate) fn page(&self, query: &str) -> Result<Value, Fault> {
+        let ended = match parameter(query, "ended")?.as_deref() {
+            None => None,
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            Some(_) => return Err(Fault::bad("ended: must be true or false")),
+        };
+        let limit = limit(query, PROBLEMS_SHOWN_MAX, PROBLEMS_KEPT_MAX)?;
+        let table = self.lock();
+        let fits = |row: &&Row| ended.is_none_or(|ended| row.ended.is_some() == ended);
+        let unshown = table
+            .rows
+            .values()
+            .filter(fits)
+            .count()
+            .saturating_sub(limit);
+        let open = table.rows.values().filter(|row| row.ended.is_none());
+        let open = open.count();
+        Ok(value!({
+            "problems": table.list(limit, fits),
+            "open": open,
+            "ended": table.rows.len() - open,
+            "leftOut": unshown as u64 + table.left_out,
+        }))
+    }
+
     /// The document of a row after a change, with all members that are kept.
-    fn row(&self, id: &str, change: impl FnOnce(&mut Row)) -> Result<Value, Fault> {
+    pub(crate) fn row(&self, id: &str, change: impl FnOnce(&mut Row)) -> Result<Value, Fault> {
         let mut table = self.lock();
         let id = id_of(id).ok_or(NO_SUCH_PROBLEM)?;
         let row = table.rows.get_mut(&id).ok_or(NO_SUCH_PROBLEM)?;
         change(row);
         let mut document = row.json(id, PROBLEM_MEMBERS_MAX);
-        document["more"] = row.beyond.len().into();
+        document["more"] = row.channels.len().saturating_sub(row.members.len()).into();
         Ok(document)
     }
 
@@ -145,21 +216,22 @@ impl Problems {
 }
 
 impl Table {
-    /// The rows that fit in their order, at most this many, and the number of all.
-    pub(crate) fn list(&self, most: usize, fits: impl Fn(&Row) -> bool) -> Value {
-        let mut rows: Vec<(&u64, &Row)> = self.rows.iter().filter(|(_, row)| fits(row)).collect();
+    /// The rows that fit in their order, at most this many.
+    fn list(&self, most: usize, fits: impl Fn(&&Row) -> bool) -> Value {
+        let rows = self.rows.iter().filter(|(_, row)| fits(row));
+        let mut rows: Vec<(&u64, &Row)> = rows.collect();
         rows.sort_by_cached_key(|(_, row)| row.order());
-        let shown = rows
-            .iter()
-            .take(most)
-            .map(|(id, row)| row.json(**id, PROBLEM_MEMBERS_SHOWN));
+        let shown = rows.iter().take(most);
+        let shown = shown.map(|(id, row)| row.json(**id, PROBLEM_MEMBERS_SHOWN));
         shown.collect()
     }
 
     fn counts(&self) -> [u64; LOOKS.len()] {
-        let open = self.rows.values().filter(|row| row.is_open());
-        let looks: Vec<&str> = open.map(Row::look).collect();
-        LOOKS.map(|look| looks.iter().filter(|it| **it == look).count() as u64)
+        let mut counts = [0; LOOKS.len()];
+        for row in self.rows.values().filter(|row| row.is_open()) {
+            counts[usize::from(row.look() == LOOKS[1])] += 1;
+        }
+        counts
     }
 }
 
@@ -168,7 +240,7 @@ pub(crate) const LOOKS: [&str; 2] = ["bad", "warn"];
 
 const NO_SUCH_PROBLEM: Fault = Fault::new(
     StatusCode::NOT_FOUND,
-    "no such problem: it ended a while ago, or made room; see /problems",
+    "no such problem here: it ended a while ago, or made room; see /problems",
 );
 
 const BAD_MARK: Fault = Fault::bad(

@@ -8,15 +8,17 @@ use broker_core::time::Wall;
 use codec::http::encode;
 use codec::signal::Role;
 use serde_json::{Value, json as value};
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// The origin of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Kind {
+    #[default]
     Refused,
     Session,
     Standing,
@@ -37,60 +39,36 @@ pub(crate) enum By {
 }
 
 /// One thing that went wrong, or that was found wrong again.
+#[derive(Default)]
 pub(crate) struct Incident<'a> {
     pub(crate) kind: Kind,
     pub(crate) check: &'static str,
     pub(crate) at: Wall,
     pub(crate) channel: Option<&'a str>,
+    /// Account of the channel, as far as it is known.
+    pub(crate) channel_account: Option<Account>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<&'a str>,
     pub(crate) key: Option<&'a str>,
     pub(crate) principal: Option<&'a str>,
     pub(crate) authority: Option<&'a str>,
+    pub(crate) user_agent: Option<&'a str>,
     pub(crate) remote: Option<SocketAddr>,
     /// Subject of a standing cause that is no channel.
-    pub(crate) thing: Option<(By, &'a str)>,
+    pub(crate) thing: Option<(By, Cow<'a, str>)>,
     /// Account whose share it takes; without one, that of its network.
     pub(crate) account: Option<Account>,
-    pub(crate) says: &'a dyn Fn() -> String,
+    pub(crate) says: Cow<'a, str>,
     pub(crate) remedy: &'static str,
     /// No harm yet.
     pub(crate) is_mild: bool,
 }
 
-impl Incident<'_> {
-    /// One about nothing yet.
-    pub(crate) fn new<'a>(
-        kind: Kind,
-        check: &'static str,
-        at: Wall,
-        says: &'a dyn Fn() -> String,
-        remedy: &'static str,
-    ) -> Incident<'a> {
-        Incident {
-            kind,
-            check,
-            at,
-            channel: None,
-            role: None,
-            client_id: None,
-            key: None,
-            principal: None,
-            authority: None,
-            remote: None,
-            thing: None,
-            account: None,
-            says,
-            remedy,
-            is_mild: false,
-        }
-    }
-}
-
 /// State of a member's channel, as its shard reports it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) exists: bool,
+    /// ARN of the channel, if there is one.
+    pub(crate) arn: Option<Box<str>>,
     /// Since when a master is connected.
     pub(crate) master: Option<Wall>,
     /// The member's client id is connected.
@@ -122,8 +100,10 @@ pub(crate) struct Row {
     pub(crate) check: &'static str,
     pub(crate) by: By,
     pub(crate) value: Box<str>,
-    /// Hashes of the things it is found by, its members' channels aside.
-    pub(crate) places: Vec<u64>,
+    /// Hashes of the things it is found by.
+    pub(crate) named: Vec<u64>,
+    /// Hashes of its channels, also those of members that are not kept: it is found by these, too.
+    pub(crate) channels: BTreeSet<u64>,
     pub(crate) share: Share,
     pub(crate) account: Option<Account>,
     pub(crate) says: Box<str>,
@@ -135,8 +115,6 @@ pub(crate) struct Row {
     pub(crate) ended: Option<(Wall, &'static str)>,
     pub(crate) events: u64,
     pub(crate) members: BTreeMap<u64, Member>,
-    /// Hashes of further channels.
-    pub(crate) beyond: BTreeSet<u64>,
     pub(crate) known: Option<Known>,
     /// The last event and the end that the history has.
     recorded: Option<(Wall, bool)>,
@@ -146,10 +124,15 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) channel: Option<Box<str>>,
+    /// Account of the channel.
+    pub(crate) account: Option<Account>,
+    /// ARN of the channel, once its shard was asked.
+    pub(crate) arn: Option<Box<str>>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<Box<str>>,
     key: Option<Arc<str>>,
     principal: Option<Arc<str>>,
+    user_agent: Option<Arc<str>>,
     remote: Option<SocketAddr>,
     pub(crate) events: u64,
     first: Wall,
@@ -181,7 +164,7 @@ impl Row {
     pub(crate) fn new(
         by: By,
         value: Box<str>,
-        places: Vec<u64>,
+        named: Vec<u64>,
         share: Share,
         incident: &Incident<'_>,
     ) -> Self {
@@ -190,10 +173,11 @@ impl Row {
             check: incident.check,
             by,
             value,
-            places,
+            named,
+            channels: BTreeSet::new(),
             share,
             account: incident.account,
-            says: cut(&(incident.says)()),
+            says: cut(&incident.says),
             remedy: incident.remedy,
             is_mild: incident.is_mild,
             first: incident.at,
@@ -201,23 +185,29 @@ impl Row {
             ended: None,
             events: 0,
             members: BTreeMap::new(),
-            beyond: BTreeSet::new(),
             known: None,
             recorded: None,
         }
     }
 
-    /// The row for the history, if it is not there as it is: at its onset and its end, and once a minute meanwhile.
-    pub(crate) fn take_changed(&mut self, id: u64) -> Option<Cause> {
-        let is_due = self.recorded.is_none_or(|(last, has_ended)| {
-            has_ended != self.ended.is_some() || self.last.0 >= last.0 + RECORD_EVERY_MS
-        });
-        if !is_due {
+    /// The row for the history, if it is not there as it is: at its onset and its end, which are news, and once a
+    /// minute meanwhile.
+    pub(crate) fn take_changed(&mut self, id: u64) -> Option<(Cause, bool)> {
+        let has_ended = self.ended.is_some();
+        let is_news = self.recorded.is_none_or(|(_, had)| had != has_ended);
+        let due = self.recorded.map(|(last, _)| last.0 + RECORD_EVERY_MS);
+        if !is_news && due.is_some_and(|due| self.last.0 < due) {
             return None;
         }
-        self.recorded = Some((self.last, self.ended.is_some()));
-        Some(Cause {
-            id: format!("{}.{:x}", id_text(id), self.first.0), // one that comes back later is another
+        self.recorded = Some((self.last, has_ended));
+        let mut cause = self.cause(id);
+        cause.id.push_str(&format!(".{:x}", self.first.0)); // one that comes back later is another
+        Some((cause, is_news))
+    }
+
+    fn cause(&self, id: u64) -> Cause {
+        Cause {
+            id: id_text(id),
             check: self.check.into(),
             cause: Blamed {
                 by: <&str>::from(self.by).into(),
@@ -229,33 +219,31 @@ impl Row {
             first: self.first.0,
             last: self.last.0,
             ended: self.ended.map(|(at, _)| at.0),
-            channels: self.channels() as u64,
+            channels: self.channels.len() as u64,
             events: self.events,
             look: self.look().into(),
-        })
+        }
     }
 
     /// A new member. Members of one key have its text once.
     pub(crate) fn member(&self, incident: &Incident<'_>) -> Member {
         let known = self.members.values().next();
-        let shared = |text: Option<&str>, known: Option<&Arc<str>>| {
+        let shared = |text: Option<&str>, of: fn(&Member) -> &Option<Arc<str>>| {
             let text = text?;
-            Some(
-                known
-                    .filter(|known| ***known == *text)
-                    .cloned()
-                    .unwrap_or_else(|| text.into()),
-            )
+            let known = known.and_then(|it| of(it).clone());
+            known
+                .filter(|it| **it == *text)
+                .or_else(|| Some(text.into()))
         };
         Member {
             channel: incident.channel.map(Box::from),
+            account: incident.channel_account,
+            arn: None,
             role: incident.role,
             client_id: incident.client_id.map(Box::from),
-            key: shared(incident.key, known.and_then(|it| it.key.as_ref())),
-            principal: shared(
-                incident.principal,
-                known.and_then(|it| it.principal.as_ref()),
-            ),
+            key: shared(incident.key, |it| &it.key),
+            principal: shared(incident.principal, |it| &it.principal),
+            user_agent: shared(incident.user_agent, |it| &it.user_agent),
             remote: incident.remote,
             events: 1,
             first: incident.at,
@@ -275,10 +263,10 @@ impl Row {
     }
 
     /// Whether the camera of a channel is refused.
-    pub(crate) fn is_dark(&self, channel: &str) -> bool {
+    pub(crate) fn is_dark(&self, account: Option<Account>, channel: &str) -> bool {
         self.members.values().any(|member| {
             let is_camera = member.role == Some(Role::Master) && member.ended.is_none();
-            is_camera && member.channel.as_deref() == Some(channel)
+            is_camera && member.account == account && member.channel.as_deref() == Some(channel)
         })
     }
 
@@ -298,7 +286,7 @@ impl Row {
     /// Bytes in memory, with its places in the table.
     pub(crate) fn bytes(&self) -> usize {
         let members: usize = self.members.values().map(Member::bytes).sum();
-        ROW_BYTES + members + self.beyond.len() * BEYOND_BYTES
+        ROW_BYTES + members + self.channels.len() * CHANNEL_BYTES
     }
 
     /// The texts that may name somebody.
@@ -318,15 +306,6 @@ impl Row {
         if is_mild { "warn" } else { "bad" }
     }
 
-    /// Channels, by the members that are kept and those beyond.
-    fn channels(&self) -> usize {
-        let channels = self
-            .members
-            .values()
-            .filter_map(|member| member.channel.as_deref());
-        channels.collect::<BTreeSet<_>>().len() + self.beyond.len()
-    }
-
     /// The order of the list: what ended last; by harm; the older first.
     pub(crate) fn order(&self) -> impl Ord + use<> {
         let is_camera = self
@@ -343,25 +322,18 @@ impl Row {
         (
             self.ended.is_some(),
             harm,
-            Reverse(self.channels()),
+            Reverse(self.channels.len()),
             self.first,
         )
     }
 
     fn remedy(&self) -> &'static str {
-        let connected = self
-            .members
-            .values()
-            .any(|it| it.state == MemberState::Connected);
-        let alone = self
-            .members
-            .values()
-            .any(|it| it.state == MemberState::Alone);
+        let is_any = |state| self.members.values().any(|it| it.state == state);
         match (self.kind, self.check) {
-            (Kind::Session, "unanswered") if connected => {
+            (Kind::Session, "unanswered") if is_any(MemberState::Connected) => {
                 "The camera is connected and answers no offer: read its log, and restart its software."
             }
-            (Kind::Session, "unanswered") if alone => {
+            (Kind::Session, "unanswered") if is_any(MemberState::Alone) => {
                 "No camera is connected: check its power, its network and its credentials."
             }
             _ => self.remedy,
@@ -370,31 +342,20 @@ impl Row {
 
     /// The document of the row, with at most this many members.
     pub(crate) fn json(&self, id: u64, members: usize) -> Value {
-        let by: &str = self.by.into();
         let kind: &str = self.kind.into();
         let mut order: Vec<&Member> = self.members.values().collect();
         order.sort_by_key(|it| (it.ended.is_some(), it.role != Some(Role::Master), it.first));
-        let shown: Vec<Value> = order.iter().take(members).map(|it| it.json()).collect();
-        value!({
-            "id": id_text(id),
-            "kind": kind,
-            "check": self.check,
-            "cause": { "by": by, "value": self.value },
-            "title": self.title(),
-            "says": sentence(&self.says),
-            "do": self.remedy(),
-            "look": self.look(),
-            "first": rfc3339(self.first),
-            "last": rfc3339(self.last),
-            "ended": self.ended.map(|(at, _)| rfc3339(at)),
-            "endedBy": self.ended.map(|(_, by)| by),
-            "channels": self.channels(),
-            "events": self.events,
-            "members": shown,
-            "shared": self.shared(),
-            "known": self.known.as_ref().map(Known::json),
-            "href": self.href(),
-        })
+        let cause = self.cause(id);
+        let mut document = cause.json();
+        document["account"] = cause.account.into();
+        document["kind"] = kind.into();
+        document["do"] = self.remedy().into();
+        document["endedBy"] = self.ended.map(|(_, by)| by).into();
+        document["members"] = order.iter().take(members).map(|it| it.json()).collect();
+        document["shared"] = self.shared();
+        document["known"] = self.known.as_ref().map(Known::json).into();
+        document["href"] = self.href().into();
+        document
     }
 
     fn title(&self) -> String {
@@ -422,29 +383,29 @@ impl Row {
         href
     }
 
-    /// Values that members have in common: the most frequent of each kind, where two or more have it.
+    /// Values that members have in common: the most frequent of each kind, where two or more have it. How many of those
+    /// that are well have it: see `/problems/{id}`.
     fn shared(&self) -> Value {
-        let of = |what: &'static str, texts: &dyn Fn(&Member) -> Option<String>| {
-            let mut counts = BTreeMap::<String, usize>::new();
-            for text in self.members.values().filter_map(texts) {
+        type TextOf = fn(&Member) -> Option<Cow<'_, str>>;
+        let kinds: [(&str, TextOf); 4] = [
+            ("key", |it| it.key.as_deref().map(Cow::from)),
+            ("principal", |it| it.principal.as_deref().map(Cow::from)),
+            ("userAgent", |it| it.user_agent.as_deref().map(Cow::from)),
+            ("network", |it| it.remote.map(|it| network(it).into())),
+        ];
+        let top = kinds.into_iter().filter_map(|(what, text_of)| {
+            let mut counts = BTreeMap::<Cow<'_, str>, usize>::new();
+            for text in self.members.values().filter_map(text_of) {
                 *counts.entry(text).or_default() += 1;
             }
             let (text, members) = counts.into_iter().max_by_key(|(_, members)| *members)?;
             let of = self.members.len();
             (members > 1).then(|| {
-                let none = Value::Null;
-                value!({ "what": what, "value": text, "members": members, "of": of, "healthy": none,
-                         "ofHealthy": none })
+                value!({ "what": what, "value": text, "members": members, "of": of, "healthy": null,
+                         "ofHealthy": null })
             })
-        };
-        let all = [
-            of("key", &|it| it.key.as_deref().map(str::to_owned)),
-            of("principal", &|it| {
-                it.principal.as_deref().map(str::to_owned)
-            }),
-            of("network", &|it| it.remote.map(network)),
-        ];
-        all.into_iter().flatten().collect()
+        });
+        top.collect()
     }
 }
 
@@ -464,38 +425,34 @@ impl Member {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let texts = [
-            self.channel.as_deref(),
-            self.client_id.as_deref(),
-            self.key.as_deref(),
-        ];
-        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-        let principal = self.principal.as_deref().map_or(0, str::len);
-        size_of::<Self>() + MEMBER_PLACES_BYTES + texts + principal
+        let texts = self.named().map(str::len).sum::<usize>();
+        let agent = self.user_agent.as_deref().map_or(0, str::len);
+        let arn = self.channel.as_deref().map_or(0, str::len);
+        size_of::<Self>() + MEMBER_PLACES_BYTES + texts + agent + arn
+    }
+
+    fn named(&self) -> impl Iterator<Item = &str> {
+        let (key, principal) = (self.key.as_deref(), self.principal.as_deref());
+        let own = [&self.channel, &self.client_id].map(Option::as_deref);
+        own.into_iter().chain([key, principal]).flatten()
     }
 
     pub(crate) fn texts(&self) -> String {
-        let texts = [
-            self.channel.as_deref(),
-            self.client_id.as_deref(),
-            self.key.as_deref(),
-        ];
         let remote = self
             .remote
             .map(|remote| remote.ip().to_canonical().to_string());
-        let texts = texts
-            .into_iter()
-            .chain([self.principal.as_deref(), remote.as_deref()]);
-        texts.flatten().collect::<Vec<_>>().join("\n")
+        let texts: Vec<&str> = self.named().chain(remote.as_deref()).collect();
+        texts.join("\n")
     }
 
     fn json(&self) -> Value {
         value!({
             "channel": self.channel,
-            "arn": null,
+            "arn": self.arn,
             "role": self.role.map(role_word),
             "clientId": self.client_id,
             "keyId": self.key.as_deref(),
+            "userAgent": self.user_agent.as_deref(),
             "remote": self.remote.map(|remote| remote.to_string()),
             "events": self.events,
             "first": rfc3339(self.first),
@@ -570,10 +527,10 @@ pub(crate) fn cut(text: &str) -> Box<str> {
 const TEXT_BYTES: usize = 384;
 /// Bytes of a row without its members: with its texts and its places in the table.
 pub(crate) const ROW_BYTES: usize = size_of::<Row>() + 2 * TEXT_BYTES;
-/// Bytes of a member's places in its row and in the index, and of what allocations take.
-const MEMBER_PLACES_BYTES: usize = 112;
-/// Bytes of a channel beyond the members that are kept.
-pub(crate) const BEYOND_BYTES: usize = 16;
+/// Bytes of a member's place in its row, of its ARN but for the channel's name, and of what allocations take.
+const MEMBER_PLACES_BYTES: usize = 160;
+/// Bytes of a channel in its row and in the index.
+pub(crate) const CHANNEL_BYTES: usize = 48;
 /// Milliseconds between two records of a row that goes on.
 const RECORD_EVERY_MS: u64 = 60_000;
 /// Milliseconds without another event after which repeated ones are over.

@@ -1,16 +1,14 @@
 //! The table of problems: how rows are found, grow and end, and the bounds.
 
-use crate::limits::{
-    PROBLEM_MEMBERS_IN_ALL_MAX, PROBLEM_MEMBERS_MAX, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX,
-};
+use crate::limits::{PROBLEM_MEMBERS_MAX, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX};
 use crate::side::Cause;
 use crate::side::problems::rows::{
-    BEYOND_BYTES, By, Incident, Kind, Look, Member, MemberState, ROW_BYTES, Row, Seen, Share, cut,
+    By, CHANNEL_BYTES, Incident, Kind, Look, Member, MemberState, ROW_BYTES, Row, Seen, Share, cut,
     network, role_word,
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use broker_core::journal::{ConnectionEnd, Prefix, RefusalCount, Subject};
-use broker_core::{check::Check, time::Wall};
+use broker_core::{check::Check, id::Account, time::Wall};
 use codec::signal::Role;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -24,7 +22,6 @@ pub(crate) struct Table {
     /// Bytes of rows by what they count for.
     pub(crate) shares: BTreeMap<Share, usize>,
     pub(crate) bytes: usize,
-    pub(crate) members: usize,
     /// Causes that found no room.
     pub(crate) left_out: u64,
     hasher: RandomState,
@@ -40,33 +37,44 @@ struct Place<'a> {
 }
 
 impl Table {
-    pub(crate) fn hash(&self, check: &str, by: By, value: impl Hash) -> u64 {
+    fn hash(&self, check: &str, by: By, value: impl Hash) -> u64 {
         self.hasher.hash_one((check, by, value))
+    }
+
+    /// The place of a channel: two accounts may have one of the same name.
+    fn of_channel(&self, check: &str, account: Option<Account>, channel: &str) -> u64 {
+        self.hash(check, By::Channel, (account, channel))
+    }
+
+    /// The row with this place.
+    fn row_at(&mut self, place: u64) -> Option<&mut Row> {
+        let id = self.index.get(&place)?;
+        self.rows.get_mut(id)
     }
 
     /// A session went wrong. One that its viewer left without an answer is a consequence, where the channel's camera
     /// was refused.
     pub(crate) fn session(&mut self, incident: &Incident<'_>) {
         let waits = matches!(incident.check, "unanswered" | "slow");
+        let of = incident.channel_account;
         let dark = incident.channel.filter(|_| waits).and_then(|channel| {
-            let places = Check::ALL
-                .iter()
-                .map(|check| self.hash(check.id(), By::Channel, channel));
-            let mut rows = places.filter_map(|place| self.index.get(&place));
-            rows.find(|id| self.rows.get(id).is_some_and(|row| row.is_dark(channel)))
-                .copied()
+            let places = Check::ALL.iter();
+            let mut places = places.map(|check| self.of_channel(check.id(), of, channel));
+            places.find(|place| {
+                let row = self.index.get(place).and_then(|id| self.rows.get(id));
+                row.is_some_and(|row| row.is_dark(of, channel))
+            })
         });
-        match dark.and_then(|id| self.rows.get_mut(&id)) {
+        match dark.and_then(|place| self.row_at(place)) {
             Some(row) => row.events += 1,
             None => self.note(incident),
         }
     }
 
     /// Says better what is wrong with the sessions of a channel.
-    pub(crate) fn explain(&mut self, check: &'static str, channel: &str, says: &str) {
-        let place = self.hash(check, By::Channel, channel);
-        let row = self.index.get(&place).and_then(|id| self.rows.get_mut(id));
-        if let Some(row) = row {
+    pub(crate) fn explain(&mut self, check: &str, account: Account, channel: &str, says: &str) {
+        let place = self.of_channel(check, Some(account), channel);
+        if let Some(row) = self.row_at(place) {
             row.says = cut(says);
         }
     }
@@ -90,65 +98,55 @@ impl Table {
     }
 
     /// The things that a row may be found by, the most specific first.
-    fn places<'a>(&self, incident: &Incident<'a>) -> Vec<Place<'a>> {
-        let &Incident {
-            check,
-            key,
-            principal,
-            authority,
-            channel,
-            ..
-        } = incident;
-        let hash = |by, value: &'a str| Place {
-            by,
-            value,
-            hash: self.hash(check, by, value),
+    fn places<'a>(&self, incident: &'a Incident<'_>) -> Vec<Place<'a>> {
+        let check = incident.check;
+        let place = |by, value: &'a str, hash| Place { by, value, hash };
+        let account = incident.account;
+        let named = |(by, value): (By, Option<&'a str>)| {
+            let of = account.filter(|_| by == By::Principal); // others may have one of the same name
+            Some(place(by, value?, self.hash(check, by, (of, value?))))
         };
-        if let Some((by, value)) = incident.thing {
-            return vec![hash(by, value)];
+        if let Some((by, value)) = &incident.thing {
+            return named((*by, Some(&**value))).into_iter().collect();
         }
-        let named = [
-            (By::Key, key),
-            (By::Principal, principal),
-            (By::Authority, authority),
+        let things = [
+            (By::Key, incident.key),
+            (By::Principal, incident.principal),
+            (By::Authority, incident.authority),
         ];
-        let named = named
-            .into_iter()
-            .filter_map(|(by, value)| Some(hash(by, value?)));
-        let mut places: Vec<Place<'_>> = named.collect();
+        let mut places: Vec<Place<'_>> = things.into_iter().filter_map(named).collect();
         let is_of_address = places.is_empty() && incident.kind != Kind::Session;
         if let Some(remote) = incident.remote.filter(|_| is_of_address) {
             let prefix = Prefix::of(remote.ip());
-            let hash = self.hash(check, By::Address, prefix);
-            places.push(Place {
-                by: By::Address,
-                value: "",
-                hash,
-            });
+            places.push(place(
+                By::Address,
+                "",
+                self.hash(check, By::Address, prefix),
+            ));
         }
-        places.extend(channel.map(|channel| hash(By::Channel, channel)));
+        places.extend(incident.channel.map(|channel| {
+            let hash = self.of_channel(check, incident.channel_account, channel);
+            place(By::Channel, channel, hash)
+        }));
         places
     }
 
     /// Another channel comes by something that a row has in common with it.
     fn grow(&mut self, id: u64, place: &Place<'_>, incident: &Incident<'_>) {
+        let channel = incident
+            .channel
+            .map(|it| self.of_channel(incident.check, incident.channel_account, it));
         let Some(row) = self.rows.get_mut(&id) else {
             return;
         };
-        let is_own = if row.by == By::Channel {
-            let channel = incident.channel;
-            channel.is_none_or(|channel| *channel == *row.value)
-        } else {
-            row.by == place.by
-        };
-        if is_own || place.by == By::Channel {
+        let is_another =
+            channel.is_some_and(|it| !row.channels.contains(&it)) || row.by != By::Channel;
+        if row.by == place.by || place.by == By::Channel || !is_another {
             return;
         }
         (row.by, row.value) = (place.by, value_of(place, incident));
-        for other in std::mem::take(&mut row.places) {
-            if other == place.hash {
-                row.places.push(other);
-            } else {
+        for other in std::mem::replace(&mut row.named, vec![place.hash]) {
+            if other != place.hash {
                 self.index.remove(&other);
             }
         }
@@ -170,14 +168,14 @@ impl Table {
         if is_full && !self.make_room(share) {
             return None;
         }
-        let mut id = number(incident.check, own.by, &value);
+        let mut id = number(incident, own.by, &value);
         while self.rows.contains_key(&id) {
             id = id.wrapping_add(1); // one that began with the same channel has grown
         }
-        let of_row = places.iter().filter(|place| place.by != By::Channel);
-        let of_row: Vec<u64> = of_row.map(|place| place.hash).collect();
-        self.index.extend(of_row.iter().map(|place| (*place, id)));
-        let row = Row::new(own.by, value, of_row, share, incident);
+        let named = places.iter().filter(|place| place.by != By::Channel);
+        let named: Vec<u64> = named.map(|place| place.hash).collect();
+        self.index.extend(named.iter().map(|place| (*place, id)));
+        let row = Row::new(own.by, value, named, share, incident);
         self.charge(share, row.bytes());
         self.rows.insert(id, row);
         Some(id)
@@ -200,51 +198,51 @@ impl Table {
     }
 
     fn add(&mut self, id: u64, incident: &Incident<'_>) {
-        let key = match (incident.channel, incident.client_id, incident.remote) {
+        let &Incident {
+            channel,
+            channel_account: of,
+            client_id,
+            ..
+        } = incident;
+        let key = match (channel, client_id, incident.remote) {
             (None, None, Some(remote)) => self.hasher.hash_one(remote.ip().to_canonical()),
-            (channel, client_id, _) => {
-                self.hasher
-                    .hash_one((channel, incident.role.map(role_word), client_id))
+            (..) => {
+                let role = incident.role.map(role_word);
+                self.hasher.hash_one((channel, of, role, client_id))
             }
         };
-        let channel = incident
-            .channel
-            .map(|channel| self.hash(incident.check, By::Channel, channel));
-        let has_room = self.members < PROBLEM_MEMBERS_IN_ALL_MAX && self.bytes < PROBLEMS_BYTES_MAX;
-        let Some(row) = self.rows.get_mut(&id) else {
+        let channel = channel.map(|it| self.of_channel(incident.check, of, it));
+        let Some(row) = self.rows.get(&id) else {
             return;
         };
         let share = row.share;
-        row.events += 1;
-        if let Some(member) = row.members.get_mut(&key) {
-            member.again(incident);
-        } else if row.members.len() < PROBLEM_MEMBERS_MAX && (has_room || self.make_room(share)) {
-            let Some(row) = self.rows.get_mut(&id) else {
-                return;
-            }; // it made room for itself
-            let member = row.member(incident);
-            let bytes = member.bytes();
-            row.members.insert(key, member);
-            self.members += 1;
-            self.charge(share, bytes);
-            self.index.extend(channel.map(|channel| (channel, id)));
-        } else if let Some(channel) = channel.filter(|it| !self.index.contains_key(it))
-            && has_room
-            && let Some(row) = self.rows.get_mut(&id)
-            && row.beyond.insert(channel)
-        {
-            self.members += 1;
-            self.charge(share, BEYOND_BYTES);
-        }
+        let wants_more = !row.members.contains_key(&key) && row.members.len() < PROBLEM_MEMBERS_MAX;
+        let has_room = self.bytes < PROBLEMS_BYTES_MAX || (wants_more && self.make_room(share));
         let Some(row) = self.rows.get_mut(&id) else {
             return;
-        };
+        }; // it made room for itself
+        let mut bytes = 0;
+        if let Some(member) = row.members.get_mut(&key) {
+            member.again(incident);
+        } else if wants_more && has_room {
+            let member = row.member(incident);
+            bytes += member.bytes();
+            row.members.insert(key, member);
+        }
+        if let Some(channel) = channel.filter(|_| has_room)
+            && row.channels.insert(channel)
+        {
+            bytes += CHANNEL_BYTES;
+            self.index.insert(channel, id);
+        }
+        row.events += 1;
         row.last = row.last.max(incident.at);
         let is_later =
             row.ended.is_none_or(|(ended, _)| incident.at > ended) || row.kind == Kind::Standing;
         if is_later && row.ended.take().is_some() {
-            row.says = cut(&(incident.says)());
+            row.says = cut(&incident.says);
         }
+        self.charge(share, bytes);
     }
 
     fn charge(&mut self, share: Share, bytes: usize) {
@@ -256,25 +254,20 @@ impl Table {
         let Some(row) = self.rows.remove(&id) else {
             return;
         };
-        let bytes = row.bytes();
-        self.bytes -= bytes;
-        self.members -= row.members.len() + row.beyond.len();
-        if let Some(share) = self.shares.get_mut(&row.share) {
-            *share -= bytes;
-            if *share == 0 {
-                self.shares.remove(&row.share);
-            }
-        }
-        let channels = row
-            .members
-            .values()
-            .filter_map(|member| member.channel.as_deref());
-        let channels: Vec<u64> = channels
-            .map(|it| self.hash(row.check, By::Channel, it))
-            .collect();
-        for place in row.places.iter().chain(&channels) {
+        self.discharge(row.share, row.bytes());
+        for place in row.named.iter().chain(&row.channels) {
             if self.index.get(place) == Some(&id) {
                 self.index.remove(place);
+            }
+        }
+    }
+
+    fn discharge(&mut self, share: Share, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(own) = self.shares.get_mut(&share) {
+            *own -= bytes;
+            if *own == 0 {
+                self.shares.remove(&share);
             }
         }
     }
@@ -289,12 +282,11 @@ impl Table {
         {
             let Some(check) = check else { continue };
             let place = match subject {
-                Subject::Channel(name) => self.hash(check.id(), By::Channel, &**name),
-                Subject::Key(id) => self.hash(check.id(), By::Key, &**id),
+                Subject::Channel(of, name) => self.of_channel(check.id(), *of, name),
+                Subject::Key(id) => self.hash(check.id(), By::Key, (None::<Account>, &**id)),
                 Subject::Other => continue,
             };
-            let row = self.index.get(&place).and_then(|id| self.rows.get_mut(id));
-            if let Some(row) = row {
+            if let Some(row) = self.row_at(place) {
                 row.events += refusals;
             }
         }
@@ -305,9 +297,8 @@ impl Table {
         let (Some(channel), Some(_)) = (end.channel.as_deref(), end.answered_ms) else {
             return;
         };
-        let place = self.hash("unanswered", By::Channel, channel);
-        let row = self.index.get(&place).and_then(|id| self.rows.get_mut(id));
-        if let Some(row) = row.filter(|row| row.ended.is_none()) {
+        let place = self.of_channel("unanswered", Some(end.account), channel);
+        if let Some(row) = self.row_at(place).filter(|row| row.ended.is_none()) {
             let at = crate::edge::turn::calendar();
             row.members.values_mut().for_each(|member| member.end(at));
             row.settle("answered");
@@ -315,10 +306,10 @@ impl Table {
     }
 
     /// The causes of a check that stand at this moment: all others of it end.
-    pub(crate) fn stand(
+    pub(crate) fn stand<'a>(
         &mut self,
         check: &'static str,
-        found: &[Incident<'_>],
+        found: impl Iterator<Item = Incident<'a>>,
         now: Wall,
         end: &'static str,
     ) {
@@ -329,7 +320,7 @@ impl Table {
                 .for_each(|member| member.events = 0);
         }
         for incident in found {
-            self.note(incident);
+            self.note(&incident);
         }
         for row in self.rows.values_mut().filter(is_of_it) {
             for member in row.members.values_mut() {
@@ -360,7 +351,7 @@ impl Table {
             members.filter_map(move |(key, member)| {
                 Some(Look {
                     place: (*id, *key),
-                    account: row.account,
+                    account: member.account,
                     channel: member.channel.clone()?,
                     client_id: member.client_id.clone(),
                 })
@@ -392,13 +383,12 @@ impl Table {
         let Some(member) = row.members.get_mut(&key).filter(|it| it.ended.is_none()) else {
             return;
         };
-        member.state = match seen {
-            Seen { exists: false, .. } => MemberState::Absent,
-            Seen {
-                master: Some(_), ..
-            } => MemberState::Connected,
-            Seen { master: None, .. } => MemberState::Alone,
+        member.state = match (&seen.arn, seen.master) {
+            (None, _) => MemberState::Absent,
+            (Some(_), Some(_)) => MemberState::Connected,
+            (Some(_), None) => MemberState::Alone,
         };
+        member.arn = seen.arn.or_else(|| member.arn.take());
         let quiet_ms = now.0.saturating_sub(member.last.0);
         if by_camera || member.role != Some(Role::Viewer) {
             let is_back = seen
@@ -440,8 +430,8 @@ impl Table {
         over.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// Rows for the history, at most this many.
-    pub(crate) fn take_changed(&mut self, most: usize) -> Vec<Cause> {
+    /// Rows for the history, at most this many, and whether they are news.
+    pub(crate) fn take_changed(&mut self, most: usize) -> Vec<(Cause, bool)> {
         let rows = self.rows.iter_mut();
         rows.filter_map(|(id, row)| row.take_changed(*id))
             .take(most)
@@ -480,21 +470,17 @@ impl Table {
         let Some(mut row) = self.rows.remove(&id) else {
             return;
         };
-        let place = |it: &Member| Some(self.hash(row.check, By::Channel, it.channel.as_deref()?));
+        let before = row.bytes();
+        let channel =
+            |it: &Member| Some(self.of_channel(row.check, it.account, it.channel.as_deref()?));
         let gone = keys.iter().filter_map(|key| row.members.remove(key));
-        let gone: Vec<Member> = gone.collect();
-        let bytes: usize = gone.iter().map(Member::bytes).sum();
-        let places: Vec<u64> = gone.iter().filter_map(place).collect();
-        let stay: Vec<u64> = row.members.values().filter_map(place).collect();
-        for place in &places {
+        let gone: Vec<u64> = gone.filter_map(|it| channel(&it)).collect();
+        let stay: Vec<u64> = row.members.values().filter_map(channel).collect();
+        for place in gone.iter().filter(|place| !stay.contains(place)) {
+            row.channels.remove(place);
             self.index.remove(place);
         }
-        self.index.extend(stay.into_iter().map(|place| (place, id)));
-        self.members -= keys.len();
-        self.bytes -= bytes;
-        if let Some(share) = self.shares.get_mut(&row.share) {
-            *share -= bytes;
-        }
+        self.discharge(row.share, before - row.bytes());
         self.rows.insert(id, row);
     }
 }
@@ -508,9 +494,13 @@ fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
 }
 
 /// The number of an id: the same for the same cause also in another process.
-fn number(check: &str, by: By, value: &str) -> u64 {
-    let by: &str = by.into();
-    let hash = digest(&SHA256, format!("{check}\n{by}\n{value}").as_bytes());
+fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
+    let (check, of) = (
+        incident.check,
+        incident.channel_account.filter(|_| by == By::Channel),
+    );
+    let (by, of): (&str, _) = (by.into(), of.map(|it| it.to_string()).unwrap_or_default());
+    let hash = digest(&SHA256, format!("{check}\n{by}\n{value}\n{of}").as_bytes());
     let first = hash.as_ref().first_chunk().copied().unwrap_or_default();
     u64::from_be_bytes(first)
 }

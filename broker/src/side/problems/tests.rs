@@ -1,7 +1,6 @@
 use super::*;
 use crate::limits::{
-    PROBLEM_MEMBERS_IN_ALL_MAX, PROBLEM_MEMBERS_MAX, PROBLEM_MEMBERS_SHOWN, PROBLEMS_BYTES_MAX,
-    PROBLEMS_KEPT_MAX,
+    PROBLEM_MEMBERS_MAX, PROBLEM_MEMBERS_SHOWN, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX,
 };
 use broker_core::journal::{Claims, ConnectionEnd, EndReason, RefusalCount, Subject};
 use broker_core::time::Wall;
@@ -21,6 +20,7 @@ fn refused(at: u64, channel: &str, key: &str, account: &str) -> Refused {
             channel: Some(channel.into()),
             key_id: Some(key.into()),
             account: Some(account.into()),
+            channel_account: Some(Account::of_digits(account)),
             ..Claims::default()
         },
         ..Refused::unread("id", Wall(at), 403, "E", Check::SignatureMismatch, from)
@@ -59,7 +59,7 @@ fn look(problems: &Problems, connected: &[&str], since: u64, now: u64) {
         problems.lock().saw(
             &look,
             Seen {
-                exists: true,
+                arn: Some(format!("arn:{}", look.channel).into()),
                 master,
                 has_viewer: false,
             },
@@ -73,13 +73,11 @@ fn consistent(problems: &Problems) {
     let bytes: usize = table.rows.values().map(Row::bytes).sum();
     let shares: usize = table.shares.values().sum();
     assert_eq!((table.bytes, shares), (bytes, bytes));
-    let members = table
-        .rows
-        .values()
-        .map(|row| row.members.len() + row.beyond.len());
-    assert_eq!(table.members, members.sum::<usize>());
-    assert!(table.index.values().all(|id| table.rows.contains_key(id)));
-    assert!(table.rows.len() <= PROBLEMS_KEPT_MAX && table.members <= PROBLEM_MEMBERS_IN_ALL_MAX);
+    for (place, id) in &table.index {
+        let row = &table.rows[id];
+        assert!(row.named.contains(place) || row.channels.contains(place));
+    }
+    assert!(table.rows.len() <= PROBLEMS_KEPT_MAX);
     assert!(table.bytes <= PROBLEMS_BYTES_MAX + rows::ROW_BYTES + 4096);
 }
 
@@ -139,6 +137,7 @@ fn a_cause_is_the_most_specific_thing_that_two_channels_have_in_common() {
         let text = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Box::from);
         one.claims = Claims {
             channel: channel.map(Box::from),
+            channel_account: Some(Account(1)),
             key_id: text(key),
             principal: text(principal),
             ..Claims::default()
@@ -236,7 +235,7 @@ fn members_that_nobody_will_see_connect_end_by_age() {
     let looks = problems.lock().due(usize::MAX);
     for look in looks {
         let seen = Seen {
-            exists: &*look.channel != "absent",
+            arn: (&*look.channel != "absent").then(|| "arn".into()),
             ..Seen::default()
         };
         problems.lock().saw(&look, seen, Wall(1));
@@ -269,7 +268,7 @@ fn what_is_no_fault_is_no_problem() {
     assert!(rows(&problems).is_empty());
     let counts = [RefusalCount {
         check: Some(Check::SignatureMismatch),
-        subject: Subject::Channel("a".into()),
+        subject: Subject::Channel(Some(Account(1)), "a".into()),
         refusals: 7,
     }];
     let suppressed = || Entry::Suppressed {
@@ -283,14 +282,69 @@ fn what_is_no_fault_is_no_problem() {
     assert_eq!(gist(&problems), [("channel a".into(), 1, 8)]);
 }
 
+#[test]
+fn channels_of_one_name_are_two_in_two_accounts_and_each_pays_for_its_own() {
+    let problems = Problems::default();
+    for (account, key) in [("1", "k1"), ("2", "k2"), ("2", "k3")] {
+        note(&problems, refused(0, "cam", key, account));
+    }
+    let of = |account| RefusalCount {
+        check: Some(Check::SignatureMismatch),
+        subject: Subject::Channel(Some(Account(account)), "cam".into()),
+        refusals: 7,
+    };
+    let counts = [of(1), of(3)].into();
+    problems.note(&Entry::Suppressed {
+        refusals: 14,
+        counts,
+    });
+    let shown: Vec<_> = rows(&problems)
+        .iter()
+        .map(|it| (it["account"].clone(), it["events"].clone()))
+        .collect();
+    let account = |number: &str| format!("{number:0>12}").into();
+    assert_eq!(shown, [(account("1"), json!(8)), (account("2"), json!(2))]);
+    assert_eq!(problems.lock().shares.len(), 2);
+    look(&problems, &["cam"], 5, 9);
+    let all = rows(&problems);
+    assert!(
+        all.iter()
+            .all(|row| row["members"][0]["arn"] == "arn:cam" && !row["ended"].is_null()),
+        "{all:?}"
+    );
+    // One key of both: one row, of two channels.
+    note(&problems, refused(20, "cam", "both", "3"));
+    note(&problems, refused(21, "cam", "both", "4"));
+    assert_eq!(gist(&problems)[0], ("key both".into(), 2, 2));
+    // The sessions of one are no consequence of the other's refusals.
+    session(&problems, "unanswered", "cam", 30);
+    assert_eq!(gist(&problems).len(), 4);
+    problems
+        .lock()
+        .explain("unanswered", Account(2), "cam", "Other.");
+    problems
+        .lock()
+        .explain("unanswered", Account(1), "cam", "No camera.");
+    assert!(
+        rows(&problems)
+            .iter()
+            .any(|row| row["says"] == "No camera.")
+    );
+    consistent(&problems);
+}
+
 fn session(problems: &Problems, check: &'static str, channel: &str, at: u64) {
-    let says = || "it left".to_owned();
     problems.lock().session(&Incident {
         channel: Some(channel),
+        channel_account: Some(Account(1)),
         role: Some(Role::Viewer),
         client_id: Some("v"),
         account: Some(Account(1)),
-        ..Incident::new(Kind::Session, check, Wall(at), &says, "Do.")
+        kind: Kind::Session,
+        check,
+        at: Wall(at),
+        says: "it left".into(),
+        ..Incident::default()
     });
 }
 
@@ -341,24 +395,25 @@ fn a_session_without_an_answer_is_of_its_channel_or_of_the_camera_that_was_refus
 #[test]
 fn standing_causes_end_when_they_are_not_found_again() {
     let problems = Problems::default();
-    let says = || "It does not answer.".to_owned();
     let shard = |number: &'static str, since| Incident {
-        thing: Some((By::Shard, number)),
-        ..Incident::new(Kind::Standing, "shard_silent", Wall(since), &says, "Wait.")
+        thing: Some((By::Shard, number.into())),
+        kind: Kind::Standing,
+        check: "shard_silent",
+        at: Wall(since),
+        ..Incident::default()
     };
-    let stand = |found: &[Incident<'_>], now| {
-        problems
-            .lock()
-            .stand("shard_silent", found, Wall(now), "shard answers")
+    let stand = |found: Vec<Incident<'_>>, now| {
+        let (found, end) = (found.into_iter(), "shard answers");
+        problems.lock().stand("shard_silent", found, Wall(now), end)
     };
-    stand(&[shard("0", 5), shard("1", 7)], 10);
-    stand(&[shard("0", 5), shard("1", 7)], 20);
+    stand(vec![shard("0", 5), shard("1", 7)], 10);
+    stand(vec![shard("0", 5), shard("1", 7)], 20);
     assert_eq!(
         gist(&problems),
         [("shard 0".into(), 0, 1), ("shard 1".into(), 0, 1)]
     );
     assert_eq!(rows(&problems)[0]["first"], "1970-01-01T00:00:00.005Z");
-    stand(&[shard("1", 7)], 30);
+    stand(vec![shard("1", 7)], 30);
     let shown = rows(&problems);
     assert_eq!(
         (&shown[0]["ended"], &shown[1]["endedBy"]),
@@ -420,7 +475,7 @@ fn a_flood_stays_within_the_bounds_and_a_tenant_pushes_out_its_own() {
         (row.members.len(), row.events),
         (PROBLEM_MEMBERS_MAX, 30_000)
     );
-    assert!(row.beyond.len() > 10_000, "{}", row.beyond.len());
+    assert!(row.channels.len() > 10_000, "{}", row.channels.len());
 }
 
 #[test]

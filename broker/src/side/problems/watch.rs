@@ -2,6 +2,7 @@
 //! files that were not applied, certificates near their end, a full disk, nodes, doubtful and displaced cameras).
 
 use crate::edge::turn::calendar;
+use crate::hooks::Order;
 use crate::limits::{PROBLEM_LOOKS_PER_SECOND, PROBLEMS_RECORDED_AT_ONCE, PROBLEMS_SHOWN_MAX};
 use crate::side::HistoryStore;
 use crate::side::channels::list::{Search, gather};
@@ -16,8 +17,10 @@ use broker_core::presence::Master;
 use broker_core::settings::Settings;
 use broker_core::shard::{ChannelLine, Question, Reply};
 use broker_core::time::Wall;
+use codec::identifiers::ChannelArn;
 use codec::signal::Role;
 use rustix::fs::statvfs;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,15 +35,6 @@ pub(crate) struct Watch {
     history: HistoryStore,
     data_dir: PathBuf,
     region: String,
-}
-
-/// A standing cause: what it is about, since when, what it is, and whether it does no harm yet.
-struct Standing {
-    by: By,
-    value: String,
-    since: Wall,
-    says: String,
-    is_mild: bool,
 }
 
 impl Watch {
@@ -74,7 +68,13 @@ impl Watch {
                 self.look_at_cameras().await;
                 self.problems.lock().age(calendar());
                 let changed = self.problems.lock().take_changed(PROBLEMS_RECORDED_AT_ONCE);
-                changed.into_iter().for_each(|it| self.history.record(it));
+                for (cause, is_news) in changed {
+                    let hooks = self.sources.overview.hooks();
+                    if let Some(hooks) = hooks.filter(|_| is_news) {
+                        hooks.order(Order::Problem(cause.json()));
+                    }
+                    self.history.record(cause);
+                }
             }
         }
     }
@@ -110,7 +110,7 @@ impl Watch {
         };
         let line = lines.into_iter().find(|line| line.identity == *identity);
         let seen = line.map(|line| Seen {
-            exists: true,
+            arn: Some(line.arn.as_str().into()),
             master: line
                 .presence
                 .and_then(|it| it.master)
@@ -122,194 +122,135 @@ impl Watch {
 
     async fn look_at_node(&self) {
         let now = calendar();
-        let status = &self.sources.status;
-        let figures = self.sources.overview.now().await;
-        let silent = figures["shards"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|shard| {
-                let since = since(now, shard["silentSeconds"].as_f64()?);
-                Some(Standing::new(
-                    By::Shard,
-                    shard["shard"].to_string(),
-                    since,
-                    "It does not answer: its connections get nothing.",
-                ))
-            });
-        self.stand(
-            "shard_silent",
-            silent,
-            "If this lasts, restart the broker and keep its log.",
-            "shard answers",
-        );
-        let (failed, ends) = self.files();
-        self.stand(
-            "reload_failed",
-            failed.into_iter(),
-            "Correct the file, then reload.",
-            "file applied",
-        );
-        self.stand(
-            "certificate_expires",
-            ends.into_iter(),
-            "Renew it; the broker reads the files again by itself.",
-            "renewed",
-        );
-        let failing = (status.status() == Status::StoreFailed).then(|| {
-            Standing::new(
-                By::File,
-                "registry".into(),
-                now,
-                "The registry takes no changes of channels.",
-            )
-        });
-        self.stand(
-            "store_failed",
-            failing.into_iter(),
-            "Read the log: the disk or etcd does not take them.",
-            "changes taken",
-        );
-        let free = statvfs(&self.data_dir)
-            .ok()
-            .map(|it| it.f_bavail.saturating_mul(it.f_frsize));
-        let low = free.filter(|free| *free < DISK_LOW_BYTES).map(|free| {
-            let says = format!("{} MiB are free for the data directory.", free >> 20);
-            Standing::new(By::File, "data directory".into(), now, says)
-        });
-        self.stand(
-            "disk_low",
-            low.into_iter(),
-            "Make room: changes of channels fail when it is full.",
-            "room made",
-        );
-        self.look_at_nodes(now).await;
+        let mut found = self.files(now);
+        found.extend(self.silent_shards(now).await);
+        found.extend(self.differing_nodes(now));
+        if self.sources.status.status() == Status::StoreFailed {
+            let says = "The registry takes no changes of channels.";
+            found.push(standing("store_failed", By::File, "registry", now, says));
+        }
+        let nodes = self.silent_nodes(now).await;
+        let has_nodes = nodes.is_some();
+        found.extend(nodes.into_iter().flatten());
+        let mut problems = self.problems.lock();
+        for (check, _, end) in STANDING {
+            if has_nodes || check != "node_silent" {
+                let found = found.extract_if(.., |it| it.check == check);
+                problems.stand(check, found, now, end);
+            }
+        }
     }
 
-    async fn look_at_nodes(&self, now: Wall) {
-        let differ = self.agreement.json();
-        let differ = differ
-            .iter()
-            .flat_map(|it| it["differ"].as_array().into_iter().flatten());
+    async fn silent_shards(&self, now: Wall) -> Vec<Incident<'static>> {
+        let figures = self.sources.overview.now().await;
+        let shards = figures["shards"].as_array().into_iter().flatten();
+        let silent = shards.filter_map(|shard| {
+            let since = since(now, shard["silentSeconds"].as_f64()?);
+            let (by, value) = (By::Shard, shard["shard"].to_string());
+            let says = "It does not answer: its connections get nothing.";
+            Some(standing("shard_silent", by, &value, since, says))
+        });
+        silent.collect()
+    }
+
+    fn differing_nodes(&self, now: Wall) -> Vec<Incident<'static>> {
+        let files = self.agreement.json().unwrap_or_default();
+        let differ = files["differ"].as_array().into_iter().flatten();
         let differ = differ.filter(|it| it["late"] == true).filter_map(|it| {
             let since = since(now, it["seconds"].as_f64()?);
+            let (by, value) = (By::Node, it["node"].as_str()?);
             let says = "Its credentials differ from those of this node: who was removed from one still gets in by way \
                         of the other.";
-            Some(Standing::new(By::Node, it["node"].as_str()?.into(), since, says))
+            Some(standing("credentials_differ", by, value, since, says))
         });
-        self.stand(
-            "credentials_differ",
-            differ,
-            "Copy the files of one node to all.",
-            "same files",
-        );
-        let Some(look) = self.cluster.clone() else {
-            return;
-        };
-        let view = tokio::task::spawn_blocking(move || look()).await;
-        let Ok(Some(view)) = view else { return };
-        let silent = view
-            .nodes
-            .into_iter()
-            .filter(|it| !it.is_here && !it.is_heard)
-            .map(|it| {
-                let says = format!(
-                    "It does not answer this node; {} slots of channels are its own.",
-                    it.slots
-                );
-                Standing::new(By::Node, it.name, now, says)
-            });
-        self.stand(
-            "node_silent",
-            silent,
-            "Check that it runs, and the network between the nodes.",
-            "node answers",
-        );
+        differ.collect()
     }
 
-    /// The files that were not applied, and the certificates near their end.
-    fn files(&self) -> (Vec<Standing>, Vec<Standing>) {
-        let now = calendar();
-        let (mut failed, mut ends) = (Vec::new(), Vec::new());
+    /// The other nodes that do not answer; `None` if this one does not know.
+    async fn silent_nodes(&self, now: Wall) -> Option<Vec<Incident<'static>>> {
+        let look = self.cluster.clone()?;
+        let view = tokio::task::spawn_blocking(move || look()).await.ok()??;
+        let others = view.nodes.iter().filter(|it| it.name != view.node);
+        let silent = others.filter(|it| it.is_here && !it.is_heard);
+        let silent = silent.map(|it| {
+            let slots = it.slots;
+            let says =
+                format!("It does not answer this node; {slots} slots of channels are its own.");
+            standing("node_silent", By::Node, &it.name, now, says)
+        });
+        Some(silent.collect())
+    }
+
+    /// The files that were not applied, the certificates near their end, and the data directory.
+    fn files(&self, now: Wall) -> Vec<Incident<'static>> {
+        let mut found = Vec::new();
         for (what, reload) in self.sources.status.reloads().lock().iter() {
             if let Some((since, error)) = &reload.failed {
                 let says = format!(
                     "Reload failed; the version before stays in force, with what the new one withdraws. {error}"
                 );
-                failed.push(Standing::new(By::File, (*what).into(), Wall(*since), says));
+                let since = Wall(*since);
+                found.push(standing("reload_failed", By::File, what, since, says));
             }
             for (of, end_s) in &reload.ends {
                 let left_s = end_s.saturating_sub(now.0 / 1000);
-                if left_s < CERTIFICATE_S {
-                    let days = left_s / DAY_S;
-                    let says = if left_s == 0 {
-                        "It has expired.".into()
-                    } else {
-                        format!("It expires in {days} days.")
-                    };
-                    let value = format!("certificate of {}", of.replace('_', " "));
-                    ends.push(Standing {
-                        is_mild: days > 7,
-                        ..Standing::new(By::File, value, now, says)
-                    });
-                }
+                let days = left_s / DAY_S;
+                let says = match left_s {
+                    CERTIFICATE_S.. => continue,
+                    0 => "It has expired.".into(),
+                    _ => format!("It expires in {days} days."),
+                };
+                let value = format!("certificate of {}", of.replace('_', " "));
+                found.push(Incident {
+                    is_mild: days > 7,
+                    ..standing("certificate_expires", By::File, &value, now, says)
+                });
             }
         }
-        (failed, ends)
+        let free = statvfs(&self.data_dir).map(|it| it.f_bavail.saturating_mul(it.f_frsize));
+        if let Some(free) = free.ok().filter(|free| *free < DISK_LOW_BYTES) {
+            let says = format!("{} MiB are free for the data directory.", free >> 20);
+            let directory = "data directory";
+            found.push(standing("disk_low", By::File, directory, now, says));
+        }
+        found
     }
 
     /// Cameras that confirm nothing, and connections that lost their place and stay. Of very many the first.
     async fn look_at_cameras(&self) {
         let now = calendar();
         let displaced = self.sources.troubled.displaced();
-        let says: Vec<String> = displaced.iter().map(displaced_says).collect();
-        let says: Vec<_> = says.iter().map(|says| || says.clone()).collect();
-        let found = displaced.iter().zip(&says).map(|(line, says)| Incident {
-            channel: Some(line.arn.name()),
-            role: Some(
-                line.client_id
-                    .as_ref()
-                    .map_or(Role::Master, |_| Role::Viewer),
-            ),
+        let found = displaced.iter().map(|line| Incident {
+            role: Some(match line.client_id {
+                Some(_) => Role::Viewer,
+                None => Role::Master,
+            }),
             client_id: line.client_id.as_deref(),
-            key: None,
-            account: Some(Account::of(&line.arn)),
             is_mild: !line.sends,
-            ..Incident::new(Kind::Standing, "displaced", line.since, says, DISPLACED)
+            at: line.since,
+            says: displaced_says(line).into(),
+            remedy: DISPLACED,
+            ..of_channel("displaced", &line.arn)
         });
-        self.problems.lock().stand(
-            "displaced",
-            &found.collect::<Vec<_>>(),
-            now,
-            "one connection left",
-        );
+        let end = "one connection left";
+        self.problems.lock().stand("displaced", found, now, end);
         let Some(doubtful) = self.doubtful().await else {
             return;
         };
-        let says = || "It is connected and confirms nothing: it may be cut off.".to_owned();
         let found = doubtful.iter().filter_map(|line| {
             let master = line.presence.as_ref()?.master?;
             Some(Incident {
-                channel: Some(line.arn.name()),
                 role: Some(Role::Master),
                 remote: Some(master.remote),
-                account: Some(Account::of(&line.arn)),
                 is_mild: true,
-                ..Incident::new(
-                    Kind::Standing,
-                    "doubtful",
-                    master.doubtful_since?,
-                    &says,
-                    "Check its network and its power.",
-                )
+                at: master.doubtful_since?,
+                says: "It is connected and confirms nothing: it may be cut off.".into(),
+                remedy: "Check its network and its power.",
+                ..of_channel("doubtful", &line.arn)
             })
         });
-        self.problems.lock().stand(
-            "doubtful",
-            &found.collect::<Vec<_>>(),
-            now,
-            "confirms again",
-        );
+        let end = "confirms again";
+        self.problems.lock().stand("doubtful", found, now, end);
     }
 
     /// Channels whose camera confirms nothing; none where the shards count no such connection. `None` when a shard does
@@ -332,39 +273,78 @@ impl Watch {
         let found = gather(&self.sources.inspector, search, Some(fits)).await;
         Some(found.ok()?.0.into_iter().map(|(_, line)| line).collect())
     }
+}
 
-    /// The causes of a check that stand.
-    fn stand(
-        &self,
-        check: &'static str,
-        found: impl Iterator<Item = Standing>,
-        remedy: &'static str,
-        end: &'static str,
-    ) {
-        let found: Vec<Standing> = found.collect();
-        let says: Vec<_> = found.iter().map(|one| || one.says.clone()).collect();
-        let found = found.iter().zip(&says).map(|(one, says)| Incident {
-            thing: Some((one.by, &one.value)),
-            is_mild: one.is_mild,
-            ..Incident::new(Kind::Standing, check, one.since, says, remedy)
-        });
-        self.problems
-            .lock()
-            .stand(check, &found.collect::<Vec<_>>(), calendar(), end);
+/// A standing cause of a channel.
+fn of_channel<'a>(check: &'static str, arn: &'a ChannelArn) -> Incident<'a> {
+    Incident {
+        kind: Kind::Standing,
+        check,
+        channel: Some(arn.name()),
+        channel_account: Some(Account::of(arn)),
+        account: Some(Account::of(arn)),
+        ..Incident::default()
     }
 }
 
-impl Standing {
-    fn new(by: By, value: String, since: Wall, says: impl Into<String>) -> Self {
-        Self {
-            by,
-            value,
-            since,
-            says: says.into(),
-            is_mild: false,
-        }
+/// A standing cause of the node.
+fn standing(
+    check: &'static str,
+    by: By,
+    value: &str,
+    since: Wall,
+    says: impl Into<Cow<'static, str>>,
+) -> Incident<'static> {
+    let remedy = STANDING.iter().find(|(known, ..)| *known == check);
+    Incident {
+        kind: Kind::Standing,
+        check,
+        at: since,
+        thing: Some((by, value.to_owned().into())),
+        says: says.into(),
+        remedy: remedy.map_or("", |(_, remedy, _)| remedy),
+        ..Incident::default()
     }
 }
+
+/// Standing causes of the node: the check, the remedy, and what ends it.
+const STANDING: [(&str, &str, &str); 7] = [
+    (
+        "shard_silent",
+        "If this lasts, restart the broker and keep its log.",
+        "shard answers",
+    ),
+    (
+        "reload_failed",
+        "Correct the file, then reload.",
+        "file applied",
+    ),
+    (
+        "certificate_expires",
+        "Renew it; the broker reads the files again by itself.",
+        "renewed",
+    ),
+    (
+        "store_failed",
+        "Read the log: the disk or etcd does not take them.",
+        "changes taken",
+    ),
+    (
+        "disk_low",
+        "Make room: changes of channels fail when it is full.",
+        "room made",
+    ),
+    (
+        "credentials_differ",
+        "Copy the files of one node to all.",
+        "same files",
+    ),
+    (
+        "node_silent",
+        "Check that it runs, and the network between the nodes.",
+        "node answers",
+    ),
+];
 
 /// The moment this many seconds ago.
 #[expect(

@@ -209,17 +209,21 @@ impl Row {
         if self.trouble == Trouble::Unanswered && end.is_some_and(|end| waited(end) < PATIENCE_MS) {
             return;
         }
-        let says = || self.says().to_owned();
-        let remedy = self.trouble.remedy(self.reason);
         problems.lock().session(&Incident {
             channel: self.channel.as_deref(),
+            channel_account: Some(self.account),
             role: Some(self.role),
             client_id: self.client_id.as_deref(),
             remote: Some(self.remote),
             account: Some(self.account),
             is_mild: self.trouble == Trouble::Slow
                 || (self.trouble == Trouble::Flapping && end.is_some()),
-            ..Incident::new(Kind::Session, self.trouble.into(), self.at, &says, remedy)
+            kind: Kind::Session,
+            check: self.trouble.into(),
+            at: self.at,
+            says: self.says().into(),
+            remedy: self.trouble.remedy(self.reason),
+            ..Incident::default()
         });
     }
 
@@ -536,9 +540,11 @@ pub(crate) async fn explain(
                 let explained = troubled.0.lock().explain(row.number, hints);
                 match explained.filter(|row| row.looks == 1) {
                     Some(row) if row.trouble == Trouble::NoCandidates => row.tell(&problems),
-                    Some(row) => problems
-                        .lock()
-                        .explain(row.trouble.into(), name, row.says()),
+                    Some(row) => {
+                        problems
+                            .lock()
+                            .explain(row.trouble.into(), row.account, name, row.says())
+                    }
                     None => {}
                 }
             }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 /// Everything that was read of a channel.
 #[derive(Debug, Default)]
-pub(crate) struct Reading {
+pub(crate) struct TimelineReading {
     /// When, by both clocks: the calendar, and microseconds since the start.
     pub(crate) read: (Wall, u64),
     /// Since when there are notes; `None` when nothing is recorded.
@@ -30,7 +30,7 @@ pub(crate) struct Reading {
 
 /// One connection, or a client id that had none.
 #[derive(Debug, Default)]
-pub(crate) struct Connection {
+pub(crate) struct TimelineConnection {
     /// Its peer; `None` for a client id without a connection.
     pub(crate) peer: Option<TracePeer>,
     /// A viewer's client id, as far as it is known.
@@ -50,8 +50,8 @@ pub(crate) struct Connection {
 /// The connections of a channel, each kind in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Story {
-    pub(crate) viewers: Vec<Connection>,
-    pub(crate) masters: Vec<Connection>,
+    pub(crate) viewers: Vec<TimelineConnection>,
+    pub(crate) masters: Vec<TimelineConnection>,
     /// Older events were left out.
     pub(crate) cut: bool,
 }
@@ -81,15 +81,15 @@ enum Whose {
 
 impl Story {
     /// Sorts out who did what.
-    pub(crate) fn of(reading: Reading) -> Self {
+    pub(crate) fn of(reading: TimelineReading) -> Self {
         let mut connections = Vec::new();
         for peer in reading.connected {
-            connections.push(Connection::of(peer, None));
+            connections.push(TimelineConnection::of(peer, None));
         }
         for event in &reading.events {
             if let TraceKind::Left(peer, reason) = &event.kind {
                 let left = Some((event.at_us, *reason));
-                connections.push(Connection::of((**peer).clone(), left));
+                connections.push(TimelineConnection::of((**peer).clone(), left));
             }
         }
         connections.sort_by_key(|one| (one.joined_us, one.session().map(SessionKey::pack)));
@@ -101,7 +101,7 @@ impl Story {
                 marks.entry(mark).or_default().push(place);
             }
         }
-        let mut absent: BTreeMap<u64, Connection> = BTreeMap::new();
+        let mut absent: BTreeMap<u64, TimelineConnection> = BTreeMap::new();
         for event in reading.events.into_iter().rev() {
             let place = match whose(&event.kind) {
                 Some(Whose::Session(session)) => sessions.get(&session).copied(),
@@ -122,7 +122,7 @@ impl Story {
             }
             one.events.push(event);
         }
-        let is_master = |one: &Connection| one.client_id.is_none();
+        let is_master = |one: &TimelineConnection| one.client_id.is_none();
         let (mut masters, mut viewers): (Vec<_>, Vec<_>) =
             connections.into_iter().partition(is_master);
         viewers.extend(absent.into_values());
@@ -267,7 +267,7 @@ impl Story {
     }
 }
 
-impl Connection {
+impl TimelineConnection {
     fn of(peer: TracePeer, left: Option<(u64, Option<EndReason>)>) -> Self {
         Self {
             client_id: peer.client_id.clone(),
@@ -504,7 +504,7 @@ fn whose(kind: &TraceKind) -> Option<Whose> {
 }
 
 /// Which of the connections of a client id, in the order in which they came, an event at this moment belongs to.
-fn nearest(connections: &[Connection], places: &[usize], at_us: u64) -> Option<usize> {
+fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> Option<usize> {
     let joined = |place: &&usize| {
         let one = connections.get(**place);
         one.is_some_and(|one| one.joined_us <= at_us)

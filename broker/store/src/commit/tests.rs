@@ -168,7 +168,7 @@ fn an_error_has_a_remedy_and_nothing_of_the_change() {
 struct Running {
     writer: Writer<()>,
     told: mpsc::Receiver<Result<(), CommitError>>,
-    disk: Arc<Disk>,
+    disk: Arc<CheckedDisk>,
 }
 
 impl Running {

@@ -140,6 +140,13 @@ fn a_refusal_names_the_file_and_the_remedy() {
         text.contains("store.redb") && text.contains("backup"),
         "{text}"
     );
+    fs::remove_file(dir.file()).unwrap();
+    fs::create_dir(dir.file()).unwrap();
+    let text = Store::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        text.contains("store.redb") && text.contains("directory"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -119,10 +119,13 @@ fn the_largest_change_is_taken_and_a_larger_one_is_not() {
 fn a_second_user_of_the_directory_is_refused() {
     let dir = Dir::new();
     let running = Running::start(Store::open(dir.path()).unwrap());
-    assert!(matches!(
-        Store::open(dir.path()),
-        Err(OpenError::InUse { .. })
-    ));
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("store.lock") && text.contains("another"),
+        "{text}"
+    );
     running.close();
     Store::open(dir.path()).unwrap();
 }

@@ -53,8 +53,12 @@ fn admin_connections_take_no_descriptors_of_clients() {
 #[test]
 fn clients_take_no_descriptors_of_operators() {
     let broker = Broker::with_descriptors(DESCRIPTORS, 1);
+    let warning = format!("the limit of open files is {DESCRIPTORS}, which allows ");
+    assert!(broker.log().contains(&warning), "{}", broker.log());
     let trial = Trial::new("client hoard", &broker);
     let outcome = trial.run(|attack| hoard(attack, broker.plain, || operator_is_served(&broker)));
     assert!(outcome.did > u64::from(DESCRIPTORS), "{outcome:?}");
+    let refused = broker.scrape().sum("heliograph_accept_errors_total");
+    assert!(refused > 0.0, "the limit was never met");
     broker.assert_balanced();
 }

@@ -2,7 +2,6 @@
 //! WebSockets.
 
 use super::{ATTACKER, Attack, Trial, broker, most_unread};
-use crate::http::{Connection, request};
 use crate::peer::{Peer, tcp_from, viewer_query};
 use crate::process::{Broker, arn};
 use socket2::{Domain, Socket, Type};
@@ -97,35 +96,6 @@ fn flood(broker: &Broker, attack: &Attack) {
 fn control_bytes(broker: &Broker) -> f64 {
     let scrape = broker.try_scrape();
     scrape.map_or(0.0, |scrape| scrape.sum("heliograph_control_bytes"))
-}
-
-/// Also those that waited for their turn, or for the peer to read, or were followed by its end: each in its order.
-#[test]
-fn every_request_is_answered_in_order_however_many_come() {
-    let broker = broker("", 2);
-    let wanted = 2_000;
-    for finished in [false, true] {
-        let mut connection = Connection::open_from(ATTACKER, broker.plain);
-        for number in 0..wanted {
-            let name = format!("{{\"ChannelName\":\"unknown-{number}\"}}");
-            connection.send(GET);
-            connection.send(&request("/describeSignalingChannel", &name));
-        }
-        if finished {
-            connection.finish();
-        }
-        for number in 0..wanted {
-            let answer = connection.answer().expect("an answer to each request");
-            answer.refused(404, "UnknownOperationException");
-            let answer = connection.answer().expect("an answer to each request");
-            assert_eq!(answer.status, 404, "request {number}: {answer:?}");
-            answer.refused(404, "ResourceNotFoundException");
-        }
-        if finished {
-            connection.assert_closed();
-        }
-    }
-    broker.assert_balanced();
 }
 
 #[test]

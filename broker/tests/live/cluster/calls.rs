@@ -1,6 +1,5 @@
 //! Calls through another node: their clients, and nodes that end.
 
-use super::meeting::assert_quiet;
 use super::nodes::{NONE, Nodes};
 use crate::http::{Answer, Connection, request};
 use serde_json::json;
@@ -11,85 +10,6 @@ const DESCRIBE: &str = "/describeSignalingChannel";
 
 fn describe(arn: &str) -> Vec<u8> {
     request(DESCRIBE, &json!({ "ChannelARN": arn }).to_string())
-}
-
-#[test]
-fn a_client_that_asks_for_the_end_gets_it() {
-    let nodes = Nodes::start(1);
-    let [_, others] = nodes.channels();
-    let body = json!({ "ChannelARN": others }).to_string();
-    let length = body.len();
-    for (version, fields) in [("1.1", "Connection: close\r\n"), ("1.0", "")] {
-        let mut client = Connection::open(nodes.n1.plain);
-        let head = format!(
-            "POST {DESCRIBE} HTTP/{version}\r\nHost: localhost\r\n{fields}Content-Length: {length}\r\n\r\n"
-        );
-        client.send(&[head.as_bytes(), body.as_bytes()].concat());
-        let answer = client.answer().expect("an answer");
-        assert_eq!(
-            (answer.status, answer.header("connection")),
-            (200, Some("close"))
-        );
-        client.assert_closed();
-    }
-    // One that has ended its side gets its answer as well.
-    let mut client = Connection::open(nodes.n1.plain);
-    client.send(&describe(&others));
-    client.finish();
-    assert_eq!(client.answer().expect("an answer").status, 200);
-    client.assert_closed();
-    assert_quiet(&nodes);
-}
-
-#[test]
-fn a_large_call_and_one_that_waits_for_100_continue_are_answered() {
-    for nodes in [Nodes::start(1), Nodes::start(2)] {
-        let [_, others] = nodes.channels();
-        let spaces = " ".repeat(60_000);
-        let body = format!("{{\"ChannelARN\":{spaces}\"{others}\"}}");
-        let mut client = Connection::open(nodes.n1.plain);
-        for _ in 0..3 {
-            client.send(&request(DESCRIBE, &body));
-            let answer = client.answer().expect("an answer").ok();
-            assert_eq!(answer["ChannelInfo"]["ChannelARN"], others.as_str());
-        }
-        let body = json!({ "ChannelARN": others }).to_string();
-        let head = format!(
-            "POST {DESCRIBE} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
-             Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        client.send(head.as_bytes());
-        assert_eq!(client.answer().expect("word to go on").status, 100);
-        client.send(body.as_bytes());
-        assert_eq!(client.answer().expect("an answer").status, 200);
-        drop(client);
-        assert_quiet(&nodes);
-    }
-}
-
-/// Half a body is its client's alone: nothing of it reaches the other node.
-#[test]
-fn half_a_call_goes_nowhere() {
-    let nodes = Nodes::start(1);
-    let [_, others] = nodes.channels();
-    let whole = describe(&others);
-    let before = nodes
-        .n1
-        .scrape()
-        .sum("heliograph_cluster_link_clients_opened_total");
-    let mut half = Connection::open(nodes.n1.plain);
-    half.send(&whole[..whole.len() - 1]);
-    let mut other = Connection::open(nodes.n1.plain);
-    other.send(&whole);
-    assert_eq!(other.answer().expect("an answer").status, 200);
-    half.finish();
-    half.read_to_end();
-    let opened = nodes
-        .n1
-        .scrape()
-        .sum("heliograph_cluster_link_clients_opened_total");
-    assert_eq!(opened - before, 1.0);
 }
 
 /// Each call is answered while its owner ends: by it, or with 503; and its client is not reset.

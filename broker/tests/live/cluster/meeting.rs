@@ -1,18 +1,10 @@
 //! Masters, viewers and callers that are connected to different nodes.
 
 use super::nodes::{Nodes, call, create};
-use crate::http::Connection;
 use crate::peer::{Peer, answer, candidate, candidate_to, offer, to_master, to_viewer};
 use crate::process::Broker;
 use serde_json::json;
 use testkit::until;
-
-#[test]
-fn a_master_on_one_node_meets_a_viewer_on_the_other() {
-    let nodes = Nodes::start(2);
-    meet_in_all_ways(&nodes);
-    assert_quiet(&nodes);
-}
 
 /// On a channel of each node a master meets a viewer: both ways through the nodes, then with the viewer first.
 pub(crate) fn meet_in_all_ways(nodes: &Nodes) {
@@ -81,21 +73,6 @@ fn calls_are_answered_by_the_owner_through_any_node() {
         );
         again.refused(400, "ResourceInUseException");
     }
-    assert_quiet(&nodes);
-}
-
-/// Of a connection that is kept alive each request may be for another node, and finds its own way.
-#[test]
-fn a_connection_goes_on_behind_a_call_that_was_passed_on() {
-    let nodes = Nodes::start(1);
-    let [own, others] = nodes.channels();
-    let mut connection = Connection::open(nodes.n1.plain);
-    let path = "/describeSignalingChannel";
-    for arn in [&own, &others, &others, &own] {
-        let answer = connection.call(path, &json!({ "ChannelARN": arn }));
-        assert_eq!((answer.status, answer.header("connection")), (200, None));
-    }
-    drop(connection);
     assert_quiet(&nodes);
 }
 

@@ -1,7 +1,7 @@
 //! Clients of another node as streams of links.
 
 use super::meeting::{assert_gone, assert_quiet, exchange, meet_again, meet_in_all_ways};
-use super::nodes::{Files, NONE, Nodes, call, create};
+use super::nodes::{Files, NONE, Nodes, call};
 use crate::http::{Connection, request};
 use crate::peer::{
     HealthyPair, Peer, answer, candidate, offer, to_master, to_viewer, upgrade_head, viewer_query,
@@ -174,6 +174,9 @@ fn clients_of_a_node_that_is_killed_are_closed_and_come_back_to_it() {
     viewer.expect_close(1001);
     drop((master, viewer));
     assert_gone(&n1);
+    let asked = json!({ "ChannelARN": others });
+    let refused = call(n1.plain, "/describeSignalingChannel", &asked);
+    refused.refused(503, "ServiceUnavailable");
     healthy.relay();
     drop(n2);
     let n2 = files.start("n2", 1, "", NONE); // with fewer shards
@@ -263,29 +266,6 @@ fn messages_that_a_killed_front_held_go_to_the_next_connection() {
     drop(lost);
 }
 
-/// A client that does not read is closed by the owner as one of its own would be; nobody else waits.
-#[test]
-fn a_client_that_stops_reading_holds_up_nobody_else() {
-    let limits =
-        "[limits]\noutbox_bytes = 65536\npending_bytes_per_channel = 65536\n[quotas]\noff = true";
-    let nodes = nodes([1, 1], limits);
-    let [_, others] = nodes.channels();
-    let slow = Peer::master(&nodes.n1, &others);
-    let mut viewer = Peer::viewer(&nodes.n2, &others, "v1");
-    let mut other = HealthyPair::on(&nodes.n1, &others_than(&nodes, &others));
-    let payload = "A".repeat(30_000);
-    let ends = "heliograph_connection_ends_total{reason=\"slow_consumer\"}";
-    until("the end of the slow one", || {
-        for _ in 0..10 {
-            viewer.send(&offer(&payload));
-        }
-        other.relay();
-        (nodes.n2.scrape().sum(ends) > 0.0).then_some(())
-    });
-    drop(slow);
-    other.relay();
-}
-
 /// A turn of a link writes one piece of each stream: what is left goes in the next one, not with the next event.
 #[test]
 fn a_client_on_a_link_gets_much_at_once() {
@@ -308,12 +288,3 @@ fn a_client_on_a_link_gets_much_at_once() {
 
 /// Messages of 30 KB: one piece for each tick of a shard would take more than a minute.
 const MUCH: usize = 200;
-
-/// Another channel of the node that has this one.
-fn others_than(nodes: &Nodes, arn: &str) -> String {
-    let before = nodes.n2.scrape().sum("heliograph_channels");
-    (0..64)
-        .map(|number| create(nodes.n1.plain, &format!("more{number}")))
-        .find(|made| made != arn && nodes.n2.scrape().sum("heliograph_channels") > before)
-        .expect("one of 64")
-}

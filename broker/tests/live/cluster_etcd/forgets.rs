@@ -1,4 +1,4 @@
-//! What all nodes remember of somebody, erased through one of them.
+//! What all nodes remember, shown and erased through one of them.
 
 use super::nodes::Nodes;
 use crate::http::{admin, call, get};
@@ -14,6 +14,20 @@ fn any_node_has_all_forget() {
     for (_, node) in nodes.all() {
         assert_eq!(refuse(node), 1);
     }
+    shown_of_all(nodes.node(0), &["n1", "n2", "n3"]);
+    // One that stands still is named, and is a cause itself.
+    nodes.node(2).signal("STOP");
+    let problems = get(nodes.node(0).admin, "/problems").json();
+    until("its silence is a cause", || {
+        let problems = get(nodes.node(1).admin, "/problems?scope=node").json();
+        let rows = problems["problems"].as_array()?.clone();
+        let is_it = |row: &Value| row["check"] == "node_silent" && row["cause"]["value"] == "n3";
+        rows.iter().any(is_it).then_some(())
+    });
+    nodes.node(2).signal("CONT");
+    assert_eq!(problems["missingNodes"], json!(["n3"]));
+    nodes.rebalance();
+    shown_of_all(nodes.node(0), &["n1", "n2", "n3"]);
     let removed = forget(nodes.node(1));
     assert_eq!(removed["refusals"], 3, "{removed}");
     assert_eq!(removed["missing"], json!([]));
@@ -39,6 +53,19 @@ fn any_node_has_all_forget() {
         (forget(nodes.node(0))["missing"] == json!([])).then_some(())
     });
     assert_eq!(kept(nodes.node(2)), 0);
+}
+
+/// Causes and marks of all these nodes are shown through one.
+fn shown_of_all(through: &Broker, nodes: &[&str]) {
+    for (path, list) in [("/problems", "problems"), ("/history?from=-1h", "marks")] {
+        until("the entries of all nodes", || {
+            let document = get(through.admin, path).json();
+            let entries = document[list].as_array()?;
+            let has = |node: &&str| entries.iter().any(|it| it["node"] == *node);
+            let is_whole = document["missingNodes"] == json!([]);
+            (is_whole && nodes.iter().all(has)).then_some(())
+        });
+    }
 }
 
 /// Leaves a refusal on a node: how many it keeps.

@@ -4,14 +4,13 @@
 //! * [`meeting`]: what must work, through any node.
 //! * [`lists`]: what all nodes answer together; [`forgets`]: what they forget together.
 //! * [`disconnect`]: what one of them is to do for another.
-//! * [`moves`]: a node that drains, that is killed, and that comes back.
+//! * [`moves`]: a node that drains, that is killed.
 //! * [`front`]: a node that ends in front of clients of others' channels, and all nodes that end together.
 //! * [`slot_lines`]: what the log says of slots.
 //! * [`operator`]: what an operator asks of nodes through etcd.
 //! * [`ports`]: the ports that nodes reach each other at.
 //! * [`trouble`]: etcd is gone; a node is stopped and goes on.
 //! * [`waits`]: requests whose owner is away for a moment, or for longer, and many of them.
-//! * [`parcels`]: more waiting messages in a slot than go to its next owner at once.
 //! * [`capacity`]: etcd that is nearly full; [`certificates`]: client certificates that end.
 //! * [`quotas`]: what an account may have and ask for on all nodes; [`signed`]: nodes that check signatures.
 
@@ -25,7 +24,6 @@ mod meeting;
 mod moves;
 pub(crate) mod nodes;
 mod operator;
-mod parcels;
 mod ports;
 mod quotas;
 #[expect(

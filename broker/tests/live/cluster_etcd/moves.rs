@@ -94,26 +94,3 @@ fn the_channels_of_a_node_that_is_killed_are_admitted_elsewhere() {
     HealthyPair::once(nodes.node(other), &arn);
     nodes.journal().assert_sound();
 }
-
-#[test]
-#[ignore = "needs etcd"]
-fn a_node_that_is_killed_and_started_has_its_channels_at_once() {
-    let Some(mut nodes) = Nodes::start(1) else {
-        return;
-    };
-    let owner = nodes.largest();
-    let [other, _] = nodes.others(owner);
-    let arn = nodes.channels_of(owner, 1).remove(0);
-    nodes.node(owner).signal("KILL");
-    nodes.take(owner).ended_within(Duration::from_secs(5));
-    nodes.start_one(owner, 1);
-    let after = until_admitted(nodes.node(other), &arn);
-    eprintln!("admitted again after {after:?}");
-    assert!(after <= Duration::from_secs(3), "{after:?}");
-    assert_eq!(
-        nodes.owner(name_of(&arn)),
-        owner,
-        "its own slots are its own again"
-    );
-    nodes.journal().assert_sound();
-}

@@ -148,7 +148,7 @@ fn prefix_of(nodes: &Nodes, node: usize) -> String {
 }
 
 /// Waits until this many candidates were delivered.
-fn until_candidates(nodes: &Nodes, wanted: f64) {
+pub(super) fn until_candidates(nodes: &Nodes, wanted: f64) {
     let name = "heliograph_messages_total{action=\"ICE_CANDIDATE\",outcome=\"delivered\"}";
     let of = |node: &Broker| node.try_scrape().map_or(0.0, |scrape| scrape.sum(name));
     until("an exchange of candidates", || {
@@ -158,7 +158,7 @@ fn until_candidates(nodes: &Nodes, wanted: f64) {
 }
 
 /// loadgen, while it runs.
-struct Load {
+pub(super) struct Load {
     child: Child,
     json: PathBuf,
     errors: PathBuf,
@@ -167,11 +167,16 @@ struct Load {
 impl Load {
     /// Starts it for [`LASTS_S`] with these flags. Its channels are its own.
     fn start(nodes: &Nodes, name: &str, flags: &str) -> Self {
+        Self::lasting(nodes, name, LASTS_S, flags)
+    }
+
+    /// Starts it for these seconds with these flags.
+    pub(super) fn lasting(nodes: &Nodes, name: &str, seconds: u64, flags: &str) -> Self {
         let file = |end: &str| nodes.directory.join(format!("{name}.{end}"));
         let (json, errors) = (file("json"), file("errors"));
         let child = Command::new(beside("loadgen"))
             .args(["run", "--quiet", "--create-channels", "--candidates", "1"])
-            .args(["--duration", LASTS_S, "--json"])
+            .args(["--duration", &seconds.to_string(), "--json"])
             .arg(&json)
             .args(flags.split(' '))
             .stdin(Stdio::null())
@@ -187,8 +192,13 @@ impl Load {
     }
 
     /// Waits for its end.
-    fn report(mut self) -> Value {
-        let ended = ended_within(&mut self.child, Duration::from_secs(90));
+    pub(super) fn report(self) -> Value {
+        self.report_within(Duration::from_secs(90))
+    }
+
+    /// Waits this long for its end.
+    pub(super) fn report_within(mut self, limit: Duration) -> Value {
+        let ended = ended_within(&mut self.child, limit);
         let text = fs::read_to_string(&self.json).unwrap_or_default();
         let errors = fs::read_to_string(&self.errors).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}; {ended:?}: {errors}"))
@@ -207,7 +217,7 @@ const ELSEWHERE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Seconds that the load lasts, within which all meet again: [`ELSEWHERE_WITHIN`], and two waits of up to ten seconds
 /// each that a peer makes after nodes that are gone have refused it.
-const LASTS_S: &str = "45";
+const LASTS_S: u64 = 45;
 
 const STEADY: u32 = 3;
 const BUSY: u32 = 50;

@@ -10,6 +10,7 @@
 //! * [`members`]: members of etcd that fail.
 //! * [`hosts`]: hosts that fail, and all of them at once; [`sdks`]: what the official SDKs make of it, through a
 //!   [`balancer`]; [`load`]: what loadgen counts.
+//! * [`upgrade`]: nodes that get another program, one by one.
 //! * [`names`]: clients that a balancer brings to the owner;
 //!   [`page`]: three nodes on one host, as `deploy/CLUSTER.md` says.
 
@@ -27,6 +28,7 @@ mod page;
 mod sdks;
 mod silent;
 mod split;
+mod upgrade;
 
 use crate::cluster_etcd::nodes::{Nodes, cluster};
 use crate::http::{Answer, Connection};

@@ -8,13 +8,11 @@ use testkit::until_true;
 
 const GO_AWAY: &str = r#"{"messageType":"GO_AWAY"}"#;
 
-on_shards!(
+each_on_shards!(
     an_advance_ends_what_is_kept_before_it_is_answered,
-    an_advance_closes_idle_connections,
     an_advance_brings_all_that_is_due_in_its_order,
     a_skew_moves_the_calendar_alone,
     an_id_of_the_future_is_read,
-    what_cannot_be_meant_is_refused_and_changes_nothing,
 );
 
 fn an_advance_ends_what_is_kept_before_it_is_answered(broker: &Broker) {
@@ -47,12 +45,6 @@ fn an_advance_ends_what_is_kept_before_it_is_answered(broker: &Broker) {
     viewer.expect_silence();
     assert_eq!(kept(), 1);
     viewer.close();
-}
-
-fn an_advance_closes_idle_connections(broker: &Broker) {
-    let mut viewer = Peer::secure(broker, &viewer_query(&arn("idle"), "v1"));
-    clock(broker, "POST", r#"{"advance":"11m"}"#);
-    viewer.expect_close(1001);
 }
 
 /// Messages that a fault holds back, GO_AWAY, and the end of the connection: each before the next, in one advance.
@@ -150,39 +142,6 @@ fn an_id_of_the_future_is_read(broker: &Broker) {
     clock(broker, "DELETE", "");
     let refusal = get(broker.admin, &format!("/refusals/{id}")).json();
     assert!(refusal["shard"].is_number(), "{refusal}");
-}
-
-fn what_cannot_be_meant_is_refused_and_changes_nothing(broker: &Broker) {
-    for (body, key) in [
-        (r#"{"advance":"8d"}"#, "advance = \"8d\": allowed"),
-        (r#"{"advance":-1}"#, "advance = -1: allowed"),
-        (
-            r#"{"advance":"1s","frozen":true}"#,
-            "frozen: unknown key; allowed advance, wallSkew",
-        ),
-        ("{}", "nothing to change"),
-        ("[", "the body is not JSON"),
-    ] {
-        let answer = admin(broker.admin, "POST", "/dev/clock", body);
-        let text = answer.text();
-        assert_eq!(answer.status, 400, "{text}");
-        let fault = answer.json()["error"].as_str().expect("a text").to_owned();
-        assert!(fault.starts_with(key), "{fault}");
-    }
-    let shown = get(broker.admin, "/dev/clock").json();
-    assert_eq!(
-        (&shown["wallSkew"], &shown["advanced"]),
-        (&json!("0s"), &json!("0s"))
-    );
-    assert_eq!(get(broker.admin, "/dev/clocks").status, 404);
-}
-
-#[test]
-fn the_pages_need_dev() {
-    let broker = Broker::strict_channels(1);
-    let answer = admin(broker.admin, "POST", "/dev/clock", r#"{"advance":"1s"}"#);
-    assert_eq!(answer.status, 404);
-    assert!(answer.text().contains("needs --dev"), "{}", answer.text());
 }
 
 fn clock(broker: &Broker, method: &str, body: &str) -> Answer {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::thread;
 
-on_shards!(
+each_on_shards!(
     what_a_client_has_received_is_shown,
     requests_wait_for_messages_and_connections,
     the_newest_messages_are_kept,

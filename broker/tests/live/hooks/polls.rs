@@ -2,7 +2,7 @@
 //! `core/tests/shard_transcripts/wake.rs`, where time passes at once.
 
 use crate::cluster::nodes::Nodes;
-use crate::http::{Answer, Connection, call, request};
+use crate::http::{Answer, Connection, request};
 use crate::peer::{Peer, offer, to_master};
 use crate::process::{Broker, arn, fresh_directory, run_to_end};
 use crate::signed::reload::write;
@@ -109,37 +109,6 @@ fn a_device_that_waits_gets_its_answer_and_the_offer() {
         master.close();
         viewer.close();
         drop(device);
-        broker.assert_balanced();
-    }
-}
-
-/// One device a channel; its end, and that of the channel, end the wait.
-#[test]
-fn a_wait_ends_with_a_newer_one_with_its_connection_and_with_its_channel() {
-    for shards in [1, 4] {
-        let broker = Broker::configured(POLLS, shards);
-        let create = json!({ "ChannelName": "cam-1" });
-        let created = call(broker.plain, "/createSignalingChannel", &create).ok();
-        let arn = created["ChannelARN"].as_str().expect("an ARN").to_owned();
-        let mut first = Device::waiting(&broker, &arn);
-        let mut second = Device::open(broker.plain);
-        second.ask(&arn);
-        first.answer().refused(409, "ResourceInUseException");
-        // A request behind the question is answered after it.
-        second.0.send(&request(
-            "/describeSignalingChannel",
-            &json!({ "ChannelARN": arn }).to_string(),
-        ));
-        drop(second);
-        until("it has left", || (waiting(&broker) == 0.0).then_some(()));
-        let mut third = Device::waiting(&broker, &arn);
-        let delete = json!({ "ChannelARN": arn });
-        call(broker.plain, "/deleteSignalingChannel", &delete).ok();
-        third.answer().refused(404, "ResourceNotFoundException");
-        third.ask(&arn);
-        third.answer().refused(404, "ResourceNotFoundException");
-        assert_eq!(waiting(&broker), 0.0);
-        drop((first, third));
         broker.assert_balanced();
     }
 }

@@ -2,12 +2,10 @@
 
 use super::receiver::{Receiver, ok};
 use super::{BOTH, broker, configuration, text_of};
-use crate::http::{create, get};
+use crate::http::get;
 use crate::peer::Peer;
 use crate::process::{Broker, DEV, arn, fresh_directory};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use testkit::until;
 
 #[test]
 fn who_is_there_is_told_in_order() {
@@ -79,72 +77,6 @@ fn hooks_are_changed_and_added_by_a_reload() {
     broker.logged(&["needs a restart: hook.two"], 1);
 }
 
-/// A master that comes again within the linger is no news of a departure.
-#[test]
-fn a_master_that_reconnects_was_never_gone() {
-    let receiver = Receiver::start(ok);
-    let broker = broker(&receiver, BOTH, 1);
-    let arn = arn("cam-1");
-    Peer::master(&broker, &arn).close();
-    let _again = Peer::master(&broker, &arn);
-    receiver.until("channel.presence", |data| data["master"].is_object());
-    let mut viewer = Some(Peer::viewer(&broker, &arn, "v1"));
-    receiver.until("channel.presence", |data| data["viewers"] == 1);
-    drop(viewer.take());
-    let is_last = |data: &Value| data["viewers"] == 0 && data["cause"] == "viewer.left";
-    let last = receiver.until("channel.presence", is_last);
-    assert!(last.data()["master"].is_object(), "{last:?}");
-}
-
-/// Clients come and go on many channels: at the end the receiver has what the inspector shows.
-#[test]
-fn in_the_end_the_receiver_knows_all_channels() {
-    let receiver = Receiver::start(ok);
-    let broker = broker(&receiver, BOTH, 4);
-    let mut peers = Vec::new();
-    for round in 0..3 {
-        for nth in 0..40 {
-            let arn = arn(&format!("cam-{nth}"));
-            match (nth + round) % 3 {
-                0 => peers.push(Peer::master(&broker, &arn)),
-                1 => peers.push(Peer::viewer(&broker, &arn, &format!("v{round}"))),
-                _ => drop(Peer::viewer(&broker, &arn, "brief")),
-            }
-        }
-    }
-    let mut known: BTreeMap<String, (u64, u64, bool, u64)> = BTreeMap::new();
-    until("the states", || {
-        for event in receiver.all() {
-            let Some(name) = event.data()["channel"]["name"].as_str() else {
-                continue;
-            };
-            let (epoch, sequence) = event.number();
-            let data = event.data();
-            let state = (
-                epoch,
-                sequence,
-                data["master"].is_object(),
-                data["viewers"].as_u64().unwrap_or(9),
-            );
-            let last = known.entry(name.into()).or_insert(state);
-            if event.kind() == "channel.presence" {
-                assert!((last.0, last.1) <= (epoch, sequence), "it went back");
-            }
-            *last = state.max(*last);
-        }
-        let agrees = (0..40).all(|nth| {
-            let name = format!("cam-{nth}");
-            let rooms = get(broker.admin, &format!("/channels/{name}")).json();
-            let viewers = rooms["viewers"].as_array().map_or(0, Vec::len) as u64;
-            let state = (rooms["master"].is_object(), viewers);
-            known
-                .get(&name)
-                .is_some_and(|known| (known.2, known.3) == state)
-        });
-        agrees.then_some(())
-    });
-}
-
 /// A process that is killed says by its epoch that it is another one.
 #[test]
 fn a_killed_process_is_followed_by_a_greater_epoch() {
@@ -168,24 +100,26 @@ fn a_killed_process_is_followed_by_a_greater_epoch() {
     let _ = std::fs::remove_dir_all(&directory);
 }
 
+/// A cause of trouble begins, for a hook that has such events alone.
 #[test]
-fn a_deleted_channel_has_nobody() {
+fn a_problem_is_an_event_at_its_onset() {
     let receiver = Receiver::start(ok);
-    let broker = broker(&receiver, BOTH, 2);
-    let arn = create(broker.plain, "cam-1", 60);
-    let _master = Peer::master(&broker, &arn);
-    receiver.until("channel.presence", |data| data["master"].is_object());
-    let answer = crate::http::call(
-        broker.plain,
-        "/deleteSignalingChannel",
-        &json!({ "ChannelARN": arn }),
-    );
-    answer.ok();
-    let last = receiver.until("channel.presence", |data| {
-        data["cause"] == "channel.deleted"
+    let broker = broker(&receiver, "events = [\"problems\"]\nchannels = \"*\"", 1);
+    let absent = json!({ "ChannelName": "absent" });
+    let answer = crate::http::call(broker.plain, "/describeSignalingChannel", &absent);
+    assert_eq!(answer.status, 404);
+    let event = receiver.until("node.problem", |data| {
+        data["problem"]["check"] == "channel_absent"
     });
+    let problem = &event.data()["problem"];
     assert_eq!(
-        (&last.data()["master"], &last.data()["viewers"]),
-        (&Value::Null, &json!(0))
+        (&problem["ended"], &problem["look"]),
+        (&Value::Null, &json!("bad"))
+    );
+    assert!(
+        receiver
+            .all()
+            .iter()
+            .all(|it| it.kind().starts_with("node."))
     );
 }

@@ -3,7 +3,7 @@
 use super::receiver::{Receiver, ok};
 use super::{BOTH, broker, broker_of, configuration};
 use crate::clients::python_with_clients;
-use crate::http::{Connection, admin, create, request};
+use crate::http::{Connection, create, request};
 use crate::peer::{Peer, answer, candidate, offer, to_master, to_viewer};
 use crate::process::{arn, fresh_directory};
 use serde_json::{Value, json};
@@ -82,58 +82,6 @@ fn a_call_of_alexa_calls_the_master() {
     master.send(&answer("alexa.1", "YW5zd2Vy"));
     let answered = waiting.answer().expect("an answer").ok();
     assert_eq!(answered, json!({ "Answer": "YW5zd2Vy" }));
-}
-
-/// Not for a channel that no hook watches, nor for messages to viewers, nor while a master is there.
-#[test]
-fn nobody_is_called_without_need() {
-    let receiver = Receiver::start(ok);
-    let broker = broker(&receiver, BOTH, 2);
-    let mut other = Peer::viewer(&broker, &arn("door-1"), "v1");
-    other.send(&offer("b2ZmZXI="));
-    let mut master = Peer::master(&broker, &arn("cam-1"));
-    master.send(&answer("nobody", "YW5zd2Vy"));
-    let mut viewer = Peer::viewer(&broker, &arn("cam-1"), "v1");
-    viewer.send(&offer("b2ZmZXI="));
-    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
-    // The last call is behind all that could have come before.
-    let mut last = Peer::viewer(&broker, &arn("cam-9"), "v1");
-    last.send(&offer("b2ZmZXI="));
-    let mut kinds = Vec::new();
-    until("the last call", || {
-        kinds.extend(receiver.all());
-        let is_last = |data: &Value| data["channel"]["name"] == "cam-9";
-        let mut wakes = kinds.iter().filter(|event| event.kind() == "channel.wake");
-        wakes.any(|event| is_last(event.data())).then_some(())
-    });
-    let names = kinds.iter().map(|event| &event.data()["channel"]["name"]);
-    assert!(names.clone().all(|name| name != "door-1"), "{kinds:#?}");
-    let wakes = kinds.iter().filter(|event| event.kind() == "channel.wake");
-    assert_eq!(wakes.count(), 1, "{kinds:#?}");
-}
-
-/// The call is repeated while the offer waits, and ends with it.
-#[test]
-fn calls_are_repeated_while_the_offer_waits() {
-    let receiver = Receiver::start(ok);
-    let broker = broker(&receiver, BOTH, 1);
-    let arn = create(broker.plain, "cam-short", 7);
-    let mut viewer = Peer::viewer(&broker, &arn, "v1");
-    viewer.send(&offer("b2ZmZXI="));
-    let first = receiver.next("channel.wake");
-    let second = receiver.next("channel.wake");
-    assert_eq!(second.data()["attempt"], 2);
-    let between = second.at - first.at;
-    let expected = Duration::from_millis(4_500)..Duration::from_millis(6_500);
-    assert!(expected.contains(&between), "{between:?}");
-    let gone = receiver.until("channel.presence", |data| data["waiting"] == json!([]));
-    assert_eq!(gone.data()["cause"], "viewer.served");
-    until("the end", || {
-        let expired = broker
-            .scrape()
-            .sum("heliograph_wakes_total{result=\"expired\"}");
-        (expired == 1.0).then_some(())
-    });
 }
 
 /// A tag that is set later makes a hook watch; with `include` it learns who waits.
@@ -228,24 +176,4 @@ fn the_library_of_the_specification_verifies_events() {
     python.kill().expect("our child");
     let _ = python.wait();
     let _ = std::fs::remove_dir_all(&directory);
-}
-
-/// An operator tries the way to the receiver.
-#[test]
-fn a_hook_is_tested_from_the_admin_listener() {
-    let receiver = Receiver::start(ok);
-    let broker = broker(&receiver, BOTH, 1);
-    let told = admin(broker.admin, "POST", "/hooks/home/test", "");
-    assert_eq!(
-        (told.status, told.json()),
-        (200, json!({ "delivered": true }))
-    );
-    receiver.next("hook.test");
-    let unknown = admin(broker.admin, "POST", "/hooks/other/test", "");
-    assert_eq!(unknown.status, 404);
-    assert!(
-        unknown.text().contains("there are home"),
-        "{}",
-        unknown.text()
-    );
 }

@@ -240,47 +240,6 @@ fn headers_of_a_proxy_say_where_the_client_of_one_request_is() {
     }
 }
 
-#[test]
-fn discovery_has_the_scheme_and_host_of_the_proxy_that_says_so() {
-    let broker = Broker::configured("[proxy]\nforwarded_from = [\"127.0.0.9\"]\n", 1);
-    let arn = create(broker.plain, "found", 60);
-    let body = format!(
-        "{{\"ChannelARN\":\"{arn}\",\"SingleMasterChannelEndpointConfiguration\":{{\"Protocols\":[\"WSS\",\"HTTPS\"],\
-         \"Role\":\"VIEWER\"}}}}"
-    );
-    for (from, proto, wanted) in [
-        (
-            PROXY,
-            "https",
-            ["wss://localhost:444", "https://localhost:444"],
-        ),
-        (
-            PROXY,
-            "http",
-            ["ws://localhost:444", "http://localhost:444"],
-        ),
-    ] {
-        let mut connection = Connection::open_from(from, broker.plain);
-        connection.send(
-            format!(
-                "POST /getSignalingChannelEndpoint HTTP/1.1\r\nHost: localhost:444\r\nX-Forwarded-Proto: {proto}\r\n\
-                 Content-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .as_bytes(),
-        );
-        let answer = connection.answer().expect("an answer").ok();
-        let list = answer["ResourceEndpointList"]
-            .as_array()
-            .expect("a list")
-            .iter();
-        let urls: Vec<&str> = list
-            .filter_map(|it| it["ResourceEndpoint"].as_str())
-            .collect();
-        assert_eq!(urls, wanted);
-    }
-}
-
 /// Where TLS ends at a proxy, clients would be sent to the plain listener behind it.
 #[test]
 fn a_proxy_that_nobody_named_is_told_of_at_the_first_request_for_an_endpoint() {

@@ -1,6 +1,6 @@
 //! TLS as clients see it: versions, resumption, client certificates, bounds; and certificates of the operator.
 
-use crate::http::{Connection, call};
+use crate::http::call;
 use crate::peer::tcp;
 use crate::process::{Broker, fresh_directory, run_to_end};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -13,7 +13,7 @@ use rustls::{
 use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -56,63 +56,6 @@ fn both_versions_are_spoken_and_http_1_1_over_them() {
     }
 }
 
-/// A URL that begins with `http://` in place of `https://`: said in a way that a browser shows.
-#[test]
-fn plain_http_on_a_tls_port_gets_a_readable_answer() {
-    let broker = Broker::dev(1);
-    let request = b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    for first in [1, 5, request.len()] {
-        let mut connection = Connection::open(broker.tls);
-        let (start, rest) = request.split_at(first);
-        connection.send(start);
-        connection.send(rest);
-        let answer = connection.answer().expect("an answer");
-        assert_eq!(answer.assert_common().status, 400, "{answer:?}");
-        assert!(answer.text().contains("begins with https://"), "{answer:?}");
-        connection.assert_closed();
-    }
-    // A handshake that was begun ends in an alert, whatever follows it.
-    let mut stream = tcp(broker.tls);
-    stream
-        .write_all(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00GET / HTTP/1.1\r\n\r\n")
-        .expect("sent");
-    let mut answer = Vec::new();
-    stream
-        .read_to_end(&mut answer)
-        .expect("an alert and the end");
-    assert_eq!(answer.first(), Some(&21), "{answer:?}");
-    let failed = "heliograph_tls_handshakes_total{outcome=\"failed\"}";
-    assert_eq!(broker.scrape().sum(failed), 4.0);
-}
-
-/// A ClientHello of TLS 1.1 (RFC 4346 section 7.4.1.2), which no library of today would send.
-#[test]
-fn older_versions_are_refused() {
-    let broker = Broker::dev(1);
-    let hello = [
-        &[3, 2][..],    // TLS 1.1
-        &[7; 32],       // random
-        &[0],           // no session
-        &[0, 2, 0, 47], // TLS_RSA_WITH_AES_128_CBC_SHA
-        &[1, 0],        // no compression
-    ]
-    .concat();
-    let length = u8::try_from(hello.len()).expect("short");
-    let mut stream = tcp(broker.tls);
-    let record = [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &hello].concat();
-    stream.write_all(&record).expect("sent");
-    let mut answer = Vec::new();
-    stream
-        .read_to_end(&mut answer)
-        .expect("an alert and the end");
-    assert_eq!(
-        (answer[0], &answer[3..]),
-        (21, &[0, 2, 2, 40][..]),
-        "a fatal alert handshake_failure: such a client names no signature algorithms"
-    );
-    assert_eq!(handshakes(&broker)[2], 1.0);
-}
-
 #[test]
 fn client_certificates_are_wanted_only_with_an_authority() {
     let identity = Identity::new("localhost");
@@ -134,50 +77,6 @@ fn client_certificates_are_wanted_only_with_an_authority() {
     }
     let open = identity.serve(1, "");
     assert!(ask(&open, &identity.client(BOTH, Some(&theirs))).is_ok());
-}
-
-#[test]
-fn handshakes_under_way_are_bounded_per_address() {
-    let identity = Identity::new("localhost");
-    let broker = identity.serve(1, "[limits]\nhandshakes_per_address = 3\n");
-    let refused = || {
-        broker
-            .scrape()
-            .sum("heliograph_accept_errors_total{reason=\"limit\"}")
-    };
-    let hello = [22, 3, 1, 2, 0]; // the head of a record that never comes
-    let mut idle: Vec<TcpStream> = (0..3).map(|_| tcp(broker.tls)).collect();
-    for stream in &mut idle {
-        stream.write_all(&hello).expect("sent");
-    }
-    let mut fourth = tcp(broker.tls);
-    let _ = fourth.write_all(&hello);
-    let ended = fourth.read(&mut [0; 16]);
-    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
-    assert_eq!(refused(), 1.0);
-    // Somebody else's address is another matter, and plain connections are none.
-    let other =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    let from: std::net::SocketAddr = "127.0.0.2:0".parse().expect("an address");
-    other.bind(&from.into()).expect("loopback is a network");
-    other.connect(&broker.tls.into()).expect("accepted");
-    assert!(ask_over(other.into(), &identity.client(BOTH, None)).is_ok());
-    assert_eq!(crate::http::get(broker.plain, "/nowhere").status, 404);
-    // A place is free again after an end of any kind.
-    drop(idle.pop());
-    testkit::until("a place", || {
-        ask(&broker, &identity.client(BOTH, None)).ok()
-    });
-    for stream in &idle {
-        stream.shutdown(Shutdown::Write).expect("told");
-    }
-    testkit::until("all places", || {
-        (handshakes(&broker)[2] >= 3.0).then_some(())
-    });
-    let many: Vec<_> = (0..20)
-        .map(|_| ask(&broker, &identity.client(BOTH, None)))
-        .collect();
-    assert!(many.iter().all(Result::is_ok), "done is not under way");
 }
 
 #[test]

@@ -1,14 +1,12 @@
 //! Pages that watch: `GET /events` and `GET /overview` of the admin listener, and the operator's disconnect.
 
-use crate::http::{Connection, exchange, get};
+use crate::http::{exchange, get};
 use crate::peer::{Peer, offer, to_master, viewer_query};
-use crate::process::{Broker, arn, command, fresh_directory};
+use crate::process::{Broker, arn, command};
 use serde_json::Value;
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use testkit::until;
 
 on_shards!(
     a_watcher_sees_viewers_come_and_go,
@@ -180,84 +178,6 @@ fn disconnect(broker: &Broker, channel: &str, body: &str) -> (u16, Option<u64>) 
     (status, answer.json()["connections"].as_u64())
 }
 
-/// The 33rd stream is refused with a reason; one that reads nothing costs neither memory nor the others' events, and
-/// operators are served beside all of them.
-#[test]
-fn streams_are_bounded_and_a_watcher_that_does_not_read_harms_nobody() {
-    let broker = Broker::dev(2);
-    let topics = "overview,log";
-    // It asks and reads nothing.
-    let _stuck = Watcher::open(broker.admin, topics);
-    let mut watchers = Vec::new();
-    for _ in 0..31 {
-        let mut watcher = Watcher::open(broker.admin, topics);
-        assert_eq!(watcher.status(), 200);
-        watchers.push(watcher);
-    }
-    let full = get(broker.admin, "/events?topics=overview");
-    assert_eq!(full.status, 503);
-    assert!(full.text().contains("32 event streams"), "{}", full.text());
-    for _ in 0..40 {
-        assert_eq!(get(broker.admin, "/live").status, 200);
-    }
-    for watcher in &mut watchers {
-        watcher.event("overview");
-    }
-    assert!((broker.scrape().sum("heliograph_streams") - 32.0).abs() < 0.5);
-    drop(watchers);
-    until("room in the places of closed streams", || {
-        let has_room = get(broker.admin, "/events?topics=nothing").status == 400
-            && broker.scrape().sum("heliograph_streams") <= 1.5;
-        has_room.then_some(())
-    });
-    let mut again = Watcher::open(broker.admin, topics);
-    assert_eq!(again.status(), 200);
-}
-
-#[test]
-fn what_cannot_be_watched_is_refused_with_a_reason() {
-    let broker = Broker::dev(1);
-    for topics in [
-        "",
-        "nothing",
-        "overview,overview",
-        "channel:",
-        "channel:a%20b",
-        "log,",
-        "refusals,refusals",
-        "troubles",
-        "%FF",
-        "channel:r/a%20b",
-        "channel:r/1/a%20b",
-        &*(0..17)
-            .map(|number| format!("channel:c{number}"))
-            .collect::<Vec<_>>()
-            .join(","),
-    ] {
-        let answer = get(broker.admin, &format!("/events?topics={topics}"));
-        assert_eq!(answer.status, 400, "{topics}");
-        assert!(answer.text().contains("topics: expected"), "{topics}");
-    }
-    let mut eight = Vec::new();
-    for half in ["a", "b"] {
-        let names: Vec<String> = (0..8)
-            .map(|number| format!("channel:{half}{number}"))
-            .collect();
-        let mut watcher = Watcher::open(broker.admin, &names.join(","));
-        assert_eq!(watcher.status(), 200);
-        eight.push(watcher);
-    }
-    let full = get(broker.admin, "/events?topics=channel:more");
-    assert_eq!(full.status, 503);
-    assert!(
-        full.text().contains("16 channels are watched"),
-        "{}",
-        full.text()
-    );
-    let known = Watcher::open(broker.admin, "channel:a1").status();
-    assert_eq!(known, 200, "it is watched already");
-}
-
 /// Three places name the build: `version --json`, with null where it knew no commit, and two with a text for that.
 #[test]
 fn the_commit_of_the_build_is_the_same_everywhere() {
@@ -288,75 +208,4 @@ fn watchers_learn_of_a_drain() {
     assert!(broker.ended_within(Duration::from_secs(30)).success());
     let mut rest = Vec::new();
     let _ = watcher.0.read_to_end(&mut rest);
-}
-
-#[test]
-fn a_page_of_another_site_gets_nothing() {
-    let broker = Broker::dev(1);
-    for header in [
-        "Origin: http://evil.example",
-        "Sec-Fetch-Site: cross-site",
-        "Sec-Fetch-Site: same-site",
-        "Host: evil.example",
-    ] {
-        let host = if header.starts_with("Host") {
-            ""
-        } else {
-            "Host: localhost\r\n"
-        };
-        for path in [
-            "/overview",
-            "/events?topics=overview",
-            "/channels",
-            "/metrics",
-        ] {
-            let mut connection = Connection::open(broker.admin);
-            let request = format!("GET {path} HTTP/1.1\r\n{host}{header}\r\n\r\n");
-            connection.send(request.as_bytes());
-            assert_eq!(
-                connection.answer().expect("an answer").status,
-                403,
-                "{header} {path}"
-            );
-        }
-    }
-}
-
-/// Behind a proxy that ends TLS, browsers name another host and origin: those that are configured may ask.
-#[test]
-fn the_console_works_behind_a_proxy_that_is_configured() {
-    let directory = fresh_directory();
-    let token = directory.join("admin.token");
-    fs::write(&token, "the-token-of-the-console").expect("a file under target/");
-    let text =
-        format!("[admin]\norigins = [\"https://ops.example.com\"]\ntoken_file = {token:?}\n");
-    let broker = Broker::configured(&text, 1);
-    let _ = fs::remove_dir_all(&directory);
-    let bearer = "Authorization: Bearer the-token-of-the-console\r\n";
-    let status = |host: &str, origin: &str, token: &str| {
-        let mut connection = Connection::open(broker.admin);
-        let head =
-            format!("GET /overview HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{token}\r\n");
-        connection.send(head.as_bytes());
-        connection.answer().expect("an answer").status
-    };
-    let ours = "https://ops.example.com";
-    assert_eq!(status("ops.example.com", ours, bearer), 200);
-    assert_eq!(status("ops.example.com", ours, ""), 401);
-    assert_eq!(
-        status("ops.example.com", "https://evil.example", bearer),
-        403
-    );
-    // A page of a name that somebody gave to this address has no token.
-    assert_eq!(status("evil.example", ours, ""), 401);
-    let page = get(broker.admin, "/");
-    assert_eq!(
-        page.header("content-type"),
-        Some("text/html; charset=utf-8")
-    );
-    let again = format!(
-        "GET / HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {}\r\n\r\n",
-        page.header("etag").expect("a tag")
-    );
-    assert_eq!(exchange(broker.admin, again.as_bytes()).status, 304);
 }

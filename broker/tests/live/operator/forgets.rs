@@ -72,7 +72,8 @@ fn what_names_somebody_is_forgotten() {
     }
     let left = shown(&broker).replace("guest-12", "");
     assert!(!left.contains("guest-1"), "{left}");
-    let none = "removed: 0 refusals, 0 troubled sessions, 0 log lines, 0 recorder notes, 0 history notes\n";
+    let none = "removed: 0 refusals, 0 troubled sessions, 0 problem members, 0 log lines, 0 recorder notes, \
+                0 history notes\n";
     assert_eq!(forget(&broker, "guest-1"), (Some(0), none.into()));
     assert_eq!(forget(&broker, "nobody"), (Some(0), none.into()));
     let lines = broker.logged(&["\"Forget\""], 3);

@@ -129,7 +129,7 @@ fn a_bundle_has_what_helps_and_no_secret() {
         &file(&token),
     ];
     let text = said(&broker, &arguments);
-    assert!(text.contains("9 files"), "{text}");
+    assert!(text.contains("10 files"), "{text}");
     let mode = fs::metadata(&archive)
         .expect("the archive")
         .permissions()
@@ -142,10 +142,11 @@ fn a_bundle_has_what_helps_and_no_secret() {
         "/overview.json",
         "/history.json",
         "/metrics.txt",
-        "/log.txt",
+        "/log.json",
+        "/warnings.json",
         "/version.json",
         "/doctor.json",
-        "/missing.txt",
+        "/cluster.json",
         "turn.example.test",
         "heliograph_refusals_total",
         "mastersLeast",

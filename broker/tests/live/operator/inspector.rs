@@ -1,51 +1,11 @@
 //! The operators' view of channels and connections: `GET /channels` of the admin listener.
 
-use crate::http::{create, exchange, get};
+use crate::http::get;
 use crate::peer::{Peer, answer, candidate_to, offer, to_master, to_viewer, viewer_query};
 use crate::process::{Broker, arn};
 use serde_json::Value;
 
-const RECONNECT: &str = r#"{"messageType":"RECONNECT_ICE_SERVER"}"#;
-
-on_shards!(
-    channels_are_paged_by_name,
-    a_channel_is_shown_with_its_peers_and_what_is_kept,
-    clients_are_told_to_fetch_ice_servers_anew,
-);
-
-fn channels_are_paged_by_name(broker: &Broker) {
-    let mut names: Vec<String> = (0..9).map(|number| format!("page-{number}")).collect();
-    for name in names.iter().rev() {
-        create(broker.plain, name, 60);
-    }
-    create(broker.plain, "other", 60);
-    let (mut found, mut token, mut pages) = (Vec::new(), String::new(), 0);
-    loop {
-        let page = get(
-            broker.admin,
-            &format!("/channels?prefix=page-&limit=4&token={token}"),
-        )
-        .json();
-        for channel in page["channels"].as_array().expect("a list") {
-            found.push(channel["name"].as_str().expect("a name").to_owned());
-            assert_eq!(channel["masterConnected"], false);
-            assert_eq!(
-                (&channel["viewers"], &channel["pending"]),
-                (&0.into(), &0.into())
-            );
-            assert!(channel["shard"].as_u64().expect("a number") < u64::from(broker.shards));
-        }
-        pages += 1;
-        match page["nextToken"].as_str() {
-            Some(next) => token = next.to_owned(),
-            None => break,
-        }
-    }
-    names.sort();
-    assert_eq!((found, pages), (names, 3));
-    let all = get(broker.admin, "/channels").json();
-    assert_eq!(all["channels"].as_array().map(Vec::len), Some(10));
-}
+on_shards!(a_channel_is_shown_with_its_peers_and_what_is_kept);
 
 fn a_channel_is_shown_with_its_peers_and_what_is_kept(broker: &Broker) {
     let arn = arn("shown");
@@ -119,38 +79,6 @@ fn a_channel_is_shown_with_its_peers_and_what_is_kept(broker: &Broker) {
     for peer in [older, master, viewer] {
         peer.close();
     }
-}
-
-fn clients_are_told_to_fetch_ice_servers_anew(broker: &Broker) {
-    let (one, other) = (arn("one"), arn("other"));
-    let mut older = Peer::master(broker, &one);
-    let mut master = Peer::master(broker, &one);
-    let mut viewer = Peer::viewer(broker, &other, "v1");
-    assert_eq!(reconnect(broker, ""), 2);
-    master.expect(RECONNECT);
-    viewer.expect(RECONNECT);
-    assert_eq!(reconnect(broker, "?channel=other"), 1);
-    assert_eq!(reconnect(broker, &format!("?channel={other}")), 1);
-    assert_eq!(reconnect(broker, "?channel=nobody"), 0);
-    viewer.expect(RECONNECT);
-    viewer.expect(RECONNECT);
-    for peer in [&mut older, &mut master, &mut viewer] {
-        peer.expect_silence();
-    }
-    for peer in [older, master, viewer] {
-        peer.close();
-    }
-}
-
-fn reconnect(broker: &Broker, query: &str) -> u64 {
-    let head = format!(
-        "POST /ice/reconnect{query} HTTP/1.1\r\nHost: {}\r\n",
-        broker.admin
-    );
-    let request = format!("{head}Content-Length: 0\r\n\r\n");
-    let answer = exchange(broker.admin, request.as_bytes());
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["connections"].as_u64().expect("a number")
 }
 
 /// `2026-11-20T12:00:01.007Z`.

@@ -14,12 +14,12 @@ document = '{"Statement": [{"Effect": "Allow", "Action": ["kinesisvideo:*", "sts
 "#;
 
 /// Cameras with the key of the fleet, and those with a key each.
-const FLEET: usize = 30;
-const SINGLES: usize = 8;
+pub(super) const FLEET: usize = 30;
+pub(super) const SINGLES: usize = 8;
 /// Further channels, on which all is well.
 const WELL: usize = 2;
 
-fn file(fleet: bool) -> String {
+pub(super) fn file(fleet: bool) -> String {
     let singles = (0..SINGLES).map(|number| format!("single{number}"));
     let names = singles
         .chain(["well".to_owned()])
@@ -31,7 +31,7 @@ fn file(fleet: bool) -> String {
 }
 
 /// The status of a refused connect as the master of a channel.
-fn refused(service: &Service, signer: &Signer, arn: &str) -> u16 {
+pub(super) fn refused(service: &Service, signer: &Signer, arn: &str) -> u16 {
     let mut connection = Connection::open(service.broker.plain);
     connection.send(
         &signer
@@ -41,7 +41,7 @@ fn refused(service: &Service, signer: &Signer, arn: &str) -> u16 {
     connection.answer().expect("an answer").status
 }
 
-fn problems(service: &Service, query: &str) -> Value {
+pub(super) fn problems(service: &Service, query: &str) -> Value {
     get(
         service.broker.admin,
         &format!("/problems?limit=1000{query}"),
@@ -50,7 +50,7 @@ fn problems(service: &Service, query: &str) -> Value {
 }
 
 /// The rows of a check.
-fn of_check<'d>(document: &'d Value, check: &str) -> Vec<&'d Value> {
+pub(super) fn of_check<'d>(document: &'d Value, check: &str) -> Vec<&'d Value> {
     let rows = document["problems"].as_array().expect("a list").iter();
     rows.filter(|row| row["check"] == check).collect()
 }

@@ -2,7 +2,7 @@
 //! waits for them.
 
 use crate::attacks::{broker, resident_bytes};
-use crate::http::{Connection, request};
+use crate::http::{Connection, get, request};
 use crate::operator::events::Watcher;
 use crate::peer::HealthyPair;
 use crate::process::{Broker, arn};
@@ -136,6 +136,9 @@ fn watchers_cost_clients_nothing() {
                 scope.spawn(move || while matches!(reader.read(&mut [0; 65536]), Ok(1..)) {});
             }
         }
+        let full = get(broker.admin, "/events?topics=overview");
+        assert_eq!(full.status, 503);
+        assert!(full.text().contains("32 event streams"), "{}", full.text());
         let watched = latency(&mut pairs, WATCHED_FOR);
         let after = resident_bytes(&broker);
         let open = broker.scrape().sum("heliograph_streams");

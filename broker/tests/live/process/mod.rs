@@ -53,6 +53,21 @@ pub(crate) struct Broker {
     token: Option<String>,
 }
 
+pub(crate) type Scenario = fn(&Broker);
+
+/// Plays scenarios on a development server of this many shards, one after the other; after each the counters must
+/// balance, and a reset leaves nothing of it.
+pub(crate) fn on_one_broker(shards: u16, scenarios: &[(&str, Scenario)]) {
+    let broker = Broker::dev(shards);
+    for (name, scenario) in scenarios {
+        eprintln!("scenario {name}");
+        scenario(&broker);
+        broker.assert_balanced();
+        let reset = crate::http::admin(broker.admin, "POST", "/dev/reset", "{}");
+        assert_eq!(reset.status, 200, "{}", reset.text());
+    }
+}
+
 impl Broker {
     /// `heliograph serve --dev` with a plain and a TLS listener.
     pub(crate) fn dev(shards: u16) -> Self {

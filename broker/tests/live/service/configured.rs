@@ -187,3 +187,23 @@ fn deadlines_follow_the_file() {
     silent.read_to_end();
     assert!(since.elapsed().as_secs_f64() < 12.0);
 }
+
+/// As many header lines and as long a body as the configuration permits, and one more of each.
+#[test]
+fn bounds_of_requests_are_those_of_the_configuration() {
+    let broker = Broker::configured("[limits]\nbody_bytes = 1024\nheader_lines = 8\n", 1);
+    let lacks = "ResourceNotFoundException";
+    let wrong = "InvalidArgumentException";
+    for (lines, length, status, kind) in [
+        (8, 1024, 404, lacks),
+        (8, 1025, 413, wrong),
+        (9, 1024, 431, wrong),
+    ] {
+        let body = format!("{:length$}", r#"{"ChannelName":"a"}"#);
+        let call = String::from_utf8(request("/describeSignalingChannel", &body)).expect("text");
+        let own = call.lines().filter(|line| line.contains(": ")).count();
+        let more = "\r\nX-Filler: 1".repeat(lines - own);
+        let call = call.replacen("\r\n\r\n", &format!("{more}\r\n\r\n"), 1);
+        exchange(broker.plain, call.as_bytes()).refused(status, kind);
+    }
+}

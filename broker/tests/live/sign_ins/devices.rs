@@ -4,6 +4,7 @@ use super::{Seen, assert_seen};
 use crate::things::device::Device;
 use crate::things::fleet::{ALIAS, Certified, Fleet, authority, certify, params};
 use rcgen::date_time_ymd;
+use serde_json::json;
 
 /// A device that is refused.
 struct Case {
@@ -96,9 +97,10 @@ fn strangers(fleet: &Fleet) -> Vec<Case> {
         }
         .at("credentials.localhost", "other.localhost:443")
         .reason("the server name (SNI) is credentials.localhost, but the header Host names other.localhost:"),
+        // The name is checked before the alias.
         Case {
             check: "thing_name",
-            ..case(fleet.certify("cam-2", 1))
+            ..Case::new(fleet, fleet.certify("cam-2", 1), "nothing")
         }
         .reason("not of the thing that was named, but of cam-2"),
     ]
@@ -129,6 +131,21 @@ fn denied(fleet: &Fleet) -> Vec<Case> {
     ]
 }
 
+/// The text that a device reads.
+fn message(check: &str) -> &'static str {
+    match check {
+        "thing_certificate" => "Certificate is invalid on this endpoint",
+        "thing_host" => "The Host header does not match the server name",
+        "thing_name" => "Invalid thing name passed",
+        "policy_explicit_deny" | "policy_no_allow" => "Access Denied",
+        "alias_absent" => "Role alias does not exist",
+        "trust_no_allow" => "Unable to assume the role, or the role to assume does not exist",
+        _ => {
+            "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role"
+        }
+    }
+}
+
 #[test]
 fn each_refused_device_is_named_with_its_certificate_and_what_decided() {
     let fleet = Fleet::start(1);
@@ -136,6 +153,8 @@ fn each_refused_device_is_named_with_its_certificate_and_what_decided() {
     for case in strangers(&fleet).into_iter().chain(denied(&fleet)) {
         let told = case.device.ask().expect("an answer");
         assert_eq!(told.status, case.status, "{}: {told:?}", case.reason);
+        assert_eq!(told.body, json!({"message": message(case.check)}));
+        assert!(told.head.contains("\r\nx-amzn-ErrorType: "), "{told:?}");
         let mut lines = told.head.lines();
         let id = lines.find_map(|line| line.strip_prefix("x-amzn-RequestId: "));
         let role = case

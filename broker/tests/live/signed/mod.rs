@@ -8,9 +8,7 @@
 //!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles;
 //!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is.
 
-mod bounds;
 mod conditions;
-mod malformed;
 mod masters;
 mod paths;
 pub(crate) mod provider;

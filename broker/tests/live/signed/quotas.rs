@@ -11,8 +11,6 @@ use std::time::Instant;
 use testkit::until;
 
 on_signed_shards!(
-    connects_of_a_channel_are_limited,
-    calls_about_a_channel_are_limited,
     messages_of_a_connection_are_limited,
     keys_of_an_account_are_limited,
     a_storm_of_masters_is_bounded,
@@ -108,61 +106,6 @@ pub(crate) fn until_refused(rate: f64, burst: u32, mut accepts: impl FnMut() -> 
         accepted >= burst && f64::from(accepted) <= most,
         "{accepted} of {burst}, and {refilled} since"
     );
-}
-
-fn connects_of_a_channel_are_limited(service: &Service) {
-    let signer = Signer::new("admin");
-    let (busy, quiet) = (
-        service.create(&signer, "busy"),
-        service.create(&signer, "quiet"),
-    );
-    let viewer = |arn: &str| Call::viewer(&service.broker, arn, "v1");
-    for (role, call) in [
-        ("master", Call::master(&service.broker, &busy)),
-        ("viewer", viewer(&busy)),
-    ] {
-        let url = signer.presign(call, 60);
-        until_refused(3.0, 15, || {
-            let answer = service.send(&url);
-            if answer.status != 101 {
-                let told = answer.refused(400, "ClientLimitExceededException");
-                assert!(!told.is_empty());
-            }
-            answer.status == 101
-        });
-        let limited = format!("heliograph_upgrades_total{{role=\"{role}\",outcome=\"limited\"}}");
-        assert!((service.broker.scrape().sum(&limited) - 1.0).abs() < 0.5);
-    }
-    // Another channel is not concerned, nor is who was refused for another reason.
-    assert_eq!(
-        service.send(&signer.presign(viewer(&quiet), 60)).status,
-        101
-    );
-    let nobody = Signer::new("nobody").presign(viewer(&busy), 60);
-    service.send(&nobody).refused(403, "AccessDeniedException");
-}
-
-fn calls_about_a_channel_are_limited(service: &Service) {
-    let signer = Signer::new("admin");
-    let arn = service.create(&signer, "busy");
-    for path in ["/describeSignalingChannel", "/v1/get-ice-server-config"] {
-        let body = json!({"ChannelARN": arn});
-        let call = signer.sign(Call::api(&service.broker, path, &body)).bytes();
-        let mut connection = Connection::open(service.broker.plain);
-        until_refused(5.0, 25, || {
-            connection.send(&call);
-            let answer = connection.answer().expect("an answer");
-            if answer.status != 200 {
-                answer.refused(400, "ClientLimitExceededException");
-            }
-            answer.status == 200
-        });
-    }
-    let other = service.create(&signer, "quiet");
-    let body = json!({"ChannelARN": other});
-    service
-        .call(&signer, "/describeSignalingChannel", &body)
-        .ok();
 }
 
 fn keys_of_an_account_are_limited(service: &Service) {

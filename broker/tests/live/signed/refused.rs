@@ -9,7 +9,7 @@ use serde_json::json;
 
 on_signed_shards!(
     a_call_that_was_changed_after_signing_is_refused,
-    a_url_that_was_changed_after_signing_is_refused,
+    clocks_may_be_off_by_their_tolerance,
     keys_and_tokens_of_nobody_are_refused,
     the_host_must_be_signed,
     a_refused_call_does_not_end_its_connection,
@@ -22,19 +22,19 @@ pub(crate) const MISMATCH: Refusal = Refusal {
     reason: Some("mismatch"),
 };
 
-pub(crate) const UNKNOWN_KEY: Refusal = Refusal {
+const UNKNOWN_KEY: Refusal = Refusal {
     status: 403,
     kind: "UnrecognizedClientException",
     text: "The security token included in the request is invalid.",
     reason: Some("unknown_key"),
 };
 
-pub(crate) const TOKEN: Refusal = Refusal {
+const TOKEN: Refusal = Refusal {
     reason: Some("token"),
     ..UNKNOWN_KEY
 };
 
-pub(crate) const fn malformed(text: &'static str) -> Refusal {
+const fn malformed(text: &'static str) -> Refusal {
     Refusal {
         status: 400,
         kind: "IncompleteSignatureException",
@@ -44,11 +44,11 @@ pub(crate) const fn malformed(text: &'static str) -> Refusal {
 }
 
 /// A request in each form: an API call signed in its headers, and a viewer's presigned upgrade.
-pub(crate) fn both(service: &Service, signer: &Signer) -> [Call; 2] {
+fn both(service: &Service, signer: &Signer) -> [Call; 2] {
     [describe(service, signer), viewer(service, signer)]
 }
 
-pub(crate) fn describe(service: &Service, signer: &Signer) -> Call {
+fn describe(service: &Service, signer: &Signer) -> Call {
     let body = json!({"ChannelName": "demo"});
     signer.sign(Call::api(
         &service.broker,
@@ -57,7 +57,7 @@ pub(crate) fn describe(service: &Service, signer: &Signer) -> Call {
     ))
 }
 
-pub(crate) fn viewer(service: &Service, signer: &Signer) -> Call {
+fn viewer(service: &Service, signer: &Signer) -> Call {
     let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1700000000000";
     signer.presign(Call::viewer(&service.broker, arn, "v1"), 299)
 }
@@ -126,40 +126,25 @@ fn a_call_that_was_changed_after_signing_is_refused(service: &Service) {
     service.refuses(&any, &MISMATCH, "an unsigned body, and said so");
 }
 
-fn a_url_that_was_changed_after_signing_is_refused(service: &Service) {
-    let signer = Signer::new("admin");
-    service.create(&signer, "demo");
-    let url = viewer(service, &signer);
-    let with = |name: &str, change: &dyn Fn(&str) -> String| url.clone().with(name, change);
-    for (what, other) in [
-        ("forged", with("X-Amz-Signature", &forge)),
-        ("another host", at_another_host(&url)),
-        ("another path", at("/x", &url)),
-        (
-            "another client id",
-            with("X-Amz-ClientId", &|_| "v2".to_owned()),
-        ),
-        ("without a client id", url.clone().without("X-Amz-ClientId")),
-        (
-            "another channel",
-            with("X-Amz-ChannelARN", &|text| text.replace("demo", "dem0")),
-        ),
-        (
-            "a longer life",
-            with("X-Amz-Expires", &|_| "300".to_owned()),
-        ),
-        ("a parameter more", url.clone().pair("X-Amz-Role", "MASTER")),
-        ("another moment", with("X-Amz-Date", &|_| another_moment())),
+/// The C SDK sets its clock by these phrases (codec/PROTOCOL.md, ERR-4).
+fn clocks_may_be_off_by_their_tolerance(service: &Service) {
+    let (admin, late) = (Signer::new("admin"), Signer::new("late"));
+    service.create(&admin, "demo");
+    service.send(&describe(service, &late.ahead(-3500))).ok();
+    for (signer, off_s, text, reason) in [
+        (&admin, -320, "Signature expired: ", "expired"),
+        (&admin, 320, "Signature not yet current: ", "early"),
+        (&late, -3620, "Signature expired: ", "expired"),
+        (&late, 3620, "Signature not yet current: ", "early"),
     ] {
-        changed(service, what, &url, &other);
+        let refusal = Refusal {
+            status: 403,
+            kind: "InvalidSignatureException",
+            text,
+            reason: Some(reason),
+        };
+        service.refuses(&describe(service, &signer.ahead(off_s)), &refusal, reason);
     }
-    // Signed as GET, sent as POST.
-    let get = Call::new(&service.broker, "GET", "/listSignalingChannels");
-    let post = Call {
-        method: "POST",
-        ..signer.presign(get, 60)
-    };
-    service.refuses(&post, &MISMATCH, "another method");
 }
 
 fn keys_and_tokens_of_nobody_are_refused(service: &Service) {
@@ -293,6 +278,8 @@ fn a_refused_call_does_not_end_its_connection(service: &Service) {
         connection.send(&good.bytes());
         connection.answer().expect("an answer").ok();
     }
+    let hashed = service.broker.scrape();
+    assert!(hashed.sum("heliograph_signature_bytes_total") > 0.0);
     // An upgrade that is refused ends it.
     connection.send(&viewer(service, &Signer::new("stranger")).bytes());
     let refused = connection.answer().expect("an answer");

@@ -106,42 +106,6 @@ fn a_role_is_assumed_and_has_the_identities_of_aws() {
 }
 
 #[test]
-fn a_trust_decides_with_the_callers_own_policies() {
-    let service = start();
-    let neighbour = Signer::new("neighbour");
-    let id = [("ExternalId", "x-1")];
-    granted(&service, &assumed(&service, &neighbour, TRUSTED, &id));
-    for (name, more, check) in [
-        (
-            "neighbour",
-            &[][..],
-            "the trust of rooms, statement 2, allows it, but its condition on sts:ExternalId",
-        ),
-        ("admin", &id[..], "the trust of rooms has no statement"),
-        (
-            "barred",
-            &id[..],
-            "the trust of rooms, statement 3, denies it",
-        ),
-    ] {
-        let answer = assumed(&service, &Signer::new(name), TRUSTED, more);
-        let (message, policy) = denied(&service, &answer, "AccessDenied");
-        assert!(
-            message.ends_with(&format!("sts:AssumeRole on resource: {TRUSTED}")),
-            "{message}"
-        );
-        assert!(policy.starts_with(check), "{policy}");
-    }
-    let absent = "arn:aws:iam::123456789012:role/absent";
-    let answer = assumed(&service, &Signer::new("admin"), absent, &[]);
-    let (_, policy) = denied(&service, &answer, "AccessDenied");
-    assert_eq!(policy, "the credentials file has no such role");
-    let found = service.broker.page("/refusals?text=absent/s1").json();
-    assert_eq!(found["refusals"][0]["session"], "absent/s1");
-    service.end();
-}
-
-#[test]
 fn tags_are_values_and_go_on_as_they_were_set() {
     let service = start();
     let (admin, web) = (Signer::new("admin"), Signer::new("backend"));

@@ -2,10 +2,9 @@
 
 use crate::http::{Answer, get};
 use crate::signed::service::{
-    Refusal, Service, credentials, ended, on_signed_shards, principal, relay, temporary,
+    Service, credentials, ended, on_signed_shards, principal, relay, temporary,
 };
-use crate::signed::signer::{Call, Signer, now_s};
-use codec::sigv4::Stamp;
+use crate::signed::signer::{Call, Signer};
 use serde_json::json;
 use testkit::until;
 
@@ -14,9 +13,7 @@ on_signed_shards!(
     both_sides_must_allow,
     without_a_policy_there_are_no_rights,
     everybody_may_ask_who_they_are,
-    what_sts_cannot_grant_is_refused_in_its_words,
     signatures_for_sts_are_checked_alike,
-    tokens_that_were_changed_are_worthless,
     lines_say_who_it_was_whatever_it_calls_itself,
 );
 
@@ -86,8 +83,7 @@ fn viewer(service: &Service, signer: &Signer, arn: &str, client_id: &str) -> Ans
     service.send(&signer.presign(call, 60))
 }
 
-/// Asserts an error of STS, and how it is counted.
-/// Its request id.
+/// Asserts an error of STS, and how it is counted; its request id.
 fn refused(
     service: &Service,
     call: &Call,
@@ -232,43 +228,6 @@ fn everybody_may_ask_who_they_are(service: &Service) {
     }
 }
 
-fn what_sts_cannot_grant_is_refused_in_its_words(service: &Service) {
-    let admin = Signer::new("admin").of_service("sts");
-    let token = ("Action", "GetFederationToken");
-    let name = ("Name", "web-1");
-    let broken = r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*",
-        "Condition": {"StringEquals": {"aws:SourcePort": "192.0.2.1"}}}}"#;
-    let long = format!("{{\"Statement\": [], \"Id\": \"{}\"}}", "x".repeat(2048));
-    let policy = |text| vec![token, name, ("Policy", text)];
-    for (form, code) in [
-        (vec![token], "ValidationError"),
-        (vec![token, ("Name", "w")], "ValidationError"),
-        (vec![token, ("Name", "a b")], "ValidationError"),
-        (
-            vec![token, name, ("DurationSeconds", "59")],
-            "ValidationError",
-        ),
-        (
-            vec![token, name, ("DurationSeconds", "43201")],
-            "ValidationError",
-        ),
-        (
-            vec![token, name, ("DurationSeconds", "1e3")],
-            "ValidationError",
-        ),
-        (policy("{"), "MalformedPolicyDocument"),
-        (policy(broken), "MalformedPolicyDocument"),
-        (policy(&long), "ValidationError"),
-        (vec![("Action", "AssumeRoleWithSAML")], "InvalidAction"),
-        (vec![], "MissingAction"),
-    ] {
-        let call = admin.sign(Call::sts(&service.broker, &form));
-        refused(service, &call, 400, code, None);
-    }
-    let shortest = [token, name, ("DurationSeconds", "60")];
-    assert_eq!(sts(service, &admin, &shortest).status, 200);
-}
-
 fn signatures_for_sts_are_checked_alike(service: &Service) {
     let admin = Signer::new("admin").of_service("sts");
     let form = [("Action", "GetCallerIdentity")];
@@ -323,47 +282,6 @@ fn signatures_for_sts_are_checked_alike(service: &Service) {
     }
 }
 
-fn tokens_that_were_changed_are_worthless(service: &Service) {
-    let admin = Signer::new("admin");
-    service.create(&admin, "room-1");
-    let (one, _) = federate(service, &admin, EVERYTHING);
-    let (two, _) = federate(service, &admin, EVERYTHING);
-    assert_ne!(
-        (&one.id, &one.secret, &one.token),
-        (&two.id, &two.secret, &two.token)
-    );
-    let token = one.token.clone().unwrap_or_default();
-    let flipped = |at: usize| {
-        let (head, tail) = token.split_at(at);
-        let other = if tail.starts_with('A') { "B" } else { "A" };
-        format!("{head}{other}{}", &tail[1..])
-    };
-    let unknown = Refusal {
-        status: 403,
-        kind: "UnrecognizedClientException",
-        text: "The security token included in the request is invalid.",
-        reason: Some("unknown_key"),
-    };
-    let last = token.trim_end_matches('=').len() - 2;
-    let mut tokens: Vec<String> = [0, 3, 9, 40, 80, last].map(flipped).into();
-    tokens.extend([token[..token.len() - 4].to_owned(), token.clone() + "AAAA"]);
-    tokens.extend(two.token.clone());
-    let describe = || {
-        let body = json!({"ChannelName": "room-1"});
-        Call::api(&service.broker, "/describeSignalingChannel", &body)
-    };
-    service.send(&one.sign(describe())).ok();
-    for token in tokens {
-        let signer = Signer {
-            token: Some(token.clone()),
-            ..one.clone()
-        };
-        service.refuses(&signer.sign(describe()), &unknown, &token);
-    }
-    let none = Signer { token: None, ..one };
-    service.refuses(&none.sign(describe()), &unknown, "without it");
-}
-
 /// Anybody who may federate can choose the name of another principal, also of another account.
 fn lines_say_who_it_was_whatever_it_calls_itself(service: &Service) {
     let line_with = |parts: &[&str]| {
@@ -405,49 +323,4 @@ fn lines_say_who_it_was_whatever_it_calls_itself(service: &Service) {
             (is_its && account.contains(row["account"].as_str()?)).then_some(())
         });
     }
-}
-
-/// Seconds that a principal has left when its broker is started.
-const LEFT_S: u64 = 10;
-
-#[test]
-fn a_grant_does_not_outlive_its_parent() {
-    let ends_s = now_s() + LEFT_S;
-    let moment = Stamp::from_epoch(ends_s).to_string();
-    let part = |from: usize, to: usize| &moment[from..to];
-    let date = [part(0, 4), part(4, 6), part(6, 8)].join("-");
-    let time = [part(9, 11), part(11, 13), part(13, 15)].join(":");
-    let expires = format!("{date}T{time}Z");
-    let parent = principal("brief", r#"["all"]"#, &format!("expires = {expires}\n"));
-    let role = r#"
-[role.all]
-policies = ["all"]
-trust = '{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "123456789012"}}}'
-"#;
-    let service = Service::with(&(parent + &credentials() + role), &[], 1);
-    service.create(&Signer::new("admin"), "room-1");
-    let brief = Signer::new("brief");
-    service.keep(&brief.secret);
-    let (granted, body) = federate(&service, &brief, EVERYTHING);
-    assert_eq!(element(&body, "Expiration"), expires);
-    let form = [
-        ("Action", "AssumeRole"),
-        ("RoleArn", "arn:aws:iam::123456789012:role/all"),
-        ("RoleSessionName", "s1"),
-    ];
-    let answer = sts(&service, &brief, &form);
-    assert_eq!(element(&answer.text(), "Expiration"), expires);
-    let session = self::granted(&service, &answer);
-    let describe = |signer: &Signer| {
-        let body = json!({"ChannelName": "room-1"});
-        service.call(signer, "/describeSignalingChannel", &body)
-    };
-    describe(&granted).ok();
-    describe(&session).ok();
-    testkit::until("its end", || (now_s() > ends_s).then_some(()));
-    for signer in [&granted, &session, &brief] {
-        let told = service.counts(Some("token"), || describe(signer));
-        told.refused(403, "ExpiredTokenException");
-    }
-    service.end();
 }

@@ -4,8 +4,7 @@ use crate::http::admin;
 use crate::signed::signer::Signer;
 use crate::things::device::Device;
 use crate::things::fleet::{
-    Fleet, HOST, authority, authority_above, authority_below, authority_until, certify, params,
-    write_list,
+    Fleet, HOST, authority_above, authority_below, authority_until, certify, params, write_list,
 };
 use crate::things::sign_in::{keys, master};
 use codec::calendar::rfc3339;
@@ -80,28 +79,6 @@ fn a_session_of_another_name_is_not_resumed() {
     fleet.end();
 }
 
-#[test]
-fn ended_early_and_foreign_certificates_are_refused() {
-    let fleet = Fleet::start(1);
-    let day = Duration::from_secs(24 * 60 * 60);
-    let now = SystemTime::now();
-    let mut ended = params("cam-1", 1);
-    (ended.not_before, ended.not_after) = ((now - 2 * day).into(), (now - day).into());
-    let mut early = params("cam-1", 1);
-    (early.not_before, early.not_after) = ((now + day).into(), (now + 2 * day).into());
-    let namesake = authority("devices");
-    for certified in [
-        certify(&fleet.authority, &ended),
-        certify(&fleet.authority, &early),
-        certify(&namesake, &params("cam-1", 1)),
-        certify(&fleet.authority, &params("cam-1/*", 1)),
-    ] {
-        let device = Device::new(&fleet.service.broker, Some(certified)).named("cam-1");
-        assert_eq!(device.ask().expect("an answer").status, 403);
-    }
-    fleet.end();
-}
-
 /// The file has an authority and the one that signed it, which has no list: as a pasted chain has. A stolen device that
 /// shows the whole chain is refused, and keys that it has are worth nothing.
 #[test]
@@ -164,22 +141,6 @@ fn a_registry_that_was_cut_off_changes_nothing() {
     }
     fleet.register("");
     assert_eq!(device.ask().expect("an answer").status, 200, "on purpose");
-    fleet.end();
-}
-
-#[test]
-fn a_role_that_is_denied_to_everybody_is_denied_to_devices() {
-    let fleet = Fleet::start(1);
-    let device = fleet.device("cam-1").named("cam-1");
-    assert_eq!(device.ask().expect("an answer").status, 200);
-    let path = fleet.service.directory.join("credentials.toml");
-    let text = fs::read_to_string(&path).expect("a file");
-    let allows = r#"[{"Effect": "Allow", "Principal": {"Service""#;
-    let denies = r#"[{"Effect": "Deny", "Principal": "*", "Action": "sts:*"}, "#;
-    let locked = text.replacen(allows, &format!("{denies}{}", &allows[1..]), 1);
-    assert_ne!(locked, text);
-    fleet.reload(|_| fs::write(&path, locked).expect("written"));
-    assert_eq!(device.ask().expect("an answer").status, 400);
     fleet.end();
 }
 

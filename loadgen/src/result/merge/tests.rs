@@ -5,7 +5,7 @@ use proptest::prelude::*;
 /// The document of one part: spans by the second in which they ended.
 fn part(name: u64, seen: &[(u64, u64)]) -> Document {
     let started = format!("2026-01-01T00:00:0{name}Z");
-    let mut document = Document::new("sessions", "http://t", Arguments::new(), started);
+    let mut document = Document::new("sessions", "http://t", EventArguments::new(), started);
     document
         .arguments
         .insert("part".into(), format!("{name}/3").into());

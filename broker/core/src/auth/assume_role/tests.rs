@@ -1,10 +1,10 @@
 use super::*;
+use crate::auth::fixtures::{self, ACCOUNT, policies, role};
 use crate::auth::principal::Principal;
-use crate::auth::session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
-use codec::policy::{Policy, Trust};
+use crate::auth::session::{RoleSession, SessionScope, Source};
 use codec::{control::Tag, sts::RoleArn};
+use std::sync::Arc;
 
-const ACCOUNT: &str = "123456789012";
 const OTHER: &str = "210987654321";
 const MAY: &str = r#"{"Statement": {"Effect": "Allow", "Action": "sts:*", "Resource": "*"}}"#;
 const MAY_NOT: &str =
@@ -18,37 +18,9 @@ fn trust(principal: &str, actions: &str, condition: &str) -> String {
     )
 }
 
-fn principal(name: &str, account: &str, policies: &[&str]) -> Arc<Principal> {
-    let policies = policies.iter();
-    let policies = policies.map(|text| Arc::new(Policy::parse(text).unwrap()));
-    Arc::new(Principal {
-        name: name.into(),
-        account: account.into(),
-        access_key_id: format!("AKID{name}"),
-        secret: "secret".into(),
-        session_token: None,
-        expires_s: None,
-        clock_tolerance_s: None,
-        policies: policies.collect(),
-    })
-}
-
-fn role(name: &str, policies: &[&str], trust: &str) -> Role {
-    let policies = policies.iter();
-    let policies = policies.map(|text| Arc::new(Policy::parse(text).unwrap()));
-    Role {
-        name: name.into(),
-        account: ACCOUNT.into(),
-        policies: policies.collect(),
-        trust: Trust::parse(trust).unwrap(),
-        max_session_s: 7200,
-        clock_tolerance_s: None,
-    }
-}
-
 fn file(roles: Vec<Role>) -> Credentials {
-    let none = Credentials::new(Vec::new()).unwrap();
-    none.with_roles(roles, []).unwrap()
+    let none = Credentials::new(Vec::new());
+    none.with_roles(roles, [])
 }
 
 fn asked(name: &str) -> AssumeRole {
@@ -64,75 +36,65 @@ fn tag(key: &str, value: &str) -> Tag {
 }
 
 fn user(name: &str, account: &str, policies: &[&str]) -> Caller {
-    Caller::principal(principal(name, account, policies), None)
+    let user = Principal {
+        account: account.into(),
+        ..fixtures::principal(name, policies)
+    };
+    Caller::principal(Arc::new(user), None)
 }
 
 /// A session of a role.
-fn session(role: Role, scope: Scope, tags: &[(&str, bool)], identity: Option<&str>) -> Caller {
+fn session(
+    role: Role,
+    scope: SessionScope,
+    tags: &[(&str, bool)],
+    identity: Option<&str>,
+) -> Caller {
     let tags = tags.iter().map(|(key, transitive)| SessionTag {
         key: (*key).into(),
         value: "1".into(),
         transitive: *transitive,
     });
     let source = Source::Role(RoleSession {
-        label: format!("{}/s0", role.name),
-        name: "s0".into(),
-        role: Arc::new(role),
-        root: Root::Principal(principal("root", ACCOUNT, &[])),
-        via: Vec::new(),
         tags: tags.collect(),
         source_identity: identity.map(Into::into),
+        ..fixtures::role_session(role)
     });
-    let session = Session {
-        source,
-        scope,
-        key_id: SessionKeyId::of("ASIAABCDEFGHIJKLMNOP"),
-        issued_s: Some(1),
-        expires_s: 2,
-    };
-    Caller::session(session, None)
+    Caller::session(fixtures::session(source, scope), None)
 }
 
 /// The decision, whatever it takes.
-fn assume(
-    caller: &Caller,
-    file: &Credentials,
-    asked: &AssumeRole,
-) -> Result<Assumption, RoleFault> {
+fn assume(caller: &Caller, file: &Credentials, asked: &AssumeRole) -> Result<Assumption, Refusal> {
     super::assume(caller, file, asked, &mut 0)
 }
 
-/// The check that refuses, and what operators read.
-fn refused(caller: &Caller, file: &Credentials, asked: &AssumeRole) -> (Action, Check, String) {
-    match assume(caller, file, asked) {
-        Err(RoleFault::Denied(Denial {
-            action,
-            check,
-            ground,
-        })) => (action, check, ground.map(String::from).unwrap_or_default()),
-        other => panic!("{other:?}"),
-    }
+/// The action and the check that refuse, and what operators read.
+fn refused(caller: &Caller, file: &Credentials, asked: &AssumeRole) -> (String, Check, String) {
+    let refusal = assume(caller, file, asked).unwrap_err();
+    assert!(refusal.is_denial(), "{refusal:?}");
+    let (_, action) = refusal.message.split_once("perform: ").unwrap();
+    let (action, _) = action.split_once(' ').unwrap();
+    let ground = refusal.policy.map(String::from);
+    (action.to_owned(), refusal.check, ground.unwrap_or_default())
+}
+
+/// A file with the role `r`, whose trust lets this principal assume it.
+fn role_for(principal: &str) -> Credentials {
+    let trust = trust(principal, r#""sts:AssumeRole""#, "");
+    file(vec![role("r", &[], &trust)])
 }
 
 #[test]
 fn who_is_named_needs_no_permission_and_an_account_lends_none() {
     let own = format!("arn:aws:iam::{ACCOUNT}:user/web");
-    let by_name = file(vec![role(
-        "r",
-        &[],
-        &trust(&own, r#""sts:AssumeRole""#, ""),
-    )]);
-    let by_account = file(vec![role(
-        "r",
-        &[],
-        &trust(ACCOUNT, r#""sts:AssumeRole""#, ""),
-    )]);
+    let by_name = role_for(&own);
+    let by_account = role_for(ACCOUNT);
     assert!(assume(&user("web", ACCOUNT, &[]), &by_name, &asked("r")).is_ok());
     assert!(assume(&user("web", ACCOUNT, &[MAY]), &by_account, &asked("r")).is_ok());
     assert_eq!(
         refused(&user("web", ACCOUNT, &[]), &by_account, &asked("r")),
         (
-            Action::AssumeRole,
+            "sts:AssumeRole".to_owned(),
             Check::PolicyNoAllow,
             "the trust of r leaves sts:AssumeRole to the caller's own policies, and web has no policy".to_owned()
         )
@@ -148,7 +110,7 @@ fn who_is_named_needs_no_permission_and_an_account_lends_none() {
     assert_eq!(
         refused(&stranger, &by_name, &asked("r")),
         (
-            Action::AssumeRole,
+            "sts:AssumeRole".to_owned(),
             Check::TrustNoAllow,
             r#"the trust of r has no statement for sts:AssumeRole by "AWS": "arn:aws:iam::123456789012:user/other""#
                 .to_owned()
@@ -162,11 +124,7 @@ fn who_is_named_needs_no_permission_and_an_account_lends_none() {
 fn another_account_needs_both_sides() {
     let theirs = format!("arn:aws:iam::{OTHER}:user/web");
     for named in [&*theirs, OTHER] {
-        let file = file(vec![role(
-            "r",
-            &[],
-            &trust(named, r#""sts:AssumeRole""#, ""),
-        )]);
+        let file = role_for(named);
         assert!(assume(&user("web", OTHER, &[MAY]), &file, &asked("r")).is_ok());
         let bare = refused(&user("web", OTHER, &[]), &file, &asked("r"));
         assert_eq!(bare.1, Check::PolicyNoAllow);
@@ -211,12 +169,12 @@ fn tags_and_source_identities_need_their_own_trust() {
         ..asked("r")
     };
     let bare = file(r#""sts:AssumeRole""#);
-    assert_eq!(refused(&web, &bare, &tagged).0, Action::TagSession);
-    assert_eq!(refused(&web, &bare, &known).0, Action::SetSourceIdentity);
+    assert_eq!(refused(&web, &bare, &tagged).0, "sts:TagSession");
+    assert_eq!(refused(&web, &bare, &known).0, "sts:SetSourceIdentity");
     let full = file(r#""sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity""#);
     let given = assume(&web, &full, &tagged).unwrap();
     assert_eq!(
-        given.tags,
+        given.role.tags,
         [SessionTag {
             key: "house".into(),
             value: "1".into(),
@@ -226,6 +184,7 @@ fn tags_and_source_identities_need_their_own_trust() {
     assert_eq!(
         assume(&web, &full, &known)
             .unwrap()
+            .role
             .source_identity
             .as_deref(),
         Some("ops")
@@ -233,7 +192,7 @@ fn tags_and_source_identities_need_their_own_trust() {
     let barred =
         r#"{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}"#;
     let (action, check, _) = refused(&user("web", ACCOUNT, &[barred]), &full, &tagged);
-    assert_eq!((action, check), (Action::TagSession, Check::PolicyNoAllow));
+    assert_eq!((&*action, check), ("sts:TagSession", Check::PolicyNoAllow));
 }
 
 #[test]
@@ -244,15 +203,15 @@ fn a_chain_passes_on_what_cannot_be_replaced() {
     let first = role("first", &[MAY], &trust(ACCOUNT, all, ""));
     let caller = session(
         first,
-        Scope::All,
+        SessionScope::All,
         &[("house", true), ("room", false)],
         Some("ops"),
     );
     let given = assume(&caller, &file, &asked("next")).unwrap();
-    let keys: Vec<_> = given.tags.iter().map(|tag| &*tag.key).collect();
+    let keys: Vec<_> = given.role.tags.iter().map(|tag| &*tag.key).collect();
     assert_eq!((keys, given.duration_s), (vec!["house"], 3600));
-    assert_eq!(given.source_identity.as_deref(), Some("ops"));
-    assert_eq!(given.via, ["first".into()]);
+    assert_eq!(given.role.source_identity.as_deref(), Some("ops"));
+    assert_eq!(given.role.via, ["first".into()]);
     for (wrong, text) in [
         (
             AssumeRole {
@@ -269,36 +228,33 @@ fn a_chain_passes_on_what_cannot_be_replaced() {
             "cannot be changed",
         ),
     ] {
-        let error = assume(&caller, &file, &wrong).unwrap_err();
-        assert!(
-            matches!(error, RoleFault::Invalid(told) if told.contains(text)),
-            "{error:?}"
-        );
+        let refusal = assume(&caller, &file, &wrong).unwrap_err();
+        assert_eq!(refusal.error, ErrorKind::InvalidParameterValue.into());
+        assert!(refusal.message.contains(text), "{refusal:?}");
     }
     let long = AssumeRole {
         duration_s: Some(3601),
         ..asked("next")
     };
-    let error = assume(&caller, &file, &long).unwrap_err();
-    assert!(matches!(error, RoleFault::Duration { message, ground }
-        if message.contains("role chaining") && ground.contains("at most 3600 s")));
+    let too_long = |caller: &Caller, asked: &AssumeRole, words: [&str; 2]| {
+        let refusal = assume(caller, &file, asked).unwrap_err();
+        assert_eq!(refusal.error, ErrorKind::ValidationError.into());
+        assert!(refusal.message.contains(words[0]), "{refusal:?}");
+        assert!(refusal.policy.unwrap().contains(words[1]));
+    };
+    too_long(&caller, &long, ["role chaining", "at most 3600 s"]);
     assert!(assume(&user("web", ACCOUNT, &[MAY]), &file, &long).is_ok());
     let longer = AssumeRole {
         duration_s: Some(7201),
         ..asked("next")
     };
-    let error = assume(&user("web", ACCOUNT, &[MAY]), &file, &longer).unwrap_err();
-    assert!(matches!(error, RoleFault::Duration { message, ground }
-        if message.contains("MaxSessionDuration") && ground.contains("max_session")));
+    let web = user("web", ACCOUNT, &[MAY]);
+    too_long(&web, &longer, ["MaxSessionDuration", "max_session"]);
 }
 
 #[test]
 fn the_work_of_what_is_refused_late_counts_as_well() {
-    let file = file(vec![role(
-        "r",
-        &[],
-        &trust(ACCOUNT, r#""sts:AssumeRole""#, ""),
-    )]);
+    let file = role_for(ACCOUNT);
     let web = user("web", ACCOUNT, &[MAY]);
     let steps = |asked: &AssumeRole| {
         let mut steps = 0;
@@ -322,7 +278,7 @@ fn a_bound_of_a_session_is_no_way_round_its_role() {
     let first = || role("first", &[], &trust(ACCOUNT, all, ""));
     assert!(
         assume(
-            &session(first(), Scope::All, &[], None),
+            &session(first(), SessionScope::All, &[], None),
             &file,
             &asked("next")
         )
@@ -330,8 +286,8 @@ fn a_bound_of_a_session_is_no_way_round_its_role() {
     );
     let listing =
         r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}"#;
-    let within = |text| Scope::Within(vec![Arc::new(Policy::parse(text).unwrap())]);
-    for scope in [within(listing), within(MAY_NOT), Scope::Nothing] {
+    let within = |text| SessionScope::Within(policies(&[text]));
+    for scope in [within(listing), within(MAY_NOT), SessionScope::Nothing] {
         let caller = session(first(), scope, &[], None);
         assert!(assume(&caller, &file, &asked("next")).is_err());
     }
@@ -343,16 +299,10 @@ fn a_bound_of_a_session_is_no_way_round_its_role() {
 fn a_federated_user_assumes_nothing() {
     let own = format!("arn:aws:sts::{ACCOUNT}:federated-user/web");
     let file = file(vec![role("r", &[], &trust(&own, r#""sts:*""#, ""))]);
-    let caller = Caller::session(
-        Session {
-            source: Source::Federated(principal("p", ACCOUNT, &[MAY]), "federated-user/web".into()),
-            scope: Scope::Within(vec![Arc::new(Policy::parse(MAY).unwrap())]),
-            key_id: SessionKeyId::of("ASIAABCDEFGHIJKLMNOP"),
-            issued_s: None,
-            expires_s: 2,
-        },
-        None,
-    );
+    let parent = Arc::new(fixtures::principal("p", &[MAY]));
+    let source = Source::Federated(parent, "federated-user/web".into());
+    let session = fixtures::session(source, SessionScope::Within(policies(&[MAY])));
+    let caller = Caller::session(session, None);
     assert_eq!(refused(&caller, &file, &asked("r")).1, Check::PolicyNoAllow);
 }
 
@@ -360,25 +310,25 @@ fn a_federated_user_assumes_nothing() {
 fn sessions_have_the_identities_of_aws() {
     let caller = session(
         role("camera", &[], &trust(ACCOUNT, r#""sts:AssumeRole""#, "")),
-        Scope::All,
+        SessionScope::All,
         &[],
         None,
     );
     assert_eq!(
         caller.arn(),
-        "arn:aws:sts::123456789012:assumed-role/camera/s0"
+        "arn:aws:sts::123456789012:assumed-role/camera/s1"
     );
     let id = caller.user_id();
     let (unique, name) = id.split_once(':').unwrap();
     assert!(
-        unique.starts_with("AROA") && unique.len() == 20 && name == "s0",
+        unique.starts_with("AROA") && unique.len() == 20 && name == "s1",
         "{id}"
     );
     assert_eq!(
         id,
-        crate::auth::assumed_role_id("arn:aws:iam::123456789012:role/camera", "s0")
+        crate::auth::assumed_role_id("arn:aws:iam::123456789012:role/camera", "s1")
     );
-    assert_eq!((caller.name(), caller.kind()), ("camera/s0", "AssumedRole"));
+    assert_eq!((caller.name(), caller.kind()), ("camera/s1", "AssumedRole"));
     assert_eq!(
         caller.short_principal_arn().as_str(),
         "arn:aws:iam::123456789012:role/camera"

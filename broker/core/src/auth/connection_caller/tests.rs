@@ -1,7 +1,8 @@
 use super::*;
+use crate::auth::fixtures::{self, ACCOUNT};
 use crate::auth::sign_in::{SignIn, WebIdentity};
 use crate::auth::{policy_question::PolicyQuestion, principal::Role, session::SessionKeyId};
-use codec::policy::{Action, Policy, Trust};
+use codec::policy::{Action, Policy};
 
 const ALLOW: &str =
     r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}"#;
@@ -9,26 +10,12 @@ const REVOKED: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Den
     "Resource": ["*"], "Condition": {"DateLessThan": {"aws:TokenIssueTime": "1970-01-01T00:01:40.000Z"}}}]}"#;
 const AGENT: &str = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*",
     "Condition": {"StringEquals": {"aws:UserAgent": "app"}}}}"#;
-const ACCOUNT: &str = "123456789012";
 const NOW_S: u64 = 1000;
-
-fn policies(texts: &[&str]) -> Vec<Arc<Policy>> {
-    let texts = texts.iter();
-    texts
-        .map(|text| Arc::new(Policy::parse(text).unwrap()))
-        .collect()
-}
 
 fn principal(name: &str, secret: &str, texts: &[&str]) -> Principal {
     Principal {
-        name: name.into(),
-        account: ACCOUNT.into(),
-        access_key_id: format!("AKID{name}"),
         secret: secret.into(),
-        session_token: None,
-        expires_s: None,
-        clock_tolerance_s: None,
-        policies: policies(texts),
+        ..fixtures::principal(name, texts)
     }
 }
 
@@ -37,20 +24,13 @@ fn role(name: &str, texts: &[&str]) -> Role {
         r#"{{"Statement": {{"Effect": "Allow", "Action": "sts:AssumeRole",
             "Principal": {{"AWS": "arn:aws:iam::{ACCOUNT}:user/root"}}}}}}"#
     );
-    Role {
-        name: name.into(),
-        account: ACCOUNT.into(),
-        policies: policies(texts),
-        trust: Trust::parse(&trust).unwrap(),
-        max_session_s: 3600,
-        clock_tolerance_s: None,
-    }
+    fixtures::role(name, texts, &trust)
 }
 
 fn file(principals: Vec<Principal>, roles: Vec<Role>) -> Credentials {
-    let file = Credentials::new(principals).unwrap();
+    let file = Credentials::new(principals);
     let own = Policy::parse(ALLOW).unwrap().named("bound");
-    file.with_roles(roles, [Arc::new(own)]).unwrap()
+    file.with_roles(roles, [Arc::new(own)])
 }
 
 /// A session of the role `app`, which `hub` was on the way to and the policy `bound` bounds, issued at second 50.
@@ -63,25 +43,17 @@ fn session(key_id: &str) -> Caller {
 
 fn session_from(key_id: &str, root: Root) -> Caller {
     let session = RoleSession {
-        role: Arc::new(role("app", &[ALLOW])),
-        name: "s1".into(),
-        label: "app/s1".into(),
         root,
         via: vec!["hub".into()],
-        tags: Vec::new(),
-        source_identity: None,
+        ..fixtures::role_session(role("app", &[ALLOW]))
     };
     let bound = Policy::parse(ALLOW).unwrap().named("bound");
-    Caller::session(
-        Session {
-            source: Source::Role(session),
-            scope: Scope::Within(vec![Arc::new(bound)]),
-            key_id: SessionKeyId::of(key_id),
-            issued_s: Some(50),
-            expires_s: NOW_S + 60,
-        },
-        None,
-    )
+    let scope = SessionScope::Within(vec![Arc::new(bound)]);
+    let session = Session {
+        key_id: SessionKeyId::of(key_id),
+        ..fixtures::session(Source::Role(session), scope)
+    };
+    Caller::session(session, None)
 }
 
 /// The caller again; whether it may connect.
@@ -175,8 +147,8 @@ fn a_session_hangs_on_all_that_it_names() {
         Err(Gone::SignIn(label))
     );
     let held = session("ASIAABCDEFGHIJKLMNOP").held().unwrap();
-    let without = Credentials::new(root()).unwrap();
-    let without = without.with_roles(roles(), []).unwrap();
+    let without = Credentials::new(root());
+    let without = without.with_roles(roles(), []);
     assert_eq!(again(&held, &without), gone, "without its bound");
 }
 

@@ -1,7 +1,9 @@
 use super::*;
 use crate::auth::{
-    NONCE_BYTES, RoleGrant, RootGrant, SessionGrant, SessionKeys, SignIn, ThingIdentity, Vouched,
+    Grant, GrantHolder, GrantRoot, NONCE_BYTES, RoleGrant, SessionKeys, SignIn, ThingIdentity,
+    Vouched,
 };
+use codec::sts::{AssumeRole, RoleArn};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -31,7 +33,7 @@ fn policy(text: &str) -> Arc<Policy> {
 }
 
 fn things() -> Things {
-    let mut registry = DeviceRegistryBuilder::new(6);
+    let mut registry = DeviceRegistry::new(6);
     registry.add([3; 32], ("cam-3", None), false, None).unwrap();
     registry
         .add([1; 32], ("cam-1", Some("camera")), false, None)
@@ -265,24 +267,16 @@ fn the_longest_names_make_a_token_that_devices_can_keep() {
             unnamed: None,
         }),
     });
-    let (role, session_name) = (longest(64), longest(64));
-    let grant = SessionGrant {
-        root: RootGrant::SignIn(&sign_in),
-        issued_s: NOW,
+    let role = format!("arn:aws:iam::123456789012:role/{}", longest(64));
+    let request = AssumeRole::new(RoleArn::parse(&role).unwrap(), &longest(64));
+    let grant = Grant {
+        root: GrantRoot::SignIn(sign_in),
+        holder: GrantHolder::Role(RoleGrant::of(&request)),
+        issued_s: Some(NOW),
         expires_s: NOW + 43_200,
-        role: Some(RoleGrant {
-            account: "123456789012",
-            role: &role,
-            via: &[],
-            session_name: &session_name,
-            source_identity: None,
-            tags: &[],
-            policies: &[],
-            policy: None,
-        }),
     };
     let keys = SessionKeys::new(&[1; 32], None);
-    let sealed = keys.seal_session(&[0; NONCE_BYTES], &grant).unwrap();
+    let sealed = keys.seal(&[0; NONCE_BYTES], &grant, "").unwrap();
     let characters = sealed.session_token.reveal().len();
     assert!(characters <= 2048, "{characters}");
 }

@@ -1,18 +1,17 @@
 use super::*;
-use crate::auth::grant::{CHAIN_MAX, Holder, OpenedRole, OpenedRoot};
+use crate::auth::grant::{CHAIN_MAX, GrantHolder, RoleGrant, SessionTag};
 use codec::policy::Policy;
 
 /// The key of the parent.
-const ID: &str = GRANT.parent_access_key_id;
+const ID: &str = "AKIDEXAMPLE";
+const SECRET: &str = "secret";
+const ACCOUNT: &str = "123456789012";
+const NAME: &str = "browser";
+const EXPIRES_S: u64 = 1_800_000_000;
 
-const GRANT: Grant<'static> = Grant {
-    account: "123456789012",
-    parent_access_key_id: "AKIDEXAMPLE",
-    parent_secret: "secret",
-    name: "browser",
-    policy: None,
-    expires_s: 1_800_000_000,
-};
+fn grant_of(name: &str, policy: Option<Policy>) -> Grant {
+    Grant::federated(ID, ACCOUNT, name, policy, EXPIRES_S)
+}
 
 /// A policy of this many bytes.
 fn policy(bytes: usize) -> Policy {
@@ -29,8 +28,13 @@ fn keys() -> SessionKeys {
     SessionKeys::new(&[7; 32], None)
 }
 
-fn seal(keys: &SessionKeys, nonce: u8, grant: &Grant<'_>) -> Temporary {
-    keys.seal(&[nonce; 32], grant).unwrap()
+fn seal(keys: &SessionKeys, nonce: u8, grant: &Grant) -> Temporary {
+    keys.seal(&[nonce; 32], grant, SECRET).unwrap()
+}
+
+/// A federated user's token.
+fn browser(keys: &SessionKeys) -> Temporary {
+    seal(keys, 1, &grant_of(NAME, None))
 }
 
 fn open(keys: &SessionKeys, temporary: &Temporary) -> Option<OpenedToken> {
@@ -40,22 +44,22 @@ fn open(keys: &SessionKeys, temporary: &Temporary) -> Option<OpenedToken> {
 
 /// The account, the key of the parent, the name and the policy of a federated user's token.
 fn federated(opened: &OpenedToken) -> (&str, &str, &str, Option<&Policy>) {
-    let OpenedRoot::Key { access_key_id } = &opened.root else {
+    let GrantRoot::Key { access_key_id } = &opened.grant.root else {
         panic!("{opened:?}");
     };
-    let Holder::Federated {
+    let GrantHolder::Federated {
         account,
         name,
         policy,
-    } = &opened.holder
+    } = &opened.grant.holder
     else {
         panic!("{opened:?}");
     };
     (account, access_key_id, name, policy.as_ref())
 }
 
-fn role_of(opened: OpenedToken) -> OpenedRole {
-    let Holder::Role(role) = opened.holder else {
+fn role_of(opened: OpenedToken) -> RoleGrant {
+    let GrantHolder::Role(role) = opened.grant.holder else {
         panic!("it is no session of a role");
     };
     role
@@ -64,10 +68,7 @@ fn role_of(opened: OpenedToken) -> OpenedRole {
 #[test]
 fn what_was_sealed_opens() {
     let policy = policy(40);
-    let grant = Grant {
-        policy: Some(&policy),
-        ..GRANT
-    };
+    let grant = grant_of(NAME, Some(policy.clone()));
     let temporary = seal(&keys(), 1, &grant);
     let id = temporary.access_key_id.strip_prefix("ASIA").unwrap();
     assert_eq!(id.len(), 16);
@@ -78,34 +79,27 @@ fn what_was_sealed_opens() {
     assert_eq!(temporary.secret_access_key.reveal().len(), 40);
     let opened = open(&keys(), &temporary).unwrap();
     assert_eq!(opened.secret_access_key, temporary.secret_access_key);
-    let wanted = (
-        GRANT.account,
-        GRANT.parent_access_key_id,
-        GRANT.name,
-        grant.policy,
+    assert_eq!(federated(&opened), (ACCOUNT, ID, NAME, Some(&policy)));
+    assert_eq!(
+        (opened.grant.expires_s, temporary.expires_s),
+        (EXPIRES_S, EXPIRES_S)
     );
-    assert_eq!(federated(&opened), wanted);
-    assert_eq!(opened.expires_s, GRANT.expires_s);
     assert!(!format!("{temporary:?} {opened:?}").contains(temporary.secret_access_key.reveal()));
 }
 
 #[test]
 fn a_nonce_that_comes_twice_does_no_harm() {
-    let other = Grant {
-        name: "other",
-        ..GRANT
-    };
-    let (one, two) = (seal(&keys(), 1, &GRANT), seal(&keys(), 1, &other));
+    let (one, two) = (browser(&keys()), seal(&keys(), 1, &grant_of("other", None)));
     assert_ne!(one.access_key_id, two.access_key_id);
     assert_ne!(one.secret_access_key, two.secret_access_key);
     assert_ne!(one.session_token, two.session_token);
-    assert_eq!(one, seal(&keys(), 1, &GRANT));
-    assert_ne!(one, seal(&keys(), 2, &GRANT));
+    assert_eq!(one, browser(&keys()));
+    assert_ne!(one, seal(&keys(), 2, &grant_of(NAME, None)));
 }
 
 #[test]
 fn no_changed_token_opens() {
-    let temporary = seal(&keys(), 1, &GRANT);
+    let temporary = browser(&keys());
     let token = temporary.session_token.reveal().as_bytes();
     let id = &temporary.access_key_id;
     for place in 0..token.len() {
@@ -126,10 +120,10 @@ fn no_changed_token_opens() {
 
 #[test]
 fn a_rotation_keeps_the_previous_key() {
-    let old = seal(&keys(), 1, &GRANT);
+    let old = browser(&keys());
     let rotated = SessionKeys::new(&[8; 32], Some(&[7; 32]));
     assert!(open(&rotated, &old).is_some());
-    let new = seal(&rotated, 1, &GRANT);
+    let new = browser(&rotated);
     assert!(open(&rotated, &new).is_some());
     assert!(open(&keys(), &new).is_none());
     assert!(open(&SessionKeys::new(&[9; 32], Some(&[8; 32])), &old).is_none());
@@ -137,7 +131,7 @@ fn a_rotation_keeps_the_previous_key() {
 
 #[test]
 fn a_token_counts_only_with_the_secret_it_was_asked_for_with() {
-    let temporary = seal(&keys(), 1, &GRANT);
+    let temporary = browser(&keys());
     let opened = open(&keys(), &temporary).unwrap();
     assert!(keys().was_begun_with(&opened, ID, &"secret".into()));
     assert!(!keys().was_begun_with(&opened, ID, &"another".into()));
@@ -151,7 +145,7 @@ fn a_token_counts_only_with_the_secret_it_was_asked_for_with() {
 
 #[test]
 fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
-    // Made by version 1 of GRANT, with a nonce of ones.
+    // Made by version 1, with a nonce of ones.
     let token = "Abm62JaPqKvRSHRRcQFqoMwE/VD5vF2pnyPv+xQ5jG2LqcE/f9jq+OTa6F74vR7h/RPpNLY/\
                      EZRpSGPYBTiv8czy8Xa49BglDw1G7P2Y+gHLC\
                      g1PkOTmJ6GqUJc48Gy6XmbvJSoauJVce6G+TLDow3TVi/s=";
@@ -159,11 +153,11 @@ fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
     let opened = opened.expect("it opens");
     let (.., name, policy) = federated(&opened);
     assert_eq!(
-        (name, opened.expires_s, policy),
-        (GRANT.name, GRANT.expires_s, None) // its policy has no statement: no rights
+        (name, opened.grant.expires_s, policy),
+        (NAME, EXPIRES_S, None) // its policy has no statement: no rights
     );
     assert!(keys().was_begun_with(&opened, ID, &"any".into()));
-    let bound = seal(&keys(), 1, &GRANT);
+    let bound = browser(&keys());
     let bytes = bound.session_token.reveal().as_bytes();
     let mut bytes = base64::decode(bytes).unwrap();
     assert_eq!(bytes[0], VERSION);
@@ -179,13 +173,13 @@ fn a_token_of_version_2_has_the_text_of_its_policy() {
         r#"{"Statement": {"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}}"#;
     let sealer = Sealer::new(&[7; 32]);
     let sealed = |version| {
-        let issuer = sealer.issuer(GRANT.parent_access_key_id, GRANT.parent_secret);
-        let mut grant = [&issuer[..], &GRANT.expires_s.to_be_bytes()].concat();
-        for part in [GRANT.account, GRANT.parent_access_key_id, GRANT.name, text] {
+        let issuer = sealer.issuer(ID, SECRET);
+        let mut grant = [&issuer[..], &EXPIRES_S.to_be_bytes()].concat();
+        for part in [ACCOUNT, ID, NAME, text] {
             grant.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
             grant.extend(part.as_bytes());
         }
-        sealer.seal_bytes(version, &[1; 32], grant).unwrap()
+        sealer.seal_bytes(version, &[1; 32], grant, 0).unwrap()
     };
     let textual = sealed(TEXTUAL);
     assert!(textual.session_token.reveal().starts_with("Arm62J"));
@@ -203,45 +197,36 @@ fn a_token_of_version_2_has_the_text_of_its_policy() {
 #[test]
 fn the_largest_grant_fits_and_a_larger_one_does_not() {
     let (id, name) = ("A".repeat(128), "n".repeat(32));
-    let (policy, longer) = (policy(2048), policy(2049));
-    let largest = Grant {
-        parent_access_key_id: &id,
-        name: &name,
-        policy: Some(&policy),
-        ..GRANT
-    };
+    let largest = Grant::federated(&id, ACCOUNT, &name, Some(policy(2048)), EXPIRES_S);
     let temporary = seal(&keys(), 1, &largest);
     assert!(temporary.session_token.reveal().len() <= TOKEN_BYTES_MAX);
-    assert_eq!(
-        federated(&open(&keys(), &temporary).unwrap()).3,
-        Some(&policy)
-    );
-    let too_long = Grant {
-        policy: Some(&longer),
-        ..GRANT
-    };
-    assert_eq!(keys().seal(&[1; 32], &too_long), Err(SealError::TooLong));
+    let opened = open(&keys(), &temporary).unwrap();
+    assert_eq!(federated(&opened).3, Some(&policy(2048)));
+    let too_long = grant_of(NAME, Some(policy(2049)));
+    let sealed = keys().seal(&[1; 32], &too_long, SECRET);
+    assert_eq!(sealed, Err(SealError::TooLong));
 }
 
-fn role_grant<'a>(tags: &'a [SessionTag], policy: Option<&'a Policy>) -> SessionGrant<'a> {
-    SessionGrant {
-        root: RootGrant::Key {
-            access_key_id: GRANT.parent_access_key_id,
-            secret: GRANT.parent_secret,
-        },
-        issued_s: 1_700_000_000,
-        expires_s: GRANT.expires_s,
-        role: Some(RoleGrant {
-            account: GRANT.account,
-            role: "camera",
-            via: &[],
-            session_name: "front-door",
-            source_identity: Some("ops"),
+fn role_grant(tags: Vec<SessionTag>, policy: Option<Policy>) -> Grant {
+    Grant {
+        holder: GrantHolder::Role(RoleGrant {
+            account: ACCOUNT.into(),
+            role: "camera".into(),
+            via: Vec::new(),
+            session_name: "front-door".into(),
+            source_identity: Some("ops".into()),
             tags,
-            policies: &["bound"],
-            policy,
+            policies: vec!["bound".into()],
+            policy: Ok(policy),
         }),
+        issued_s: Some(1_700_000_000),
+        ..grant_of(NAME, None)
     }
+}
+
+/// A token of a role's session.
+fn camera(nonce: u8) -> Temporary {
+    seal(&keys(), nonce, &role_grant(Vec::new(), None))
 }
 
 fn tag(key: &str, value: &str) -> SessionTag {
@@ -254,38 +239,36 @@ fn tag(key: &str, value: &str) -> SessionTag {
 
 #[test]
 fn a_session_of_a_role_opens_with_all_that_it_hangs_on() {
-    let (tags, policy) = ([tag("house", "1")], policy(40));
-    let grant = role_grant(&tags, Some(&policy));
-    let temporary = keys().seal_session(&[1; 32], &grant).unwrap();
+    let (tags, policy) = (vec![tag("house", "1")], policy(40));
+    let grant = role_grant(tags.clone(), Some(policy.clone()));
+    let temporary = seal(&keys(), 1, &grant);
     let opened = open(&keys(), &temporary).unwrap();
     assert_eq!(
-        (opened.issued_s, opened.expires_s),
-        (Some(1_700_000_000), GRANT.expires_s)
+        (opened.grant.issued_s, opened.grant.expires_s),
+        (Some(1_700_000_000), EXPIRES_S)
     );
     assert!(
-        matches!(&opened.root, OpenedRoot::Key { access_key_id } if &**access_key_id == "AKIDEXAMPLE")
+        matches!(&opened.grant.root, GrantRoot::Key { access_key_id } if &**access_key_id == ID)
     );
-    let was_begun_with =
-        |secret: &str| keys().was_begun_with(&opened, "AKIDEXAMPLE", &secret.into());
+    let was_begun_with = |secret: &str| keys().was_begun_with(&opened, ID, &secret.into());
     assert!(was_begun_with("secret") && !was_begun_with("another"));
     let role = role_of(opened);
     assert_eq!(
         (&*role.account, &*role.role, &*role.session_name),
-        (GRANT.account, "camera", "front-door")
+        (ACCOUNT, "camera", "front-door")
     );
-    let wanted = (tags.to_vec(), Ok(Some(policy.clone())));
+    let wanted = (tags, Ok(Some(policy)));
     assert_eq!((role.tags, role.policy), wanted);
     assert_eq!(
         (role.source_identity.as_deref(), role.policies),
         (Some("ops"), vec!["bound".into()])
     );
-    let own = SessionGrant {
-        role: None,
+    let own = Grant {
+        holder: GrantHolder::User,
         ..grant
     };
-    let own = keys().seal_session(&[1; 32], &own).unwrap();
-    let opened = open(&keys(), &own).unwrap();
-    assert!(matches!(opened.holder, Holder::User));
+    let opened = open(&keys(), &seal(&keys(), 1, &own)).unwrap();
+    assert!(matches!(opened.grant.holder, GrantHolder::User));
 }
 
 #[test]
@@ -315,7 +298,7 @@ fn a_grant_that_says_more_than_one_may_is_refused() {
             )));
             bytes.extend(more);
             let sealed = Sealer::new(&[7; 32])
-                .seal_bytes(SESSION, &[1; 32], bytes)
+                .seal_bytes(SESSION, &[1; 32], bytes, 0)
                 .unwrap();
             Some(role_of(open(&keys(), &sealed)?).policy)
         };
@@ -339,24 +322,17 @@ fn a_session_that_does_not_fit_a_token_is_not_sealed() {
         let tags = (0..count).map(|nth| tag(&format!("key-{nth}"), &"v".repeat(200)));
         tags.collect::<Vec<_>>()
     };
-    let sealed = |count| keys().seal_session(&[1; 32], &role_grant(&tags(count), None));
-    assert!(sealed(12).unwrap().session_token.reveal().len() <= TOKEN_BYTES_MAX);
-    assert_eq!(sealed(50), Err(SealError::TooLong));
-    let (long, none) = (policy(2049), []);
-    let grant = role_grant(&none, Some(&long));
-    assert_eq!(
-        keys().seal_session(&[1; 32], &grant),
-        Err(SealError::TooLong)
-    );
+    let sealed = |tags, policy| keys().seal(&[1; 32], &role_grant(tags, policy), SECRET);
+    let fits = sealed(tags(12), None).unwrap();
+    assert!(fits.session_token.reveal().len() <= TOKEN_BYTES_MAX);
+    for (tags, policy) in [(tags(50), None), (tags(0), Some(policy(2049)))] {
+        assert_eq!(sealed(tags, policy), Err(SealError::TooLong));
+    }
 }
 
 #[test]
 fn no_token_is_that_of_another_kind_or_key() {
-    let none = [];
-    let session = keys()
-        .seal_session(&[1; 32], &role_grant(&none, None))
-        .unwrap();
-    let federated = seal(&keys(), 1, &GRANT);
+    let (session, federated) = (camera(1), browser(&keys()));
     let bytes = |temporary: &Temporary| {
         base64::decode(temporary.session_token.reveal().as_bytes()).unwrap()
     };
@@ -389,9 +365,7 @@ proptest::proptest! {
         cut in 0..3usize,
         spliced in proptest::bool::ANY,
     ) {
-        let none = [];
-        let sealed = |nonce| keys().seal_session(&[nonce; 32], &role_grant(&none, None)).unwrap();
-        let (one, two) = (sealed(1), sealed(2));
+        let (one, two) = (camera(1), camera(2));
         let bytes = |one: &Temporary| base64::decode(one.session_token.reveal().as_bytes()).unwrap().to_vec();
         let (original, other) = (bytes(&one), bytes(&two));
         let mut changed = original.clone();
@@ -419,7 +393,7 @@ proptest::proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
         let sealer = Sealer::new(&[7; 32]);
-        let sealed = sealer.seal_bytes(SESSION, &[1; 32], bytes).unwrap();
+        let sealed = sealer.seal_bytes(SESSION, &[1; 32], bytes, 0).unwrap();
         let token = sealed.session_token.reveal().as_bytes();
         let _ = keys().open(&sealed.access_key_id, token);
     }

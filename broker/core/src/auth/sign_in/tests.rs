@@ -1,16 +1,13 @@
 use super::*;
-use crate::auth::grant::OpenedRoot;
+use crate::auth::fixtures::{ACCOUNT, principal, role};
 use crate::auth::{
-    Assumption, Caller, Credentials, Denial, DeviceRegistryBuilder, PolicyQuestion, Principal,
-    Role, RoleAlias, RoleFault, RoleGrant, RootGrant, SessionGrant, SessionKeys, TOKEN_BYTES_MAX,
-    Things, assume,
+    Assumption, Caller, Credentials, DeviceRegistry, Grant, GrantHolder, GrantRoot, PolicyQuestion,
+    Role, RoleAlias, RoleGrant, SessionKeys, TOKEN_BYTES_MAX, Things, assume,
 };
-use crate::check::Check;
-use codec::policy::{Policy, Trust};
+use crate::{check::Check, refusal::Refusal};
 use codec::sts::{AssumeRole, RoleArn};
 use std::sync::Arc;
 
-const ACCOUNT: &str = "123456789012";
 const PROVIDER: &str = "id.example.com/realms/home";
 
 fn web() -> SignIn {
@@ -39,42 +36,45 @@ fn thing(name: Option<&str>) -> SignIn {
 }
 
 fn role_of(trust: &str) -> Role {
-    Role {
-        name: "camera".into(),
-        account: ACCOUNT.into(),
-        policies: Vec::new(),
-        trust: Trust::parse(trust).unwrap(),
-        max_session_s: 3600,
-        clock_tolerance_s: None,
-    }
+    role("camera", &[], trust)
+}
+
+fn request() -> AssumeRole {
+    let role = RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/camera")).unwrap();
+    AssumeRole::new(role, "s1")
+}
+
+/// Assumes the role `camera` with this trust.
+fn ask_by(trust: &str, caller: &Caller) -> Result<Assumption, Refusal> {
+    let credentials = Credentials::new(Vec::new());
+    let credentials = credentials.with_roles(vec![role_of(trust)], []);
+    assume(caller, &credentials, &request(), &mut 0)
 }
 
 /// Assumes a role that lets a principal do an action on a condition.
 fn ask(
     sign_in: &SignIn,
     (principal, action, condition): (&str, &str, &str),
-) -> Result<Assumption, RoleFault> {
+) -> Result<Assumption, Refusal> {
     let trust = format!(
         r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {principal}, "Action": "{action}",
             "Condition": {condition}}}]}}"#
     );
-    let credentials = Credentials::new(Vec::new()).unwrap();
-    let credentials = credentials.with_roles(vec![role_of(&trust)], []).unwrap();
-    let role = RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/camera")).unwrap();
-    let request = AssumeRole::new(role, "s1");
     let caller = Caller::signing_in(sign_in.clone(), ACCOUNT, Some("us-west-2".into()));
-    assume(&caller, &credentials, &request, &mut 0)
+    ask_by(&trust, &caller)
 }
 
 fn is_let_in(sign_in: &SignIn, trust: (&str, &str, &str)) -> bool {
-    match ask(sign_in, trust) {
-        Ok(_) => true,
-        Err(RoleFault::Denied(Denial { check, action, .. })) => {
-            assert_eq!((check, action), (Check::TrustNoAllow, sign_in.action()));
-            false
-        }
-        Err(other) => panic!("{other:?}"),
+    let refused = ask(sign_in, trust).err();
+    if let Some(refusal) = &refused {
+        let action = sign_in.action().as_str();
+        let message = format!("Not authorized to perform {action}");
+        assert_eq!(
+            (refusal.check, &*refusal.message),
+            (Check::TrustNoAllow, &*message)
+        );
     }
+    refused.is_none()
 }
 
 #[test]
@@ -139,20 +139,10 @@ fn a_denial_of_everybody_is_one_of_each_kind_of_sign_in() {
             {{"AWS": "arn:aws:iam::{ACCOUNT}:user/back-end", "Service": "credentials.iot.amazonaws.com",
              "Federated": "{oidc}"}}}}"#
     );
-    let user = Principal {
-        name: "back-end".into(),
-        account: ACCOUNT.into(),
-        access_key_id: "AKIDEXAMPLE".into(),
-        secret: "secret".into(),
-        session_token: None,
-        expires_s: None,
-        clock_tolerance_s: None,
-        policies: Vec::new(),
-    };
     let callers = [
         Caller::signing_in(thing(Some("front-door")), ACCOUNT, None),
         Caller::signing_in(web(), ACCOUNT, None),
-        Caller::principal(Arc::new(user), None),
+        Caller::principal(Arc::new(principal("back-end", &[])), None),
     ];
     let is_service = r#", "Condition": {"Bool": {"aws:PrincipalIsAWSService": "true"}}"#;
     let is_none = r#", "Condition": {"Bool": {"aws:PrincipalIsAWSService": "false"}}"#;
@@ -171,17 +161,9 @@ fn a_denial_of_everybody_is_one_of_each_kind_of_sign_in() {
                 r#"{{"Version": "2012-10-17", "Statement": [{allows}, {{"Effect": "Deny", "Action": "sts:*",
                     "Principal": {everybody}{condition}}}]}}"#
             );
-            let credentials = Credentials::new(Vec::new()).unwrap();
-            let credentials = credentials.with_roles(vec![role_of(&trust)], []).unwrap();
-            let role = RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/camera")).unwrap();
-            let request = AssumeRole::new(role, "s1");
-            let told = callers.each_ref().map(|caller| {
-                match assume(caller, &credentials, &request, &mut 0) {
-                    Ok(_) => None,
-                    Err(RoleFault::Denied(denial)) => Some(denial.check),
-                    Err(other) => panic!("{other:?}"),
-                }
-            });
+            let told = callers
+                .each_ref()
+                .map(|caller| ask_by(&trust, caller).err().map(|refusal| refusal.check));
             assert_eq!(told, wanted, "{trust}");
         }
     }
@@ -193,14 +175,7 @@ fn a_claim_that_was_not_kept_denies_and_does_not_allow() {
     let check = |statements: &str| {
         let document = format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#);
         let trust = r#"{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:*"}]}"#;
-        let role = Role {
-            name: "camera".into(),
-            account: ACCOUNT.into(),
-            policies: vec![Arc::new(Policy::parse(&document).unwrap())],
-            trust: Trust::parse(trust).unwrap(),
-            max_session_s: 3600,
-            clock_tolerance_s: None,
-        };
+        let role = role("camera", &[&document], trust);
         let caller = Caller::supposed_session(Arc::new(role), Some(web()), 1, None);
         let question = PolicyQuestion::new(
             Action::ConnectAsMaster,
@@ -236,26 +211,17 @@ fn a_claim_that_was_not_kept_denies_and_does_not_allow() {
 fn the_token_of_a_session_names_the_sign_in_that_began_it() {
     let keys = SessionKeys::new(&[7; 32], None);
     for sign_in in [web(), thing(Some("front-door")), thing(None)] {
-        let grant = SessionGrant {
-            root: RootGrant::SignIn(&sign_in),
-            issued_s: 1,
+        let grant = Grant {
+            root: GrantRoot::SignIn(sign_in.clone()),
+            holder: GrantHolder::Role(RoleGrant::of(&request())),
+            issued_s: Some(1),
             expires_s: 2,
-            role: Some(RoleGrant {
-                account: ACCOUNT,
-                role: "camera",
-                via: &[],
-                session_name: "s1",
-                source_identity: None,
-                tags: &[],
-                policies: &[],
-                policy: None,
-            }),
         };
-        let temporary = keys.seal_session(&[1; 32], &grant).unwrap();
+        let temporary = keys.seal(&[1; 32], &grant, "").unwrap();
         assert!(temporary.session_token.reveal().len() < TOKEN_BYTES_MAX / 4);
         let token = temporary.session_token.reveal().as_bytes();
         let opened = keys.open(&temporary.access_key_id, token).unwrap();
-        assert!(matches!(&opened.root, OpenedRoot::SignIn(read) if *read == sign_in));
+        assert_eq!(opened.grant.root, grant.root);
     }
 }
 
@@ -302,11 +268,9 @@ fn keys_of_a_device_end_where_their_alias_role_or_trust_is_another() {
             name: "other".into(),
             ..role_of(trust)
         };
-        let credentials = Credentials::new(Vec::new()).unwrap();
-        let credentials = credentials
-            .with_roles(vec![role_of(trust), other], [])
-            .unwrap();
-        let mut registry = DeviceRegistryBuilder::new(1);
+        let credentials = Credentials::new(Vec::new());
+        let credentials = credentials.with_roles(vec![role_of(trust), other], []);
+        let mut registry = DeviceRegistry::new(1);
         let named = ("front-door", Some("doorbell"));
         registry.add([0xab; 32], named, false, None).unwrap();
         let things = Things {

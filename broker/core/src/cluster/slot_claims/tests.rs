@@ -1,6 +1,6 @@
 use super::*;
 use crate::cluster::limits::Spans;
-use crate::cluster::message::{CallId, Input, Output, Reply, WatchId};
+use crate::cluster::message::{CallId, NodeInput, NodeOutput, Reply, WatchId};
 use crate::cluster::types::{
     Address, Change, EtcdId, Incarnation, Kinship, LeaseId, Owner, Revision, SlotRecord, Snapshot,
     Value,
@@ -51,16 +51,16 @@ impl Refusing {
     fn runs_until(&mut self, end: u64) {
         while self.now < end {
             self.now += TICK_MS;
-            self.input(Input::Tick { stuck: false });
+            self.input(NodeInput::Tick { stuck: false });
         }
     }
 
-    fn input(&mut self, input: Input) {
+    fn input(&mut self, input: NodeInput) {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             self.cluster.handle(input, Now(self.now));
             while let Some(output) = self.cluster.poll_output() {
-                if let Output::Etcd(id, call) = output {
+                if let NodeOutput::Etcd(id, call) = output {
                     inputs.extend(self.called(id, call));
                 }
             }
@@ -73,7 +73,7 @@ impl Refusing {
         }
     }
 
-    fn called(&mut self, id: CallId, call: Call) -> Option<Input> {
+    fn called(&mut self, id: CallId, call: Call) -> Option<NodeInput> {
         let reply = match call {
             Call::Grant => Reply::Granted(LeaseId(1), 10_000),
             Call::KeepAlive(_) | Call::Revoke(_) => Reply::KeptAlive,
@@ -85,7 +85,7 @@ impl Refusing {
             Call::Progress(_) => Reply::Progress(Revision(self.revision)),
             Call::Transaction(transaction) => self.transaction(&transaction),
         };
-        Some(Input::Reply(id, reply))
+        Some(NodeInput::Reply(id, reply))
     }
 
     /// The registration is made; claims are not.
@@ -178,7 +178,7 @@ fn a_claim_that_lost_against_another_is_repeated_at_once_without_what_was_lost()
 fn the_registration_of_an_owner_is_part_of_what_is_compared() {
     let mut view = View::new(1, Revision(0), None);
     let key = Key::Registration(NodeId(1));
-    let mut claims = Claims::default();
+    let mut claims = SlotClaims::default();
     claims.sends(&[at(Key::Slot(Slot(0)), Revision(0)), at(key, Revision(0))]);
     assert!(!claims.is_paused(&view, Now(0)), "it is under way");
     claims.failed(Now(1_000));

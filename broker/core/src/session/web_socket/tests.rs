@@ -2,7 +2,7 @@ use super::*;
 use crate::settings::Settings;
 
 fn master() -> WebSocket {
-    let terms = Terms {
+    let terms = AdmissionTerms {
         notices: true,
         program: Program::default(),
         bounds: BoundsPlace::default(),

@@ -40,7 +40,7 @@ fn durations_have_units_and_bounds() {
 
 #[test]
 fn spans_are_written_in_their_largest_unit() {
-    let texts = [0, 250, 90_000, 75_000, 3_600_000].map(|ms| Span(ms).to_string());
+    let texts = [0, 250, 90_000, 75_000, 3_600_000].map(|ms| ConfigSpan(ms).to_string());
     assert_eq!(texts, ["0ms", "250ms", "90s", "75s", "1h"]);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
-use crate::record::{Holding, Listed};
+use crate::record::{Holding, ListedChannel};
 use crate::refusal::Refusal;
 use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::Answer;
@@ -353,7 +353,7 @@ fn merge(wanted: Expected, answer: Answer) -> Merged {
     }
 }
 
-fn info(listed: &Listed) -> ChannelInfo<'_> {
+fn info(listed: &ListedChannel) -> ChannelInfo<'_> {
     ChannelInfo {
         name: listed.arn.name(),
         arn: listed.arn.as_str(),

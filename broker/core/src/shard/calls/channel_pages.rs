@@ -14,7 +14,7 @@ use crate::shard::directory::waiting_callers::{PageOf, PageWork};
 use crate::shard::{Answer, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
-use crate::{limits::LIST_MERGED_MAX, record::Listed};
+use crate::{limits::LIST_MERGED_MAX, record::ListedChannel};
 use codec::control::Operation;
 
 /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
@@ -160,9 +160,9 @@ impl Directory {
 
 /// Adds a shard's part to those that have come. Returns up to which name all have answer everything.
 pub(crate) fn add(
-    records: &mut Vec<Listed>,
+    records: &mut Vec<ListedChannel>,
     complete_to: Option<Box<str>>,
-    page: Vec<Listed>,
+    page: Vec<ListedChannel>,
     more: bool,
 ) -> Option<Box<str>> {
     let last = page.last().filter(|_| more).map(|last| last.arn.name());
@@ -176,7 +176,11 @@ pub(crate) fn add(
 }
 
 /// Makes one page of all parts; returns whether there is more.
-pub(crate) fn merge(records: &mut Vec<Listed>, complete_to: Option<&str>, limit: usize) -> bool {
+pub(crate) fn merge(
+    records: &mut Vec<ListedChannel>,
+    complete_to: Option<&str>,
+    limit: usize,
+) -> bool {
     records.sort_by(|one, other| one.arn.name().cmp(other.arn.name()));
     if let Some(last) = complete_to {
         records.truncate(records.partition_point(|listed| listed.arn.name() <= last));

@@ -13,7 +13,7 @@ use crate::shard::context::Context;
 use crate::shard::directory::BegunChange;
 use crate::shard::directory::channels::status;
 use crate::shard::directory::permissions::CallerRole;
-use crate::shard::directory::slots::Slots;
+use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
@@ -223,7 +223,7 @@ impl Directory {
     ///
     /// SDKs create a channel that is not found: where it may exist at another node, they have to try again.
     pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Refusal {
-        if !self.slots().is_none_or(Slots::knows_absence) {
+        if !self.slots().is_none_or(DirectorySlots::knows_absence) {
             return absence_unknown();
         }
         let channel = self.named_channel(identity);

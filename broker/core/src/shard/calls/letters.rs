@@ -5,7 +5,7 @@ use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
 use crate::cluster::slot_maps::SlotSet;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
-use crate::record::{Holding, Listed, Record};
+use crate::record::{Holding, ListedChannel, Record};
 use crate::session::Forwarded;
 use crate::session::http::{Admission, Onward};
 use crate::settings::{Program, Settings};
@@ -163,7 +163,7 @@ pub enum Answer {
     /// The record, and the channel's state.
     Record(Record, ChannelStatus),
     /// Records by name, and whether more would follow.
-    Page(Vec<Listed>, bool),
+    Page(Vec<ListedChannel>, bool),
     /// Done.
     Done,
     /// Channels of an account.
@@ -246,7 +246,7 @@ pub struct PageQuestion {
 pub struct PagePart {
     /// The channels, by name.
     #[serde(deserialize_with = "at_most::<_, _, _, LIST_PAGE_MAX>")]
-    pub records: Vec<Listed>,
+    pub records: Vec<ListedChannel>,
     /// There are more behind this name. `None`: these are all.
     pub complete_to: Option<Box<str>>,
     /// The slots whose channels these are.
@@ -274,10 +274,10 @@ impl PagePart {
 fn merge(parts: Vec<PagePart>, slots: SlotSet, limit: usize) -> PagePart {
     let ends = parts.iter().filter_map(|part| part.complete_to.clone());
     let mut complete_to = ends.min();
-    let mut records: Vec<Listed> = parts.into_iter().flat_map(|part| part.records).collect();
+    let mut records: Vec<ListedChannel> = parts.into_iter().flat_map(|part| part.records).collect();
     // Of two channels of one name the younger: the other one ended meanwhile.
     records.sort_by(|one, other| {
-        let key = |listed: &Listed| Reverse(listed.created);
+        let key = |listed: &ListedChannel| Reverse(listed.created);
         let names = one.arn.name().cmp(other.arn.name());
         names.then_with(|| key(one).cmp(&key(other)))
     });
@@ -305,9 +305,9 @@ mod parts_tests {
     use codec::control::ChannelStatus;
     use codec::identifiers::ChannelArn;
 
-    fn listed(name: &str, created: u64) -> Listed {
+    fn listed(name: &str, created: u64) -> ListedChannel {
         let arn = format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{created}");
-        Listed {
+        ListedChannel {
             arn: ChannelArn::parse(&arn, true).unwrap(),
             ttl_seconds: 60,
             created: Wall(created),

@@ -2,7 +2,7 @@
 
 use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
-use crate::journal::{Claims, Refused, Share, Subject};
+use crate::journal::{Claims, LogShare, Refused, Subject};
 use crate::shard::context::Context;
 use crate::shard::evidence::{Evidence, named};
 use crate::shard::sockets::Sockets;
@@ -158,12 +158,12 @@ pub(crate) fn note(
     let unclear = session.forwarded().and_then(|it| it.unclear);
     let claimed = evidence.claimed();
     let (channel, key_id) = (claimed.channel.as_deref(), claimed.key_id.as_deref());
-    let share = Share {
+    let (account, source_identity) = evidence.signer();
+    let share = LogShare {
         remote: remote.ip(),
         check,
-        subject: Subject::of(channel, key_id),
+        subject: Subject::of(claimed.channel_account, channel, key_id),
     };
-    let (account, source_identity) = evidence.signer();
     cx.telemetry.journal().refused(cx.at.now, share, || {
         let text = |text: Option<&str>| text.map(named);
         let skew = |signed: i64| signed.saturating_sub_unsigned(cx.at.wall.0 / 1000);
@@ -181,6 +181,7 @@ pub(crate) fn note(
             action: purpose.action(),
             claims: Claims {
                 channel: text(channel),
+                channel_account: claimed.channel_account,
                 client_id: text(claimed.client_id.as_deref()),
                 session: text(evidence.session),
                 key_id: text(key_id),
@@ -188,6 +189,7 @@ pub(crate) fn note(
                 account: text(account),
                 source_identity: text(source_identity),
                 clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
+                user_agent: text(claimed.user_agent),
                 sign_in: evidence.presented(),
             },
             fault: evidence.fault,

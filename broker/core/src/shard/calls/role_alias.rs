@@ -1,16 +1,16 @@
 //! Devices that ask for keys with their certificate: `GET /role-aliases/ALIAS/credentials`. See codec/PROTOCOL.md,
 //! THINGS.
 //!
-//! It is there on connections to the names of the credentials provider alone, and those have nothing else. The order
-//! of refusals is part of the contract: certificate, thing, IoT policy, alias, role, duration. A client learns which of
-//! these it was, an operator why.
+//! Served only on connections to the host names of the credentials provider, which serve nothing else. The order of
+//! refusals is part of the contract: certificate, thing, IoT policy, alias, role, duration. Clients learn which step
+//! refused, operators also why.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider"; the texts are those of the service.
 
 use crate::auth::{
-    Caller, Credentials, Denial, Identified, Origin, RoleFault, RoleGrant, RootGrant, SessionGrant,
-    SignIn, Temporary, ThingIdentity, ThingRefusal, Vouched, alias_arn, assume, certificate_id,
+    Assumption, Caller, GrantHolder, Identified, Origin, RoleGrant, SignIn, Temporary,
+    ThingIdentity, ThingRefusal, Vouched, alias_arn, assume, certificate_id,
 };
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
@@ -21,30 +21,30 @@ use crate::shard::context::Context;
 use crate::shard::evidence::{self, Evidence, named};
 use crate::shard::{Gate, Sockets};
 use crate::{check::Check, limits::SIGN_INS_PER_HOUR};
-use codec::sts::{AssumeRole, RoleArn};
+use codec::sts::{AssumeRole, DURATION_S_DEFAULT, ErrorKind, RoleArn};
 use codec::{calendar::rfc3339, http::Head, policy::Decision};
 use std::fmt::Write;
 
-/// A request for keys.
-struct Asked<'a> {
+/// Device's request for keys, as read from its head.
+struct AliasRequest<'a> {
     /// The role alias.
     alias: &'a str,
-    /// The thing that it names.
+    /// Thing that the request names.
     thing: Option<&'a str>,
     region: &'a str,
+    /// Account of aliases that do not exist, and of all where no signature is asked for.
     account: &'a str,
     origin: Origin,
 }
 
-/// Keys that a device gets.
-struct Given {
+/// Keys for a device.
+struct DeviceKeys {
     temporary: Temporary,
-    expires_s: u64,
-    /// The one that signed in.
+    /// The caller that signed in.
     caller: Caller,
     /// Role and session, as the log names them.
     session: Box<str>,
-    /// Whether it signs in more often than a device whose clock is right.
+    /// Whether the device signs in more often than one whose clock is right.
     exceeds: bool,
 }
 
@@ -78,17 +78,12 @@ pub(crate) fn answer(
     let Some(peer) = peer else { return };
     let mut caller = None;
     let given = request(head, shown).and_then(|alias| {
-        let asked = Asked {
+        let asked = AliasRequest {
             alias,
             thing: head.header("x-amzn-iot-thingname"),
             region: &region,
             account: &account,
-            origin: Origin {
-                address: peer.remote.ip().to_canonical(),
-                tls: peer.tls,
-                asked_s: cx.at.wall.0 / 1000,
-                headers: None,
-            },
+            origin: Origin::of(peer, cx.at.wall.0 / 1000),
         };
         give(cx, gate, &asked, shown, &mut caller)
     });
@@ -108,7 +103,7 @@ pub(crate) fn answer(
     }
 }
 
-/// The role of the alias that a request names, whether it gets it or not.
+/// Role of the requested alias, for the evidence of a refusal.
 fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     let alias = gate.credentials()?.alias(alias_of(head)?)?;
     RoleArn::parse(&format!(
@@ -122,8 +117,8 @@ pub(crate) fn is_asked(head: &Head<'_>) -> bool {
     alias_of(head).is_some()
 }
 
-/// Whether there are connections that are asked for a certificate: by the credentials file, or of a server that asks
-/// for no signature, which has an authority of its own for development.
+/// Whether some connections are asked for a certificate: those of `[things]`, or of a server without signature checks,
+/// which has a development authority.
 pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     match gate.credentials() {
         Some(credentials) => credentials.things().is_some(),
@@ -131,8 +126,8 @@ pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     }
 }
 
-/// Refuses a connection that was not asked for a certificate as one that showed none: one that reads 404 would look
-/// for its alias.
+/// Refuses a request on a connection that was not asked for a certificate like one without a certificate: a 404 would
+/// suggest a missing alias.
 pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -182,14 +177,14 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     })
 }
 
-/// Makes keys for a device, or says why not. Notes its caller as soon as it is known.
+/// Issues keys to a device. `caller` is set as soon as the device is identified, also if it is refused then.
 fn give(
     cx: &mut Context,
     gate: &mut Gate,
-    asked: &Asked<'_>,
+    asked: &AliasRequest<'_>,
     shown: &Shown,
     caller: &mut Option<Caller>,
-) -> Result<Given, Refusal> {
+) -> Result<DeviceKeys, Refusal> {
     let foreign = |why: &str| refused(CERTIFICATE, Check::ThingCertificate, why);
     let certificate = shown.certificate.as_ref();
     let certificate = certificate
@@ -204,8 +199,10 @@ fn give(
     let thing = thing.map_err(|refusal| of_identity(refusal))?;
     let alias = credentials.alias(asked.alias);
     let account = alias.map_or(asked.account, |alias| &alias.account);
-    let grounds = credentials.alias_grounds(asked.alias);
-    let identity = identity(&thing, certificate, asked, grounds);
+    let identity = ThingIdentity {
+        grounds: credentials.alias_grounds(asked.alias),
+        ..identity(&thing, certificate, asked)
+    };
     let known = Caller::signing_in(SignIn::Thing(identity), account, Some(asked.region.into()));
     let caller = &*caller.insert(known.from_origin(asked.origin.clone()));
     let arn = alias_arn(asked.region, account, asked.alias);
@@ -234,20 +231,23 @@ fn give(
     };
     let request = role_request(account, &alias.role, certificate, Some(alias.duration_s));
     let request = request.ok_or_else(|| foreign("the role has no ARN"))?;
-    let duration_s = allowed(cx, credentials, caller, &request)?;
-    let (fingerprint, now_s) = (&certificate.fingerprint, asked.origin.asked_s);
-    let exceeds = things.sign_ins.exceeds(fingerprint, asked.thing, now_s);
-    let expires_s = ends(certificate, duration_s, now_s);
-    let given = seal(gate, caller.clone(), &request, expires_s, asked)?;
-    Ok(Given { exceeds, ..given })
+    let mut steps = 0;
+    let assumption = assume(caller, credentials, &request, &mut steps);
+    cx.telemetry.count_policy_steps(steps);
+    let assumption = assumption.map_err(of_role)?;
+    let now_s = asked.origin.asked_s;
+    let sign_ins = &things.sign_ins;
+    let exceeds = sign_ins.exceeds(&certificate.fingerprint, asked.thing, now_s);
+    let given = issue(gate, caller.clone(), assumption, certificate, now_s)?;
+    Ok(DeviceKeys { exceeds, ..given })
 }
 
-/// Makes keys where no signature is asked for: every role is there for each device that an authority vouches for.
+/// Issues keys without signature checks: any role, to each device that an authority vouches for.
 fn give_to_anybody(
     gate: &mut Gate,
-    asked: &Asked<'_>,
+    asked: &AliasRequest<'_>,
     certificate: &ShownCertificate,
-) -> Result<Given, Refusal> {
+) -> Result<DeviceKeys, Refusal> {
     let foreign = |why: &str| refused(CERTIFICATE, Check::ThingCertificate, why);
     let vouched = certificate.vouched.as_ref().map_err(|why| foreign(why))?;
     if !(certificate.not_before_s..=certificate.not_after_s).contains(&asked.origin.asked_s) {
@@ -256,15 +256,7 @@ fn give_to_anybody(
     if asked.thing.is_some_and(|name| *name != *vouched.name) {
         return Err(of_identity(ThingRefusal::Name(Some(&vouched.name))));
     }
-    let identity = ThingIdentity {
-        certificate: certificate.fingerprint,
-        numbers: certificate.numbers.to_vec(),
-        name: asked.thing.map(Into::into),
-        thing_type: None,
-        alias: asked.alias.into(),
-        grounds: 0,
-        authority: None,
-    };
+    let identity = bare_identity(certificate, asked);
     let caller = Caller::signing_in(SignIn::Thing(identity), asked.account, None);
     let request = role_request(asked.account, asked.alias, certificate, None);
     let request = request.ok_or_else(|| {
@@ -274,13 +266,11 @@ fn give_to_anybody(
             "the name cannot be that of a role",
         )
     })?;
-    let expires_s = ends(certificate, ANYBODY_S, asked.origin.asked_s);
-    seal(gate, caller, &request, expires_s, asked)
-}
-
-/// The end of keys of this life: that of the certificate, if it is sooner.
-fn ends(certificate: &ShownCertificate, duration_s: u32, now_s: u64) -> u64 {
-    (now_s + u64::from(duration_s)).min(certificate.not_after_s)
+    let assumption = Assumption {
+        role: RoleGrant::of(&request),
+        duration_s: DURATION_S_DEFAULT,
+    };
+    issue(gate, caller, assumption, certificate, asked.origin.asked_s)
 }
 
 /// The refusal of a certificate or of a thing's name.
@@ -295,24 +285,32 @@ fn of_identity(refusal: ThingRefusal<'_>) -> Refusal {
 fn identity(
     thing: &Identified<'_>,
     certificate: &ShownCertificate,
-    asked: &Asked<'_>,
-    grounds: u64,
+    asked: &AliasRequest<'_>,
 ) -> ThingIdentity {
     ThingIdentity {
-        certificate: certificate.fingerprint,
-        numbers: certificate.numbers.to_vec(),
-        name: thing.name.map(Into::into),
         thing_type: thing.thing_type.map(Into::into),
-        alias: asked.alias.into(),
-        grounds,
         authority: thing.vouched.map(|vouched| Vouched {
             authority: vouched.authority,
             unnamed: thing.name.is_none().then(|| vouched.name.clone()),
         }),
+        ..bare_identity(certificate, asked)
     }
 }
 
-/// The session that a device is to get: its name is the id of the certificate.
+/// Identity of a certificate under the name that the request has, of which nothing else is known.
+fn bare_identity(certificate: &ShownCertificate, asked: &AliasRequest<'_>) -> ThingIdentity {
+    ThingIdentity {
+        certificate: certificate.fingerprint,
+        numbers: certificate.numbers.to_vec(),
+        name: asked.thing.map(Into::into),
+        thing_type: None,
+        alias: asked.alias.into(),
+        grounds: 0,
+        authority: None,
+    }
+}
+
+/// Session of a device, named by the certificate id.
 fn role_request(
     account: &str,
     role: &str,
@@ -327,79 +325,47 @@ fn role_request(
     })
 }
 
-/// The life of the session, if the role's trust lets the device have it.
-fn allowed(
-    cx: &mut Context,
-    credentials: &Credentials,
-    caller: &Caller,
-    request: &AssumeRole,
-) -> Result<u32, Refusal> {
-    let mut steps = 0;
-    let assumption = assume(caller, credentials, request, &mut steps);
-    cx.telemetry.count_policy_steps(steps);
-    let assumption = assumption.map_err(|fault| match fault {
-        RoleFault::Denied(Denial { check, ground, .. }) => {
-            refused(ROLE, check, ground.unwrap_or_default())
-        }
-        RoleFault::Duration { ground, .. } => {
-            let why = format!(
-                "{ground}; lower the alias's `duration`, or raise the role's `max_session`"
-            );
-            refused(DURATION, Check::ArgumentInvalid, why)
-        }
-        RoleFault::Invalid(why) => refused(ROLE, Check::ArgumentInvalid, why),
-        RoleFault::TooLong => refused(
-            ROLE,
-            Check::ArgumentInvalid,
-            "the session token would be too long",
-        ),
-    })?;
-    Ok(assumption.duration_s)
+/// Refusal by the role, in the words of the credentials provider.
+fn of_role(refusal: Refusal) -> Refusal {
+    let why = refusal.reason().unwrap_or_default();
+    if refusal.error == ErrorKind::ValidationError.into() {
+        let why = format!("{why}; lower the alias's `duration`, or raise the role's `max_session`");
+        return refused(DURATION, refusal.check, why);
+    }
+    refused(ROLE, refusal.check, why)
 }
 
-fn seal(
+/// Issues keys that expire with the certificate at the latest.
+fn issue(
     gate: &mut Gate,
     caller: Caller,
-    request: &AssumeRole,
-    expires_s: u64,
-    asked: &Asked<'_>,
-) -> Result<Given, Refusal> {
-    let root = match caller.sign_in() {
-        Some(sign_in) => RootGrant::SignIn(sign_in),
-        None => caller.root_grant(),
-    };
-    let grant = SessionGrant {
-        root,
-        issued_s: asked.origin.asked_s,
-        expires_s,
-        role: Some(RoleGrant {
-            account: request.role.account(),
-            role: request.role.name(),
-            via: &[],
-            session_name: &request.session_name,
-            source_identity: None,
-            tags: &[],
-            policies: &[],
-            policy: None,
-        }),
-    };
-    let sealed = gate.seal_session(&grant);
-    let temporary = sealed.map_err(|_| {
+    Assumption { role, duration_s }: Assumption,
+    certificate: &ShownCertificate,
+    now_s: u64,
+) -> Result<DeviceKeys, Refusal> {
+    let session = format!("{}/{}", role.role, role.session_name);
+    let until_s = (now_s + u64::from(duration_s)).min(certificate.not_after_s);
+    let issued = gate.issue(&caller, GrantHolder::Role(role), now_s, until_s);
+    let temporary = issued.map_err(|_| {
         let why = "the session cannot be sealed";
         refused(INTERNAL, Check::InternalFailure, why)
     })?;
-    let session = format!("{}/{}", request.role.name(), request.session_name);
-    Ok(Given {
+    Ok(DeviceKeys {
         temporary,
-        expires_s,
         caller,
         session: session.into(),
         exceeds: false,
     })
 }
 
-/// Answers with keys, and not without a line in the log.
-fn grant(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, given: &Given, close: bool) {
+/// Answers with keys, with an audit line.
+fn grant(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    given: &DeviceKeys,
+    close: bool,
+) {
     let account = Account::of_digits(given.caller.account());
     if !cx.telemetry.journal().keep_place(account) {
         let kind = (503, "ServiceUnavailableException", UNAUDITABLE);
@@ -431,9 +397,18 @@ fn grant(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, given: &Given
     responses::respond(sockets, cx, key, &answer);
 }
 
-/// Lists a device that asks again long before its keys end.
-fn notice_clock(sockets: &Sockets, cx: &mut Context, key: SessionKey, id: &str, given: &Given) {
-    let left_s = given.expires_s.saturating_sub(cx.at.wall.0 / 1000);
+/// Lists a device that requests keys long before the previous ones expire.
+fn notice_clock(
+    sockets: &Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    id: &str,
+    given: &DeviceKeys,
+) {
+    let left_s = given
+        .temporary
+        .expires_s
+        .saturating_sub(cx.at.wall.0 / 1000);
     let who = given.caller.sign_in().map(SignIn::label);
     let why = format!(
         "clock? {} has signed in {SIGN_INS_PER_HOUR} times within the hour and asks again, though keys last {left_s} s",
@@ -449,14 +424,15 @@ fn notice_clock(sockets: &Sockets, cx: &mut Context, key: SessionKey, id: &str, 
     responses::note(sockets, cx, key, &evidence, &noticed);
 }
 
-/// The answer. Every text in it is of base64 or digits.
-fn body(given: &Given) -> String {
+/// Body of the answer. Its values need no escaping: base64 and digits.
+fn body(given: &DeviceKeys) -> String {
     let Temporary {
         access_key_id,
         secret_access_key,
         session_token,
+        expires_s,
     } = &given.temporary;
-    let expiration = rfc3339(given.expires_s * 1000);
+    let expiration = rfc3339(expires_s * 1000);
     let seconds = expiration.split('.').next().unwrap_or_default();
     let mut body = String::with_capacity(BODY_BYTES);
     let _ = write!(
@@ -469,24 +445,25 @@ fn body(given: &Given) -> String {
     body
 }
 
-/// The life of keys where no signature is asked for, in seconds.
-const ANYBODY_S: u32 = 3600;
-
-/// The usual length of an answer.
+/// Usual length of an answer, in bytes.
 const BODY_BYTES: usize = 1536;
 
 // Refusals of the credentials provider: texts for clients, reasons for operators.
 
-/// A status, a type and a text.
-type Kind = (u16, &'static str, &'static str);
+/// Status, error type and message.
+type DeviceError = (u16, &'static str, &'static str);
 
-/// A refusal with this reason, for operators alone.
-fn refused((status, error_type, message): Kind, check: Check, why: impl Into<Box<str>>) -> Refusal {
+/// Refusal with a reason for operators.
+fn refused(
+    (status, error_type, message): DeviceError,
+    check: Check,
+    why: impl Into<Box<str>>,
+) -> Refusal {
     let error = ErrorCode::Fixed(status, error_type);
     Refusal::new(check, error, message).by_policy(Some(why.into()))
 }
 
-/// Refuses, and notes who it was, as far as that is known. `role`: of the alias, if there is one.
+/// Refuses a request, with what is known of the device as evidence. `role`: that of the alias, if it exists.
 fn refuse(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -529,52 +506,48 @@ fn refuse(
     responses::refuse(sockets, cx, key, &evidence, &refusal);
 }
 
-/// The certificate is not let in.
-const CERTIFICATE: Kind = (
-    403,
-    "AccessDeniedException",
-    "Certificate is invalid on this endpoint",
-);
+/// The certificate is refused.
+const CERTIFICATE: DeviceError = (403, FORBIDDEN, "Certificate is invalid on this endpoint");
 
-/// The thing is not one of the certificate's.
-const THING_NAME: Kind = (403, "AccessDeniedException", "Invalid thing name passed");
+/// The certificate is not of the thing.
+const THING_NAME: DeviceError = (403, FORBIDDEN, "Invalid thing name passed");
 
-/// No IoT policy allows it.
-const DENIED: Kind = (403, "AccessDeniedException", "Access Denied");
+/// No IoT policy allows the alias.
+const DENIED: DeviceError = (403, FORBIDDEN, "Access Denied");
 
-/// There is no such alias.
-const NO_ALIAS: Kind = (
-    404,
-    "ResourceNotFoundException",
-    "Role alias does not exist",
-);
+/// The alias does not exist.
+const NO_ALIAS: DeviceError = (404, NOT_FOUND, "Role alias does not exist");
 
-/// The role is not there, or its trust says no.
-const ROLE: Kind = (
+/// The role does not exist, or its trust refuses.
+const ROLE: DeviceError = (
     400,
-    "InvalidRequestException",
+    INVALID,
     "Unable to assume the role, or the role to assume does not exist",
 );
 
 /// The alias has a longer duration than the role.
-const DURATION: Kind = (
+const DURATION: DeviceError = (
     400,
-    "InvalidRequestException",
+    INVALID,
     "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
 );
 
 /// The request is for another name than the connection.
-const MISDIRECTED: Kind = (
+const MISDIRECTED: DeviceError = (
     421,
-    "InvalidRequestException",
+    INVALID,
     "The Host header does not match the server name",
 );
 
-/// There is nothing else here.
-const NO_SUCH_PATH: Kind = (
+/// Requests for keys are the only ones here.
+const NO_SUCH_PATH: DeviceError = (
     404,
-    "ResourceNotFoundException",
+    NOT_FOUND,
     "There is no such operation on this endpoint",
 );
 
-const INTERNAL: Kind = (500, "InternalFailureException", "Internal failure");
+const INTERNAL: DeviceError = (500, "InternalFailureException", "Internal failure");
+
+const FORBIDDEN: &str = "AccessDeniedException";
+const NOT_FOUND: &str = "ResourceNotFoundException";
+const INVALID: &str = "InvalidRequestException";

@@ -3,9 +3,8 @@
 //! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
 
 use crate::auth::{
-    Assumption, Caller, Denial, Grant, PolicyQuestion, RoleFault, RoleGrant, RootGrant, SealError,
-    SessionGrant, SessionTag, TOKEN_BYTES_MAX, Temporary, assume, assumed_role_id,
-    federated_user_arn,
+    Assumption, Caller, GrantHolder, PolicyQuestion, RoleGrant, SESSION_TOO_LONG, SealError,
+    TOKEN_BYTES_MAX, Temporary, assume, assumed_role_id, federated_user_arn,
 };
 use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
@@ -18,24 +17,24 @@ use crate::shard::{Gate, Sockets};
 use crate::{check::Check, refusal::Refusal, settings::Rate};
 use codec::policy::{Action, Policy};
 use codec::sts::{
-    self, AssumeRole, CallerIdentity, Error, ErrorKind, Granted, Keys, Request, assumed_role,
-    caller_identity, federation_token, session_token,
+    self, AssumeRole, CallerIdentity, DURATION_S_DEFAULT, Error, ErrorKind, Granted, Keys, Request,
+    assumed_role, caller_identity, federation_token, session_token,
 };
 
-/// A call that makes temporary credentials: its answer's request id, and whether that is in a line of the log.
+/// Call for temporary credentials, as far as it was processed.
 struct Granting<'a> {
-    form: &'a Form<'a>,
+    form: &'a StsForm<'a>,
     caller: &'a Caller,
     requested: Requested,
-    /// The session that it asks for, as the log names it.
+    /// Requested session, as the log names it.
     session: Option<Box<str>>,
-    /// The access key id of what it was granted.
+    /// Access key id of the issued credentials.
     key_id: Option<Box<str>>,
     id: String,
     audited: bool,
 }
 
-/// Everything that a call for temporary credentials takes.
+/// Issuer of the credentials of one call.
 pub(crate) struct Grantor<'a> {
     telemetry: &'a mut Telemetry,
     gate: &'a mut Gate,
@@ -43,28 +42,28 @@ pub(crate) struct Grantor<'a> {
     /// The request id.
     id: &'a str,
     now_s: u64,
-    /// The access key id of what was granted.
+    /// Access key id of the issued credentials.
     key_id: Option<Box<str>>,
 }
 
-/// A call of STS.
-pub(crate) struct Form<'a> {
+/// Form of an STS call.
+pub(crate) struct StsForm<'a> {
     /// Connection of the request.
     pub(crate) key: SessionKey,
     /// The form.
     pub(crate) body: &'a [u8],
     /// The connection ends with the answer.
     pub(crate) close: bool,
-    /// The rate at which an account may get keys, if that is limited.
+    /// Rate of temporary credentials per account, if limited.
     pub(crate) rate: Option<Rate>,
 }
 
-/// Answers a call of STS. `caller`: the one that signed it; `None` for a form that signs in.
+/// Answers an STS call. `caller`: its signer; `None` for an unsigned form.
 pub(crate) fn answer_sts(
     sockets: &mut Sockets,
     cx: &mut Context,
     gate: &mut Gate,
-    form: &Form<'_>,
+    form: &StsForm<'_>,
     caller: Option<&Caller>,
 ) {
     let strict = sockets.settings().strict();
@@ -78,12 +77,12 @@ pub(crate) fn answer_sts(
     }
 }
 
-/// Answers a call that was read.
+/// Answers a parsed call.
 pub(crate) fn answer_parsed(
     sockets: &mut Sockets,
     cx: &mut Context,
     gate: &mut Gate,
-    form: &Form<'_>,
+    form: &StsForm<'_>,
     caller: &Caller,
     parsed: Result<Request, Error>,
 ) {
@@ -106,7 +105,7 @@ pub(crate) fn answer_parsed(
             granting.session = session_of(request);
             grant(sockets, cx, gate, &mut granting, request)
         }
-        Err(error) => Err(Refusal::sts(check_of(error.kind), error.clone())),
+        Err(error) => Err(not_understood(error)),
     };
     cx.telemetry
         .count_call(Account::of_digits(caller.account()));
@@ -157,10 +156,10 @@ fn who(caller: &Caller, id: &str) -> Vec<u8> {
     out
 }
 
-/// Makes temporary credentials if the account's rate allows it, and not without a line in the log. Returns the answer.
+/// Issues temporary credentials within the account's rate, with an audit line. Returns the answer.
 ///
 /// # Errors
-/// The refusal; the call says whether it has a line.
+/// The refusal; `granting.audited` says whether it has an audit line.
 fn grant(
     sockets: &Sockets,
     cx: &mut Context,
@@ -218,7 +217,7 @@ fn grant(
     granted
 }
 
-/// Notes a grant in the place that was kept for it, or its refusal like any other.
+/// Writes the audit line of a grant to its reserved place, or that of its refusal.
 fn audit_grant(
     sockets: &Sockets,
     cx: &mut Context,
@@ -244,35 +243,33 @@ fn audit_grant(
     }
 }
 
-/// The session that a request asks for, as the log names it.
+/// Session that a request asks for, as the log names it.
 pub(crate) fn session_of(request: &Request) -> Option<Box<str>> {
-    match request {
-        Request::GetFederationToken { name, .. } => Some(name.clone()),
-        Request::AssumeRole(request) => {
-            Some(format!("{}/{}", request.role.name(), request.session_name).into())
-        }
-        Request::AssumeRoleWithWebIdentity(request) => {
-            let AssumeRole {
-                role, session_name, ..
-            } = &request.role;
-            Some(format!("{}/{session_name}", role.name()).into())
-        }
-        Request::GetSessionToken { .. } | Request::GetCallerIdentity => None,
+    if let Request::GetFederationToken { name, .. } = request {
+        return Some(name.clone());
     }
+    let AssumeRole {
+        role, session_name, ..
+    } = role_request(request)?;
+    Some(format!("{}/{session_name}", role.name()).into())
 }
 
 /// The ARN of the role that a request asks for.
 pub(crate) fn role_of(request: &Request) -> Option<&str> {
+    role_request(request).map(|request| request.role.as_str())
+}
+
+fn role_request(request: &Request) -> Option<&AssumeRole> {
     match request {
-        Request::AssumeRole(request) => Some(request.role.as_str()),
-        Request::AssumeRoleWithWebIdentity(request) => Some(request.role.role.as_str()),
+        Request::AssumeRole(request) => Some(request),
+        Request::AssumeRoleWithWebIdentity(request) => Some(&request.role),
         Request::GetFederationToken { .. }
         | Request::GetSessionToken { .. }
         | Request::GetCallerIdentity => None,
     }
 }
 
-/// The policy that a request came with.
+/// Session policy of a request.
 fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     let text = text.unwrap_or_default();
     let read = (!text.is_empty()).then(|| Policy::parse_session(text));
@@ -285,135 +282,91 @@ fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     })
 }
 
-/// Why a grant was not sealed.
-fn unsealed(error: SealError, too_long: &'static str) -> Refusal {
-    let (check, kind, message) = match error {
-        SealError::TooLong => (
-            Check::SessionPolicyMalformed,
-            ErrorKind::PackedPolicyTooLarge,
-            too_long,
-        ),
-        SealError::Library => (
-            Check::InternalFailure,
-            ErrorKind::InternalFailure,
-            "Internal failure.",
-        ),
-    };
-    Refusal::new(check, kind, message)
-}
-
 /// Temporary credentials as an answer has them.
-fn keys(temporary: &Temporary, expires_s: u64) -> Keys<'_> {
+fn keys(temporary: &Temporary) -> Keys<'_> {
     Keys {
         access_key_id: &temporary.access_key_id,
         secret_access_key: temporary.secret_access_key.reveal(),
         session_token: temporary.session_token.reveal(),
-        expires_s,
+        expires_s: temporary.expires_s,
     }
 }
 
-/// Why a request that cannot be understood is refused.
-pub(crate) fn check_of(kind: ErrorKind) -> Check {
-    match kind {
-        ErrorKind::MissingAction | ErrorKind::InvalidAction => Check::OperationUnknown,
-        ErrorKind::PackedPolicyTooLarge | ErrorKind::MalformedPolicyDocument => {
-            Check::SessionPolicyMalformed
-        }
-        ErrorKind::InvalidQueryParameter
-        | ErrorKind::ValidationError
-        | ErrorKind::InvalidParameterValue
-        | ErrorKind::Throttling
-        | ErrorKind::IncompleteSignature
-        | ErrorKind::MissingAuthenticationToken
-        | ErrorKind::SignatureDoesNotMatch
-        | ErrorKind::InvalidClientTokenId
-        | ErrorKind::ExpiredToken
-        | ErrorKind::AccessDenied
-        | ErrorKind::InternalFailure
-        | ErrorKind::ServiceUnavailable
-        | ErrorKind::InvalidIdentityToken
-        | ErrorKind::ExpiredTokenException
-        | ErrorKind::IdpRejectedClaim => Check::ArgumentInvalid,
-    }
+/// Refusal of a request that cannot be understood.
+pub(crate) fn not_understood(error: &Error) -> Refusal {
+    use ErrorKind::{InvalidAction, MalformedPolicyDocument, MissingAction, PackedPolicyTooLarge};
+    let check = if matches!(error.kind, MissingAction | InvalidAction) {
+        Check::OperationUnknown
+    } else if matches!(error.kind, PackedPolicyTooLarge | MalformedPolicyDocument) {
+        Check::SessionPolicyMalformed
+    } else {
+        Check::ArgumentInvalid
+    };
+    Refusal::new(check, error.kind, error.message.clone())
 }
 
 // AssumeRole: the rights of a role.
 
 impl Grantor<'_> {
-    /// Makes temporary credentials with the rights of a role, as far as the policies of the request have them too.
-    /// `write` appends the answer under a request id.
+    /// Issues credentials with the rights that both the role and the session policies allow. `write` appends the
+    /// answer under a request id.
     pub(crate) fn assume(
         &mut self,
         request: &AssumeRole,
         write: impl FnOnce(&mut Vec<u8>, &Granted<'_>, &str),
     ) -> Result<Vec<u8>, Refusal> {
-        let assumption = self.allowed(request)?;
-        let policy = session_policy(request.policy.as_deref())?;
+        let Assumption {
+            mut role,
+            duration_s,
+        } = self.allowed(request)?;
+        role.policy = Ok(session_policy(request.policy.as_deref())?);
         let policies = request.policy_arns.iter();
         let policies = policies.map(|arn| self.named_policy(request, arn));
-        let policies: Vec<&str> = policies.collect::<Result<_, _>>()?;
-        let role = RoleGrant {
-            account: request.role.account(),
-            role: request.role.name(),
-            via: &assumption.via,
-            session_name: &request.session_name,
-            source_identity: assumption.source_identity.as_deref(),
-            tags: &assumption.tags,
-            policies: &policies,
-            policy: policy.as_ref(),
-        };
-        let grant = self.session_grant(assumption.duration_s, Some(role));
-        let sealed = self.gate.seal_session(&grant);
-        let temporary = sealed.map_err(|error| unsealed(error, TOO_LONG))?;
-        self.key_id = Some(temporary.access_key_id.as_str().into());
-        let account = request.role.account();
-        let (name, session) = (request.role.name(), &request.session_name);
+        role.policies = policies.collect::<Result<_, _>>()?;
+        let source_identity = role.source_identity.clone();
+        let holder = GrantHolder::Role(role);
+        let issued = self.issue(holder, duration_s);
+        let temporary = issued.map_err(|error| error.refusal(SESSION_TOO_LONG))?;
+        let (account, name) = (request.role.account(), request.role.name());
+        let session = &request.session_name;
         let bytes = temporary.session_token.reveal().len();
         let answer = Granted {
-            keys: keys(&temporary, grant.expires_s),
+            keys: keys(&temporary),
             arn: &format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"),
             id: &assumed_role_id(request.role.as_str(), session),
             packed_policy_percent: u8::try_from(bytes * 100 / TOKEN_BYTES_MAX).unwrap_or(100),
-            source_identity: assumption.source_identity.as_deref(),
+            source_identity: source_identity.as_deref(),
         };
         let mut out = Vec::new();
         write(&mut out, &answer, self.id);
         Ok(out)
     }
 
-    /// The session that the caller may have. Where no signature is asked for, every role is there for everybody.
+    /// Session that the caller may have. Without signature checks any role may be assumed.
     fn allowed(&mut self, request: &AssumeRole) -> Result<Assumption, Refusal> {
         let Some(credentials) = self.gate.credentials() else {
-            return Ok(unasked(request));
+            return Ok(Assumption {
+                role: RoleGrant::of(request),
+                duration_s: request.duration_s.unwrap_or(DURATION_S_DEFAULT),
+            });
         };
         let mut steps = 0;
         let assumption = assume(self.caller, credentials, request, &mut steps);
         self.telemetry.count_policy_steps(steps);
-        assumption.map_err(|fault| match fault {
-            RoleFault::Denied(Denial {
-                action,
-                check,
-                ground,
-            }) => {
-                // The same whether there is such a role or not.
-                let message = self.caller.denial(action, request.role.as_str());
-                Refusal::new(check, ErrorKind::AccessDenied, message).by_policy(ground)
-            }
-            RoleFault::Invalid(message) => {
-                let kind = ErrorKind::InvalidParameterValue;
-                Refusal::new(Check::ArgumentInvalid, kind, message)
-            }
-            RoleFault::Duration { message, ground } => {
-                let kind = ErrorKind::ValidationError;
-                let refusal = Refusal::new(Check::ArgumentInvalid, kind, message);
-                refusal.by_policy(Some(ground.into()))
-            }
-            RoleFault::TooLong => unsealed(SealError::TooLong, TOO_LONG),
-        })
+        assumption
     }
 
-    /// The name of a policy of the role's account; refused when there is none.
-    fn named_policy<'r>(&self, request: &AssumeRole, arn: &'r str) -> Result<&'r str, Refusal> {
+    /// Issues credentials from this moment on, and records their key id.
+    fn issue(&mut self, holder: GrantHolder, duration_s: u32) -> Result<Temporary, SealError> {
+        let until_s = self.now_s + u64::from(duration_s);
+        let gate = &mut *self.gate;
+        let temporary = gate.issue(self.caller, holder, self.now_s, until_s)?;
+        self.key_id = Some(temporary.access_key_id.as_str().into());
+        Ok(temporary)
+    }
+
+    /// Name of a policy of the role's account; refused if it does not exist.
+    fn named_policy(&self, request: &AssumeRole, arn: &str) -> Result<Box<str>, Refusal> {
         let (owner, name) = arn
             .strip_prefix("arn:aws:iam::")
             .and_then(|rest| rest.split_once(":policy/"))
@@ -424,7 +377,7 @@ impl Grantor<'_> {
                 .credentials()
                 .is_none_or(|credentials| credentials.policy(name).is_some());
         if is_known {
-            return Ok(name);
+            return Ok(name.into());
         }
         let message = "PolicyArns: each must be arn:aws:iam::ACCOUNT:policy/NAME, with the account of the role and \
                        the name of a policy of the credentials file.";
@@ -433,28 +386,10 @@ impl Grantor<'_> {
     }
 }
 
-/// The session as it was asked for.
-fn unasked(request: &AssumeRole) -> Assumption {
-    let tags = request.tags.iter().map(|tag| SessionTag {
-        key: tag.key.clone(),
-        value: tag.value.clone(),
-        transitive: false,
-    });
-    Assumption {
-        via: Vec::new(),
-        tags: tags.collect(),
-        source_identity: request.source_identity.clone(),
-        duration_s: request.duration_s.unwrap_or(codec::sts::DURATION_S_DEFAULT),
-    }
-}
-
-const TOO_LONG: &str =
-    "The policies, tags and roles of the session take more room than a session token has.";
-
 // GetFederationToken: a part of the caller's rights under a name.
 
 impl Grantor<'_> {
-    /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
+    /// Issues credentials with the rights that both the caller and the session policy have.
     fn federate(
         &mut self,
         name: &str,
@@ -470,31 +405,17 @@ impl Grantor<'_> {
             let refusal = Refusal::new(check, ErrorKind::AccessDenied, message);
             return Err(refusal.by_policy(caller.ground_of(&ruling)));
         }
-        let read = session_policy(policy)?;
-        let until = self.now_s + u64::from(duration_s);
-        let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
-        let (parent_access_key_id, parent_secret) = match caller.root_grant() {
-            RootGrant::Key {
-                access_key_id,
-                secret,
-            } => (access_key_id, secret),
-            RootGrant::SignIn(_) => ("", ""), // temporary credentials were refused above
-        };
-        let grant = Grant {
-            account: caller.account(),
-            parent_access_key_id,
-            parent_secret,
-            name,
-            policy: read.as_ref(),
-            expires_s,
+        let holder = GrantHolder::Federated {
+            account: caller.account().into(),
+            name: name.into(),
+            policy: session_policy(policy)?,
         };
         let too_long = "The policy must be at most 2048 bytes of UTF-8.";
-        let sealed = self.gate.seal(&grant);
-        let temporary = sealed.map_err(|error| unsealed(error, too_long))?;
-        self.key_id = Some(temporary.access_key_id.as_str().into());
+        let issued = self.issue(holder, duration_s);
+        let temporary = issued.map_err(|error| error.refusal(too_long))?;
         let user_id = format!("{}:{name}", caller.account());
         let token = Granted {
-            keys: keys(&temporary, expires_s),
+            keys: keys(&temporary),
             arn: &arn,
             id: &user_id,
             packed_policy_percent: packed_percent(policy.unwrap_or_default()),
@@ -506,7 +427,7 @@ impl Grantor<'_> {
     }
 }
 
-/// The part of the room for a policy that one takes, in per cent.
+/// Share of the longest policy that this one takes, in per cent.
 fn packed_percent(policy: &str) -> u8 {
     let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
     u8::try_from(percent.min(100)).unwrap_or(100)
@@ -514,8 +435,8 @@ fn packed_percent(policy: &str) -> u8 {
 
 // GetSessionToken: the caller's own rights for a while.
 
-impl<'a> Grantor<'a> {
-    /// Makes temporary credentials with the caller's rights. Policies are not asked. Source: STS API Reference,
+impl Grantor<'_> {
+    /// Issues credentials with the caller's rights, without a policy decision. Source: STS API Reference,
     /// "GetSessionToken": *No permissions are required for users to perform this operation*.
     pub(crate) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, Refusal> {
         if !self.caller.is_long_term() {
@@ -523,31 +444,14 @@ impl<'a> Grantor<'a> {
             let refusal = Refusal::new(Check::PolicyNoAllow, ErrorKind::AccessDenied, message);
             return Err(refusal.by_policy(Some(WITH_OWN_KEYS.into())));
         }
-        let grant = self.session_grant(duration_s, None);
-        let sealed = self.gate.seal_session(&grant);
-        let temporary = sealed.map_err(|error| unsealed(error, "The session is too long."))?;
-        self.key_id = Some(temporary.access_key_id.as_str().into());
+        let issued = self.issue(GrantHolder::User, duration_s);
+        let temporary = issued.map_err(|error| error.refusal("The session is too long."))?;
         let mut out = Vec::new();
-        session_token(&mut out, &keys(&temporary, grant.expires_s), self.id);
+        session_token(&mut out, &keys(&temporary), self.id);
         Ok(out)
-    }
-
-    /// The grant of a session that begins now, and ends with the principal that it hangs on if not before.
-    fn session_grant<'g>(&self, duration_s: u32, role: Option<RoleGrant<'g>>) -> SessionGrant<'g>
-    where
-        'a: 'g,
-    {
-        let caller = self.caller;
-        let until = self.now_s + u64::from(duration_s);
-        SessionGrant {
-            root: caller.root_grant(),
-            issued_s: self.now_s,
-            expires_s: until.min(caller.root_expires_s().unwrap_or(u64::MAX)),
-            role,
-        }
     }
 }
 
-/// The reason for which temporary keys get no others.
+/// Reason for operators why temporary keys are refused here.
 const WITH_OWN_KEYS: &str = "the caller's keys are temporary, and GetSessionToken takes none but a principal's: sign \
                              with those";

@@ -1,23 +1,23 @@
-//! AssumeRoleWithWebIdentity: the rights of a role for the token of an OpenID provider. It is the one call without a
-//! signature: the token is what proves who it is.
+//! AssumeRoleWithWebIdentity: a session of a role for the token of an OpenID provider. The only call without a
+//! signature: the token is the proof.
 
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
 use crate::shard::calls::responses::refuse;
-use crate::shard::calls::sts::{self, Form, Grantor, answer_parsed};
+use crate::shard::calls::sts::{self, Grantor, StsForm, answer_parsed};
 use crate::shard::context::Context;
-use crate::shard::evidence::{Evidence, Shown};
-use crate::shard::gate::{ClaimedToken, Gate, WebFault};
+use crate::shard::evidence::{Evidence, Shown, named};
+use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::{auth::SignIn, check::Check, refusal::Refusal};
 use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
 
-/// Answers a form that signs in: the token first, then the role.
+/// Answers an unsigned form: checks the token first, then the role.
 pub(crate) fn answer_sign_in(
     sockets: &mut Sockets,
     cx: &mut Context,
     gate: &mut Gate,
-    form: &Form<'_>,
+    form: &StsForm<'_>,
     parsed: Result<Request, Error>,
 ) {
     let Some(peer) = sockets.session(form.key).map(|session| session.peer()) else {
@@ -27,13 +27,19 @@ pub(crate) fn answer_sign_in(
         Ok(Request::AssumeRoleWithWebIdentity(request)) => request.token.reveal(),
         Ok(_) | Err(_) => "",
     };
-    let (refusal, claimed) = match (gate.identify(token, peer, cx.at), &parsed) {
-        (_, Err(error)) => {
-            let refusal = Refusal::sts(sts::check_of(error.kind), error.clone());
-            (refusal, None)
+    let read = Unverified::read(token);
+    let identified = match &read {
+        Ok(token) => gate.identify(token, peer, cx.at),
+        Err(fault) => Err(*fault),
+    };
+    let claimed = || read.as_ref().ok().map(ClaimedToken::of);
+    let (refusal, claimed) = match (&parsed, identified) {
+        (Err(error), _) => (sts::not_understood(error), None),
+        (Ok(_), Err(fault)) => {
+            let claimed = claimed();
+            (refused(fault, claimed.as_ref()), claimed)
         }
-        (Err(fault), Ok(_)) => (refused(&fault), fault.claimed),
-        (Ok(caller), Ok(_)) => {
+        (Ok(_), Ok(caller)) => {
             return answer_parsed(sockets, cx, gate, form, &caller, parsed);
         }
     };
@@ -53,31 +59,20 @@ pub(crate) fn answer_sign_in(
 }
 
 impl Grantor<'_> {
-    /// Makes temporary credentials with the rights of a role for the identity of a token.
+    /// Issues credentials of a role to the identity of a token.
     pub(crate) fn sign_in(
         &mut self,
         request: &AssumeRoleWithWebIdentity,
     ) -> Result<Vec<u8>, Refusal> {
         let caller = self.caller;
-        let read = |fault| {
-            refused(&WebFault {
-                fault,
-                claimed: None,
-            })
-        };
         // Nobody has checked it if no signature is asked for: the answer names what it says.
-        let token = Unverified::read(request.token.reveal()).map_err(read)?;
+        let token = Unverified::read(request.token.reveal()).map_err(|it| refused(it, None))?;
         let (subject, audience) = match caller.sign_in() {
             Some(SignIn::Web(identity)) => (&*identity.subject, &*identity.audience),
             Some(SignIn::Thing(_)) | None => (token.subject().unwrap_or_default(), ""),
         };
-        let claims = token.session_claims().map_err(|fault| {
-            let claimed = Some(ClaimedToken {
-                issuer: token.claimed_issuer().into(),
-                subject: Some(subject.into()),
-            });
-            refused(&WebFault { fault, claimed })
-        })?;
+        let claims = token.session_claims();
+        let claims = claims.map_err(|it| refused(it, Some(&ClaimedToken::of(&token))))?;
         let role = request.role.with_claims(claims);
         self.assume(&role, |out, granted, id| {
             let identity = WebIdentity {
@@ -90,32 +85,44 @@ impl Grantor<'_> {
     }
 }
 
-/// The answer to a token that is not accepted, with what operators alone read.
-fn refused(WebFault { fault, claimed }: &WebFault) -> Refusal {
-    let kind = match fault {
-        TokenFault::Expired => ErrorKind::ExpiredTokenException,
-        TokenFault::Claim(_) => ErrorKind::IdpRejectedClaim,
-        TokenFault::Malformed(_)
-        | TokenFault::Issuer
-        | TokenFault::Audience
-        | TokenFault::UnknownKey
-        | TokenFault::NoKeys
-        | TokenFault::AmbiguousKey
-        | TokenFault::Signature => ErrorKind::InvalidIdentityToken,
-    };
-    let message = match fault {
-        TokenFault::Audience => "Incorrect token audience".to_owned(),
+/// Unverified issuer and subject of a token.
+struct ClaimedToken {
+    issuer: Box<str>,
+    subject: Option<Box<str>>,
+}
+
+impl ClaimedToken {
+    fn of(token: &Unverified<'_>) -> Self {
+        Self {
+            issuer: named(token.claimed_issuer()),
+            subject: token.subject().map(named),
+        }
+    }
+
+    /// The issuer as providers are named: without `https://`.
+    fn provider(&self) -> &str {
+        let bare = self.issuer.strip_prefix("https://");
+        bare.unwrap_or(&self.issuer)
+    }
+}
+
+/// Refusal of a token, with a reason for operators.
+fn refused(fault: TokenFault, claimed: Option<&ClaimedToken>) -> Refusal {
+    let invalid = ErrorKind::InvalidIdentityToken;
+    let (kind, message) = match fault {
+        TokenFault::Expired => (ErrorKind::ExpiredTokenException, fault.to_string()),
+        TokenFault::Claim(_) => (ErrorKind::IdpRejectedClaim, fault.to_string()),
+        TokenFault::Audience => (invalid, "Incorrect token audience".to_owned()),
         TokenFault::Issuer => {
-            let issuer = claimed.as_ref().map_or("the issuer", |it| &it.issuer);
-            format!("No OpenIDConnect provider found in your account for {issuer}")
+            let issuer = claimed.map_or("the issuer", |it| &it.issuer);
+            let message = "No OpenIDConnect provider found in your account for";
+            (invalid, format!("{message} {issuer}"))
         }
         TokenFault::Malformed(_)
-        | TokenFault::Expired
-        | TokenFault::Claim(_)
         | TokenFault::UnknownKey
         | TokenFault::NoKeys
         | TokenFault::AmbiguousKey
-        | TokenFault::Signature => fault.to_string(),
+        | TokenFault::Signature => (invalid, fault.to_string()),
     };
     let ground = match claimed {
         Some(ClaimedToken { issuer, subject }) => {

@@ -7,7 +7,7 @@ use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::{EndReason, Superseded};
 use crate::session::http::{Admission, Asks, HttpStage};
-use crate::session::web_socket::{Role, Terms, WebSocket};
+use crate::session::web_socket::{AdmissionTerms, Role, WebSocket};
 use crate::session::{Forwarded, NEVER, Session, SessionState};
 use crate::settings::Program;
 use crate::shard::calls::responses::{RATE_EXCEEDED, absent, no_place, nobody, refuse, too_busy};
@@ -27,7 +27,7 @@ use crate::{
     channel::Life,
     check::Check,
     machine::{Output, Peer},
-    presence::Cause,
+    presence::PresenceCause,
     record::Record,
     refusal::Refusal,
 };
@@ -218,16 +218,16 @@ struct Newcomer<'a> {
 
 impl Newcomer<'_> {
     /// The change for those who watch the channel.
-    fn cause(&self, sockets: &Sockets) -> Cause {
+    fn cause(&self, sockets: &Sockets) -> PresenceCause {
         // A master that was reported gone is not replaced for those who watch: it has left.
         let replaced = self
             .joined
             .superseded
             .filter(|older| !sockets.is_gone(*older));
         match (&self.role, replaced) {
-            (Role::Master, None) => Cause::MasterJoined,
-            (Role::Master, Some(_)) => Cause::MasterReplaced,
-            (Role::Viewer(_), _) => Cause::ViewerJoined,
+            (Role::Master, None) => PresenceCause::MasterJoined,
+            (Role::Master, Some(_)) => PresenceCause::MasterReplaced,
+            (Role::Viewer(_), _) => PresenceCause::ViewerJoined,
         }
     }
 }
@@ -382,9 +382,9 @@ impl Sockets {
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
     /// their age.
-    fn terms(&mut self, program: Program, now: Now) -> Terms {
+    fn terms(&mut self, program: Program, now: Now) -> AdmissionTerms {
         let notices = self.settings().reader(program).notices;
-        Terms {
+        AdmissionTerms {
             notices,
             program,
             bounds: self.message_bounds().in_force(),

@@ -55,21 +55,21 @@ pub(crate) fn take_head<'a>(
     after: &'a [u8],
 ) -> HeadStep<'a> {
     sockets.note_method(key, bytes);
-    let head = match Head::parse(bytes, &sockets.rules().head) {
-        Ok(head) => head,
-        Err(error) => {
-            let evidence = Evidence::of(Purpose::Unknown);
-            return HeadStep::Done(refuse_step(sockets, cx, key, &evidence, error));
-        }
-    };
-    sockets.note_forwarded(key, &head);
-    let request = Request {
-        head,
+    // A head is large: it is moved once.
+    let mut request = Request {
+        head: match Head::parse(bytes, &sockets.rules().head) {
+            Ok(head) => head,
+            Err(error) => {
+                let evidence = Evidence::of(Purpose::Unknown);
+                return HeadStep::Done(refuse_step(sockets, cx, key, &evidence, error));
+            }
+        },
         text: bytes,
         bytes: bytes.len(),
         after,
         asked: None,
     };
+    sockets.note_forwarded(key, &request.head);
     if let Some(shown) = sockets.shown(key) {
         return HeadStep::Provider(request, shown);
     }
@@ -88,7 +88,10 @@ pub(crate) fn take_head<'a>(
     };
     match upgrade_by(&request.head, takes_key) {
         Ok(None) => {}
-        Ok(asked) => return HeadStep::Upgrade(Request { asked, ..request }),
+        Ok(asked) => {
+            request.asked = asked;
+            return HeadStep::Upgrade(request);
+        }
         Err(error) => {
             let step = refuse_handshake(sockets, cx, key, &request.head, error);
             return HeadStep::Done(step);

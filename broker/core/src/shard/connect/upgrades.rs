@@ -22,7 +22,7 @@ use codec::{control::ErrorKind, policy::Action};
 use std::borrow::Cow;
 
 /// The parameters of an upgrade, undecoded, by their numbers.
-type Parameters<'h> = [Option<&'h str>; Parameter::COUNT];
+type UpgradeParameters<'h> = [Option<&'h str>; Parameter::COUNT];
 
 /// Reads what an upgrade asks for, or a device: `asked` is `None`. `path` is the one that was signed.
 pub(crate) fn target(
@@ -30,7 +30,7 @@ pub(crate) fn target(
     head: &Head<'_>,
     path: &str,
     asked: Option<&Upgrade<'_>>,
-    found: &Parameters<'_>,
+    found: &UpgradeParameters<'_>,
 ) -> Result<(UpgradeTarget, Asks), Refusal> {
     let value = |of: Parameter| found.get(of as usize).copied().flatten();
     let (arn, client_id) = (value(Parameter::ChannelArn), value(Parameter::ClientId));
@@ -87,7 +87,7 @@ pub(crate) fn denial_of(admission: &Admission, ruling: &Ruling) -> Option<Refusa
 
 /// The values of the protocol's parameters. A second one of a name is refused, since two readers might disagree about
 /// which counts.
-pub(crate) fn single<'h>(head: &Head<'h>) -> Result<Parameters<'h>, Refusal> {
+pub(crate) fn single<'h>(head: &Head<'h>) -> Result<UpgradeParameters<'h>, Refusal> {
     let mut found = [const { None::<(Cow<'_, str>, &str)> }; Parameter::COUNT];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
         // As the signature reads them: `X-Amz%2DClientId` is that parameter too.

@@ -5,7 +5,7 @@ use crate::refusal::{ErrorCode, Refusal};
 use crate::session::http::Admission;
 use crate::session::{NEVER, Session};
 use crate::shard::calls::responses::refuse;
-use crate::shard::dev::faults::{FaultAct, RequestAct, SessionAct, Subject};
+use crate::shard::dev::faults::{FaultAct, FaultSubject, RequestAct, SessionAct};
 use crate::shard::dev::state::Interposer;
 use crate::shard::evidence::Evidence;
 use crate::shard::state::State;
@@ -83,11 +83,11 @@ pub(crate) fn on_session(shard: &mut State, key: SessionKey) {
         return;
     };
     let channel = directory.channel(web_socket.channel);
-    let subject = Subject {
+    let subject = FaultSubject {
         channel: channel.map(|channel| channel.record.arn.name()),
         role: Some(web_socket.role.on_wire()),
         client_id: web_socket.role.client_id(),
-        ..Subject::default()
+        ..FaultSubject::default()
     };
     if let Some((act, _)) = (own.faults).pick(FaultAct::on_session, &subject, cx.at.now) {
         act_on_session(shard, key, &act);
@@ -148,11 +148,11 @@ pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAc
 pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admission) -> bool {
     let client_id = admission.client_id.as_deref();
     let role = client_id.map_or(Role::Master, |_| Role::Viewer);
-    let subject = Subject {
+    let subject = FaultSubject {
         channel: Some(admission.arn.name()),
         role: Some(role),
         client_id,
-        ..Subject::default()
+        ..FaultSubject::default()
     };
     let evidence = Evidence::of_admission(admission);
     disturb(shard, FaultAct::on_connect, &subject, key, evidence)
@@ -161,10 +161,10 @@ pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admissi
 /// Has a fault act on a call; true when the call is dealt with.
 pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     let BegunCall { key, asked, call } = begun;
-    let subject = Subject {
+    let subject = FaultSubject {
         channel: channel_of(call),
         operation: Some(asked.operation),
-        ..Subject::default()
+        ..FaultSubject::default()
     };
     disturb(
         shard,
@@ -207,7 +207,7 @@ fn selected(channel: &Selector) -> &str {
 fn disturb(
     shard: &mut State,
     kind: fn(&FaultAct) -> Option<&RequestAct>,
-    subject: &Subject<'_>,
+    subject: &FaultSubject<'_>,
     key: SessionKey,
     evidence: Evidence<'_>,
 ) -> bool {

@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The faults of a shard, and what they hold back.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub(crate) struct InjectedFaults {
     /// In the order in which they were made, each with its end.
     pub(crate) rules: Vec<(Now, SharedRule)>,
     pub(crate) held: Held,
 }
 
-impl Faults {
+impl InjectedFaults {
     /// Takes a rule in. The side thread makes at most [`FAULTS_MAX`], so there is room.
     pub(crate) fn add(&mut self, rule: SharedRule, now: Now) {
         self.rules
@@ -41,7 +41,7 @@ impl Faults {
     pub(crate) fn pick<Act: Clone>(
         &self,
         kind: fn(&FaultAct) -> Option<&Act>,
-        subject: &Subject<'_>,
+        subject: &FaultSubject<'_>,
         now: Now,
     ) -> Option<(Act, SharedRule)> {
         self.rules.iter().find_map(|(end, rule)| {
@@ -400,7 +400,7 @@ pub struct FaultCounts {
 
 /// A request, message or connection that a fault may be about.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Subject<'a> {
+pub(crate) struct FaultSubject<'a> {
     pub(crate) channel: Option<&'a str>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<&'a str>,
@@ -451,7 +451,7 @@ impl FaultAct {
     }
 }
 
-impl<'a> Subject<'a> {
+impl<'a> FaultSubject<'a> {
     /// A client of a channel of this name, as the sender or the recipient of a message.
     pub(crate) fn of_client(name: &'a str, client_id: Option<&'a str>, action: Action) -> Self {
         Self {
@@ -466,7 +466,7 @@ impl<'a> Subject<'a> {
 
 impl FaultMatch {
     /// Whether all that is named agrees.
-    pub(crate) fn covers(&self, subject: &Subject<'_>) -> bool {
+    pub(crate) fn covers(&self, subject: &FaultSubject<'_>) -> bool {
         fn same<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
             wanted.is_none_or(|wanted| is == Some(wanted))
         }
@@ -570,12 +570,12 @@ pub struct FaultError {
     /// The HTTP status, where it does not depend on the operation.
     status: u16,
     /// The place of its text.
-    text: Text,
+    text: ErrorText,
 }
 
 /// The member of the body that holds an error's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Text {
+enum ErrorText {
     /// Error of the operation's other refusals.
     AsOperation,
     /// `message`, whatever the operation.
@@ -607,17 +607,17 @@ impl FaultError {
 
     /// The operation whose form the body of an answer has.
     pub(crate) fn form(&self, operation: Option<Operation>) -> Option<Operation> {
-        operation.filter(|_| self.text == Text::AsOperation)
+        operation.filter(|_| self.text == ErrorText::AsOperation)
     }
 }
 
 const fn as_operation(name: &'static str, status: u16) -> FaultError {
-    let text = Text::AsOperation;
+    let text = ErrorText::AsOperation;
     FaultError { name, status, text }
 }
 
 const fn common(name: &'static str, status: u16) -> FaultError {
-    let text = Text::Common;
+    let text = ErrorText::Common;
     FaultError { name, status, text }
 }
 
@@ -795,7 +795,7 @@ pub(crate) mod rule_tests {
 
     #[test]
     fn all_that_is_named_must_agree() {
-        let subject = Subject {
+        let subject = FaultSubject {
             channel: Some("cam-1"),
             role: Some(Role::Viewer),
             client_id: Some("phone-1"),
@@ -811,23 +811,23 @@ pub(crate) mod rule_tests {
         };
         assert!(FaultMatch::default().covers(&subject) && wanted.covers(&subject));
         let others = [
-            Subject {
+            FaultSubject {
                 channel: None,
                 ..subject
             },
-            Subject {
+            FaultSubject {
                 channel: Some("door"),
                 ..subject
             },
-            Subject {
+            FaultSubject {
                 role: Some(Role::Master),
                 ..subject
             },
-            Subject {
+            FaultSubject {
                 client_id: None,
                 ..subject
             },
-            Subject {
+            FaultSubject {
                 action: None,
                 ..subject
             },

@@ -7,7 +7,8 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::session::{outbox::DeliveryMark, web_socket::Role};
 use crate::shard::context::Context;
 use crate::shard::dev::faults::{
-    Corruption, DeliveryAct, FaultAct, FaultCounts, Held, HeldMessage, Later, MessageAct, Subject,
+    Corruption, DeliveryAct, FaultAct, FaultCounts, FaultSubject, Held, HeldMessage, Later,
+    MessageAct,
 };
 use crate::shard::dev::observations::CopySource;
 use crate::shard::dev::state::{Fate, Interposer};
@@ -30,7 +31,7 @@ pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Rout
     let name = name_of(directory, transit.channel);
     own.observe(|it| it.on_message(sockets, name, transit, cx.at));
     let (action, sender) = (transit.launch.action, transit.delivery.sender);
-    let subject = Subject::of_client(name, sender, action);
+    let subject = FaultSubject::of_client(name, sender, action);
     let picked = (own.faults).pick(FaultAct::on_message, &subject, cx.at.now);
     let Some((act, rule)) = picked else {
         return on_route(shard, transit, route);
@@ -126,7 +127,7 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
         Some(_) => None,
         None => Some(transit.recipient),
     };
-    let subject = Subject::of_client(name, recipient, transit.launch.action);
+    let subject = FaultSubject::of_client(name, recipient, transit.launch.action);
     let picked = (own.faults).pick(FaultAct::on_delivery, &subject, cx.at.now);
     let fate = match picked {
         Some((DeliveryAct::Drop, _)) => Fate::Dropped,
@@ -251,7 +252,7 @@ pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
         last = Some(rank);
         let mut going = VecDeque::with_capacity(messages.len());
         for mut message in messages {
-            let subject = Subject::of_client(&name, role.client_id(), message.action);
+            let subject = FaultSubject::of_client(&name, role.client_id(), message.action);
             match (own.faults).pick(FaultAct::on_delivery, &subject, now) {
                 None => {}
                 Some((DeliveryAct::Drop, _)) => {

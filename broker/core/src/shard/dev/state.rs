@@ -10,7 +10,7 @@ use crate::limits::{
 use crate::quota::SharedBucket;
 use crate::session::web_socket::MessageRates;
 use crate::settings::{Profile, Quotas, Settings, channels_per_account_strict};
-use crate::shard::dev::faults::Faults;
+use crate::shard::dev::faults::InjectedFaults;
 use crate::shard::dev::signatures::Signatures;
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now, Wall};
@@ -31,7 +31,7 @@ pub struct StartDev {
 
 /// The state that only a shard under `--dev` has.
 pub(crate) struct Interposer {
-    pub(crate) faults: Faults,
+    pub(crate) faults: InjectedFaults,
     /// Not where signatures are checked.
     pub(crate) signatures: Option<Signatures>,
     /// Not where the strict profile is enforced.
@@ -52,7 +52,7 @@ impl Interposer {
             return None;
         }
         let mut interposer = Self {
-            faults: Faults::default(),
+            faults: InjectedFaults::default(),
             signatures: Signatures::of(settings, start.account_use.as_ref()),
             parity: (!settings.strict())
                 .then(|| Parity::new(&settings.region, hasher, start.account_use)),
@@ -84,7 +84,7 @@ impl Interposer {
 
 /// Something that the strict profile would have refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct StrictFinding {
     /// The rule that it breaks.
     pub rule: &'static str,
     /// The channel's name; empty where there are too many channels with findings.
@@ -102,7 +102,7 @@ pub struct Finding {
 pub(crate) struct Parity {
     pub(crate) strict: Settings,
     /// By the name of the channel, of each rule one.
-    pub(crate) found: HashMap<Box<str>, Vec<Finding>, RandomState>,
+    pub(crate) found: HashMap<Box<str>, Vec<StrictFinding>, RandomState>,
     /// Of sessions, where they have buckets for quotas that are enforced.
     pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
     pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
@@ -147,13 +147,16 @@ impl Parity {
         if self.count(rule, channel) {
             return;
         }
-        self.found.entry(channel.into()).or_default().push(Finding {
-            rule,
-            channel: channel.into(),
-            count: 1,
-            first: at.wall,
-            says: says().into(),
-        });
+        self.found
+            .entry(channel.into())
+            .or_default()
+            .push(StrictFinding {
+                rule,
+                channel: channel.into(),
+                count: 1,
+                first: at.wall,
+                says: says().into(),
+            });
     }
 
     /// Whether there is such a finding, which is counted then.
@@ -167,8 +170,8 @@ impl Parity {
     }
 
     /// The findings so far, by rule and channel.
-    pub(crate) fn findings(&self) -> Vec<Finding> {
-        let mut found: Vec<Finding> = self.found.values().flatten().cloned().collect();
+    pub(crate) fn findings(&self) -> Vec<StrictFinding> {
+        let mut found: Vec<StrictFinding> = self.found.values().flatten().cloned().collect();
         found.sort_by(|one, other| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)));
         found
     }

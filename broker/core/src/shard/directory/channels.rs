@@ -5,12 +5,12 @@ use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::limits::REWATCHED_PER_TURN;
-use crate::presence::{Cause, Presence};
-use crate::record::{Holding, Listed, Record};
+use crate::presence::{Presence, PresenceCause};
+use crate::record::{Holding, ListedChannel, Record};
 use crate::settings::Settings;
 use crate::shard::Directory;
 use crate::shard::context::Context;
-use crate::shard::directory::slots::Slots;
+use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::directory::waiting_callers::{Lists, PageOf, PageTurn};
 use crate::time::Now;
 use codec::signal::{Action, Role};
@@ -34,12 +34,12 @@ impl Directory {
     }
 
     /// The slots of this shard, where they go from one node to another.
-    pub(crate) fn slots(&self) -> Option<&Slots> {
+    pub(crate) fn slots(&self) -> Option<&DirectorySlots> {
         self.slots.as_deref()
     }
 
     /// Slots of this shard, for a change.
-    pub(crate) fn slots_mut(&mut self) -> Option<&mut Slots> {
+    pub(crate) fn slots_mut(&mut self) -> Option<&mut DirectorySlots> {
         self.slots.as_deref_mut()
     }
 
@@ -217,12 +217,12 @@ impl Directory {
         let is_told = channel.live().is_some() && (more | less) != 0;
         channel.hooks = hooks;
         if is_told && less != 0 {
-            let last = Presence::nobody(&channel.record, less, Cause::Unwatched);
+            let last = Presence::nobody(&channel.record, less, PresenceCause::Unwatched);
             let arn = channel.record.arn.clone();
             self.told_last(key, &arn, last);
         }
         if is_told && self.news.is_watched(hooks) {
-            self.news.changed(key, (Cause::Watched, None));
+            self.news.changed(key, (PresenceCause::Watched, None));
         }
     }
 
@@ -277,8 +277,10 @@ impl Directory {
     /// A channel that somebody watched, and was on, is gone. One that goes with its slot is news of the next owner.
     fn parted(&mut self, key: ChannelKey, channel: &Channel) {
         let had_anybody = channel.live().is_some() || channel.connections > 0;
-        if had_anybody && self.news.is_watched(channel.hooks) {
-            let last = Presence::nobody(&channel.record, channel.hooks, Cause::Deleted);
+        // Nobody is there, but that found no room yet: those who watch know somebody still.
+        let is_untold = self.news.is_untold(key);
+        if (had_anybody || is_untold) && self.news.is_watched(channel.hooks) {
+            let last = Presence::nobody(&channel.record, channel.hooks, PresenceCause::Deleted);
             self.told_last(key, &channel.record.arn, last);
         }
     }
@@ -425,7 +427,7 @@ impl Directory {
     }
 
     /// A part of a page, within the turn.
-    pub(crate) fn page_in_turn(&mut self, of: &PageOf) -> (Vec<Listed>, bool) {
+    pub(crate) fn page_in_turn(&mut self, of: &PageOf) -> (Vec<ListedChannel>, bool) {
         let before = self.pages.records_read();
         let page = self.page(&of.prefix, of.after.as_deref(), of.limit);
         self.pages.count_in_turn(self.pages.records_read() - before);
@@ -439,7 +441,7 @@ impl Directory {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> (Vec<Listed>, bool) {
+    ) -> (Vec<ListedChannel>, bool) {
         let first = match after.filter(|after| *after >= prefix) {
             Some(after) => Bound::Excluded(Identity::from_text(after)),
             None => Bound::Included(Identity::from_text(prefix)),

@@ -4,7 +4,7 @@ use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Towards};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
-use crate::presence::{Cause, Change, News};
+use crate::presence::{Change, News, PresenceCause};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, Polls};
 use crate::time::{Moment, Now};
@@ -114,10 +114,10 @@ impl Directory {
         });
         if is_watched && had == Some(leaver.session) {
             let cause = match (slot, returning) {
-                (Slot::Master, None) => Cause::MasterLeft,
-                (Slot::Master, Some(_)) => Cause::MasterReplaced,
-                (Slot::Viewer(_), None) => Cause::ViewerLeft,
-                (Slot::Viewer(_), Some(_)) => Cause::ViewerJoined,
+                (Slot::Master, None) => PresenceCause::MasterLeft,
+                (Slot::Master, Some(_)) => PresenceCause::MasterReplaced,
+                (Slot::Viewer(_), None) => PresenceCause::ViewerLeft,
+                (Slot::Viewer(_), Some(_)) => PresenceCause::ViewerJoined,
             };
             self.news.changed(key, (cause, reason.map(Into::into)));
         }
@@ -223,7 +223,12 @@ impl Directory {
 
     /// Something has changed about a channel that those who watch it get to know, if anybody does.
     #[inline]
-    pub(crate) fn changed(&mut self, key: ChannelKey, cause: Cause, reason: Option<EndReason>) {
+    pub(crate) fn changed(
+        &mut self,
+        key: ChannelKey,
+        cause: PresenceCause,
+        reason: Option<EndReason>,
+    ) {
         self.changed_for(key, (cause, reason.map(Into::into)));
     }
 

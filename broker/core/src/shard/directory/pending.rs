@@ -11,9 +11,9 @@ use crate::id::{Account, CallRef, CallerId, ChannelKey, SessionKey};
 use crate::session::outbox::Unsent;
 use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PollChange};
-use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::flight_recorder::{NotedMessage, Passage};
 use crate::shard::{Directory, Shares, Telemetry};
-use crate::{journal::Unaccepted, presence::Cause, time::Moment};
+use crate::{journal::Unaccepted, presence::PresenceCause, time::Moment};
 use codec::signal::{Action, Delivery};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -105,7 +105,7 @@ impl Directory {
                 cx.telemetry.count_unkept();
                 cx.telemetry
                     .count_unaccepted(Kind::Known(action), Unaccepted::NoRoom);
-                let passed = Passed {
+                let passed = NotedMessage {
                     action: Some(action),
                     towards,
                     passage: Passage::Evicted,
@@ -256,7 +256,7 @@ impl Directory {
         }
         let account = Account::of(&channel.record.arn);
         if after < before && self.news.is_watched(channel.hooks) {
-            self.news.changed(key, (Cause::Served, None));
+            self.news.changed(key, (PresenceCause::Served, None));
         }
         self.kept.shares.change(account, key, before, after);
         cx.telemetry.count_kept_bytes(before, after);
@@ -391,7 +391,7 @@ impl Telemetry {
             Lost::Withdrawn => (Outcome::Withdrawn, Passage::Withdrawn),
         };
         self.count_kept_ended(Kind::Known(message.action), outcome);
-        let passed = Passed::of(message, towards, passage);
+        let passed = NotedMessage::of(message, towards, passage);
         self.note().went(at, channel, passed, viewer, None);
     }
 }
@@ -446,7 +446,7 @@ impl Directory {
         if caller.shard != self.shard {
             self.waits.hold(caller, (key, order));
         }
-        self.changed(key, Cause::Waiting, None);
+        self.changed(key, PresenceCause::Waiting, None);
         true
     }
 
@@ -464,7 +464,7 @@ impl Directory {
         let until = call.expires.after(ttl_ms);
         self.waits.remember(key, call.sender.clone(), until);
         if call.given.is_none() && self.news.is_watched(channel.hooks) {
-            self.news.changed(key, (Cause::Served, None));
+            self.news.changed(key, (PresenceCause::Served, None));
         }
         Some(call)
     }
@@ -486,7 +486,7 @@ impl Directory {
         let live = channel.live_mut()?;
         let master = live.members.to_master()?;
         if is_watched && live.calls.all().any(|call| call.given.is_none()) {
-            self.news.changed(key, (Cause::Served, None));
+            self.news.changed(key, (PresenceCause::Served, None));
         }
         let calls = live.calls.all();
         let left = calls.filter(move |call| call.given.is_none() && call.order < before);
@@ -518,7 +518,7 @@ impl Directory {
                 call.was_had(master);
             }
         }
-        self.changed(key, Cause::Waiting, None);
+        self.changed(key, PresenceCause::Waiting, None);
     }
 
     /// A connection of the master's slot has left: nothing is remembered of what it had.
@@ -555,7 +555,7 @@ impl Directory {
             }
         }
         if returns {
-            self.changed(key, Cause::Waiting, None);
+            self.changed(key, PresenceCause::Waiting, None);
         }
         returns
     }
@@ -573,7 +573,7 @@ impl Directory {
         if let Some(call) = call {
             call.given.take_if(|given| *given == master);
         }
-        self.changed(key, Cause::Waiting, None);
+        self.changed(key, PresenceCause::Waiting, None);
         waits
     }
 

@@ -61,11 +61,11 @@ pub trait SlotOrders: Send {
 }
 
 /// The slots of a shard.
-pub(crate) struct Slots {
+pub(crate) struct DirectorySlots {
     map: Arc<SlotMap>,
     orders: Box<dyn SlotOrders>,
     places: Vec<Place>,
-    packing: Vec<Packing>,
+    packing: Vec<SlotPacking>,
     /// Orders wait for the next turn.
     due: bool,
     closing: Option<Closing>,
@@ -97,7 +97,7 @@ pub(crate) enum Stage {
 
 /// Messages that are to be packed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Packing {
+pub(crate) struct SlotPacking {
     pub(crate) held: Held,
     pub(crate) parcel: ParcelId,
     /// When they are looked at next.
@@ -117,7 +117,7 @@ struct Closing {
     looked: usize,
 }
 
-impl Slots {
+impl DirectorySlots {
     /// No slot is served yet.
     pub(crate) fn new(map: Arc<SlotMap>, orders: Box<dyn SlotOrders>) -> Self {
         let places = (0..crate::cluster::limits::SLOTS).map(|_| Place::default());
@@ -241,7 +241,7 @@ impl Slots {
     }
 }
 
-impl Slots {
+impl DirectorySlots {
     /// The next order, and the next answer of all nodes; neither when all that came are carried out.
     pub(crate) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
         if !self.due {
@@ -253,7 +253,7 @@ impl Slots {
     }
 
     /// Has the messages of a slot packed, in place of what was to be packed of it before.
-    pub(crate) fn pack(&mut self, packing: Packing) {
+    pub(crate) fn pack(&mut self, packing: SlotPacking) {
         self.stop_packing(packing.held.slot);
         self.packing.push(packing);
     }
@@ -264,12 +264,12 @@ impl Slots {
     }
 
     /// Takes what is to be packed.
-    pub(crate) fn take_packing(&mut self) -> Vec<Packing> {
+    pub(crate) fn take_packing(&mut self) -> Vec<SlotPacking> {
         std::mem::take(&mut self.packing)
     }
 
     /// Hands over this shard's messages of a parcel.
-    pub(crate) fn packed(&mut self, packing: &Packing, messages: Vec<u8>) {
+    pub(crate) fn packed(&mut self, packing: &SlotPacking, messages: Vec<u8>) {
         self.orders.packed(packing.held, packing.parcel, messages);
     }
 
@@ -296,7 +296,7 @@ impl Slots {
     }
 }
 
-impl Slots {
+impl DirectorySlots {
     /// Whether the slot of a name may be used here at `now`.
     pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
         let stage = self.map.slot(identity).map(|slot| self.stage(slot));
@@ -337,7 +337,7 @@ impl Closing {
     }
 }
 
-impl fmt::Debug for Slots {
+impl fmt::Debug for DirectorySlots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slots")
             .field("packing", &self.packing)

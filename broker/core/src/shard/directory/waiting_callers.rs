@@ -30,7 +30,7 @@ pub(crate) type Call = (ChannelKey, u64);
 
 /// The waiting calls of one shard's channels.
 #[derive(Debug)]
-pub(crate) struct Waits {
+pub(crate) struct WaitingCalls {
     /// Calls without an answer, by the account of their channel.
     accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
     waiting: usize,
@@ -56,7 +56,7 @@ pub(crate) enum CallRoom {
     None,
 }
 
-impl Waits {
+impl WaitingCalls {
     pub(crate) fn new(most: usize, hasher: RandomState) -> Self {
         Self {
             accounts: BTreeMap::new(),
@@ -545,8 +545,8 @@ mod tests {
     use super::*;
     use crate::id::{SessionKey, ShardId};
 
-    fn waits(most: usize) -> Waits {
-        Waits::new(most, RandomState::with_seeds(1, 2, 3, 4))
+    fn waits(most: usize) -> WaitingCalls {
+        WaitingCalls::new(most, RandomState::with_seeds(1, 2, 3, 4))
     }
 
     fn channel(number: u32) -> ChannelKey {

@@ -77,14 +77,14 @@ fn messages_come_out_of_their_notes_as_they_went_in() {
     for passage in PASSAGES.into_iter().chain(unaccepted) {
         for action in actions {
             for towards in [Towards::Master, Towards::Viewer] {
-                let passed = Passed {
+                let passed = NotedMessage {
                     action,
                     towards,
                     passage,
                     bytes: 7,
                     candidates: None,
                 };
-                assert_eq!(Passed::of_detail(passed.detail(), 7), passed);
+                assert_eq!(NotedMessage::of_detail(passed.detail(), 7), passed);
             }
         }
     }
@@ -94,9 +94,9 @@ fn messages_come_out_of_their_notes_as_they_went_in() {
         (Some(4), Some(4)),
         (Some(999), Some(126)),
     ] {
-        let passed = Passed {
+        let passed = NotedMessage {
             candidates,
-            ..Passed::of_detail(0, 7)
+            ..NotedMessage::of_detail(0, 7)
         };
         let first = LOW | 256 << SHIFT | passed.looked();
         assert_eq!(

@@ -1,10 +1,10 @@
 use super::*;
-use crate::auth::{Authenticator, Credentials, Principal, SessionKeys, SignatureRules};
+use crate::auth::fixtures::principal;
+use crate::auth::{Authenticator, Credentials, SessionKeys, SignatureRules};
 use crate::machine::{Input, Machine, Peer};
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start, StartKeys};
 use crate::{id::ShardId, placement::Placement, session::SessionState, time::Wall};
-use codec::policy::Policy;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::sync::Arc;
 
@@ -13,17 +13,8 @@ const ALLOW: &str = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resourc
 
 /// These principals, who may do everything.
 fn credentials(names: &[&str]) -> Arc<Credentials> {
-    let principals = names.iter().map(|name| Principal {
-        name: (*name).into(),
-        account: "123456789012".into(),
-        access_key_id: format!("AKID{name}"),
-        secret: "secret".into(),
-        session_token: None,
-        expires_s: None,
-        clock_tolerance_s: None,
-        policies: vec![Arc::new(Policy::parse(ALLOW).unwrap())],
-    });
-    Arc::new(Credentials::new(principals.collect()).unwrap())
+    let principals = names.iter().map(|name| principal(name, &[ALLOW]));
+    Arc::new(Credentials::new(principals.collect()))
 }
 
 /// One of two shards: the other one is played by the test.
@@ -253,7 +244,9 @@ fn a_turn_asks_a_bounded_number() {
         .gate
         .replace_credentials(credentials(&["staying"]), true, world.at.now);
     let mut turns = 0;
-    while let Some(Stage::Counting(place, sum)) = world.shard.state.gate.walk().map(|it| it.stage) {
+    while let Some(WalkStage::Counting(place, sum)) =
+        world.shard.state.gate.walk().map(|it| it.stage)
+    {
         assert!(
             usize::try_from(sum.connections).unwrap() <= turns * RECHECKS_PER_TURN,
             "{place}"

@@ -21,7 +21,7 @@ use crate::limits::{
     ACKNOWLEDGE_MS, ASK_AFTER_MS, ASKS_PER_TICK, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX,
 };
 use crate::machine::Output;
-use crate::presence::Cause;
+use crate::presence::PresenceCause;
 use crate::session::Session;
 use crate::session::outbox::Over;
 use crate::session::web_socket::{Role, WebSocket};
@@ -199,7 +199,7 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     if has_slot {
         if ends_doubt && role == Role::Master {
-            directory.changed(channel, Cause::Served, None); // nobody waits any more
+            directory.changed(channel, PresenceCause::Served, None); // nobody waits any more
         }
         return judge(shard, key, (channel, &role));
     }
@@ -252,7 +252,7 @@ fn judge(shard: &mut State, key: SessionKey, (channel, role): (ChannelKey, &Role
     if is_judged && doubt <= cx.at.now {
         let expires = directory.wake_expiry(channel, cx.at.now);
         if sockets.doubt(key, cx.at.now, expires) && *role == Role::Master {
-            directory.changed(channel, Cause::Waiting, None);
+            directory.changed(channel, PresenceCause::Waiting, None);
         }
         let doubtful = sockets.session(key);
         let doubtful = doubtful.and_then(|session| session.outbox.doubtful_since());
@@ -282,7 +282,9 @@ pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     };
     let is_silent = shard.sockets.is_silent(session, shard.cx.at.now); // it stays gone: else it went again at once
     if is_silent || !comes_back(shard, key, channel) {
-        shard.directory.changed(channel, Cause::Served, None);
+        shard
+            .directory
+            .changed(channel, PresenceCause::Served, None);
     }
 }
 
@@ -294,9 +296,9 @@ fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     };
     let lingered = cx.at.now.since(since) >= sockets.settings().presence.linger_ms;
     let cause = if lingered {
-        Cause::MasterConfirmed
+        PresenceCause::MasterConfirmed
     } else {
-        Cause::Served // its departure was not announced
+        PresenceCause::Served // its departure was not announced
     };
     directory.changed(channel, cause, None);
     true
@@ -334,7 +336,7 @@ fn missing_after_ms(session: &Session) -> u64 {
 impl Directory {
     /// A master that is connected is reported gone.
     fn master_went(&mut self, channel: ChannelKey) {
-        self.changed_for(channel, (Cause::MasterLeft, Some("unconfirmed")));
+        self.changed_for(channel, (PresenceCause::MasterLeft, Some("unconfirmed")));
     }
 
     /// Whether a role of a channel has a connection.

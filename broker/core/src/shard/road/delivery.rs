@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::context::Context;
-use crate::shard::flight_recorder::{Passage, Passed, look_into};
+use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
 use crate::shard::road::Aside;
 use crate::shard::road::in_flight::{InTransit, Sender, Undelivered, away_from};
 use crate::shard::road::service_messages::{StatusOf, decline, status};
@@ -18,7 +18,7 @@ use crate::shard::state::State;
 use crate::shard::todo::{Declined, Todo};
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
-use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::Cause};
+use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::PresenceCause};
 use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 use std::num::NonZeroU32;
@@ -297,7 +297,7 @@ impl Directory {
             cx.telemetry.count_ended(kind, Outcome::Withdrawn);
             return Ok(());
         }
-        let kept = Passed::of(&message, towards, Passage::Kept);
+        let kept = NotedMessage::of(&message, towards, Passage::Kept);
         let name = KeyName {
             towards,
             viewer: &viewer,
@@ -308,7 +308,7 @@ impl Directory {
         cx.telemetry.count_kept(1);
         cx.telemetry.note().came(cx.at, channel, kept, from, named);
         if waits {
-            self.changed(channel, Cause::Waiting, None);
+            self.changed(channel, PresenceCause::Waiting, None);
         }
         cx.todo.push(Todo::Arm(channel));
         Ok(())
@@ -388,7 +388,7 @@ pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>,
     cx.telemetry
         .count_ended(Kind::Known(request.action), outcome);
     let (bytes, viewer) = undelivered(sender, request);
-    let passed = Passed {
+    let passed = NotedMessage {
         action: Some(request.action),
         towards: away_from(&sender.role),
         passage: Passage::Late,

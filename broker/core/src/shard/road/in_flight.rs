@@ -6,7 +6,7 @@ use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::session::{outbox::DeliveryMark, web_socket::Role};
 use crate::shard::Sockets;
 use crate::shard::context::Context;
-use crate::shard::flight_recorder::{Passage, Passed, look_into};
+use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
 use crate::shard::road::service_messages::{StatusOf, decline};
 use crate::shard::todo::{Declined, Deferred};
 use crate::{channel::Towards, journal::Unaccepted, session::Session};
@@ -38,8 +38,8 @@ pub(crate) struct InTransit<'a> {
 impl InTransit<'_> {
     /// Note of the message for the flight recorder.
     #[inline]
-    pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
-        Passed {
+    pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> NotedMessage {
+        NotedMessage {
             action: Some(self.launch.action),
             towards: self.towards(),
             passage,

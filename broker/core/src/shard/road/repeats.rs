@@ -7,7 +7,7 @@ use crate::session::Session;
 use crate::session::outbox::DeliveryMark;
 use crate::session::outbox::Offers;
 use crate::session::web_socket::{Role, WebSocket};
-use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::flight_recorder::{NotedMessage, Passage};
 use crate::shard::road::in_flight::viewer_of;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
@@ -133,7 +133,7 @@ pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
             };
             let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
             sockets.push_copy(cx, master, launch, frame.len(), write);
-            let passed = Passed {
+            let passed = NotedMessage {
                 action: Some(action),
                 towards: Towards::Master,
                 passage: Passage::Repeated,

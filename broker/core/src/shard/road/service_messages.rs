@@ -5,7 +5,7 @@ use crate::journal::{Unaccepted, UnacceptedMessage};
 use crate::session::web_socket::BoundsPlace;
 use crate::shard::Sockets;
 use crate::shard::context::Context;
-use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::flight_recorder::{NotedMessage, Passage};
 use crate::shard::road::in_flight::away_from;
 use crate::shard::todo::{Declined, Todo};
 use crate::{channel::Channel, event::Kind, session::Session};
@@ -109,7 +109,7 @@ pub(crate) fn status_with(
 pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
     cx.telemetry
         .count_unaccepted(declined.kind, declined.reason);
-    let passed = Passed {
+    let passed = NotedMessage {
         action: declined.kind.action(),
         towards: declined.towards,
         passage: Passage::Unaccepted(declined.reason),

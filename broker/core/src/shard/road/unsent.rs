@@ -12,12 +12,12 @@ use crate::session::outbox::Unsent;
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::home;
 use crate::shard::context::Context;
-use crate::shard::flight_recorder::{Leaver, Passage, Passed};
+use crate::shard::flight_recorder::{NotedLeaver, NotedMessage, Passage};
 use crate::shard::road::in_flight::{kept_message, mark_of_kept, slot_of, towards, viewer_of};
 use crate::shard::state::State;
 use crate::shard::todo::{Gone, Left, Todo};
 use crate::shard::{Directory, Sockets};
-use crate::{limits::BRIEF_MS, presence::Cause};
+use crate::{limits::BRIEF_MS, presence::PresenceCause};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -27,7 +27,7 @@ impl Directory {
         let (key, role) = (left.channel, &left.role);
         let mut returning = None;
         if let Some(end) = &left.end {
-            let leaver = Leaver {
+            let leaver = NotedLeaver {
                 session: left.session,
                 role,
                 remote: end.remote,
@@ -161,7 +161,7 @@ pub(crate) fn give_back(
             true => Passage::Unconfirmed,
             false => Passage::Returned,
         };
-        let passed = Passed::of(&message, towards(role), passage);
+        let passed = NotedMessage::of(&message, towards(role), passage);
         cx.telemetry
             .note()
             .went(cx.at, key, passed, &viewer, Some(from));
@@ -190,7 +190,7 @@ pub(crate) fn give_back(
         directory.put_back(cx, key, name, mine);
     }
     if *role == Role::Master {
-        directory.changed(key, Cause::Waiting, None);
+        directory.changed(key, PresenceCause::Waiting, None);
     }
     cx.todo.push(Todo::Deliver(key, role.clone()));
     cx.todo.push(Todo::Arm(key));
@@ -301,7 +301,7 @@ pub(crate) fn push_kept(
     for message in messages {
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
         if sockets.excess_for(to, message.frame.len()) > 0 {
-            let passed = Passed::of(&message, towards(role), Passage::Evicted);
+            let passed = NotedMessage::of(&message, towards(role), Passage::Evicted);
             cx.telemetry
                 .note()
                 .went(cx.at, channel, passed, viewer, None);
@@ -309,7 +309,7 @@ pub(crate) fn push_kept(
                 .count_kept_ended(Kind::Known(message.action), Outcome::Evicted);
             continue;
         }
-        let passed = Passed::of(&message, towards(role), Passage::Delivered);
+        let passed = NotedMessage::of(&message, towards(role), Passage::Delivered);
         cx.telemetry
             .note()
             .went(cx.at, channel, passed, viewer, Some(to));

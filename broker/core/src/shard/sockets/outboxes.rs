@@ -4,7 +4,7 @@ use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::session::outbox::{DeliveryMark, Load, Unsent};
 use crate::session::web_socket::{BoundsPlace, WebSocket};
-use crate::session::{NEVER, Sending, Session, SessionState};
+use crate::session::{NEVER, SendState, Session, SessionState};
 use crate::settings::{Proof, Reader};
 use crate::shard::Sockets;
 use crate::shard::context::Context;
@@ -289,9 +289,9 @@ impl Sockets {
     pub(crate) fn withhold(&mut self, key: SessionKey, for_good: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.sending = if for_good {
-                Sending::WithheldForGood
+                SendState::WithheldForGood
             } else {
-                Sending::Withheld
+                SendState::Withheld
             };
         }
     }
@@ -314,9 +314,9 @@ impl Sockets {
     /// Withholds the bytes of a session no longer. They are announced by [`Sockets::touch`].
     pub(crate) fn show(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(key)
-            && let Sending::Withheld | Sending::WithheldForGood = session.sending
+            && let SendState::Withheld | SendState::WithheldForGood = session.sending
         {
-            session.sending = Sending::Idle;
+            session.sending = SendState::Idle;
         }
     }
 
@@ -335,7 +335,7 @@ impl Sockets {
 }
 
 /// The memory that is lent out while bytes of a WebSocket are taken in.
-pub(crate) struct Lent {
+pub(crate) struct LentOutbox {
     pub(crate) receiver: Receiver,
     pub(crate) role: Role,
     pub(crate) parser: Box<Parser>,
@@ -349,12 +349,12 @@ pub(crate) struct Lent {
 impl Sockets {
     /// Lends the receiver of a session and the shard's parser. `None` when the session has no open WebSocket.
     #[inline]
-    pub(crate) fn lend(&mut self, key: SessionKey, now: Now) -> Option<Lent> {
+    pub(crate) fn lend(&mut self, key: SessionKey, now: Now) -> Option<LentOutbox> {
         let held = now < self.standstill().read_by;
         let web_socket = self.web_socket(key)?;
         let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
         let may_be_late = held || web_socket.superseded;
-        Some(Lent {
+        Some(LentOutbox {
             receiver,
             role: web_socket.role.on_wire(),
             bounds: web_socket.bounds(),
@@ -545,7 +545,7 @@ mod tests {
     use crate::limits::UNREAD_BYTES_FREE;
     use crate::machine::{Input, Machine as _, Peer};
     use crate::placement::Placement;
-    use crate::session::web_socket::{self, Terms, WebSocket};
+    use crate::session::web_socket::{self, AdmissionTerms, WebSocket};
     use crate::settings::{Program, Settings};
     use crate::shard::{Shard, Start};
     use crate::time::Moment;
@@ -622,7 +622,7 @@ mod tests {
     fn bytes_for_a_connection_that_was_cut_off_are_counted_with_those_before() {
         let (mut shard, key) = shard_with_a_connection();
         let at = Moment::default();
-        let terms = Terms {
+        let terms = AdmissionTerms {
             notices: true,
             program: Program::default(),
             bounds: BoundsPlace::default(),

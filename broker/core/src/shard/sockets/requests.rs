@@ -5,7 +5,7 @@ use crate::control::port_of;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::session::http::{Expected, HttpStage, OnwardCount};
 use crate::session::{Forwarded, Session};
-use crate::shard::{shares::Asking, sockets::Sockets};
+use crate::shard::{shares::ShareQuestions, sockets::Sockets};
 use crate::{address_shares::Origin, limits::OWNER_WAITERS_MAX, time::Moment};
 use codec::{http::Head, proxy};
 use std::net::{IpAddr, SocketAddr};
@@ -84,6 +84,23 @@ impl Sockets {
 
 /// Requests that wait for a node that has their channel.
 impl Sockets {
+    /// Whether this connection brings one call, and ends with its answer.
+    pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
+        self.http(key).is_some_and(|http| http.one_call)
+    }
+
+    /// Whether another node passed this connection on.
+    pub(crate) fn is_inner(&self, key: SessionKey) -> bool {
+        self.session(key)
+            .is_some_and(|session| session.peer().inner)
+    }
+
+    /// Whether slots go from one node to another.
+    pub(crate) fn owners_change(&self) -> bool {
+        let map = self.placement().cluster();
+        map.is_some_and(|map| !map.is_fixed())
+    }
+
     /// Whether one more request may wait for an owner; it is counted then.
     pub(crate) fn may_wait(&mut self, key: SessionKey) -> bool {
         let waiting = &mut self.requests.without_owner;
@@ -249,7 +266,7 @@ impl Sockets {
 
     /// Whether no question is under way, and no Alexa call waits on another shard.
     pub(crate) fn asks_nothing(&self) -> bool {
-        self.shards.offers_out == 0 && self.shards.asking.iter().all(Asking::is_empty)
+        self.shards.offers_out == 0 && self.shards.asking.iter().all(ShareQuestions::is_empty)
     }
 
     /// The call whose reply a session awaits.

@@ -1,7 +1,7 @@
 //! The sessions of a shard: added, looked up, moved from state to state, ended when they are due, and removed with all
 //! that the part keeps for them.
 
-use crate::cluster::leads::{Cause, Lead};
+use crate::cluster::leads::{CloseCause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{Account, ChannelKey, SessionKey, TimerId};
 use crate::limits::{
@@ -20,6 +20,7 @@ use crate::{
     journal::EndReason,
     settings::{Program, Settings},
 };
+use codec::link::Kind;
 use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -357,17 +358,13 @@ impl Sockets {
         self.admitted.becomes(session, standing);
     }
 
-    /// A session that was opened just now brings one call, and ends with its answer.
-    pub(crate) fn bring_one_call(&mut self, key: SessionKey) {
-        if let Some(http) = self.http(key) {
-            http.one_call = true;
-        }
-    }
-
-    /// A session that was opened just now is a stream of a link.
-    pub(crate) fn comes_by_link(&mut self, key: SessionKey) {
+    /// A session that was opened just now is a stream of a link; one of a call ends with its answer.
+    pub(crate) fn comes_by_link(&mut self, key: SessionKey, kind: Kind) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.comes_by_link();
+        }
+        if let Some(http) = self.http(key) {
+            http.one_call = kind != Kind::Upgrade;
         }
     }
 
@@ -399,8 +396,8 @@ impl Sockets {
             .collect();
         for (place, cause) in closed {
             self.output(match cause {
-                Cause::Lost => Output::LoseOwner(place),
-                Cause::Drain => Output::Leave(place),
+                CloseCause::Lost => Output::LoseOwner(place),
+                CloseCause::Drain => Output::Leave(place),
             });
         }
     }
@@ -468,7 +465,7 @@ impl Sockets {
         match session.waits(&self.settings.timeouts, now) {
             // Announced bytes are sent within the turn, or armed then.
             Wait::Until(next) => {
-                session.sending != crate::session::Sending::Announced
+                session.sending != crate::session::SendState::Announced
                     && !session.stands_still()
                     && !self.wheel.calls_by(&session.timer, next)
             }
@@ -768,9 +765,9 @@ mod invariants_tests {
     use crate::placement::Placement;
     use crate::readiness::Readiness;
     use crate::session::NEVER;
-    use crate::session::http::{Onward, Ownerless};
+    use crate::session::http::Onward;
     use crate::session::outbox::DeliveryMark;
-    use crate::session::web_socket::{BoundsPlace, Terms, WebSocket};
+    use crate::session::web_socket::{AdmissionTerms, BoundsPlace, WebSocket};
     use crate::settings::Program;
     use crate::settings::Settings;
     use crate::time::{Moment, Now};
@@ -813,7 +810,7 @@ mod invariants_tests {
         sockets.http(http).unwrap().buffer = vec![0; REQUEST_BYTES_FREE + 1];
         sockets.charge(http);
         sockets.wait_for_turn(http);
-        let terms = Terms {
+        let terms = AdmissionTerms {
             notices: true,
             program: Program::default(),
             bounds: BoundsPlace::default(),
@@ -930,6 +927,7 @@ mod invariants_tests {
         let onward = Onward {
             purpose: Purpose::Unknown,
             identity: Identity::new("us-west-2", ACCOUNT, "demo"),
+            home: None,
             until: None,
             channel: "demo".into(),
             client_id: None,
@@ -937,12 +935,9 @@ mod invariants_tests {
             bytes: Vec::new(),
             call: None,
             record_bytes: usize::MAX,
+            failed: None,
             counted: sockets.count_onward(),
         };
-        let ownerless = Ownerless {
-            onward,
-            failed: None,
-        };
-        sockets.http(http).unwrap().stage = HttpStage::AwaitOwner(Box::new(ownerless));
+        sockets.http(http).unwrap().stage = HttpStage::AwaitOwner(Box::new(onward));
     }
 }

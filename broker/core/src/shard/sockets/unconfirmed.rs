@@ -35,7 +35,7 @@ pub(crate) struct Unconfirmed {
     /// How many of them are doubtful.
     pub(crate) doubtful: usize,
     /// Connections of which the kernel holds more than any may cost, as it said last.
-    unread: BTreeMap<SessionKey, Unread>,
+    unread: BTreeMap<SessionKey, UnreadBytes>,
     /// Masters that were reported gone.
     gone: BTreeMap<SessionKey, Gone>,
     /// Offers that were confirmed, and their candidates; empty between two inputs.
@@ -44,7 +44,7 @@ pub(crate) struct Unconfirmed {
 
 /// Bytes on the wire that the kernel holds of a connection, since its peer has not acknowledged them.
 #[derive(Clone, Copy, Debug)]
-struct Unread {
+struct UnreadBytes {
     bytes: usize,
     /// The part of `bytes` that no kept message accounts for: answers, control frames, messages that made room or went
     /// back.
@@ -158,7 +158,7 @@ impl Sockets {
         let unproved = bytes.saturating_sub(session.outbox.unconfirmed_bytes());
         let unread = &mut self.unconfirmed.unread;
         if bytes > UNREAD_BYTES_FREE {
-            unread.insert(key, Unread { bytes, unproved });
+            unread.insert(key, UnreadBytes { bytes, unproved });
             self.ask_again(key, now.after(ASK_AFTER_MS));
         } else if unread.remove(&key).is_none() {
             return; // the usual case

@@ -4,7 +4,7 @@ use crate::cluster::classes::SETTLED_MS;
 use crate::cluster::net::ETCD;
 use crate::cluster::script::{Script, Step, cut_both};
 use crate::cluster::world::{What, World};
-use broker_core::cluster::message::Input;
+use broker_core::cluster::message::NodeInput;
 use broker_core::cluster::types::{Address, Change, Key, NodeId, Value};
 use broker_core::time::Now;
 
@@ -30,7 +30,7 @@ impl World {
         let Some(cluster) = &host.cluster else { return };
         let heard = cluster.heard(sought, host.clock(self.now));
         let from_node = host.node;
-        let found = Input::Found {
+        let found = NodeInput::Found {
             from: from_node,
             asked,
             heard,

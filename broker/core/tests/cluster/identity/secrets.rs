@@ -7,7 +7,7 @@ use crate::cluster::check::Check;
 use crate::cluster::host::Host;
 use crate::cluster::net::{ETCD, End};
 use crate::cluster::script::Script;
-use broker_core::cluster::message::{Call, Input, Reply};
+use broker_core::cluster::message::{Call, NodeInput, Reply};
 use broker_core::cluster::types::{Change, Kinship, Owner, Slot, Value};
 
 impl Script {
@@ -29,12 +29,12 @@ impl Script {
     }
 
     /// An input from etcd, as a host reads it with its secret.
-    pub(crate) fn reads(&self, host: usize, mut input: Input) -> Input {
+    pub(crate) fn reads(&self, host: usize, mut input: NodeInput) -> NodeInput {
         let own = written(self.secret(host));
         let entries = match &mut input {
-            Input::Changed(_, changes) => changes,
-            Input::Reply(_, Reply::Snapshot(snapshot)) => &mut snapshot.entries,
-            Input::Reply(
+            NodeInput::Changed(_, changes) => changes,
+            NodeInput::Reply(_, Reply::Snapshot(snapshot)) => &mut snapshot.entries,
+            NodeInput::Reply(
                 _,
                 Reply::Outcome {
                     snapshot: Some(snapshot),

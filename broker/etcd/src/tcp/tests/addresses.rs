@@ -24,7 +24,7 @@ fn of_several_addresses_the_next_one_is_tried_after_a_failure() {
         };
         assert!(is_message(&mail, "n1", b"x"));
         let mail = n1.inbox.recv().await.unwrap();
-        assert!(matches!(&mail, Mail::Refused(node) if *node == n2.name));
+        assert!(matches!(&mail, PeerMail::Refused(node) if *node == n2.name));
         // Another one beside it changes nothing for the connection.
         let sent = n1.counts.sent.load(Ordering::Relaxed);
         let at = [n2.address, nobody().await];

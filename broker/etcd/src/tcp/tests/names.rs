@@ -11,7 +11,7 @@ fn who_asks_over_a_connection_of_its_own_disturbs_nobody_of_its_name() {
             let of = asked.name.clone();
             other.peers.ask(&of, &[asked.address], b"who?".to_vec());
             let mail = asked.inbox.recv().await.unwrap();
-            let Mail::Asked(from, message, reply) = mail else {
+            let PeerMail::Asked(from, message, reply) = mail else {
                 panic!("{mail:?}");
             };
             assert_eq!((from, &message[..]), (name("n1"), &b"who?"[..]));

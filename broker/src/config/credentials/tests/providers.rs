@@ -38,13 +38,8 @@ fn providers_are_read_with_the_claims_that_the_file_asks_for() {
     assert_eq!(*provider.claims, [Box::from("email")]);
     assert_eq!(provider.client_ids.len(), 2);
     assert!(matches!(&provider.keys, KeySource::File(keys) if keys.len() == 1));
-    let warnings: Vec<_> = loaded
-        .warnings
-        .iter()
-        .map(|text| folder.bare(text))
-        .collect();
     assert_eq!(
-        warnings,
+        folder.warnings(&loaded),
         [
             "home.jwks: 1 keys of it are not used: they are not for signatures, or too weak",
             "c.toml:4:1: policy p: ID.example.com/realms/home:Email may be an address that nobody has verified: \
@@ -59,12 +54,7 @@ fn providers_are_read_with_the_claims_that_the_file_asks_for() {
     let summary = crate::config::credentials_summary(&loaded);
     let line = "provider    id.example.com/realms/home, account 123456789012, 2 client ids, 1 keys of a file\n";
     assert!(summary.contains(line), "{summary}");
-    let files: Vec<_> = loaded
-        .files
-        .iter()
-        .map(|path| folder.bare(&path.display().to_string()))
-        .collect();
-    assert_eq!(files, ["c.toml", "home.jwks"]);
+    assert_eq!(folder.files(&loaded), ["c.toml", "home.jwks"]);
     let discovered =
         "private = true|jwks_hosts = [\"keys.example.com:8443\"]|algorithms = [\"ES384\"]|";
     let loaded = folder.load(&format!("{PROVIDER}{discovered}")).unwrap();

@@ -57,11 +57,7 @@ fn things_and_aliases_are_loaded_with_their_files() {
          name = 'san.dns'|names = 'plant-*'|[[things.authority]]|ca = 'ca.pem'|name = 'subject.CN'"
     );
     let loaded = folder.load(&text).unwrap();
-    let files: Vec<String> = loaded
-        .files
-        .iter()
-        .map(|file| folder.bare(&file.display().to_string()))
-        .collect();
+    let files = folder.files(&loaded);
     assert_eq!(files, ["c.toml", "things.csv", "ca.pem"]);
     let devices = loaded.devices.as_ref().unwrap();
     assert_eq!(devices.hosts, [Box::<str>::from("credentials.example.com")]);
@@ -90,11 +86,7 @@ fn things_and_aliases_are_loaded_with_their_files() {
     }
     let term = crate::memory::things(&loaded.credentials).unwrap();
     assert_eq!(term.total(), 2 * 1_000_000 * 100);
-    let warnings: Vec<String> = loaded
-        .warnings
-        .iter()
-        .map(|text| folder.bare(text))
-        .collect();
+    let warnings = folder.warnings(&loaded);
     let without_list =
         |text: &&String| text.contains("have no revocation list of the authority CN=devices");
     assert_eq!(

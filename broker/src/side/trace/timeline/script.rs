@@ -10,7 +10,7 @@ use codec::ws::FrameError;
 
 #[derive(Default)]
 pub(super) struct Script {
-    reading: Reading,
+    reading: TimelineReading,
     peers: Vec<TracePeer>,
 }
 
@@ -202,7 +202,7 @@ pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> Trace
 
 /// The moments of each viewer's events, in milliseconds.
 pub(super) fn moments(story: &Story) -> Vec<Vec<u64>> {
-    let of = |one: &Connection| one.events.iter().map(|event| event.at_us / 1000).collect();
+    let of = |one: &TimelineConnection| one.events.iter().map(|event| event.at_us / 1000).collect();
     story.viewers.iter().map(of).collect()
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Nodes {
     config: String,
     /// See [`Setup::library`].
     library: Option<String>,
+    /// The program of each node where it is not the one under test.
+    programs: [Option<PathBuf>; 3],
     cluster: u8,
     /// The network that they are on, unless they are on loopback; the last to go.
     network: Option<Network>,
@@ -125,6 +127,7 @@ impl Nodes {
         nodes.arguments = arguments.collect();
         nodes.config = setup.config.to_owned();
         nodes.library = setup.library.map(str::to_owned);
+        nodes.programs = [0, 1, 2].map(|_| setup.program.clone());
         nodes.start_all(1);
         nodes.share_slots();
         Some(nodes)
@@ -139,6 +142,7 @@ impl Nodes {
             arguments: NONE.map(str::to_owned).into(),
             config: String::new(),
             library: None,
+            programs: [None, None, None],
             cluster: CLUSTERS.fetch_add(1, Ordering::Relaxed),
             network,
         };
@@ -237,12 +241,20 @@ impl Nodes {
         )
     }
 
+    /// The program that a node has from its next start on.
+    pub(crate) fn set_program(&mut self, node: usize, program: &Path) {
+        self.programs[node] = Some(program.to_owned());
+    }
+
     /// The program, on its host.
     fn command(&self, node: usize) -> Command {
-        let Some(network) = &self.network else {
-            return command();
+        let program = match &self.programs[node] {
+            Some(other) => Command::new(other),
+            None => command(),
         };
-        let program = command();
+        let Some(network) = &self.network else {
+            return program;
+        };
         let mut on_host = Command::new("setpriv");
         on_host
             .args(["--pdeathsig", "KILL"])

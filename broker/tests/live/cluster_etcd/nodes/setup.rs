@@ -1,6 +1,7 @@
 //! The differences between clusters of tests.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// The differences from the usual, where nodes are on hosts of their own.
 pub(crate) struct Setup<'s> {
@@ -16,6 +17,8 @@ pub(crate) struct Setup<'s> {
     pub(crate) link: Link,
     /// Further lines of each node's configuration.
     pub(crate) config: &'s str,
+    /// The program of all nodes, until a test gives one another: see [`super::Nodes::set_program`].
+    pub(crate) program: Option<PathBuf>,
 }
 
 impl Default for Setup<'_> {
@@ -29,6 +32,7 @@ impl Default for Setup<'_> {
             library,
             link: Link::Default,
             config: "",
+            program: None,
         }
     }
 }

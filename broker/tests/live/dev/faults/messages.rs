@@ -6,7 +6,7 @@ use crate::peer::{Peer, answer, candidate, offer, status, to_master, to_viewer};
 use crate::process::{Broker, arn};
 use serde_json::{Value, json};
 
-on_shards!(
+each_on_shards!(
     messages_are_dropped_expired_refused_and_delayed,
     deliveries_are_dropped_doubled_swapped_and_delayed,
     a_connection_that_ends_with_held_messages_loses_none,

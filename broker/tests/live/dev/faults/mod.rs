@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use testkit::until;
 
-on_shards!(
+each_on_shards!(
     counts_hold_for_all_shards,
     faults_have_a_bound_and_name_what_is_wrong,
 );

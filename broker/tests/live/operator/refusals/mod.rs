@@ -22,8 +22,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-/// Refusals that no client of a healthy broker can bring about: the simulation does, where it compares each refusal's
-/// check and id with the model's (`MUST_HIT` in `broker/core/tests/sim/coverage.rs`); and a fault of the broker itself.
+/// Refusals that no client of a healthy broker can bring about: the simulation does, where each refusal's check
+/// has a cause and its id says it (`MUST_MEET` in `broker/core/tests/sim/coverage.rs`); and a fault of the broker
+/// itself.
 const ELSEWHERE: [Check; 7] = [
     Check::ChannelDeleting,
     Check::MailboxFull,

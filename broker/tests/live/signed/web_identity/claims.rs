@@ -3,7 +3,6 @@
 
 use super::{claims, fetched, file, refuses, sign_in};
 use crate::signed::provider::{Provider, TokenKey};
-use crate::signed::reload::write;
 use crate::signed::service::Service;
 use crate::signed::signer::Signer;
 use crate::signed::sts::{element, granted};
@@ -81,46 +80,6 @@ fn tags_of_a_token_are_those_of_its_session_where_the_trust_takes_them() {
     assert_eq!(may(&session), 200);
     let bare = sign_in(&service, "tagged", &token(&json!({})));
     assert_eq!(may(&granted(&service, &bare)), 401);
-    service.end();
-}
-
-#[test]
-fn a_claim_that_was_not_kept_is_denied_and_not_allowed() {
-    let (provider, key) = (Provider::start(), TokenKey::new("one"));
-    provider.publish_keys(&[&key]);
-    let service = Service::with(&tagged(&provider, ""), &[], 1);
-    let channel = service.create(&Signer::new("admin"), "cam");
-    fetched(&service, &provider, 1);
-    let mut with = tags("h-1");
-    with["email"] = json!("alice@example.com");
-    let token = key.token(&claims(&provider, &with));
-    let early = granted(&service, &sign_in(&service, "tagged", &token));
-    let describe = json!({ "ChannelARN": channel });
-    let status = |session: &Signer| {
-        service
-            .call(session, "/describeSignalingChannel", &describe)
-            .status
-    };
-    assert_eq!(status(&early), 200);
-    let issuer = &provider.issuer;
-    // Somebody else is denied: it may be this one.
-    let more = format!(
-        r#", {{"Effect": "Deny", "Action": "*", "Resource": "*",
-        "Condition": {{"StringEquals": {{"{issuer}:email": "bob@example.com"}}}}}}"#
-    );
-    write(&service, "credentials.toml", &tagged(&provider, &more));
-    service.broker.signal("HUP");
-    until("the older session is denied", || {
-        (status(&early) == 401).then_some(())
-    });
-    until("a row that names the statement", || {
-        let page = "/refusals?check=policy_explicit_deny";
-        let row = &service.broker.page(page).json()["refusals"][0];
-        (row["policy"] == "house, statement 2, denies it").then_some(())
-    });
-    // One that begins while the policy names the claim has it.
-    let late = granted(&service, &sign_in(&service, "tagged", &token));
-    assert_eq!(status(&late), 200);
     service.end();
 }
 

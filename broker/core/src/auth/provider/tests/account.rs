@@ -1,10 +1,10 @@
 //! Id tokens of people who use the console.
 
 use crate::auth::provider::tests::signer::{NOW_S, Signer, claims, provider};
-use crate::auth::provider::{AccountFault, KeySource, TokenFault, Unverified, Wanted};
+use crate::auth::provider::{AccountFault, KeySource, TokenFault, Unverified, WantedClaims};
 use serde_json::{Value, json};
 
-const WANTED: Wanted<'static> = Wanted {
+const WANTED: WantedClaims<'static> = WantedClaims {
     client_id: "console",
     nonce: "the-nonce",
     claim: "groups",
@@ -12,7 +12,7 @@ const WANTED: Wanted<'static> = Wanted {
 };
 
 /// The outcome of a token with these changes.
-fn outcome(wanted: &Wanted<'_>, changes: &Value) -> Result<Box<str>, AccountFault> {
+fn outcome(wanted: &WantedClaims<'_>, changes: &Value) -> Result<Box<str>, AccountFault> {
     let mut usual = claims(json!({
         "aud": "console", "nonce": "the-nonce", "groups": ["staff", "operators"],
     }));
@@ -91,7 +91,7 @@ fn the_token_is_of_this_client_and_this_sign_in() {
 
 #[test]
 fn an_address_decides_only_when_the_provider_has_checked_it() {
-    let wanted = Wanted {
+    let wanted = WantedClaims {
         claim: "email",
         value: "ada@example.com",
         ..WANTED

@@ -1,0 +1,178 @@
+//! Connections without a session in the machine, under reused numbers: those of links, and of clients on links.
+
+use crate::edge::connection::{Connection, NEVER};
+use crate::edge::links::PLACES;
+use broker_core::time::Now;
+use std::collections::BTreeSet;
+
+/// A table of connections under reused numbers. A number is free when nothing of its connection is armed or in flight.
+pub(crate) struct Places<T> {
+    places: Vec<Option<Box<T>>>,
+    free: Vec<u32>,
+    len: usize,
+    /// Connections to serve at the end of the turn, each once.
+    touched: Vec<u32>,
+    /// When each is served if nothing happens.
+    due: BTreeSet<(Now, u32)>,
+}
+
+impl<T> Default for Places<T> {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+            touched: Vec::new(),
+            due: BTreeSet::new(),
+        }
+    }
+}
+
+impl<T: AsMut<Connection>> Places<T> {
+    /// The number of connections.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A free number, for [`Self::put`]; `None` when all are used.
+    pub(crate) fn claim(&mut self) -> Option<u32> {
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => {
+                let place = u32::try_from(self.places.len()).ok()?;
+                if u64::from(place) >= PLACES {
+                    return None;
+                }
+                self.places.push(None);
+                place
+            }
+        };
+        self.len += 1;
+        Some(place)
+    }
+
+    /// Adds a connection under a claimed number.
+    pub(crate) fn put(&mut self, place: u32, thing: T) {
+        if let Some(slot) = self.places.get_mut(place as usize) {
+            *slot = Some(Box::new(thing));
+        }
+    }
+
+    /// Removes a connection, which frees its number.
+    pub(crate) fn remove(&mut self, place: u32) -> Option<T> {
+        let mut thing = *self.places.get_mut(place as usize)?.take()?;
+        self.due.remove(&(thing.as_mut().due, place));
+        self.free.push(place);
+        self.len -= 1;
+        Some(thing)
+    }
+
+    /// The connection of this number.
+    pub(crate) fn get(&self, place: u32) -> Option<&T> {
+        self.places.get(place as usize)?.as_deref()
+    }
+
+    /// Mutable version of [`Self::get`].
+    pub(crate) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        self.places.get_mut(place as usize)?.as_deref_mut()
+    }
+
+    /// The numbers of all.
+    pub(crate) fn all(&self) -> Vec<u32> {
+        let places = (0..).zip(&self.places);
+        let used = places.filter(|(_, thing)| thing.is_some());
+        used.map(|(place, _)| place).collect()
+    }
+
+    /// Lists a connection to be served at the end of the turn.
+    pub(crate) fn touch(&mut self, place: u32) {
+        if let Some(thing) = self.get_mut(place)
+            && !std::mem::replace(&mut thing.as_mut().dirty, true)
+        {
+            self.touched.push(place);
+        }
+    }
+
+    /// Takes the connections to serve, with at most `most` of those that are due.
+    pub(crate) fn take_touched(&mut self, now: Now, most: usize) -> Vec<u32> {
+        for _ in 0..most {
+            let Some(&(_, place)) = self.due.first().filter(|(due, _)| *due <= now) else {
+                break;
+            };
+            self.due.pop_first();
+            self.serve_by(place, NEVER);
+            self.touch(place);
+        }
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Returns the list when all on it are served.
+    pub(crate) fn keep_touched(&mut self, touched: Vec<u32>) {
+        crate::edge::connections::keep(&mut self.touched, touched);
+    }
+
+    /// Whether any is listed to be served.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Sets when a connection is served if nothing happens.
+    pub(crate) fn serve_by(&mut self, place: u32, due: Now) {
+        let Some(thing) = self.get_mut(place) else {
+            return;
+        };
+        let before = std::mem::replace(&mut thing.as_mut().due, due);
+        if before != due {
+            self.due.remove(&(before, place));
+            self.due.extend(Some((due, place)).filter(|_| due != NEVER));
+        }
+    }
+
+    /// When the first one is due.
+    pub(crate) fn next_due(&self) -> Option<Now> {
+        self.due.first().map(|&(due, _)| due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::id::SessionKey;
+    use std::fs::File;
+
+    struct Thing(Connection);
+
+    impl AsMut<Connection> for Thing {
+        fn as_mut(&mut self) -> &mut Connection {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn a_place_is_used_again_when_it_is_free_and_served_when_it_is_due() {
+        let thing = || {
+            let socket = File::open("/dev/null").unwrap().into();
+            Thing(Connection::new(SessionKey::unpack(0), socket, None))
+        };
+        let mut places = Places::default();
+        let one = places.claim().unwrap();
+        places.put(one, thing());
+        let two = places.claim().unwrap();
+        assert_eq!((one, two, places.len(), places.all()), (0, 1, 2, vec![0]));
+        places.put(two, thing());
+        for due in [5, 9, 7] {
+            places.serve_by(one, Now(due));
+        }
+        places.touch(two);
+        places.touch(two);
+        assert_eq!(places.take_touched(Now(6), 9), [two]);
+        assert_eq!(places.next_due(), Some(Now(7)));
+        assert!(places.take_touched(Now(7), 0).is_empty());
+        assert_eq!(places.take_touched(Now(7), 1), [one]);
+        assert_eq!(places.next_due(), None);
+        places.serve_by(one, Now(8));
+        assert!(places.remove(one).is_some() && places.remove(one).is_none());
+        assert_eq!((places.next_due(), places.len()), (None, 1));
+        assert_eq!((places.claim(), places.len()), (Some(one), 2));
+    }
+}

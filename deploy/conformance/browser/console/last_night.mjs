@@ -1,0 +1,46 @@
+// A night of trouble, read in the morning by the keyboard alone: what thirty cameras have, since when, and what one has.
+// HELIOGRAPH_NIGHT has the key and both outages; see pages.mjs.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { admin, open, until, withBrowser } from './pages.mjs';
+
+const { key, outages: [, is] } = JSON.parse(process.env.HELIOGRAPH_NIGHT);
+/** To the second, as pages of UTC have it, with or without the day. */
+const second = (moment) => moment.slice(11, 19);
+
+test('a night is read by the keyboard alone', { timeout: 90_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser, { timezoneId: 'UTC' });
+    const { keyboard } = page;
+    /** Goes on by Tab to what has this text. */
+    async function goTo(selector, text) {
+        for (let place = 0; place < 200; place += 1) {
+            await keyboard.press('Tab');
+            const here = page.locator(`${selector}:focus`);
+            if (await here.count() === 1 && text.test(await here.textContent())) return;
+        }
+        assert.fail(`not by 200 times Tab: ${selector} ${text}`);
+    }
+
+    // Thirty cameras are one row with their key, since the second at which it began.
+    await page.goto(admin);
+    const row = page.locator('.problem', { hasText: `Key ${key}: unknown key` });
+    await row.getByText('30 channels').waitFor();
+    assert.equal(await row.count(), 1);
+    assert.match(await row.locator('.when').textContent(), new RegExp(`^since (.* )?${second(is.first)}`));
+    await goTo('.problem summary', /unknown key/);
+    await keyboard.press('Enter');
+    await row.getByText(`30 of 30 have key ${key}`).waitFor();
+    await until('its members', async () => await row.locator('tbody tr').count() === 30);
+
+    // One camera: three keys.
+    await keyboard.press('/');
+    for (const one of ['s', '3', 'Enter']) await keyboard.press(one);
+    await page.locator('.refusal', { hasText: 'url_expired' }).waitFor();
+
+    // The history is next.
+    await goTo('nav a', /^History$/);
+    await keyboard.press('Enter');
+    await page.locator('h1', { hasText: 'History' }).waitFor();
+    await page.innocent();
+}));
