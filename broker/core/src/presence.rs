@@ -247,7 +247,7 @@ impl News {
         }
     }
 
-    /// Whether a channel has changed since its state was told.
+    /// Whether a channel has a change that its followers have not received.
     #[must_use]
     pub fn is_untold(&self, channel: ChannelKey) -> bool {
         self.changed.contains_key(&channel)

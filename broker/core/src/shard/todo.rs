@@ -54,7 +54,7 @@ pub(crate) enum Todo {
     AskAgain(SessionKey),
     /// A channel has other tags: its connections whose policies read them are asked again, and its device that waits.
     TagsChanged(ChannelKey),
-    /// One step for each of many connections, calls or channels.
+    /// A step that repeats over many connections, calls or channels, one at a time.
     Each(Box<Each>),
     /// A message was not accepted: its line in the log.
     Unaccepted(Box<Declined>),

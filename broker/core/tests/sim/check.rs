@@ -97,7 +97,7 @@ impl World {
         items.iter().any(|placed| response(&placed.item))
     }
 
-    /// What appeared in a connection's stream: responses and frames are judged at once. Returns the messages.
+    /// Judges the responses and frames that a connection's stream gained. Returns the messages.
     fn scan(&mut self, conn: ConnId) -> Vec<(String, String)> {
         let items = self.items(conn);
         let is_message = |item: &Item| matches!(item, Item::Message { .. });

@@ -21,7 +21,7 @@ pub(crate) struct WebSocket {
     pub(crate) viewer: Option<String>,
     /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER.
     pub(crate) notices: bool,
-    /// Its place in the order of admission.
+    /// Place in the order of admission.
     pub(crate) order: u64,
     pub(crate) opened: u64,
     /// When bytes came last, and when some went or a ping was queued.
@@ -32,7 +32,7 @@ pub(crate) struct WebSocket {
     told: bool,
     /// Our close frame, and when it was queued.
     pub(crate) closed: Option<(u16, String, u64)>,
-    /// Its client has sent a close frame.
+    /// Whether the client has sent a close frame.
     pub(crate) said_goodbye: bool,
     /// Messages that came, and that the kernel took whole.
     pub(crate) messages_in: u32,
@@ -46,11 +46,11 @@ pub(crate) struct WebSocket {
     /// Another one has its slot; or had it once; or it has it again.
     pub(crate) superseded: bool,
     pub(crate) lost: bool,
-    /// It is to be closed, so that it fetches ICE servers again.
+    /// Whether an operator has the client reconnect, to fetch ICE servers again.
     pub(crate) recalled: bool,
 }
 
-/// What the frames of this step ask for.
+/// Requests of the frames of this step.
 #[derive(Default)]
 pub(crate) struct Came {
     conn: ConnId,

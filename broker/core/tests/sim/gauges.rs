@@ -14,7 +14,7 @@ use broker_core::shard::Snapshot;
 use broker_core::time::Now;
 use codec::signal::Action;
 
-/// What the checkers have counted on one shard, and its counters after the last step.
+/// Sums of the checkers for one shard, and the counters of that shard after the last step.
 #[derive(Default)]
 pub(crate) struct Gauges {
     /// Answers to requests, and to upgrades.
@@ -44,13 +44,13 @@ impl Gauges {
     }
 }
 
-/// What a connection's peer has, as the edge or a pong has said in this step.
+/// Acknowledgement of a connection's peer, as the edge or a pong reported it in this step.
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) conn: ConnId,
     /// Payloads of messages that were not known to be there before.
     pub(crate) acknowledged: Vec<String>,
-    /// They must be counted as delivered.
+    /// Whether the messages must be counted as delivered.
     pub(crate) sure: bool,
 }
 
@@ -250,7 +250,7 @@ impl World {
         self.ledger.calls -= calls;
     }
 
-    /// What is counted as delivered, its recipient's machine has; what that is known to have is counted.
+    /// Messages counted as delivered reached the recipient's machine; all known to have reached it are counted.
     fn delivered_is(&mut self, shard: usize, last: &Counters, cause: Cause) {
         let known = std::mem::take(&mut self.known);
         let facts = |payload: &String| self.ledger.facts(payload);

@@ -20,7 +20,7 @@ pub(crate) struct Answered {
     id: String,
     status: u16,
     error: String,
-    /// It is one to a call that changes something.
+    /// Whether the response is to a call that changes something.
     changes: bool,
     subject: Option<String>,
     check: Option<Check>,

@@ -12,7 +12,7 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    /// A journal with so many places for changes under way.
+    /// A journal with this many places for changes in flight.
     pub(crate) fn new(to: Sender<Entry>, places: usize) -> Self {
         Self { to, places }
     }

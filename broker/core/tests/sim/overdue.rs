@@ -107,7 +107,7 @@ impl World {
         Some(most)
     }
 
-    /// Who has messages that are not confirmed is asked each second.
+    /// Connections with unconfirmed messages are queried each second.
     fn is_asked(&self, conn: ConnId, now: u64) {
         let socket = &self.sockets[conn];
         if self.by_pong() || !self.holds_slot(conn) || socket.over.is_some() {

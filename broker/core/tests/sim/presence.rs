@@ -132,7 +132,7 @@ impl World {
         let known = watcher.known.get(&*presence.arn);
         let (sequence, known) = known.map_or((0, &nobody), |(sequence, known)| (*sequence, known));
         let mut wanted = Known::of(presence);
-        // Who waits for a doubtful master, or did when that was told, is told with the next change.
+        // A viewer that waits for a doubtful master may be reported with the next change only.
         let late = watcher.doubted.get(&*presence.arn) == Some(&sequence);
         if doubtful || late {
             watcher.doubted.insert(presence.arn.to_string(), sequence);

@@ -32,7 +32,7 @@ pub(crate) struct Made {
     /// `None` when the channel was removed.
     pub(crate) put: Option<Put>,
     pub(crate) created: bool,
-    /// A caller was told.
+    /// Whether a response has acknowledged the change.
     pub(crate) told: bool,
 }
 

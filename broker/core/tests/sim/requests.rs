@@ -254,7 +254,7 @@ impl World {
         }
     }
 
-    /// What a caller is told is so, or was since it asked.
+    /// A successful response states what the records are, or were since the request.
     ///
     /// # Panics
     /// When it is not.
@@ -299,7 +299,7 @@ impl World {
         }
     }
 
-    /// Whether the store has kept the change that a call is told of, which is told once.
+    /// Whether the store holds the change that a response acknowledges; each change is acknowledged once.
     fn is_made(&mut self, call: &Call, since: u64, text: &str) -> bool {
         // Of two changes of tags either may fit both calls.
         let once = !matches!(call, Call::Tag(..) | Call::Untag(..));

@@ -285,8 +285,8 @@ impl World {
         }
     }
 
-    /// Those who watch a channel are told of its members, and of those for whom something is kept. Whether it is
-    /// doubtful that its master is there.
+    /// Reported presence equals the members and the viewers with pending messages. Returns whether the master is
+    /// doubtful.
     fn presence_is(&mut self, told: &Presence, found: &ChannelView) -> bool {
         let arn = found.record.arn.as_str();
         assert_eq!(

@@ -291,8 +291,8 @@ impl<M: Machine> Client<M> {
         link.end(id, How::Reset);
     }
 
-    /// Tells the owner what its machine has. The kernel forgets that when the connection is reset from here: the owner
-    /// was told before.
+    /// Reports the client's acknowledged bytes to the owner. Not after a reset from this side, for which the kernel
+    /// counts everything as acknowledged: the report precedes the reset.
     pub(crate) fn answer_kernel(&self, link: &mut Link, id: u32) {
         if self.connection.stage == Stage::Shut {
             return;

@@ -1,4 +1,4 @@
-//! A night of trouble, for whoever reads it in the morning: an outage, its repair, a kill, and the same outage again.
+//! A night of trouble, read from the JSON in the morning: an outage, its repair, a kill, and the same outage again.
 
 use super::problems::{FLEET, SINGLES, file, of_check, problems, refused};
 use crate::http::get;
