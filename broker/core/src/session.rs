@@ -94,16 +94,13 @@ impl ProofQueries {
 
 const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < ProofQueries::HALF_OPEN as usize);
 
-/// Origin of a connection: with or without TLS, from another node or not. One byte for two facts.
+/// Origin of a connection: with or without TLS, its own or a stream of a link. One byte for two facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Plain,
     Tls,
     InnerPlain,
     InnerTls,
-    /// A stream of a link, which reports what the client's machine has acknowledged.
-    StreamPlain,
-    StreamTls,
 }
 
 /// An address, in 16 bytes where the standard type takes 32: IPv6 addresses are boxed.
@@ -245,7 +242,7 @@ impl Session {
     /// Whether the connection itself uses TLS.
     #[must_use]
     pub(crate) fn has_tls(&self) -> bool {
-        matches!(self.entry, Entry::Tls | Entry::InnerTls | Entry::StreamTls)
+        matches!(self.entry, Entry::Tls | Entry::InnerTls)
     }
 
     /// Client of this request as reported by a proxy.
@@ -273,26 +270,11 @@ impl Session {
         }
     }
 
-    /// Whether another node forwards the connection.
+    /// Whether the connection is a stream of a link, which another node forwards.
     #[inline]
     #[must_use]
     pub(crate) fn is_inner(&self) -> bool {
         !matches!(self.entry, Entry::Plain | Entry::Tls)
-    }
-
-    /// Whether the connection is a stream of a link.
-    #[inline]
-    #[must_use]
-    pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.entry, Entry::StreamPlain | Entry::StreamTls)
-    }
-
-    /// Marks the connection as a stream of a link.
-    pub(crate) fn comes_by_link(&mut self) {
-        self.entry = match self.entry {
-            Entry::Tls | Entry::InnerTls | Entry::StreamTls => Entry::StreamTls,
-            Entry::Plain | Entry::InnerPlain | Entry::StreamPlain => Entry::StreamPlain,
-        };
     }
 
     /// Address of the client.

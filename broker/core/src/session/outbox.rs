@@ -112,8 +112,8 @@ struct Buffer {
     /// Ends of messages that were returned after they were written, and the number of those acknowledged nevertheless.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// Whether the peer sends no more: its program does not read what is unacknowledged by then.
-    over: Option<(Over, u64)>,
+    /// Bytes on the wire when the peer announced that it sends no more: its program reads nothing after them.
+    over: Option<u64>,
     /// Whether messages that the next query finds unacknowledged are evicted for others.
     makes_room: bool,
     /// Since when the peer is suspect.
@@ -122,17 +122,6 @@ struct Buffer {
     round_trip_ms: u32,
     /// Ping in flight whose pong confirms messages.
     proof: Option<Proving>,
-}
-
-/// How a peer announced that it sends no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
-    /// By a close frame.
-    Closed,
-    /// By its FIN only.
-    Ended,
-    /// Forwarded by a node that shuts down and returns what it was given.
-    Left,
 }
 
 /// A ping whose pong confirms everything before it.
@@ -387,16 +376,16 @@ impl Outbox {
 
     /// Whether the peer sends no more: see [`Self::peer_is_over`].
     #[must_use]
-    pub(crate) fn over(&self) -> Option<Over> {
-        self.0.as_ref()?.over.map(|(over, _)| over)
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.as_ref().is_some_and(|it| it.over.is_some())
     }
 
     /// Records that the peer sends no more: its program does not read what is unacknowledged. Nor the rest of a begun
     /// message, which is still sent, before the own close frame.
-    pub(crate) fn peer_is_over(&mut self, over: Over) {
+    pub(crate) fn peer_is_over(&mut self) {
         let buffer = self.0.as_mut();
         if let Some(buffer) = buffer.filter(|it| !it.marks.is_empty() || !it.is_forgotten()) {
-            buffer.over.get_or_insert((over, buffer.on_wire));
+            buffer.over.get_or_insert(buffer.on_wire);
         }
     }
 
@@ -494,11 +483,7 @@ impl Outbox {
             return;
         };
         buffer.unasked = 0;
-        let (unacknowledged, readable) = match buffer.over {
-            Some((Over::Left, _)) => (0, u64::MAX),
-            Some((Over::Closed | Over::Ended, by_then)) => (unacknowledged, by_then),
-            None => (unacknowledged, u64::MAX),
-        };
+        let readable = buffer.over.unwrap_or(u64::MAX);
         let by_now = buffer.on_wire.saturating_sub(unacknowledged);
         if by_now > buffer.confirmed {
             (buffer.confirmed, buffer.doubtful_since) = (by_now, None);

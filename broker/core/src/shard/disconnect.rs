@@ -86,7 +86,7 @@ impl Sockets {
 
     /// The peer will send no more.
     pub(crate) fn peer_ended(&mut self, cx: &mut Context, key: SessionKey) {
-        self.peer_is_over(key, false, cx.at.now);
+        self.peer_is_over(key, false);
         let Some(session) = self.session(key) else {
             return;
         };

@@ -241,7 +241,7 @@ pub(crate) fn text<'a>(
                 None => sockets.push_control(cx, key, |out| ws::frame(out, Opcode::Close, &[])),
             }
             sockets.because(key, EndReason::PeerClosed);
-            sockets.peer_is_over(key, true, at.now);
+            sockets.peer_is_over(key, true);
             sockets.finish(cx, key);
             sockets.take_leave(cx, key);
             Err(Aside::Ended)
@@ -315,7 +315,7 @@ pub(crate) fn receive_close_echo(
         }
     };
     if let Some(closed) = over {
-        sockets.peer_is_over(key, closed, cx.at.now);
+        sockets.peer_is_over(key, closed);
         sockets.finish(cx, key);
         sockets.take_leave(cx, key);
     }

@@ -9,7 +9,6 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
 use crate::session::{Session, http::RoleBy};
-use crate::settings::Proof;
 use crate::shard::flight_recorder::{
     LOW, NAME_BYTES, NOBODY, NotedMessage, Passage, Recorder, SHIFT, Tag, Words, micros,
     name_and_candidates, reason,
@@ -324,7 +323,7 @@ fn connected(
             opened_us: web_socket.opened().0.saturating_mul(1000),
             unconfirmed: (session.outbox.unconfirmed_since())
                 .is_some_and(|since| now.since(since) > UNCONFIRMED_MS),
-            by_tcp: sockets.proof_of(session) == Proof::Tcp,
+            by_tcp: sockets.proves_by_tcp(),
             offer: client_id.and_then(|id| channel.live()?.unanswered.awaited(id)),
         })
     });

@@ -90,6 +90,8 @@ pub(crate) struct Node {
     streams: BTreeMap<SessionKey, Vec<u8>>,
     /// Sockets take nothing: what is launched stays so.
     stalls: bool,
+    /// Bytes that the kernel holds of each connection without an acknowledgement.
+    pub(crate) unacknowledged: u32,
 }
 
 impl Node {
@@ -127,6 +129,7 @@ impl Node {
             },
             streams: BTreeMap::new(),
             stalls: false,
+            unacknowledged: 0,
         }
     }
 
@@ -183,7 +186,7 @@ impl Node {
                 self.shard.handle(
                     Input::Gone {
                         session: key,
-                        unacknowledged: 0,
+                        unacknowledged: self.unacknowledged,
                     },
                     self.at,
                 );
@@ -192,7 +195,7 @@ impl Node {
             Output::Ask(session) => self.shard.handle(
                 Input::Unacknowledged {
                     session,
-                    bytes: 0,
+                    bytes: self.unacknowledged,
                     round_trip_ms: 0,
                 },
                 self.at,

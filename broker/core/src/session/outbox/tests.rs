@@ -149,32 +149,14 @@ fn what_is_not_confirmed_comes_back_and_is_known_when_it_is_confirmed_all_the_sa
     assert_eq!((orders(&rest), rest[0].written), (vec![2], true));
 }
 
-/// A node that shuts down returns messages that its own machine acknowledges late.
-#[test]
-fn a_node_that_ends_has_confirmed_what_it_was_given() {
-    for (over, orders) in [(Over::Ended, vec![]), (Over::Left, vec![1])] {
-        let (mut outbox, mut spares) = outbox_of(&[("one", Some(1))]);
-        outbox.sent(&mut spares, plain(3), Now(5), |_| ());
-        outbox.peer_is_over(over);
-        assert_eq!(confirmed(&mut outbox, &mut spares, 2), orders, "{over:?}");
-    }
-}
-
 /// A begun message is still taken, but not read.
 #[test]
 fn a_peer_that_sends_no_more_confirms_nothing_that_is_written_later() {
-    let all = [
-        (Over::Closed, vec![1]),
-        (Over::Ended, vec![1]),
-        (Over::Left, vec![1, 2]),
-    ];
-    for (over, orders) in all {
-        let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
-        outbox.sent(&mut spares, plain(4), Now(5), |_| ());
-        outbox.peer_is_over(over);
-        outbox.sent(&mut spares, plain(2), Now(5), |_| ());
-        assert_eq!(confirmed(&mut outbox, &mut spares, 0), orders, "{over:?}");
-    }
+    let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
+    outbox.sent(&mut spares, plain(4), Now(5), |_| ());
+    outbox.peer_is_over();
+    outbox.sent(&mut spares, plain(2), Now(5), |_| ());
+    assert_eq!(confirmed(&mut outbox, &mut spares, 0), [1]);
 }
 
 /// The end of such a connection is not asked about.
@@ -182,7 +164,7 @@ fn a_peer_that_sends_no_more_confirms_nothing_that_is_written_later() {
 fn nothing_is_kept_of_a_peer_that_got_no_message() {
     for message in [None, Some(1)] {
         let (mut outbox, mut spares) = outbox_of(&[("end", message)]);
-        outbox.peer_is_over(Over::Closed);
+        outbox.peer_is_over();
         outbox.sent(&mut spares, plain(3), Now(5), |_| ());
         assert_eq!(outbox.is_empty(), message.is_none());
     }

@@ -23,9 +23,7 @@ use crate::limits::{
 use crate::machine::Output;
 use crate::presence::PresenceCause;
 use crate::session::Session;
-use crate::session::outbox::Over;
 use crate::session::web_socket::{Role, WebSocket};
-use crate::settings::Proof;
 use crate::shard::context::Context;
 use crate::shard::road::in_flight::slot_of;
 use crate::shard::road::unsent;
@@ -102,27 +100,22 @@ impl Sockets {
 
     /// The peer of a connection sends no more: what it has not confirmed by now, its program does not read. Asked
     /// before our own end goes out; [`Self::take_leave`] follows when its session has left its channel.
-    /// `closed`: by a close frame. A FIN alone of a node that passes on a client says that the node ends, or that its
-    /// client has; unless the client has left a message unanswered for as long as a takeover waits.
-    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool, now: Now) {
+    /// `closed`: by a close frame. A FIN alone of a client on another node may be that node's end: its client still
+    /// reads, and the link says what its machine has until the stream is gone.
+    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
         let Some(session) = self.session_mut(key) else {
             return;
         };
-        let since = session.outbox.unconfirmed_since();
-        let is_late = since.is_some_and(|since| since.after(TAKEOVER_MS_MAX) <= now);
-        let is_handed_over = session.is_inner() && !is_late;
-        session.outbox.peer_is_over(match (closed, is_handed_over) {
-            (true, _) => Over::Closed,
-            (false, true) => Over::Left,
-            (false, false) => Over::Ended,
-        });
+        if closed || !session.is_inner() {
+            session.outbox.peer_is_over();
+        }
         self.ask_kernel(key);
     }
 
     /// Where a pong is the proof, the last one says what it had.
     pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
-        let session = self.session(key).filter(|it| it.outbox.over().is_some());
-        if session.is_some_and(|session| self.proof_of(session) == Proof::Pong) {
+        let session = self.session(key).filter(|it| it.outbox.is_over());
+        if session.is_some() && !self.proves_by_tcp() {
             cx.todo.push(Todo::Told(key));
         }
     }
@@ -175,7 +168,7 @@ impl Sockets {
         key: SessionKey,
         unacknowledged: u32,
     ) -> bool {
-        let by_tcp = self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp);
+        let by_tcp = self.session(key).is_some() && self.proves_by_tcp();
         if by_tcp && !self.is_half_open(key) {
             if self.confirm(cx, key, unacknowledged.into()) {
                 cx.todo.push(Todo::Confirmed(key));
@@ -204,7 +197,7 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
         return judge(shard, key, (channel, &role));
     }
     let missing_ms = missing_after_ms(session);
-    let by = if session.outbox.over().is_some() || session.outbox.doubtful_since().is_some() {
+    let by = if session.outbox.is_over() || session.outbox.doubtful_since().is_some() {
         Some(cx.at.now)
     } else if session.open().is_some() || directory.has_member(channel, &role) {
         Some(Now(cx.at.now.0.saturating_sub(missing_ms)))

@@ -104,9 +104,8 @@ impl Sockets {
             "a message is as long as it says"
         );
         // A candidate has a ping of its own where it is known that there is another node on its way.
-        let is_described = launch.action != Action::IceCandidate;
-        let by_pong =
-            session.is_inner() || is_described && self.settings.signaling.proof == Proof::Pong;
+        let has_ping = launch.action != Action::IceCandidate || session.is_inner();
+        let by_pong = has_ping && self.settings.signaling.proof == Proof::Pong;
         let behind = session.behind;
         if session.announces() {
             self.outputs.push(Output::Send(to));
@@ -191,7 +190,7 @@ impl Sockets {
             much = session.outbox.is_to_be_asked(ASK_BYTES_UNHEARD);
         }
         // Messages are asked for where TCP proves them.
-        let by_pong = self.settings.signaling.proof == Proof::Pong || session.is_inner();
+        let by_pong = self.settings.signaling.proof == Proof::Pong;
         let unread = (messages == 0 || by_pong) && session.asking.took(on_wire);
         if session.outbox.unsent().is_empty() {
             session.was_taken();

@@ -360,9 +360,6 @@ impl Sockets {
 
     /// A session that was opened just now is a stream of a link; one of a call ends with its answer.
     pub(crate) fn comes_by_link(&mut self, key: SessionKey, kind: Kind) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.comes_by_link();
-        }
         if let Some(http) = self.http(key) {
             http.one_call = kind != Kind::Upgrade;
         }

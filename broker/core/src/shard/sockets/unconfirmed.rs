@@ -11,7 +11,7 @@ use crate::limits::{
 };
 use crate::session::Session;
 use crate::session::outbox::Offers;
-use crate::session::outbox::{DeliveryMark, Outbox, Over, Spares, Unsent};
+use crate::session::outbox::{DeliveryMark, Outbox, Spares, Unsent};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
 use crate::shard::Sockets;
@@ -79,16 +79,9 @@ fn first_ask(since: Now) -> Now {
 }
 
 impl Sockets {
-    /// How it is known what a connection's peer has. Of a client that another node passes on by a pong, since that node
-    /// acknowledges, unless a link says what its machine has; but a client that has closed its WebSocket was there, and
-    /// its node hands over what is under way. So does a node that ends.
-    pub(crate) fn proof_of(&self, session: &Session) -> Proof {
-        match (self.settings.signaling.proof, session.outbox.over()) {
-            (_, Some(Over::Left)) => Proof::Tcp,
-            (proof @ Proof::Tcp, _) if session.is_stream() => proof,
-            (Proof::Tcp, over) if session.is_inner() && over != Some(Over::Closed) => Proof::Pong,
-            (proof, _) => proof,
-        }
+    /// Whether the kernel says what the peer of a connection has: its own, or that of the node in front of a client.
+    pub(crate) fn proves_by_tcp(&self) -> bool {
+        self.settings.signaling.proof == Proof::Tcp
     }
 
     /// When the next connection is to be asked.
@@ -139,8 +132,7 @@ impl Sockets {
         let Some(session) = self.session(key) else {
             return false;
         };
-        let asks =
-            session.outbox.unconfirmed_since().is_some() && self.proof_of(session) == Proof::Tcp;
+        let asks = session.outbox.unconfirmed_since().is_some() && self.proves_by_tcp();
         if asks {
             self.output(Output::Ask(key));
         }
@@ -261,7 +253,7 @@ impl Sockets {
         let Some(session) = self.session(key) else {
             return;
         };
-        if session.open().is_none() || self.proof_of(session) != Proof::Pong {
+        if session.open().is_none() || self.proves_by_tcp() {
             return;
         }
         let Some(counter) = self
