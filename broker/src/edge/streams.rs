@@ -314,18 +314,18 @@ impl<M: Machine> Streams<M> {
         Some(place)
     }
 
-    /// The other side of a connection has shown to be a node. False when there are too many links.
+    /// The other side of a connection has shown to be a node. False when there are too many links: one that began here
+    /// is counted among them since then.
     pub(crate) fn is_node(&mut self, place: u32, io: &mut Io) -> bool {
         let has_room = self.has_room();
-        self.forget_stranger(place);
+        let was_stranger = self.forget_stranger(place);
         self.count(io);
-        has_room
+        has_room || !was_stranger
     }
 
-    fn forget_stranger(&mut self, place: u32) {
-        if let Some(wire) = self.wires.get(place) {
-            self.strangers.remove(&(wire.began, place));
-        }
+    fn forget_stranger(&mut self, place: u32) -> bool {
+        let wire = self.wires.get(place);
+        wire.is_some_and(|wire| self.strangers.remove(&(wire.began, place)))
     }
 
     /// Closes a stranger that has kept its place for longer than a node needs. False when there is none.

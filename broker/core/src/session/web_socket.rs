@@ -425,8 +425,10 @@ impl WebSocket {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
-    /// Records a pong. Returns whether a ping was unanswered: the next deadline may be nearer.
+    /// Records a pong that confirms messages: its client was heard. Returns whether a ping was unanswered: the next
+    /// deadline may be nearer.
     pub(crate) fn answers(&mut self) -> bool {
+        self.idle_frames = self.idle_frames.max(1);
         std::mem::replace(&mut self.times.to_ping, NO_SPAN) != NO_SPAN
     }
 

@@ -33,6 +33,21 @@ fn behind_a_proxy_a_pong_proves_what_was_before_its_ping() {
     assert_eq!(script.counters().returned, 1);
 }
 
+/// TAKE-4: its client is alive, and the connection before it may be dead.
+#[test]
+fn a_master_that_has_sent_only_the_pong_that_proves_gives_no_slot_back() {
+    by_pongs().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m-b connects                             | m-b < 101
+         v1 > SDP_OFFER p1                        | m-b < SDP_OFFER p1 from v1; m-b < ping 1
+         m-b > pong 1                             |
+         m-b vanishes                             | m-b < end
+         v1 > SDP_OFFER p2                        |
+         m-c connects                             | m-c < 101; m-c < SDP_OFFER p2 from v1; m-c < ping 2",
+    );
+}
+
 /// The slot is held no longer than until the pong has come: newer messages go on with it.
 #[test]
 fn a_pong_of_a_connection_that_lost_its_slot_releases_that() {
