@@ -163,7 +163,7 @@ pub fn can_pin() -> bool {
 pub fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
-    ring: &ring::Settings,
+    ring: &ring::RingSettings,
 ) -> std::io::Result<ShardThread<M>> {
     runtime::prepare(id, cpu, *ring)
 }

@@ -1,6 +1,6 @@
 //! The options of the connection to etcd, from the settings and the files that they name, which may change.
 
-use crate::files::{self, Stamp, stamp};
+use crate::files::{self, FileStamp, stamp};
 use crate::side::Shared;
 use crate::tls_files::{Expiry, first_end_of};
 use broker_core::settings::Etcd;
@@ -27,7 +27,7 @@ pub(crate) struct EtcdFiles(Shared<InForce>);
 struct InForce {
     settings: Etcd,
     /// The files just before `options` were read from them.
-    read: Vec<Stamp>,
+    read: Vec<FileStamp>,
     options: Options,
 }
 
@@ -77,12 +77,12 @@ impl EtcdFiles {
     }
 
     /// The files as they were when they were last read well.
-    pub(crate) fn stamps(&self) -> Vec<Stamp> {
+    pub(crate) fn stamps(&self) -> Vec<FileStamp> {
         self.0.lock().read.clone()
     }
 }
 
-fn stamps(settings: &Etcd) -> Vec<Stamp> {
+fn stamps(settings: &Etcd) -> Vec<FileStamp> {
     files_of(settings).iter().map(|file| stamp(file)).collect()
 }
 

@@ -213,10 +213,10 @@ pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
 // The state of a file, by which a look sees that it has changed.
 
 /// A file as a look finds it: `None` when there is none.
-pub(crate) type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+pub(crate) type FileStamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
 /// The change time as well as the modification time: permissions that are given later make a file readable.
-pub(crate) fn stamp(file: &Path) -> Stamp {
+pub(crate) fn stamp(file: &Path) -> FileStamp {
     let metadata = fs::metadata(file).ok()?;
     Some((
         metadata.dev(),

@@ -44,7 +44,7 @@ use crate::{memory, session_key, version};
 use admin::{AdminSecrets, open_lan};
 use broker_core::settings::{Listen, Scheme, Settings};
 use broker_core::{auth::SessionKeys, placement::Placement, shard::AccountUse};
-pub use check::{Checked, check, check_start};
+pub use check::{CheckedConfiguration, check, check_start};
 use cluster::ClusterMembership;
 use crossbeam_channel::{Sender, unbounded};
 use kept_sockets::KeptSockets;
@@ -71,7 +71,7 @@ use watch::{Follower, Rounds, Watch};
 ///
 /// # Errors
 /// The server did not start, or did not end well.
-pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
+pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
     let mut settings = checked.settings.clone();
     let connections = connections(&settings, side::raise_open_files())?;
     let (cluster, memlock) = (ClusterMembership::find(&settings)?, ring::raise_memlock());
@@ -260,7 +260,7 @@ fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
 /// Logs memory, shards, connections and exposure when everything runs.
 fn announce(
     settings: &Settings,
-    checked: &Checked,
+    checked: &CheckedConfiguration,
     who: Option<&InitialCredentials>,
     connections: usize,
     data_dir: &DataDir,

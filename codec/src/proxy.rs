@@ -30,7 +30,7 @@ pub struct Header {
 
 /// The bytes are not a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub struct MalformedHeader;
 
 /// Whether bytes begin like a header.
 #[must_use]
@@ -42,7 +42,7 @@ pub fn begins(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// The bytes do not begin with a header.
-pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+pub fn parse(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let agrees = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if agrees(V2) {
         return binary(bytes);
@@ -50,26 +50,26 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     if agrees(V1) {
         line(bytes)
     } else {
-        Err(Malformed)
+        Err(MalformedHeader)
     }
 }
 
-fn line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+fn line(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let most = bytes.get(..V1_BYTES_MAX).unwrap_or(bytes);
     let Some(end) = most.windows(2).position(|it| it == b"\r\n") else {
         return if bytes.len() < V1_BYTES_MAX {
             Ok(None)
         } else {
-            Err(Malformed)
+            Err(MalformedHeader)
         };
     };
     let text = most.get(V1.len()..end).unwrap_or_default();
-    let text = std::str::from_utf8(text).map_err(|_| Malformed)?;
+    let text = std::str::from_utf8(text).map_err(|_| MalformedHeader)?;
     let mut words = text.split(' ');
     let client = match words.next() {
         Some("UNKNOWN") => None, // whatever follows is to be ignored
         Some(family @ ("TCP4" | "TCP6")) => Some(client(family == "TCP4", words)?),
-        Some(_) | None => return Err(Malformed),
+        Some(_) | None => return Err(MalformedHeader),
     };
     Ok(Some(Header {
         client,
@@ -81,12 +81,14 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
 fn client<'t>(
     four: bool,
     mut words: impl Iterator<Item = &'t str>,
-) -> Result<SocketAddr, Malformed> {
-    let mut next = || words.next().ok_or(Malformed);
+) -> Result<SocketAddr, MalformedHeader> {
+    let mut next = || words.next().ok_or(MalformedHeader);
     let (from, to, port, to_port) = (next()?, next()?, next()?, next()?);
     let address = |text: &str| {
         let address = text.parse::<IpAddr>().ok();
-        address.filter(|it| it.is_ipv4() == four).ok_or(Malformed)
+        address
+            .filter(|it| it.is_ipv4() == four)
+            .ok_or(MalformedHeader)
     };
     let number = |text: &str| {
         let is_plain =
@@ -94,23 +96,23 @@ fn client<'t>(
         text.parse::<u16>()
             .ok()
             .filter(|_| is_plain)
-            .ok_or(Malformed)
+            .ok_or(MalformedHeader)
     };
     let (from, port) = (address(from)?, number(port)?);
     let _ = (address(to)?, number(to_port)?);
     if words.next().is_some() {
-        return Err(Malformed);
+        return Err(MalformedHeader);
     }
     Ok(SocketAddr::new(from, port))
 }
 
-fn binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let Some(&[command, family, high, low]) = bytes.get(V2.len()..V2_HEAD) else {
         return Ok(None);
     };
     let end = V2_HEAD + usize::from(u16::from_be_bytes([high, low]));
     if end > V2_BYTES_MAX || !matches!(command, 0x20 | 0x21) {
-        return Err(Malformed);
+        return Err(MalformedHeader);
     }
     let Some(body) = bytes.get(V2_HEAD..end) else {
         return Ok(None);
@@ -119,17 +121,17 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
         (0x20, _) | (_, 0x00) => None, // LOCAL, UNSPEC
         (_, 0x11) => {
             let &[a, b, c, d, _, _, _, _, high, low, ..] =
-                body.first_chunk::<12>().ok_or(Malformed)?;
+                body.first_chunk::<12>().ok_or(MalformedHeader)?;
             let port = u16::from_be_bytes([high, low]);
             Some(SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), port))
         }
         (_, 0x21) => {
-            let (from, rest) = body.split_first_chunk::<16>().ok_or(Malformed)?;
-            let &[.., high, low, _, _] = rest.first_chunk::<20>().ok_or(Malformed)?;
+            let (from, rest) = body.split_first_chunk::<16>().ok_or(MalformedHeader)?;
+            let &[.., high, low, _, _] = rest.first_chunk::<20>().ok_or(MalformedHeader)?;
             let port = u16::from_be_bytes([high, low]);
             Some(SocketAddr::new(Ipv6Addr::from(*from).into(), port))
         }
-        _ => return Err(Malformed), // not of TCP
+        _ => return Err(MalformedHeader), // not of TCP
     };
     Ok(Some(Header { client, bytes: end }))
 }
@@ -235,7 +237,7 @@ mod tests {
             Ok(Some(Header { client, bytes })) => {
                 client.map_or_else(|| format!("own {bytes}"), |it| format!("{it} {bytes}"))
             }
-            Err(Malformed) => "no".into(),
+            Err(MalformedHeader) => "no".into(),
         }
     }
 
@@ -320,7 +322,7 @@ mod tests {
                 let mut other = header[..=end].to_vec();
                 other[end] ^= 0x80;
                 let first = end < 6 || header[0] == b'\r' && end < V2.len();
-                assert!(!first || parse(&other) == Err(Malformed), "{end}");
+                assert!(!first || parse(&other) == Err(MalformedHeader), "{end}");
             }
         }
         assert!(!begins(b"GET / HTTP/1.1\r\n\r\n") && !begins(b"\x16\x03\x01"));

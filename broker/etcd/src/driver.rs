@@ -56,7 +56,7 @@ pub use handle::{Commands, Driver, Handle, StartError};
 pub use inspection::{Inspection, NodeState};
 use log::Journal;
 use messages::PeerPost;
-use news::Known;
+use news::NewsSoFar;
 use orders::Orders;
 use records::{BatchOf, LoadOf, Records};
 use std::pin::Pin;
@@ -85,7 +85,7 @@ pub(crate) struct DriverNode<S, P> {
     capacity: Capacity,
     orders: Orders,
     keeping: Keeping,
-    known: Known,
+    known: NewsSoFar,
     journal: Journal,
 }
 
@@ -133,7 +133,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
             capacity: Capacity::new(config.etcd_quota_bytes),
             orders: Orders::default(),
             keeping: Keeping::new(parts.directory, kept, events.clone()),
-            known: Known::default(),
+            known: NewsSoFar::default(),
             journal: Journal::default(),
         }
     }

@@ -26,7 +26,7 @@ pub use drain::{DrainProgress, drain};
 pub use member::{EtcdMember, MemberStatus};
 pub use rebalance::{Parts, rebalance};
 pub use remove::{RemovedSlots, remove};
-pub use reports::{NodeReport, Reports, reports};
+pub use reports::{NodeReport, NodeReports, reports};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -35,11 +35,11 @@ use tonic::Status;
 pub use upgrade::{Raised, finish_upgrade};
 
 /// Why etcd cannot be asked, in one line.
-pub(crate) type Why = Box<str>;
+pub(crate) type ConnectError = Box<str>;
 
 /// A connection to the first member that can be reached.
-pub(crate) async fn connect(options: &Options) -> Result<Lines, Why> {
-    let mut why: Why = "no member is configured".into();
+pub(crate) async fn connect(options: &Options) -> Result<Lines, ConnectError> {
+    let mut why: ConnectError = "no member is configured".into();
     for (member, endpoint) in options.endpoints.iter().enumerate() {
         match crate::rpc::connection::connect(options, member).await {
             Ok(lines) => return Ok(lines),
@@ -66,7 +66,7 @@ impl<'a> Session<'a> {
     }
 
     /// The connection, and the keys of the cluster.
-    async fn lines(&mut self) -> Result<(Lines, Keys), Why> {
+    async fn lines(&mut self) -> Result<(Lines, Keys), ConnectError> {
         let lines = match self.lines.take() {
             Some(lines) => lines,
             None => connect(self.options).await?,
@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
     }
 
     /// The cluster as it is.
-    async fn look(&mut self) -> Result<Picture, Why> {
+    async fn look(&mut self) -> Result<Picture, ConnectError> {
         let (lines, keys) = self.lines().await?;
         let looked = look(&lines, &keys).await;
         if looked.is_err() {
@@ -119,8 +119,8 @@ impl fmt::Display for CommandError {
 
 impl std::error::Error for CommandError {}
 
-impl From<Why> for CommandError {
-    fn from(why: Why) -> Self {
+impl From<ConnectError> for CommandError {
+    fn from(why: ConnectError) -> Self {
         if is_full(&why) {
             Self::Failed(FULL.into())
         } else {
@@ -136,16 +136,20 @@ pub(crate) fn name(text: &str) -> Result<Name, CommandError> {
 }
 
 /// The answer of a call.
-pub(crate) async fn answer<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Why> {
+pub(crate) async fn answer<T>(
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, ConnectError> {
     let answered = calls::answer(call).await;
     answered.map_err(|failure| failure.to_string().into())
 }
 
 /// Runs a conversation on this thread.
-fn block_on<T, E: From<Why>>(conversation: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+fn block_on<T, E: From<ConnectError>>(
+    conversation: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let built = builder.enable_all().build();
-    let runtime = built.map_err(|error| Why::from(error.to_string()))?;
+    let runtime = built.map_err(|error| ConnectError::from(error.to_string()))?;
     // Connections are of one thread.
     tokio::task::LocalSet::new().block_on(&runtime, conversation)
 }
@@ -211,7 +215,7 @@ impl SeenNode {
 }
 
 /// Reads the watched keys. One of ours that cannot be read is an error: what it would say is unknown.
-pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, Why> {
+pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, ConnectError> {
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut picture = Picture::default();
     for row in read.kvs {
@@ -289,7 +293,7 @@ pub(crate) async fn order(
     keys: &Keys,
     nodes: &[(Name, Registered)],
     word: OrderWord,
-) -> Result<Option<u64>, Why> {
+) -> Result<Option<u64>, ConnectError> {
     let mut first = None;
     for some in nodes.chunks(PUTS_PER_BATCH) {
         let compares = some
@@ -324,6 +328,6 @@ pub fn granted(options: &Options, seconds: i64) -> Result<i64, Box<str>> {
         let lines = connect(options).await?;
         let lease = answer(lines.grant(seconds)).await?;
         answer(lines.revoke(lease.id)).await?;
-        Ok::<_, Why>(lease.ttl)
+        Ok::<_, ConnectError>(lease.ttl)
     })
 }

@@ -23,7 +23,7 @@
 use crate::completion::{Completion, Key, Received};
 use crate::descriptors::{DescriptorSet, Place, ReadState, Writing};
 use crate::pool::{Filled, Stack};
-use crate::ring::Settings;
+use crate::ring::RingSettings;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -63,7 +63,7 @@ struct Sending {
 }
 
 impl Epoll {
-    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
+    pub(crate) fn new(settings: &RingSettings) -> io::Result<Self> {
         Ok(Self {
             set: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             descriptors: DescriptorSet::default(),

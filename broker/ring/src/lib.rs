@@ -6,7 +6,7 @@
 //! broker/decisions/0001-own-ring.md; why it has two engines: broker/decisions/0053-two-engines.md.
 //!
 //! In reading order:
-//! * [`Engine`], [`Settings`], [`Ring`] (`ring.rs`): the front, which is all that a caller sees; the turn
+//! * [`Engine`], [`RingSettings`], [`Ring`] (`ring.rs`): the front, which is all that a caller sees; the turn
 //!   ([`Ring::next`], [`Ring::enter`]), the operations ([`Ring::accept`] and those behind it), how to cancel them.
 //! * [`Key`] and [`Completion`] (`completion.rs`): what comes back, and the buffers of sends until then.
 //! * [`Lent`] (`pool.rs`): a received buffer, readable until it is given back and not after.
@@ -53,4 +53,4 @@ pub use memlock::{
 pub use operations::{adapts_buffers, round_trip_us, unacknowledged};
 pub use pool::Lent;
 pub use probe::{Unsupported, probe};
-pub use ring::{Engine, Ring, Settings};
+pub use ring::{Engine, Ring, RingSettings};

@@ -32,7 +32,7 @@ impl Engine {
 
 /// Sizes of a ring. All memory is reserved when the ring is made, and touched as it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct RingSettings {
     /// The engine.
     pub engine: Engine,
     /// Entries queued for one [`Ring::enter`]; when full, the ring submits by itself. A power of two. On epoll nothing
@@ -51,7 +51,7 @@ pub struct Settings {
     pub buffers_at_start: u16,
 }
 
-impl Default for Settings {
+impl Default for RingSettings {
     /// 512 buffers of 8 KiB: 4 MiB a ring. Newer kernels charge 144 KiB as locked memory: 64 KiB each for submissions
     /// and completions, and descriptors. Completions are bounded by their sources between two turns: the buffers, the
     /// submissions, and a listener's backlog of 4096 at worst, beyond which the kernel keeps them aside.
@@ -67,7 +67,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl RingSettings {
     fn check(self) -> io::Result<()> {
         let well = self.submissions.is_power_of_two()
             && self.completions.is_power_of_two()
@@ -109,7 +109,7 @@ impl Ring {
     /// # Errors
     /// `InvalidInput` for sizes out of range; otherwise the kernel's error. [`probe`](crate::probe) explains it for
     /// io_uring.
-    pub fn new(settings: &Settings) -> io::Result<Self> {
+    pub fn new(settings: &RingSettings) -> io::Result<Self> {
         settings.check()?;
         Ok(Self(match settings.engine {
             Engine::IoUring => EngineDriver::Uring(Uring::new(settings)?),

@@ -7,7 +7,7 @@
 use crate::completion::{Completion, Flight, Op, Received};
 use crate::patience::Patience;
 use crate::pool::Pool;
-use crate::ring::Settings;
+use crate::ring::RingSettings;
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -51,7 +51,7 @@ pub(crate) struct Uring {
 }
 
 impl Uring {
-    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
+    pub(crate) fn new(settings: &RingSettings) -> io::Result<Self> {
         let io = builder(settings.completions).build(settings.submissions)?;
         let mut pool = Pool::register(&io, settings.buffers, settings.buffer_bytes)?;
         pool.offer(settings.buffers_at_start.max(1));
@@ -337,7 +337,7 @@ fn passes(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod enter_tests {
-    use super::{Settings, *};
+    use super::{RingSettings, *};
     use crate::completion::{Completion, Key, Received};
     use std::io::Write;
     use std::os::fd::AsFd;
@@ -346,12 +346,12 @@ mod enter_tests {
     const KEY: Key = Key::new(1);
 
     fn small() -> Uring {
-        let settings = Settings {
+        let settings = RingSettings {
             submissions: 2,
             completions: 4,
             buffers: 2,
             buffer_bytes: 64,
-            ..Settings::default()
+            ..RingSettings::default()
         };
         Uring::new(&settings).unwrap()
     }

@@ -12,7 +12,7 @@ use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::Kinship;
 use broker_core::control::node_label;
 use broker_etcd::operator::{
-    ClusterSurvey, EtcdMember, MemberStatus, Reports, granted, reports, survey,
+    ClusterSurvey, EtcdMember, MemberStatus, NodeReports, granted, reports, survey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -336,7 +336,7 @@ fn hosts(survey: &ClusterSurvey) -> Vec<Finding> {
         .collect()
 }
 
-fn silent(reports: &Reports) -> impl Iterator<Item = Finding> {
+fn silent(reports: &NodeReports) -> impl Iterator<Item = Finding> {
     let silent = reports.iter().filter(|(_, report)| report.is_none());
     silent.map(|(node, _)| {
         error(format!(
@@ -345,7 +345,7 @@ fn silent(reports: &Reports) -> impl Iterator<Item = Finding> {
     })
 }
 
-fn clocks(reports: &Reports) -> Vec<Finding> {
+fn clocks(reports: &NodeReports) -> Vec<Finding> {
     let ahead: Vec<_> = reports
         .iter()
         .filter_map(|(node, report)| Some((node, report.as_ref()?.ahead_ms)))
@@ -386,7 +386,7 @@ fn differs(by_ms: u64, text: String) -> Option<Finding> {
     (by_ms >= CLOCK_WARNING_MS).then(|| warning(text))
 }
 
-fn links(reports: &Reports) -> Vec<Finding> {
+fn links(reports: &NodeReports) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (from, report) in reports {
         let Some(report) = report else { continue };
@@ -407,7 +407,7 @@ fn links(reports: &Reports) -> Vec<Finding> {
 }
 
 /// Whether all nodes let the same people and devices in.
-fn credentials(reports: &Reports) -> Option<Finding> {
+fn credentials(reports: &NodeReports) -> Option<Finding> {
     let mut nodes_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (node, report) in reports {
         if let Some(sha256) = report.as_ref().and_then(|it| it.credentials.as_deref()) {
@@ -568,7 +568,7 @@ mod nodes_tests {
     /// A clock, and who is reached.
     type Said<'a> = Option<(i64, &'a [&'a str])>;
 
-    fn reports(nodes: &[(&str, Said<'_>)]) -> Reports {
+    fn reports(nodes: &[(&str, Said<'_>)]) -> NodeReports {
         let nodes = nodes.iter().map(|(name, report)| {
             let report = report.map(|(ahead_ms, reaches)| NodeReport {
                 ahead_ms,

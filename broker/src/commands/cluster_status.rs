@@ -9,7 +9,7 @@ use broker_core::cluster::secret::ProofKeys;
 use broker_core::cluster::types::Kinship;
 use broker_core::settings::Settings;
 use broker_etcd::Options;
-use broker_etcd::operator::{ClusterSurvey, EtcdMember, NodeStatus, Reports, reports, survey};
+use broker_etcd::operator::{ClusterSurvey, EtcdMember, NodeReports, NodeStatus, reports, survey};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -24,7 +24,7 @@ pub(crate) fn text(place: &Place, survey: &ClusterSurvey) -> String {
     if !survey.nodes.is_empty() {
         let reports = reports(&place.etcd, &place.name);
         text += "\n";
-        text += &nodes(survey, reports.as_ref().unwrap_or(&Reports::new()));
+        text += &nodes(survey, reports.as_ref().unwrap_or(&NodeReports::new()));
         text += &programs(survey, SystemTime::now());
         match reports {
             Ok(reports) => text += &links(&reports),
@@ -48,7 +48,7 @@ fn slots(survey: &ClusterSurvey) -> String {
     )
 }
 
-fn nodes(survey: &ClusterSurvey, reports: &Reports) -> String {
+fn nodes(survey: &ClusterSurvey, reports: &NodeReports) -> String {
     let head = [
         "node",
         "address",
@@ -65,7 +65,7 @@ fn nodes(survey: &ClusterSurvey, reports: &Reports) -> String {
 }
 
 /// Which of the nodes that report a registered node answers.
-fn answers(name: &str, reports: &Reports) -> String {
+fn answers(name: &str, reports: &NodeReports) -> String {
     let others = reports.iter().filter(|(other, _)| ***other != *name);
     let asking: Vec<_> = others
         .filter_map(|(other, report)| Some((other, report.as_ref()?)))
@@ -85,7 +85,7 @@ fn answers(name: &str, reports: &Reports) -> String {
 }
 
 /// The links of each node that reports some, both ways.
-fn links(reports: &Reports) -> String {
+fn links(reports: &NodeReports) -> String {
     let reports = reports.iter();
     let with_links = reports.filter_map(|(node, report)| {
         let links = &report.as_ref()?.links;
@@ -333,7 +333,7 @@ mod tests {
                 ..NodeReport::default()
             })
         };
-        let reports = Reports::from([
+        let reports = NodeReports::from([
             ("n1".into(), hears(&["n2"])),
             ("n2".into(), hears(&["n1"])),
             ("n3".into(), hears(&[])),
@@ -347,7 +347,7 @@ mod tests {
         ] {
             assert_eq!(answers(node, &reports), expected, "{node}");
         }
-        let alone = Reports::from([("n1".into(), hears(&[])), ("n2".into(), None)]);
+        let alone = NodeReports::from([("n1".into(), hears(&[])), ("n2".into(), None)]);
         assert_eq!(answers("n1", &alone), "-");
     }
 
@@ -389,7 +389,8 @@ mod tests {
             links,
             ..NodeReport::default()
         };
-        let reports = Reports::from([("heliograph-0".into(), Some(report)), ("n4".into(), None)]);
+        let reports =
+            NodeReports::from([("heliograph-0".into(), Some(report)), ("n4".into(), None)]);
         let text = super::links(&reports);
         let lines: Vec<&str> = text.lines().collect();
         let expected = [

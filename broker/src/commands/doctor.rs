@@ -6,7 +6,7 @@
 
 use crate::admin_client::{AdminListener, reached};
 use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
-use crate::server::{self, Checked, preflight};
+use crate::server::{self, CheckedConfiguration, preflight};
 use crate::terminal::{Colour, Finding, Level, Screen, count, counted, json, plain, write};
 use crate::{commands::cluster, failure::Failure, tls_files::TlsLoader};
 use crate::{data_dir, session_key};
@@ -279,7 +279,7 @@ pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
 }
 
 /// A configuration without faults.
-fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
+fn of_configuration(config: Option<&Path>, checked: &CheckedConfiguration) -> Vec<Line> {
     let settings = &checked.settings;
     let name = config.map_or_else(
         || "that of `heliograph serve --dev`; name a file by --config".to_owned(),

@@ -6,9 +6,9 @@ mod files;
 mod providers;
 mod roles;
 
-use crate::config::document::{Document, Raw, Section};
+use crate::config::document::{Document, Raw, TableReader};
 use crate::config::draft::{ConfigError, Findings, ValuePlace};
-use crate::{devices::Devices, files::Stamp};
+use crate::{devices::Devices, files::FileStamp};
 use broker_core::auth::provider::Provider;
 use broker_core::auth::{Credentials, Principal, Role, RoleAlias, Secret, Things};
 use broker_core::limits::{PRINCIPALS_MAX, PROVIDERS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
@@ -36,7 +36,7 @@ pub struct Loaded {
     /// All files read, the credentials file first: a change of one reloads all.
     pub files: Vec<PathBuf>,
     /// Stamps of these files, taken just before each was opened.
-    pub(crate) stamps: Vec<Stamp>,
+    pub(crate) stamps: Vec<FileStamp>,
 }
 
 /// Reads a credentials file and the files it names, relative to its folder. `account_id`: account of principals that
@@ -113,7 +113,7 @@ struct CredentialsDraft {
 
 /// Policy of a file or a document; `None` if it does not load. `others`: number of earlier ones.
 fn policy(
-    section: &mut Section<'_, '_>,
+    section: &mut TableReader<'_, '_>,
     name: &str,
     others: usize,
     files: &mut Files,
@@ -128,7 +128,7 @@ fn policy(
 }
 
 fn principal(
-    section: &mut Section<'_, '_>,
+    section: &mut TableReader<'_, '_>,
     account_id: &str,
     book: &CredentialsDraft,
     files: &mut Files,

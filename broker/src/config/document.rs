@@ -1,6 +1,6 @@
 //! A TOML document read key by key: every fault is noted with its place, and reading continues.
 //!
-//! A [`Document`] is a text with what was found in it so far, a [`Section`] is one of its tables. A section names the
+//! A [`Document`] is a text with what was found in it so far, a [`TableReader`] is one of its tables. A section names the
 //! keys it knows by asking for them; what is left in the table when it ends is unknown.
 
 use crate::config::draft::{Fault, Findings, ValuePlace};
@@ -48,12 +48,12 @@ impl<'d> Document<'d> {
     /// Why the text is no TOML; `read` was not called.
     pub(crate) fn read(
         self,
-        read: impl FnOnce(&mut Section<'_, '_>),
+        read: impl FnOnce(&mut TableReader<'_, '_>),
     ) -> Result<Findings, Findings> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let mut document: Document<'_> = self; // of the table's lifetime
         if errors.is_empty() {
-            Section::walk(&mut document, String::new(), table.get_ref(), read);
+            TableReader::walk(&mut document, String::new(), table.get_ref(), read);
             return Ok(document.findings);
         }
         for error in errors {
@@ -104,7 +104,7 @@ impl<'d> Document<'d> {
 }
 
 /// One table of the document.
-pub(crate) struct Section<'d, 'r> {
+pub(crate) struct TableReader<'d, 'r> {
     document: &'r mut Document<'d>,
     /// With a dot at its end, or empty for the document itself.
     path: String,
@@ -112,15 +112,15 @@ pub(crate) struct Section<'d, 'r> {
     known: Vec<&'static str>,
 }
 
-impl<'d> Section<'d, '_> {
+impl<'d> TableReader<'d, '_> {
     /// Reads a table with `read`, then complains of the keys that `read` did not ask for.
     fn walk<'r>(
         document: &'r mut Document<'d>,
         path: String,
         table: &'d DeTable<'d>,
-        read: impl FnOnce(&mut Section<'d, 'r>),
+        read: impl FnOnce(&mut TableReader<'d, 'r>),
     ) {
-        let mut section = Section {
+        let mut section = TableReader {
             document,
             path,
             table,
@@ -165,7 +165,11 @@ impl<'d> Section<'d, '_> {
     }
 
     /// A table of its own.
-    pub(crate) fn section(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, '_>)) {
+    pub(crate) fn section(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut TableReader<'_, '_>),
+    ) {
         if let Some((path, value)) = self.value(key) {
             self.enter(path, value, read);
         }
@@ -175,7 +179,7 @@ impl<'d> Section<'d, '_> {
     pub(crate) fn tables(
         &mut self,
         key: &'static str,
-        mut read: impl FnMut(usize, &mut Section<'_, '_>),
+        mut read: impl FnMut(usize, &mut TableReader<'_, '_>),
     ) {
         let Some((path, value)) = self.value(key) else {
             return;
@@ -193,7 +197,7 @@ impl<'d> Section<'d, '_> {
             let first = keys.min_by_key(|span| span.start).unwrap_or(0..0);
             self.document.note_place(&path, &first);
             let path = format!("{path}.");
-            Section::walk(self.document, path, table, |section| read(nth, section));
+            TableReader::walk(self.document, path, table, |section| read(nth, section));
         }
     }
 
@@ -201,7 +205,7 @@ impl<'d> Section<'d, '_> {
     pub(crate) fn named_tables(
         &mut self,
         key: &'static str,
-        mut read: impl FnMut(&str, &mut Section<'_, '_>),
+        mut read: impl FnMut(&str, &mut TableReader<'_, '_>),
     ) {
         let Some((path, value)) = self.value(key) else {
             return;
@@ -267,10 +271,10 @@ impl<'d> Section<'d, '_> {
         &mut self,
         path: String,
         value: &'d Spanned<Raw<'d>>,
-        read: impl FnOnce(&mut Section<'_, '_>),
+        read: impl FnOnce(&mut TableReader<'_, '_>),
     ) {
         if let Some(table) = self.table(&path, value) {
-            Section::walk(self.document, format!("{path}."), table, read);
+            TableReader::walk(self.document, format!("{path}."), table, read);
         }
     }
 

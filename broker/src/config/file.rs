@@ -1,7 +1,7 @@
 //! The configuration file: keys read by their table, and the entries of `[[hook]]`, `[[ice]]` and `[clients]`, which
 //! have no defaults.
 
-use crate::config::document::{Raw, Section, digits, list, text};
+use crate::config::document::{Raw, TableReader, digits, list, text};
 use crate::files;
 use crate::hooks::address;
 use broker_core::settings::value::{self, Checked, letters};
@@ -12,7 +12,7 @@ use broker_core::settings::{
 use std::path::{Path, PathBuf};
 
 /// Reads the whole file into `settings`, which hold the defaults.
-pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
+pub(crate) fn read(top: &mut TableReader<'_, '_>, settings: &mut Settings) {
     read_table(top, "", settings);
     top.tables("hook", |nth, section| read_hook(nth, section, settings));
     top.tables("ice", |_, section| {
@@ -25,7 +25,7 @@ pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
 }
 
 /// Reads the keys of a table, and the tables within it.
-fn read_table(section: &mut Section<'_, '_>, table: &'static str, settings: &mut Settings) {
+fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: &mut Settings) {
     let mut inner = None;
     for key in KEYS {
         let outer = key.table().rsplit_once('.').map_or("", |(outer, _)| outer);
@@ -82,7 +82,7 @@ fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
 }
 
 /// `{ rate = 5, burst = 25 }`; without `burst`, five seconds of the rate.
-fn rate(section: &mut Section<'_, '_>, field: &Field<Rate>, settings: &mut Settings) {
+fn rate(section: &mut TableReader<'_, '_>, field: &Field<Rate>, settings: &mut Settings) {
     let rate = section.read("rate", |value| small(value, 0)).map(Rate::of);
     let mut rate = rate.unwrap_or_else(|| (field.get)(settings));
     if let Some(burst) = section.read("burst", |value| small(value, 1)) {
@@ -99,7 +99,7 @@ fn small(value: &Raw<'_>, least: u64) -> Checked<u32> {
 // The entries of `[[hook]]`.
 
 /// Reads the entry of this place, if it has what an entry needs.
-fn read_hook(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings) {
+fn read_hook(nth: usize, section: &mut TableReader<'_, '_>, settings: &mut Settings) {
     if nth == HOOKS_MAX {
         section.fault(format!("allowed at most {HOOKS_MAX} hooks"));
     }
@@ -220,7 +220,7 @@ const RETRY_MS_DEFAULT: u64 = 60_000;
 // The rows of `[clients]`.
 
 /// Reads the row of this name: a new one, or one in the place of what is built in under that name.
-fn read_client(name: &str, section: &mut Section<'_, '_>, clients: &mut Vec<Client>) {
+fn read_client(name: &str, section: &mut TableReader<'_, '_>, clients: &mut Vec<Client>) {
     let user_agent = section.text("user_agent", user_agent);
     let row = Client::new(name, &user_agent.unwrap_or_default());
     let row = Client {
@@ -263,7 +263,7 @@ const CLIENT_BYTES: std::ops::RangeInclusive<u64> = 1024..=2 << 20;
 // The entries of `[[ice]]`.
 
 /// Reads one entry, and notes the file of its secrets.
-fn read_ice(section: &mut Section<'_, '_>, files: &mut Vec<PathBuf>) -> Option<Ice> {
+fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Option<Ice> {
     let urls = section.read("urls", urls).unwrap_or_default();
     let secrets = section.read("secret", secrets);
     let from_file = section.text("secret_file", |path| {

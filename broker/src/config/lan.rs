@@ -76,11 +76,11 @@ const TLS_PORT: u16 = 8443;
 
 /// The IPv4 addresses of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Networks(Vec<Local>);
+pub(crate) struct Networks(Vec<LanAddress>);
 
 /// One address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Local {
+struct LanAddress {
     address: Ipv4Addr,
     /// The interface of its network; empty when no route names one.
     interface: String,
@@ -102,7 +102,7 @@ impl Networks {
     /// Local addresses, each on an interface without a route.
     #[cfg(test)]
     pub(crate) fn of(addresses: &[Ipv4Addr]) -> Self {
-        let local = |address: &Ipv4Addr| Local {
+        let local = |address: &Ipv4Addr| LanAddress {
             address: *address,
             interface: String::new(),
             is_default: false,
@@ -116,7 +116,7 @@ impl Networks {
             let direct = routes.iter().filter(|route| route.has(address));
             let interface = direct.max_by_key(|route| route.mask);
             let interface = interface.map_or("", |route| route.interface);
-            Local {
+            LanAddress {
                 address,
                 interface: interface.to_owned(),
                 is_default: routes
@@ -141,7 +141,7 @@ impl Networks {
             all.clone()
                 .filter(|it| is_lan(it.address) && !is_virtual(&it.interface))
         };
-        let mut fitting: Vec<&Local> = usual().filter(|it| it.is_default).collect();
+        let mut fitting: Vec<&LanAddress> = usual().filter(|it| it.is_default).collect();
         if fitting.is_empty() {
             fitting = usual().collect();
         }
@@ -160,7 +160,7 @@ impl Networks {
     }
 
     fn check(&self, wanted: Ipv4Addr) -> Result<Ipv4Addr, String> {
-        let ours: Vec<&Local> = self.0.iter().filter(|it| is_lan(it.address)).collect();
+        let ours: Vec<&LanAddress> = self.0.iter().filter(|it| is_lan(it.address)).collect();
         if !is_lan(wanted) {
             return Err(
                 "must be a private IPv4 address; for others see --allow-remote and --dev-host"
@@ -237,8 +237,8 @@ fn is_virtual(interface: &str) -> bool {
     VIRTUAL.iter().any(|name| interface.starts_with(name))
 }
 
-fn listed(addresses: &[&Local]) -> String {
-    let one = |it: &&Local| match &*it.interface {
+fn listed(addresses: &[&LanAddress]) -> String {
+    let one = |it: &&LanAddress| match &*it.interface {
         "" => it.address.to_string(),
         interface => format!("{} ({interface})", it.address),
     };

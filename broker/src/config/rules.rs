@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Notes every rule that `settings` break. Faults of one place are listed in this order.
 pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
-    let mut check = Check {
+    let mut check = SettingsCheck {
         settings,
         read: findings.faults.clone(),
         findings,
@@ -63,14 +63,14 @@ pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
 }
 
 /// The settings, and what was found wrong with them so far.
-pub(crate) struct Check<'s> {
+pub(crate) struct SettingsCheck<'s> {
     pub(crate) settings: &'s Settings,
     /// Faults that were found before any rule was checked.
     read: Vec<Fault>,
     findings: &'s mut Findings,
 }
 
-impl Check<'_> {
+impl SettingsCheck<'_> {
     /// Notes that the value of `key`, or of that table, breaks a rule.
     pub(crate) fn broken(&mut self, key: &str, rule: impl Into<String>) {
         self.findings.fault(key, shown(key, self.settings), rule);
@@ -306,7 +306,7 @@ const ORIGINS_MAX: usize = 64;
 const MEMBERS_MAX: usize = 16;
 
 // Rules across several keys, a row each. Those with a number in their text, or a list to walk, are functions of
-// [`Check`].
+// [`SettingsCheck`].
 
 /// A bound of one key that depends on others.
 struct Rule {
@@ -322,7 +322,7 @@ struct Rule {
 }
 
 /// Notes every rule of the table that the settings break.
-fn check_rules(check: &mut Check<'_>) {
+fn check_rules(check: &mut SettingsCheck<'_>) {
     for rule in RULES {
         let is_unknown = rule.others.iter().any(|key| check.is_wrong(key));
         if (rule.is_broken)(check.settings) && !is_unknown {

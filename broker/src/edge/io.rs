@@ -21,12 +21,12 @@ use std::sync::Arc;
 pub(crate) struct Io {
     pub(crate) ring: Ring,
     pub(crate) turn: Turn,
-    pub(crate) handshakes: Handshakes,
+    pub(crate) handshakes: WaitingHandshakes,
     /// Decrypted bytes for the machine.
     pub(crate) plain: Vec<u8>,
     /// Encrypted bytes for a socket.
     pub(crate) cipher: Vec<u8>,
-    pub(crate) spares: Spares,
+    pub(crate) spares: SpareBuffers,
     pub(crate) counts: EdgeCounts,
     pub(crate) settings: EdgeSettings,
     pub(crate) descriptors: Arc<Descriptors>,
@@ -40,10 +40,10 @@ impl Io {
         Self {
             ring,
             turn: Turn::new(settings.turn_cpu),
-            handshakes: Handshakes::default(),
+            handshakes: WaitingHandshakes::default(),
             plain: Vec::new(),
             cipher: Vec::new(),
-            spares: Spares::new(settings.spare_sends),
+            spares: SpareBuffers::new(settings.spare_sends),
             counts: EdgeCounts::default(),
             settings,
             descriptors,
@@ -86,12 +86,12 @@ impl Io {
 }
 
 /// Empty buffers for sends of the ring.
-pub(crate) struct Spares {
+pub(crate) struct SpareBuffers {
     buffers: Vec<Vec<u8>>,
     most: usize,
 }
 
-impl Spares {
+impl SpareBuffers {
     fn new(most: usize) -> Self {
         let buffers = Vec::new();
         Self { buffers, most }
@@ -125,13 +125,13 @@ pub(crate) enum Shaking {
 
 /// Handshakes of one shard whose bytes wait.
 #[derive(Default)]
-pub(crate) struct Handshakes {
+pub(crate) struct WaitingHandshakes {
     waiting: VecDeque<Shaking>,
     /// Steps taken in this turn.
     steps: u32,
 }
 
-impl Handshakes {
+impl WaitingHandshakes {
     /// Begins a turn.
     pub(crate) fn begin(&mut self) {
         self.steps = 0;

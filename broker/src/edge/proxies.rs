@@ -5,7 +5,7 @@
 //! of a turn.
 
 use broker_core::id::SessionKey;
-use codec::proxy::{Header, Malformed, parse};
+use codec::proxy::{Header, MalformedHeader, parse};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -27,7 +27,11 @@ impl Unnamed {
     ///
     /// # Errors
     /// The bytes are not a header.
-    pub(crate) fn add(&mut self, session: SessionKey, more: &[u8]) -> Result<bool, Malformed> {
+    pub(crate) fn add(
+        &mut self,
+        session: SessionKey,
+        more: &[u8],
+    ) -> Result<bool, MalformedHeader> {
         let Some((_, bytes)) = self.0.get_mut(&session) else {
             return Ok(false);
         };

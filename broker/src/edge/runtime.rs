@@ -44,7 +44,7 @@ pub(crate) struct Work<M: Machine> {
 pub(crate) fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
-    settings: ring::Settings,
+    settings: ring::RingSettings,
 ) -> io::Result<ShardThread<M>> {
     let (work, orders) = crossbeam_channel::bounded::<Work<M>>(1);
     let (prepared, ready) = crossbeam_channel::bounded(1);
@@ -108,7 +108,7 @@ fn pin(cpu: usize) -> io::Result<()> {
 /// A shard's thread before it gets its work.
 struct Beginning<M: Machine> {
     id: ShardId,
-    settings: ring::Settings,
+    settings: ring::RingSettings,
     orders: Receiver<Work<M>>,
     prepared: Sender<()>,
     failure: Arc<OnceLock<String>>,
@@ -231,8 +231,8 @@ impl<M: Machine> Edge<M> {
         let mut rest = self.begin(started)?;
         loop {
             match self.go_on(&mut rest) {
-                Next::Turn => self.io.ring.enter(0, None)?,
-                Next::Sleep(since) => {
+                AfterTurn::Turn => self.io.ring.enter(0, None)?,
+                AfterTurn::Sleep(since) => {
                     if since < rest.awake_until {
                         self.io.counts.parks_in_ring += 1;
                     } else {
@@ -240,7 +240,7 @@ impl<M: Machine> Edge<M> {
                     }
                     self.sleep_in_ring(since, None)?;
                 }
-                Next::End => return Ok(()),
+                AfterTurn::End => return Ok(()),
             }
         }
     }
@@ -255,13 +255,13 @@ impl<M: Machine> Edge<M> {
         let mut rest = self.begin(started)?;
         loop {
             match self.go_on(&mut rest) {
-                Next::Turn => self.io.ring.enter(0, None)?,
-                Next::Sleep(since) if since < rest.awake_until => {
+                AfterTurn::Turn => self.io.ring.enter(0, None)?,
+                AfterTurn::Sleep(since) if since < rest.awake_until => {
                     self.io.counts.parks_in_ring += 1;
                     self.sleep_in_ring(since, Some(rest.awake_until))?;
                 }
-                Next::Sleep(since) => self.sleep_in_glommio(since, &completed).await?,
-                Next::End => break,
+                AfterTurn::Sleep(since) => self.sleep_in_glommio(since, &completed).await?,
+                AfterTurn::End => break,
             }
         }
         completed.close().await.map_err(io::Error::from)
@@ -280,7 +280,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// One turn, its measurement, and what follows it.
-    fn go_on(&mut self, rest: &mut Rest) -> Next {
+    fn go_on(&mut self, rest: &mut Rest) -> AfterTurn {
         let before = self.io.turn.read();
         if let Some(since) = self.io.turn.stood_still(before) {
             let at = self.io.turn.at();
@@ -303,16 +303,16 @@ impl<M: Machine> Edge<M> {
             && self.sessions.streams().is_empty()
             && self.listeners.closed()
         {
-            return Next::End;
+            return AfterTurn::End;
         }
         rest.slept = !self.busy();
         if !rest.slept {
-            return Next::Turn;
+            return AfterTurn::Turn;
         }
         let slept_at = flushed_at.unwrap_or_else(Instant::now);
         let began = self.io.turn.now();
         self.io.turn.account(began, slept_at, &mut self.io.counts);
-        Next::Sleep(slept_at)
+        AfterTurn::Sleep(slept_at)
     }
 
     /// One turn in its fixed order; returns whether there was traffic.
@@ -448,7 +448,7 @@ impl<M: Machine> Edge<M> {
 }
 
 /// Next action after a turn.
-enum Next {
+enum AfterTurn {
     /// The next one: there is work that no completion will announce.
     Turn,
     /// Sleep: nothing has been due since that moment.

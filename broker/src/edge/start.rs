@@ -61,7 +61,7 @@ pub struct Listener {
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeSettings {
     /// The ring and its receive buffers.
-    pub ring: ring::Settings,
+    pub ring: ring::RingSettings,
     /// Limit of client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE`
     /// free above it: a multishot accept takes a whole backlog before anything is counted.
     pub connections: usize,
@@ -101,9 +101,9 @@ pub struct EdgeSettings {
 impl Default for EdgeSettings {
     fn default() -> Self {
         Self {
-            ring: ring::Settings {
+            ring: ring::RingSettings {
                 buffers_at_start: limits::RECEIVE_BUFFERS_MIN,
-                ..ring::Settings::default()
+                ..ring::RingSettings::default()
             },
             connections: 60_000,
             handshakes: 1024,
@@ -130,7 +130,7 @@ impl EdgeSettings {
         let usual = Self::default();
         let part = |total, least, most| share(total, shards, least, most);
         Self {
-            ring: ring::Settings {
+            ring: ring::RingSettings {
                 buffers: receive_buffers(shards, usual.ring.buffers, usual.ring.buffer_bytes),
                 ..usual.ring
             },

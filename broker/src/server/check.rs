@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 /// A configuration with which a start is not refused.
 #[derive(Clone, Debug)]
-pub struct Checked {
+pub struct CheckedConfiguration {
     /// The settings to run with.
     pub settings: Settings,
     /// SHA-256 of their file, in hexadecimal digits; empty without one.
@@ -40,7 +40,7 @@ pub struct Checked {
 ///
 /// # Errors
 /// See [`check`], which refuses a certificate that has expired in any case.
-pub fn check_start(draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> {
+pub fn check_start(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |files| files.expired)
 }
 
@@ -51,7 +51,7 @@ pub fn check_start(draft: Draft, now: SystemTime) -> Result<Checked, ConfigError
 ///
 /// # Errors
 /// Every fault: those of the configuration first, then those of the credentials file.
-pub fn check(draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> {
+pub fn check(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |_| Expired::Refuse)
 }
 
@@ -59,7 +59,7 @@ fn checked(
     mut draft: Draft,
     now: SystemTime,
     expired: fn(&TlsFiles) -> Expired,
-) -> Result<Checked, ConfigError> {
+) -> Result<CheckedConfiguration, ConfigError> {
     let (mut others, mut warnings, mut credentials) = (Vec::new(), Vec::new(), None);
     if let Some(settings) = draft.settings().cloned() {
         if let Some(path) = used_token_file(&settings)
@@ -105,7 +105,7 @@ fn checked(
     let mut notices = notices(&settings.ice);
     notices.extend(open_files(&settings));
     notices.extend(shortage(&settings, credentials.as_ref()));
-    Ok(Checked {
+    Ok(CheckedConfiguration {
         sha256,
         notices,
         settings,

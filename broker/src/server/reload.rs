@@ -21,13 +21,13 @@ pub(crate) mod hooks;
 pub(crate) mod token;
 
 use crate::edge::turn::calendar;
-use crate::files::{Stamp, stamp};
+use crate::files::{FileStamp, stamp};
 use crate::side::{HistoryStore, MarkKind, Reloads, reloaded};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Settings read from files and put in force for later use.
-pub(crate) trait Subject {
+pub(crate) trait Reloadable {
     /// Name in the log, such as "certificate".
     fn name(&self) -> &'static str;
 
@@ -73,11 +73,11 @@ pub(crate) struct Reloader {
 }
 
 struct WatchedFiles {
-    subject: Box<dyn Subject>,
+    subject: Box<dyn Reloadable>,
     /// Stamps of the files when they were last read, successfully or not.
-    read: Vec<Stamp>,
+    read: Vec<FileStamp>,
     /// Stamps at the last poll, if they differ from `read`.
-    changed: Option<Vec<Stamp>>,
+    changed: Option<Vec<FileStamp>>,
     /// Reason why they are not in force, and when that was logged last.
     refused: Option<(String, Instant)>,
 }
@@ -97,7 +97,7 @@ impl Reloader {
     }
 
     /// Watches files read when their stamps were `read`: take [`stamps`] before reading.
-    pub(crate) fn watch(&mut self, subject: Box<dyn Subject>, read: Vec<Stamp>) {
+    pub(crate) fn watch(&mut self, subject: Box<dyn Reloadable>, read: Vec<FileStamp>) {
         note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
             subject,
@@ -254,7 +254,7 @@ const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
 const ERROR_CHARS_MAX: usize = 2_000;
 
 /// Current stamps of the files, in their order.
-pub(crate) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+pub(crate) fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {
     files.iter().map(|file| stamp(file)).collect()
 }
 
@@ -273,7 +273,7 @@ mod tests {
         log: Rc<RefCell<Vec<String>>>,
     }
 
-    impl Subject for Text {
+    impl Reloadable for Text {
         fn name(&self) -> &'static str {
             "text"
         }

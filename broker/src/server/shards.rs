@@ -207,7 +207,7 @@ fn fall_back(settings: &mut Settings, why: &str) {
 /// [`Failure::Fatal`] with the remedy when one cannot be made.
 pub(crate) fn prepare(
     settings: &mut Settings,
-    ring: &mut ring::Settings,
+    ring: &mut ring::RingSettings,
     limit: Option<u64>,
 ) -> Result<Vec<ShardThread<Shard>>, Failure> {
     if settings.engine != EngineChoice::Epoll {
@@ -231,7 +231,7 @@ pub(crate) fn prepare(
 /// The threads with an io_uring each; why they cannot be had, where others will do.
 fn on_io_uring(
     settings: &mut Settings,
-    ring: &ring::Settings,
+    ring: &ring::RingSettings,
     limit: Option<u64>,
 ) -> Result<Result<Vec<ShardThread<Shard>>, String>, Failure> {
     if !settings.cpus.is_empty() && !edge::can_pin() {
@@ -275,7 +275,7 @@ fn on_io_uring(
 /// The thread of one shard.
 fn shard_thread(
     settings: &Settings,
-    ring: &ring::Settings,
+    ring: &ring::RingSettings,
     index: usize,
 ) -> io::Result<ShardThread<Shard>> {
     let id = u16::try_from(index).map_err(|_| io::Error::other("more than can be numbered"))?;

@@ -12,7 +12,7 @@ use crate::limits::{
     VALUE_BYTES_MAX,
 };
 use crate::map::Parts;
-use crate::snapshot::{Gate, Snapshot, SnapshotError};
+use crate::snapshot::{Snapshot, SnapshotError, SnapshotGate};
 use crate::{CommitError, Health, Refused, TogetherError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use redb::{Database, Durability};
@@ -230,7 +230,7 @@ struct CommitThread<T, F, R> {
     health: Arc<AtomicU8>,
     database: Option<Database>,
     /// Gate of this `database`'s snapshots.
-    gate: Arc<Gate>,
+    gate: Arc<SnapshotGate>,
     /// Requester of a snapshot, which gets it when the batch is done.
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
     /// Receivers of the result of the batch in progress.

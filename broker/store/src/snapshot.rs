@@ -1,7 +1,7 @@
 //! Snapshots: one moment of the map, read while changes continue.
 //!
 //! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by the changes meanwhile.
-//! After a failed commit the engine is opened again and may reuse those pages, so a [`Gate`] ends every earlier
+//! After a failed commit the engine is opened again and may reuse those pages, so a [`SnapshotGate`] ends every earlier
 //! snapshot: nothing is read through it any more, and its reader learns that its copy is incomplete.
 
 #![expect(
@@ -18,7 +18,7 @@ use thiserror::Error;
 /// One moment of the map. Holds one path of pages in memory, and does not hinder commits.
 pub struct Snapshot {
     rows: Range<'static, &'static str, &'static [u8]>,
-    gate: Arc<Gate>,
+    gate: Arc<SnapshotGate>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -43,11 +43,11 @@ pub enum SnapshotError {
 
 /// Whether snapshots of one opening of the engine may still be read.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct SnapshotGate {
     shut: Mutex<bool>,
 }
 
-impl Gate {
+impl SnapshotGate {
     /// Ends reading. Waits for a batch of rows that is being read.
     pub(crate) fn shut(&self) {
         *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -55,7 +55,7 @@ impl Gate {
 }
 
 impl Snapshot {
-    pub(crate) fn of(database: &Database, gate: &Arc<Gate>) -> Result<Self, SnapshotError> {
+    pub(crate) fn of(database: &Database, gate: &Arc<SnapshotGate>) -> Result<Self, SnapshotError> {
         let range = || -> Result<_, redb::Error> {
             let table = database.begin_read()?.open_table(ROWS)?;
             Ok(table.range::<&str>(..)?)

@@ -120,10 +120,10 @@ fn a_burst_is_read_and_answered_in_few_calls() {
 
 #[test]
 fn a_pool_that_runs_dry_delays_and_loses_nothing() {
-    let counts = forty_floods(ring::Settings {
+    let counts = forty_floods(ring::RingSettings {
         buffers: 2,
         buffer_bytes: 128,
-        ..ring::Settings::default()
+        ..ring::RingSettings::default()
     });
     assert!(counts.no_buffers > 0, "the pool did run dry");
 }
@@ -131,11 +131,11 @@ fn a_pool_that_runs_dry_delays_and_loses_nothing() {
 /// A shard begins with few receive buffers. That the kernel gets more of them is no shortage.
 #[test]
 fn a_pool_that_grows_delays_and_loses_nothing() {
-    let counts = forty_floods(ring::Settings {
+    let counts = forty_floods(ring::RingSettings {
         buffers: 2048,
         buffer_bytes: 128,
         buffers_at_start: 2,
-        ..ring::Settings::default()
+        ..ring::RingSettings::default()
     });
     assert_eq!(counts.no_buffers, 0);
 }
@@ -144,17 +144,17 @@ fn a_pool_that_grows_delays_and_loses_nothing() {
 /// that find none wait in the ring's.
 #[test]
 fn queues_that_run_over_delay_and_lose_nothing() {
-    forty_floods(ring::Settings {
+    forty_floods(ring::RingSettings {
         submissions: 4,
         completions: 4,
         buffers: 64,
         buffer_bytes: 128,
-        ..ring::Settings::default()
+        ..ring::RingSettings::default()
     });
 }
 
 /// Forty peers send all at once; each gets all of its own back.
-fn forty_floods(ring: ring::Settings) -> EdgeCounts {
+fn forty_floods(ring: ring::RingSettings) -> EdgeCounts {
     let settings = EdgeSettings {
         ring,
         ..EdgeSettings::default()

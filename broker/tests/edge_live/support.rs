@@ -71,7 +71,7 @@ impl<M: Machine + 'static> Bench<M> {
         make: impl Fn(ShardId) -> M + Clone + Send + 'static,
     ) -> Self {
         let settings = EdgeSettings {
-            ring: ring::Settings {
+            ring: ring::RingSettings {
                 engine: engine(),
                 ..settings.ring
             },

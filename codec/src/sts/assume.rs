@@ -4,8 +4,8 @@ use crate::control::{TAGS_MAX, Tag};
 use crate::sts::POLICY_ARNS_MAX;
 use crate::sts::error::{Error, ErrorKind};
 use crate::sts::form::{
-    EXTERNAL_IDS, Form, NAMES, checked_duration, checked_length, checked_policy, checked_text,
-    invalid,
+    EXTERNAL_IDS, FormParameters, NAMES, checked_duration, checked_length, checked_policy,
+    checked_text, invalid,
 };
 use crate::sts::request::{FormRules, no_factors};
 use std::fmt;
@@ -164,7 +164,10 @@ fn split(arn: &str) -> Option<(&str, &str)> {
     arn.strip_prefix("arn:aws:iam::")?.split_once(":role/")
 }
 
-pub(crate) fn assume_role(form: &mut Form, rules: &FormRules) -> Result<AssumeRole, Error> {
+pub(crate) fn assume_role(
+    form: &mut FormParameters,
+    rules: &FormRules,
+) -> Result<AssumeRole, Error> {
     no_factors(form)?;
     let session_name = form.take("RoleSessionName");
     let session_name = checked_text("roleSessionName", session_name.as_deref(), 2..=64, &NAMES)?;
@@ -206,7 +209,7 @@ pub(crate) fn assume_role(form: &mut Form, rules: &FormRules) -> Result<AssumeRo
 
 /// Takes the parameters of AssumeRoleWithWebIdentity.
 pub(crate) fn assume_role_with_web_identity(
-    form: &mut Form,
+    form: &mut FormParameters,
     rules: &FormRules,
 ) -> Result<AssumeRoleWithWebIdentity, Error> {
     let session_name = form.take("RoleSessionName");
@@ -253,7 +256,7 @@ fn checked_role(text: Option<&str>) -> Result<RoleArn, Error> {
 }
 
 /// `PolicyArns`. Whether these policies exist is checked elsewhere.
-fn checked_policy_arns(form: &mut Form) -> Result<Vec<Box<str>>, Error> {
+fn checked_policy_arns(form: &mut FormParameters) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("PolicyArns", ["arn"]);
     if entries.len() > POLICY_ARNS_MAX {
         let broken = format!("have length less than or equal to {POLICY_ARNS_MAX}");
@@ -268,7 +271,7 @@ fn checked_policy_arns(form: &mut Form) -> Result<Vec<Box<str>>, Error> {
 }
 
 /// `Tags`. Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging in IAM and AWS STS".
-fn checked_tags(form: &mut Form) -> Result<Vec<Tag>, Error> {
+fn checked_tags(form: &mut FormParameters) -> Result<Vec<Tag>, Error> {
     let entries = form.take_list("Tags", ["Key", "Value"]).into_iter();
     let entries = entries.map(|[key, value]| {
         let needed = |value| invalid(value, "not be null");
@@ -327,7 +330,7 @@ fn checked_tag_text(
 }
 
 /// `TransitiveTagKeys`: each must be the key of a tag.
-fn checked_transitive(form: &mut Form, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
+fn checked_transitive(form: &mut FormParameters, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("TransitiveTagKeys", [""]).into_iter();
     let keys = entries.map(|[key]| key.unwrap_or_default());
     transitive_within(keys.collect(), tags)

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// The decoded parameters of a body, in order; no name twice. Exists for one request.
-pub(crate) struct Form(Vec<(String, String)>);
+pub(crate) struct FormParameters(Vec<(String, String)>);
 
-impl Form {
+impl FormParameters {
     /// Splits and decodes a body.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = std::str::from_utf8(body).map_err(|_| malformed("is not UTF-8"))?;
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     fn read(body: &[u8]) -> Result<Vec<(String, String)>, String> {
-        Form::parse(body)
+        FormParameters::parse(body)
             .map(|form| form.0)
             .map_err(|error| error.message.into_owned())
     }
@@ -275,7 +275,7 @@ mod tests {
     fn lists_are_taken_in_their_order() {
         let body = b"T.member.10.K=c&T.member.2.K=b&T.member.2.V=w&T.member.1.V=v&T.member.01.K=x&\
                      T.member.1.X=y&T=1&L=&L.member.1=z&L.member.0=q";
-        let mut form = Form::parse(body).unwrap();
+        let mut form = FormParameters::parse(body).unwrap();
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
             form.take_list("T", ["K", "V"]),

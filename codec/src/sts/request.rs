@@ -4,7 +4,7 @@ use crate::sts::assume::{
     AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
 };
 use crate::sts::error::{Error, ErrorKind, shown};
-use crate::sts::form::{Form, checked_duration, checked_name, checked_policy};
+use crate::sts::form::{FormParameters, checked_duration, checked_name, checked_policy};
 use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 
 /// Rules for requests.
@@ -71,7 +71,7 @@ pub fn is_form(content_type: &str) -> bool {
 /// [`ErrorKind::InvalidParameterValue`] when a parameter requests something that this service does not have, or tags
 /// contradict each other; [`ErrorKind::ValidationError`] when a parameter is missing or violates its constraints.
 pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
-    let mut form = Form::parse(body)?;
+    let mut form = FormParameters::parse(body)?;
     let action = form.take("Action").filter(|action| !action.is_empty());
     let action = action.ok_or_else(|| {
         let message = "The request must contain the parameter Action.";
@@ -110,12 +110,12 @@ pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
 /// Whether a body is a form for AssumeRoleWithWebIdentity: the only unsigned call.
 #[must_use]
 pub fn is_web_identity(body: &[u8]) -> bool {
-    let form = Form::parse(body);
+    let form = FormParameters::parse(body);
     let action = form.ok().and_then(|mut form| form.take("Action"));
     action.is_some_and(|action| action == ASSUME_ROLE_WITH_WEB_IDENTITY)
 }
 
-fn get_federation_token(mut form: Form, rules: &FormRules) -> Result<Request, Error> {
+fn get_federation_token(mut form: FormParameters, rules: &FormRules) -> Result<Request, Error> {
     let (name, policy) = (form.take("Name"), form.take("Policy"));
     let duration = form.take("DurationSeconds");
     nothing_ignored(&form)?;
@@ -126,7 +126,7 @@ fn get_federation_token(mut form: Form, rules: &FormRules) -> Result<Request, Er
     })
 }
 
-fn get_session_token(mut form: Form, rules: &FormRules) -> Result<Request, Error> {
+fn get_session_token(mut form: FormParameters, rules: &FormRules) -> Result<Request, Error> {
     let duration = form.take("DurationSeconds");
     no_factors(&mut form)?;
     none_left(&form)?;
@@ -136,7 +136,7 @@ fn get_session_token(mut form: Form, rules: &FormRules) -> Result<Request, Error
 }
 
 /// Refuses second-factor codes, which this service does not check: ignoring them would promise a check.
-pub(crate) fn no_factors(form: &mut Form) -> Result<(), Error> {
+pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     for name in ["SerialNumber", "TokenCode"] {
         if form.take(name).is_some() {
             let message = format!("{name} is not supported by this server. Leave it out.");
@@ -148,7 +148,7 @@ pub(crate) fn no_factors(form: &mut Form) -> Result<(), Error> {
 
 /// Refuses parameters that would change the rights of the credentials, and unknown ones. SDKs write an empty list as a
 /// name with an empty value, which requests nothing.
-fn nothing_ignored(form: &Form) -> Result<(), Error> {
+fn nothing_ignored(form: &FormParameters) -> Result<(), Error> {
     for (name, value) in form.left() {
         let list = name.split('.').next().unwrap_or_default();
         let message = match list {
@@ -164,7 +164,7 @@ fn nothing_ignored(form: &Form) -> Result<(), Error> {
     Ok(())
 }
 
-fn none_left(form: &Form) -> Result<(), Error> {
+fn none_left(form: &FormParameters) -> Result<(), Error> {
     match form.left().next() {
         Some((name, _)) => Err(unknown(name)),
         None => Ok(()),

@@ -13,7 +13,7 @@ use crate::edge::machine::bind_address_no_port;
 use crate::visit::{Crew, ReceiveOutcome};
 use crate::worker::socket::{Line, LineState, index_of, kind_of, narrow};
 use crate::worker::tls::{Client, TlsConnection};
-use ring::{Completion, Engine, Lent, Received, Ring, Settings};
+use ring::{Completion, Engine, Lent, Received, Ring, RingSettings};
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io;
@@ -71,9 +71,9 @@ impl Lines {
     /// # Errors
     /// The ring cannot be made.
     pub(crate) fn new(routes: Vec<Arc<Route>>, engine: Engine) -> io::Result<Self> {
-        let settings = Settings {
+        let settings = RingSettings {
             engine,
-            ..Settings::default()
+            ..RingSettings::default()
         };
         Ok(Self {
             ring: Ring::new(&settings)?,

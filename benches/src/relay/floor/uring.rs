@@ -2,7 +2,7 @@
 //! call each, and at the end of a turn one send(2) for each socket that has something to send.
 
 use crate::relay::floor::passing::{Passing, Step};
-use ring::{Completion, Key, Received, Ring, Settings};
+use ring::{Completion, Key, Received, Ring, RingSettings};
 use rustix::net::{SendFlags, send};
 use socket2::SockRef;
 use std::io;
@@ -14,7 +14,7 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
     // Accepted sockets have the option of their listener.
     SockRef::from(listener).set_tcp_nodelay(true)?;
     let mut floor = Floor {
-        ring: Ring::new(&Settings::default())?,
+        ring: Ring::new(&RingSettings::default())?,
         passing: Passing::default(),
         peers: Vec::new(),
         free: Vec::new(),

@@ -83,7 +83,7 @@ fn ask(
     gate: &mut Gate,
 ) -> Option<Result<HeldCaller, Refused>> {
     let web_socket = session.open()?;
-    let asked = Asked {
+    let asked = AllowedCaller {
         held: web_socket.held.caller()?,
         client_id: web_socket.role.client_id(),
         since: web_socket.opened(),
@@ -94,7 +94,7 @@ fn ask(
 }
 
 /// The caller of a request that was allowed and is not over.
-pub(crate) struct Asked<'a> {
+pub(crate) struct AllowedCaller<'a> {
     pub(crate) held: &'a HeldCaller,
     /// Of a viewer; `None` for the master and its device.
     pub(crate) client_id: Option<&'a str>,
@@ -106,7 +106,7 @@ pub(crate) struct Asked<'a> {
 /// The caller by the credentials in force, or why it may not connect to a channel any more. `None` where no signature
 /// is asked for.
 pub(crate) fn judge(
-    asked: &Asked<'_>,
+    asked: &AllowedCaller<'_>,
     record: &Record,
     cx: &mut Context,
     gate: &mut Gate,

@@ -3,7 +3,7 @@
 
 use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
-use crate::rpc::calls::{self, Failure};
+use crate::rpc::calls::{self, CallFailure};
 use crate::rpc::connection::{Lines, connect};
 use crate::rpc::generated::TxnRequest;
 use crate::{config::Options, names::Name, system::now, wire::UnreadableMessage};
@@ -136,8 +136,8 @@ impl EtcdConnection {
 
     /// A call failed. Returns true if the connection is given up for it: not where etcd refused the call, nor if
     /// the connection was given up already.
-    pub(crate) fn failed(&mut self, generation: u32, failure: &Failure) -> bool {
-        if let Failure::Refused(_) = failure {
+    pub(crate) fn failed(&mut self, generation: u32, failure: &CallFailure) -> bool {
+        if let CallFailure::Refused(_) = failure {
             self.trouble.begins(&failure.to_string());
             return false;
         }

@@ -3,7 +3,7 @@
 
 use crate::driver::event::{Event, TaskOutcome};
 use crate::driver::{connection::EtcdConnection, core::Inputs};
-use crate::rpc::calls::{self, Failure, SingleCall, Told};
+use crate::rpc::calls::{self, CallFailure, EtcdAnswer, SingleCall};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{
     Compare, RangeRequest, RequestOp, TxnRequest, TxnResponse, WatchResponse,
@@ -93,7 +93,7 @@ impl Control {
     pub(crate) fn look_after(&mut self, inputs: &mut Inputs) {
         let current = self.connection.up().map(|(generation, _)| generation);
         if let Some(generation) = current.filter(|_| self.is_silent(Instant::now())) {
-            self.failed(generation, &Failure::late(), inputs);
+            self.failed(generation, &CallFailure::late(), inputs);
         }
     }
 
@@ -236,28 +236,30 @@ impl Control {
         &mut self,
         generation: u32,
         id: CallId,
-        told: Result<Told, Failure>,
+        told: Result<EtcdAnswer, CallFailure>,
         translator: &mut Translator,
         inputs: &mut Inputs,
     ) {
         self.under_way -= 1;
         let reply = match told {
-            Ok(Told::Granted(lease, granted_s)) => Ok(self.granted(lease, granted_s)),
-            Ok(Told::Revoked) => return self.works(generation),
-            Ok(Told::Read(read)) => translator
+            Ok(EtcdAnswer::Granted(lease, granted_s)) => Ok(self.granted(lease, granted_s)),
+            Ok(EtcdAnswer::Revoked) => return self.works(generation),
+            Ok(EtcdAnswer::Read(read)) => translator
                 .snapshot(read.header.as_ref(), &read.kvs)
                 .map(Reply::Snapshot),
-            Ok(Told::Outcome(outcome)) => reply_of(&outcome, translator),
-            Err(failure @ Failure::Refused(_)) => {
+            Ok(EtcdAnswer::Outcome(outcome)) => reply_of(&outcome, translator),
+            Err(failure @ CallFailure::Refused(_)) => {
                 self.connection.trouble_begins(&failure.to_string());
                 return inputs.delay(NodeInput::Reply(id, Reply::Refused));
             }
-            Err(failure @ Failure::NotSent(_)) => {
+            Err(failure @ CallFailure::NotSent(_)) => {
                 inputs.delay(NodeInput::Reply(id, Reply::Refused));
                 return self.failed(generation, &failure, inputs);
             }
             // Without a reply the rules count the outcome as unknown.
-            Err(failure @ Failure::Unknown(_)) => return self.failed(generation, &failure, inputs),
+            Err(failure @ CallFailure::Unknown(_)) => {
+                return self.failed(generation, &failure, inputs);
+            }
         };
         match reply {
             Ok(reply) => {
@@ -306,7 +308,7 @@ impl Control {
         &mut self,
         generation: u32,
         watch: WatchId,
-        seen: Result<WatchResponse, Failure>,
+        seen: Result<WatchResponse, CallFailure>,
         translator: &mut Translator,
         inputs: &mut Inputs,
     ) {
@@ -336,7 +338,7 @@ impl Control {
             }
             Err(failure) => {
                 self.end_watch(inputs);
-                if let Failure::Refused(_) = failure {
+                if let CallFailure::Refused(_) = failure {
                     info!("etcd: {failure}: all is read again");
                 } else {
                     self.failed(generation, &failure, inputs);
@@ -364,7 +366,7 @@ impl Control {
     }
 
     /// The connection is given up, unless it was given up already.
-    fn failed(&mut self, generation: u32, failure: &Failure, inputs: &mut Inputs) {
+    fn failed(&mut self, generation: u32, failure: &CallFailure, inputs: &mut Inputs) {
         if self.connection.failed(generation, failure) {
             self.lease = None;
             self.end_watch(inputs);

@@ -1,7 +1,7 @@
 //! Reports of the node's tasks to its thread. A task has no state of the node: it makes one call or reads one stream,
 //! and its report says over which connection.
 
-use crate::rpc::calls::{Failure, Part, Told};
+use crate::rpc::calls::{CallFailure, EtcdAnswer, Part};
 use crate::rpc::generated::{TxnResponse, WatchResponse};
 use crate::rpc::{connection::Lines, streams::Renewal};
 use crate::{limits::EVENTS_MAX, operator::MemberStatus, writer::Request};
@@ -17,11 +17,11 @@ pub(crate) enum Event {
     /// An attempt to connect has ended.
     Connected(Which, u32, Result<Lines, Box<str>>),
     /// A call about leases and slots was answered, or failed.
-    Called(u32, CallId, Result<Told, Failure>),
+    Called(u32, CallId, Result<EtcdAnswer, CallFailure>),
     /// A keepalive of a lease was answered, or its stream has ended.
     Renewal(u32, LeaseId, Renewal),
     /// The watch has an answer, or has ended.
-    Watched(u32, WatchId, Result<WatchResponse, Failure>),
+    Watched(u32, WatchId, Result<WatchResponse, CallFailure>),
     /// A page of a slot's records was read, or the load has ended.
     Loaded(u32, Held, Part),
     /// A batch of changes of records was answered, or failed.
@@ -46,7 +46,7 @@ pub(crate) enum Which {
 }
 
 /// The result of a transaction.
-pub(crate) type TaskOutcome = Result<TxnResponse, Failure>;
+pub(crate) type TaskOutcome = Result<TxnResponse, CallFailure>;
 
 /// The addresses of a name, from the system's resolver.
 pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;

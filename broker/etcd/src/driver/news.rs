@@ -14,7 +14,7 @@ use tracing::warn;
 
 /// The news so far. Each method passes on what has changed since its last call.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct NewsSoFar {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, ReachedAt>,
     owners: Vec<Option<NodeId>>,
@@ -28,7 +28,7 @@ pub(crate) struct Known {
 /// Addresses of a node's host, and its ports.
 type ReachedAt = (Box<[SocketAddr]>, Box<[u16]>);
 
-impl Known {
+impl NewsSoFar {
     /// The key of the hash that finds a channel's slot, once it is known.
     pub(crate) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl HostService) {
         if let Some(key) = key.filter(|_| !self.has_slot_key) {

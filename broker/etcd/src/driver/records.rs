@@ -6,7 +6,7 @@
 use crate::driver::event::{Event, TaskOutcome};
 use crate::driver::{connection::EtcdConnection, core::Inputs};
 use crate::names::{Name, shown};
-use crate::rpc::calls::{self, Failure, Part};
+use crate::rpc::calls::{self, CallFailure, Part};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
 use crate::service::{HostService, Submission};
@@ -256,9 +256,9 @@ impl Records {
                 let (_, etcd) = header_of(outcome.header.as_ref());
                 (settled, Some(etcd))
             }
-            Err(Failure::Refused(_)) => (self.writer.refused(lane, true, now()), None),
-            Err(Failure::NotSent(_)) => (self.writer.refused(lane, false, now()), None),
-            Err(Failure::Unknown(_)) => {
+            Err(CallFailure::Refused(_)) => (self.writer.refused(lane, true, now()), None),
+            Err(CallFailure::NotSent(_)) => (self.writer.refused(lane, false, now()), None),
+            Err(CallFailure::Unknown(_)) => {
                 self.writer.unknown(lane, now());
                 (Vec::new(), None)
             }
@@ -266,7 +266,7 @@ impl Records {
     }
 
     /// The connection is given up, unless it was given up already.
-    fn failed(&mut self, generation: u32, failure: &Failure) {
+    fn failed(&mut self, generation: u32, failure: &CallFailure) {
         if self.connection.failed(generation, failure) {
             self.connection.connect();
         }

@@ -4,7 +4,7 @@
 
 use crate::config::Options;
 use crate::limits::{CALL, METRICS_BYTES_MAX};
-use crate::operator::{Why, answer};
+use crate::operator::{ConnectError, answer};
 use crate::rpc::connection::Lines;
 use httpdate::parse_http_date;
 use rustls::pki_types::ServerName;
@@ -58,7 +58,11 @@ pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
     }
 }
 
-async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberStatus, Why> {
+async fn ask(
+    options: &Options,
+    member: usize,
+    endpoint: &str,
+) -> Result<MemberStatus, ConnectError> {
     let lines = crate::rpc::connection::connect(options, member).await?;
     let mut told = told(&lines).await?;
     let answer = answer_with_metrics(options, endpoint).await;
@@ -69,7 +73,7 @@ async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberS
 }
 
 /// Asks a member over a connection to it. Before version 3.6 it does not say its quota.
-pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, Why> {
+pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     let status = answer(lines.status()).await?;
     let header = status.header.unwrap_or_default();
     let bytes = |number: i64| u64::try_from(number).unwrap_or(0);

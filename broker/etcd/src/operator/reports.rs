@@ -2,7 +2,7 @@
 
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
-use crate::operator::{Registered, Session, Why, answer, block_on, is_full, look};
+use crate::operator::{ConnectError, Registered, Session, answer, block_on, is_full, look};
 use crate::rpc::{connection::Lines, generated::RangeRequest};
 use crate::schema::{self, Keys, OrderWord, ReportValue, WatchedSubject};
 use crate::{config::Options, system::unix_ms};
@@ -27,13 +27,13 @@ pub struct NodeReport {
 }
 
 /// The reports of the nodes that are registered; nothing for those that did not answer in time.
-pub type Reports = BTreeMap<Box<str>, Option<NodeReport>>;
+pub type NodeReports = BTreeMap<Box<str>, Option<NodeReport>>;
 
 /// Asks every node that is registered.
 ///
 /// # Errors
 /// Why the nodes cannot be asked, in one line.
-pub fn reports(options: &Options, cluster: &str) -> Result<Reports, Box<str>> {
+pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>> {
     let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
     block_on(async {
         let mut session = Session::new(options, &name);
@@ -46,7 +46,7 @@ pub fn reports(options: &Options, cluster: &str) -> Result<Reports, Box<str>> {
                 why
             }
         })?;
-        let mut reports: Reports = nodes
+        let mut reports: NodeReports = nodes
             .into_iter()
             .map(|node| (node.as_str().into(), None))
             .collect();
@@ -70,7 +70,7 @@ pub fn reports(options: &Options, cluster: &str) -> Result<Reports, Box<str>> {
 }
 
 /// Gives the order; who is asked, and the revision that reports name.
-async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), Why> {
+async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), ConnectError> {
     // A node that registers again meanwhile is asked again.
     for _ in 0..ATTEMPTS {
         let picture = look(lines, keys).await?;
@@ -88,7 +88,7 @@ async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), Why> {
     Err("nodes come and leave: try again".into())
 }
 
-async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Why> {
+async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, ConnectError> {
     let read = answer(lines.range(RangeRequest::range(keys.reports()))).await?;
     let rows = read.kvs.iter();
     let reports = rows.filter_map(|row| match keys.parse(&row.key) {

@@ -3,7 +3,7 @@
 use crate::config::{InnerAddress, Options};
 use crate::names::{Name, shown};
 use crate::operator::member::{self, EtcdMember};
-use crate::operator::{Why, answer, block_on, connect};
+use crate::operator::{ConnectError, answer, block_on, connect};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{KeyValue, RangeRequest};
 use crate::schema::{
@@ -96,7 +96,7 @@ async fn keys(
     options: &Options,
     keys: &Keys,
     proofs: Option<&ProofKeys>,
-) -> Result<ClusterSurvey, Why> {
+) -> Result<ClusterSurvey, ConnectError> {
     let lines = connect(options).await?;
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut survey = ClusterSurvey {

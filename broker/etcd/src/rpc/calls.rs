@@ -26,7 +26,7 @@ pub(crate) enum SingleCall {
 
 /// The answer to a call.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum EtcdAnswer {
     /// With its life without a keepalive, in seconds.
     Granted(LeaseId, i64),
     Revoked,
@@ -35,36 +35,38 @@ pub(crate) enum Told {
 }
 
 /// Makes a call.
-pub(crate) async fn ask(lines: Lines, ask: SingleCall) -> Result<Told, Failure> {
+pub(crate) async fn ask(lines: Lines, ask: SingleCall) -> Result<EtcdAnswer, CallFailure> {
     Ok(match ask {
         SingleCall::Grant(seconds) => {
             let granted = answer(lines.grant(seconds)).await?;
-            Told::Granted(LeaseId(granted.id.cast_unsigned()), granted.ttl)
+            EtcdAnswer::Granted(LeaseId(granted.id.cast_unsigned()), granted.ttl)
         }
         SingleCall::Revoke(lease) => {
             answer(lines.revoke(lease.0.cast_signed())).await?;
-            Told::Revoked
+            EtcdAnswer::Revoked
         }
         SingleCall::Read(range) => {
-            Told::Read(answer(lines.range(RangeRequest::range(range))).await?)
+            EtcdAnswer::Read(answer(lines.range(RangeRequest::range(range))).await?)
         }
         SingleCall::Transaction(transaction) => {
-            Told::Outcome(answer(lines.txn(transaction)).await?)
+            EtcdAnswer::Outcome(answer(lines.txn(transaction)).await?)
         }
     })
 }
 
 /// The answer to a call, which is awaited for [`CALL`].
-pub(crate) async fn answer<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Failure> {
-    let answered = timeout(CALL, call).await.map_err(|_| Failure::late())?;
-    answered.map_err(|status| Failure::of(&status))
+pub(crate) async fn answer<T>(
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, CallFailure> {
+    let answered = timeout(CALL, call).await.map_err(|_| CallFailure::late())?;
+    answered.map_err(|status| CallFailure::of(&status))
 }
 
 // The meaning of a failed call of etcd: nothing was changed, or nobody knows.
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum CallFailure {
     /// etcd refused it: nothing was changed, and nothing will be.
     Refused(Box<str>),
     /// Nothing was changed, and nothing will be: the connection, or the token that etcd gave its user, had ended
@@ -91,7 +93,7 @@ impl fmt::Display for Spent {
 
 impl Error for Spent {}
 
-impl Failure {
+impl CallFailure {
     /// No answer in time.
     pub(crate) fn late() -> Self {
         Self::Unknown("it did not answer in time".into())
@@ -134,7 +136,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(text) | Self::NotSent(text) | Self::Unknown(text) => f.write_str(text),
@@ -191,7 +193,7 @@ pub(crate) enum Part {
     /// Whole, as of this revision.
     Whole(Revision),
     /// Failed: what came is not used.
-    Failed(Failure),
+    Failed(CallFailure),
 }
 
 /// Reads a range, page by page; reports each page, then the end.
@@ -261,8 +263,8 @@ mod failure_tests {
                 true,
             ),
         ] {
-            let failure = Failure::of(&Status::new(code, message));
-            let is_refused = matches!(failure, Failure::Refused(_));
+            let failure = CallFailure::of(&Status::new(code, message));
+            let is_refused = matches!(failure, CallFailure::Refused(_));
             assert_eq!(is_refused, refused, "{code:?} {message}");
         }
     }
@@ -276,8 +278,8 @@ mod failure_tests {
                 "etcdserver: revision of auth store is old",
             ),
         ] {
-            let failure = Failure::of(&Status::new(code, message));
-            assert_eq!(failure, Failure::NotSent(message.into()));
+            let failure = CallFailure::of(&Status::new(code, message));
+            assert_eq!(failure, CallFailure::NotSent(message.into()));
         }
     }
 }

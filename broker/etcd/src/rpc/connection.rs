@@ -6,7 +6,7 @@ use crate::config::Options;
 use crate::limits::{
     ANSWER_BYTES_MAX, CONNECT, HTTP2_PING, HTTP2_PONG, PROBE, PROBE_AGAIN, PROBES,
 };
-use crate::rpc::calls::{Failure, Spent, chain};
+use crate::rpc::calls::{CallFailure, Spent, chain};
 use crate::rpc::generated::{
     AuthenticateRequest, AuthenticateResponse, LeaseGrantRequest, LeaseGrantResponse,
     LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, LeaseRevokeResponse,
@@ -76,7 +76,7 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
     let user = options.user.as_ref();
     let user = user.map(|(name, password)| (&**name, &**password));
     let lines = Lines::open(channel, user).await;
-    let lines = lines.map_err(|status| Failure::of(&status).to_string())?;
+    let lines = lines.map_err(|status| CallFailure::of(&status).to_string())?;
     Ok(lines)
 }
 

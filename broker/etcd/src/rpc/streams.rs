@@ -3,7 +3,7 @@
 //! A keepalive that was queued is no answer: the lease lives on when the stream delivers an answer whose remaining time
 //! is above 0, and is gone when it is 0.
 
-use crate::rpc::calls::Failure;
+use crate::rpc::calls::CallFailure;
 use crate::rpc::connection::{Lines, Questions};
 use crate::rpc::generated::{
     LeaseKeepAliveRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse,
@@ -19,7 +19,7 @@ pub(crate) enum Renewal {
     /// There is no such lease.
     Gone,
     /// The stream has ended.
-    Ended(Failure),
+    Ended(CallFailure),
 }
 
 /// Sends a keepalive at once, and one for each request; reports what comes of them until the stream ends.
@@ -34,7 +34,7 @@ pub(crate) async fn keep(
     let questions = Questions::new(keepalive, keepalive, requests);
     let mut answers = match lines.keep_alive(questions).await {
         Ok(answers) => answers,
-        Err(status) => return report(Renewal::Ended(Failure::of(&status))).await,
+        Err(status) => return report(Renewal::Ended(CallFailure::of(&status))).await,
     };
     loop {
         match answers.message().await {
@@ -42,9 +42,9 @@ pub(crate) async fn keep(
             Ok(Some(_)) => return report(Renewal::Gone).await,
             Ok(None) => {
                 let why = "the stream of keepalives ended";
-                return report(Renewal::Ended(Failure::Unknown(why.into()))).await;
+                return report(Renewal::Ended(CallFailure::Unknown(why.into()))).await;
             }
-            Err(status) => return report(Renewal::Ended(Failure::of(&status))).await,
+            Err(status) => return report(Renewal::Ended(CallFailure::of(&status))).await,
         }
     }
 }
@@ -62,7 +62,7 @@ pub(crate) async fn follow(
     (first, end): (String, String),
     from: Revision,
     requests: mpsc::Receiver<()>,
-    report: impl AsyncFn(Result<WatchResponse, Failure>),
+    report: impl AsyncFn(Result<WatchResponse, CallFailure>),
 ) {
     let create = WatchCreateRequest {
         key: first.into(),
@@ -73,7 +73,7 @@ pub(crate) async fn follow(
     let questions = Questions::new(create, WatchProgressRequest {}, requests);
     let mut answers = match lines.watch(questions).await {
         Ok(answers) => answers,
-        Err(status) => return report(Err(Failure::of(&status))).await,
+        Err(status) => return report(Err(CallFailure::of(&status))).await,
     };
     loop {
         match answers.message().await {
@@ -84,18 +84,18 @@ pub(crate) async fn follow(
             Ok(Some(answer)) => report(Ok(answer)).await,
             Ok(None) => {
                 let why = "the stream of the watch ended";
-                return report(Err(Failure::Unknown(why.into()))).await;
+                return report(Err(CallFailure::Unknown(why.into()))).await;
             }
-            Err(status) => return report(Err(Failure::of(&status))).await,
+            Err(status) => return report(Err(CallFailure::of(&status))).await,
         }
     }
 }
 
 /// The connection is fine, the watch is not: nothing else on the connection is given up.
-fn canceled(answer: &WatchResponse) -> Failure {
+fn canceled(answer: &WatchResponse) -> CallFailure {
     let text = match answer.compact_revision {
         0 => format!("the watch was cancelled: {}", answer.cancel_reason),
         revision => format!("what was to be watched is compacted up to revision {revision}"),
     };
-    Failure::Refused(text.into())
+    CallFailure::Refused(text.into())
 }

@@ -22,7 +22,7 @@ mod any_order;
 mod transfer;
 mod wait;
 
-use ring::{Completion, Engine, Key, Received, Ring, Settings};
+use ring::{Completion, Engine, Key, Received, Ring, RingSettings};
 use rustix::event::EventfdFlags;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -33,14 +33,14 @@ const KEY: Key = Key::new(0x00ab_cdef_1234_5678);
 const BUFFERS: usize = 4;
 const SUBMISSIONS: usize = 4;
 
-fn small(engine: Engine) -> Settings {
-    Settings {
+fn small(engine: Engine) -> RingSettings {
+    RingSettings {
         engine,
         submissions: 4,
         completions: 64,
         buffers: 4,
         buffer_bytes: 64,
-        ..Settings::default()
+        ..RingSettings::default()
     }
 }
 

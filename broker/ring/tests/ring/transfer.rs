@@ -1,7 +1,7 @@
 //! Bytes in and out.
 
 use super::{BUFFERS, KEY, bytes_of, next, small, small_ring, tcp_pair};
-use ring::{Completion, Engine, Lent, Received, Ring, Settings};
+use ring::{Completion, Engine, Lent, Received, Ring, RingSettings};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -117,7 +117,7 @@ fn use_up(ring: &mut Ring, ours: &mut UnixStream, lent: &mut Vec<Lent>) {
 
 /// Buffers that were never needed are never touched: the kernel gets them when it has run out of others.
 fn a_pool_grows_when_it_is_empty_until_all_buffers_are_out(engine: Engine) {
-    let mut ring = Ring::new(&Settings {
+    let mut ring = Ring::new(&RingSettings {
         buffers: 8,
         buffers_at_start: 2,
         ..small(engine)

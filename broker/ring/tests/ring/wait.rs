@@ -1,7 +1,7 @@
 //! Connections coming and going, waiting and being woken, beginning and end of a ring.
 
 use super::{KEY, SUBMISSIONS, bytes_of, eventfd, listener, next, small_ring, tcp_pair};
-use ring::{Completion, Engine, Key, Received, Ring, Settings};
+use ring::{Completion, Engine, Key, Received, Ring, RingSettings};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -58,13 +58,13 @@ fn accepts_many_inherits_options_and_is_cancelled(engine: Engine) {
 /// A backlog larger than the completion queue: an accept that is ended by that brings its connection, and is armed
 /// again.
 fn a_backlog_that_runs_over_the_completions_is_accepted_whole(engine: Engine) {
-    let settings = Settings {
+    let settings = RingSettings {
         submissions: 4,
         engine,
         completions: 4,
         buffers: 2,
         buffer_bytes: 64,
-        ..Settings::default()
+        ..RingSettings::default()
     };
     let mut ring = Ring::new(&settings).unwrap();
     let (listener, addr) = listener();
@@ -295,21 +295,21 @@ fn a_cancelled_connect_is_an_error_unless_it_was_over(engine: Engine) {
 #[test]
 fn sizes_out_of_range_are_refused() {
     for wrong in [
-        Settings {
+        RingSettings {
             buffers: 3,
-            ..Settings::default()
+            ..RingSettings::default()
         },
-        Settings {
+        RingSettings {
             submissions: 0,
-            ..Settings::default()
+            ..RingSettings::default()
         },
-        Settings {
+        RingSettings {
             completions: 512,
-            ..Settings::default()
+            ..RingSettings::default()
         },
-        Settings {
+        RingSettings {
             buffer_bytes: 0,
-            ..Settings::default()
+            ..RingSettings::default()
         },
     ] {
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{KnownPolicies, policies};
-use crate::config::document::{Section, list, text};
+use crate::config::document::{TableReader, list, text};
 use crate::devices::{DeviceAuthority, Devices, NameSource, RevocationLists, is_thing_name};
 use aws_lc_rs::digest::{Context as Sum, SHA256, digest};
 use broker_core::auth::{DeviceRegistry, SignIns, ThingAuthority, Things};
@@ -23,7 +23,7 @@ struct Authorities {
 
 /// Table `[things]`, for the core and for the edge. `None` if it does not load.
 pub(crate) fn things(
-    section: &mut Section<'_, '_>,
+    section: &mut TableReader<'_, '_>,
     known: &KnownPolicies,
     files: &mut Files,
 ) -> Option<(Things, Devices)> {
@@ -86,7 +86,7 @@ pub(crate) fn things(
 
 /// Reads the authorities of a table.
 fn authority(
-    section: &mut Section<'_, '_>,
+    section: &mut TableReader<'_, '_>,
     policies: &[Arc<Policy>],
     files: &mut Files,
     all: &mut Authorities,

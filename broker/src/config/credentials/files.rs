@@ -3,9 +3,9 @@
 //! Each file is stamped before it is opened, so that no later change is missed, and hashed as it is read: nodes compare
 //! the SHA-256 of all.
 
-use crate::config::document::{Section, text};
+use crate::config::document::{TableReader, text};
 use crate::config::draft::{Fault, ValuePlace};
-use crate::files::{self, Content, ReadError, Stamp, stamp};
+use crate::files::{self, Content, FileStamp, ReadError, stamp};
 use aws_lc_rs::digest::{self, Context, Digest, SHA256};
 use broker_core::auth::provider::KeySet;
 use broker_core::limits::KEY_SET_BYTES_MAX;
@@ -32,7 +32,7 @@ pub(crate) struct Files {
 struct FileRead {
     path: PathBuf,
     /// Stamp just before the file was opened.
-    stamp: Stamp,
+    stamp: FileStamp,
     /// SHA-256, once read to the end.
     sha256: Option<Digest>,
 }
@@ -69,7 +69,7 @@ impl Files {
     }
 
     /// Each file with its stamp, the credentials file first.
-    pub(crate) fn stamped(&self) -> (Vec<PathBuf>, Vec<Stamp>) {
+    pub(crate) fn stamped(&self) -> (Vec<PathBuf>, Vec<FileStamp>) {
         let each = self.read.iter();
         each.map(|file| (file.path.clone(), file.stamp)).unzip()
     }
@@ -211,7 +211,7 @@ impl Files {
 
 /// Document under one of two keys: inline, or in a file if the key ends in `file`.
 pub(crate) fn document<T>(
-    section: &mut Section<'_, '_>,
+    section: &mut TableReader<'_, '_>,
     keys: [&'static str; 2],
     kind: &str,
     files: &mut Files,

@@ -1,7 +1,7 @@
 //! OpenID providers of a credentials file.
 
 use crate::config::credentials::files::Files;
-use crate::config::document::{Raw, Section, list, text};
+use crate::config::document::{Raw, TableReader, list, text};
 use crate::config::{credentials::CredentialsDraft, draft::Findings};
 use broker_core::auth::PROVIDER_BYTES_MAX;
 use broker_core::auth::provider::{Algorithms, Discovery, KeySource, Provider};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Provider of this issuer, by default of the server's account. `None` if it does not load.
 pub(crate) fn provider(
-    section: &mut Section<'_, '_>,
+    section: &mut TableReader<'_, '_>,
     issuer: &str,
     account_id: &str,
     files: &mut Files,

@@ -1,7 +1,7 @@
 //! Roles of a credentials file, their aliases, and the policies and users that are referred to by name.
 
 use crate::config::credentials::files::{Files, document};
-use crate::config::document::{Raw, Section};
+use crate::config::document::{Raw, TableReader};
 use broker_core::auth::{Role, RoleAlias};
 use broker_core::settings::value::{self, Checked, letters};
 use codec::policy::{Action, KeyName, Policy, Trust};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Role of this name, by default of the server's account. `None` if it does not load.
 pub(crate) fn role(
-    section: &mut Section<'_, '_>,
+    section: &mut TableReader<'_, '_>,
     name: &str,
     account_id: &str,
     known: &KnownPolicies,
@@ -97,7 +97,7 @@ const SESSION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 /// Role alias of this name. `None` if it does not load.
 pub(crate) fn alias(
-    section: &mut Section<'_, '_>,
+    section: &mut TableReader<'_, '_>,
     name: &str,
     roles: &[Role],
 ) -> Option<RoleAlias> {
@@ -189,7 +189,7 @@ pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Ar
 }
 
 /// The tolerance of a principal's or a role's clock, in seconds.
-pub(crate) fn clock_tolerance_s(section: &mut Section<'_, '_>) -> Option<u64> {
+pub(crate) fn clock_tolerance_s(section: &mut TableReader<'_, '_>) -> Option<u64> {
     let tolerance_ms = section.text("clock_tolerance", |text| {
         value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
     });

@@ -6,7 +6,7 @@ use crate::edge::{sessions::Sessions, tls::Tls};
 use broker_core::address_shares::Origin;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
-use codec::proxy::Malformed;
+use codec::proxy::MalformedHeader;
 use ring::Lent;
 use std::net::SocketAddr;
 
@@ -40,7 +40,7 @@ impl<M: Machine> Sessions<M> {
                     io.handshakes.push(Shaking::Session(session));
                 }
             }
-            Err(Malformed) => {
+            Err(MalformedHeader) => {
                 self.connections.unnamed.take(session);
                 io.counts.proxy_headers.malformed += 1;
                 if let Some(remote) = self.remote(session) {

@@ -13,7 +13,7 @@ use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
 use crate::etcd_options::{self, EtcdFiles};
 use crate::server::cluster::inquiries::{self, Event, Inquiries};
-use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, Shards, Tallies};
+use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, ShardsOfNode, Tallies};
 use crate::server::{cluster::EtcdPart, random::seeds};
 use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeView, Shared};
 use crate::version::COMMIT_LABEL;
@@ -107,7 +107,7 @@ impl Node {
         ));
         let (report, news) = unbounded();
         let (tallies, in_force) = (Shared::<Tallies>::default(), Arc::default());
-        let shards = Shards {
+        let shards = ShardsOfNode {
             desk: Arc::clone(&desk),
             links: Arc::clone(links),
             placement: placement.clone(),

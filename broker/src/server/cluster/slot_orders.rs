@@ -337,7 +337,7 @@ pub(crate) struct Tallies {
 }
 
 /// The shards, as the node's thread sees them.
-pub(crate) struct Shards {
+pub(crate) struct ShardsOfNode {
     pub(crate) desk: Arc<Desk>,
     pub(crate) links: Arc<Links>,
     pub(crate) placement: Placement,
@@ -355,7 +355,7 @@ pub(crate) struct Shards {
     pub(crate) kept_bytes: usize,
 }
 
-impl HostService for Shards {
+impl HostService for ShardsOfNode {
     /// The records and the messages that an order names are kept here, and go along to the shards.
     fn order(&mut self, order: SlotOrder) {
         match order {
@@ -483,7 +483,7 @@ impl HostService for Shards {
     }
 }
 
-impl Shards {
+impl ShardsOfNode {
     fn serve(&mut self, held: Held, parcel: Option<ParcelId>, presence: u64) {
         let messages = parcel.and_then(|parcel| self.take_kept(parcel));
         let loaded = self.loading.remove(&held.slot);

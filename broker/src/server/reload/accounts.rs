@@ -4,7 +4,7 @@
 use crate::config;
 use crate::failure::Failure;
 use crate::server::check::secret_of_client;
-use crate::server::reload::{Reloader, Subject, stamps};
+use crate::server::reload::{Reloadable, Reloader, stamps};
 use crate::side::{Console, ConsoleAdmission, Shows};
 use broker_core::settings::{Oidc, Settings};
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ impl AccountsFile {
     }
 }
 
-impl Subject for AccountsFile {
+impl Reloadable for AccountsFile {
     fn name(&self) -> &'static str {
         "table of accounts"
     }

@@ -5,10 +5,10 @@
 
 use crate::dev_certificate::{self, DevCertificate, RsaWork};
 use crate::server::mailboxes::post_to_all;
-use crate::server::reload::{Subject, stamps};
+use crate::server::reload::{Reloadable, stamps};
 use crate::side::Shared;
 use crate::tls_files::{Expiry, PresentedCertificates, TlsLoader};
-use crate::{data_dir::DataDir, edge::Post, failure::Failure, files::Stamp};
+use crate::{data_dir::DataDir, edge::Post, failure::Failure, files::FileStamp};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
 use broker_core::shard::Shard;
 use mailbox::Mailbox;
@@ -42,7 +42,7 @@ pub(crate) struct InitialCertificate {
     /// Authority that clients must trust, for the development certificate.
     pub(crate) ca: Option<PathBuf>,
     /// Stamps of its files just before they were read.
-    pub(crate) read: Vec<Stamp>,
+    pub(crate) read: Vec<FileStamp>,
 }
 
 impl Certificate {
@@ -104,7 +104,7 @@ impl Certificate {
     }
 }
 
-impl Subject for Certificate {
+impl Reloadable for Certificate {
     fn name(&self) -> &'static str {
         "certificate"
     }

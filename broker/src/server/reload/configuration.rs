@@ -8,9 +8,9 @@ use crate::config::{self, ServeFlags};
 use crate::edge::Post;
 use crate::hooks::{Hooks, Order};
 use crate::memory;
-use crate::server::check::{Checked, check_start};
+use crate::server::check::{CheckedConfiguration, check_start};
 use crate::server::mailboxes::post_to_all;
-use crate::server::reload::{Reloader, Subject, hooks, stamps};
+use crate::server::reload::{Reloadable, Reloader, hooks, stamps};
 use crate::side::{FileReport, StatusBoard, set_log_level};
 use broker_core::limits::MESSAGE_BOUNDS_MAX;
 use broker_core::settings::{SettingChanges, Settings};
@@ -53,13 +53,13 @@ impl ConfigurationFile {
     /// again. Comes before what the file names: a SIGHUP reads those by the settings that it puts in force.
     pub(crate) fn start(
         flags: &ServeFlags,
-        checked: &Checked,
+        checked: &CheckedConfiguration,
         status: &StatusBoard,
         hooks: &hooks::Started,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
         reloader: &mut Reloader,
     ) {
-        let Checked {
+        let CheckedConfiguration {
             settings, sha256, ..
         } = checked;
         // A pipe cannot be read again.
@@ -109,7 +109,7 @@ impl ConfigurationFile {
             self.files = files_of(&self.path, settings);
         }
         let checked = check_start(draft, SystemTime::now()).map_err(|error| error.to_string())?;
-        let Checked {
+        let CheckedConfiguration {
             settings, sha256, ..
         } = checked;
         let (in_force, changes) = self.in_force.updated(&settings);
@@ -170,7 +170,7 @@ impl ConfigurationFile {
     }
 }
 
-impl Subject for ConfigurationFile {
+impl Reloadable for ConfigurationFile {
     fn name(&self) -> &'static str {
         "configuration"
     }

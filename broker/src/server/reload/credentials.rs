@@ -3,10 +3,10 @@
 
 use crate::config::{Loaded, load_credentials};
 use crate::providers::{self, Fetcher};
-use crate::server::{mailboxes::post_to_all, reload::Subject};
+use crate::server::{mailboxes::post_to_all, reload::Reloadable};
 use crate::side::{InForce, Shows};
 use crate::tls_files::first_end;
-use crate::{devices::Devices, edge::Post, failure::Failure, files::Stamp};
+use crate::{devices::Devices, edge::Post, failure::Failure, files::FileStamp};
 use broker_core::auth::Credentials;
 use broker_core::auth::provider::{Discovery, KeySource, Provider};
 use broker_core::settings::{Auth, Settings};
@@ -43,7 +43,7 @@ pub(crate) struct InitialCredentials {
     /// The devices that may sign in from the beginning.
     pub(crate) devices: Option<Arc<Devices>>,
     /// The files as they were just before they were read.
-    pub(crate) read: Vec<Stamp>,
+    pub(crate) read: Vec<FileStamp>,
 }
 
 impl CredentialsFile {
@@ -118,7 +118,7 @@ impl CredentialsFile {
     }
 }
 
-impl Subject for CredentialsFile {
+impl Reloadable for CredentialsFile {
     fn name(&self) -> &'static str {
         "credentials file"
     }

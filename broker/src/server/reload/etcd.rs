@@ -1,7 +1,7 @@
 //! The files by which etcd is reached: read at start, when they change, and before each connection.
 
 use crate::etcd_options::{self, EtcdFiles};
-use crate::server::reload::{Reloader, Subject};
+use crate::server::reload::{Reloadable, Reloader};
 use crate::tls_files::Expiry;
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ impl EtcdFiles {
     }
 }
 
-impl Subject for EtcdFiles {
+impl Reloadable for EtcdFiles {
     fn name(&self) -> &'static str {
         "files of etcd"
     }

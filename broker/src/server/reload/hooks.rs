@@ -3,10 +3,10 @@
 use crate::hooks::client::{self, Client, HookFault};
 use crate::hooks::{self, Courier, Hooks, Order};
 use crate::server::random::seeds;
-use crate::server::reload::{Reloader, Subject, stamps};
+use crate::server::reload::{Reloadable, Reloader, stamps};
 use crate::side::{Running, Shows, StatusBoard, Teller};
 use crate::tls_files::first_end_of;
-use crate::{failure::Failure, files::Stamp};
+use crate::{failure::Failure, files::FileStamp};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::settings::Settings;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(crate) struct Started {
     /// The ways to it.
     pub(crate) hooks: Option<Hooks>,
     /// The subject of reloads, and its files as they were just before they were read.
-    files: Option<(HookFiles, Vec<Stamp>)>,
+    files: Option<(HookFiles, Vec<FileStamp>)>,
 }
 
 /// The files of the hooks in force, on the main thread.
@@ -81,7 +81,7 @@ pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, String> {
     })
 }
 
-impl Subject for HookFiles {
+impl Reloadable for HookFiles {
     fn name(&self) -> &'static str {
         "files of hooks"
     }

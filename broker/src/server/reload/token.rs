@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::files::{self, Token};
 use crate::server::check::used_token_file;
-use crate::server::reload::{Reloader, Subject, stamps};
+use crate::server::reload::{Reloadable, Reloader, stamps};
 use crate::side::Tokens;
 use broker_core::settings::Settings;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub(crate) fn find(
     Ok(Some(Tokens::new(in_force)))
 }
 
-impl Subject for TokenFile {
+impl Reloadable for TokenFile {
     fn name(&self) -> &'static str {
         "admin token"
     }

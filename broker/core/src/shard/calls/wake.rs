@@ -13,7 +13,7 @@ use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::{PollChange, PollRoom};
 use crate::shard::disconnect;
 use crate::shard::evidence::Evidence;
-use crate::shard::recheck::{self, Asked};
+use crate::shard::recheck::{self, AllowedCaller};
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, Gate, Sockets};
@@ -167,7 +167,7 @@ pub(crate) fn refuses(
     let channel = directory.channel(awaited.channel);
     let answer = awaited.caller.as_ref().zip(channel);
     let answer = answer.and_then(|(held, channel)| {
-        let asked = Asked {
+        let asked = AllowedCaller {
             held,
             client_id: None,
             since: cx.at.now,
