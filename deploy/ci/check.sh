@@ -130,7 +130,7 @@ rules() {
 # Every interleaving of posting and falling asleep; the bound keeps loom's search within a minute.
 model() {
   LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}" RUSTFLAGS="--cfg model" \
-    cargo test -p mailbox --locked --lib --target-dir "$target/model"
+    cargo test -p heliograph-mailbox --locked --lib --target-dir "$target/model"
 }
 
 # Steps beside them come first; at a nicer level than this, whatever else the machine does would leave it nothing. What reads
@@ -375,7 +375,7 @@ failures() {
       kind = "--test " program
       if ($2 == "unittests") {
         gsub(/_/, "-", program)
-        if (program ~ /^(codec|link|ring|store)$/) program = "heliograph-" program
+        if (program ~ /^(codec|link|mailbox|ring|store)$/) program = "heliograph-" program
         kind = "-p " program " --lib"
       }
     }

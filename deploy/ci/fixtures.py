@@ -2,7 +2,7 @@
 """Makes the fixtures of a version, which later versions read in their tests (deploy/UPGRADE.md): what a broker of it keeps,
 gives out and prints, in broker/tests/data/VERSION.
 
-    fixtures.py BINARY    the binary of a release; its version has no fixtures yet. Wants openssl
+    fixtures.py BINARY    the binary of a release; its version has no fixtures yet. Wants openssl, etcd and etcdctl
 
     data.tar.gz       the data directory of a broker that was stopped: channels, tags, session.key, presence.epoch
     backup.tar.gz     of the same channels, by `heliograph backup`
@@ -12,6 +12,9 @@ gives out and prints, in broker/tests/data/VERSION.
     sample.toml       deploy/broker.toml of the version: every key
     metrics.txt       a scrape
     log.jsonl         the log
+    etcd.json.gz      keys and values of three nodes with the same channels in etcd, as etcdctl prints them; made alone where
+                      all the others are there
+    cluster.secret    the secret of those nodes
 """
 
 import base64
@@ -81,28 +84,94 @@ key = "server.key"
 """
 
 
+# What a node adds.
+NODE = """
+[cluster]
+name = "fixtures"
+node = "{node}"
+secret_file = "cluster.secret"
+listen = "127.0.0.1:0"
+peers = "127.0.0.1:0"
+advertise = "localhost"
+etcd = ["{etcd}"]
+"""
+
+
 def main(binary):
     version = json.loads(run(binary, "version", "--json").stdout)["version"]
     fixtures = ROOT / "broker/tests/data" / version
-    if fixtures.exists():
-        raise SystemExit(f"error: {fixtures} is there: fixtures of a version are made once, of its release")
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
         prepare(place)
-        with broker(binary, place) as ready:
-            channels(ready["http"])
-            sessions = sign_ins(ready, place)
-            (place / "metrics.txt").write_bytes(get(ready["admin"], "/metrics"))
-        (place / "sessions.json").write_text(json.dumps(sessions, indent=1) + "\n")
-        (place / "channels.json").write_text(run(binary, "channels", "export", "--data-dir", place / "data").stdout)
-        run(binary, "backup", place / "backup", "--data-dir", place / "data")
-        fixtures.mkdir()
-        for folder in ("data", "backup"):
-            archive(place / folder, fixtures / f"{folder}.tar.gz")
-        shutil.copy(ROOT / "deploy/broker.toml", fixtures / "sample.toml")
-        for file in ("sessions.json", "channels.json", "metrics.txt", "log.jsonl", "credentials.toml", "home.jwks", "device-ca.pem"):
-            shutil.copy(place / file, fixtures / file)
+        if not fixtures.exists():
+            one(binary, place, fixtures)
+        elif (fixtures / "etcd.json.gz").exists():
+            raise SystemExit(f"error: {fixtures} is there: fixtures of a version are made once, of its release")
+        three(binary, place, fixtures)
     print(f"{fixtures.relative_to(ROOT)}: {sum(file.stat().st_size for file in fixtures.iterdir())} bytes")
+
+
+def one(binary, place, fixtures):
+    with broker(binary, place) as ready:
+        channels(ready["http"])
+        sessions = sign_ins(ready, place)
+        (place / "metrics.txt").write_bytes(get(ready["admin"], "/metrics"))
+    (place / "sessions.json").write_text(json.dumps(sessions, indent=1) + "\n")
+    (place / "channels.json").write_text(run(binary, "channels", "export", "--data-dir", place / "data").stdout)
+    run(binary, "backup", place / "backup", "--data-dir", place / "data")
+    fixtures.mkdir()
+    for folder in ("data", "backup"):
+        archive(place / folder, fixtures / f"{folder}.tar.gz")
+    shutil.copy(ROOT / "deploy/broker.toml", fixtures / "sample.toml")
+    for file in ("sessions.json", "channels.json", "metrics.txt", "log.jsonl", "credentials.toml", "home.jwks", "device-ca.pem"):
+        shutil.copy(place / file, fixtures / file)
+
+
+def three(binary, place, fixtures):
+    (place / "cluster.secret").write_text(hashlib.sha256(b"fixtures").hexdigest() + "\n")
+    (place / "cluster.secret").chmod(0o600)
+    with contextlib.ExitStack() as stack:
+        etcd = stack.enter_context(etcd_server(place))
+        nodes = []
+        for node in ("n1", "n2", "n3"):
+            config = CONFIG.replace('"data"', f'"data-{node}"') + NODE.format(node=node, etcd=etcd)
+            (place / f"{node}.toml").write_text(config)
+            nodes.append(stack.enter_context(broker(binary, place, node)))
+        ask = lambda word: run(binary, "cluster", "--config", "n1.toml", word, cwd=place).stdout
+        awaited("nodes with all slots", lambda: "4096 have an owner" in ask("status"))
+        channels(nodes[0]["http"])
+        ask("check")  # each node has an order, and its report
+        keys = run("etcdctl", f"--endpoints={etcd}", "get", "--prefix", "/heliograph/", "--write-out=json").stdout
+    (fixtures / "etcd.json.gz").write_bytes(gzip.compress(keys.encode(), 9, mtime=0))
+    shutil.copy(place / "cluster.secret", fixtures)
+
+
+@contextlib.contextmanager
+def etcd_server(place):
+    """The URL of an etcd of one member, stopped at the end."""
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        client, peer = (f"http://127.0.0.1:{free.getsockname()[1]}" for free in (one, other))
+    with open(place / "etcd.log", "wb") as log:
+        process = subprocess.Popen(
+            ["etcd", "--data-dir", place / "etcd", "--listen-client-urls", client, "--advertise-client-urls", client,
+             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"],
+            stdout=log, stderr=log)
+        try:
+            awaited("etcd", lambda: subprocess.run(["etcdctl", f"--endpoints={client}", "endpoint", "health"], capture_output=True).returncode == 0)
+            yield client
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def awaited(what, is_there):
+    until = time.monotonic() + 60
+    while not is_there():
+        if time.monotonic() > until:
+            raise SystemExit(f"error: {what} are not there after 60 s")
+        time.sleep(0.2)
 
 
 def prepare(place):
@@ -119,15 +188,16 @@ def prepare(place):
 
 
 @contextlib.contextmanager
-def broker(binary, place):
-    """The ports of a broker that serves, stopped at the end."""
-    with open(place / "log.jsonl", "wb") as log:
-        process = subprocess.Popen([binary, "serve", "--config", "broker.toml", "--shards", "2"], cwd=place, text=True,
+def broker(binary, place, name=None):
+    """The ports of a broker that serves, stopped at the end; of this name, for one of several."""
+    file = place / (f"{name}.jsonl" if name else "log.jsonl")
+    with open(file, "wb") as log:
+        process = subprocess.Popen([binary, "serve", "--config", f"{name or 'broker'}.toml", "--shards", "2"], cwd=place, text=True,
                                    stdout=subprocess.PIPE, stderr=log)
         try:
             line = process.stdout.readline()
             if not line.startswith("ready "):
-                raise SystemExit(f"error: {binary} is not ready: {(place / 'log.jsonl').read_text()}")
+                raise SystemExit(f"error: {binary} is not ready: {file.read_text()}")
             addresses = dict(re.findall(r"(https?)://(127\.0\.0\.1:\d+)", " ".join(line.split()[:3])))
             admin = re.search(r"admin=(?:http://)?(127\.0\.0\.1:\d+)", line)
             yield {**addresses, "admin": admin.group(1)}
@@ -258,8 +328,8 @@ def get(address, path):
     return connection.getresponse().read()
 
 
-def run(*command, input=None, text=True):
-    done = subprocess.run([str(part) for part in command], input=input, capture_output=True, text=text)
+def run(*command, input=None, text=True, cwd=None):
+    done = subprocess.run([str(part) for part in command], input=input, capture_output=True, text=text, cwd=cwd)
     if done.returncode:
         raise SystemExit(f"error: {command[0]} {command[1]}: {done.stderr}")
     return done

@@ -12,4 +12,4 @@ if ! rustc +nightly --version 2>/dev/null; then
 fi
 host="$(rustc +nightly --version --verbose | sed -n 's/^host: //p')"
 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/sanitize" \
-  cargo +nightly test --locked -p heliograph-ring -p mailbox --lib --tests --target "$host"
+  cargo +nightly test --locked -p heliograph-ring -p heliograph-mailbox --lib --tests --target "$host"

@@ -401,3 +401,176 @@ pub(crate) fn header_of(header: Option<&ResponseHeader>) -> (Revision, EtcdId) {
 pub(crate) fn revision_of(number: i64) -> Revision {
     Revision(u64::try_from(number).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    //! What three nodes of earlier versions wrote (`deploy/ci/fixtures.py`), read by this one.
+
+    use super::*;
+    use crate::schema::ReportValue;
+    use broker_core::cluster::limits::INNER_VERSION;
+    use broker_core::cluster::secret::ClusterSecret;
+    use broker_core::cluster::slot_maps::slot_of;
+    use broker_core::cluster::types::{Kinship, RosterState};
+    use broker_core::{id::Identity, registry::decode};
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn slots_members_and_registrations_of_an_earlier_version_are_read() {
+        for version in versions() {
+            let (mut node, rows) = cluster(&version);
+            let meta = meta(&node.keys, &rows).unwrap().expect("a meta key");
+            node.founded(&meta);
+            let mut owned: BTreeMap<NodeId, u32> = BTreeMap::new();
+            let (mut members, mut kin) = (Vec::new(), Vec::new());
+            for change in node.snapshot(None, &rows).unwrap().entries {
+                match change.value.expect("a value") {
+                    Value::Slot { owner, .. } => {
+                        *owned.entry(owner.unwrap().node).or_default() += 1;
+                    }
+                    Value::Roster(state, _) => members.push(state),
+                    Value::Registration { kinship, .. } => kin.push(kinship),
+                    Value::Record => panic!("records are not watched"),
+                }
+            }
+            assert_eq!((owned.len(), owned.values().sum()), (3, 4_096));
+            assert_eq!(members, [RosterState::Here; 3]);
+            let inner = node.registration(OWN).expect("its own").inner;
+            let is_neighbour = inner.abs_diff(INNER_VERSION) <= 1;
+            let expected = [Kinship::OtherVersion(inner), Kinship::Peer];
+            assert_eq!(kin, [expected[usize::from(is_neighbour)]; 3]);
+            let (_, order) = node.take_order().expect("an order");
+            assert_eq!(
+                order,
+                OrderValue::new(order.process, schema::OrderWord::Report)
+            );
+            let reports = node.keys.reports();
+            let reports = between(&rows, &reports).map(|(_, value)| value);
+            let reports: Vec<ReportValue> = reports.map(|it| schema::read(it).unwrap()).collect();
+            assert_eq!(reports.len(), 3);
+            assert!(reports.iter().all(|report| report.reaches.len() == 2));
+        }
+    }
+
+    #[test]
+    fn channels_of_an_earlier_version_are_read_and_are_in_their_slots() {
+        for version in versions() {
+            let (node, rows) = cluster(&version);
+            let slot_key = meta(&node.keys, &rows).unwrap().unwrap().slot_key();
+            let slot_key = slot_key.expect("a key");
+            let mut read = Vec::new();
+            for (key, value) in between(&rows, &node.keys.all_records()) {
+                let identity = key.splitn(6, '/').last().expect("an identity");
+                let record = decode(identity, value).unwrap();
+                let slot = slot_of(&slot_key, &Identity::of(&record.arn));
+                assert_eq!(key, node.keys.record(slot, identity));
+                let name = identity.rsplit('/').next().expect("a name").to_owned();
+                read.push((name, record.ttl_seconds, record.tags.len()));
+                let mut newer = value.to_vec();
+                newer[0] += 1;
+                let why = decode(identity, &newer).unwrap_err().to_string();
+                assert!(why.contains("format 2, and this version reads"), "{why}");
+            }
+            read.sort();
+            let expected = [(0, 30, 2), (1, 90, 2), (2, 32, 1), (4, 34, 2), (5, 35, 2)];
+            let expected = expected.into_iter().chain([(6, 36, 2), (7, 37, 2)]);
+            let expected = expected.map(|(number, ttl, tags)| (format!("cam-{number}"), ttl, tags));
+            assert_eq!(read, expected.collect::<Vec<_>>());
+        }
+    }
+
+    /// Orders and reports are each for one program: `schema` refuses those of a newer format, the node passes them over.
+    #[test]
+    fn a_key_of_a_newer_format_is_refused_by_its_name_and_number() {
+        for version in versions() {
+            let (mut node, rows) = cluster(&version);
+            let mut kinds = std::collections::BTreeSet::new();
+            for row in &rows {
+                let text = String::from_utf8_lossy(&row.value);
+                let newer = text.replacen(r#""format":1"#, r#""format":2"#, 1);
+                let key = String::from_utf8_lossy(&row.key).into_owned();
+                let kind = key.split('/').nth(3).expect("a kind").to_owned();
+                if newer == text || ["order", "report"].contains(&&*kind) {
+                    continue;
+                }
+                let rows = [KeyValue {
+                    value: newer.into_bytes(),
+                    ..row.clone()
+                }];
+                let error = match meta(&node.keys, &rows) {
+                    Ok(_) => node.change(&rows[0]).expect_err(&key),
+                    Err(error) => error,
+                };
+                let expected = format!(
+                    "the key {key} of etcd: it has format 2, and this version reads format 1: use the version that wrote it"
+                );
+                assert_eq!(error.to_string(), expected);
+                kinds.insert(kind);
+            }
+            assert_eq!(Vec::from_iter(kinds), ["live", "meta", "roster", "s"]);
+        }
+    }
+
+    /// A node of the cluster of a version, and all keys of that.
+    fn cluster(version: &Path) -> (Translator, Vec<KeyValue>) {
+        let mut gzip = std::process::Command::new("gzip");
+        let keys = gzip.arg("-dc").arg(version.join("etcd.json.gz")).output();
+        let keys: serde_json::Value = serde_json::from_slice(&keys.expect("gzip").stdout).unwrap();
+        let row = |row: &serde_json::Value| {
+            let bytes = |field: &str| {
+                let text = row[field].as_str().expect("a text").as_bytes();
+                data_encoding::BASE64.decode(text).expect("base64")
+            };
+            let number = |field: &str| row[field].as_i64().unwrap_or(0);
+            KeyValue {
+                key: bytes("key"),
+                mod_revision: number("mod_revision"),
+                version: number("version"),
+                value: bytes("value"),
+                lease: number("lease"),
+            }
+        };
+        let rows = keys["kvs"].as_array().expect("keys").iter().map(row);
+        let secret = std::fs::read_to_string(version.join("cluster.secret")).unwrap();
+        let secret = ClusterSecret::parse(&secret).unwrap();
+        let config = NodeConfig {
+            cluster: "fixtures".into(),
+            node: "n1".into(),
+            inner: InnerAddress::new("localhost:1", &[]),
+            peers: "localhost:2".into(),
+            directory: PathBuf::new(),
+            proofs: secret.proof_keys("fixtures"),
+            etcd: crate::Options::default(),
+            etcd_quota_bytes: 0,
+            lease_ms: 5_000,
+            presence: 0,
+            accept_etcd: false,
+            build: ("".into(), 0),
+        };
+        let [cluster, me] = [&config.cluster, &config.node].map(|name| Name::new(name).unwrap());
+        (Translator::new(&config, &cluster, me), rows.collect())
+    }
+
+    /// The keys of a range, with their values.
+    fn between<'r>(
+        rows: &'r [KeyValue],
+        (first, end): &'r (String, String),
+    ) -> impl Iterator<Item = (&'r str, &'r [u8])> {
+        let rows = rows
+            .iter()
+            .map(|row| (std::str::from_utf8(&row.key).unwrap(), &*row.value));
+        rows.filter(move |(key, _)| (first.as_str()..end.as_str()).contains(key))
+    }
+
+    /// The folder of each earlier version.
+    fn versions() -> Vec<PathBuf> {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+        let entries = std::fs::read_dir(data).expect("a folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let versions: Vec<_> = paths
+            .filter(|path| path.join("etcd.json.gz").exists())
+            .collect();
+        assert!(!versions.is_empty());
+        versions
+    }
+}
