@@ -1,7 +1,7 @@
 //! A TOML document read key by key: every fault is noted with its place, and reading continues.
 //!
-//! A [`Document`] is a text with what was found in it so far, a [`TableReader`] is one of its tables. A section names the
-//! keys it knows by asking for them; what is left in the table when it ends is unknown.
+//! A [`Document`] is a text with what was found in it so far, a [`TableReader`] is one of its tables. A reader names
+//! the keys it knows by asking for them; what is left in the table when it ends is unknown.
 
 use crate::config::draft::{Fault, Findings, ValuePlace};
 use crate::terminal::nearest;

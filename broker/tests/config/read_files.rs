@@ -57,7 +57,7 @@ fn tests_of_rows_and_subjects_of_reloads_are_there() {
         let test = format!("fn {}()", row.test);
         assert!(sources.contains(&test), "{test}");
     }
-    let subjects = sources.matches("\nimpl Subject for ").count();
+    let subjects = sources.matches("\nimpl Reloadable for ").count();
     assert_eq!(subjects, reloaded().count(), "a row for each");
 }
 

@@ -88,10 +88,8 @@ pub(crate) struct Node {
     end: End,
     pub(crate) at: Moment,
     streams: BTreeMap<SessionKey, Vec<u8>>,
-    /// Sockets take nothing: what is launched stays so.
-    stalls: bool,
-    /// Bytes that the kernel holds of each connection without an acknowledgement.
-    pub(crate) unacknowledged: u32,
+    stalls: bool,                   // sockets take nothing: what is launched stays so
+    pub(crate) unacknowledged: u32, // bytes that the kernel holds of each connection
 }
 
 impl Node {
