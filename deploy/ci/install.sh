@@ -13,6 +13,7 @@ debian_packages() {
   [ -n "$(command -v npm)" ] || missing+=(npm)
   [ -n "$(command -v turnserver)" ] || missing+=(coturn)
   [ -n "$(command -v chromium)" ] || missing+=(chromium)
+  [ -n "$(command -v firefox-esr)" ] || missing+=(firefox-esr)
   [ -n "$(command -v promtool)" ] || missing+=(prometheus)   # it checks metrics, rules and alerts
   [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
   [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
