@@ -75,7 +75,7 @@ pub use process::{
     Hangup, avoid_huge_pages, block_signals, end_on_panic, forbid_core_files, give_memory_back,
     monotonic, unblock_signals,
 };
-pub(crate) use process::{local_ahead_s, open_files_hard, raise_open_files};
+pub(crate) use process::{local_ahead_s, open_files_hard, raise_open_files, unmap_code};
 pub use read_files::{READ_FILES, ReadFiles, Reload, Reloads, reloaded};
 pub use refusals::Refusals;
 pub use shared_state::{FileReport, Running, Shared, Status, StatusBoard};

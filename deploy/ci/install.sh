@@ -13,6 +13,7 @@ debian_packages() {
   [ -n "$(command -v npm)" ] || missing+=(npm)
   [ -n "$(command -v turnserver)" ] || missing+=(coturn)
   [ -n "$(command -v chromium)" ] || missing+=(chromium)
+  [ -n "$(command -v firefox-esr)" ] || missing+=(firefox-esr)
   [ -n "$(command -v promtool)" ] || missing+=(prometheus)   # it checks metrics, rules and alerts
   [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
   [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
@@ -34,16 +35,26 @@ debian_packages() {
   [ -n "$(command -v qemu-system-x86_64)" ] || missing+=(qemu-system-x86)   # an old kernel in an emulated machine
   [ -n "$(command -v busybox)" ] || missing+=(busybox-static)   # its shell
   [ -n "$(command -v cpio)" ] || missing+=(cpio)   # and the first file systems of both
-  [ "${#missing[@]}" -gt 0 ] || return 0
-  echo "missing: ${missing[*]}"
+  install_missing "${missing[@]}"
+  node_is_recent || { echo "node 18 or newer is needed, $(node --version) is here"; return 1; }
+}
+
+# For a camera with GStreamer: some 300 packages, 800 MB.
+gstreamer_packages() {
+  pkg-config --exists gstreamer-webrtc-1.0 2>/dev/null || install_missing pkg-config libgstreamer1.0-dev \
+    libgstreamer-plugins-bad1.0-dev gstreamer1.0-plugins-{base,good,bad} gstreamer1.0-nice
+}
+
+install_missing() {
+  [ $# -gt 0 ] || return 0
+  echo "missing: $*"
   if [ "$(id -u)" -ne 0 ]; then
-    echo "install them as root: apt-get install ${missing[*]}"
+    echo "install them as root: apt-get install $*"
     return 1
   fi
   export DEBIAN_FRONTEND=noninteractive
   "${apt[@]}" update
-  without_services "${apt[@]}" install --yes --no-install-recommends "${missing[@]}"
-  node_is_recent || { echo "node 18 or newer is needed, $(node --version) is here"; return 1; }
+  without_services "${apt[@]}" install --yes --no-install-recommends "$@"
 }
 
 # Runs an installation whose packages start no service, neither at once nor at the next boot: coturn would be an open door on

@@ -479,7 +479,7 @@ mod tests {
         }
     }
 
-    /// Orders and reports are each for one program: `schema` refuses newer ones, the node passes them over.
+    /// Orders and reports are each for one program: the node passes those of a newer format over.
     #[test]
     fn a_key_of_a_newer_format_is_refused_by_its_name_and_number() {
         for version in versions() {
@@ -502,8 +502,8 @@ mod tests {
                     Err(error) => error,
                 };
                 let expected = format!(
-                    "the key {key} of etcd: it has format 2, and this version reads format 1: use the version \
-                     that wrote it"
+                    "the key {key} of etcd: it has format 2, and this version reads format 1: use the version that \
+                     wrote it"
                 );
                 assert_eq!(error.to_string(), expected);
                 kinds.insert(kind);

@@ -130,16 +130,19 @@ impl Reloader {
             .for_each(|watched| watched.subject.remind());
     }
 
-    /// Polls every file, and reads again what has changed and is stable.
-    pub(crate) fn look(&mut self, now: Instant) {
+    /// Polls every file, and reads again what has changed and is stable. Whether any was.
+    pub(crate) fn look(&mut self, now: Instant) -> bool {
+        let mut is_read = false;
         for watched in &mut self.watched {
             if let Some(reminder) = watched.reminder(now) {
                 tracing::error!("{reminder}");
             }
             if let Some(read) = watched.look(&self.reloads, now) {
                 watched.mark(&self.history, read);
+                is_read = true;
             }
         }
+        is_read
     }
 }
 

@@ -7,9 +7,9 @@ use crate::hooks::{Hooks, Order};
 use crate::server::cluster::node::Node;
 use crate::server::cluster::slot_orders::{NodeNews, Tallies};
 use crate::server::{mailboxes::post_to_all, reload::Reloader, supervisor::Supervisor};
-use crate::side::give_memory_back;
 use crate::side::{
     History, HistoryStore, MarkKind, Shared, SideCommand, Status, StatusBoard, Survey,
+    give_memory_back, unmap_code,
 };
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::link::sum_of;
@@ -49,6 +49,8 @@ pub(crate) struct Rounds {
     store: HistoryStore,
     /// By shard, as of its last answer.
     tallies: Vec<Tallies>,
+    /// None has ended yet: what it called for the first time still counts as the start.
+    is_first: bool,
     /// The next one.
     due: Instant,
     /// The next reminder of the operator.
@@ -278,8 +280,11 @@ impl Watch<'_> {
             self.supervisor.alive();
         }
         self.follower.look(&self.rounds, &self.status, now);
-        self.reloader.look(now);
+        let is_read = self.reloader.look(now);
         give_memory_back();
+        if std::mem::take(&mut self.rounds.is_first) || is_read {
+            unmap_code();
+        }
         if now >= self.rounds.remind {
             self.rounds.remind = now + REMIND_EVERY;
             self.reloader.remind();
@@ -312,6 +317,7 @@ impl Rounds {
         let store = history.lock().store();
         Self {
             tallies: vec![Tallies::default(); mailboxes.len()],
+            is_first: true,
             pulse: ShardPulses::new(mailboxes, now),
             store,
             history,

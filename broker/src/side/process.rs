@@ -1,7 +1,7 @@
 //! Signals, descriptors and CPU time of the process.
 #![expect(
     unsafe_code,
-    reason = "std and rustix have no safe call for a thread's signal mask and local time, mimalloc none for its own"
+    reason = "std and rustix have no safe call for signal masks, local time and mapped code, mimalloc none for its own"
 )]
 
 use mimalloc as _;
@@ -129,6 +129,27 @@ pub fn avoid_huge_pages() {
 /// only when it frees another, which a process without work does not do.
 pub fn give_memory_back() {
     mi_collect(false);
+}
+
+/// Unmaps the program's code: a start or a reload has run several times as much of it as serving does. Its pages stay
+/// in the kernel's cache of the file, from where those that are used come back, sixteen at a time.
+pub(crate) fn unmap_code() {
+    let here = unmap_code as *const () as usize;
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    // A line is `55d0c0a00000-55d0c18a8000 r-xp …`.
+    let code = maps.lines().find_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (first, end) = range.split_once('-')?;
+        let number = |digits| usize::from_str_radix(digits, 16).ok();
+        let range = number(first)?..number(end)?;
+        (rest.starts_with("r-xp ") && range.contains(&here)).then_some(range)
+    });
+    if let Some(code) = code {
+        let first = std::ptr::with_exposed_provenance_mut(code.start);
+        // SAFETY: a whole private mapping of a file that cannot be written to, so its pages are those of the file, and
+        // read the same when they come back.
+        unsafe { libc::madvise(first, code.len(), libc::MADV_DONTNEED) };
+    }
 }
 
 // SAFETY: mimalloc's own declaration. It may be called at any time by any thread, and takes no pointer.

@@ -40,6 +40,30 @@ fn session_signed() {
     run(node("session.mjs"), &Broker::signed(&credentials(), 2));
 }
 
+#[test]
+#[ignore = "needs the clients and the Firefox that deploy/ci/check.sh installs"]
+fn session_in_firefox() {
+    let mut command = node("session.mjs");
+    command.env("HELIOGRAPH_FIREFOX", "/usr/bin/firefox-esr");
+    run(command, &Broker::dev(2));
+}
+
+/// A page that no package has.
+#[test]
+#[ignore = "needs the clients and the Firefox that deploy/ci/check.sh installs, and a checkout of AWS' SDK"]
+fn sample_page_of_aws() {
+    if std::env::var_os("HELIOGRAPH_SAMPLE").is_none() {
+        return eprintln!(
+            "skipped: HELIOGRAPH_SAMPLE does not name the folder examples of a checkout of AWS' SDK"
+        );
+    }
+    for firefox in [None, Some("/usr/bin/firefox-esr")] {
+        let mut command = node("sample.mjs");
+        command.envs(firefox.map(|program| ("HELIOGRAPH_FIREFOX", program)));
+        run(command, &Broker::dev(2));
+    }
+}
+
 /// A page with keys that a web back end asked for: one viewer of one channel, and nothing else.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]

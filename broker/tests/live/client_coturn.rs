@@ -235,8 +235,9 @@ impl TurnServer {
 
     /// A configuration of the broker that names this server.
     pub(crate) fn ice(&self, credentials: &str) -> String {
-        let port = self.port;
-        format!("[[ice]]\nurls = [\"turn:127.0.0.1:{port}?transport=udp\"]\n{credentials}\n")
+        let urls =
+            ["udp", "tcp"].map(|way| format!("turn:127.0.0.1:{}?transport={way}", self.port));
+        format!("[[ice]]\nurls = {urls:?}\n{credentials}\n")
     }
 }
 

@@ -1,8 +1,8 @@
-// Chromium, and the pages that it opens. The Rust test that runs these scripts sets the environment:
+// Chromium or Firefox, and the pages that it opens. The Rust test that runs these scripts sets the environment:
 //
 // HELIOGRAPH_HTTPS     base URL of the TLS listener, if there is one (NODE_EXTRA_CA_CERTS names the authority of its certificate)
 // HELIOGRAPH_CLIENTS   directory with js/node_modules and browser/node_modules, as deploy/ci/check.sh installs them
-// and, if wanted, HELIOGRAPH_ICE_TRANSPORT and HELIOGRAPH_CHROMIUM
+// and, if wanted, HELIOGRAPH_ICE_TRANSPORT, HELIOGRAPH_CHROMIUM, and HELIOGRAPH_FIREFOX: the program of the one that is wanted instead
 
 import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -17,10 +17,11 @@ import { region, tests } from '../js/broker.mjs';
 const clients = process.env.HELIOGRAPH_CLIENTS;
 const require = createRequire(`${clients}/browser/package.json`);
 const sdks = `${clients}/js/node_modules`;
-const { chromium } = require('playwright-core');
+const { chromium, firefox } = require('playwright-core');
 const esbuild = require('esbuild');
 
 const endpoint = process.env.HELIOGRAPH_HTTPS;
+const other = process.env.HELIOGRAPH_FIREFOX;
 const milliseconds = 50_000; // how long anything in a page may take
 
 export const settings = {
@@ -34,27 +35,14 @@ export const settings = {
 
 // Starts Chromium and the server of its pages, hands `work` a way to open pages and the browser, and ends both whatever happens. `signal` is that
 // of the test: when its time is over the browser goes, and whatever waits for a page fails. Without `loopback` media has no way there, as in
-// browsers of people. `prepare` gets the home directory of the browser before it starts.
-export async function withBrowser(signal, work, { loopback = true, prepare = async () => {} } = {}) {
+// browsers of people. With `camera` it has a camera that shows a test picture, and asks nobody. `prepare` gets the home directory of the browser before it starts.
+export async function withBrowser(signal, work, { loopback = true, camera = false, prepare = async () => {} } = {}) {
     const pages = await pageServer();
     const home = await mkdtemp(join(tmpdir(), 'heliograph-'));
     try {
         await prepare(home);
-        const browser = await chromium.launch({
-            executablePath: process.env.HELIOGRAPH_CHROMIUM ?? '/usr/bin/chromium',
-            timeout: milliseconds,
-            env: { ...process.env, HOME: home, TMPDIR: home, XDG_CONFIG_HOME: home }, // or it leaves crash reports behind
-            args: [
-                '--no-sandbox', // root has none in a container
-                '--disable-dev-shm-usage',
-                // Trusts the key that node has found good under the authority of the development certificate, and no other.
-                ...(endpoint ? [`--ignore-certificate-errors-spki-list=${await keyOfCertificate()}`] : []),
-                // Pages without a camera hide their addresses behind multicast DNS, which a test machine may not have.
-                '--disable-features=WebRtcHideLocalIpsWithMdns',
-                ...(loopback ? ['--allow-loopback-in-peer-connection'] : []),
-                '--autoplay-policy=no-user-gesture-required',
-            ],
-        });
+        const env = { ...process.env, HOME: home, TMPDIR: home, XDG_CONFIG_HOME: home }; // or it leaves crash reports behind
+        const browser = other ? await launchFirefox(env, loopback, camera) : await launchChromium(env, loopback, camera);
         signal.addEventListener('abort', () => browser.close());
         try {
             await work((name) => openPage(browser, pages.url, name), browser);
@@ -70,6 +58,43 @@ export async function withBrowser(signal, work, { loopback = true, prepare = asy
     }
 }
 
+// With no sandbox, which root has none of in a container.
+async function launchChromium(env, loopback, camera) {
+    return chromium.launch({
+        executablePath: process.env.HELIOGRAPH_CHROMIUM ?? '/usr/bin/chromium',
+        timeout: milliseconds,
+        env,
+        args: [
+            '--no-sandbox',
+            '--disable-dev-shm-usage',
+            // Trusts the key that node has found good under the authority of the development certificate, and no other.
+            ...(endpoint ? [`--ignore-certificate-errors-spki-list=${await keyOfCertificate()}`] : []),
+            // Pages without a camera hide their addresses behind multicast DNS, which a test machine may not have.
+            '--disable-features=WebRtcHideLocalIpsWithMdns',
+            ...(loopback ? ['--allow-loopback-in-peer-connection'] : []),
+            ...(camera ? ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'] : []),
+            '--autoplay-policy=no-user-gesture-required',
+        ],
+    });
+}
+
+// The same over WebDriver BiDi, which the Firefox of distributions speaks. It can be told no single key: its pages take any certificate.
+function launchFirefox(env, loopback, camera) {
+    return firefox.launch({
+        channel: 'moz-firefox',
+        executablePath: other,
+        timeout: milliseconds,
+        env,
+        firefoxUserPrefs: {
+            'media.peerconnection.ice.obfuscate_host_addresses': false,
+            'media.peerconnection.ice.loopback': loopback,
+            'media.autoplay.default': 0,
+            'media.navigator.streams.fake': camera,
+            'media.navigator.permission.disabled': camera,
+        },
+    });
+}
+
 // Prints what the pages show, for those who ask why a test failed.
 async function shown(browser) {
     for (const page of browser.contexts().flatMap((context) => context.pages())) {
@@ -79,7 +104,7 @@ async function shown(browser) {
 
 // A page of a browser profile of its own, as another person's. What it says goes to stdout.
 async function openPage(browser, url, name) {
-    const page = await (await browser.newContext()).newPage();
+    const page = await (await browser.newContext({ ignoreHTTPSErrors: other !== undefined })).newPage();
     page.setDefaultTimeout(milliseconds);
     page.on('console', (message) => console.log(`${name}: ${message.text()}`));
     page.on('pageerror', (error) => console.log(`${name}: ${error.stack}`));

@@ -67,6 +67,7 @@ class Broker:
     def __init__(self):
         self.directory = tempfile.TemporaryDirectory()
         self.listen = ["http://127.0.0.1:0", "https://127.0.0.1:0"]
+        self.ice = RTCConfiguration(iceServers=[])
         self.process = None
         self.starts = 0
 
@@ -142,7 +143,7 @@ class Camera:
                     await self.answer(socket, message["senderClientId"], payload)
 
     async def answer(self, socket, viewer, offer):
-        peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        peer = RTCPeerConnection(self.broker.ice)
         self.peers.append(peer)
         peer.addTrack(VideoStreamTrack())
         await peer.setRemoteDescription(RTCSessionDescription(**offer))
@@ -160,7 +161,7 @@ class NoPayload(Exception):
 class Viewer:
     def __init__(self, broker, arn, client_id):
         self.broker, self.arn, self.client_id = broker, arn, client_id
-        self.peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.peer = RTCPeerConnection(broker.ice)
 
     async def watch(self):
         """The track that the master sends."""
@@ -171,9 +172,11 @@ class Viewer:
             async for text in socket:
                 message = json.loads(text)
                 if message.get("messageType") == "SDP_ANSWER":
-                    answer = json.loads(base64.b64decode(message["messagePayload"]))
-                    await self.peer.setRemoteDescription(RTCSessionDescription(**answer))
+                    await self.answered(json.loads(base64.b64decode(message["messagePayload"])))
                     return self.peer.getReceivers()[0].track
+
+    async def answered(self, answer):
+        await self.peer.setRemoteDescription(RTCSessionDescription(**answer))
 
 
 def encoded(action, description, recipient=None):

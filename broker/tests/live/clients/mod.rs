@@ -8,6 +8,7 @@ mod blocks;
 
 mod things;
 
+use crate::client_coturn::TurnServer;
 use crate::cluster::nodes::{Files, with_tls};
 use crate::cluster_netns::network::{LOOPBACK, Namespace, is_allowed, shell};
 use crate::listeners::tls::Identity;
@@ -113,6 +114,30 @@ fn wrong_and_temporary_keys_of_javascript() {
 #[test]
 #[ignore = "needs root and the clients that deploy/ci/check.sh installs"]
 fn media_of_aiortc() {
+    on_a_host(python_script("test_media"));
+}
+
+/// GStreamer's sink for KVS as a camera, on such a host. Built by the test: the first time some minutes.
+#[test]
+#[ignore = "needs root, the registry of crates, and what gstreamer_packages of deploy/ci/install.sh installs"]
+fn sink_of_gstreamer() {
+    let mut config = Command::new("pkg-config");
+    let found = config.args(["--exists", "gstreamer-webrtc-1.0"]).status();
+    if !found.is_ok_and(|status| status.success()) {
+        return eprintln!(
+            "skipped: no GStreamer; HELIOGRAPH_STEP=1 deploy/ci/check.sh gstreamer_packages installs it"
+        );
+    }
+    let mut command = python_script("test_sink");
+    command.env(
+        "HELIOGRAPH_SINK",
+        rust_program("sink", &["--features", "sink"]),
+    );
+    on_a_host(command);
+}
+
+/// Runs a script where there is an address beside loopback.
+fn on_a_host(script: Command) {
     if !is_allowed() {
         return;
     }
@@ -121,7 +146,55 @@ fn media_of_aiortc() {
     shell(&format!(
         "{LOOPBACK} && ip link add card type bridge && ip addr add 192.0.2.1/24 dev card && ip link set card up"
     ));
-    alone(python_script("test_media"));
+    alone(script);
+}
+
+/// Media of the same, with no way between camera and viewer but the relay.
+#[test]
+#[ignore = "needs the clients and the coturn that deploy/ci/check.sh installs"]
+fn media_of_aiortc_through_a_relay() {
+    let turn = TurnServer::start("use-auth-secret\nstatic-auth-secret=north-wind\n");
+    let broker = Broker::configured(&turn.ice("secret = \"north-wind\""), 2);
+    python("test_relay", &broker);
+}
+
+/// Built by the test: the first time some minutes.
+#[test]
+#[ignore = "needs the registry of crates; deploy/ci/check.sh runs it"]
+fn aws_sdk_for_rust() {
+    let program = rust_program("control_plane", &[]);
+    for broker in [Broker::dev(2), Broker::signed(&credentials(), 2)] {
+        run(with_aws(Command::new(&program), &broker), &broker);
+    }
+}
+
+/// A program of deploy/conformance/rust, built with its own lock file.
+fn rust_program(name: &str, features: &[&str]) -> PathBuf {
+    let target = clients().join("rust");
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--quiet", "--locked", "--bin", name])
+        .args(features);
+    cargo
+        .arg("--manifest-path")
+        .arg(scripts("rust").join("Cargo.toml"));
+    let status = cargo.arg("--target-dir").arg(&target).status();
+    assert!(status.is_ok_and(|status| status.success()), "{cargo:?}");
+    target.join("debug").join(name)
+}
+
+/// What the AWS SDKs read from the environment, for the TLS listener of a broker.
+fn with_aws(mut command: Command, broker: &Broker) -> Command {
+    command
+        .env("AWS_ENDPOINT_URL", format!("https://{}", broker.tls))
+        .env("AWS_REGION", "us-west-2")
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env(
+            "AWS_SECRET_ACCESS_KEY",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        )
+        .env("SSL_CERT_FILE", broker.authority.as_ref().expect("one"));
+    command
 }
 
 /// The file of those who may sign, as the scripts know them.

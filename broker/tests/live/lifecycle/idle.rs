@@ -24,6 +24,24 @@ fn idle_shards_take_small_pages() {
     assert!(kib <= 40 * 1024, "{} shards hold {kib} KiB", broker.shards);
 }
 
+/// Of a program that is not optimised a start maps 24 of 35 MiB of code; 10 are mapped again later.
+#[test]
+fn code_that_only_the_start_needs_is_unmapped() {
+    let broker = Broker::dev(1);
+    let file = |name: &str| format!("/proc/{}/{name}", broker.id());
+    let program = fs::read_link(file("exe")).expect("its program");
+    testkit::until("half of the code is not mapped", || {
+        let maps = fs::read_to_string(file("smaps")).expect("its maps");
+        let is_program = |rest: &&str| {
+            let line = rest.lines().next().expect("a line");
+            line.ends_with(&*program.to_string_lossy())
+        };
+        let code = maps.split(" r-xp ").find(is_program).expect("its code");
+        let kib = |name| number_after(code, name).expect("a number");
+        (kib("\nRss:") * 2 <= kib("\nSize:")).then_some(())
+    });
+}
+
 /// Without `[cluster]` nothing follows one: neither a thread nor what it would hold. (`cluster_etcd::meeting` sees the
 /// thread in a node.)
 #[test]
