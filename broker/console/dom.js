@@ -18,6 +18,9 @@ export function svg(tag, properties = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), properties, children);
 }
 
+/** A picture that the broker has drawn: a tree of `[tag, {attributes}, children…]`. */
+export const drawn = ([tag, properties, ...children]) => svg(tag, properties, ...children.map((child) => (Array.isArray(child) ? drawn(child) : child)));
+
 function filled(element, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
     if (typeof value === 'function') element.addEventListener(name, value);
@@ -82,7 +85,7 @@ export function card(title, ...content) {
 export function copier(label, read) {
   const button = h('button', { type: 'button', click: async () => {
     try {
-      await navigator.clipboard.writeText(read());
+      await navigator.clipboard.writeText(await read());
       put(button, 'Copied');
     } catch {
       put(button, 'Not allowed');

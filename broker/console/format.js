@@ -68,9 +68,12 @@ export function useUtc(utc) {
   isUtc = utc;
 }
 
+/** Minutes of all times of the pages east of UTC. */
+export const offset = (moment = Date.now()) => (isUtc ? 0 : -new Date(moment).getTimezoneOffset());
+
 /** The zone of all times of the pages: UTC, UTC+2, UTC-3:30. */
 export function zone(moment = Date.now()) {
-  const minutes = isUtc ? 0 : -new Date(moment).getTimezoneOffset();
+  const minutes = offset(moment);
   const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
   return minutes === 0 ? 'UTC' : `UTC${minutes > 0 ? '+' : '-'}${hours}${rest === 0 ? '' : `:${String(rest).padStart(2, '0')}`}`;
 }
@@ -137,26 +140,6 @@ export function channelLink(arn, node) {
   const { region, account, name } = partsOf(arn);
   const home = node && region === node.region && account === node.accountId;
   return `#/channels/${encodeURIComponent(name)}${home ? '' : `?region=${region}&account=${account}`}`;
-}
-
-const [SECOND, MINUTE, HOUR] = [1000, 60_000, 3_600_000];
-/** Round steps of an axis from ten seconds on, in milliseconds; below they are 1, 2 or 5 times a power of ten. */
-const STEPS = [10, 15, 30].flatMap((count) => [count * SECOND, count * MINUTE]).concat(
-  [1, 2, 5].map((count) => count * MINUTE), [1, 2, 3, 6, 12, 24].map((count) => count * HOUR)).toSorted((a, b) => a - b);
-
-/** The round times between 0 and `last` milliseconds: as many as there are, `most` at most, 1 for 0 alone. */
-export function ticks(last, most) {
-  const least = last / Math.max(1, most - 1);
-  const step = least > 5 * SECOND ? STEPS.find((one) => one >= least) ?? 24 * HOUR * Math.ceil(least / 24 / HOUR) : ceiling(Math.max(1, least));
-  return Array.from({ length: Math.floor(last / step) + 1 }, (_, place) => place * step);
-}
-
-/** Round times of an axis, all in one unit: the largest in which their step is a whole number or a plain fraction. */
-export function roundTimes(times) {
-  const [step, last] = [times[1] ?? 0, times.at(-1) ?? 0];
-  const fits = ([unit]) => last >= unit && (unit === SECOND || (step * 2) % unit === 0);
-  const [unit, name] = [[HOUR, 'h'], [MINUTE, 'min'], [SECOND, 's']].find(fits) ?? [1, 'ms'];
-  return times.map((ms) => `${number(ms / unit)} ${name}`);
 }
 
 /** A bound for an axis: 1, 2 or 5 times a power of ten, not below the value. */

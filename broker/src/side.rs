@@ -41,7 +41,7 @@ mod recent_refusals;
 mod refusals;
 mod shared_state;
 mod survey;
-mod trace;
+pub(crate) mod trace;
 mod try_page;
 mod try_sessions;
 

@@ -80,6 +80,15 @@ pub(crate) fn json(document: &Value) -> String {
     shown(&document.to_string()).into_owned()
 }
 
+/// A member of a document without quotes; `None` for one that is absent or null.
+pub(crate) fn member(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(plain(text)),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Some(json(value)),
+    }
+}
+
 /// Lines without anything else that a terminal would obey, but for colours: such characters are escaped by their
 /// numbers as in JSON, where every reader takes that for the same.
 pub(crate) fn shown(lines: &str) -> Cow<'_, str> {

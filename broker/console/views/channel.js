@@ -2,9 +2,8 @@
 
 import { get, isMissing, post } from '../api.js';
 import { card, copier, h, keyed, put, table } from '../dom.js';
-import { ago, bytes, channelPath, count, isName, number, span } from '../format.js';
+import { ago, bytes, channelPath, count, isName, number, offset, span } from '../format.js';
 import { groupList } from './refused.js';
-import { inOneSentence } from './sessions.js';
 import { timeline } from './timeline.js';
 
 export function channel(root, { name, parameters }) {
@@ -43,7 +42,8 @@ export function channel(root, { name, parameters }) {
   const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Disconnect' }));
   const copy = copier('Copy ARN', () => arn);
   copy.hidden = true;
-  const save = copier('Copy sessions as JSON', () => JSON.stringify(sessions, null, 2));
+  const save = h('span', { class: 'row' }, copier('Copy sessions as JSON', () => JSON.stringify(sessions, null, 2)),
+    copier('as HAR', async () => (await get(`${path}/trace?${place}&format=har`)).text));
   const sentence = h('p', { class: 'lead', hidden: true });
   root.append(h('div', { class: 'row title' }, h('h1', {}, name), copy, save, end), sentence, facts, gone, refusals, content, dialog);
 
@@ -80,12 +80,16 @@ export function channel(root, { name, parameters }) {
     clearTimeout(timer);
     const wanted = new URLSearchParams(place);
     if (client !== null) wanted.set('client', client);
-    const answer = await get(`${path}/trace${wanted.size > 0 ? `?${wanted}` : ''}`);
+    const width = trace.width();
+    wanted.set('width', String(width));
+    wanted.set('zone', String(offset()));
+    const answer = await get(`${path}/trace?${wanted}`);
     if (ended) return;
     unseen = answer.data.master?.length === 0;
     if (answer.status === 200) { sessions = answer.data; trace.update(sessions); }
     else trace.absent(isMissing(answer) ? 'Not available: this broker records no session traces.' : answer.data.error);
-    if (!isMissing(answer)) timer = setTimeout(loadTrace, 2000);
+    // A first drawing is as wide as it turned out to be.
+    if (!isMissing(answer)) timer = setTimeout(loadTrace, trace.width() === width ? 2000 : 0);
   }
 
   function ask(body, what) {
@@ -124,7 +128,7 @@ export function channel(root, { name, parameters }) {
     const found = it.channel;
     const age = (Date.now() - it.at) / 1000;
     arn = found.arn;
-    if (sessions !== null) put(sentence, inOneSentence(found, (sessions.viewers ?? []).toSorted((a, b) => Date.parse(b.joined) - Date.parse(a.joined))));
+    if (sessions !== null) put(sentence, sessions.sentence ?? '');
     const node = found.node === undefined ? '' : `node ${found.node} · `;
     put(facts, `${found.arn} · ${node}shard ${found.shard} · messages expire after ${found.messageTtlSeconds} s`
       + (found.superseded > 0 ? ` · ${found.superseded} superseded` : '')

@@ -103,7 +103,7 @@ export function history(root, { parameters, node }) {
     charts.forEach((one) => one.draw(data, span));
     const within = data.problems.filter((one) => Date.parse(one.first) <= span.to && endOf(one) >= span.from);
     const own = within.toSorted((a, b) => b.channels - a.channels);
-    keyed(lanes, own.slice(0, CAUSES), ({ id }) => id, (one) => h('li', {}, h('button', { type: 'button', click: () => choose(Math.max(span.from, Date.parse(one.first))) })), lane);
+    keyed(lanes, own.slice(0, CAUSES), ({ id, first }) => `${id} ${first}`, (one) => h('li', {}, h('button', { type: 'button', click: () => choose(Math.max(span.from, Date.parse(one.first))) })), lane);
     keyed(marks, data.marks.filter(({ at }) => at >= span.from && at <= span.to), (mark) => `${mark.at} ${mark.kind} ${mark.says}`,
       (mark) => h('li', {}, h('button', { type: 'button', class: `small at-${mark.kind}`, click: () => choose(mark.at) })),
       (item, mark) => put(item.firstElementChild, `${stamp(mark.at)} ${mark.says}`));

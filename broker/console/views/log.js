@@ -83,7 +83,7 @@ export function log(root, { parameters }) {
       if (data.next === null) break;
     }
     lines = found;
-    keyed(output, lines, (line) => String(line.seq), row, () => {});
+    keyed(output, lines, (line) => `${line.node} ${line.seq}`, row, () => {});
     timer = setTimeout(load, EVERY_MS);
   }
 
@@ -123,5 +123,5 @@ export function log(root, { parameters }) {
 function row(line) {
   const fields = Object.entries(line.fields ?? {}).map(([name, value]) => h('span', {}, h('i', {}, `${name}=`), typeof value === 'string' ? value : JSON.stringify(value)));
   return h('li', { class: line.level.toLowerCase(), title: line.text }, h('time', { datetime: line.at }, stamp(Date.parse(line.at), true)), ' ',
-    h('b', {}, line.level.padEnd(5)), ' ', line.message ?? '', ...fields.flatMap((field) => [' ', field]), ' ', h('span', { class: 'quiet' }, line.target ?? ''));
+    h('b', {}, line.level.padEnd(5)), ' ', line.node ? `${line.node}: ` : '', line.message ?? '', ...fields.flatMap((field) => [' ', field]), ' ', h('span', { class: 'quiet' }, line.target ?? ''));
 }

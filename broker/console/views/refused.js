@@ -8,7 +8,7 @@ import { clock, count, number } from '../format.js';
 const ROWS = 50;
 
 /** Of a group: what tells it from others. */
-const keyOf = (group) => [group.check, group.channel ?? `key ${group.keyId ?? ''}`, group.requestId ? '' : 'others'].join(' ');
+const keyOf = (group) => [group.node, group.check, group.channel ?? `key ${group.keyId ?? ''}`, group.requestId ? '' : 'others'].join(' ');
 
 /** The last state of a row's group. @type {WeakMap<Element, any>} */
 const newest = new WeakMap();

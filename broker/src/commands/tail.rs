@@ -2,10 +2,9 @@
 //! line of its log, as it is written.
 
 use crate::admin_client::AdminListener;
-use crate::commands::why::plain;
 use crate::config::{TailFlags, TailLevel};
 use crate::failure::Failure;
-use crate::terminal::{self, Colour, Screen};
+use crate::terminal::{self, Colour, Screen, member};
 use serde_json::Value;
 use std::io::Write;
 
@@ -81,7 +80,7 @@ fn refusal(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     if !fits("channel", &flags.channel) || !fits("check", &flags.check) {
         return None;
     }
-    let part = |name: &str| plain(&row[name]);
+    let part = |name: &str| member(&row[name]);
     let or = |name: &str| part(name).unwrap_or_else(|| "-".into());
     if !flags.verbose {
         let who = part("channel")
@@ -153,13 +152,13 @@ fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
 /// Moment, target and message of a line of the log, of either format.
 fn parts(text: &str) -> [String; 3] {
     if let Ok(line) = serde_json::from_str::<Value>(text) {
-        let message = plain(&line["fields"]["message"]).unwrap_or_default();
+        let message = member(&line["fields"]["message"]).unwrap_or_default();
         let fields = line["fields"].as_object().into_iter().flatten();
         let fields = fields.filter(|(name, _)| *name != "message");
         let fields: String = fields
             .map(|(name, value)| format!(" {name}={value}"))
             .collect();
-        let of = |name: &str| plain(&line[name]).unwrap_or_default();
+        let of = |name: &str| member(&line[name]).unwrap_or_default();
         return [
             of("timestamp"),
             of("target"),

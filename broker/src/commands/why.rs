@@ -1,6 +1,6 @@
 //! `heliograph why`: why a request was refused, as its broker's admin listener reports it.
 
-use crate::terminal::{self, Colour, Screen};
+use crate::terminal::{self, Colour, Screen, member};
 use crate::{admin_client::AdminListener, config::WhyFlags, failure::Failure};
 use codec::http::encode;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     }
     let found = found(&document);
     if found.is_empty() && proxies.is_empty() {
-        let kept = plain(&document["since"]).unwrap_or_else(|| "the start".into());
+        let kept = member(&document["since"]).unwrap_or_else(|| "the start".into());
         let elsewhere = channel.map_or_else(String::new, |channel| {
             let channel = terminal::plain(channel);
             format!(
@@ -89,7 +89,7 @@ fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<Strin
     let named = |of: &str| {
         let connections = trace[of].as_array().into_iter().flatten();
         let named = connections
-            .filter_map(|one| Some((plain(&one["left"])?, plain(&one["endedByProxy"])?)));
+            .filter_map(|one| Some((member(&one["left"])?, member(&one["endedByProxy"])?)));
         let line = |(left, says)| format!("{left}  a connection of its {of} ended\n  {says}\n");
         named.map(line).collect::<Vec<_>>()
     };
@@ -160,7 +160,7 @@ fn colour(line: &str) -> Option<Colour> {
 
 /// One group of refusals, by the newest of them.
 fn group(row: &Value) -> String {
-    let part = |name: &str| plain(&row[name]).unwrap_or_else(|| "-".into());
+    let part = |name: &str| member(&row[name]).unwrap_or_else(|| "-".into());
     let count = row["refusals"].as_u64().unwrap_or_default();
     let mut out = format!(
         "{}: {}, {} to {}\n",
@@ -176,7 +176,7 @@ fn group(row: &Value) -> String {
 
 /// One refusal of the admin listener.
 pub(crate) fn refusal(row: &Value) -> String {
-    let part = |name: &str| plain(&row[name]);
+    let part = |name: &str| member(&row[name]);
     let or = |name: &str, other: &str| part(name).unwrap_or_else(|| other.to_owned());
     let mut out = format!(
         "{}  {} {}",
@@ -197,6 +197,7 @@ pub(crate) fn refusal(row: &Value) -> String {
         or("do", "-")
     );
     let named: Vec<String> = [
+        ("node", "node"),
         ("channel", "channel"),
         ("clientId", "client"),
         ("session", "session"),
@@ -253,17 +254,6 @@ fn canonical_request(text: &str) -> String {
         let _ = writeln!(out, "    {}", terminal::plain(line));
     }
     out
-}
-
-/// A member of a document without quotes; `None` for one that is absent or null.
-pub(crate) fn plain(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(terminal::plain(text)),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            Some(terminal::json(value))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -204,12 +204,18 @@ fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router
     });
     Router::new()
         .merge(settled(trace::routes(traces).merge(problems), sources))
-        .merge(refusals::routes(Arc::clone(&sources.refusals)))
+        .merge(refusals::routes(
+            Arc::clone(&sources.refusals),
+            memories.inspector.clone(),
+        ))
         .merge(crate::side::history::routes(
             memories.history.clone(),
             memories.inspector.clone(),
         ))
-        .merge(crate::side::log::page::routes(Arc::clone(&memories.tail)))
+        .merge(crate::side::log::page::routes(
+            Arc::clone(&memories.tail),
+            memories.inspector.clone(),
+        ))
         .merge(forget::routes(memories.clone()))
 }
 

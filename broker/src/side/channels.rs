@@ -13,12 +13,14 @@ use crate::side::admin::http::Fault;
 use crate::side::cluster::{self, Agreement};
 use crate::side::forget::{self, Memories};
 use crate::side::inspector::{AskedPath, Inspector, NodePages, Posted};
+use crate::side::log;
 use crate::side::trace::{self, Traces};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use codec::http::decode;
 use serde_json::{Value, json as value};
+use std::sync::Arc;
 
 /// The pages.
 pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> Router {
@@ -59,7 +61,7 @@ pub(crate) async fn answer_nodes(
         let answer = match posted {
             None if path.split('?').next() == Some(cluster::PATH) => Ok(agreement.own_json()),
             None => {
-                if path.contains("/trace") {
+                if path.contains("/trace") || path.starts_with("/refusals") {
                     memories.refusals.settled().await;
                 }
                 own(&traces, &memories, &path).await
@@ -100,7 +102,9 @@ async fn own(traces: &Traces, memories: &Memories, path: &str) -> Result<Value, 
         (Some("presence"), None) => return presence::own_page(inspector, query).await,
         (Some("problems"), None) => return memories.problems.page(query),
         (Some("problems"), Some(id)) => return memories.problems.row(id, |_| ()),
-        (Some("history"), None) => return memories.history.own_notes(query).await,
+        (Some("history"), None) => return memories.history.own(query).await,
+        (Some("log"), None) => return log::page::own(Arc::clone(&memories.tail), query).await,
+        (Some("refusals"), what) => return memories.refusals.page(what, query),
         _ => {}
     }
     if place != Some("channels") || parts.next().is_some() {

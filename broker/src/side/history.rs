@@ -357,8 +357,8 @@ pub(crate) fn routes(store: HistoryStore, inspector: Inspector) -> Router {
     router.with_state((store, inspector))
 }
 
-/// `GET /history?from=&to=&step=&format=&scope=`: the rows of this node, and marks and causes of all nodes, unless the
-/// scope is `node`.
+/// `GET /history?from=&to=&step=&format=&scope=`: the rows of this node and of each other one, and marks and causes of
+/// all nodes, unless the scope is `node`.
 async fn page(
     State((store, inspector)): State<(HistoryStore, Inspector)>,
     RawQuery(query): RawQuery,
@@ -371,12 +371,18 @@ async fn page(
         let text = store.read(&query, HistoryStore::csv).await?;
         return Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response());
     }
-    let mut document = store.read(&query, HistoryStore::document).await?;
+    let mut document = store.own(&query).await?;
     if let Some(nodes) = inspector.scope(&query)? {
         let lists = ["problems", "marks"];
-        nodes
-            .join("/history", &query, &mut document, &lists)
-            .await?;
+        let others = nodes.join("/history", &query, &mut document, &lists, &[]);
+        let figures = others.await?.into_iter().map(|(node, mut of)| {
+            let [step, begins, columns] = ["step", "begins", "columns"].map(|name| of[name].take());
+            (
+                node,
+                value!({ "step": step, "begins": begins, "columns": columns }),
+            )
+        });
+        document["nodes"] = figures.collect();
     }
     Ok(Json(document).into_response())
 }
@@ -441,9 +447,9 @@ impl HistoryStore {
         made.await.map_err(|_| ENDS)
     }
 
-    /// Marks and causes, for another node.
-    pub(crate) async fn own_notes(&self, query: &str) -> Result<Value, Fault> {
-        self.read(query, Self::notes).await
+    /// The document of this node.
+    pub(crate) async fn own(&self, query: &str) -> Result<Value, Fault> {
+        self.read(query, Self::document).await
     }
 
     fn notes(&self, wanted: &Wanted) -> Value {

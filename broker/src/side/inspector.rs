@@ -8,6 +8,7 @@ use broker_core::shard::{Question, Reply};
 use codec::identifiers::ChannelName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -73,6 +74,32 @@ impl Inspector {
             Some("node") => Ok(None),
             Some(_) => Err(Fault::bad("scope: allowed node, or cluster")),
         }
+    }
+
+    /// Adds the entries of all nodes to this list, the newest first, where the query asks for the first page of them.
+    pub(crate) async fn newest(
+        &self,
+        (path, query): (&str, &str),
+        document: &mut Value,
+        list: &str,
+        sums: &[&str],
+    ) -> Result<(), Fault> {
+        let nodes = self.scope(query)?;
+        let Some(nodes) = nodes.filter(|_| !matches!(parameter(query, "before"), Ok(Some(_))))
+        else {
+            return Ok(());
+        };
+        nodes.join(path, query, document, &[list], sums).await?;
+        if let Some(entries) = document[list].as_array_mut() {
+            let at = |entry: &Value| {
+                entry["last"]
+                    .as_str()
+                    .or_else(|| entry["at"].as_str())
+                    .map(str::to_owned)
+            };
+            entries.sort_by_cached_key(|entry| Reverse(at(entry)));
+        }
+        Ok(())
     }
 
     /// The document of a channel: this node's, or that of the node that has it.
@@ -287,14 +314,15 @@ impl NodePages {
         replies.map_err(|_| BUSY)
     }
 
-    /// Adds the entries of other nodes to these lists of this one's document, each with its node, and the names of
-    /// nodes that sent none. Returns their documents.
+    /// Adds the entries of other nodes to these lists of this one's document, each with its node, their numbers at
+    /// these pointers to this one's, and the names of nodes that sent nothing. Returns their documents.
     pub(crate) async fn join(
         &self,
         path: &str,
         query: &str,
         document: &mut Value,
         lists: &[&str],
+        sums: &[&str],
     ) -> Result<Vec<(String, Value)>, Fault> {
         let (mut others, missing) = self.ask(path, query).await?.documents();
         for list in lists {
@@ -303,6 +331,13 @@ impl NodePages {
                 all.extend(named(of_node[*list].take(), node));
             }
             document[*list] = all.into();
+        }
+        for sum in sums {
+            let count = |of: &Value| of.pointer(sum).and_then(Value::as_u64).unwrap_or_default();
+            let all = count(document) + others.iter().map(|(_, of)| count(of)).sum::<u64>();
+            if let Some(sum) = document.pointer_mut(sum) {
+                *sum = all.into();
+            }
         }
         document["missingNodes"] = missing.into();
         Ok(others)
@@ -343,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn entries_of_ten_nodes_have_their_node_and_missing_ones_are_named() {
-        let mark = |at| json!({ "marks": [{ "at": at }] });
+        let mark = |at| json!({ "marks": [{ "at": at }], "found": { "all": at } });
         let answer = move |path: String| {
             assert_eq!(path, "/history?scope=node&from=-1h");
             let reply = |node: u64| NodeReply {
@@ -367,14 +402,15 @@ mod tests {
         };
         let mut document = mark(1);
         let lists = ["marks"];
-        let others = nodes.join("/history", "from=-1h", &mut document, &lists);
+        let sums = ["/found/all", "/nothing"];
+        let others = nodes.join("/history", "from=-1h", &mut document, &lists, &sums);
         let others = others.await;
         assert_eq!(others.unwrap().len(), 8);
         let entry = |node: u64| json!({ "at": node, "node": format!("n{node}") });
         let entries: Value = (1..=9).map(entry).collect();
         assert_eq!(
             document,
-            json!({ "marks": entries, "missingNodes": ["n10", "n11"] })
+            json!({ "marks": entries, "found": { "all": 45 }, "missingNodes": ["n10", "n11"] })
         );
     }
 }

@@ -6,6 +6,7 @@
 use crate::edge::turn::calendar;
 use crate::side::admin::http::{Answer, Fault, fault_id, rfc3339, time_of};
 use crate::side::feed::Feed;
+use crate::side::inspector::{Inspector, name_node};
 use crate::side::problems::Problems;
 use crate::side::recent_refusals::{Group, Recent, RefusalMatches, key_of, says, texts};
 use crate::{limits::REFUSALS_SHOWN_MAX, side::Log};
@@ -16,7 +17,7 @@ use axum::{Json, Router};
 use broker_core::journal::{Explain, Presented, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
 use broker_core::{auth::SessionKeys, check::Check, limits::LIST_PAGE_MAX, time::Wall};
-use codec::http::{decode, pairs};
+use codec::http::{decode, encode, pairs};
 use codec::identifiers::ChannelArn;
 use serde_json::{Value, json as value};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,37 +38,60 @@ pub struct Refusals {
 }
 
 /// The pages.
-pub(crate) fn routes(refusals: Arc<Refusals>) -> Router {
+pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
     Router::new()
         .route("/refusals", get(list))
         .route("/refusals/groups", get(groups))
         .route("/refusals/{id}", get(one))
-        .with_state(refusals)
+        .with_state((refusals, inspector))
 }
 
-/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=`: those that are kept, the
-/// newest first.
-async fn list(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Answer {
-    let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
+type Sources = (Arc<Refusals>, Inspector);
+
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: those that are kept, the
+/// newest first, of all nodes unless the scope is `node`; `before` goes on in those of this node.
+async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
+    let query = query.unwrap_or_default();
     refusals.settled().await;
-    Ok(Json(refusals.list(&filter)))
+    let mut document = refusals.page(None, &query)?;
+    let (path, sums) = (("/refusals", &*query), ["/found", "/kept", "/suppressed"]);
+    let joined = inspector.newest(path, &mut document, "refusals", &sums);
+    joined.await?;
+    Ok(Json(document))
 }
 
 /// `GET /refusals/groups?channel=&check=&text=&limit=`, and as `/refusals`: the refusals by check and channel, the last
-/// first.
-async fn groups(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Answer {
-    let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
+/// first; each node's groups are its own.
+async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
+    let query = query.unwrap_or_default();
     refusals.settled().await;
-    Ok(Json(refusals.grouped(&filter)))
+    let mut document = refusals.page(Some("groups"), &query)?;
+    let path = ("/refusals/groups", &*query);
+    let sums = ["/found/groups", "/found/refusals", "/refusals", "/others"];
+    let joined = inspector.newest(path, &mut document, "groups", &sums);
+    joined.await?;
+    Ok(Json(document))
 }
 
-/// `GET /refusals/{id}`: one refusal, with what its signature was compared with, or what its id alone says.
-async fn one(State(refusals): State<Arc<Refusals>>, Path(id): Path<String>) -> Answer {
+/// `GET /refusals/{id}`: one refusal, with what its signature was compared with, from the node that keeps it; or what
+/// its id alone says.
+async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String>) -> Answer {
     let id = plain_id(&id);
-    if refusals.recent.find(0, |it| *it.request_id == *id).found == 0 {
-        refusals.settled().await; // it may be of a moment ago
+    let own = refusals.own(&id).await;
+    let is_kept = own.as_ref().is_ok_and(|found| found["source"] == "kept");
+    if let Some(nodes) = inspector.nodes.filter(|_| !is_kept) {
+        let mut path = String::from("/refusals/");
+        encode(&mut path, &id);
+        let (others, _) = nodes.ask(&path, "").await?.documents();
+        let kept = others
+            .into_iter()
+            .find(|(_, found)| found["source"] == "kept");
+        if let Some((node, mut found)) = kept {
+            name_node(&mut found, Some(&node));
+            return Ok(Json(found));
+        }
     }
-    refusals.one(&id).map(Json).ok_or(NOT_OURS)
+    own.map(Json)
 }
 
 impl Refusals {
@@ -135,6 +159,23 @@ impl Refusals {
         self.publish(feed);
         let next = self.next.load(Ordering::Relaxed);
         self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
+    }
+
+    /// What this node has of one, which may be of a moment ago.
+    async fn own(&self, id: &str) -> Result<Value, Fault> {
+        if self.recent.find(0, |it| *it.request_id == *id).found == 0 {
+            self.settled().await;
+        }
+        self.page(Some(id), "")
+    }
+
+    /// The document of this node: a list, its groups, or one refusal.
+    pub(crate) fn page(&self, what: Option<&str>, query: &str) -> Result<Value, Fault> {
+        match what {
+            None => Ok(self.list(&Filter::parse(query)?)),
+            Some("groups") => Ok(self.grouped(&Filter::parse(query)?)),
+            Some(id) => self.one(id).ok_or(NOT_OURS),
+        }
     }
 
     fn list(&self, filter: &Filter) -> Value {
@@ -327,6 +368,7 @@ impl Filter {
                 "check" => filter.check = Some(text.parse().map_err(|_| BAD_CHECK)?),
                 "since" => filter.since = Some(time_of("since", &text, calendar().0)?),
                 "text" => filter.text = Some(text.to_lowercase()),
+                "scope" => {} // whom else to ask, which is the page's
                 "before" => filter.before = Some(text.parse().map_err(|_| BAD_BEFORE)?),
                 "limit" => {
                     let limit = text.parse().ok();
@@ -470,7 +512,7 @@ mod tests {
     async fn a_refusal_that_the_log_thread_has_not_read_is_waited_for() {
         let (log, items) = Log::new(8, 0);
         let keys = SessionKeys::new(&[1; 32], None);
-        let refusals = Arc::new(Refusals::new(&log, &keys, 2));
+        let refusals = Refusals::new(&log, &keys, 2);
         let (_, id) = self::refusals();
         log.journal().note(Entry::Refused(Box::new(refused(&id))));
         let (places, kept) = (log.places(), log.memory());
@@ -480,9 +522,9 @@ mod tests {
             }
             std::thread::spawn(move || write_all(&items, &places, &kept, std::io::sink()));
         };
-        let asked = one(State(refusals), Path(id));
+        let asked = refusals.own(&id);
         let (answer, ()) = tokio::join!(asked, reads);
-        assert_eq!(answer.unwrap().0["source"], "kept");
+        assert_eq!(answer.unwrap()["source"], "kept");
     }
 
     #[test]

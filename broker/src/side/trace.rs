@@ -2,24 +2,30 @@
 //!
 //! Here is `GET /channels/{name}/trace`, and the reader of the notes that a shard has of a channel. `timeline` makes
 //! connections of them, each with its events and the facts that these show; `hints` has the tables of conditions on
-//! these facts with their sentences; `failed_sessions` keeps the sessions that went wrong. Every text of the wire is
-//! escaped by the JSON library.
+//! these facts with their sentences; `failed_sessions` keeps the sessions that went wrong. The document is the one model
+//! of a session: `drawing` makes pictures and archives of it, `text` what people read on a terminal. Every text of the
+//! wire is escaped by the JSON library.
 
+mod drawing;
 pub(crate) mod failed_sessions;
 mod hints;
+pub(crate) mod text;
 mod timeline;
 
 use crate::edge::turn::calendar;
 use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
-use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter, rfc3339, time};
+use crate::side::admin::http::{Fault, SILENT, limit, parameter, rfc3339, time, unusable};
 use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
 use crate::side::recent_refusals::Recent;
 use axum::extract::{Path, RawQuery, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use broker_core::journal::Refused;
 use broker_core::shard::{Passage, Question, Reply, RoleBy, Towards, TraceEvent, TraceKind};
 use broker_core::{event::Outcome, id::Identity, time::Wall};
+use drawing::Style;
 use hints::{Hint, HintKind, of_master, of_viewer};
 use serde_json::{Map, Value, json as value};
 use std::net::SocketAddr;
@@ -34,17 +40,35 @@ pub(crate) fn routes(traces: Traces) -> Router {
         .with_state(traces)
 }
 
-/// `GET /channels/{name}/trace?client=&since=&limit=&scope=`.
+/// `GET /channels/{name}/trace?client=&since=&limit=&scope=&zone=&width=&format=`.
 async fn trace(
     State(traces): State<Traces>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> Result<Response, Fault> {
     let query = query.unwrap_or_default();
+    let format = parameter(&query, "format")?;
+    let is_picture = format.as_deref() == Some("svg");
+    let style = Style::of(&query, if is_picture { PICTURE_WIDTH } else { 0 })?;
     let own = own_trace(&traces, &name, &query).await;
     let path = format!("/channels/{name}/trace");
-    let document = traces.inspector.found((&path, &query), own).await?;
-    Ok(Json(document))
+    let mut document = traces.inspector.found((&path, &query), own).await?;
+    drawing::add(&mut document, style, calendar().0 as f64);
+    Ok(match format.as_deref() {
+        None | Some("json") => Json(document).into_response(),
+        Some("har") => Json(drawing::archive(&document)).into_response(),
+        Some("text") => text::whole(&document, false).into_response(),
+        Some("svg") => {
+            let kind = (header::CONTENT_TYPE, "image/svg+xml");
+            // The looks of the picture are within it.
+            let policy = (
+                header::CONTENT_SECURITY_POLICY,
+                "default-src 'none'; style-src 'unsafe-inline'",
+            );
+            ([kind, policy], drawing::svg(&document, style.width)).into_response()
+        }
+        Some(other) => return Err(unusable("format", "json, har, svg or text", other)),
+    })
 }
 
 /// The trace of a channel of this node.
@@ -175,6 +199,7 @@ fn master(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     }
     let mut master = connection(one, clocks, ping_ms, &of_master(&one.facts));
     master["superseded"] = one.facts.taken_over.is_some().into();
+    master["unconfirmed"] = one.facts.unconfirmed.into();
     master["refused"] = refused.into();
     master["unaccepted"] = unaccepted.into();
     master
@@ -285,6 +310,9 @@ const LIMIT_DEFAULT: usize = 500;
 
 /// The most that it may say.
 const LIMIT_MAX: usize = 5_000;
+
+/// Of a picture in a file, unless the query says otherwise.
+const PICTURE_WIDTH: i32 = 900;
 
 // Reads the notes that shards have of a channel.
 

@@ -92,17 +92,11 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
         const it = await import('/assets/format.js');
         const { concerns, extended, reduce, route, start } = await import('/assets/state.js');
         const { area, byName, inWords, line } = await import('/assets/chart.js');
-        const { places, runs } = await import('/assets/views/timeline.js');
         const { inCommon, lasted, leadsTo, settled } = await import('/assets/views/now.js');
         const { begins } = await import('/assets/alarm.js');
         const { moments, rowAt } = await import('/assets/series.js');
         const { csv, momentOf } = await import('/assets/views/history.js');
         const { mean, waiting } = await import('/assets/views/overview.js');
-        const { inOneSentence, outcome, runInWords, runsOf } = await import('/assets/views/sessions.js');
-        const at = (minute) => `1970-01-01T00:${String(minute).padStart(2, '0')}:00Z`;
-        const session = (minute, actions, more) => ({ clientId: 'v', joined: at(minute), left: at(minute + 1), events: actions.map((action) => ({ action, route: 'to' })), ...more });
-        const mute = [9, 8, 7, 6].map((minute) => session(minute, ['SDP_OFFER']));
-        const good = session(3, ['SDP_OFFER', 'SDP_ANSWER']);
         const { folded } = await import('/assets/views/channel.js');
         const { bars } = await import('/assets/views/refused.js');
         const node = { region: 'r', accountId: '1' };
@@ -134,10 +128,6 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
             [reduce({ ...start, status: 'starting' }, 'overview', { ...now(1), status: 'ok', draining: false }).status, 'ok'],
             [['.', '..', '...', 'a b'].map(it.channelPath), ['/channels/name%3A.', '/channels/name%3A..', '/channels/...', '/channels/a%20b']],
             [['.', 'cam_1-a.b', 'a/b', '', 'x'.repeat(257)].map(it.isName), [true, true, false, false, false]],
-            [runs([{ route: 'kept', action: 'a' }, { route: 'kept', action: 'a' }, { route: 'kept', action: 'b' }, { route: 'to', action: 'b' },
-                { route: 'to', action: 'b' }, ...[1, 2].map(() => ({ route: 'refused', reason: 'not_json' })), { route: 'refused', reason: 'too_long' },
-                { kind: 'join' }, { kind: 'left' }, ...Array.from({ length: 9 }, () => ({ route: 'to', action: 'c' }))]).map((run) => run.length),
-            [2, 1, 1, 1, 2, 1, 1, 1, 9]],
             [settled(['b', 'a'], [{ id: 'c' }, { id: 'a' }, { id: 'b' }]).map(({ id }) => id).join(''), 'bac'],
             [[['1970-01-01T00:00:09Z', null, null], ['1970-01-01T00:00:00Z', '1970-01-01T00:01:00Z', 'camera back'], ['1970-01-01T00:00:00Z', null, null]]
                 .map(([last, ended, endedBy]) => lasted({ first: '1970-01-01T00:00:00Z', last, ended, endedBy })),
@@ -156,26 +146,12 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
             [waiting({ needsSighup: [], needsRestart: ['a', 'b'] }), 'The configuration file has changed since the start: a, b (needs a restart).'], [waiting(undefined), ''],
             [folded([{ from: 'v', to: 'M', action: 'o', bytes: 5, ageSeconds: 1 }, { from: 'v', to: 'M', action: 'i', bytes: 2, ageSeconds: 3 },
                 { from: 'v', to: 'M', action: 'i', bytes: 2, ageSeconds: 2 }]), [{ from: 'v', to: 'M', bytes: 9, ageSeconds: 3, actions: 'o, 2 × i' }]],
-            [[good, mute[0], session(1, []), session(1, [], { joined: null }), session(1, [], { done: true })].map(outcome),
-                ['answered', 'unanswered', 'without an offer', 'never connected', 'answered']],
-            [runsOf([session(10, ['SDP_OFFER'], { left: null }), ...mute, good]).map((run) => run.length), [1, 4, 1]], [runsOf(mute.slice(1)).length, 3],
-            [runInWords(mute), '4 × unanswered, 00:06 to 00:09'],
-            [[[{ master: {} }, [...mute, good]], [{ master: {} }, [good]], [{ master: {} }, []], [{ master: null, presence: { waiting: [{}] } }, mute]].map((of) => inOneSentence(...of)),
-                ['Connected, but answers no offer: 4 viewers since 00:06.', 'Connected. The last viewer was answered at 00:03:00.', 'Connected. No viewer has sent an offer.',
-                    'No camera is connected, and 1 viewer waits for it.']],
             [bars([0, 2, 1]), 'M1 16V0.0h.8V16zM2 16V7.5h.8V16z'],
             [line([0, 60_000, 120_000], [1, null, 2], 120_000, 2), 'M0.0 70.0h.1M600.0 0.0h.1'],
-            [it.ticks(14_000, 8), [0, 2000, 4000, 6000, 8000, 10_000, 12_000, 14_000]], [it.ticks(62, 4), [0, 50]], [it.ticks(1, 9), [0, 1]],
-            [it.ticks(3_700_000, 3), [0, 3_600_000]], [it.ticks(100_000, 5), [0, 30_000, 60_000, 90_000]], [it.ticks(5_000_000_000, 9).length, 8],
-            [[[0], [0, 500], [0, 500, 1000, 1500], [0, 5000], [0, 30_000, 60_000, 90_000], [0, 120_000], [0, 3_600_000, 7_200_000]].map(it.roundTimes),
-                [['0 ms'], ['0 ms', '500 ms'], ['0 s', '0.5 s', '1 s', '1.5 s'], ['0 s', '5 s'], ['0 min', '0.5 min', '1 min', '1.5 min'],
-                    ['0 min', '2 min'], ['0 h', '1 h', '2 h']]],
             [area('M0.0 70.0h.1L10.0 0.0M600.0 0.0h.1'), 'M0.0 140L0.0 70.0L10.0 0.0V140zM600.0 140L600.0 0.0V140z'],
             [byName([['a', 1], ['b', 3], ['a', 4], ['c', 2], ['d', 1], ['e', 1], ['f', 0]].map(([check, last]) => ({ check, minutes: [...new Array(59).fill(0), last] })))
                 .map(({ name, minutes }) => `${name} ${minutes[59]}`), ['a 5', 'b 3', 'c 2', 'd 1', 'others 1']],
             [mean({ t: [0, 50_000, 100_000], m: [9, 2, 4] }, 'm'), 3], [mean(null, 'm'), null],
-            [places([0, 1, 2, 14_000], 14_000, 600), [10, 19, 28, 590]], [places([0, 9, 10, 10], 10, 120), [10, 92, 101, 110]],
-            [places([0, 0, 0, 0, 0], 1, 40), [10, 15, 20, 25, 30]],
         ];
     });
     for (const [is, wanted] of found) assert.deepEqual(is, wanted);
@@ -203,7 +179,7 @@ const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T0
         reason: 'peer_closed', says: 'the client closed it', hints: ['the master received the offer 12.4 s ago and has sent nothing'], events: [{ ms: 0, kind: 'join' },
             { ms: 3.1, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'to' }, { ms: 14_000, kind: 'leave', reason: 'peer_closed' }] },
     { clientId: 'web-9', connection: 8, remote: '10.0.4.9:2', joined: '2026-11-21T03:12:30.000Z', left: null, reason: null,
-        done: true, hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
+        done: true, text: '  9.0 ms  unknown  to the master  40 B  refused: it is not one JSON object', hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
         events: [{ ms: 0, kind: 'join' }, { ms: 4, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'kept' },
             ...[5, 6, 7].map((ms) => ({ ms, kind: 'message', action: 'ICE_CANDIDATE', from: 'viewer', bytes: 180, route: 'kept' })),
             { ms: 9, kind: 'message', action: 'unknown', from: 'viewer', bytes: 40, route: 'refused', reason: 'not_json',
@@ -237,16 +213,13 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
         assert.deepEqual(await page.locator('.lane .who').allTextContents(), ['web-9', 'phone-3']);
         assert.equal(await page.locator('.masters li > span').first().textContent().then((text) => text.endsWith('until now')), true);
         await page.locator('.lane', { hasText: 'web-9' }).locator('summary').first().click();
-        await page.locator('.events .bad', { hasText: 'not one JSON object' }).waitFor();
-        await page.getByText('3 × ICE_CANDIDATE from the viewer, queued').waitFor();
-        await page.getByText('SDP_OFFER delivered after it was queued', { exact: true }).waitFor();
+        await page.getByRole('region', { name: 'Events of web-9' }).getByText(trace.viewers[1].text).waitFor();
         await page.getByText(/, left: the client closed it$/).waitFor();
         await page.getByText(/^Camera 10\.0\.4\.2:1 from .*: a message of 70,112 bytes; 65,536 are allowed$/).waitFor();
         await page.getByText(/^Camera 10\.0\.4\.2:2 from .* until now$/).waitFor();
         await page.getByText('2 messages were not accepted: it is not one JSON object', { exact: true }).waitFor();
         // What went well is no hint at trouble.
         assert.deepEqual(await page.locator('.lane .hints .done').allTextContents(), [trace.viewers[1].hints[1]]);
-        for (const { joined, events } of trace.viewers) await hasScale(page, joined, events);
         if (pictures !== undefined) await page.screenshot({ path: join(pictures, `trace-${width}-${colorScheme}.png`), fullPage: true });
         await page.innocent();
     }
@@ -254,20 +227,15 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
 }));
 
 /** The clock is at both ends of a lane and round times between them, none upon another; marks are apart and in order. */
-async function hasScale(page, joined, events) {
-    const lane = page.locator('.lane', { hasText: joined === trace.viewers[0].joined ? 'phone-3' : 'web-9' });
-    await page.waitForFunction((svg) => svg.viewBox.baseVal.width === svg.clientWidth, await lane.locator('svg').elementHandle());
+async function hasScale(page, { clientId, joined, events }) {
+    const lane = page.locator('.lane', { hasText: clientId });
     const found = await lane.evaluate((it) => {
         const all = (which) => [...it.querySelectorAll(which)].map((one) => ({ text: one.textContent, ...one.getBoundingClientRect().toJSON() }));
-        return { ends: all('.scale-end'), labels: all('.tick-label'), ticks: all('.tick'), marks: all('.mark'), svg: all('svg')[0] };
+        return { ends: all('.scale-end'), labels: all('.tick-label'), ticks: all('.tick'), marks: all('.mark'), svg: all('svg')[0], width: it.querySelector('svg').viewBox.baseVal.width };
     });
-    const clocks = await page.evaluate((moments) => moments.map((moment) => new Date(moment).toLocaleTimeString('en-GB')),
-        [Date.parse(joined), Date.parse(joined) + events.at(-1).ms]);
-    assert.deepEqual(found.ends.map(({ text }) => text), clocks);
-    assert.ok(found.labels.length > 0);
-    const seconds = found.labels.map(({ text }) => Number(/^\+(\d+) s$/.exec(text)[1]));
-    const step = [1, 2, 5, 10].findLast((one) => seconds.every((time) => time % one === 0));
-    assert.ok(step > 0 && seconds.every((time, place) => time === seconds[0] + place * step), `${seconds}`);
+    assert.equal(found.width, Math.round(found.svg.width));
+    const clock = await page.evaluate((moment) => new Date(moment).toLocaleTimeString('en-GB'), Date.parse(joined));
+    assert.ok(found.ends.length === 2 && found.ends[0].text.startsWith(clock), JSON.stringify(found.ends));
     const line = [found.ends[0], ...found.labels, found.ends[1]];
     assert.ok(line.every((it, place) => place === 0 || it.left >= line[place - 1].right + 2), 'labels are apart');
     assert.ok(line.every(({ left, right }) => left >= found.svg.left - 1 && right <= found.svg.right + 1), 'labels are not cut');
@@ -444,6 +412,12 @@ test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser
 
     // The numbers of a connection, as an exemplar of the metrics has them, lead to the same place.
     const trace = await page.evaluate(async () => (await fetch('/channels/cam-7/trace?client=phone-7')).json());
+    for (const width of [1280, 390]) {
+        await page.setViewportSize({ width, height: 900 });
+        await until('a drawing of this width', () => hasScale(page, trace.viewers[0]).then(() => true, () => false));
+    }
+    await hasScale(page, trace.viewers[0]);
+    await page.locator('.lead', { hasText: 'No camera is connected.' }).waitFor();
     const { shard } = await page.evaluate(async () => (await fetch('/channels/cam-7')).json());
     await page.goto(`${admin}/#/session/${shard}/${trace.viewers[0].connection}`);
     await page.getByText('Only phone-7 is shown.').waitFor();

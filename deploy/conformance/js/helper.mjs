@@ -176,7 +176,8 @@ for (let round = 0; round < 3; round += 1) {
     const [message] = await heliograph.messages('cam', { action: 'SDP_OFFER', sender: 'v?', to: 'MASTER' }).wait(1);
     assert.equal(message.outcome, 'kept');
     const wanted = heliograph.messages('cam');
-    await assert.rejects(wanted.wait(2, '10ms'), /^Error: 1 of 2 messages within 10ms [^]*cam[^]*SDP_OFFER/);
+    await assert.rejects(wanted.wait(2, '10ms'), /^Error: 1 of 2 messages within 10ms [^]*cam[^]*SDP_OFFER[^]*channel t[^]*No camera is connected[^]*viewer v1 /);
+    assert.match(Object.values(await heliograph.sessions('svg'))[0], /^<svg /);
     await assert.rejects(heliograph.parity.assertNone(), /payload_over_10240/);
     await heliograph.faults.hang({ times: 'always' });
     await heliograph.faults.refuse(undefined, { status: 503, channel: null, times: 'always' });

@@ -69,6 +69,19 @@ def test_leaves_much_behind(heliograph, number, worker_id):
     heliograph.faults.send(role="master")
 '''
 
+# What the broker saw is in the report of a test that fails, and only there.
+FAILS = TIDY.split("@pytest.mark")[0] + '''
+def test_fails(heliograph):
+    viewer = send(heliograph, "cam", '{"action":"SDP_OFFER","messagePayload":"e30="}')
+    heliograph.messages("cam").wait(1)
+    [name] = heliograph.sessions("svg")
+    assert heliograph.sessions("svg")[name].startswith("<svg ") and "log" in heliograph.sessions("har")[name]
+    assert False
+
+def test_passes(heliograph):
+    viewer = send(heliograph, "other", '{"action":"SDP_OFFER","messagePayload":"e30="}')
+'''
+
 # Each test has the broker that its marker wants, with the keys of that one.
 MARKED = '''
 import boto3, pytest
@@ -241,6 +254,15 @@ class Plugin(unittest.TestCase):
         code, output = self.pytest(*PATH)
         self.assertEqual(code, 1, output)
         self.assertIn('HeliographError: POST /dev/faults: do.refuse.error = "Nope": allowed AccessDenied', output)
+
+    def test_a_failure_shows_what_the_broker_saw(self):
+        self.write("test_it.py", FAILS)
+        code, output = self.pytest(*PATH)
+        self.assertEqual(code, 1, output)
+        self.assertRegex(output, r"-- Heliograph: sessions of t\w+-cam -")
+        self.assertRegex(output, r"No camera is connected, and 1 viewer waits for it\.\n\nviewer v1 ")
+        self.assertRegex(output, r"SDP_OFFER +to the master +\d+ B +kept")
+        self.assertNotIn("-other", output)
 
     def test_a_marker_says_which_broker_a_test_has(self):
         self.write("test_it.py", MARKED)

@@ -229,6 +229,13 @@ class Heliograph {
         }
     }
 
+    // What the broker saw on each channel of this test, by name: as 'text', as a picture ('svg') or as 'har'.
+    async sessions(format = 'text') {
+        const { channels } = await this.request('GET', `/channels?${new URLSearchParams({ prefix: this.prefix })}`);
+        const of = async ({ name }) => [name, await this.request('GET', `/channels/${name}/trace?format=${format}`)];
+        return Object.fromEntries(await Promise.all(channels.map(of)));
+    }
+
     // Ends everything of this test: connections, channels, faults, messages, skew. Another prefix begins.
     async reset() {
         const done = await this.request('POST', '/dev/reset', { channelPrefix: this.prefix });
@@ -238,14 +245,15 @@ class Heliograph {
         return done;
     }
 
-    // A request to the admin listener; its answer, decoded.
+    // A request to the admin listener; its answer: a text, or decoded JSON.
     async request(method, path, body) {
         const { headers } = this;
         const options = { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) };
         const answer = await fetch(this.admin + path, options).catch((error) => {
             throw new Error(`${method} ${this.admin}${path}: no answer of the broker`, { cause: error });
         });
-        const read = await answer.json();
+        const isJson = answer.headers.get('content-type') === 'application/json';
+        const read = await (isJson ? answer.json() : answer.text());
         if (!answer.ok) throw new Error(`${method} ${path}: ${read.error}`);
         return read;
     }
@@ -275,7 +283,8 @@ class Query {
             const rows = found.map((row) => `\n  ${JSON.stringify(row)}`).join('') || ' none';
             const wanted = JSON.stringify(this.wanted);
             const times = factor === 1 ? '' : ` times ${factor} (HELIOGRAPH_WAIT)`;
-            throw new Error(`${found.length} of ${count} ${this.page} within ${within}${times} with ${wanted}:${rows}`);
+            const seen = Object.values(await this.heliograph.sessions()).map((text) => `\n\n${text}`).join('');
+            throw new Error(`${found.length} of ${count} ${this.page} within ${within}${times} with ${wanted}:${rows}${seen}`);
         }
     }
 

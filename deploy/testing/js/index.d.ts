@@ -29,6 +29,8 @@ export class Heliograph {
     messages(channel?: string, wanted?: { action?: Action; sender?: string; to?: string }): Query<Message>;
     connections(channel?: string, wanted?: { role?: Role; clientId?: string }): Query<Connection>;
     why(requestId: string): Promise<Refusal>;
+    /** What the broker saw on each channel of this test, by name. */
+    sessions(format?: 'text' | 'svg'): Promise<Record<string, string>>;
     reset(): Promise<{ connections: number; channels: number; faults: number; messages: number }>;
     stop(): Promise<void>;
     request(method: string, path: string, body?: unknown): Promise<any>;

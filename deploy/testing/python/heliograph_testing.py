@@ -64,6 +64,17 @@ def pytest_configure(config):
     config.addinivalue_line("markers", marker)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Adds to the report of a test that failed what its broker saw."""
+    report = (yield).get_result()
+    running = getattr(item, "funcargs", {}).get("heliograph")
+    if report.failed and isinstance(running, Heliograph):
+        with contextlib.suppress(HeliographError):
+            found = running.sessions().items()
+            report.sections += [(f"Heliograph: sessions of {name}", text) for name, text in found]
+
+
 @pytest.fixture
 def heliograph(request, _heliograph_brokers):
     """The broker that this test wants, in whose environment it runs."""
@@ -287,6 +298,12 @@ class Heliograph:
                 return found
             time.sleep(0.005)
 
+    def sessions(self, form="text"):
+        """What the broker saw on each channel of this test, by name: as `text`, as a picture (`svg`) or as `har`."""
+        found = self.request("GET", "/channels?" + urllib.parse.urlencode({"prefix": self.prefix}))["channels"]
+        path = "/channels/{}/trace?format=" + form
+        return {one["name"]: self.request("GET", path.format(one["name"])) for one in found}
+
     def reset(self):
         """Ends everything of this test: connections, channels, faults, messages, skew. Another prefix begins."""
         done = self.request("POST", "/dev/reset", {"channelPrefix": self.prefix})
@@ -296,12 +313,13 @@ class Heliograph:
         return done
 
     def request(self, method, path, body=None):
-        """A request to the admin listener; its answer, decoded."""
+        """A request to the admin listener; its answer: a text, or decoded JSON."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.admin + path, data, self._headers, method=method)
         try:
             with _loopback.open(request, timeout=ANSWER_SECONDS) as answer:
-                return json.load(answer)
+                is_json = answer.headers.get_content_type() == "application/json"
+                return json.load(answer) if is_json else answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 text = error.read().decode(errors="replace")

@@ -59,6 +59,15 @@ impl HeldCaller {
         Self(HeldKind::WithHeaders(Box::new((self, headers))))
     }
 
+    /// Name and key of a principal of the credentials file; temporary credentials are nobody else's.
+    pub(crate) fn credential(&self) -> Option<(&str, &str)> {
+        match &self.0 {
+            HeldKind::Principal(it) => Some((&it.name, &it.access_key_id)),
+            HeldKind::Session(_) => None,
+            HeldKind::WithHeaders(both) => both.0.credential(),
+        }
+    }
+
     /// Whether a policy that applies to the caller names this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {

@@ -250,6 +250,8 @@ pub struct ChannelLine {
     pub has_viewer: bool,
     /// The presence, if that was asked for and anybody is connected or waits.
     pub presence: Option<Box<Presence>>,
+    /// Name and key of the connected master's principal, where presence was asked for and it has one.
+    pub credential: Option<(Box<str>, Box<str>)>,
 }
 
 /// One channel in full.
@@ -375,6 +377,7 @@ impl Directory {
                 .zip(viewer)
                 .is_some_and(|(live, id)| live.members.viewer(id).is_some()),
             presence: None,
+            credential: None,
         })
     }
 }
@@ -395,6 +398,10 @@ pub(crate) fn read_presence(
         if let Some(key) = key.filter(in_use) {
             let read = operator_requests::watched_presence(sockets, directory, key, at);
             line.presence = read.filter(Presence::has_anybody).map(Box::new);
+            let live = directory.channel(key).and_then(Channel::live);
+            let master = live.and_then(|live| sockets.session(live.members.master()?)?.open());
+            let caller = master.and_then(|master| master.held.caller()?.credential());
+            line.credential = caller.map(|(name, key)| (name.into(), key.into()));
         }
     }
 }

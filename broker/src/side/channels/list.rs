@@ -349,6 +349,7 @@ mod tests {
             pending: 0,
             has_viewer: false,
             presence: None,
+            credential: None,
         }
     }
 

@@ -22,6 +22,7 @@ macro_rules! assets {
 const ASSETS: &[Asset] = assets!(
     "index.html",
     "style.css",
+    "drawing.css",
     "icon-alert.svg",
     "icon.svg",
     "main.js",
@@ -44,6 +45,7 @@ const ASSETS: &[Asset] = assets!(
     "try/phone.css",
     "try/phone.js",
     "try/role.js",
+    "try/seen.js",
     "try/side.js",
     "try/signaling.js",
     "try/sleep.js",
@@ -66,7 +68,6 @@ const ASSETS: &[Asset] = assets!(
     "views/overview.js",
     "views/refused.js",
     "views/session.js",
-    "views/sessions.js",
     "views/timeline.js",
     "views/why.js",
 );

@@ -286,14 +286,14 @@ fn where_no_file_can_be_made_it_is_in_memory() {
     }
     let store = HistoryStore::open(Some(&directory)).unwrap();
     store.mark(MarkKind::Alert, "kept");
+    store.record(cause("1"));
     store.settle();
-    assert_eq!(
-        store.notes(&Wanted {
-            from: 0,
-            to: u64::MAX,
-            step: None
-        })["marks"][0]["says"],
-        "kept"
-    );
+    let shown = store.notes(&Wanted {
+        from: 0,
+        to: u64::MAX,
+        step: None,
+    });
+    assert_eq!(shown["marks"][0]["says"], "kept");
+    assert_eq!(shown["problems"].as_array().map(Vec::len), Some(1));
     std::fs::remove_dir_all(directory).unwrap();
 }

@@ -1,9 +1,10 @@
-//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=`: the kept lines of the log, searched here, the
-//! newest first.
+//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: the kept lines of the log, searched where
+//! they are, the newest first: those of all nodes, unless the scope is `node`. `before` goes on in those of this node.
 
 use crate::edge::turn::calendar;
 use crate::limits::LOG_LINES_ANSWERED_MAX;
 use crate::side::admin::http::{Answer, Fault, limit, parameter, rfc3339, time};
+use crate::side::inspector::Inspector;
 use crate::side::log::tail::{LEVELS, Line, LogTail};
 use axum::extract::{RawQuery, State};
 use axum::routing::get;
@@ -13,14 +14,28 @@ use serde_json::{Map, Value, json as value};
 use std::sync::Arc;
 
 /// The page.
-pub(crate) fn routes(tail: Arc<LogTail>) -> Router {
-    Router::new().route("/log", get(page)).with_state(tail)
+pub(crate) fn routes(tail: Arc<LogTail>, inspector: Inspector) -> Router {
+    let router = Router::new().route("/log", get(page));
+    router.with_state((tail, inspector))
 }
 
-async fn page(State(tail): State<Arc<LogTail>>, RawQuery(query): RawQuery) -> Answer {
-    let wanted = Wanted::parse(query.as_deref().unwrap_or_default())?;
+async fn page(
+    State((tail, inspector)): State<(Arc<LogTail>, Inspector)>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let query = query.unwrap_or_default();
+    let mut document = own(tail, &query).await?;
+    let sums = ["/kept", "/levels/ERROR", "/levels/WARN", "/levels/INFO"];
+    let joined = inspector.newest(("/log", &query), &mut document, "lines", &sums);
+    joined.await?;
+    Ok(Json(document))
+}
+
+/// The document of this node.
+pub(crate) async fn own(tail: Arc<LogTail>, query: &str) -> Result<Value, Fault> {
+    let wanted = Wanted::parse(query)?;
     let found = tokio::task::spawn_blocking(move || wanted.answer(&tail.newest_first()));
-    Ok(Json(found.await.unwrap_or_default()))
+    Ok(found.await.unwrap_or_default())
 }
 
 /// A search, as a request describes it.

@@ -48,14 +48,9 @@ async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> A
     let Some(nodes) = pages.inspector.scope(&query)? else {
         return Ok(Json(document));
     };
-    let lists = ["problems"];
-    let others = nodes.join("/problems", &query, &mut document, &lists);
-    for (_, other) in others.await? {
-        for name in ["open", "ended", "leftOut"] {
-            let count = |of: &Value| of[name].as_u64().unwrap_or_default();
-            document[name] = (count(&document) + count(&other)).into();
-        }
-    }
+    let (lists, sums) = (["problems"], ["/open", "/ended", "/leftOut"]);
+    let joined = nodes.join("/problems", &query, &mut document, &lists, &sums);
+    joined.await?;
     if let Some(rows) = document["problems"].as_array_mut() {
         rows.sort_by_cached_key(|row| {
             let first = row["first"].as_str().unwrap_or_default().to_owned();
@@ -79,12 +74,9 @@ async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answe
 }
 
 impl ProblemPages {
-    /// Counts the connected cameras of the network that members have in common, among the first channels of each shard.
-    /// Shards know neither key nor user agent of an open connection.
+    /// Counts the connected cameras that have the same key, principal or network, among the first channels of each
+    /// shard. Shards keep no user agent of an open connection.
     async fn compare(&self, document: &mut Value) {
-        let shared = document["shared"].as_array_mut();
-        let shared = shared.and_then(|all| all.iter_mut().find(|it| it["what"] == "network"));
-        let Some(shared) = shared else { return };
         let question = Question::Page {
             prefix: "".into(),
             after: None,
@@ -101,13 +93,21 @@ impl ProblemPages {
             };
             Some(lines)
         });
-        let masters = pages.flatten().filter_map(|line| line.presence?.master);
-        let networks: Vec<String> = masters.map(|master| network(master.remote)).collect();
-        let same = networks
-            .iter()
-            .filter(|it| shared["value"] == ***it)
-            .count();
-        (shared["healthy"], shared["ofHealthy"]) = (same.into(), networks.len().into());
+        let cameras = pages.flatten().filter_map(|line| {
+            let (principal, key) = line.credential.unzip();
+            let remote = line.presence?.master?.remote;
+            Some([Some(network(remote).into()), principal, key])
+        });
+        let cameras: Vec<[Option<Box<str>>; 3]> = cameras.collect();
+        for shared in document["shared"].as_array_mut().into_iter().flatten() {
+            let kinds = ["network", "principal", "key"];
+            let Some(kind) = kinds.iter().position(|kind| shared["what"] == *kind) else {
+                continue;
+            };
+            let values = cameras.iter().filter_map(|of| of[kind].as_deref());
+            let same = values.filter(|value| shared["value"] == **value).count();
+            (shared["healthy"], shared["ofHealthy"]) = (same.into(), cameras.len().into());
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::nodes::Nodes;
 use crate::http::{admin, call, get};
 use crate::process::Broker;
 use serde_json::{Value, json};
+use std::thread;
 use std::time::{Duration, Instant};
 use testkit::until;
 
@@ -17,7 +18,10 @@ fn any_node_has_all_forget() {
     shown_of_all(nodes.node(0), &["n1", "n2", "n3"]);
     // One that stands still is named, and is a cause itself.
     nodes.node(2).signal("STOP");
-    let problems = get(nodes.node(0).admin, "/problems").json();
+    let pages = ["/problems", "/history", "/refusals", "/log"];
+    let admin = nodes.node(0).admin;
+    let pages = pages.map(|path| thread::spawn(move || get(admin, path).json()));
+    let pages = pages.map(|page| page.join().expect("a page"));
     until("its silence is a cause", || {
         let problems = get(nodes.node(1).admin, "/problems?scope=node").json();
         let rows = problems["problems"].as_array()?.clone();
@@ -25,7 +29,9 @@ fn any_node_has_all_forget() {
         rows.iter().any(is_it).then_some(())
     });
     nodes.node(2).signal("CONT");
-    assert_eq!(problems["missingNodes"], json!(["n3"]));
+    for page in pages {
+        assert_eq!(page["missingNodes"], json!(["n3"]), "{page}");
+    }
     nodes.rebalance();
     shown_of_all(nodes.node(0), &["n1", "n2", "n3"]);
     let removed = forget(nodes.node(1));
@@ -57,7 +63,13 @@ fn any_node_has_all_forget() {
 
 /// Causes and marks of all these nodes are shown through one.
 fn shown_of_all(through: &Broker, nodes: &[&str]) {
-    for (path, list) in [("/problems", "problems"), ("/history?from=-1h", "marks")] {
+    for (path, list) in [
+        ("/problems", "problems"),
+        ("/history?from=-1h", "marks"),
+        ("/refusals", "refusals"),
+        ("/refusals/groups", "groups"),
+        ("/log", "lines"),
+    ] {
         until("the entries of all nodes", || {
             let document = get(through.admin, path).json();
             let entries = document[list].as_array()?;
@@ -65,6 +77,22 @@ fn shown_of_all(through: &Broker, nodes: &[&str]) {
             let is_whole = document["missingNodes"] == json!([]);
             (is_whole && nodes.iter().all(has)).then_some(())
         });
+    }
+    until("the figures of the others", || {
+        let others = get(through.admin, "/history?from=-1h").json()["nodes"].take();
+        let has = |node: &&&str| {
+            others[**node]["columns"]["t"]
+                .as_array()
+                .is_some_and(|t| !t.is_empty())
+        };
+        (nodes.iter().filter(has).count() == nodes.len() - 1).then_some(())
+    });
+    // A refusal is shown in full by its id, whichever node keeps it.
+    let all = get(through.admin, "/refusals").json()["refusals"].take();
+    assert_eq!(all.as_array().map(Vec::len), Some(nodes.len()), "{all}");
+    for one in all.as_array().into_iter().flatten() {
+        let path = format!("/refusals/{}", one["requestId"].as_str().expect("an id"));
+        assert_eq!(get(through.admin, &path).json()["source"], "kept", "{one}");
     }
 }
 
@@ -80,7 +108,7 @@ fn refuse(node: &Broker) -> u64 {
 }
 
 fn kept(node: &Broker) -> u64 {
-    get(node.admin, "/refusals").json()["kept"]
+    get(node.admin, "/refusals?scope=node").json()["kept"]
         .as_u64()
         .expect("a number")
 }

@@ -5,15 +5,17 @@ use super::load::{Load, until_candidates};
 use crate::cluster_etcd::nodes::Nodes;
 use crate::cluster_etcd::nodes::setup::Setup;
 use crate::cluster_netns::journal::moment;
-use crate::http::{Connection, request};
+use crate::http::{Connection, get, request};
 use crate::process::binary;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 /// In the environment: an older program, whose nodes are upgraded to the one under test and go back.
 const OLD: &str = "HELIOGRAPH_OLD";
@@ -71,11 +73,14 @@ fn nodes_get_another_program_one_by_one_and_back() {
     );
     until_candidates(&nodes, f64::from(CHANNELS * VIEWERS * 2) + 400.0);
     let (before, over) = (moment(), AtomicBool::new(false));
+    let mut programs = [(); 3].map(|()| old.clone().unwrap_or_else(binary));
     let made = thread::scope(|scope| {
         let creates = scope.spawn(|| create_until(&over, &to));
         for program in &there_and_back {
             for node in 0..to.len() {
                 replace(&mut nodes, node, program);
+                programs[node].clone_from(program);
+                shows_programs(&nodes, &programs);
             }
         }
         over.store(true, Ordering::Relaxed);
@@ -98,6 +103,36 @@ fn nodes_get_another_program_one_by_one_and_back() {
     let journal = nodes.journal();
     assert!(journal.moves_since(before) > 0);
     journal.assert_sound();
+}
+
+/// Each node shows the program of every other one, and the problems of all.
+fn shows_programs(nodes: &Nodes, programs: &[PathBuf; 3]) {
+    let build = |program: &PathBuf| {
+        let output = Command::new(program).args(["version", "--json"]).output();
+        let output = output.expect("a program").stdout;
+        let build: Value = serde_json::from_slice(&output).expect("JSON");
+        let commit = build["commit"].as_str().unwrap_or("unknown").to_owned();
+        json!([build["version"], commit])
+    };
+    let builds: Vec<Value> = programs.iter().map(build).collect();
+    for (_, node) in nodes.all() {
+        until("the programs of all nodes", || {
+            let view = get(node.admin, "/cluster").json();
+            let mut all = view["nodes"].as_array()?.clone();
+            all.sort_by_key(|one| one["name"].as_str().map(str::to_owned));
+            eprintln!(
+                "inner versions {:?}",
+                all.iter()
+                    .map(|one| &one["inner_version"])
+                    .collect::<Vec<_>>()
+            );
+            let shown = all.iter().map(|one| json!([one["version"], one["commit"]]));
+            let are_known = all.iter().all(|one| one["inner_version"].is_u64());
+            (are_known && shown.collect::<Vec<_>>() == builds).then_some(())
+        });
+        let problems = get(node.admin, "/problems").json();
+        assert_eq!(problems["missingNodes"], json!([]), "{problems}");
+    }
 }
 
 /// Drains a node and starts this program in its place.

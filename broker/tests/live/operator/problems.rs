@@ -113,6 +113,19 @@ fn a_revoked_key_is_one_row_until_all_its_cameras_are_back() {
         (&ended["id"], &ended["endedBy"]),
         (&row["id"], &json!("camera back"))
     );
+    // The cameras that are well beside: all of the fleet again, and the others.
+    let id = ended["id"].as_str().expect("an id");
+    let row = get(service.broker.admin, &format!("/problems/{id}")).json();
+    let shared = row["shared"].as_array().expect("a list").iter();
+    let of_key = shared.filter(|it| it["what"] == "key" || it["what"] == "principal");
+    let healthy: Vec<_> = of_key
+        .map(|it| [&it["healthy"], &it["ofHealthy"]])
+        .collect();
+    let wanted = [&json!(FLEET), &json!(FLEET + WELL)];
+    assert!(
+        !healthy.is_empty() && healthy.iter().all(|it| *it == wanted),
+        "{row}"
+    );
     drop((connected, back));
     service.end();
 }

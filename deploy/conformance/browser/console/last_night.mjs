@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { admin, open, until, withBrowser } from './pages.mjs';
 
-const { key, outages: [, is] } = JSON.parse(process.env.HELIOGRAPH_NIGHT);
+const { key, outages: [was, is] } = JSON.parse(process.env.HELIOGRAPH_NIGHT);
 /** To the second, as pages of UTC have it, with or without the day. */
 const second = (moment) => moment.slice(11, 19);
 
@@ -38,9 +38,29 @@ test('a night is read by the keyboard alone', { timeout: 90_000 }, () => withBro
     for (const one of ['s', '3', 'Enter']) await keyboard.press(one);
     await page.locator('.refusal', { hasText: 'url_expired' }).waitFor();
 
-    // The history is next.
+    // Last night: the outage before, when it began, and that it ended; and this one, which goes on.
     await goTo('nav a', /^History$/);
     await keyboard.press('Enter');
     await page.locator('h1', { hasText: 'History' }).waitFor();
+    const outages = page.locator('.spans button', { hasText: `Key ${key}` });
+    await until('both outages', async () => await outages.count() === 2);
+    const says = await outages.allTextContents();
+    for (const [one, end] of [[was, ` to .*${second(was.ended)}$`], [is, ', goes on$']]) {
+        assert.equal(says.filter((text) => new RegExp(`: .*${second(one.first)}${end}`).test(text)).length, 1, says.join('\n'));
+    }
+
+    // Its moment lists the cause, and its end; what changed before is the mark of the file.
+    await goTo('.spans button', new RegExp(`${second(was.first)} to `));
+    await keyboard.press('Enter');
+    const moment = page.locator('section', { has: page.locator('h2', { hasText: /^At / }) });
+    await moment.locator('.problem', { hasText: 'unknown key' }).getByText(new RegExp(`ended .*${second(was.ended)}`)).waitFor();
+    await page.waitForURL((url) => url.hash.includes('at='));
+    const clock = async (mark) => /\d\d:\d\d:\d\d/.exec(await mark.textContent())[0];
+    const before = await page.locator('.marks button', { hasText: /credentials/ }).all();
+    assert.equal(before.length, 3);
+    assert.ok(await clock(before[0]) <= second(was.first) && second(was.first) <= await clock(before[1]), 'the file changed before');
+    await goTo('.marks button', /credentials/);
+    await keyboard.press('Enter');
+    await page.locator('h2', { hasText: await clock(before[0]) }).waitFor();
     await page.innocent();
 }));
