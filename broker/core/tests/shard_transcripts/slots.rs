@@ -38,8 +38,7 @@ pub(crate) struct Desk {
     pub(crate) packed: Vec<Vec<u8>>,
     pub(crate) lists: Vec<(CallRef, PageQuestion)>,
     pub(crate) counts: Vec<(CallRef, Box<str>)>,
-    /// No more questions to all nodes are taken.
-    pub(crate) is_full: bool,
+    pub(crate) is_full: bool, // no more questions to all nodes are taken
 }
 
 #[derive(Clone, Default)]
