@@ -90,15 +90,15 @@ steps() {
   long 300 wake-protocol "exact broker/mailbox" model
   long 120 generated-code "broker/etcd/proto broker/etcd/src/rpc/generated.rs broker/etcd/generator" cargo test --locked -p etcd-generator
   long 900 all-shard-counts "$service_files broker/tests/live" ignored live 8 ::one_shard:: ::four_shards::
-  long 900 all-clients "$service_files broker/tests/live/clients deploy/conformance deploy/testing" \
-    ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
+  long 1800 all-clients "$service_files broker/tests/live/clients deploy/conformance deploy/testing" \
+    with gstreamer_packages ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
   long 600 all-proxies "$service_files broker/tests/live/proxies.rs deploy/proxy" ignored live 4 proxies::
   long 1800 all-on-epoll "$service_files broker/tests/live" on_epoll
-  long 1800 old-kernel "broker/ring deploy/ci/old_kernel.sh" deploy/ci/old_kernel.sh
-  long 1800 arm64 "broker/ring deploy/ci/arm64.sh" deploy/ci/arm64.sh io_uring epoll
+  long 1800 old-kernel "broker/ring deploy/ci/old_kernel.sh" with emulator_packages deploy/ci/old_kernel.sh
+  long 1800 arm64 "broker/ring deploy/ci/arm64.sh" with emulator_packages deploy/ci/arm64.sh io_uring epoll
   long 900 all-pages "README.md deploy/*.md deploy/testing deploy/broker.toml broker/src/config broker/src/config.rs broker/tests/live/clients/blocks*" ignored live 2 clients::blocks --skip readme
   long 900 all-browsers "$service_files broker/console broker/tests/live/client_browser.rs deploy/conformance/browser" \
-    ignored live 2 client_browser:: "${gate_browsers[@]/#/--skip=}"
+    with browser_packages ignored live 2 client_browser:: "${gate_browsers[@]/#/--skip=}"
   long 900 all-etcd "$cluster_files" ignored etcd 6 "${gate_etcd[@]/#/--skip=}"
   long 900 all-clusters "$cluster_files broker/tests/live/cluster_etcd" \
     ignored live 2 cluster_etcd:: cluster_commands:: "${gate_clusters[@]/#/--skip=}"
@@ -108,6 +108,13 @@ steps() {
   long 900 long-simulation "codec/src broker/core" simulation 3000 10000
   long 1200 benches "$service_files benches" cargo test --locked -p benches --lib --benches
   long 4500 packages "exact deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
+}
+
+# A long check behind the installer of what it alone needs.
+with() {
+  "$1"
+  shift
+  "$@"
 }
 
 # Ignored tests of a program by parts of their names, so many at a time.

@@ -13,7 +13,6 @@ debian_packages() {
   [ -n "$(command -v npm)" ] || missing+=(npm)
   [ -n "$(command -v turnserver)" ] || missing+=(coturn)
   [ -n "$(command -v chromium)" ] || missing+=(chromium)
-  [ -n "$(command -v firefox-esr)" ] || missing+=(firefox-esr)
   [ -n "$(command -v promtool)" ] || missing+=(prometheus)   # it checks metrics, rules and alerts
   [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
   [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
@@ -30,16 +29,26 @@ debian_packages() {
   [ -n "$(command -v certutil)" ] || missing+=(libnss3-tools)   # a certificate in a browser
   [ -n "$(command -v gnutls-cli)" ] || missing+=(gnutls-bin)   # a device with a certificate
   [ -e /usr/include/mbedtls/ssl.h ] || missing+=(libmbedtls-dev)   # another one, which is compiled
-  [ -n "$(command -v qemu-system-aarch64)" ] || missing+=(qemu-system-arm)   # an emulated machine of the other processor
   [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # a test compares generated code
-  [ -n "$(command -v qemu-system-x86_64)" ] || missing+=(qemu-system-x86)   # an old kernel in an emulated machine
-  [ -n "$(command -v busybox)" ] || missing+=(busybox-static)   # its shell
-  [ -n "$(command -v cpio)" ] || missing+=(cpio)   # and the first file systems of both
   install_missing "${missing[@]}"
   node_is_recent || { echo "node 18 or newer is needed, $(node --version) is here"; return 1; }
 }
 
-# For a camera with GStreamer: some 300 packages, 800 MB.
+# What long checks alone need: emulated machines with the first file systems of both, another browser, and a camera with
+# GStreamer, which is some 300 packages with 800 MB.
+emulator_packages() {
+  local missing=()
+  [ -n "$(command -v qemu-system-aarch64)" ] || missing+=(qemu-system-arm)
+  [ -n "$(command -v qemu-system-x86_64)" ] || missing+=(qemu-system-x86)
+  [ -n "$(command -v busybox)" ] || missing+=(busybox-static)
+  [ -n "$(command -v cpio)" ] || missing+=(cpio)
+  install_missing "${missing[@]}"
+}
+
+browser_packages() {
+  [ -n "$(command -v firefox-esr)" ] || install_missing firefox-esr
+}
+
 gstreamer_packages() {
   pkg-config --exists gstreamer-webrtc-1.0 2>/dev/null || install_missing pkg-config libgstreamer1.0-dev \
     libgstreamer-plugins-bad1.0-dev gstreamer1.0-plugins-{base,good,bad} gstreamer1.0-nice
