@@ -43,6 +43,12 @@ fn signatures() {
 }
 
 #[test]
+#[ignore = "wants the packaged programs, root and control groups: deploy/ci/check.sh runs it"]
+fn small_machine() {
+    passes("deploy/ci/small.sh", 300);
+}
+
+#[test]
 #[ignore = "builds all crates from their sources: deploy/ci/check.sh runs it"]
 fn offline() {
     passes("deploy/packages/offline.sh", 1800);

@@ -12,12 +12,14 @@ cd "$(dirname "$0")/../.."
 exec </dev/null
 . deploy/packages/shared.sh
 
-for package in broker loadgen; do
-  name="$(tr a-z A-Z <<<"$package")"
-  [ -n "${!name:-}" ] || cargo build --profile dist --locked -p "$package"
-done
-target="${CARGO_TARGET_DIR:-target}/dist"
-broker="$(realpath "${BROKER:-$target/heliograph}")" loadgen="$(realpath "${LOADGEN:-$target/loadgen}")"
+# The program of a package: given, of deploy/release.sh, or built here.
+program() {
+  local given="$1" target="${CARGO_TARGET_DIR:-target}"
+  [ -n "$given" ] || given="$(find "$target/packaged-$2/$(uname -m)-unknown-linux-gnu/dist/$3" 2>/dev/null || true)"
+  [ -n "$given" ] || { cargo build --profile dist --locked -p "$2" >&2 && given="$target/dist/$3"; }
+  realpath "$given"
+}
+broker="$(program "${BROKER:-}" broker heliograph)" loadgen="$(program "${LOADGEN:-}" loadgen loadgen)"
 
 place="$(mktemp -d)" pids=()
 own="$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)"
