@@ -432,6 +432,12 @@ pub enum Check {
                    forwarded_from` and let it send `X-Forwarded-Proto`."
     )]
     EndpointUnadvertised = 90,
+    /// The URL of a player (`/whep/`) was used for something else than POST or OPTIONS of its path.
+    #[strum(
+        message = "Give the URL to a player that speaks WHEP; SDKs and `presign --channel-arn` sign those of \
+                   WebSockets."
+    )]
+    WhepTokenElsewhere = 91,
 }
 
 /// Number of checks.
