@@ -112,6 +112,9 @@ impl Refusal {
 
     /// The body of the answer, under this request id, and its content type.
     pub(crate) fn body(&self, purpose: Purpose, id: &str) -> (Vec<u8>, &'static str) {
+        if purpose == Purpose::Whep {
+            return (self.problem(), "application/problem+json");
+        }
         let mut body = Vec::new();
         let operation = match self.error_for(purpose) {
             ErrorCode::Sts(kind) => {
@@ -124,6 +127,15 @@ impl Refusal {
         };
         error_body(&mut body, operation, &self.message);
         (body, "application/json")
+    }
+
+    /// The body of an answer to a player (RFC 9457).
+    fn problem(&self) -> Vec<u8> {
+        let (title, status) = (self.error_type(Purpose::Whep), self.status(Purpose::Whep));
+        let mut body = format!(r#"{{"title":"{title}","status":{status},"detail":"#).into_bytes();
+        codec::json::write::string(&mut body, &self.message);
+        body.push(b'}');
+        body
     }
 
     /// The error in the terms of what was asked for. Of errors of the API, STS has only those of a server without room,

@@ -1,14 +1,16 @@
-//! SendAlexaOfferToMaster calls that wait for the master's answer: codec/PROTOCOL.md, ALEXA.
+//! Calls that wait for the master's answer: those of SendAlexaOfferToMaster, and those of players. See
+//! codec/PROTOCOL.md, ALEXA and WHEP.
 //!
 //! A call keeps its offer as a whole frame until it ends: if a master leaves before it answered, the next one gets the
 //! offer.
 
+use crate::channel::players::Player;
 use crate::channel::rare::Rare;
 use crate::id::{CallRef, SessionKey};
 use crate::time::Now;
 
 /// A call that waits for its answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Waiting {
     /// Caller to answer.
     pub caller: CallRef,
@@ -26,6 +28,15 @@ pub(crate) struct Waiting {
     pub had: Vec<SessionKey>,
     /// Whether a master got the whole offer. Further deliveries are not counted.
     pub delivered: bool,
+    /// What a player's call gathers; `None` for Alexa, whose call ends with the answer.
+    pub player: Option<Box<Player>>,
+}
+
+/// The two kinds of calls, which are bounded apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    Alexa,
+    Player,
 }
 
 impl Waiting {
@@ -34,6 +45,20 @@ impl Waiting {
         if !self.had.contains(&by) {
             self.had.push(by);
         }
+    }
+
+    /// Kind of the call.
+    pub(crate) fn kind(&self) -> CallKind {
+        match self.player {
+            None => CallKind::Alexa,
+            Some(_) => CallKind::Player,
+        }
+    }
+
+    /// Whether it waits for the next master: none has the offer, and none has answered.
+    pub(crate) fn awaits_master(&self) -> bool {
+        let player = self.player.as_deref();
+        self.given.is_none() && player.is_none_or(|player| !player.has_answer())
     }
 
     /// Whether the offer was never in an outbox, and so has not ended in a counter.
@@ -69,6 +94,11 @@ impl Calls {
     #[must_use]
     pub(crate) fn of(&self, sender: &str) -> Option<&Waiting> {
         self.0.iter().find(|call| *call.sender == *sender)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn of_mut(&mut self, sender: &str) -> Option<&mut Waiting> {
+        self.0.iter_mut().find(|call| *call.sender == *sender)
     }
 
     /// Removes the call of a sender: it ends.
@@ -146,6 +176,7 @@ mod tests {
             given: None,
             had: Vec::new(),
             delivered: false,
+            player: None,
         }
     }
 

@@ -236,6 +236,19 @@ pub(crate) struct PendingBody {
     pub program: Program,
     /// Whole head, if a signature covers it and the body.
     pub head: Option<Box<[u8]>>,
+    /// Head of a player's request, once its token was checked.
+    pub player: Option<Box<PlayerHead>>,
+}
+
+/// The head of a player's request, whose token is good.
+#[derive(Clone, Debug)]
+pub(crate) struct PlayerHead {
+    /// Name of the channel.
+    pub channel: Box<str>,
+    /// Client id that the token names, else `whep`.
+    pub client_id: Box<str>,
+    /// The caller.
+    pub caller: Caller,
 }
 
 /// Service of a call.
@@ -245,6 +258,8 @@ pub(crate) enum Target {
     Api(Operation),
     /// The security token service, at `/`.
     Sts,
+    /// A channel's camera, for a player.
+    Whep,
 }
 
 impl Target {
@@ -253,6 +268,7 @@ impl Target {
         match self {
             Self::Api(operation) => Purpose::Api(operation),
             Self::Sts => Purpose::Sts(Requested::Unknown),
+            Self::Whep => Purpose::Whep,
         }
     }
 }
@@ -280,6 +296,8 @@ pub(crate) struct PendingCall {
     pub place_kept: bool,
     /// Bytes of records of the caller's account, once all shards were queried.
     pub held: u64,
+    /// Of a player's request: when it was read, and the id of its call if it is an offer.
+    pub player: Option<(Now, Option<Box<str>>)>,
 }
 
 impl PendingCall {
@@ -287,6 +305,15 @@ impl PendingCall {
     #[must_use]
     pub(crate) fn account(&self) -> Account {
         Account::of_digits(self.caller.account())
+    }
+
+    /// The purpose of its answer.
+    #[must_use]
+    pub(crate) fn purpose(&self) -> Purpose {
+        match self.player {
+            Some(_) => Purpose::Whep,
+            None => Purpose::Api(self.operation),
+        }
     }
 }
 

@@ -164,8 +164,9 @@ impl<'a> Evidence<'a> {
         Self {
             close: call.close,
             channel: call.channel.as_deref(),
+            client_id: (call.client_id.as_deref()).filter(|_| call.player.is_some()),
             caller: Some(&call.caller),
-            ..Self::of(Purpose::Api(call.operation))
+            ..Self::of(call.purpose())
         }
     }
 

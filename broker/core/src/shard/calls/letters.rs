@@ -3,16 +3,18 @@
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
+use crate::channel::{players::Played, rates::Metered};
 use crate::cluster::slot_maps::SlotSet;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::record::{Holding, ListedChannel, Record};
 use crate::session::Forwarded;
 use crate::session::http::{Admission, Onward};
 use crate::settings::{Program, Settings};
+use crate::time::Now;
 use crate::wire::at_most;
 use crate::{limits::LIST_PAGE_MAX, machine::Peer, refusal::Refusal, registry::StoreError};
-use codec::control::{ChannelStatus, CreateSignalingChannel, Operation, Tag};
-use codec::{identifiers::ChannelArn, signal::Role};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
+use codec::{identifiers::ChannelArn, policy::Action, signal::Role};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -77,6 +79,8 @@ pub struct Query {
     pub caller: Option<Caller>,
     /// The client id of the call, for policies that are asked where the channel lives.
     pub client_id: Option<Box<str>>,
+    /// When the request of a player was read; `None` of a call of the API.
+    pub posted: Option<Now>,
     /// Of a request for the channel's endpoint: in which role, and by which program.
     pub endpoint: Option<(Role, Program)>,
     /// The question.
@@ -91,8 +95,27 @@ impl Query {
             held: 0,
             caller: None,
             client_id: None,
+            posted: None,
             endpoint: None,
             kind,
+        }
+    }
+
+    /// The rights that its caller needs, each with the error without it.
+    pub(crate) fn rights(&self) -> impl Iterator<Item = (Action, ErrorKind)> + use<> {
+        let connects = self.posted.is_some();
+        let calls = !matches!(self.kind, QueryKind::Offer { arn: None, .. });
+        let connect = (Action::ConnectAsViewer, ErrorKind::AccessDenied);
+        let call = (self.operation.policy_action(), self.operation.denied());
+        let both = [connects.then_some(connect), calls.then_some(call)];
+        both.into_iter().flatten()
+    }
+
+    /// The event that is counted for its channel.
+    pub(crate) fn metered(&self) -> Metered {
+        match (self.posted, &self.kind) {
+            (Some(_), QueryKind::Offer { .. }) => Metered::ConnectAsViewer,
+            (_, _) => Metered::Call(self.operation),
         }
     }
 }
@@ -126,10 +149,12 @@ pub enum QueryKind {
         /// `region:account:`.
         prefix: Box<str>,
     },
-    /// An Alexa offer to the master: the answer may take as long as the channel keeps messages.
+    /// An offer to the master, of Alexa or of a player: the answer may take as long as the channel keeps messages.
     Offer {
         /// The channel.
-        arn: ChannelArn,
+        identity: Identity,
+        /// Its ARN, where the call names that.
+        arn: Option<ChannelArn>,
         /// The sender's id.
         sender: Box<str>,
         /// The offer, base64.
@@ -170,6 +195,8 @@ pub enum Answer {
     Holding(Holding),
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),
+    /// The master's answer, for a player.
+    Played(Box<Played>),
     /// Refused.
     Refusal(Refusal),
 }

@@ -1,13 +1,15 @@
 //! Responses: written, counted, and logged when they refuse something; and the refusals that several steps give.
 
-use crate::event::{Purpose, Requested};
+use crate::event::{PlayerOutcome, Purpose, Requested};
 use crate::id::{Account, SessionKey};
 use crate::journal::{Claims, LogShare, Refused, Subject};
+use crate::limits::{ABSENCE_RETRY_S, WHEP_RETRY_S};
+use crate::shard::calls::whep;
 use crate::shard::context::Context;
 use crate::shard::evidence::{Evidence, named};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use crate::{check::Check, limits::ABSENCE_RETRY_S, refusal::Refusal};
+use crate::{check::Check, refusal::Refusal};
 use codec::control::ErrorKind;
 use codec::http::{ErrorHead, Meta, respond as write_response};
 use codec::proxy::Unclear;
@@ -23,6 +25,8 @@ pub(crate) struct Response<'a> {
     pub(crate) close: bool,
     /// Request id, if that is in the body or in an audit line.
     pub(crate) id: Option<&'a str>,
+    /// Further header lines, each with its line end.
+    pub(crate) fields: &'a str,
 }
 
 impl<'a> Response<'a> {
@@ -35,6 +39,7 @@ impl<'a> Response<'a> {
             body,
             close,
             id: None,
+            fields: "",
         }
     }
 }
@@ -69,6 +74,9 @@ pub(crate) fn refuse(
     if let Purpose::Upgrade(role) = purpose {
         cx.telemetry.count_upgrade(role, refusal.upgrade_outcome());
     }
+    if purpose == Purpose::Whep {
+        cx.telemetry.count_player(PlayerOutcome::of(refusal), None);
+    }
     let id = evidence.id.map(Cow::from).unwrap_or_else(|| {
         let telemetry = &mut cx.telemetry;
         telemetry
@@ -82,12 +90,21 @@ pub(crate) fn refuse(
         error_type: refusal.error_type(purpose),
         why: why.as_deref(),
         // Without it the client decides when to try again.
-        retry_after_s: (check == Check::AbsenceUnknown).then_some(ABSENCE_RETRY_S),
+        retry_after_s: match check {
+            Check::AbsenceUnknown => Some(ABSENCE_RETRY_S),
+            Check::WhepNoMaster => Some(WHEP_RETRY_S),
+            _ => None,
+        },
     };
     let (body, content_type) = refusal.body(purpose, &id);
     let answer = Response {
         status,
         content_type,
+        fields: if purpose == Purpose::Whep {
+            whep::fields_of(status)
+        } else {
+            ""
+        },
         ..Response::json(purpose, &body, evidence.close)
     };
     let close = send(sockets, cx, key, &id, &answer, Some(error));
@@ -120,6 +137,7 @@ fn send(
         wall_ms: cx.at.wall.0,
         request_id: id,
         close,
+        fields: answer.fields,
     };
     let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
     sockets.push_control(cx, key, |out| {
@@ -132,6 +150,7 @@ fn send(
         Purpose::Api(operation) => Requested::Api(operation),
         Purpose::Sts(requested) => requested,
         Purpose::Wake => Requested::Wake,
+        Purpose::Whep => Requested::Whep,
         Purpose::RoleAlias => Requested::RoleAlias,
         Purpose::Unknown => Requested::Unknown,
         Purpose::Upgrade(_) => return close, // counted by its outcome

@@ -334,7 +334,7 @@ fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &I
     status(sockets, cx, transit.status_of(), fault);
 }
 
-/// Route → the caller of a waiting call.
+/// Route → the caller of a waiting call, or what that gathers.
 ///
 /// # Errors
 /// The refusal of an answer that is too long.
@@ -356,6 +356,20 @@ fn answer_call(
         });
     }
     let (channel, sender) = (transit.channel, transit.recipient);
+    let what = (transit.from, transit.launch.action);
+    if let Some(kept) = directory.gather_for(cx, (channel, sender), what, payload) {
+        if kept {
+            transit.end(cx, Outcome::Delivered);
+            let passage = match what {
+                (_, Action::IceCandidate) => Passage::Gathered,
+                (_, Action::SdpAnswer | Action::SdpOffer) => Passage::AnsweredCall,
+            };
+            transit.note(cx, passage);
+        } else {
+            transit.drop(cx, Passage::ForCall);
+        }
+        return Ok(());
+    }
     if directory.end_call(cx, channel, sender, Some(base64::text(payload))) {
         transit.end(cx, Outcome::Delivered);
         transit.note(cx, Passage::AnsweredCall);
