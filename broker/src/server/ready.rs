@@ -89,6 +89,9 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
 /// URL for players that speak WHEP, with the name of the channel left open. Plain HTTP if that is offered, since players
 /// do not know the authority of a development certificate.
 fn player_url(settings: &Settings) -> String {
+    if !settings.whep.on {
+        return "off: [whep] on = false".to_owned();
+    }
     let plain = settings.listen.iter().find(|it| it.scheme == Scheme::Http);
     let listen = plain.or(settings.listen.first());
     let listen = listen.map(ToString::to_string).unwrap_or_default();

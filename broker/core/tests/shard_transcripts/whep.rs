@@ -313,7 +313,7 @@ fn ice_servers_are_named_with_the_answer() {
     );
     let head = head_of(&mut call.script, "a3");
     assert!(
-        !head.contains("Link: ") && head.contains("Methods: POST, DELETE\r\n"),
+        !head.contains("Link: ") && head.contains("Methods: POST, DELETE, OPTIONS\r\n"),
         "{head}"
     );
 }

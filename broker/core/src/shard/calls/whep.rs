@@ -46,7 +46,8 @@ const ALLOWED: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\
                        Allow: OPTIONS, POST, GET, HEAD, DELETE\r\n";
 const OPTIONS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
                        Accept-Post: application/sdp\r\n";
-const METHODS: &str = "POST, DELETE";
+/// Methods for pages of any origin, which ask for ICE servers too. With PATCH, players would send candidates later.
+const METHODS: &str = "POST, DELETE, OPTIONS";
 
 // The head of a request.
 
