@@ -45,7 +45,8 @@ impl Player {
     /// A call that was posted at this moment.
     pub(crate) fn new(
         client_id: Box<str>,
-        (caller, has_ice): (Option<CallerId>, bool),
+        caller: Option<CallerId>,
+        has_ice: bool,
         posted: Now,
     ) -> Self {
         Self {
@@ -71,7 +72,8 @@ impl Player {
     /// The fault of an answer of which no player could use anything.
     pub(crate) fn take(
         &mut self,
-        (from, action): (SessionKey, Action),
+        from: SessionKey,
+        action: Action,
         payload: &[u8],
         now: Now,
     ) -> Result<bool, Fault> {

@@ -79,7 +79,8 @@ pub(crate) fn call_is_here(
     }
     let onward = of_call(
         sockets,
-        (Purpose::Api(call.operation()), caller),
+        Purpose::Api(call.operation()),
+        caller,
         identity,
         whole,
     );
@@ -91,15 +92,16 @@ pub(crate) fn call_is_here(
 pub(crate) fn player_is_here(
     sockets: &mut Sockets,
     cx: &mut Context,
-    (key, asked): (SessionKey, &PendingCall),
+    key: SessionKey,
+    asked: &PendingCall,
     identity: &Identity,
     whole: Vec<u8>,
 ) -> bool {
     let home = sockets.placement().home(identity, cx.at.now);
     let is_here = matches!(home, Home::Here(_));
     if !is_here {
-        let what = (Purpose::Whep, &asked.caller);
-        let mut onward = of_call(sockets, what, identity.clone(), whole);
+        let identity = identity.clone();
+        let mut onward = of_call(sockets, Purpose::Whep, &asked.caller, identity, whole);
         onward.client_id.clone_from(&asked.client_id);
         pass_on(sockets, cx, key, home, onward);
     }
@@ -109,7 +111,8 @@ pub(crate) fn player_is_here(
 /// A call for another node; `whole`: the request as it came.
 fn of_call(
     sockets: &Sockets,
-    (purpose, caller): (Purpose, &Caller),
+    purpose: Purpose,
+    caller: &Caller,
     identity: Identity,
     whole: Vec<u8>,
 ) -> Onward {

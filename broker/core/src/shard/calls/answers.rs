@@ -93,7 +93,7 @@ pub(crate) fn conclude(
     answer: Answer,
 ) {
     if let Expected::Answer(_, _, Some(_)) | Expected::PlayerServers = wanted {
-        return whep::conclude(sockets, cx, (key, asked), wanted, answer);
+        return whep::conclude(sockets, cx, key, asked, wanted, answer);
     }
     let purpose = Purpose::Api(asked.operation);
     cx.telemetry.count_call(asked.account());

@@ -15,7 +15,7 @@ use crate::shard::calls::responses::{
 use crate::shard::context::Context;
 use crate::shard::directory::BegunChange;
 use crate::shard::directory::channels::status;
-use crate::shard::directory::pending::NewCall;
+use crate::shard::directory::pending::{ForPlayer, NewCall};
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
@@ -59,8 +59,7 @@ pub(crate) fn allows(
         ) => {
             let client_id = query.client_id.as_deref();
             let mut rights = query.rights();
-            rights
-                .find_map(|right| directory.forbids_named(cx, judged, (right, client_id), identity))
+            rights.find_map(|right| directory.forbids_named(cx, judged, right, client_id, identity))
         }
         (Some(judged), _) => directory.forbids_tagged(cx, judged, query),
         (None, _) => None,
@@ -206,10 +205,10 @@ impl Directory {
         identity: &Identity,
     ) -> Option<Box<Player>> {
         let (caller, client_id, posted) = (caller?, client_id?, posted?);
-        let has_ice = self.may_have_ice(cx, (caller, Some(client_id)), identity);
+        let has_ice = self.may_have_ice(cx, caller, Some(client_id), identity);
         let channel = self.named_channel(identity)?;
         let role = self.caller_role(cx, caller, &channel.record.arn);
-        let player = Player::new(client_id.into(), (role.caller(), has_ice), posted);
+        let player = Player::new(client_id.into(), role.caller(), has_ice, posted);
         Some(Box::new(player))
     }
 
@@ -487,19 +486,13 @@ impl Directory {
 
     /// Takes an answer or a candidate for a player's call, which may end with it. Whether it is kept; `None` when no
     /// player waits by this name.
-    pub(crate) fn gather_for(
-        &mut self,
-        cx: &mut Context,
-        call: (ChannelKey, &str),
-        what: (SessionKey, Action),
-        payload: &[u8],
-    ) -> Option<bool> {
-        let (kept, ends) = self.gather(call, what, payload, cx.at.now)?;
+    pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForPlayer<'_>) -> Option<bool> {
+        let (kept, ends) = self.gather(message, cx.at.now)?;
         let answer = match ends {
             Err(fault) => Some(unusable(fault).into()),
             Ok(ends) => ends.then_some(Answer::Answer(None)),
         };
-        let (key, sender) = call;
+        let (key, sender) = (message.channel, message.sender);
         let ended = answer.and_then(|answer| {
             let call = self.take_call(key, |calls| calls.take(sender))?;
             Some((call, answer))
@@ -583,7 +576,8 @@ impl Directory {
     }
 
     /// Ends a player's call whose offer is longer than the master can take.
-    fn end_too_long(&mut self, cx: &mut Context, (key, order): Call) {
+    fn end_too_long(&mut self, cx: &mut Context, call: Call) {
+        let (key, order) = call;
         if let Some(mut call) = self.take_call(key, |calls| calls.take_of_order(order)) {
             call.given = None; // it never left
             close_call(cx, &call, Outcome::Withdrawn);

@@ -101,13 +101,14 @@ impl Query {
         }
     }
 
-    /// The rights that its caller needs, each with the error without it.
-    pub(crate) fn rights(&self) -> impl Iterator<Item = (Action, ErrorKind)> + use<> {
-        let connects = self.posted.is_some();
+    /// The rights that its caller needs.
+    pub(crate) fn rights(&self) -> impl Iterator<Item = Right> + use<> {
         let calls = !matches!(self.kind, QueryKind::Offer { arn: None, .. });
-        let connect = (Action::ConnectAsViewer, ErrorKind::AccessDenied);
-        let call = (self.operation.policy_action(), self.operation.denied());
-        let both = [connects.then_some(connect), calls.then_some(call)];
+        let call = Right {
+            action: self.operation.policy_action(),
+            denied: self.operation.denied(),
+        };
+        let both = [self.posted.map(|_| CONNECT), calls.then_some(call)];
         both.into_iter().flatten()
     }
 
@@ -119,6 +120,19 @@ impl Query {
         }
     }
 }
+
+/// A right, and the error without it.
+#[derive(Clone, Copy)]
+pub(crate) struct Right {
+    pub(crate) action: Action,
+    pub(crate) denied: ErrorKind,
+}
+
+/// Right of a player.
+const CONNECT: Right = Right {
+    action: Action::ConnectAsViewer,
+    denied: ErrorKind::AccessDenied,
+};
 
 /// A question of a call to a channel's home.
 #[derive(Debug)]
@@ -153,7 +167,7 @@ pub enum QueryKind {
     Offer {
         /// The channel.
         identity: Identity,
-        /// Its ARN, where the call names that.
+        /// ARN, where the call names that.
         arn: Option<ChannelArn>,
         /// The sender's id.
         sender: Box<str>,

@@ -54,7 +54,7 @@ pub(crate) fn read_head(
         let message = "The offer must have Content-Type: application/sdp.";
         return Err(Refusal::of_head(Check::WhepType, 415, message));
     }
-    authenticated(sockets, gate, key, (head, target), at)
+    authenticated(sockets, gate, key, head, target, at)
 }
 
 /// Checks the token of a request.
@@ -62,7 +62,8 @@ fn authenticated(
     sockets: &Sockets,
     gate: &mut Gate,
     key: SessionKey,
-    (head, target): (&Head<'_>, Target<'_>),
+    head: &Head<'_>,
+    target: Target<'_>,
     at: Moment,
 ) -> Result<PlayerHead, Refusal> {
     let peer = sockets.session(key).map(|session| session.peer());
@@ -102,9 +103,9 @@ pub(crate) fn answer(
     let close = ends_with(head);
     let status = match (head.method(), target.call) {
         ("OPTIONS", None) if close != head.keep_alive() => {
-            match authenticated(sockets, gate, key, (head, target), cx.at) {
+            match authenticated(sockets, gate, key, head, target, cx.at) {
                 Ok(player) => {
-                    let asked = pending(player, (Operation::GetIceServerConfig, close));
+                    let asked = pending(player, Operation::GetIceServerConfig, close);
                     return PlayerStep::Asks(BegunOffer {
                         key,
                         asked,
@@ -122,7 +123,7 @@ pub(crate) fn answer(
             return PlayerStep::Answered(false);
         }
     };
-    respond(sockets, cx, key, (status, close), PLAYER_OPTIONS);
+    respond(sockets, cx, key, status, close, PLAYER_OPTIONS);
     PlayerStep::Answered(!close)
 }
 
@@ -130,7 +131,8 @@ fn respond(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
-    (status, close): (u16, bool),
+    status: u16,
+    close: bool,
     fields: &str,
 ) {
     let answer = Response {
@@ -150,7 +152,7 @@ fn no_method() -> Refusal {
 // Offers, and questions for ICE servers.
 
 /// A request while its answer is awaited.
-fn pending(player: PlayerHead, (operation, close): (Operation, bool)) -> PendingCall {
+fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall {
     PendingCall {
         operation,
         host: "".into(),
@@ -177,7 +179,8 @@ pub(crate) struct BegunOffer {
 pub(crate) fn read_offer(
     sockets: &mut Sockets,
     cx: &mut Context,
-    (key, close): (SessionKey, bool),
+    key: SessionKey,
+    close: bool,
     player: PlayerHead,
     sdp: &[u8],
 ) -> Option<BegunOffer> {
@@ -202,7 +205,7 @@ pub(crate) fn read_offer(
     Some(BegunOffer {
         key,
         offer: Some([call.into(), sender.into(), payload]),
-        asked: pending(player, (Operation::SendAlexaOfferToMaster, close)),
+        asked: pending(player, Operation::SendAlexaOfferToMaster, close),
     })
 }
 
@@ -266,7 +269,8 @@ pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
 pub(crate) fn conclude(
     sockets: &mut Sockets,
     cx: &mut Context,
-    (key, asked): (SessionKey, &PendingCall),
+    key: SessionKey,
+    asked: &PendingCall,
     wanted: Expected,
     answer: Answer,
 ) {
@@ -276,7 +280,7 @@ pub(crate) fn conclude(
         if let Answer::Record(..) = answer {
             push_links(&mut fields, sockets, asked, cx.at);
         }
-        return respond(sockets, cx, key, (200, asked.close), &fields);
+        return respond(sockets, cx, key, 200, asked.close, &fields);
     };
     let refusal = match answer {
         Answer::Played(played) => {

@@ -153,7 +153,7 @@ fn answer_head(
 ) -> Step {
     match request.head.method() {
         "OPTIONS" if public_pages::is_preflight(&request.head) => {
-            answer_preflight(sockets, cx, key, request, ("POST", ""))
+            answer_preflight(sockets, cx, key, request, "POST", "")
         }
         _ if public_pages::is_probe(&request.head) => {
             let close = ends_with(&request.head);
@@ -276,8 +276,8 @@ pub(crate) fn answer_player(shard: &mut State, key: SessionKey, request: &Reques
     let head = &request.head;
     if head.method() == "OPTIONS" && public_pages::is_preflight(head) {
         // `OPTIONS` itself is asked by pages, for ICE servers, and with a bearer that needs a preflight, too.
-        let how = ("POST, DELETE, OPTIONS", PLAYER_OPTIONS);
-        return answer_preflight(sockets, cx, key, request, how);
+        let methods = "POST, DELETE, OPTIONS";
+        return answer_preflight(sockets, cx, key, request, methods, PLAYER_OPTIONS);
     }
     let goes_on = match whep::answer(sockets, cx, gate, key, head) {
         PlayerStep::Answered(goes_on) => goes_on,
@@ -296,8 +296,8 @@ pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Ve
     let (sockets, directory, cx, _) = shard.parts();
     let name = begun.asked.channel.as_deref().unwrap_or_default();
     let identity = directory.named(&begun.asked.caller, name);
-    let from = (begun.key, &begun.asked);
-    if whole.is_none_or(|whole| onward::player_is_here(sockets, cx, from, &identity, whole)) {
+    let (key, asked) = (begun.key, &begun.asked);
+    if whole.is_none_or(|whole| onward::player_is_here(sockets, cx, key, asked, &identity, whole)) {
         whep::begin(shard, begun, identity);
     }
 }
@@ -308,7 +308,8 @@ fn answer_preflight(
     cx: &mut Context,
     key: SessionKey,
     request: &Request<'_>,
-    (methods, fields): (&str, &str),
+    methods: &str,
+    fields: &str,
 ) -> Step {
     let head = &request.head;
     let close = !head.keep_alive();
@@ -570,7 +571,7 @@ pub(crate) fn take_body(
     let clustered = sockets.placement().cluster().is_some();
     if let Some(player) = player {
         let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
-        let begun = whep::read_offer(sockets, cx, (key, close), *player, body)?;
+        let begun = whep::read_offer(sockets, cx, key, close, *player, body)?;
         return Some(SignedBody::Offer(Box::new(begun), whole));
     }
     let from = (target, peer);

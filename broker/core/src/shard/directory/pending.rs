@@ -491,15 +491,13 @@ impl Directory {
     /// the answer if so. `None` when no player waits by this name.
     pub(crate) fn gather(
         &mut self,
-        (key, sender): (ChannelKey, &str),
-        what: (SessionKey, Action),
-        payload: &[u8],
+        message: &ForPlayer<'_>,
         now: Now,
     ) -> Option<(bool, Result<bool, Fault>)> {
-        let channel = self.channels.get_mut(key)?;
-        let call = channel.live_mut()?.calls.of_mut(sender)?;
+        let channel = self.channels.get_mut(message.channel)?;
+        let call = channel.live_mut()?.calls.of_mut(message.sender)?;
         let player = call.player.as_deref_mut()?;
-        let kept = match player.take(what, payload, now) {
+        let kept = match player.take(message.from, message.action, message.payload, now) {
             Ok(kept) => kept,
             Err(fault) => return Some((false, Err(fault))),
         };
@@ -637,6 +635,17 @@ impl Directory {
     pub(crate) fn channels_with_calls(&self) -> BTreeSet<ChannelKey> {
         self.waits.channels()
     }
+}
+
+/// A master's message for a call.
+pub(crate) struct ForPlayer<'a> {
+    pub(crate) channel: ChannelKey,
+    /// Id to which the master sends it.
+    pub(crate) sender: &'a str,
+    /// The master's connection.
+    pub(crate) from: SessionKey,
+    pub(crate) action: Action,
+    pub(crate) payload: &'a [u8],
 }
 
 /// A call that arrives at its channel.

@@ -5,6 +5,7 @@ use crate::channel::endpoint_requests::RequestedEndpoint;
 use crate::id::{CallerId, Identity};
 use crate::session::http::{Admission, Asks, RoleBy};
 use crate::settings::Program;
+use crate::shard::calls::letters::Right;
 use crate::shard::calls::responses::absent;
 use crate::shard::connect::upgrades::{action_of, denial_of};
 use crate::shard::context::Context;
@@ -59,7 +60,8 @@ impl Directory {
         &self,
         cx: &mut Context,
         caller: &Caller,
-        ((action, denied), client_id): ((Action, ErrorKind), Option<&str>),
+        Right { action, denied }: Right,
+        client_id: Option<&str>,
         identity: &Identity,
     ) -> Option<Answer> {
         let channel = self.named_channel(identity);
@@ -80,13 +82,16 @@ impl Directory {
     pub(crate) fn may_have_ice(
         &self,
         cx: &mut Context,
-        query: (&Caller, Option<&str>),
+        caller: &Caller,
+        client_id: Option<&str>,
         identity: &Identity,
     ) -> bool {
-        let (caller, client_id) = query;
-        let right = (Action::GetIceServerConfig, ErrorKind::AccessDenied);
+        let right = Right {
+            action: Action::GetIceServerConfig,
+            denied: ErrorKind::AccessDenied,
+        };
         !self.settings.ice.is_empty()
-            && (self.forbids_named(cx, caller, (right, client_id), identity)).is_none()
+            && (self.forbids_named(cx, caller, right, client_id, identity)).is_none()
     }
 
     /// Refuses a call about a channel of an ARN, if the caller's policies name tags of channels and do not allow it

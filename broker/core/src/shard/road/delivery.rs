@@ -9,6 +9,7 @@ use crate::session::Session;
 use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::context::Context;
+use crate::shard::directory::pending::ForPlayer;
 use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
 use crate::shard::road::Aside;
 use crate::shard::road::in_flight::{InTransit, Sender, Undelivered, away_from};
@@ -356,13 +357,19 @@ fn answer_call(
         });
     }
     let (channel, sender) = (transit.channel, transit.recipient);
-    let what = (transit.from, transit.launch.action);
-    if let Some(kept) = directory.gather_for(cx, (channel, sender), what, payload) {
+    let message = ForPlayer {
+        channel,
+        sender,
+        from: transit.from,
+        action: transit.launch.action,
+        payload,
+    };
+    if let Some(kept) = directory.gather_for(cx, &message) {
         if kept {
             transit.end(cx, Outcome::Delivered);
-            let passage = match what {
-                (_, Action::IceCandidate) => Passage::Gathered,
-                (_, Action::SdpAnswer | Action::SdpOffer) => Passage::AnsweredCall,
+            let passage = match message.action {
+                Action::IceCandidate => Passage::Gathered,
+                Action::SdpAnswer | Action::SdpOffer => Passage::AnsweredCall,
             };
             transit.note(cx, passage);
         } else {
