@@ -12,6 +12,7 @@ pub mod env;
 pub mod forget;
 pub mod hook_test;
 pub mod policy_test;
+pub mod presign;
 pub mod report;
 pub mod seccomp;
 pub mod tail;

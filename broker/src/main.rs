@@ -1,16 +1,13 @@
 //! The binary `broker`: flags, configuration, then the server.
 
 use broker::commands::{
-    backup, bundle, cluster, devices, doctor, env, forget, hook_test, policy_test, report, seccomp,
-    tail, top, trace, why,
+    backup, bundle, cluster, devices, doctor, env, forget, hook_test, policy_test, presign, report,
+    seccomp, tail, top, trace, why,
 };
-use broker::config::{self, Arguments, Command, ConfigError, PresignFlags, ServeFlags};
+use broker::config::{self, Arguments, Command, ConfigError, ServeFlags};
 use broker::server;
 use broker::{Failure, Screen, channels, print, say, side, version};
-use broker_core::settings::value::{role_of_path, without_role};
 use broker_core::settings::{LogFormat, LogLevel};
-use codec::signal::Role;
-use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::io::stdout;
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,7 +27,7 @@ fn main() -> ExitCode {
         },
         Command::CheckConfig { file, flags } => check_config(file, flags),
         Command::Doctor(flags) => doctor::run(flags, &mut stdout(), Screen::stdout()),
-        Command::Presign(flags) => print_presigned(flags),
+        Command::Presign(flags) => presign::run(flags).and_then(|text| print(&text)),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Bundle(flags) => bundle::run(flags).and_then(|text| print(&text)),
         Command::Report(flags) => report::run(flags, &mut stdout()),
@@ -144,47 +141,6 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
         summary.push_str(&config::credentials_summary(loaded));
     }
     print(&summary)
-}
-
-fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let needed = |name| {
-        variable(name)
-            .ok_or_else(|| Failure::Configuration(format!("the environment lacks {name}")))
-    };
-    let (id, secret) = (
-        needed("AWS_ACCESS_KEY_ID")?,
-        needed("AWS_SECRET_ACCESS_KEY")?,
-    );
-    let token = variable("AWS_SESSION_TOKEN");
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    // What the path of an endpoint says of the role, the client id says where there is no path.
-    let endpoint = without_role(&flags.endpoint);
-    let client_id = match role_of_path(flags.endpoint.get(endpoint.len()..).unwrap_or_default()) {
-        Some(Role::Master) => None,
-        Some(Role::Viewer) if flags.client_id.is_none() => {
-            let rule = "the endpoint is that of viewers, which need a --client-id";
-            return Err(Failure::Configuration(rule.into()));
-        }
-        Some(Role::Viewer) | None => flags.client_id.as_deref(),
-    };
-    let (scheme, host) = endpoint.split_once("://").unwrap_or(("wss", endpoint));
-    let upgrade = Upgrade {
-        host,
-        channel_arn: flags.channel_arn.as_str(),
-        client_id,
-        expires_s: flags.expires,
-        now_s: now.map_or(0, |now| now.as_secs()),
-    };
-    let region = flags.region.as_deref();
-    let region = region.unwrap_or_else(|| flags.channel_arn.region());
-    let keys = Keys {
-        access_key_id: &id,
-        secret_access_key: &secret,
-        session_token: token.as_deref(),
-    };
-    let target = Signer::new(keys, region).presign(&upgrade);
-    print(&format!("{scheme}://{host}{target}\n"))
 }
 
 /// Time for which the end waits for a stderr that does not take the last lines, at most.

@@ -21,12 +21,14 @@ use crate::limits::{
 use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
     LISTED_BYTES, LISTS_OF_NODES_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES, REFUSAL_GROUPS_MAX,
-    SPARE_OUTBOX_BYTES_MAX, calls_per_pair, lists_under_way, lists_waiting, mailbox_open_places,
-    signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard, wake_polls_per_shard,
+    SPARE_OUTBOX_BYTES_MAX, WAITING_CALLS_PER_PLAYER, calls_per_pair, lists_under_way,
+    lists_waiting, mailbox_open_places, signing_keys_per_shard, spare_outboxes,
+    waiting_calls_per_shard, wake_polls_per_shard,
 };
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::Shard;
 use broker_core::{auth::Credentials, journal::EXPLAINED_BYTES_MAX, registry::ENCODED_BYTES_MAX};
+use codec::limits::WHEP_GATHERED_BYTES;
 use std::path::Path;
 use std::{fmt, fs};
 
@@ -116,6 +118,8 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "lists under way", lists_under_way(shards), LIST_MERGED_MAX * LISTED_BYTES),
         (true, "lists that wait", lists_waiting(shards), LIST_BYTES),
         (true, "waiting Alexa calls", waiting_calls_per_shard(shards), WAITING_CALL_BYTES),
+        (settings.whep.on, "calls of players", waiting_calls_per_shard(shards) / WAITING_CALLS_PER_PLAYER,
+            settings.limits.payload_bytes + WHEP_GATHERED_BYTES + KIB),
         (true, "shares of refusals", REFUSAL_GROUPS_MAX, REFUSAL_GROUP_BYTES),
         (true, "notes of the recorder", settings.recorder_notes_of_shard(), NOTE_BYTES),
         (true, "signing keys", signing_keys, SIGNING_KEY_BYTES),

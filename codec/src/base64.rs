@@ -62,6 +62,13 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode_to_vec(text).ok()
 }
 
+/// The bytes that base64 text encodes, padded or not, as browsers decode it (WHATWG Infra, "forgiving-base64 decode");
+/// `None` for other text.
+#[must_use]
+pub fn decode_forgiving(text: &[u8]) -> Option<Vec<u8>> {
+    base64_simd::forgiving_decode_to_vec(text).ok()
+}
+
 /// Base64 text as a `str`. Empty for bytes outside ASCII, which no forwarded payload has.
 #[must_use]
 pub fn text(bytes: &[u8]) -> &str {

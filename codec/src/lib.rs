@@ -15,6 +15,7 @@
 //! | [`base64`] | the one place that calls base64-simd |
 //! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
 //! | [`control`] | the HTTP API operations: typed requests and response bodies |
+//! | [`whep`] | players without an SDK: offers, answers and candidates of a camera as SDP |
 //! | [`sts`] | temporary credentials: the requests of AWS STS that are served, forms in and XML out |
 //! | [`proxy`] | what a proxy in front says of a client |
 //! | [`link`] | frames of one connection between two nodes that carries many clients |
@@ -40,4 +41,5 @@ pub mod proxy;
 pub mod signal;
 pub mod sigv4;
 pub mod sts;
+pub mod whep;
 pub mod ws;

@@ -43,11 +43,31 @@ pub const ARN_BYTES: usize = 1024;
 /// not JSON to the service.
 pub const JSON_DEPTH: usize = 9;
 
+/// Most candidates that are joined with the answer to a player.
+///
+/// Source: cameras on a home network send three to nine; each candidate more costs up to [`WHEP_CANDIDATE_BYTES`].
+pub const WHEP_CANDIDATES: usize = 16;
+
+/// Longest candidate that is joined with an answer, in bytes of its text: those of IPv6 relays have some 200.
+pub const WHEP_CANDIDATE_BYTES: usize = 512;
+
+/// Longest payload that is read as a candidate for a player, in bytes of base64 text: a candidate, its section and a
+/// user fragment. A longer one is left out unread.
+pub const WHEP_CANDIDATE_PAYLOAD_BYTES: usize = 4 * 1024;
+
+/// Longest answer for a player together with the candidates that wait for it, in bytes: the largest payload decoded.
+pub const WHEP_GATHERED_BYTES: usize = 24 * 1024;
+
+/// Longest answer that a player gets, in bytes: each candidate becomes a line with `a=` and a line end, and the last
+/// line of a section may lack one.
+pub const WHEP_ANSWER_BYTES: usize = WHEP_GATHERED_BYTES + WHEP_CANDIDATES * 6;
+
 /// Longest `IceServerList` and ids of a client beside the payload, in bytes.
 const ENVELOPE_BYTES: usize = 8_704 + 4 * WORD_BYTES;
 
 const _: () = assert!(PAYLOAD_BYTES + ENVELOPE_BYTES <= MESSAGE_BYTES);
 const _: () = assert!(PAYLOAD_BYTES_STRICT + ENVELOPE_BYTES <= MESSAGE_BYTES_STRICT);
+const _: () = assert!(WHEP_GATHERED_BYTES >= PAYLOAD_BYTES / 4 * 3);
 const _: () = assert!(
     ARN_BYTES <= u16::MAX as usize,
     "the parts of an ARN are kept as 16-bit offsets"

@@ -19,6 +19,8 @@
 //! * **Another path**: when all fail, an upgrade at the path of an endpoint is tried in four more forms
 //!   (`endpoint.rs`), raw and under the same bound. [`Verified::path`] is the signed path: the requested one proves
 //!   nothing.
+//! * **Token of a player**: a presigned query that signs `GET` and no body, whatever the request, and may come in a
+//!   header: [`Verifier::read_token`]. The caller decides by the path which of the two readers a request gets.
 //! * An unknown key is verified as well, under a secret of the server, and then refused: response times do not reveal
 //!   which access key ids exist, except for one derivation (a microsecond) on the first request of a key and day.
 //!
@@ -66,6 +68,10 @@ pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters", `X-Amz-Expires`.
 pub const EXPIRES_S_MAX: u32 = 604_800;
+
+/// Longest life of the URL of a player in seconds: one year. Nobody signs a wall display's URL every week; a policy ends
+/// it earlier.
+pub const PLAYER_EXPIRES_S_MAX: u32 = 31_536_000;
 
 /// Longest access key id in bytes. Source: IAM API reference, `accessKeyIdType`.
 pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;

@@ -112,6 +112,7 @@ impl Shake for Heliograph<()> {
             wall_ms: 1_795_000_000_000,
             request_id: "b6b7b2f0-5e4b-4b7e-9d36-2f1f5b0c6a11",
             close: false,
+            fields: "",
         };
         switching_protocols(out, &meta, &ws::accept_key(asked.key), asked.offers_wss);
         true

@@ -33,16 +33,18 @@ mod session;
 mod session_keys;
 mod sign_in;
 
-use crate::{check::Check, limits::SIGNING_KEYS_PER_SHARD_MAX, refusal::Refusal};
+use crate::refusal::{ErrorCode, Refusal};
+use crate::{check::Check, limits::SIGNING_KEYS_PER_SHARD_MAX};
 pub(crate) use assume_role::SESSION_TOO_LONG;
 pub use assume_role::{Assumption, assume};
 use caller::FEDERATED_USER;
 pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 use codec::http::Head;
 use codec::sigv4::{
-    self, AccessKey, Claim as SignatureClaim, RequestRules, Scope as SignatureScope, Service,
-    SignedAs, SigningKeys, Verifier,
+    self, AccessKey, RequestRules, Scope as SignatureScope, Service, SignedAs, SigningKeys,
+    Verifier,
 };
+use codec::whep;
 pub use connection_caller::{Gone, HeldCaller, InForce, SharedSessions};
 pub use credentials::Credentials;
 pub use devices::{
@@ -82,6 +84,15 @@ pub struct Authenticator {
     keys: SigningKeys,
     credentials: Arc<Credentials>,
     session_keys: Arc<SessionKeys>,
+}
+
+/// The kind of a request, which decides what its signature covers.
+#[derive(Clone, Copy)]
+enum Signing<'a> {
+    Call(Service),
+    Upgrade,
+    /// A player with this token.
+    Player(&'a str),
 }
 
 /// The owner of the key that a request names, before its signature is checked.
@@ -160,7 +171,7 @@ impl Authenticator {
         service: Service,
         now_s: u64,
     ) -> Result<Caller, Refusal> {
-        let verified = self.verify(head, body, service, now_s, |claim| claim);
+        let verified = self.verify(head, body, Signing::Call(service), now_s);
         verified.map(|(caller, _)| caller)
     }
 
@@ -174,20 +185,46 @@ impl Authenticator {
         head: &'a Head<'a>,
         now_s: u64,
     ) -> Result<(Caller, &'a str), Refusal> {
-        let as_asked = SignatureClaim::of_upgrade;
-        self.verify(head, &[], Service::KinesisVideo, now_s, as_asked)
+        self.verify(head, &[], Signing::Upgrade, now_s)
+    }
+
+    /// Identifies the signer of a player's token, whatever the body: see [`whep::token`]. Its client id is
+    /// [`whep::client_id`].
+    ///
+    /// # Errors
+    /// As [`Self::check`]; [`Check::WhepTokenElsewhere`] unless the request is POST or OPTIONS of `/whep/NAME`.
+    pub fn check_whep<'a>(&'a mut self, head: &'a Head<'a>, now_s: u64) -> Result<Caller, Refusal> {
+        let verified = self.verify(head, &[], Signing::Player(whep::token(head)), now_s);
+        verified.map(|(caller, _)| caller)
     }
 
     fn verify<'a>(
         &'a mut self,
         head: &'a Head<'a>,
         body: &[u8],
-        service: Service,
+        signing: Signing<'a>,
         now_s: u64,
-        as_asked: fn(SignatureClaim<'a>) -> SignatureClaim<'a>,
     ) -> Result<(Caller, &'a str), Refusal> {
+        let service = match signing {
+            Signing::Call(service) => service,
+            Signing::Upgrade | Signing::Player(_) => Service::KinesisVideo,
+        };
         let rules = scope_rules(&self.rules, service, now_s);
-        let claim = as_asked(self.verifier.read(head, &rules)?);
+        let (claim, is_in_place) = match signing {
+            Signing::Player(token) => {
+                let claim = self.verifier.read_token(head, token, &rules)?;
+                (claim, takes_token(head))
+            }
+            Signing::Upgrade => {
+                let claim = self.verifier.read(head, &rules)?.of_upgrade();
+                (claim, !head.path().starts_with(whep::PATH))
+            }
+            Signing::Call(_) => (self.verifier.read(head, &rules)?, true),
+        };
+        if !is_in_place {
+            let error = ErrorCode::Signature(sigv4::Refusal::Mismatch);
+            return Err(Refusal::new(Check::WhepTokenElsewhere, error, ELSEWHERE));
+        }
         check_region(&self.rules, service, claim.region())?;
         let (id, token) = (claim.access_key_id(), claim.session_token());
         let signer = find(&self.credentials, &self.session_keys, id, token);
@@ -367,6 +404,14 @@ fn of_role(
     };
     Some((Source::Role(session), scope))
 }
+
+/// Whether a request is one that the token of a player is for.
+fn takes_token(head: &Head<'_>) -> bool {
+    let target = whep::Target::parse(head.path());
+    matches!(head.method(), "POST" | "OPTIONS") && target.is_some_and(|it| it.call.is_none())
+}
+
+const ELSEWHERE: &str = "A URL of /whep/ is for POST and OPTIONS of its path.";
 
 fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestRules<'_> {
     let region = match service {

@@ -7,6 +7,7 @@ pub(crate) mod alexa_calls;
 pub(crate) mod endpoint_requests;
 pub(crate) mod members;
 pub(crate) mod pending;
+pub(crate) mod players;
 mod rare;
 pub(crate) mod rates;
 pub(crate) mod unanswered;
@@ -64,7 +65,7 @@ pub(crate) struct Live {
     pub members: Members,
     /// Messages for peers that are not connected.
     pub pending: Pending,
-    /// Alexa calls that wait for an answer.
+    /// Calls that wait for an answer.
     pub calls: Calls,
     /// Offers of viewers that wait for an answer.
     pub unanswered: Unanswered,
@@ -189,9 +190,9 @@ pub(crate) enum Route {
     To(SessionKey),
     /// The recipient is not connected: the message is queued.
     Keep(Towards),
-    /// Answers an Alexa call.
+    /// Answers a call, or is a candidate that a player's call gathers.
     AnswersCall,
-    /// Candidate for an Alexa call, which does not support trickling: dropped.
+    /// Candidate for an Alexa call, which does not support trickling, or late for a call that ended: dropped.
     ForCall,
 }
 
@@ -210,9 +211,14 @@ impl Live {
                 .filter(|_| self.unanswered.is_empty() || !self.unanswered.holds(viewer))
                 .map_or(Route::Keep(Towards::Master), Route::To),
             Role::Master => {
-                if !self.calls.is_empty() && self.calls.of(viewer).is_some() {
+                if !self.calls.is_empty()
+                    && let Some(call) = self.calls.of(viewer)
+                {
                     match action {
                         Action::SdpAnswer => return Route::AnswersCall,
+                        Action::IceCandidate if call.player.is_some() => {
+                            return Route::AnswersCall;
+                        }
                         Action::IceCandidate => return Route::ForCall,
                         Action::SdpOffer => {}
                     }
@@ -281,6 +287,7 @@ mod route_tests {
             given: Some(key(1)),
             had: Vec::new(),
             delivered: true,
+            player: None,
         });
         assert_eq!(routes(&live)[2..], [Route::AnswersCall, Route::ForCall]);
         assert_eq!(

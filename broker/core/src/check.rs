@@ -432,6 +432,43 @@ pub enum Check {
                    forwarded_from` and let it send `X-Forwarded-Proto`."
     )]
     EndpointUnadvertised = 90,
+    /// The URL of a player (`/whep/`) was used for something else than POST or OPTIONS of its path.
+    #[strum(
+        message = "Give the URL to a player that speaks WHEP; SDKs and `presign --channel-arn` sign those of \
+                   WebSockets."
+    )]
+    WhepTokenElsewhere = 91,
+    /// There is no such method at `/whep/`.
+    #[strum(
+        message = "Let the player POST its offer to `/whep/NAME`; calls are not changed (PATCH) once they are answered."
+    )]
+    WhepMethod = 92,
+    /// The body of a player's request is not an SDP offer by its Content-Type.
+    #[strum(message = "Let the player send `Content-Type: application/sdp`.")]
+    WhepType = 93,
+    /// The body of a player's request is not an SDP offer with media.
+    #[strum(message = "Look at what the player sends: an SDP with at least one line `m=`.")]
+    WhepOffer = 94,
+    /// No camera connected to the channel before the player's time was over.
+    #[strum(
+        message = "Connect the camera, or let a hook wake it (WAKE.md); the player may try again."
+    )]
+    WhepNoMaster = 95,
+    /// The camera got the player's offer and did not answer in time.
+    #[strum(
+        message = "Look at the camera's own log; `heliograph trace CHANNEL` shows what it got and sent."
+    )]
+    WhepSilent = 96,
+    /// The camera answered without media: it takes no codec of the player's offer.
+    #[strum(
+        message = "Compare the codecs of both; CLIENTS.md has settings for players that were tried."
+    )]
+    WhepNoCodec = 97,
+    /// As many calls of players wait as may, or this one was evicted for another account or channel.
+    #[strum(
+        message = "Look for a player that asks in a loop; its account's others are refused first."
+    )]
+    WhepFull = 98,
 }
 
 /// Number of checks.

@@ -7,6 +7,7 @@ use aws_lc_rs::hmac;
 use codec::control::{IceServer, Protocol};
 use codec::signal::Role;
 use codec::sigv4::MASTER_PATH;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 // GetSignalingChannelEndpoint: where clients connect. See codec/PROTOCOL.md, EP.
@@ -201,6 +202,36 @@ pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wal
     };
     let servers: Vec<IceServer<'_>> = entries.iter().map(Entry::borrow).collect();
     codec::control::ice(out, &servers);
+}
+
+/// Writes a header line `Link` for each URI of the configured servers (draft-ietf-wish-whep, "STUN/TURN Server
+/// Configuration"). A server whose credentials are not visible ASCII is left out.
+pub(crate) fn ice_links(out: &mut String, servers: &[Ice], name: &str, wall: Wall) {
+    for server in servers {
+        let entry = Entry::of(server, name, wall);
+        let has_credential = !matches!(server.credential, IceCredential::None);
+        let texts = [&entry.username, &entry.password]
+            .into_iter()
+            .chain(&entry.uris);
+        if !texts
+            .into_iter()
+            .all(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
+        {
+            continue;
+        }
+        let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+        for uri in &entry.uris {
+            let _ = write!(out, "Link: <{uri}>; rel=\"ice-server\"");
+            if has_credential && !uri.starts_with("stun") {
+                let (user, password) = (quoted(&entry.username), quoted(&entry.password));
+                let _ = write!(
+                    out,
+                    "; username=\"{user}\"; credential=\"{password}\"; credential-type=\"password\""
+                );
+            }
+            out.push_str("\r\n");
+        }
+    }
 }
 
 struct Entry {

@@ -8,8 +8,8 @@ use crate::check::ByCheck;
 use crate::journal::{ConnectionEnd, END_REASONS, EndReason, UNACCEPTED, Unaccepted};
 use access::status_index;
 pub use access::{
-    AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
-    UPGRADE_ROLES, UpgradeOutcome, UpgradeRole, sign_ins,
+    AUTH_FAILURES, AuthFailure, PLAYER_OUTCOMES, PlayerOutcome, REQUESTED, Requested, STATUS,
+    STATUSES, UPGRADE_OUTCOMES, UPGRADE_ROLES, UpgradeOutcome, UpgradeRole, sign_ins,
 };
 use codec::signal::{Action, Role};
 pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
@@ -201,6 +201,10 @@ pub struct Counters {
     pub log_suppressed: u64,
     /// Changes refused because the log had no place for their audit entry.
     pub audit_refused: u64,
+    /// Requests of players, by outcome.
+    pub players: [u64; PLAYER_OUTCOMES],
+    /// Time from a player's request to its answer.
+    pub player_setup: Histogram,
     /// Steps of pattern matching in policies: see [`codec::policy::Policy::decide`].
     pub policy_steps: u64,
     /// Bytes hashed to check signatures: see [`codec::sigv4::Verifier::hashed_bytes`].
@@ -303,6 +307,10 @@ impl Counters {
         self.sessions.add(&other.sessions);
         self.delivery.add(&other.delivery);
         self.session_setup.add(&other.session_setup);
+        for (sum, one) in self.players.iter_mut().zip(other.players) {
+            *sum += one;
+        }
+        self.player_setup.add(&other.player_setup);
         self.log_suppressed += other.log_suppressed;
         self.audit_refused += other.audit_refused;
         self.policy_steps += other.policy_steps;

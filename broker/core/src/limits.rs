@@ -190,10 +190,25 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// whose caller's shard has not confirmed it. Beyond them an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
-/// Ended Alexa calls per shard whose channels and senders are remembered: late candidates of the master for them are
-/// dropped. 320 KiB with the longest names, which fit into the places of waiting calls; a scan takes microseconds. The
-/// oldest is evicted.
+/// Ended calls per shard whose channels and senders are remembered: what the master sends late for them is dropped.
+/// 320 KiB with the longest names, which fit into the places of waiting calls; a scan takes microseconds. The oldest of
+/// the account with most is evicted.
 pub const ENDED_CALLS_MAX: usize = 1024;
+
+/// Ended calls of one channel: as many as may wait there at once. The oldest is evicted.
+pub const ENDED_CALLS_PER_CHANNEL_MAX: usize = WAITING_CALLS_PER_CHANNEL_MAX;
+
+/// Time for which a player's call that ended is remembered after its longest wait, in milliseconds: cameras trickle for
+/// some seconds.
+pub const ENDED_PLAYER_MS: u64 = 30_000;
+
+/// Calls of players for each call of Alexa that may wait, as a divisor: 1,024 a process, from the offer to the answer.
+/// They are bounded apart, since an offer of a player may have `payload_bytes`, and an answer 24 KiB. Of too many the
+/// newest of the account with most, then of its channel with most, ends with what it has, else with 503.
+pub const WAITING_CALLS_PER_PLAYER: usize = 4;
+
+/// Seconds after which a player tries again that found no camera: the time in which a battery camera wakes.
+pub const WHEP_RETRY_S: u32 = 5;
 
 /// Connections of a shard for each place that WebSockets and clients on links never take: reserved for connections
 /// whose caller is unknown, so that the request of any newcomer is read when all other places are taken.
@@ -296,7 +311,10 @@ pub const STEPS_LEFT_MAX: usize = 2 * CLOSES_PER_TURN;
 
 /// Answers for callers of a shard that wait for the end of an input: those of the Alexa calls and of the changes in
 /// flight, and one for each entry in the list of further steps.
-pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX + CHANGES_PER_SHARD_MAX + STEPS_LEFT_MAX;
+pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX
+    + WAITING_CALLS_MAX / WAITING_CALLS_PER_PLAYER
+    + CHANGES_PER_SHARD_MAX
+    + STEPS_LEFT_MAX;
 
 /// Viewers that wait for an absent master named in an event: 16 names of up to 256 bytes. Of more, only the number.
 pub const WAITERS_TOLD_MAX: usize = 16;

@@ -6,7 +6,7 @@
 //! [`sigv4::Refusal`], which becomes a refusal here, and `signal::Fault`, which a message on the WebSocket answers.
 
 use crate::check::Check;
-use crate::event::{AuthFailure, Purpose, UpgradeOutcome};
+use crate::event::{AuthFailure, PlayerOutcome, Purpose, UpgradeOutcome};
 use codec::control::{ApiError, ErrorKind, Operation, error_body};
 use codec::http::{HeadError, UpgradeError};
 use codec::sigv4::{self, Malformed, Scope, Window};
@@ -112,6 +112,9 @@ impl Refusal {
 
     /// The body of the answer, under this request id, and its content type.
     pub(crate) fn body(&self, purpose: Purpose, id: &str) -> (Vec<u8>, &'static str) {
+        if purpose == Purpose::Whep {
+            return (self.problem(), "application/problem+json");
+        }
         let mut body = Vec::new();
         let operation = match self.error_for(purpose) {
             ErrorCode::Sts(kind) => {
@@ -124,6 +127,15 @@ impl Refusal {
         };
         error_body(&mut body, operation, &self.message);
         (body, "application/json")
+    }
+
+    /// The body of an answer to a player (RFC 9457).
+    fn problem(&self) -> Vec<u8> {
+        let (title, status) = (self.error_type(Purpose::Whep), self.status(Purpose::Whep));
+        let mut body = format!(r#"{{"title":"{title}","status":{status},"detail":"#).into_bytes();
+        codec::json::write::string(&mut body, &self.message);
+        body.push(b'}');
+        body
     }
 
     /// The error in the terms of what was asked for. Of errors of the API, STS has only those of a server without room,
@@ -195,6 +207,19 @@ impl Refusal {
                 | ErrorKind::VersionMismatch
                 | ErrorKind::UnknownOperation => UpgradeOutcome::Invalid,
             },
+        }
+    }
+
+    /// The outcome that a refused offer of a player is counted as.
+    pub(crate) fn player_outcome(&self) -> PlayerOutcome {
+        match (self.check, self.status(Purpose::Whep)) {
+            (Check::WhepNoMaster, _) => PlayerOutcome::NoMaster,
+            (Check::WhepSilent, _) => PlayerOutcome::Silent,
+            (Check::WhepNoCodec, _) => PlayerOutcome::NoCodec,
+            (_, 401 | 403) => PlayerOutcome::Forbidden,
+            (_, 404) => PlayerOutcome::NotFound,
+            (_, 500..) => PlayerOutcome::Unavailable,
+            (_, _) => PlayerOutcome::Invalid,
         }
     }
 

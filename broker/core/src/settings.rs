@@ -134,6 +134,8 @@ pub struct Settings {
     pub recorder: RecorderSettings,
     /// Retention of what names people and devices.
     pub privacy: Privacy,
+    /// Players without an SDK.
+    pub whep: Whep,
     /// Extensions that AWS does not have.
     pub options: Options,
     /// Whether this node is one of several.
@@ -440,6 +442,19 @@ pub struct Privacy {
     /// The age at which refusals, troubled sessions, lines of the log, notes of the recorder, and marks and causes of
     /// the history are erased, in milliseconds; 0 is never.
     pub keep_ms: u64,
+}
+
+/// Players without an SDK, which POST their offer to `/whep/NAME`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whep {
+    /// Whether they are served; never under the strict profile.
+    pub on: bool,
+    /// Time without a candidate after which a call has all that its camera sends, in milliseconds.
+    pub quiet_ms: u64,
+    /// Longest time from the camera's first message to the end of a call, in milliseconds.
+    pub gather_max_ms: u64,
+    /// Longest time of a call, in milliseconds.
+    pub wait_ms: u64,
 }
 
 /// Extensions that AWS does not have.

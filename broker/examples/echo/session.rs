@@ -158,6 +158,7 @@ fn refuse_frame(out: &mut Vec<u8>, error: FrameError) -> bool {
 
 fn meta(at: Moment) -> Meta<'static> {
     Meta {
+        fields: "",
         wall_ms: at.wall.0,
         request_id: "00000000-0000-4000-8000-000000000000",
         close: false,

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use codec::identifiers::{ChannelArn, ChannelName, ClientId};
 use codec::policy::Action;
+use codec::sigv4::PLAYER_EXPIRES_S_MAX;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -33,7 +34,7 @@ pub enum Command {
     },
     /// Look for what keeps a broker from running here
     Doctor(DoctorFlags),
-    /// Print a signed WebSocket URL
+    /// Print a signed URL of a WebSocket or a player
     Presign(PresignFlags),
     /// Copy a running broker's data directory
     Backup(BackupFlags),
@@ -420,21 +421,37 @@ pub struct WhyFlags {
 /// The flags of `heliograph presign`.
 #[derive(Args, Clone, Debug)]
 pub struct PresignFlags {
-    /// The endpoint that discovery returned: wss://HOST or wss://HOST:PORT
-    #[arg(long, value_name = "URL", value_parser = web_socket)]
-    pub endpoint: String,
+    /// The endpoint that discovery returned: wss://HOST or wss://HOST:PORT; with --whep https:// in place of wss://
+    /// [default: with --whep $AWS_ENDPOINT_URL_KINESIS_VIDEO]
+    #[arg(long, value_name = "URL", required_unless_present = "whep", value_parser = endpoint)]
+    pub endpoint: Option<String>,
     /// The channel
-    #[arg(long, value_name = "ARN", value_parser = channel_arn)]
-    pub channel_arn: ChannelArn,
+    #[arg(long, value_name = "ARN", required_unless_present = "whep", value_parser = channel_arn)]
+    pub channel_arn: Option<ChannelArn>,
+    /// The channel, for a URL that players open without an SDK (WHEP)
+    #[arg(long, value_name = "NAME", requires = "client_id", value_parser = channel_name)]
+    #[arg(conflicts_with_all = ["channel_arn", "expires"])]
+    pub whep: Option<String>,
     /// The viewer's id; without it, the URL is the master's
     #[arg(long, value_name = "ID", value_parser = client_id)]
     pub client_id: Option<String>,
-    /// The region of the signature; the channel's if absent
+    /// The region of the signature [default: the channel's; with --whep $AWS_REGION, else us-west-2]
     #[arg(long, value_name = "NAME", value_parser = value::region)]
     pub region: Option<String>,
     /// Validity of the URL in seconds
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = expires)]
     pub expires: u32,
+    /// Validity of a player's URL, up to 365d: whoever reads it may watch so long, unless a policy denies its client id
+    #[arg(long = "for", value_name = "TIME", requires = "whep", default_value = "7d", value_parser = life)]
+    life_ms: u64,
+}
+
+impl PresignFlags {
+    /// Validity of a player's URL in seconds.
+    #[must_use]
+    pub fn life_s(&self) -> u32 {
+        u32::try_from(self.life_ms / 1000).unwrap_or(PLAYER_EXPIRES_S_MAX)
+    }
 }
 
 /// The flags of `heliograph serve`.
@@ -492,9 +509,11 @@ fn admin_url(text: &str) -> Result<String, String> {
     value::endpoint(text, ["http", "http"])
 }
 
-/// An endpoint, with its role or without.
-fn web_socket(text: &str) -> Result<String, String> {
-    value::endpoint(value::without_role(text), ["wss", "ws"]).map(|_| text.to_owned())
+/// An endpoint, with its role or without; of a player, too.
+fn endpoint(text: &str) -> Result<String, String> {
+    let of_player = value::endpoint(text, ["https", "http"]);
+    let checked = of_player.or_else(|_| value::endpoint(value::without_role(text), ["wss", "ws"]));
+    checked.map(|_| text.to_owned())
 }
 
 fn channel_arn(text: &str) -> Result<ChannelArn, String> {
@@ -512,6 +531,10 @@ fn client_id(text: &str) -> Result<String, String> {
     ClientId::parse(text)
         .map(|id| id.as_str().to_owned())
         .map_err(|_| rule.into())
+}
+
+fn life(text: &str) -> Result<u64, String> {
+    value::duration(text, 1000..=u64::from(PLAYER_EXPIRES_S_MAX) * 1000)
 }
 
 fn expires(text: &str) -> Result<u32, String> {

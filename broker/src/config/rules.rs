@@ -388,6 +388,9 @@ const RULES: &[Rule] = &[
     rule("presence.wake_poll", |s| s.presence.wake_poll && s.strict(),
         "allowed false under the strict profile, which has no path of its own"),
 
+    rule("whep.on", |s| s.whep.on && s.strict(),
+        "allowed false under the strict profile, which has no path of its own"),
+
     rule("cluster", |s| s.cluster.is_on() && !s.cluster.is_whole(),
         "allowed name, node, secret_file, listen and one of etcd and map_file together").beside(&["cluster"]),
     rule("cluster", |s| s.cluster.is_on() && s.dev,

@@ -193,6 +193,7 @@ fn refusal(
         wall_ms: wall.0,
         request_id,
         close: true,
+        fields: "",
     };
     respond(
         out,

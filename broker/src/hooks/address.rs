@@ -64,7 +64,8 @@ pub(crate) fn shown(url: &str) -> String {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host is this machine; addresses of IPv6 may have brackets.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let address: Option<IpAddr> = bare.parse().ok();
     address.map_or(bare == "localhost", |address| address.is_loopback())

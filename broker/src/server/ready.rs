@@ -76,6 +76,7 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
         ),
         ("Endpoints", listen.join(" ")),
         ("Clients", env),
+        ("Players", player_url(settings)),
         ("Stop", "Ctrl-C".to_owned()),
     ];
     let line = |(name, text): (&str, String)| {
@@ -83,6 +84,18 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
         format!("  {name}  {text}\n")
     };
     format!("\n{}\n", lines.map(line).concat())
+}
+
+/// URL for players that speak WHEP, with the name of the channel left open. Plain HTTP if that is offered, since players
+/// do not know the authority of a development certificate.
+fn player_url(settings: &Settings) -> String {
+    if !settings.whep.on {
+        return "off: [whep] on = false".to_owned();
+    }
+    let plain = settings.listen.iter().find(|it| it.scheme == Scheme::Http);
+    let listen = plain.or(settings.listen.first());
+    let listen = listen.map(ToString::to_string).unwrap_or_default();
+    format!("{listen}{}CHANNEL", codec::whep::PATH)
 }
 
 /// Page for trying the service, for a browser on this machine.
@@ -268,17 +281,18 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_welcomed_by_six_lines() {
+    fn a_terminal_is_welcomed_by_seven_lines() {
         let mut settings = Settings::new(Profile::Default, true);
         let text = welcome(&settings, Screen::PLAIN);
         let lines: Vec<&str> = text.trim().lines().collect();
-        assert_eq!(lines.len(), 6, "{text}");
+        assert_eq!(lines.len(), 7, "{text}");
         for (line, part) in lines.iter().zip([
             "no signature is checked",
             "http://127.0.0.1:8090/try",
             "http://127.0.0.1:8090",
             "http://127.0.0.1:8080 https://127.0.0.1:8443",
             "eval \"$(heliograph env)\"",
+            "http://127.0.0.1:8080/whep/CHANNEL",
             "Ctrl-C",
         ]) {
             assert!(line.ends_with(part), "{line}");

@@ -268,6 +268,10 @@ fn shown(event: &TraceEvent, of: &TimelineConnection) -> Value {
             if *passage == Passage::ForCall {
                 shown["says"] = "an answer over HTTP takes no candidates apart".into();
             }
+            if *passage == Passage::CallEnded {
+                let status = bytes.unwrap_or_default();
+                shown = value!({ "kind": kind, "from": from, "status": status });
+            }
             if let Some(candidates) = candidates {
                 shown["candidates"] = (*candidates).into();
             }
@@ -286,6 +290,9 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
         Passage::Kept => ("message", "route", "kept"),
         Passage::Unaccepted(reason) => ("message", "route", Outcome::of(reason).label()),
         Passage::AnsweredCall => ("message", "route", "answers_call"),
+        Passage::Called => ("message", "route", "call"),
+        Passage::Gathered => ("message", "route", "for_player"),
+        Passage::CallEnded => ("answered", "route", "player"),
         Passage::TooLateForCall => ("message", "route", "late_for_call"),
         Passage::ForCall => ("message", "route", "for_call"),
         Passage::Late => ("message", "route", "late"),

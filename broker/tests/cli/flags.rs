@@ -216,6 +216,103 @@ fn presign_prints_a_url_or_names_what_is_missing() {
 }
 
 #[test]
+fn presign_prints_the_url_of_a_player() {
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", ""),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ENDPOINT_URL_KINESIS_VIDEO", "https://a.example"),
+    ];
+    let with = |flags: &[&str], token: &'static str| {
+        let all = [
+            &["presign", "--whep", "cam-1", "--client-id", "wall-1"],
+            flags,
+        ]
+        .concat();
+        let mut command = broker(&all);
+        run(command.envs(keys).env("AWS_SESSION_TOKEN", token))
+    };
+    for (flags, start, expires) in [
+        (
+            &[][..],
+            "https://a.example/whep/cam-1?X-Amz-Algorithm=",
+            "604800",
+        ),
+        (
+            &["--for", "90d"],
+            "https://a.example/whep/cam-1?",
+            "7776000",
+        ),
+        (
+            &["--for", "365d", "--endpoint", "http://localhost:8080"],
+            "http://localhost:8080/whep",
+            "31536000",
+        ),
+        (
+            &["--for", "8d", "--endpoint", "http://[::1]:8080"],
+            "http://[::1]:8080/whep",
+            "691200",
+        ),
+        (
+            &["--endpoint", "http://B.example:80"],
+            "http://b.example/whep/cam-1?",
+            "604800",
+        ),
+    ] {
+        let output = with(flags, "");
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""), "{flags:?}");
+        let url = output.stdout;
+        assert!(url.starts_with(start) && url.ends_with('\n'), "{url}");
+        let expires = format!("&X-Amz-Expires={expires}&");
+        for part in [
+            &*expires,
+            "&X-Amz-ClientId=wall-1&",
+            "%2Feu-west-1%2Fkinesisvideo%2F",
+        ] {
+            assert!(url.contains(part), "{part}: {url}");
+        }
+    }
+    let output = with(&[], "token");
+    assert!(
+        output.stdout.contains("X-Amz-Security-Token=token&"),
+        "{}",
+        output.stdout
+    );
+    assert!(
+        output.stderr.contains("the URL ends with them"),
+        "{}",
+        output.stderr
+    );
+    for (flags, part) in [
+        (
+            &["--for", "8d", "--endpoint", "http://a.example"][..],
+            "needs https",
+        ),
+        (&["--for", "366d"], "365d"),
+        (&["--endpoint", "wss://a.example"], "https://HOST"),
+        (&["--endpoint", "https://a.example/x"], "without a path"),
+        (
+            &[
+                "--channel-arn",
+                "arn:aws:kinesisvideo:eu-west-1:123456789012:channel/a/17",
+            ],
+            "cannot be used",
+        ),
+        (&["--expires", "9"], "cannot be used"),
+    ] {
+        let output = with(flags, "");
+        assert_eq!(output.code, Some(2), "{flags:?}");
+        assert!(output.stderr.contains(part), "{flags:?}: {}", output.stderr);
+    }
+    let nobody = run(broker(&["presign", "--whep", "cam-1"]).envs(keys));
+    assert!(nobody.stderr.contains("--client-id"), "{}", nobody.stderr);
+    let mut command = broker(&["presign", "--whep", "cam-1", "--client-id", "v"]);
+    let nowhere = run(command.env_clear().envs(keys.into_iter().take(3)));
+    assert!(nowhere.stderr.contains("--endpoint"), "{}", nowhere.stderr);
+}
+
+#[test]
 fn the_help_of_clusters_names_their_commands() {
     let help = run(&mut broker(&["cluster", "--help"]));
     assert_eq!(help.code, Some(0));

@@ -2,14 +2,18 @@
 //! with a real peer connection between them. The pages are deploy/conformance/browser.
 
 use crate::client_coturn::TurnServer;
-use crate::clients::{alone, credentials, run, scripts};
+use crate::clients::{alone, at, credentials, give_card, python_with_clients, run, scripts};
+use crate::cluster_netns::network::{Namespace, is_allowed};
 use crate::listeners::tls::Identity;
 use crate::operator::night::Night;
 use crate::process::{Broker, beside, fresh_directory};
 use crate::things::fleet::{Fleet, HOST};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use testkit::ended_within;
 
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
@@ -32,6 +36,56 @@ fn session_through_a_relay() {
     let mut command = node("session.mjs");
     command.env("HELIOGRAPH_ICE_TRANSPORT", "relay");
     run(command, &broker);
+}
+
+/// A page that speaks WHEP, by the URL of `presign --whep` where requests are signed.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn player_of_the_sdks_camera() {
+    run(node("whep.mjs"), &Broker::dev(2));
+    let mut command = node("whep.mjs");
+    command.env("HELIOGRAPH_SIGNED", "1");
+    run(command, &Broker::signed(&credentials(), 2));
+}
+
+/// With no way between the pages but the player's relay: candidates that the camera sends beside its answer count.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn player_through_a_relay() {
+    let turn = TurnServer::start("use-auth-secret\nstatic-auth-secret=north-wind\n");
+    let broker = Broker::configured(&turn.ice("secret = \"north-wind\""), 2);
+    let mut command = node("whep.mjs");
+    command.env("HELIOGRAPH_ICE_TRANSPORT", "relay");
+    run(command, &broker);
+}
+
+/// On a host of its own, where aiortc finds an address.
+#[test]
+#[ignore = "needs root and the clients that deploy/ci/check.sh installs"]
+fn player_of_aiortcs_camera() {
+    if !is_allowed() {
+        return;
+    }
+    let host = Namespace::new();
+    let _visit = host.visit();
+    give_card();
+    let broker = Broker::dev(2);
+    let mut camera = python_with_clients();
+    camera.args(["camera.py", "porch"]);
+    at(&mut camera, &broker);
+    camera.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut camera = camera.spawn().expect("the camera starts");
+    let mut said = String::new();
+    let stdout = camera.stdout.take().expect("its stdout");
+    let _ = BufReader::new(stdout).read_line(&mut said);
+    assert_eq!(said, "connected\n");
+    let mut command = node("whep.mjs");
+    command.env("HELIOGRAPH_CAMERA", "porch");
+    at(&mut command, &broker);
+    alone(command);
+    drop(camera.stdin.take());
+    assert!(ended_within(&mut camera, ENDS_WITHIN).is_some_and(|it| it.success()));
+    broker.assert_balanced();
 }
 
 #[test]
@@ -261,6 +315,9 @@ fn try_page_signed() {
     run(command, &broker);
     let _ = fs::remove_dir_all(&directory);
 }
+
+/// Longest end of a camera: it says goodbye to its viewers.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
 
 const TOKEN: &str = "the-admin-token-of-these-tests";
 

@@ -19,6 +19,8 @@ pub struct Meta<'a> {
     pub request_id: &'a str,
     /// Whether the connection closes after this response.
     pub close: bool,
+    /// Further header lines, each with its line end.
+    pub fields: &'a str,
 }
 
 /// Fields of error responses only.
@@ -78,11 +80,17 @@ pub fn respond(
     end(out, meta, body);
 }
 
-/// Appends the answer to a browser's preflight (`OPTIONS`): any page may POST, with the headers it asked for.
-pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, requested_headers: Option<&str>) {
+/// Appends the answer to a browser's preflight (`OPTIONS`): any page may use these methods, with the headers it asked
+/// for.
+pub fn preflight(
+    out: &mut Vec<u8>,
+    meta: &Meta<'_>,
+    methods: &str,
+    requested_headers: Option<&str>,
+) {
     out.reserve(RESERVE + requested_headers.map_or(0, str::len));
     begin(out, meta, 200);
-    field(out, "Access-Control-Allow-Methods", b"POST");
+    field(out, "Access-Control-Allow-Methods", methods.as_bytes());
     if let Some(requested) = requested_headers {
         out.extend_from_slice(b"Access-Control-Allow-Headers: ");
         out.extend(
@@ -121,6 +129,7 @@ fn begin(out: &mut Vec<u8>, meta: &Meta<'_>, status: u16) {
     field(out, "Date", &imf_fixdate(meta.wall_ms));
     field(out, "x-amzn-RequestId", meta.request_id.as_bytes());
     out.extend_from_slice(CROSS_ORIGIN);
+    out.extend_from_slice(meta.fields.as_bytes());
 }
 
 fn end(out: &mut Vec<u8>, meta: &Meta<'_>, body: &[u8]) {
@@ -164,6 +173,7 @@ const fn reason(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
         200 => "OK",
+        201 => "Created",
         204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -174,11 +184,14 @@ const fn reason(status: u16) -> &'static str {
         409 => "Conflict",
         411 => "Length Required",
         413 => "Content Too Large",
+        415 => "Unsupported Media Type",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
+        502 => "Bad Gateway",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "",
     }
@@ -245,6 +258,7 @@ mod tests {
         wall_ms: 1_767_323_045_000,
         request_id: "6c1e",
         close: false,
+        fields: "",
     };
 
     #[test]
@@ -321,6 +335,7 @@ mod tests {
         preflight(
             &mut out,
             &META,
+            "POST",
             Some("authorization, x-amz-date,\"{evil}\"\u{7f}:(x)"),
         );
         let text = String::from_utf8(out).unwrap();

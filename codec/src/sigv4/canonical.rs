@@ -11,6 +11,9 @@ use std::ops::Range;
 /// The parts of a canonical request besides the query's form.
 pub(crate) struct Source<'a> {
     pub(crate) head: &'a Head<'a>,
+    /// Signed method and query.
+    pub(crate) method: &'a str,
+    pub(crate) query: &'a str,
     /// The names of the signed headers, joined by `;`.
     pub(crate) signed_headers: &'a [u8],
     /// The SHA-256 of the body in hexadecimal digits.
@@ -39,7 +42,7 @@ impl Source<'_> {
         encoding: Encoding,
     ) -> Result<Places, Refusal> {
         out.clear();
-        out.extend_from_slice(self.head.method().as_bytes());
+        out.extend_from_slice(self.method.as_bytes());
         out.push(b'\n');
         let start = out.len();
         // Percent signs are encoded as well: the double encoding of every service but S3.
@@ -47,12 +50,7 @@ impl Source<'_> {
         let path = start..out.len();
         out.push(b'\n');
         let start = out.len();
-        query.write(
-            out,
-            self.head.query().unwrap_or_default(),
-            encoding,
-            self.signed_in_query,
-        );
+        query.write(out, self.query, encoding, self.signed_in_query);
         let end = out.len();
         out.push(b'\n');
         let host = self.headers(out)?;
@@ -156,6 +154,8 @@ mod tests {
         let head = Head::parse(bytes.as_bytes(), &HeadLimits::default()).unwrap();
         let source = Source {
             head: &head,
+            method: "",
+            query: "",
             signed_headers: signed.as_bytes(),
             payload_hash: b"",
             signed_in_query: false,

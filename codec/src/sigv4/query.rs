@@ -4,7 +4,7 @@
 //! verify is enough.
 
 use crate::sigv4::escape::{decode, encode};
-use crate::sigv4::{ALGORITHM, EXPIRES_S_MAX, QUERY_PARAMETERS_MAX};
+use crate::sigv4::{ALGORITHM, QUERY_PARAMETERS_MAX};
 use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
 use std::cmp::Ordering;
@@ -320,10 +320,11 @@ pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     pieces.any(|parameter| found.value(parameter, decoded).is_some())
 }
 
-/// Reads the parts out of the decoded query.
+/// Reads the parts out of the decoded query, which lives at most this many seconds.
 pub(crate) fn read<'a>(
     found: &ProtocolParameters,
     decoded: &'a [u8],
+    expires_s_max: u32,
 ) -> Result<Parts<'a>, Malformed> {
     let value = |parameter| {
         found
@@ -346,21 +347,22 @@ pub(crate) fn read<'a>(
         signature: part(Parameter::Signature)?,
         signed: Stamp::parse(part(Parameter::Date)?).ok_or(Malformed::Date)?,
         signed_headers: part(Parameter::SignedHeaders)?,
-        expires: expires(part(Parameter::Expires)?).ok_or(Malformed::Expires)?,
+        expires: expires(part(Parameter::Expires)?, expires_s_max)
+            .ok_or(Malformed::Expires(expires_s_max))?,
         token: found.value(Parameter::SecurityToken, decoded),
     })
 }
 
-/// A decimal number from 1 to seven days.
-fn expires(text: &[u8]) -> Option<u32> {
-    if !(1..=6).contains(&text.len()) {
+/// A decimal number from 1 to this one, with no more digits.
+fn expires(text: &[u8], most: u32) -> Option<u32> {
+    if text.is_empty() || text.len() > most.ilog10() as usize + 1 {
         return None;
     }
     let seconds = text.iter().try_fold(0, |number, &byte| {
         let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
         Some(number * 10 + digit)
     })?;
-    (1..=EXPIRES_S_MAX).contains(&seconds).then_some(seconds)
+    (1..=most).contains(&seconds).then_some(seconds)
 }
 
 #[cfg(test)]
@@ -465,9 +467,18 @@ mod tests {
 #[cfg(test)]
 mod presigned_tests {
     use super::*;
+    use crate::sigv4::{EXPIRES_S_MAX, PLAYER_EXPIRES_S_MAX};
 
     #[test]
-    fn lives_are_one_second_to_seven_days() {
+    fn lives_are_one_second_to_seven_days_and_a_year_for_players() {
+        for (text, seconds) in [
+            ("1", Some(1)),
+            ("31536000", Some(31_536_000)),
+            ("31536001", None),
+        ] {
+            assert_eq!(expires(text.as_bytes(), PLAYER_EXPIRES_S_MAX), seconds);
+        }
+        let expires = |text| expires(text, EXPIRES_S_MAX);
         for (text, seconds) in [("1", 1), ("299", 299), ("000299", 299), ("604800", 604_800)] {
             assert_eq!(expires(text.as_bytes()), Some(seconds), "{text}");
         }

@@ -64,8 +64,8 @@ pub enum Malformed {
     QueryPart(&'static str),
     /// Invalid format of the time.
     Date,
-    /// `X-Amz-Expires` is not a number in range.
-    Expires,
+    /// `X-Amz-Expires` is not a number from 1 to this one.
+    Expires(u32),
     /// The credential does not have five elements, or its access key id is invalid.
     Credential,
     /// The signature is not 64 hexadecimal digits.
@@ -250,7 +250,9 @@ impl fmt::Display for Malformed {
                 write!(out, "AWS query-string parameters must include '{name}'.")
             }
             Self::Date => out.write_str("Date must be in ISO-8601 'basic format'."),
-            Self::Expires => out.write_str("X-Amz-Expires must be between 1 and 604800 seconds"),
+            Self::Expires(most) => {
+                write!(out, "X-Amz-Expires must be between 1 and {most} seconds")
+            }
             Self::Credential => out.write_str(
                 "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term",
             ),

@@ -7,6 +7,7 @@ use crate::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
 use crate::sigv4::{
     canonical::string_to_sign, escape::encode_path, keys::hex, verify::EMPTY_SHA256,
 };
+use crate::whep;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt::{self, Write};
 
@@ -37,6 +38,21 @@ pub struct Upgrade<'a> {
     /// The viewer's id; `None` for the master.
     pub client_id: Option<&'a str>,
     /// Lifetime of the URL in seconds: 1 to 604 800.
+    pub expires_s: u32,
+    /// Seconds since 1970.
+    pub now_s: u64,
+}
+
+/// Requests of a player that a presigned URL allows: an offer, POSTed to the path of a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Player<'a> {
+    /// The host with its port, as clients send it in `Host`.
+    pub host: &'a str,
+    /// Name of the channel.
+    pub channel: &'a str,
+    /// The viewer's id in policies.
+    pub client_id: &'a str,
+    /// Lifetime of the URL in seconds: 1 to 31 536 000.
     pub expires_s: u32,
     /// Seconds since 1970.
     pub now_s: u64,
@@ -106,14 +122,34 @@ impl<'a> Signer<'a> {
 
     /// Path and query of a presigned URL: everything after the host.
     pub fn presign(&mut self, upgrade: &Upgrade<'_>) -> String {
+        self.presigned("/", Some(upgrade.channel_arn), upgrade)
+    }
+
+    /// Path and query of a player's URL. The query alone is the player's token.
+    pub fn presign_player(&mut self, player: &Player<'_>) -> String {
+        let upgrade = Upgrade {
+            host: player.host,
+            channel_arn: "",
+            client_id: Some(player.client_id),
+            expires_s: player.expires_s,
+            now_s: player.now_s,
+        };
+        let path = [whep::PATH, player.channel].concat();
+        self.presigned(&path, None, &upgrade)
+    }
+
+    fn presigned(&mut self, path: &str, arn: Option<&str>, upgrade: &Upgrade<'_>) -> String {
         let time = self.begin(upgrade.now_s);
         let keys = self.keys;
         let token_bytes = keys.session_token.map_or(0, str::len);
         let mut target = String::with_capacity(TARGET_BYTES + ESCAPED_BYTES * token_bytes);
         // Sorted by name, as the canonical request requires.
-        target.push_str("/?X-Amz-Algorithm=");
+        target.push_str(path);
+        target.push_str("?X-Amz-Algorithm=");
         target.push_str(ALGORITHM);
-        push_pair(&mut target, "X-Amz-ChannelARN", upgrade.channel_arn);
+        if let Some(arn) = arn {
+            push_pair(&mut target, "X-Amz-ChannelARN", arn);
+        }
         if let Some(client_id) = upgrade.client_id {
             push_pair(&mut target, "X-Amz-ClientId", client_id);
         }
@@ -128,8 +164,10 @@ impl<'a> Signer<'a> {
         }
         push_pair(&mut target, "X-Amz-SignedHeaders", "host");
 
-        let query = target.get(2..).unwrap_or_default();
-        for part in ["GET\n/\n", query, "\nhost:", upgrade.host, "\n\nhost\n"] {
+        let query = target.get(path.len() + 1..).unwrap_or_default();
+        self.text.extend_from_slice(b"GET\n");
+        encode_path(&mut self.text, path.as_bytes());
+        for part in ["\n", query, "\nhost:", upgrade.host, "\n\nhost\n"] {
             self.text.extend_from_slice(part.as_bytes());
         }
         self.text.extend_from_slice(EMPTY_SHA256);

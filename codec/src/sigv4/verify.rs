@@ -9,7 +9,7 @@ use crate::sigv4::keys::{SigningKey, SigningKeys, hex, unhex};
 use crate::sigv4::query::{self, Encoding, QueryPairs};
 use crate::sigv4::refusal::{Malformed, Refusal, Window};
 use crate::sigv4::stamp::Stamp;
-use crate::sigv4::{CLOCK_TOLERANCE_S_MAX, header};
+use crate::sigv4::{CLOCK_TOLERANCE_S_MAX, EXPIRES_S_MAX, PLAYER_EXPIRES_S_MAX, header};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use std::{fmt, iter};
@@ -61,6 +61,9 @@ pub struct Verifier {
 /// Borrows the [`Verifier`]: a caller that waits for the request's body reads the head again when the body has arrived.
 pub struct Claim<'a> {
     head: &'a Head<'a>,
+    /// Signed method and query.
+    method: &'a str,
+    query_text: &'a str,
     now: Stamp,
     clock_tolerance_s: u64,
     credential: Credential<'a>,
@@ -90,6 +93,14 @@ enum Signed {
         /// `X-Amz-Expires`.
         expires_s: u32,
     },
+}
+
+/// The parts of a request that a signature is read from and covers.
+struct Read<'a> {
+    header: Option<header::Parts<'a>>,
+    method: &'a str,
+    query: &'a str,
+    expires_s_max: u32,
 }
 
 /// Form in which a signature matched.
@@ -135,6 +146,50 @@ impl Verifier {
         head: &'a Head<'a>,
         rules: &RequestRules<'_>,
     ) -> Result<Claim<'a>, Refusal> {
+        self.forget();
+        let read = Read {
+            header: header::read(head).map_err(Refusal::Malformed)?,
+            method: head.method(),
+            query: head.query().unwrap_or_default(),
+            expires_s_max: EXPIRES_S_MAX,
+        };
+        self.claim(head, read, rules)
+    }
+
+    /// Reads the token of a player, wherever the request has it: the query of a URL that was presigned for `GET` and
+    /// may live up to [`PLAYER_EXPIRES_S_MAX`]. The claim is verified without a body.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_token<'a>(
+        &'a mut self,
+        head: &'a Head<'a>,
+        token: &'a str,
+        rules: &RequestRules<'_>,
+    ) -> Result<Claim<'a>, Refusal> {
+        self.forget();
+        let read = Read {
+            header: None,
+            method: "GET",
+            query: token,
+            expires_s_max: PLAYER_EXPIRES_S_MAX,
+        };
+        self.claim(head, read, rules)
+    }
+
+    /// Forgets the last request: an early refusal must not be shown with parts of another one.
+    fn forget(&mut self) {
+        self.refused = None;
+        self.canonical_request.clear();
+        self.string_to_sign.clear();
+    }
+
+    fn claim<'a>(
+        &'a mut self,
+        head: &'a Head<'a>,
+        read: Read<'a>,
+        rules: &RequestRules<'_>,
+    ) -> Result<Claim<'a>, Refusal> {
         let Self {
             query,
             decoded,
@@ -143,12 +198,8 @@ impl Verifier {
             hashed_bytes,
             refused,
         } = self;
-        *refused = None;
-        // An early refusal must not be shown with parts of another request.
-        canonical_request.clear();
-        string_to_sign.clear();
-        let header = header::read(head).map_err(Refusal::Malformed)?;
-        let found = query.read(head.query().unwrap_or_default(), decoded);
+        let header = read.header;
+        let found = query.read(read.query, decoded);
         let decoded: &'a [u8] = decoded;
         // With too many parameters, nobody knows whether the rest would have been signed.
         let is_whole = found.fault != Some(Malformed::TooMany);
@@ -171,7 +222,8 @@ impl Verifier {
                 if let Some(parameter) = found.twice {
                     return Err(Refusal::Duplicate(parameter.name()));
                 }
-                let parts = query::read(&found, decoded).map_err(Refusal::Malformed)?;
+                let parts =
+                    query::read(&found, decoded, read.expires_s_max).map_err(Refusal::Malformed)?;
                 let expires_s = parts.expires;
                 (
                     parts.credential,
@@ -185,6 +237,8 @@ impl Verifier {
         };
         let claim = Claim {
             head,
+            method: read.method,
+            query_text: read.query,
             now: Stamp::from_epoch(rules.now_s),
             clock_tolerance_s: rules.clock_tolerance_s.min(CLOCK_TOLERANCE_S_MAX),
             credential: Credential::parse(credential).map_err(Refusal::Malformed)?,
@@ -318,6 +372,8 @@ impl<'a> Claim<'a> {
     ) -> Result<Option<(Form, &'a str)>, Refusal> {
         let source = Source {
             head: self.head,
+            method: self.method,
+            query: self.query_text,
             signed_headers: self.signed_headers,
             payload_hash,
             signed_in_query: self.carrier != Signed::Header,

@@ -12,4 +12,5 @@ mod seeded;
 mod signal;
 mod sigv4;
 mod sts;
+mod whep;
 mod ws;

@@ -4,7 +4,7 @@
 use super::support::{ID, REGION, SECRET, Shard, Signer as Clock};
 use super::vectors::{accepted, document, key_of, limits, parameter, request, text};
 use codec::http::{Head, decode};
-use codec::sigv4::signer::{Call, JSON, Keys, Signer, Upgrade};
+use codec::sigv4::signer::{Call, JSON, Keys, Player, Signer, Upgrade};
 use codec::sigv4::{Form, Service, Stamp};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -96,6 +96,11 @@ proptest! {
         let head = |host: &str| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         prop_assert_eq!(verify(&head(&host), ""), Ok(Form::Strict), "{}", target);
         prop_assert!(verify(&head("elsewhere"), "").is_err());
+
+        let player = Player { host: &host, channel: "cam.1_-", client_id: "wall", expires_s, now_s };
+        let target = signer.presign_player(&player);
+        let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        prop_assert_eq!(verify(&head, ""), Ok(Form::Strict), "{}", target);
 
         let signed = signer.sign(&Call { host: &host, path: &path, body: &body, now_s });
         let lines: String = signed.lines().map(|(name, value)| format!("{name}: {value}\r\n")).collect();

@@ -118,6 +118,7 @@ async function pageServer() {
     const file = (path) => readFile(new URL(path, import.meta.url));
     const files = {
         '/': ['text/html', await file('page.html')],
+        '/player.html': ['text/html', await file('player.html')],
         '/peers.mjs': ['text/javascript', await file('peers.mjs')],
         '/kvs-webrtc.min.js': [
             'text/javascript',

@@ -13,6 +13,7 @@ import ssl
 import tempfile
 import unittest
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import boto3
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
@@ -49,6 +50,20 @@ class Media(unittest.IsolatedAsyncioTestCase):
             await within(first.recv(), "the video goes on without the broker")
             await self.broker.start()
             await self.meet(f"visitor-after-{end.name}-{self.broker.starts}")
+
+    async def test_players_by_whep(self):
+        await within(self.camera.connected.wait(), "the camera connects")
+        for _ in range(2):
+            peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+            self.addAsyncCleanup(peer.close)
+            peer.addTransceiver("video", direction="recvonly")
+            await peer.setLocalDescription(await peer.createOffer())
+            answer = await within(asyncio.to_thread(self.broker.post_offer, "porch", peer.localDescription.sdp), "an answer comes")
+            self.assertEqual((answer.status, answer.headers["Content-Type"]), (201, "application/sdp"))
+            self.assertRegex(answer.headers["Location"], "^/whep/porch/[A-Za-z0-9]{16}$")
+            await peer.setRemoteDescription(RTCSessionDescription(answer.read().decode(), "answer"))
+            frame = await within(peer.getReceivers()[0].track.recv(), "a frame comes")
+            self.assertGreater(frame.width, 0)
 
     async def meet(self, client_id):
         """The video track of a new viewer, of which a frame has come."""
@@ -99,6 +114,12 @@ class Broker:
             aws_secret_access_key=secret,
             verify=self.authority,
         )
+
+    def post_offer(self, channel, sdp):
+        """The answer to a player without an SDK."""
+        headers = {"Content-Type": "application/sdp"}
+        request = Request(f"{self.listen[0]}/whep/{channel}", sdp.encode(), headers)
+        return urlopen(request, timeout=SECONDS)
 
     async def connect(self, arn, role, client_id):
         """A WebSocket to the endpoint of a role, its URL signed with a client id."""

@@ -3,7 +3,7 @@ use crate::refusal::{ErrorCode, Refusal as Refused};
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::http::HeadLimits;
 use codec::policy::{Action, Policy};
-use codec::sigv4::signer::{Keys, Signer, Upgrade};
+use codec::sigv4::signer::{Keys, Player, Signer, Upgrade};
 use codec::sigv4::{Refusal, SigningKey, Stamp};
 use data_encoding::HEXLOWER;
 
@@ -423,4 +423,202 @@ fn may(caller: &Caller, action: Action, resource: &str, client_id: Option<&str>)
         ..PolicyQuestion::new(action, resource)
     };
     caller.decide(&question).denied.is_none()
+}
+
+// Tokens of players.
+
+const KEYS: Keys<'static> = Keys {
+    access_key_id: "AKID",
+    secret_access_key: "secret-of-AKID",
+    session_token: None,
+};
+
+/// The target of a player's URL, signed now with these keys.
+fn player_url(keys: Keys<'_>, expires_s: u32) -> String {
+    let player = Player {
+        host: "h",
+        channel: "demo",
+        client_id: "wall-1",
+        expires_s,
+        now_s: NOW,
+    };
+    Signer::new(keys, REGION).presign_player(&player)
+}
+
+/// The check that refuses a player's request with these lines of its head, `None` if it is let in.
+fn refused(lines: &str, now_s: u64) -> Option<Check> {
+    let mut authenticator = authenticator(vec![principal("AKID"), principal("BKID")]);
+    let text = format!("{lines}\r\nHost: h\r\n\r\n");
+    let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+    let checked = authenticator.check_whep(&head, now_s);
+    checked.err().map(|refusal| refusal.check)
+}
+
+#[test]
+fn a_players_token_is_a_query_or_a_bearer_for_posts_and_options() {
+    let url = player_url(KEYS, 31_536_000);
+    let (path, query) = url.split_once('?').unwrap();
+    let other = url.replace("AKID", "BKID");
+    let bearer =
+        |method, path, token| format!("{method} {path} HTTP/1.1\r\nAuthorization: Bearer {token}");
+    for (lines, check) in [
+        (format!("POST {url} HTTP/1.1"), None),
+        (format!("OPTIONS {url} HTTP/1.1\r\nContent-Length: 9"), None),
+        (bearer("POST", path, query), None),
+        (bearer("OPTIONS", &other, query), None),
+        (
+            bearer("POST", &url, other.split_once('?').unwrap().1),
+            Some(Check::SignatureMismatch),
+        ),
+        (
+            bearer("POST", path, "FwoGZXIvYXdzEBYaD"),
+            Some(Check::SignatureMissing),
+        ),
+        (
+            format!("POST {path} HTTP/1.1"),
+            Some(Check::SignatureMissing),
+        ),
+        (
+            format!("POST {path} HTTP/1.1\r\nAuthorization: Basic eDp5"),
+            Some(Check::SignatureMissing),
+        ),
+        (
+            format!("GET {url} HTTP/1.1"),
+            Some(Check::WhepTokenElsewhere),
+        ),
+        (
+            format!("DELETE {url} HTTP/1.1"),
+            Some(Check::WhepTokenElsewhere),
+        ),
+        (
+            format!("POST {} HTTP/1.1", url.replace("demo", "demo2")),
+            Some(Check::SignatureMismatch),
+        ),
+        (
+            format!(
+                "POST {} HTTP/1.1",
+                url.replace("demo", "demo/0123456789abcdef")
+            ),
+            Some(Check::WhepTokenElsewhere),
+        ),
+        (
+            format!("POST /?{query} HTTP/1.1"),
+            Some(Check::WhepTokenElsewhere),
+        ),
+        (
+            format!("POST {} HTTP/1.1", url.replace("wall-1", "wall-2")),
+            Some(Check::SignatureMismatch),
+        ),
+        (
+            format!("POST {url}&X-Amz-ClientId=v HTTP/1.1"),
+            Some(Check::ParameterTwice),
+        ),
+        (
+            format!("POST {url}&a=b HTTP/1.1"),
+            Some(Check::SignatureMismatch),
+        ),
+    ] {
+        assert_eq!(refused(&lines, NOW), check, "{lines}");
+    }
+}
+
+#[test]
+fn a_players_token_lives_up_to_a_year() {
+    let day = 86_400;
+    for (expires_s, after_s, check) in [
+        (31_536_000, 364 * day, None),
+        (31_536_000, 365 * day, None),
+        (31_536_000, 365 * day + 1, Some(Check::UrlExpired)),
+        (31_536_001, 0, Some(Check::SignatureMalformed)),
+        (60, 61, Some(Check::UrlExpired)),
+    ] {
+        let lines = format!("POST {} HTTP/1.1", player_url(KEYS, expires_s));
+        assert_eq!(
+            refused(&lines, NOW + after_s),
+            check,
+            "{expires_s} {after_s}"
+        );
+    }
+}
+
+#[test]
+fn a_players_token_opens_nothing_else_and_nothing_else_is_one() {
+    let mut gate = authenticator(vec![principal("AKID")]);
+    let url = player_url(KEYS, 604_800);
+    let query = url.split_once('?').unwrap().1;
+    let websocket = Upgrade {
+        host: "h",
+        channel_arn: ARN,
+        client_id: Some("v"),
+        expires_s: 300,
+        now_s: NOW,
+    };
+    let websocket = Signer::new(KEYS, REGION).presign(&websocket);
+    let head = |text: &str| format!("{text} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut upgrade = |text: &str| {
+        let text = head(text);
+        let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+        gate.check_upgrade(&head, NOW).err().map(|it| it.check)
+    };
+    assert_eq!(upgrade(&format!("GET {websocket}")), None);
+    assert_eq!(
+        upgrade(&format!("GET {url}")),
+        Some(Check::WhepTokenElsewhere)
+    );
+    for path in ["/", "/viewer", "/master", "/viewer/", "/whepx"] {
+        let check = upgrade(&format!("GET {path}?{query}"));
+        assert_eq!(check, Some(Check::SignatureMismatch), "{path}");
+    }
+    for call in ["/createSignalingChannel", "/whep/demo"] {
+        let text = head(&format!("POST {call}?{query}"));
+        assert!(kvs(&mut gate, &text, b"", NOW).is_err(), "{call}");
+    }
+    let lines = format!("POST /whep/demo{} HTTP/1.1", &websocket[1..]);
+    assert_eq!(refused(&lines, NOW), Some(Check::SignatureMismatch));
+    let signed = Signed::of("AKID", "secret-of-AKID").head(b"");
+    let signed = signed.replace("POST /x", "POST /whep/demo");
+    let head = Head::parse(signed.as_bytes(), &HeadLimits::default()).unwrap();
+    let check = gate.check_whep(&head, NOW).map(drop).unwrap_err().check;
+    assert_eq!(check, Check::SignatureMissing);
+}
+
+#[test]
+fn a_players_token_of_temporary_credentials_ends_with_them() {
+    let mut gate = authenticator(vec![principal("AKID")]);
+    let root = GrantRoot::Key {
+        access_key_id: "AKID".into(),
+    };
+    let grant = Grant {
+        root,
+        holder: GrantHolder::User,
+        issued_s: Some(NOW),
+        expires_s: NOW + 900,
+    };
+    let temporary = session_keys()
+        .seal(&[1; NONCE_BYTES], &grant, "secret-of-AKID")
+        .unwrap();
+    let keys = Keys {
+        access_key_id: &temporary.access_key_id,
+        secret_access_key: temporary.secret_access_key.reveal(),
+        session_token: Some(temporary.session_token.reveal()),
+    };
+    let text = format!(
+        "POST {} HTTP/1.1\r\nHost: h\r\n\r\n",
+        player_url(keys, 31_536_000)
+    );
+    let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+    assert!(gate.check_whep(&head, NOW + 899).is_ok());
+    let check = gate
+        .check_whep(&head, NOW + 900)
+        .map(drop)
+        .unwrap_err()
+        .check;
+    assert_eq!(check, Check::TokenExpired);
+    let alone = format!(
+        "POST /whep/demo HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\r\n",
+        temporary.session_token.reveal()
+    );
+    let head = Head::parse(alone.as_bytes(), &HeadLimits::default()).unwrap();
+    let check = gate.check_whep(&head, NOW).map(drop).unwrap_err().check;
+    assert_eq!(check, Check::SignatureMissing);
 }

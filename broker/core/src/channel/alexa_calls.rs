@@ -1,14 +1,16 @@
-//! SendAlexaOfferToMaster calls that wait for the master's answer: codec/PROTOCOL.md, ALEXA.
+//! Calls that wait for the master's answer: those of SendAlexaOfferToMaster, and those of players. See
+//! codec/PROTOCOL.md, ALEXA and WHEP.
 //!
 //! A call keeps its offer as a whole frame until it ends: if a master leaves before it answered, the next one gets the
 //! offer.
 
+use crate::channel::players::Player;
 use crate::channel::rare::Rare;
 use crate::id::{CallRef, SessionKey};
 use crate::time::Now;
 
 /// A call that waits for its answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Waiting {
     /// Caller to answer.
     pub caller: CallRef,
@@ -26,6 +28,25 @@ pub(crate) struct Waiting {
     pub had: Vec<SessionKey>,
     /// Whether a master got the whole offer. Further deliveries are not counted.
     pub delivered: bool,
+    /// Player that waits; `None` for Alexa, whose call ends with the answer.
+    pub player: Option<Box<Player>>,
+}
+
+/// The two kinds of calls, which are bounded apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    Alexa,
+    Player,
+}
+
+impl CallKind {
+    /// Kind of a call with this player.
+    pub(crate) fn of(player: &Option<Box<Player>>) -> Self {
+        match player {
+            None => Self::Alexa,
+            Some(_) => Self::Player,
+        }
+    }
 }
 
 impl Waiting {
@@ -34,6 +55,17 @@ impl Waiting {
         if !self.had.contains(&by) {
             self.had.push(by);
         }
+    }
+
+    /// Kind of the call.
+    pub(crate) fn kind(&self) -> CallKind {
+        CallKind::of(&self.player)
+    }
+
+    /// Whether it waits for the next master: none has the offer, and none has answered.
+    pub(crate) fn awaits_master(&self) -> bool {
+        let player = self.player.as_deref();
+        self.given.is_none() && player.is_none_or(|player| !player.has_answer())
     }
 
     /// Whether the offer was never in an outbox, and so has not ended in a counter.
@@ -69,6 +101,11 @@ impl Calls {
     #[must_use]
     pub(crate) fn of(&self, sender: &str) -> Option<&Waiting> {
         self.0.iter().find(|call| *call.sender == *sender)
+    }
+
+    /// Mutable call that waits for an answer to `sender`.
+    pub(crate) fn of_mut(&mut self, sender: &str) -> Option<&mut Waiting> {
+        self.0.iter_mut().find(|call| *call.sender == *sender)
     }
 
     /// Removes the call of a sender: it ends.
@@ -146,6 +183,7 @@ mod tests {
             given: None,
             had: Vec::new(),
             delivered: false,
+            player: None,
         }
     }
 

@@ -47,6 +47,8 @@ fn ids_are_those_that_were_sent_before() {
         (87, "proxy_unexpected"),
         (89, "proxy_malformed"),
         (90, "endpoint_unadvertised"),
+        (91, "whep_token_elsewhere"),
+        (98, "whep_full"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

@@ -64,6 +64,44 @@ impl UpgradeOutcome {
     }
 }
 
+/// Outcome of a player's offer. Each gets exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum PlayerOutcome {
+    /// 201.
+    Answered,
+    /// No camera connected in time: 409.
+    NoMaster,
+    /// The camera did not answer in time: 504.
+    Silent,
+    /// The camera takes no codec of the offer: 502.
+    NoCodec,
+    /// No valid token, or denied by policy: 403.
+    Forbidden,
+    /// Unknown channel: 404.
+    NotFound,
+    /// Not an offer that can be sent: 400, 405, 413, 415.
+    Invalid,
+    /// A limit or rate is exceeded, or the server is full or shutting down: 503.
+    Unavailable,
+    /// The player hung up.
+    HungUp,
+}
+
+/// Number of outcomes.
+pub const PLAYER_OUTCOMES: usize = PlayerOutcome::COUNT;
+
+impl PlayerOutcome {
+    /// Labels in the order of [`PlayerOutcome::index`].
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
+
+    /// Index in tables of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Reason of a failure in `heliograph_auth_failures_total{reason}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
@@ -116,6 +154,8 @@ pub enum Requested {
     RoleAlias,
     /// `GET /wake` of a device.
     Wake,
+    /// A player without an SDK, at `/whep/`.
+    Whep,
     /// `/ping` of a load balancer.
     Ping,
     /// Anything else: an unknown path, or a malformed head.
@@ -123,7 +163,7 @@ pub enum Requested {
 }
 
 /// Number of purposes.
-pub const REQUESTED: usize = Operation::ALL.len() + 9;
+pub const REQUESTED: usize = Operation::ALL.len() + 10;
 
 /// Sign-in requests, by kind in `heliograph_signins_total{kind}`.
 const SIGN_INS: [(&str, Requested); 5] = [
@@ -163,6 +203,7 @@ impl Requested {
             "AssumeRoleWithWebIdentity",
             "role-alias",
             "wake",
+            "whep",
             "ping",
         ]);
         for (label, name) in labels.iter_mut().zip(names) {
@@ -176,13 +217,14 @@ impl Requested {
     pub const fn index(self) -> usize {
         match self {
             Self::Api(operation) => operation.index(),
-            Self::FederationToken => REQUESTED - 9,
-            Self::CallerIdentity => REQUESTED - 8,
-            Self::AssumeRole => REQUESTED - 7,
-            Self::SessionToken => REQUESTED - 6,
-            Self::WebIdentity => REQUESTED - 5,
-            Self::RoleAlias => REQUESTED - 4,
-            Self::Wake => REQUESTED - 3,
+            Self::FederationToken => REQUESTED - 10,
+            Self::CallerIdentity => REQUESTED - 9,
+            Self::AssumeRole => REQUESTED - 8,
+            Self::SessionToken => REQUESTED - 7,
+            Self::WebIdentity => REQUESTED - 6,
+            Self::RoleAlias => REQUESTED - 5,
+            Self::Wake => REQUESTED - 4,
+            Self::Whep => REQUESTED - 3,
             Self::Ping => REQUESTED - 2,
             Self::Unknown => REQUESTED - 1,
         }

@@ -16,6 +16,8 @@ pub enum Purpose {
     Wake,
     /// Device that requests keys with its certificate.
     RoleAlias,
+    /// A player without an SDK.
+    Whep,
     /// Any other request, or a malformed one.
     Unknown,
 }
@@ -36,6 +38,7 @@ impl Purpose {
             Self::Upgrade(_) => "upgrade",
             Self::Wake => "wake",
             Self::RoleAlias => "role-alias",
+            Self::Whep => "whep",
             Self::Unknown => "head",
         }
     }
@@ -45,16 +48,22 @@ impl Purpose {
     pub fn family(self) -> Family {
         match self {
             Self::Api(operation) => operation.family(),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::RoleAlias | Self::Unknown => {
-                Family::WebSocket
-            }
+            Self::Sts(_)
+            | Self::Upgrade(_)
+            | Self::Wake
+            | Self::RoleAlias
+            | Self::Whep
+            | Self::Unknown => Family::WebSocket,
         }
     }
 
     /// Status of an error.
     #[must_use]
     pub fn status(self, kind: ErrorKind) -> u16 {
-        kind.status(self.family())
+        match (self, kind) {
+            (Self::Whep, ErrorKind::ClientLimitExceeded) => 503, // players know no other word for it
+            _ => kind.status(self.family()),
+        }
     }
 
     /// Operation of the service's API, if any.
@@ -62,7 +71,12 @@ impl Purpose {
     pub fn operation(self) -> Option<Operation> {
         match self {
             Self::Api(operation) => Some(operation),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::RoleAlias | Self::Unknown => None,
+            Self::Sts(_)
+            | Self::Upgrade(_)
+            | Self::Wake
+            | Self::RoleAlias
+            | Self::Whep
+            | Self::Unknown => None,
         }
     }
 
@@ -75,6 +89,7 @@ impl Purpose {
                 Requested::Api(_)
                 | Requested::RoleAlias
                 | Requested::Wake
+                | Requested::Whep
                 | Requested::Ping
                 | Requested::Unknown,
             )
@@ -88,7 +103,7 @@ impl Purpose {
             ) => Some(self.word()),
             Self::RoleAlias => Some("AssumeRoleWithCertificate"),
             Self::Upgrade(UpgradeRole::Master) | Self::Wake => Some("ConnectAsMaster"),
-            Self::Upgrade(UpgradeRole::Viewer) => Some("ConnectAsViewer"),
+            Self::Upgrade(UpgradeRole::Viewer) | Self::Whep => Some("ConnectAsViewer"),
         }
     }
 
@@ -99,9 +114,12 @@ impl Purpose {
         let other = |purpose| OTHERS.iter().position(|other| *other == purpose);
         match self {
             Self::Api(operation) => operation.index(),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Wake | Self::RoleAlias | Self::Unknown => {
-                operations + other(self).unwrap_or(UNKNOWN)
-            }
+            Self::Sts(_)
+            | Self::Upgrade(_)
+            | Self::Wake
+            | Self::RoleAlias
+            | Self::Whep
+            | Self::Unknown => operations + other(self).unwrap_or(UNKNOWN),
         }
     }
 
@@ -116,7 +134,7 @@ impl Purpose {
 }
 
 /// Purposes that are not operations of the service's API. Ids of refusals contain the numbers: append only.
-const OTHERS: [Purpose; 11] = [
+const OTHERS: [Purpose; 12] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),
     Purpose::Sts(Requested::Unknown),
@@ -128,6 +146,7 @@ const OTHERS: [Purpose; 11] = [
     Purpose::Wake,
     Purpose::Sts(Requested::WebIdentity),
     Purpose::RoleAlias,
+    Purpose::Whep,
 ];
 
 /// Index of [`Purpose::Unknown`] in [`OTHERS`].

@@ -236,6 +236,19 @@ pub(crate) struct PendingBody {
     pub program: Program,
     /// Whole head, if a signature covers it and the body.
     pub head: Option<Box<[u8]>>,
+    /// Head of a player's request, once its token was checked.
+    pub player: Option<Box<PlayerHead>>,
+}
+
+/// The head of a player's request, whose token is good.
+#[derive(Clone, Debug)]
+pub(crate) struct PlayerHead {
+    /// Name of the channel.
+    pub channel: Box<str>,
+    /// Client id that the token names, else `whep`.
+    pub client_id: Box<str>,
+    /// The caller.
+    pub caller: Caller,
 }
 
 /// Service of a call.
@@ -245,6 +258,8 @@ pub(crate) enum Target {
     Api(Operation),
     /// The security token service, at `/`.
     Sts,
+    /// A channel's camera, for a player.
+    Whep,
 }
 
 impl Target {
@@ -253,6 +268,7 @@ impl Target {
         match self {
             Self::Api(operation) => Purpose::Api(operation),
             Self::Sts => Purpose::Sts(Requested::Unknown),
+            Self::Whep => Purpose::Whep,
         }
     }
 }
@@ -288,6 +304,15 @@ impl PendingCall {
     pub(crate) fn account(&self) -> Account {
         Account::of_digits(self.caller.account())
     }
+}
+
+/// A player's offer while its answer is awaited.
+#[derive(Debug)]
+pub(crate) struct PlayerOffer {
+    /// Moment at which it was read.
+    pub posted: Now,
+    /// Id of its call.
+    pub call: Box<str>,
 }
 
 /// Answer to build from a home shard's reply.
@@ -332,8 +357,10 @@ pub(crate) enum Expected {
     /// ICE servers, with credentials in this name.
     IceServers(Box<str>),
     /// Answer of this channel's master; the call is withdrawn when its caller disconnects. The flag: another shard has
-    /// accepted the call, and waits for the notice of its end.
-    Answer(Identity, bool),
+    /// accepted the call, and waits for the notice of its end. With the offer, if it is a player's.
+    Answer(Identity, bool, Option<Box<PlayerOffer>>),
+    /// Rights of a player on ICE servers.
+    PlayerServers,
 }
 
 impl Http {

@@ -409,6 +409,15 @@ pub const KEYS: &[Key] = &[
         .doc("the age at which refusals, troubled sessions, lines of the log, notes of the recorder, and marks and \
               causes of the history are erased: PRIVACY.md"),
 
+    Key::new("whep.on", Kind::Switch(field!(whep.on))).default("false").dev("true").strict("false")
+        .doc("whether players without an SDK may POST their offer to /whep/NAME; off under the strict profile"),
+    Key::new("whep.quiet", Kind::Duration(field!(whep.quiet_ms), 1..=5_000)).default("400ms")
+        .doc("an answer waits for candidates of its camera until none came for this time"),
+    Key::new("whep.gather_max", Kind::Duration(field!(whep.gather_max_ms), 1..=10_000)).default("2s")
+        .doc("and at most for this time, from the camera's first message on"),
+    Key::new("whep.wait", Kind::Duration(field!(whep.wait_ms), 1_000..=60_000)).default("9300ms")
+        .doc("longest time of such a request: players give up after 10 and 15 s"),
+
     Key::new("presence.linger", Kind::Duration(field!(presence.linger_ms), 0..=60_000)).default("2s")
         .doc("delay of a master's departure: a master that reconnects within it counts as connected throughout"),
     Key::new("presence.wake_ttl", Kind::Duration(field!(presence.wake_ttl_ms), 0..=120_000)).default("off")

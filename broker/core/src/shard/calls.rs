@@ -9,6 +9,7 @@ pub(crate) mod role_alias;
 pub(crate) mod sts;
 pub(crate) mod wake;
 pub(crate) mod web_identity;
+pub(crate) mod whep;
 
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{CHANGE_REPLY_MS_MAX, LIST_PAGE_MAX, REPLY_MS_MAX};
@@ -136,6 +137,7 @@ fn go_on(sockets: &mut Sockets, directory: &Directory, cx: &mut Context, begun: 
         held: asked.held,
         caller: Some(asked.caller.clone()),
         client_id: asked.client_id.clone(),
+        posted: None,
         endpoint,
         kind,
     };
@@ -196,12 +198,10 @@ impl Sockets {
     /// The shard that a question is for.
     fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
-            QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
-                self.placement().shard(identity)
-            }
-            QueryKind::Change(arn, _) | QueryKind::Offer { arn, .. } => {
-                self.placement().shard(&Identity::of(arn))
-            }
+            QueryKind::Look(identity, _)
+            | QueryKind::Create(identity, _)
+            | QueryKind::Offer { identity, .. } => self.placement().shard(identity),
+            QueryKind::Change(arn, _) => self.placement().shard(&Identity::of(arn)),
             QueryKind::Permit(account) => self.placement().shard(account),
             QueryKind::Page { of, .. } | QueryKind::Count { of, .. } => *of,
         }
@@ -292,13 +292,14 @@ impl Directory {
                 look(ice.arn),
             ),
             Call::Alexa(offer) => {
-                let (arn, sender) = (offer.arn, offer.sender.as_str().into());
+                let identity = Identity::of(&offer.arn);
                 let ask = QueryKind::Offer {
-                    arn: arn.clone(),
-                    sender,
+                    identity: identity.clone(),
+                    arn: Some(offer.arn),
+                    sender: offer.sender.as_str().into(),
                     payload: offer.payload,
                 };
-                (Expected::Answer(Identity::of(&arn), false), ask)
+                (Expected::Answer(identity, false, None), ask)
             }
             Call::Join(join) => (Expected::NoMediaStorage, look(join.arn)),
             Call::JoinAsViewer(join) => (Expected::NoMediaStorage, look(join.arn)),

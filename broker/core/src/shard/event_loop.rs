@@ -191,6 +191,9 @@ impl Shard {
                     HeadStep::Call(request) => {
                         requests::begin_call(sockets, cx, gate, key, request)
                     }
+                    HeadStep::Player(request) => {
+                        requests::answer_player(&mut self.state, key, request)
+                    }
                     HeadStep::Provider(request, shown) => {
                         requests::answer_provider(sockets, cx, gate, (key, shown), request)
                     }
@@ -247,6 +250,9 @@ impl Shard {
         let (sockets, directory, cx, gate) = self.state.parts();
         match requests::take_body(sockets, cx, gate, key, body) {
             Some(SignedBody::Call(begun, whole)) => self.begin_call(begun, whole),
+            Some(SignedBody::Offer(begun, whole)) => {
+                requests::begin_offer(&mut self.state, *begun, whole)
+            }
             Some(SignedBody::Form(caller, close)) => {
                 let form = StsForm {
                     key,

@@ -11,6 +11,7 @@ use crate::settings::Settings;
 use codec::http::{Head, decode, pairs};
 use codec::identifiers::ChannelArn;
 use codec::sigv4::{Parameter, Stamp};
+use codec::whep;
 use std::borrow::Cow;
 
 /// The request that is refused: what its answer is counted for, and the facts that are known of it.
@@ -246,7 +247,9 @@ impl<'a> Claimed<'a> {
             user_agent: head.header("user-agent"),
             ..Self::default()
         };
-        for (name, value) in pairs(head.query().unwrap_or_default()) {
+        let bearer = whep::bearer(head);
+        let of_player = bearer.filter(|_| head.path().starts_with(whep::PATH));
+        for (name, value) in pairs(of_player.or_else(|| head.query()).unwrap_or_default()) {
             let Ok(name) = decode(name) else { continue };
             let value = decode(value).unwrap_or(Cow::Borrowed(value));
             match Parameter::of(name.as_bytes()) {
@@ -263,7 +266,7 @@ impl<'a> Claimed<'a> {
                 _ => {}
             }
         }
-        if let Some(authorization) = head.header("authorization") {
+        if let Some(authorization) = head.header("authorization").filter(|_| bearer.is_none()) {
             let credential = authorization.split_once("Credential=");
             let key_id = credential.and_then(|(_, rest)| rest.split(['/', ',', ' ']).next());
             claimed.key_id = key_id.map(Cow::Borrowed);
@@ -391,6 +394,9 @@ mod evidence_tests {
         assert_eq!(claimed(call), (None, None, some("AKID"), signed));
         let odd = "GET /?X-Amz-ChannelARN=%zz&%zz=1&X-Amz-Date=x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x";
         assert_eq!(claimed(odd), (some("%zz"), None, None, None));
+        let player = "POST /whep/c?X-Amz-ClientId=v HTTP/1.1\r\nHost: h\r\n\
+                      Authorization: Bearer X-Amz-ClientId=w&X-Amz-Credential=AKID%2F2026&X-Amz-Signature=00";
+        assert_eq!(claimed(player), (None, some("w"), some("AKID"), None));
         let date = "GET / HTTP/1.1\r\nHost: h\r\nDate: Fri, 02 Jan 2026 03:04:05 GMT";
         assert_eq!(claimed(date), (None, None, None, None), "it is not signed");
     }

@@ -114,6 +114,30 @@ impl Recorder {
         ]);
     }
 
+    /// A call of a player came, to whose id masters answer.
+    pub(crate) fn called(&mut self, at: Moment, channel: ChannelKey, bytes: usize, id: &str) {
+        let passed = NotedMessage {
+            action: Some(Action::SdpOffer),
+            towards: Towards::Master,
+            passage: Passage::Called,
+            bytes,
+            candidates: None,
+        };
+        self.came(at, channel, passed, SessionKey::unpack(NOBODY), Some(id));
+    }
+
+    /// A call of a player ended, with an answer of this status.
+    pub(crate) fn call_ended(&mut self, at: Moment, channel: ChannelKey, status: u16, id: &str) {
+        let passed = NotedMessage {
+            action: Some(Action::SdpAnswer),
+            towards: Towards::Viewer,
+            passage: Passage::CallEnded,
+            bytes: status.into(),
+            candidates: None,
+        };
+        self.went(at, channel, passed, id, None);
+    }
+
     /// A connection was admitted.
     pub(crate) fn joined(
         &mut self,
@@ -355,6 +379,12 @@ pub enum Passage {
     Withdrawn,
     /// Candidate for an Alexa call that waits or has ended: none takes any.
     ForCall,
+    /// Accepted as the offer of a player's call: no connection sent it.
+    Called,
+    /// Candidate that a player's call takes.
+    Gathered,
+    /// End of a player's call: the length is the status of its answer.
+    CallEnded,
     /// Not accepted.
     Unaccepted(Unaccepted),
 }
@@ -377,7 +407,10 @@ impl Passage {
             Self::Evicted => 11,
             Self::Withdrawn => 12,
             Self::ForCall => 13,
-            Self::Unaccepted(reason) => 14 + reason as u8,
+            Self::Called => 14,
+            Self::Gathered => 15,
+            Self::CallEnded => 16,
+            Self::Unaccepted(reason) => 17 + reason as u8,
         }
     }
 
@@ -510,7 +543,7 @@ pub(crate) const NOBODY: u64 = LOW;
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-const PASSAGES: [Passage; 14] = [
+const PASSAGES: [Passage; 17] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -525,6 +558,9 @@ const PASSAGES: [Passage; 14] = [
     Passage::Evicted,
     Passage::Withdrawn,
     Passage::ForCall,
+    Passage::Called,
+    Passage::Gathered,
+    Passage::CallEnded,
 ];
 
 const _: () = assert!(

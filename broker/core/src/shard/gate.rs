@@ -109,6 +109,20 @@ impl Gate {
         Ok(with_origin(caller, &head, peer, at))
     }
 
+    /// Signer of a player's token, which covers no body.
+    pub(crate) fn authenticate_player(
+        &mut self,
+        head: &Head<'_>,
+        peer: Peer,
+        at: Moment,
+    ) -> Result<Caller, Refusal> {
+        let Some(authenticator) = &mut self.authenticator else {
+            return Ok(self.anyone.clone());
+        };
+        let caller = authenticator.check_whep(head, at.wall.0 / 1000)?;
+        Ok(with_origin(caller, head, peer, at))
+    }
+
     /// Signer of an upgrade, which has no body, and the signed path.
     pub(crate) fn authenticate_upgrade<'a>(
         &'a mut self,
@@ -343,7 +357,7 @@ fn with_origin(caller: Caller, head: &Head<'_>, peer: Peer, at: Moment) -> Calle
 
 fn service(target: Target) -> Service {
     match target {
-        Target::Api(_) => Service::KinesisVideo,
+        Target::Api(_) | Target::Whep => Service::KinesisVideo,
         Target::Sts => Service::Sts,
     }
 }

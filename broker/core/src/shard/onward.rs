@@ -11,14 +11,14 @@ use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, PassFailure, PassedOn, StreamHome};
-use crate::session::http::{Admission, HttpStage, Onward};
+use crate::session::http::{Admission, HttpStage, Onward, PendingCall};
 use crate::shard::calls::responses::{self, no_place, no_room, nobody, shutting_down};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{Parcel, ParcelLoad, calls::BegunCall, calls::wake};
-use crate::{check::Check, placement::Home, refusal::Refusal};
+use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal};
 use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
 use codec::link::Kind;
@@ -77,12 +77,51 @@ pub(crate) fn call_is_here(
     if matches!(home, Home::Here(_)) {
         return true;
     }
-    let onward = Onward {
-        purpose: Purpose::Api(call.operation()),
-        home: stream_home(sockets, &identity),
+    let onward = of_call(
+        sockets,
+        Purpose::Api(call.operation()),
+        caller,
         identity,
+        whole,
+    );
+    pass_on(sockets, cx, key, home, onward);
+    false
+}
+
+/// Whether a player's channel is of this node; if not, its request is passed on or refused.
+pub(crate) fn player_is_here(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    asked: &PendingCall,
+    identity: &Identity,
+    whole: Vec<u8>,
+) -> bool {
+    let home = sockets.placement().home(identity, cx.at.now);
+    let is_here = matches!(home, Home::Here(_));
+    if !is_here {
+        let identity = identity.clone();
+        let mut onward = of_call(sockets, Purpose::Whep, &asked.caller, identity, whole);
+        onward.client_id.clone_from(&asked.client_id);
+        pass_on(sockets, cx, key, home, onward);
+    }
+    is_here
+}
+
+/// A call for another node; `whole`: the request as it came.
+fn of_call(
+    sockets: &Sockets,
+    purpose: Purpose,
+    caller: &Caller,
+    identity: Identity,
+    whole: Vec<u8>,
+) -> Onward {
+    Onward {
+        purpose,
+        home: stream_home(sockets, &identity),
         until: None,
-        channel: call.channel_name().unwrap_or_default().into(),
+        channel: identity.name().into(),
+        identity,
         client_id: None,
         caller: caller.clone(),
         call: Some(whole.len()),
@@ -90,9 +129,7 @@ pub(crate) fn call_is_here(
         record_bytes: usize::MAX,
         failed: None,
         counted: sockets.count_onward(),
-    };
-    pass_on(sockets, cx, key, home, onward);
-    false
+    }
 }
 
 /// Passes a request on to the node that owns its channel. Where owners change, one without an owner waits for one, and
@@ -131,7 +168,7 @@ fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
 
 /// Whether a request begins a WebSocket, or is a device's: it may be repeated.
 fn is_upgrade(onward: &Onward) -> bool {
-    !matches!(onward.purpose, Purpose::Api(_))
+    !matches!(onward.purpose, Purpose::Api(_) | Purpose::Whep)
 }
 
 /// The refusal of a request that is passed on to nobody.
@@ -253,7 +290,10 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     match &mut parcel.load {
         ParcelLoad::Onward(onward) => {
             // An offer waits for its master for as long as its caller likes.
-            let waits = onward.purpose == Purpose::Api(Operation::SendAlexaOfferToMaster);
+            let waits = matches!(
+                onward.purpose,
+                Purpose::Api(Operation::SendAlexaOfferToMaster) | Purpose::Whep
+            );
             sent.kind = match (is_upgrade(onward), waits) {
                 (true, _) => Kind::Upgrade, // it ends with its connection
                 (false, true) => Kind::AlexaCall,

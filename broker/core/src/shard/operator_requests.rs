@@ -365,12 +365,25 @@ fn waiting<'a>(
     let master = live.members.master();
     let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
     let calls = live.calls.iter().filter(|call| {
-        let is_absent = call.given.is_none() && !has(&call.had);
+        let is_absent = call.awaits_master() && !has(&call.had);
         doubtful.is_some() || is_absent
     });
-    let calls = calls.map(|call| {
-        let what = (Action::SdpOffer, None);
-        waits(&*call.sender, what, call.expires, called_ms)
+    let calls = calls.map(|call| match call.player.as_deref() {
+        None => waits(
+            &*call.sender,
+            (Action::SdpOffer, None),
+            call.expires,
+            called_ms,
+        ),
+        Some(player) => {
+            let what = (Action::SdpOffer, player.caller);
+            waits(
+                &*player.client_id,
+                what,
+                call.expires,
+                settings.whep.wait_ms,
+            )
+        }
     });
     kept.chain(unconfirmed).chain(calls).collect()
 }

@@ -3,7 +3,7 @@
 
 use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
-    Purpose, Requested, UpgradeOutcome, UpgradeRole,
+    PlayerOutcome, Purpose, Requested, UpgradeOutcome, UpgradeRole,
 };
 use crate::id::{Account, SessionKey};
 use crate::journal::{ConnectionEnd, Journal, LimitedJournal, Unaccepted};
@@ -14,7 +14,7 @@ use crate::shard::usage::UsageTable;
 use crate::time::{Moment, Now, Wall};
 use crate::work_units;
 use crate::{check::Check, record::Version};
-use codec::signal::Role;
+use codec::{signal::Role, whep::CALL_ID_BYTES};
 
 /// The telemetry of a shard. Nothing that the shard does depends on it, but on gauges of bytes and on the places of
 /// audit lines.
@@ -348,6 +348,22 @@ impl Telemetry {
     /// An upgrade was answered.
     pub(crate) fn count_upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
         self.counters.upgrade(role, outcome);
+    }
+
+    /// A player's offer ended; after this many milliseconds, if with an answer.
+    pub(crate) fn count_player(&mut self, outcome: PlayerOutcome, ms: Option<u64>) {
+        if let Some(count) = self.counters.players.get_mut(outcome.index()) {
+            *count += 1;
+        }
+        if let Some(ms) = ms {
+            self.counters.player_setup.observe(ms * 1000, 1);
+        }
+    }
+
+    /// An id for a player's call, from the shard's generator: letters and digits.
+    pub(crate) fn call_id(&mut self) -> String {
+        let letters = std::iter::repeat_with(|| self.random.alphanumeric());
+        letters.take(CALL_ID_BYTES).collect()
     }
 
     /// A call of an account was answered.

@@ -404,6 +404,8 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                     | Passage::AnsweredCall
                     | Passage::TooLateForCall
                     | Passage::ForCall
+                    | Passage::Called
+                    | Passage::Gathered
                     | Passage::Late
             );
             let against = matches!(
@@ -414,7 +416,8 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
             let (from, to, mark) = if passed.passage == Passage::Relayed {
                 (Some(session), Some(other), None)
             } else if came {
-                (Some(session), None, (name_bytes > 0).then_some(whom & LOW))
+                let from = (passed.passage != Passage::Called).then_some(session);
+                (from, None, (name_bytes > 0).then_some(whom & LOW))
             } else {
                 let known = whom & LOW != NOBODY;
                 (None, known.then_some(other), Some(who & LOW))

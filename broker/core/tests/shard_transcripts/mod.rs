@@ -38,4 +38,5 @@ mod trace;
 mod unaccepted;
 mod waiting;
 mod wake;
+mod whep;
 mod words;

@@ -332,7 +332,7 @@ impl Script {
         self.drained == self.shards.len()
     }
 
-    fn act(&mut self, act: &str) {
+    pub(crate) fn act(&mut self, act: &str) {
         let words: Vec<&str> = act.split_whitespace().collect();
         match words.as_slice() {
             ["time", span] => self.pass(millis(span)),

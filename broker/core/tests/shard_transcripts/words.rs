@@ -19,7 +19,7 @@ pub(crate) fn words(item: &Item) -> String {
         Item::Response(response) if response.status == 101 => "101".to_owned(),
         Item::Response(response) if response.error.is_empty() => {
             let text = format!("{} {}", response.status, response.body);
-            text.trim_end().to_owned()
+            text.trim_end().replace("\r\n", "/") // an SDP on one line
         }
         Item::Response(response) => format!("{} {}", response.status, response.error),
         Item::Message { text, payload } => {

@@ -4,8 +4,8 @@ use crate::edge::{EdgeCounts, Scraped};
 use crate::side::metrics::exposition::{Example, Kind, Row, Samples, metrics, seconds};
 use broker_core::cluster::link::{LinkFigures, PeerLinks};
 use broker_core::event::{
-    self, AuthFailure, ConnectionRole, LARGE_FRAMES, Outcome, ROLES, Requested, STATUS,
-    SessionOutcome, UpgradeOutcome, UpgradeRole, sign_ins,
+    self, AuthFailure, ConnectionRole, LARGE_FRAMES, Outcome, PlayerOutcome, ROLES, Requested,
+    STATUS, SessionOutcome, UpgradeOutcome, UpgradeRole, sign_ins,
 };
 use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::machine::PassFailure;
@@ -174,6 +174,10 @@ pub(crate) const METRICS: &[Row<MetricsView>] = metrics! { MetricsView:
         (|it, to| to.histogram(&it.sum.counters.delivery))
     Histogram heliograph_session_setup_seconds "From a viewer's admission to the delivery of its first SDP_ANSWER"
         (|it, to| to.histogram_with(&it.sum.counters.session_setup, |octave| it.slow_setup(octave)))
+    Counter heliograph_whep_offers_total "Offers of players at /whep/ by what became of them"
+        (|it, to| to.each("outcome", PlayerOutcome::LABELS, &it.sum.counters.players))
+    Histogram heliograph_whep_setup_seconds "From a player's offer to its answer"
+        (|it, to| to.histogram(&it.sum.counters.player_setup))
     Gauge heliograph_recorder_reach_seconds
         "How far back the notes of each shard's flight recorder reach; 0 when nothing is recorded"
         (|it, to| {

@@ -63,6 +63,7 @@ pub(crate) struct Facts {
     /// the candidates apart from it.
     pub(crate) call_answered: Option<Option<usize>>,
     pub(crate) call_candidates: usize,
+    pub(crate) player: Option<PlayerCall>,
 
     /// A master is connected.
     pub(crate) master: bool,
@@ -84,6 +85,17 @@ pub(crate) struct Facts {
     pub(crate) unnamed: bool,
     pub(crate) remote: Option<IpAddr>,
     pub(crate) rivals: Rivals,
+}
+
+/// The call of a player over HTTP: milliseconds are from its offer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlayerCall {
+    pub(crate) answered: Option<f64>,
+    /// Candidates beside the answer, and when the last one came.
+    pub(crate) candidates: usize,
+    pub(crate) last: f64,
+    /// Status of its answer, once it has that.
+    pub(crate) status: Option<usize>,
 }
 
 /// Connections of a channel's master that take each other's place, or end soon.
@@ -291,7 +303,7 @@ impl Facts {
     }
 
     fn is_called(&self) -> bool {
-        self.call_answered.is_some() || self.call_candidates > 0
+        self.call_answered.is_some() || self.call_candidates > 0 || self.player.is_some()
     }
 
     /// Whether it ended soon after it began, and not for another one.
@@ -302,6 +314,24 @@ impl Facts {
 }
 
 fn http_call(it: &Facts) -> Option<String> {
+    if let Some(call) = it.player {
+        let answered = call.answered.map_or_else(
+            || "not answered".into(),
+            |ms| format!("answered after {}", Span(ms)),
+        );
+        let candidates = match call.candidates {
+            0 => String::new(),
+            count => format!(
+                ", {} within {}",
+                counted(count, "candidate"),
+                Span(call.last)
+            ),
+        };
+        let status = call
+            .status
+            .map_or_else(String::new, |status| format!(", {status}"));
+        return Some(format!("a call over HTTP: {answered}{candidates}{status}"));
+    }
     let answered = match it.call_answered {
         None => "has got no answer".into(),
         Some(None) => "was answered".into(),

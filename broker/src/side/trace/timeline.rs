@@ -3,7 +3,7 @@
 //! An event names connections, or stands for a client id by a mark where none was there. Such an event belongs to the
 //! connection of that client id that came last before it; else to the next one; else to a client that never connected.
 
-use crate::side::trace::hints::{Facts, Rivals, ended_by_proxy};
+use crate::side::trace::hints::{Facts, PlayerCall, Rivals, ended_by_proxy};
 use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::shard::{AwaitedMaster, Passage, Towards, TraceEvent, TraceKind, TracePeer};
 use broker_core::{id::SessionKey, time::Wall};
@@ -448,6 +448,12 @@ impl TraceMessages {
         let answered = passed(Passage::AnsweredCall).next_back();
         facts.call_answered = answered.map(|it| it.candidates);
         facts.call_candidates = passed(Passage::ForCall).count();
+        facts.player = passed(Passage::Called).next().map(|called| PlayerCall {
+            answered: answered.map(|it| it.at - called.at),
+            candidates: passed(Passage::Gathered).count(),
+            last: (passed(Passage::Gathered).next_back()).map_or(0.0, |it| it.at - called.at),
+            status: (passed(Passage::CallEnded).next_back()).map(|it| it.bytes),
+        });
     }
 
     fn candidates(&self, facts: &mut Facts) {

@@ -143,10 +143,15 @@ fn on_a_host(script: Command) {
     }
     let host = Namespace::new();
     let _visit = host.visit();
+    give_card();
+    alone(script);
+}
+
+/// Gives a host an address beside loopback.
+pub(crate) fn give_card() {
     shell(&format!(
         "{LOOPBACK} && ip link add card type bridge && ip addr add 192.0.2.1/24 dev card && ip link set card up"
     ));
-    alone(script);
 }
 
 /// Media of the same, with no way between camera and viewer but the relay.
@@ -268,8 +273,8 @@ pub(crate) fn node_script(script: &str) -> Command {
     command
 }
 
-/// Runs a script against a broker that nobody else uses; shows what it said if it failed.
-pub(crate) fn run(mut command: Command, broker: &Broker) {
+/// Lets a script know a broker.
+pub(crate) fn at(command: &mut Command, broker: &Broker) {
     let authority = broker
         .authority
         .as_ref()
@@ -280,6 +285,11 @@ pub(crate) fn run(mut command: Command, broker: &Broker) {
         .env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin))
         .env("HELIOGRAPH_CA", authority)
         .env("NODE_EXTRA_CA_CERTS", authority);
+}
+
+/// Runs a script against a broker that nobody else uses; shows what it said if it failed.
+pub(crate) fn run(mut command: Command, broker: &Broker) {
+    at(&mut command, broker);
     alone(command);
     assert_eq!(
         broker.further_output(),

@@ -4,13 +4,15 @@
 //! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
 //!   in pieces.
 //! * [`sdks`]: what clients sign in a way of their own; [`masters`]: masters that name a client id.
+//! * [`players`]: players without an SDK, by the requests of others.
 //! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
 //!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles;
-//!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is.
+//!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is. [`whep`]: tokens of players.
 
 mod conditions;
 mod masters;
 mod paths;
+mod players;
 pub(crate) mod provider;
 pub(crate) mod quotas;
 mod recheck;
@@ -23,6 +25,7 @@ pub(crate) mod signer;
 mod slow;
 pub(crate) mod sts;
 pub(crate) mod web_identity;
+mod whep;
 
 use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, on_signed_shards, principal, relay, temporary};

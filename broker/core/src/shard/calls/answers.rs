@@ -7,7 +7,7 @@ use crate::refusal::Refusal;
 use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::Answer;
 use crate::shard::calls::responses::{self, Response, internal_failure};
-use crate::shard::calls::{BegunCall, channel_pages, go_on};
+use crate::shard::calls::{BegunCall, channel_pages, go_on, whep};
 use crate::shard::context::Context;
 use crate::shard::evidence::{Evidence, audit_caller};
 use crate::shard::sockets::Sockets;
@@ -92,6 +92,9 @@ pub(crate) fn conclude(
     wanted: Expected,
     answer: Answer,
 ) {
+    if let Expected::Answer(_, _, Some(_)) | Expected::PlayerServers = wanted {
+        return whep::conclude(sockets, cx, key, asked, wanted, answer);
+    }
     let purpose = Purpose::Api(asked.operation);
     cx.telemetry.count_call(asked.account());
     let id = match &answer {
@@ -104,7 +107,8 @@ pub(crate) fn conclude(
         | Answer::Page(..)
         | Answer::Done
         | Answer::Holding(_)
-        | Answer::Answer(_) => cx.telemetry.request_id(),
+        | Answer::Answer(_)
+        | Answer::Played(_) => cx.telemetry.request_id(),
     };
     audit(sockets, cx, key, asked, &id, &answer);
     let written = if let Answer::Refusal(refusal) = answer {
@@ -278,6 +282,7 @@ impl Sockets {
                 | Expected::Endpoints(..)
                 | Expected::IceServers(_)
                 | Expected::Answer(..)
+                | Expected::PlayerServers
                 | Expected::Pages { .. },
                 _,
             ) => return None,

@@ -1,10 +1,13 @@
 //! Calls on the shard that owns their channel, those of Alexa among them.
 
-use crate::channel::alexa_calls::{Calls, Waiting};
+use crate::auth::Caller;
+use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
+use crate::channel::players::Player;
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life};
-use crate::event::{Kind, Outcome};
+use crate::event::{Kind, Outcome, PlayerOutcome, Purpose};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey};
+use crate::refusal::{ErrorCode, Refusal};
 use crate::session::outbox::DeliveryMark;
 use crate::shard::calls::responses::{
     RATE_EXCEEDED, absence_unknown, absent, nobody, shutting_down, too_busy,
@@ -12,6 +15,7 @@ use crate::shard::calls::responses::{
 use crate::shard::context::Context;
 use crate::shard::directory::BegunChange;
 use crate::shard::directory::channels::status;
+use crate::shard::directory::pending::{ForPlayer, NewCall};
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
@@ -20,9 +24,9 @@ use crate::shard::todo::Todo;
 use crate::shard::{Answer, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
 use crate::{check::Check, journal::Unaccepted, limits::WAITING_CALLS_PER_CHANNEL_MAX};
-use crate::{refusal::Refusal, session::NEVER, time::Moment};
+use crate::{session::NEVER, time::Moment, time::Now};
 use codec::control::{ErrorKind, Operation};
-use codec::{identifiers::ChannelArn, signal::Action};
+use codec::{identifiers::ChannelArn, signal::Action, whep::Fault};
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
 pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
@@ -38,14 +42,24 @@ pub(crate) fn allows(
     caller: CallRef,
     query: &Query,
 ) -> bool {
-    let (operation, kind) = (query.operation, &query.kind);
+    let kind = &query.kind;
     if !serves(directory, kind, cx.at) {
         cx.todo.answer(caller, nobody());
         return false;
     }
     let forbidden = match (&query.caller, kind) {
-        (Some(judged), QueryKind::Look(identity, None)) => {
-            directory.forbids_named(cx, judged, operation, identity)
+        (
+            Some(judged),
+            QueryKind::Look(identity, None)
+            | QueryKind::Offer {
+                identity,
+                arn: None,
+                ..
+            },
+        ) => {
+            let client_id = query.client_id.as_deref();
+            let mut rights = query.rights();
+            rights.find_map(|right| directory.forbids_named(cx, judged, right, client_id, identity))
         }
         (Some(judged), _) => directory.forbids_tagged(cx, judged, query),
         (None, _) => None,
@@ -73,7 +87,8 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
         QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
             directory.serves(identity, at.now)
         }
-        QueryKind::Change(arn, _) | QueryKind::Offer { arn, .. } => {
+        QueryKind::Offer { identity, .. } => directory.serves(identity, at.now),
+        QueryKind::Change(arn, _) => {
             directory.slots().is_none() || directory.serves(&Identity::of(arn), at.now)
         }
         QueryKind::Page { .. } | QueryKind::Permit(_) | QueryKind::Count { .. } => true,
@@ -84,6 +99,8 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
 pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
     let (operation, held) = (query.operation, query.held);
+    let from = query.caller.as_ref();
+    let asker = (from, query.client_id.as_deref(), query.posted);
     let answer = match query.kind {
         QueryKind::Look(identity, arn) => {
             let answer = directory.look(operation, &identity, arn.as_ref());
@@ -123,16 +140,29 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
         QueryKind::Permit(account) => directory.permit(operation, &account, cx.at),
         QueryKind::Count { of: _, prefix } => Answer::Holding(directory.held_by(&prefix)),
         QueryKind::Offer {
+            identity,
             arn,
             sender,
             payload,
-        } => match directory.find_active(&arn) {
-            Some(key) if !sockets.drains() => {
-                return directory.take_offer(cx, caller, key, &sender, &payload);
+        } => {
+            let found = match &arn {
+                Some(arn) => directory.find_active(arn),
+                None => directory.named_active(&identity),
+            };
+            match found {
+                Some(key) if !sockets.drains() => {
+                    let new = NewCall {
+                        caller,
+                        sender,
+                        payload,
+                        player: directory.player(cx, asker, &identity),
+                    };
+                    return directory.take_offer(cx, key, new);
+                }
+                Some(_) => shutting_down().into(),
+                None => directory.not_found(&identity, arn.as_ref()).into(),
             }
-            Some(_) => shutting_down().into(),
-            None => directory.not_found(&Identity::of(&arn), Some(&arn)).into(),
-        },
+        }
     };
     cx.todo.answer(caller, answer);
 }
@@ -160,10 +190,32 @@ impl Directory {
         self.find(arn).filter(active)
     }
 
+    /// Channel of a name, if it is in use.
+    fn named_active(&self, identity: &Identity) -> Option<ChannelKey> {
+        let active = |channel: &&Channel| channel.state == Life::Active;
+        let key = self.key_of(identity)?;
+        self.channel(key).filter(active).map(|_| key)
+    }
+
+    /// A player that calls; `None` of another caller.
+    fn player(
+        &self,
+        cx: &mut Context,
+        (caller, client_id, posted): (Option<&Caller>, Option<&str>, Option<Now>),
+        identity: &Identity,
+    ) -> Option<Box<Player>> {
+        let (caller, client_id, posted) = (caller?, client_id?, posted?);
+        let has_ice = self.may_have_ice(cx, caller, Some(client_id), identity);
+        let channel = self.named_channel(identity)?;
+        let role = self.caller_role(cx, caller, &channel.record.arn);
+        let player = Player::new(client_id.into(), role.caller(), has_ice, posted);
+        Some(Box::new(player))
+    }
+
     /// Counts a call against its channel's rate and its caller's part; the refusal when it is over one of them. A
     /// channel that is not there has none.
     fn over_rate(&mut self, cx: &mut Context, query: &Query) -> Option<Answer> {
-        let what = Metered::Call(query.operation);
+        let what = query.metered();
         what.rate(&self.settings().quotas)?;
         let key = self.channel_of(&query.kind)?;
         let arn = &self.channel(key)?.record.arn;
@@ -173,24 +225,33 @@ impl Directory {
             .map_or(CallerRole::Anyone, |caller| {
                 self.caller_role(cx, caller, arn)
             });
-        let what = match role {
-            CallerRole::Master => Metered::CallAsMaster(query.operation),
-            CallerRole::Viewer(_) | CallerRole::Anyone => what,
+        let what = match (role, what) {
+            (CallerRole::Master, Metered::Call(operation)) => Metered::CallAsMaster(operation),
+            (_, what) => what,
         };
         if self.count_call(key, (what, role.caller()), cx.at.now) {
             cx.todo.push(Todo::Arm(key));
             return None;
         }
-        Some(Refusal::limited(Check::RateChannel, RATE_EXCEEDED).into())
+        let check = match what {
+            Metered::ConnectAsViewer => Check::RateConnect,
+            _ => Check::RateChannel,
+        };
+        Some(Refusal::limited(check, RATE_EXCEEDED).into())
     }
 
     /// The channel that a question is about, if it is there.
     pub(crate) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
         match kind {
-            QueryKind::Look(identity, None) => self.key_of(identity),
+            QueryKind::Look(identity, None)
+            | QueryKind::Offer {
+                identity,
+                arn: None,
+                ..
+            } => self.key_of(identity),
             QueryKind::Look(_, Some(arn))
             | QueryKind::Change(arn, _)
-            | QueryKind::Offer { arn, .. } => self.find(arn),
+            | QueryKind::Offer { arn: Some(arn), .. } => self.find(arn),
             QueryKind::Create(..)
             | QueryKind::Page { .. }
             | QueryKind::Permit(_)
@@ -245,8 +306,8 @@ impl Directory {
 const STORE_FULL: &str =
     "The registry's store is nearly full, so it takes no new channels. Try again later.";
 
-// Alexa calls on their channel's shard: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md,
-// ALEXA.
+// Calls of Alexa and of players on their channel's shard: offered to the master, answered, expired, withdrawn. See
+// codec/PROTOCOL.md, ALEXA and WHEP.
 //
 // In the counters a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until a master's
 // outbox has it; delivered when that master got it. Giving it again to the next master counts nothing.
@@ -267,7 +328,12 @@ pub(crate) fn give_offers(
     if sockets.web_socket(master).is_none() {
         return;
     }
+    let mut too_long = Vec::new();
     for call in calls {
+        if call.player.is_some() && sockets.excess_for(master, call.frame.len()) > 0 {
+            too_long.push(call.order); // it would lose its connection by it
+            continue;
+        }
         let launch = DeliveryMark {
             action: Action::SdpOffer,
             expires: NEVER,
@@ -291,25 +357,26 @@ pub(crate) fn give_offers(
         }
     }
     sockets.touch(master);
+    for order in too_long {
+        directory.end_too_long(cx, (key, order));
+    }
 }
 
 impl Directory {
     /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
     /// with nothing, or one of an account or channel with more than its share makes room.
-    fn take_offer(
-        &mut self,
-        cx: &mut Context,
-        caller: CallRef,
-        key: ChannelKey,
-        sender: &str,
-        payload: &str,
-    ) {
-        match self.room_for_offer(caller, key, sender) {
+    fn take_offer(&mut self, cx: &mut Context, key: ChannelKey, new: NewCall) {
+        let caller = new.caller;
+        match self.room_for_offer(key, &new) {
             Err(refused) => return cx.todo.answer(caller, refused),
             Ok(Some(other)) => self.end_for_another(cx, other),
-            Ok(None) => drop(self.end_call(cx, key, sender, None)),
+            Ok(None) => drop(self.end_call(cx, key, &new.sender, None)),
         }
-        if !self.add_call(caller, key, (sender, payload), cx.at) {
+        if new.player.is_some() {
+            let bytes = new.payload.len();
+            cx.telemetry.note().called(cx.at, key, bytes, &new.sender);
+        }
+        if !self.add_call(key, new, cx.at) {
             return;
         }
         cx.telemetry.count_received(OFFER);
@@ -324,13 +391,9 @@ impl Directory {
 
     /// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it
     /// always does.
-    fn room_for_offer(
-        &self,
-        caller: CallRef,
-        key: ChannelKey,
-        sender: &str,
-    ) -> Result<Option<Call>, Answer> {
-        if !self.has_call_place(caller) {
+    fn room_for_offer(&self, key: ChannelKey, new: &NewCall) -> Result<Option<Call>, Answer> {
+        let (sender, kind) = (&*new.sender, CallKind::of(&new.player));
+        if !self.has_call_place(new.caller) {
             return Err(too_busy().into());
         }
         let Some(channel) = self.channel(key) else {
@@ -341,12 +404,12 @@ impl Directory {
             return Ok(None);
         }
         if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
-            return Err(over_limit(CHANNEL_FULL));
+            return Err(over_limit(kind, CHANNEL_FULL));
         }
-        match self.room_for_call(channel.record.arn.account(), key) {
+        match self.room_for_call(kind, channel.record.arn.account(), key) {
             CallRoom::Free => Ok(None),
             CallRoom::InPlaceOf(other) => Ok(Some(other)),
-            CallRoom::None => Err(over_limit(SHARD_FULL)),
+            CallRoom::None => Err(over_limit(kind, SHARD_FULL)),
         }
     }
 
@@ -381,16 +444,22 @@ impl Directory {
     }
 }
 
-fn over_limit(message: &'static str) -> Answer {
-    Refusal::limited(Check::AlexaCallsFull, message).into()
+fn over_limit(kind: CallKind, message: &'static str) -> Answer {
+    match kind {
+        CallKind::Alexa => Refusal::limited(Check::AlexaCallsFull, message).into(),
+        CallKind::Player => Refusal::unavailable(Check::WhepFull, PLAYERS_FULL).into(),
+    }
 }
+
+const PLAYERS_FULL: &str = "As many players wait for their answer as may. Try again later.";
 
 const CHANNEL_FULL: &str =
     "Too many SendAlexaOfferToMaster calls wait for this channel. Try again later.";
 const SHARD_FULL: &str =
     "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";
 
-// The end of an Alexa call: answered, in favour of another, expired, withdrawn, failed.
+// The end of a call: answered, in favour of another, expired, withdrawn, failed. A player's call that has its answer
+// ends with that, whatever ends it.
 
 impl Directory {
     /// Ends the call that waits for an answer to `sender`: with the answer, or with nothing because a newer call of the
@@ -411,15 +480,38 @@ impl Directory {
             Outcome::Overwritten
         };
         close_call(cx, &call, outcome);
-        answer_offer(cx, &call, Answer::Answer(answer.map(Into::into)));
+        answer_offer(cx, key, call, Answer::Answer(answer.map(Into::into)));
         true
+    }
+
+    /// Takes an answer or a candidate for a player's call, which may end with it. Whether it is kept; `None` when no
+    /// player waits by this name.
+    pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForPlayer<'_>) -> Option<bool> {
+        let (kept, ends) = self.gather(message, cx.at.now)?;
+        let answer = match ends {
+            Err(fault) => Some(unusable(fault).into()),
+            Ok(ends) => ends.then_some(Answer::Answer(None)),
+        };
+        let (key, sender) = (message.channel, message.sender);
+        let ended = answer.and_then(|answer| {
+            let call = self.take_call(key, |calls| calls.take(sender))?;
+            Some((call, answer))
+        });
+        match ended {
+            Some((call, answer)) => {
+                close_call(cx, &call, Outcome::Withdrawn);
+                answer_offer(cx, key, call, answer);
+            }
+            None => cx.todo.push(Todo::Arm(key)),
+        }
+        Some(kept)
     }
 
     /// Answers calls whose time is over with nothing.
     pub(crate) fn expire_calls(&mut self, cx: &mut Context, key: ChannelKey) {
         while let Some(call) = self.take_call(key, |calls| calls.take_expired(cx.at.now)) {
             close_call(cx, &call, Outcome::Expired);
-            answer_offer(cx, &call, Answer::Answer(None));
+            answer_offer(cx, key, call, Answer::Answer(None));
         }
     }
 
@@ -438,8 +530,10 @@ impl Directory {
     /// A caller on another shard hung up: its call is withdrawn, unless its answer is on its way.
     pub(crate) fn withdraw_offer(&mut self, cx: &mut Context, caller: CallRef) {
         let call = self.call_of(caller);
-        if let Some(call) = call.and_then(|(key, _)| self.take_back_offer(cx, caller, key)) {
-            answer_offer(cx, &call, Answer::Answer(None));
+        if let Some((key, _)) = call
+            && let Some(call) = self.take_back_offer(cx, caller, key)
+        {
+            answer_offer(cx, key, call, Answer::Answer(None));
         }
     }
 
@@ -453,6 +547,9 @@ impl Directory {
         self.rest(key);
         let call = call?;
         close_call(cx, &call, Outcome::Withdrawn);
+        if call.player.is_some() {
+            cx.telemetry.count_player(PlayerOutcome::HungUp, None);
+        }
         Some(call)
     }
 
@@ -460,7 +557,7 @@ impl Directory {
     pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, refusal: &Refusal) {
         while let Some(call) = self.take_call(key, Calls::take_any) {
             close_call(cx, &call, Outcome::Withdrawn);
-            answer_offer(cx, &call, Answer::Refusal(refusal.clone()));
+            answer_offer(cx, key, call, Answer::Refusal(refusal.clone()));
         }
     }
 
@@ -472,9 +569,21 @@ impl Directory {
                 cx.telemetry.count_unkept();
                 cx.telemetry.count_unaccepted(OFFER, Unaccepted::NoRoom);
             }
-            answer_offer(cx, &call, over_limit(MADE_ROOM));
+            let answer = over_limit(call.kind(), MADE_ROOM);
+            answer_offer(cx, key, call, answer);
         }
         self.rest(key);
+    }
+
+    /// Ends a player's call whose offer is longer than the master can take.
+    fn end_too_long(&mut self, cx: &mut Context, call: Call) {
+        let (key, order) = call;
+        if let Some(mut call) = self.take_call(key, |calls| calls.take_of_order(order)) {
+            call.given = None; // it never left
+            close_call(cx, &call, Outcome::Withdrawn);
+            let refusal = Refusal::of_head(Check::BodyTooLarge, 413, OFFER_TOO_LONG);
+            answer_offer(cx, key, call, refusal.into());
+        }
     }
 }
 
@@ -486,11 +595,58 @@ fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     }
 }
 
-/// Answers the caller of a call that waited.
-fn answer_offer(cx: &mut Context, call: &Waiting, answer: Answer) {
+/// Answers the caller of a call that waited: a player with what it has, else with why it has nothing.
+fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer) {
+    let was_given = call.given.is_some() || call.delivered;
+    let answer = match (call.player.map(|player| player.end()), answer) {
+        (None, answer) => answer,
+        (Some(Some(played)), _) => {
+            cx.telemetry
+                .note()
+                .call_ended(cx.at, key, 201, &call.sender);
+            Answer::Played(Box::new(played))
+        }
+        (Some(None), answer) => {
+            let refusal = match answer {
+                Answer::Refusal(refusal) => refusal,
+                _ => not_answered(was_given),
+            };
+            let status = refusal.status(Purpose::Whep);
+            (cx.telemetry.note()).call_ended(cx.at, key, status, &call.sender);
+            refusal.into()
+        }
+    };
     cx.todo
         .push(Todo::OfferAnswer(call.caller, Box::new(answer)));
 }
+
+/// The refusal of a player that no camera has answered in time.
+fn not_answered(was_given: bool) -> Refusal {
+    let (check, status, message) = if was_given {
+        (Check::WhepSilent, 504, "The camera did not answer in time.")
+    } else {
+        (Check::WhepNoMaster, 409, "The camera is not connected.")
+    };
+    Refusal::new(check, ErrorCode::Fixed(status, NO_ANSWER), message)
+}
+
+/// The refusal of a player whose camera gave an answer that no player can use.
+fn unusable(fault: Fault) -> Refusal {
+    let message = match fault {
+        Fault::NoMedia => "The camera answered without media: it takes no codec of the offer.",
+        Fault::Malformed | Fault::TooLong => "The camera's answer is not an SDP answer.",
+    };
+    Refusal::new(
+        Check::WhepNoCodec,
+        ErrorCode::Fixed(502, NO_ANSWER),
+        message,
+    )
+}
+
+/// Type of the error of a player without an answer.
+const NO_ANSWER: &str = "NoAnswerException";
+
+const OFFER_TOO_LONG: &str = "The offer is longer than the camera can take.";
 
 const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again \
                          later.";

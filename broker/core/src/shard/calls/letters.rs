@@ -3,16 +3,18 @@
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
+use crate::channel::{players::Played, rates::Metered};
 use crate::cluster::slot_maps::SlotSet;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::record::{Holding, ListedChannel, Record};
 use crate::session::Forwarded;
 use crate::session::http::{Admission, Onward};
 use crate::settings::{Program, Settings};
+use crate::time::Now;
 use crate::wire::at_most;
 use crate::{limits::LIST_PAGE_MAX, machine::Peer, refusal::Refusal, registry::StoreError};
-use codec::control::{ChannelStatus, CreateSignalingChannel, Operation, Tag};
-use codec::{identifiers::ChannelArn, signal::Role};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
+use codec::{identifiers::ChannelArn, policy::Action, signal::Role};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -77,6 +79,8 @@ pub struct Query {
     pub caller: Option<Caller>,
     /// The client id of the call, for policies that are asked where the channel lives.
     pub client_id: Option<Box<str>>,
+    /// When the request of a player was read; `None` of a call of the API.
+    pub posted: Option<Now>,
     /// Of a request for the channel's endpoint: in which role, and by which program.
     pub endpoint: Option<(Role, Program)>,
     /// The question.
@@ -91,11 +95,44 @@ impl Query {
             held: 0,
             caller: None,
             client_id: None,
+            posted: None,
             endpoint: None,
             kind,
         }
     }
+
+    /// The rights that its caller needs.
+    pub(crate) fn rights(&self) -> impl Iterator<Item = Right> + use<> {
+        let calls = !matches!(self.kind, QueryKind::Offer { arn: None, .. });
+        let call = Right {
+            action: self.operation.policy_action(),
+            denied: self.operation.denied(),
+        };
+        let both = [self.posted.map(|_| CONNECT), calls.then_some(call)];
+        both.into_iter().flatten()
+    }
+
+    /// The event that is counted for its channel.
+    pub(crate) fn metered(&self) -> Metered {
+        match (self.posted, &self.kind) {
+            (Some(_), QueryKind::Offer { .. }) => Metered::ConnectAsViewer,
+            (_, _) => Metered::Call(self.operation),
+        }
+    }
 }
+
+/// A right, and the error without it.
+#[derive(Clone, Copy)]
+pub(crate) struct Right {
+    pub(crate) action: Action,
+    pub(crate) denied: ErrorKind,
+}
+
+/// Right of a player.
+const CONNECT: Right = Right {
+    action: Action::ConnectAsViewer,
+    denied: ErrorKind::AccessDenied,
+};
 
 /// A question of a call to a channel's home.
 #[derive(Debug)]
@@ -126,10 +163,12 @@ pub enum QueryKind {
         /// `region:account:`.
         prefix: Box<str>,
     },
-    /// An Alexa offer to the master: the answer may take as long as the channel keeps messages.
+    /// An offer to the master, of Alexa or of a player: the answer may take as long as the channel keeps messages.
     Offer {
         /// The channel.
-        arn: ChannelArn,
+        identity: Identity,
+        /// ARN, where the call names that.
+        arn: Option<ChannelArn>,
         /// The sender's id.
         sender: Box<str>,
         /// The offer, base64.
@@ -170,6 +209,8 @@ pub enum Answer {
     Holding(Holding),
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),
+    /// The master's answer, for a player.
+    Played(Box<Played>),
     /// Refused.
     Refusal(Refusal),
 }

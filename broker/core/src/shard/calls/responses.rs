@@ -3,11 +3,12 @@
 use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
 use crate::journal::{Claims, LogShare, Refused, Subject};
+use crate::limits::{ABSENCE_RETRY_S, WHEP_RETRY_S};
 use crate::shard::context::Context;
 use crate::shard::evidence::{Evidence, named};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use crate::{check::Check, limits::ABSENCE_RETRY_S, refusal::Refusal};
+use crate::{check::Check, refusal::Refusal};
 use codec::control::ErrorKind;
 use codec::http::{ErrorHead, Meta, respond as write_response};
 use codec::proxy::Unclear;
@@ -23,6 +24,8 @@ pub(crate) struct Response<'a> {
     pub(crate) close: bool,
     /// Request id, if that is in the body or in an audit line.
     pub(crate) id: Option<&'a str>,
+    /// Further header lines, each with its line end.
+    pub(crate) fields: &'a str,
 }
 
 impl<'a> Response<'a> {
@@ -35,6 +38,7 @@ impl<'a> Response<'a> {
             body,
             close,
             id: None,
+            fields: "",
         }
     }
 }
@@ -69,6 +73,9 @@ pub(crate) fn refuse(
     if let Purpose::Upgrade(role) = purpose {
         cx.telemetry.count_upgrade(role, refusal.upgrade_outcome());
     }
+    if purpose == Purpose::Whep {
+        cx.telemetry.count_player(refusal.player_outcome(), None);
+    }
     let id = evidence.id.map(Cow::from).unwrap_or_else(|| {
         let telemetry = &mut cx.telemetry;
         telemetry
@@ -82,12 +89,21 @@ pub(crate) fn refuse(
         error_type: refusal.error_type(purpose),
         why: why.as_deref(),
         // Without it the client decides when to try again.
-        retry_after_s: (check == Check::AbsenceUnknown).then_some(ABSENCE_RETRY_S),
+        retry_after_s: match check {
+            Check::AbsenceUnknown => Some(ABSENCE_RETRY_S),
+            Check::WhepNoMaster => Some(WHEP_RETRY_S),
+            _ => None,
+        },
     };
     let (body, content_type) = refusal.body(purpose, &id);
     let answer = Response {
         status,
         content_type,
+        fields: match (purpose, status) {
+            (Purpose::Whep, 405) => PLAYER_METHODS,
+            (Purpose::Whep, _) => PLAYER_FIELDS,
+            (_, _) => "",
+        },
         ..Response::json(purpose, &body, evidence.close)
     };
     let close = send(sockets, cx, key, &id, &answer, Some(error));
@@ -120,6 +136,7 @@ fn send(
         wall_ms: cx.at.wall.0,
         request_id: id,
         close,
+        fields: answer.fields,
     };
     let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
     sockets.push_control(cx, key, |out| {
@@ -132,6 +149,7 @@ fn send(
         Purpose::Api(operation) => Requested::Api(operation),
         Purpose::Sts(requested) => requested,
         Purpose::Wake => Requested::Wake,
+        Purpose::Whep => Requested::Whep,
         Purpose::RoleAlias => Requested::RoleAlias,
         Purpose::Unknown => Requested::Unknown,
         Purpose::Upgrade(_) => return close, // counted by its outcome
@@ -217,6 +235,18 @@ impl Sockets {
         }
     }
 }
+
+/// Header lines of every answer to a player.
+pub(crate) const PLAYER_FIELDS: &str =
+    "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n";
+
+/// Header lines of a method that is refused.
+const PLAYER_METHODS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
+                              Allow: OPTIONS, POST, GET, HEAD, DELETE\r\n";
+
+/// Header lines of an answer to `OPTIONS`.
+pub(crate) const PLAYER_OPTIONS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
+     Accept-Post: application/sdp\r\n";
 
 // Refusals that more than one step gives, in the same words.
 

@@ -315,6 +315,7 @@ fn switch_protocols(
         wall_ms: cx.at.wall.0,
         request_id: &id,
         close: false,
+        fields: "",
     };
     sockets.push_control(cx, key, |out| {
         switching_protocols(out, &meta, accept, offers_wss)

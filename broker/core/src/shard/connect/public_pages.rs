@@ -187,6 +187,7 @@ pub(crate) fn answer_probe(sockets: &mut Sockets, cx: &mut Context, key: Session
         wall_ms: cx.at.wall.0,
         request_id: &id,
         close,
+        fields: "",
     };
     sockets.push_control(cx, key, |out| {
         respond(out, &meta, status, None, "", b"");

@@ -6,12 +6,14 @@ use crate::machine::{Output, Shown};
 use crate::session::Session;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::calls::BegunCall;
-use crate::shard::calls::responses::{self, RATE_EXCEEDED, refuse};
+use crate::shard::calls::responses::{self, PLAYER_OPTIONS, RATE_EXCEEDED, refuse};
 use crate::shard::calls::role_alias::{self, DeviceRequest};
+use crate::shard::calls::whep::{self, BegunOffer, PlayerStep};
 use crate::shard::connect::upgrades::{self, refuse_upgrade};
 use crate::shard::connect::{Step, ends_with, public_pages};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
+use crate::shard::state::State;
 use crate::shard::{Gate, Sockets, disconnect, onward};
 use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal, time::Moment};
 use codec::control::{ErrorKind, Operation};
@@ -40,6 +42,8 @@ pub(crate) enum HeadStep<'a> {
     Upgrade(Request<'a>),
     /// An API call.
     Call(Request<'a>),
+    /// A player's request that is no offer.
+    Player(Request<'a>),
     /// Request on a connection to the credentials provider, which began with this certificate.
     Provider(Request<'a>, Arc<Shown>),
     /// Request for keys of a certificate, on a connection that was not asked for one.
@@ -107,6 +111,9 @@ pub(crate) fn take_head<'a>(
     if request.head.method() == "POST" {
         return HeadStep::Call(request);
     }
+    if whep::asked(sockets.settings(), &request.head).is_some() {
+        return HeadStep::Player(request);
+    }
     if role_alias::is_asked(&request.head) && sockets.session(key).is_some_and(Session::has_tls) {
         return HeadStep::Stranger(request);
     }
@@ -146,7 +153,7 @@ fn answer_head(
 ) -> Step {
     match request.head.method() {
         "OPTIONS" if public_pages::is_preflight(&request.head) => {
-            answer_preflight(sockets, cx, key, request)
+            answer_preflight(sockets, cx, key, request, "POST", "")
         }
         _ if public_pages::is_probe(&request.head) => {
             let close = ends_with(&request.head);
@@ -263,11 +270,46 @@ fn read_upgrade(
     Some(admission)
 }
 
+/// Answers a player's request that is no offer.
+pub(crate) fn answer_player(shard: &mut State, key: SessionKey, request: &Request<'_>) -> Step {
+    let (sockets, _, cx, gate) = shard.parts();
+    let head = &request.head;
+    if head.method() == "OPTIONS" && public_pages::is_preflight(head) {
+        // `OPTIONS` itself is asked by pages, for ICE servers, and with a bearer that needs a preflight, too.
+        let methods = "POST, DELETE, OPTIONS";
+        return answer_preflight(sockets, cx, key, request, methods, PLAYER_OPTIONS);
+    }
+    let goes_on = match whep::answer(sockets, cx, gate, key, head) {
+        PlayerStep::Answered(goes_on) => goes_on,
+        PlayerStep::Asks(begun) => {
+            let clustered = sockets.placement().cluster().is_some();
+            let goes_on = !begun.asked.close;
+            begin_offer(shard, begun, clustered.then(|| request.text.into()));
+            goes_on
+        }
+    };
+    next(request, !goes_on)
+}
+
+/// Begins a player's call, unless another node has its channel; `whole`: the request as it came.
+pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
+    let (sockets, directory, cx, _) = shard.parts();
+    let name = begun.asked.channel.as_deref().unwrap_or_default();
+    let identity = directory.named(&begun.asked.caller, name);
+    let (key, asked) = (begun.key, &begun.asked);
+    if whole.is_none_or(|whole| onward::player_is_here(sockets, cx, key, asked, &identity, whole)) {
+        whep::begin(shard, begun, identity);
+    }
+}
+
+/// Answers a browser's preflight: with these methods and further header lines.
 fn answer_preflight(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
     request: &Request<'_>,
+    methods: &str,
+    fields: &str,
 ) -> Step {
     let head = &request.head;
     let close = !head.keep_alive();
@@ -281,7 +323,9 @@ fn answer_preflight(
                 wall_ms,
                 request_id: &id,
                 close,
+                fields,
             },
+            methods,
             asked,
         )
     });
@@ -372,20 +416,21 @@ pub(crate) fn begin_call(
         Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
         Ok(Body::None) => 0, // a POST without any length is an error
         Err(error) => {
-            let evidence = Evidence::of_head(Purpose::Unknown, head);
+            let evidence = Evidence::of_head(purpose_unread(sockets, head), head);
             return refuse_step(sockets, cx, key, &evidence, error);
         }
     };
     if length > sockets.settings().limits.body_bytes {
         let message = "The request body is too large.";
         let refusal = Refusal::of_head(Check::BodyTooLarge, 413, message);
-        let evidence = Evidence::of_head(Purpose::Unknown, head);
+        let evidence = Evidence::of_head(purpose_unread(sockets, head), head);
         return refuse_step(sockets, cx, key, &evidence, refusal);
     }
     let is_form = || head.header("content-type").is_some_and(codec::sts::is_form);
     let target = match Operation::from_path(head.path()) {
         Some(operation) => Target::Api(operation),
         None if head.path() == "/" && is_form() => Target::Sts,
+        None if whep::asked(sockets.settings(), head).is_some() => Target::Whep,
         None => return unknown_operation(sockets, cx, key, request),
     };
     let evidence = Evidence::of_head(target.purpose(), head);
@@ -395,10 +440,17 @@ pub(crate) fn begin_call(
     if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
         return Step::Over;
     }
+    let mut player = None;
+    if target == Target::Whep {
+        match whep::read_head(sockets, gate, key, head, cx.at) {
+            Ok(read) => player = Some(Box::new(read)),
+            Err(refusal) => return refuse_step(sockets, cx, key, &evidence, refusal),
+        }
+    }
     let waits = request.after.len() < length;
     match unsigned_form(sockets, gate, key, (head, target, length), cx.at) {
         Some(Err(refusal)) => return refuse_step(sockets, cx, key, &evidence, refusal),
-        None if waits => {
+        None if waits && player.is_none() => {
             if let Err(refusal) = gate.precheck(head, target, cx.at) {
                 // Its body is not waited for, so nobody knows where the next request begins.
                 let evidence = gate.evidence(target.purpose(), Some(head));
@@ -421,6 +473,7 @@ pub(crate) fn begin_call(
             || sockets.placement().cluster().is_some()
             || sockets.settings().dev)
             .then(|| request.text.into()),
+        player,
     };
     let deadline = cx.at.now.after(sockets.settings().timeouts.body_ms);
     let Some(http) = sockets.http(key) else {
@@ -429,6 +482,11 @@ pub(crate) fn begin_call(
     http.stage = HttpStage::AwaitBody(Box::new(awaited));
     http.deadline = deadline;
     Step::Used(request.bytes)
+}
+
+/// The purpose of a POST whose body is not read.
+fn purpose_unread(sockets: &Sockets, head: &Head<'_>) -> Purpose {
+    whep::asked(sockets.settings(), head).map_or(Purpose::Unknown, |_| Purpose::Whep)
 }
 
 /// Says once that an endpoint is asked for through a proxy which nobody named.
@@ -480,6 +538,8 @@ pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
 pub(crate) enum SignedBody {
     /// A call of the API, and the request as it came, where other nodes may want it.
     Call(BegunCall, Option<Vec<u8>>),
+    /// An offer of a player, and the request as it came, where other nodes may want it.
+    Offer(Box<BegunOffer>, Option<Vec<u8>>),
     /// A form of STS, of this caller, and whether the connection ends with the answer. One that signs in with a
     /// provider's token has no signature, hence no caller.
     Form(Option<Caller>, bool),
@@ -506,7 +566,14 @@ pub(crate) fn take_body(
         length: _,
         program,
         head,
+        player,
     } = *awaited;
+    let clustered = sockets.placement().cluster().is_some();
+    if let Some(player) = player {
+        let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
+        let begun = whep::read_offer(sockets, cx, key, close, *player, body)?;
+        return Some(SignedBody::Offer(Box::new(begun), whole));
+    }
     let from = (target, peer);
     let caller = match gate.authenticate(head.as_deref(), body, from, cx.at) {
         Ok(caller) => caller,
@@ -531,10 +598,9 @@ pub(crate) fn take_body(
     };
     let operation = match target {
         Target::Api(operation) => operation,
-        Target::Sts => return Some(SignedBody::Form(Some(caller), close)),
+        Target::Sts | Target::Whep => return Some(SignedBody::Form(Some(caller), close)),
     };
     // Parsing changes the body, and another node wants it as it came.
-    let clustered = sockets.placement().cluster().is_some();
     let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
     match codec::control::parse(operation, body, &sockets.rules().calls) {
         Ok(call) => {

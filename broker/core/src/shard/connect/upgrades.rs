@@ -256,7 +256,8 @@ pub(crate) fn refuse_upgrade(
     refuse(sockets, cx, key, &Evidence { id, ..*evidence }, refusal);
 }
 
-fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
+/// The client id of a viewer, percent-encoded.
+pub(crate) fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
     let text = decode(text).map_err(|_| CLIENT_ID)?;
     let id = ClientId::parse(&text).map_err(|_| CLIENT_ID)?;
     if id.is_reserved() {

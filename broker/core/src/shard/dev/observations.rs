@@ -21,9 +21,9 @@ use crate::shard::{Directory, Query, QueryKind, Sockets};
 use crate::time::{Moment, Now};
 use crate::{limits::PARITY_BUCKETS_MAX, session::Session};
 use codec::base64;
+use codec::control::Operation;
 use codec::http::Head;
 use codec::signal::{Action, Request};
-use codec::{control::Operation, identifiers::ChannelArn};
 
 impl Parity {
     /// Counts the channels that came or went since this was called last.
@@ -204,7 +204,7 @@ impl Parity {
     /// A question that its caller may ask.
     pub(crate) fn on_query(&mut self, directory: &Directory, query: &Query, at: Moment) {
         if let Some(key) = directory.channel_of(&query.kind) {
-            self.on_metered(directory, key, Metered::Call(query.operation), at);
+            self.on_metered(directory, key, query.metered(), at);
         }
     }
 
@@ -351,7 +351,7 @@ pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<
 
 /// The offer of an Alexa call that asks to be taken in, and the older one of its sender.
 pub(crate) struct OfferCopy {
-    arn: ChannelArn,
+    identity: Identity,
     sender: Box<str>,
     payload: Box<str>,
     older: Option<u64>,
@@ -361,7 +361,8 @@ impl OfferCopy {
     /// Observed subject of a query.
     pub(crate) fn of(directory: &Directory, kind: &QueryKind) -> Option<Self> {
         let QueryKind::Offer {
-            arn,
+            identity,
+            arn: _,
             sender,
             payload,
         } = kind
@@ -369,20 +370,20 @@ impl OfferCopy {
             return None;
         };
         Some(Self {
-            arn: arn.clone(),
+            identity: identity.clone(),
             sender: sender.clone(),
             payload: payload.clone(),
-            older: waiting(directory, arn, sender),
+            older: waiting(directory, identity, sender),
         })
     }
 
     /// Hands the copy over, if the call was taken in.
     pub(crate) fn take(self, own: &mut Interposer, directory: &Directory, at: Moment) {
-        let waits = waiting(directory, &self.arn, &self.sender);
+        let waits = waiting(directory, &self.identity, &self.sender);
         if waits.is_none() || waits == self.older {
             return;
         }
-        let channel = directory.find_active(&self.arn);
+        let channel = directory.key_of(&self.identity);
         let live = channel.and_then(|key| directory.channel(key)?.live());
         let source = CopySource {
             towards: Some(Towards::Master),
@@ -394,12 +395,12 @@ impl OfferCopy {
                 None => Fate::Kept,
             },
         };
-        own.take_copy(&source, self.arn.name(), at);
+        own.take_copy(&source, self.identity.name(), at);
     }
 }
 
 /// The place in its channel's order of the call of this sender that waits.
-fn waiting(directory: &Directory, arn: &ChannelArn, sender: &str) -> Option<u64> {
-    let channel = directory.channel(directory.find_active(arn)?)?;
+fn waiting(directory: &Directory, identity: &Identity, sender: &str) -> Option<u64> {
+    let channel = directory.channel(directory.key_of(identity)?)?;
     channel.live()?.calls.of(sender).map(|call| call.order)
 }

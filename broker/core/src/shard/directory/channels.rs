@@ -1,5 +1,6 @@
 //! Look-ups of channels, pages of their names, and their lives in the tables: a record comes in, is replaced, and goes.
 
+use crate::channel::alexa_calls::CallKind;
 use crate::channel::endpoint_requests::EndpointRequests;
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
@@ -341,11 +342,15 @@ impl Directory {
         // First: a newer offer follows what waits for the older one, even if that is over.
         let mut route = live.route(role, action, viewer);
         if route == Route::Keep(Towards::Viewer)
-            && action == Action::IceCandidate
+            && action != Action::SdpOffer
             && live.members.viewer(viewer).is_none()
-            && self.waits.has_ended(key, viewer, now)
         {
-            route = Route::ForCall;
+            // An answer to Alexa's id may be for a viewer of that name; to a player's it is for nobody.
+            let ended = self.waits.ended_kind(key, viewer, now);
+            if ended == Some(CallKind::Player) || ended.is_some() && action == Action::IceCandidate
+            {
+                route = Route::ForCall;
+            }
         }
         let follows =
             role == Role::Viewer && action == Action::IceCandidate && live.unanswered.is_of(viewer);

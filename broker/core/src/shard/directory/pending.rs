@@ -1,20 +1,23 @@
 //! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached; and the
-//! Alexa calls that wait on them.
+//! calls that wait on them.
 
-use crate::channel::alexa_calls::{Calls, Waiting};
+use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
 use crate::channel::members::Slot;
 use crate::channel::pending::{Full, KeyName, Message, Room};
+use crate::channel::players::Player;
 use crate::channel::unanswered::Unanswered;
 use crate::channel::{Channel, Live, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallRef, CallerId, ChannelKey, SessionKey};
+use crate::limits::ENDED_PLAYER_MS;
 use crate::session::outbox::Unsent;
 use crate::shard::context::Context;
-use crate::shard::directory::waiting_callers::{Call, CallRoom, PollChange};
+use crate::shard::directory::waiting_callers::{Call, CallRoom, EndedCall, PollChange};
 use crate::shard::flight_recorder::{NotedMessage, Passage};
 use crate::shard::{Directory, Shares, Telemetry};
-use crate::{journal::Unaccepted, presence::PresenceCause, time::Moment};
+use crate::{journal::Unaccepted, presence::PresenceCause, time::Moment, time::Now};
 use codec::signal::{Action, Delivery};
+use codec::whep::Fault;
 use std::collections::{BTreeSet, VecDeque};
 
 impl Directory {
@@ -396,7 +399,7 @@ impl Telemetry {
     }
 }
 
-// The Alexa calls that wait: each is at its channel, and counted for its account
+// The calls that wait: each is at its channel, and counted for its account
 // ([`Waits`](crate::shard::directory::waiting_callers::Waits)). Both change together, here.
 
 impl Directory {
@@ -406,43 +409,49 @@ impl Directory {
     }
 
     /// Whether one more call fits on a channel of `account`.
-    pub(crate) fn room_for_call(&self, account: &str, channel: ChannelKey) -> CallRoom {
-        self.waits.room(account, channel)
+    pub(crate) fn room_for_call(
+        &self,
+        kind: CallKind,
+        account: &str,
+        channel: ChannelKey,
+    ) -> CallRoom {
+        self.waits.room(kind, account, channel)
     }
 
     /// A call waits at its channel from here on; false when that is gone. A caller on another shard has a place until
     /// it confirms that the call is over.
-    pub(crate) fn add_call(
-        &mut self,
-        caller: CallRef,
-        key: ChannelKey,
-        (sender, payload): (&str, &str),
-        at: Moment,
-    ) -> bool {
+    pub(crate) fn add_call(&mut self, key: ChannelKey, new: NewCall, at: Moment) -> bool {
         let Some(channel) = self.channels.get_mut(key) else {
             return false;
         };
         let most_ms = self.settings.timeouts.alexa_wait_max_ms;
         let wait_ms = wait_ms(channel.record.ttl_seconds, most_ms);
         let order = channel.wake().next_order();
-        self.waits.begin(channel.record.arn.account(), (key, order));
         let mut frame = Vec::new();
         Delivery {
             action: Action::SdpOffer,
-            payload: payload.as_bytes(),
-            sender: Some(sender),
+            payload: new.payload.as_bytes(),
+            sender: Some(&new.sender),
         }
         .write(&mut frame);
-        channel.wake().calls.add(Waiting {
+        let caller = new.caller;
+        let call = Waiting {
             caller,
-            sender: sender.into(),
-            expires: at.now.after(wait_ms),
+            sender: new.sender,
+            expires: match &new.player {
+                None => at.now.after(wait_ms),
+                Some(player) => player.ends(&self.settings.whep),
+            },
             order,
             frame: frame.into_boxed_slice(),
             given: None,
             had: Vec::new(),
             delivered: false,
-        });
+            player: new.player,
+        };
+        let account = channel.record.arn.account();
+        self.waits.begin(call.kind(), account, (key, order));
+        channel.wake().calls.add(call);
         if caller.shard != self.shard {
             self.waits.hold(caller, (key, order));
         }
@@ -458,15 +467,45 @@ impl Directory {
     ) -> Option<Waiting> {
         let channel = self.channels.get_mut(key)?;
         let call = take(&mut channel.live_mut()?.calls)?;
-        let account = channel.record.arn.account();
-        self.waits.end(account, (key, call.order));
+        let arn = &channel.record.arn;
+        self.waits
+            .end(call.kind(), arn.account(), (key, call.order));
         let ttl_ms = u64::from(channel.record.ttl_seconds) * 1000;
-        let until = call.expires.after(ttl_ms);
-        self.waits.remember(key, call.sender.clone(), until);
-        if call.given.is_none() && self.news.is_watched(channel.hooks) {
+        self.waits.remember(EndedCall {
+            channel: key,
+            account: Account::of(arn),
+            sender: call.sender.clone(),
+            kind: call.kind(),
+            until: match &call.player {
+                None => call.expires.after(ttl_ms),
+                Some(player) => player.longest(&self.settings.whep).after(ENDED_PLAYER_MS),
+            },
+        });
+        if call.awaits_master() && self.news.is_watched(channel.hooks) {
             self.news.changed(key, (PresenceCause::Served, None));
         }
         Some(call)
+    }
+
+    /// Takes an answer or a candidate for a player's call: whether it is kept, and whether the call ends, by a fault of
+    /// the answer if so. `None` when no player waits by this name.
+    pub(crate) fn gather(
+        &mut self,
+        message: &ForPlayer<'_>,
+        now: Now,
+    ) -> Option<(bool, Result<bool, Fault>)> {
+        let channel = self.channels.get_mut(message.channel)?;
+        let call = channel.live_mut()?.calls.of_mut(message.sender)?;
+        let player = call.player.as_deref_mut()?;
+        let kept = match player.take(message.from, message.action, message.payload, now) {
+            Ok(kept) => kept,
+            Err(fault) => return Some((false, Err(fault))),
+        };
+        call.expires = player.ends(&self.settings.whep);
+        if player.has_answer() {
+            call.frame = Box::default(); // no further master gets it
+        }
+        Some((kept, Ok(call.expires <= now)))
     }
 
     /// A viewer has connected: what a master sends to its client id is for no call that ended.
@@ -485,11 +524,11 @@ impl Directory {
         let is_watched = self.news.is_watched(channel.hooks);
         let live = channel.live_mut()?;
         let master = live.members.to_master()?;
-        if is_watched && live.calls.all().any(|call| call.given.is_none()) {
+        if is_watched && live.calls.iter().any(Waiting::awaits_master) {
             self.news.changed(key, (PresenceCause::Served, None));
         }
         let calls = live.calls.all();
-        let left = calls.filter(move |call| call.given.is_none() && call.order < before);
+        let left = calls.filter(move |call| call.awaits_master() && call.order < before);
         let given = left.filter_map(move |call| {
             call.given = Some(master);
             (!call.had.contains(&master)).then_some(&*call)
@@ -596,6 +635,27 @@ impl Directory {
     pub(crate) fn channels_with_calls(&self) -> BTreeSet<ChannelKey> {
         self.waits.channels()
     }
+}
+
+/// A master's message for a call.
+pub(crate) struct ForPlayer<'a> {
+    pub(crate) channel: ChannelKey,
+    /// Id to which the master sends it.
+    pub(crate) sender: &'a str,
+    /// The master's connection.
+    pub(crate) from: SessionKey,
+    pub(crate) action: Action,
+    pub(crate) payload: &'a [u8],
+}
+
+/// A call that arrives at its channel.
+pub(crate) struct NewCall {
+    pub(crate) caller: CallRef,
+    /// Id to which the master answers.
+    pub(crate) sender: Box<str>,
+    /// The offer, base64.
+    pub(crate) payload: Box<str>,
+    pub(crate) player: Option<Box<Player>>,
 }
 
 /// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.

@@ -5,13 +5,14 @@ use crate::channel::endpoint_requests::RequestedEndpoint;
 use crate::id::{CallerId, Identity};
 use crate::session::http::{Admission, Asks, RoleBy};
 use crate::settings::Program;
+use crate::shard::calls::letters::Right;
 use crate::shard::calls::responses::absent;
 use crate::shard::connect::upgrades::{action_of, denial_of};
 use crate::shard::context::Context;
 use crate::shard::{Alteration, Answer, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
 use crate::{channel::Channel, channel::Life, check::Check, refusal::Refusal};
-use codec::control::{Call, Operation, StreamSelector, Tag};
+use codec::control::{Call, ErrorKind, Operation, StreamSelector, Tag};
 use codec::identifiers::ChannelArn;
 use codec::policy::{Action, KeyName};
 use codec::signal::Role;
@@ -29,7 +30,7 @@ impl Directory {
                 resource_tags: ResourceTags::Elsewhere,
                 ..PolicyQuestion::new(operation.policy_action(), arn.as_str())
             };
-            let denied = denial(cx, caller, operation, &question);
+            let denied = denial(cx, caller, operation.denied(), &question);
             let hidden = || absent(Check::AccountHidden).into();
             return denied.or_else(|| (!caller.sees(arn)).then(hidden));
         }
@@ -51,7 +52,7 @@ impl Directory {
             request_tags: tags_of_call(call),
             ..PolicyQuestion::new(operation.policy_action(), &resource)
         };
-        denial(cx, caller, operation, &question)
+        denial(cx, caller, operation.denied(), &question)
     }
 
     /// Refuses a call about a channel by name. Its resource is the channel's ARN if it exists, else one without a time.
@@ -59,29 +60,38 @@ impl Directory {
         &self,
         cx: &mut Context,
         caller: &Caller,
-        operation: Operation,
+        Right { action, denied }: Right,
+        client_id: Option<&str>,
         identity: &Identity,
     ) -> Option<Answer> {
         let channel = self.named_channel(identity);
-        let action = operation.policy_action();
-        match channel.filter(|channel| channel.state != Life::Creating) {
-            Some(channel) => {
-                let question = PolicyQuestion {
-                    resource_tags: ResourceTags::Known(&channel.record.tags),
-                    ..PolicyQuestion::new(action, channel.record.arn.as_str())
-                };
-                denial(cx, caller, operation, &question)
-            }
-            None => {
-                let resource = unborn(identity, "channel");
-                denial(
-                    cx,
-                    caller,
-                    operation,
-                    &PolicyQuestion::new(action, &resource),
-                )
-            }
-        }
+        let channel = channel.filter(|channel| channel.state != Life::Creating);
+        let unborn = channel.is_none().then(|| unborn(identity, "channel"));
+        let record = channel.map(|channel| &channel.record);
+        let arn = record.map(|record| record.arn.as_str());
+        let resource = arn.or(unborn.as_deref()).unwrap_or_default();
+        let question = PolicyQuestion {
+            client_id,
+            resource_tags: ResourceTags::Known(record.map_or(&[], |record| &record.tags)),
+            ..PolicyQuestion::new(action, resource)
+        };
+        denial(cx, caller, denied, &question)
+    }
+
+    /// Whether a player may have ICE servers with its answer, where there are any.
+    pub(crate) fn may_have_ice(
+        &self,
+        cx: &mut Context,
+        caller: &Caller,
+        client_id: Option<&str>,
+        identity: &Identity,
+    ) -> bool {
+        let right = Right {
+            action: Action::GetIceServerConfig,
+            denied: ErrorKind::AccessDenied,
+        };
+        !self.settings.ice.is_empty()
+            && (self.forbids_named(cx, caller, right, client_id, identity)).is_none()
     }
 
     /// Refuses a call about a channel of an ARN, if the caller's policies name tags of channels and do not allow it
@@ -96,11 +106,12 @@ impl Directory {
             return None;
         }
         let (arn, request_tags) = match &query.kind {
-            QueryKind::Look(_, Some(arn)) | QueryKind::Offer { arn, .. } => {
+            QueryKind::Look(_, Some(arn)) | QueryKind::Offer { arn: Some(arn), .. } => {
                 (arn, RequestTags::None)
             }
             QueryKind::Change(arn, alteration) => (arn, tags_of_alteration(alteration)),
             QueryKind::Look(_, None)
+            | QueryKind::Offer { arn: None, .. }
             | QueryKind::Create(..)
             | QueryKind::Page { .. }
             | QueryKind::Permit(_)
@@ -112,7 +123,7 @@ impl Directory {
             resource_tags: ResourceTags::Known(self.tags(arn)),
             ..PolicyQuestion::new(query.operation.policy_action(), arn.as_str())
         };
-        denial(cx, caller, query.operation, &question)
+        denial(cx, caller, query.operation.denied(), &question)
     }
 
     /// Refuses an upgrade, if its caller's policies name tags of channels or its role was settled here, and they do not
@@ -298,14 +309,14 @@ fn tags_of_alteration(alteration: &Alteration) -> RequestTags<'_> {
 fn denial(
     cx: &mut Context,
     caller: &Caller,
-    operation: Operation,
+    denied: ErrorKind,
     question: &PolicyQuestion<'_>,
 ) -> Option<Answer> {
     let ruling = caller.decide(question);
     cx.telemetry.count_policy_steps(ruling.steps);
     let check = ruling.denied?;
     let message = caller.denial(question.action, question.resource);
-    let refusal = Refusal::new(check, operation.denied(), message);
+    let refusal = Refusal::new(check, denied, message);
     Some(refusal.by_policy(caller.ground_of(&ruling)).into())
 }
 

@@ -1,7 +1,7 @@
-//! Callers that wait on one shard: Alexa calls for the master's answer, lists for their parts, devices for somebody who
-//! waits for them.
+//! Callers that wait on one shard: calls for the master's answer, lists for their parts, devices for somebody who waits
+//! for them.
 //!
-//! Alexa calls are counted by their accounts, one of which makes room when there is none. Of some, another shard still
+//! Calls are counted by their accounts, one of which makes room when there is none. Of some, another shard still
 //! has to confirm the end:
 //! ```text
 //!  the caller's shard          the channel's home
@@ -14,10 +14,12 @@
 //! A place is held until its `CallOver` is read, so the mailboxes never hold more answers than there are places on all
 //! shards, nor more of `CallWithdrawn` and of `CallOver` than there are on the reader's.
 
+use crate::channel::alexa_calls::CallKind;
 use crate::id::{Account, CallRef, ChannelKey, SessionKey};
 use crate::limits::{
-    CALL_PLACES_PER_WAITING_CALL, ENDED_CALLS_MAX, LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN,
-    lists_under_way, lists_waiting,
+    CALL_PLACES_PER_WAITING_CALL, ENDED_CALLS_MAX, ENDED_CALLS_PER_CHANNEL_MAX,
+    LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN, WAITING_CALLS_PER_PLAYER, lists_under_way,
+    lists_waiting,
 };
 use crate::shard::PageQuestion;
 use crate::shard::shares::Shares;
@@ -31,19 +33,37 @@ pub(crate) type Call = (ChannelKey, u64);
 /// The waiting calls of one shard's channels.
 #[derive(Debug)]
 pub(crate) struct WaitingCalls {
-    /// Calls without an answer, by the account of their channel.
+    alexa: CallShares,
+    players: CallShares,
+    /// Calls of other shards that were taken in and not confirmed to be over, and where they are or were.
+    places: HashMap<CallRef, Call, RandomState>,
+    /// Calls that ended, the oldest first, as long as the master may send something for them.
+    ended: VecDeque<EndedCall>,
+}
+
+/// Calls of one kind.
+#[derive(Debug)]
+struct CallShares {
+    /// By the account of their channel.
     accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
     waiting: usize,
     /// At most this many wait.
     most: usize,
-    /// Calls of other shards that were taken in and not confirmed to be over, and where they are or were.
-    places: HashMap<CallRef, Call, RandomState>,
-    /// Calls that ended, the oldest first, as long as the master may send candidates for them.
-    ended: VecDeque<EndedCall>,
 }
 
-/// A call that ended: its channel, its sender, and until when that is remembered.
-type EndedCall = (ChannelKey, Box<str>, Now);
+/// A call that ended.
+#[derive(Debug)]
+pub(crate) struct EndedCall {
+    pub(crate) channel: ChannelKey,
+    /// Account of the channel.
+    pub(crate) account: Account,
+    /// Id to which the master answered.
+    pub(crate) sender: Box<str>,
+    /// Answers to a player's id are for nobody else, too.
+    pub(crate) kind: CallKind,
+    /// When it is forgotten.
+    pub(crate) until: Now,
+}
 
 /// The room for one more call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,40 +79,62 @@ pub(crate) enum CallRoom {
 impl WaitingCalls {
     pub(crate) fn new(most: usize, hasher: RandomState) -> Self {
         Self {
-            accounts: BTreeMap::new(),
-            waiting: 0,
-            most,
+            alexa: CallShares::new(most),
+            players: CallShares::new((most / WAITING_CALLS_PER_PLAYER).max(1)),
             places: HashMap::with_hasher(hasher),
             ended: VecDeque::new(),
         }
     }
 
-    /// A call has ended. Of too many the oldest is forgotten: candidates for it are kept as for a viewer.
-    pub(crate) fn remember(&mut self, channel: ChannelKey, sender: Box<str>, until: Now) {
-        self.forget(channel, &sender);
-        if self.ended.len() >= ENDED_CALLS_MAX {
-            self.ended.pop_front();
+    /// A call has ended. Of too many on its channel the oldest is forgotten, and of too many in all the oldest of the
+    /// account with most: what comes for it is kept as for a viewer.
+    pub(crate) fn remember(&mut self, ended: EndedCall) {
+        self.forget(ended.channel, &ended.sender);
+        let on_channel = |call: &EndedCall| call.channel == ended.channel;
+        let there = self.ended.iter().filter(|call| on_channel(call)).count();
+        let forgotten = if there >= ENDED_CALLS_PER_CHANNEL_MAX {
+            self.ended.iter().position(on_channel)
+        } else if self.ended.len() >= ENDED_CALLS_MAX {
+            let mut counts: BTreeMap<Account, usize> = BTreeMap::new();
+            for call in &self.ended {
+                *counts.entry(call.account).or_default() += 1;
+            }
+            let largest = counts.into_iter().max_by_key(|(_, count)| *count);
+            let is_its = |call: &EndedCall| Some(call.account) == largest.map(|(most, _)| most);
+            self.ended.iter().position(is_its)
+        } else {
+            None
+        };
+        if let Some(place) = forgotten {
+            self.ended.remove(place);
         }
-        self.ended.push_back((channel, sender, until));
+        self.ended.push_back(ended);
     }
 
     /// A client id is no longer that of a call that ended.
     pub(crate) fn forget(&mut self, channel: ChannelKey, sender: &str) {
-        let is_it = |(on, of, _): &EndedCall| *on == channel && **of == *sender;
+        let is_it = |call: &EndedCall| call.channel == channel && *call.sender == *sender;
         self.ended.retain(|call| !is_it(call));
     }
 
-    /// Whether a client id is that of a call that ended.
+    /// Kind of the call that ended and had this client id.
     #[cold]
-    pub(crate) fn has_ended(&mut self, channel: ChannelKey, sender: &str, now: Now) -> bool {
-        while (self.ended.pop_front_if(|(.., until)| *until <= now)).is_some() {}
-        let mut ended = self.ended.iter();
-        ended.any(|(on, of, until)| *on == channel && **of == *sender && now < *until)
+    pub(crate) fn ended_kind(
+        &mut self,
+        channel: ChannelKey,
+        sender: &str,
+        now: Now,
+    ) -> Option<CallKind> {
+        while (self.ended.pop_front_if(|call| call.until <= now)).is_some() {}
+        let is_it = |call: &&EndedCall| {
+            call.channel == channel && *call.sender == *sender && now < call.until
+        };
+        self.ended.iter().find(is_it).map(|call| call.kind)
     }
 
     /// Whether one more call of another shard may wait.
     pub(crate) fn has_place(&self) -> bool {
-        self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.most
+        self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.alexa.most
     }
 
     /// The number of places that are held.
@@ -102,56 +144,40 @@ impl WaitingCalls {
 
     /// The number of calls that wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting
+        self.alexa.waiting + self.players.waiting
     }
 
     /// The number of those on a channel of `account`.
     pub(crate) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
-        let calls = self.accounts.get(account);
-        calls.map_or(0, |calls| of(calls, channel).count())
+        let kinds = [&self.alexa, &self.players].into_iter();
+        let calls = kinds.filter_map(|kind| kind.accounts.get(account));
+        calls.map(|calls| of(calls, channel).count()).sum()
     }
 
-    /// Whether one more call fits on a channel of `account`. When all is full, the holder of most makes room for one
-    /// that has less: first between accounts, then between the channels of one.
-    ///
-    /// Looks at each account and at the calls of one: at most twice as many as may wait.
-    pub(crate) fn room(&self, account: &str, channel: ChannelKey) -> CallRoom {
-        if self.waiting < self.most {
-            return CallRoom::Free;
+    /// Calls of a kind.
+    fn kind(&mut self, kind: CallKind) -> &mut CallShares {
+        match kind {
+            CallKind::Alexa => &mut self.alexa,
+            CallKind::Player => &mut self.players,
         }
-        let own = self.accounts.get(account);
-        let own_calls = own.map_or(0, BTreeSet::len);
-        let fullest = self.accounts.values().max_by_key(|calls| calls.len());
-        let Some(fullest) = fullest.filter(|calls| calls.len() > own_calls + 1) else {
-            let here = own.map_or(0, |calls| of(calls, channel).count());
-            let most = own.and_then(fullest_channel);
-            return match most {
-                Some((calls, newest)) if calls > here + 1 => CallRoom::InPlaceOf(newest),
-                Some(_) | None => CallRoom::None,
-            };
-        };
-        fullest_channel(fullest).map_or(CallRoom::None, |(_, newest)| CallRoom::InPlaceOf(newest))
+    }
+
+    /// Whether one more call of a kind fits on a channel of `account`: see [`CallShares::room`].
+    pub(crate) fn room(&self, kind: CallKind, account: &str, channel: ChannelKey) -> CallRoom {
+        match kind {
+            CallKind::Alexa => self.alexa.room(account, channel),
+            CallKind::Player => self.players.room(account, channel),
+        }
     }
 
     /// A call waits from here on.
-    pub(crate) fn begin(&mut self, account: &str, call: Call) {
-        let calls = match self.accounts.get_mut(account) {
-            Some(calls) => calls,
-            None => self.accounts.entry(account.into()).or_default(),
-        };
-        self.waiting += usize::from(calls.insert(call));
-        debug_assert!(self.waiting <= self.most, "more calls wait than may");
+    pub(crate) fn begin(&mut self, kind: CallKind, account: &str, call: Call) {
+        self.kind(kind).begin(account, call);
     }
 
     /// A call waits no more.
-    pub(crate) fn end(&mut self, account: &str, call: Call) {
-        let Some(calls) = self.accounts.get_mut(account) else {
-            return;
-        };
-        self.waiting -= usize::from(calls.remove(&call));
-        if calls.is_empty() {
-            self.accounts.remove(account);
-        }
+    pub(crate) fn end(&mut self, kind: CallKind, account: &str, call: Call) {
+        self.kind(kind).end(account, call);
     }
 
     /// A caller knows that its call waits: it will report once that the call is over.
@@ -171,8 +197,63 @@ impl WaitingCalls {
 
     /// The channels that have waiting calls, each once, in the order of their keys.
     pub(crate) fn channels(&self) -> BTreeSet<ChannelKey> {
-        let calls = self.accounts.values().flatten();
+        let kinds = [&self.alexa, &self.players].into_iter();
+        let calls = kinds.flat_map(|kind| kind.accounts.values().flatten());
         calls.map(|(channel, _)| *channel).collect()
+    }
+}
+
+impl CallShares {
+    /// None; at most this many may wait.
+    fn new(most: usize) -> Self {
+        Self {
+            accounts: BTreeMap::new(),
+            waiting: 0,
+            most,
+        }
+    }
+
+    /// Whether one more call fits on a channel of `account`. When all is full, the holder of most makes room for one
+    /// that has less: first between accounts, then between the channels of one.
+    ///
+    /// Looks at each account and at the calls of one: at most twice as many as may wait.
+    fn room(&self, account: &str, channel: ChannelKey) -> CallRoom {
+        if self.waiting < self.most {
+            return CallRoom::Free;
+        }
+        let own = self.accounts.get(account);
+        let own_calls = own.map_or(0, BTreeSet::len);
+        let fullest = self.accounts.values().max_by_key(|calls| calls.len());
+        let Some(fullest) = fullest.filter(|calls| calls.len() > own_calls + 1) else {
+            let here = own.map_or(0, |calls| of(calls, channel).count());
+            let most = own.and_then(fullest_channel);
+            return match most {
+                Some((calls, newest)) if calls > here + 1 => CallRoom::InPlaceOf(newest),
+                Some(_) | None => CallRoom::None,
+            };
+        };
+        fullest_channel(fullest).map_or(CallRoom::None, |(_, newest)| CallRoom::InPlaceOf(newest))
+    }
+
+    /// A call waits from here on.
+    fn begin(&mut self, account: &str, call: Call) {
+        let calls = match self.accounts.get_mut(account) {
+            Some(calls) => calls,
+            None => self.accounts.entry(account.into()).or_default(),
+        };
+        self.waiting += usize::from(calls.insert(call));
+        debug_assert!(self.waiting <= self.most, "more calls wait than may");
+    }
+
+    /// A call waits no more.
+    fn end(&mut self, account: &str, call: Call) {
+        let Some(calls) = self.accounts.get_mut(account) else {
+            return;
+        };
+        self.waiting -= usize::from(calls.remove(&call));
+        if calls.is_empty() {
+            self.accounts.remove(account);
+        }
     }
 }
 
@@ -545,6 +626,8 @@ mod tests {
     use super::*;
     use crate::id::{SessionKey, ShardId};
 
+    const KIND: CallKind = CallKind::Alexa;
+
     fn waits(most: usize) -> WaitingCalls {
         WaitingCalls::new(most, RandomState::with_seeds(1, 2, 3, 4))
     }
@@ -557,37 +640,37 @@ mod tests {
     fn the_account_with_most_calls_makes_room_for_one_with_fewer() {
         let mut waits = waits(6);
         for order in 0..4 {
-            waits.begin("greedy", (channel(1), order));
+            waits.begin(KIND, "greedy", (channel(1), order));
         }
-        assert_eq!(waits.room("greedy", channel(1)), CallRoom::Free);
-        waits.begin("greedy", (channel(2), 9));
-        waits.begin("other", (channel(3), 1));
+        assert_eq!(waits.room(KIND, "greedy", channel(1)), CallRoom::Free);
+        waits.begin(KIND, "greedy", (channel(2), 9));
+        waits.begin(KIND, "other", (channel(3), 1));
         // The account with five of six: the newest on its fullest channel.
         let newest = CallRoom::InPlaceOf((channel(1), 3));
-        assert_eq!(waits.room("third", channel(4)), newest);
-        assert_eq!(waits.room("other", channel(3)), newest);
+        assert_eq!(waits.room(KIND, "third", channel(4)), newest);
+        assert_eq!(waits.room(KIND, "other", channel(3)), newest);
         // Within its own account the same rule holds between channels.
-        assert_eq!(waits.room("greedy", channel(5)), newest);
-        assert_eq!(waits.room("greedy", channel(2)), newest);
-        assert_eq!(waits.room("greedy", channel(1)), CallRoom::None);
+        assert_eq!(waits.room(KIND, "greedy", channel(5)), newest);
+        assert_eq!(waits.room(KIND, "greedy", channel(2)), newest);
+        assert_eq!(waits.room(KIND, "greedy", channel(1)), CallRoom::None);
     }
 
     #[test]
     fn equal_shares_are_left_alone() {
         let mut waits = waits(4);
         for (account, number) in [("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
-            waits.begin(account, (channel(number), 1));
+            waits.begin(KIND, account, (channel(number), 1));
         }
-        assert_eq!(waits.room("a", channel(1)), CallRoom::None);
-        assert_eq!(waits.room("b", channel(9)), CallRoom::None);
+        assert_eq!(waits.room(KIND, "a", channel(1)), CallRoom::None);
+        assert_eq!(waits.room(KIND, "b", channel(9)), CallRoom::None);
         assert_eq!(
-            waits.room("c", channel(5)),
+            waits.room(KIND, "c", channel(5)),
             CallRoom::InPlaceOf((channel(4), 1)),
             "who has none is below its share"
         );
-        waits.end("b", (channel(3), 1));
-        waits.end("b", (channel(3), 1));
-        assert_eq!(waits.room("a", channel(1)), CallRoom::Free);
+        waits.end(KIND, "b", (channel(3), 1));
+        waits.end(KIND, "b", (channel(3), 1));
+        assert_eq!(waits.room(KIND, "a", channel(1)), CallRoom::Free);
         assert_eq!(waits.channels().len(), 3);
     }
 

@@ -9,6 +9,7 @@ use crate::session::Session;
 use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::context::Context;
+use crate::shard::directory::pending::ForPlayer;
 use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
 use crate::shard::road::Aside;
 use crate::shard::road::in_flight::{InTransit, Sender, Undelivered, away_from};
@@ -334,7 +335,7 @@ fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &I
     status(sockets, cx, transit.status_of(), fault);
 }
 
-/// Route → the caller of a waiting call.
+/// Route → the caller of a waiting call, or what that gathers.
 ///
 /// # Errors
 /// The refusal of an answer that is too long.
@@ -356,6 +357,26 @@ fn answer_call(
         });
     }
     let (channel, sender) = (transit.channel, transit.recipient);
+    let message = ForPlayer {
+        channel,
+        sender,
+        from: transit.from,
+        action: transit.launch.action,
+        payload,
+    };
+    if let Some(kept) = directory.gather_for(cx, &message) {
+        if kept {
+            transit.end(cx, Outcome::Delivered);
+            let passage = match message.action {
+                Action::IceCandidate => Passage::Gathered,
+                Action::SdpAnswer | Action::SdpOffer => Passage::AnsweredCall,
+            };
+            transit.note(cx, passage);
+        } else {
+            transit.drop(cx, Passage::ForCall);
+        }
+        return Ok(());
+    }
     if directory.end_call(cx, channel, sender, Some(base64::text(payload))) {
         transit.end(cx, Outcome::Delivered);
         transit.note(cx, Passage::AnsweredCall);

@@ -166,6 +166,9 @@ pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> Trace
         "repeated" => Passage::Repeated,
         "answers_call" => Passage::AnsweredCall,
         "for_call" => Passage::ForCall,
+        "called" => Passage::Called,
+        "gathered" => Passage::Gathered,
+        "ended" => Passage::CallEnded,
         "too_long" => {
             most = 32_768;
             Passage::Unaccepted(Unaccepted::TooLong)
@@ -178,7 +181,11 @@ pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> Trace
     let viewer = if is_of_master { for_whom } else { who };
     let came = matches!(
         passage,
-        Passage::Kept | Passage::AnsweredCall | Passage::ForCall | Passage::Unaccepted(_)
+        Passage::Kept
+            | Passage::AnsweredCall
+            | Passage::ForCall
+            | Passage::Gathered
+            | Passage::Unaccepted(_)
     );
     let relayed = passage == Passage::Relayed;
     let by_mark = !viewer.is_empty() && !relayed && (!came || is_of_master);
@@ -196,7 +203,8 @@ pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> Trace
         from: session(who).filter(|_| relayed || came),
         to: session(for_whom).filter(|_| !came),
         mark: by_mark.then(|| mark(viewer)),
-        viewer: (by_mark && came && !viewer.starts_with('?')).then(|| client_id(viewer).into()),
+        viewer: (by_mark && (came || passage == Passage::Called) && !viewer.starts_with('?'))
+            .then(|| client_id(viewer).into()),
     }
 }
 

@@ -172,6 +172,13 @@ a: a call of SendAlexaOfferToMaster by this client id was answered, with 4 ICE c
 0 M1 joins; 10 M1 candidate:for_call a; 900
 a: a call of SendAlexaOfferToMaster by this client id has got no answer; of its master 1 ICE candidate apart from the
  answer came to nothing: a call takes none
+# a call of a player
+0 M1 joins; 10 a offer:called; 51 M1 answer:answers_call a; 60 M1 candidate*2:gathered a; 382 M1 candidate:gathered a;
+ 782 M1 answer:ended/201 a; 900
+a: a call over HTTP: answered after 41 ms, 3 candidates within 372 ms, 201
+# a call of a player that no camera answers
+0 a offer:called; 9300 a offer:ended/409; 9500
+a: a call over HTTP: not answered, 409
 # a client that cannot take GO_AWAY
 GOOD; 9000 a1 go_away; 9012 a1 leaves:gone; 11000
 a: the client ended within 12 ms of GO_AWAY, which asks it to connect again: if it does not come back, set [clients]

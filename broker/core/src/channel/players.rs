@@ -1,0 +1,128 @@
+//! Calls of players without an SDK: what such a call gathers, and when it ends. See codec/PROTOCOL.md, WHEP.
+//!
+//! ```text
+//!  posted         began: the master's first message                        posted + wait
+//!    | offer ───────► | candidate | answer | candidate |  quiet ───► 201        |
+//!                     |◄──────────────── gather_max ────────────────►|
+//! ```
+//! Candidates may come before the answer. Without an answer the call waits for all of its time.
+
+use crate::settings::Whep;
+use crate::{id::CallerId, id::SessionKey, time::Now};
+use codec::signal::Action;
+use codec::whep::{Fault, Gathered};
+
+/// A player's part of its call. Exists from the call's offer to its answer.
+#[derive(Debug)]
+pub(crate) struct Player {
+    /// Client id that the player signed.
+    pub client_id: Box<str>,
+    /// Caller that has a share of the channel's rates.
+    pub caller: Option<CallerId>,
+    /// Whether its answer names ICE servers.
+    pub has_ice: bool,
+    /// When its request was read.
+    pub posted: Now,
+    /// Master whose messages are gathered. One that comes instead before the answer begins anew.
+    from: Option<SessionKey>,
+    gathered: Gathered,
+    /// First message that was gathered.
+    began: Now,
+    /// Last message that was gathered.
+    last: Now,
+}
+
+/// A player's answer.
+#[derive(Debug)]
+pub struct Played {
+    /// The SDP.
+    pub sdp: String,
+    /// Whether the player may have ICE servers.
+    pub has_ice: bool,
+}
+
+impl Player {
+    /// A call that was posted at this moment.
+    pub(crate) fn new(
+        client_id: Box<str>,
+        caller: Option<CallerId>,
+        has_ice: bool,
+        posted: Now,
+    ) -> Self {
+        Self {
+            client_id,
+            caller,
+            has_ice,
+            posted,
+            from: None,
+            gathered: Gathered::default(),
+            began: posted,
+            last: posted,
+        }
+    }
+
+    /// Whether a master has answered.
+    pub(crate) const fn has_answer(&self) -> bool {
+        self.gathered.has_answer()
+    }
+
+    /// Takes an answer or a candidate of a master; false when it is left out.
+    ///
+    /// # Errors
+    /// The fault of an answer of which no player could use anything.
+    pub(crate) fn take(
+        &mut self,
+        from: SessionKey,
+        action: Action,
+        payload: &[u8],
+        now: Now,
+    ) -> Result<bool, Fault> {
+        if self.from != Some(from) {
+            if self.has_answer() {
+                return Ok(false);
+            }
+            (self.from, self.gathered) = (Some(from), Gathered::default());
+            self.began = now;
+        }
+        let kept = match action {
+            Action::SdpAnswer if !self.has_answer() => {
+                self.gathered.take_answer(payload)?;
+                true
+            }
+            Action::IceCandidate => self.gathered.take_candidate(payload),
+            Action::SdpAnswer | Action::SdpOffer => false,
+        };
+        if kept {
+            self.last = now;
+        }
+        Ok(kept)
+    }
+
+    /// When the call ends, with what it has by then.
+    pub(crate) fn ends(&self, rules: &Whep) -> Now {
+        let most = self.longest(rules);
+        if self.gathered.is_complete() {
+            return self.posted;
+        }
+        if !self.has_answer() {
+            return most;
+        }
+        let quiet = self.last.after(rules.quiet_ms);
+        quiet.min(self.began.after(rules.gather_max_ms)).min(most)
+    }
+
+    /// When the call ends at the latest.
+    pub(crate) fn longest(&self, rules: &Whep) -> Now {
+        self.posted.after(rules.wait_ms)
+    }
+
+    /// The answer, if a master gave one.
+    pub(crate) fn end(self) -> Option<Played> {
+        let has_ice = self.has_ice;
+        let answer = self.gathered.into_answer()?;
+        Some(Played {
+            sdp: answer.sdp,
+            has_ice,
+        })
+    }
+}

@@ -1,0 +1,342 @@
+//! Players without an SDK (WHEP): an offer over HTTP is a call to the channel's master, as Alexa's is, whose answer
+//! waits for the candidates that follow it. See codec/PROTOCOL.md, WHEP.
+//!
+//! ```text
+//!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's home
+//!  201, application/sdp ◄── conclude ◄────────────────────────── its answer, with what it gathered (`calls/home.rs`)
+//! ```
+
+use crate::control::ice_links;
+use crate::event::{PlayerOutcome, Purpose};
+use crate::id::SessionKey;
+use crate::session::http::{Expected, PendingCall, PlayerHead, PlayerOffer};
+use crate::shard::calls::responses::{
+    self, PLAYER_FIELDS, PLAYER_OPTIONS, Response, internal_failure,
+};
+use crate::shard::connect::ends_with;
+use crate::shard::connect::upgrades::viewer_id;
+use crate::shard::context::Context;
+use crate::shard::evidence::Evidence;
+use crate::shard::gate::Gate;
+use crate::shard::state::State;
+use crate::shard::{Answer, Query, QueryKind, Sockets};
+use crate::time::Moment;
+use crate::{check::Check, limits::REPLY_MS_MAX, refusal::Refusal, settings::Settings};
+use crate::{id::Identity, settings::Program};
+use codec::control::Operation;
+use codec::http::Head;
+use codec::whep::{self, Fault, Target};
+use std::fmt::Write as _;
+
+/// The channel and the call that a request names, if players are served and it is one of theirs.
+pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'a>> {
+    let is_on = head.path().starts_with(whep::PATH) && settings.whep.on && !settings.strict();
+    is_on.then(|| Target::parse(head.path()))?
+}
+
+// The head of a request.
+
+/// Reads the head of an offer: its type, its token, its client id.
+pub(crate) fn read_head(
+    sockets: &Sockets,
+    gate: &mut Gate,
+    key: SessionKey,
+    head: &Head<'_>,
+    at: Moment,
+) -> Result<PlayerHead, Refusal> {
+    let target = asked(sockets.settings(), head).filter(|target| target.call.is_none());
+    let Some(target) = target else {
+        return Err(no_method());
+    };
+    let content_type = head.header("content-type").unwrap_or_default();
+    let (media_type, _) = content_type.split_once(';').unwrap_or((content_type, ""));
+    if !media_type.trim().eq_ignore_ascii_case(whep::CONTENT_TYPE) {
+        let message = "The offer must have Content-Type: application/sdp.";
+        return Err(Refusal::of_head(Check::WhepType, 415, message));
+    }
+    authenticated(sockets, gate, key, head, target, at)
+}
+
+/// Checks the token of a request.
+fn authenticated(
+    sockets: &Sockets,
+    gate: &mut Gate,
+    key: SessionKey,
+    head: &Head<'_>,
+    target: Target<'_>,
+    at: Moment,
+) -> Result<PlayerHead, Refusal> {
+    let peer = sockets.session(key).map(|session| session.peer());
+    let peer = peer.ok_or_else(internal_failure)?;
+    let caller = gate.authenticate_player(head, peer, at)?;
+    let client_id = match whep::client_id(whep::token(head)) {
+        None => whep::CLIENT_ID.into(),
+        Some(text) => viewer_id(text)
+            .map_err(|message| Refusal::invalid(Check::ClientIdMalformed, message))?,
+    };
+    Ok(PlayerHead {
+        channel: target.channel.as_str().into(),
+        client_id,
+        caller,
+    })
+}
+
+/// Next step of a player's request that is no offer.
+pub(crate) enum PlayerStep {
+    /// Answered; the flag says whether the connection goes on.
+    Answered(bool),
+    /// ICE servers are asked for, by [`begin`].
+    Asks(BegunOffer),
+}
+
+/// Answers a request that is no offer and no preflight.
+pub(crate) fn answer(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    gate: &mut Gate,
+    key: SessionKey,
+    head: &Head<'_>,
+) -> PlayerStep {
+    let Some(target) = asked(sockets.settings(), head) else {
+        return PlayerStep::Answered(false);
+    };
+    let close = ends_with(head);
+    let status = match (head.method(), target.call) {
+        ("OPTIONS", None) if close != head.keep_alive() => {
+            match authenticated(sockets, gate, key, head, target, cx.at) {
+                Ok(player) => {
+                    let asked = pending(player, Operation::GetIceServerConfig, close);
+                    return PlayerStep::Asks(BegunOffer {
+                        key,
+                        asked,
+                        offer: None,
+                    });
+                }
+                Err(_) => 200, // it has no ICE servers
+            }
+        }
+        ("OPTIONS" | "HEAD", _) | ("DELETE", Some(_)) => 200,
+        ("GET", _) => 204,
+        _ => {
+            let evidence = Evidence::of_head(Purpose::Whep, head);
+            responses::refuse(sockets, cx, key, &evidence, &no_method());
+            return PlayerStep::Answered(false);
+        }
+    };
+    respond(sockets, cx, key, status, close, PLAYER_OPTIONS);
+    PlayerStep::Answered(!close)
+}
+
+fn respond(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    status: u16,
+    close: bool,
+    fields: &str,
+) {
+    let answer = Response {
+        status,
+        content_type: "",
+        fields,
+        ..Response::json(Purpose::Whep, b"", close)
+    };
+    responses::respond(sockets, cx, key, &answer);
+}
+
+fn no_method() -> Refusal {
+    let message = "POST an offer to /whep/NAME; calls are not changed once they are answered.";
+    Refusal::of_head(Check::WhepMethod, 405, message)
+}
+
+// Offers, and questions for ICE servers.
+
+/// A request while its answer is awaited.
+fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall {
+    PendingCall {
+        operation,
+        host: "".into(),
+        close,
+        caller: player.caller,
+        program: Program::default(),
+        client_id: Some(player.client_id),
+        channel: Some(player.channel),
+        subject: None,
+        place_kept: false,
+        held: 0,
+    }
+}
+
+/// A call that a player's request begins.
+pub(crate) struct BegunOffer {
+    pub(crate) key: SessionKey,
+    pub(crate) asked: PendingCall,
+    /// Id of the call, the id to which the master answers, and the payload; `None` where ICE servers are asked for.
+    offer: Option<[Box<str>; 3]>,
+}
+
+/// Reads an offer, or refuses it.
+pub(crate) fn read_offer(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    close: bool,
+    player: PlayerHead,
+    sdp: &[u8],
+) -> Option<BegunOffer> {
+    let payload = match whep::offer_payload(sdp, sockets.settings().limits.payload_bytes) {
+        Ok(payload) => codec::base64::text(&payload).into(),
+        Err(fault) => {
+            let evidence = Evidence {
+                close,
+                channel: Some(&player.channel),
+                client_id: Some(&player.client_id),
+                caller: Some(&player.caller),
+                ..Evidence::of(Purpose::Whep)
+            };
+            responses::refuse(sockets, cx, key, &evidence, &no_offer(fault));
+            return None;
+        }
+    };
+    // Cameras ignore a second offer of an id whose session lives.
+    let (call, id) = (cx.telemetry.call_id(), &player.client_id);
+    let shown = id.get(..CLIENT_ID_BYTES_SHOWN).unwrap_or(id);
+    let sender = format!("{shown}-{call}");
+    Some(BegunOffer {
+        key,
+        offer: Some([call.into(), sender.into(), payload]),
+        asked: pending(player, Operation::SendAlexaOfferToMaster, close),
+    })
+}
+
+/// The part of a client id that the camera sees: the id of the call follows, and both fit into 256 characters.
+const CLIENT_ID_BYTES_SHOWN: usize = 200;
+
+fn no_offer(fault: Fault) -> Refusal {
+    let (check, status, message) = match fault {
+        Fault::Malformed => (Check::WhepOffer, 400, "The offer is not an SDP in UTF-8."),
+        Fault::NoMedia => (Check::WhepOffer, 400, "The offer has no media: no line m=."),
+        Fault::TooLong => (
+            Check::BodyTooLarge,
+            413,
+            "The offer is too long for the camera.",
+        ),
+    };
+    Refusal::of_head(check, status, message)
+}
+
+/// Begins a call, whose channel is of this node.
+pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
+    let BegunOffer { key, asked, offer } = begun;
+    let (sockets, _, cx, ..) = shard.parts();
+    // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
+    if sockets.http(key).is_some_and(|http| http.ended) {
+        return sockets.close_when_sent(key, cx.at);
+    }
+    let posted = cx.at.now;
+    let (wanted, kind) = match offer {
+        None => (Expected::PlayerServers, QueryKind::Look(identity, None)),
+        Some([call, sender, payload]) => {
+            let offer = Some(Box::new(PlayerOffer { posted, call }));
+            let wanted = Expected::Answer(identity.clone(), false, offer);
+            let kind = QueryKind::Offer {
+                identity,
+                arn: None,
+                sender,
+                payload,
+            };
+            (wanted, kind)
+        }
+    };
+    let query = Query {
+        operation: asked.operation,
+        held: 0,
+        caller: Some(asked.caller.clone()),
+        client_id: asked.client_id.clone(),
+        posted: Some(posted),
+        endpoint: None,
+        kind,
+    };
+    let deadline = posted.after(REPLY_MS_MAX);
+    if let Some(caller) = sockets.await_reply(key, asked, wanted, deadline) {
+        sockets.send_query(cx, caller, query);
+    }
+}
+
+// Answers.
+
+/// Answers a player.
+pub(crate) fn conclude(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    asked: &PendingCall,
+    wanted: Expected,
+    answer: Answer,
+) {
+    cx.telemetry.count_call(asked.account());
+    let Expected::Answer(_, _, Some(offer)) = wanted else {
+        let mut fields = PLAYER_OPTIONS.to_owned();
+        if let Answer::Record(..) = answer {
+            push_links(&mut fields, sockets, asked, cx.at);
+        }
+        return respond(sockets, cx, key, 200, asked.close, &fields);
+    };
+    let refusal = match answer {
+        Answer::Played(played) => {
+            let name = asked.channel.as_deref().unwrap_or_default();
+            let mut fields = PLAYER_FIELDS.to_owned();
+            let _ = write!(
+                fields,
+                "Location: {}{name}/{}\r\n{PRIVATE}",
+                whep::PATH,
+                offer.call
+            );
+            if played.has_ice {
+                push_links(&mut fields, sockets, asked, cx.at);
+            }
+            let ms = cx.at.now.since(offer.posted);
+            cx.telemetry.count_player(PlayerOutcome::Answered, Some(ms));
+            let answer = Response {
+                status: 201,
+                content_type: whep::CONTENT_TYPE,
+                fields: &fields,
+                ..Response::json(Purpose::Whep, played.sdp.as_bytes(), asked.close)
+            };
+            return responses::respond(sockets, cx, key, &answer);
+        }
+        Answer::Refusal(refusal) => refusal,
+        Answer::Record(..)
+        | Answer::Page(..)
+        | Answer::Done
+        | Answer::Holding(_)
+        | Answer::Answer(_) => internal_failure(),
+    };
+    let status = refusal.status(Purpose::Whep);
+    let telemetry = &mut cx.telemetry;
+    let id = telemetry.refusal_id(refusal.check, Purpose::Whep, status, cx.at.wall);
+    if refusal.is_denial()
+        && let Some(mut audit) = sockets.audit_of(key, &id, &asked.caller, CONNECT)
+    {
+        audit.outcome = refusal.error_type(Purpose::Whep);
+        cx.telemetry.journal().denied(cx.at.now, audit);
+    }
+    let evidence = Evidence {
+        id: Some(&id),
+        purpose: Purpose::Whep,
+        client_id: asked.client_id.as_deref(),
+        ..Evidence::of_call(asked)
+    };
+    responses::refuse(sockets, cx, key, &evidence, &refusal);
+}
+
+/// Adds the ICE servers, with credentials in the name of the client id.
+fn push_links(fields: &mut String, sockets: &Sockets, asked: &PendingCall, at: Moment) {
+    let name = asked.client_id.as_deref().unwrap_or_default();
+    ice_links(fields, &sockets.settings().ice, name, at.wall);
+}
+
+const PRIVATE: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+
+/// Action in audit lines.
+const CONNECT: &str = "ConnectAsViewer";
