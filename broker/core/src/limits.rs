@@ -195,7 +195,7 @@ pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 /// the account with most is evicted.
 pub const ENDED_CALLS_MAX: usize = 1024;
 
-/// Those of one channel: as many as may wait there at once. The oldest is evicted.
+/// Ended calls of one channel: as many as may wait there at once. The oldest is evicted.
 pub const ENDED_CALLS_PER_CHANNEL_MAX: usize = WAITING_CALLS_PER_CHANNEL_MAX;
 
 /// Time for which a player's call that ended is remembered after its longest wait, in milliseconds: cameras trickle for

@@ -6,7 +6,7 @@
 //! [`sigv4::Refusal`], which becomes a refusal here, and `signal::Fault`, which a message on the WebSocket answers.
 
 use crate::check::Check;
-use crate::event::{AuthFailure, Purpose, UpgradeOutcome};
+use crate::event::{AuthFailure, PlayerOutcome, Purpose, UpgradeOutcome};
 use codec::control::{ApiError, ErrorKind, Operation, error_body};
 use codec::http::{HeadError, UpgradeError};
 use codec::sigv4::{self, Malformed, Scope, Window};
@@ -207,6 +207,19 @@ impl Refusal {
                 | ErrorKind::VersionMismatch
                 | ErrorKind::UnknownOperation => UpgradeOutcome::Invalid,
             },
+        }
+    }
+
+    /// The outcome that a refused offer of a player is counted as.
+    pub(crate) fn player_outcome(&self) -> PlayerOutcome {
+        match (self.check, self.status(Purpose::Whep)) {
+            (Check::WhepNoMaster, _) => PlayerOutcome::NoMaster,
+            (Check::WhepSilent, _) => PlayerOutcome::Silent,
+            (Check::WhepNoCodec, _) => PlayerOutcome::NoCodec,
+            (_, 401 | 403) => PlayerOutcome::Forbidden,
+            (_, 404) => PlayerOutcome::NotFound,
+            (_, 500..) => PlayerOutcome::Unavailable,
+            (_, _) => PlayerOutcome::Invalid,
         }
     }
 

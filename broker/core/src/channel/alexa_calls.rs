@@ -28,7 +28,7 @@ pub(crate) struct Waiting {
     pub had: Vec<SessionKey>,
     /// Whether a master got the whole offer. Further deliveries are not counted.
     pub delivered: bool,
-    /// What a player's call gathers; `None` for Alexa, whose call ends with the answer.
+    /// Player that waits; `None` for Alexa, whose call ends with the answer.
     pub player: Option<Box<Player>>,
 }
 
@@ -37,6 +37,16 @@ pub(crate) struct Waiting {
 pub(crate) enum CallKind {
     Alexa,
     Player,
+}
+
+impl CallKind {
+    /// Kind of a call with this player.
+    pub(crate) fn of(player: &Option<Box<Player>>) -> Self {
+        match player {
+            None => Self::Alexa,
+            Some(_) => Self::Player,
+        }
+    }
 }
 
 impl Waiting {
@@ -49,10 +59,7 @@ impl Waiting {
 
     /// Kind of the call.
     pub(crate) fn kind(&self) -> CallKind {
-        match self.player {
-            None => CallKind::Alexa,
-            Some(_) => CallKind::Player,
-        }
+        CallKind::of(&self.player)
     }
 
     /// Whether it waits for the next master: none has the offer, and none has answered.
@@ -96,7 +103,7 @@ impl Calls {
         self.0.iter().find(|call| *call.sender == *sender)
     }
 
-    /// The same, to be changed.
+    /// Mutable call that waits for an answer to `sender`.
     pub(crate) fn of_mut(&mut self, sender: &str) -> Option<&mut Waiting> {
         self.0.iter_mut().find(|call| *call.sender == *sender)
     }

@@ -1,6 +1,5 @@
 //! Labels of the counters of clients: upgrades, HTTP requests, signatures and policies. Their sets are closed.
 
-use crate::{check::Check, event::purpose::Purpose, refusal::Refusal};
 use codec::control::Operation;
 use codec::sigv4;
 use strum::{EnumCount, VariantNames};
@@ -95,20 +94,6 @@ pub const PLAYER_OUTCOMES: usize = PlayerOutcome::COUNT;
 impl PlayerOutcome {
     /// Labels in the order of [`PlayerOutcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
-
-    /// Outcome of a refused offer.
-    #[must_use]
-    pub(crate) fn of(refusal: &Refusal) -> Self {
-        match (refusal.check, refusal.status(Purpose::Whep)) {
-            (Check::WhepNoMaster, _) => Self::NoMaster,
-            (Check::WhepSilent, _) => Self::Silent,
-            (Check::WhepNoCodec, _) => Self::NoCodec,
-            (_, 401 | 403) => Self::Forbidden,
-            (_, 404) => Self::NotFound,
-            (_, 500..) => Self::Unavailable,
-            (_, _) => Self::Invalid,
-        }
-    }
 
     /// Index in tables of counters.
     #[must_use]

@@ -296,8 +296,6 @@ pub(crate) struct PendingCall {
     pub place_kept: bool,
     /// Bytes of records of the caller's account, once all shards were queried.
     pub held: u64,
-    /// Of a player's request: when it was read, and the id of its call if it is an offer.
-    pub player: Option<(Now, Option<Box<str>>)>,
 }
 
 impl PendingCall {
@@ -306,15 +304,15 @@ impl PendingCall {
     pub(crate) fn account(&self) -> Account {
         Account::of_digits(self.caller.account())
     }
+}
 
-    /// The purpose of its answer.
-    #[must_use]
-    pub(crate) fn purpose(&self) -> Purpose {
-        match self.player {
-            Some(_) => Purpose::Whep,
-            None => Purpose::Api(self.operation),
-        }
-    }
+/// A player's offer while its answer is awaited.
+#[derive(Debug)]
+pub(crate) struct PlayerOffer {
+    /// Moment at which it was read.
+    pub posted: Now,
+    /// Id of its call.
+    pub call: Box<str>,
 }
 
 /// Answer to build from a home shard's reply.
@@ -359,8 +357,10 @@ pub(crate) enum Expected {
     /// ICE servers, with credentials in this name.
     IceServers(Box<str>),
     /// Answer of this channel's master; the call is withdrawn when its caller disconnects. The flag: another shard has
-    /// accepted the call, and waits for the notice of its end.
-    Answer(Identity, bool),
+    /// accepted the call, and waits for the notice of its end. With the offer, if it is a player's.
+    Answer(Identity, bool, Option<Box<PlayerOffer>>),
+    /// Rights of a player on ICE servers.
+    PlayerServers,
 }
 
 impl Http {

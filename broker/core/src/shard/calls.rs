@@ -299,7 +299,7 @@ impl Directory {
                     sender: offer.sender.as_str().into(),
                     payload: offer.payload,
                 };
-                (Expected::Answer(identity, false), ask)
+                (Expected::Answer(identity, false, None), ask)
             }
             Call::Join(join) => (Expected::NoMediaStorage, look(join.arn)),
             Call::JoinAsViewer(join) => (Expected::NoMediaStorage, look(join.arn)),

@@ -2,7 +2,7 @@
 //! to its channel, and its way to that channel's shard.
 
 pub(crate) mod admission;
-pub(crate) mod public_pages;
+mod public_pages;
 pub(crate) mod requests;
 pub(crate) mod upgrades;
 

@@ -12,7 +12,7 @@ use crate::session::SessionState;
 use crate::session::http::Admission;
 use crate::shard::calls::letters::Letter;
 use crate::shard::calls::sts::{StsForm, answer_sts};
-use crate::shard::calls::{self, BegunCall, channel_pages, wake, whep};
+use crate::shard::calls::{self, BegunCall, channel_pages, wake};
 use crate::shard::connect::requests::{self, HeadStep, SignedBody};
 use crate::shard::connect::{Part, Step, admission};
 use crate::shard::dev::observations;
@@ -191,7 +191,9 @@ impl Shard {
                     HeadStep::Call(request) => {
                         requests::begin_call(sockets, cx, gate, key, request)
                     }
-                    HeadStep::Player(request) => whep::answer(&mut self.state, key, request),
+                    HeadStep::Player(request) => {
+                        requests::answer_player(&mut self.state, key, request)
+                    }
                     HeadStep::Provider(request, shown) => {
                         requests::answer_provider(sockets, cx, gate, (key, shown), request)
                     }
@@ -248,7 +250,9 @@ impl Shard {
         let (sockets, directory, cx, gate) = self.state.parts();
         match requests::take_body(sockets, cx, gate, key, body) {
             Some(SignedBody::Call(begun, whole)) => self.begin_call(begun, whole),
-            Some(SignedBody::Offer(begun, whole)) => whep::begin(&mut self.state, *begun, whole),
+            Some(SignedBody::Offer(begun, whole)) => {
+                requests::begin_offer(&mut self.state, *begun, whole)
+            }
             Some(SignedBody::Form(caller, close)) => {
                 let form = StsForm {
                     key,

@@ -164,9 +164,8 @@ impl<'a> Evidence<'a> {
         Self {
             close: call.close,
             channel: call.channel.as_deref(),
-            client_id: (call.client_id.as_deref()).filter(|_| call.player.is_some()),
             caller: Some(&call.caller),
-            ..Self::of(call.purpose())
+            ..Self::of(Purpose::Api(call.operation))
         }
     }
 

@@ -304,7 +304,8 @@ fn ice_servers_are_named_with_the_answer() {
         "a2 connects |
          a2 > http OPTIONS /whep/cam HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n | a2 < 200
          a3 connects |
-         a3 > http OPTIONS /whep/cam HTTP/1.1\\r\\nHost: localhost\\r\\nAccess-Control-Request-Method: POST\\r\\n\\r\\n | a3 < 200",
+         a3 > http OPTIONS /whep/cam HTTP/1.1\\r\\nHost: localhost\\r\\nAccess-Control-Request-Method: \
+         POST\\r\\n\\r\\n | a3 < 200",
     );
     let head = head_of(&mut call.script, "a2");
     assert!(

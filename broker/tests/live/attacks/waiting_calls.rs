@@ -1,9 +1,14 @@
-//! SendAlexaOfferToMaster calls that wait for masters that do not answer: nobody else's call is refused for them.
+//! SendAlexaOfferToMaster calls that wait for masters that do not answer: nobody else's call is refused for them. And a
+//! URL of `/whep/` that leaked, in a loop, with a camera that never stops sending candidates: each call ends in time.
 
 use super::{ATTACKER, HEALTHY, Trial, broker};
 use crate::http::{Connection, create, request};
-use crate::process::Broker;
-use serde_json::json;
+use crate::peer::{Peer, answer, candidate_to};
+use crate::process::{Broker, arn};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 use testkit::until;
 
 /// Waiting calls, on channels of at most 64 each.
@@ -76,4 +81,68 @@ fn until_they_wait(broker: &Broker, calls: usize) {
         let waiting = broker.scrape().sum("heliograph_waiting_calls");
         ((waiting - calls as f64).abs() < 0.5).then_some(())
     });
+}
+
+/// Players that ask again as soon as they are answered.
+const PLAYERS: usize = 40;
+
+/// Candidates for each offer in one go, which are more than a call takes.
+const CANDIDATES: usize = 40;
+
+const OFFER: &str = "POST /whep/greedy HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\n\
+                     Content-Length: 7\r\n\r\nm=video";
+
+#[test]
+fn players_in_a_loop_and_a_camera_that_trickles_for_ever_harm_nobody() {
+    let broker = broker("[quotas]\noff = true\n", 2);
+    let over = AtomicBool::new(false);
+    let outcome = Trial::new("players", &broker).run(|attack| {
+        thread::scope(|scope| {
+            scope.spawn(|| trickle(&broker, &over));
+            let player = || {
+                let mut connection = Connection::open_from(ATTACKER, broker.plain);
+                while !attack.over() {
+                    let begun = Instant::now();
+                    connection.send(OFFER.as_bytes());
+                    let answer = connection.answer().expect("an answer");
+                    let took = begun.elapsed();
+                    assert_eq!(answer.status, 201, "{}", answer.text());
+                    assert!(took < Duration::from_secs(10), "{took:?}");
+                    let lines = answer.text().matches("a=candidate:").count();
+                    assert!(lines <= 16, "{lines} candidates");
+                    attack.did(1);
+                }
+            };
+            let players: Vec<_> = (0..PLAYERS).map(|_| scope.spawn(player)).collect();
+            for player in players {
+                player.join().expect("a player");
+            }
+            over.store(true, Ordering::SeqCst);
+        });
+    });
+    assert!(outcome.did >= PLAYERS as u64, "{outcome:?}");
+    broker.assert_balanced();
+}
+
+/// The camera answers each offer, and sends candidates for every id that it ever saw.
+fn trickle(broker: &Broker, over: &AtomicBool) {
+    let mut master = Peer::master(broker, &arn("greedy"));
+    let payload = |json: &str| {
+        let mut out = Vec::new();
+        codec::base64::encode(&mut out, json.as_bytes());
+        String::from_utf8(out).expect("base64")
+    };
+    let sdp = payload(r#"{"type":"answer","sdp":"v=0\r\nm=video\r\n"}"#);
+    let candidate = payload(r#"{"candidate":"candidate:1 1 udp 1 192.0.2.1 9 typ host"}"#);
+    while !over.load(Ordering::SeqCst) {
+        let until = Instant::now() + Duration::from_millis(50);
+        for (_, text) in master.texts_until(until) {
+            let offer: Value = serde_json::from_str(&text).expect("a message");
+            let id = offer["senderClientId"].as_str().expect("an id");
+            let mut texts = vec![answer(id, &sdp)];
+            texts.resize(1 + CANDIDATES, candidate_to(id, &candidate));
+            master.send_together(&texts);
+        }
+    }
+    master.close();
 }

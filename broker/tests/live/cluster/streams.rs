@@ -108,6 +108,46 @@ fn a_call_of_alexa_waits_at_the_owner_for_as_long_as_its_caller() {
     unknown.refused(503, "ServiceUnavailable");
 }
 
+/// A player's token and form go to the owner, which judges, waits and answers.
+#[test]
+fn a_player_is_answered_by_the_owner() {
+    let nodes = nodes([2, 2], "[whep]\non = true\n");
+    let [_, others] = nodes.channels();
+    let name = others.split('/').nth(1).expect("as written");
+    let mut master = Peer::master(&nodes.n2, &others);
+    let head = format!("/whep/{name}?X-Amz-ClientId=tv HTTP/1.1\r\nHost: localhost\r\n");
+    let mut player = Connection::open(nodes.n1.plain);
+    let offer = "Content-Type: application/sdp\r\nContent-Length: 7\r\n\r\nm=video";
+    for _ in 0..2 {
+        player.send(format!("POST {head}{offer}").as_bytes());
+        let text = master.receive().into_text().expect("a text");
+        let text: serde_json::Value = serde_json::from_str(&text).expect("a message");
+        let id = text["senderClientId"].as_str().expect("an id");
+        assert!(id.starts_with("tv-"), "{id}");
+        // {"type":"answer","sdp":"m=\r\na=end-of-candidates\r\n"}
+        let sdp = "eyJ0eXBlIjoiYW5zd2VyIiwic2RwIjoibT1cclxuYT1lbmQtb2YtY2FuZGlkYXRlc1xyXG4ifQ==";
+        master.send(&answer(id, sdp));
+        let answered = player.answer().expect("an answer");
+        assert_eq!(answered.status, 201, "{}", answered.text());
+        assert_eq!(answered.text(), "m=\r\na=end-of-candidates\r\n");
+        player.send(format!("OPTIONS {head}\r\n").as_bytes());
+        assert_eq!(player.answer().expect("an answer").status, 200);
+    }
+    let absent = head.replace(name, "absent");
+    for node in [&nodes.n1, &nodes.n2] {
+        let mut player = Connection::open(node.plain);
+        player.send(format!("POST {absent}{offer}").as_bytes());
+        assert_eq!(player.answer().expect("an answer").status, 404);
+    }
+    // A player that hangs up: the owner withdraws its offer.
+    master.close();
+    player.send(format!("POST {head}{offer}").as_bytes());
+    let waiting = || nodes.n2.scrape().sum("heliograph_waiting_calls");
+    until("the call waits", || (waiting() == 1.0).then_some(()));
+    drop(player);
+    until("the call is withdrawn", || (waiting() == 0.0).then_some(()));
+}
+
 /// Longer than a link is kept without a stream.
 const IDLE: Duration = Duration::from_secs(75);
 

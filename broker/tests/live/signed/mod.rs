@@ -7,7 +7,7 @@
 //! * [`players`]: players without an SDK, by the requests of others.
 //! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
 //!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles;
-//!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is.
+//!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is. [`whep`]: tokens of players.
 
 mod conditions;
 mod masters;
@@ -25,6 +25,7 @@ pub(crate) mod signer;
 mod slow;
 pub(crate) mod sts;
 pub(crate) mod web_identity;
+mod whep;
 
 use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, on_signed_shards, principal, relay, temporary};

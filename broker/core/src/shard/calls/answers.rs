@@ -92,8 +92,8 @@ pub(crate) fn conclude(
     wanted: Expected,
     answer: Answer,
 ) {
-    if asked.player.is_some() {
-        return whep::conclude(sockets, cx, key, asked, answer);
+    if let Expected::Answer(_, _, Some(_)) | Expected::PlayerServers = wanted {
+        return whep::conclude(sockets, cx, (key, asked), wanted, answer);
     }
     let purpose = Purpose::Api(asked.operation);
     cx.telemetry.count_call(asked.account());
@@ -282,6 +282,7 @@ impl Sockets {
                 | Expected::Endpoints(..)
                 | Expected::IceServers(_)
                 | Expected::Answer(..)
+                | Expected::PlayerServers
                 | Expected::Pages { .. },
                 _,
             ) => return None,

@@ -15,7 +15,7 @@ use crate::shard::calls::responses::{
 use crate::shard::context::Context;
 use crate::shard::directory::BegunChange;
 use crate::shard::directory::channels::status;
-use crate::shard::directory::pending::{Gathering, NewCall};
+use crate::shard::directory::pending::NewCall;
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
@@ -393,7 +393,7 @@ impl Directory {
     /// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it
     /// always does.
     fn room_for_offer(&self, key: ChannelKey, new: &NewCall) -> Result<Option<Call>, Answer> {
-        let (sender, kind) = (&*new.sender, new.kind());
+        let (sender, kind) = (&*new.sender, CallKind::of(&new.player));
         if !self.has_call_place(new.caller) {
             return Err(too_busy().into());
         }
@@ -494,10 +494,10 @@ impl Directory {
         what: (SessionKey, Action),
         payload: &[u8],
     ) -> Option<bool> {
-        let (kept, answer) = match self.gather(call, what, payload, cx.at.now)? {
-            Gathering::Unusable(fault) => (false, Some(unusable(fault).into())),
-            Gathering::Kept { ends } => (true, ends.then_some(Answer::Answer(None))),
-            Gathering::LeftOut { ends } => (false, ends.then_some(Answer::Answer(None))),
+        let (kept, ends) = self.gather(call, what, payload, cx.at.now)?;
+        let answer = match ends {
+            Err(fault) => Some(unusable(fault).into()),
+            Ok(ends) => ends.then_some(Answer::Answer(None)),
         };
         let (key, sender) = call;
         let ended = answer.and_then(|answer| {

@@ -1,10 +1,9 @@
 //! Responses: written, counted, and logged when they refuse something; and the refusals that several steps give.
 
-use crate::event::{PlayerOutcome, Purpose, Requested};
+use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
 use crate::journal::{Claims, LogShare, Refused, Subject};
 use crate::limits::{ABSENCE_RETRY_S, WHEP_RETRY_S};
-use crate::shard::calls::whep;
 use crate::shard::context::Context;
 use crate::shard::evidence::{Evidence, named};
 use crate::shard::sockets::Sockets;
@@ -75,7 +74,7 @@ pub(crate) fn refuse(
         cx.telemetry.count_upgrade(role, refusal.upgrade_outcome());
     }
     if purpose == Purpose::Whep {
-        cx.telemetry.count_player(PlayerOutcome::of(refusal), None);
+        cx.telemetry.count_player(refusal.player_outcome(), None);
     }
     let id = evidence.id.map(Cow::from).unwrap_or_else(|| {
         let telemetry = &mut cx.telemetry;
@@ -100,10 +99,10 @@ pub(crate) fn refuse(
     let answer = Response {
         status,
         content_type,
-        fields: if purpose == Purpose::Whep {
-            whep::fields_of(status)
-        } else {
-            ""
+        fields: match (purpose, status) {
+            (Purpose::Whep, 405) => PLAYER_METHODS,
+            (Purpose::Whep, _) => PLAYER_FIELDS,
+            (_, _) => "",
         },
         ..Response::json(purpose, &body, evidence.close)
     };
@@ -236,6 +235,18 @@ impl Sockets {
         }
     }
 }
+
+/// Header lines of every answer to a player.
+pub(crate) const PLAYER_FIELDS: &str =
+    "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n";
+
+/// Header lines of a method that is refused.
+const PLAYER_METHODS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
+                              Allow: OPTIONS, POST, GET, HEAD, DELETE\r\n";
+
+/// Header lines of an answer to `OPTIONS`.
+pub(crate) const PLAYER_OPTIONS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
+     Accept-Post: application/sdp\r\n";
 
 // Refusals that more than one step gives, in the same words.
 

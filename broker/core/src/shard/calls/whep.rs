@@ -2,23 +2,24 @@
 //! waits for the candidates that follow it. See codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
-//!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's home (`calls/home.rs`)
-//!  201, application/sdp ◄── conclude ◄──────────────────────────────────── its answer, with what it gathered
+//!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's home
+//!  201, application/sdp ◄── conclude ◄────────────────────────── its answer, with what it gathered (`calls/home.rs`)
 //! ```
 
 use crate::control::ice_links;
 use crate::event::{PlayerOutcome, Purpose};
 use crate::id::SessionKey;
-use crate::session::http::{Expected, PendingCall, PlayerHead};
-use crate::shard::calls::responses::{self, Response, internal_failure};
-use crate::shard::connect::requests::{Request, answer_preflight, next, refuse_step};
+use crate::session::http::{Expected, PendingCall, PlayerHead, PlayerOffer};
+use crate::shard::calls::responses::{
+    self, PLAYER_FIELDS, PLAYER_OPTIONS, Response, internal_failure,
+};
+use crate::shard::connect::ends_with;
 use crate::shard::connect::upgrades::viewer_id;
-use crate::shard::connect::{Step, ends_with, public_pages};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
 use crate::shard::gate::Gate;
 use crate::shard::state::State;
-use crate::shard::{Answer, Query, QueryKind, Sockets, onward};
+use crate::shard::{Answer, Query, QueryKind, Sockets};
 use crate::time::Moment;
 use crate::{check::Check, limits::REPLY_MS_MAX, refusal::Refusal, settings::Settings};
 use crate::{id::Identity, settings::Program};
@@ -32,22 +33,6 @@ pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'
     let is_on = head.path().starts_with(whep::PATH) && settings.whep.on && !settings.strict();
     is_on.then(|| Target::parse(head.path()))?
 }
-
-/// Header lines of a refusal of this status.
-pub(crate) const fn fields_of(status: u16) -> &'static str {
-    match status {
-        405 => ALLOWED,
-        _ => EXPOSED,
-    }
-}
-
-const EXPOSED: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n";
-const ALLOWED: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
-                       Allow: OPTIONS, POST, GET, HEAD, DELETE\r\n";
-const OPTIONS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
-                       Accept-Post: application/sdp\r\n";
-/// Methods for pages of any origin, which ask for ICE servers too. With PATCH, players would send candidates later.
-const METHODS: &str = "POST, DELETE, OPTIONS";
 
 // The head of a request.
 
@@ -95,37 +80,50 @@ fn authenticated(
     })
 }
 
-/// Answers a player's request that is no offer.
-pub(crate) fn answer(shard: &mut State, key: SessionKey, request: &Request<'_>) -> Step {
-    let (sockets, _, cx, gate) = shard.parts();
-    let head = &request.head;
+/// Next step of a player's request that is no offer.
+pub(crate) enum PlayerStep {
+    /// Answered; the flag says whether the connection goes on.
+    Answered(bool),
+    /// ICE servers are asked for, by [`begin`].
+    Asks(BegunOffer),
+}
+
+/// Answers a request that is no offer and no preflight.
+pub(crate) fn answer(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    gate: &mut Gate,
+    key: SessionKey,
+    head: &Head<'_>,
+) -> PlayerStep {
     let Some(target) = asked(sockets.settings(), head) else {
-        return Step::Over;
+        return PlayerStep::Answered(false);
     };
+    let close = ends_with(head);
     let status = match (head.method(), target.call) {
-        ("OPTIONS", _) if public_pages::is_preflight(head) => {
-            return answer_preflight(sockets, cx, key, request, (METHODS, OPTIONS));
-        }
-        ("OPTIONS", None) => {
-            let read = authenticated(sockets, gate, key, (head, target), cx.at);
-            if let Ok(player) = read
-                && head.keep_alive() == !ends_with(head)
-            {
-                ask_for_servers(shard, key, request, player);
-                return Step::Used(request.bytes);
+        ("OPTIONS", None) if close != head.keep_alive() => {
+            match authenticated(sockets, gate, key, (head, target), cx.at) {
+                Ok(player) => {
+                    let asked = pending(player, (Operation::GetIceServerConfig, close));
+                    return PlayerStep::Asks(BegunOffer {
+                        key,
+                        asked,
+                        offer: None,
+                    });
+                }
+                Err(_) => 200, // it has no ICE servers
             }
-            200
         }
         ("OPTIONS" | "HEAD", _) | ("DELETE", Some(_)) => 200,
         ("GET", _) => 204,
         _ => {
             let evidence = Evidence::of_head(Purpose::Whep, head);
-            return refuse_step(sockets, cx, key, &evidence, no_method());
+            responses::refuse(sockets, cx, key, &evidence, &no_method());
+            return PlayerStep::Answered(false);
         }
     };
-    let close = ends_with(head);
-    respond(sockets, cx, key, (status, close), OPTIONS);
-    next(request, close)
+    respond(sockets, cx, key, (status, close), PLAYER_OPTIONS);
+    PlayerStep::Answered(!close)
 }
 
 fn respond(
@@ -151,84 +149,65 @@ fn no_method() -> Refusal {
 
 // Offers, and questions for ICE servers.
 
-/// A request of a player whose token is good.
-pub(crate) struct PlayerCall {
-    pub(crate) key: SessionKey,
-    pub(crate) host: Box<str>,
-    pub(crate) close: bool,
-    pub(crate) program: Program,
-    pub(crate) head: PlayerHead,
-}
-
-impl PlayerCall {
-    /// What is kept of it while its answer is awaited. `call`: the id of the call that its offer begins.
-    fn pending(self, operation: Operation, call: Option<Box<str>>, at: Moment) -> PendingCall {
-        PendingCall {
-            operation,
-            host: self.host,
-            close: self.close,
-            caller: self.head.caller,
-            program: self.program,
-            client_id: Some(self.head.client_id),
-            channel: Some(self.head.channel),
-            subject: None,
-            place_kept: false,
-            held: 0,
-            player: Some((at.now, call)),
-        }
+/// A request while its answer is awaited.
+fn pending(player: PlayerHead, (operation, close): (Operation, bool)) -> PendingCall {
+    PendingCall {
+        operation,
+        host: "".into(),
+        close,
+        caller: player.caller,
+        program: Program::default(),
+        client_id: Some(player.client_id),
+        channel: Some(player.channel),
+        subject: None,
+        place_kept: false,
+        held: 0,
     }
 }
 
-/// A call that an offer begins.
+/// A call that a player's request begins.
 pub(crate) struct BegunOffer {
-    key: SessionKey,
-    asked: PendingCall,
-    /// Id to which the master answers.
-    sender: Box<str>,
-    payload: Box<str>,
+    pub(crate) key: SessionKey,
+    pub(crate) asked: PendingCall,
+    /// Id of the call, the id to which the master answers, and the payload; `None` where ICE servers are asked for.
+    offer: Option<[Box<str>; 3]>,
 }
 
 /// Reads an offer, or refuses it.
 pub(crate) fn read_offer(
     sockets: &mut Sockets,
     cx: &mut Context,
-    from: PlayerCall,
+    (key, close): (SessionKey, bool),
+    player: PlayerHead,
     sdp: &[u8],
 ) -> Option<BegunOffer> {
-    let key = from.key;
-    let payload = whep::offer_payload(sdp, sockets.settings().limits.payload_bytes);
-    let payload = match payload.map(|payload| codec::base64::text(&payload).into()) {
-        Ok(payload) => payload,
+    let payload = match whep::offer_payload(sdp, sockets.settings().limits.payload_bytes) {
+        Ok(payload) => codec::base64::text(&payload).into(),
         Err(fault) => {
             let evidence = Evidence {
-                close: from.close,
-                channel: Some(&from.head.channel),
-                client_id: Some(&from.head.client_id),
-                caller: Some(&from.head.caller),
+                close,
+                channel: Some(&player.channel),
+                client_id: Some(&player.client_id),
+                caller: Some(&player.caller),
                 ..Evidence::of(Purpose::Whep)
             };
             responses::refuse(sockets, cx, key, &evidence, &no_offer(fault));
             return None;
         }
     };
-    let call = cx.telemetry.call_id();
     // Cameras ignore a second offer of an id whose session lives.
-    let shown: String = from
-        .head
-        .client_id
-        .chars()
-        .take(CLIENT_ID_CHARS_SHOWN)
-        .collect();
+    let (call, id) = (cx.telemetry.call_id(), &player.client_id);
+    let shown = id.get(..CLIENT_ID_BYTES_SHOWN).unwrap_or(id);
+    let sender = format!("{shown}-{call}");
     Some(BegunOffer {
         key,
-        sender: format!("{shown}-{call}").into(),
-        payload,
-        asked: from.pending(Operation::SendAlexaOfferToMaster, Some(call.into()), cx.at),
+        offer: Some([call.into(), sender.into(), payload]),
+        asked: pending(player, (Operation::SendAlexaOfferToMaster, close)),
     })
 }
 
 /// The part of a client id that the camera sees: the id of the call follows, and both fit into 256 characters.
-const CLIENT_ID_CHARS_SHOWN: usize = 200;
+const CLIENT_ID_BYTES_SHOWN: usize = 200;
 
 fn no_offer(fault: Fault) -> Refusal {
     let (check, status, message) = match fault {
@@ -243,72 +222,39 @@ fn no_offer(fault: Fault) -> Refusal {
     Refusal::of_head(check, status, message)
 }
 
-/// Begins the call of an offer, unless another node has its channel.
-pub(crate) fn begin(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
-    let BegunOffer {
-        key,
-        asked,
-        sender,
-        payload,
-    } = begun;
-    ask(shard, (key, asked), whole, |identity| {
-        let wanted = Expected::Answer(identity.clone(), false);
-        let kind = QueryKind::Offer {
-            identity,
-            arn: None,
-            sender,
-            payload,
-        };
-        (wanted, kind)
-    });
-}
-
-/// Asks for the ICE servers of a channel: the answer has none unless its caller may have them.
-fn ask_for_servers(shard: &mut State, key: SessionKey, request: &Request<'_>, head: PlayerHead) {
-    let clustered = shard.sockets.placement().cluster().is_some();
-    let whole = clustered.then(|| request.text.into());
-    let call = PlayerCall {
-        key,
-        host: "".into(),
-        close: !request.head.keep_alive(),
-        program: Program::default(),
-        head,
-    };
-    let asked = call.pending(Operation::GetIceServerConfig, None, shard.cx.at);
-    ask(shard, (key, asked), whole, |identity| {
-        (Expected::Nothing, QueryKind::Look(identity, None))
-    });
-}
-
-fn ask(
-    shard: &mut State,
-    (key, asked): (SessionKey, PendingCall),
-    whole: Option<Vec<u8>>,
-    question: impl FnOnce(Identity) -> (Expected, QueryKind),
-) {
-    let (sockets, directory, cx, ..) = shard.parts();
-    let name = asked.channel.as_deref().unwrap_or_default();
-    let identity = directory.named(&asked.caller, name);
-    if let Some(whole) = whole
-        && !onward::player_is_here(sockets, cx, (key, &asked), &identity, whole)
-    {
-        return;
-    }
+/// Begins a call, whose channel is of this node.
+pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
+    let BegunOffer { key, asked, offer } = begun;
+    let (sockets, _, cx, ..) = shard.parts();
     // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
     if sockets.http(key).is_some_and(|http| http.ended) {
         return sockets.close_when_sent(key, cx.at);
     }
-    let (wanted, kind) = question(identity);
+    let posted = cx.at.now;
+    let (wanted, kind) = match offer {
+        None => (Expected::PlayerServers, QueryKind::Look(identity, None)),
+        Some([call, sender, payload]) => {
+            let offer = Some(Box::new(PlayerOffer { posted, call }));
+            let wanted = Expected::Answer(identity.clone(), false, offer);
+            let kind = QueryKind::Offer {
+                identity,
+                arn: None,
+                sender,
+                payload,
+            };
+            (wanted, kind)
+        }
+    };
     let query = Query {
         operation: asked.operation,
         held: 0,
         caller: Some(asked.caller.clone()),
         client_id: asked.client_id.clone(),
-        posted: Some(cx.at.now),
+        posted: Some(posted),
         endpoint: None,
         kind,
     };
-    let deadline = cx.at.now.after(REPLY_MS_MAX);
+    let deadline = posted.after(REPLY_MS_MAX);
     if let Some(caller) = sockets.await_reply(key, asked, wanted, deadline) {
         sockets.send_query(cx, caller, query);
     }
@@ -320,16 +266,13 @@ fn ask(
 pub(crate) fn conclude(
     sockets: &mut Sockets,
     cx: &mut Context,
-    key: SessionKey,
-    asked: &PendingCall,
+    (key, asked): (SessionKey, &PendingCall),
+    wanted: Expected,
     answer: Answer,
 ) {
     cx.telemetry.count_call(asked.account());
-    let Some((posted, call)) = &asked.player else {
-        return;
-    };
-    let Some(call) = call else {
-        let mut fields = OPTIONS.to_owned();
+    let Expected::Answer(_, _, Some(offer)) = wanted else {
+        let mut fields = PLAYER_OPTIONS.to_owned();
         if let Answer::Record(..) = answer {
             push_links(&mut fields, sockets, asked, cx.at);
         }
@@ -338,12 +281,17 @@ pub(crate) fn conclude(
     let refusal = match answer {
         Answer::Played(played) => {
             let name = asked.channel.as_deref().unwrap_or_default();
-            let mut fields = EXPOSED.to_owned();
-            let _ = write!(fields, "Location: {}{name}/{call}\r\n{PRIVATE}", whep::PATH);
+            let mut fields = PLAYER_FIELDS.to_owned();
+            let _ = write!(
+                fields,
+                "Location: {}{name}/{}\r\n{PRIVATE}",
+                whep::PATH,
+                offer.call
+            );
             if played.has_ice {
                 push_links(&mut fields, sockets, asked, cx.at);
             }
-            let ms = cx.at.now.since(*posted);
+            let ms = cx.at.now.since(offer.posted);
             cx.telemetry.count_player(PlayerOutcome::Answered, Some(ms));
             let answer = Response {
                 status: 201,
@@ -371,6 +319,8 @@ pub(crate) fn conclude(
     }
     let evidence = Evidence {
         id: Some(&id),
+        purpose: Purpose::Whep,
+        client_id: asked.client_id.as_deref(),
         ..Evidence::of_call(asked)
     };
     responses::refuse(sockets, cx, key, &evidence, &refusal);

@@ -6,13 +6,14 @@ use crate::machine::{Output, Shown};
 use crate::session::Session;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::calls::BegunCall;
-use crate::shard::calls::responses::{self, RATE_EXCEEDED, refuse};
+use crate::shard::calls::responses::{self, PLAYER_OPTIONS, RATE_EXCEEDED, refuse};
 use crate::shard::calls::role_alias::{self, DeviceRequest};
-use crate::shard::calls::whep::{self, BegunOffer, PlayerCall};
+use crate::shard::calls::whep::{self, BegunOffer, PlayerStep};
 use crate::shard::connect::upgrades::{self, refuse_upgrade};
 use crate::shard::connect::{Step, ends_with, public_pages};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
+use crate::shard::state::State;
 use crate::shard::{Gate, Sockets, disconnect, onward};
 use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal, time::Moment};
 use codec::control::{ErrorKind, Operation};
@@ -24,9 +25,9 @@ use std::sync::Arc;
 /// A whole request head.
 pub(crate) struct Request<'a> {
     pub(crate) head: Head<'a>,
-    pub(crate) text: &'a [u8],
+    text: &'a [u8],
     /// Length of the head.
-    pub(crate) bytes: usize,
+    bytes: usize,
     /// The bytes that came behind it.
     after: &'a [u8],
     /// The WebSocket that it asks for.
@@ -269,8 +270,40 @@ fn read_upgrade(
     Some(admission)
 }
 
+/// Answers a player's request that is no offer.
+pub(crate) fn answer_player(shard: &mut State, key: SessionKey, request: &Request<'_>) -> Step {
+    let (sockets, _, cx, gate) = shard.parts();
+    let head = &request.head;
+    if head.method() == "OPTIONS" && public_pages::is_preflight(head) {
+        // `OPTIONS` itself is asked by pages, for ICE servers, and with a bearer that needs a preflight, too.
+        let how = ("POST, DELETE, OPTIONS", PLAYER_OPTIONS);
+        return answer_preflight(sockets, cx, key, request, how);
+    }
+    let goes_on = match whep::answer(sockets, cx, gate, key, head) {
+        PlayerStep::Answered(goes_on) => goes_on,
+        PlayerStep::Asks(begun) => {
+            let clustered = sockets.placement().cluster().is_some();
+            let goes_on = !begun.asked.close;
+            begin_offer(shard, begun, clustered.then(|| request.text.into()));
+            goes_on
+        }
+    };
+    next(request, !goes_on)
+}
+
+/// Begins a player's call, unless another node has its channel; `whole`: the request as it came.
+pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
+    let (sockets, directory, cx, _) = shard.parts();
+    let name = begun.asked.channel.as_deref().unwrap_or_default();
+    let identity = directory.named(&begun.asked.caller, name);
+    let from = (begun.key, &begun.asked);
+    if whole.is_none_or(|whole| onward::player_is_here(sockets, cx, from, &identity, whole)) {
+        whep::begin(shard, begun, identity);
+    }
+}
+
 /// Answers a browser's preflight: with these methods and further header lines.
-pub(crate) fn answer_preflight(
+fn answer_preflight(
     sockets: &mut Sockets,
     cx: &mut Context,
     key: SessionKey,
@@ -361,8 +394,7 @@ pub(crate) fn refuse_stranger(
     next(request, close)
 }
 
-/// The step behind the answer to a head without a body.
-pub(crate) fn next(request: &Request<'_>, close: bool) -> Step {
+fn next(request: &Request<'_>, close: bool) -> Step {
     if close {
         Step::Over
     } else {
@@ -538,14 +570,7 @@ pub(crate) fn take_body(
     let clustered = sockets.placement().cluster().is_some();
     if let Some(player) = player {
         let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
-        let from = PlayerCall {
-            key,
-            host,
-            close,
-            program,
-            head: *player,
-        };
-        let begun = whep::read_offer(sockets, cx, from, body)?;
+        let begun = whep::read_offer(sockets, cx, (key, close), *player, body)?;
         return Some(SignedBody::Offer(Box::new(begun), whole));
     }
     let from = (target, peer);
@@ -589,7 +614,6 @@ pub(crate) fn take_body(
                 subject: None,
                 place_kept: false,
                 held: 0,
-                player: None,
             };
             Some(SignedBody::Call(BegunCall { key, asked, call }, whole))
         }

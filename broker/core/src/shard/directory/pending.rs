@@ -487,32 +487,27 @@ impl Directory {
         Some(call)
     }
 
-    /// Takes an answer or a candidate for a player's call; `None` when no player waits by this name.
+    /// Takes an answer or a candidate for a player's call: whether it is kept, and whether the call ends, by a fault of
+    /// the answer if so. `None` when no player waits by this name.
     pub(crate) fn gather(
         &mut self,
         (key, sender): (ChannelKey, &str),
         what: (SessionKey, Action),
         payload: &[u8],
         now: Now,
-    ) -> Option<Gathering> {
+    ) -> Option<(bool, Result<bool, Fault>)> {
         let channel = self.channels.get_mut(key)?;
         let call = channel.live_mut()?.calls.of_mut(sender)?;
         let player = call.player.as_deref_mut()?;
-        Some(match player.take(what, payload, now) {
-            Err(fault) => Gathering::Unusable(fault),
-            Ok(false) => Gathering::LeftOut {
-                ends: player.ends(&self.settings.whep) <= now,
-            },
-            Ok(true) => {
-                call.expires = player.ends(&self.settings.whep);
-                if player.has_answer() {
-                    call.frame = Box::default(); // no further master gets it
-                }
-                Gathering::Kept {
-                    ends: call.expires <= now,
-                }
-            }
-        })
+        let kept = match player.take(what, payload, now) {
+            Ok(kept) => kept,
+            Err(fault) => return Some((false, Err(fault))),
+        };
+        call.expires = player.ends(&self.settings.whep);
+        if player.has_answer() {
+            call.frame = Box::default(); // no further master gets it
+        }
+        Some((kept, Ok(call.expires <= now)))
     }
 
     /// A viewer has connected: what a master sends to its client id is for no call that ended.
@@ -652,26 +647,6 @@ pub(crate) struct NewCall {
     /// The offer, base64.
     pub(crate) payload: Box<str>,
     pub(crate) player: Option<Box<Player>>,
-}
-
-impl NewCall {
-    /// Kind of the call.
-    pub(crate) fn kind(&self) -> CallKind {
-        match self.player {
-            None => CallKind::Alexa,
-            Some(_) => CallKind::Player,
-        }
-    }
-}
-
-/// Outcome of a master's message for a player's call; whether the call ends with it.
-pub(crate) enum Gathering {
-    /// Kept for the player.
-    Kept { ends: bool },
-    /// Of no use for the player.
-    LeftOut { ends: bool },
-    /// An answer that no player can use.
-    Unusable(Fault),
 }
 
 /// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.

@@ -310,7 +310,7 @@ impl Sockets {
     pub(crate) fn give_up_offer(&mut self, key: SessionKey) -> Option<(CallRef, Identity, bool)> {
         let caller = self.awaiting(key)?;
         let http = self.http(key)?;
-        let HttpStage::AwaitReply(_, Expected::Answer(identity, taken)) = &mut http.stage else {
+        let HttpStage::AwaitReply(_, Expected::Answer(identity, taken, _)) = &mut http.stage else {
             return None;
         };
         let (identity, taken) = (identity.clone(), std::mem::take(taken));
@@ -327,7 +327,7 @@ impl Sockets {
         if http.serial != caller.serial {
             return None;
         }
-        if let HttpStage::AwaitReply(_, Expected::Answer(_, taken)) = &mut http.stage {
+        if let HttpStage::AwaitReply(_, Expected::Answer(_, taken, _)) = &mut http.stage {
             Some(taken)
         } else {
             None

@@ -683,7 +683,7 @@ impl Sockets {
                     let waits = self.requests.without_owner.contains(&key);
                     assert!(waits, "{key:?} waits for an owner uncounted");
                 }
-                HttpStage::AwaitReply(_, Expected::Answer(_, true)) => sums.offers_out += 1,
+                HttpStage::AwaitReply(_, Expected::Answer(_, true, _)) => sums.offers_out += 1,
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)

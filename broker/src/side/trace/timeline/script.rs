@@ -203,7 +203,8 @@ pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> Trace
         from: session(who).filter(|_| relayed || came),
         to: session(for_whom).filter(|_| !came),
         mark: by_mark.then(|| mark(viewer)),
-        viewer: (by_mark && came && !viewer.starts_with('?')).then(|| client_id(viewer).into()),
+        viewer: (by_mark && (came || passage == Passage::Called) && !viewer.starts_with('?'))
+            .then(|| client_id(viewer).into()),
     }
 }
 
