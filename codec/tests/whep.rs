@@ -288,7 +288,7 @@ fn what_is_gathered_is_bounded() {
 }
 
 proptest! {
-    /// Whatever the answer and the candidates, and in whichever order they come.
+    /// Any answer with any candidates, in any order.
     #[test]
     fn sections_keep_their_order(
         lines in proptest::collection::vec("(m=[a-z]{0,3}|a=mid:[0-2]|a=[ -~]{0,9}|\r)(\r\n|\n)", 0..12),
