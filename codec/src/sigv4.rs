@@ -69,8 +69,8 @@ pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
 /// Source: AWS, "Authenticating Requests: Using Query Parameters", `X-Amz-Expires`.
 pub const EXPIRES_S_MAX: u32 = 604_800;
 
-/// Longest life of the URL of a player in seconds: one year. Nobody signs a wall display's URL every week; a policy ends
-/// it earlier.
+/// Longest life of the URL of a player in seconds: one year. Nobody signs a wall display's URL every week; a policy
+/// ends it earlier.
 pub const PLAYER_EXPIRES_S_MAX: u32 = 31_536_000;
 
 /// Longest access key id in bytes. Source: IAM API reference, `accessKeyIdType`.

@@ -10,8 +10,6 @@
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-#[cfg(test)]
-mod tests;
 
 use crate::base64;
 use crate::http::{Head, decode, pairs};

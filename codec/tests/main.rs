@@ -4,7 +4,7 @@
 //! * `ws_…`: frames and messages of WebSocket, at every split; `http_…`: heads of requests and answers;
 //!   [`link_frames`]: frames between nodes.
 //! * `signal_…`: messages of channels; `control_…`: calls of the control plane; `sts_…`: those of the token service.
-//! * [`sigv4`]: signatures; [`policy`]: decisions of policies.
+//! * [`whep`]: players without an SDK. [`sigv4`]: signatures; [`policy`]: decisions of policies.
 //! * [`fuzz`]: every parser under seeded inputs and the committed corpora.
 
 mod control_requests;
@@ -20,5 +20,6 @@ mod signal_roundtrip;
 mod sigv4;
 mod sts_requests;
 mod sts_responses;
+mod whep;
 mod ws_oracle;
 mod ws_receiver;

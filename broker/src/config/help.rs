@@ -330,8 +330,8 @@ const BELOW: &[(&str, &str)] = &[
     (
         "presign",
         "The keys come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.\n\nExample:\n  heliograph \
-         presign --endpoint wss://signal.example --channel-arn ARN --client-id phone-1\n  heliograph presign --endpoint \
-         https://signal.example --whep cam-17 --client-id wall-1 --for 90d",
+         presign --endpoint wss://signal.example --channel-arn ARN --client-id phone-1\n  heliograph presign \
+         --endpoint https://signal.example --whep cam-17 --client-id wall-1 --for 90d",
     ),
     (
         "env",

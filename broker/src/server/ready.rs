@@ -86,8 +86,8 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     format!("\n{}\n", lines.map(line).concat())
 }
 
-/// URL for players that speak WHEP, with the name of the channel left open. Plain HTTP if that is offered, since players
-/// do not know the authority of a development certificate.
+/// URL for players that speak WHEP, with the name of the channel left open. Plain HTTP if that is offered, since
+/// players do not know the authority of a development certificate.
 fn player_url(settings: &Settings) -> String {
     if !settings.whep.on {
         return "off: [whep] on = false".to_owned();

@@ -199,7 +199,7 @@ fn a_development_server_ends_with_its_terminal() {
 }
 
 #[test]
-fn a_terminal_begins_with_six_lines_and_has_no_line_below_warn() {
+fn a_terminal_begins_with_seven_lines_and_has_no_line_below_warn() {
     let exit = on_terminal("closed", &[]);
     let lines: Vec<&str> = exit.stdout.lines().map(str::trim_end).collect();
     let welcome = lines.iter().position(|line| line.contains("Heliograph"));
@@ -210,13 +210,14 @@ fn a_terminal_begins_with_six_lines_and_has_no_line_below_warn() {
         "http://127.0.0.1:",
         "http://127.0.0.1:",
         "heliograph env --admin http://127.0.0.1:",
+        "/whep/CHANNEL",
         "Ctrl-C",
         "",
         "ready http://127.0.0.1:",
     ]) {
         assert!(line.contains(part), "{part}: {exit:?}");
     }
-    assert!(lines[welcome + 7].starts_with("ready "), "{exit:?}");
+    assert!(lines[welcome + 8].starts_with("ready "), "{exit:?}");
     assert!(!exit.stdout.contains(" INFO "), "{exit:?}");
 }
 

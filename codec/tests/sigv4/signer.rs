@@ -1,11 +1,13 @@
 //! The signer's output: for the recorded requests the signatures of other signers, and for any request a signature that
 //! the verifier accepts.
 
-use super::support::{ID, REGION, SECRET, Shard, Signer as Clock};
+use super::support::{Call as Parts, ID, NOON, REGION, SECRET, Shard, Signer as Clock};
 use super::vectors::{accepted, document, key_of, limits, parameter, request, text};
-use codec::http::{Head, decode};
+use codec::http::{Head, HeadLimits, decode};
 use codec::sigv4::signer::{Call, JSON, Keys, Player, Signer, Upgrade};
-use codec::sigv4::{Form, Service, Stamp};
+use codec::sigv4::{
+    EXPIRES_S_MAX, Form, Malformed, PLAYER_EXPIRES_S_MAX, Refusal, RequestRules, Service, Stamp,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -68,6 +70,63 @@ fn presigning_allocates_its_result_alone() {
         let counted = allocation_counter::measure(|| assert_eq!(signer.presign(&upgrade), first));
         assert_eq!(counted.count_total, 1, "{counted:?}");
     }
+}
+
+/// The query of a URL that was presigned for GET, whichever method and body the request has and wherever it carries it.
+#[test]
+fn a_players_token_signs_get_and_no_body() {
+    let signer = Clock::default();
+    let year = u64::from(PLAYER_EXPIRES_S_MAX);
+    let signed = |expires_s| {
+        let call = Parts::new("GET", "/whep/cam-1", "").pair("X-Amz-ClientId", "wall-1");
+        signer.presign(call, expires_s)
+    };
+    let token = signed(year).query().split_off(1);
+    let mut shard = Shard::new();
+    let mut verify = |method: &str, path: &str, token: &str, now_s| {
+        let host = signed(1).host;
+        let head = format!("{method} {path}?X-Amz-Date=x HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let head = Head::parse(head.as_bytes(), &HeadLimits::default()).unwrap();
+        let rules = RequestRules {
+            now_s,
+            ..signer.rules()
+        };
+        let claim = shard.verifier.read_token(&head, token, &rules)?;
+        let verified = claim.verify(Some(&signer.key()), b"", &mut shard.keys)?;
+        Ok(verified.form)
+    };
+    for method in ["POST", "OPTIONS", "GET"] {
+        assert_eq!(
+            verify(method, "/whep/cam-1", &token, NOON + year),
+            Ok(Form::Strict)
+        );
+    }
+    assert_eq!(
+        verify("POST", "/whep/cam-2", &token, NOON),
+        Err(Refusal::Mismatch)
+    );
+    let other = token.replace("wall-1", "wall-2");
+    assert_eq!(
+        verify("POST", "/whep/cam-1", &other, NOON),
+        Err(Refusal::Mismatch)
+    );
+    let late = verify("POST", "/whep/cam-1", &token, NOON + year + 1);
+    assert!(matches!(late, Err(Refusal::Expired { .. })), "{late:?}");
+    let longer = signed(year + 1).query().split_off(1);
+    let malformed = Err(Refusal::Malformed(Malformed::Expires(PLAYER_EXPIRES_S_MAX)));
+    assert_eq!(verify("POST", "/whep/cam-1", &longer, NOON), malformed);
+    assert_eq!(
+        verify("POST", "/whep/cam-1", "FwoGZXIvYXdzEBYaD", NOON),
+        Err(Refusal::Missing)
+    );
+    // Elsewhere such a URL lives too long.
+    let call = signed(year);
+    let rules = signer.rules();
+    let malformed = Err(Refusal::Malformed(Malformed::Expires(EXPIRES_S_MAX)));
+    assert_eq!(
+        shard.verify(&call.head(), b"", &rules, Some(&signer.key())),
+        malformed
+    );
 }
 
 proptest! {

@@ -1,6 +1,13 @@
-use super::*;
-use crate::http::HeadLimits;
-use crate::limits::{PAYLOAD_BYTES, WHEP_ANSWER_BYTES};
+//! Players without an SDK: paths, tokens, offers, and answers that are joined with candidates.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use codec::base64;
+use codec::http::{Head, HeadLimits};
+use codec::json::write;
+use codec::limits::{
+    PAYLOAD_BYTES, WHEP_ANSWER_BYTES, WHEP_CANDIDATE_BYTES, WHEP_CANDIDATES, WHEP_GATHERED_BYTES,
+};
+use codec::whep::{self, Fault, Gathered, Target, client_id, fuzzing, offer_payload};
 use proptest::prelude::*;
 
 fn payload(json: &str) -> Vec<u8> {
@@ -74,7 +81,7 @@ fn a_bearer_wins_over_the_query() {
     ] {
         let text = format!("POST {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
         let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
-        assert_eq!(super::token(&head), token, "{text}");
+        assert_eq!(whep::token(&head), token, "{text}");
     }
     for (token, id) in [
         ("", None),
@@ -281,7 +288,7 @@ fn what_is_gathered_is_bounded() {
 }
 
 proptest! {
-    /// Whatever the answer and the candidates, and in whichever order they come.
+    /// Any answer with any candidates, in any order.
     #[test]
     fn sections_keep_their_order(
         lines in proptest::collection::vec("(m=[a-z]{0,3}|a=mid:[0-2]|a=[ -~]{0,9}|\r)(\r\n|\n)", 0..12),
