@@ -79,7 +79,8 @@ impl Inspector {
     /// Adds the entries of all nodes to this list, the newest first, where the query asks for the first page of them.
     pub(crate) async fn newest(
         &self,
-        (path, query): (&str, &str),
+        path: &str,
+        query: &str,
         document: &mut Value,
         list: &str,
         sums: &[&str],

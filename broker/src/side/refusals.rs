@@ -48,14 +48,14 @@ pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
 
 type Sources = (Arc<Refusals>, Inspector);
 
-/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: those that are kept, the
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: kept refusals, the
 /// newest first, of all nodes unless the scope is `node`; `before` goes on in those of this node.
 async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
     let mut document = refusals.page(None, &query)?;
-    let (path, sums) = (("/refusals", &*query), ["/found", "/kept", "/suppressed"]);
-    let joined = inspector.newest(path, &mut document, "refusals", &sums);
+    let sums = ["/found", "/kept", "/suppressed"];
+    let joined = inspector.newest("/refusals", &query, &mut document, "refusals", &sums);
     joined.await?;
     Ok(Json(document))
 }
@@ -66,9 +66,8 @@ async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): R
     let query = query.unwrap_or_default();
     refusals.settled().await;
     let mut document = refusals.page(Some("groups"), &query)?;
-    let path = ("/refusals/groups", &*query);
     let sums = ["/found/groups", "/found/refusals", "/refusals", "/others"];
-    let joined = inspector.newest(path, &mut document, "groups", &sums);
+    let joined = inspector.newest("/refusals/groups", &query, &mut document, "groups", &sums);
     joined.await?;
     Ok(Json(document))
 }
@@ -161,7 +160,7 @@ impl Refusals {
         self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
     }
 
-    /// What this node has of one, which may be of a moment ago.
+    /// The document of one refusal, which may be of a moment ago.
     async fn own(&self, id: &str) -> Result<Value, Fault> {
         if self.recent.find(0, |it| *it.request_id == *id).found == 0 {
             self.settled().await;

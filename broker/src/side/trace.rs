@@ -2,9 +2,9 @@
 //!
 //! Here is `GET /channels/{name}/trace`, and the reader of the notes that a shard has of a channel. `timeline` makes
 //! connections of them, each with its events and the facts that these show; `hints` has the tables of conditions on
-//! these facts with their sentences; `failed_sessions` keeps the sessions that went wrong. The document is the one model
-//! of a session: `drawing` makes pictures and archives of it, `text` what people read on a terminal. Every text of the
-//! wire is escaped by the JSON library.
+//! these facts with their sentences; `failed_sessions` keeps the sessions that went wrong. The document is the one
+//! model of a session: `drawing` makes pictures and archives of it, `text` what people read on a terminal. Every text
+//! of the wire is escaped by the JSON library.
 
 mod drawing;
 pub(crate) mod failed_sessions;

@@ -26,7 +26,7 @@ async fn page(
     let query = query.unwrap_or_default();
     let mut document = own(tail, &query).await?;
     let sums = ["/kept", "/levels/ERROR", "/levels/WARN", "/levels/INFO"];
-    let joined = inspector.newest(("/log", &query), &mut document, "lines", &sums);
+    let joined = inspector.newest("/log", &query, &mut document, "lines", &sums);
     joined.await?;
     Ok(Json(document))
 }

@@ -22,12 +22,12 @@ impl Zone {
         rfc3339(whole(at + f64::from(self.0) * 60_000.0)).replace('T', " ")
     }
 
-    /// Its day and second.
+    /// Day and second of a moment.
     fn stamp(self, at: f64) -> String {
         self.date(at).chars().take(19).collect()
     }
 
-    /// The first characters of its time of day: down to its minute, second or millisecond.
+    /// Time of day, down to its minute, second or millisecond.
     fn clock(self, at: f64, characters: usize) -> String {
         self.date(at).chars().skip(11).take(characters).collect()
     }
@@ -137,7 +137,7 @@ pub(crate) fn says(run: &[Value], zone: Zone) -> String {
     format!("{} × {outcome}, {from}{until}", run.len())
 }
 
-/// What is to be known of a channel's camera, from its sessions.
+/// State of a channel's camera in one sentence, from its sessions.
 fn sentence(trace: &Value, zone: Zone, now: f64) -> String {
     let viewers = list(&trace["viewers"]);
     let is_open = |one: &&Value| one["left"].is_null() && !one["joined"].is_null();
@@ -227,8 +227,8 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
         "Sessions from {first} to {last}: {}",
         runs.rchunks(5).next().unwrap_or_default().join("; ")
     );
-    let attributes = value!({ "class": "axis", "viewBox": format!("0 0 {STRIP} {height}"), "preserveAspectRatio": "none",
-        "role": "img", "aria-label": label });
+    let attributes = value!({ "class": "axis", "viewBox": format!("0 0 {STRIP} {height}"),
+        "preserveAspectRatio": "none", "role": "img", "aria-label": label });
     let picture: Value = [value!("svg"), attributes]
         .into_iter()
         .chain(bars)
@@ -283,7 +283,10 @@ fn scale(joined: f64, last: f64, width: f64, zone: Zone) -> Vec<Value> {
     } else {
         (SECOND, 94.0)
     };
-    let words = |class: &str, x: f64, anchor: &str, words: String| value!(["text", { "class": class, "x": x, "y": LANE - 5.0, "text-anchor": anchor }, words]);
+    let words = |class: &str, x: f64, anchor: &str, words: String| {
+        let place = value!({ "class": class, "x": x, "y": LANE - 5.0, "text-anchor": anchor });
+        value!(["text", place, words])
+    };
     let mut parts = vec![
         words("scale-end", 0.0, "start", zone.clock(joined, part)),
         words("scale-end", width, "end", zone.clock(joined + last, part)),
@@ -424,8 +427,8 @@ fn write(tree: &Value, out: &mut String) {
     *out += &format!("</{}>", text(tag));
 }
 
-/// The sessions of a trace in the form of a HTTP archive: a WebSocket each, its messages with what became of them, never
-/// with their payloads.
+/// The sessions of a trace in the form of a HTTP archive: a WebSocket each, its messages with what became of them,
+/// never with their payloads.
 pub(crate) fn archive(trace: &Value) -> Value {
     let entry = |viewer: &Value| {
         let joined = ms(&viewer["joined"])?;
@@ -446,11 +449,13 @@ pub(crate) fn archive(trace: &Value) -> Value {
             text(&viewer["clientId"])
         );
         Some(value!({
-            "startedDateTime": viewer["joined"], "time": time, "cache": {}, "timings": { "send": 0, "wait": time, "receive": 0 },
-            "request": { "method": "GET", "url": url, "httpVersion": "HTTP/1.1", "cookies": [], "headers": [], "queryString": [],
+            "startedDateTime": viewer["joined"], "time": time, "cache": {},
+            "timings": { "send": 0, "wait": time, "receive": 0 },
+            "request": { "method": "GET", "url": url, "httpVersion": "HTTP/1.1", "cookies": [], "headers": [],
+                "queryString": [], "headersSize": -1, "bodySize": -1 },
+            "response": { "status": 101, "statusText": "Switching Protocols", "httpVersion": "HTTP/1.1",
+                "cookies": [], "headers": [], "content": { "size": 0, "mimeType": "" }, "redirectURL": "",
                 "headersSize": -1, "bodySize": -1 },
-            "response": { "status": 101, "statusText": "Switching Protocols", "httpVersion": "HTTP/1.1", "cookies": [],
-                "headers": [], "content": { "size": 0, "mimeType": "" }, "redirectURL": "", "headersSize": -1, "bodySize": -1 },
             "_resourceType": "websocket", "_webSocketMessages": messages, "_hints": viewer["hints"],
         }))
     };
@@ -516,7 +521,8 @@ mod tests {
             value!({ "kind": "message", "action": action, "from": "viewer", "route": "to", "ms": ms })
         });
         let events: Value = events.collect();
-        value!({ "clientId": format!("<v{minute}>"), "joined": at(minute), "left": left.then(|| at(minute + 1)), "events": events })
+        value!({ "clientId": format!("<v{minute}>"), "joined": at(minute), "left": left.then(|| at(minute + 1)),
+            "events": events })
     }
 
     fn trace(master: bool, viewers: &[Value]) -> Value {

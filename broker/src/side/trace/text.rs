@@ -177,7 +177,7 @@ fn what(event: &Value) -> String {
     line.trim_end().to_owned()
 }
 
-/// What became of a message, or of a connection.
+/// Outcome of a message, or of a connection.
 pub(crate) fn fate(event: &Value) -> String {
     let says = event["says"].as_str().or_else(|| event["reason"].as_str());
     let more = ["route", "after", "why"].into_iter();
