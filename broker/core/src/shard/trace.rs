@@ -397,17 +397,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
         }
         Tag::Message => {
             let passed = NotedMessage::of_detail(detail, length);
-            let came = matches!(
-                passed.passage,
-                Passage::Kept
-                    | Passage::Unaccepted(_)
-                    | Passage::AnsweredCall
-                    | Passage::TooLateForCall
-                    | Passage::ForCall
-                    | Passage::Called
-                    | Passage::Gathered
-                    | Passage::Late
-            );
+            let came = came(passed.passage);
             let against = matches!(
                 passed.passage,
                 Passage::Unaccepted(Unaccepted::TooLong | Unaccepted::TooLongForRecipient)
@@ -438,6 +428,21 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
             }
         }
     })
+}
+
+/// Whether a message of this passage came from a connection and went to no other.
+fn came(passage: Passage) -> bool {
+    matches!(
+        passage,
+        Passage::Kept
+            | Passage::Unaccepted(_)
+            | Passage::AnsweredCall
+            | Passage::TooLateForCall
+            | Passage::ForCall
+            | Passage::Called
+            | Passage::Gathered
+            | Passage::Late
+    )
 }
 
 /// See [`Tag::Joined`].

@@ -28,7 +28,7 @@ impl Call {
         let mut played = String::new();
         let mut rest = &*transcript;
         while let Some((before, kind, from)) = next_payload(rest) {
-            let (text, after) = from.split_once(')').unwrap();
+            let (text, after) = from.split_once(')').expect("a closing bracket");
             played.extend([before, &payload(kind, text)]);
             rest = after;
         }
@@ -55,17 +55,20 @@ fn payload(kind: &str, text: &str) -> String {
     };
     let mut out = Vec::new();
     base64::encode(&mut out, json.as_bytes());
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out).expect("base64")
 }
 
 /// A player POSTs its offer; returns the id that the camera gets with it.
 fn offered(script: &mut Script, player: &str, client_id: &str) -> String {
     script.act(&format!("{player} > {}", post(client_id)));
     let heard = script.hear();
-    let (offer, id) = heard[0].rsplit_once(" from ").unwrap();
-    let offer = base64::decode(offer.rsplit(' ').next().unwrap().as_bytes()).unwrap();
+    let (offer, id) = heard[0].rsplit_once(" from ").expect("an offer");
+    let offer =
+        base64::decode(offer.rsplit(' ').next().expect("a payload").as_bytes()).expect("base64");
     assert_eq!(offer, br#"{"type":"offer","sdp":"v=0\r\nm=video\r\n"}"#);
-    let random = id.strip_prefix(&format!("{client_id}-")).unwrap();
+    let random = id
+        .strip_prefix(&format!("{client_id}-"))
+        .expect("the client id");
     assert_eq!(random.len(), 16, "{id}");
     id.into()
 }
@@ -281,7 +284,7 @@ fn ice_servers_are_named_with_the_answer() {
         });
     }));
     let head_of = |script: &mut Script, name: &str| {
-        String::from_utf8(script.client(name).stream.clone()).unwrap()
+        String::from_utf8(script.client(name).stream.clone()).expect("ASCII")
     };
     call.play("m > SDP_ANSWER answer(v=0/m=video) to PLAYER |");
     call.script.pass_by(465);
@@ -290,7 +293,7 @@ fn ice_servers_are_named_with_the_answer() {
          Link: <turn:t.example:3478?transport=udp>; rel=\"ice-server\"; username=\"u:1\"; \
          credential=\"p\\\"w\"; credential-type=\"password\"\r\n";
     let head = head_of(&mut call.script, "a");
-    let (_, random) = call.id.split_once('-').unwrap();
+    let (_, random) = call.id.split_once('-').expect("an id");
     let location = format!("Location: /whep/cam/{random}\r\n");
     for line in [
         links,

@@ -233,9 +233,10 @@ impl Directory {
             cx.todo.push(Todo::Arm(key));
             return None;
         }
-        let check = match what {
-            Metered::ConnectAsViewer => Check::RateConnect,
-            _ => Check::RateChannel,
+        let check = if what == Metered::ConnectAsViewer {
+            Check::RateConnect
+        } else {
+            Check::RateChannel
         };
         Some(Refusal::limited(check, RATE_EXCEEDED).into())
     }
@@ -607,9 +608,10 @@ fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer
             Answer::Played(Box::new(played))
         }
         (Some(None), answer) => {
-            let refusal = match answer {
-                Answer::Refusal(refusal) => refusal,
-                _ => not_answered(was_given),
+            let refusal = if let Answer::Refusal(refusal) = answer {
+                refusal
+            } else {
+                not_answered(was_given)
             };
             let status = refusal.status(Purpose::Whep);
             (cx.telemetry.note()).call_ended(cx.at, key, status, &call.sender);

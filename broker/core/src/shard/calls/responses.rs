@@ -89,11 +89,7 @@ pub(crate) fn refuse(
         error_type: refusal.error_type(purpose),
         why: why.as_deref(),
         // Without it the client decides when to try again.
-        retry_after_s: match check {
-            Check::AbsenceUnknown => Some(ABSENCE_RETRY_S),
-            Check::WhepNoMaster => Some(WHEP_RETRY_S),
-            _ => None,
-        },
+        retry_after_s: RETRIES.iter().find(|row| row.0 == check).map(|row| row.1),
     };
     let (body, content_type) = refusal.body(purpose, &id);
     let answer = Response {
@@ -235,6 +231,12 @@ impl Sockets {
         }
     }
 }
+
+/// Seconds after which a client is to try again, by the refusal.
+const RETRIES: [(Check, u32); 2] = [
+    (Check::AbsenceUnknown, ABSENCE_RETRY_S),
+    (Check::WhepNoMaster, WHEP_RETRY_S),
+];
 
 /// Header lines of every answer to a player.
 pub(crate) const PLAYER_FIELDS: &str =

@@ -86,7 +86,7 @@ pub(crate) enum PlayerStep {
     /// Answered; the flag says whether the connection goes on.
     Answered(bool),
     /// ICE servers are asked for, by [`begin`].
-    Asks(BegunOffer),
+    Asks(Box<BegunOffer>),
 }
 
 /// Answers a request that is no offer and no preflight.
@@ -106,11 +106,8 @@ pub(crate) fn answer(
             match authenticated(sockets, gate, key, head, target, cx.at) {
                 Ok(player) => {
                     let asked = pending(player, Operation::GetIceServerConfig, close);
-                    return PlayerStep::Asks(BegunOffer {
-                        key,
-                        asked,
-                        offer: None,
-                    });
+                    let offer = None;
+                    return PlayerStep::Asks(Box::new(BegunOffer { key, asked, offer }));
                 }
                 Err(_) => 200, // it has no ICE servers
             }

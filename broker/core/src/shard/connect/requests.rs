@@ -4,7 +4,7 @@ use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
 use crate::machine::{Output, Shown};
 use crate::session::Session;
-use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
+use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, PlayerHead, Target};
 use crate::shard::calls::BegunCall;
 use crate::shard::calls::responses::{self, PLAYER_OPTIONS, RATE_EXCEEDED, refuse};
 use crate::shard::calls::role_alias::{self, DeviceRequest};
@@ -284,7 +284,7 @@ pub(crate) fn answer_player(shard: &mut State, key: SessionKey, request: &Reques
         PlayerStep::Asks(begun) => {
             let clustered = sockets.placement().cluster().is_some();
             let goes_on = !begun.asked.close;
-            begin_offer(shard, begun, clustered.then(|| request.text.into()));
+            begin_offer(shard, *begun, clustered.then(|| request.text.into()));
             goes_on
         }
     };
@@ -545,6 +545,26 @@ pub(crate) enum SignedBody {
     Form(Option<Caller>, bool),
 }
 
+/// A request as it came, where another node may want it.
+fn whole(sockets: &Sockets, head: Option<&[u8]>, body: &[u8]) -> Option<Vec<u8>> {
+    let clustered = sockets.placement().cluster().is_some();
+    clustered.then(|| [head.unwrap_or_default(), body].concat())
+}
+
+/// Reads the body of a player's offer.
+fn take_offer(
+    sockets: &mut Sockets,
+    cx: &mut Context,
+    key: SessionKey,
+    player: PlayerHead,
+    awaited: &PendingBody,
+    body: &[u8],
+) -> Option<SignedBody> {
+    let whole = whole(sockets, awaited.head.as_deref(), body);
+    let begun = whep::read_offer(sockets, cx, key, awaited.close, player, body)?;
+    Some(SignedBody::Offer(Box::new(begun), whole))
+}
+
 /// Reads a whole body; what is no call, or none that is signed, is answered.
 pub(crate) fn take_body(
     sockets: &mut Sockets,
@@ -555,27 +575,23 @@ pub(crate) fn take_body(
 ) -> Option<SignedBody> {
     let peer = sockets.session(key)?.peer();
     let http = sockets.http(key)?;
-    let HttpStage::AwaitBody(awaited) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    let HttpStage::AwaitBody(mut awaited) =
+        std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
     else {
         return None;
     };
+    if let Some(player) = awaited.player.take() {
+        return take_offer(sockets, cx, key, *player, &awaited, body);
+    }
     let PendingBody {
         target,
         host,
         close,
-        length: _,
         program,
         head,
-        player,
+        ..
     } = *awaited;
-    let clustered = sockets.placement().cluster().is_some();
-    if let Some(player) = player {
-        let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
-        let begun = whep::read_offer(sockets, cx, key, close, *player, body)?;
-        return Some(SignedBody::Offer(Box::new(begun), whole));
-    }
-    let from = (target, peer);
-    let caller = match gate.authenticate(head.as_deref(), body, from, cx.at) {
+    let caller = match gate.authenticate(head.as_deref(), body, (target, peer), cx.at) {
         Ok(caller) => caller,
         Err(refusal)
             if target == Target::Sts
@@ -601,7 +617,7 @@ pub(crate) fn take_body(
         Target::Sts | Target::Whep => return Some(SignedBody::Form(Some(caller), close)),
     };
     // Parsing changes the body, and another node wants it as it came.
-    let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
+    let whole = whole(sockets, head.as_deref(), body);
     match codec::control::parse(operation, body, &sockets.rules().calls) {
         Ok(call) => {
             let asked = PendingCall {
