@@ -93,7 +93,7 @@ fn player_url(settings: &Settings) -> String {
         return "off: [whep] on = false".to_owned();
     }
     let plain = settings.listen.iter().find(|it| it.scheme == Scheme::Http);
-    let listen = plain.or(settings.listen.first());
+    let listen = plain.or_else(|| settings.listen.first());
     let listen = listen.map(ToString::to_string).unwrap_or_default();
     format!("{listen}{}CHANNEL", codec::whep::PATH)
 }

@@ -215,24 +215,26 @@ fn presign_prints_a_url_or_names_what_is_missing() {
     assert_eq!(output.code, Some(2));
 }
 
+/// Keys and places of the client of [`presign_player`].
+const PLAYER_ENVIRONMENT: [(&str, &str); 5] = [
+    ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ("AWS_SESSION_TOKEN", ""),
+    ("AWS_REGION", "eu-west-1"),
+    ("AWS_ENDPOINT_URL_KINESIS_VIDEO", "https://a.example"),
+];
+
+/// Runs `presign --whep` with these flags and this session token, which may be empty.
+fn presign_player(flags: &[&str], token: &str) -> testkit::Exit {
+    let player = ["presign", "--whep", "cam-1", "--client-id", "wall-1"];
+    let mut command = broker(&[&player, flags].concat());
+    run(command
+        .envs(PLAYER_ENVIRONMENT)
+        .env("AWS_SESSION_TOKEN", token))
+}
+
 #[test]
 fn presign_prints_the_url_of_a_player() {
-    let keys = [
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ("AWS_SESSION_TOKEN", ""),
-        ("AWS_REGION", "eu-west-1"),
-        ("AWS_ENDPOINT_URL_KINESIS_VIDEO", "https://a.example"),
-    ];
-    let with = |flags: &[&str], token: &'static str| {
-        let all = [
-            &["presign", "--whep", "cam-1", "--client-id", "wall-1"],
-            flags,
-        ]
-        .concat();
-        let mut command = broker(&all);
-        run(command.envs(keys).env("AWS_SESSION_TOKEN", token))
-    };
     for (flags, start, expires) in [
         (
             &[][..],
@@ -260,7 +262,7 @@ fn presign_prints_the_url_of_a_player() {
             "604800",
         ),
     ] {
-        let output = with(flags, "");
+        let output = presign_player(flags, "");
         assert_eq!((output.code, &*output.stderr), (Some(0), ""), "{flags:?}");
         let url = output.stdout;
         assert!(url.starts_with(start) && url.ends_with('\n'), "{url}");
@@ -273,7 +275,7 @@ fn presign_prints_the_url_of_a_player() {
             assert!(url.contains(part), "{part}: {url}");
         }
     }
-    let output = with(&[], "token");
+    let output = presign_player(&[], "token");
     assert!(
         output.stdout.contains("X-Amz-Security-Token=token&"),
         "{}",
@@ -284,6 +286,10 @@ fn presign_prints_the_url_of_a_player() {
         "{}",
         output.stderr
     );
+}
+
+#[test]
+fn presign_refuses_what_a_player_cannot_use() {
     for (flags, part) in [
         (
             &["--for", "8d", "--endpoint", "http://a.example"][..],
@@ -301,14 +307,16 @@ fn presign_prints_the_url_of_a_player() {
         ),
         (&["--expires", "9"], "cannot be used"),
     ] {
-        let output = with(flags, "");
+        let output = presign_player(flags, "");
         assert_eq!(output.code, Some(2), "{flags:?}");
         assert!(output.stderr.contains(part), "{flags:?}: {}", output.stderr);
     }
-    let nobody = run(broker(&["presign", "--whep", "cam-1"]).envs(keys));
+    let nobody = run(broker(&["presign", "--whep", "cam-1"]).envs(PLAYER_ENVIRONMENT));
     assert!(nobody.stderr.contains("--client-id"), "{}", nobody.stderr);
     let mut command = broker(&["presign", "--whep", "cam-1", "--client-id", "v"]);
-    let nowhere = run(command.env_clear().envs(keys.into_iter().take(3)));
+    let nowhere = run(command
+        .env_clear()
+        .envs(PLAYER_ENVIRONMENT.into_iter().take(3)));
     assert!(nowhere.stderr.contains("--endpoint"), "{}", nowhere.stderr);
 }
 
