@@ -290,7 +290,8 @@ pub(crate) fn temporary_credentials(
 }
 
 pub(crate) fn open_broker() -> Broker {
-    let config = "[timeouts]\nhead = \"1s\"\nbody = \"1s\"\ndrain = \"20s\"\n";
+    let config =
+        "[timeouts]\nhead = \"1s\"\nbody = \"1s\"\ndrain = \"20s\"\n[whep]\nwait = \"1s\"\n";
     Broker::configured(config, 1)
 }
 
@@ -307,6 +308,7 @@ pub(crate) fn unsigned(clients: &Clients<'_>) -> Peer {
     bytes(Check::HostForeign, post("Host: evil.example\r\n"));
     bytes(Check::BodyTimeout, post("Host: localhost\r\n"));
     alexa_calls(clients);
+    players(clients);
     let fault = json!({"on": "api", "match": {"channel": "faulty"}, "do": "throttle", "times": 1});
     let made = admin(
         clients.broker.admin,
@@ -329,6 +331,42 @@ pub(crate) fn unsigned(clients: &Clients<'_>) -> Peer {
         &request("/describeSignalingChannel", &body),
     );
     kept
+}
+
+/// What players are refused.
+fn players(clients: &Clients<'_>) {
+    let of = |method: &str, channel: &str, kind: &str, body: &str| {
+        format!(
+            "{method} /whep/{channel} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let sdp = "application/sdp";
+    let bytes = |check, channel, text: String| clients.bytes(check, channel, text.as_bytes());
+    create(clients.broker.plain, "dark", 60);
+    let _silent = Peer::master(clients.broker, &arn("silent"));
+    bytes(Check::WhepMethod, None, of("PATCH", "dark", sdp, ""));
+    bytes(
+        Check::WhepType,
+        None,
+        of("POST", "dark", "text/plain", "m="),
+    );
+    bytes(
+        Check::WhepOffer,
+        Some("dark"),
+        of("POST", "dark", sdp, "v=0"),
+    );
+    bytes(
+        Check::WhepNoMaster,
+        Some("dark"),
+        of("POST", "dark", sdp, "m="),
+    );
+    bytes(
+        Check::WhepSilent,
+        Some("silent"),
+        of("POST", "silent", sdp, "m="),
+    );
 }
 
 /// One call more than may wait on a channel.

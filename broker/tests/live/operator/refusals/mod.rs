@@ -74,6 +74,14 @@ const OF_THINGS: [Check; 5] = [
     Check::ThingClock,
 ];
 
+/// Refusals of players that need another's token, a camera of few codecs, or a crowd: see `auth/authenticator_tests.rs`
+/// and `shard_transcripts/whep.rs`.
+const OF_PLAYERS: [Check; 3] = [
+    Check::WhepTokenElsewhere,
+    Check::WhepNoCodec,
+    Check::WhepFull,
+];
+
 /// Requests of a flood, and how many are under way.
 const FLOOD: usize = 5_000;
 const PIPELINED: usize = 50;
@@ -142,6 +150,7 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
     all.extend(OF_DEVICES);
     all.extend(OF_SIGN_INS);
     all.extend(OF_THINGS);
+    all.extend(OF_PLAYERS);
     let missing: Vec<&Check> = Check::ALL
         .iter()
         .filter(|check| !all.contains(check))
