@@ -279,6 +279,12 @@ impl Link {
         self.owes_away |= !std::mem::replace(&mut self.is_away, true);
     }
 
+    /// Whether one of the two nodes begins no more streams: its process ends, or the link has used all its ids.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.is_away
+    }
+
     // Local side of a stream. Ids of ended streams are ignored.
 
     /// Front: opens a stream for a client of `account` with its whole `request`, at least one byte. Returns its id.

@@ -425,6 +425,7 @@ impl<M: Machine> Sessions<M> {
         {
             (client.is_leaving, client.since) = (true, io.turn.at().now);
             client.answer_kernel(link, id);
+            link.leave(); // the owner knows by it that the client still reads
             link.end(id, How::Fin);
         }
         self.streams.clients.touch(place);

@@ -75,6 +75,7 @@ impl<M: Machine> Sessions<M> {
                 let served = self.streams.sessions.get_mut(&session);
                 let is_first = served.is_some_and(|it| !std::mem::replace(&mut it.is_ended, true));
                 if is_first {
+                    self.confirm_to_leaving_node(session, io);
                     self.feed(Input::Ended { session }, io);
                 }
             }
@@ -90,6 +91,21 @@ impl<M: Machine> Sessions<M> {
             Event::Opened(..) | Event::Ask(_) | Event::Ended(..) | Event::Away | Event::Dead(_) => {
                 debug_assert!(false, "of a front, or of the link");
             }
+        }
+    }
+
+    /// A node that ends hands over what it was given, and its client is there: nothing of that is for its next connection.
+    fn confirm_to_leaving_node(&mut self, session: SessionKey, io: &mut Io) {
+        let link = self.streams.link_of(session);
+        if link.is_some_and(|(link, _)| link.is_leaving()) {
+            let round_trip_ms =
+                (self.streams.sessions.get(&session)).map_or(0, |it| it.round_trip_ms);
+            let confirmed = Input::Unacknowledged {
+                session,
+                bytes: 0,
+                round_trip_ms,
+            };
+            self.feed(confirmed, io);
         }
     }
 
