@@ -94,7 +94,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// A node that ends hands over what it was given, and its client is there: nothing of that is for its next connection.
+    /// Confirms what a node that ends was given: its client reads that, so its next connection must not get it.
     fn confirm_to_leaving_node(&mut self, session: SessionKey, io: &mut Io) {
         let link = self.streams.link_of(session);
         if link.is_some_and(|(link, _)| link.is_leaving()) {
