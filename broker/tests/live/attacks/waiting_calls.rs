@@ -98,7 +98,8 @@ fn players_in_a_loop_and_a_camera_that_trickles_for_ever_harm_nobody() {
     let over = AtomicBool::new(false);
     let outcome = Trial::new("players", &broker).run(|attack| {
         thread::scope(|scope| {
-            scope.spawn(|| trickle(&broker, &over));
+            let camera = Peer::master(&broker, &arn("greedy")); // which makes the channel
+            scope.spawn(|| trickle(camera, &over));
             let player = || {
                 let mut connection = Connection::open_from(ATTACKER, broker.plain);
                 while !attack.over() {
@@ -114,10 +115,9 @@ fn players_in_a_loop_and_a_camera_that_trickles_for_ever_harm_nobody() {
                 }
             };
             let players: Vec<_> = (0..PLAYERS).map(|_| scope.spawn(player)).collect();
-            for player in players {
-                player.join().expect("a player");
-            }
+            let ended: Vec<_> = players.into_iter().map(|player| player.join()).collect();
             over.store(true, Ordering::SeqCst);
+            assert!(ended.iter().all(Result::is_ok), "a player");
         });
     });
     assert!(outcome.did >= PLAYERS as u64, "{outcome:?}");
@@ -125,8 +125,7 @@ fn players_in_a_loop_and_a_camera_that_trickles_for_ever_harm_nobody() {
 }
 
 /// The camera answers each offer, and sends candidates for every id that it ever saw.
-fn trickle(broker: &Broker, over: &AtomicBool) {
-    let mut master = Peer::master(broker, &arn("greedy"));
+fn trickle(mut master: Peer, over: &AtomicBool) {
     let payload = |json: &str| {
         let mut out = Vec::new();
         codec::base64::encode(&mut out, json.as_bytes());
