@@ -203,8 +203,8 @@ pub const ENDED_CALLS_PER_CHANNEL_MAX: usize = WAITING_CALLS_PER_CHANNEL_MAX;
 pub const ENDED_PLAYER_MS: u64 = 30_000;
 
 /// Calls of players for each call of Alexa that may wait, as a divisor: 1,024 a process, from the offer to the answer.
-/// They are bounded apart, since an offer of a player may have `payload_bytes`, and an answer 24 KiB. Of too many the
-/// newest of the account with most, then of its channel with most, ends with what it has, else with 503.
+/// These calls have a bound of their own, since an offer may have `payload_bytes` and an answer 24 KiB. Beyond it, the
+/// newest call of the account with most, then of its channel with most, ends with what it gathered, or with 503.
 pub const WAITING_CALLS_PER_PLAYER: usize = 4;
 
 /// Seconds after which a player tries again that found no camera: the time in which a battery camera wakes.

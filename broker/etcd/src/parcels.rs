@@ -310,22 +310,14 @@ mod tests {
         ] {
             assert_eq!(receiving.add(FROM, strange, Now(0)), PartArrival::Strange);
         }
-        assert_eq!(
-            receiving.add(FROM, part(0, 3, 1), Now(0)),
-            PartArrival::Taken
-        );
-        assert_eq!(
-            receiving.add(FROM, part(0, 3, 9), Now(0)),
-            PartArrival::Taken
-        );
-        assert_eq!(
-            receiving.add(FROM, part(2, 3, 1), Now(0)),
-            PartArrival::Strange
-        );
-        assert_eq!(
-            receiving.add(FROM, part(1, 2, 1), Now(0)),
-            PartArrival::Strange
-        );
+        for (sent, arrival) in [
+            (part(0, 3, 1), PartArrival::Taken),
+            (part(0, 3, 9), PartArrival::Taken),
+            (part(2, 3, 1), PartArrival::Strange),
+            (part(1, 2, 1), PartArrival::Strange),
+        ] {
+            assert_eq!(receiving.add(FROM, sent, Now(0)), arrival);
+        }
         let other = receiving.add(NodeId(2), part(1, 3, 1), Now(0));
         assert_eq!(other, PartArrival::Strange, "of another node");
         assert_eq!(

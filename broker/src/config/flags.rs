@@ -441,7 +441,7 @@ pub struct PresignFlags {
     /// Validity of the URL in seconds
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = expires)]
     pub expires: u32,
-    /// Validity of a player's URL, up to 365d: whoever reads it may watch so long, unless a policy denies its client id
+    /// Validity of a player's URL, up to 365d; anyone who has it may watch, unless a policy denies its client id
     #[arg(long = "for", value_name = "TIME", requires = "whep", default_value = "7d", value_parser = life)]
     life_ms: u64,
 }

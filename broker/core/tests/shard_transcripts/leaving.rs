@@ -130,7 +130,7 @@ fn a_connection_of_another_node_that_ends_gets_a_close_frame() {
     node.assert_balanced();
 }
 
-/// Its FIN confirms nothing: the link says what the machine of its client has.
+/// The FIN of a client behind another node confirms nothing: the link reports what the client's machine acknowledged.
 #[test]
 fn what_the_client_of_another_node_has_not_acknowledged_comes_back() {
     for silent_ms in [0, 2_000] {

@@ -90,7 +90,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// One shard in `--dev`.
+    /// Makes a world of one shard under `--dev`.
     pub(crate) fn dev() -> Self {
         Self::with(1, true, |_| ())
     }

@@ -11,7 +11,7 @@ struct Call {
 }
 
 impl Call {
-    /// One shard in `--dev`.
+    /// Makes a world of one shard under `--dev`.
     fn new() -> Self {
         Self::on(Script::dev())
     }

@@ -126,7 +126,7 @@ impl World {
         assert!(told || !master, "master {conn} is not reported gone");
     }
 
-    /// What is kept for somebody who is connected is delivered, and a vacant slot is given up.
+    /// Checks deadlines of slots: queued messages reach a connected peer, and a vacant slot is given up.
     fn slots_move_on(&self, shard: usize, now: u64) {
         let slots = &self.slots[shard];
         let held = self.settings.timeouts.close_ms + 3 * TAKEOVER_MS_MAX + ASK_AFTER_MS;

@@ -225,7 +225,7 @@ fn bytes(arn: &str, put: &Put) -> u64 {
 }
 
 impl World {
-    /// What the store of a shard was given in this step.
+    /// Reads the changes that a shard passed to its store in this step.
     pub(crate) fn read_store(&mut self, shard: usize) {
         for given in self.stores[shard].try_iter() {
             if let Some(change) = self.records.given(given, self.step) {

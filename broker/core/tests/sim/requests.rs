@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 /// The requests of one connection.
 #[derive(Default)]
 pub(crate) struct Requests {
-    /// Those without an answer.
+    /// Unanswered requests.
     pub(crate) waiting: VecDeque<Request>,
     /// When its last answer was queued, or it was accepted or secured.
     pub(crate) answered: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Request {
     pub(crate) since: u64,
 }
 
-/// What a refusal says of itself, and by which error types.
+/// Error types that an answer may have.
 const LIMIT: &str = "ClientLimitExceededException";
 const ACCOUNT_LIMIT: &str = "AccountChannelLimitExceededException";
 const NOT_FOUND: &str = "ResourceNotFoundException";

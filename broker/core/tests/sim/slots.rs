@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A channel's ARN, and a viewer's client id; none for the master.
 type Slot = (String, Option<String>);
 
-/// What one shard has shown after its last step.
+/// Slots of one shard, as read after its last step.
 #[derive(Default)]
 pub(crate) struct Slots {
     holders: BTreeMap<Slot, ConnId>,
@@ -123,7 +123,7 @@ impl World {
         assert_eq!(tags, put.tags, "{}", wanted.arn);
     }
 
-    /// Who has the slots of a channel.
+    /// Checks the holders of a channel's slots.
     fn members_are(&mut self, shard: usize, found: &ChannelView, before: &BTreeMap<Slot, ConnId>) {
         let arn = found.record.arn.as_str();
         let most = self.settings.limits.viewers_per_channel;
@@ -213,7 +213,7 @@ impl World {
         );
     }
 
-    /// What a channel keeps, within its bounds; and what of it for somebody who is connected.
+    /// Checks the bounds of a channel's queue, and notes messages that are queued for a connected peer.
     fn note_kept(
         &mut self,
         shard: usize,

@@ -64,10 +64,10 @@ pub(crate) struct Socket {
     /// The network broke the connection.
     pub(crate) reset: bool,
     pub(crate) role: Role,
-    /// What the wire has shown of its requests, and of the WebSocket that it has become.
+    /// Requests and WebSocket of the connection, as read from the wire.
     pub(crate) requests: Requests,
     pub(crate) ws: Option<WebSocket>,
-    /// What the kernel took and of which it is not known that its peer has it.
+    /// Bytes that the kernel accepted and the peer has not acknowledged.
     pub(crate) written: VecDeque<Written>,
     /// When it was asked for that last; and how much was on the wire when its client sent no more.
     pub(crate) asked: u64,

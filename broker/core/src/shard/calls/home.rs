@@ -183,18 +183,17 @@ impl Directory {
 
     /// Channel of an ARN, if it is in use.
     pub(crate) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
-        let active = |key: &ChannelKey| {
-            let channel = self.channel(*key);
-            channel.is_some_and(|channel| channel.state == Life::Active)
-        };
-        self.find(arn).filter(active)
+        self.find(arn).filter(|key| self.is_active(*key))
     }
 
     /// Channel of a name, if it is in use.
     fn named_active(&self, identity: &Identity) -> Option<ChannelKey> {
-        let active = |channel: &&Channel| channel.state == Life::Active;
-        let key = self.key_of(identity)?;
-        self.channel(key).filter(active).map(|_| key)
+        self.key_of(identity).filter(|key| self.is_active(*key))
+    }
+
+    fn is_active(&self, key: ChannelKey) -> bool {
+        let channel = self.channel(key);
+        channel.is_some_and(|channel| channel.state == Life::Active)
     }
 
     /// A player that calls; `None` of another caller.
