@@ -79,10 +79,11 @@ class Media(unittest.IsolatedAsyncioTestCase):
 class Broker:
     """A broker under --dev that keeps its ports and its channels from one start to the next."""
 
+    ice = RTCConfiguration(iceServers=[])
+
     def __init__(self):
         self.directory = tempfile.TemporaryDirectory()
         self.listen = ["http://127.0.0.1:0", "https://127.0.0.1:0"]
-        self.ice = RTCConfiguration(iceServers=[])
         self.process = None
         self.starts = 0
 
