@@ -147,8 +147,8 @@ import os, pty, signal, sys
 act, program = sys.argv[1], sys.argv[2:]
 child, terminal = pty.fork()
 if child == 0:
-    if act == "ignored":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Whatever these tests were started with, such as nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if act == "ignored" else signal.SIG_DFL)
     os.execvp(program[0], program)
 seen = b""
 def until(part):
