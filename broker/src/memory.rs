@@ -117,8 +117,8 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "TLS records", edge.partial_record_bytes, 1),
         (true, "lists under way", lists_under_way(shards), LIST_MERGED_MAX * LISTED_BYTES),
         (true, "lists that wait", lists_waiting(shards), LIST_BYTES),
-        (true, "waiting Alexa calls", waiting_calls_per_shard(shards), WAITING_CALL_BYTES),
-        (settings.whep.on, "calls of players", waiting_calls_per_shard(shards) / WAITING_CALLS_PER_PLAYER,
+        (true, "waiting Alexa calls", settings.waiting_calls_of_shard(), WAITING_CALL_BYTES),
+        (settings.whep.on, "calls of players", settings.waiting_calls_of_shard() / WAITING_CALLS_PER_PLAYER,
             settings.limits.payload_bytes + WHEP_GATHERED_BYTES + KIB),
         (true, "shares of refusals", REFUSAL_GROUPS_MAX, REFUSAL_GROUP_BYTES),
         (true, "notes of the recorder", settings.recorder_notes_of_shard(), NOTE_BYTES),
@@ -142,7 +142,8 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     let etcd = settings.cluster.is_on() && settings.cluster.etcd.is_on();
     [
         (true, "letters under way", letters(settings.shards), LETTER_BYTES),
-        (true, "changes before the store", store::limits::QUEUE_CHANGES_MAX,
+        (true, "changes before the store",
+            store::limits::QUEUE_CHANGES_MAX.min(settings.shards * settings.changes_of_shard()),
             store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX),
         (true, "changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
         (true, "the store's cache", store::limits::CACHE_BYTES, 1),

@@ -160,8 +160,6 @@ pub struct Gathered {
     candidates: Vec<Candidate>,
     /// Bytes of answer and candidates.
     bytes: usize,
-    /// Candidates that were not kept.
-    left_out: u32,
     /// No candidate follows.
     is_ended: bool,
 }
@@ -179,16 +177,6 @@ enum Section {
     Number(usize),
     /// Value of its `a=mid` line.
     Mid(Box<str>),
-}
-
-/// An answer for a player.
-pub struct Answer {
-    /// The SDP, at most [`crate::limits::WHEP_ANSWER_BYTES`].
-    pub sdp: String,
-    /// Candidates that were added to the camera's own SDP.
-    pub added: u32,
-    /// Candidates that were left out.
-    pub left_out: u32,
 }
 
 impl Gathered {
@@ -215,7 +203,6 @@ impl Gathered {
             && let Some(candidate) = self.candidates.pop()
         {
             self.bytes -= candidate.bytes();
-            self.left_out = self.left_out.saturating_add(1);
         }
         Ok(())
     }
@@ -224,20 +211,18 @@ impl Gathered {
     /// malformed ones and those beyond a bound are left out.
     pub fn take_candidate(&mut self, payload: &[u8]) -> bool {
         let is_short = payload.len() <= WHEP_CANDIDATE_PAYLOAD_BYTES;
-        let found = is_short.then(|| read(payload, Candidate::read)).flatten();
-        match found {
-            Some(candidate) if candidate.text.is_empty() => self.is_ended = true,
-            Some(candidate)
-                if self.candidates.len() < WHEP_CANDIDATES
-                    && self.bytes + candidate.bytes() <= WHEP_GATHERED_BYTES =>
-            {
-                self.bytes += candidate.bytes();
-                self.candidates.push(candidate);
-                return true;
-            }
-            Some(_) | None => self.left_out = self.left_out.saturating_add(1),
+        let Some(candidate) = is_short.then(|| read(payload, Candidate::read)).flatten() else {
+            return false;
+        };
+        let (is_end, bytes) = (candidate.text.is_empty(), self.bytes + candidate.bytes());
+        self.is_ended |= is_end;
+        let is_full = self.candidates.len() == WHEP_CANDIDATES || bytes > WHEP_GATHERED_BYTES;
+        let is_kept = !is_end && !is_full;
+        if is_kept {
+            self.bytes = bytes;
+            self.candidates.push(candidate);
         }
-        false
+        is_kept
     }
 
     /// Whether the answer is there.
@@ -265,20 +250,16 @@ impl Gathered {
         self.bytes
     }
 
-    /// The answer with each candidate as a line at the end of its section; `None` without an answer. Candidates of a
-    /// section that is not there are left out.
+    /// The answer with each candidate as a line at the end of its section, at most
+    /// [`crate::limits::WHEP_ANSWER_BYTES`]; `None` without an answer. Candidates of a section that is not there are
+    /// left out.
     #[must_use]
-    pub fn into_answer(self) -> Option<Answer> {
+    pub fn into_answer(self) -> Option<String> {
         let sdp = self.answer?;
         let placed: Vec<_> = (self.candidates.iter())
             .filter_map(|candidate| Some((candidate.section.number(&sdp)?, &*candidate.text)))
             .collect();
-        let lost = u32::try_from(self.candidates.len() - placed.len()).unwrap_or(u32::MAX);
-        Some(Answer {
-            added: u32::try_from(placed.len()).unwrap_or(u32::MAX),
-            left_out: self.left_out.saturating_add(lost),
-            sdp: merge(&sdp, &placed),
-        })
+        Some(merge(&sdp, &placed))
     }
 }
 
@@ -400,11 +381,5 @@ fn member<'t, 'b>(object: Object<'t, 'b>, name: &str) -> Option<Value<'t, 'b>> {
 impl fmt::Debug for Gathered {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Gathered({} bytes)", self.bytes)
-    }
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Answer({} bytes)", self.sdp.len())
     }
 }

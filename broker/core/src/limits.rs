@@ -66,6 +66,13 @@ pub const MAILBOX_CONTROL_PLACES: usize = 64;
 /// takes some milliseconds, whatever the number of changes in it.
 pub const CHANGES_PER_SHARD_MAX: usize = 1024;
 
+/// Connections of the process for each change in flight and each waiting Alexa call of a shard, where `[limits]
+/// connections` is so small: each has a caller that is connected, and on a small machine the largest of both would
+/// take more memory than there is. At least [`FEWEST_WAITING`].
+pub const CONNECTIONS_PER_WAITING: usize = 16;
+/// See [`CONNECTIONS_PER_WAITING`].
+pub const FEWEST_WAITING: usize = 64;
+
 /// Changes of one channel that wait for the one in flight; the next one is `ClientLimitExceededException`.
 pub const CHANGES_WAITING_PER_CHANNEL_MAX: usize = 16;
 

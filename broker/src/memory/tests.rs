@@ -45,6 +45,21 @@ fn what_is_written_is_what_counts() {
     }
     settings.limits.pending_bytes_per_shard = MIB;
     assert_eq!(of(&settings, "kept messages"), 3 * 4 * MIB);
+    // Callers are connected: with few connections, few changes and calls wait.
+    let changes = store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX;
+    for (connections, shards, most) in [
+        (2200, 1, [137; 2]),
+        (2200, 4, [548; 2]),
+        (9, 1, [64; 2]),
+        (65_536, 1, [1024, 4096]),
+    ] {
+        (settings.limits.connections, settings.shards) = (connections, shards);
+        assert_eq!(of(&settings, "changes before the store"), most[0] * changes);
+        assert_eq!(
+            of(&settings, "waiting Alexa calls"),
+            most[1] * WAITING_CALL_BYTES
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::server::{listeners::Bound, records::Records};
 use crate::side::{Captures, Log, Teller};
 use crate::{devices::Devices, failure::Failure, hooks::Hooks};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
-use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard, wake_polls_per_shard};
+use broker_core::limits::{signing_keys_per_shard, wake_polls_per_shard};
 use broker_core::settings::{EngineChoice, Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
 use broker_core::{id::ShardId, placement::Placement, readiness::Readiness};
@@ -148,7 +148,7 @@ impl ShardParts<'_> {
                 nonces: Nonces::new(nonce_seed, id.0),
             },
             connections: self.edge.connections.div_ceil(self.settings.shards),
-            waiting_calls: waiting_calls_per_shard(usize::from(self.placement.shards())),
+            waiting_calls: self.settings.waiting_calls_of_shard(),
             wake_polls: wake_polls_per_shard(usize::from(self.placement.shards())),
             dev: StartDev {
                 copies: self.captures.as_ref().map(Captures::of_shard),

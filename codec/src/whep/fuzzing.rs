@@ -36,10 +36,10 @@ pub fn fuzz(data: &[u8]) {
     let Some(answer) = gathered.into_answer() else {
         return;
     };
-    assert!(answer.added as usize <= kept && answer.sdp.len() <= WHEP_ANSWER_BYTES);
+    assert!(answer.len() <= WHEP_ANSWER_BYTES);
     let mut own = lines(&sdp).peekable();
     let mut added = 0;
-    for line in lines(&answer.sdp) {
+    for line in lines(&answer) {
         let bare = line.trim_end_matches(['\r', '\n']);
         // The last line may have got an end.
         let is_own = |own: &&str| {
@@ -51,7 +51,7 @@ pub fn fuzz(data: &[u8]) {
             added += 1;
         }
     }
-    assert_eq!((own.next(), added), (None, answer.added));
+    assert!(own.next().is_none() && added <= kept);
 }
 
 /// An offer reaches the camera as it is, but for its options.

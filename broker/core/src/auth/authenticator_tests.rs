@@ -491,10 +491,6 @@ fn a_players_token_is_a_query_or_a_bearer_for_posts_and_options() {
             Some(Check::WhepTokenElsewhere),
         ),
         (
-            format!("POST {} HTTP/1.1", url.replace("demo", "demo2")),
-            Some(Check::SignatureMismatch),
-        ),
-        (
             format!(
                 "POST {} HTTP/1.1",
                 url.replace("demo", "demo/0123456789abcdef")
@@ -506,10 +502,6 @@ fn a_players_token_is_a_query_or_a_bearer_for_posts_and_options() {
             Some(Check::WhepTokenElsewhere),
         ),
         (
-            format!("POST {} HTTP/1.1", url.replace("wall-1", "wall-2")),
-            Some(Check::SignatureMismatch),
-        ),
-        (
             format!("POST {url}&X-Amz-ClientId=v HTTP/1.1"),
             Some(Check::ParameterTwice),
         ),
@@ -519,25 +511,6 @@ fn a_players_token_is_a_query_or_a_bearer_for_posts_and_options() {
         ),
     ] {
         assert_eq!(refused(&lines, NOW), check, "{lines}");
-    }
-}
-
-#[test]
-fn a_players_token_lives_up_to_a_year() {
-    let day = 86_400;
-    for (expires_s, after_s, check) in [
-        (31_536_000, 364 * day, None),
-        (31_536_000, 365 * day, None),
-        (31_536_000, 365 * day + 1, Some(Check::UrlExpired)),
-        (31_536_001, 0, Some(Check::SignatureMalformed)),
-        (60, 61, Some(Check::UrlExpired)),
-    ] {
-        let lines = format!("POST {} HTTP/1.1", player_url(KEYS, expires_s));
-        assert_eq!(
-            refused(&lines, NOW + after_s),
-            check,
-            "{expires_s} {after_s}"
-        );
     }
 }
 

@@ -118,11 +118,9 @@ impl Player {
 
     /// The answer, if a master gave one.
     pub(crate) fn end(self) -> Option<Played> {
-        let has_ice = self.has_ice;
-        let answer = self.gathered.into_answer()?;
         Some(Played {
-            sdp: answer.sdp,
-            has_ice,
+            has_ice: self.has_ice,
+            sdp: self.gathered.into_answer()?,
         })
     }
 }

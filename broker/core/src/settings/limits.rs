@@ -1,6 +1,9 @@
 //! Bounds in bytes and pieces, rates, spans of time, and one shard's part of each budget.
 
-use crate::limits::{ENVELOPE_BYTES_MAX, RECORD_BYTES_MAX, RECORDER_NOTES, recorder_notes, share};
+use crate::limits::{
+    CHANGES_PER_SHARD_MAX, CONNECTIONS_PER_WAITING, ENVELOPE_BYTES_MAX, FEWEST_WAITING,
+    RECORD_BYTES_MAX, RECORDER_NOTES, recorder_notes, share, waiting_calls_per_shard,
+};
 use crate::quota::Rate;
 use crate::settings::{Profile, Settings};
 use codec::control::Operation;
@@ -247,6 +250,22 @@ impl Settings {
             RECORDER_NOTES => recorder_notes(self.shards),
             written => written,
         }
+    }
+
+    /// Changes of the registry that one shard may have in flight.
+    #[must_use]
+    pub fn changes_of_shard(&self) -> usize {
+        CHANGES_PER_SHARD_MAX.min(self.waiting_most())
+    }
+
+    /// Alexa calls that may wait on the channels of one shard.
+    #[must_use]
+    pub fn waiting_calls_of_shard(&self) -> usize {
+        waiting_calls_per_shard(self.shards).min(self.waiting_most())
+    }
+
+    fn waiting_most(&self) -> usize {
+        (self.limits.connections / CONNECTIONS_PER_WAITING).max(FEWEST_WAITING)
     }
 
     fn part(&self, of_shard: usize, total: usize) -> usize {

@@ -15,7 +15,7 @@ pub(crate) mod waiting_callers;
 
 use crate::channel::{Channel, Life};
 use crate::id::{Account, CallRef, ChannelKey, Identity, ShardId};
-use crate::limits::{CHANGES_PER_SHARD_MAX, CHANNELS_PER_SHARD_MAX, UNANSWERED_BYTES_PARTS};
+use crate::limits::{CHANNELS_PER_SHARD_MAX, UNANSWERED_BYTES_PARTS};
 use crate::presence::{Audience, News};
 use crate::record::{Holding, Record, Records};
 use crate::shard::calls::letters::WaitingQueries;
@@ -112,7 +112,7 @@ impl Directory {
             holdings: Holdings::of(settings.record_bytes_of_shard()),
             former: BTreeMap::new(),
             account_rates: HashMap::with_hasher(hasher.clone()),
-            changes: Changes::new(store, newest, hasher.clone()),
+            changes: Changes::new(store, newest, settings.changes_of_shard(), hasher.clone()),
             offers: OfferBudget {
                 shares: Shares::default(),
                 bytes: 0,
@@ -324,11 +324,11 @@ struct Changes {
 }
 
 impl Changes {
-    pub(crate) fn new(store: Box<dyn Store>, newest: Wall, hasher: RandomState) -> Self {
+    fn new(store: Box<dyn Store>, newest: Wall, most: usize, hasher: RandomState) -> Self {
         Self {
             store,
             under_way: HashMap::with_hasher(hasher),
-            places: Places::of(CHANGES_PER_SHARD_MAX),
+            places: Places::of(most),
             deleting: 0,
             last_created: newest,
         }

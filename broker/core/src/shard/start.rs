@@ -31,10 +31,10 @@ pub struct Start {
     pub keys: StartKeys,
     /// Client connections that it may have: its part of those that the process has descriptors for.
     pub connections: usize,
-    /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
-    /// happens then.
+    /// Alexa calls that may wait on its channels: [`Settings::waiting_calls_of_shard`] in a server, fewer in a test of
+    /// what happens then.
     ///
-    /// [`waiting_calls_per_shard`]: crate::limits::waiting_calls_per_shard
+    /// [`Settings::waiting_calls_of_shard`]: crate::settings::Settings::waiting_calls_of_shard
     pub waiting_calls: usize,
     /// Devices that may wait on its channels: [`wake_polls_per_shard`] in a server.
     ///

@@ -1,8 +1,9 @@
 //! Players without an SDK: codec/PROTOCOL.md, WHEP.
 
 use crate::shard_transcripts::script::Script;
+use broker_core::event::{Kind, Outcome};
 use broker_core::settings::{Ice, IceCredential};
-use codec::base64;
+use codec::{base64, signal::Action};
 
 /// A camera, a player whose offer it got, and the id to which it answers.
 struct Call {
@@ -102,12 +103,59 @@ fn candidates_before_with_and_after_the_answer_are_in_it() {
          time 300ms                                    |
          m > ICE_CANDIDATE candidate({host} 2) to PLAYER   |
          time 399ms                                    |
-         time 65ms                                     | a < 201 v=0/m=video/a={host}/a={host} 2
-         # what follows is for nobody
-         m > ICE_CANDIDATE candidate({host}) to PLAYER     |
-         m > SDP_ANSWER answer(v=0/m=video) to PLAYER      |
-         v1 connects                                   | v1 < 101",
+         time 65ms                                     | a < 201 v=0/m=video/a={host}/a={host} 2",
     ));
+}
+
+/// The id of a call is remembered for 30 s after its longest wait.
+#[test]
+fn what_comes_for_an_ended_call_is_dropped_and_counted() {
+    let mut call = Call::new();
+    call.play(
+        "m > SDP_ANSWER answer(v=0/m=video/a=end-of-candidates) to PLAYER | a < 201 v=0/m=video/a=end-of-candidates
+         a vanishes                                     | a < end
+         m > SDP_ANSWER answer(v=0/m=video) to PLAYER   |
+         m > ICE_CANDIDATE candidate(candidate:1) to PLAYER |
+         time 39s                                       |
+         m > ICE_CANDIDATE candidate(candidate:1) to PLAYER |",
+    );
+    let dropped = [Action::SdpAnswer, Action::IceCandidate].map(|action| {
+        let row = call.script.counters().outcomes[Kind::Known(action).index()];
+        row[Outcome::Withdrawn.index()]
+    });
+    assert_eq!(dropped, [1, 2]);
+    assert_eq!(call.script.counters().pending_messages, 0);
+    call.play("time 1s |\nm > ICE_CANDIDATE candidate(candidate:1) to PLAYER |");
+    assert_eq!(
+        call.script.counters().pending_messages,
+        1,
+        "as for a viewer"
+    );
+}
+
+/// A camera with a small buffer would lose its connection by a longer message.
+#[test]
+fn an_offer_that_the_camera_cannot_take_is_refused() {
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.wss_message_bytes = 1024;
+    });
+    let long = format!("m={}", "x".repeat(900));
+    let post = format!(
+        "http POST /whep/cam HTTP/1.1\\r\\nHost: localhost\\r\\n\
+         Content-Type: application/sdp\\r\\nContent-Length: 902\\r\\n\\r\\n{long}"
+    );
+    script.play(&format!(
+        "m connects wss                                 | m < 101
+         a1 connects                                    |
+         a1 > {post}                                    | a1 < 413 InvalidArgumentException
+         m vanishes                                     | m < end
+         a2 connects                                    |
+         a2 > {post}                                    |
+         m-b connects wss                               | a2 < 413 InvalidArgumentException; m-b < 101
+         a3 connects                                    |"
+    ));
+    let id = offered(&mut script, "a3", "tv");
+    Call { script, id }.play("m-b > SDP_ANSWER answer(v=0) to PLAYER | a3 < 502 NoAnswerException");
 }
 
 #[test]
@@ -267,6 +315,20 @@ fn a_crowd_of_players_shares_the_places() {
     call.script.act(&format!("a2 > {}", post("tv")));
     assert_eq!(call.script.hear(), ["a2 < 503 ServiceUnavailable"]);
     call.play("time 465ms | a < 201 v=0/m=video");
+    // The newest call of the channel with most makes room: with what it has, or with nothing.
+    for (answers, ended) in [(true, "201 v=0/m=video"), (false, "503 ServiceUnavailable")] {
+        let mut call = Call::on(Script::with_waiting_calls(1, 8));
+        call.script.play("a2 connects |\na3 connects |");
+        let newest = offered(&mut call.script, "a2", "tv");
+        if answers {
+            call.id = newest;
+            call.play("m > SDP_ANSWER answer(v=0/m=video) to PLAYER |");
+        }
+        call.script.act("a3 > create door");
+        call.script.hear();
+        let other = post("tv").replace("/whep/cam", "/whep/door");
+        (call.script).play(&format!("a3 > {other} | a2 < {ended}"));
+    }
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl World {
                 fails && call.is_some_and(changes)
             }
             Check::AuditFull => plan.audits < 1000 && call.is_some_and(changes),
-            Check::MailboxFull => self.shards.len() > 1,
+            Check::MailboxFull => self.shards.len() > 1 || call.is_some_and(changes),
             Check::AlexaCallsFull => matches!(call, Some(Call::Alexa(_))),
             Check::MediaStorageAbsent => {
                 matches!(call, Some(Call::UpdateStorage(_, true) | Call::Join(..)))

@@ -4,11 +4,14 @@
 use super::{ATTACKER, HEALTHY, Trial, broker};
 use crate::http::{Connection, create, request};
 use crate::peer::{Peer, answer, candidate_to};
-use crate::process::{Broker, arn};
+use crate::process::{Broker, arn, fresh_directory};
+use crate::signed::service::{Service, credentials};
+use crate::signed::signer::{Call, Signer};
+use broker_core::limits::{WAITING_CALLS_PER_PLAYER, waiting_calls_per_shard};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 use testkit::until;
 
 /// Waiting calls, on channels of at most 64 each.
@@ -124,22 +127,99 @@ fn players_in_a_loop_and_a_camera_that_trickles_for_ever_harm_nobody() {
     broker.assert_balanced();
 }
 
+/// URLs of an account that leaked, in a loop, take all places: a player of another account is answered all the same.
+#[test]
+fn leaked_urls_of_one_account_refuse_no_player_of_another() {
+    let directory = fresh_directory();
+    let config = "[whep]\non = true\nwait = \"60s\"\n[quotas]\noff = true\n";
+    fs::write(directory.join("broker.toml"), config).expect("a file under target/");
+    let service = Service::in_directory(&directory, &credentials(), 1);
+    let (tenant, neighbour) = (Signer::new("admin"), Signer::new("neighbour"));
+    let places = waiting_calls_per_shard(1) / WAITING_CALLS_PER_PLAYER;
+    let names = (0..places.div_ceil(CALLS_PER_CHANNEL)).map(|number| format!("hoard-{number}"));
+    let url = |signer: &Signer, name: &str| {
+        let url = Call::new(&service.broker, "GET", &format!("/whep/{name}"));
+        let url = signer.presign(url.pair("X-Amz-ClientId", "tv"), 900);
+        url.secrets().iter().for_each(|secret| service.keep(secret));
+        let (method, body) = ("POST", "m=video".into());
+        let call = Call {
+            method,
+            body,
+            ..url
+        };
+        call.header("Content-Type", "application/sdp").bytes()
+    };
+    let leaked: Vec<_> = names
+        .map(|name| {
+            service.create(&tenant, &name);
+            url(&tenant, &name)
+        })
+        .collect();
+    let post = |from, request: &[u8]| {
+        let mut connection = Connection::open_from(from, service.broker.plain);
+        connection.send(request);
+        connection
+    };
+    let mut attackers = Vec::new();
+    for (number, request) in leaked.iter().cycle().take(places).enumerate() {
+        attackers.push(post(ATTACKER, request));
+        if number % 100 == 0 || number + 1 == places {
+            until_they_wait(&service.broker, attackers.len());
+        }
+    }
+    let arn = service.create(&neighbour, "own");
+    let mut camera = service.connect(&neighbour.presign(Call::master(&service.broker, &arn), 60));
+    let own = url(&neighbour, "own");
+    let sdp = "{\"sdp\":\"m=video\\r\\na=end-of-candidates\\r\\n\"}";
+    for request in &leaked {
+        let mut player = post(HEALTHY, &own);
+        let offer = camera.receive().into_text().expect("a text");
+        camera.send(&answer(&sender_of(&offer), &payload(sdp)));
+        let answered = player.answer().expect("an answer");
+        assert_eq!(answered.status, 201, "{}", answered.text());
+        attackers.push(post(ATTACKER, request));
+        until_they_wait(&service.broker, places);
+    }
+    let scrape = service.broker.scrape();
+    let outcome = |name| {
+        scrape.sum(&format!(
+            "heliograph_whep_offers_total{{outcome=\"{name}\"}}"
+        ))
+    };
+    let (answered, full) = (outcome("answered"), outcome("unavailable"));
+    let wanted = leaked.len() as f64;
+    assert!(
+        (answered - wanted).abs() < 0.5 && (full - wanted).abs() < 0.5,
+        "{answered} {full}"
+    );
+    drop(attackers);
+    until_they_wait(&service.broker, 0);
+    camera.close();
+    service.end();
+}
+
+fn payload(json: &str) -> String {
+    let mut out = Vec::new();
+    codec::base64::encode(&mut out, json.as_bytes());
+    String::from_utf8(out).expect("base64")
+}
+
+/// The id to which an offer is answered.
+fn sender_of(offer: &str) -> String {
+    let offer: Value = serde_json::from_str(offer).expect("a message");
+    offer["senderClientId"].as_str().expect("an id").to_owned()
+}
+
 /// The camera answers each offer, and sends candidates for every id that it ever saw.
 fn trickle(mut master: Peer, over: &AtomicBool) {
-    let payload = |json: &str| {
-        let mut out = Vec::new();
-        codec::base64::encode(&mut out, json.as_bytes());
-        String::from_utf8(out).expect("base64")
-    };
     let sdp = payload(r#"{"type":"answer","sdp":"v=0\r\nm=video\r\n"}"#);
     let candidate = payload(r#"{"candidate":"candidate:1 1 udp 1 192.0.2.1 9 typ host"}"#);
     while !over.load(Ordering::SeqCst) {
         let until = Instant::now() + Duration::from_millis(50);
         for (_, text) in master.texts_until(until) {
-            let offer: Value = serde_json::from_str(&text).expect("a message");
-            let id = offer["senderClientId"].as_str().expect("an id");
-            let mut texts = vec![answer(id, &sdp)];
-            texts.resize(1 + CANDIDATES, candidate_to(id, &candidate));
+            let id = sender_of(&text);
+            let mut texts = vec![answer(&id, &sdp)];
+            texts.resize(1 + CANDIDATES, candidate_to(&id, &candidate));
             master.send_together(&texts);
         }
     }

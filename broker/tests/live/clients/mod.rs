@@ -117,10 +117,10 @@ fn media_of_aiortc() {
     on_a_host(python_script("test_media"));
 }
 
-/// GStreamer's sink for KVS as a camera, on such a host. Built by the test: the first time some minutes.
+/// GStreamer as a camera and as a player, on such a host. Built by the test: the first time some minutes.
 #[test]
 #[ignore = "needs root, the registry of crates, and what gstreamer_packages of deploy/ci/install.sh installs"]
-fn sink_of_gstreamer() {
+fn camera_and_player_of_gstreamer() {
     let mut config = Command::new("pkg-config");
     let found = config.args(["--exists", "gstreamer-webrtc-1.0"]).status();
     if !found.is_ok_and(|status| status.success()) {
@@ -128,10 +128,10 @@ fn sink_of_gstreamer() {
             "skipped: no GStreamer; HELIOGRAPH_STEP=1 deploy/ci/check.sh gstreamer_packages installs it"
         );
     }
-    let mut command = python_script("test_sink");
+    let mut command = python_script("test_gstreamer");
     command.env(
-        "HELIOGRAPH_SINK",
-        rust_program("sink", &["--features", "sink"]),
+        "HELIOGRAPH_PIPELINE",
+        rust_program("pipeline", &["--features", "pipeline"]),
     );
     on_a_host(command);
 }

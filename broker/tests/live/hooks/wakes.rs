@@ -84,6 +84,30 @@ fn a_call_of_alexa_calls_the_master() {
     assert_eq!(answered, json!({ "Answer": "YW5zd2Vy" }));
 }
 
+/// A player that waits calls it, too, by the client id that its token names.
+#[test]
+fn a_player_calls_the_master() {
+    let receiver = Receiver::start(ok);
+    let broker = broker(&receiver, &format!("{BOTH}\ninclude = [\"client_id\"]"), 2);
+    create(broker.plain, "cam-1", 60);
+    let mut player = Connection::open(broker.plain);
+    player.send(
+        b"POST /whep/cam-1?X-Amz-ClientId=wall-1 HTTP/1.1\r\nHost: localhost\r\n\
+          Content-Type: application/sdp\r\nContent-Length: 7\r\n\r\nm=video",
+    );
+    let wake = receiver.next("channel.wake");
+    let data = wake.data();
+    let waiting = &data["waiting"][0];
+    assert_eq!(
+        (&waiting["action"], &waiting["clientId"]),
+        (&json!("SDP_OFFER"), &json!("wall-1")),
+        "{data}"
+    );
+    let answered = player.answer().expect("an answer");
+    assert_eq!(answered.status, 409, "{}", answered.text());
+    assert_eq!(answered.header("retry-after"), Some("5"));
+}
+
 /// A tag that is set later makes a hook watch; with `include` it learns who waits.
 #[test]
 fn a_tag_opts_a_channel_in() {

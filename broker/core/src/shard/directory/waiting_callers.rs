@@ -674,6 +674,64 @@ mod tests {
         assert_eq!(waits.channels().len(), 3);
     }
 
+    fn remember(waits: &mut WaitingCalls, account: u64, number: u32, sender: usize) {
+        waits.remember(EndedCall {
+            channel: channel(number),
+            account: Account(account),
+            sender: sender.to_string().into(),
+            kind: CallKind::Player,
+            until: Now(30),
+        });
+    }
+
+    fn is_remembered(waits: &mut WaitingCalls, number: u32, sender: usize, now: u64) -> bool {
+        let kind = waits.ended_kind(channel(number), &sender.to_string(), Now(now));
+        assert!(kind.is_none_or(|kind| kind == CallKind::Player));
+        kind.is_some()
+    }
+
+    #[test]
+    fn a_channel_remembers_its_last_ended_calls_for_their_time() {
+        let mut waits = waits(1);
+        let most = ENDED_CALLS_PER_CHANNEL_MAX;
+        (0..=most).for_each(|sender| remember(&mut waits, 1, 1, sender));
+        remember(&mut waits, 1, 2, 0);
+        for (number, sender, now, wanted) in [
+            (1, 0, 0, false),
+            (1, 1, 0, true),
+            (1, most, 29, true),
+            (2, 0, 29, true),
+            (2, 1, 29, false),
+            (1, most, 30, false),
+        ] {
+            let found = is_remembered(&mut waits, number, sender, now);
+            assert_eq!(found, wanted, "{sender} of {number} at {now}");
+        }
+        assert!(waits.ended.is_empty());
+    }
+
+    #[test]
+    fn the_account_with_most_ended_calls_forgets_its_oldest() {
+        let mut waits = waits(1);
+        remember(&mut waits, 2, 0, 0);
+        for call in 1..ENDED_CALLS_MAX {
+            let number = call.div_ceil(ENDED_CALLS_PER_CHANNEL_MAX);
+            remember(&mut waits, 1, u32::try_from(number).unwrap(), call);
+        }
+        for forgotten in 1..4 {
+            assert!(is_remembered(&mut waits, 1, forgotten, 0));
+            remember(&mut waits, 2, 0, forgotten);
+            assert!(!is_remembered(&mut waits, 1, forgotten, 0));
+            assert!(is_remembered(&mut waits, 0, 0, 0), "the oldest of all");
+            assert_eq!(waits.ended.len(), ENDED_CALLS_MAX);
+        }
+        // One that ends again, and one whose id is a viewer's.
+        remember(&mut waits, 2, 0, 3);
+        assert_eq!(waits.ended.len(), ENDED_CALLS_MAX);
+        waits.forget(channel(0), "3");
+        assert!(!is_remembered(&mut waits, 0, 3, 0));
+    }
+
     #[test]
     fn places_are_held_until_the_caller_confirms() {
         let mut waits = waits(2);

@@ -1,5 +1,6 @@
-"""GStreamer's awskvswebrtcsink as a camera, watched by aiortc: its video within the time of the other scripts. HELIOGRAPH_SINK is
-the program (deploy/conformance/rust). Requires an interface with an address, as test_media does.
+"""GStreamer's awskvswebrtcsink as a camera, watched by aiortc and by GStreamer's whepclientsrc, a player: its video within the time
+of the other scripts. HELIOGRAPH_PIPELINE is the program (deploy/conformance/rust). Requires an interface with an address, as
+test_media does.
 """
 
 import asyncio
@@ -14,27 +15,40 @@ from aiortc.sdp import candidate_from_sdp
 from test_media import KEYS, REGION, Broker, Viewer, encoded, within
 
 
-class Sink(unittest.IsolatedAsyncioTestCase):
+class Pipelines(unittest.IsolatedAsyncioTestCase):
     async def test_video_of_a_camera_with_gstreamer(self):
         broker = Broker()
         self.addCleanup(broker.directory.cleanup)
         await broker.start()
         self.addAsyncCleanup(broker.stop, signal.SIGKILL)
         arn = broker.control().create_signaling_channel(ChannelName="porch")["ChannelARN"]
-        camera = await asyncio.create_subprocess_exec(
-            os.environ["HELIOGRAPH_SINK"], "porch", broker.authority,
-            env=os.environ | {
-                "AWS_ENDPOINT_URL": broker.listen[1], "AWS_REGION": REGION, "SSL_CERT_FILE": broker.authority,
-                "AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1],
-            },
+        camera = await self.play(
+            "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=15/1 ! awskvswebrtcsink "
+            "video-caps=video/x-vp8 congestion-control=disabled signaller::channel-name=porch "
+            f"signaller::cafile={broker.authority}",
+            AWS_ENDPOINT_URL=broker.listen[1], AWS_REGION=REGION, SSL_CERT_FILE=broker.authority,
+            AWS_ACCESS_KEY_ID=KEYS[0], AWS_SECRET_ACCESS_KEY=KEYS[1],
         )
-        self.addAsyncCleanup(camera.wait)
-        self.addCleanup(camera.kill)
         viewer = TrickleViewer(broker, arn, "visitor")
         self.addAsyncCleanup(viewer.peer.close)
         frame = await within(viewer.frame(), "a frame comes")
         self.assertEqual((frame.width, frame.height), (320, 240))
+        url = f"{broker.listen[0]}/whep/porch"
+        vp8 = "application/x-rtp,media=video,encoding-name=VP8,payload=97,clock-rate=90000"
+        for source in (
+            f'whepclientsrc signaller::whep-endpoint="{url}" audio-codecs="<>" ! decodebin',
+            f'whepsrc whep-endpoint="{url}" video-caps="{vp8}" ! rtpvp8depay ! vp8dec',
+        ):
+            player = await self.play(f"{source} ! video/x-raw,width=320,height=240 ! fakesink num-buffers=5")
+            self.assertEqual(await within(player.wait(), f"frames come to a player: {source}"), 0)
         self.assertIsNone(camera.returncode)
+
+    async def play(self, pipeline, **variables):
+        """Starts a pipeline, which is killed when the test ends."""
+        process = await asyncio.create_subprocess_exec(os.environ["HELIOGRAPH_PIPELINE"], pipeline, env=os.environ | variables)
+        self.addAsyncCleanup(process.wait)
+        self.addCleanup(lambda: process.returncode is None and process.kill())
+        return process
 
 
 class TrickleViewer(Viewer):
