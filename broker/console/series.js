@@ -42,7 +42,7 @@ export function series(title, unit, lines, format, of) {
   const [grid, marks] = [svg('g'), svg('g')];
   const pointer = svg('line', { class: 'pointer', y1: 0, y2: HEIGHT, 'vector-effect': 'non-scaling-stroke' });
   const brush = svg('rect', { class: 'brush', y: 0, height: HEIGHT });
-  const picture = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img' }, grid, ...shapes, marks, brush, pointer);
+  const picture = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}, ${unit}` }, grid, ...shapes, marks, brush, pointer);
   const [ys, xs] = ['ys', 'ticks'].map((name) => h('div', { class: name, 'aria-hidden': 'true' }));
   const when = h('span', { class: 'when' });
   const legend = h('p', { class: 'legend' }, ...lines.map(({ name }, place) => h('span', {}, h('i', { class: `key k${place}` }), name, ' ', values[place])), when);

@@ -8,7 +8,7 @@ const CONNECTED_WITHIN_MS = 20_000; // a viewer that went away meanwhile says no
 export class Camera {
     // `show` gets what changes: { state, viewers, problem, heard, hasNetwork }.
     constructor(channel, context, stream, show) {
-        Object.assign(this, { stream, show, note: context.note });
+        Object.assign(this, { stream, show });
         this.viewers = new Map(); // by client id: { connection, chat, described }
         this.line = new Line({ role: 'master' }, channel, context, show, {
             offer: (offer, from) => this.answer(offer, from),
@@ -26,7 +26,7 @@ export class Camera {
         const viewer = { connection, chat: undefined, described: connection.setRemoteDescription(offer) };
         this.viewers.set(from, viewer);
         const end = () => this.viewers.get(from) === viewer && this.forget(from);
-        watchGathering(connection, this.note, this.show);
+        watchGathering(connection, this.show);
         setTimeout(() => ['new', 'connecting'].includes(connection.connectionState) && end(), CONNECTED_WITHIN_MS);
         connection.onicecandidate = ({ candidate }) => candidate && this.line.send('ICE_CANDIDATE', candidate, from);
         connection.onconnectionstatechange = () => {
@@ -47,7 +47,7 @@ export class Camera {
             this.stream.getVideoTracks().forEach((track) => connection.addTrack(track, this.stream));
             await connection.setLocalDescription(await connection.createAnswer());
         } catch (error) {
-            this.note('answer', {}).fail(`the offer of ${from} cannot be answered: ${error.message}`);
+            this.show({ problem: `The offer of ${from} cannot be answered: ${error.message}` });
             return this.forget(from);
         }
         this.line.send('SDP_ANSWER', connection.localDescription, from);
@@ -57,7 +57,7 @@ export class Camera {
     async candidate(candidate, from) {
         const viewer = this.viewers.get(from);
         await viewer?.described.catch(() => undefined);
-        await viewer?.connection.addIceCandidate(candidate).catch((error) => this.note('candidate', {}).fail(error.message));
+        await viewer?.connection.addIceCandidate(candidate).catch((error) => this.show({ problem: error.message }));
     }
 
     forget(id) {

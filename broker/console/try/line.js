@@ -7,10 +7,12 @@ const RETRY_MS = [300, 600, 1200, 2500, 5000];
 export class Line {
     // `on` gets the messages that arrive; `show` what state the line is in.
     constructor(side, channel, context, show, on) {
-        Object.assign(this, { side, show, note: context.note, iceServers: [], wanted: false, losses: 0 });
+        Object.assign(this, { side, show, iceServers: [], wanted: false, losses: 0 });
         this.signaling = new Signaling(side, channel, {
             ...context,
-            on: { ...on, closed: (why) => this.lost(why), notice: (payload, from, type) => this.notice(type) },
+            on: {
+                ...on, closed: () => this.retry(), notice: (payload, from, type) => this.notice(type), refused: (problem) => show({ problem }),
+            },
         });
     }
 
@@ -27,11 +29,6 @@ export class Line {
         }
     }
 
-    lost(why) {
-        this.note('signaling lost', { detail: why }).warn(`closed: ${why}. What is connected stays connected.`);
-        this.retry();
-    }
-
     retry() {
         if (!this.wanted) {
             return;
@@ -45,7 +42,6 @@ export class Line {
 
     notice(type) {
         if (type === 'GO_AWAY') {
-            this.note('GO_AWAY', {}).warn('the broker asks to connect again');
             this.drop();
             this.open().catch(() => this.retry());
         }
@@ -53,7 +49,7 @@ export class Line {
 
     send(action, payload, recipient) {
         if (!this.signaling.send(action, payload, recipient) && this.wanted) {
-            this.note(action, { way: 'out' }).fail('not sent: there is no signaling connection');
+            this.show({ problem: `${action} was not sent: there is no signaling connection.` });
         }
     }
 

@@ -4,14 +4,13 @@ const WITHIN_MS = 3000; // an address takes some milliseconds; with loopback alo
 
 // Reports a connection that gathers no candidate, and takes the report back if one comes after all, or the other side
 // finds this one by itself.
-export function watchGathering(connection, note, show) {
+export function watchGathering(connection, show) {
     let [found, reported] = [false, false];
     const check = () => {
         const isOver = found || reported || connection.connectionState === 'closed';
         // With a relay alone there are no addresses of this machine by intent.
         if (!isOver && connection.getConfiguration().iceTransportPolicy !== 'relay') {
             reported = true;
-            note('ICE', {}).fail('no address of this machine: there is no network that a browser uses for media');
             show({ hasNetwork: false });
         }
     };

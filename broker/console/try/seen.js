@@ -1,24 +1,65 @@
-// What the broker saw of the sessions on this channel: its own drawing of them, once somebody opens it.
+// What the broker saw of the sessions on this channel, drawn as in the console, while a side of this page runs. What only its own
+// peer connection knows goes along with the question.
 
 import { get } from '../api.js';
-import { drawn, h } from '../dom.js';
+import { offset } from '../format.js';
+import { timeline } from '../views/timeline.js';
 
-const EVERY_MS = 2000;
-const NEWEST = 3;
-const whole = document.getElementById('seen');
-const [sentence, place] = ['p', 'div'].map((tag) => whole.querySelector(tag));
+const EVERY_MS = 1000;
+const place = document.getElementById('seen');
+const [hint, sentence] = ['hint', 'sentence'].map((id) => document.getElementById(id));
+const invitation = hint.textContent;
+const drawing = timeline();
+let own = { client: '', at: 0, marks: [] };
+let newest, runs;
 
-async function draw() {
-    if (whole.open && !document.hidden) {
-        const name = document.getElementById('channel').value;
-        const size = `width=${Math.max(200, place.clientWidth)}&zone=${-new Date().getTimezoneOffset()}`;
-        const { status, data } = await get(`/channels/${encodeURIComponent(name)}/trace?${size}`);
-        sentence.textContent = data.sentence ?? data.error ?? '';
-        const lanes = (data.viewers ?? []).slice(-NEWEST).toReversed();
-        place.replaceChildren(...status === 200 ? [data.axis.picture].map(drawn) : [],
-            ...lanes.flatMap(({ clientId, outcome, lane }) => [h('p', {}, `${clientId}: ${outcome}`), drawn(lane)]));
-    }
+// Something that the broker does not see.
+export const tell = (text) => {
+    hint.textContent = text;
+};
+
+// A watch begins; `open` and what follows it are marks.
+export function begin(client) {
+    own = { client, at: 0, marks: [] };
 }
 
-whole.addEventListener('toggle', draw);
-setInterval(draw, EVERY_MS);
+export function mark(word) {
+    const at = performance.now();
+    own = word === 'open' ? { ...own, at, marks: [] } : { ...own, marks: [...own.marks, `${word}@${Math.round(at - own.at)}`] };
+    draw();
+}
+
+// Draws while `isRunning`, and once more when that ends.
+export function follow(isRunning) {
+    setInterval(() => {
+        if (!document.hidden && (isRunning() || runs)) {
+            draw();
+        }
+        runs = isRunning();
+    }, EVERY_MS);
+}
+
+async function draw() {
+    const query = new URLSearchParams({ width: Math.max(200, drawing.width()), zone: offset() });
+    if (own.marks.length > 0) {
+        query.set('seen', [own.client, ...own.marks].join());
+    }
+    const name = encodeURIComponent(document.getElementById('channel').value);
+    const { status, data } = await get(`/channels/${name}/trace?${query}`);
+    if (status !== 200) {
+        return drawing.absent(data.error ?? '');
+    }
+    if (hint.textContent === invitation) {
+        tell('');
+    }
+    sentence.textContent = data.sentence;
+    place.append(drawing.whole);
+    drawing.update(data);
+    // The events of the newest session are open, until somebody closes them.
+    const lane = drawing.whole.querySelector(':scope > .lanes > .lane');
+    if (lane !== newest) {
+        newest = lane;
+        lane?.querySelector('details').setAttribute('open', '');
+    }
+    return undefined;
+}

@@ -1,7 +1,6 @@
 // One side of the page: its picture, its experiments, and what it shows.
 
 import { fillScreen } from './role.js';
-import { note } from './strip.js';
 
 const get = (id) => document.getElementById(id);
 const STATES = {
@@ -73,7 +72,6 @@ export function side(name, peer) {
         if (card.dataset.state === 'dropped') {
             line.open().catch(() => line.retry());
         } else {
-            note(name, 'signaling dropped', {}).done({ detail: 'by you' });
             line.drop();
         }
     });

@@ -1,13 +1,13 @@
 // A client of the signaling protocol: from a channel's name to an open WebSocket, and messages both ways. Where the broker
 // checks no signatures it makes the calls that an SDK makes; else the broker gives it a presigned URL for one channel and role.
-// `note` gets every step, with its bytes; `on` gets what arrives.
+// `on` gets what arrives.
 
 const ACTIONS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate' };
 
 export class Signaling {
     // `side` is { role: 'master' | 'viewer', clientId }, `settings` what /try/settings answered, `admin` fetches from there.
-    constructor(side, channel, { settings, admin, note, on }) {
-        Object.assign(this, { side, channel, settings, admin, note, on });
+    constructor(side, channel, { settings, admin, on }) {
+        Object.assign(this, { side, channel, settings, admin, on });
         this.session = undefined;
         this.socket = undefined;
     }
@@ -23,14 +23,12 @@ export class Signaling {
     async borrow() {
         if (this.session === undefined || Date.parse(this.session.credentials.expiration) < Date.now() + 10_000) {
             const body = JSON.stringify({ channel: this.channel, ...this.side });
-            const step = this.note('POST /try/session', { way: 'out', bytes: body.length });
-            const { status, answer, bytes } = await this.admin('/try/session', body).catch(() => {
-                throw step.fail('the admin listener does not answer');
+            const { status, answer } = await this.admin('/try/session', body).catch(() => {
+                throw new Error('The admin listener does not answer.');
             });
             if (status !== 200) {
-                throw step.fail(answer.error ?? `status ${status}`);
+                throw new Error(answer.error ?? `status ${status}`);
             }
-            step.done({ bytes, detail: answer.channelArn });
             this.session = answer;
         }
         return this.session;
@@ -64,41 +62,37 @@ export class Signaling {
 
     async call(operation, request, path = `/${operation[0].toLowerCase()}${operation.slice(1)}`) {
         const body = JSON.stringify(request);
-        const step = this.note(operation, { way: 'out', bytes: body.length });
         let response, text;
         try {
             response = await fetch(this.settings.http + path, { method: 'POST', body });
             text = await response.text();
         } catch {
-            throw step.fail(`nothing answers at ${this.settings.http}`);
+            throw new Error(`Nothing answers at ${this.settings.http}.`);
         }
         const answer = JSON.parse(text || '{}');
         if (!response.ok) {
             const [type, id] = ['x-amzn-ErrorType', 'x-amzn-RequestId'].map((name) => response.headers.get(name));
-            throw step.fail(`${response.status} ${type}: ${answer.message ?? answer.Message ?? ''} (request ${id})`);
+            throw new Error(`${operation}: ${response.status} ${type}: ${answer.message ?? answer.Message ?? ''} (request ${id})`);
         }
-        step.done({ bytes: text.length });
         return answer;
     }
 
     connect(url) {
-        const step = this.note('WebSocket', { way: 'out', bytes: 0 });
         const socket = new WebSocket(url);
         this.socket = socket;
         let open = false;
         return new Promise((resolve, reject) => {
             socket.onopen = () => {
                 open = true;
-                step.done({ detail: 'open' });
                 resolve();
             };
             socket.onmessage = ({ data }) => this.socket === socket && this.receive(data);
-            socket.onclose = async ({ code, reason }) => {
+            socket.onclose = async () => {
                 if (!open) {
-                    reject(step.fail(await this.why()));
+                    reject(new Error(await this.why()));
                 } else if (this.socket === socket) {
                     this.socket = undefined;
-                    this.on.closed(`${code}${reason ? ` ${reason}` : ''}`);
+                    this.on.closed();
                 }
             };
         });
@@ -126,12 +120,9 @@ export class Signaling {
     receive(data) {
         const message = data ? JSON.parse(data) : {};
         const { messageType, messagePayload, senderClientId, statusResponse } = message;
-        const what = messageType ?? 'empty message';
-        const step = this.note(what, { way: 'in', bytes: data.length, detail: senderClientId && `from ${senderClientId}` });
         if (statusResponse) {
-            step.fail(`${statusResponse.statusCode} ${statusResponse.errorType}: ${statusResponse.description ?? ''}`);
+            this.on.refused(`${statusResponse.statusCode} ${statusResponse.errorType}: ${statusResponse.description ?? ''}`);
         } else {
-            step.done();
             this.on[ACTIONS[messageType] ?? 'notice']?.(messagePayload && decode(messagePayload), senderClientId, messageType);
         }
     }
@@ -141,9 +132,7 @@ export class Signaling {
         if (this.socket?.readyState !== WebSocket.OPEN) {
             return false;
         }
-        const text = JSON.stringify({ action, recipientClientId, messagePayload: encode(payload), correlationId: `${Date.now()}` });
-        this.socket.send(text);
-        this.note(action, { way: 'out', bytes: text.length, detail: recipientClientId && `to ${recipientClientId}` }).done();
+        this.socket.send(JSON.stringify({ action, recipientClientId, messagePayload: encode(payload), correlationId: `${Date.now()}` }));
         return true;
     }
 

@@ -5,8 +5,8 @@ const AGAIN_MS = 2000;
 
 export class Sleep {
     // `place` has the switch, which calls `chosen`; `wake` starts the camera.
-    constructor(place, { show, note, admin, chosen, wake }) {
-        Object.assign(this, { place, show, note, admin, wake, times: 0 });
+    constructor(place, { show, admin, chosen, wake }) {
+        Object.assign(this, { place, show, admin, wake, times: 0 });
         this.choice = place.querySelector('input');
         this.choice.addEventListener('change', () => {
             if (this.choice.checked) {
@@ -41,7 +41,6 @@ export class Sleep {
         this.end();
         [this.isAsleep, this.channel] = [true, channel];
         this.show({ state: 'asleep', waits: 'Asleep: it is not connected.' });
-        this.note('asleep', {}).done({ detail: 'not connected, until a hook calls' });
         this.listen(channel, this.times);
         return true;
     }
@@ -55,7 +54,6 @@ export class Sleep {
             if (found.status !== 200) {
                 await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
             } else if (found.answer.attempt) {
-                this.note('channel.wake', { way: 'in', bytes: found.bytes }).done({ detail: `by the hook, attempt ${found.answer.attempt}` });
                 this.wake().catch(() => undefined);
             }
         }

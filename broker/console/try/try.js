@@ -1,14 +1,14 @@
 // The page: what the buttons do, and what is shown of the two sides. #role=viewer&channel=NAME shows one side alone.
 
 import { forgetToken, hasToken, headers, keepToken } from '../api.js';
+import { millis } from '../format.js';
 import { Camera } from './camera.js';
 import { watch } from './figures.js';
-import * as gantt from './gantt.js';
 import { askRole, keepAwake, offerTurn } from './role.js';
+import * as seen from './seen.js';
 import { side } from './side.js';
 import { Sleep } from './sleep.js';
 import { canCapture, open as openSource } from './sources.js';
-import { clear, divide, note } from './strip.js';
 import { Viewer } from './viewer.js';
 
 const get = (id) => document.getElementById(id);
@@ -18,16 +18,12 @@ let settings, camera, source, viewer;
 let facing = 'environment'; // the camera of a phone that looks away from its user
 const sleep = new Sleep(get('sleeps'), {
     show: sides.camera.show,
-    note: (what, step) => note('camera', what, step),
     admin,
     chosen: () => camera === undefined && sleep.begin(get('channel').value),
     wake: () => startCamera(),
 });
 
-const context = (name) => ({ settings, admin, note: (what, step = {}) => {
-    const row = note(name, what, step);
-    return name === 'viewer' ? gantt.follow(what, step.way, row) : row;
-} });
+const context = () => ({ settings, admin, mark: seen.mark });
 
 // Opens the picture that is chosen; where there is no camera, the test card. Undefined if it cannot be had, which is shown.
 async function openPicture() {
@@ -39,11 +35,10 @@ async function openPicture() {
         return opened;
     } catch (error) {
         if (error.absent && chosen === 'camera') {
-            note('camera', `source: ${chosen}`, {}).warn(error.message);
+            seen.tell(error.message);
             document.querySelector('[name=source][value=card]').checked = true;
             return openPicture();
         }
-        note('camera', `source: ${chosen}`, {}).fail(error.message);
         sides.camera.show({ problem: error.message });
         return undefined;
     }
@@ -73,7 +68,7 @@ async function startCamera() {
     source?.stop();
     source = opened;
     show({ stream: source.stream });
-    camera = new Camera(get('channel').value, context('camera'), source.stream, show);
+    camera = new Camera(get('channel').value, context(), source.stream, show);
     offer();
     const started = camera;
     sides.camera.ended = watch(() => started.connections(), figures);
@@ -102,22 +97,25 @@ function stopCamera() {
 async function startViewer() {
     const { show, run, figures, video, card } = sides.viewer;
     stopViewer();
-    divide();
-    gantt.begin();
     const began = performance.now();
-    const of = context('viewer');
     delete card.dataset.firstFrame;
     show({ problem: undefined });
-    video.requestVideoFrameCallback?.(() => {
-        card.dataset.firstFrame = `${performance.now() - began}`;
-        of.note('first frame').done({ detail: `${Math.round(performance.now() - began)} ms after Watch` });
-    });
+    get('first').textContent = '…';
     // Another id each time: an answer to the offer before does not reach this one.
     const clientId = `viewer-${random()}`;
     card.querySelector('.who').textContent = clientId;
-    viewer = new Viewer(clientId, get('channel').value, of, show);
+    seen.begin(clientId);
+    viewer = new Viewer(clientId, get('channel').value, context(), show);
     offer();
     const started = viewer;
+    video.requestVideoFrameCallback?.(() => {
+        if (viewer !== started) {
+            return;
+        }
+        card.dataset.firstFrame = `${performance.now() - began}`;
+        get('first').textContent = millis(Math.round(performance.now() - began));
+        seen.mark('first_frame');
+    });
     sides.viewer.ended = watch(() => started.connections(), figures);
     run.textContent = 'Stop watching';
     return viewer.open().catch((error) => {
@@ -132,7 +130,6 @@ async function startViewer() {
 function stopViewer() {
     const { show, run, figures, ended } = sides.viewer;
     ended();
-    gantt.end();
     viewer?.close();
     viewer = undefined;
     offer();
@@ -164,9 +161,6 @@ function offer() {
 }
 
 async function startAll() {
-    if (!camera && !viewer) {
-        clear();
-    }
     const before = viewer;
     if (own().camera) {
         const is = sleep.wanted ? await sleep.begin(get('channel').value) : await startCamera().then(() => camera);
@@ -249,7 +243,6 @@ function random() {
 
 document.querySelector(`[name=source][value=${canCapture ? 'camera' : 'card'}]`).checked = true;
 get('channel').addEventListener('input', () => (link(), settings && offer()));
-get('clear').addEventListener('click', clear);
 get('start').addEventListener('submit', (event) => {
     event.preventDefault();
     (isRunning() ? stopAll : startAll)()?.catch(() => undefined);
@@ -285,15 +278,15 @@ sides.viewer.run.addEventListener('click', () => {
     run().catch(() => undefined);
 });
 sides.camera.again.addEventListener('click', () => {
-    note('camera', 'reconnect', {}).done({ detail: 'by you' });
     startCamera().catch(() => undefined);
 });
 document.addEventListener('visibilitychange', () => {
     keepAwake(!document.hidden && Boolean(camera || viewer));
     if (document.hidden && source?.painted) {
-        note('camera', 'test card', {}).warn('this tab is in the background: browsers let it paint one frame a second');
+        seen.tell('This tab is in the background: browsers let the test card paint one frame a second.');
     }
 });
 document.querySelectorAll('[name=source]').forEach((choice) => choice.addEventListener('change', () => camera && changePicture()));
 addEventListener('hashchange', () => location.reload());
+seen.follow(() => [camera, viewer].some((side) => side?.line.signaling.socket?.readyState === WebSocket.OPEN));
 begin();

@@ -3,13 +3,12 @@
 import { Line } from './line.js';
 import { watchGathering } from './network.js';
 
-const ANSWER_WITHIN_MS = 4000;
 const CONNECTED_WITHIN_MS = 8000; // a browser takes half a minute to give up, and forever without any address
 
 export class Viewer {
     // `show` gets what changes: { state, stream, problem, heard, hasNetwork }.
     constructor(clientId, channel, context, show) {
-        Object.assign(this, { show, note: context.note, connection: undefined, found: { here: 0, there: 0 } });
+        Object.assign(this, { show, mark: context.mark, connection: undefined, found: { here: 0, there: 0 } });
         this.described = new Promise((resolve) => {
             this.describe = resolve;
         });
@@ -44,6 +43,7 @@ export class Viewer {
 
     async open() {
         await this.line.open();
+        this.mark('open');
         if (this.line.wanted) {
             await this.offer();
         }
@@ -52,15 +52,14 @@ export class Viewer {
     async offer() {
         const connection = new RTCPeerConnection({ iceServers: this.line.iceServers });
         this.connection = connection;
-        const began = performance.now();
-        watchGathering(connection, this.note, this.show);
+        watchGathering(connection, this.show);
         connection.onicecandidate = ({ candidate }) => {
             if (candidate) {
                 this.found.here += 1;
                 this.line.send('ICE_CANDIDATE', candidate);
             }
         };
-        connection.onconnectionstatechange = () => connection === this.connection && this.changed(began);
+        connection.onconnectionstatechange = () => connection === this.connection && this.changed();
         connection.ontrack = ({ streams, track }) => this.show({ stream: streams[0] ?? new MediaStream([track]) });
         connection.addTransceiver('video', { direction: 'recvonly' });
         this.chat = connection.createDataChannel('chat');
@@ -68,7 +67,6 @@ export class Viewer {
         this.chat.onclose = () => {
             this.show({ canSay: false });
             if (connection === this.connection) {
-                this.note('peer connection', {}).warn('ended by the camera');
                 this.show({ problem: 'The camera has ended the connection. Watch again when it is back.' });
             }
         };
@@ -77,12 +75,6 @@ export class Viewer {
         this.line.send('SDP_OFFER', connection.localDescription);
         this.offered = performance.now();
         this.wait();
-        clearTimeout(this.patience);
-        this.patience = setTimeout(() => {
-            if (!this.called) {
-                this.note('no answer yet', {}).done({ detail: 'the broker keeps the offer for the camera' });
-            }
-        }, ANSWER_WITHIN_MS);
     }
 
     async answer(answer) {
@@ -90,38 +82,37 @@ export class Viewer {
         this.waitNoMore();
         this.show({ problem: undefined });
         this.patience = setTimeout(() => this.stuck(), CONNECTED_WITHIN_MS);
-        await this.take('answer', (connection) => connection.setRemoteDescription(answer));
+        await this.take((connection) => connection.setRemoteDescription(answer));
         this.describe();
     }
 
     async candidate(candidate) {
         this.found.there += 1;
         await this.described;
-        await this.take('candidate', (connection) => connection.addIceCandidate(candidate));
+        await this.take((connection) => connection.addIceCandidate(candidate));
     }
 
     // What the camera sends may find the connection closed, or be wrong.
-    async take(what, apply) {
+    async take(apply) {
         const { connection } = this;
         try {
             await (connection && apply(connection));
         } catch (error) {
             if (connection === this.connection) {
-                this.note(what, {}).fail(error.message);
+                this.show({ problem: error.message });
             }
         }
     }
 
-    changed(began) {
+    changed() {
         const state = this.connection.connectionState;
         if (state === 'connected') {
             clearTimeout(this.patience);
-            this.note('peer connection', {}).done({ detail: `connected after ${Math.round(performance.now() - began)} ms` });
+            this.mark('peer_connected');
             this.show({ problem: undefined });
         } else if (state === 'failed') {
             this.stuck();
         } else if (state === 'disconnected') {
-            this.note('peer connection', {}).warn('no packets arrive: the camera is gone, or its network');
             this.show({ problem: 'The camera sends nothing any more. Watch again when it is back.' });
         }
     }
@@ -132,7 +123,7 @@ export class Viewer {
         const relay = this.line.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
         const { here, there } = this.found;
         const reason = `Signaling is done, and ICE finds no way between the two: ${here} addresses here, ${there} there, ${relay ? 'a' : 'no'} relay in [[ice]].`;
-        this.note('peer connection', {}).fail(reason);
+        this.mark('peer_failed');
         this.show({ problem: reason });
     }
 

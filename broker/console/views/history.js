@@ -1,7 +1,7 @@
 // What happened before: figures, causes and marks of a quarter of an hour up to a month, over one axis, with one crosshair.
 
 import { get, isMissing } from '../api.js';
-import { card, copier, h, keyed, put, table } from '../dom.js';
+import { h, keyed, put, table } from '../dom.js';
 import { count, micros, number, stamp, wholeMillis, zone } from '../format.js';
 import { placeOf, rowAt, series } from '../series.js';
 import { problemList } from './now.js';
@@ -35,6 +35,7 @@ export function history(root, { parameters, node }) {
   const charts = CHARTS();
   const buttons = SPANS.map(([value, text]) => h('button', { type: 'button', class: 'small', 'data-span': value, click: () => go(value, 'now') }, text));
   const out = h('button', { type: 'button', class: 'small', click: () => zoom(2) }, 'Zoom out');
+  const which = /** @type {HTMLSelectElement} */ (h('select', { 'aria-label': 'Nodes', hidden: true, change: () => { of = which.value; place('replaceState'); show(); } }));
   const said = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
   const cursor = h('div', { class: 'cursor', role: 'slider', tabindex: '0', 'aria-label': 'Moment: arrows move it, Enter lists what was wrong, plus and minus zoom', keydown: pressed }, h('span'));
   const lanes = h('ul', { class: 'spans', role: 'list', 'aria-label': 'Problems over time' });
@@ -43,26 +44,27 @@ export function history(root, { parameters, node }) {
   const [title, values, refused, none] = [h('h2'), h('p'), h('ul', { class: 'rows' }), h('p', { class: 'quiet' })];
   const moment = h('section', { class: 'card', hidden: true, 'aria-live': 'polite' }, title, values, problems.whole, refused, none);
   const numbers = table(['Time'], 'Figures of the time that is shown');
-  const detail = h('details', { class: 'card', toggle: () => fill() }, h('summary', {}, 'Table'), copier('Copy as CSV', () => csv(data.columns)), numbers.whole);
+  const detail = h('details', { class: 'card', toggle: () => fill() }, h('summary', {}, 'Table'), numbers.whole);
   const above = h('div', { class: 'card', hidden: true }, lanes, marks);
   const plots = h('div', { class: 'stack', hidden: true }, ...charts.map((one) => one.whole), detail);
-  root.append(h('h1', {}, 'History'), h('div', { class: 'card sticky' }, h('div', { class: 'row' }, ...buttons, out, said), cursor), above, moment, plots);
+  root.append(h('h1', {}, 'History'), h('div', { class: 'card sticky' }, h('div', { class: 'row' }, ...buttons, out, which, said), cursor), above, moment, plots);
 
-  let [from, to] = [parameters.get('from') ?? '-1h', parameters.get('to') ?? 'now'];
+  let [from, to, of] = [parameters.get('from') ?? '-1h', parameters.get('to') ?? 'now', parameters.get('node') ?? ''];
   /** The moment that is chosen, and the one under the pointer. @type {number | null} */
   let chosen = Date.parse(parameters.get('at') ?? '') || null;
   /** @type {number | null} */
   let under = null;
-  /** @type {any} */
-  let data = null;
+  /** As the broker said it, and of the chosen nodes. @type {any} */
+  let [whole, data] = [null, null];
   let span = { from: 0, to: 1 };
+  let end = 0;
   let timer = 0;
   let asked = 0;
   let ended = false;
 
   function place(way) {
     const at = chosen === null ? {} : { at: new Date(chosen).toISOString() };
-    globalThis.history[way](null, '', `#/history?${new URLSearchParams({ from, to, ...at })}`);
+    globalThis.history[way](null, '', `#/history?${new URLSearchParams({ from, to, ...(of === '' ? {} : { node: of }), ...at })}`);
   }
 
   function go(nextFrom, nextTo) {
@@ -82,14 +84,26 @@ export function history(root, { parameters, node }) {
   async function load() {
     clearTimeout(timer);
     const number = ++asked;
-    const end = to === 'now' ? Date.now() : momentOf(to, Date.now());
+    end = to === 'now' ? Date.now() : momentOf(to, Date.now());
     const query = new URLSearchParams({ from: new Date(momentOf(from, end)).toISOString(), to: new Date(end).toISOString() });
     const answer = await get(`/history?${query}`);
     const { status, data: next } = answer;
     if (ended || number !== asked) return;
     if (to === 'now') timer = setTimeout(load, EVERY_MS);
     if (status !== 200) { put(said, isMissing(answer) ? 'Not available: this broker keeps no history.' : next.error ?? `status ${status}`); return; }
-    data = next;
+    whole = next;
+    const nodes = Object.keys(whole.nodes ?? {});
+    which.hidden = nodes.length === 0;
+    const names = [['', 'all nodes'], ...[own(), ...nodes].map((name) => [name, name])];
+    keyed(which, names, ([name]) => name, ([name, text]) => h('option', { value: name }, text), (option, [name]) => option.toggleAttribute('selected', name === of));
+    show();
+  }
+
+  const own = () => node()?.name ?? 'this node';
+
+  /** Shows what is known of the chosen nodes. */
+  function show() {
+    data = ofNodes(whole, own(), of);
     const [first, begins] = [momentOf(from, end), Date.parse(data.begins)];
     span = { from: Math.min(Math.max(first, begins || first), end - 1), to: end };
     draw(begins > first);
@@ -99,7 +113,8 @@ export function history(root, { parameters, node }) {
     plots.hidden = false;
     above.hidden = data.problems.length + data.marks.length === 0;
     buttons.forEach((button) => button.setAttribute('aria-pressed', String(to === 'now' && button.getAttribute('data-span') === from)));
-    put(said, `${stamp(span.from)} to ${stamp(span.to)} ${zone(span.to)}, a row ${data.step === 1 ? 'a second' : `every ${data.step >= 60 ? `${data.step / 60} min` : `${data.step} s`}`}.${isCut ? ' History begins here.' : ''}`);
+    put(said, `${stamp(span.from)} to ${stamp(span.to)} ${zone(span.to)}, a row ${data.step === 1 ? 'a second' : `every ${data.step >= 60 ? `${data.step / 60} min` : `${data.step} s`}`}.${isCut ? ' History begins here.' : ''}`
+      + (data.missingNodes?.length > 0 ? ` Without an answer: ${data.missingNodes.join(', ')}.` : ''));
     charts.forEach((one) => one.draw(data, span));
     const within = data.problems.filter((one) => Date.parse(one.first) <= span.to && endOf(one) >= span.from);
     const own = within.toSorted((a, b) => b.channels - a.channels);
@@ -151,7 +166,7 @@ export function history(root, { parameters, node }) {
     const since = new Date(at - width).toISOString();
     const { status, data: found } = await get(`/refusals?${new URLSearchParams({ since, limit: '1000' })}`);
     if (ended || at !== chosen || status !== 200) return;
-    const own = found.refusals.filter((one) => Date.parse(one.at) <= at + width);
+    const own = found.refusals.filter((one) => Date.parse(one.at) <= at + width && isOf(of, one));
     keyed(refused, own.slice(0, REFUSALS), (one) => one.requestId, (one) => h('li', {}, h('span', { class: 'quiet' }, stamp(Date.parse(one.at), true)),
       h('span', {}, `${one.check}: ${one.channel ?? one.keyId ?? one.remote ?? ''}`), h('a', { href: `#/why/${encodeURIComponent(one.requestId)}` }, 'Details')), () => {});
     put(none, wrong.length + own.length === 0 ? 'No problem and no kept refusal of this moment.'
@@ -224,8 +239,44 @@ const wordsAt = (charts, at) => charts.map((one) => one.words(at)).filter((words
 /** When a cause ended; one that goes on has not. */
 const endOf = (one) => (one.ended === null ? Infinity : Date.parse(one.ended));
 
-/** Columns as comma-separated values, times in UTC. Pure. */
-export function csv({ t, ...columns }) {
-  const names = Object.keys(columns);
-  return [['time', ...names], ...t.map((at, row) => [new Date(at).toISOString(), ...names.map((name) => columns[name][row] ?? '')])].map((row) => row.join()).join('\n');
+/** Whether something is of the chosen node; without a choice everything is. */
+const isOf = (chosen, one) => chosen === '' || one.node === undefined || one.node === chosen;
+
+/** Columns of counts, and those of levels, that nodes have together; of others the greatest counts. */
+const [COUNTS, LEVELS] = [/^(connects|refused_|offers|answers|unanswered|confirmed|returned|hooks|messages)/, /^(masters|viewers|channels|pending|memoryBytes)$/];
+
+/** The history of all nodes, or of the one that is chosen, as that of one. Pure. */
+export function ofNodes({ nodes, step, begins, columns, problems, marks, ...rest }, own, chosen) {
+  const parts = Object.entries({ [own]: { step, begins, columns }, ...nodes }).filter(([name]) => nodes === undefined || isOf(chosen, { node: name }))
+    .map(([, part]) => part).filter((part) => part.columns.t.length > 0);
+  const lists = { ...rest, problems: problems.filter((one) => isOf(chosen, one)), marks: marks.filter((one) => isOf(chosen, one)) };
+  if (nodes === undefined || parts.length === 0) return { ...lists, step, begins, columns };
+  return { ...lists, ...(parts.length === 1 ? parts[0] : together(parts)) };
+}
+
+/** Rows of several nodes as one row for each moment up to which all are known. */
+function together(parts) {
+  const step = Math.max(...parts.map((part) => part.step));
+  const at = (moment) => Math.floor(moment / (step * 1000)) * step * 1000;
+  const last = Math.min(...parts.map(({ columns }) => at(columns.t.at(-1))));
+  const t = [...new Set(parts.flatMap(({ columns }) => columns.t.map(at)))].filter((moment) => moment <= last).toSorted((a, b) => a - b);
+  const column = (name) => {
+    const all = new Map();
+    for (const part of parts) {
+      const own = new Map();
+      part.columns.t.forEach((moment, row) => {
+        const value = part.columns[name][row];
+        if (value !== null) own.set(at(moment), [...own.get(at(moment)) ?? [], value]);
+      });
+      for (const [moment, values] of own) {
+        const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+        const before = all.get(moment);
+        all.set(moment, COUNTS.test(name) ? (before ?? 0) + (mean * step) / part.step : LEVELS.test(name) ? (before ?? 0) + mean : Math.max(before ?? 0, ...values));
+      }
+    }
+    return t.map((moment) => all.get(moment) ?? null);
+  };
+  const names = Object.keys(parts[0].columns).filter((name) => name !== 't');
+  const begins = parts.map((part) => part.begins).toSorted()[0];
+  return { step, begins, columns: { t, ...Object.fromEntries(names.map((name) => [name, column(name)])) } };
 }

@@ -131,7 +131,7 @@ export function lasted({ first, last, ended, endedBy }) {
 
 /** "28 of 30 have network 10.0.4.0/24, and 2 of 4,000 others." Pure. */
 export function inCommon({ what, value, members, of, healthy, ofHealthy }) {
-  const others = healthy === null ? '' : `, and ${number(healthy)} of ${number(ofHealthy)} others`;
+  const others = healthy === null ? (what === 'userAgent' ? '; of connected clients it is not kept' : '') : `, and ${number(healthy)} of ${number(ofHealthy)} others`;
   return `${number(members)} of ${number(of)} have ${WHAT[what] ?? what} ${value}${others}.`;
 }
 

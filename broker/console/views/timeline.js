@@ -12,8 +12,8 @@ const keyOf = (one) => `${one.clientId} ${one.connection} ${one.joined}`;
 export function timeline() {
   const lanes = h('div', { class: 'lanes' });
   const note = h('p', { class: 'quiet' }, 'Loading …');
-  const key = h('p', { class: 'legend' }, ...[['join', 'joined or left'], ['offer', 'offer'], ['answer', 'answer'],
-    ['candidate', 'candidate'], ['kept', 'queued'], ['dropped', 'dropped or refused']].map(([kind, text]) =>
+  const key = h('p', { class: 'legend' }, ...[['call', 'API call'], ['join', 'joined or left'], ['offer', 'offer'], ['answer', 'answer'],
+    ['candidate', 'candidate'], ['confirmed', 'confirmed'], ['kept', 'queued'], ['dropped', 'dropped or refused']].map(([kind, text]) =>
     h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
   const masters = h('ul', { class: 'masters', 'aria-label': 'Cameras, the newest first' });
   const older = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; drawMasters(); } });

@@ -40,7 +40,7 @@ pub(crate) fn routes(traces: Traces) -> Router {
         .with_state(traces)
 }
 
-/// `GET /channels/{name}/trace?client=&since=&limit=&scope=&zone=&width=&format=`.
+/// `GET /channels/{name}/trace?client=&since=&limit=&scope=&zone=&width=&seen=&format=`.
 async fn trace(
     State(traces): State<Traces>,
     Path(name): Path<String>,
@@ -53,6 +53,7 @@ async fn trace(
     let own = own_trace(&traces, &name, &query).await;
     let path = format!("/channels/{name}/trace");
     let mut document = traces.inspector.found((&path, &query), own).await?;
+    add_seen(&mut document, &query)?;
     drawing::add(&mut document, style, calendar().0 as f64);
     Ok(match format.as_deref() {
         None | Some("json") => Json(document).into_response(),
@@ -87,6 +88,33 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
     }
     name_node(&mut document, traces.inspector.node());
     Ok(document)
+}
+
+/// Adds what a viewer says of the peer connection of its newest session, which no signaling shows: `seen` has its
+/// client id, then words with milliseconds since its WebSocket was open.
+fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
+    let Some(seen) = parameter(query, "seen")? else {
+        return Ok(());
+    };
+    let (client, seen) = seen.split_once(',').unwrap_or((&seen, ""));
+    let viewers = document["viewers"].as_array_mut().into_iter().flatten();
+    let own = viewers.rev().find(|it| it["clientId"] == client);
+    let events = own.and_then(|it| it["events"].as_array_mut());
+    let mut more = Vec::new();
+    for part in seen.split(',').take(SEEN.len()) {
+        let event = part.split_once('@').and_then(|(word, ms)| {
+            let word = SEEN.iter().find(|it| **it == word)?;
+            let ms = ms.parse::<u32>().ok()?;
+            Some(value!({ "kind": "peer", "says": word.replace('_', " "), "ms": ms }))
+        });
+        more.push(event.ok_or_else(|| unusable("seen", "CLIENT,peer_connected@MS,…", part))?);
+    }
+    if let Some(events) = events {
+        events.append(&mut more);
+        let ms = |event: &Value| event["ms"].as_f64().unwrap_or_default();
+        events.sort_by(|one, other| ms(one).total_cmp(&ms(other)));
+    }
+    Ok(())
 }
 
 /// Adds a hint about the request of a connection that was served and noticed, as a signature under `--dev` that is
@@ -178,7 +206,6 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     // The last hint of a session in which all went well is none: pages show it as a fact.
     viewer["done"] = is_done(&hints).into();
     viewer["clientId"] = one.client_id.as_deref().into();
-    viewer["events"] = events.into();
     viewer["summary"] = value!({
         "offerMs": facts.offer.map(rounded),
         "answerMs": facts.answer.or(facts.early).map(rounded),
@@ -186,9 +213,21 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
             "viewer": facts.viewer_trickled.map(rounded),
             "master": facts.master_trickled.map(rounded),
         },
+        "lastCandidateMs": {
+            "viewer": last_candidate(&events, "viewer"),
+            "master": last_candidate(&events, "master"),
+        },
         "candidates": { "viewer": facts.viewer_candidates, "master": facts.master_candidates },
     });
+    viewer["events"] = events.into();
     viewer
+}
+
+/// When the last candidate of a side came: trickle ICE is over, as far as signaling shows.
+fn last_candidate(events: &[Value], from: &str) -> Value {
+    let is_own = |it: &&Value| it["action"] == "ICE_CANDIDATE" && it["from"] == from;
+    let last = events.iter().rfind(is_own);
+    last.map_or(Value::Null, |it| it["ms"].clone())
 }
 
 fn master(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {
@@ -198,6 +237,9 @@ fn master(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
         unaccepted.insert(reason.label().to_owned(), (*count).into());
     }
     let mut master = connection(one, clocks, ping_ms, &of_master(&one.facts));
+    let of_itself = |event: &&TraceEvent| !matches!(event.kind, TraceKind::Message { .. });
+    let events = one.events.iter().filter(of_itself);
+    master["events"] = events.map(|event| shown(event, one)).collect();
     master["superseded"] = one.facts.taken_over.is_some().into();
     master["unconfirmed"] = one.facts.unconfirmed.into();
     master["refused"] = refused.into();
@@ -244,6 +286,9 @@ fn shown(event: &TraceEvent, of: &TimelineConnection) -> Value {
         }
         TraceKind::Superseded(_, by, _) => value!({ "kind": "superseded", "by": by.pack() }),
         TraceKind::ToldToGo(_) => value!({ "kind": "go_away" }),
+        TraceKind::ApiCall { operation, .. } => {
+            value!({ "kind": "call", "operation": operation.name() })
+        }
         TraceKind::Message {
             action,
             towards,
@@ -297,6 +342,7 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
         Passage::ForCall => ("message", "route", "for_call"),
         Passage::Late => ("message", "route", "late"),
         Passage::Delivered => ("delivered", "after", "kept"),
+        Passage::Confirmed => ("confirmed", "after", "sent"),
         Passage::Returned => ("returned", "after", "unsent"),
         Passage::Unconfirmed => ("returned", "after", "unconfirmed"),
         Passage::Repeated => ("delivered", "after", "restart"),
@@ -311,6 +357,9 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
 fn rounded(ms: f64) -> f64 {
     (ms * 10.0).round() / 10.0
 }
+
+/// Words of a viewer about its peer connection.
+const SEEN: [&str; 3] = ["peer_connected", "peer_failed", "first_frame"];
 
 /// Events in an answer, unless the query says otherwise.
 const LIMIT_DEFAULT: usize = 500;

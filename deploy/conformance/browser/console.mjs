@@ -95,7 +95,7 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
         const { inCommon, lasted, leadsTo, settled } = await import('/assets/views/now.js');
         const { begins } = await import('/assets/alarm.js');
         const { moments, rowAt } = await import('/assets/series.js');
-        const { csv, momentOf } = await import('/assets/views/history.js');
+        const { momentOf, ofNodes } = await import('/assets/views/history.js');
         const { mean, waiting } = await import('/assets/views/overview.js');
         const { folded } = await import('/assets/views/channel.js');
         const { bars } = await import('/assets/views/refused.js');
@@ -142,7 +142,9 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
                 [['1 Jan', '00:15', '00:30', '00:45', '01:00'], ['12:00', '2 Jan', '12:00', '3 Jan']]],
             [[rowAt([10, 20], 5), rowAt([10, 20], 15), rowAt([10, 20], 99)], [0, 0, 1]], [inWords([null, 3, 0, 2], it.number), '2, between 0 and 3'],
             [inWords([null], it.number), 'nothing measured'], [['-15m', '-7d', '1970-01-01T00:00:01Z', 'x'].map((text) => momentOf(text, 864e6)), [863_100_000, 259_200_000, 1000, 860_400_000]],
-            [csv({ t: [0], a: [1], b: [null] }), 'time,a,b\n1970-01-01T00:00:00.000Z,1,'],
+            [[['', ''], ['n1', ''], ['n1', 'n2']].map(([own, chosen]) => Object.values(ofNodes({ step: 2, begins: 'b', columns: { t: [0, 2000, 4000], offers: [1, 2, 3], masters: [4, 4, 4], busyMax: [0.1, 0.2, 0.3] },
+                marks: [{ node: 'n1' }], problems: [], ...(own && { nodes: { n2: { step: 4, begins: 'a', columns: { t: [0, 4000], offers: [8, null], masters: [2, 1], busyMax: [0.5, 0] } } } }) }, own, chosen).columns)),
+            [[[0, 2000, 4000], [1, 2, 3], [4, 4, 4], [0.1, 0.2, 0.3]], [[0, 4000], [11, 6], [6, 5], [0.5, 0.3]], [[0, 4000], [8, null], [2, 1], [0.5, 0]]]],
             [waiting({ needsSighup: [], needsRestart: ['a', 'b'] }), 'The configuration file has changed since the start: a, b (needs a restart).'], [waiting(undefined), ''],
             [folded([{ from: 'v', to: 'M', action: 'o', bytes: 5, ageSeconds: 1 }, { from: 'v', to: 'M', action: 'i', bytes: 2, ageSeconds: 3 },
                 { from: 'v', to: 'M', action: 'i', bytes: 2, ageSeconds: 2 }]), [{ from: 'v', to: 'M', bytes: 9, ageSeconds: 3, actions: 'o, 2 × i' }]],

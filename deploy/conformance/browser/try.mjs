@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withBrowser } from './browser.mjs';
 import { start } from './own_broker.mjs';
-import { chats, firstFrame, narrow, seesBars, state, stepsOf, useTestCard, visit } from './visitor.mjs';
+import { chats, eventsUntil, firstFrame, inOrder, narrow, seesBars, state, useTestCard, visit } from './visitor.mjs';
 
 const timeout = 90_000;
 const admin = process.env.HELIOGRAPH_ADMIN;
@@ -30,14 +30,10 @@ test('camera and viewer in one tab', { timeout }, async ({ signal }) => {
         }
         console.log(`first frames after Watch: ${frames.map(Math.round)} ms`);
         assert.ok(Math.min(...frames) <= 1000, `${frames}`);
-        const steps = await stepsOf(page);
-        for (const step of ['ListSignalingChannels', 'GetIceServerConfig', 'WebSocket', 'SDP_OFFER', 'SDP_ANSWER', 'ICE_CANDIDATE']) {
-            for (const side of ['camera', 'viewer']) {
-                assert.ok(steps.some((it) => it.side === side && it.what === step && /\d B|open/.test(it.more)), `${side} ${step}`);
-            }
-        }
-        assert.deepEqual(steps.filter(({ failed }) => failed), []);
-        assert.ok(steps.some(({ what, more }) => what === 'ICE_CANDIDATE' && /^× \d+ · [\d,]+ B/.test(more)), 'a burst is one step');
+        const events = await eventsUntil(page, 'first frame');
+        inOrder(events, [/GetIceServerConfig answered$/, /join$/, /SDP_OFFER +to the master +\d+ B +relayed/, /SDP_ANSWER +to the viewer +\d+ B +relayed/, /peer connected$/, /first frame$/]);
+        assert.ok(events.some((event) => /ICE_CANDIDATE to the master +\d+ B +relayed/.test(event)), `${events}`);
+        assert.equal(await page.isVisible('.problem'), false);
         // Figures come once a second.
         await page.waitForFunction(() => /640 × 360/.test(document.querySelector('#viewer [data-figure=picture]').textContent));
         await page.waitForFunction(() => /bit\/s/.test(document.querySelector('#viewer [data-figure=bitrate]').textContent));
@@ -105,7 +101,7 @@ test('one button starts what does not run, and stops all', { timeout }, async ({
     });
 });
 
-test('the first screen has both pictures, the parts of the first frame and the steps, from the first on', { timeout }, async ({ signal }) => {
+test('the first screen has both pictures, the time to the first frame and the session as it was', { timeout }, async ({ signal }) => {
     await withBrowser(signal, async (_, browser) => {
         for (const size of [{ width: 1280, height: 800 }, { width: 390, height: 844 }]) {
             const page = await visit(browser, `${admin}/try#channel=try-first`, { size });
@@ -113,8 +109,9 @@ test('the first screen has both pictures, the parts of the first frame and the s
             await useTestCard(page);
             await page.click('#both');
             await seesBars(page);
+            await eventsUntil(page, 'first frame');
             const box = (selector) => page.locator(selector).first().boundingBox();
-            for (const part of ['#both', '.sources', '#share', '#camera .screen', '#viewer .screen', '#gantt li:last-child', '#steps li:nth-child(3)']) {
+            for (const part of ['#both', '.sources', '#share', '#camera .screen', '#viewer .screen', '#first', '#seen .lane svg']) {
                 const { y, height } = await box(part);
                 assert.ok(y >= 0 && y + height <= size.height, `${part} ends at ${y + height} of ${size.height}`);
             }
@@ -122,18 +119,12 @@ test('the first screen has both pictures, the parts of the first frame and the s
                 const { width, height } = await box(`#${side} .screen`);
                 assert.ok(Math.abs(width / height - 16 / 9) < 0.02, `${width} × ${height}`);
             }
-            const steps = await stepsOf(page);
-            assert.deepEqual([steps[0].side, steps[0].what], ['camera', 'ListSignalingChannels']);
-            // An arrow joins two lanes, and the parts are the whole.
-            const lanes = await page.$$eval('.lanes span', (all) => all.map((it) => { const { left, right } = it.getBoundingClientRect(); return (left + right) / 2; }));
-            const arrow = await box('#steps .camera.out .step');
-            assert.ok(Math.abs(arrow.x - lanes[0]) < 3 && Math.abs(arrow.x + arrow.width - lanes[1]) < 3, `${JSON.stringify(arrow)} ${lanes}`);
-            const across = await box('#steps .across .step');
-            assert.ok(Math.abs(across.x - lanes[0]) < 3 && Math.abs(across.x + across.width - lanes[2]) < 3);
-            const parts = await page.$$eval('#gantt li', (all) => all.map((it) => [it.dataset.state, parseFloat(it.querySelector('.ms').textContent)]));
-            assert.deepEqual(parts.map(([how]) => how), new Array(6).fill('done'));
-            const [sum, whole] = [parts.reduce((all, [, ms]) => all + ms, 0), parseFloat(await page.innerText('.sum'))];
-            assert.ok(Math.abs(sum - whole) <= 6, `${sum} of ${whole} ms`);
+            const [shown, took] = [parseFloat(await page.innerText('#first')), await firstFrame(page)];
+            assert.ok(Math.abs(shown - took) <= 1 || Math.abs(shown * 1000 - took) <= 10, `${shown} of ${took} ms`);
+            const marks = await page.$$eval('#seen .lane path', (all) => all.map((it) => it.textContent));
+            for (const what of ['GetIceServerConfig answered', 'join', 'SDP_OFFER relayed', 'SDP_ANSWER relayed', 'peer connected', 'first frame']) {
+                assert.ok(marks.some((mark) => mark.endsWith(what)), `${what}: ${marks}`);
+            }
             await page.finish();
         }
     });
@@ -152,9 +143,10 @@ test('the page is as long as what it shows, whatever was watched before', { time
         await seesBars(page);
         const [page_, end] = await page.evaluate(() => [document.documentElement.scrollHeight, document.querySelector('main').getBoundingClientRect().bottom + scrollY]);
         assert.ok(page_ <= Math.max(end, 1000) + 2, `${page_} px, and the content ends at ${end}`);
-        // The last watch is in sight from its first call.
-        const [top, run] = await page.$eval('#steps', (list) => [list.getBoundingClientRect().top, [...list.querySelectorAll('.run')].at(-1).getBoundingClientRect().top]);
-        assert.ok(run >= top - 8 && run < top + 400, `${run} below ${top}`);
+        // The last watch is in sight.
+        await eventsUntil(page, 'first frame');
+        const top = await page.$eval('#seen > div > .lanes > .lane', (lane) => lane.getBoundingClientRect().top - document.querySelector('#seen').getBoundingClientRect().top);
+        assert.ok(top > 0 && top < 400, `${top}`);
         await page.finish();
     });
 });
@@ -184,7 +176,6 @@ test('an offer waits for its camera', { timeout }, async ({ signal }) => {
         await page.waitForFunction(() => /No answer yet: the offer waits for the camera … 5 s/.test(document.querySelector('#viewer .empty').textContent));
         // That is as it should be: nothing is red.
         assert.equal(await page.isVisible('#viewer .problem'), false);
-        assert.deepEqual(await page.$$eval('#steps .warned, #steps .failed', (rows) => rows.map((row) => row.textContent)), []);
         await page.click('[data-of=camera] .run');
         await seesBars(page);
         assert.equal(await page.isVisible('#viewer .problem'), false);
@@ -200,8 +191,6 @@ test('a camera that is not allowed', { timeout }, async ({ signal }) => {
         await page.waitForFunction(() => document.querySelector('#camera .problem').textContent !== '');
         const advice = await page.innerText('#camera .problem');
         assert.match(advice, /use the test card/i);
-        const failed = (await stepsOf(page)).filter((step) => step.failed);
-        assert.deepEqual(failed.map(({ side, more }) => [side, more]), [['camera', advice]]);
         await useTestCard(page);
         await page.click('#both');
         await seesBars(page);
@@ -216,7 +205,7 @@ test('a machine without a camera', { timeout }, async ({ signal }) => {
         await page.click('#both'); // nothing else: one click shows a picture
         await seesBars(page);
         assert.equal(await page.isChecked('[value=card]'), true);
-        assert.match((await stepsOf(page))[0].more, /the test card takes its place/);
+        assert.match(await page.innerText('#hint'), /the test card takes its place/);
         await page.finish();
     });
 });
@@ -235,8 +224,7 @@ test('two sides that no address joins', { timeout }, async ({ signal }) => {
         await page.waitForFunction(() => /ICE finds no way/.test(document.querySelector('#viewer .problem').textContent));
         const problem = await page.innerText('#viewer .problem');
         assert.match(problem, /^Signaling is done.* 0 addresses here, 0 there, no relay/);
-        const last = (await stepsOf(page)).at(-1);
-        assert.deepEqual([last.side, last.failed, last.more], ['viewer', true, problem]);
+        await eventsUntil(page, 'peer failed');
         await page.finish();
     });
 });
@@ -251,10 +239,9 @@ test('a connect that a test has refused', { timeout }, async ({ signal }) => {
         await useTestCard(page);
         await page.click('[data-of=viewer] .run');
         await state(page, 'viewer', 'failed');
-        const failed = (await stepsOf(page)).filter((step) => step.failed);
-        assert.deepEqual(failed.map(({ side, what }) => [side, what]), [['viewer', 'WebSocket']]);
-        assert.ok(failed[0].more.startsWith(`fault_injected (${id}): A fault that a test scripted`), failed[0].more);
-        const colour = await page.$eval('#steps .failed .more', (row) => getComputedStyle(row).color);
+        const why = await page.innerText('#viewer .problem');
+        assert.ok(why.startsWith(`fault_injected (${id}): A fault that a test scripted`), why);
+        const colour = await page.$eval('#viewer .problem', (it) => getComputedStyle(it).color);
         const [, red, green, blue] = /(\d+), (\d+), (\d+)/.exec(colour).map(Number);
         assert.ok(red > green + 50 && red > blue + 50, colour);
         // It was for one connect.

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withBrowser } from './browser.mjs';
 import { start } from './own_broker.mjs';
-import { narrow, seesBars, stepsOf, useTestCard, visit } from './visitor.mjs';
+import { narrow, seesBars, useTestCard, visit } from './visitor.mjs';
 
 const pictures = process.env.HELIOGRAPH_SCREENSHOTS;
 
@@ -23,9 +23,6 @@ test('a machine without a network', { timeout: 120_000 }, async ({ signal }) => 
             await page.click('#both');
             await page.waitForSelector('#no-network', { state: 'visible' });
             assert.match(await page.innerText('#no-network'), /This machine has no network; browsers do not use loopback for media/);
-            const failed = (await stepsOf(page)).filter((step) => step.failed && step.what === 'ICE');
-            assert.ok(failed.length > 0);
-            assert.match(failed[0].more, /no address of this machine/);
             await picture(page);
 
             // The commands of the advice, with another kind of interface: not every kernel has dummies.
@@ -57,7 +54,7 @@ async function connectsWithoutAnAddress() {
     const { watchGathering } = await import('/assets/try/network.js');
     const connection = Object.assign(new EventTarget(), { iceGatheringState: 'complete', connectionState: 'connecting', getConfiguration: () => ({}) });
     const shown = [];
-    watchGathering(connection, () => ({ fail: () => undefined }), ({ hasNetwork }) => shown.push(hasNetwork));
+    watchGathering(connection, ({ hasNetwork }) => shown.push(hasNetwork));
     connection.dispatchEvent(new Event('icegatheringstatechange'));
     connection.connectionState = 'connected';
     connection.dispatchEvent(new Event('connectionstatechange'));

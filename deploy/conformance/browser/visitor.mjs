@@ -76,12 +76,24 @@ export async function chats(camera, viewer) {
     assert.equal(await viewer.locator('[data-of=viewer] .chat li b b').count(), 0, 'markup is text');
 }
 
-export const stepsOf = (page) => page.$$eval('#steps li:not(.run)', (rows) => rows.map((row) => ({
-    side: row.classList.contains('camera') ? 'camera' : 'viewer',
-    failed: row.classList.contains('failed'),
-    what: row.querySelector('.what').textContent,
-    more: row.querySelector('.more').textContent,
-})));
+// The events of the viewer's session as the broker writes them, once they have this one: a line each.
+export async function eventsUntil(page, last) {
+    const found = await page.waitForFunction((last) => {
+        const own = [...document.querySelectorAll('#seen .lane')].find((lane) => lane.querySelector('.who').textContent === document.querySelector('#viewer .who').textContent);
+        const text = own?.querySelector('pre').textContent ?? '';
+        return text.includes(last) && text;
+    }, last);
+    return (await found.jsonValue()).trim().split('\n').map((line) => line.trim());
+}
+
+// Asserts that events are there in this order.
+export function inOrder(events, wanted) {
+    let at = -1;
+    for (const what of wanted) {
+        at = events.findIndex((event, place) => place > at && what.test(event));
+        assert.ok(at >= 0, `${what}: ${events.join('\n')}`);
+    }
+}
 
 // Nothing is cut off on a small phone.
 export async function narrow(page) {

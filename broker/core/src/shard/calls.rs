@@ -31,7 +31,7 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
     let (sockets, directory, cx, ..) = shard.parts();
     let BegunCall { key, asked, call } = &mut begun;
     asked.subject = audited(call).map(Into::into);
-    if asked.caller.reads(KeyName::ResourceTag) {
+    if asked.caller.reads(KeyName::ResourceTag) || matches!(call, Call::Ice(_)) {
         asked.client_id = named_client_id(call).map(Into::into);
     }
     let mut refused = directory.forbids(cx, &asked.caller, call);
@@ -139,6 +139,7 @@ fn go_on(sockets: &mut Sockets, directory: &Directory, cx: &mut Context, begun: 
         client_id: asked.client_id.clone(),
         posted: None,
         endpoint,
+        remote: sockets.session(key).map(|session| session.remote().ip()),
         kind,
     };
     let change = query.kind.waits_for_the_store();

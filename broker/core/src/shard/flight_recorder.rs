@@ -14,7 +14,9 @@ use crate::session::http::RoleBy;
 use crate::session::web_socket::Role;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
-use codec::{base64, signal::Action, ws::Excess};
+use codec::control::Operation;
+use codec::signal::{Action, Role as SignalRole};
+use codec::{base64, ws::Excess};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::ops::Range;
@@ -209,6 +211,30 @@ impl Recorder {
         ]);
     }
 
+    /// The channel was found for a call of the API that precedes a connection. Others are not noted.
+    pub(crate) fn api_call(&mut self, at: Moment, channel: ChannelKey, call: &NotedCall<'_>) {
+        let operation = NOTED_CALLS.iter().position(|it| *it == call.operation);
+        let Some(operation) = operation.and_then(|place| u8::try_from(place).ok()) else {
+            return;
+        };
+        let role = match call.role {
+            None => 0,
+            Some(SignalRole::Master) => 1,
+            Some(SignalRole::Viewer) => 2,
+        };
+        self.put([
+            micros(at),
+            channel.pack() | tag(Tag::ApiCall, operation | role << 2),
+            self.address_mark(call.remote),
+            call.client_id.map_or(NOBODY, |id| self.mark(id)),
+        ]);
+    }
+
+    /// The mark that replaces an address in notes of calls.
+    pub(crate) fn address_mark(&self, address: IpAddr) -> u64 {
+        self.hasher.hash_one(address.to_canonical()) >> 16
+    }
+
     /// The mark that replaces a client id in notes: 48 bits of its hash.
     pub(crate) fn mark(&self, client_id: &str) -> u64 {
         self.hasher.hash_one(client_id) >> 16
@@ -300,6 +326,16 @@ pub(crate) struct NotedLeaver<'a> {
     pub(crate) reason: EndReason,
 }
 
+/// A call of the API that found its channel.
+pub(crate) struct NotedCall<'a> {
+    pub(crate) operation: Operation,
+    /// The role that it names.
+    pub(crate) role: Option<SignalRole>,
+    pub(crate) remote: IpAddr,
+    /// The client id that it names.
+    pub(crate) client_id: Option<&'a str>,
+}
+
 /// The time of a turn in microseconds since the start. The clock of microseconds wraps, that of milliseconds does not.
 #[inline]
 pub(crate) fn micros(at: Moment) -> u64 {
@@ -344,6 +380,9 @@ pub(crate) enum Tag {
     ToldToGo,
     /// Something of a message; the detail is that of [`NotedMessage`].
     Message,
+    /// A call of the API; the detail is its place in [`NOTED_CALLS`] and its role. `who` is the mark of its address,
+    /// `whom` that of its client id.
+    ApiCall,
 }
 
 /// The passage of a message at one moment.
@@ -362,6 +401,8 @@ pub enum Passage {
     Late,
     /// Kept, then moved into its recipient's outbox.
     Delivered,
+    /// Offer or answer that its recipient's machine has confirmed, noted when that was found.
+    Confirmed,
     /// Returned from an outbox, whose connection ended before it was sent.
     Returned,
     /// Sent and not confirmed by its recipient's machine: kept again.
@@ -410,7 +451,8 @@ impl Passage {
             Self::Called => 14,
             Self::Gathered => 15,
             Self::CallEnded => 16,
-            Self::Unaccepted(reason) => 17 + reason as u8,
+            Self::Confirmed => 17,
+            Self::Unaccepted(reason) => 18 + reason as u8,
         }
     }
 
@@ -542,8 +584,15 @@ pub(crate) const NOBODY: u64 = LOW;
 /// Bytes of a client id in one note.
 pub(crate) const NAME_BYTES: usize = 24;
 
+/// Calls of the API that are noted: those that clients make before they connect.
+pub(crate) const NOTED_CALLS: [Operation; 3] = [
+    Operation::DescribeSignalingChannel,
+    Operation::GetSignalingChannelEndpoint,
+    Operation::GetIceServerConfig,
+];
+
 /// In the order of their numbers.
-const PASSAGES: [Passage; 17] = [
+const PASSAGES: [Passage; 18] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -561,6 +610,7 @@ const PASSAGES: [Passage; 17] = [
     Passage::Called,
     Passage::Gathered,
     Passage::CallEnded,
+    Passage::Confirmed,
 ];
 
 const _: () = assert!(

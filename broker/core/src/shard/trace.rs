@@ -10,11 +10,12 @@ use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
 use crate::session::{Session, http::RoleBy};
 use crate::shard::flight_recorder::{
-    LOW, NAME_BYTES, NOBODY, NotedMessage, Passage, Recorder, SHIFT, Tag, Words, micros,
-    name_and_candidates, reason,
+    LOW, NAME_BYTES, NOBODY, NOTED_CALLS, NotedMessage, Passage, Recorder, SHIFT, Tag, Words,
+    micros, name_and_candidates, reason,
 };
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now, Wall};
+use codec::control::Operation;
 use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
@@ -58,6 +59,8 @@ pub struct TracePeer {
     pub mark: Option<u64>,
     /// The peer's address.
     pub remote: SocketAddr,
+    /// The mark that replaces it in [`TraceKind::ApiCall`].
+    pub address: u64,
     /// When it was admitted, in microseconds since the start, to the millisecond.
     pub opened_us: u64,
     /// Whether a message was sent to it long ago that it has not confirmed; unknown of one that is gone.
@@ -90,6 +93,17 @@ pub enum TraceKind {
     Superseded(SessionKey, SessionKey, bool),
     /// GO_AWAY was sent to it.
     ToldToGo(SessionKey),
+    /// A call of the API was answered, of no connection yet.
+    ApiCall {
+        /// The operation: one that clients call before they connect.
+        operation: Operation,
+        /// The role that it names.
+        role: Option<Role>,
+        /// The mark of its caller's address.
+        address: u64,
+        /// The mark of the client id that it names.
+        client: Option<u64>,
+    },
     /// Something of a message.
     Message {
         /// `None` when it could not be understood.
@@ -161,7 +175,7 @@ pub(crate) fn forget(
             return (erased, None);
         };
         serial -= 1;
-        if event(recorder, serial, note).is_some_and(|kind| is_about(&kind, text)) {
+        if event(recorder, serial, note).is_some_and(|kind| is_about(recorder, &kind, text)) {
             let mut first = serial;
             while first.checked_sub(1).is_some_and(|it| belongs(recorder, it)) {
                 first -= 1;
@@ -207,13 +221,19 @@ fn belongs(recorder: &Recorder, serial: u64) -> bool {
     matches!(tag, Some(Tag::Name | Tag::Address))
 }
 
-fn is_about(kind: &TraceKind, text: &str) -> bool {
+fn is_about(recorder: &Recorder, kind: &TraceKind, text: &str) -> bool {
     match kind {
         TraceKind::Left(peer, _) => {
             peer.client_id.as_deref() == Some(text)
                 || peer.remote.ip().to_canonical().to_string() == text
         }
         TraceKind::Message { viewer, .. } => viewer.as_deref() == Some(text),
+        TraceKind::ApiCall {
+            address, client, ..
+        } => {
+            let of_text = text.parse().ok().map(|it| recorder.address_mark(it));
+            *client == Some(recorder.mark(text)) || of_text == Some(*address)
+        }
         TraceKind::Joined(..) | TraceKind::Superseded(..) | TraceKind::ToldToGo(_) => false,
     }
 }
@@ -320,6 +340,7 @@ fn connected(
             client_id: client_id.map(Box::from),
             mark: client_id.map(|id| recorder.mark(id)),
             remote: session.remote(),
+            address: recorder.address_mark(session.remote().ip()),
             opened_us: web_socket.opened().0.saturating_mul(1000),
             unconfirmed: (session.outbox.unconfirmed_since())
                 .is_some_and(|since| now.since(since) > UNCONFIRMED_MS),
@@ -377,6 +398,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
         Tag::Joined => joined(session, detail)?,
         Tag::Superseded => TraceKind::Superseded(session, other, detail == 1),
         Tag::ToldToGo => TraceKind::ToldToGo(session),
+        Tag::ApiCall => api_call(detail, who & LOW, whom & LOW)?,
         Tag::Left => {
             let remote = address(recorder.get(serial.checked_sub(1)?)?)?;
             let client_id = match name_bytes {
@@ -388,6 +410,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 mark: client_id.as_deref().map(|id| recorder.mark(id)),
                 client_id,
                 remote,
+                address: recorder.address_mark(remote.ip()),
                 opened_us: (first & LOW).saturating_sub(length as u64 * 1000),
                 unconfirmed: false,
                 by_tcp: false,
@@ -445,6 +468,20 @@ fn came(passage: Passage) -> bool {
     )
 }
 
+/// See [`Tag::ApiCall`].
+fn api_call(detail: u8, address: u64, client: u64) -> Option<TraceKind> {
+    Some(TraceKind::ApiCall {
+        operation: *NOTED_CALLS.get(usize::from(detail & 3))?,
+        role: match detail >> 2 {
+            1 => Some(Role::Master),
+            2 => Some(Role::Viewer),
+            _ => None,
+        },
+        address,
+        client: (client != NOBODY).then_some(client),
+    })
+}
+
 /// See [`Tag::Joined`].
 fn joined(session: SessionKey, detail: u8) -> Option<TraceKind> {
     let by = RoleBy::ALL.get(usize::from(detail >> 1))?;
@@ -498,6 +535,7 @@ fn tag_of([_, channel, ..]: &Words) -> Option<Tag> {
         Tag::Superseded,
         Tag::ToldToGo,
         Tag::Message,
+        Tag::ApiCall,
     ];
     tags.get(usize::from(tag.checked_sub(1)?)).copied()
 }

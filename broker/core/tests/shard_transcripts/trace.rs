@@ -99,6 +99,7 @@ impl Trace {
                 format!("{} superseded by {}", name(older), name(newer))
             }
             TraceKind::ToldToGo(who) => format!("{} GO_AWAY", name(who)),
+            TraceKind::ApiCall { operation, .. } => format!("{operation:?}"),
             TraceKind::Message {
                 action,
                 towards,
@@ -170,6 +171,9 @@ fn a_late_master_gets_the_kept_offer_and_answers_a_viewer_that_has_left() {
         "6000 SDP_ANSWER 52 down Kept from m for v1",
         "6000 SDP_ANSWER 52 down Relayed from m at v2",
         "6000 ICE_CANDIDATE 77 up Relayed from v2 at m",
+        "7000 SDP_OFFER 73 up Confirmed at m of v2",
+        "7000 SDP_OFFER 73 up Confirmed at m of v1",
+        "7000 SDP_ANSWER 52 down Confirmed at v2 of v2",
         "66048 SDP_ANSWER 52 down Expired of v1",
     ];
     for limit in [1, 3, 5000] {
@@ -231,6 +235,8 @@ fn messages_that_come_back_and_connections_that_lose_their_slot_are_noted() {
         "1000 SDP_ANSWER 52 down Kept from m' for v1",
         "1010 v1' joined",
         "1010 SDP_ANSWER 52 down Delivered at v1' of v1",
+        "2000 SDP_OFFER 73 up Confirmed at m' of v1",
+        "2050 SDP_ANSWER 52 down Confirmed at v1' of v1",
         "3060 v1' GO_AWAY",
         "3060 m' GO_AWAY",
     ];
@@ -465,8 +471,8 @@ fn what_names_somebody_is_erased_and_so_is_what_is_old() {
     assert!(lines.contains("down Relayed from m at v2"), "{lines}");
     // A moment that is none yet: everything is older.
     assert_eq!(forget(&mut script, Forget::Before(Wall(0))), 0);
-    let before = left.lines().len() as u64;
-    script.play("time 1s |");
+    script.play("time 2s |");
+    let before = trace(&mut script, "cam", 5000).lines().len() as u64;
     assert_eq!(forget(&mut script, Forget::Before(Wall(u64::MAX))), before);
     assert_eq!(trace(&mut script, "cam", 5000).lines().len(), 0);
     script.play("v3 connects | v3 < 101");

@@ -190,7 +190,10 @@ impl World {
                     to: Some(to),
                     ..
                 } => *messages.entry(*to).or_default() += 1,
-                TraceKind::Superseded(..) | TraceKind::ToldToGo(_) | TraceKind::Message { .. } => {}
+                TraceKind::Superseded(..)
+                | TraceKind::ToldToGo(_)
+                | TraceKind::ApiCall { .. }
+                | TraceKind::Message { .. } => {}
             }
         }
         let calls = !self.ledger.callers.is_empty();

@@ -241,8 +241,15 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     let at = |event: &&Value| event["ms"].as_f64().unwrap_or_default();
     let mut events: Vec<&Value> = list(&viewer["events"]).iter().collect();
     events.sort_by(|one, other| at(one).total_cmp(&at(other)));
-    let times: Vec<f64> = events.iter().map(at).collect();
-    let last = times.last().copied().unwrap_or_default().max(1.0);
+    // Calls precede the connection.
+    let first = events.first().map_or(0.0, at).min(0.0);
+    let times: Vec<f64> = events.iter().map(|event| at(event) - first).collect();
+    // A confirmation is noted when somebody has asked for it: it makes no lane longer.
+    let timed = events
+        .iter()
+        .zip(&times)
+        .rfind(|(event, _)| event["kind"] != "confirmed");
+    let last = timed.map_or(1.0, |(_, ms)| ms.max(1.0));
     let mut whole = vec![
         value!("svg"),
         value!({ "viewBox": format!("0 0 {width} {LANE}"), "aria-hidden": "true" }),
@@ -251,10 +258,10 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     whole.extend(
         ms(&viewer["joined"])
             .into_iter()
-            .flat_map(|joined| scale(joined, last, width, zone)),
+            .flat_map(|joined| scale(joined + first, last, width, zone)),
     );
-    let marks = events.iter().zip(places(&times, last, width));
-    whole.extend(marks.map(|(event, x)| mark(event, x)));
+    let marks = events.iter().zip(&times).zip(places(&times, last, width));
+    whole.extend(marks.map(|((event, ms), x)| mark(event, *ms, x)));
     whole.into()
 }
 
@@ -265,7 +272,7 @@ fn places(times: &[f64], last: f64, width: f64) -> Vec<f64> {
     let (mut least, mut most) = (MARGIN, width - MARGIN);
     let mut places: Vec<f64> = Vec::new();
     for time in times {
-        let x = least.max(MARGIN + inside * time.max(0.0) / last);
+        let x = least.max(MARGIN + inside * time.clamp(0.0, last) / last);
         least = x + gap;
         places.push(x);
     }
@@ -314,15 +321,14 @@ fn round_above(least: f64) -> f64 {
         .unwrap_or(10.0 * power)
 }
 
-fn mark(event: &Value, x: f64) -> Value {
-    let says = format!(
-        "+{} {}",
-        Span(event["ms"].as_f64().unwrap_or_default()),
-        words(event)
-    );
+fn mark(event: &Value, ms: f64, x: f64) -> Value {
+    let says = format!("+{} {}", Span(ms), words(event));
     let up = event["from"] == "viewer" || event["kind"] == "delivered";
     let kind = match text(&event["action"]) {
         _ if event["kind"] == "dropped" || is_declined(event) => "dropped",
+        _ if event["kind"] == "confirmed" => "confirmed",
+        _ if event["kind"] == "call" => "call",
+        _ if event["kind"] == "peer" => "peer",
         "SDP_OFFER" => "offer",
         "SDP_ANSWER" => "answer",
         "ICE_CANDIDATE" => "candidate",
@@ -345,6 +351,8 @@ fn mark(event: &Value, x: f64) -> Value {
             y - 5.0
         ),
         ("join", _) => format!("M{x} 4V{}", 2.0 * y - 4.0),
+        ("call" | "peer", _) => format!("M{} {y}l5-5 5 5-5 5z", x - 5.0),
+        ("confirmed", _) => format!("M{} {y}l3 4 6-9", x - 4.0),
         ("candidate", _) => format!("M{} {}h4v12h-4z", x - 2.0, y - 6.0),
         (_, true) => format!("M{} {}h14l-7-14z", x - 7.0, y + 7.0),
         (_, false) => format!("M{} {}h14l-7 14z", x - 7.0, y - 7.0),
@@ -441,8 +449,16 @@ pub(crate) fn archive(trace: &Value) -> Value {
             };
             value!({ "type": way, "time": time, "opcode": 1, "data": words(event) })
         };
-        let messages: Value = list(&viewer["events"]).iter().map(message).collect();
+        let of_socket = |event: &&Value| event["kind"] != "call" && event["kind"] != "peer";
+        let messages = list(&viewer["events"]).iter().filter(of_socket);
+        let messages: Value = messages.map(message).collect();
         let time = ms(&viewer["left"]).map(|left| left - joined);
+        let calls = list(&viewer["events"])
+            .iter()
+            .filter(|event| event["kind"] == "call");
+        let calls =
+            calls.map(|event| value!({ "ms": event["ms"], "operation": event["operation"] }));
+        let calls: Value = calls.collect();
         let url = format!(
             "wss://{}/?X-Amz-ClientId={}",
             text(&trace["channel"]),
@@ -456,7 +472,7 @@ pub(crate) fn archive(trace: &Value) -> Value {
             "response": { "status": 101, "statusText": "Switching Protocols", "httpVersion": "HTTP/1.1",
                 "cookies": [], "headers": [], "content": { "size": 0, "mimeType": "" }, "redirectURL": "",
                 "headersSize": -1, "bodySize": -1 },
-            "_resourceType": "websocket", "_webSocketMessages": messages, "_hints": viewer["hints"],
+            "_resourceType": "websocket", "_webSocketMessages": messages, "_calls": calls, "_hints": viewer["hints"],
         }))
     };
     let entries: Value = list(&trace["viewers"]).iter().filter_map(entry).collect();

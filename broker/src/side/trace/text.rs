@@ -189,6 +189,9 @@ pub(crate) fn fate(event: &Value) -> String {
         }
         "delivered" if more == "restart" => "given again: no answer came".to_owned(),
         "delivered" => "delivered, was kept".to_owned(),
+        "confirmed" => "confirmed by its machine".to_owned(),
+        "call" => format!("{} answered", text(&event["operation"])),
+        "peer" => says.unwrap_or_default().to_owned(),
         "returned" => "came back unsent".to_owned(),
         "dropped" => format!("dropped: {more}"),
         "left" => format!("left: {}", says.unwrap_or_default()),

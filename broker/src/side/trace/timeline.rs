@@ -77,6 +77,8 @@ enum Whose {
     Session(SessionKey),
     /// A viewer by its mark.
     Mark(u64),
+    /// The connection that a call came before.
+    Caller,
 }
 
 impl Story {
@@ -112,6 +114,7 @@ impl Story {
                         continue;
                     }
                 },
+                Some(Whose::Caller) => prepared(&connections, &event),
                 None => None,
             };
             let Some(one) = place.and_then(|place| connections.get_mut(place)) else {
@@ -362,7 +365,10 @@ impl TimelineConnection {
             match event.kind {
                 TraceKind::Joined(_, _, by) => (facts.whole, facts.role_by) = (true, Some(by)),
                 TraceKind::ToldToGo(_) => facts.told_to_go = Some(self.ms(event.at_us)),
-                TraceKind::Left(..) | TraceKind::Superseded(..) | TraceKind::Message { .. } => {}
+                TraceKind::Left(..)
+                | TraceKind::Superseded(..)
+                | TraceKind::ApiCall { .. }
+                | TraceKind::Message { .. } => {}
             }
         }
         let messages = self.events.iter().filter_map(|event| self.message(event));
@@ -490,6 +496,7 @@ fn whose(kind: &TraceKind) -> Option<Whose> {
         | TraceKind::Superseded(session, ..)
         | TraceKind::ToldToGo(session) => Some(Whose::Session(*session)),
         TraceKind::Left(peer, _) => Some(Whose::Session(peer.session)),
+        TraceKind::ApiCall { .. } => Some(Whose::Caller),
         TraceKind::Message {
             towards,
             from,
@@ -518,6 +525,37 @@ fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> 
     let before = places.iter().rfind(joined);
     before.or_else(|| places.first()).copied()
 }
+
+/// The connection that a call came before: the next one from its address, of the role and client id that it names.
+fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<usize> {
+    let TraceKind::ApiCall {
+        role,
+        address,
+        client,
+        ..
+    } = event.kind
+    else {
+        return None;
+    };
+    let fits = |one: &TimelineConnection| {
+        let Some(peer) = &one.peer else { return false };
+        let is_master = peer.client_id.is_none();
+        peer.address == address
+            && role.is_none_or(|role| (role == Role::Master) == is_master)
+            && client.is_none_or(|client| peer.mark == Some(client))
+    };
+    // Connections are in the order of their milliseconds.
+    let first = connections.partition_point(|one| one.joined_us + 1_000 <= event.at_us);
+    let near = connections.iter().enumerate().skip(first);
+    let near = near.take(CALLS_PREPARE_MAX);
+    let mut near = near.take_while(|(_, one)| one.joined_us < event.at_us + CALLS_PRECEDE_US);
+    near.find(|(_, one)| fits(one)).map(|(place, _)| place)
+}
+
+/// Longest time between a call and the connection that it prepares.
+const CALLS_PRECEDE_US: u64 = 15_000_000;
+/// Connections that a call is compared with.
+const CALLS_PREPARE_MAX: usize = 256;
 
 #[cfg(test)]
 mod script;

@@ -19,6 +19,7 @@ use crate::shard::directory::pending::{ForPlayer, NewCall};
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
+use crate::shard::flight_recorder::NotedCall;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Answer, Query, QueryKind};
@@ -77,7 +78,24 @@ pub(crate) fn allows(
 pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
     match shard.directory.over_rate(&mut shard.cx, &query) {
         Some(answer) => shard.cx.todo.answer(caller, answer),
-        None => serve(shard, caller, query),
+        None => {
+            note_call(shard, &query);
+            serve(shard, caller, query);
+        }
+    }
+}
+
+/// Notes a call for the trace of its channel.
+fn note_call(shard: &mut State, query: &Query) {
+    let State { directory, cx, .. } = shard;
+    if let (Some(remote), Some(key)) = (query.remote, directory.channel_of(&query.kind)) {
+        let call = NotedCall {
+            operation: query.operation,
+            role: query.endpoint.map(|(role, _)| role),
+            remote,
+            client_id: query.client_id.as_deref(),
+        };
+        cx.telemetry.note().api_call(cx.at, key, &call);
     }
 }
 

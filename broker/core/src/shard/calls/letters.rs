@@ -18,6 +18,7 @@ use codec::{identifiers::ChannelArn, policy::Action, signal::Role};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A letter to a shard.
@@ -83,6 +84,8 @@ pub struct Query {
     pub posted: Option<Now>,
     /// Of a request for the channel's endpoint: in which role, and by which program.
     pub endpoint: Option<(Role, Program)>,
+    /// Address of the caller, for the notes of its channel.
+    pub remote: Option<IpAddr>,
     /// The question.
     pub kind: QueryKind,
 }
@@ -97,6 +100,7 @@ impl Query {
             client_id: None,
             posted: None,
             endpoint: None,
+            remote: None,
             kind,
         }
     }

@@ -252,6 +252,7 @@ pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
         client_id: asked.client_id.clone(),
         posted: Some(posted),
         endpoint: None,
+        remote: None,
         kind,
     };
     let deadline = posted.after(REPLY_MS_MAX);

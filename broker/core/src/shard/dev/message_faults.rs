@@ -4,7 +4,8 @@
 use crate::channel::{Route, pending::Message};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
-use crate::session::{outbox::DeliveryMark, web_socket::Role};
+use crate::session::outbox::DeliveryMark;
+use crate::session::web_socket::{Role, viewer_of};
 use crate::shard::context::Context;
 use crate::shard::dev::faults::{
     Corruption, DeliveryAct, FaultAct, FaultCounts, FaultSubject, Held, HeldMessage, Later,
@@ -13,7 +14,7 @@ use crate::shard::dev::faults::{
 use crate::shard::dev::observations::CopySource;
 use crate::shard::dev::state::{Fate, Interposer};
 use crate::shard::flight_recorder::{NOBODY, Passage};
-use crate::shard::road::in_flight::{InTransit, mark_of_kept, towards, viewer_of};
+use crate::shard::road::in_flight::{InTransit, mark_of_kept, towards};
 use crate::shard::road::unsent::{Recipient, end_kept, push_kept};
 use crate::shard::road::{delivery, service_messages};
 use crate::shard::state::State;

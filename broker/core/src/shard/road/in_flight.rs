@@ -203,20 +203,6 @@ pub(crate) fn away_from(role: &Role) -> Towards {
     }
 }
 
-/// The viewer at the other end of a message for `role`, or at this one. In a frame for a master the sender's id is
-/// before the closing quote and brace.
-pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) -> &'a str {
-    if let Role::Viewer(id) = role {
-        return id;
-    }
-    let end = frame.len().saturating_sub(2);
-    let begin = end.saturating_sub(usize::from(sender_bytes));
-    frame
-        .get(begin..end)
-        .and_then(|id| std::str::from_utf8(id).ok())
-        .unwrap_or_default()
-}
-
 /// A message as it is kept until its recipient connects.
 pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
     let DeliveryMark {

@@ -4,18 +4,19 @@
 //! A connection is listed once, from its first such message on. It is asked a second later for the first time, and then
 //! each second while the answer is that some are not confirmed; sooner, when much was written since the last question.
 
+use crate::channel::Towards;
 use crate::event::Outcome;
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{
     ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS, UNREAD_BYTES_FREE,
 };
 use crate::session::Session;
-use crate::session::outbox::Offers;
-use crate::session::outbox::{DeliveryMark, Outbox, Spares, Unsent};
-use crate::session::web_socket::{Role, WebSocket};
+use crate::session::outbox::{DeliveryMark, Offers, Outbox, Spares, Unsent};
+use crate::session::web_socket::{Role, WebSocket, viewer_of};
 use crate::settings::Proof;
 use crate::shard::Sockets;
 use crate::shard::context::Context;
+use crate::shard::flight_recorder::{NotedMessage, Passage};
 use crate::{machine::Output, time::Now};
 use codec::signal::Action;
 use codec::ws::{self, Opcode};
@@ -58,6 +59,33 @@ fn note_offer(offers: &mut Option<Offers>, launch: &DeliveryMark, frame: &[u8]) 
     if let Some(offers) = offers.as_mut().filter(|_| is_viewers) {
         offers.push((*launch, ws::whole(frame)));
     }
+}
+
+/// Notes for the trace that an offer or an answer was confirmed; candidates would fill it.
+fn note_confirmed(
+    cx: &mut Context,
+    key: SessionKey,
+    member: &Option<(ChannelKey, Role)>,
+    launch: &DeliveryMark,
+    frame: &[u8],
+) {
+    let is_noted = launch.counted && launch.action != Action::IceCandidate;
+    let Some((channel, role)) = member.as_ref().filter(|_| is_noted) else {
+        return;
+    };
+    let towards = match role {
+        Role::Master => Towards::Master,
+        Role::Viewer(_) => Towards::Viewer,
+    };
+    let passed = NotedMessage {
+        action: Some(launch.action),
+        towards,
+        passage: Passage::Confirmed,
+        bytes: frame.len(),
+        candidates: None,
+    };
+    let viewer = viewer_of(role, frame, launch.sender_bytes);
+    (cx.telemetry.note()).went(cx.at, *channel, passed, viewer, Some(key));
 }
 
 /// A master that was reported gone while it was connected.
@@ -199,10 +227,12 @@ impl Sockets {
         unacknowledged: u64,
     ) -> bool {
         let mut offers = self.offers_to_repeat(key);
+        let member = self.session(key).and_then(Session::membership);
         let ends = self.follow(key, |outbox, spares| {
             let repeated = outbox.returned().1;
             outbox.confirm(spares, unacknowledged, |mark, frame| {
                 cx.telemetry.count_confirmed(&mark.launch);
+                note_confirmed(cx, key, &member, &mark.launch, frame);
                 note_offer(&mut offers, &mark.launch, frame);
             });
             cx.telemetry
@@ -223,9 +253,11 @@ impl Sockets {
     ) -> (bool, bool) {
         let mut proved = false;
         let mut offers = self.offers_to_repeat(key);
+        let member = self.session(key).and_then(Session::membership);
         let ends = self.follow(key, |outbox, spares| {
             proved = outbox.proved(spares, payload, now, |mark, frame| {
                 cx.telemetry.count_confirmed(&mark.launch);
+                note_confirmed(cx, key, &member, &mark.launch, frame);
                 note_offer(&mut offers, &mark.launch, frame);
             });
         });

@@ -6,6 +6,7 @@ use super::*;
 use crate::side::trace::hints::{of_master, of_viewer};
 use broker_core::shard::RoleBy;
 use broker_core::time::Now;
+use codec::control::Operation;
 use codec::ws::FrameError;
 
 #[derive(Default)]
@@ -64,6 +65,7 @@ pub(super) fn peer(name: &str, opened_us: u64) -> TracePeer {
         client_id: is_viewer.then(|| client_id(name).into()),
         mark: is_viewer.then(|| mark(name)),
         remote: ([192, 0, 2, name.as_bytes()[1] % 2], 9).into(),
+        address: mark(name),
         opened_us,
         unconfirmed: false,
         by_tcp: false,
@@ -105,6 +107,12 @@ impl Script {
                 TraceKind::Superseded(session(for_whom).unwrap(), key, how == "unnamed")
             }
             ("go_away", Some(key)) => TraceKind::ToldToGo(key),
+            ("calls", _) => TraceKind::ApiCall {
+                operation: Operation::GetIceServerConfig,
+                role: (how == "endpoint").then_some(role),
+                address: mark(who),
+                client: (how == "ice").then(|| mark(who)),
+            },
             ("is", _) => {
                 let peer = &mut self.peers[known.unwrap()];
                 match (how, for_whom) {

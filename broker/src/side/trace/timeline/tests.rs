@@ -28,6 +28,23 @@ fn the_table_of_hints() {
     }
 }
 
+#[test]
+fn calls_belong_to_the_next_connection_of_their_address_role_and_client_id() {
+    for (script, wanted) in [
+        (
+            "0 a1 calls; 5 a1 calls:endpoint; 9 a1 calls:ice; 10 a1 joins; 20 a1 leaves; 30 a2 calls; 40 a2 joins; 50",
+            vec![vec![0, 5, 9, 10, 20], vec![30, 40]],
+        ),
+        (
+            "0 b1 calls; 0 a1 calls; 15001 a1 joins; 15002",
+            vec![vec![15_001]],
+        ),
+        ("0 a1 joins; 9 a1 calls; 50", vec![vec![0]]),
+    ] {
+        assert_eq!(moments(&story(script)), wanted, "{script}");
+    }
+}
+
 /// A session as it should be, from 1 s on.
 const GOOD: &str = "0 M1 joins; 1000 a1 joins; 1003 a1 offer M1; 1004 a1 candidate*5 M1; 1065 M1 answer a1; \
                     1066 M1 candidate*5 a1";
