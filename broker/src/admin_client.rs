@@ -1,4 +1,4 @@
-//! Requests of subcommands to the admin listener of a running broker.
+//! Client for the admin listener of a running broker, used by subcommands.
 
 use crate::config::{self, AdminFlags};
 use crate::files::{TOKEN_FILE, token};
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// An answer: its head was read, its body follows.
+/// A response whose head has been read and whose body follows.
 pub(crate) struct Answer {
-    /// The status, such as `200`.
+    /// HTTP status, such as `200`.
     pub(crate) status: String,
-    /// The head's lines, the first one included.
+    /// Lines of the head, including the status line.
     head: Vec<String>,
-    /// The body, not yet read: up to the end of the connection.
+    /// The unread body, which ends when the connection closes.
     pub(crate) body: BufReader<TcpStream>,
     /// The address of the broker that answered.
     pub(crate) peer: SocketAddr,
@@ -32,7 +32,7 @@ impl Answer {
         })
     }
 
-    /// The body as text, as far as `most` bytes.
+    /// Reads the body as text, up to `most` bytes.
     pub(crate) fn text(self, most: u64) -> io::Result<String> {
         let mut text = String::new();
         self.body.take(most).read_to_string(&mut text)?;
@@ -40,12 +40,12 @@ impl Answer {
     }
 }
 
-/// An answer that is not what was asked for.
+/// An error response from the broker.
 pub(crate) struct Refusal {
     host: String,
-    /// The status, such as `404`.
+    /// HTTP status, such as `404`.
     pub(crate) status: String,
-    /// The broker's reason, fit for a terminal.
+    /// The broker's reason, safe to print on a terminal.
     pub(crate) why: String,
 }
 
@@ -63,23 +63,23 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// The admin listener of a running broker, and what it wants to be shown.
+/// The admin listener of a running broker and the credentials it requires.
 pub(crate) struct AdminListener {
-    /// Host and perhaps a port, such as `127.0.0.1:8090`.
+    /// Host with an optional port, such as `127.0.0.1:8090`.
     pub(crate) host: String,
     token: Option<Zeroizing<String>>,
     /// The file from which the token was read.
     pub(crate) token_file: Option<PathBuf>,
-    /// Time in which nothing may come.
+    /// Read timeout: maximum time without any data.
     silence: Duration,
 }
 
 impl AdminListener {
-    /// The one that the flags name. The token is that of `--token-file`, else of the environment, else of the
-    /// configuration.
+    /// Determines the listener from the flags. The token comes from `--token-file`, else from the environment, else
+    /// from the configuration.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] for a configuration or a token file that cannot be used.
+    /// [`Failure::Configuration`] for an unusable configuration or token file.
     pub(crate) fn of(flags: &AdminFlags) -> Result<Self, Failure> {
         let configured = flags.config.as_deref().map(configured).transpose()?;
         let host = match (&flags.admin, &configured) {
@@ -105,26 +105,26 @@ impl AdminListener {
         })
     }
 
-    /// The same, for questions that a broker answers at once.
+    /// Shortens the read timeout for requests that a broker answers immediately.
     pub(crate) fn at_once(self) -> Self {
         let silence = SILENCE_AT_ONCE;
         Self { silence, ..self }
     }
 
-    /// The JSON document at `target`, or why there is none.
+    /// Fetches the JSON document at `target`, or the broker's refusal.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] when nobody answers, or no broker.
+    /// [`Failure::Fatal`] if nothing answers at the address, or the peer is not a broker.
     pub(crate) fn get(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
         self.document("GET", target)
     }
 
-    /// The same of a request that does something.
+    /// Sends a POST request to `target` and returns the JSON response.
     pub(crate) fn post(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
         self.document("POST", target)
     }
 
-    /// The same with a body of JSON documents.
+    /// Sends a POST request with JSON documents as its body.
     pub(crate) fn post_json(
         &self,
         target: &str,
@@ -133,10 +133,10 @@ impl AdminListener {
         self.answered(self.send("POST", target, body))
     }
 
-    /// The events of these topics, as they come.
+    /// Subscribes to the event stream of the given topics.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] when nobody answers, or the broker refuses.
+    /// [`Failure::Fatal`] if nothing answers, or the broker refuses.
     pub(crate) fn events(&self, topics: &str) -> Result<Events, Failure> {
         let answer = self.ask("GET", &format!("/events?topics={topics}"));
         let answer = answer.map_err(|error| self.is_silent(&error))?;
@@ -175,10 +175,10 @@ impl AdminListener {
         document.map(Ok).map_err(|_| self.is_no_broker(&status))
     }
 
-    /// The refusal in an answer that is not a 200.
+    /// Reads the refusal from a response other than 200.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] when it is no broker.
+    /// [`Failure::Fatal`] if the peer is not a broker.
     pub(crate) fn refusal(&self, answer: Answer) -> Result<Refusal, Failure> {
         let status = plain(&answer.status);
         let text = answer.text(REFUSAL_BYTES_MAX).unwrap_or_default();
@@ -201,10 +201,11 @@ impl AdminListener {
         ))
     }
 
-    /// Asks for `target`.
+    /// Requests `target`.
     ///
     /// # Errors
-    /// There is no connection, or no answer; [`io::ErrorKind::TimedOut`] for one that is awaited in vain.
+    /// Fails if the connection cannot be established or there is no response; [`io::ErrorKind::TimedOut`] if the
+    /// response does not arrive in time.
     pub(crate) fn ask(&self, method: &str, target: &str) -> io::Result<Answer> {
         self.send(method, target, "")
     }
@@ -240,7 +241,7 @@ impl AdminListener {
         })
     }
 
-    /// An error of a read; where nothing came in time, in words.
+    /// Converts a read error, with a readable message for a timeout.
     fn hangs(&self, error: io::Error) -> io::Error {
         if error.kind() != io::ErrorKind::WouldBlock {
             return error;
@@ -254,18 +255,17 @@ impl AdminListener {
     }
 }
 
-/// Server-sent events of a broker.
+/// Stream of server-sent events from a broker.
 pub(crate) struct Events {
     host: String,
     body: BufReader<TcpStream>,
 }
 
 impl Events {
-    /// The next event's name and data.
+    /// Waits for the next event and returns its name and data.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] at the end of the stream, and when nothing comes any more: a broker that has nothing to say
-    /// sends a comment now and then.
+    /// [`Failure::Fatal`] at the end of the stream, and on a read timeout: an idle broker sends periodic comments.
     pub(crate) fn next(&mut self) -> Result<(String, Value), Failure> {
         let host = &self.host;
         let mut name = String::new();
@@ -289,7 +289,7 @@ impl Events {
     }
 }
 
-/// The file of the token, and who names it.
+/// Determines the token file and describes the setting that names it.
 fn token_file(
     flags: &AdminFlags,
     configured: Option<(PathBuf, Admin)>,
@@ -305,14 +305,14 @@ fn token_file(
     admin.token_file.map(|path| (name, path))
 }
 
-/// A configuration file and what it says of the admin listener.
+/// Loads a configuration file and its settings for the admin listener.
 fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
     let settings = config::draft_of(file, "admin", config::KeyFlags::default()).finish(Vec::new());
     let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
     Ok((file.to_owned(), settings.admin))
 }
 
-/// The address at which this machine reaches a configured listener.
+/// The address at which this machine reaches the configured listener.
 fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     let Some(addr) = admin.listen else {
         return Err(Failure::Configuration(format!(
@@ -324,7 +324,7 @@ fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     Ok(reached(addr).to_string())
 }
 
-/// The address at which this machine reaches a listener of its own.
+/// The address at which this machine reaches one of its own listeners.
 pub(crate) fn reached(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr {
@@ -355,7 +355,7 @@ fn connect(host: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// The lines of a head, without its empty one.
+/// Reads the lines of a head, without the final empty line.
 fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut bounded = from.take(HEAD_BYTES_MAX);
@@ -372,17 +372,18 @@ fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
     }
 }
 
-/// The admin listener of a broker without a configuration.
+/// Default address of the admin listener when there is no configuration.
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1:8090";
-/// Time to connect, at most.
+/// Connect timeout.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Time in which nothing may come, at most: a commit under way, a busy machine.
+/// Default read timeout; allows for a commit in progress or a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// The same for what is answered from memory.
+/// Read timeout for requests answered from memory.
 const SILENCE_AT_ONCE: Duration = Duration::from_secs(5);
-/// Longest head of an answer, in bytes: the broker's has some 200.
+/// Maximum length of a response head, in bytes; the broker's is about 200.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
-/// Longest document: 5,000 events at some 200 bytes and their viewers, or 1,000 refusals with the longest names.
+/// Maximum length of a response document, in bytes: enough for 5,000 events of about 200 bytes and their viewers, or
+/// 1,000 refusals with the longest names.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
-/// Bytes that are read of a refusal, at most.
+/// Maximum number of bytes read from the body of a refusal.
 const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

@@ -1,11 +1,11 @@
-//! A backup as a stream of bytes: the response of `POST /backup`.
+//! The byte stream of a backup: the response to `POST /backup`.
 //!
 //! ```text
 //! heliograph backup 2\n
 //! <length: 4, in the order of the network>  <a part, by broker_core::wire>        a session key at most once, first;
 //!                                                                                 rows in the order of keys; the end
 //! ```
-//! Keys and values are those of the store, within its limits.
+//! Keys and values are those of the store and obey its limits.
 
 use broker_core::wire;
 use serde::{Deserialize, Serialize};
@@ -13,16 +13,16 @@ use std::io::{self, Read};
 use store::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use zeroize::Zeroizing;
 
-/// The beginning of a stream; the number is that of the format.
+/// Magic bytes at the start of a stream, including the format version.
 pub(crate) const MAGIC: &[u8] = b"heliograph backup 2\n";
 
-/// Names the data directory in the answer, so that a command on the same machine finds the session key.
+/// Response header with the data directory, so that a command on the same machine finds the session key.
 pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
-/// Has the last epoch of presence in the answer, if there was one.
+/// Response header with the last presence epoch, if any.
 pub(crate) const EPOCH_HEADER: &str = "heliograph-presence-epoch";
 
-/// Longest `session.key`, in bytes.
+/// Maximum length of `session.key`, in bytes.
 const SESSION_KEY_BYTES_MAX: usize = 1024;
 
 /// One part of a stream.
@@ -30,12 +30,12 @@ const SESSION_KEY_BYTES_MAX: usize = 1024;
 pub(crate) enum Part<'p> {
     /// The text of `session.key`.
     SessionKey(&'p str),
-    /// A row of the store.
+    /// Encodes a part and appends it to `to`.
     Row(
         &'p str,
         #[serde(serialize_with = "wire::bytes::serialize")] &'p [u8],
     ),
-    /// The end, without which a stream is worth nothing, and the number of rows.
+    /// End marker with the number of rows; a stream without it is invalid.
     End(u64),
 }
 
@@ -57,22 +57,22 @@ pub(crate) fn put(to: &mut Vec<u8>, part: &Part<'_>) {
     to.extend_from_slice(&bytes);
 }
 
-/// Longest part: a row, with the lengths of its key and value.
+/// Maximum length of a part: a row including the lengths of its key and value.
 const PART_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + 16;
 
-/// Reads a stream; memory is one part.
+/// Reads a stream, holding one part in memory at a time.
 pub(crate) struct Reader<R> {
     from: R,
-    /// Never grows, so that no copy of the session key is left behind.
+    /// Buffer for the current part; never reallocated, so that no copy of the session key remains in memory.
     part: Zeroizing<Vec<u8>>,
     rows: u64,
 }
 
 impl<R: Read> Reader<R> {
-    /// A reader of a stream, which must begin as one.
+    /// Creates a reader and checks the magic bytes.
     ///
     /// # Errors
-    /// It does not, or cannot be read.
+    /// The magic bytes do not match, or the stream cannot be read.
     pub(crate) fn new(mut from: R) -> io::Result<Self> {
         let mut magic = [0; MAGIC.len()];
         from.read_exact(&mut magic).map_err(cut_off)?;
@@ -87,10 +87,10 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// The next part.
+    /// Reads the next part.
     ///
     /// # Errors
-    /// The stream ends before its end, is none, or cannot be read.
+    /// The stream is truncated, malformed or unreadable.
     pub(crate) fn next(&mut self) -> io::Result<Part<'_>> {
         let mut length = [0; 4];
         self.from.read_exact(&mut length).map_err(cut_off)?;

@@ -1,12 +1,12 @@
-//! The documents of the AWS CLI: what it prints of channels, and tags with the ARN of their channel; from them to
-//! records, checked whole, and back.
+//! Parses and validates the JSON output of the AWS CLI for channels and their tags, and writes channels in the same
+//! format. Tags must include the channel's ARN.
 //!
 //! ```text
 //!  {"ChannelInfoList": [CHANNEL, …]}            aws kinesisvideo list-signaling-channels
 //!  {"ChannelInfo": CHANNEL}                     aws kinesisvideo describe-signaling-channel
 //!  {"ChannelARN": ARN, "Tags": {KEY: VALUE}}    aws kinesisvideo list-tags-for-resource, with a --query
 //! ```
-//! Members that are not known are ignored: the service may add some.
+//! Unknown members are ignored, since the service may add some.
 
 use crate::files::{ReadError, read_text};
 use crate::{failure::Failure, terminal::plain};
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A channel as `ChannelInfo` has it.
+/// A channel, in the JSON format of `ChannelInfo`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase", expecting = "a JSON object of a channel")]
 pub(crate) struct ChannelDocument<'t> {
@@ -43,7 +43,7 @@ pub(crate) struct ChannelDocument<'t> {
     pub(crate) version: Cow<'t, str>,
 }
 
-/// A moment as the AWS CLI prints it: version 1 the number of the service's answer, version 2 a text.
+/// A timestamp as printed by the AWS CLI: a number in version 1, text in version 2.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(
     untagged,
@@ -56,7 +56,7 @@ enum CreationTime<'t> {
 }
 
 impl CreationTime<'_> {
-    /// Seconds since 1970; `None` for a text that is no moment, and for a number that no ARN can have.
+    /// Seconds since 1970; `None` for text that is not a timestamp, or a number outside the range of an ARN.
     pub(crate) fn seconds(&self) -> Option<f64> {
         match self {
             Self::Seconds(seconds) => Some(*seconds).filter(|it| (0.0..SECONDS_END).contains(it)),
@@ -84,14 +84,14 @@ pub(crate) struct ChannelTags {
     pub(crate) tags: BTreeMap<String, String>,
 }
 
-/// One document.
+/// A JSON document of the AWS CLI.
 #[derive(Debug)]
 pub(crate) enum Document<'t> {
     Channels(Vec<ChannelDocument<'t>>),
     Tags(ChannelTags),
 }
 
-/// The members that tell documents apart.
+/// Members that distinguish the kinds of documents.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", expecting = "a JSON object")]
 struct Members<'t> {
@@ -105,11 +105,11 @@ struct Members<'t> {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Gives each document of a text with its number, from 1.
+/// Passes each document of a text to a callback with its number, counted from 1.
 ///
 /// # Errors
-/// The place of the first thing that is no such document, what is wrong with it, and what is allowed. Documents before
-/// it were given.
+/// The position of the first invalid document, the fault, and what is expected. Earlier documents have already been
+/// passed to the callback.
 pub(crate) fn documents<'t>(
     text: &'t str,
     mut give: impl FnMut(u32, Document<'t>),
@@ -140,7 +140,7 @@ pub(crate) fn documents<'t>(
 }
 
 impl<'t> Members<'t> {
-    /// The document, if the members are those of one kind.
+    /// Determines the kind of the document; `None` unless its members match exactly one kind.
     fn document(self) -> Option<Document<'t>> {
         match self {
             Self {
@@ -169,7 +169,7 @@ impl<'t> Members<'t> {
     }
 }
 
-/// A creation time has at most 15 digits, of milliseconds.
+/// Upper bound of a creation time in seconds: an ARN has at most 15 digits of milliseconds.
 const SECONDS_END: f64 = 1e12;
 
 const ALLOWED: &str = "allowed are the JSON documents of list-signaling-channels and describe-signaling-channel, and \
@@ -177,26 +177,26 @@ const ALLOWED: &str = "allowed are the JSON documents of list-signaling-channels
 
 // The records that files of documents ask for, checked whole.
 
-/// The channels that files ask for, by region, account and name.
+/// The channels requested by the files, by region, account and name.
 #[derive(Debug, Default)]
 pub(crate) struct WantedChannels<'f> {
     pub(crate) channels: BTreeMap<Box<str>, Wanted<'f>>,
     pub(crate) faults: Faults,
 }
 
-/// One of them.
+/// A requested channel.
 #[derive(Debug)]
 pub(crate) struct Wanted<'f> {
     pub(crate) record: Record,
     pub(crate) source: Source<'f>,
-    /// A document has given its tags.
+    /// Whether a document has specified the tags.
     tagged: bool,
 }
 
-/// Tags whose channel may come in a later file.
+/// Tags whose channel may appear in a later file.
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
-/// Reads all files. `random` draws the versions of channels whose own cannot be kept.
+/// Reads all files. `random` generates versions for channels whose own version cannot be kept.
 pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> WantedChannels<'f> {
     let mut gathered = WantedChannels::default();
     let mut untied = Untied::new();
@@ -220,7 +220,7 @@ pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Wa
     gathered
 }
 
-/// Reads one text, which faults name so.
+/// Reads one text; `file` identifies it in error messages.
 pub(crate) fn gather_text<'f>(
     name: &'f Path,
     text: &str,
@@ -309,7 +309,7 @@ impl<'f> WantedChannels<'f> {
         }
     }
 
-    /// Gives a channel its tags.
+    /// Sets the tags of a channel.
     fn tie(&mut self, source: Source<'f>, given: &ChannelTags) {
         let arn = ChannelArn::parse(&given.channel_arn, false);
         let name = arn.as_ref().map_or(&*given.channel_arn, ChannelArn::name);
@@ -348,7 +348,7 @@ fn tied(
     Ok(())
 }
 
-/// The record that a document asks for, without tags; else what is wrong, and what is allowed.
+/// Converts a document to a record without tags; fails with the fault and the expected value.
 fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<Record, String> {
     let arn = ChannelArn::parse(&channel.channel_arn, false).map_err(|error| error.to_string())?;
     if arn.name() != channel.channel_name {
@@ -388,7 +388,8 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
     })
 }
 
-/// The ARN has milliseconds and is what clients keep, so it wins; but both are of one channel.
+/// Checks that the creation times agree. The ARN's takes precedence, since clients keep the ARN and it has millisecond
+/// precision.
 fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), String> {
     let seconds = channel.creation_time.seconds().ok_or(
         "CreationTime is no moment: allowed are seconds since 1970 as a number, or a text of RFC 3339",
@@ -403,7 +404,7 @@ fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), S
     ))
 }
 
-/// The members in which two records of one name differ, beside their versions; `None` when there is none.
+/// The members, other than the version, that differ between two records of the same name; `None` if none does.
 pub(crate) fn differences(one: &Record, other: &Record, with_tags: bool) -> Option<String> {
     let mut names = Vec::new();
     if one.arn != other.arn {
@@ -419,7 +420,7 @@ pub(crate) fn differences(one: &Record, other: &Record, with_tags: bool) -> Opti
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// Whether they are the same, in any order.
+/// Whether both lists contain the same tags, in any order.
 fn same_tags(one: &[Tag], other: &[Tag]) -> bool {
     let sorted = |tags: &[Tag]| {
         let pairs = tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
@@ -428,7 +429,8 @@ fn same_tags(one: &[Tag], other: &[Tag]) -> bool {
     one.len() == other.len() && sorted(one) == sorted(other)
 }
 
-/// The difference of `CreationTime` and ARN that is taken for rounding, in seconds.
+/// Maximum difference between `CreationTime` and the creation time in the ARN that is attributed to rounding, in
+/// seconds.
 const CREATED_APART_MAX_S: f64 = 1.0;
 
 // Channels as documents that an import takes, in the form in which the AWS CLI prints them.
@@ -440,7 +442,7 @@ struct List<'r> {
     channel_info_list: Vec<ChannelDocument<'r>>,
 }
 
-/// Writes a list of all channels, then the tags of each that has some.
+/// Writes a list of all channels, followed by the tags of each tagged channel.
 pub(crate) fn write(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
     let channel_info_list = records.iter().map(channel).collect();
     document(&List { channel_info_list }, out)?;
@@ -478,38 +480,38 @@ fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 
 // Faults of files, in the order found; the first ones are kept.
 
-/// The place of something: its file and the document's number in it.
+/// The position of an item: its file and the number of the document.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'f> {
     pub(crate) file: &'f Path,
     pub(crate) document: u32,
 }
 
-/// Faults of the files of one import.
+/// Faults found in the files of an import.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     shown: Vec<Fault>,
     count: usize,
 }
 
-/// A fault as it is shown: where it was found first, and how often.
+/// A fault as displayed: its first occurrence and the number of occurrences.
 #[derive(Debug)]
 struct Fault {
     file: PathBuf,
-    /// The channel and document in which it was found first, if it is one of a channel.
+    /// Channel and document of the first occurrence, if the fault concerns a channel.
     place: String,
     text: String,
     count: usize,
 }
 
 impl Faults {
-    /// Something is wrong with a file as a whole, or at a place that `text` begins with.
+    /// Records a fault of a whole file, or of a position given at the start of `text`.
     pub(crate) fn of_file(&mut self, file: &Path, text: &str) {
         self.add(file, String::new, text);
     }
 
-    /// Something is wrong with a channel: `text` says what, and what is allowed. Channels of one file with the same
-    /// fault are shown once.
+    /// Records a fault of a channel; `text` states the fault and the expected value. Equal faults of channels in one
+    /// file are shown once.
     pub(crate) fn of_channel(&mut self, source: Source<'_>, name: &str, text: &str) {
         let Source { file, document } = source;
         let place = || {
@@ -539,10 +541,10 @@ impl Faults {
         self.count
     }
 
-    /// Ends the command if there is a fault: a line each, and `outcome`.
+    /// Fails if there are any faults, with a line for each, followed by `outcome`.
     ///
     /// # Errors
-    /// [`Failure::Configuration`].
+    /// [`Failure::Configuration`] if any fault was recorded.
     pub(crate) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
@@ -569,7 +571,7 @@ impl Fault {
     }
 }
 
-/// A name as far as a channel's can be long: that of a file may be anything.
+/// Truncates a name from a file, which may be arbitrarily long, to the maximum length of a channel name.
 fn shortened(name: &str) -> String {
     let most = codec::limits::WORD_BYTES;
     match name.char_indices().nth(most) {
@@ -580,12 +582,13 @@ fn shortened(name: &str) -> String {
 
 // Bounds of an import. Beyond one of them nothing is imported, and the fault names it.
 
-/// Bytes of one file: a million channels as the AWS CLI prints them, some 500 bytes each. It is held in memory whole.
+/// Maximum size of a file in bytes: a million channels as printed by the AWS CLI, about 500 bytes each. Each file is
+/// read into memory as a whole.
 pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 
-/// Channels of all files of an import together: those that one node was measured with. Some 400 bytes each in memory,
-/// and their tags.
+/// Maximum number of channels in all files of an import, which is the number one node was measured with. Each takes
+/// about 400 bytes in memory, plus its tags.
 pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 
-/// Faults that are shown, those with one text once; of further ones only the number.
+/// Maximum number of distinct faults shown; further ones are only counted.
 pub(crate) const FAULTS_SHOWN_MAX: usize = 100;

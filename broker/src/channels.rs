@@ -1,11 +1,11 @@
-//! `heliograph channels`: channels move in from the cloud service and back, as the JSON documents of the AWS CLI.
+//! `heliograph channels`: imports channels from the cloud service and exports them, as JSON documents of the AWS CLI.
 //!
 //! ```text
 //!  FILE… ─► channel_documents (checked whole) ─► compared with the data directory ─► one commit
 //!                       └─────► POST /import of a broker that runs: the same
 //!  data directory ─► channel_documents ─► stdout
 //! ```
-//! Devices and apps keep ARNs, so a channel keeps its own, with the creation time in it.
+//! Devices and apps store ARNs, so an imported channel keeps its ARN, including the creation time in it.
 
 use crate::channel_documents::{self, WantedChannels, differences, gather, gather_text};
 use crate::config::{AdminFlags, ChannelsCommand, ChannelsFlags};
@@ -18,11 +18,11 @@ use broker_core::{limits::IMPORTED_MAX, record::Record};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Runs a command; what there is to say goes to `out`.
+/// Runs a command and writes its output to `out`.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for files that cannot be imported, and a directory that cannot be used;
-/// [`Failure::Fatal`] when a broker uses it, or the machine does not do its part. Nothing is imported then.
+/// [`Failure::Configuration`] for files that cannot be imported or an unusable directory; [`Failure::Fatal`] if a
+/// broker is using the directory, or the machine fails. Nothing is imported in these cases.
 pub fn run(flags: &ChannelsFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let data_dir = &flags.data_dir;
     match &flags.command {
@@ -68,7 +68,7 @@ fn import(files: &[PathBuf], data_dir: &Path) -> Result<String, Failure> {
     Ok(format!("{directory}: {made} made, {there} there already\n"))
 }
 
-/// Says what an import would do. Nothing is made, not even the directory.
+/// Reports what an import would do. Creates nothing, not even the directory.
 fn try_import(files: &[PathBuf], data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let gathered = gather(files, &mut random()?);
     let mut plan = Plan { gathered, there: 0 };
@@ -103,14 +103,14 @@ fn export(data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     }
 }
 
-/// Channels to make, and those of them that were found to be there.
+/// Channels to create, and those found to exist already.
 pub(crate) struct Plan<'f> {
     gathered: WantedChannels<'f>,
     there: usize,
 }
 
 impl<'f> Plan<'f> {
-    /// Reads files, which must be without a fault.
+    /// Reads files, which must be free of faults.
     ///
     /// # Errors
     /// [`Failure::Configuration`] with all faults.
@@ -120,7 +120,7 @@ impl<'f> Plan<'f> {
         Ok(Self { gathered, there: 0 })
     }
 
-    /// Reads a text, which must be without a fault; faults name it so.
+    /// Reads a text, which must be free of faults; error messages identify it by `name`.
     ///
     /// # Errors
     /// [`Failure::Configuration`] with all faults.
@@ -130,17 +130,17 @@ impl<'f> Plan<'f> {
         Ok(Self { gathered, there: 0 })
     }
 
-    /// The channels that are to be made, unless they are there.
+    /// The channels to create unless they exist.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.gathered.channels.values().map(|wanted| &wanted.record)
     }
 
-    /// Channels that are to be made.
+    /// Number of channels to create.
     fn wanted(&self) -> usize {
         self.gathered.channels.len()
     }
 
-    /// Looks at a channel that is there.
+    /// Compares an existing channel with the requested one.
     pub(crate) fn compare(&mut self, found: &Record) {
         let WantedChannels { channels, faults } = &mut self.gathered;
         let Some(wanted) = channels.remove(found.arn.identity()) else {
@@ -158,7 +158,7 @@ impl<'f> Plan<'f> {
         }
     }
 
-    /// Whether what was looked at fits.
+    /// Fails if any existing channel conflicts with the requested ones.
     ///
     /// # Errors
     /// [`Failure::Configuration`] with all faults.
@@ -166,7 +166,7 @@ impl<'f> Plan<'f> {
         self.gathered.faults.none_or(NOTHING_WRITTEN)
     }
 
-    /// The records to make, and how many were there already.
+    /// The records to create, and the number of channels that already exist.
     ///
     /// # Errors
     /// [`Failure::Configuration`] with all faults.
@@ -189,7 +189,7 @@ fn locked(data_dir: &Path) -> Result<DataDir, Failure> {
     DataDir::of_stopped(data_dir).map_err(|failure| in_use(failure, data_dir))
 }
 
-/// The failure to lock a directory, which is a broker's.
+/// Rewords a fatal error to say that another process is using the data directory.
 fn in_use(failure: Failure, data_dir: &Path) -> Failure {
     match failure {
         Failure::Fatal(_) => Failure::Fatal(format!(
@@ -211,7 +211,7 @@ const NOTHING_WRITTEN: &str = "nothing was written";
 
 // The import into a broker that runs, by its admin listener: the files are checked here, and once more there.
 
-/// Whether the flags mean a broker that runs.
+/// Whether the flags refer to a running broker.
 ///
 /// # Errors
 /// [`Failure::Configuration`]: they have something that only such a one needs.
@@ -224,7 +224,7 @@ fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     Ok(asked.admin.is_some())
 }
 
-/// Has a broker that runs make the channels of these files, or say what it would do.
+/// Imports the channels of these files through a running broker, or reports what it would do.
 fn import_online(files: &[PathBuf], asked: &AdminFlags, dry_run: bool) -> Result<String, Failure> {
     let listener = AdminListener::of(asked)?;
     let plan = Plan::of_files(files)?;

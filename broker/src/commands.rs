@@ -1,5 +1,5 @@
-//! The subcommands that are not the server, each in a file of its own; here, the directory that a backup or an export
-//! is written to: complete, or absent.
+//! The subcommands other than the server, one file each; and the directory of a backup or an export, which appears
+//! complete or not at all.
 
 pub mod backup;
 pub mod bundle;
@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A directory under another name until it is whole; removed if it never is.
+/// A directory written under a temporary name until complete; removed if it is never completed.
 pub(crate) struct PartialFolder {
     target: PathBuf,
     partial: PathBuf,
@@ -33,10 +33,11 @@ pub(crate) struct PartialFolder {
 }
 
 impl PartialFolder {
-    /// Begins a directory that only its owner may enter. `target` must be absent, or an empty directory.
+    /// Creates a directory with access for its owner only. `target` must be absent, or an empty directory.
     ///
     /// # Errors
-    /// [`io::ErrorKind::DirectoryNotEmpty`] when it is neither, or what the system refused.
+    /// [`io::ErrorKind::DirectoryNotEmpty`] if `target` is neither absent nor an empty directory, or the error of the
+    /// system call.
     pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         match fs::read_dir(target) {
             Ok(mut entries) => match entries.next() {
@@ -63,7 +64,7 @@ impl PartialFolder {
         &self.partial
     }
 
-    /// Writes a file that only its owner may read, onto the disk.
+    /// Writes a file readable only by its owner, and syncs it to disk.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut file = File::options()
             .create_new(true)
@@ -74,7 +75,7 @@ impl PartialFolder {
         file.sync_all()
     }
 
-    /// Renames the directory to its final name; it is on the disk when this returns.
+    /// Renames the directory to its final name and syncs it to disk.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         File::open(&self.partial)?.sync_all()?;
         fs::rename(&self.partial, &self.target)?; // takes the place of an empty directory

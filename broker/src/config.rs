@@ -1,12 +1,12 @@
-//! From flags and file to [`Settings`].
+//! Reads [`Settings`] from flags and a file.
 //!
-//! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
-//! order: `flags` (the command line), `help` (its texts), `key_flags` (flags of keys), `lan` (what `--lan` and
-//! `--container` stand for), `file` (the file), `rules` (rules that join keys), `credentials` (who may do what: a file
-//! of its own), `document` (how a text is read), `draft` (what was read, with all that is wrong), `json` and `summary`
-//! (settings as they are shown). The CPUs of the process are on this page.
+//! The table [`KEYS`](broker_core::settings::KEYS) contains the keys with their ranges, defaults and flags. In reading
+//! order: `flags` (the command line), `help` (its texts), `key_flags` (flags of keys), `lan` (expansion of `--lan` and
+//! `--container`), `file` (the configuration file), `rules` (rules across keys), `credentials` (the credentials file),
+//! `document` (parsing of TOML texts), `draft` (settings read so far, with all faults), `json` and `summary` (display
+//! of settings). This module contains the CPUs of the process.
 //!
-//! All faults are found in one go. Nothing outside this module knows that there was a file.
+//! All faults are reported in one pass. Code outside this module does not know of the file.
 
 mod credentials;
 mod document;
@@ -50,8 +50,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 pub use summary::{credentials_summary, summary};
 
-/// The settings of `heliograph serve`: the file that the flags name, overridden by the flags. The files that it
-/// names in turn are not looked at.
+/// Reads the settings of `heliograph serve`: the file named by the flags, overridden by the flags. Files that it
+/// references are not read.
 #[must_use]
 pub fn draft(flags: &ServeFlags) -> Draft {
     let machine = &Cpus::of_this_process();
@@ -73,7 +73,7 @@ pub fn draft(flags: &ServeFlags) -> Draft {
     }
 }
 
-/// SHA-256 of a configuration file, in hexadecimal digits; `None` where it cannot be read.
+/// SHA-256 of a configuration file in hexadecimal; `None` if the file is unreadable.
 pub(crate) fn sha256_of(file: &Path) -> Option<Box<str>> {
     let read = files::read_text(file, FILE_BYTES_MAX).ok()?;
     Some(hex_sha256(read.content.as_bytes()))
@@ -83,7 +83,7 @@ fn hex_sha256(content: &[u8]) -> Box<str> {
     HEXLOWER.encode(digest(&SHA256, content).as_ref()).into()
 }
 
-/// The form of log lines, also where the configuration has faults, as far as it can be read.
+/// The format of log lines, determined even if the configuration contains faults.
 #[must_use]
 pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
     let flag = flags
@@ -94,11 +94,11 @@ pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
     flag.or(settings).unwrap_or_default()
 }
 
-/// The accounts that a file lets use the console, as it is now; everything else of it is left alone. The admin listener
-/// of the process, which a flag may have set, decides with it what is allowed.
+/// Reads the accounts that may use the console from the current file, and ignores its other keys. The rules take into
+/// account the process's admin listener, which a flag may have set.
 ///
 /// # Errors
-/// Every fault of that table.
+/// All faults of the table of accounts.
 pub(crate) fn accounts_of(
     file: &Path,
     listen: Option<SocketAddr>,
@@ -108,7 +108,7 @@ pub(crate) fn accounts_of(
     Ok(draft.finish(Vec::new())?.admin.oidc)
 }
 
-/// One table of a file, overridden by the flags of keys. Faults elsewhere are left out: other flags of `serve` may
+/// Reads one table of a file, overridden by flags. Faults in other tables are ignored, since other flags of `serve` may
 /// correct them.
 pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     let flags = ServeFlags {
@@ -121,10 +121,10 @@ pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     draft
 }
 
-/// The settings of a file's content, overridden by the flags. The files that it names are not looked at.
+/// Reads settings from the content of a file, overridden by the flags. Files that it references are not read.
 ///
 /// # Errors
-/// Every fault of the text and the flags.
+/// All faults of the text and the flags.
 pub fn load_text(
     path: &Path,
     text: &str,
@@ -134,10 +134,11 @@ pub fn load_text(
     settle(Some(path), text, flags, machine).finish(Vec::new())
 }
 
-/// Every rule across keys that the settings break, a line each: those of a file with what stays as it runs.
+/// Checks the rules across keys, reporting a line for each violation; for a reload, the file's settings are combined
+/// with those that stay unchanged.
 ///
 /// # Errors
-/// The broken rules.
+/// All violated rules.
 pub(crate) fn hold_together(settings: &Settings) -> Result<(), ConfigError> {
     let mut findings = Findings::default();
     rules::check(settings, &Cpus::of_this_process(), &mut findings);
@@ -185,30 +186,30 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     Draft::new(file, Some(settings), findings)
 }
 
-/// A directory of its own in memory. Where the machine has no such place, the start takes another one.
+/// A new in-memory directory. If the machine does not provide one, another location is chosen at startup.
 fn memory_directory() -> PathBuf {
     let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = started.map_or(0, |since| since.as_nanos());
     Path::new("/dev/shm").join(format!("heliograph-{}-{nanos}", std::process::id()))
 }
 
-/// The data directory of those who want none.
+/// Value of the data directory for running without persistent data.
 const IN_MEMORY: &str = ":memory:";
 
-/// Longest configuration file; a hundred times the documented sample.
+/// Maximum size of a configuration file: a hundred times the documented sample.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The CPUs of the affinity mask, and how many of them the process may keep busy.
+/// The CPUs of the affinity mask, and how many of them the process may use fully.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpus {
-    /// The affinity mask, in rising order; at least one.
+    /// The affinity mask in ascending order; never empty.
     pub allowed: Vec<usize>,
-    /// The mask's size or the cgroup's CPU quota (version 1 or 2), whichever is less; at least 1.
+    /// The smaller of the mask's size and the cgroup's CPU quota (version 1 or 2); at least 1.
     pub count: usize,
 }
 
 impl Cpus {
-    /// Reads the mask from `/proc/self/status`; std knows the quota. Without `/proc` the CPUs are taken to begin at 0.
+    /// Reads the mask from `/proc/self/status` and the quota from std. Without `/proc`, CPUs are assumed to start at 0.
     #[must_use]
     pub fn of_this_process() -> Self {
         let count = thread::available_parallelism().map_or(1, usize::from);
@@ -217,7 +218,7 @@ impl Cpus {
         Self { allowed, count }
     }
 
-    /// `shards` and `cpus` with the defaults of this machine where they are not written (0 shards, no CPUs).
+    /// Fills in this machine's defaults for unspecified `shards` (0) and `cpus` (empty).
     pub(crate) fn resolve(&self, shards: usize, cpus: Vec<usize>) -> (usize, Vec<usize>) {
         let cpus = match cpus.is_empty() {
             true => self.allowed.clone(),

@@ -1,11 +1,11 @@
-//! The data directory: made if absent, closed to others, and one process at a time.
+//! The data directory: created if absent, private, and locked by one process at a time.
 //!
 //! ```text
 //!  directory    0700; under --dev 0711, so that others reach dev-ca.pem by its path
 //!  files        0600; dev-ca.pem 0644
 //! ```
-//! Under any umask. What is more open, of an earlier version or by a copy, is tightened at start. A directory that
-//! holds other files too keeps its mode: those may be meant for others.
+//! Modes do not depend on the umask. More permissive modes, from an earlier version or a copy, are tightened at
+//! startup. A directory that also contains other files keeps its mode, since those may be meant for other users.
 
 use crate::dev_certificate;
 use crate::failure::Failure;
@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::Lock;
 
-/// A locked data directory. The lock ends with the process, whatever ends it.
+/// A locked data directory. The lock is released when the process ends, for any reason.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
     _lock: Lock,
-    /// It ends with the process.
+    /// Whether the directory is removed when the process ends.
     ends: bool,
 }
 
@@ -37,11 +37,11 @@ impl Drop for DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is absent, takes rights from others that they should not have, and locks it.
+    /// Creates the directory if absent, revokes excess rights of other users, and locks it.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] when it cannot be made or written, or belongs to another user; [`Failure::Fatal`]
-    /// when another process has it.
+    /// [`Failure::Configuration`] if it cannot be created or written, or belongs to another user; [`Failure::Fatal`] if
+    /// another process holds the lock.
     pub(crate) fn open(path: &Path, reach: OtherUsers) -> Result<Self, Failure> {
         make(path, reach).map_err(|error| unusable(path, &error))?;
         check_owner(path)?;
@@ -50,19 +50,19 @@ impl DataDir {
         Ok(locked)
     }
 
-    /// Locks the directory of a broker that does not run, for a command that reads it.
+    /// Locks the directory of a stopped broker, for a command that reads it.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] when it cannot be written, [`Failure::Fatal`] when another process has it.
+    /// [`Failure::Configuration`] if it is not writable, [`Failure::Fatal`] if another process holds the lock.
     pub(crate) fn of_stopped(path: &Path) -> Result<Self, Failure> {
         Self::lock(path, false)
     }
 
-    /// A new directory that only this user may enter, removed at the end of the process: this one, or one of the same
-    /// name in the first of `others` that can be written, with a line in the log that says so.
+    /// Creates a private directory that is removed when the process ends: at `path`, or with the same name in the first
+    /// writable directory of `others`, which is logged.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] with each place and why it cannot be written.
+    /// [`Failure::Fatal`] with each location and why it is not writable.
     pub(crate) fn temporary(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
         let name = path.file_name().unwrap_or_default();
         let others = others.iter().map(|parent| parent.join(name));
@@ -106,12 +106,12 @@ impl DataDir {
     }
 }
 
-/// The access of other users to a data directory.
+/// Access of other users to a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherUsers {
-    /// None.
+    /// No access.
     Nothing,
-    /// To files whose path they know and which they may read: the development certificate's authority.
+    /// Access to readable files at known paths: the development certificate's authority.
     Known,
 }
 
@@ -131,7 +131,7 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-/// Makes a directory and its parents, if it is absent.
+/// Creates a directory and its parents, if absent.
 fn make(path: &Path, reach: OtherUsers) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -144,8 +144,8 @@ fn make(path: &Path, reach: OtherUsers) -> io::Result<()> {
     }
 }
 
-/// Whether a process of the user `own` may keep its data in a directory of `owner`. Root may read everything anyway,
-/// and made it where a volume is mounted for a group (`fsGroup` of Kubernetes).
+/// Whether a process of the user `own` may store its data in a directory of `owner`. Root can read everything anyway,
+/// and owns the directory if a volume is mounted for a group (`fsGroup` of Kubernetes).
 fn may_use(own: u32, owner: u32) -> bool {
     owner == own || owner == ROOT
 }
@@ -165,10 +165,10 @@ fn check_owner(path: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Whether [`DataDir::open`] would take a directory, which may be absent. Nothing is made.
+/// Checks whether [`DataDir::open`] would accept a directory, which may be absent. Creates nothing.
 ///
 /// # Errors
-/// As there.
+/// The same errors as when opening the directory.
 pub(crate) fn may_be_opened(path: &Path) -> Result<(), Failure> {
     if !path.exists() {
         return Ok(());
@@ -193,7 +193,7 @@ fn not_locked(path: &Path, error: TryLockError) -> Failure {
     }
 }
 
-/// Takes rights from others that they should not have: one line in the log, if there were any.
+/// Revokes excess rights of other users, and logs one line if there were any.
 fn tighten(path: &Path, reach: OtherUsers) {
     let mut taken = Vec::new();
     for name in FILES {
@@ -217,7 +217,7 @@ fn tighten(path: &Path, reach: OtherUsers) {
     }
 }
 
-/// Cuts the mode of a file or directory down to `most`; what was done, if there was something to do.
+/// Restricts the mode of a file or directory to `most`; returns a description of the change, if any.
 fn narrowed(path: &Path, most: u32, name: &str) -> Option<String> {
     let mode = fs::metadata(path).ok()?.mode() & 0o7777;
     let narrow = mode & (most | 0o7000);
@@ -230,12 +230,12 @@ fn narrowed(path: &Path, most: u32, name: &str) -> Option<String> {
     })
 }
 
-/// Sets it on what is opened: `seccomp.json` allows no change by a path.
+/// Sets the mode through a descriptor, since `seccomp.json` forbids changing it by path.
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     File::open(path)?.set_permissions(Permissions::from_mode(mode))
 }
 
-/// Whether everything in a directory was put there by a broker, or by the file system.
+/// Whether all files in a directory were created by a broker or by the file system.
 fn is_for_the_broker_alone(path: &Path) -> bool {
     let Ok(mut entries) = fs::read_dir(path) else {
         return false;
@@ -248,7 +248,7 @@ fn is_for_the_broker_alone(path: &Path) -> bool {
     })
 }
 
-/// Makes a directory that only this user may enter, with room in it. Removed again where there is none.
+/// Creates a private directory and checks its free space. Removes it again if there is too little space.
 fn make_private(path: &Path) -> io::Result<()> {
     remove_leftovers(path);
     DirBuilder::new()
@@ -262,14 +262,14 @@ fn make_private(path: &Path) -> io::Result<()> {
     written
 }
 
-/// The places for the files of `--data-dir :memory:` that cannot be in memory.
+/// Locations for the files of `--data-dir :memory:` if they cannot be in memory.
 pub(crate) fn places_on_disk() -> Vec<PathBuf> {
     let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
     places.dedup(); // without TMPDIR they are one
     places
 }
 
-/// Removes the temporary directories beside this one whose processes were killed.
+/// Removes temporary directories next to this one whose processes were killed.
 fn remove_leftovers(path: &Path) {
     let entries = path.parent().and_then(|parent| fs::read_dir(parent).ok());
     for entry in entries.into_iter().flatten().flatten() {
@@ -282,16 +282,16 @@ fn remove_leftovers(path: &Path) {
     }
 }
 
-/// The process of a temporary directory of this name: `heliograph-`, its number, and when it started, in nanoseconds.
-/// Nobody gives such a name to a directory that is to stay.
+/// The process of a temporary directory, from its name: `heliograph-`, the process id, and its start time in
+/// nanoseconds. Permanent directories are not expected to have such names.
 fn process_of(name: &str) -> Option<u32> {
     let (process, started) = name.strip_prefix("heliograph-")?.split_once('-')?;
     let digits = started.len() >= 18 && started.bytes().all(|byte| byte.is_ascii_digit());
     process.parse().ok().filter(|_| digits)
 }
 
-/// Whether no process has the lock of a data directory. One may be of another container that shares this file system
-/// and has process numbers of its own.
+/// Whether the lock of a data directory is free. The process may be in another container that shares this file system
+/// but not the process ids.
 fn is_left(path: &Path) -> bool {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let lock = path.join("lock");
@@ -305,13 +305,13 @@ fn is_left(path: &Path) -> bool {
     }
 }
 
-/// Whether a directory without a lock is not one that was made just now.
+/// Whether an unlocked directory is older than `STARTED_WITHIN`, so that no process is about to lock it.
 fn is_old(path: &Path) -> bool {
     let made = fs::metadata(path).and_then(|found| found.modified());
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
 }
 
-/// The files of a broker in its data directory, except the authority of its development certificate.
+/// The files of a broker in its data directory, except for the authority of its development certificate.
 const FILES: [&str; 29] = [
     "lock",
     "store.redb",
@@ -344,15 +344,16 @@ const FILES: [&str; 29] = [
     "cluster.json.new",
 ];
 
-/// Of files that only the broker's user may read.
+/// Mode of files readable only by the broker's user.
 const PRIVATE_FILE: u32 = 0o600;
 
 const ROOT: u32 = 0;
 
-/// The bytes that a directory must have room for: keys, certificates and the first records of a broker under test.
+/// Minimum free space of a directory, in bytes: enough for keys, certificates and the first records of a broker under
+/// test.
 const ROOM_BYTES: usize = 256 * 1024;
 
-/// From the making of a directory to its lock.
+/// Maximum time from the creation of a directory to its lock.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

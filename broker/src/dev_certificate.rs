@@ -1,13 +1,12 @@
-//! The development certificates: an authority whose key is used once, and a leaf for this machine's names; both with
-//! ECDSA keys, and both with RSA keys, for devices whose TLS library has nothing else.
+//! Development certificates: an authority whose key is used once, and a leaf for this machine's names, both with ECDSA
+//! keys and, for devices whose TLS library supports nothing else, with RSA keys.
 //!
-//! Real clients refuse plain WebSocket or an unknown certificate, so `--dev` makes some and says which file to trust.
-//! They are kept and used again while they are whole and valid; otherwise they are made again, and must be trusted
-//! again. The authority's key is never written down, so nobody can sign anything else with what a developer has come to
-//! trust.
+//! Real clients reject plain WebSocket and unknown certificates, so `--dev` generates certificates and prints the file
+//! to trust. They are reused while complete and valid; new ones must be trusted again. The authority's key is never
+//! stored, so that it cannot sign anything else that the developer would then trust.
 //!
-//! An RSA key takes a tenth of a second or more, which no start waits for: [`development`] makes what has ECDSA keys,
-//! and a thread of low priority the others, by [`RsaWork::make`].
+//! Generating an RSA key takes a tenth of a second or more, so it never delays startup: [`development`] creates the
+//! ECDSA certificates, and a low-priority thread the others with [`RsaWork::make`].
 
 use crate::files::write_whole;
 use broker_core::settings::{Expired, TlsFiles};
@@ -33,18 +32,18 @@ use std::time::{Duration, SystemTime};
 /// The files of a development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevCertificate {
-    /// The authorities that clients trust: `dev-ca.pem`.
+    /// The authorities for clients to trust: `dev-ca.pem`.
     pub ca: PathBuf,
-    /// The certificate and key of the server, `dev-cert.pem` and `dev-key.pem`; and those with an RSA key,
-    /// `dev-rsa-cert.pem` and `dev-rsa-key.pem`, if they are good.
+    /// Certificate and key of the server, `dev-cert.pem` and `dev-key.pem`, and the RSA ones, `dev-rsa-cert.pem` and
+    /// `dev-rsa-key.pem`, if valid.
     pub files: TlsFiles,
-    /// Whether it was made just now.
+    /// Whether the certificate was newly created.
     pub made: bool,
-    /// What the certificate with an RSA key is made of, if that is not good.
+    /// Parameters of the RSA certificate to create, unless a valid one exists.
     pub lacks: Option<RsaWork>,
 }
 
-/// A development certificate with an RSA key that is to be made.
+/// Parameters of an RSA development certificate to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RsaWork {
     cert: PathBuf,
@@ -52,8 +51,8 @@ pub struct RsaWork {
     names: Vec<String>,
 }
 
-/// The certificate in `directory` if it is whole, valid for another week at `now` and has all these names beside those
-/// of loopback, else one made now. A name may begin with `*.`.
+/// Loads the certificate in `directory` if it is complete, valid for another week at `now`, and covers all `hosts` and
+/// the loopback names; creates a new one otherwise. A name may begin with `*.`.
 ///
 /// # Errors
 /// The files cannot be written.
@@ -120,10 +119,10 @@ pub fn development(
 }
 
 impl RsaWork {
-    /// Makes it, which takes some tenths of a second, mostly for two keys.
+    /// Creates the certificate, which takes some tenths of a second, mostly to generate two keys.
     ///
     /// # Errors
-    /// The keys cannot be made.
+    /// Key generation fails.
     pub fn make(self, now: SystemTime) -> io::Result<MadeRsa> {
         let Self { cert, key, names } = self;
         let generate = || KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
@@ -132,11 +131,11 @@ impl RsaWork {
     }
 }
 
-/// A certificate with an RSA key that is in no file yet.
+/// An RSA certificate that has not been written to a file yet.
 pub struct MadeRsa {
-    /// `dev-rsa-cert.pem`.
+    /// Path of `dev-rsa-cert.pem`.
     pub cert: PathBuf,
-    /// `dev-rsa-key.pem`.
+    /// Path of `dev-rsa-key.pem`.
     pub key: PathBuf,
     pem: Pem,
 }
@@ -151,7 +150,8 @@ impl MadeRsa {
         write_whole(&self.cert, &self.pem.cert, 0o600)
     }
 
-    /// Writes its authority beside the first of the file that clients trust: last, so that who trusts both is served.
+    /// Adds the RSA authority to the file of trusted authorities. Must be called after the server has started to
+    /// present the certificate, so that clients that trust this authority are served.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -165,7 +165,7 @@ fn failed(error: rcgen::Error) -> io::Error {
     io::Error::other(format!("the development certificate: {error}"))
 }
 
-/// A certificate as PEM has it (RFC 7468).
+/// Encodes a certificate as PEM (RFC 7468).
 fn pem(certificate: &CertificateDer<'_>) -> String {
     let text = data_encoding::BASE64.encode(certificate);
     let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
@@ -176,7 +176,7 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     out + "-----END CERTIFICATE-----\n"
 }
 
-/// Whether certificate and key belong together, are signed by `authority`, and serve every one of `names` at `at`.
+/// Whether certificate and key match, are signed by `authority`, and are valid for all `names` at `at`.
 fn is_good(
     authority: &CertificateDer<'_>,
     cert: &Path,
@@ -249,17 +249,17 @@ fn make(
 /// The file of the development certificate's authority.
 pub(crate) const AUTHORITY: &str = "dev-ca.pem";
 
-/// Of a file that others need.
+/// Mode of files that other users may read.
 const READ_BY_ALL: u32 = 0o644;
 
-/// The names that a server on loopback is called by.
+/// Names of a server on loopback.
 const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "credentials.localhost"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest validity that browsers and Apple's clients take from a public authority.
+/// Validity of the certificates: the maximum that browsers and Apple's clients accept from a public authority.
 const VALID: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// A client whose clock is a day late can still connect.
+/// Tolerance for clients with slow clocks.
 const CLOCK_SLACK: Duration = DAY;
 
 #[cfg(test)]

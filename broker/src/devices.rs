@@ -1,4 +1,4 @@
-//! Certificates of devices: which connections are asked for one, and what is found out about it.
+//! Device certificates: which connections are asked for one, and how it is validated.
 //!
 //! ```text
 //! first bytes ─ the server name: one of `hosts`? ─▶ no: as ever
@@ -6,10 +6,10 @@
 //!                                                   or none; the handshake proves that the client has its key
 //! after the handshake ─ Devices::judge ─▶ fingerprint, dates, and the authority that vouches for it, or why none does
 //! ```
-//! Nothing is refused here but what the handshake itself refuses: so that a refusal has a body that says so. The core
-//! decides, by the registry first.
+//! Certificates are refused here only if the handshake fails. All other refusals are left to the core, which checks the
+//! registry first and can explain them in a response body.
 //!
-//! In this order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; the name of a thing; the
+//! In reading order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; thing names; the
 //! authority of test devices. Revocation lists are in `devices/revocation.rs`.
 
 mod revocation;
@@ -41,17 +41,18 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-/// Host names that ask for certificates, and the authorities of devices.
+/// Host names that request certificates, and the authorities of devices.
 #[derive(Debug)]
 pub struct Devices {
     /// Server names, in lower case.
     pub hosts: Vec<Box<str>>,
-    /// Authorities. The first that vouches for a certificate counts, unless its own list or that of another revokes it.
+    /// Authorities. The first one that verifies a certificate counts, unless a revocation list of any authority revokes
+    /// the certificate.
     pub authorities: Vec<DeviceAuthority>,
 }
 
 impl Devices {
-    /// Facts about a certificate with its chain; `None` if it cannot be parsed.
+    /// Parses a certificate with its chain and verifies it against the authorities; `None` if it cannot be parsed.
     #[must_use]
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<ShownCertificate> {
         let (leaf, others) = chain.split_first()?;
@@ -93,7 +94,7 @@ impl Devices {
         later.min().unwrap_or(u64::MAX)
     }
 
-    /// Warnings about authorities that have expired or will within a month, and about overdue revocation lists.
+    /// Warnings about authorities that have expired or expire within a month, and about overdue revocation lists.
     #[must_use]
     pub fn endings(&self, now_s: u64) -> Vec<String> {
         let of_authorities = self.authorities.iter().filter_map(|authority| {
@@ -134,7 +135,7 @@ impl Devices {
         numbers.into()
     }
 
-    /// The lists of each table, whose authorities share them.
+    /// The revocation lists of each table, shared by its authorities.
     fn lists(&self) -> Vec<&RevocationLists> {
         let mut lists: Vec<&RevocationLists> =
             self.authorities.iter().map(|it| &*it.lists).collect();
@@ -174,20 +175,20 @@ impl Devices {
     }
 }
 
-/// Most certificates that a device shows: its own, and three between it and its authority.
+/// Maximum number of certificates in a device's chain: the leaf and three between it and its authority.
 const CHAIN_CERTIFICATES_MAX: usize = 4;
 
-/// Authorities that expire sooner are reported.
+/// Number of days before expiry from which an authority is reported.
 const ENDS_SOON_DAYS: u64 = 30;
 
 const DAY_S: u64 = 24 * 60 * 60;
 
-/// Most bytes of these certificates.
+/// Maximum total size of the certificates in a chain, in bytes.
 const CHAIN_BYTES_MAX: usize = 16 * 1024;
 
 // The server configuration of the names whose connections are asked for a certificate.
 
-/// Devices with the TLS configuration of connections to their host names. One per shard, replaced whole.
+/// Devices with the TLS configuration for connections to their host names. One per shard, replaced as a whole.
 #[derive(Debug)]
 pub struct DeviceTls {
     devices: Arc<Devices>,
@@ -195,12 +196,13 @@ pub struct DeviceTls {
 }
 
 impl DeviceTls {
-    /// Configuration of connections to these names, with the server certificate of all others.
+    /// Creates the configuration for connections to the devices' host names, with the same server certificate as for
+    /// other connections.
     ///
-    /// Sessions are never resumed: each handshake shows the certificate, and tickets of other names are useless here.
+    /// Disables resumption: each handshake must present the certificate, and tickets of other names do not apply.
     ///
     /// # Errors
-    /// The library refuses its own protocol versions.
+    /// The library rejects its own protocol versions.
     pub fn new(devices: Arc<Devices>, ordinary: &ServerConfig) -> Result<Self, Error> {
         let provider = Arc::clone(ordinary.crypto_provider());
         let ask = Arc::new(CertificateRequest {
@@ -222,7 +224,7 @@ impl DeviceTls {
         })
     }
 
-    /// The configuration for a connection that asks for this server name; `None` for an ordinary one.
+    /// The configuration for a connection with this server name; `None` for an ordinary connection.
     #[must_use]
     pub fn opens(&self, server_name: &str) -> Option<&Arc<ServerConfig>> {
         let mut hosts = self.devices.hosts.iter();
@@ -230,14 +232,15 @@ impl DeviceTls {
         is_one.then_some(&self.config)
     }
 
-    /// Devices that judge connections which began with this configuration.
+    /// Devices that validate the connections started with this configuration.
     #[must_use]
     pub fn devices(&self) -> &Arc<Devices> {
         &self.devices
     }
 }
 
-/// Validity of a connection's last judgement: for these devices, until this second since 1970 UTC.
+/// The latest judgement of a connection's certificate: the devices it was made against, and the second (since 1970 UTC)
+/// until which it is valid.
 #[derive(Debug)]
 pub struct CertificateJudgement {
     devices: Arc<Devices>,
@@ -265,14 +268,14 @@ impl CertificateJudgement {
         (judgement, shown)
     }
 
-    /// Whether the judgement holds at this second under these devices.
+    /// Whether the judgement is still valid at this second under these devices.
     #[must_use]
     pub fn holds(&self, devices: &Arc<Devices>, now_s: u64) -> bool {
         Arc::ptr_eq(&self.devices, devices) && now_s < self.until_s
     }
 }
 
-/// Requests a certificate, and accepts none or any whose key signs the handshake.
+/// Certificate verifier that requests a certificate, and accepts none, or any whose key signs the handshake.
 #[derive(Debug)]
 struct CertificateRequest {
     provider: Arc<CryptoProvider>,
@@ -283,7 +286,7 @@ impl ClientCertVerifier for CertificateRequest {
         false
     }
 
-    /// None: clients that do not find their authority among them would show nothing.
+    /// Empty, since a client that does not find its authority in the hint would not present a certificate.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -325,42 +328,43 @@ impl ClientCertVerifier for CertificateRequest {
 
 // An authority of devices: its certificate, the revocation lists, and where its certificates name their thing.
 
-/// An authority whose certificates name their thing.
+/// An authority that issues certificates for things.
 #[derive(Debug)]
 pub struct DeviceAuthority {
-    /// SHA-256 of its public key.
+    /// SHA-256 of the public key.
     pub key: [u8; 32],
-    /// Number by which revocation lists of authorities above name it.
+    /// Number that identifies the authority in revocation lists of its superior authorities.
     number: u64,
     /// Number of revoked certificates; `None` without a revocation list.
     pub revoked: Option<usize>,
     /// First and last second of validity, since 1970 UTC.
     pub validity_s: (u64, u64),
-    /// Subject, without line ends and whatever else a terminal would obey.
+    /// Subject, without line breaks and other control characters that a terminal would interpret.
     pub subject: String,
-    /// Earliest next update of its revocation lists and those below it, since 1970 UTC; `None` if no list has one.
+    /// Earliest next update of the authority's revocation lists and those of its intermediates, since 1970 UTC; `None`
+    /// if no list specifies one.
     pub list_ends_s: Option<u64>,
     lists: Arc<RevocationLists>,
-    /// Grace of overdue lists, in seconds.
+    /// Grace period of overdue lists, in seconds.
     grace_s: u64,
     name: NameSource,
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-/// Reason why an authority does not vouch for a certificate.
+/// Reason why an authority does not verify a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityFault {
-    /// The authority did not sign it.
+    /// The certificate was not signed by the authority.
     NotItsIssuer,
-    /// The authority signed it, and refuses it for this reason.
+    /// The certificate was signed by the authority, but rejected for this reason.
     Refused(String),
-    /// A revocation list has the certificate, or one between it and the authority.
+    /// The certificate, or one between it and the authority, is on a revocation list.
     Revoked,
-    /// The certificate names no thing.
+    /// The certificate does not contain the name of a thing.
     Name(&'static str),
-    /// The authority's own certificate is not valid at this moment.
+    /// The authority's own certificate is not currently valid.
     NotValid,
-    /// A revocation list that the certificate may be in is too old.
+    /// A revocation list that applies to the certificate is too old.
     Stale,
 }
 
@@ -378,7 +382,8 @@ impl fmt::Display for AuthorityFault {
 }
 
 impl DeviceAuthority {
-    /// Authority of this certificate, with the lists of its table. Lists overdue by more than `grace_s` are stale.
+    /// Creates an authority from its certificate and the lists of its table. Lists overdue by more than `grace_s` are
+    /// stale.
     ///
     /// # Errors
     /// The fault of the certificate or of a list.
@@ -465,7 +470,7 @@ impl DeviceAuthority {
     }
 }
 
-/// SHA-256 of DER.
+/// SHA-256 of a DER encoding.
 pub(crate) fn fingerprint(der: &[u8]) -> [u8; 32] {
     let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, der);
     let mut fingerprint = [0; 32];
@@ -479,19 +484,19 @@ fn seconds(timestamp: i64) -> u64 {
 
 // The name of a thing within its certificate.
 
-/// The place of a thing's name in certificates.
+/// Where a certificate contains the name of its thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameSource {
     /// The common name of the subject.
     CommonName,
-    /// The alternative name that is a DNS name.
+    /// A DNS name among the subject alternative names.
     Dns,
-    /// The alternative name that is a URI.
+    /// A URI among the subject alternative names.
     Uri,
 }
 
 impl NameSource {
-    /// Place by its name in the configuration.
+    /// Parses the name used in the configuration.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         match text {
@@ -502,7 +507,7 @@ impl NameSource {
         }
     }
 
-    /// Thing's name in a certificate: exactly one, of valid form.
+    /// The name of the thing in a certificate: exactly one, in valid form.
     pub(crate) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
         let names = match self {
             Self::CommonName => {
@@ -526,7 +531,7 @@ impl NameSource {
         }
     }
 
-    /// Alternative name of this kind.
+    /// The value of an alternative name of this kind.
     fn alternative<'a>(self, name: &GeneralName<'a>) -> Option<&'a str> {
         match (self, name) {
             (Self::Dns, GeneralName::DNSName(text)) | (Self::Uri, GeneralName::URI(text)) => {
@@ -537,28 +542,28 @@ impl NameSource {
     }
 }
 
-/// Whether a text may be the name of a thing. Source: AWS IoT API Reference, `ThingName`.
+/// Whether a text is a valid thing name. Source: AWS IoT API Reference, `ThingName`.
 #[must_use]
 pub(crate) fn is_thing_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-".contains(&byte);
     (1..=THING_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
-/// Longest name of a thing. Source: AWS IoT API Reference, `ThingName`.
+/// Maximum length of a thing name, in bytes. Source: AWS IoT API Reference, `ThingName`.
 const THING_NAME_BYTES_MAX: usize = 128;
 
 // The authority of test devices, which `serve --dev` makes at its first start.
 
-/// A certificate and its key, in PEM.
+/// A certificate and its key in PEM format.
 pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-/// The authority of a data directory, made if there is none.
+/// Loads the authority of a data directory, creating it if absent.
 ///
 /// # Errors
-/// The authority cannot be read or written.
+/// The authority is unreadable or cannot be written.
 pub(crate) fn development(
     directory: &Path,
     now: SystemTime,
@@ -572,10 +577,10 @@ pub(crate) fn development(
     CertificateDer::from_pem_file(&certificate).map_err(io::Error::other)
 }
 
-/// A certificate for a test device, of the authority of a data directory.
+/// Issues a certificate for a test device with the authority of a data directory.
 ///
 /// # Errors
-/// There is no authority, or it cannot be read.
+/// The authority is missing or unreadable.
 pub(crate) fn issue(directory: &Path, name: &str, now: SystemTime) -> io::Result<Issued> {
     let key = fs::read_to_string(directory.join(AUTHORITY_KEY))?;
     let sign = || -> Result<Issued, rcgen::Error> {
@@ -601,7 +606,7 @@ fn make(now: SystemTime) -> Result<Issued, rcgen::Error> {
     })
 }
 
-/// Parameters of the authority: its certificates refer to its subject and key alone.
+/// Parameters of the authority; its certificates depend only on its subject and key.
 fn authority(now: SystemTime) -> CertificateParams {
     let name = "Heliograph authority of test devices";
     let mut params = params(name, now, AUTHORITY_VALID);
@@ -618,16 +623,16 @@ fn params(name: &str, now: SystemTime, valid: Duration) -> CertificateParams {
     params
 }
 
-/// The file of the authority's certificate in a data directory.
+/// Name of the authority's certificate file in a data directory.
 pub(crate) const AUTHORITY: &str = "device-ca.pem";
 
-/// The file of its key.
+/// Name of the authority's key file.
 const AUTHORITY_KEY: &str = "device-ca.key";
 
-/// The server name at which `serve --dev` asks for certificates.
+/// The server name for which `serve --dev` requests certificates.
 pub(crate) const DEV_HOST: &str = "credentials.localhost";
 
-/// Tolerance for late clocks of devices.
+/// Tolerance for slow clocks of devices.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const DEVICE_VALID: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -11,21 +11,21 @@
 //!                └─────────────┴─────────┴────────────┴── sessions.rs: Machine::handle, outputs mark connections
 //! ```
 //!
-//! `Edge` has four parts, each with its own state: `Io` (the ring, the turn, counters and bounds), which every step is
-//! given; `Sessions` (the machine, with the connections of clients, the links and the mail); `Listeners`; `Pages`
-//! (clients that are connected to the side thread). A part knows none beside it: a step that another part has to go on
-//! with returns what remains to be done.
+//! `Edge` has four parts, each with its own state: `Io` (the ring, the turn, counters and limits), passed to every
+//! step; `Sessions` (the machine, with the connections of clients, the links and the mail); `Listeners`; `Pages`
+//! (clients connected to the side thread). Parts do not know each other: a step to be continued by another part returns
+//! the remaining work.
 //!
-//! In reading order: this page; `letters.rs` (what travels between shards); `start.rs` (what a shard is made of);
-//! `runtime.rs` (threads, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (the steps of a turn that
-//! need several parts); `sessions.rs` (bytes to the machine and away, and the rule of its seam); `connection.rs`,
-//! `connections.rs` and `eviction.rs` (what is kept of connections, the edge's own deadlines, who makes room when there
-//! is none); `links.rs`, `streams.rs` and `places.rs` (links between the nodes of a cluster, and clients as their
-//! streams); `visiting.rs` (clients that the side thread serves); `tls.rs` and `tls_engine.rs` (the engine of an
-//! encrypted connection).
+//! In reading order: this module; `letters.rs` (messages between shards); `start.rs` (construction of a shard);
+//! `runtime.rs` (threads, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (steps of a turn that
+//! involve several parts); `sessions.rs` (data to and from the machine, and the rule of its interface);
+//! `connection.rs`, `connections.rs` and `eviction.rs` (state of connections, the edge's own deadlines, eviction);
+//! `links.rs`, `streams.rs` and `places.rs` (links between the nodes of a cluster, and clients as their streams);
+//! `visiting.rs` (clients served by the side thread); `tls.rs` and `tls_engine.rs` (the engine of an encrypted
+//! connection).
 //!
-//! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
-//! and asks for an abort).
+//! Deliberately absent: glommio tasks, streams or timers per connection; locks; session timeouts (the machine tracks
+//! them and requests an abort).
 
 mod accept;
 mod connection;
@@ -69,15 +69,15 @@ use streams::Streams;
 pub use turn::Shift;
 pub use visiting::{Secured, TakeAdmin, Visiting};
 
-/// A shard's thread with its ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`]. Ends when
-/// dropped before that.
+/// A shard's thread with its ring, on which nothing runs yet: returned by [`prepare`], consumed by
+/// [`ShardThread::start`]. Dropping it ends the thread.
 pub struct ShardThread<M: Machine> {
     handle: ShardHandle,
     work: Sender<runtime::Work<M>>,
 }
 
 impl<M: Machine + 'static> ShardThread<M> {
-    /// Starts the shard and returns when all its listeners accept.
+    /// Starts the shard and returns once all its listeners accept.
     ///
     /// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends
     /// the process.
@@ -118,7 +118,7 @@ pub struct ShardHandle {
     failure: Arc<OnceLock<String>>,
 }
 
-/// Thread of a shard, by its ring's engine.
+/// Thread of a shard, depending on its ring's engine.
 enum Thread {
     /// io_uring: an executor of glommio.
     Executor(glommio::ExecutorJoinHandle<std::io::Result<()>>),
@@ -127,8 +127,8 @@ enum Thread {
 }
 
 impl ShardHandle {
-    /// Error that ended the shard. Unlike [`Self::join`], does not wait for its thread, which may be stuck in its own
-    /// end.
+    /// Error that ended the shard. Unlike [`Self::join`], does not wait for its thread, which may be stuck while
+    /// ending.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
@@ -137,7 +137,7 @@ impl ShardHandle {
     /// Waits for the shard's end.
     ///
     /// # Errors
-    /// Why it ended, unless it was stopped: its ring failed, or it panicked (where panics unwind).
+    /// The reason for the shard's end unless it was stopped: its ring failed, or it panicked (if panics unwind).
     pub fn join(self) -> std::io::Result<()> {
         match self.thread {
             Thread::Executor(executor) => executor.join().map_err(std::io::Error::from)?,
@@ -148,18 +148,17 @@ impl ShardHandle {
     }
 }
 
-/// Whether executors can be pinned: glommio reads the machine's CPUs in sysfs, which some sandboxes lack, and panics
+/// Whether executors can be pinned: glommio reads the machine's CPUs from sysfs, which some sandboxes lack, and panics
 /// without it. A shard on epoll has no executor.
 pub fn can_pin() -> bool {
     glommio::CpuSet::online().is_ok()
 }
 
-/// Creates a shard's thread, pinned to `cpu` if given, with everything that the kernel may refuse: its ring, and on
-/// io_uring its executor.
+/// Creates a shard's thread, pinned to `cpu` if given, with everything that the kernel may refuse: its ring and, on
+/// io_uring, its executor.
 ///
 /// # Errors
-/// The kernel refuses one of them (see [`ring::probe`]): `ENOMEM` when the limit of locked memory has no room for it,
-/// `EMFILE`.
+/// The kernel refuses one of them (see [`ring::probe`]): `ENOMEM` if the limit of locked memory is too low, `EMFILE`.
 pub fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
@@ -168,19 +167,19 @@ pub fn prepare<M: Machine + 'static>(
     runtime::prepare(id, cpu, *ring)
 }
 
-/// Everything that one shard owns. Stays on its thread, from spawn to stop.
+/// The complete state of one shard. Stays on its thread from spawn to stop.
 struct Edge<M: Machine> {
     pub(crate) io: Io,
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
-    /// Takes connections for pages of the admin listener, under `--lan`.
+    /// Sender of connections for pages of the admin listener, under `--lan`.
     admin: Option<TakeAdmin>,
-    /// Caller that waits until everything due since a move of the clocks is done.
+    /// Where to report that all work due since a clock shift is done.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
 
 impl<M: Machine> Edge<M> {
-    /// An edge with nothing armed. Call it on the shard's own thread.
+    /// Creates an edge with nothing armed. Must be called on the shard's own thread.
     pub(crate) fn new(id: ShardId, ring: Ring, config: ShardConfig<M>, machine: M) -> Self {
         let mail = Mail::new(id, config.mailboxes, config.events);
         let streams = Streams::new(id, config.links);

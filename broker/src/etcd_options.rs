@@ -1,4 +1,4 @@
-//! The options of the connection to etcd, from the settings and the files that they name, which may change.
+//! Connection options for etcd, from the settings and the files they name, which may change.
 
 use crate::files::{self, FileStamp, stamp};
 use crate::side::Shared;
@@ -9,33 +9,33 @@ use rustls::ClientConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file that cannot be used.
+/// A file that is unusable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EtcdFault {
-    /// The key that names it.
+    /// Configuration key that names the file.
     pub(crate) key: &'static str,
     /// The file.
     pub(crate) path: PathBuf,
-    /// The rule that the file breaks.
+    /// Rule broken by the file.
     pub(crate) rule: String,
 }
 
-/// How etcd is reached, by the files as they were last read well. A clone is another way to the same.
+/// Connection options for etcd, from the last valid contents of the files. Clones share the same state.
 #[derive(Clone)]
 pub(crate) struct EtcdFiles(Shared<InForce>);
 
 struct InForce {
     settings: Etcd,
-    /// The files just before `options` were read from them.
+    /// Stamps of the files taken just before `options` was read from them.
     read: Vec<FileStamp>,
     options: Options,
 }
 
 impl EtcdFiles {
-    /// Reads them for the first time.
+    /// Reads the files for the first time.
     ///
     /// # Errors
-    /// Every file that cannot be used.
+    /// All unusable files.
     pub(crate) fn open(settings: &Etcd) -> Result<Self, Vec<EtcdFault>> {
         Ok(Self(Shared::new(InForce {
             settings: settings.clone(),
@@ -44,8 +44,7 @@ impl EtcdFiles {
         })))
     }
 
-    /// The options of a connection that is made again and again: each time with the files as they are then, or as they
-    /// were last read well.
+    /// Options for a reconnecting client: each connect uses the current files, or their last valid contents.
     pub(crate) fn options(&self) -> Options {
         let files = self.clone();
         let renew = move || {
@@ -60,10 +59,10 @@ impl EtcdFiles {
         }
     }
 
-    /// Reads them again, or changes nothing.
+    /// Reloads the files; changes nothing on failure.
     ///
     /// # Errors
-    /// Every file that cannot be used.
+    /// All unusable files.
     pub(crate) fn read(&self) -> Result<(), Vec<EtcdFault>> {
         let mut in_force = self.0.lock();
         let read = stamps(&in_force.settings);
@@ -76,7 +75,7 @@ impl EtcdFiles {
         self.0.lock().settings.clone()
     }
 
-    /// The files as they were when they were last read well.
+    /// Stamps of the files as last read successfully.
     pub(crate) fn stamps(&self) -> Vec<FileStamp> {
         self.0.lock().read.clone()
     }
@@ -86,14 +85,14 @@ fn stamps(settings: &Etcd) -> Vec<FileStamp> {
     files_of(settings).iter().map(|file| stamp(file)).collect()
 }
 
-/// Every file that is read.
+/// All files that are read.
 pub(crate) fn files_of(settings: &Etcd) -> Vec<PathBuf> {
     let pem = [&settings.ca, &settings.cert, &settings.key];
     let files = pem.into_iter().chain([&settings.password_file]);
     files.flatten().cloned().collect()
 }
 
-/// The first end of the certificates, with the key of its file; `None` without any.
+/// The earliest expiry of the certificates, with the key of its file; `None` without certificates.
 pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
     let files = [
         ("cluster.etcd_cert", &settings.cert),
@@ -104,7 +103,7 @@ pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
     Some(Expiry::of_client(end, key))
 }
 
-/// A line for each fault.
+/// Formats the faults, one per line.
 pub(crate) fn told(faults: &[EtcdFault]) -> String {
     let told =
         |EtcdFault { key, path, rule }: &EtcdFault| format!("{key} = {}: {rule}", path.display());
@@ -114,7 +113,7 @@ pub(crate) fn told(faults: &[EtcdFault]) -> String {
 /// Reads the certificates and the password.
 ///
 /// # Errors
-/// Every file that cannot be used.
+/// All unusable files.
 pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     let mut faults = Vec::new();
     let tls = match tls(etcd) {
@@ -143,7 +142,7 @@ pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     })
 }
 
-/// The authorities alone first, so that a fault has the key of its file.
+/// Loads the TLS configuration. Parses the authorities separately first, so that a fault names the right key.
 fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
     let Some(ca_path) = &etcd.ca else {
         return Ok(None);
@@ -196,7 +195,7 @@ fn pem(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
     Ok(read.content)
 }
 
-/// The password of a file: its one line.
+/// Reads the password from a file with a single line.
 fn password(path: &Path) -> Result<Box<str>, String> {
     let read = files::read_text(path, PASSWORD_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -218,10 +217,10 @@ fn fault(key: &'static str, path: &Path, rule: String) -> EtcdFault {
     }
 }
 
-/// Longest file of certificates: a hundred authorities.
+/// Maximum size of a certificate file, in bytes: a hundred authorities.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-/// Longest file of a password.
+/// Maximum size of a password file, in bytes.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

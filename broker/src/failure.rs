@@ -1,27 +1,27 @@
-//! Failures that end the process, with their exit codes.
+//! Failures that terminate the process, with their exit codes.
 
 use std::fmt::Display;
 use thiserror::Error;
 
-/// The end of the process before its time.
+/// Reason for the premature end of the process.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum Failure {
-    /// The operator has something to set right: what is wrong, where, and what is allowed. Exit code 2.
+    /// An error that the operator must correct: what is wrong, where, and what is expected. Exit code 2.
     #[error("{0}")]
     Configuration(String),
-    /// The machine or the program: what is wrong, and the remedy if there is one. Exit code 1.
+    /// An error of the machine or the program, with a remedy if there is one. Exit code 1.
     #[error("{0}")]
     Fatal(String),
-    /// Nothing is broken, but somebody should look: how many warnings were printed. Exit code 1.
+    /// Warnings without errors, with their number. Exit code 1.
     #[error("{0}")]
     Warnings(String),
-    /// A second signal: no time for anything. Exit code 1.
+    /// A second signal requested an immediate exit. Exit code 1.
     #[error("ended at once by a second signal; connections were cut off")]
     Impatience,
 }
 
 impl Failure {
-    /// A fatal one: what could not be done, and why.
+    /// Creates a fatal failure from the failed operation and its error.
     pub(crate) fn fatal(what: &str, error: &dyn Display) -> Self {
         Self::Fatal(format!("{what}: {error}"))
     }

@@ -1,5 +1,5 @@
-//! Whole files: read within a bound (configuration, credentials, tokens, certificates, keys), and written whole or not
-//! at all; how a change of one is seen; and the authorities and tokens in them.
+//! Whole-file operations: bounded reads (configuration, credentials, tokens, certificates, keys), atomic writes, and
+//! detection of changes; and the authorities and tokens in files.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -13,24 +13,24 @@ use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// A file's content. It may be a secret, so it is wiped when dropped.
+/// Content of a file. Wiped on drop, since it may be a secret.
 pub(crate) struct Content<T: zeroize::Zeroize> {
-    /// All of it.
+    /// The complete content.
     pub(crate) content: Zeroizing<T>,
-    /// The bits of its permissions.
+    /// Permission bits.
     mode: u32,
 }
 
-/// Why a file was not read.
+/// Reason why a file could not be read.
 #[derive(Debug, Error)]
 pub(crate) enum ReadError {
-    /// The system refuses, or a text is not UTF-8.
+    /// An error of the system, or text that is not UTF-8.
     #[error(transparent)]
     Failed(#[from] io::Error),
-    /// Only a regular file is allowed.
+    /// Not a regular file.
     #[error("it is not a regular file")]
     NotRegular,
-    /// It is longer than this number of bytes.
+    /// Longer than this number of bytes.
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
 }
@@ -38,16 +38,16 @@ pub(crate) enum ReadError {
 /// Reads a text of at most `bytes_max` bytes from a file of any kind, such as a pipe.
 ///
 /// # Errors
-/// Why not.
+/// The file is too long, not UTF-8, or unreadable.
 pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Content<String>, ReadError> {
     let file = File::open(path).map_err(|error| located(path, error))?;
     text(read(&file, bytes_max)?)
 }
 
-/// The same from a regular file only.
+/// Reads a text of at most `bytes_max` bytes from a regular file only.
 ///
 /// # Errors
-/// Why not.
+/// The file is not regular, too long, or unreadable.
 pub(crate) fn read_regular_text(
     path: &Path,
     bytes_max: usize,
@@ -58,7 +58,7 @@ pub(crate) fn read_regular_text(
 /// Reads at most `bytes_max` bytes from a regular file.
 ///
 /// # Errors
-/// Why not.
+/// The file is not regular, too long, or unreadable.
 pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
     read(&open_regular(path)?, bytes_max)
 }
@@ -66,7 +66,7 @@ pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<
 /// Opens a regular file.
 ///
 /// # Errors
-/// Why not.
+/// The file is not regular, or cannot be opened.
 pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     // Without waiting: to open a pipe that nobody writes to would otherwise never end.
     let file = File::options()
@@ -80,7 +80,7 @@ pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     Ok(file)
 }
 
-/// The error of a file that could not be opened: where a relative path leads nowhere, with the place it leads to.
+/// Describes the failure to open a file; if a relative path was not found, includes the absolute path.
 fn located(path: &Path, error: io::Error) -> io::Error {
     let is_meant = error.kind() == io::ErrorKind::NotFound && path.is_relative();
     match std::path::absolute(path) {
@@ -125,20 +125,21 @@ fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
     })
 }
 
-/// Writes a file whole or not at all, in a directory that no other process writes to: on the disk when this returns.
+/// Writes a file atomically and durably, in a directory that no other process writes to.
 pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write_beside(path, ".part", text, mode, File::sync_all)
 }
 
-/// The same for a file that other processes may write at the same time, and that means nothing after a crash.
+/// Writes a file atomically that other processes may write concurrently; not synced, since the content is meaningless
+/// after a crash.
 pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let ending = format!(".{}", process::id());
     write_beside(path, &ending, text, mode, |_| Ok(()))
 }
 
-/// Writes beside the place of a file, under its name with this ending, then puts it there, for those whom `mode` and
-/// the process's mask allow. What is beside it, an earlier process may have left, or somebody put there a link to a
-/// file of ours: it is removed, not followed.
+/// Writes to a temporary file with this suffix next to the target and renames it, with access according to `mode` and
+/// the umask. An existing file of that name may be a leftover of an earlier process, or a malicious link: it is
+/// removed, not followed.
 fn write_beside(
     path: &Path,
     ending: &str,
@@ -167,7 +168,7 @@ fn write_beside(
 }
 
 impl<T: zeroize::Zeroize> Content<T> {
-    /// Whether everybody may read or write the file.
+    /// Whether other users may read or write the file.
     pub(crate) fn is_open_to_others(&self) -> bool {
         self.mode & OTHERS != 0
     }
@@ -186,10 +187,10 @@ impl From<ReadError> for io::Error {
 
 // Authorities of certificates, from a text that was read.
 
-/// The authorities that vouch for a server: those of a PEM text, or those that the system trusts.
+/// The authorities trusted for servers: those of a PEM text, or those of the system.
 ///
 /// # Errors
-/// The rule that the text breaks.
+/// The rule broken by the text.
 pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(pem) = pem else {
@@ -212,10 +213,11 @@ pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
 
 // The state of a file, by which a look sees that it has changed.
 
-/// A file as a look finds it: `None` when there is none.
+/// Identity of a file's state; `None` if it does not exist.
 pub(crate) type FileStamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
-/// The change time as well as the modification time: permissions that are given later make a file readable.
+/// Takes a stamp of a file. Includes the change time in addition to the modification time, since a change of
+/// permissions may make it readable.
 pub(crate) fn stamp(file: &Path) -> FileStamp {
     let metadata = fs::metadata(file).ok()?;
     Some((
@@ -231,25 +233,25 @@ pub(crate) fn stamp(file: &Path) -> FileStamp {
 
 // The file of the admin listener's token: one line, or two. Read by the server, and by subcommands that ask it.
 
-/// The variable of the environment that names the file. It is none of those that a broker under test answers with,
-/// which any process may answer with that has the port: who takes this one over sends what is in the file.
+/// Environment variable with the path of the token file. Not one of the variables reported by a test broker: any
+/// process on that port could set it, and would be sent the file's content.
 pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
-/// One token.
+/// An admin token.
 pub(crate) type Token = Arc<Zeroizing<String>>;
 
-/// The token of a file that a request is sent with: its first.
+/// Reads the token to send with requests: the first one in the file.
 ///
 /// # Errors
-/// The rule that the file breaks.
+/// The rule broken by the file.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
     Ok(tokens(path)?.swap_remove(0).to_string())
 }
 
-/// The tokens of a file: one, or two while they are replaced.
+/// The tokens of a file: one, or two during a rotation.
 ///
 /// # Errors
-/// The rule that the file breaks.
+/// The rule broken by the file.
 pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
     let read = read_text(path, TOKEN_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -265,27 +267,27 @@ pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
     Ok(lines.into_iter().map(token).collect())
 }
 
-/// Most admin tokens in force: each request is compared with all.
+/// Maximum number of admin tokens in force; each request is compared with all of them.
 const TOKENS_MAX: usize = 2;
 
-/// Whether everybody on this machine may read or write a file, if it is there.
+/// Whether all users of this machine may read or write a file, if it exists.
 pub(crate) fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|about| about.permissions().mode() & OTHERS != 0)
 }
 
-/// The warning of such a file.
+/// The warning about a file that is open to all users.
 pub(crate) fn open_notice(path: &Path) -> String {
     let path = path.display();
     format!("{path}: everybody on this machine may read or change it: chmod 600")
 }
 
-/// The bits by which everybody may read and write.
+/// Permission bits for reading and writing by other users.
 const OTHERS: u32 = 0o006;
 
-/// Shortest admin token.
+/// Minimum length of an admin token, in characters.
 const TOKEN_MIN: usize = 16;
 
-/// Longest file of an admin token.
+/// Maximum size of a token file, in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! Hooks: events of channels for receivers that the configuration names, and calls for masters that sleep.
+//! Hooks: events of channels sent to configured receivers, and wake calls for sleeping masters.
 //!
 //! ```text
 //!  shards ── states of watched channels ──► courier ──► wakes: when a master is called
 //!                                              │
 //!                                              └──► queue of each hook ──► client ──► receiver
 //! ```
-//! `address` says what may be configured; `client` sends, and reads the files of a hook; `queue` and `wake` are state
-//! machines without clock and network, `event` has the forms of events, `courier` drives all of them on the side
-//! thread.
+//! `address` validates configured URLs; `client` sends requests and reads the files of a hook; `queue` and `wake` are
+//! state machines without clock and network; `event` formats events; `courier` drives all of them on the side thread.
 //!
-//! No address comes from a request, a channel or a tag: a channel's name is put into the path of one that the operator
-//! wrote, and names have no character with a meaning there. Redirects and proxies are not followed.
+//! No address is taken from a request, a channel or a tag: a channel's name is inserted into a path written by the
+//! operator, and channel names contain no characters with a special meaning in URLs. Redirects and proxies are not
+//! followed.
 
 pub(crate) mod address;
 pub(crate) mod client;
@@ -34,7 +34,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 pub use wake::WakeResult;
 
-/// The ways to the courier: a clone is another way to the same.
+/// Handle to the courier. Clones share the same courier.
 #[derive(Clone)]
 pub struct Hooks {
     told: mpsc::Sender<Told>,
@@ -42,19 +42,20 @@ pub struct Hooks {
     report: watch::Receiver<HooksReport>,
 }
 
-/// A word to the courier.
+/// An order for the courier.
 pub(crate) enum Order {
-    /// The files were read again, and perhaps the settings: hooks have their former places in them.
+    /// The files were reloaded, and perhaps the settings: existing hooks keep their positions.
     Clients(Arc<Settings>, Vec<Client>),
-    /// The process is about to end.
+    /// The process is about to shut down.
     Draining,
-    /// Send an event to the hook of this name; dropped if there is none. The answer is why it was not taken.
+    /// Send an event to the hook with this name; dropped if there is none. The response is the reason why it was not
+    /// accepted, if any.
     Test(String, oneshot::Sender<Option<String>>),
-    /// Send a cause of trouble, with its id, to those that get them.
+    /// Send a problem's cause, with its id, to subscribed receivers.
     Problem(Value),
 }
 
-/// The courier of the configured hooks, which is to be run on the side thread, and the ways to it.
+/// Creates the courier of the configured hooks, to be run on the side thread, and the handles to it.
 pub(crate) fn courier(
     settings: &Arc<Settings>,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
@@ -82,18 +83,18 @@ pub(crate) fn courier(
 }
 
 impl Hooks {
-    /// The figures.
+    /// Report with the counters of all hooks.
     #[must_use]
     pub fn report(&self) -> HooksReport {
         self.report.borrow().clone()
     }
 
-    /// A shard's way to the courier.
+    /// A shard's sender to the courier.
     pub(crate) fn of_shard(&self) -> Box<dyn Audience> {
         Box::new(Voice(self.told.clone()))
     }
 
-    /// Gives the courier an order; one that finds no room is not carried out.
+    /// Sends an order to the courier; it is dropped if the queue is full.
     pub(crate) fn order(&self, order: Order) {
         if self.orders.try_send(order).is_err() {
             tracing::warn!("an order to the courier of hooks found no room");
@@ -112,5 +113,5 @@ impl Audience for Voice {
     }
 }
 
-/// Orders that wait for the courier: they come from operators.
+/// Maximum number of queued orders for the courier; these come from operators.
 const ORDERS_WAITING_MAX: usize = 64;

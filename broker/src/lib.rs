@@ -1,7 +1,7 @@
-//! A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
+//! A signaling service for WebRTC that implements the wire protocol of Amazon Kinesis Video Streams.
 //!
-//! `ARCHITECTURE.md` is the map, `decisions/` has what was decided and why. Sessions, channels and shards are in the
-//! crate [`broker_core`], without I/O; this one drives them. In reading order:
+//! `ARCHITECTURE.md` is an overview, `decisions/` records what was decided and why. The crate [`broker_core`] contains
+//! sessions, channels and shards, without I/O; this one drives them. In reading order:
 //!
 //! | module | what it is |
 //! |---|---|

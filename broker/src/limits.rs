@@ -1,267 +1,285 @@
-//! Bounds of the log, of the admin listener and its event streams, and of hooks, each with its reason and what happens
-//! when it is full.
+//! Limits of the log, the admin listener and its event streams, and hooks, each with its reason and the effect of
+//! reaching it.
 
-/// Entries and lines that wait for the log thread: at some 500 bytes each they are 3 MiB. One more is dropped and
-/// counted: `heliograph_log_dropped_total`.
+/// Maximum number of entries and lines queued for the log thread: 3 MiB at about 500 bytes each. Further ones are
+/// dropped and counted: `heliograph_log_dropped_total`.
 pub(crate) const LOG_LINES_WAITING_MAX: usize = 6144;
 
-/// Refusals that wait for the log thread with what their signature was compared with, some 2 KiB each; while more lines
-/// wait, that part is left out.
+/// Maximum number of refusals queued for the log thread with the data their signature was compared with, about 2 KiB
+/// each; beyond it, that part is omitted.
 pub(crate) const LOG_EXPLAINED_WAITING_MAX: usize = 1024;
 
-/// Reports that wait for the log thread of refusals which were not noted, by what they were about; while more lines
-/// wait, only the sum is reported.
+/// Maximum number of queued reports to the log thread about unrecorded refusals, by subject; beyond it, only the total
+/// is reported.
 pub(crate) const LOG_COUNTS_WAITING_MAX: usize = 16;
 
-/// Refusals that are kept in memory for `/refusals`, about 500 bytes each without what their signature was compared
-/// with. One more pushes out the oldest of the network with most.
+/// Maximum number of refusals kept in memory for `/refusals`, about 500 bytes each without the data their signature was
+/// compared with. Beyond it, the oldest refusal of the network with the most refusals is evicted.
 pub(crate) const REFUSALS_KEPT_MAX: usize = 4096;
 
-/// Bytes of these refusals; more push out others in the same way.
+/// Maximum size of the refusals kept for `/refusals`, in bytes. Beyond it, refusals are evicted as for
+/// `REFUSALS_KEPT_MAX`.
 pub(crate) const REFUSALS_KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// Groups of refusals (one check of one channel or key) that are counted apart, some 1 KiB each, and at most five. One
-/// more joins the quietest of the check with most to the others of that check.
+/// Maximum number of groups of refusals (one check of one channel or key) that are counted separately, about 1 KiB each
+/// and at most 5 KiB. Beyond it, the least active group of the check with the most groups is merged into that check's
+/// other refusals.
 pub(crate) const REFUSAL_GROUPS_KEPT_MAX: usize = 512;
 
-/// Audit entries of changes that were made, and places kept for changes under way, beside [`LOG_LINES_WAITING_MAX`]:
-/// 0.6 MiB, shared by account; one alone may have half. When an account has its share, or stderr fails, changes are
-/// refused with 503 and counted (`heliograph_audit_refused_total`), so that none is made that nobody could read of.
+/// Maximum number of audit entries of completed changes, and reservations for changes in progress, in addition to
+/// [`LOG_LINES_WAITING_MAX`]: 0.6 MiB, shared by account; a single account may use half. When an account has used up
+/// its share, or stderr fails, changes are refused with 503 and counted (`heliograph_audit_refused_total`), so that no
+/// change goes unrecorded.
 pub(crate) const LOG_AUDITS_WAITING_MAX: usize = 2048;
 
-/// Event streams of the admin listener at a time: some screens of a team. One more gets 503.
+/// Maximum number of concurrent event streams of the admin listener; enough for the screens of a team. Further ones get
+/// 503.
 pub(crate) const STREAMS_MAX: usize = 32;
 
-/// Channels that all streams watch together: each is one question a second to its shard. One more gets 503.
+/// Maximum number of channels watched by all streams together: each is queried once a second on its shard. Further ones
+/// get 503.
 pub(crate) const WATCHED_CHANNELS_MAX: usize = 16;
 
-/// Topics of one stream: all that there are, with the channels of some tabs of a browser, which share a stream.
+/// Maximum number of topics per stream: all existing ones, with the channels of some browser tabs sharing a stream.
 pub(crate) const TOPICS_MAX: usize = 16;
 
-/// Events of a feed that are kept for streams that have not come so far. One that is further behind loses the oldest,
-/// learns how many, and gets the state of its topic again. Of a state only the newest is kept.
+/// Maximum number of events of a feed kept for slow streams. A stream that falls further behind loses the oldest
+/// events, is informed of their number, and receives the state of its topic again. A feed of states keeps only the
+/// newest one.
 pub(crate) const FEED_EVENTS_WAITING_MAX: usize = 256;
 
-/// Bytes of these events.
+/// Maximum size of the events of a feed kept for slow streams, in bytes.
 pub(crate) const FEED_BYTES_WAITING_MAX: usize = 640 * 1024;
 
-/// Feeds of events that each matter: of the log, and of refusals.
+/// Number of feeds without superseded events: the log, and refusals.
 pub(crate) const FEEDS_OF_EVENTS: usize = 2;
 
-/// States of channels that wait for the streams of the topic `presence`. A shard that finds no room tells its state
-/// later, as it is then.
+/// Maximum number of channel states queued for streams of the topic `presence`. If the queue is full, a shard reports
+/// the then current state later.
 pub(crate) const STATES_TOLD_WAITING_MAX: usize = 256;
 
-/// Channels whose state a stream of the topic `presence` may be behind with, of each the newest, and their bytes. One
-/// more pushes out the oldest; a stream that has not had it reads all states again.
+/// Maximum number of channels whose newest state is queued for a stream of the topic `presence`, with their bytes.
+/// Beyond it, the oldest is evicted, and a stream that missed it rereads all states.
 pub(crate) const STATES_WAITING_MAX: usize = 1024;
 pub(crate) const STATES_BYTES_WAITING_MAX: usize = 512 * 1024;
 
-/// Bytes of one event. Lists in it are cut to fit; a channel has some thousand viewers in as many bytes, and the
-/// history of an hour takes 160 KiB.
+/// Maximum size of an event in bytes. Lists in it are truncated to fit; a channel with some thousand viewers takes as
+/// much, and the history of an hour 160 KiB.
 pub(crate) const EVENT_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes of an event that a stream hands to its connection at a time.
+/// Maximum number of bytes of an event passed to a stream's connection at once.
 pub(crate) const EVENT_PIECE_BYTES: usize = 16 * 1024;
 
-/// Refusals that a stream begins with, the newest.
+/// Maximum number of refusals, the newest ones, sent at the start of a stream.
 pub(crate) const REFUSALS_SHOWN_MAX: usize = 200;
 
-/// Events of a topic within a second. Further ones are counted and reported as one.
+/// Maximum number of events of a topic per second. Further ones are counted and reported as one.
 pub(crate) const FEED_EVENTS_PER_SECOND: u32 = 200;
 
-/// Bytes of the log's last lines that are kept for `GET /log`, with what it takes to keep them: some 20,000 lines. The
-/// oldest make room.
+/// Maximum size of the last log lines kept for `GET /log`, including overhead: about 20,000 lines. The oldest are
+/// evicted.
 pub(crate) const LOG_BYTES_KEPT_MAX: usize = 4 << 20;
 
-/// Bytes of warnings and errors that are kept beside them: no flood of other lines pushes these out.
+/// Maximum size of warnings and errors kept in addition, so that a flood of other lines cannot evict them.
 pub(crate) const LOG_WARNINGS_BYTES_KEPT_MAX: usize = 1 << 20;
 
-/// Lines that a stream of the log begins with, the newest.
+/// Maximum number of log lines, the newest ones, sent at the start of a stream.
 pub(crate) const LOG_LINES_SHOWN_MAX: usize = 2000;
 
-/// Lines of an answer of `GET /log`.
+/// Maximum number of lines in a response to `GET /log`.
 pub(crate) const LOG_LINES_ANSWERED_MAX: usize = 1000;
 
-/// Events that are read for one answer: those of the default ring. One trace is read at a time.
+/// Maximum number of events read for a response: the capacity of the default ring. Only one trace is read at a time.
 pub(crate) const TRACE_EVENTS_MAX: usize = 65_536;
 
-/// The same for what a trace suggests of a session that has just ended: the newest of its channel.
+/// Maximum number of events, the newest of the channel, read for the suggestions about a session that has just ended.
 pub(crate) const SUGGESTING_EVENTS_MAX: usize = 512;
 
-/// Troubled sessions that are kept for the overview, some 1 KiB each. The oldest makes room.
+/// Maximum number of troubled sessions kept for the overview, about 1 KiB each. The oldest is evicted.
 pub(crate) const TROUBLED_KEPT_MAX: usize = 512;
 
-/// Those of one channel: its oldest makes room, so that one channel does not push out all others.
+/// Maximum number of troubled sessions per channel, so that one channel cannot evict all others; its oldest is evicted.
 pub(crate) const TROUBLED_PER_CHANNEL_MAX: usize = 16;
 
-/// Places of channels whose takeovers or short connections are counted, some 200 bytes each: the one that was quiet for
-/// longest makes room.
+/// Maximum number of roles of channels whose takeovers or short connections are counted, about 200 bytes each: the one
+/// inactive for longest is evicted.
 pub(crate) const REPEATS_WATCHED_MAX: usize = 256;
 
-/// Those that pages show, the newest.
+/// Maximum number of troubled sessions, the newest ones, shown on pages.
 pub(crate) const TROUBLED_SHOWN_MAX: usize = 50;
 
-/// Traces that are read within a second to explain them, each in some tenths of a millisecond of its shard. Further
-/// ones wait; their notes may be overwritten meanwhile.
+/// Maximum number of traces read per second to explain troubled sessions, each taking some tenths of a millisecond of
+/// its shard. Further ones wait; their notes may be overwritten in the meantime.
 pub(crate) const TROUBLED_TRACED_PER_SECOND: usize = 4;
 
-/// Causes of problems that are listed at a time. The newest of the account with most makes room.
+/// Maximum number of problem causes listed at a time. Beyond it, the newest cause of the account with the most causes
+/// is evicted.
 pub(crate) const PROBLEMS_KEPT_MAX: usize = 1000;
 
-/// Members that are kept of one cause: of more only the channels are counted.
+/// Maximum number of members kept per cause; of further ones only the channels are counted.
 pub(crate) const PROBLEM_MEMBERS_MAX: usize = 256;
 
-/// Bytes of causes and members: with names of usual length room for some 5,000 members, or for 40,000 channels that are
-/// counted beyond them. More make room as causes do.
+/// Maximum size of causes and members in bytes: with names of usual length about 5,000 members, or 40,000 additional
+/// channels that are only counted. Beyond it, causes are evicted as for `PROBLEMS_KEPT_MAX`.
 pub(crate) const PROBLEMS_BYTES_MAX: usize = 2 << 20;
 
-/// Members of causes whose channels are looked at within a second, to see whether they are connected again: a letter
-/// each to the shard of the channel. Further ones have their turn later.
+/// Maximum number of members of causes per second whose channels are checked for having reconnected: a letter each to
+/// the shard of the channel. Further ones are checked later.
 pub(crate) const PROBLEM_LOOKS_PER_SECOND: usize = 32;
 
-/// Causes that the overview shows, and those that a page may ask for.
+/// Maximum number of causes shown by the overview, and of causes a page may request.
 pub(crate) const PROBLEMS_SHOWN_MAX: usize = 50;
 
-/// Problems that the history takes in a step: its queue holds more, and a flood of new ones reaches it within minutes.
+/// Maximum number of problems passed to the history in a step: its queue holds more, and a flood of new ones is written
+/// within minutes.
 pub(crate) const PROBLEMS_RECORDED_AT_ONCE: usize = 32;
 
-/// Members of each that lists show.
+/// Maximum number of members of a cause shown in lists.
 pub(crate) const PROBLEM_MEMBERS_SHOWN: usize = 5;
 
-/// Characters of an operator's reason for a mark.
+/// Maximum length of an operator's reason for a mark, in characters.
 pub(crate) const PROBLEM_WHY_CHARS_MAX: usize = 256;
 
-/// Connections of the admin listener at a time, event streams aside. One more makes the oldest of the address with most
-/// end.
+/// Maximum number of concurrent connections of the admin listener, except event streams. Beyond it, the oldest
+/// connection of the address with the most connections is closed.
 pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 128;
 
-/// The same where the process may have fewer than [`ADMIN_FILES_MIN`] descriptors, which clients need more.
+/// Maximum number of admin connections for a process limited to fewer than [`ADMIN_FILES_MIN`] descriptors, so that
+/// enough remain for clients.
 pub(crate) const ADMIN_CONNECTIONS_FEW: usize = 24;
 
-/// See [`ADMIN_CONNECTIONS_FEW`].
+/// Limit of open files below which [`ADMIN_CONNECTIONS_FEW`] applies.
 pub(crate) const ADMIN_FILES_MIN: usize = 4096;
 
-/// Descriptors of connections that made room and are on their way out. Further ones of the admin listener wait in the
-/// backlog, those of the local network get 503.
+/// Maximum number of descriptors of evicted connections that are still closing. Further connections of the admin
+/// listener wait in the backlog, those of the local network get 503.
 pub(crate) const LEAVING_MAX: usize = 8;
 
-/// Connections of the local network for pages, under `--lan`, in the process: some phones, each with a few at a time.
-/// When there are as many, the address with most makes room for others; one more of its own gets 503.
+/// Maximum number of connections from the local network for pages, under `--lan`, per process: some phones with a few
+/// connections each. Beyond it, a connection of the address with the most connections is evicted to admit one from
+/// another address; a newcomer from that address gets 503.
 pub(crate) const LAN_CONNECTIONS_MAX: usize = 64;
 
-/// Sign-ins with accounts under way, some 700 bytes each. The oldest of the address with most makes room.
+/// Maximum number of account sign-ins in progress, about 700 bytes each. Beyond it, the oldest one of the address with
+/// the most sign-ins is evicted.
 pub(crate) const CONSOLE_SIGN_INS_MAX: usize = 1024;
 
-/// Sessions of accounts, some 1 KiB each. The oldest makes room.
+/// Maximum number of sessions of accounts, about 1 KiB each. The oldest is evicted.
 pub(crate) const CONSOLE_SESSIONS_MAX: usize = 256;
 
-/// Those of one account: its oldest makes room, so that one account does not push out others.
+/// Maximum number of sessions per account, whose oldest is evicted, so that one account cannot evict others.
 pub(crate) const CONSOLE_SESSIONS_OF_ACCOUNT_MAX: usize = 16;
 
-/// Codes that are exchanged at the provider at a time. One more gets 503.
+/// Maximum number of codes being exchanged at the provider. Further ones get 503.
 pub(crate) const CONSOLE_EXCHANGES_MAX: usize = 4;
 
-/// Codes that a device may be paired with: one for each press of a button in five minutes. The oldest makes room.
+/// Maximum number of valid pairing codes: one for each press of a button in five minutes. The oldest is evicted.
 pub(crate) const PAIR_CODES_MAX: usize = 16;
 
-/// Devices that are paired at a time. The one that was paired first makes room.
+/// Maximum number of paired devices. The one paired first is evicted.
 pub(crate) const PAIR_SESSIONS_MAX: usize = 64;
 
-/// Bytes of a request's head on the admin listener. A longer one is answered 431.
+/// Maximum size of a request's head on the admin listener, in bytes. Longer ones get 431.
 pub(crate) const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes of the documents of one `POST /import`, of which one at a time is held: a thousand channels with some tags.
+/// Maximum size of the documents of one `POST /import`, in bytes: a thousand channels with some tags. Only one such
+/// request is held at a time.
 pub(crate) const IMPORT_BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of a request's body on the admin listener. A longer one is answered 413.
+/// Maximum size of a request's body on the admin listener, in bytes. Longer ones get 413.
 pub(crate) const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes of answers and events that connections of the admin listener have not taken. When they are more, the one that
-/// has waited longest for its peer ends.
+/// Maximum number of unread response and event bytes on all connections of the admin listener. Beyond it, the
+/// connection that has waited longest for its peer is closed.
 pub(crate) const ADMIN_UNREAD_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of a request for a session of `/try`: a channel's name and a client id of 256 characters each, and room.
+/// Maximum size of a request for a session of `/try`, in bytes: a channel's name and a client id of 256 characters
+/// each, and some slack.
 pub(crate) const TRY_SESSION_BODY_BYTES_MAX: usize = 4096;
 
-/// Bytes of an event that `/try/wake` takes: 16 who wait, with client ids of 256 characters, and room.
+/// Maximum size of an event accepted by `/try/wake`, in bytes: 16 waiting viewers with client ids of 256 characters,
+/// and some slack.
 pub(crate) const TRY_WAKE_BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Calls for cameras of `/try` that a page which is slow to fetch them may be behind: of more the oldest are lost, and
+/// Maximum number of wake calls for cameras of `/try` queued for a slow page: beyond it, the oldest are dropped, and
 /// the hook calls again.
 pub(crate) const TRY_WAKES_KEPT: usize = 64;
 
-/// Seconds for which a page waits for a call before it asks again.
+/// Maximum time a page waits for a wake call before it polls again, in seconds.
 pub(crate) const TRY_WAKE_WAIT_S: u64 = 25;
 
-/// Sessions of `/try` that are given a minute: a page needs two, each of which serves for a quarter of an hour.
+/// Maximum number of sessions of `/try` issued per minute: a page needs two, each valid for a quarter of an hour.
 pub(crate) const TRY_SESSIONS_PER_MINUTE: usize = 5;
 
-/// States of channels that wait for the courier of hooks, some 500 bytes each and 5 KiB at most. A shard that finds no
-/// room tells its state later, as it is then.
+/// Maximum number of channel states queued for the courier of hooks, about 500 bytes each and at most 5 KiB. If the
+/// queue is full, a shard reports the then current state later.
 pub(crate) const PRESENCES_WAITING_MAX: usize = 4096;
 
-/// Channels of which something waits for one hook, in each half of its places (calls for a master, states), since each
-/// counts as an equal part of [`HOOK_BYTES_MAX`] at least.
+/// Maximum number of channels with queued events of one hook, per half of its capacity (wake calls, states), since each
+/// counts as at least an equal part of [`HOOK_BYTES_MAX`].
 pub(crate) const HOOK_WAITING_MAX: usize = 16_384;
 
-/// Bytes of it; more push out those of the account with most. The receiver learns that it must read all states.
+/// Maximum size of the queued events of one half of a hook's capacity, in bytes. Beyond it, events of the account with
+/// the most bytes are evicted, and the receiver is informed that it must read all states.
 pub(crate) const HOOK_BYTES_MAX: usize = 8 << 20;
 
-/// Requests to one hook at a time, half of them calls for a master. What is due beyond waits.
+/// Maximum number of concurrent requests to one hook, half of them wake calls. Further due requests wait.
 pub(crate) const HOOK_FLIGHTS_MAX: usize = 16;
 
-/// Least time between two states of one channel that a hook is sent: of what changes meanwhile the newest follows then.
-/// A client that connects in a loop costs a receiver no more than one request a second.
+/// Minimum time between two states of one channel sent to a hook, in milliseconds; changes in between are covered by
+/// the newest state. A client that connects in a loop costs a receiver at most one request per second.
 pub(crate) const HOOK_STATES_APART_MS: u64 = 1_000;
 
-/// Failures in a row after which a hook gets one request at a time, until it takes one.
+/// Number of consecutive failures after which a hook gets one request at a time, until one succeeds.
 pub(crate) const HOOK_FAILURES_MAX: u32 = 20;
 
-/// Longest pause that a receiver may ask for by `Retry-After`; without, half of it is the longest.
+/// Maximum delay that a receiver may request with `Retry-After`, in milliseconds; without that header, the maximum
+/// delay is half of it.
 pub(crate) const HOOK_RETRY_MS_MAX: u64 = 60_000;
 
-/// Bytes of a receiver's answer that are read, and thrown away. A longer one ends its connection.
+/// Maximum number of bytes of a receiver's response that are read and discarded. A longer one ends its connection.
 pub(crate) const HOOK_ANSWER_BYTES_MAX: usize = 4096;
 
-/// Look-ups under way of the host of one receiver of hooks, or of one provider. They are threads of the system's
-/// resolver, which may hang: one more waits.
+/// Maximum number of concurrent DNS lookups for a receiver of hooks, or for a provider. Each takes a thread of the
+/// system's resolver, which may hang; further ones wait.
 pub(crate) const LOOKUPS_MAX: usize = 2;
 
-/// Channels that are called for, or were within the hour, some 500 bytes each. One more takes the place of one of the
-/// account with most, or is not called for.
+/// Maximum number of channels being called or called within the last hour, about 500 bytes each. Beyond it, a channel
+/// of the account with the most channels is evicted, or the new one is not called.
 pub(crate) const WAKE_CHANNELS_MAX: usize = 65_536;
 
-/// Times that one channel is called for within an hour.
+/// Maximum number of calls per channel and hour.
 pub(crate) const WAKES_PER_HOUR: u32 = 30;
 
-/// The same for one caller of it.
+/// Maximum number of calls per channel, caller and hour.
 pub(crate) const WAKES_OF_CALLER_PER_HOUR: u32 = 10;
 
-/// Callers of a channel that are counted apart within an hour: no more can have had their part.
+/// Maximum number of callers per channel counted separately within an hour; no more can have caused a call.
 pub(crate) const WAKE_CALLERS_MAX: usize = WAKES_PER_HOUR as usize;
 
-/// Longest text of `POST /forget`, in bytes: a subject of a provider may have 255 characters.
+/// Maximum length of the text of `POST /forget`, in bytes: a provider's subject may have 255 characters.
 pub(crate) const FORGET_BYTES_MAX: usize = 2048;
 
-/// Marks that the history keeps, 1 MiB: some 130 a day for a month. The oldest makes room.
+/// Maximum number of marks kept by the history, 1 MiB: about 130 a day for a month. The oldest is evicted.
 pub(crate) const HISTORY_MARKS_MAX: usize = 4096;
 
-/// Causes that the history keeps when they have ended, 4 MiB. The oldest of the account with most makes room.
+/// Maximum number of ended causes kept by the history, 4 MiB. Beyond it, the oldest cause of the account with the most
+/// causes is evicted.
 pub(crate) const HISTORY_CAUSES_MAX: usize = 4096;
 
-/// Rows of one answer of `/history`; of more, two or more are merged into one.
+/// Maximum number of rows in a response of `/history`; beyond it, two or more rows are merged into one.
 pub(crate) const HISTORY_ROWS_SHOWN_MAX: usize = 2000;
 
-/// Marks and causes of one answer, the newest.
+/// Maximum number of marks, and of causes, in a response: the newest ones.
 pub(crate) const HISTORY_MARKS_SHOWN_MAX: usize = 500;
 pub(crate) const HISTORY_CAUSES_SHOWN_MAX: usize = 250;
 
-/// Rows and notes that wait for the thread of the history, up to 2 KiB each. One more is lost: the disk hangs.
+/// Maximum number of rows and notes queued for the history's thread, up to 2 KiB each. Further ones are lost, since the
+/// disk hangs.
 pub(crate) const HISTORY_JOBS_WAITING_MAX: usize = 64;
 
-/// Notes that wait for room on a full disk. One more is lost.
+/// Maximum number of notes waiting for space on a full disk. Further ones are lost.
 pub(crate) const HISTORY_NOTES_WAITING_MAX: usize = 64;
 
-/// Bytes of both files of the history at most; of memory where it is not on a disk.
+/// Maximum size of both files of the history together, or of its memory if not on disk, in bytes.
 pub(crate) const HISTORY_BYTES: usize = 6 << 20;

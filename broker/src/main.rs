@@ -99,7 +99,7 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     result
 }
 
-/// A start that is refused; who only lacks credentials may want none yet.
+/// The failure for an invalid configuration, with a hint to `--dev` if only credentials are missing.
 fn refusal(error: &ConfigError, dev: bool) -> Failure {
     let lacks_credentials = error.faults().iter().any(|fault| fault.key == "auth");
     let hint = if lacks_credentials && !dev {
@@ -110,7 +110,7 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
     Failure::Configuration(format!("{}{hint}", told(error)))
 }
 
-/// The faults of a configuration; on a terminal with the lines of the file.
+/// Formats the faults of a configuration; on a terminal with the lines of the file.
 fn told(error: &ConfigError) -> String {
     if Screen::stderr().is_terminal() {
         error.marked()
@@ -143,5 +143,5 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// Time for which the end waits for a stderr that does not take the last lines, at most.
+/// Maximum time that the shutdown waits for a blocked stderr to accept the last lines.
 const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

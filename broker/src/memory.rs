@@ -1,10 +1,9 @@
-//! The most memory that the process may hold at its limits: one term for everything that a peer can make grow.
+//! Maximum memory of the process at its limits, with a term for everything that peers can cause to grow.
 //!
-//! A new queue, buffer or table adds its term here; the sum at default limits stays within 1.27 GiB on any number of
-//! shards. The records of channels are a sum of their own ([`records`]): they are what the service is there to keep,
-//! and an operator sets their bound by what is to be kept. Not in either: the buckets of rates of channels
-//! that were called within the last seconds (2 KiB each at most), what the allocator keeps aside, the binary and the
-//! stacks of threads.
+//! Every new queue, buffer or table must add a term here; the sum at default limits stays within 1.27 GiB on any number
+//! of shards. The records of channels are a separate sum ([`records`]): they are the service's payload, with a limit
+//! set by the operator accordingly. Neither includes the rate-limit buckets of channels called within the last seconds
+//! (at most 2 KiB each), the allocator's reserves, the binary and the threads' stacks.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
@@ -32,24 +31,24 @@ use codec::limits::WHEP_GATHERED_BYTES;
 use std::path::Path;
 use std::{fmt, fs};
 
-/// The most bytes of one idle connection: session, socket, timer, and the engine of an encrypted one.
+/// Maximum size of an idle connection in bytes: session, socket, timer, and the TLS engine if encrypted.
 pub const CONNECTION_BYTES: usize = 16 << 10;
 
 /// One term of the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// The holder of the bytes, such as "outboxes".
+    /// Name of the memory's use, such as "outboxes".
     pub name: &'static str,
-    /// The number of items in one shard, or in the process, at most.
+    /// Maximum number of items per shard, or per process.
     pub count: usize,
-    /// Bytes of each, with what it takes to keep them.
+    /// Size of each item, including overhead.
     pub bytes: usize,
-    /// The number of shards that have it; 1 for what the process has once.
+    /// Number of shards that have such items; 1 if they exist once per process.
     pub times: usize,
 }
 
 impl Term {
-    /// All bytes of the term.
+    /// Total size of the term in bytes.
     #[must_use]
     pub fn total(&self) -> usize {
         self.count
@@ -71,7 +70,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// Every term at these limits, but the records of channels.
+/// All terms at these limits, except for the records of channels.
 #[must_use]
 pub fn budget(settings: &Settings) -> Vec<Term> {
     let each = of_each_shard(settings).map(|row| (row, settings.shards));
@@ -86,7 +85,8 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     used.map(term).collect()
 }
 
-/// A row of the tables below: whether these settings use it, its name, the most items, and the bytes of each.
+/// A row of the tables below: whether these settings use it, its name, the maximum number of items, and the size of
+/// each.
 type Row = (bool, &'static str, usize, usize);
 
 /// The terms of one shard.
@@ -133,7 +133,7 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
     .into_iter()
 }
 
-/// The terms that the process has once: of the store, the log, the admin listener, and what is configured.
+/// The terms that exist once per process: the store, the log, the admin listener, and configured features.
 #[rustfmt::skip] // a table, a term per row
 fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     use broker_etcd::limits as node;
@@ -190,8 +190,8 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     .into_iter()
 }
 
-/// Letters in all mailboxes together: their memory is taken as they come. Those about Alexa calls are as many as such
-/// calls, on whichever shards.
+/// Maximum number of letters in all mailboxes together, whose memory is allocated on demand. Those about Alexa calls
+/// are limited by the number of such calls, across all shards.
 fn letters(shards: usize) -> usize {
     let others = mailbox_open_places(shards)
         + calls_per_pair(shards) * shards
@@ -201,7 +201,7 @@ fn letters(shards: usize) -> usize {
     (others + about_calls) * shards
 }
 
-/// The registry of things, where `[things]` has one: a reload holds two of them for a moment.
+/// The registry of things, if `[things]` defines one: a reload temporarily holds two of them.
 #[must_use]
 pub fn things(credentials: &Credentials) -> Option<Term> {
     let max = credentials.things()?.registry.max();
@@ -213,8 +213,8 @@ pub fn things(credentials: &Credentials) -> Option<Term> {
     })
 }
 
-/// The records of channels (some 480 bytes each with a name of usual length and without tags), where no more were
-/// stored already.
+/// Memory for channel records up to the configured limit, which records stored earlier may exceed. A record takes about
+/// 480 bytes with a name of usual length and without tags.
 #[must_use]
 pub fn records(settings: &Settings) -> Term {
     Term {
@@ -225,27 +225,27 @@ pub fn records(settings: &Settings) -> Term {
     }
 }
 
-/// Every term at these limits with these credentials, the records of channels last.
+/// All terms at these limits with these credentials, the records of channels last.
 pub(crate) fn terms(settings: &Settings, credentials: Option<&Credentials>) -> Vec<Term> {
     let further = credentials.and_then(things).into_iter();
     let further = further.chain([records(settings)]);
     budget(settings).into_iter().chain(further).collect()
 }
 
-/// The bytes of these terms.
+/// Total size of these terms in bytes.
 fn total<'t>(terms: impl IntoIterator<Item = &'t Term>) -> usize {
     let bytes = terms.into_iter().map(Term::total);
     bytes.fold(0, usize::saturating_add)
 }
 
-/// All bytes of the sum.
+/// The complete sum in bytes.
 #[must_use]
 pub fn bytes(settings: &Settings) -> usize {
     total(&terms(settings, None))
 }
 
-/// The memory that the process may have: the limit of its control group, or what the machine has if that is less.
-/// `None` where neither is known.
+/// The memory available to the process in bytes: the smaller of its cgroup's limit and the machine's memory. `None` if
+/// neither is known.
 #[must_use]
 pub fn limit() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -256,11 +256,11 @@ pub fn limit() -> Option<usize> {
     group_limit().into_iter().chain(machine).min()
 }
 
-/// Whether settings may take the place of those of the start, whose sum this is: not when theirs is larger, and above
-/// the limit.
+/// Checks whether new settings may replace those used at startup. They may unless their sum exceeds both `start`, the
+/// sum at startup, and the limit.
 ///
 /// # Errors
-/// Both sums, and what to do.
+/// Both sums, and the remedy.
 pub fn fits(settings: &Settings, start: usize, limit: Option<usize>) -> Result<(), String> {
     let (bytes, limit) = (bytes(settings), limit.unwrap_or(usize::MAX));
     if bytes <= start.max(limit) {
@@ -273,7 +273,7 @@ pub fn fits(settings: &Settings, start: usize, limit: Option<usize>) -> Result<(
     ))
 }
 
-/// One line for people.
+/// Describes the sum in one line.
 #[must_use]
 pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let things = credentials.and_then(things);
@@ -287,8 +287,8 @@ pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
 
 // The sum against what the control group of the process may use.
 
-/// The warning that the control group allows less than these terms and connections may take together; `None` where all
-/// fits, or nothing is limited.
+/// Warning if the cgroup's limit is below what these terms and connections may use together; `None` if everything fits,
+/// or there is no limit.
 #[must_use]
 pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Option<String> {
     let limit = limit?;
@@ -305,14 +305,14 @@ pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Opt
     })
 }
 
-/// The bytes that the control group of this process may use; `None` where that is not limited.
+/// Memory limit of this process's cgroup in bytes; `None` if unlimited.
 #[must_use]
 pub fn group_limit() -> Option<usize> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_below(Path::new("/sys/fs/cgroup"), &groups)
 }
 
-/// The least limit of the groups in `/proc/PID/cgroup` and of those around them, of either version of control groups.
+/// The lowest limit of the groups in `/proc/PID/cgroup` and their ancestors, for both versions of cgroups.
 fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     let groups = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -339,57 +339,57 @@ fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     limits.min().filter(|limit| *limit < UNLIMITED)
 }
 
-/// Version 1 has a number near this in place of no limit.
+/// Limits from this number on count as unlimited: cgroups version 1 reports a number near it if there is no limit.
 const UNLIMITED: usize = 1 << 60;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// The longest name of a channel, and its place.
+/// Size of a refusal group: the longest channel name, and its table entry.
 const REFUSAL_GROUP_BYTES: usize = 384;
 
-/// A head, a body, and as much as a head of what goes out.
+/// Size of an admin connection: a head, a body, and output of the size of a head.
 const ADMIN_CONNECTION_BYTES: usize =
     2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
 
-/// An account with a long subject, or what a sign-in remembers.
+/// Size of an account with a long subject, or the state of a sign-in.
 const ACCOUNT_BYTES: usize = 1024;
 
-/// A state with names of usual length and a few who wait; the longest are ten times as long.
+/// Size of a state with names of usual length and a few waiting viewers; the largest are ten times as large.
 const PRESENCE_BYTES: usize = 1024;
 
-/// A channel that is called for, with its state and some callers.
+/// Size of a called channel, with its state and some callers.
 const WAKE_BYTES: usize = 1024;
 
-/// A cause's place in its file, in a map.
+/// Size of the map entry for a cause's position in its file, in bytes.
 const CAUSE_PLACE_BYTES: usize = 64;
 
-/// A certificate with a name of up to 50 letters.
+/// Size of a registry entry in bytes: a certificate with a name of up to 50 letters.
 const THING_BYTES: usize = 100;
 
-/// A place in a mailbox: a letter and the queue's own mark.
+/// Size of a mailbox entry: a letter and the queue's sequence number.
 const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 
-/// An offer of at most 10,000 bytes with its frame and its names, once at its channel; and a part of the names of calls
-/// that ended.
+/// Size of a waiting call: an offer of at most 10,000 bytes with its frame and its names, stored once at its channel;
+/// and a share of the names of ended calls.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
 
-/// A device that waits, beside its connection: its caller, and its places in maps.
+/// Size of a waiting device in addition to its connection: its caller, and its map entries.
 const WAKE_POLL_BYTES: usize = 384;
 
-/// See [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
+/// Size of a signing key in bytes; see [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
 const SIGNING_KEY_BYTES: usize = 1536;
 
-/// Of a connection of the admin listener: its task, socket and timers.
+/// Size of an admin connection's task, socket and timers.
 const ADMIN_TASK_BYTES: usize = 8 * KIB;
 
-/// An event of a trace, with the name of a viewer where a master wrote it.
+/// Size of a trace event, with the name of a viewer if given by a master.
 const TRACE_EVENT_BYTES: usize = 160;
 
-/// A list that waits: two names with their account and region, and its places in maps.
+/// Size of a waiting list request: two names with their account and region, and its map entries.
 const LIST_BYTES: usize = KIB;
 
-/// See [`LOG_LINES_WAITING_MAX`].
+/// Size of a log line in bytes; see [`LOG_LINES_WAITING_MAX`].
 const LOG_LINE_BYTES: usize = 1024;
 
 const _: () = assert!(CHANGES_PER_SHARD_MAX <= store::limits::QUEUE_CHANGES_MAX);

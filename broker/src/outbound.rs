@@ -1,5 +1,5 @@
-//! Requests to servers that the operator named, receivers of hooks and OpenID providers: no redirects, no proxy, only
-//! addresses that such a server may have; and bounds for look-ups, heads, answers and times.
+//! HTTP requests to servers configured by the operator, receivers of hooks and OpenID providers: without redirects or
+//! proxies, only to permitted addresses, and with limits on lookups, heads, responses and times.
 
 use crate::limits::LOOKUPS_MAX;
 use axum::body::{Body, Bytes, to_bytes};
@@ -22,30 +22,30 @@ use std::{io, vec};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-/// The connections to one server. A clone is another way to the same.
+/// The connections to one server. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     pool: Pool<HttpsConnector<HttpConnector<Lookups>>, Body>,
     bounds: OutboundBounds,
 }
 
-/// The bounds of a client.
+/// Limits of a client.
 #[derive(Clone, Copy)]
 pub(crate) struct OutboundBounds {
-    /// The addresses that may be asked.
+    /// The addresses that may be contacted.
     pub(crate) reach: Reach,
-    /// Time for one request, and for one connection.
+    /// Timeout of a request, and of a connect.
     pub(crate) timeout: Duration,
-    /// Bytes of an answer's body that are read.
+    /// Maximum number of bytes read from a response's body.
     pub(crate) answer_bytes: usize,
-    /// Connections that stay open for the next requests.
+    /// Maximum number of idle connections kept for later requests.
     pub(crate) idle_connections: usize,
 }
 
-/// The begin of a client's TLS: it trusts these authorities.
+/// Creates a client's TLS configuration that trusts these authorities.
 ///
 /// # Errors
-/// The fault of the TLS library.
+/// The error of the TLS library.
 pub(crate) fn tls(
     roots: RootCertStore,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
@@ -57,7 +57,7 @@ pub(crate) fn tls(
 }
 
 impl Outbound {
-    /// A client that asks over TLS, and in plain text where the operator wrote the address.
+    /// Creates a client that uses TLS, or plain text if the operator specified such an address.
     pub(crate) fn new(tls: ClientConfig, bounds: OutboundBounds) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Lookups {
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
@@ -80,10 +80,10 @@ impl Outbound {
         Self { pool, bounds }
     }
 
-    /// Sends a request. The answer has its body, if that is not too long and whole.
+    /// Sends a request. Returns the response with its body, if complete and not too long.
     ///
     /// # Errors
-    /// Why there is no answer, in a word for operators.
+    /// The reason why there is no response, in words for operators.
     pub(crate) async fn send(
         &self,
         mut request: Request<Body>,
@@ -108,7 +108,7 @@ impl Outbound {
     }
 }
 
-/// The innermost cause of an error; no address is in it.
+/// The innermost cause of an error, which contains no address.
 fn shortest(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
@@ -119,8 +119,8 @@ fn shortest(error: &dyn Error) -> String {
     text
 }
 
-/// Look-ups of a host, of which few are under way: the system's resolver takes a thread for each, for as long as it
-/// likes. They answer only addresses that may be asked.
+/// Lookups of a host, limited in number since the system's resolver takes a thread for each, possibly for a long time.
+/// They return only permitted addresses.
 #[derive(Clone)]
 struct Lookups {
     places: Arc<Semaphore>,
@@ -159,25 +159,25 @@ impl Service<Name> for Lookups {
 const NOT_REACHED: &str =
     "its address is private, link-local or loopback: private = true permits that";
 
-/// Time after which a connection that is not used is closed.
+/// Time after which an unused connection is closed.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// Longest head of an answer.
+/// Maximum size of a response's head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Longest error that is shown.
+/// Maximum length of an error text, in bytes.
 const ERROR_BYTES_MAX: usize = 160;
 
-/// The addresses at which a server may be asked.
+/// The addresses at which a server may be contacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Any: the operator wrote the address, or the name that stands for it.
+    /// Any address, since the operator configured the address or the name that resolves to it.
     AsWritten,
-    /// Addresses of the internet.
+    /// Public addresses.
     Public,
-    /// Addresses of the internet, and of this machine: under `--dev`.
+    /// Public addresses and those of this machine: under `--dev`.
     PublicAndLoopback,
-    /// Any address that a server can have: `private = true`.
+    /// Any address that a server can have, because of `private = true`.
     Any,
 }
 
@@ -190,7 +190,7 @@ impl Reach {
         }
     }
 
-    /// Whether a server of this address may be asked.
+    /// Whether a server at this address may be contacted.
     pub(crate) fn has(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let is_servers = !address.is_unspecified() && !address.is_multicast();
@@ -203,7 +203,7 @@ impl Reach {
     }
 }
 
-/// Whether an address is of the internet. Source: IANA IPv4 and IPv6 Special-Purpose Address Registries.
+/// Whether an address is public. Source: IANA IPv4 and IPv6 Special-Purpose Address Registries.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

@@ -1,8 +1,8 @@
-//! The epoch of presence: a number of the process that is greater than that of every earlier one with this directory.
+//! The presence epoch: a number of the process that is greater than those of all earlier processes with this directory.
 //!
-//! It is the calendar in milliseconds, or one more than the last epoch where that is greater: neither a clock that was
-//! set back nor a copy of the directory makes it smaller. It is on the disk before anybody gets it, unless the disk is
-//! full: then the calendar alone makes the next one greater, if it is right.
+//! The epoch is the calendar time in milliseconds, or the last epoch plus one if that is greater, so neither setting
+//! the clock back nor copying the directory makes it smaller. It is written to disk before use, unless the disk is
+//! full: the next one is then only greater if the calendar is right.
 
 use crate::failure::Failure;
 use crate::files::{self, ReadError};
@@ -10,10 +10,10 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// The next epoch of a data directory that this process has locked.
+/// Determines the next epoch of a data directory locked by this process.
 ///
 /// # Errors
-/// [`Failure::Fatal`], with what to do: the file is damaged, or cannot be read or written, except for want of room.
+/// [`Failure::Fatal`] with the remedy: the file is damaged, or cannot be read or written, except for lack of space.
 pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     let path = data_dir.join(NAME);
     let last = kept(data_dir)?.unwrap_or_default();
@@ -31,10 +31,10 @@ pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     }
 }
 
-/// The last epoch of a data directory, if there was one.
+/// The last epoch of a data directory, if any.
 ///
 /// # Errors
-/// [`Failure::Fatal`], with what to do: the file is damaged, or cannot be read.
+/// [`Failure::Fatal`] with the remedy: the file is damaged or unreadable.
 pub(crate) fn kept(data_dir: &Path) -> Result<Option<u64>, Failure> {
     let path = data_dir.join(NAME);
     let read = match files::read_text(&path, BYTES_MAX) {
@@ -54,7 +54,7 @@ pub(crate) fn kept(data_dir: &Path) -> Result<Option<u64>, Failure> {
     })
 }
 
-/// The content of the file.
+/// Formats the content of the file.
 pub(crate) fn text(epoch: u64) -> String {
     format!("{epoch}\n")
 }
@@ -66,10 +66,10 @@ fn unkept(path: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-/// The name of the file in the data directory.
+/// Name of the file in the data directory.
 pub(crate) const NAME: &str = "presence.epoch";
 
-/// A number with its line end, and room for blanks.
+/// Maximum file size in bytes: a number with its line end, and some spaces.
 const BYTES_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Keys of OpenID providers: fetched from the providers themselves, kept for a restart, handed to the shards.
+//! Keys of OpenID providers: fetched from the providers, stored for a restart, and passed to the shards.
 //!
 //! ```text
 //!  shards ── wish for newer keys ──► Fetcher ── when: Schedule ──► client ──► discovery document ──► keys
@@ -6,8 +6,8 @@
 //!                                       ├──► Kept: a file of the data directory
 //!                                       └──► shards: a Keyring in a letter; ProvidersReport: metrics
 //! ```
-//! No address comes from a token: the issuer is the operator's, and where its keys are is what its own document says,
-//! on its own host or one that the operator wrote. Redirects and proxies are not followed.
+//! No address is taken from a token: the operator configures the issuer, whose own document specifies the location of
+//! its keys, on its own host or one configured by the operator. Redirects and proxies are not followed.
 //!
 //! Source: OpenID Connect Discovery 1.0, section 4, "Obtaining OpenID Provider Configuration Information".
 
@@ -38,17 +38,17 @@ use tokio::task::JoinSet;
 pub struct Fetcher {
     /// The credentials in force, which name the providers.
     in_force: InForce,
-    /// Hands a snapshot to every shard.
+    /// Passes a snapshot to every shard.
     hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
     report: watch::Sender<ProvidersReport>,
-    /// Keys for the side thread, with the places at which people sign in.
+    /// Keys for the side thread, with the sign-in endpoints.
     known: watch::Sender<KnownProviders>,
     directory: PathBuf,
     dev: bool,
     entries: BTreeMap<Box<str>, FetchEntry>,
     flights: JoinSet<FetchOutcome>,
     began: Instant,
-    /// Unpublished changes; `published` is the time of the last publication by [`Self::now`].
+    /// Whether there are unpublished changes; `published` is the time of the last publication by [`Self::now`].
     is_news: bool,
     published: Option<u64>,
 }
@@ -56,11 +56,11 @@ pub struct Fetcher {
 struct FetchEntry {
     provider: Arc<Provider>,
     schedule: FetchSchedule,
-    /// The wish of shards, and the last good keys.
+    /// Key requests of shards, and the last valid keys.
     ring: ProviderKeys,
     keys: Option<Arc<KeySet>>,
     kept: Option<KeptKeys>,
-    /// As of the last good fetch of this process.
+    /// Sign-in endpoints, or why there are none, as of the last successful fetch of this process.
     endpoints: Option<Result<SignInEndpoints, String>>,
     fetches: [u64; 2],
     error: Option<String>,
@@ -75,10 +75,10 @@ pub struct KnownProviders {
     pub endpoints: BTreeMap<Box<str>, Result<SignInEndpoints, String>>,
 }
 
-/// Latest [`KnownProviders`].
+/// Receiver of the latest [`KnownProviders`].
 pub type Knowledge = watch::Receiver<KnownProviders>;
 
-/// The end of a fetch.
+/// The result of a fetch.
 struct FetchOutcome {
     issuer: Box<str>,
     outcome: Result<Fetched, String>,
@@ -87,10 +87,10 @@ struct FetchOutcome {
 /// The credentials in force.
 type InForce = watch::Receiver<Arc<Credentials>>;
 
-/// The latest figures of all providers.
+/// Receiver of the latest statistics of all providers.
 pub type ProviderFigures = watch::Receiver<ProvidersReport>;
 
-/// Fetcher, to be run on the side thread, with its figures and results.
+/// Creates the fetcher, to be run on the side thread, with the receivers of its statistics and results.
 pub(crate) fn fetcher(
     in_force: InForce,
     (directory, dev): (PathBuf, bool),
@@ -115,7 +115,7 @@ pub(crate) fn fetcher(
 }
 
 impl Fetcher {
-    /// Works until the process ends.
+    /// Runs until the process ends.
     pub async fn run(mut self) {
         let mut kept = KeptKeySets::read(&self.directory).0;
         self.take_providers(&mut kept);
@@ -141,8 +141,8 @@ impl Fetcher {
         }
     }
 
-    /// Takes over the providers of the credentials in force. Remaining ones keep their keys; changed ones are fetched
-    /// at once.
+    /// Applies the providers of the credentials in force. Unchanged ones keep their keys; changed ones are fetched
+    /// immediately.
     fn take_providers(&mut self, kept: &mut BTreeMap<Box<str>, KeptKeys>) {
         let credentials = Arc::clone(&self.in_force.borrow_and_update());
         let mut before = std::mem::take(&mut self.entries);
@@ -204,7 +204,7 @@ impl Fetcher {
         self.is_news = true;
     }
 
-    /// Drops the keys of providers that have not answered for too long.
+    /// Drops the keys of providers that have not responded for too long.
     fn let_old_keys_go(&mut self) {
         let now_s = now_s();
         for (issuer, entry) in &mut self.entries {
@@ -216,7 +216,7 @@ impl Fetcher {
         }
     }
 
-    /// Publishes changes to the shards and the metrics; rate-limited, since each is a letter to every shard.
+    /// Publishes changes to the shards and the metrics; throttled, since each is a letter to every shard.
     fn publish(&mut self) {
         let now = self.now();
         if !self.is_news || self.published.is_some_and(|at| now < at + PUBLISH_EVERY_MS) {
@@ -241,7 +241,7 @@ impl Fetcher {
         self.report.send_replace(ProvidersReport { providers });
     }
 
-    /// Writes the last good keys of all providers for a later process.
+    /// Stores the last valid keys of all providers for a later process.
     async fn keep(&self) {
         let kept = self
             .entries
@@ -280,7 +280,7 @@ impl FetchEntry {
         }
     }
 
-    /// Applies the outcome of a fetch; a failure keeps the last good keys.
+    /// Applies the outcome of a fetch; a failure keeps the last valid keys.
     fn take(&mut self, outcome: Result<Fetched, String>) {
         let issuer = &self.provider.issuer;
         match outcome {
@@ -323,27 +323,27 @@ impl FetchEntry {
 }
 
 impl KeptKeys {
-    /// Whether the keys are young enough. Keys from the future are not: one of the clocks was wrong.
+    /// Whether the keys are recent enough. Keys from the future are not, since one of the clocks was wrong.
     fn serves(&self, now_s: u64) -> bool {
         (self.fetched_s..=self.fetched_s.saturating_add(SERVES_S)).contains(&now_s)
     }
 }
 
-/// Now, in seconds since 1970 UTC.
+/// Current time, in seconds since 1970 UTC.
 fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-/// Interval of polls for wishes of shards.
+/// Polling interval for key requests of shards.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Shortest interval of letters to the shards.
+/// Minimum interval between letters to the shards.
 const PUBLISH_EVERY_MS: u64 = 500;
 
-/// Most concurrent fetches; one per provider.
+/// Maximum number of concurrent fetches; one per provider.
 const FLIGHTS_MAX: usize = 8;
 
-/// Time for which the last good keys serve while their provider does not answer, in seconds.
+/// Time for which the last valid keys are used while their provider does not respond, in seconds.
 const SERVES_S: u64 = 24 * 60 * 60;
 
 // When a provider is asked for its keys: a state machine in milliseconds of any clock.
@@ -351,14 +351,14 @@ const SERVES_S: u64 = 24 * 60 * 60;
 /// Fetch schedule of one provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FetchSchedule {
-    /// The next fetch; 0 is at once.
+    /// Time of the next fetch; 0 for immediately.
     due: u64,
     /// Start of the last fetch.
     began: Option<u64>,
     in_flight: bool,
-    /// Whether the fetch in flight is of a replaced entry.
+    /// Whether the fetch in flight belongs to a replaced entry.
     is_stale: bool,
-    /// Start of the hour of the last wish met at once; `at_once` counts those of the hour.
+    /// Start of the hour in which immediately served requests are counted by `at_once`.
     hour: Option<u64>,
     at_once: u8,
 }
@@ -375,7 +375,7 @@ impl FetchSchedule {
         true
     }
 
-    /// Records the end of a fetch; false if its outcome is stale.
+    /// Records the end of a fetch; `false` if its outcome is stale.
     pub(crate) fn ended(&mut self, now: u64, well: bool) -> bool {
         self.in_flight = false;
         if self.is_stale {
@@ -385,14 +385,14 @@ impl FetchSchedule {
         true
     }
 
-    /// Schedules a fetch at once, for a replaced entry.
+    /// Schedules an immediate fetch for a replaced entry.
     fn restart(&mut self) {
         self.due = 0;
         self.is_stale = self.in_flight;
     }
 
-    /// Requests newer keys: once a minute; the first few of an hour are met at once, since keys may change right after
-    /// a fetch.
+    /// Requests newer keys: at most once a minute, except that the first few in an hour are served immediately, since
+    /// keys may change right after a fetch.
     pub(crate) fn wish(&mut self, now: u64) {
         if self.in_flight || self.due <= now {
             return;
@@ -404,7 +404,7 @@ impl FetchSchedule {
         self.due = self.due.min(soonest.max(now));
     }
 
-    /// Counts a wish met at once; false if the hour has none left.
+    /// Counts a request served immediately; `false` if the hour's limit is reached.
     fn may_hurry(&mut self, now: u64) -> bool {
         if self.hour.is_none_or(|began| now >= began + EVERY_MS) {
             (self.hour, self.at_once) = (Some(now), 0);
@@ -415,16 +415,17 @@ impl FetchSchedule {
     }
 }
 
-/// Interval of fetches.
+/// Interval between fetches, in milliseconds.
 const EVERY_MS: u64 = 60 * 60 * 1000;
 
-/// Interval after a failed fetch.
+/// Delay before the next fetch after a failure, in milliseconds.
 const AGAIN_MS: u64 = 30_000;
 
-/// Interval of fetches for tokens with unknown keys, except [`AT_ONCE_MAX`].
+/// Minimum interval between fetches for tokens with unknown keys, in milliseconds, except for the first [`AT_ONCE_MAX`]
+/// in an hour.
 const WISH_MS: u64 = 60_000;
 
-/// Wishes of an hour that are met at once.
+/// Maximum number of requests per hour served immediately.
 const AT_ONCE_MAX: u8 = 3;
 
 const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
@@ -434,22 +435,22 @@ const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 //
 // The keys are public, but who may write the file decides who is let in: it is as private as the directory.
 
-/// The kept keys, by issuer.
+/// The stored keys, by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct KeptKeySets(pub(crate) BTreeMap<Box<str>, KeptKeys>);
 
-/// The keys of one provider.
+/// The stored keys of one provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptKeys {
     /// Time of the fetch, in seconds since 1970 UTC.
     pub(crate) fetched_s: u64,
-    /// Published document.
+    /// The document as published.
     pub(crate) keys: String,
 }
 
 impl KeptKeySets {
-    /// The keys that an earlier process kept; none if they cannot be read, which is logged.
+    /// Loads the keys stored by an earlier process; none if they are unreadable, which is logged.
     pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join(FILE);
         if !path.exists() {
@@ -465,10 +466,10 @@ impl KeptKeySets {
         })
     }
 
-    /// Replaces the kept keys.
+    /// Replaces the stored keys.
     ///
     /// # Errors
-    /// The file cannot be written; what was there before stays.
+    /// The file cannot be written; the previous content is preserved.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         let text = serde_json::to_string(self).map_err(io::Error::other)?;
         files::write_whole(&directory.join(FILE), &text, 0o600)
@@ -477,24 +478,24 @@ impl KeptKeySets {
 
 const FILE: &str = "oidc-keys.json";
 
-/// Longest file: keys as text in JSON take up to twice their bytes.
+/// Maximum file size in bytes: keys as JSON text take up to twice their size.
 const BYTES_MAX: usize = 2 * PROVIDERS_MAX * (KEY_SET_BYTES_MAX + 512);
 
 // The figures of providers whose keys are fetched.
 
-/// All providers, in the order of their issuers.
+/// Statistics of all providers, sorted by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProvidersReport {
-    /// Each of them.
+    /// The providers.
     pub providers: Vec<ProviderReport>,
 }
 
-/// One provider.
+/// Statistics of one provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderReport {
     /// Issuer without `https://`.
     pub issuer: Box<str>,
-    /// The number of its keys in force.
+    /// Number of its keys in force.
     pub keys: usize,
     /// Successful and failed fetches.
     pub fetches: [u64; 2],

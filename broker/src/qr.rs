@@ -1,19 +1,19 @@
-//! A QR code, for a terminal and for a page.
+//! QR codes for a terminal and for a page.
 
 use qrcode::{Color, EcLevel, QrCode};
 use std::fmt::Write as _;
 
-/// A code of square modules, each dark or light.
+/// A QR code of square modules, each dark or light.
 #[derive(Clone, Debug)]
 pub(crate) struct Qr {
-    /// Modules of each side.
+    /// Number of modules per side.
     side: usize,
-    /// By rows.
+    /// Modules in row-major order; true if dark.
     dark: Vec<bool>,
 }
 
 impl Qr {
-    /// The code of a text; `None` when the text is too long for any.
+    /// Encodes a text; `None` if it is too long for a QR code.
     pub(crate) fn new(text: &str) -> Option<Self> {
         let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
         let dark = code.to_colors().into_iter();
@@ -23,12 +23,12 @@ impl Qr {
         })
     }
 
-    /// Modules of each side of [`Self::path`], with the light border that readers need.
+    /// Number of modules per side of [`Self::path`], including the light border that readers need.
     pub(crate) fn size(&self) -> usize {
         self.side + 2 * BORDER
     }
 
-    /// The dark modules as the path of an SVG, in runs of each row.
+    /// The dark modules as an SVG path, in runs per row.
     pub(crate) fn path(&self) -> String {
         let mut path = String::new();
         for (y, row) in self.dark.chunks(self.side).enumerate() {
@@ -50,7 +50,7 @@ impl Qr {
         path
     }
 
-    /// Lines of half blocks, black on white whatever the colours of the terminal are.
+    /// Renders lines of half blocks, black on white regardless of the terminal's colours.
     pub(crate) fn terminal(&self) -> String {
         let mut text = String::new();
         let (low, high) = (TERMINAL_BORDER, self.side + TERMINAL_BORDER);
@@ -76,9 +76,9 @@ impl Qr {
     }
 }
 
-/// ISO/IEC 18004 section 6.3.8: the quiet zone is four modules wide.
+/// Width of the quiet zone in modules (ISO/IEC 18004 section 6.3.8).
 const BORDER: usize = 4;
-/// In a terminal one less, so that the code of a URL takes 39 columns.
+/// Width of the quiet zone in a terminal: one module less, so that the code of a URL takes 39 columns.
 const TERMINAL_BORDER: usize = 3;
 /// Select Graphic Rendition (ECMA-48 section 8.3.117), with the bright white of most terminals.
 const BLACK_ON_WHITE: &str = "\x1b[30;107m";

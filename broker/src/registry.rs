@@ -1,4 +1,4 @@
-//! The registry on a disk: opened once, then one end of it for each shard.
+//! The registry on disk: opened once, with a handle for each shard.
 
 #[cfg(test)]
 #[path = "../tests/contract/store.rs"]
@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use store::{CommitError, Committer, OpenError, Refused};
 use thiserror::Error;
 
-/// Why the records of an earlier life cannot be read. The server does not start.
+/// Reason why the stored records cannot be read. The server does not start.
 #[derive(Debug, Error)]
 pub enum RegistryError {
     /// The store cannot be opened or read.
     #[error(transparent)]
     Store(OpenError),
-    /// The store is sound, but a row of it is no record.
+    /// The store is intact, but a row of it is not a valid record.
     #[error(
         "the store {file} holds a record that cannot be read, of {key:?}: {error}. It was left as it is"
     )]
@@ -29,18 +29,18 @@ pub enum RegistryError {
         file: PathBuf,
         /// The row's key: region, account and name of the channel.
         key: Box<str>,
-        /// The fault of the record.
+        /// The error of the record.
         error: RecordError,
     },
 }
 
-/// Opens the store in a directory that exists, and returns every record in it, in the order of region, account and
+/// Opens the store in an existing directory and passes every record in it to `give`, sorted by region, account and
 /// name.
 ///
-/// Takes time in proportion to the number of records. After an error, what was given must not be used.
+/// Takes time in proportion to the number of records. After an error, the records passed so far must not be used.
 ///
 /// # Errors
-/// [`RegistryError`].
+/// See [`RegistryError`].
 pub fn open(dir: &Path, mut give: impl FnMut(Record)) -> Result<store::Store, RegistryError> {
     let store = store::Store::open(dir).map_err(RegistryError::Store)?;
     let mut refused = None;
@@ -61,7 +61,7 @@ pub fn open(dir: &Path, mut give: impl FnMut(Record)) -> Result<store::Store, Re
     }
 }
 
-/// One shard's end of the store. The store's thread reports the result of each change with a [`Ticket`].
+/// A shard's handle to the store. The store's thread reports the result of each change with a [`Ticket`].
 #[derive(Debug)]
 pub struct DurableStore {
     shard: ShardId,
@@ -69,7 +69,7 @@ pub struct DurableStore {
 }
 
 impl DurableStore {
-    /// The end of one shard.
+    /// Creates the handle of one shard.
     #[must_use]
     pub fn new(shard: ShardId, committer: Committer<Ticket>) -> Self {
         Self { shard, committer }
@@ -104,7 +104,7 @@ fn not_taken(refused: Refused) -> StoreError {
     }
 }
 
-/// The report to a shard of a change that could not be made durable.
+/// The report to a shard about a change that could not be made durable.
 #[must_use]
 pub fn not_kept(error: &CommitError) -> StoreError {
     StoreError::Failed(error.to_string().into())

@@ -1,4 +1,4 @@
-//! The process: what is started in which order, what is printed when it runs, and how it ends.
+//! The process: startup order, output while it runs, and shutdown.
 //!
 //! ```text
 //!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──┐
@@ -7,15 +7,15 @@
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
-//! Under `--dev` a SIGHUP ends a server whose terminal is gone (`side::Hangup`).
-//! Ports come before the data directory, so that a second server with the same configuration fails at its port first.
-//! Rings come before everything that depends on the number of shards, which locked memory may lower (`shards.rs`). Only
-//! the `ready` line is written to stdout.
+//! Under `--dev` a SIGHUP ends a server whose terminal is gone (`side::Hangup`). Ports are bound before the data
+//! directory is opened, so that a second server with the same configuration fails at its port first. Rings are created
+//! before everything that depends on the number of shards, which locked memory may reduce (`shards.rs`). Only the
+//! `ready` line is written to stdout.
 //!
-//! `check` refuses a start, `preflight` reports beforehand what else would; `listeners` with `kept_sockets`,
-//! `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare what runs; `ready` and `supervisor`
-//! report it; `watch` is the main thread from then on, `reload` its files that may change, `cluster` its part of a
-//! cluster.
+//! `check` validates the configuration, `preflight` reports other obstacles to a start; `listeners` with
+//! `kept_sockets`, `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare the components; `ready`
+//! and `supervisor` report readiness; `watch` then runs the main thread, with `reload` for files that may change and
+//! `cluster` for cluster membership.
 
 mod admin;
 mod check;
@@ -70,7 +70,7 @@ use watch::{Follower, Rounds, Watch};
 /// [`crate::side::block_signals`] must have been called on this thread.
 ///
 /// # Errors
-/// The server did not start, or did not end well.
+/// The server did not start, or did not shut down cleanly.
 pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
     let mut settings = checked.settings.clone();
     let connections = connections(&settings, side::raise_open_files())?;
@@ -147,14 +147,14 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Res
     Ok(())
 }
 
-/// State of the process, and the files that are reloaded, whose results it shows.
+/// Creates the status board of the process, and the reloader, whose results the board shows.
 fn board(settings: &Arc<Settings>) -> (StatusBoard, Reloader) {
     let status = StatusBoard::of(settings);
     let reloader = Reloader::new(status.reloads().clone());
     (status, reloader)
 }
 
-/// Starts the side thread. Returns the receiver of copies of messages, if these can be requested.
+/// Starts the side thread. Returns the receiver for copies of messages, if these can be requested.
 fn start_side(
     page: Option<AdminPage>,
     (hooks, fetcher): (&mut hooks::Started, Option<Fetcher>),
@@ -169,8 +169,8 @@ fn start_side(
     Ok(captures)
 }
 
-/// Devices of the credentials file; for a development server without signatures, those of the authority in its data
-/// directory.
+/// Devices of the credentials file; for a development server without signatures, those of its data directory's
+/// authority.
 fn devices(
     who: Option<&InitialCredentials>,
     settings: &Settings,
@@ -196,7 +196,7 @@ fn devices(
     })))
 }
 
-/// Reports that the server runs: on stdout, to the service manager, and to a phone.
+/// Reports that the server is running: on stdout, to the service manager, and to a phone.
 fn tell_all(
     supervisor: Supervisor,
     settings: &Settings,
@@ -209,7 +209,7 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// Watches the files that may change, beside the token's. Returns the senders to the courier of hooks.
+/// Watches the files that may change, except for the token file. Returns the handle to the courier of hooks.
 fn watch_files(
     reloader: &mut Reloader,
     tls: Option<InitialCertificate>,
@@ -233,8 +233,8 @@ fn watch_files(
     to_courier
 }
 
-/// Opens the data directory, and creates a token stored there; a directory that ends with the process may be elsewhere
-/// than configured, and is written into the settings.
+/// Opens the data directory, and creates a token stored there. The path in the settings is updated, since a temporary
+/// directory may be created elsewhere than configured.
 fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
@@ -251,13 +251,13 @@ fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
     Ok(data_dir)
 }
 
-/// Use of the server's account, one value for all shards, under `--dev`.
+/// Usage of the server's account, one value for all shards, under `--dev`.
 fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
     let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
     settings.dev.then(|| Arc::new(of_settings()))
 }
 
-/// Logs memory, shards, connections and exposure when everything runs.
+/// Logs memory, shards, connections and exposure when everything is running.
 fn announce(
     settings: &Settings,
     checked: &CheckedConfiguration,
@@ -313,8 +313,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// Keys that seal temporary credentials. In a cluster the file is created too, for backups and for a node that becomes
-/// a single process again, but not used.
+/// Keys that seal temporary credentials. In a cluster, the file is created too but not used; it serves backups, and a
+/// node that becomes a single process again.
 fn session_keys(
     data_dir: &DataDir,
     cluster: Option<&ClusterMembership>,
@@ -333,7 +333,7 @@ fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Result<Place
     })
 }
 
-/// The number of client connections that the process takes: as configured, or as the limit of open files allows.
+/// Maximum number of client connections of the process: as configured, or limited by the number of open files.
 fn connections(settings: &Settings, open_files: usize) -> Result<usize, Failure> {
     let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
     let twins = settings.listen.iter().filter(has_twin).count();
@@ -401,16 +401,16 @@ fn bind(
     Ok((all, Some(admin)))
 }
 
-/// Environment variable: measure turns by CPU time. For measurements on machines with other work.
+/// Environment variable that enables measuring turns by CPU time, for machines with other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
-/// Descriptors of the process beside client connections and those of the admin listener, which has its own so that
-/// operators can connect while clients use up theirs: streams, lock, store, the runtime.
+/// Number of descriptors of the process in addition to client connections and those of the admin listener (which are
+/// separate, so that operators can connect while clients use up theirs): streams, lock, store, the runtime.
 const DESCRIPTORS: usize = 32;
-/// Descriptors per shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one
-/// spare.
+/// Number of descriptors per shard: its ring, three rings and two eventfds of its executor, two eventfds of its
+/// mailbox, one spare.
 const DESCRIPTORS_PER_SHARD: usize = 16;
-/// Fewer open files than this cause a warning: the lowest default of distributions.
+/// Number of open files below which a warning is logged: the lowest default of distributions.
 const DESCRIPTORS_USUAL: usize = 1024;
-/// Fewest connections with which a start makes sense.
+/// Minimum number of connections permitted by the limit of open files; below it, the broker does not start.
 const CONNECTIONS_MIN: usize = 32;

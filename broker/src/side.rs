@@ -1,7 +1,7 @@
-//! The side thread: a tokio runtime for requests of operators, never on a message's way.
+//! The side thread: a tokio runtime for operator requests, off the message path.
 //!
-//! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
-//! listener. Its start is on this page.
+//! Receives signals (all other threads block them), forwards them to the main thread, and serves the admin listener.
+//! This file contains the thread's startup.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -87,21 +87,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub use trace::failed_sessions::Troubled;
 pub use try_sessions::{InForce, Lender, Tries};
 
-/// An order of the operator, by a signal.
+/// An operator command, sent by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SideCommand {
-    /// SIGTERM or SIGINT, or the terminal of a development server is gone: drain and end.
+    /// SIGTERM or SIGINT, or a development server's terminal was closed: drain and exit.
     End,
-    /// SIGHUP: read the files again that may change.
+    /// SIGHUP: reload the files that can be reloaded.
     Reload,
 }
 
-/// Starts the side thread, with the courier of hooks and the fetcher of
-/// providers' keys on it. It ends with the process. Signals are sent as `commands`, SIGHUP by
-/// its effect; a second `End` is sent like the first.
+/// Starts the side thread, which runs until the process exits and also hosts the courier of hooks and the fetcher of
+/// provider keys. Signals are sent to `commands`: SIGHUP according to `hangup`, each termination signal as an `End`.
 ///
 /// # Errors
-/// The thread or its runtime cannot be made.
+/// Fails if the thread or its runtime cannot be created.
 pub fn start(
     admin: Option<AdminPage>,
     (courier, fetcher): (Option<Courier>, Option<Fetcher>),
@@ -151,7 +150,7 @@ pub fn start(
         .unwrap_or_else(|_| Err(io::Error::other("the side thread ended at its start")))
 }
 
-/// Starts to serve the admin listener, on the runtime that runs this.
+/// Starts serving the admin listener on the current runtime.
 fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
     let Some(AdminPage { listeners, shows }) = admin else {
         return Ok(());
@@ -193,7 +192,7 @@ async fn listen(
     }
 }
 
-/// The next of these signals, if they are listened to.
+/// Waits for the next signal from `signals`; never resolves if these signals are not handled.
 async fn next(signals: &mut Option<Signal>) {
     match signals {
         Some(signals) => drop(signals.recv().await),
@@ -203,11 +202,11 @@ async fn next(signals: &mut Option<Signal>) {
 
 // The sources of the admin listener's pages, as the start hands them over.
 
-/// The admin listener and what it shows.
+/// The admin listener and the data sources of its pages.
 pub struct AdminPage {
-    /// Bound, listening, nonblocking: one an address.
+    /// Bound, listening, nonblocking sockets, one per address.
     pub listeners: Vec<TcpListener>,
-    /// The sources of its pages, and the tokens that open them.
+    /// The sources of the listener's pages, and the tokens that grant access to them.
     pub shows: Shows,
 }
 
@@ -215,52 +214,52 @@ pub struct AdminPage {
 pub struct Shows {
     /// Collects the metrics.
     pub scrape: Scrape,
-    /// Answers the inspector.
+    /// Executes the inspector's queries.
     pub inspect: Inspect,
-    /// Looks at the shards for figures.
+    /// Samples counters and figures from the shards.
     pub look: Look,
-    /// The rows of the history.
+    /// The history rows.
     pub history: Shared<History>,
-    /// The last lines of the log.
+    /// The recent log lines.
     pub log: Arc<LogTail>,
-    /// The kept refusals, and the reader of refusals' ids.
+    /// The stored refusals, and the decoder of refusal ids.
     pub refusals: Refusals,
-    /// Viewers whose session did not go well.
+    /// Viewers with failed or degraded sessions.
     pub troubled: Arc<Troubled>,
-    /// The way to the store for channels that move in, if they are on this disk.
+    /// Commits imported channels to the store; `None` if channels are not stored on this disk.
     pub imports: Option<Commit>,
     /// The sources of a backup.
     pub backup: Backup,
-    /// The configuration, its listeners with their actual ports.
+    /// The configuration, with the listeners' actual ports.
     pub settings: Arc<Settings>,
     /// The channel that `/try` proposes, and the issuer of its sessions.
     pub tries: Tries,
-    /// The credentials in force, where requests are signed.
+    /// The credentials in force; `None` if requests need not be signed.
     pub in_force: Option<InForce>,
-    /// The states of channels that shards tell while somebody reads them.
+    /// The channel states that shards report while streams subscribe to them.
     pub readers: Readers,
-    /// The ways to the courier of hooks, if any are configured.
+    /// The hooks' courier, if any hooks are configured.
     pub hooks: Option<Hooks>,
-    /// The figures of OpenID providers, where signatures are asked for.
+    /// Figures of the OpenID providers, if signatures are required.
     pub providers: Option<ProviderFigures>,
-    /// Their keys, and the places at which people sign in, there.
+    /// The providers' keys and sign-in endpoints, if signatures are required.
     pub known: Option<Knowledge>,
     /// The accounts that may use the console, if any are configured.
     pub accounts: Option<Console>,
-    /// The bearer tokens of which requests need one, if a file of them is configured.
+    /// The bearer tokens of the listener, if a token file is configured. Each request must carry one of them.
     pub tokens: Option<Tokens>,
-    /// The pages for devices of the local network, under `--lan`.
+    /// The pages for devices on the local network, under `--lan`.
     pub lan: Option<Lan>,
-    /// The tools of `/dev`, under `--dev`.
+    /// The `/dev` tools, under `--dev`.
     pub dev: Option<DevTools>,
-    /// The requests behind `/cluster`, where the nodes agree in etcd on who owns what.
+    /// The node queried for `/cluster`, if the nodes agree on slot ownership through etcd.
     pub cluster: Option<ClusterPage>,
-    /// The requests between the nodes, there.
+    /// The client for requests to other nodes' pages, in a cluster.
     pub nodes: Option<NodePages>,
 }
 
 impl Shows {
-    /// The receiver of the shards' copies of messages, if these can be requested.
+    /// The receiver of the shards' message copies, if capturing is enabled.
     #[must_use]
     pub fn captures(&self) -> Option<Captures> {
         self.dev.as_ref().and_then(|dev| dev.captures.clone())

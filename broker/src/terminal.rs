@@ -1,6 +1,6 @@
-//! What subcommands print: texts of the wire and of other people's files as a terminal may show them, findings with
-//! their level, and colours and widths where the reader is a terminal; and the name that a misspelt one is nearest to.
-//! All that is printed or logged goes through [`shown`].
+//! Output of subcommands: sanitizes untrusted text for a terminal, formats findings with their level, and applies
+//! colours and widths if the output is a terminal; and suggests the name closest to a misspelt one. Everything printed
+//! or logged passes through [`shown`].
 
 use crate::failure::Failure;
 use rustix::termios::tcgetwinsize;
@@ -11,48 +11,48 @@ use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 use strsim::osa_distance;
 
-/// Prints a text on stdout.
+/// Prints a text to stdout.
 ///
 /// # Errors
-/// As of [`write`].
+/// See [`write`].
 pub fn print(text: &str) -> Result<(), Failure> {
     write(&mut io::stdout(), text)
 }
 
-/// Prints a line on stderr. One that nobody reads is no failure: the exit code has been decided.
+/// Prints a line to stderr. Errors are ignored, since the exit code has been determined already.
 pub fn say(line: &impl Display) {
     let _ = writeln!(io::stderr(), "{}", shown(&line.to_string()));
 }
 
-/// Writes a text. A reader that has enough of it, such as `head`, is no failure.
+/// Writes a text. A closed pipe, such as from `head`, is not an error.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when it cannot be written.
+/// [`Failure::Fatal`] if writing fails.
 pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     is_read(out, text).map(|_| ())
 }
 
-/// The same; `false` when the reader has enough.
+/// Writes a text; returns `false` if the reader has closed the pipe.
 ///
 /// # Errors
-/// As of [`write`].
+/// See [`write`].
 pub(crate) fn is_read(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
     obeyed(out, &shown(text))
 }
 
-/// Draws a whole screen over the one before.
+/// Draws a complete screen over the previous one.
 ///
 /// # Errors
-/// As of [`write`].
+/// See [`write`].
 pub(crate) fn draw(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     let lines = shown(text).replace('\n', "\u{1b}[K\n");
     obeyed(out, &format!("\u{1b}[H{lines}\u{1b}[J")).map(|_| ())
 }
 
-/// Writes what a terminal is to obey; `false` when the reader has enough.
+/// Writes control sequences to a terminal; returns `false` if the reader has closed the pipe.
 ///
 /// # Errors
-/// As of [`write`].
+/// See [`write`].
 pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
     let written = out.write_all(text.as_bytes());
     match written.and_then(|()| out.flush()) {
@@ -62,7 +62,7 @@ pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failur
     }
 }
 
-/// A text without anything that a terminal would obey, or that would turn the direction of what it shows.
+/// Removes anything from a text that a terminal would interpret, or that changes the text direction.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -75,12 +75,12 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// A JSON document without anything that a terminal would obey.
+/// Formats a JSON document without characters that a terminal would interpret.
 pub(crate) fn json(document: &Value) -> String {
     shown(&document.to_string()).into_owned()
 }
 
-/// A member of a document without quotes; `None` for one that is absent or null.
+/// Formats a member of a document, strings without quotes; `None` if the member is absent or null.
 pub(crate) fn member(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -89,8 +89,8 @@ pub(crate) fn member(value: &Value) -> Option<String> {
     }
 }
 
-/// Lines without anything else that a terminal would obey, but for colours: such characters are escaped by their
-/// numbers as in JSON, where every reader takes that for the same.
+/// Escapes all characters that a terminal would interpret, except for line breaks and colours, by their code as in
+/// JSON, whose readers treat the escaped and the literal form as equal.
 pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     let is_unfit = |c: char| is_obeyed(c) && c != '\n';
     let Some(mut at) = lines.find(is_unfit) else {
@@ -118,7 +118,8 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     }
 }
 
-/// The colour or weight that a text begins with, as `ESC [ 1 m`; empty for any other sequence, and for what hides text.
+/// The colour or weight sequence that a text starts with, such as `ESC [ 1 m`; empty for any other sequence, and for
+/// those that hide text.
 fn style(text: &str) -> &str {
     let end = text.strip_prefix("\x1b[").and_then(|rest| rest.find('m'));
     let whole = end.and_then(|end| text.get(.."\x1b[m".len() + end));
@@ -131,7 +132,7 @@ fn style(text: &str) -> &str {
     whole.filter(|_| is_style).unwrap_or_default()
 }
 
-/// Whether a terminal would act on a character, or turn the direction of what it shows.
+/// Whether a terminal would interpret a character, or change the text direction.
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -139,15 +140,15 @@ pub(crate) fn is_obeyed(c: char) -> bool {
 
 // The stream that a text goes to: a terminal has a width, and may have colours; a pipe or file has neither.
 
-/// How a stream shows texts.
+/// Display properties of an output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Characters of a line; `None` where it is no terminal.
+    /// Characters per line; `None` if not a terminal.
     columns: Option<usize>,
     colours: bool,
 }
 
-/// The colour of a text, by its numbers of ECMA-48.
+/// The colour of a text, with its ECMA-48 codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colour {
     Bold,
@@ -157,13 +158,13 @@ pub(crate) enum Colour {
 }
 
 impl Screen {
-    /// A pipe, a file, or a test.
+    /// Output to a pipe, a file, or a test.
     pub const PLAIN: Self = Self {
         columns: None,
         colours: false,
     };
 
-    /// A text that others read, in lines of the usual width.
+    /// Text for other readers, in lines of the usual width.
     pub(crate) const EIGHTY: Self = Self {
         columns: Some(COLUMNS),
         colours: false,
@@ -176,13 +177,13 @@ impl Screen {
         colours: true,
     };
 
-    /// Standard output.
+    /// Display properties of standard output.
     #[must_use]
     pub fn stdout() -> Self {
         Self::of(&io::stdout())
     }
 
-    /// Standard error.
+    /// Display properties of standard error.
     #[must_use]
     pub fn stderr() -> Self {
         Self::of(&io::stderr())
@@ -202,26 +203,26 @@ impl Screen {
         }
     }
 
-    /// Whether it is a terminal.
+    /// Whether the output is a terminal.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         self.columns.is_some()
     }
 
-    /// Lines of standard output's terminal.
+    /// Number of lines of the terminal on standard output.
     pub(crate) fn rows(self) -> usize {
         let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
         if rows == 0 { ROWS } else { rows }
     }
 
-    /// A line without what has no room.
+    /// Truncates a line to the available width.
     pub(crate) fn cut(self, line: &str) -> String {
         line.chars()
             .take(self.columns.unwrap_or(usize::MAX))
             .collect()
     }
 
-    /// A text in a colour.
+    /// Adds a colour to a text.
     pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
         if !self.colours {
             return text.to_owned();
@@ -235,7 +236,7 @@ impl Screen {
         format!("\u{1b}[{number}m{text}\u{1b}[0m")
     }
 
-    /// A line, broken between words where it is too long; what follows the first break is indented.
+    /// Wraps a line between words if it is too long; lines after the first are indented.
     pub(crate) fn wrapped(self, line: &str, indent: usize) -> String {
         let Some(columns) = self.columns.filter(|it| line.chars().count() > *it) else {
             return line.to_owned();
@@ -256,7 +257,7 @@ impl Screen {
         out
     }
 
-    /// A text of lines, each wrapped below its own beginning, and in the colour that it is to have.
+    /// Formats lines, each wrapped with its own indentation, and coloured.
     pub(crate) fn show(self, text: &str, colour: impl Fn(&str) -> Option<Colour>) -> String {
         if !self.is_terminal() {
             return text.to_owned();
@@ -274,7 +275,7 @@ impl Screen {
         out
     }
 
-    /// The end of a command that failed: on a terminal an error says that it is one.
+    /// Formats the failure of a command; on a terminal, prefixed as an error.
     #[must_use]
     pub fn failure(self, failure: &Failure) -> String {
         if !self.is_terminal() || matches!(failure, Failure::Warnings(_)) {
@@ -285,13 +286,13 @@ impl Screen {
     }
 }
 
-/// The size of a terminal that does not say.
+/// Width assumed for a terminal that does not report its size, in characters.
 const COLUMNS: usize = 80;
 const ROWS: usize = 24;
 
 // The name that a misspelt one is nearest to.
 
-/// `; the nearest is NAME`, or nothing. Neither case nor `-` and `_` count.
+/// Formats `; the nearest is NAME`, or nothing. Ignores case and the difference between `-` and `_`.
 pub(crate) fn nearest(written: &str, names: &[&str]) -> String {
     let written: String = letters(written).take(WRITTEN_MAX).collect();
     let edits = |name: &&&str| {
@@ -315,23 +316,23 @@ fn letters(text: &str) -> impl Iterator<Item = char> {
         .map(|char| char.to_ascii_lowercase())
 }
 
-/// Characters of what was written that are compared: more than the longest name has.
+/// Maximum number of characters compared; longer than any name.
 const WRITTEN_MAX: usize = 64;
 
-/// A name of which this many first characters were written is near.
+/// Minimum length of a beginning of a name from which the name is suggested, in characters.
 const BEGINNING_MIN: usize = 4;
 
 // Things that a command looked at for an operator, each well, worth a warning, or wrong.
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) level: Level,
-    /// The state of the thing; unless all is well, with the remedy.
+    /// The observed state, with the remedy unless everything is well.
     pub(crate) text: String,
 }
 
-/// From well to wrong.
+/// Severity of a finding, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Ok,
@@ -360,13 +361,13 @@ impl Level {
     }
 }
 
-/// The number of those of a level, such as `2 warnings`; `None` where there is none.
+/// Number of findings of a level, such as `2 warnings`; `None` if there are none.
 pub(crate) fn count(findings: &[Finding], level: Level, noun: &str) -> Option<String> {
     let count = findings.iter().filter(|it| it.level == level).count();
     (count > 0).then(|| counted(count, noun))
 }
 
-/// A number of things, such as `1 shard`.
+/// Formats a count, such as `1 shard`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")

@@ -1,19 +1,20 @@
-//! Base64 text: the one place that calls base64-simd.
+//! Base64 text; the only module that calls base64-simd.
 //!
-//! Payloads are never decoded: they may hold only characters of the alphabet, so that they need no escapes in JSON.
-//! Length and padding are up to the clients.
+//! Payloads are never decoded. Only their alphabet is checked, so that they need no escaping in JSON; length and
+//! padding are left to the clients.
 
 use base64_simd::STANDARD;
 use memchr::memmem;
 
-/// Base64 alphabet that a text keeps to.
+/// The base64 alphabet that a text uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
-    /// Only `A-Z a-z 0-9 + / =`.
+    /// The text contains only `A-Z a-z 0-9 + / =`.
     Standard,
-    /// Standard characters and `-` or `_`, which replace `+` and `/` in the URL-safe alphabet (RFC 4648 section 5).
+    /// The text contains standard characters and `-` or `_`, which replace `+` and `/` in the URL-safe alphabet (RFC
+    /// 4648 section 5).
     UrlSafe,
-    /// Characters outside both alphabets.
+    /// The text contains characters outside both alphabets.
     Outside,
 }
 
@@ -23,7 +24,7 @@ pub fn is_well_formed(text: &[u8]) -> bool {
     STANDARD.check(text).is_ok()
 }
 
-/// Alphabet of `text`, whatever the number and order of its characters. Empty text is `Standard`.
+/// Returns the alphabet that `text` uses, whatever the number and order of its characters. Empty text is `Standard`.
 #[must_use]
 pub fn alphabet(text: &[u8]) -> Alphabet {
     let (mut url_safe, mut outside) = (false, false);
@@ -56,27 +57,27 @@ pub fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
     STANDARD.encode_append(bytes, out);
 }
 
-/// The bytes that padded standard base64 encodes; `None` when `text` is not well-formed.
+/// Decodes padded standard base64; `None` if `text` is not well-formed.
 #[must_use]
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode_to_vec(text).ok()
 }
 
-/// The bytes that base64 text encodes, padded or not, as browsers decode it (WHATWG Infra, "forgiving-base64 decode");
-/// `None` for other text.
+/// Decodes base64, padded or not, as browsers do (WHATWG Infra, "forgiving-base64 decode"); `None` if it is invalid.
 #[must_use]
 pub fn decode_forgiving(text: &[u8]) -> Option<Vec<u8>> {
     base64_simd::forgiving_decode_to_vec(text).ok()
 }
 
-/// Base64 text as a `str`. Empty for bytes outside ASCII, which no forwarded payload has.
+/// Returns base64 text as a `str`, or an empty string if it contains bytes outside ASCII, which no forwarded payload
+/// does.
 #[must_use]
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Number of `a=candidate:` in the text that `text` encodes: the ICE candidates of a session description (RFC 8839
-/// section 5.1). Nothing is decoded.
+/// Counts the occurrences of `a=candidate:` in the base64-encoded text: the ICE candidates of a session description
+/// (RFC 8839 section 5.1). Nothing is decoded.
 #[must_use]
 pub fn candidates(text: &[u8]) -> usize {
     let forms = CANDIDATE_FORMS.iter();
@@ -85,8 +86,8 @@ pub fn candidates(text: &[u8]) -> usize {
         .sum()
 }
 
-/// `a=candidate:` in base64 at each of its three offsets in a group of three bytes, without the characters that depend
-/// on neighbouring bytes.
+/// The base64 forms of `a=candidate:` at each of its three offsets in a group of three bytes, without the characters
+/// that depend on neighbouring bytes.
 const CANDIDATE_FORMS: [&[u8]; 3] = [b"YT1jYW5kaWRhdGU6", b"E9Y2FuZGlkYXRlO", b"hPWNhbmRpZGF0ZT"];
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
 //! The HTTP API operations: typed requests, response bodies and errors.
 //!
 //! In reading order: [`Operation`] maps paths to operations, [`call`] parses a body into a [`Call`], `channels`,
-//! `tags`, `media_storage` and `signaling` hold the requests and write the responses, [`ApiError`] is an error and its
-//! form on the wire.
+//! `tags`, `media_storage` and `signaling` contain the requests and write the responses, [`ApiError`] is an error and
+//! its wire format.
 //!
 //! ```text
 //!  path ──► Operation ──┐
 //!  body ──► simd-json tape ──► members, typed ──► constraints ──► Call ──► (broker) ──► response body
 //!               └ SerializationException ┘     └ InvalidArgumentException
 //! ```
-//! Types come before constraints, as on AWS: one member of a wrong JSON type makes the whole body a
-//! `SerializationException`, whatever else is wrong with it. Unknown members are ignored, `null` is absence, and a
-//! known member given twice is refused, because two readers of such a body might disagree about what was signed.
+//! Types are checked before constraints, as on AWS: a member of a wrong JSON type makes the whole body a
+//! `SerializationException`, whatever else is invalid. Unknown members are ignored, `null` means absent, and duplicate
+//! known members are refused, because two parsers might disagree about what was signed.
 //!
-//! Bodies are untrusted: the tape is built and walked without recursion, so nesting costs no stack, and simd-json
-//! refuses nesting deeper than 1,023. Numbers beyond 64 bits are refused too, even in unknown members: no client uses
+//! Bodies are untrusted: simd-json's tape is built and walked without recursion, so nesting costs no stack, and nesting
+//! deeper than 1,023 is rejected. Numbers beyond 64 bits are rejected too, even in unknown members: no client uses
 //! them.
 
 pub mod call;
@@ -49,7 +49,7 @@ pub use tags::{
 
 // The operations and their paths.
 
-/// One HTTP API operation. All are `POST`.
+/// An HTTP API operation. All are `POST`.
 ///
 /// Source: service models `kinesisvideo` 2017-09-30, `kinesis-video-signaling` 2019-12-04 and
 /// `kinesis-video-webrtc-storage` 2018-05-10.
@@ -60,33 +60,33 @@ pub enum Operation {
     CreateSignalingChannel,
     /// Describes a channel, by name or ARN.
     DescribeSignalingChannel,
-    /// Lists channels by name, in pages.
+    /// Lists channels by name, with pagination.
     ListSignalingChannels,
-    /// Changes how long a channel keeps undelivered messages.
+    /// Changes the lifetime of a channel's undelivered messages.
     UpdateSignalingChannel,
     /// Deletes a channel.
     DeleteSignalingChannel,
-    /// Puts tags on a channel.
+    /// Adds tags to a channel.
     TagResource,
     /// Removes tags from a channel.
     UntagResource,
     /// Lists the tags of a channel.
     ListTagsForResource,
-    /// Returns where to connect.
+    /// Returns the endpoints to connect to.
     GetSignalingChannelEndpoint,
     /// Returns whether a channel's media is stored.
     DescribeMediaStorageConfiguration,
-    /// Switches a channel's media storage on or off.
+    /// Enables or disables media storage for a channel.
     UpdateMediaStorageConfiguration,
-    /// Returns which channels store into a stream.
+    /// Returns the channels whose media is stored in a stream.
     DescribeMappedResourceConfiguration,
     /// Returns STUN and TURN servers with credentials.
     GetIceServerConfig,
     /// Delivers an offer to the master and waits for the answer.
     SendAlexaOfferToMaster,
-    /// Asks the service to connect to the master, to store its media.
+    /// Makes the service connect to the master to store its media.
     JoinStorageSession,
-    /// Asks the service to connect to a viewer of a stored channel.
+    /// Makes the service connect to a viewer of a stored channel.
     JoinStorageSessionAsViewer,
 }
 
@@ -94,10 +94,10 @@ impl Operation {
     /// Every operation, in the order of [`Self::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Operation of a request path (without query), or `None` for an unknown path. Case matters.
+    /// The operation for a request path without query, or `None` if it is unknown. Case-sensitive.
     ///
-    /// A path may begin with two slashes: the C SDK puts its paths behind its control plane's URL, which may end with
-    /// one. What is signed is the path as sent.
+    /// A path may begin with two slashes: the C SDK appends paths to the control plane's URL, which may end with a
+    /// slash. The signature covers the path as sent.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         let path = path
@@ -110,7 +110,7 @@ impl Operation {
             .find(|operation| operation.path() == path)
     }
 
-    /// The operation's path. Paths of tag operations begin with a capital letter, all others do not.
+    /// The operation's path. Only paths of tag operations begin with a capital letter.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -133,7 +133,7 @@ impl Operation {
         }
     }
 
-    /// The operation's action in policies: `kinesisvideo:` and its AWS name, in all three models.
+    /// The operation's action name in policies: `kinesisvideo:` followed by its AWS name, for all three service models.
     ///
     /// Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon Kinesis Video
     /// Streams".
@@ -142,7 +142,7 @@ impl Operation {
         self.into()
     }
 
-    /// The operation's AWS name: its metrics label.
+    /// The operation's AWS name, used as its metrics label.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.action().split_at(ACTION_PREFIX.len()).1
@@ -179,7 +179,7 @@ impl Operation {
         self as usize
     }
 
-    /// The service model that the operation belongs to. It decides the status of some errors.
+    /// The service model of the operation, which determines the status of some errors.
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
@@ -200,13 +200,14 @@ impl Operation {
         }
     }
 
-    /// Error for a request with a valid signature that the policy denies.
+    /// The error for a request with a valid signature that policy denies.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         self.family().denied()
     }
 
-    /// The name of the member that carries an error's text: botocore fills the modelled member on exact case only.
+    /// Name of the member that contains an error's text. The case matters: botocore accepts only the spelling of the
+    /// service model.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         self.family().message_member()
@@ -225,12 +226,12 @@ const ACTION_PREFIX: &str = "kinesisvideo:";
 pub struct ApiError {
     /// The error type.
     pub kind: ErrorKind,
-    /// One or two sentences, ending in a period.
+    /// Text of one or two sentences, ending in a period.
     pub message: Cow<'static, str>,
 }
 
 impl ApiError {
-    /// An error of this kind with this text.
+    /// Creates an error with the given type and text.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -239,34 +240,34 @@ impl ApiError {
         }
     }
 
-    /// A member breaks its constraints.
+    /// Creates an error for a member that violates its constraints.
     #[must_use]
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// The body cannot be read as the operation's input.
+    /// Creates an error for a body that cannot be parsed as the operation's input.
     #[must_use]
     pub fn serialization(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Serialization, message)
     }
 }
 
-/// Service model of an operation, or a WebSocket upgrade: decides an error's status and text member.
+/// Service model of an operation, or a WebSocket upgrade; determines an error's status and text member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// `kinesisvideo`: create, find, change, delete channels.
+    /// `kinesisvideo`: creating, finding, updating and deleting channels.
     ControlPlane,
     /// `kinesis-video-signaling`: TURN credentials and Alexa offers.
     Signaling,
     /// `kinesis-video-webrtc-storage`: joining storage sessions.
     Storage,
-    /// Upgrades: no model, hence AWS's common form.
+    /// WebSocket upgrades, which have no service model and use AWS's common error format.
     WebSocket,
 }
 
 impl Family {
-    /// Error for a request with a valid signature that the policy denies.
+    /// The error for a request with a valid signature that policy denies.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         match self {
@@ -275,7 +276,7 @@ impl Family {
         }
     }
 
-    /// The name of the member that carries an error's text.
+    /// Name of the member that contains an error's text.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         match self {
@@ -285,42 +286,42 @@ impl Family {
     }
 }
 
-/// The error types that this service sends, except those of signature checks.
+/// The error types that this service returns, except those of signature verification.
 ///
 /// Source: the models' errors; `SerializationException`, `UnknownOperationException`, `InternalFailure` and
 /// `ServiceUnavailable` are common to AWS services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The body is not one JSON object, or a known member has a wrong JSON type.
+    /// The body is not a single JSON object, or a known member has a wrong JSON type.
     Serialization,
-    /// A member is missing or breaks its constraints.
+    /// A member is missing or violates its constraints.
     InvalidArgument,
-    /// There is no such channel, or it has another creation time.
+    /// The channel does not exist, or has a creation time other than the one in the ARN.
     ResourceNotFound,
     /// The name is taken, or the channel is not ACTIVE.
     ResourceInUse,
-    /// `CurrentVersion` is not the current one.
+    /// `CurrentVersion` is stale.
     VersionMismatch,
-    /// The account has reached its limit of channels.
+    /// The account has reached its channel limit.
     AccountChannelLimitExceeded,
-    /// More than 50 tags.
+    /// There are more than 50 tags.
     TagsPerResourceExceededLimit,
-    /// A rate limit or a full table.
+    /// A rate limit or capacity limit was reached.
     ClientLimitExceeded,
-    /// Denied by policy (control plane, storage and upgrades).
+    /// The policy denies the request (control plane, storage and upgrades).
     AccessDenied,
-    /// Denied by policy (signaling operations).
+    /// The policy denies the request (signaling operations).
     NotAuthorized,
-    /// Unknown path.
+    /// The path is unknown.
     UnknownOperation,
-    /// Fault of the service.
+    /// An internal error of the service.
     InternalFailure,
-    /// Full or draining: try again elsewhere or later.
+    /// The service is at capacity or draining: retry elsewhere or later.
     ServiceUnavailable,
 }
 
 impl ErrorKind {
-    /// The bare type name, as `x-amzn-ErrorType` carries it.
+    /// The bare type name, as sent in `x-amzn-ErrorType`.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -340,8 +341,8 @@ impl ErrorKind {
         }
     }
 
-    /// The HTTP status. The C SDK branches on it (404 on Describe creates the channel, 401 and 403 fetch credentials
-    /// again), so throttling is 400 and never 429.
+    /// The HTTP status. The C SDK branches on it (404 on Describe makes it create the channel, 401 and 403 make it
+    /// fetch credentials again), so throttling is 400, never 429.
     #[must_use]
     pub const fn status(self, family: Family) -> u16 {
         match self {
@@ -364,8 +365,8 @@ impl ErrorKind {
     }
 }
 
-/// Appends an error's body: `{"Message":"…"}` for a known operation, but `{"message":"…"}` for those of storage and
-/// without one, which is the form of refused upgrades, unknown paths, and signature refusals of every operation.
+/// Appends an error's body: `{"Message":"…"}`, or `{"message":"…"}` for storage operations and if `operation` is
+/// `None`: refused upgrades, unknown paths, and signature errors of any operation.
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
     crate::control::json::member(out, b'{', family.message_member());

@@ -1,7 +1,8 @@
-//! The part of HTTP/1.1 that a signaling service needs: request heads, the upgrade, query strings, whole responses.
+//! The subset of HTTP/1.1 that a signaling service needs: request heads, upgrades, query strings, complete responses.
 //!
-//! Path of a request: [`HeadScanner`] finds the end of the head while bytes arrive, [`Head`] parses the whole head,
-//! [`upgrade`] distinguishes a WebSocket from a call, [`respond`] and its siblings write the answer in one piece.
+//! Processing of a request: [`HeadScanner`] finds the end of the head as bytes arrive, [`Head`] parses the complete
+//! head, [`upgrade`] distinguishes a WebSocket from a call, [`respond`] and its siblings write the response in one
+//! piece.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -25,12 +26,12 @@ use std::mem::MaybeUninit;
 // Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every line
 // ends in CR LF, no line is folded, no blank precedes a colon, `Host` and `Content-Length` are unambiguous.
 
-/// A request head, borrowed from the received bytes. Lives while one request is processed.
+/// A request head, borrowed from the received bytes for the processing of one request.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
     method: &'a str,
     target: &'a str,
-    /// Start of path and query in the target: after the authority of an absolute target, else 0.
+    /// Offset of path and query in the target: after the authority of an absolute-form target, else 0.
     origin: usize,
     minor: u8,
     lines: [(&'a str, &'a str); HEADER_LINES],
@@ -42,15 +43,15 @@ pub struct Head<'a> {
 pub enum Body {
     /// No body follows.
     None,
-    /// Number of bytes that follow. A length beyond 64 bits saturates to `u64::MAX`, which every bound refuses.
+    /// Number of body bytes that follow. A length beyond 64 bits saturates to `u64::MAX`, which exceeds every limit.
     Length(u64),
 }
 
 impl<'a> Head<'a> {
-    /// Parses a whole head: the bytes up to and including the empty line, as [`HeadScanner`] found them.
+    /// Parses a complete head: the bytes up to and including the empty line, as delimited by [`HeadScanner`].
     ///
     /// # Errors
-    /// See [`HeadError`]. Header values must be UTF-8 without control characters; `Host` must be there once in
+    /// See [`HeadError`]. Header values must be UTF-8 without control characters; `Host` is required exactly once in
     /// HTTP/1.1.
     pub fn parse(bytes: &'a [u8], limits: &HeadLimits) -> Result<Self, HeadError> {
         if HeadScanner::new().end(bytes, limits)? != Some(bytes.len()) {
@@ -100,8 +101,8 @@ impl<'a> Head<'a> {
         self.target
     }
 
-    /// The target's path, from its first slash to the question mark; `*` of `OPTIONS *`; `/` when an absolute target
-    /// has none.
+    /// The target's path, from its first slash to the question mark; `*` for `OPTIONS *`; `/` if an absolute-form
+    /// target has none.
     #[must_use]
     pub fn path(&self) -> &'a str {
         let rest = self.target.get(self.origin..).unwrap_or_default();
@@ -109,32 +110,33 @@ impl<'a> Head<'a> {
         if path.is_empty() { "/" } else { path }
     }
 
-    /// The target's query, behind the first question mark; `None` without one.
+    /// The target's query after the first question mark, if any.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
         let rest = self.target.get(self.origin..).unwrap_or_default();
         rest.split_once('?').map(|(_, query)| query)
     }
 
-    /// The first header of this name, in any case, without blanks around it.
+    /// The first header with this name (case-insensitive), trimmed.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.values(name).next()
     }
 
-    /// Every header in wire order: name as sent, value without blanks around it.
+    /// Every header in wire order: name as sent, value trimmed.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.lines.iter().take(self.line_count).copied()
     }
 
-    /// The values of all lines of one name, in wire order.
+    /// The values of all headers with this name, in wire order.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.headers()
             .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
-    /// The members of a comma-separated list header, all its lines together, without blanks and empty members.
+    /// The elements of a comma-separated list header, across all headers with this name, trimmed and without empty
+    /// elements.
     pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let members = self.values(name).flat_map(|value| value.split(','));
         members
@@ -142,7 +144,7 @@ impl<'a> Head<'a> {
             .filter(|member| !member.is_empty())
     }
 
-    /// The requested host with its port, as the client wrote it; `None` only in HTTP/1.0.
+    /// The requested host and port as sent; `None` only in HTTP/1.0.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.header("host")
@@ -153,7 +155,7 @@ impl<'a> Head<'a> {
         self.minor == 1
     }
 
-    /// Whether another request may follow on this connection (RFC 9112 section 9.3).
+    /// Whether the connection stays open for another request (RFC 9112 section 9.3).
     #[must_use]
     pub fn keep_alive(&self) -> bool {
         let says = |option: &str| {
@@ -163,7 +165,7 @@ impl<'a> Head<'a> {
         !says("close") && (self.is_http11() || says("keep-alive"))
     }
 
-    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
+    /// Whether the client waits for `100 Continue` before sending the body (RFC 9110 section 10.1.1).
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.is_http11()
@@ -176,7 +178,8 @@ impl<'a> Head<'a> {
     ///
     /// # Errors
     /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not supported), and for a POST without a
-    /// length; [`HeadError::Malformed`] for a coding beside a length, for a repeated length, and for an invalid number.
+    /// length; [`HeadError::Malformed`] for a transfer coding together with a length, a repeated length, or an invalid
+    /// number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
         for value in self.values("content-length") {
@@ -235,8 +238,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The start of path and query in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of
-/// OPTIONS.
+/// Offset of path and query in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of OPTIONS.
 fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     if target.contains('#') {
         return Err(HeadError::Malformed("The request target has a fragment."));
@@ -253,7 +255,7 @@ fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     Ok(scheme + authority.len())
 }
 
-/// The authority of an absolute target.
+/// The authority of an absolute-form target.
 fn authority(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let known = ["http", "https", "ws", "wss"]
@@ -266,7 +268,7 @@ fn authority(target: &str) -> Option<&str> {
     known.then_some(authority)
 }
 
-/// A decimal number of digits only; saturates.
+/// Parses a decimal number consisting of digits only; saturates.
 fn decimal(text: &str) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -277,7 +279,7 @@ fn decimal(text: &str) -> Option<u64> {
     })
 }
 
-/// The error for one of httparse's.
+/// Converts an error of httparse to a `HeadError`.
 fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
@@ -294,7 +296,7 @@ fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the request line has three words and the last one has the form `HTTP/<digit>.<digit>`.
+/// Whether the request line has three words, the last of the form `HTTP/<digit>.<digit>`.
 fn has_version(bytes: &[u8]) -> bool {
     let line = bytes
         .split(|&byte| byte == b'\r')
@@ -312,35 +314,35 @@ fn has_version(bytes: &[u8]) -> bool {
 
 // The opening handshake's request fields (RFC 6455 section 4.2.1).
 
-/// A WebSocket client's request for an upgrade.
+/// A WebSocket upgrade request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade<'a> {
-    /// `Sec-WebSocket-Key`, checked.
+    /// The validated `Sec-WebSocket-Key`.
     pub key: &'a str,
-    /// Whether the client offers the subprotocol `wss`, as the C SDK does. It must then be echoed, or old releases of
-    /// its WebSocket library lose the connection.
+    /// Whether the client offers the subprotocol `wss`, as the C SDK does. The response must then echo it, or old
+    /// releases of the SDK's WebSocket library drop the connection.
     pub offers_wss: bool,
 }
 
 /// Reason why a WebSocket upgrade is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpgradeError {
-    /// The method is not GET, or the version not HTTP/1.1.
+    /// The method is not GET, or the version is not HTTP/1.1.
     NotGet,
-    /// `Connection` does not name the upgrade.
+    /// `Connection` does not contain `Upgrade`.
     NotConnection,
-    /// `Sec-WebSocket-Version` is not 13 (section 4.4). The answer carries `Sec-WebSocket-Version: 13`.
+    /// `Sec-WebSocket-Version` is not 13 (RFC 6455 section 4.4). The response includes `Sec-WebSocket-Version: 13`.
     BadVersion,
-    /// No `Sec-WebSocket-Key`.
+    /// `Sec-WebSocket-Key` is missing.
     MissingKey,
-    /// `Sec-WebSocket-Key` twice, or not base64 of 16 bytes.
+    /// `Sec-WebSocket-Key` is repeated, or not base64 of 16 bytes.
     BadKey,
-    /// A body is announced: its bytes could be taken for the first frames.
+    /// The request has a body, whose bytes could be mistaken for the first frames.
     Body,
 }
 
 impl UpgradeError {
-    /// The status to answer.
+    /// The status of the response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -351,7 +353,7 @@ impl UpgradeError {
         }
     }
 
-    /// The text for the peer: plain ASCII without quotes.
+    /// The response text: plain ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -367,9 +369,9 @@ impl UpgradeError {
     }
 }
 
-/// Reads the fields of an opening handshake; `None` when the request does not ask for a WebSocket.
+/// Parses the fields of an opening handshake; `None` if the request is not a WebSocket upgrade.
 ///
-/// Extensions that the client offers are declined by omission (RFC 7692 section 5).
+/// Extensions offered by the client are declined by omission (RFC 7692 section 5).
 ///
 /// # Errors
 /// See [`UpgradeError`].
@@ -377,7 +379,7 @@ pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError>
     upgrade_by(head, ws::valid_key)
 }
 
-/// Like [`upgrade`], with a check of the client's key of the caller's choice: [`ws::valid_key`] or [`ws::usable_key`].
+/// Like [`upgrade`], with a custom check of the client's key: [`ws::valid_key`] or [`ws::usable_key`].
 ///
 /// # Errors
 /// See [`UpgradeError`].

@@ -1,12 +1,12 @@
-//! Identifiers of the service as checked types: every value is valid.
+//! Validated types for the identifiers of the service.
 //!
-//! Client ids, correlation ids and channel names share one pattern, `[a-zA-Z0-9_.-]{1,256}`, and differ in meaning.
+//! Client ids, correlation ids and channel names share one pattern, `[a-zA-Z0-9_.-]{1,256}`, but are distinct types.
 
 use crate::limits::{ARN_BYTES, WORD_BYTES};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
-/// Declares a borrowed, checked text of the pattern that ids and names share, as a distinct type.
+/// Declares a distinct type of borrowed, validated text with the pattern shared by ids and names.
 macro_rules! word_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -14,16 +14,16 @@ macro_rules! word_type {
         pub struct $name<'a>(&'a str);
 
         impl<'a> $name<'a> {
-            /// Checks a text.
+            /// Validates a text.
             ///
             /// # Errors
-            /// [`WordError`](crate::identifiers::WordError) for a wrong length or character.
+            /// Returns [`WordError`](crate::identifiers::WordError) for a wrong length or character.
             pub fn parse(text: &'a str) -> Result<Self, crate::identifiers::WordError> {
                 crate::identifiers::check_word(text.as_bytes())?;
                 Ok(Self(text))
             }
 
-            /// The checked text.
+            /// The validated text.
             #[must_use]
             pub const fn as_str(self) -> &'a str {
                 self.0
@@ -38,16 +38,17 @@ macro_rules! word_type {
     };
 }
 
-/// Reason why a text is not a client id, correlation id or channel name. The caller reports it with the member's name.
+/// Reason why a text is not a client id, correlation id or channel name. The caller reports it together with the
+/// member's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WordError {
-    /// Shorter than 1 or longer than 256 characters.
+    /// The text is empty or longer than 256 characters.
     Length,
-    /// A character outside `[a-zA-Z0-9_.-]`.
+    /// The text contains a character outside `[a-zA-Z0-9_.-]`.
     Character,
 }
 
-/// Checks the pattern `[a-zA-Z0-9_.-]{1,256}` on the whole text.
+/// Checks that the whole text matches `[a-zA-Z0-9_.-]{1,256}`.
 ///
 /// # Errors
 /// See [`WordError`]. The length is checked first.
@@ -64,13 +65,14 @@ fn check_word(text: &[u8]) -> Result<(), WordError> {
     Ok(())
 }
 
-/// Whether a byte may occur in a client id, correlation id or channel name.
+/// Whether a byte is valid in a client id, correlation id or channel name.
 #[inline]
 fn is_word_byte(byte: u8) -> bool {
     WORD.get(usize::from(byte)).is_some_and(|&word| word)
 }
 
-/// Lookup table: beats comparisons up to some thirty bytes, and ids are short (2.6 to 5.5 ns for 15).
+/// Lookup table of the permitted bytes. Faster than comparisons for up to about thirty bytes, and most ids are shorter
+/// (2.6 instead of 5.5 ns for 15 bytes).
 const WORD: [bool; 256] = {
     let mut table = [false; 256];
     let mut rest: &mut [bool] = &mut table;
@@ -86,14 +88,14 @@ const WORD: [bool; 256] = {
 // Client ids and correlation ids.
 
 word_type! {
-    /// A viewer's client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`, borrowed from the text it was read in.
+    /// A viewer's client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`, borrowed from the source text.
     ///
     /// Source: API reference, `ClientId`, `SenderClientId`; WebRTC guide, "ConnectAsViewer", `X-Amz-ClientId`.
     ClientId
 }
 
 impl ClientId<'_> {
-    /// Whether the id begins with `AWS_` in any case, which viewers may not use.
+    /// Whether the id begins with `AWS_` in any case, which is reserved.
     ///
     /// Source: WebRTC guide, "ConnectAsViewer".
     #[must_use]
@@ -105,7 +107,7 @@ impl ClientId<'_> {
 }
 
 word_type! {
-    /// A message's correlation id: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Safe to echo in JSON as it is.
+    /// A message's correlation id: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Safe to echo in JSON without escaping.
     ///
     /// Source: WebRTC guide, "SendSdpOffer", `correlationId`.
     CorrelationId
@@ -122,14 +124,14 @@ word_type! {
 
 // The channel ARN: `arn:<partition>:kinesisvideo:<region>:<account>:channel/<name>/<creation time in ms>`.
 
-/// A channel's ARN: its checked text and the offsets of its parts.
+/// A channel's ARN: its validated text and the offsets of its parts.
 ///
-/// One per connection being admitted and one per channel record; compares, orders and hashes by its text.
+/// Exists once per connection being admitted and once per channel record. Compared, ordered and hashed by its text.
 ///
 /// Source: API reference, `ChannelARN`: 1 to 1024 characters of
-/// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. Beyond the pattern the resource word
-/// must be `channel`, the name must be one that a channel can have (256 characters), and the creation time has at most
-/// [`CREATED_DIGITS_MAX`] digits.
+/// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. In addition to the pattern, the
+/// resource type must be `channel`, the name must be a valid channel name (at most 256 characters), and the creation
+/// time must have at most [`CREATED_DIGITS_MAX`] digits.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct ChannelArn {
@@ -137,23 +139,23 @@ pub struct ChannelArn {
     parts: Parts,
 }
 
-/// Reason why a text is not a channel ARN. Answered with `InvalidArgumentException` 400.
+/// Reason why a text is not a channel ARN. The response is `InvalidArgumentException` 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArnError {
-    /// Empty, or longer than 1024 characters.
+    /// The ARN is empty or longer than 1024 characters.
     Length,
-    /// Does not match the documented pattern.
+    /// The ARN does not match the documented pattern.
     Pattern,
-    /// A partition other than `aws`, under strict rules.
+    /// Strict rules apply, and the partition is not `aws`.
     Partition,
-    /// An ARN of another resource than `channel/…`.
+    /// The resource is not `channel/…`.
     Resource,
-    /// A name longer than channel names can be.
+    /// The name exceeds the maximum length of a channel name.
     Name,
 }
 
 impl ArnError {
-    /// The text for the caller.
+    /// The error text for the caller.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -190,7 +192,7 @@ impl Serialize for ChannelArn {
 }
 
 impl ChannelArn {
-    /// Checks a text; `strict` accepts only the partition `aws`.
+    /// Validates a text; `strict` accepts only the partition `aws`.
     ///
     /// # Errors
     /// See [`ArnError`].
@@ -206,10 +208,10 @@ impl ChannelArn {
         Ok(arn)
     }
 
-    /// The ARN of a channel created at `created_ms`, milliseconds since 1970.
+    /// Builds the ARN of a channel created at `created_ms`, in milliseconds since 1970.
     ///
     /// # Errors
-    /// See [`ArnError`]: the parts may come from an operator's configuration.
+    /// See [`ArnError`]. The parts may come from the configuration and are therefore validated.
     pub fn build(
         partition: &str,
         region: &str,
@@ -223,7 +225,7 @@ impl ChannelArn {
         )
     }
 
-    /// The whole text.
+    /// The whole ARN as a string.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.text
@@ -241,7 +243,7 @@ impl ChannelArn {
         self.part(self.parts.region.into(), self.parts.region_end)
     }
 
-    /// The account: decimal digits.
+    /// The account id: decimal digits.
     #[must_use]
     pub fn account(&self) -> &str {
         self.part(
@@ -259,7 +261,7 @@ impl ChannelArn {
         )
     }
 
-    /// The creation time as in the ARN: decimal digits, milliseconds since 1970 as AWS writes it.
+    /// The creation time as written in the ARN: decimal digits, milliseconds since 1970 in AWS's format.
     #[must_use]
     pub fn creation_time(&self) -> &str {
         self.text
@@ -268,7 +270,7 @@ impl ChannelArn {
     }
 
     /// Region, account and name, without partition and creation time: `us-west-2:123456789012:channel/demo`. At most
-    /// one channel of an identity exists at a time; the identity decides the channel's home.
+    /// one channel with a given identity exists at a time, and the identity determines the channel's home.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.part(self.parts.region.into(), self.parts.name_end)
@@ -317,7 +319,7 @@ impl fmt::Display for ChannelArn {
     }
 }
 
-/// Byte offsets in the text; the rest follows from the constant words between them.
+/// Byte offsets of the ARN's parts; other positions follow from the constant text between the parts.
 #[derive(Clone, Copy)]
 struct Parts {
     partition_end: u16,
@@ -398,7 +400,7 @@ impl Rest<'_> {
     }
 }
 
-/// Most digits of a creation time: 15 reach the year 33658 in milliseconds.
+/// Maximum number of digits of a creation time: 15 digits of milliseconds reach the year 33658.
 const CREATED_DIGITS_MAX: usize = 15;
 
 const ARN: &str = "arn:";

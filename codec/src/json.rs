@@ -1,15 +1,16 @@
-//! JSON text: two readers of signaling messages with one result, values of API bodies, and the escaping writer.
+//! JSON text: two readers of signaling messages with identical results, values of API bodies, and the escaping writer.
 //!
-//! Clients nearly always send one flat object of strings, without escapes but perhaps `\/`. The flat scanner (`scan`)
-//! reads that shape, skips the values of unknown members, and stops at anything else *before it has changed a byte*;
-//! then simd-json (`tape`) decides. So the scanner can only be faster, never laxer: simd-json reads alike whatever the
-//! scanner accepts, which tests check over generated and mutated texts.
+//! Clients nearly always send one flat object of strings, without escapes except perhaps `\/`. The flat scanner
+//! (`scan`) reads that shape, skips the values of unknown members, and gives up on anything else *before it has changed
+//! a byte*, so that simd-json (`tape`) can parse it instead. The scanner can therefore only be faster, never laxer:
+//! simd-json gives the same result for every text that the scanner accepts, which tests check over generated and
+//! mutated texts.
 //!
-//! Both return the positions of the four known members' values. Escapes are undone in place, so unescaped strings lie
-//! in the text as well.
+//! Both readers return the positions of the four known members' values. Strings are unescaped in place, so their values
+//! remain within the text.
 //!
-//! simd-json differs from RFC 8259 in one point: numbers beyond 64 bits and beyond the range of a double are
-//! grammatical, and refused.
+//! simd-json deviates from RFC 8259 in one point: it rejects numbers, although grammatical, beyond 64 bits or the range
+//! of a double.
 
 #[cfg(test)]
 mod oracle;
@@ -21,19 +22,20 @@ use scan::scan;
 use simd_json::{Node, StaticNode};
 use tape::TapeReader;
 
-/// Reads a text: the scanner first, simd-json for the rest. `None`: not one JSON object, or nested too deep.
+/// Parses a text with the scanner, or with simd-json if the scanner gives up. Returns `None` if the text is not a
+/// single JSON object, or nested too deeply.
 pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {
     scan(text).or_else(|| tape.members(text))
 }
 
 // The known members of a message and the positions of their values.
 
-/// A range of a text, in bytes. Always within its text.
+/// A range of a text, in bytes. Always within bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TextSpan {
     /// Offset of the first byte.
     pub(crate) start: usize,
-    /// Offset after the last byte.
+    /// Offset of the end (exclusive).
     pub(crate) end: usize,
 }
 
@@ -43,7 +45,7 @@ impl TextSpan {
         self.start == self.end
     }
 
-    /// The bytes; empty for another, shorter text.
+    /// The bytes in the range; empty if the text is shorter.
     pub(crate) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start..self.end).unwrap_or_default()
     }
@@ -61,7 +63,7 @@ pub(crate) enum Member {
     Other,
 }
 
-/// Members that the service knows.
+/// Names of the members that the service evaluates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemberName {
     Action,
@@ -71,7 +73,7 @@ pub(crate) enum MemberName {
 }
 
 impl MemberName {
-    /// The known member with this name: the first letter in either case, the rest exact.
+    /// The known member with this name. The first letter is matched case-insensitively, the rest exactly.
     pub(crate) fn of(name: &[u8]) -> Option<Self> {
         match name {
             [b'a' | b'A', b'c', b't', b'i', b'o', b'n'] => Some(Self::Action),
@@ -90,14 +92,14 @@ pub(crate) struct Members {
     pub(crate) payload: Member,
     pub(crate) recipient: Member,
     pub(crate) correlation: Member,
-    /// Payload known to be well-formed base64 of the standard alphabet; saves the check. Meaningless when `twice` is
-    /// set: it may describe the other payload.
+    /// Whether the payload is known to be well-formed base64 of the standard alphabet, so that it need not be checked
+    /// again. Meaningless if `twice` is set, since it may describe the other payload.
     pub(crate) payload_proven: bool,
-    /// A known member is repeated, in whatever spelling, null or not.
+    /// Whether a known member is repeated, with either case of its first letter, even as `null`.
     pub(crate) twice: bool,
-    /// The correlation id is repeated, so neither value can be echoed.
+    /// Whether the correlation id is repeated, so neither value can be echoed.
     pub(crate) correlation_twice: bool,
-    /// Members seen, one bit for each [`MemberName`].
+    /// Bit set of the members seen so far, by [`MemberName`].
     seen: u8,
 }
 
@@ -135,20 +137,20 @@ const CORRELATION_TAIL: &[u8] = b"orrelationId";
 // ```
 // Walking is slicing, so no depth of nesting costs stack, and skipping an unknown value costs nothing.
 
-/// Any JSON value: its head node and all nodes that belong to it.
+/// Any JSON value: its head node and all its descendant nodes.
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'t, 'b> {
     nodes: &'t [Node<'b>],
 }
 
-/// A JSON object: its keys and values in the order of the text.
+/// A JSON object: its keys and values in text order.
 #[derive(Clone, Copy)]
 pub(crate) struct Object<'t, 'b> {
     nodes: &'t [Node<'b>],
 }
 
 impl<'t, 'b> Value<'t, 'b> {
-    /// The value of a whole tape.
+    /// The root value of a tape.
     pub(crate) fn of(nodes: &'t [Node<'b>]) -> Self {
         Self { nodes }
     }
@@ -175,7 +177,7 @@ impl<'t, 'b> Value<'t, 'b> {
         }
     }
 
-    /// The value of an integer. `60.0` and `6e1` are not integers: no client writes them.
+    /// The value as an integer. `60.0` and `6e1` are not integers: no client writes them.
     pub(crate) fn integer(self) -> Option<i64> {
         match self.nodes {
             [Node::Static(StaticNode::I64(integer))] => Some(*integer),
@@ -194,7 +196,7 @@ impl<'t, 'b> Value<'t, 'b> {
         }
     }
 
-    /// The entries of a list.
+    /// The elements of a list.
     pub(crate) fn items(self) -> Option<impl Iterator<Item = Self>> {
         let [Node::Array { .. }, nodes @ ..] = self.nodes else {
             return None;
@@ -209,7 +211,7 @@ impl<'t, 'b> Value<'t, 'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// Each key with its value.
+    /// The keys with their values.
     #[inline]
     pub(crate) fn entries(self) -> impl Iterator<Item = (&'b str, Value<'t, 'b>)> {
         let mut rest = self.nodes;

@@ -1,7 +1,7 @@
-//! The wire of WebRTC signaling, without I/O: bytes in, typed values out, and back.
+//! The wire protocol of WebRTC signaling, without I/O: parses bytes into typed values and writes them back.
 //!
-//! Nothing here opens a socket, reads a clock or draws a random number; every function is a function of its
-//! arguments, and nothing a peer sends can make one panic. In reading order, along the road of a message:
+//! Nothing here opens a socket, reads a clock or draws a random number; every function depends only on its arguments,
+//! and no peer input can cause a panic. In reading order, along the path of a message:
 //!
 //! | module | what it knows |
 //! |---|---|

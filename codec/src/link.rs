@@ -1,7 +1,7 @@
-//! Frames of a link: one connection between two nodes that carries many clients, each as a stream.
+//! Frames of a link: a connection between two nodes that multiplexes many clients, each as a stream.
 //!
-//! The *front* is the node that a client is connected to, the *owner* the one that has its channel. Each side sends a
-//! [`Hello`], then frames alone. Numbers are big-endian:
+//! The *front* is the node that a client is connected to; the *owner* is the node that serves the client's channel.
+//! Each side sends a [`Hello`], then only frames. Numbers are big-endian:
 //! ```text
 //!   0        3      4          8
 //!  ┌────────┬──────┬──────────┬───────────────────────────┐
@@ -14,8 +14,8 @@
 //!   5 ASK   -                            6 END   how 1, code 2, offset 8
 //!   7 PING  number 8                     8 PONG  number 8                     9 AWAY  -
 //! ```
-//! PING, PONG and AWAY belong to the link and have stream 0; all others have a stream. A request that does not fit into
-//! OPEN continues in DATA. Frames of unknown types are skipped, so that a later version can send them.
+//! PING, PONG and AWAY concern the link and use stream 0; all others belong to a stream. A request that does not fit
+//! into OPEN continues in DATA. Frames of unknown types are skipped, so that later versions can send them.
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -25,64 +25,64 @@ pub use hello::{ANY_SHARD, HELLO_BYTES_MAX, Hello, NAME_BYTES_MAX, NodeName, Not
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use strum::IntoStaticStr;
 
-/// Bytes of a frame before its payload.
+/// Length of a frame header, in bytes.
 pub const HEADER_BYTES: usize = 8;
 
-/// Longest payload of a frame: bytes that one stream may send before the others have their turn.
+/// Maximum length of a frame's payload in bytes, which a stream may send before other streams get a turn.
 pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes of a SHA-256 of a certificate.
+/// Length of a certificate's SHA-256, in bytes.
 pub const CERTIFICATE_BYTES: usize = 32;
 
-/// A frame.
+/// A frame of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// Opens a stream for a client. Sent by the front only.
     Open(Open<'a>),
-    /// Bytes from the client or for it: at least one.
+    /// Bytes from or for the client; never empty.
     Data {
-        /// The bytes.
+        /// The bytes transferred.
         bytes: &'a [u8],
-        /// Whether the last byte ends a WebSocket frame, so that a close frame may follow.
+        /// Whether the data ends at the end of a WebSocket frame, so that a close frame may follow.
         whole: bool,
     },
-    /// Acknowledges bytes.
+    /// Acknowledges received bytes.
     Ack(Ack),
-    /// The owner requests an ACK at once.
+    /// The owner requests an immediate ACK.
     Ask,
     /// The sender has finished the stream.
     End(End),
-    /// Requests a PONG with the same number.
+    /// Requests a PONG with this number.
     Ping(u64),
-    /// Answers a PING: everything before it was read.
+    /// Response to a PING, sent after everything before that PING was read.
     Pong(u64),
-    /// The sender opens and accepts no more streams on this link.
+    /// The sender neither opens nor accepts further streams on this link.
     Away,
 }
 
-/// Request that opens a stream.
+/// Request to open a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open<'a> {
     /// The client.
     pub client: Client,
-    /// Length of its request, head and body: the first bytes of the stream.
+    /// Length of the client's request in bytes, head and body. The stream starts with the request.
     pub request_bytes: u32,
-    /// The first of these bytes, as many as fit.
+    /// The first bytes of the request, as many as fit into the frame.
     pub begin: &'a [u8],
 }
 
-/// A client, as its front describes it.
+/// A client as described by its front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Kind of its request.
+    /// Kind of the client's request.
     pub kind: Kind,
-    /// Address of the client. IPv4 in IPv6 is read as IPv4.
+    /// Address of the client. IPv4-mapped IPv6 addresses are converted to IPv4.
     pub address: SocketAddr,
-    /// Index of its listener in the front's configuration.
+    /// Index of the listener in the front's configuration.
     pub listener: u16,
-    /// Whether the client uses TLS to the front.
+    /// Whether the client connects to the front over TLS.
     pub tls: bool,
-    /// Server name that the client requested (SNI), at most 255 bytes; empty: none.
+    /// Server name requested by the client (SNI), at most 255 bytes; empty if none.
     pub server_name: Box<str>,
     /// SHA-256 of the client's certificate.
     pub certificate: Option<[u8; CERTIFICATE_BYTES]>,
@@ -93,31 +93,31 @@ pub struct Client {
 pub enum Kind {
     /// A WebSocket upgrade, or another request that is safe to repeat.
     Upgrade,
-    /// A call that is answered at once.
+    /// A call that is answered immediately.
     Call,
-    /// An Alexa offer, which waits for its answer.
+    /// An Alexa offer, which waits for an answer.
     AlexaCall,
 }
 
-/// Acknowledgement of bytes that the receiver of this frame sent.
+/// Acknowledges bytes received by the sender of this frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ack {
-    /// Bytes since the start of the stream that the client's machine has acknowledged, or that the session has read.
+    /// Stream offset up to which the client's machine has acknowledged the bytes, or the session has read them.
     pub offset: u64,
-    /// Bytes that may be unacknowledged.
+    /// Maximum number of unacknowledged bytes on the stream.
     pub window: u32,
-    /// The client's round trip in milliseconds; 0 from an owner.
+    /// The client's round-trip time in milliseconds; 0 from an owner.
     pub round_trip_ms: u32,
     /// Age of the oldest unacknowledged byte in milliseconds; 0 from an owner.
     pub oldest_ms: u32,
 }
 
-/// End of a stream, from the side that sends it.
+/// End of a stream in the direction of its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// How it ends.
+    /// Reason for the end.
     pub how: How,
-    /// Final [`Ack::offset`].
+    /// Final value of [`Ack::offset`].
     pub offset: u64,
 }
 
@@ -128,36 +128,36 @@ pub enum How {
     Fin,
     /// The client's connection was reset.
     Reset,
-    /// The client's connection timed out: silent, or stalled, for too long.
+    /// The client's connection timed out because it was silent or stalled for too long.
     Timeout,
-    /// The client did not read what the front buffered for it.
+    /// The client did not read the data that the front buffered for it.
     Slow,
-    /// The session has ended: the client's connection closes after everything sent to it.
+    /// The session has ended. The client's connection is closed after all data was sent.
     Finish,
-    /// The session has ended: the client's connection closes at once, with a close frame of this code where one may
-    /// follow; 0 for none.
+    /// The session has ended. The client's connection is closed at once, with a close frame of this code if one may
+    /// follow; 0 means no close frame.
     Cut(u16),
-    /// The owner has not started the request: the front may retry at the next owner.
+    /// The owner has not started processing the request: the front may retry with the next owner.
     NotBegun,
 }
 
-/// Violation of the frame format: the link is closed.
+/// Violation of the frame format; the link is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum FrameError {
-    /// Payload longer than [`PAYLOAD_BYTES_MAX`].
+    /// The payload exceeds [`PAYLOAD_BYTES_MAX`].
     TooLong,
-    /// Payload length does not match the type.
+    /// The payload's length does not match the type.
     WrongLength,
-    /// A frame of a stream with the number 0.
+    /// A stream frame has stream number 0.
     NoStream,
-    /// A frame of the link with the number of a stream.
+    /// A link frame has a nonzero stream number.
     NotOfStream,
-    /// OPEN with an unknown kind or flag, or a server name that is not text.
+    /// OPEN has an unknown kind or flag, or a server name that is not valid UTF-8.
     BadOpen,
-    /// OPEN with more bytes of the request than the request has, or with an empty request.
+    /// OPEN contains more request bytes than the request's length, or an empty request.
     BadRequest,
-    /// END with an unknown reason, or an unexpected code.
+    /// END has an unknown reason or an unexpected code.
     BadEnd,
 }
 
@@ -174,18 +174,18 @@ const AWAY: u8 = 9;
 const FLAG_TLS: u8 = 1;
 const FLAG_CERTIFICATE: u8 = 2;
 
-/// Bytes of OPEN before the server name.
+/// Length of OPEN before the server name, in bytes.
 const OPEN_BYTES: usize = 27;
 
 impl Client {
-    /// Bytes of the request that fit into OPEN: some 16,000.
+    /// Number of the request's bytes that fit into OPEN: about 16,000.
     #[must_use]
     pub fn room(&self) -> usize {
         let certificate = self.certificate.map_or(0, |certificate| certificate.len());
         PAYLOAD_BYTES_MAX - OPEN_BYTES - self.name().len() - certificate
     }
 
-    /// The server name; one that is too long is left out, since it names no listener.
+    /// The server name, or nothing if it is too long, since no listener has such a name.
     fn name(&self) -> &[u8] {
         let name = self.server_name.as_bytes();
         Some(name)
@@ -196,10 +196,10 @@ impl Client {
 
 // Writing.
 
-/// Appends a frame. `stream` is 0 for frames of the link.
+/// Appends a frame. `stream` is 0 for link frames.
 ///
 /// # Panics
-/// If the payload is longer than [`PAYLOAD_BYTES_MAX`]: the caller must split it.
+/// Panics if the payload exceeds [`PAYLOAD_BYTES_MAX`]: the caller must split it.
 pub fn write(out: &mut Vec<u8>, stream: u32, frame: &Frame<'_>) {
     let begin = out.len();
     out.extend_from_slice(&[0, 0, 0, type_of(frame)]);
@@ -281,23 +281,23 @@ fn how_bytes(how: How) -> (u8, u16) {
 
 // Reading.
 
-/// Incoming side of one link, after the hello. Buffers at most the one frame that a read cut off.
+/// Incoming side of a link, after the hello. Buffers at most one partially received frame.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Start of a frame that a read cut off.
+    /// Start of a partially received frame.
     partial: Vec<u8>,
-    /// The frame in `partial` is complete and was returned.
+    /// Whether the frame in `partial` is complete and was returned.
     is_read: bool,
-    /// Remaining bytes of a frame of unknown type.
+    /// Remaining bytes to skip of a frame of unknown type.
     skipped: usize,
 }
 
 impl Reader {
-    /// The next frame with its stream, and the number of `bytes` consumed: all of them if there is none. A frame that
-    /// lies whole in `bytes` is lent from there.
+    /// Returns the next frame with its stream, and the number of `bytes` consumed: all of them if there is none. A
+    /// frame that is complete within `bytes` is borrowed from there.
     ///
     /// # Errors
-    /// The frame breaks a rule. The reader must not be used afterwards.
+    /// Fails if the frame violates the format. The reader must not be used afterwards.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a [u8],
@@ -351,7 +351,7 @@ impl Reader {
     }
 }
 
-/// A header, with the length of its whole frame.
+/// A frame header, with the length of the whole frame.
 struct Header {
     kind: u8,
     stream: u32,
@@ -378,7 +378,7 @@ impl Header {
         (OPEN..=AWAY).contains(&self.kind)
     }
 
-    /// The frame at the start of `bytes`, which holds all of it.
+    /// Parses the frame at the start of `bytes`, which must be complete.
     fn frame<'a>(&self, bytes: &'a [u8]) -> Result<(u32, Frame<'a>), FrameError> {
         let of_link = matches!(self.kind, PING | PONG | AWAY);
         match (of_link, self.stream) {
@@ -408,7 +408,7 @@ impl Header {
     }
 }
 
-/// Parses OPEN; consumes all of `rest`, which ends with the request's first bytes.
+/// Parses OPEN, consuming all of `rest`, which ends with the request's first bytes.
 fn open<'a>(rest: &mut &'a [u8]) -> Result<Open<'a>, FrameError> {
     let fixed: [u8; OPEN_BYTES] = take(rest).ok_or(FrameError::WrongLength)?;
     let mut fixed = &fixed[..];

@@ -1,21 +1,22 @@
-//! IAM policy documents: which action on which resource a principal may do.
+//! IAM policy documents: which actions on which resources a principal is allowed.
 //!
 //! # Theory of operation
-//! A document is read once, wholly, or refused: what we would have to guess at (a key or an operator that nobody knows,
-//! a variable without the version that has them) does not load, since ignoring it could grant what its author denied.
+//! A document is either parsed completely or rejected. Anything ambiguous (an unknown key or operator, or a variable in
+//! a version without variables) is an error, since ignoring it could grant what the author meant to deny.
 //! ```text
 //! text ─ Policy::parse ──▶ bytes: of each statement effect, actions as a set of bits, resources, conditions
 //! Request{action, resource, client id, context} ─ Policy::decide ──▶ Deny (one is enough) | Open | Allow | NoMatch
 //! ```
-//! A statement matches when its actions hold the request's, one of its resources matches, and each of its conditions
-//! holds. Values of the request are literal: what would be a wildcard or a variable in a policy means itself in a value
-//! that takes the place of a variable. A request that no document allows is denied by the caller, which joins the
-//! decisions of several documents.
+//! A statement matches if its actions contain the request's action, one of its resources matches, and all its
+//! conditions hold. Request values are literal: wildcards and variables have no special meaning in a value substituted
+//! for a variable. A request that no document allows is denied by the caller, which combines the decisions of several
+//! documents.
 //!
-//! The tags of a channel are known where it lives. A decision that depends on them is [`Decision::Open`] elsewhere, and
-//! no other is ([`Policy::reads`] says which policies name them at all).
+//! A channel's tags are known only on its home shard. On other shards, a decision that depends on tags is
+//! [`Decision::Open`]; no other decision is. [`Policy::reads`] reports whether a policy uses tags at all.
 //!
-//! A policy is its bytes: reading them again takes no work, so a sealed token holds them in place of the text.
+//! A policy is stored in serialised form, which loads without parsing. Sealed tokens therefore contain the serialised
+//! form instead of the text.
 //!
 //! Source: IAM User Guide, "Grammar of the IAM JSON policy language", "Policy evaluation logic"; Service Authorization
 //! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
@@ -53,35 +54,37 @@ use std::collections::BTreeSet;
 use std::fmt;
 pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
 
-/// A policy document that was read: fewer bytes than its text has. Shared by all principals that name it.
+/// A parsed policy document, more compact than its text. Shared by all principals that refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// One statement behind the other.
+    /// The serialised statements, concatenated.
     statements: Box<[u8]>,
-    /// The keys that they name.
+    /// The condition keys used in the statements.
     keys: KeyNames,
-    /// The name by which operators know it; empty for one that has none.
+    /// The name shown to operators; empty if unnamed.
     name: Box<str>,
 }
 
-/// The statement that refuses, as a by-product of the decision.
+/// The statement that caused a request to be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ground {
-    /// Position in the document, from 1.
+    /// Position of the statement in the document, counted from 1.
     pub statement: usize,
-    /// The condition for which it does not allow the request; `None` when it denies it.
+    /// The condition that prevented the statement from allowing the request; `None` if the statement denies the
+    /// request.
     failed: Option<u16>,
 }
 
-/// A request to be decided.
+/// A request to be authorised.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
-    /// The ARN that the action applies to; `*` for actions without a resource. For the creation of a channel, whose
-    /// creation time is not known yet, literally `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
+    /// The ARN that the action applies to; `*` for actions without a resource. For creating a channel, whose creation
+    /// time is not known yet, the ARN ends in a literal `*`:
+    /// `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
     pub resource: &'a str,
-    /// The client id of a viewer that connects or fetches ICE servers.
+    /// The client id, for a viewer that connects or fetches ICE servers.
     pub client_id: Option<&'a str>,
     /// The values of all other condition keys.
     pub context: &'a dyn Context,
@@ -90,18 +93,18 @@ pub struct Request<'a> {
 /// The decision of one document on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
-    /// Some statement allows it and none denies it.
+    /// At least one statement allows the request and none denies it.
     Allow,
-    /// Some statement denies it.
+    /// At least one statement denies the request.
     Deny,
-    /// Depends on a value that is not known here.
+    /// The decision depends on a value that is not known here.
     Open,
-    /// No statement applies to it.
+    /// No statement applies to the request.
     NoMatch,
 }
 
 impl Decision {
-    /// Joins the decisions of two documents of one principal: a denial wins, then what is open, then an allowance.
+    /// Combines the decisions of two documents of one principal: deny takes precedence over open, and open over allow.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -114,27 +117,27 @@ impl Decision {
 }
 
 impl Policy {
-    /// Reads a document of at most [`POLICY_BYTES_MAX`] bytes.
+    /// Parses a document of at most [`POLICY_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// The first fault, with its line and column.
+    /// Fails with the first error, including its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         Self::parse_bounded(text, POLICY_BYTES_MAX, VARIABLES_MAX)
     }
 
-    /// Reads a document that came with GetFederationToken: of at most [`SESSION_POLICY_BYTES_MAX`] bytes.
+    /// Parses a document passed to GetFederationToken, of at most [`SESSION_POLICY_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// As [`Self::parse`].
+    /// See [`Self::parse`].
     pub fn parse_session(text: &str) -> Result<Self, PolicyError> {
         Self::parse_bounded(text, SESSION_POLICY_BYTES_MAX, SESSION_VARIABLES_MAX)
     }
 
-    /// Reads a document as [`Self::parse`] does, for the operator who wrote it.
+    /// Parses a document as [`Self::parse`] does, reporting all errors to the operator.
     ///
     /// # Errors
-    /// All faults in their order, [`FAULTS_MAX`] at most. Invalid JSON, and a list or an object where none is allowed,
-    /// end the reading. The document is read as often as it has faults.
+    /// Fails with all errors in order, at most [`FAULTS_MAX`]. Parsing stops at invalid JSON, or at a list or object
+    /// where none is allowed. The document is parsed once per error.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Permissions, first))
     }
@@ -150,13 +153,13 @@ impl Policy {
         Self::of_bytes(&statements).ok_or_else(unread)
     }
 
-    /// The bytes of the policy, for [`Self::of_bytes`]. Programs of other versions read them too.
+    /// The serialised policy, for [`Self::of_bytes`]. Other versions of the program read this format too.
     #[must_use]
     pub const fn bytes(&self) -> &[u8] {
         &self.statements
     }
 
-    /// The policy of these bytes; `None` when they are none of [`Self::bytes`].
+    /// Loads a serialised policy. Returns `None` if the bytes were not produced by [`Self::bytes`].
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let (mut rest, mut keys) = (bytes, KeyNames::default());
@@ -172,27 +175,27 @@ impl Policy {
         })
     }
 
-    /// Trust ground under a name.
+    /// Names the policy, for operators.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         let name = name.into();
         Self { name, ..self }
     }
 
-    /// The name by which operators know it; empty for one that has none.
+    /// The name shown to operators; empty if unnamed.
     #[must_use]
     pub const fn name(&self) -> &str {
         &self.name
     }
 
-    /// Decides on a request, and adds the work to `steps`: for each pattern that is looked at, the bytes of the text
-    /// times the words of the pattern at most, which are ⌈its bytes / 64⌉. Allocates nothing.
+    /// Decides on a request without allocating, and increments `steps` by the work done: for each pattern examined, at
+    /// most the length of the text in bytes times the number of 64-byte words of the pattern.
     ///
-    /// Conditions and variables have a bound of their own, which grows with the document: a request whose values take
-    /// more work is denied. No usual document comes near it.
+    /// Conditions and variables have a separate work limit, which grows with the document. A request whose values
+    /// exceed it is denied. Ordinary documents stay far below it.
     ///
-    /// Sets `ground` to the statement that denies the request; or to the first one that would allow it, except for a
-    /// condition.
+    /// Sets `ground` to the statement that denies the request, or to the first that would allow it if its conditions
+    /// were met.
     #[must_use]
     pub fn decide(
         &self,
@@ -235,8 +238,8 @@ impl Policy {
         }
     }
 
-    /// The first statement that allows a request, whatever others deny: its position in the document, from 1. For
-    /// operators, not for decisions.
+    /// The first statement that allows a request, even if others deny it, as its position in the document, counted
+    /// from 1. For operators, not for decisions.
     #[must_use]
     pub fn allowed_by(&self, request: &Request<'_>) -> Option<usize> {
         let subject = StatementSubject::new(request);
@@ -249,7 +252,7 @@ impl Policy {
         Some(number)
     }
 
-    /// The key of the condition that did not hold; `None` for a statement that denies.
+    /// The key of the condition that failed; `None` if the statement denies the request.
     #[must_use]
     pub fn failed_key(&self, ground: Ground) -> Option<String> {
         let nth = usize::from(ground.failed?);
@@ -264,13 +267,13 @@ impl Policy {
         Some(format!("{}{detail}", name.as_str()))
     }
 
-    /// Whether some statement names a key, in a condition or as a variable.
+    /// Whether any statement uses a key, in a condition or as a variable.
     #[must_use]
     pub const fn reads(&self, name: KeyName) -> bool {
         self.keys.has(name)
     }
 
-    /// The claims of providers that its statements name, each as `ISSUER:CLAIM`.
+    /// The provider claims used in the statements, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let mut claims = BTreeSet::new();
@@ -285,7 +288,8 @@ impl Policy {
         claims
     }
 
-    /// The actions that some statement allows on something, whatever others deny: for summaries, not for decisions.
+    /// The actions allowed by some statement on any resource, even if others deny them: for summaries, not for
+    /// decisions.
     pub fn allowed_somewhere(&self) -> impl Iterator<Item = Action> + '_ {
         let allows = |statement: &Statement<'_>| statement.effect == Effect::Allow;
         let sets = self.statements().filter(allows);
@@ -297,8 +301,8 @@ impl Policy {
             .filter(move |action| all.has(*action))
     }
 
-    /// The only client id for which the policy allows the action: each statement that allows it names this id alone by
-    /// `StringEquals`. `None` where more than one client id may be allowed, or none.
+    /// The only client id for which the policy allows the action: each allowing statement names only this id, with
+    /// `StringEquals`. `None` if several client ids may be allowed, or none.
     #[must_use]
     pub fn sole_client_id(&self, action: Action) -> Option<&[u8]> {
         let allows = |statement: &Statement<'_>| {
@@ -312,7 +316,7 @@ impl Policy {
         ids.all(|id| id == Some(first)).then_some(first)
     }
 
-    /// Whether some statement denies something.
+    /// Whether any statement is a denial.
     #[must_use]
     pub fn denies(&self) -> bool {
         self.statements()
@@ -329,7 +333,7 @@ impl Policy {
     }
 }
 
-/// Refuses a text of more bytes than a document may have.
+/// Rejects a text longer than a document may be.
 fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
     if text.len() <= bytes_max {
         return Ok(());
@@ -341,7 +345,7 @@ fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
     Err(PolicyError::whole(rule))
 }
 
-/// The faults of a document whose first one is known, in their order, [`FAULTS_MAX`] at most.
+/// All errors of a document whose first one is known, in order, at most [`FAULTS_MAX`].
 fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyError> {
     if first.line() == 0 {
         return vec![first];
@@ -361,7 +365,7 @@ fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyErr
 
 // Errors of a policy document, with their place.
 
-/// The first fault of a document. Displays as `line 3, column 14: …`; quotes of the document at most a short excerpt.
+/// The first error of a document. Displays as `line 3, column 14: …`; quotes at most a short excerpt of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     line: usize,
@@ -370,7 +374,7 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    /// A fault of the document as a whole.
+    /// Creates an error about the document as a whole.
     pub(crate) const fn whole(rule: String) -> Self {
         Self {
             line: 0,
@@ -385,14 +389,14 @@ impl PolicyError {
         self.line
     }
 
-    /// The column of the last byte that was read, in bytes counted from 1; 0 for the document as a whole. It is at the
-    /// end of what is wrong, or just behind.
+    /// The column of the last byte read, in bytes counted from 1; 0 for the document as a whole. Points to the end of
+    /// the erroneous text, or just after it.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column
     }
 
-    /// The fault, and what is allowed instead.
+    /// Description of the error and of the permitted values.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule

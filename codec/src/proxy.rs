@@ -1,47 +1,48 @@
-//! Facts about a client from a proxy in front: the PROXY protocol header before the client's bytes, and headers of
-//! requests.
+//! Client information from a proxy in front of the server: the PROXY protocol header before the client's bytes, and
+//! request headers.
 //!
-//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. Own code, since the crates for it
-//! accept what the specification forbids (ports with a sign, lines beyond 107 bytes, any separator), or refuse what it
-//! allows.
+//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. A custom parser, since the existing
+//! crates accept what the specification forbids (signed ports, lines beyond 107 bytes, any separator), or reject what
+//! it allows.
 
 use crate::http::Head;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The longest header of version 1, line end included. Source: section 2.1.
+/// Maximum length of a version 1 header, including the line end. Source: section 2.1.
 pub const V1_BYTES_MAX: usize = 107;
 
-/// Longest accepted header of version 2: what fits into the smallest TCP segment. Source: section 2.2.
+/// Maximum accepted length of a version 2 header in bytes, as much as fits into the smallest TCP segment. Source:
+/// section 2.2.
 pub const V2_BYTES_MAX: usize = 536;
 
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Bytes of signature, version, family and length.
+/// Length of signature, version, family and length field, in bytes.
 const V2_HEAD: usize = 16;
 
-/// A whole header.
+/// A complete PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The client's address; `None` for the proxy's own connections, or when it is unknown.
+    /// The client's address; `None` for the proxy's own connections, or if unknown.
     pub client: Option<SocketAddr>,
-    /// The header's length.
+    /// Length of the header, in bytes.
     pub bytes: usize,
 }
 
-/// The bytes are not a header.
+/// The bytes are not a valid PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedHeader;
 
-/// Whether bytes begin like a header.
+/// Whether the bytes start like a PROXY protocol header.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(V1) || bytes.starts_with(V2)
 }
 
-/// Parses the header at the start of `bytes`; `None` while it is incomplete.
+/// Parses the header at the start of `bytes`; `None` if it is incomplete.
 ///
 /// # Errors
-/// The bytes do not begin with a header.
+/// The bytes do not start with a header.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let agrees = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if agrees(V2) {
@@ -77,7 +78,7 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     }))
 }
 
-/// Parses both addresses and both ports, and nothing else.
+/// Parses exactly two addresses and two ports.
 fn client<'t>(
     four: bool,
     mut words: impl Iterator<Item = &'t str>,
@@ -144,12 +145,12 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
 pub enum Unclear {
     /// Both `X-Forwarded-For` and `Forwarded` are present.
     Both,
-    /// A proxy appended something that is not an address.
+    /// A proxy appended an invalid address.
     Malformed,
 }
 
 impl Unclear {
-    /// The reason as text for people.
+    /// A human-readable description of the reason.
     #[must_use]
     pub const fn says(self) -> &'static str {
         match self {
@@ -163,11 +164,11 @@ impl Unclear {
     }
 }
 
-/// Address of a request's client by `X-Forwarded-For`, or by `Forwarded` (RFC 7239): the last address over all lines
-/// that is not a proxy's. `None` without such a header, or if all addresses are proxies'.
+/// The client's address from `X-Forwarded-For` or `Forwarded` (RFC 7239): the last address, across all such headers,
+/// that does not belong to a proxy. `None` without such a header, or if all addresses belong to proxies.
 ///
 /// # Errors
-/// The headers do not identify the client.
+/// Fails if the headers do not identify the client.
 pub fn forwarded_for(
     head: &Head<'_>,
     is_proxy: impl Fn(IpAddr) -> bool,
@@ -189,7 +190,8 @@ pub fn forwarded_for(
     Ok(None)
 }
 
-/// Whether a client used TLS, by `X-Forwarded-Proto`; `None` unless the header occurs once with a known scheme.
+/// Whether the client used TLS according to `X-Forwarded-Proto`; `None` unless the header occurs exactly once with a
+/// known scheme.
 #[must_use]
 pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     let mut values = head.values("x-forwarded-proto");
@@ -198,7 +200,8 @@ pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     (is(["https", "wss"]) || is(["http", "ws"])).then(|| is(["https", "wss"]))
 }
 
-/// The value of `for` in one element of `Forwarded`. A comma within quotes leaves an element with a single quote.
+/// The value of `for` in an element of `Forwarded`. Elements are split at every comma, so a quoted value with a comma
+/// has unbalanced quotes and is rejected.
 fn for_of(element: &str) -> Option<&str> {
     let mut found = None;
     for pair in element.split(';') {
@@ -218,7 +221,7 @@ fn for_of(element: &str) -> Option<&str> {
     found
 }
 
-/// An address, possibly with a port; IPv6 possibly in brackets.
+/// Parses an address, optionally with a port; IPv6 may be in brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());

@@ -1,11 +1,11 @@
-//! Signaling messages: what clients send ([`Parser`], [`Request`]) and what the service sends ([`Delivery`],
-//! [`StatusFault`], [`Presence`]).
+//! Signaling messages sent by clients ([`Parser`], [`Request`]) and by the service ([`Delivery`], [`StatusFault`],
+//! [`Presence`]).
 //!
-//! Client → service, one JSON object in a text message:
+//! Client to service, as one JSON object in a text message:
 //! ```text
 //! {"action":"SDP_ANSWER","messagePayload":"eyJ0…","recipientClientId":"viewer-1","correlationId":"c1"}
 //! ```
-//! Service → client, written as whole WebSocket frames:
+//! Service to client, written as complete WebSocket frames:
 //! ```text
 //! {"messagePayload":"eyJ0…","messageType":"SDP_ANSWER"}
 //! {"messageType":"STATUS_RESPONSE",
@@ -36,11 +36,11 @@ use std::fmt;
 /// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
-    /// A session description that opens or changes a session.
+    /// A session description that starts or updates a session.
     SdpOffer,
     /// A session description that answers an offer.
     SdpAnswer,
-    /// A candidate address of a peer.
+    /// An ICE candidate of a peer.
     IceCandidate,
 }
 
@@ -48,7 +48,7 @@ impl Action {
     /// Every action, in the order of [`Action::index`].
     pub const ALL: [Self; 3] = [Self::SdpOffer, Self::SdpAnswer, Self::IceCandidate];
 
-    /// The name on the wire, exact case.
+    /// The name on the wire, case-sensitive.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,13 +58,13 @@ impl Action {
         }
     }
 
-    /// Index for tables of counters: 0, 1, 2.
+    /// Index of the action in tables of counters: 0 to 2.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The action of a wire name.
+    /// Parses the name on the wire.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
         // As slices of known length: a pattern would compare byte by byte.
@@ -81,18 +81,18 @@ impl Action {
 /// The sender's role in a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The device: names the viewer that it sends to.
+    /// The device, which names the viewer that it sends to.
     Master,
-    /// A viewer: sends to the master only.
+    /// A viewer, which sends only to the master.
     Viewer,
 }
 
-/// The operator's rules for messages.
+/// The configurable rules for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRules {
-    /// Longest payload in bytes of base64 text.
+    /// Maximum length of a payload, in bytes of base64 text.
     pub payload_bytes: usize,
-    /// Whether `-` and `_` are accepted and rewritten to `+` and `/`; otherwise they are refused.
+    /// Whether `-` and `_` are accepted and rewritten to `+` and `/`; otherwise they are rejected.
     pub url_safe: bool,
     /// Whether a master may send offers.
     pub master_offers: bool,
@@ -105,7 +105,7 @@ impl MessageRules {
         url_safe: true,
         master_offers: false,
     };
-    /// The rules as AWS documents them.
+    /// The rules documented by AWS.
     pub const STRICT: Self = Self {
         payload_bytes: limits::PAYLOAD_BYTES_STRICT,
         url_safe: false,
@@ -113,44 +113,46 @@ impl MessageRules {
     };
 }
 
-/// A message that passed every check. Borrows the received text.
+/// A message that passed all checks. Borrows the received text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded. Bytes, since
-    /// checking for a `str` would cost as much as the check of the alphabet: [`base64::text`](crate::base64::text)
-    /// converts it where a text is needed.
+    /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded. Held as bytes,
+    /// since converting to `str` would cost as much as the alphabet check: [`base64::text`](crate::base64::text)
+    /// converts it if text is needed.
     pub payload: &'a [u8],
-    /// The recipient that a master names; `None` for viewers, whatever they wrote.
+    /// The recipient named by a master; `None` for viewers, whatever they sent.
     pub recipient: Option<ClientId<'a>>,
-    /// The id that the sender wants in responses to faults.
+    /// Correlation id to include in error responses to the sender.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// The kind of a fault.
+/// Reason why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// A known member twice or of a wrong JSON type, or a correlation id against its pattern (not reported).
+    /// A known member is duplicated or has a wrong JSON type, or the correlation id does not match its pattern (the
+    /// latter is not reported to the sender).
     Malformed,
-    /// A missing or unknown action.
+    /// The action is missing or unknown.
     UnsupportedAction,
     /// The payload is missing or empty.
     NoPayload,
-    /// The payload has this many bytes, more than the rules allow.
+    /// The payload exceeds the limit; contains its length in bytes.
     PayloadTooLong(usize),
-    /// The payload has characters outside the alphabet.
+    /// The payload contains characters outside the alphabet.
     PayloadAlphabet,
-    /// A master's recipient is missing or does not match its pattern.
+    /// The recipient of a master's message is missing or does not match its pattern.
     Recipient,
-    /// An offer from a master, although the rules accept offers from viewers only.
+    /// A master sent an offer, although only viewers may send offers.
     MasterOffer,
-    /// Not one JSON object, or nested too deep. Never reported: nothing in the text can be trusted.
+    /// The text is not a single JSON object, or is nested too deeply. Never reported: nothing in the text can be
+    /// trusted.
     NotJson,
 }
 
 impl FaultKind {
-    /// The status response under `rules`; `None` for faults that are never answered.
+    /// The status response to send under `rules`; `None` for faults that are not reported to the sender.
     #[must_use]
     pub const fn status(self, rules: &MessageRules) -> Option<StatusFault> {
         match self {
@@ -168,23 +170,24 @@ impl FaultKind {
     }
 }
 
-/// A refused message.
+/// A rejected message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault<'a> {
     /// The kind of the fault.
     pub kind: FaultKind,
-    /// Correlation id of the status response; `None`: the sender gave none that can be echoed, so there is no response.
+    /// Correlation id of the status response. `None` if the sender's message has none that can be echoed; no response
+    /// is sent then.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Parses messages. Owns the JSON reader's buffers, which grow to the largest message and are reused: one per shard, no
-/// allocation per message.
+/// Parses messages. Owns the JSON reader's buffers, which grow to the largest message and are reused, so that parsing a
+/// message does not allocate. One per shard.
 pub struct Parser {
     tape: tape::TapeReader,
 }
 
 impl Parser {
-    /// A parser without buffers.
+    /// Creates a parser with empty buffers.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -192,11 +195,11 @@ impl Parser {
         }
     }
 
-    /// Parses one message. `text` must be valid UTF-8 and may be changed: escapes are undone and URL-safe base64 is
-    /// made standard in place.
+    /// Parses a message. `text` must be valid UTF-8 and may be modified: escapes are decoded and URL-safe base64 is
+    /// converted to standard in place.
     ///
     /// # Errors
-    /// A [`Fault`] with the first violation.
+    /// Fails with a [`Fault`] describing the first violation.
     pub fn parse<'a>(
         &'a mut self,
         text: &'a mut [u8],
@@ -225,7 +228,7 @@ impl fmt::Debug for Parser {
     }
 }
 
-/// Applies the rules to the members that a reader found.
+/// Applies the rules to the members that were read.
 fn judge<'a>(
     members: &Members,
     text: &'a mut [u8],
@@ -281,7 +284,8 @@ fn judge<'a>(
     })
 }
 
-/// The correlation id; absent, null and empty mean none. One that cannot be echoed is a fault without a response.
+/// The message's correlation id; `None` if it is absent, null or empty. An id that cannot be echoed is a fault without
+/// a response.
 fn correlation<'a>(
     members: &Members,
     text: &'a [u8],
@@ -298,7 +302,7 @@ fn correlation<'a>(
     }
 }
 
-/// The payload's position if its length and alphabet are valid; its text is then of the standard alphabet.
+/// Checks the payload's length and alphabet, rewrites it to the standard alphabet if needed, and returns its position.
 fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<TextSpan> {
     let Member::Text(span) = members.payload else {
         return None;
@@ -330,8 +334,8 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     }
 }
 
-/// The text of a possible id. Checked for UTF-8 by itself: simd-json leaves halves of characters after strings whose
-/// escapes it undid.
+/// The text of a possible id, checked for UTF-8, because simd-json leaves partial characters after strings that it
+/// unescaped.
 fn str_of(text: &[u8], span: TextSpan) -> Option<&str> {
     std::str::from_utf8(span.of(text)).ok()
 }

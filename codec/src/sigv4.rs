@@ -1,8 +1,8 @@
-//! Signature Version 4, the verifier's side: the signer of a request, or why it is refused.
+//! Signature Version 4, verifier side: identifies the signer of a request, or the reason for refusal.
 //!
 //! # Theory of operation
-//! Signer and verifier write the same text, the *canonical request*, and take its HMAC under a key that only they can
-//! derive. The verifier never looks at what the signer wrote, only at what arrived:
+//! Signer and verifier build the same text, the *canonical request*, and compute its HMAC with a key that only they can
+//! derive. The verifier never sees what the signer built, only what arrived:
 //! ```text
 //! Head ─ read ──▶ Claim ─ verify(key, body) ──▶ Verified | Refusal
 //!        │          │ access_key_id(), session_token(): the caller looks the key up
@@ -24,10 +24,11 @@
 //! * An unknown key is verified as well, under a secret of the server, and then refused: response times do not reveal
 //!   which access key ids exist, except for one derivation (a microsecond) on the first request of a key and day.
 //!
-//! There is no clock, no I/O and no randomness here: the moment is an argument, and the derived keys live in a
-//! [`SigningKeys`] of the caller. After warm-up a verification allocates nothing.
+//! No clock, I/O or randomness is used: the time is an argument, and derived keys are stored in the caller's
+//! [`SigningKeys`]. After warm-up, verification does not allocate.
 //!
-//! [`signer`] is the other side: it writes presigned URLs and signs API calls, for `heliograph presign` and for load.
+//! [`signer`] is the other side: it creates presigned URLs and signs API calls, for `heliograph presign` and load
+//! generation.
 //!
 //! Source: AWS, "Create a signed AWS API request"; KVS WebRTC guide, "ConnectAsMaster", "ConnectAsViewer".
 
@@ -56,32 +57,32 @@ pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
 pub use stamp::Stamp;
 pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};
 
-/// The default tolerance for a client's clock, in seconds.
+/// Default tolerance for a client's clock, in seconds.
 ///
 /// Source: AWS, "Troubleshoot Signature Version 4 signing": *within five minutes*.
 pub const CLOCK_TOLERANCE_S: u64 = 300;
 
-/// Longest tolerance that an operator may set for a key's clock, in seconds: one day.
+/// Maximum configurable clock tolerance of a key, in seconds: one day.
 pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
 
-/// Longest life of a presigned URL in seconds: seven days.
+/// Maximum lifetime of a presigned URL in seconds: seven days.
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters", `X-Amz-Expires`.
 pub const EXPIRES_S_MAX: u32 = 604_800;
 
-/// Longest life of the URL of a player in seconds: one year. Nobody signs a wall display's URL every week; a policy
-/// ends it earlier.
+/// Maximum lifetime of a player's URL in seconds: one year, since a URL on a wall display, for example, cannot be
+/// re-signed every week. A policy can end it earlier.
 pub const PLAYER_EXPIRES_S_MAX: u32 = 31_536_000;
 
-/// Longest access key id in bytes. Source: IAM API reference, `accessKeyIdType`.
+/// Maximum length of an access key id in bytes. Source: IAM API reference, `accessKeyIdType`.
 pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 
-/// Most query parameters of a request that is verified. Sorting them is the only work here that is not linear; real
-/// URLs have nine.
+/// Maximum number of query parameters of a verified request. Sorting them is the only non-linear work here; real URLs
+/// have nine.
 pub const QUERY_PARAMETERS_MAX: usize = 128;
 
 /// The only supported algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// The last element of a scope.
+/// Last element of a credential scope.
 const TERMINATOR: &str = "aws4_request";

@@ -1,11 +1,12 @@
-//! WHEP, by which players fetch a camera's answer with one HTTP request: codec/PROTOCOL.md, WHEP.
+//! WHEP, by which players get a camera's answer in one HTTP request; see codec/PROTOCOL.md, WHEP.
 //!
-//! A player speaks SDP; a camera speaks payloads, base64 of JSON, and sends candidates before, in and after its answer:
+//! Players exchange SDP. Cameras exchange payloads of base64-encoded JSON, and send candidates before, in and after
+//! their answer:
 //! ```text
 //! player ─ SDP ─ offer_payload ──▶ SDP_OFFER ──▶ camera
 //! player ◀─ SDP ─ Gathered::into_answer ◀─ take_answer, take_candidate ◀─ SDP_ANSWER, ICE_CANDIDATE ─ camera
 //! ```
-//! An SDP is lines and sections here; nothing else of it is parsed.
+//! An SDP is treated as lines and sections and not parsed any further.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -23,19 +24,19 @@ use std::fmt;
 
 // Requests: the path and the token.
 
-/// Start of every path of players.
+/// Prefix of all player paths.
 pub const PATH: &str = "/whep/";
 
 /// Content type of offers and answers.
 pub const CONTENT_TYPE: &str = "application/sdp";
 
-/// Client id of a player whose token names none.
+/// Client id of a player whose token contains none.
 pub const CLIENT_ID: &str = "whep";
 
-/// Length of the id of an answered call in its `Location`: letters and digits.
+/// Length of the call id in the `Location` of an answered call, in characters: letters and digits.
 pub const CALL_ID_BYTES: usize = 16;
 
-/// The thing that a player asks for: `/whep/NAME`, or `/whep/NAME/ID`.
+/// The resource that a player requests: `/whep/NAME`, or `/whep/NAME/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     /// Name of the channel.
@@ -45,7 +46,8 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// The target of a path; `None` if it is none of a player. Names need no percent-encoding, so none is undone.
+    /// Parses the target from a path; `None` if it is not the path of a player. Names need no percent-encoding, so
+    /// nothing is decoded.
     #[must_use]
     pub fn parse(path: &'a str) -> Option<Self> {
         let rest = path.strip_prefix(PATH)?;
@@ -61,14 +63,14 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The token of a player's request, a presigned query: `Authorization: Bearer`, else the query of the URL. Empty
-/// without one; other schemes of authorization do not count.
+/// The token of a player's request, which is a presigned query: from `Authorization: Bearer`, else from the URL's
+/// query. Empty if there is none; other authorization schemes are ignored.
 #[must_use]
 pub fn token<'a>(head: &Head<'a>) -> &'a str {
     bearer(head).or_else(|| head.query()).unwrap_or_default()
 }
 
-/// The text behind `Authorization: Bearer`, unless it is empty.
+/// The token after `Authorization: Bearer`, unless it is empty.
 #[must_use]
 pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     head.values("authorization").find_map(|value| {
@@ -78,7 +80,7 @@ pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     })
 }
 
-/// The client id that a token names, percent-encoded and unchecked; `None` for [`CLIENT_ID`].
+/// The client id contained in a token, percent-encoded and not validated; `None` if [`CLIENT_ID`] applies.
 #[must_use]
 pub fn client_id(token: &str) -> Option<&str> {
     let is_named = |name: &str| {
@@ -91,20 +93,20 @@ pub fn client_id(token: &str) -> Option<&str> {
 
 // Offers.
 
-/// Why an offer or an answer is refused.
+/// Reason why an offer or an answer is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// An offer that is not UTF-8, or an answer's payload that is not base64 of a JSON object with the text `sdp`.
+    /// An offer is not UTF-8, or an answer's payload is not base64 of a JSON object with the text `sdp`.
     Malformed,
-    /// An SDP without `m=`. A camera that takes no codec of an offer may answer so.
+    /// An SDP has no `m=` line. A camera that supports none of an offer's codecs may send such an answer.
     NoMedia,
-    /// An offer whose payload, or an answer whose SDP, is beyond its bound.
+    /// An offer's payload or an answer's SDP exceeds its limit.
     TooLong,
 }
 
-/// The payload of an SDP_OFFER, with at most this many bytes of base64 text. The token `trickle` leaves every
-/// `a=ice-options` line, and an empty line goes: cameras then answer with all their candidates, as far as they can.
-/// Nothing else changes.
+/// Builds the payload of an SDP_OFFER, of at most `payload_bytes` bytes of base64 text. The token `trickle` is removed
+/// from every `a=ice-options` line, and lines left empty are dropped, so that cameras that can include all their
+/// candidates in the answer do so. Nothing else is changed.
 ///
 /// # Errors
 /// See [`Fault`].
@@ -133,7 +135,7 @@ pub fn offer_payload(sdp: &[u8], payload_bytes: usize) -> Result<Vec<u8>, Fault>
     Ok(payload)
 }
 
-/// Writes a line of options without `trickle`; none if it was the only one.
+/// Appends an options line without `trickle`; omits the line if `trickle` was the only option.
 fn push_options(out: &mut String, options: &str) {
     let kept = options.split_whitespace().filter(|word| *word != TRICKLE);
     let start = out.len();
@@ -151,36 +153,37 @@ const TRICKLE: &str = "trickle";
 
 // Answers and their candidates.
 
-/// The answer of one camera to one call, and candidates that came beside it. Debug output hides both.
+/// A camera's answer to a call, and the candidates received separately. Debug output hides both.
 ///
-/// Invariant: at most [`WHEP_CANDIDATES`] candidates, and [`WHEP_GATHERED_BYTES`] bytes in all.
+/// Invariant: at most [`WHEP_CANDIDATES`] candidates, and [`WHEP_GATHERED_BYTES`] bytes in total.
 #[derive(Default)]
 pub struct Gathered {
     answer: Option<String>,
     candidates: Vec<Candidate>,
-    /// Bytes of answer and candidates.
+    /// Total size of answer and candidates, in bytes.
     bytes: usize,
-    /// No candidate follows.
+    /// Whether no further candidates follow.
     is_ended: bool,
 }
 
-/// A candidate for one line of an answer.
+/// A candidate for a section of an answer.
 struct Candidate {
-    /// `candidate:` and visible ASCII.
+    /// The candidate: `candidate:` and visible ASCII.
     text: Box<str>,
     section: Section,
 }
 
-/// Section of an answer that a candidate belongs to.
+/// The section of an answer that a candidate belongs to.
 enum Section {
-    /// Number of its `m=` line.
+    /// Index of the section's `m=` line.
     Number(usize),
-    /// Value of its `a=mid` line.
+    /// Value of the section's `a=mid` line.
     Mid(Box<str>),
 }
 
 impl Gathered {
-    /// Takes the payload of an SDP_ANSWER; a second one is ignored. Candidates beyond the bound of bytes make room.
+    /// Adds the payload of an SDP_ANSWER; later answers are ignored. Candidates that no longer fit within the byte
+    /// limit are evicted.
     ///
     /// # Errors
     /// See [`Fault`].
@@ -207,8 +210,8 @@ impl Gathered {
         Ok(())
     }
 
-    /// Takes the payload of an ICE_CANDIDATE, and returns whether it is kept. An empty candidate ends the gathering;
-    /// malformed ones and those beyond a bound are left out.
+    /// Adds the payload of an ICE_CANDIDATE; returns whether it was stored. An empty candidate ends the gathering;
+    /// malformed candidates and those beyond a limit are discarded.
     pub fn take_candidate(&mut self, payload: &[u8]) -> bool {
         let is_short = payload.len() <= WHEP_CANDIDATE_PAYLOAD_BYTES;
         let Some(candidate) = is_short.then(|| read(payload, Candidate::read)).flatten() else {
@@ -225,34 +228,33 @@ impl Gathered {
         is_kept
     }
 
-    /// Whether the answer is there.
+    /// Whether the answer has been received.
     #[must_use]
     pub const fn has_answer(&self) -> bool {
         self.answer.is_some()
     }
 
-    /// Whether nothing more is worth waiting for: the answer is there and has a candidate of a server or the end of its
-    /// candidates, or an empty candidate came.
+    /// Whether waiting longer is pointless: an answer was received that contains a server-reflexive or relay candidate
+    /// or the end of candidates, or an empty candidate was received.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.has_answer() && self.is_ended
     }
 
-    /// Number of candidates that are kept.
+    /// Number of stored candidates.
     #[must_use]
     pub const fn candidates(&self) -> usize {
         self.candidates.len()
     }
 
-    /// Bytes of the answer and the candidates that are kept.
+    /// Size of the answer and the stored candidates, in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The answer with each candidate as a line at the end of its section, at most
-    /// [`crate::limits::WHEP_ANSWER_BYTES`]; `None` without an answer. Candidates of a section that is not there are
-    /// left out.
+    /// The answer with each candidate as a line at the end of its section, at most [`crate::limits::WHEP_ANSWER_BYTES`]
+    /// long; `None` without an answer. Candidates for a section that the answer lacks are omitted.
     #[must_use]
     pub fn into_answer(self) -> Option<String> {
         let sdp = self.answer?;
@@ -264,7 +266,7 @@ impl Gathered {
 }
 
 impl Candidate {
-    /// The candidate of a payload, with an empty text if it ends the gathering; `None` if it is malformed.
+    /// Parses the candidate of a payload; its text is empty if it ends the gathering. `None` if it is malformed.
     fn read(object: Object<'_, '_>) -> Option<Self> {
         let text_of = |name| text(object, name);
         let candidate = text_of("candidate")?;
@@ -285,7 +287,7 @@ impl Candidate {
         })
     }
 
-    /// Bytes on the heap.
+    /// Heap memory in bytes.
     fn bytes(&self) -> usize {
         self.text.len()
             + match &self.section {
@@ -296,7 +298,7 @@ impl Candidate {
 }
 
 impl Section {
-    /// Number of the section in this SDP; `None` if it has no such section.
+    /// Index of the section in this SDP; `None` if there is no such section.
     fn number(&self, sdp: &str) -> Option<usize> {
         let mut media = 0;
         for line in lines(sdp) {
@@ -314,7 +316,7 @@ impl Section {
     }
 }
 
-/// The SDP with these lines, each at the end of the section of its number.
+/// Inserts these lines into the SDP, each at the end of the section with its index.
 fn merge(sdp: &str, placed: &[(usize, &str)]) -> String {
     let end = match lines(sdp).next() {
         Some(line) if line.ends_with('\n') && !line.ends_with("\r\n") => "\n",
@@ -339,7 +341,7 @@ fn merge(sdp: &str, placed: &[(usize, &str)]) -> String {
     out
 }
 
-/// Whether an answer has a candidate of a server, or the end of its candidates.
+/// Whether an answer contains a server-reflexive or relay candidate, or the end of candidates.
 fn is_complete(sdp: &str) -> bool {
     lines(sdp).map(str::trim_end).any(|line| {
         let mut words = line.split(' ');
@@ -353,15 +355,15 @@ fn has_media(sdp: &str) -> bool {
     lines(sdp).any(|line| line.starts_with(MEDIA))
 }
 
-/// The lines of an SDP with their ends.
+/// The lines of an SDP, including line ends.
 fn lines(sdp: &str) -> impl Iterator<Item = &str> {
     sdp.split_inclusive('\n')
 }
 
-/// Start of a section's first line.
+/// Prefix of a section's first line.
 const MEDIA: &str = "m=";
 
-/// Reads a payload; `None` if it is not base64 of a JSON object, or the object lacks what is looked for.
+/// Parses a payload with `look`; `None` if it is not base64 of a JSON object, or `look` returns `None`.
 fn read<T>(payload: &[u8], look: impl FnOnce(Object<'_, '_>) -> Option<T>) -> Option<T> {
     let mut json = base64::decode_forgiving(payload)?;
     let tape = simd_json::to_tape(&mut json).ok()?;
@@ -372,7 +374,7 @@ fn text<'b>(object: Object<'_, 'b>, name: &str) -> Option<&'b str> {
     member(object, name)?.text()
 }
 
-/// The first member of this name.
+/// The first member with this name.
 fn member<'t, 'b>(object: Object<'t, 'b>, name: &str) -> Option<Value<'t, 'b>> {
     let mut all = object.entries();
     all.find_map(|(key, value)| (key == name).then_some(value))

@@ -1,4 +1,4 @@
-//! WebSocket frames by RFC 6455, both sides, without I/O.
+//! WebSocket frames (RFC 6455) for both sides, without I/O.
 //!
 //! ```text
 //!  bytes ──► Header::parse ──► Receiver ──► Item (message, ping, pong, close)      incoming
@@ -11,7 +11,7 @@
 //! * [`accept_key`], [`valid_key`], [`usable_key`] and [`request`] are the opening handshake's own fields.
 //! * [`FrameError`] names each way to break the protocol, with its close code.
 //!
-//! The parts of the RFC that are not implemented, and why: `codec/tests/rfc6455.md`.
+//! Unimplemented parts of the RFC, with reasons: `codec/tests/rfc6455.md`.
 
 pub mod close;
 mod encoder;
@@ -58,7 +58,7 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 }
 
 /// Whether a `Sec-WebSocket-Key` can be hashed as received: 1 to 64 bytes of visible ASCII. Some clients send keys that
-/// the standard does not allow, and check the hash of what they sent.
+/// the standard does not allow, but check the hash of the key they sent.
 #[must_use]
 pub fn usable_key(key: &str) -> bool {
     (1..=WEB_SOCKET_KEY_BYTES).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic())
@@ -66,8 +66,8 @@ pub fn usable_key(key: &str) -> bool {
 
 /// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes: 22 characters of the standard alphabet and `==`.
 ///
-/// The four bits of the last character that belong to no byte are ignored (RFC 4648 section 3.5 leaves that open, and
-/// hand-made clients set them).
+/// The four unused bits of the last character are ignored (RFC 4648 section 3.5 leaves that open, and hand-written
+/// clients set them).
 #[must_use]
 pub fn valid_key(key: &str) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
@@ -85,8 +85,8 @@ pub fn valid_key(key: &str) -> bool {
 
 /// Appends a client's upgrade request.
 ///
-/// `host` is host and, if it is not the scheme's own, port; `target` is path and query, percent-encoded; `key` is the
-/// base64 of 16 fresh random bytes. None of them may hold spaces or line ends: they come from our own code.
+/// `host` is the host with its port, unless that is the scheme's default; `target` is path and query, percent-encoded;
+/// `key` is the base64 of 16 fresh random bytes. They must come from trusted code and contain no spaces or line ends.
 pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     debug_assert!(
         [host, target, key]

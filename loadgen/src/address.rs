@@ -1,54 +1,54 @@
-//! The addresses of a load: its target and its local addresses.
+//! Addresses used by a load test: the target's and the local ones.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use thiserror::Error;
 
-/// The service under load.
+/// The service under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The first address to connect to.
+    /// First address to connect to.
     pub address: SocketAddr,
-    /// Its other addresses: connections are spread over all, and try the next one when one refuses.
+    /// Additional addresses. Connections are spread over all addresses; a refused connection tries the next one.
     pub others: Vec<SocketAddr>,
-    /// Whether over TLS.
+    /// Whether to connect over TLS.
     pub tls: bool,
-    /// The host's name, which the certificate must contain.
+    /// Host name, which the certificate must contain.
     pub host: String,
-    /// Host and, unless it is the scheme's own, port: the `Host` header.
+    /// Value of the `Host` header: host, and port unless it is the scheme's default.
     pub authority: String,
 }
 
-/// A service's address as its URL names it, not looked up yet.
+/// A service's address as given in its URL, not yet resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// Whether over TLS.
+    /// Whether to connect over TLS.
     pub tls: bool,
-    /// The host's name, which the certificate must contain.
+    /// Host name, which the certificate must contain.
     pub host: String,
-    /// The port, the scheme's own if none is named.
+    /// Port; the scheme's default if the URL names none.
     pub port: u16,
-    /// Host and, unless it is the scheme's own, port: the `Host` header.
+    /// Value of the `Host` header: host, and port unless it is the scheme's default.
     pub authority: String,
 }
 
-/// Why a text names no target or no addresses. Shown to the operator; the program ends with exit code 2.
+/// Reason why a target or address range is invalid. Shown to the operator; the program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// Not `http://`, `https://`, `ws://` or `wss://` with a host and perhaps a port.
+    /// Not an `http://`, `https://`, `ws://` or `wss://` URL with a host and optional port.
     #[error(
         "--target {0}: expected http://HOST[:PORT], https://…, ws://… or wss://…, without a path{1}"
     )]
     Target(String, String),
-    /// The host's name leads to no address.
+    /// The host name does not resolve to any address.
     #[error("--target: {0} has no address")]
     Unresolved(String),
-    /// An address off loopback, without the confirmation that the target is owned.
+    /// Not a loopback address, and the operator has not confirmed owning the target.
     #[error(
         "--target: {0} is not a loopback address; load on a machine that is not yours is an attack. If it is yours, \
          say so with --i-own-this-target"
     )]
     NotLoopback(IpAddr),
-    /// Neither `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or empty, or too large.
+    /// Neither `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or an empty or too large range.
     #[error(
         "--source-addresses {0}: allowed are ADDRESS/BITS and FIRST-LAST, IPv4, at most {SOURCES_MAX} of them"
     )]
@@ -56,27 +56,27 @@ pub enum AddressError {
 }
 
 impl Target {
-    /// Reads a URL and looks its host up.
+    /// Parses a URL and resolves its host.
     ///
     /// # Errors
-    /// See [`AddressError`]; off loopback unless `owned`.
+    /// See [`AddressError`]; addresses other than loopback are rejected unless `owned`.
     pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
         Endpoint::parse(url)?.look_up(owned, AddressFamily::Any)
     }
 
-    /// Its scheme, and the rest as it was given.
+    /// URL of the target: `http` or `https` and the authority, without a path.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.authority)
     }
 
-    /// All of its addresses.
+    /// All addresses of the target.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.address).chain(self.others.iter().copied())
     }
 
-    /// The address of the connection with this number.
+    /// Address for the connection with this number.
     #[must_use]
     pub fn address_of(&self, number: usize) -> SocketAddr {
         let place = number % (1 + self.others.len());
@@ -86,13 +86,13 @@ impl Target {
         other.copied().unwrap_or(self.address)
     }
 
-    /// Whether all of its addresses are on this machine.
+    /// Whether all addresses of the target are on this machine.
     #[must_use]
     pub fn is_near(&self) -> bool {
         self.addresses().all(|address| address.ip().is_loopback())
     }
 
-    /// The same with its IPv4 addresses alone; `None` if it has none.
+    /// Restricts the target to its IPv4 addresses; `None` if it has none.
     #[must_use]
     pub fn of_v4(self) -> Option<Self> {
         let mut addresses = self.addresses().filter(SocketAddr::is_ipv4);
@@ -106,20 +106,20 @@ impl Target {
     }
 }
 
-/// Which addresses of a host are of use.
+/// Address family to use for a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
-    /// All.
+    /// All addresses.
     Any,
-    /// Those of IPv4: the local addresses are of that family.
+    /// Only IPv4 addresses, because the local addresses are IPv4.
     V4,
 }
 
 impl Endpoint {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// [`AddressError::Target`].
+    /// Returns [`AddressError::Target`] if the URL is invalid.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let wrong = || {
             // HOST:PORT as other programs take it.
@@ -148,10 +148,11 @@ impl Endpoint {
         })
     }
 
-    /// Looks the host up, which may take as long as the system's resolver does.
+    /// Resolves the host, which may block for as long as the system's resolver takes.
     ///
     /// # Errors
-    /// There is no such address, or it is off loopback and not `owned`.
+    /// Returns an error if the host has no address of this family, or if any of its addresses is not loopback and the
+    /// target is not `owned`.
     pub fn look_up(self, owned: bool, family: AddressFamily) -> Result<Target, AddressError> {
         let unresolved = || AddressError::Unresolved(self.host.clone());
         let found = (self.host.as_str(), self.port).to_socket_addrs();
@@ -179,8 +180,8 @@ impl Endpoint {
     }
 }
 
-/// A range of addresses, taken in turn by the connections of a run: each has its own 28,000 or so ports towards one
-/// target.
+/// A range of local addresses used in rotation by the connections of a run; each provides about 28,000 ports per target
+/// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceRange {
     first: Ipv4Addr,
@@ -188,10 +189,10 @@ pub struct SourceRange {
 }
 
 impl SourceRange {
-    /// Reads `127.0.1.1/24` (from this address to the last usable one of its network) or `127.0.1.1-127.0.1.8`.
+    /// Parses `127.0.1.1/24` (from this address to the last usable one of its network) or `127.0.1.1-127.0.1.8`.
     ///
     /// # Errors
-    /// [`AddressError::Sources`].
+    /// Returns [`AddressError::Sources`] if the range is invalid.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let wrong = || AddressError::Sources(text.to_owned());
         let (first, last) = if let Some((first, last)) = text.split_once('-') {
@@ -215,20 +216,20 @@ impl SourceRange {
         Ok(Self { first, count })
     }
 
-    /// The number of addresses.
+    /// Number of addresses in the range.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// The address of the connection with this number.
+    /// Address for the connection with this number.
     #[must_use]
     pub fn of(&self, connection: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.first) + connection % self.count)
     }
 }
 
-/// Host and port of `host`, `host:port`, `[v6]` or `[v6]:port`.
+/// Splits `host`, `host:port`, `[v6]` or `[v6]:port` into host and port.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
@@ -255,11 +256,11 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     plain.then_some((host, port))
 }
 
-/// Longest host name. Source: RFC 1035 section 2.3.4, as text without the last dot.
+/// Maximum length of a host name, in bytes. Source: RFC 1035 section 2.3.4, as text without the trailing dot.
 const HOST_BYTES_MAX: usize = 253;
-/// Most addresses of a host that are used: a name server's answer has a few.
+/// Maximum number of a host's addresses that are used; name servers usually return only a few.
 const ADDRESSES_MAX: usize = 64;
-/// Most source addresses: a 16-bit network.
+/// Maximum number of source addresses: as many as a 16-bit network contains.
 const SOURCES_MAX: u32 = 1 << 16;
 
 #[cfg(test)]

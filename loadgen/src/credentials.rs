@@ -1,10 +1,10 @@
-//! The keys to sign with.
+//! Credentials for signing requests.
 
 use codec::sigv4::signer::Keys;
 use std::fmt;
 use thiserror::Error;
 
-/// Long-lived or temporary credentials. Shows nothing of its secrets.
+/// Long-term or temporary credentials. Secrets are hidden in debug output.
 #[derive(Clone)]
 pub struct LoadCredentials {
     access_key_id: String,
@@ -12,7 +12,7 @@ pub struct LoadCredentials {
     session_token: Option<String>,
 }
 
-/// `--presign` without keys; exit code 2.
+/// `--presign` was given but no credentials are set; exit code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "--presign: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary keys), or send no \
@@ -21,7 +21,7 @@ pub struct LoadCredentials {
 pub struct MissingKeys;
 
 impl LoadCredentials {
-    /// The keys of AWS' own variables, looked up by `variable`.
+    /// Reads the credentials from AWS's standard variables, using `variable` for lookup.
     ///
     /// # Errors
     /// [`MissingKeys`]: one of the two is not set, or empty.
@@ -36,7 +36,7 @@ impl LoadCredentials {
         })
     }
 
-    /// The keys in the form that a signer takes.
+    /// The credentials in the form required by a signer.
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
         Keys {

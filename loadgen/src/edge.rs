@@ -1,18 +1,19 @@
-//! With `worker`, the only part that touches the world: rings, sockets, TLS, threads, clock, processes, signals.
+//! I/O of the load generator, together with the `worker` module: rings, sockets, TLS, threads, clock, processes and
+//! signals.
 //!
 //! ```text
 //!            ┌──────────────────────── one turn of a worker ────────────────────────┐
 //!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
 //!   launch.rs                          timers.rs                 lines.rs    advance.rs
 //! ```
-//! The files of a turn are in `worker/`. [`run`](run()) starts one worker a thread. Each has a share of the channels
-//! with all their parties, so that both ends of every message are judged on one thread, by the pure
-//! [`crate::visit::Crew`]. In the open loop these are masters, and sessions that begin on schedule whatever the target
-//! does, or peers whose messages are due on schedule (`worker/timers.rs`); in the closed loop, peers that are connected
-//! for the whole run. The [`Conductor`] leads the workers through the phases of the [`board`]; nothing else is shared
-//! but its numbers. With discovery, a party's first connections are for its API calls; where they lead is in each
-//! worker's directory, found by one thread of its own (`worker/directory.rs`). What is no part of the load, channels
-//! made and removed and metrics read, goes through the blocking client of [`http`], on the conductor's thread.
+//! The files that implement a turn are in `worker/`. [`run`](run()) starts one worker per thread. Each handles a share
+//! of the channels with all their parties, so that both ends of every message are checked on one thread by the I/O-free
+//! [`crate::visit::Crew`]. In an open loop, the parties are masters with sessions that start on schedule regardless of
+//! the target, or peers that send messages on schedule (`worker/timers.rs`); in a closed loop, they are peers that stay
+//! connected for the whole run. The [`Conductor`] takes the workers through the phases on the [`board`]; only its
+//! counters are shared. With discovery, a party's first connections make its API calls; the returned endpoints are kept
+//! in each worker's directory and resolved by a separate thread (`worker/directory.rs`). Requests outside the load, to
+//! create and delete channels and read metrics, use the blocking client of [`http`] on the conductor's thread.
 
 mod api;
 pub(crate) mod board;
@@ -46,18 +47,18 @@ use watch::Watch;
 
 // A run from its plan to its result: routes, channels made and removed, threads.
 
-/// The event that the load waits for when everything is ready.
+/// Event that starts the load once everything is ready.
 #[derive(Debug)]
 pub enum StartSignal {
-    /// Nothing.
+    /// Start immediately.
     AtOnce,
-    /// This moment: parts on several machines begin together.
+    /// Start at this time, so that parts on several machines start together.
     At(SystemTime),
-    /// The moment that the parent process sends.
+    /// Start at the time received from the parent process.
     OnWord(Receiver<SystemTime>),
 }
 
-/// Why there was no run.
+/// Reason why a run could not start.
 #[derive(Debug, Error)]
 #[error("{text}")]
 pub struct RunError {
@@ -66,30 +67,31 @@ pub struct RunError {
 }
 
 impl RunError {
-    /// This machine, or the flags.
+    /// Creates an error caused by this machine or the flags.
     fn local(text: String) -> Self {
         let by_target = false;
         Self { text, by_target }
     }
 
-    /// The target failed before the run.
+    /// Creates an error for a target that failed before the run.
     pub(crate) fn target(text: String) -> Self {
         let by_target = true;
         Self { text, by_target }
     }
 
-    /// The program's exit code: 3 if the target failed, else 2.
+    /// Exit code of the program: 3 if the target failed, otherwise 2.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         if self.by_target { 3 } else { 2 }
     }
 }
 
-/// Runs the plan to its end, or until Ctrl-C, and fills the document, which says what is run. `audience` follows it.
+/// Runs the plan until it completes or Ctrl-C is pressed, and fills in the document. Progress is reported to
+/// `audience`.
 ///
 /// # Errors
-/// This machine does not allow it, or the flags name what does not exist. Failures of the target are part of the
-/// result.
+/// Returns an error if this machine does not allow the run or the flags refer to something that does not exist.
+/// Failures of the target are part of the result.
 pub fn run(
     plan: &Plan,
     document: &Document,
@@ -143,7 +145,8 @@ pub fn run(
     finished
 }
 
-/// The engine that this machine allows: epoll where it cannot be the one asked for, with a line about that, or none.
+/// Selects a supported engine: `Auto` falls back to epoll with a message if io_uring is unavailable; an explicit choice
+/// of io_uring then fails.
 fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunError> {
     match (choice, ring::probe()) {
         (EngineChoice::Epoll, _) => Ok(choice),
@@ -158,7 +161,7 @@ fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunEr
     }
 }
 
-/// Checks that the start is in the future.
+/// Checks that the start time is in the future.
 fn check_moment(moment: SystemTime) -> Result<(), String> {
     if moment < SystemTime::now() {
         return Err("--start-at: allowed is a moment to come".into());
@@ -166,7 +169,7 @@ fn check_moment(moment: SystemTime) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs the plan on channels that exist.
+/// Runs the plan on existing channels.
 fn run_on(
     plan: &Plan,
     document: &Document,
@@ -217,7 +220,7 @@ fn run_on(
     })
 }
 
-/// Pins the calling thread to a CPU, if one is named.
+/// Pins the calling thread to a CPU, if given.
 fn pinned(cpu: Option<usize>) -> io::Result<()> {
     match cpu {
         None => Ok(()),
@@ -227,7 +230,7 @@ fn pinned(cpu: Option<usize>) -> io::Result<()> {
     }
 }
 
-/// Raises the limit of descriptors as far as it goes, and checks that it is enough.
+/// Raises the limit on open descriptors as far as possible, and checks that it is sufficient.
 fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
     let limit = machine::raise_descriptors().map_err(say("the limit of descriptors"))?;
     let needed = plan.connections() + DESCRIPTORS_BESIDE;
@@ -241,7 +244,7 @@ fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Names what failed.
+/// Adds a description of the failed operation to an I/O error.
 fn say(what: &'static str) -> impl Fn(io::Error) -> RunError {
     move |error| RunError::local(format!("{what}: {error}"))
 }

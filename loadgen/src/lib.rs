@@ -1,6 +1,7 @@
-//! Simulated masters and viewers for any service that speaks KVS signaling, and measurements of that service.
+//! Load generator that simulates masters and viewers for any service that speaks KVS signaling, and measures the
+//! service.
 //!
-//! Pure peers under a thin edge, as in the broker. In reading order:
+//! I/O-free peers under a thin I/O layer, as in the broker. In reading order:
 //!
 //! | module | what it is |
 //! |---|---|

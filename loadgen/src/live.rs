@@ -1,9 +1,7 @@
-//! The progress of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or
-//! nothing.
+//! Live progress of a run: an updating line on a terminal, a plain line every few seconds elsewhere, or nothing.
 //!
-//! The engine hands a [`Progress`] to a [`LiveView`] four times a second, which brings it to where it is read;
-//! [`PartNews`] carries it from one process to another. Nothing here costs the load anything: it is drawn by the thread
-//! that leads the run.
+//! The engine passes a [`Progress`] to a [`LiveView`] four times a second, which displays it; [`PartNews`] carries it
+//! between processes. Drawing happens on the conductor's thread and does not slow the load.
 
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,59 +10,59 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
-/// A follower of a run.
+/// Observer of a run's progress.
 pub trait RunFollower {
-    /// Shows a line, once.
+    /// Displays a line of text.
     fn say(&mut self, line: &str);
-    /// Notes that all is ready and that the load waits for the word to begin.
+    /// Reports that everything is ready and the load is waiting for the start signal.
     fn ready(&mut self) {}
     /// Shows the progress of the run; called at most four times a second.
     fn show(&mut self, progress: &Progress);
 }
 
-/// A run at one moment. What is not known, or means nothing in this mode, is `None`.
+/// Progress of a run at one point in time. Values that are unknown or do not apply to the mode are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The phase in a word or two: `opening`, `measuring`, `closing`.
+    /// Name of the phase: `opening`, `measuring`, `closing`.
     pub phase: Cow<'static, str>,
     /// Seconds since this phase began.
     pub elapsed_s: f64,
-    /// Seconds that it takes, if that is known.
+    /// Expected duration of the phase, in seconds, if known.
     pub total_s: Option<f64>,
-    /// The number that is done, and of how many: sessions, or connections while they are opened. Takes precedence over
-    /// the time if it is known.
+    /// Number completed and total number of sessions, or of connections while they are being opened. Shown instead of
+    /// the elapsed time, if known.
     pub done: Option<(u64, u64)>,
-    /// Sessions completed each second, lately.
+    /// Sessions completed per second, averaged over the last second.
     pub sessions_per_s: Option<f64>,
-    /// Messages that arrived each second, lately.
+    /// Messages received per second, averaged over the last second.
     pub messages_per_s: Option<f64>,
-    /// Connections open.
+    /// Number of open connections.
     pub open: u64,
-    /// Median of the last interval, in microseconds.
+    /// Median latency of the last interval, in microseconds.
     pub p50_us: Option<u64>,
-    /// Its 99th percentile.
+    /// 99th percentile latency of the last interval, in microseconds.
     pub p99_us: Option<u64>,
-    /// Failures until here, by class, the most frequent first; [`KINDS_MAX`](crate::live::KINDS_MAX) of them are shown.
+    /// Failures so far by class, most frequent first; at most [`KINDS_MAX`](crate::live::KINDS_MAX) are shown.
     pub errors: Vec<(String, u64)>,
-    /// Failures until here, all of them; names as in the report are known only at the end.
+    /// Total number of failures so far.
     pub failed: u64,
 }
 
 // Brings progress to where it is read.
 
-/// The form in which a run is shown.
+/// How a run is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewMode {
-    /// A bar that moves, on a terminal.
+    /// A progress bar, on a terminal.
     Bar,
-    /// A plain line now and then: into a file, a pipe, a log.
+    /// A plain line at intervals, for a file, pipe or log.
     Lines,
-    /// Not at all.
+    /// No output.
     Quiet,
 }
 
 impl ViewMode {
-    /// The form that suits the standard error stream.
+    /// Selects the mode that suits standard error.
     #[must_use]
     pub fn of_stderr(quiet: bool) -> Self {
         if quiet {
@@ -77,20 +75,20 @@ impl ViewMode {
     }
 }
 
-/// Shows a run on a stream, which is standard error outside of tests. A stream that takes no more is passed over: the
-/// load goes on.
+/// Displays a run on a stream, which is standard error except in tests. Write errors are ignored so that the load
+/// continues.
 #[derive(Debug)]
 pub struct LiveView<W> {
     mode: ViewMode,
     out: W,
     bar: Option<ProgressBar>,
-    /// When the last line was written in this phase.
+    /// Time in this phase at which the last line was written, in seconds.
     said_s: Option<f64>,
     phase: Cow<'static, str>,
 }
 
 impl LiveView<io::Stderr> {
-    /// A view on standard error.
+    /// Creates a view on standard error.
     #[must_use]
     pub fn new(mode: ViewMode) -> Self {
         Self::on(mode, io::stderr())
@@ -98,7 +96,7 @@ impl LiveView<io::Stderr> {
 }
 
 impl<W: Write> LiveView<W> {
-    /// A view on a stream. The bar itself is always drawn on standard error.
+    /// Creates a view on a stream. The bar itself is always drawn on standard error.
     #[must_use]
     pub fn on(mode: ViewMode, out: W) -> Self {
         Self {
@@ -153,7 +151,7 @@ impl<W: Write> RunFollower for LiveView<W> {
         }
     }
 
-    /// Prints the line above the bar if there is one.
+    /// Prints the line, above the bar if there is one.
     fn say(&mut self, line: &str) {
         match (self.mode, &self.bar) {
             (ViewMode::Quiet, _) => {}
@@ -181,17 +179,17 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Steps of a bar: more than a terminal has columns.
+/// Number of steps of a bar; more than the columns of any terminal.
 const BAR_STEPS: u64 = 1_000;
 /// Seconds between plain lines.
 const LINE_EVERY_S: f64 = 5.0;
-/// Seconds from the beginning of a phase to its first line.
+/// Seconds from the start of a phase to its first line.
 const FIRST_LINE_S: f64 = 1.0;
 
 // The text of a line of progress.
 
 impl Progress {
-    /// The share that is done, from 0 to 1; `None` if unknown.
+    /// Completed fraction, from 0 to 1; `None` if unknown.
     #[must_use]
     pub fn share(&self) -> Option<f64> {
         let share = match (self.done, self.total_s) {
@@ -202,8 +200,7 @@ impl Progress {
         Some(share.clamp(0.0, 1.0))
     }
 
-    /// Seconds that are left at the present rate. By the schedule where there is one, as it does not depend on
-    /// luck.
+    /// Remaining time in seconds: by the schedule if there is one, otherwise estimated from the rate so far.
     #[must_use]
     pub fn left_s(&self) -> Option<f64> {
         if let Some(total) = self.total_s {
@@ -213,7 +210,7 @@ impl Progress {
         Some(self.elapsed_s / share - self.elapsed_s)
     }
 
-    /// The figures after the bar, at most [`FIGURES_CHARS_MAX`] characters.
+    /// Figures shown after the bar, at most [`FIGURES_CHARS_MAX`] characters.
     #[must_use]
     pub fn figures(&self) -> String {
         let mut parts = Vec::new();
@@ -235,7 +232,7 @@ impl Progress {
         clipped(&parts.join("  "), FIGURES_CHARS_MAX)
     }
 
-    /// One line for where nothing moves: share, time left, figures.
+    /// Plain line with completed fraction, remaining time and figures, for output without a bar.
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = self.phase.clone().into_owned();
@@ -248,7 +245,7 @@ impl Progress {
         format!("{line}: {}", self.figures())
     }
 
-    /// The most frequent failures by name, and how many others there are.
+    /// Describes the most frequent failures by name, with the number of other failures; `None` if there are none.
     fn failures(&self) -> Option<String> {
         let shown = self.errors.iter().take(KINDS_MAX);
         let named: Vec<String> = shown
@@ -271,7 +268,7 @@ impl Progress {
     }
 }
 
-/// The beginning of a text, its control characters left out: names of errors hold words of the service.
+/// Truncates a text and removes control characters, since names of errors may contain text from the service.
 fn clipped(text: &str, chars: usize) -> String {
     text.chars()
         .filter(|c| !c.is_control())
@@ -279,19 +276,19 @@ fn clipped(text: &str, chars: usize) -> String {
         .collect()
 }
 
-/// Kinds of failure in a line.
+/// Maximum number of failure kinds shown in a line.
 pub const KINDS_MAX: usize = 3;
-/// Characters of the figures in a line.
+/// Maximum length of the figures in a line, in characters.
 pub const FIGURES_CHARS_MAX: usize = 200;
-/// Characters of a failure's name in a line.
+/// Maximum length of a failure's name in a line, in characters.
 const NAME_CHARS_MAX: usize = 32;
-/// Before this much is done no remaining time is estimated.
+/// Minimum completed fraction for estimating the remaining time.
 const SHARE_MIN: f64 = 0.01;
 
 // The progress of a run in several processes: each writes what it would show, and the one that started them shows the
 // sum.
 
-/// A report of a part to the process that started it, a line of JSON each.
+/// Report from a part to the process that started it; each is one line of JSON.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum PartNews {
     /// See [`Audience::say`].
@@ -302,12 +299,12 @@ pub enum PartNews {
     Shown(Progress),
 }
 
-/// The audience of a part: writes its news to a stream.
+/// Run observer of a part: writes each report to a stream.
 #[derive(Debug)]
 pub struct Part<W>(pub W);
 
 impl<W: Write> Part<W> {
-    /// A stream that takes no more is passed over: the load goes on.
+    /// Writes a report. Write errors are ignored so that the load continues.
     fn tell(&mut self, news: &PartNews) {
         if let Ok(line) = serde_json::to_string(news) {
             let _ = writeln!(self.0, "{line}").and_then(|()| self.0.flush());
@@ -330,8 +327,8 @@ impl<W: Write> RunFollower for Part<W> {
 }
 
 impl Progress {
-    /// Several parts of one run as one: counts and rates add up; of quantiles the highest is shown, which is their
-    /// upper bound. The phase is that of the part that has come least far in time.
+    /// Combines the progress of several parts of one run: counts and rates are summed; quantiles use the highest value,
+    /// which is an upper bound. The phase is that of the part that is furthest behind.
     #[must_use]
     pub fn of_parts<'p>(parts: impl Iterator<Item = &'p Self> + Clone) -> Option<Self> {
         let last = parts

@@ -1,4 +1,4 @@
-//! The binary `loadgen`: flags to plan, plan to run, run to report and exit code.
+//! The `loadgen` binary: parses flags into a plan, runs it, and reports the result with an exit code.
 
 use loadgen::edge::{
     RunError, StartSignal, limits, machine, run, run_id, run_parts, word_of_stdin,
@@ -125,7 +125,7 @@ fn show(reports: &Reports) -> Result<u8, Box<dyn Error>> {
     })
 }
 
-/// Writes runs as a page, and prints them as a table.
+/// Writes an HTML page of the runs and prints them as a table.
 fn put(runs: &[Run], html: Option<&Path>, quiet: bool) -> Result<(), Box<dyn Error>> {
     if let Some(file) = html {
         write("--html", file, &page(runs)?)?;
@@ -141,5 +141,5 @@ fn write(flag: &str, file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text).map_err(|error| format!("{flag} {}: {error}", file.display()))
 }
 
-/// Wrong usage, or limits of this machine.
+/// Exit code for invalid usage or insufficient machine limits.
 const USAGE: u8 = 2;

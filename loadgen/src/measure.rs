@@ -1,42 +1,43 @@
-//! The counts of a worker. At its end they become a document, and documents add up exactly: [`crate::result::merge`].
+//! Counts of a worker. They are converted to a document at the end of the run, and documents can be summed exactly:
+//! [`crate::result::merge`].
 
 use crate::result::{self, Spread};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 
-/// Messages as a worker counts them.
+/// Message counts of a worker.
 pub type MessageTally = result::Messages<u64>;
-/// Sessions as a worker counts them.
+/// Session counts of a worker.
 pub type Sessions = result::Sessions<u64>;
-/// Connections as a worker counts them.
+/// Connection counts of a worker.
 pub type ConnectionCounts = result::ConnectionFigures<u64>;
 
-/// Failures by kind, in the order of their names.
+/// Failures by kind, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorCounts {
     kinds: BTreeMap<String, u64>,
     request_ids: BTreeMap<String, String>,
 }
 
-/// Kinds of failures that are distinguished in one run.
+/// Maximum number of failure kinds distinguished in one run.
 const ERROR_KINDS_MAX: usize = 256;
 
-/// The longest request id that is kept.
+/// Maximum length of a stored request id, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 impl ErrorCounts {
-    /// Counts one of this kind.
+    /// Counts a failure of this kind.
     pub fn count(&mut self, kind: &str) {
         self.count_many(kind, 1);
     }
 
-    /// Each kind with its count.
+    /// Number of failures of each kind.
     #[must_use]
     pub const fn kinds(&self) -> &BTreeMap<String, u64> {
         &self.kinds
     }
 
-    /// Keeps the request id of the first refusal of this kind. One that is too long, or no word, is none.
+    /// Stores the request id of the first refusal of this kind. Ids that are too long or not a single word are ignored.
     pub fn keep_request_id(&mut self, kind: &str, id: &str) {
         let is_word = id
             .bytes()
@@ -48,20 +49,20 @@ impl ErrorCounts {
         }
     }
 
-    /// The request id of the first refusal of each kind that has one.
+    /// Request id of the first refusal of each kind, if known.
     #[must_use]
     pub const fn request_ids(&self) -> &BTreeMap<String, String> {
         &self.request_ids
     }
 
-    /// All of them.
+    /// Total number of failures.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.kinds.values().sum()
     }
 
-    /// Counts this many of this kind; none leaves no trace. A kind holds words of the service, which may have many of
-    /// them: over [`ERROR_KINDS_MAX`] they are counted as `other`.
+    /// Counts failures of this kind; does nothing if `count` is 0. Kinds may contain arbitrary text from the service,
+    /// so those beyond [`ERROR_KINDS_MAX`] are counted as `other`.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {
             return;
@@ -75,36 +76,36 @@ impl ErrorCounts {
     }
 }
 
-/// Spans of one kind in microseconds: a full HDR histogram of three significant digits, up to an hour.
+/// Latencies of one kind in microseconds: a full HDR histogram with three significant digits, up to one hour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
 impl Latency {
-    /// A histogram without a value.
+    /// Creates an empty histogram.
     #[must_use]
     pub fn new() -> Self {
         let bounds = Histogram::new_with_bounds(1, LONGEST_US, 3);
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// A histogram of two digits, for spans that are kept every second: a tenth of the memory.
+    /// Creates a histogram with two significant digits, for per-second latencies; uses a tenth of the memory.
     #[must_use]
     pub fn coarse() -> Self {
         let bounds = Histogram::new_with_bounds(1, LONGEST_US, 2);
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// Forgets every span.
+    /// Removes all values.
     pub fn clear(&mut self) {
         self.0.reset();
     }
 
-    /// Records one span in nanoseconds. Longer than an hour counts as an hour.
+    /// Records a latency given in nanoseconds. Values above an hour are recorded as one hour.
     pub fn record_ns(&mut self, span_ns: u64) {
         self.0.saturating_record(span_ns / 1000);
     }
 
-    /// The histogram, its values in microseconds.
+    /// The histogram, in microseconds.
     #[must_use]
     pub const fn histogram(&self) -> &Histogram<u64> {
         &self.0
@@ -117,27 +118,27 @@ impl Default for Latency {
     }
 }
 
-/// The spans that every connection passes through, and that of a message from one peer to the other.
+/// Latencies of each step of a connection, and of messages between peers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
-    /// TCP: from the call to the established connection.
+    /// TCP: from the call to connect until the connection is established.
     pub connect: Latency,
-    /// TLS: from there to the end of the handshake.
+    /// TLS: from the established connection to the end of the handshake.
     pub tls: Latency,
-    /// WebSocket: from there to the answer 101.
+    /// WebSocket: from the end of the previous step to the 101 response.
     pub upgrade: Latency,
-    /// A session: from the answer 101 to the SDP answer.
+    /// Session: from the 101 response to the SDP answer.
     pub offer_answer: Latency,
-    /// A message: from composing it, or in the open loop from when it was due, to looking at it on the other side.
+    /// Message: from its composition, or its due time in an open loop, until the recipient processes it.
     pub message: Latency,
-    /// A session: from the moment that it was due to the SDP answer, all of the above and every delay of ours in it.
+    /// Session: from its due time to the SDP answer, including all of the above and any delay in the load generator.
     pub setup: Latency,
-    /// The time by which sessions began, or messages were sent, later than they were due: the driver's fault alone.
+    /// Delay of session starts or sent messages relative to the schedule, caused only by the load generator.
     pub lag: Latency,
 }
 
 impl Latencies {
-    /// The spans as a document has them, with those of channels that were cut off.
+    /// The latencies as written to a document, with `recovery` for channels that were cut off.
     #[must_use]
     pub fn spreads(&self, recovery: &Latency) -> result::LatencyFigures {
         result::LatencyFigures {
@@ -152,7 +153,7 @@ impl Latencies {
     }
 }
 
-/// The longest span that a histogram distinguishes from longer ones.
+/// Maximum latency that a histogram can represent, in microseconds.
 const LONGEST_US: u64 = 3_600_000_000;
 
 #[cfg(test)]

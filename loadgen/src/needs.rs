@@ -1,10 +1,10 @@
-//! The needs of a run and the limits of this machine, reported before anything is opened.
+//! Resource needs of a run compared with the limits of this machine, reported before any connection is opened.
 
 use crate::options::{Mode, Options};
 use crate::{edge::MachineLimits, plan::Plan, result::words};
 use std::fmt;
 
-/// The connections and the memory that a plan would take, beside those that the machine allows.
+/// Connections and memory that a plan requires, compared with those the machine allows.
 #[derive(Clone, Debug)]
 pub struct Needs {
     lines: Vec<String>,
@@ -12,7 +12,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Adds up a plan's needs, of all its processes on this machine.
+    /// Computes a plan's needs over all of its processes on this machine.
     #[must_use]
     pub fn of(options: &Options, plan: &Plan, limits: MachineLimits) -> Self {
         let mut needs = Self {
@@ -26,7 +26,7 @@ impl Needs {
         needs
     }
 
-    /// Whether the machine allows all of it.
+    /// Whether the machine meets all needs.
     #[must_use]
     pub const fn are_met(&self) -> bool {
         self.shortages.is_empty()
@@ -172,17 +172,19 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Descriptors that are no connections: ring, files, standard streams.
+/// Number of descriptors used for things other than connections: ring, files, standard streams.
 pub const DESCRIPTORS_BESIDE: u64 = 64;
-/// The time in which a port is not given to the same pair of addresses again. Source: Linux, `TCP_TIMEWAIT_LEN`.
+/// Time during which a port is not reused for the same pair of addresses, in seconds. Source: Linux,
+/// `TCP_TIMEWAIT_LEN`.
 const TIME_WAIT_S: f64 = 60.0;
-/// User space of a connection, with the growth of its tables and its timers: twice the sizes that the tables assert.
+/// User-space memory per connection, in bytes: twice the asserted sizes of table entries, to allow for growth of tables
+/// and timers.
 const CONNECTION_BYTES: u64 = 500;
-/// Kernel memory of an idle TCP socket with its file. Measured on Linux 6.18: 4.5 GB per million.
+/// Kernel memory of an idle TCP socket and its file, in bytes. Measured on Linux 6.18: 4.5 GB per million sockets.
 const KERNEL_BYTES: u64 = 4_500;
-/// More for a TLS connection. Measured on Linux 6.18.
+/// Additional memory of a TLS connection, in bytes. Measured on Linux 6.18.
 const TLS_BYTES: u64 = 9_500;
-/// A process without connections: ring, histograms, code.
+/// Memory of a process without connections, in bytes: ring, histograms, code.
 const BASE_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The command line, as given.
+//! Command line options, as given.
 
 use crate::scenario;
 use crate::schedule::{ArrivalSchedule, PlannedMoment, RunShare};
@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Load for services that speak KVS signaling.
+/// Load generator for services that speak KVS signaling.
 #[derive(Debug, Parser)]
 #[command(
     name = "loadgen",
@@ -17,30 +17,30 @@ use std::path::{Path, PathBuf};
     args_override_self = true
 )]
 pub struct CommandLine {
-    /// The command.
+    /// The selected command.
     #[command(subcommand)]
     pub command: LoadCommand,
 }
 
-/// The commands of the program.
+/// Commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum LoadCommand {
     /// Put load on a service and report the results.
     ///
-    /// Exit codes: 0 success; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 usage or limits;
-    /// 3 the target failed, or refused or throttled messages; 4 a threshold missed, with --fail-on-threshold; 130
-    /// stopped by Ctrl-C, with its report.
+    /// Exit codes: 0 success; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 invalid usage or
+    /// insufficient machine limits; 3 the target failed, or refused or throttled messages; 4 threshold missed,
+    /// with --fail-on-threshold; 130 stopped by Ctrl-C, after printing the report.
     Run(Options),
     /// Show what a run would need and what this machine allows, without opening connections.
     Plan(Options),
-    /// Show reports, one or several side by side, or parts of one run as one.
+    /// Show one report, several side by side, or the parts of one run merged.
     Report(Reports),
 }
 
 /// The flags of `loadgen report`.
 #[derive(Clone, Debug, Args)]
 pub struct Reports {
-    /// Reports that --json wrote
+    /// Reports written by --json
     #[arg(required = true, value_name = "FILE.json")]
     pub files: Vec<PathBuf>,
     /// Merge files that are parts of one run (--part)
@@ -49,16 +49,16 @@ pub struct Reports {
     /// Write the merged result to this file
     #[arg(long, value_name = "FILE", requires = "merge")]
     pub json: Option<PathBuf>,
-    /// Write a page with plots to this file, several runs side by side
+    /// Write an HTML page with plots of all runs, side by side, to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }
 
 impl Options {
-    /// The source of the service's CPU time and memory, if the flags name one.
+    /// Finds the source of the service's CPU time and memory, if a flag names one.
     ///
     /// # Errors
-    /// The source cannot be found or does not answer; exit code 2.
+    /// Returns an error if the source cannot be found or does not respond; exit code 2.
     pub fn server(&self) -> Result<Option<Server>, String> {
         if let Some(pid) = self.server_pid {
             let server = Server::process(pid);
@@ -80,7 +80,7 @@ impl Options {
             .map_err(|error| format!("--admin {url}: {error}"))
     }
 
-    /// The token of the admin listener, from the file that the flag names, else the environment.
+    /// Reads the admin listener's token from the file named by the flag or, without the flag, by the environment.
     fn token(&self) -> Result<Option<String>, String> {
         let of_environment = std::env::var_os(TOKEN_FILE).filter(|value| !value.is_empty());
         let (name, path) = match (&self.token_file, of_environment) {
@@ -101,7 +101,7 @@ impl Options {
     }
 }
 
-/// Reads a number of seconds; of a text with a unit, the error says how many it is.
+/// Parses a number of seconds; if the text contains a unit, the error suggests the equivalent number.
 fn seconds(text: &str) -> Result<f64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
@@ -124,15 +124,15 @@ fn seconds(text: &str) -> Result<f64, String> {
     ))
 }
 
-/// In the environment: the file of the admin listener's token.
+/// Environment variable that names the file with the admin listener's token.
 const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 impl CommandLine {
-    /// Reads the words of a command line, the program's name first. A scenario named in it is read by `read`; its flags
-    /// are inserted in front of those given.
+    /// Parses a command line, starting with the program's name. If it names a scenario, `read` loads it and its flags
+    /// are inserted before those given.
     ///
     /// # Errors
-    /// A text for the operator: what is wrong with a flag, or with the file, and where.
+    /// Returns a message for the operator: what is wrong with a flag or the file, and where.
     pub fn read(
         words: Vec<String>,
         read: impl Fn(&Path) -> std::io::Result<String>,
@@ -171,7 +171,7 @@ impl CommandLine {
     }
 }
 
-/// The program; in its help each command has an example.
+/// The command line parser, with examples in each command's help.
 fn program() -> clap::Command {
     CommandLine::command()
         .mut_subcommand("run", |it| it.after_help(RUN_EXAMPLES))
@@ -179,7 +179,7 @@ fn program() -> clap::Command {
         .mut_subcommand("report", |it| it.after_help(REPORT_EXAMPLES))
 }
 
-/// What the flags of `run` and `plan` are about, in the order of the help.
+/// Help headings for the flags of `run` and `plan`, in the order shown.
 const TARGET: &str = "Target";
 const LOAD: &str = "Load";
 const CHANNELS: &str = "Signatures and channels";
@@ -209,9 +209,9 @@ pub enum Mode {
     Relay,
     /// Idle connections: memory per connection.
     Idle,
-    /// Connect, upgrade, close, and again: CPU per connection.
+    /// Repeated connect, upgrade and close: CPU per connection.
     Connect,
-    /// Sessions as real viewers have them, started on schedule: connect, offer, answer, candidates both ways, hold,
+    /// Sessions like those of real viewers, started on schedule: connect, offer, answer, candidates both ways, hold,
     /// disconnect.
     Sessions,
     /// All masters and viewers connect at once, as after a restart, and reconnect when they are refused
@@ -220,7 +220,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Its name on the command line and in the document.
+    /// Name of the mode on the command line and in the document.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -232,7 +232,7 @@ impl Mode {
         }
     }
 
-    /// Whether its sessions begin on schedule, whatever the target does.
+    /// Whether sessions start on schedule, regardless of the target.
     #[must_use]
     pub const fn is_open_loop(self) -> bool {
         match self {
@@ -242,17 +242,17 @@ impl Mode {
     }
 }
 
-/// The interface of the kernel that connections work with.
+/// Kernel interface used for connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum EngineChoice {
-    /// io_uring where it can be had, else epoll.
+    /// Uses io_uring if available, otherwise epoll.
     #[default]
     Auto,
-    /// The run is refused where it cannot be had.
+    /// Uses io_uring; the run fails if it is unavailable.
     IoUring,
-    /// Every Linux has it.
+    /// Uses epoll, which every Linux system supports.
     Epoll,
 }
 
@@ -263,8 +263,8 @@ pub struct Options {
     /// Scenario file (TOML; its keys are the names of flags); flags on the command line override it
     #[arg(value_name = "SCENARIO.toml")]
     pub scenario: Option<PathBuf>,
-    /// The service: http://, https://, ws:// or wss:// HOST[:PORT]; several nodes of it by repeating the flag, or
-    /// separated by commas: parties are spread over them, and who loses a connection goes on at the next
+    /// URL of the service: http://, https://, ws:// or wss:// HOST[:PORT]; for several nodes, repeat the flag or
+    /// separate with commas: parties are spread over the nodes, and move to the next one when they lose a connection
     #[arg(
         help_heading = TARGET,
         long = "target",
@@ -274,45 +274,45 @@ pub struct Options {
     )]
     #[serde(rename = "target", serialize_with = "joined")]
     pub targets: Vec<String>,
-    /// Another address of the same service, over which a share of the sessions goes
+    /// Another URL of the same service, used by a share of the sessions
     #[arg(long, help_heading = TARGET, value_name = "URL", requires = "tls_percent")]
     pub tls_target: Option<String>,
-    /// Percentage of sessions that go to --tls-target
+    /// Percentage of sessions that use --tls-target
     #[arg(long, help_heading = TARGET, value_name = "N", requires = "tls_target")]
     pub tls_percent: Option<u32>,
-    /// Certificate authority (PEM) to trust, instead of those that this system trusts
+    /// Certificate authority (PEM) to trust instead of the system's
     #[arg(long, help_heading = TARGET, value_name = "FILE", conflicts_with = "insecure")]
     pub tls_ca: Option<PathBuf>,
-    /// Accept any certificate; loopback only
+    /// Accept any certificate (loopback only)
     #[arg(long, help_heading = TARGET)]
     pub insecure: bool,
-    /// Resume TLS 1.3 sessions by the service's tickets, each used once; unless given, each handshake is a full one
+    /// Resume TLS 1.3 sessions with the service's tickets, each used once; by default, every handshake is a full one
     #[arg(long, help_heading = TARGET)]
     pub resume: bool,
     /// Allow a target that is not on this machine
     #[arg(long, help_heading = TARGET)]
     pub i_own_this_target: bool,
-    /// Confirm a load of more than 100 connections per second, or 1,000 at once, on another machine
+    /// Confirm a load of more than 100 connections per second, or 1,000 concurrent connections, on another machine
     #[arg(long, help_heading = TARGET)]
     pub yes: bool,
     /// Kind of load
     #[arg(long, help_heading = LOAD, value_enum, default_value = "sessions")]
     pub mode: Mode,
-    /// Channels, each with one master
+    /// Number of channels, each with one master
     #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 100)]
     pub channels: u32,
-    /// Viewers of each channel; with --mode connect only viewers connect, or only masters if this is 0
+    /// Number of viewers per channel; with --mode connect, only viewers connect, or only masters if this is 0
     #[arg(long, help_heading = LOAD, value_name = "V", default_value_t = 1)]
     pub viewers_per_channel: u32,
-    /// Seconds of load that are measured: during which sessions start (sessions), or connections are held (storm); 10
-    /// unless --sessions and --rate determine it
+    /// Duration of the measured phase in seconds, during which sessions start (sessions) or connections are held
+    /// (storm); defaults to 10 unless --sessions and --rate determine it
     #[arg(long, help_heading = LOAD, value_name = "S", value_parser = seconds)]
     pub duration: Option<f64>,
     /// Number of sessions (sessions)
     #[arg(long, help_heading = LOAD, value_name = "N")]
     pub sessions: Option<u32>,
-    /// Sessions started per second, at most (sessions), 10 unless --sessions is given; messages sent per second by all
-    /// peers together, on schedule and not in a closed loop (relay)
+    /// Maximum number of sessions started per second (sessions), by default 10 unless --sessions is given; messages
+    /// sent per second by all peers together, on schedule instead of in a closed loop (relay)
     #[arg(long, help_heading = LOAD, value_name = "R")]
     pub rate: Option<f64>,
     /// Distribution of session starts over time (sessions)
@@ -321,64 +321,65 @@ pub struct Options {
     /// Seconds that a session stays connected after its last message (sessions)
     #[arg(long, help_heading = LOAD, value_name = "S", default_value_t = 0.0)]
     pub hold: f64,
-    /// Seconds that a session may take from its connect to its last message; messages that arrive later count as lost
+    /// Maximum number of seconds from a session's connect to its last message; messages that arrive later count as lost
     #[arg(long, help_heading = LOAD, value_name = "S", default_value_t = 20.0)]
     pub patience: f64,
-    /// ICE candidates that each side sends (sessions, storm)
+    /// Number of ICE candidates sent by each side (sessions, storm)
     #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 4)]
     pub candidates: u32,
-    /// Milliseconds before each candidate of a side, from its answer or its previous candidate; 0 sends all at once
-    /// (sessions, storm)
+    /// Delay in milliseconds before each candidate of a side, after its answer or previous candidate; 0 sends all at
+    /// once (sessions, storm)
     #[arg(long, help_heading = LOAD, value_name = "MS", default_value_t = 20)]
     pub trickle: u64,
-    /// Characters of the payload of offers and answers, a multiple of 4; --payload unless given
+    /// Payload length of offers and answers in characters, a multiple of 4; defaults to --payload
     #[arg(long, help_heading = LOAD, value_name = "BYTES")]
     pub sdp_payload: Option<usize>,
-    /// Seed of the random numbers; must be the same for all parts of a run
+    /// Random seed; must be the same for all parts of a run
     #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Messages in flight from each peer to each counterpart (relay)
+    /// Number of messages in flight from each peer to each counterpart (relay)
     #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 1)]
     pub window: u32,
-    /// Characters of each message's payload, a multiple of 4
+    /// Payload length of each message in characters, a multiple of 4
     #[arg(long, help_heading = LOAD, value_name = "BYTES", default_value_t = 200)]
     pub payload: usize,
-    /// Sign with the keys of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+    /// Sign requests with the keys in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
     #[arg(long, help_heading = CHANNELS, overrides_with = "no_auth")]
     pub presign: bool,
-    /// Send no signatures (the default)
+    /// Do not sign requests (the default)
     #[arg(long, help_heading = CHANNELS, overrides_with = "presign")]
     pub no_auth: bool,
-    /// Before each session, get its endpoints and TURN servers by API calls on connections of their own (each master:
-    /// its endpoint), and connect to the endpoints returned (sessions, storm)
+    /// Before each session, request its endpoints and TURN servers by API calls on separate connections (for masters,
+    /// only the endpoint), and connect to the returned endpoints (sessions, storm)
     #[arg(long, help_heading = CHANNELS)]
     pub discover: bool,
-    /// Create the channels by API before the run and delete them after it
+    /// Create the channels through the API before the run and delete them afterwards
     #[arg(long, help_heading = CHANNELS)]
     pub create_channels: bool,
-    /// Region of the channels' ARNs
+    /// Region in the channels' ARNs
     #[arg(long, help_heading = CHANNELS, value_name = "NAME", default_value = "us-west-2")]
     pub region: String,
-    /// Account of the channels' ARNs
+    /// Account id in the channels' ARNs
     #[arg(long, help_heading = CHANNELS, value_name = "ID", default_value = "123456789012")]
     pub account_id: String,
-    /// Prefix of the channels' names; a number follows
+    /// Prefix of channel names, followed by a number
     #[arg(long, help_heading = CHANNELS, value_name = "TEXT", default_value = "loadgen-")]
     pub channel_prefix: String,
-    /// Number of processes that share the run
+    /// Number of processes to split the run over
     #[arg(long, help_heading = MACHINES, value_name = "N", default_value_t = 1)]
     pub processes: u32,
-    /// This machine's share of the run: its channels and their sessions. Reports of all parts merge exactly
+    /// Part of the run for this machine: its channels and their sessions; the reports of all parts can be merged
+    /// exactly
     #[arg(long, help_heading = MACHINES, value_name = "K/N", default_value = "1/1")]
     pub part: RunShare,
-    /// Start the load at this time (UTC, such as 2026-01-31T23:59:59Z): parts on several machines then start together;
-    /// all connections should be open by then
+    /// Start the load at this time (UTC, such as 2026-01-31T23:59:59Z), so that parts on several machines start
+    /// together; all connections should be open by then
     #[arg(long, help_heading = MACHINES, value_name = "TIME")]
     pub start_at: Option<PlannedMoment>,
-    /// CPUs to use, with one pinned thread each, such as 1 or 0,2-3; one thread that is not pinned unless given
+    /// CPUs to use, each with one pinned thread, such as 1 or 0,2-3; by default, one unpinned thread
     #[arg(long, help_heading = MACHINES, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,
-    /// Interface of the kernel to work with: auto (io_uring where it can be had, else epoll), io_uring or epoll
+    /// Kernel interface: auto (io_uring if available, otherwise epoll), io_uring or epoll
     #[arg(
         long,
         help_heading = MACHINES,
@@ -388,23 +389,24 @@ pub struct Options {
         default_value = "auto"
     )]
     pub engine: EngineChoice,
-    /// Local addresses to connect from in turn: 127.0.1.1/24 or FIRST-LAST
+    /// Local addresses to connect from in rotation: ADDRESS/BITS (such as 127.0.1.1/24) or FIRST-LAST
     #[arg(long, help_heading = MACHINES, value_name = "RANGE")]
     pub source_addresses: Option<String>,
     /// Process id of the server on this machine, to measure its CPU time and memory
     #[arg(long, help_heading = SERVER, value_name = "PID")]
     pub server_pid: Option<u32>,
-    /// Admin listener of the server (http://ADDRESS:PORT), to measure the same on another machine
+    /// Admin listener of the server (http://ADDRESS:PORT), to measure the CPU time and memory of a server on another
+    /// machine
     #[arg(long, help_heading = SERVER, value_name = "URL", conflicts_with = "server_pid")]
     pub admin: Option<String>,
-    /// File with the token of --admin; else the one that HELIOGRAPH_ADMIN_TOKEN_FILE names
+    /// File with the token for --admin; defaults to the file named by HELIOGRAPH_ADMIN_TOKEN_FILE
     #[arg(long, help_heading = SERVER, value_name = "FILE", requires = "admin")]
     pub token_file: Option<PathBuf>,
-    /// The thresholds that the report compares the measurements with.
+    /// Thresholds with which the report compares the measurements.
     #[command(flatten)]
     #[serde(flatten)]
     pub thresholds: ThresholdFlags,
-    /// Version of the service, for the report
+    /// Version of the service, to be shown in the report
     #[arg(long, help_heading = REPORT, value_name = "TEXT")]
     pub service_version: Option<String>,
     /// Write all figures to this file as JSON
@@ -413,47 +415,49 @@ pub struct Options {
     /// Write an HTML page with plots to this file
     #[arg(long, help_heading = REPORT, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Print only errors, and one line that explains an exit code other than 0
+    /// Print only errors, and one line that explains a nonzero exit code
     #[arg(long, help_heading = REPORT)]
     pub quiet: bool,
-    /// This process is one of several: it reports its progress and waits for the word to begin, on its standard streams
+    /// Run as one of several processes: report progress on standard output and wait for the start time on standard
+    /// input
     #[arg(long, hide = true)]
     #[serde(skip)]
     pub in_step: bool,
 }
 
-/// The targets as one text, as the flag takes them.
+/// Serializes the targets in the form that the flag accepts.
 fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(&targets.join(","))
 }
 
-/// The values that a run should reach. The report marks in colour those that it misses.
+/// Thresholds that a run should meet. The report highlights missed ones in colour.
 ///
-/// The latency is the one that the verdict names: from a session's start to its answer (sessions, storm), of a message
-/// (relay), of the upgrade (idle, connect).
+/// Latency thresholds apply to the latency named in the verdict: from a session's start to its answer (sessions,
+/// storm), of a message (relay), or of the upgrade (idle, connect).
 #[derive(Clone, Copy, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Thresholds")]
 pub struct ThresholdFlags {
-    /// Milliseconds below which the median latency should be: from a session's start to its answer (sessions, storm),
-    /// of a message (relay), of the upgrade (idle, connect)
+    /// Threshold for the median latency in milliseconds: from a session's start to its answer (sessions, storm), of a
+    /// message (relay), or of the upgrade (idle, connect)
     #[arg(long, value_name = "MS")]
     pub p50_below: Option<f64>,
-    /// The same for the 90th percentile
+    /// Threshold for the 90th percentile latency, in milliseconds
     #[arg(long, value_name = "MS")]
     pub p90_below: Option<f64>,
-    /// The same for the 99th percentile
+    /// Threshold for the 99th percentile latency, in milliseconds
     #[arg(long, value_name = "MS")]
     pub p99_below: Option<f64>,
-    /// The same for the 99.9th percentile
+    /// Threshold for the 99.9th percentile latency, in milliseconds
     #[arg(long, value_name = "MS")]
     pub p999_below: Option<f64>,
-    /// The same for the maximum
+    /// Threshold for the maximum latency, in milliseconds
     #[arg(long, value_name = "MS")]
     pub max_below: Option<f64>,
-    /// Percentage of failed sessions below which the run should stay; of failed connections in the other modes
+    /// Threshold for the percentage of failed sessions, or of failed connections in modes without sessions
     #[arg(long, value_name = "PERCENT")]
     pub failed_below: Option<f64>,
-    /// End with exit code 4 if a threshold is missed and all else is well; what was not measured is missed
+    /// Exit with code 4 if a threshold is missed and the run was otherwise successful; a figure that was not measured
+    /// counts as missed
     #[arg(long)]
     pub fail_on_threshold: bool,
 }
@@ -463,7 +467,7 @@ pub struct ThresholdFlags {
 #[serde(transparent)]
 pub struct CpuList(pub Vec<usize>);
 
-/// Reads `1` or `0,2-3`.
+/// Parses a CPU list such as `1` or `0,2-3`.
 fn cpu_list(text: &str) -> Result<CpuList, String> {
     let wrong = || format!("{text}: allowed are CPU numbers below {CPUS_MAX}, such as 1 or 0,2-3");
     let mut list = Vec::new();
@@ -481,7 +485,7 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     Ok(CpuList(list))
 }
 
-/// The number of CPUs in a kernel's default CPU mask.
+/// Number of CPUs in a kernel's default CPU mask.
 const CPUS_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! The parts of a simulated client, without I/O: its name, its connection's protocol, its messages and the record of
-//! those that arrived.
+//! The I/O-free parts of a simulated client: its name, connection protocol, messages and record of received messages.
 //!
-//! Every message carries a [`PayloadStamp`] that says who sent it to whom, which one it is and when, under a checksum;
-//! a recipient keeps a [`Sequence`] for each sender. So a recipient knows from the messages alone what is missing,
-//! doubled, late, altered or misrouted. The checker shares no code with any service's routing.
+//! Every message contains a [`PayloadStamp`] with sender, recipient, sequence number and time, protected by a checksum;
+//! a recipient keeps a [`Sequence`] for each sender. A recipient can thus tell from the messages alone which are
+//! missing, duplicated, late, corrupted or misrouted. The checker shares no code with any service's routing.
 
 use codec::ws::{self, FrameError, FrameRules, Item, Opcode, Receiver, Side, close};
 use fastrand::Rng;
@@ -12,34 +11,34 @@ use std::ops::Range;
 
 // The identity of a peer, and the names by which the service knows it.
 
-/// A peer's place: constant for its life.
+/// Identity of a peer; constant for its lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// The channel, counted from 0.
+    /// Channel number, counted from 0.
     pub channel: u32,
-    /// 0: the channel's master. From 1: its viewers.
+    /// Number of the peer in its channel: 0 for the master, from 1 for viewers.
     pub place: u32,
 }
 
-/// The parts that the names of all channels have in common.
+/// Parts common to the names of all channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
-    /// Such as `us-west-2`.
+    /// AWS region, such as `us-west-2`.
     pub region: String,
-    /// Twelve digits.
+    /// Account id of twelve digits.
     pub account: String,
-    /// A channel's name is this and its number.
+    /// Prefix of channel names, followed by the channel's number.
     pub prefix: String,
 }
 
 impl Naming {
-    /// The name of a channel.
+    /// Returns the name of a channel.
     #[must_use]
     pub fn name(&self, channel: u32) -> String {
         format!("{}{channel}", self.prefix)
     }
 
-    /// The ARN of a channel.
+    /// Returns the ARN of a channel.
     #[must_use]
     pub fn arn(&self, channel: u32) -> String {
         let Self {
@@ -51,7 +50,7 @@ impl Naming {
     }
 }
 
-/// The client id of the viewer at this place.
+/// Client id of the viewer with this number.
 #[must_use]
 pub fn client_id(place: u32) -> String {
     let mut id = String::new();
@@ -59,7 +58,7 @@ pub fn client_id(place: u32) -> String {
     id
 }
 
-/// Path and query of a request for a WebSocket, without a signature.
+/// Path and query of an unsigned WebSocket request.
 #[must_use]
 pub fn unsigned_target(arn: &str, client_id: Option<&str>) -> String {
     let mut target = String::from("/?X-Amz-ChannelARN=");
@@ -71,19 +70,19 @@ pub fn unsigned_target(arn: &str, client_id: Option<&str>) -> String {
     target
 }
 
-/// Appends the client id of the viewer at this place.
+/// Appends the client id of the viewer with this number.
 pub(crate) fn write_client_id(out: &mut String, place: u32) {
     // Writing to a string cannot fail.
     let _ = write!(out, "{VIEWER}{place}");
 }
 
-/// The place of the viewer with this client id.
+/// Number of the viewer with this client id.
 pub(crate) fn place_of(client_id: &str) -> Option<u32> {
     client_id.strip_prefix(VIEWER)?.parse().ok()
 }
 
 const VIEWER: &str = "viewer-";
-/// The creation time in every ARN, milliseconds since 1970.
+/// Creation time used in every ARN, in milliseconds since 1970.
 const CREATED_MS: u64 = 1_700_000_000_000;
 
 // The payload of a message: sender, recipient, sequence number, time, and a checksum over all of it.
@@ -97,34 +96,36 @@ const CREATED_MS: u64 = 1_700_000_000_000;
 // Numbers are hexadecimal: those digits are base64 characters, so the payload passes for base64 without being
 // encoded, and can be read in a trace. The checksum covers everything but itself.
 
-/// Shortest payload in characters: a stamp without filler. A multiple of four, as base64 without padding is.
+/// Minimum payload length in characters: a stamp without filler. A multiple of four, because base64 is used without
+/// padding.
 pub const STAMP_BYTES: usize = 72;
 
-/// Longest payload in characters. No service takes more than this in one message.
+/// Maximum payload length in characters. No service accepts more in one message.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// The facts about a message in its payload.
+/// Metadata of a message, embedded in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadStamp {
-    /// Distinguishes the messages of one run from what an earlier run left behind.
+    /// Run id, which distinguishes messages of this run from those of earlier runs.
     pub run: u32,
-    /// The channel, counted from 0.
+    /// Channel number, counted from 0.
     pub channel: u32,
-    /// The sender's place in its channel: 0 the master, from 1 the viewers.
+    /// Number of the sender in its channel: 0 for the master, from 1 for viewers.
     pub from: u32,
-    /// The recipient's place in its channel.
+    /// Number of the recipient in its channel.
     pub to: u32,
-    /// Which message from this sender to this recipient, counted from 0.
+    /// Sequence number of messages from this sender to this recipient, counted from 0.
     pub sequence: u64,
-    /// When it was composed, in nanoseconds of the run's clock.
+    /// Time of composition, in nanoseconds of the run's clock.
     pub sent_ns: u64,
 }
 
 impl PayloadStamp {
-    /// Appends a payload of `payload_bytes` characters. `filler` is what [`filler`] made.
+    /// Appends a payload of `payload_bytes` characters. `filler` is the result of [`filler`].
     ///
     /// # Panics
-    /// When `payload_bytes` is below [`STAMP_BYTES`] or above [`PAYLOAD_BYTES_MAX`]; options are checked before.
+    /// Panics if `payload_bytes` is below [`STAMP_BYTES`] or above [`PAYLOAD_BYTES_MAX`]; options are validated
+    /// beforehand.
     pub fn write(&self, out: &mut String, filler: &str, payload_bytes: usize) {
         let start = usize::try_from(self.sequence % FILLER_STARTS).unwrap_or_default();
         let filler = &filler[start..start + payload_bytes - STAMP_BYTES];
@@ -141,7 +142,7 @@ impl PayloadStamp {
         out.push_str(filler);
     }
 
-    /// Reads a payload; `None` when it is not one that was sent: too short, other characters, or a wrong checksum.
+    /// Parses a payload; `None` if it is not a valid one: too short, wrong characters or a wrong checksum.
     #[must_use]
     pub fn read(payload: &str) -> Option<Self> {
         let (text, filler) = payload.as_bytes().split_at_checked(STAMP_BYTES)?;
@@ -161,7 +162,7 @@ impl PayloadStamp {
     }
 }
 
-/// The text that fillers are cut from, each message's from another start: characters of base64 without order.
+/// Generates random base64 characters, from which each message takes its filler at a different offset.
 #[must_use]
 pub fn filler() -> String {
     let mut random = fastrand::Rng::with_seed(0x4865_6C69_6F67_7261);
@@ -170,7 +171,7 @@ pub fn filler() -> String {
     characters.collect()
 }
 
-/// Writes a number as hexadecimal digits, as many as there is room for.
+/// Writes a number as hexadecimal digits, padded with zeros to the length of the buffer.
 fn put(text: &mut [u8], mut number: u64) {
     for place in text.iter_mut().rev() {
         *place = DIGITS[(number & 15) as usize];
@@ -178,7 +179,7 @@ fn put(text: &mut [u8], mut number: u64) {
     }
 }
 
-/// The number that hexadecimal digits stand for, at most 16 of them; `None` for any other character.
+/// Parses up to 16 hexadecimal digits; `None` if there is any other character.
 fn take(text: &[u8]) -> Option<u64> {
     let mut number = 0;
     for &digit in text {
@@ -192,8 +193,8 @@ fn take(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// A checksum of two texts in a row, 8 bytes a step. Each step is a bijection of the state, so a change in one step's
-/// bytes always changes the state; folding to 32 bits leaves one chance in 2³².
+/// Checksum of two consecutive byte strings, processing 8 bytes per step. Each step is a bijection of the state, so a
+/// change within one step always changes the state; folding to 32 bits leaves a collision chance of one in 2³².
 fn checksum(head: &[u8], tail: &[u8]) -> u32 {
     let mut state = 0xCBF2_9CE4_8422_2325 ^ (head.len() + tail.len()) as u64;
     for text in [head, tail] {
@@ -216,45 +217,46 @@ fn step(state: u64, word: u64) -> u64 {
 
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// A prime, so that fillers and windows do not fall into step.
+/// Number of filler offsets; prime, so that the sequence of offsets does not align with message windows.
 const FILLER_STARTS: u64 = 4093;
 
 // One sender's messages as one recipient sees them: which arrived, which twice, which late, which never.
 
-/// The record of one direction of a pair. One per recipient and sender; no heap while nothing is missing.
+/// Record of the messages received from one sender. One per recipient and sender; needs no heap memory while nothing is
+/// missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequence {
-    /// The first number that is above all that arrived.
+    /// Lowest sequence number above all received ones.
     next: u64,
-    /// Numbers below `next` that have not arrived, ascending; at most [`GAPS_MAX`] ranges.
+    /// Ascending ranges of numbers below `next` that have not arrived; at most [`GAPS_MAX`].
     gaps: Vec<Range<u64>>,
-    /// Missing numbers that are no longer remembered one by one.
+    /// Number of missing messages no longer tracked individually.
     written_off: u64,
 }
 
-/// The kind of an arrival.
+/// Classification of a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrivalKind {
-    /// Above all that came before.
+    /// The sequence number is higher than all received before.
     InOrder,
-    /// One that a later one overtook.
+    /// A message with a higher number arrived first.
     Late,
-    /// One that was there already.
+    /// The message had already arrived.
     Again,
 }
 
-/// Most gaps remembered in one direction of a pair (24 bytes each). Beyond them the oldest counts as lost for good, and
-/// what arrives of it as duplicated.
+/// Maximum number of gaps tracked per sender and recipient (24 bytes each). Beyond it, the oldest gap counts as
+/// permanently lost, and its messages as duplicated if they arrive.
 const GAPS_MAX: usize = 256;
 
 impl Sequence {
-    /// The first number that is above all that arrived.
+    /// Lowest sequence number above all received ones.
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.next
     }
 
-    /// Records that the message of this number arrived intact.
+    /// Records that the message with this number arrived intact.
     pub fn arrive(&mut self, number: u64) -> ArrivalKind {
         if number >= self.next {
             if number > self.next {
@@ -276,7 +278,7 @@ impl Sequence {
         ArrivalKind::Late
     }
 
-    /// The number of the first `sent` messages that have not arrived.
+    /// Number of messages among the first `sent` that have not arrived.
     #[must_use]
     pub fn missing(&self, sent: u64) -> u64 {
         let in_gaps: u64 = self.gaps.iter().map(|gap| gap.end - gap.start).sum();
@@ -294,53 +296,52 @@ impl Sequence {
 
 // One client connection's protocol: upgrade request, frames, closing handshake. Bytes in, [`Event`]s out.
 
-/// The client's side of a WebSocket connection, without its socket. One per peer and connection.
+/// Client side of a WebSocket connection, without its socket. One per peer and connection.
 #[derive(Debug)]
 pub struct PeerLink {
     state: LinkState,
-    /// Beside the state, not in it: an event lent from here must not keep the state from changing.
+    /// Frame receiver, separate from the state so that an event borrowed from it does not prevent state changes.
     receiver: Receiver,
 }
 
 #[derive(Debug)]
 enum LinkState {
-    /// The request is sent, or will be; its answer is awaited.
+    /// The upgrade request is queued or sent; the response is awaited.
     AwaitAnswer(Box<Opening>),
-    /// Messages travel.
+    /// The connection is open for messages.
     Open,
-    /// We closed; the echo is awaited. Messages still arrive.
+    /// Waiting for the echo of our close. Messages may still arrive.
     AwaitCloseEcho,
-    /// Both sides closed, or the connection is of no use. What comes is thrown away.
+    /// Both sides closed, or the connection failed. Received bytes are discarded.
     Ended,
 }
 
-/// An event in the bytes that a peer receives.
+/// Event decoded from the bytes that a peer receives.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The upgrade was accepted.
     Opened,
-    /// A message, in place.
+    /// A message, decoded in place.
     Message(&'a mut [u8]),
-    /// The service closed of its own accord, with its code if it gave one. It was answered.
+    /// The service closed the connection, with a code if it sent one. The close was answered.
     ClosedByService(Option<u16>),
-    /// The service answered our close.
+    /// The service answered this side's close.
     Closed,
 }
 
-/// Why a connection is of no more use.
+/// Reason why a connection failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkError {
-    /// The upgrade was answered otherwise than by 101: the status, and the AWS error type and the request id if there
-    /// are any.
+    /// The upgrade received a response other than 101: the status, and the AWS error type and request id if present.
     Refused(u16, Option<Box<str>>, Option<Box<str>>),
-    /// The answer is no HTTP, too long, or no answer to our key.
+    /// The response is not HTTP, is too long, or does not match the key.
     Answer,
-    /// The service broke RFC 6455.
+    /// The service violated RFC 6455.
     Frame(FrameError),
 }
 
 impl LinkError {
-    /// The name under which it is counted.
+    /// Name under which the error is counted.
     #[must_use]
     pub fn kind(&self) -> String {
         match self {
@@ -351,7 +352,7 @@ impl LinkError {
         }
     }
 
-    /// The request id of an upgrade that was refused, if it has one.
+    /// Request id of a refused upgrade, if present.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         match self {
@@ -362,7 +363,7 @@ impl LinkError {
 }
 
 impl PeerLink {
-    /// A connection that asks for its upgrade: the request is appended to `out`. `host` and `target` are those of
+    /// Creates a connection and appends its upgrade request to `out`. `host` and `target` are as in
     /// [`ws::request`](codec::ws::request).
     #[must_use]
     pub fn open(host: &str, target: &str, random: &mut Rng, out: &mut Vec<u8>) -> Self {
@@ -377,7 +378,7 @@ impl PeerLink {
         }
     }
 
-    /// A link that is not connected.
+    /// Creates a link that is not connected.
     #[must_use]
     pub const fn ended() -> Self {
         Self {
@@ -392,7 +393,7 @@ impl PeerLink {
         matches!(self.state, LinkState::Open)
     }
 
-    /// Begins the closing handshake with code 1000. Does nothing unless messages may be sent.
+    /// Starts the closing handshake with code 1000. Does nothing unless the connection is open.
     pub fn close(&mut self, random: &mut Rng, out: &mut Vec<u8>) {
         if self.is_open() {
             ws::close_frame_masked(out, close::NORMAL, "", key(random));
@@ -400,11 +401,11 @@ impl PeerLink {
         }
     }
 
-    /// Consumes `bytes` up to the end of the next event, if there is one; returns how many were used. The caller comes
-    /// again with the rest until nothing is left. What must be answered at once (a ping, a close) is appended to `out`.
+    /// Consumes `bytes` up to the end of the next event, if there is one; returns the number consumed. The caller
+    /// repeats the call until all bytes are consumed. Any immediate reply (to a ping or close) is appended to `out`.
     ///
     /// # Errors
-    /// See [`LinkError`]; then the link has ended.
+    /// See [`LinkError`]; the link has then ended.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a mut [u8],
@@ -468,7 +469,7 @@ struct Opening {
 }
 
 impl Opening {
-    /// Consumes a part of the answer; returns how much belonged to it, and whether it is whole and right.
+    /// Consumes part of the response; returns how many bytes belonged to it, and whether it is complete and valid.
     fn take_in(&mut self, bytes: &[u8]) -> Result<(usize, bool), LinkError> {
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
@@ -514,15 +515,15 @@ impl Opening {
     }
 }
 
-/// A mask key; fresh for each frame (RFC 6455 section 5.3).
+/// Generates a mask key, unique to each frame (RFC 6455 section 5.3).
 fn key(random: &mut Rng) -> [u8; 4] {
     random.u32(..).to_ne_bytes()
 }
 
-/// The end of an HTTP head.
+/// End of an HTTP head.
 const END: &[u8] = b"\r\n\r\n";
 
-/// A client that was asked for less would refuse what a service may send.
+/// Frame limits high enough to accept anything that a service may send.
 const RULES: FrameRules = FrameRules {
     message_bytes: 1 << 20,
     fragments: 1 << 16,

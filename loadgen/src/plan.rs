@@ -1,5 +1,4 @@
-//! A run, checked before anything is opened: the plan of a command line, what each flag may be, and what is wrong with
-//! the flags.
+//! A validated run: the plan for a command line, the permitted values of each flag, and errors in the flags.
 
 use crate::address::{AddressError, SourceRange, Target};
 use crate::credentials::{LoadCredentials, MissingKeys};
@@ -12,77 +11,78 @@ use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
-/// A run, checked: everything in it can be done as far as the command line shows.
+/// Validated parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Kind of load.
     pub mode: Mode,
-    /// The targets of the load: the nodes of the service, one at least.
+    /// Targets of the load, that is, the nodes of the service; at least one.
     pub targets: Vec<Target>,
-    /// The addresses that it comes from; `None` leaves them to the kernel.
+    /// Source addresses; `None` leaves the choice to the kernel.
     pub sources: Option<SourceRange>,
-    /// The names of the channels.
+    /// Naming of the channels.
     pub naming: Naming,
     /// Number of channels.
     pub channels: u32,
-    /// Viewers of each channel.
+    /// Number of viewers per channel.
     pub viewers: u32,
-    /// The measured time.
+    /// Duration of the measured phase.
     pub duration: Duration,
-    /// One thread is pinned to each; `None` is one thread, not pinned.
+    /// CPUs, with one thread pinned to each; `None` for a single unpinned thread.
     pub cores: Option<CpuList>,
-    /// The interface of the kernel.
+    /// Kernel interface to use.
     pub engine: EngineChoice,
-    /// Which certificates are accepted.
+    /// Server certificates to accept.
     pub trust: CertificateTrust,
     /// Whether TLS sessions are resumed.
     pub resumes: bool,
-    /// Which channels, and so which sessions, are this process's.
+    /// Share of channels, and thus sessions, handled by this process.
     pub share: RunShare,
-    /// When sessions begin; `None` in the closed modes.
+    /// Start times of sessions; `None` in closed-loop modes.
     pub schedule: Option<SessionSchedule>,
-    /// Messages that the peers of all parts send a second, on schedule; `None` outside of mode relay, and there in the
-    /// closed loop.
+    /// Messages per second sent on schedule by the peers of all parts together; `None` in closed loops and in modes
+    /// other than relay.
     pub pace: Option<f64>,
-    /// The terms that are the same for every party.
+    /// Parameters common to all parties.
     pub terms: visit::PartyTerms,
-    /// The time that a session stays after its last message.
+    /// Time that a session stays connected after its last message.
     pub hold: Duration,
-    /// The time that a session may take from its connect to its last message.
+    /// Maximum time of a session from its connect to its last message.
     pub patience: Duration,
-    /// Another way to the service, and the percentage of sessions that take it.
+    /// Alternative target, and the percentage of sessions that use it.
     pub detour: Option<(Target, u32)>,
-    /// The keys to sign with.
+    /// Credentials for signing requests.
     pub credentials: Option<LoadCredentials>,
-    /// Whether each session makes its API calls first.
+    /// Whether each session begins with API calls that discover its endpoints.
     pub discover: bool,
-    /// Whether what discovery names may be on another machine: it is owned, and the load is modest or confirmed.
+    /// Whether endpoints returned by discovery may be on another machine, because the target is owned and the load is
+    /// modest or confirmed.
     pub abroad: bool,
-    /// Whether the channels are made before the run and removed after it.
+    /// Whether channels are created before the run and deleted afterwards.
     pub create_channels: bool,
 }
 
-/// Which certificates are accepted.
+/// Server certificates to accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateTrust {
-    /// One that this authority (a PEM file) vouches for.
+    /// Certificates issued by this authority (a PEM file).
     Authority(PathBuf),
-    /// One that an authority of this system's vouches for.
+    /// Certificates issued by an authority that the system trusts.
     System,
-    /// Any, on loopback.
+    /// Any certificate, on loopback only.
     Anyone,
-    /// No TLS is spoken.
+    /// TLS is not used.
     NotNeeded,
 }
 
 impl Plan {
-    /// The peers of each channel, its master counted whether it connects or not.
+    /// Number of peers per channel, including the master whether or not it connects.
     #[must_use]
     pub const fn peers_per_channel(&self) -> u32 {
         1 + self.viewers
     }
 
-    /// The connected peers of this share of the channels: all peers in the closed modes, else the masters.
+    /// Peers of this share that stay connected: all peers in closed-loop modes, otherwise the masters.
     pub fn held(&self, share: RunShare) -> impl Iterator<Item = Name> {
         let places = match self.mode {
             Mode::Relay | Mode::Idle => 0..=self.viewers,
@@ -93,7 +93,7 @@ impl Plan {
         channels.flat_map(move |channel| places.clone().map(move |place| Name { channel, place }))
     }
 
-    /// Connections of this share that are open at the same time: all of them, or as many as the schedule makes likely.
+    /// Number of concurrent connections of this share; in mode sessions, an estimate from the schedule.
     #[must_use]
     pub fn connections(&self) -> u64 {
         let channels = self.share.channels(self.channels).count() as u64;
@@ -107,7 +107,7 @@ impl Plan {
         channels * u64::from(per_channel)
     }
 
-    /// Sessions of this share that run at the same time if none takes longer than a second beside its hold.
+    /// Number of concurrent sessions of this share, if none takes longer than its hold time plus one second.
     fn sessions_at_once(&self) -> u64 {
         let Some(schedule) = &self.schedule else {
             return 0;
@@ -122,13 +122,13 @@ impl Plan {
         likely.min(u64::from(schedule.sessions()))
     }
 
-    /// Whether it is a heavy load on another machine, which `--yes` must confirm.
+    /// Whether the plan is a heavy load on another machine, which `--yes` must confirm.
     fn is_bold(&self) -> bool {
         let abroad = self.ways().any(|target| !target.is_near());
         abroad && self.is_heavy()
     }
 
-    /// Whether it is heavy: unbounded, or above the limits for other machines.
+    /// Whether the load is heavy: unbounded, or above the limits for other machines.
     fn is_heavy(&self) -> bool {
         let rate = self
             .schedule
@@ -138,7 +138,7 @@ impl Plan {
         unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
     }
 
-    /// The ways to the service: the targets, and a detour behind them if there is one.
+    /// All targets, including the alternative one, if any.
     pub fn ways(&self) -> impl Iterator<Item = &Target> {
         let detour = self.detour.as_ref().map(|(target, _)| target);
         self.targets.iter().chain(detour)
@@ -151,7 +151,7 @@ impl Plan {
         Some(Signer::new(credentials.keys(), &self.naming.region))
     }
 
-    /// The threads of the run, each with the CPU that it is pinned to.
+    /// Threads of the run, each with the CPU it is pinned to, if any.
     #[must_use]
     pub fn threads(&self) -> Vec<Option<usize>> {
         match &self.cores {
@@ -161,26 +161,26 @@ impl Plan {
     }
 }
 
-/// Above these a load on another machine must be confirmed: connections per second, and at once.
+/// Limits above which a load on another machine must be confirmed: connections per second, and concurrent connections.
 const ABROAD_RATE_MAX: f64 = 100.0;
 const ABROAD_MAX: u64 = 1_000;
 
-/// A fault of the flags; exit code 2.
+/// Invalid flags; exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OptionError {
-    /// A flag's value is out of range: the flag, and what is allowed.
+    /// The value of a flag is out of range: the flag, and its permitted values.
     #[error("{0}: allowed is {1}")]
     Range(&'static str, &'static str),
-    /// A flag without effect in a storm.
+    /// A flag that has no effect in storm mode.
     #[error(
         "{0}: a storm has no use for it: all sessions begin at once and stay for --duration; how many they are is \
          --channels times --viewers-per-channel"
     )]
     InStorm(&'static str),
-    /// `--insecure` off loopback.
+    /// `--insecure` was given for a target that is not on loopback.
     #[error("--insecure: allowed towards loopback addresses only")]
     InsecureAbroad,
-    /// A heavy load on another machine, without `--yes`.
+    /// A heavy load on another machine without `--yes`.
     #[error(
         "more than {ABROAD_RATE_MAX} connections per second, or {ABROAD_MAX} at once, on another machine: confirm it \
          with --yes"
@@ -200,11 +200,11 @@ pub enum OptionError {
 // The plan of a command line: flags checked against each other.
 
 impl Options {
-    /// Checks the flags against each other. `run` distinguishes this run's messages from others'; `variable` looks an
-    /// environment variable up, for the keys.
+    /// Validates the flags against each other. `run` is the run's id; `variable` looks up environment variables, for
+    /// the credentials.
     ///
     /// # Errors
-    /// The first fault, see [`OptionError`].
+    /// Returns the first error found, see [`OptionError`].
     pub fn plan(
         &self,
         run: u32,
@@ -338,16 +338,16 @@ impl Options {
     }
 }
 
-/// Sessions started per second where neither their rate nor their number is given.
+/// Default number of sessions started per second if neither rate nor number is given.
 const RATE: f64 = 10.0;
 
-/// Most targets: each has a TLS configuration and a route in every thread.
+/// Maximum number of targets: each has a TLS configuration and a route in every thread.
 const TARGETS_MAX: usize = 64;
 
 // The values that each flag may have, by itself and in its mode.
 
 impl Options {
-    /// Whether every flag is in its range, and none is given that its mode would ignore.
+    /// Checks that every flag is in range and none is given that the mode would ignore.
     fn check_ranges(&self) -> Result<(), OptionError> {
         let checks = [
             (
@@ -415,7 +415,7 @@ impl Options {
         self.check_words()
     }
 
-    /// Whether messages on schedule have a rate that can be, and no window, which they would ignore.
+    /// Checks that the rate of scheduled messages is in range, and that `--window` is not given with it.
     fn check_pace(&self) -> Result<(), OptionError> {
         let pace = self.rate.filter(|_| self.mode == Mode::Relay);
         first_fault(&[
@@ -451,7 +451,7 @@ impl Options {
         first_fault(&[(fits, "--failed-below", "0.000001 to 100 (percent)")])
     }
 
-    /// Whether no flag is given that a storm would not look at: all its sessions begin at once and are held to the end.
+    /// Checks that no flag is given that storm mode ignores: all its sessions start at once and are held until the end.
     fn check_storm(&self) -> Result<(), OptionError> {
         let ignored = [
             ("--sessions", self.sessions.is_some()),
@@ -492,7 +492,7 @@ impl Options {
     }
 }
 
-/// The first of the checks that does not hold.
+/// Returns the error of the first check that fails.
 fn first_fault(checks: &[(bool, &'static str, &'static str)]) -> Result<(), OptionError> {
     match checks.iter().find(|(well, _, _)| !well) {
         Some((_, flag, allowed)) => Err(OptionError::Range(flag, allowed)),
@@ -504,12 +504,12 @@ const fn payload_fits(bytes: usize) -> bool {
     bytes.is_multiple_of(4) && bytes >= STAMP_BYTES && bytes <= PAYLOAD_BYTES_MAX
 }
 
-/// Seconds that are measured by default.
+/// Default duration of the measured phase, in seconds.
 const DURATION_S: f64 = 10.0;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;
 const WINDOW_MAX: u32 = 1_000;
-/// Fastest schedule of messages in messages a second: beyond any machine.
+/// Maximum rate of scheduled messages, in messages per second; beyond the capacity of any machine.
 const PACE_MAX: f64 = 1e6;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The description of a run, as the document that the engine fills.
+//! Description of a run, in the form of the document that the engine fills in.
 
 use crate::result::{Document, EventArguments};
 use crate::{edge::DriverMachine, options::Options};
 use serde::Serialize;
 
-/// The document of a run that has not begun.
+/// Creates the document of a run that has not started.
 #[must_use]
 pub fn document(options: &Options, machine: &DriverMachine) -> Document {
     let mut versions = EventArguments::from([("loadgen".into(), env!("CARGO_PKG_VERSION").into())]);
@@ -23,7 +23,7 @@ pub fn document(options: &Options, machine: &DriverMachine) -> Document {
     }
 }
 
-/// The members of a value as a document lists them: flags by their names, say.
+/// Converts a value's members to a map for the document, such as flags by name.
 #[must_use]
 pub fn members(value: &impl Serialize) -> EventArguments {
     match serde_json::to_value(value) {

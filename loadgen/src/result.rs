@@ -1,4 +1,4 @@
-//! The result of a run as data: the JSON document of schema 1, read, written, judged and merged.
+//! The result of a run as data: the JSON document of schema 1, with reading, writing, verdict and merging.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -11,10 +11,10 @@
 //! | [`words`] | figures as people read them |
 //! | [`rows`] [`table`] | a document as rows; as text, several side by side |
 //!
-//! The document itself, member by member, is in this file, with its reading and writing.
+//! The document itself, with its parsing and serialization, is in this file.
 //!
-//! Each worker fills a [`Document`] with what it counted; [`merge()`] adds them up, as it does those of processes and
-//! machines; what only the whole knows is filled in then, and [`Document::judge`] is the last step. No I/O, no clock.
+//! Each worker fills a [`Document`] with its counts; [`merge()`] sums them, as well as those of processes and machines;
+//! then figures that concern the whole run are added, and [`Document::judge`] is the last step. No I/O, no clock.
 
 pub mod error_kind;
 pub mod figures;
@@ -44,95 +44,96 @@ pub use verdict::{Ending, Verdict};
 // A member that the schema does not name is passed over when reading, so that a file may hold more than this build
 // knows. A file of another schema is refused.
 
-/// Every figure of a run.
+/// All results of a run.
 ///
-/// Members that schema 1 does not list, and why they are here: `verdict` (the exit code is known from the file alone),
-/// `latency_us.setup`, `connections.cycles` (the yield of mode connect), `targets`, `cut_off` and `latency_us.recovery`
-/// (a service of several nodes), `connections.resumed`, figures for each connection beside those for each message, and
-/// `hdr` of intervals and of the schedule lag, without which these would not merge exactly. As JSON it also has
-/// `thresholds` and `thresholds_met`, which follow from the others; `ok` says nothing of them.
+/// Members that schema 1 does not list, with the reason: `verdict` (the exit code can be read from the file alone),
+/// `latency_us.setup`, `connections.cycles` (the result of mode connect), `targets`, `cut_off` and
+/// `latency_us.recovery` (services with several nodes), `connections.resumed`, figures per connection in addition to
+/// those per message, and `hdr` of intervals and the schedule lag, without which these would not merge exactly. The
+/// JSON also contains `thresholds` and `thresholds_met`, which are derived from the others and do not affect `ok`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].
     pub schema: u32,
     /// `sessions`, `relay`, `idle`, `connect` or `storm`.
     pub mode: String,
-    /// The service, as the command line named it; several targets with commas between them.
+    /// Target service as given on the command line; multiple targets are comma-separated.
     pub target: String,
-    /// The command line, flag by flag.
+    /// Command line, by flag.
     pub arguments: EventArguments,
-    /// When it began: RFC 3339, UTC.
+    /// Start time: RFC 3339, UTC.
     pub started: String,
-    /// The length of the measured span, in seconds.
+    /// Duration of the measured phase, in seconds.
     pub duration_s: f64,
-    /// Whether all was well, as [`Document::verdict`] says it.
+    /// Whether the run was successful according to [`Document::verdict`].
     pub ok: bool,
-    /// The engine's verdict, if it gave one; else [`Document::verdict`] judges by the figures.
+    /// The engine's verdict, if any; otherwise [`Document::verdict`] derives one from the figures.
     #[serde(default)]
     pub verdict: Option<Verdict>,
-    /// The resource that the driver ran out of, if any: then the figures are its limit and not the service's.
+    /// Resource that the load generator exhausted, if any; the figures then reflect its limit rather than the
+    /// service's.
     pub saturated: Option<Saturated>,
-    /// The time by which sessions began or messages were sent later than their schedule, in microseconds.
+    /// Delay of session starts or sent messages relative to the schedule, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub schedule_lag_us: ScheduleLag,
-    /// Sessions by what became of them.
+    /// Sessions by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub sessions: Sessions,
-    /// Connections by what became of them.
+    /// Connections by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub connections: ConnectionFigures,
-    /// The connections of each target, if there are several.
+    /// Connections per target, if there are several.
     #[serde(default, deserialize_with = "or_default")]
     pub targets: Vec<TargetCounts>,
-    /// Channels that were cut off, and those that have met again.
+    /// Channels that were cut off, and those that recovered.
     #[serde(default, deserialize_with = "or_default")]
     pub cut_off: CutOff,
-    /// Messages by what became of them.
+    /// Messages by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub messages: Messages,
-    /// Spans by kind, in microseconds.
+    /// Latencies by kind, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub latency_us: LatencyFigures,
-    /// CPU time of both sides.
+    /// CPU time of load generator and service.
     #[serde(default, deserialize_with = "or_default")]
     pub cpu: Cpu,
-    /// Memory of both sides.
+    /// Memory of load generator and service.
     #[serde(default, deserialize_with = "or_default")]
     pub memory: MemoryFigures,
     /// Failures by kind.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Errors,
-    /// The request id of the first refusal of a kind: `heliograph why ID` says why.
+    /// Request id of the first refusal of each kind; `heliograph why ID` explains it.
     #[serde(default, deserialize_with = "or_default")]
     pub request_ids: BTreeMap<String, String>,
-    /// Second by second.
+    /// Figures for each second.
     #[serde(default, deserialize_with = "or_default")]
     pub intervals: Vec<Interval>,
-    /// The machine that drove the run: `cpu`, `cpus`, `kernel`, `memory_bytes`.
+    /// Machine that generated the load: `cpu`, `cpus`, `kernel`, `memory_bytes`.
     #[serde(default, deserialize_with = "or_default")]
     pub machine: EventArguments,
-    /// Versions of the programs that took part.
+    /// Versions of the programs involved.
     #[serde(default, deserialize_with = "or_default")]
     pub versions: EventArguments,
 }
 
-/// A document with the name that the reader knows it by, such as its file's.
+/// A document and its display name, such as its file name.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Shown in headings and legends.
+    /// Name shown in headings and legends.
     pub name: String,
-    /// Its figures.
+    /// Results of the run.
     pub document: Document,
 }
 
-/// Names with JSON values, in the order of their names.
+/// JSON values by name, sorted.
 pub type EventArguments = BTreeMap<String, serde_json::Value>;
 
-/// Failures by name, in the order of their names; [`crate::result::error_kind::ErrorKind`] sorts them.
+/// Number of failures by name, sorted; [`crate::result::error_kind::ErrorKind`] classifies them.
 pub type Errors = BTreeMap<String, u64>;
 
 impl Document {
-    /// A document that says what was run and knows nothing else yet; not ok.
+    /// Creates a document that describes the run but contains no results yet; not ok.
     #[must_use]
     pub fn new(mode: &str, target: &str, arguments: EventArguments, started: String) -> Self {
         Self {
@@ -162,7 +163,7 @@ impl Document {
         }
     }
 
-    /// Reads a document from JSON text of at most [`TEXT_BYTES_MAX`].
+    /// Parses a document from JSON text of at most [`TEXT_BYTES_MAX`].
     ///
     /// # Errors
     /// See [`DocumentError`].
@@ -187,17 +188,17 @@ impl Document {
         Ok(document)
     }
 
-    /// Whether the load came on schedule whatever the service did; else the service's pace was the load's.
+    /// Whether the load was generated on schedule regardless of the service; otherwise the service determined its pace.
     #[must_use]
     pub fn is_open_loop(&self) -> bool {
         let is_paced = self.mode == "relay" && self.schedule_lag_us.max.is_some();
         self.mode == "sessions" || self.mode == "storm" || is_paced
     }
 
-    /// The document as JSON text.
+    /// Serializes the document as JSON.
     ///
     /// # Errors
-    /// None in practice: everything in it has a JSON form.
+    /// Never fails in practice: all members can be represented in JSON.
     pub fn json(&self) -> serde_json::Result<String> {
         #[derive(Serialize)]
         struct Judged<'d> {
@@ -216,27 +217,27 @@ impl Document {
     }
 }
 
-/// Why a text is no document. Shown to the operator.
+/// Reason why a text is not a valid document. Shown to the operator.
 #[derive(Debug, Error)]
 pub enum DocumentError {
-    /// Longer than allowed.
+    /// The text exceeds the maximum length.
     #[error("{0} bytes, allowed are {TEXT_BYTES_MAX}")]
     Length(usize),
-    /// No JSON, or a member is of another type: where and which.
+    /// Not JSON, or a member has the wrong type; includes its position and name.
     #[error("no report of loadgen: {0}")]
     Json(serde_json::Error),
-    /// It has no `schema`.
+    /// The `schema` member is missing.
     #[error("no report of loadgen: it has no \"schema\", allowed is {SCHEMA}")]
     NoSchema,
-    /// It is of this schema.
+    /// The document uses this unsupported schema.
     #[error("schema {0}, allowed is {SCHEMA}: read it with the loadgen that wrote it")]
     Schema(String),
-    /// More intervals than allowed.
+    /// More intervals than the maximum.
     #[error("{0} intervals, allowed are {INTERVALS_MAX}")]
     Intervals(usize),
 }
 
-/// Takes null for a whole group of figures as a group of unknown ones.
+/// Deserializes a group of figures; null stands for a group in which all figures are unknown.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -245,11 +246,11 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// The schema that this build reads and writes.
+/// Schema that this build reads and writes.
 pub const SCHEMA: u32 = 1;
-/// Longest text that is read: a day of intervals with their histograms stays below.
+/// Maximum length of a document, in bytes; a day of intervals with histograms is shorter.
 pub const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// Most intervals of one document: more than one a second for a day.
+/// Maximum number of intervals in a document: more than one per second for a day.
 pub const INTERVALS_MAX: usize = 100_000;
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
-//! Scenario files: a run's flags, written down in TOML with the reasons beside them.
+//! Scenario files: the flags of a run in TOML, with comments explaining them.
 //!
-//! A key is a flag's name with `_` or `-` between its words, a value what the flag takes; a flag without a value is
-//! `true`. The file reads as those flags in front of the command line's own, so a flag given by hand overrides the
-//! file.
+//! Keys are names of flags, with `_` or `-` between words; values are the flags' values, and `true` for a flag without
+//! one. Flags from the file are inserted before those of the command line, which therefore override them.
 
 use clap::{ArgAction, Command, CommandFactory};
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A fault of a scenario file, with its place; exit code 2.
+/// Error in a scenario file, with its position; exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{line}:{column}: {text}")]
 pub struct ScenarioError {
@@ -18,10 +17,10 @@ pub struct ScenarioError {
     text: String,
 }
 
-/// The flags of a scenario's text, in its order; values are checked where all flags are.
+/// Converts a scenario to flags, in file order; values are validated later with all other flags.
 ///
 /// # Errors
-/// The first fault with its place: not TOML, an unknown key, a value of a type that no flag takes.
+/// Returns the first error with its position: not TOML, an unknown key, or a value of a type that no flag accepts.
 pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
@@ -66,7 +65,8 @@ pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     Ok(flags)
 }
 
-/// The place of the scenario in a command line: the first word ending in `.toml` that is no flag and no flag's value.
+/// Position of the scenario in a command line: the first word ending in `.toml` that is neither a flag nor the value of
+/// one.
 pub(crate) fn place(words: &[String]) -> Option<usize> {
     let command = crate::options::CommandLine::command();
     let run = command.find_subcommand("run")?;
@@ -84,7 +84,7 @@ pub(crate) fn place(words: &[String]) -> Option<usize> {
     })
 }
 
-/// Whether a flag of a command takes a value; `None` if a scenario has no such key.
+/// Whether a flag of a command takes a value; `None` if it is not permitted in scenarios.
 fn takes_value(command: &Command, flag: &str) -> Option<bool> {
     let flag = command
         .get_arguments()
@@ -104,7 +104,7 @@ fn names(command: &Command) -> String {
         .join(", ")
 }
 
-/// A fault at a byte of the text, by line and column from 1.
+/// Creates an error at a byte offset of the text, reported by line and column from 1.
 fn fault(text: &str, at: usize, what: String) -> ScenarioError {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;

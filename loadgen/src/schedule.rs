@@ -1,10 +1,10 @@
-//! When a load and its sessions begin, and how a run is split: an open loop, in which the moment of each session is
-//! fixed before anything runs.
+//! When a load and its sessions start, and how a run is split: an open loop, in which all start times are fixed in
+//! advance.
 //!
-//! [`Schedule::moment_ns`] is a function of the session's number, the seed and the shape, and of nothing else: no
-//! answer of the target, late or missing, moves a later session. So a stall of the target shows in full in the
-//! latencies, which count from the moment that was due (against coordinated omission), and any [`RunShare`] of a run
-//! computes its part of the same plan without talking to the others.
+//! [`Schedule::moment_ns`] depends only on the session's number, the seed and the shape: no response of the target,
+//! late or missing, delays a later session. A stall of the target thus shows in full in the latencies, which are
+//! measured from the due time to avoid coordinated omission, and each [`RunShare`] of a run computes its part of the
+//! schedule without communicating with the others.
 
 use clap::ValueEnum;
 use fastrand::Rng;
@@ -18,47 +18,49 @@ use time::format_description::well_known::Rfc3339;
 
 // The shapes of arrival and the moment of each session.
 
-/// The distribution of session starts over time.
+/// Distribution of session starts over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ArrivalSchedule {
-    /// At equal distances.
+    /// At equal intervals.
     #[default]
     Steady,
-    /// From nothing to the full rate, growing linearly.
+    /// At a rate that grows linearly from zero to the full rate.
     Ramp,
     /// Five steps of equal length: a fifth of the rate, two fifths, …, the full rate.
     Step,
     /// At random, as independent clients arrive.
     ///
-    /// Drawn in blocks of 1,024 sessions: within a block the moments are uniform and sorted, which is a Poisson process
-    /// of which the number in the block's span is known. So the moment of any session can be computed from its number.
+    /// Drawn in blocks of 1,024 sessions: within a block, start times are uniform and sorted, which is a Poisson
+    /// process conditioned on the number of events. The start time of any session can therefore be computed from its
+    /// number.
     Poisson,
 }
 
-/// The moments of all sessions of a run.
+/// Start times of all sessions in a run.
 #[derive(Clone, Debug)]
 pub struct SessionSchedule {
     arrival: ArrivalSchedule,
     sessions: u32,
     span_ns: u64,
     seed: u64,
-    /// The block of a Poisson schedule that was asked for last, and its moments within the block's span.
+    /// Number of the most recently drawn block of a Poisson schedule, and its start times relative to the start of the
+    /// block.
     drawn: Option<(u32, Vec<u64>)>,
 }
 
-/// A schedule that cannot be. Shown to the operator; exit code 2.
+/// Reason why a schedule is invalid. Shown to the operator; exit code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ScheduleError {
-    /// Of sessions, rate and duration neither of the pairs that make a schedule is given.
+    /// Too few of sessions, rate and duration are given to determine a schedule.
     #[error("give two of --sessions, --rate and --duration")]
     Incomplete,
-    /// Sessions, rate and duration are all given, and contradict each other.
+    /// Sessions, rate and duration are all given but contradict each other.
     #[error(
         "--sessions, --rate and --duration contradict each other under this --arrival: leave one of them out"
     )]
     Contradiction,
-    /// The number of sessions, the rate or the span is out of range.
+    /// The number of sessions, the rate or the duration is out of range.
     #[error(
         "allowed are 1 to {SESSIONS_MAX} sessions (--sessions) at up to {RATE_MAX:.0} a second (--rate) over at most a \
          week"
@@ -67,7 +69,8 @@ pub enum ScheduleError {
 }
 
 impl SessionSchedule {
-    /// A schedule from two of: the number of sessions, the full rate in sessions a second, the span in seconds.
+    /// Creates a schedule from two of: the number of sessions, the full rate in sessions per second, and the duration
+    /// in seconds.
     ///
     /// # Errors
     /// See [`ScheduleError`].
@@ -106,7 +109,7 @@ impl SessionSchedule {
         Ok(Self::over(arrival, whole(count), span_s, seed))
     }
 
-    /// All of this many sessions at the moment 0.
+    /// Creates a schedule in which all sessions start at time 0.
     #[must_use]
     pub const fn at_once(sessions: u32) -> Self {
         Self {
@@ -134,19 +137,19 @@ impl SessionSchedule {
         }
     }
 
-    /// The number of sessions.
+    /// Number of sessions.
     #[must_use]
     pub const fn sessions(&self) -> u32 {
         self.sessions
     }
 
-    /// The time from the run's first moment to the end of the schedule, in nanoseconds. No session is due later.
+    /// Time from the start of the run to the end of the schedule, in nanoseconds. No session is due later.
     #[must_use]
     pub const fn span_ns(&self) -> u64 {
         self.span_ns
     }
 
-    /// The highest rate, in sessions a second; 0 if all come at once.
+    /// Maximum rate, in sessions per second; 0 if all sessions start at once.
     #[must_use]
     pub fn rate_max(&self) -> f64 {
         if self.span_ns == 0 {
@@ -155,8 +158,8 @@ impl SessionSchedule {
         f64::from(self.sessions) * 1e9 / (self.span_ns as f64 * self.arrival.mean())
     }
 
-    /// When this session is due, in nanoseconds of the run: the same for every caller, and never less than an earlier
-    /// number's. A number beyond the last counts as the last.
+    /// Due time of a session, in nanoseconds of the run. Identical for all callers, and never less than that of an
+    /// earlier session. Numbers beyond the last are treated as the last.
     pub fn moment_ns(&mut self, number: u32) -> u64 {
         let number = number.min(self.sessions.saturating_sub(1));
         let share = f64::from(number) / f64::from(self.sessions.max(1));
@@ -169,7 +172,7 @@ impl SessionSchedule {
         }
     }
 
-    /// The moment at this share of the span.
+    /// Time at this fraction of the schedule.
     fn part(&self, share: f64) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -201,7 +204,7 @@ impl SessionSchedule {
 }
 
 impl ArrivalSchedule {
-    /// The mean rate over the span, as a share of the full rate.
+    /// Mean rate over the schedule, as a fraction of the full rate.
     const fn mean(self) -> f64 {
         match self {
             Self::Steady | Self::Poisson => 1.0,
@@ -211,8 +214,8 @@ impl ArrivalSchedule {
     }
 }
 
-/// The share of the span after which this share of the sessions has begun, over five stairs: stair n of them takes n
-/// fifteenths of the sessions in a fifth of the span.
+/// Fraction of the schedule after which this share of the sessions has started, over five steps: step n starts n
+/// fifteenths of the sessions in a fifth of the time.
 fn step(share: f64) -> f64 {
     let mut before = 0.0;
     for stair in 0..5_u8 {
@@ -235,23 +238,22 @@ fn whole(count: f64) -> u32 {
     whole
 }
 
-/// Sessions of a block of a Poisson schedule.
+/// Number of sessions in a block of a Poisson schedule.
 const BLOCK: u32 = 1024;
-/// Most sessions of a run: their numbers, and that of the master, are distinguished by 32 bits with room to spare.
+/// Maximum number of sessions in a run, so that session numbers and the master's fit in 32 bits with ample margin.
 const SESSIONS_MAX: u32 = 1_000_000_000;
-/// Fastest schedule in sessions a second: beyond any machine.
+/// Maximum rate in sessions per second; beyond the capacity of any machine.
 const RATE_MAX: f64 = 1e6;
-/// Longest schedule: a week.
+/// Maximum duration of a schedule, in seconds: a week.
 const SPAN_S_MAX: f64 = 7.0 * 86_400.0;
 
 // The split of one run over machines, processes and threads, without a coordinator.
 
-/// One of several shares of a run, written `2/5`: it has the channels whose number leaves its remainder, with all their
-/// sessions. The shares of a run have no channel in common and leave none out.
+/// A share of a run, written `K/N`: every N-th channel from the K-th on, with all its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunShare {
-    /// Counted from 0.
+    /// Index of the share, counted from 0.
     place: u32,
     of: u32,
 }
@@ -260,7 +262,8 @@ impl RunShare {
     /// The whole run.
     pub const WHOLE: Self = Self { place: 0, of: 1 };
 
-    /// Share `place` (from 0) of `of` shares of this share; `None` when there is no such one, or too many.
+    /// Subdivides this share: returns share `place` (from 0) of `of`; `None` if it does not exist or there are too
+    /// many.
     #[must_use]
     pub fn split(self, place: u32, of: u32) -> Option<Self> {
         let all = self.of.checked_mul(of).filter(|&all| all <= SHARES_MAX)?;
@@ -270,31 +273,31 @@ impl RunShare {
         })
     }
 
-    /// The number of shares.
+    /// Total number of shares.
     #[must_use]
     pub const fn of(self) -> u32 {
         self.of
     }
 
-    /// Whether this channel is in it.
+    /// Whether the share contains this channel.
     #[must_use]
     pub const fn has(self, channel: u32) -> bool {
         channel % self.of == self.place
     }
 
-    /// Its channels of a run with this many, ascending.
+    /// Channels of the share in a run with `channels` channels, ascending.
     pub fn channels(self, channels: u32) -> impl Iterator<Item = u32> {
         (self.place..channels).step_by(self.of as usize)
     }
 
-    /// The place in [`Self::channels`] of a channel that is in it.
+    /// Index of a channel of the share in [`Self::channels`].
     #[must_use]
     pub const fn index(self, channel: u32) -> usize {
         (channel / self.of) as usize
     }
 
-    /// The first session of this share from `session` on; session n is one of channel n modulo `channels`. `None`
-    /// beyond the last of `sessions`, or when the share has no channel.
+    /// First session of this share at or after `session`; session n belongs to channel n modulo `channels`. `None` if
+    /// there is no such session among the `sessions` of the run.
     #[must_use]
     pub fn session_from(self, session: u32, channels: u32, sessions: u32) -> Option<u32> {
         if self.place >= channels {
@@ -350,18 +353,18 @@ impl From<RunShare> for String {
     }
 }
 
-/// Most shares of a run: machines × processes × threads.
+/// Maximum number of shares of a run: machines × processes × threads.
 const SHARES_MAX: u32 = 65_536;
 
 // When a load begins, if not as soon as it can.
 
-/// A moment as the command line takes it: `2026-01-31T23:59:59Z`.
+/// A time as given on the command line: `2026-01-31T23:59:59Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub struct PlannedMoment(SystemTime);
 
 impl PlannedMoment {
-    /// The moment on the system's clock.
+    /// The time on the system clock.
     #[must_use]
     pub const fn time(self) -> SystemTime {
         self.0

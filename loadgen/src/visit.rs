@@ -1,6 +1,6 @@
-//! The parties of one thread, without I/O. In the open loop the real life of a viewer: connect, offer, answer,
-//! candidates both ways, hold, disconnect. In the closed loop peers that are connected for the whole run, and
-//! [`Relay`] if it relays.
+//! I/O-free parties of one thread. In the open loop, viewers behave like real ones: connect, offer, answer, candidates
+//! both ways, hold, disconnect. In the closed loop, peers stay connected for the whole run, and use [`Relay`] if they
+//! relay messages.
 //!
 //! ```text
 //!   viewer                                        master (lives for the whole run)
@@ -12,9 +12,9 @@
 //!     │ hold                                        │
 //!     └── close
 //! ```
-//! A session that has not begun costs nothing: its moment is a function of its number. One that runs is a [`Viewer`]
-//! in the [`Crew`] of its thread; both of its directions are written into one [`MessageBook`] each, since its master
-//! lives on the same thread. The checker knows who must receive what from the numbers in the messages alone and shares
+//! A session that has not started uses no memory: its due time is a function of its number. A running one is a
+//! [`Viewer`] in the [`Crew`] of its thread; each direction is recorded in one [`MessageBook`], since its master is on
+//! the same thread. The checker determines the expected recipients from the numbers in the messages alone, and shares
 //! no code with any routing.
 
 mod crew;
@@ -31,46 +31,46 @@ pub use recovery::Recovery;
 
 // One session, from its first connect to its last message.
 
-/// A viewer's session. One per session that runs or waits to connect again; those to come cost nothing.
+/// A viewer's session. One per session that is running or waiting to reconnect; future sessions use no memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
-    /// Which session of the run.
+    /// Number of the session in the run.
     pub session: u32,
-    /// Attempts to connect since it was last open.
+    /// Number of attempts to connect since the connection was last open.
     pub attempts: u32,
-    /// The event that it awaits.
+    /// Current stage, named after the event it waits for.
     pub stage: Stage,
-    /// It had its answer, lost its connection, and has none since.
+    /// Whether the session lost its connection after its answer and has not received a new answer.
     pub returns: bool,
-    /// When it was due, in nanoseconds of the run: its schedule's moment, or when its connection was lost.
+    /// Due time, in nanoseconds of the run: the scheduled time, or the time when the connection was lost.
     pub due_ns: u64,
-    /// When the present stage began.
+    /// Start of the current stage, in nanoseconds of the run's clock.
     pub since_ns: u64,
-    /// From the viewer to the master.
+    /// Messages from the viewer to the master.
     pub to_master: MessageBook,
-    /// From the master to the viewer.
+    /// Messages from the master to the viewer.
     pub to_viewer: MessageBook,
 }
 
-/// The event that a session awaits.
+/// Stage of a session, named after the event it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Answers to its API calls.
+    /// Waiting for responses to API calls.
     AwaitCalls,
-    /// The answer 101.
+    /// Waiting for the 101 response.
     AwaitOpen,
-    /// The master's SDP answer.
+    /// Waiting for the master's SDP answer.
     AwaitAnswer,
-    /// The rest of the messages, both ways.
+    /// Waiting for the remaining messages in both directions.
     AwaitRest,
-    /// The end of the hold, or of the run.
+    /// Waiting for the end of the hold or of the run.
     Hold,
-    /// The service's echo of our close.
+    /// Waiting for the service's echo of our close.
     AwaitCloseEcho,
 }
 
 impl Stage {
-    /// Whether the connection was opened, also while it closes.
+    /// Whether the connection has been opened; also true while it is closing.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self {
@@ -81,7 +81,7 @@ impl Stage {
 }
 
 impl Viewer {
-    /// A session that is due at this moment.
+    /// Creates a session that is due at this time.
     #[must_use]
     pub fn new(session: u32, due_ns: u64) -> Self {
         Self {
@@ -96,20 +96,20 @@ impl Viewer {
         }
     }
 
-    /// Messages of both directions that were composed and did not arrive.
+    /// Number of messages in both directions that were composed but did not arrive.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.to_master.missing() + self.to_viewer.missing()
     }
 
-    /// Whether all that is to be said, an offer or answer and this many candidates on each side, has arrived.
+    /// Whether all messages have arrived: an offer or answer and this many candidates from each side.
     #[must_use]
     pub fn is_complete(&self, candidates: u32) -> bool {
         let all = u64::from(candidates) + 1;
         self.to_master.sent() == all && self.to_viewer.sent() == all && self.missing() == 0
     }
 
-    /// Forgets what was said, for another connection of the same session.
+    /// Discards the message records for a new connection of the same session.
     pub fn restart(&mut self, due_ns: u64) {
         let (attempts, returns) = (self.attempts, self.returns);
         *self = Self {
@@ -127,33 +127,34 @@ const _: () = assert!(
 
 // The record of one direction of a session: a bit for each message, so that a million books fit in memory.
 
-/// One direction of a session: message 0 is the offer or the answer, from 1 on the candidates. 8 bytes.
+/// Messages in one direction of a session: message 0 is the offer or the answer, followed by the candidates. Takes 8
+/// bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageBook {
-    /// A bit for each number that arrived intact.
+    /// Bit set of the message numbers that arrived intact.
     heard: u32,
-    /// The number of messages composed.
+    /// Number of messages composed.
     sent: u8,
 }
 
-/// The kind of an arrival.
+/// Classification of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Behind all that came before.
+    /// The message follows all earlier ones.
     InOrder,
-    /// One that a later one overtook.
+    /// A later message arrived first.
     Late,
-    /// One that was there already.
+    /// The message had already arrived.
     Again,
-    /// One that was never composed.
+    /// The message was never composed.
     Unknown,
 }
 
-/// Most candidates of one side of a session: what a book has bits for.
+/// Maximum number of candidates per side of a session, limited by the bits of a book.
 pub const CANDIDATES_MAX: u32 = 31;
 
 impl MessageBook {
-    /// The number of the next message composed; `None` when the book is full.
+    /// Records a new message and returns its number; `None` if the book is full.
     pub fn compose(&mut self) -> Option<u32> {
         let number = u32::from(self.sent);
         (number <= CANDIDATES_MAX).then(|| {
@@ -162,7 +163,7 @@ impl MessageBook {
         })
     }
 
-    /// Records that the message of this number arrived intact.
+    /// Records that the message with this number arrived intact.
     pub fn arrive(&mut self, number: u64) -> Arrival {
         let Ok(number @ 0..=CANDIDATES_MAX) = u32::try_from(number) else {
             return Arrival::Unknown;
@@ -183,13 +184,13 @@ impl MessageBook {
         }
     }
 
-    /// The number of messages composed.
+    /// Number of messages composed.
     #[must_use]
     pub fn sent(self) -> u64 {
         u64::from(self.sent)
     }
 
-    /// The number of those that have not arrived.
+    /// Number of composed messages that have not arrived.
     #[must_use]
     pub fn missing(self) -> u64 {
         self.sent() - u64::from(self.heard.count_ones())

@@ -1,4 +1,4 @@
-//! One thread of a run: its lines, its crew, and the turn that drives both.
+//! Worker thread of a run: its connections, its crew, and the turn that drives both.
 
 mod advance;
 pub(crate) mod directory;
@@ -25,26 +25,26 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use timers::{MessagePace, Timers};
 
-/// The parts of a run that are the same for all its workers.
+/// State of a run that is common to all workers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunContext<'a> {
     pub(crate) plan: &'a Plan,
-    /// The description of the run, without figures.
+    /// Description of the run, without results.
     pub(crate) document: &'a Document,
     pub(crate) board: &'a RunBoard,
-    /// The ways to the service: the target, and a detour if there is one.
+    /// Routes to the service: the targets, including the alternative one, if any.
     pub(crate) routes: &'a [Arc<Route>],
-    /// The thread that looks endpoints up, if they are asked for.
+    /// Thread that resolves endpoints, if needed.
     pub(crate) lookup: Option<&'a Lookup>,
-    /// The ARNs of this process's channels, by their place in its share; empty if the plan names them.
+    /// ARNs of this process's channels, in the order of its share; empty if the plan determines them.
     pub(crate) arns: &'a [String],
-    /// The run's clock begins here.
+    /// Start of the run's clock.
     pub(crate) zero: Instant,
-    /// The same moment in seconds since 1970, for signatures.
+    /// Start of the run's clock in seconds since 1970, for signatures.
     pub(crate) zero_s: u64,
 }
 
-/// One thread's share of the run.
+/// The share of a run handled by one thread.
 pub(crate) struct Worker<'a> {
     shared: RunContext<'a>,
     gauge: &'a Gauge,
@@ -53,43 +53,43 @@ pub(crate) struct Worker<'a> {
     directory: Directory,
     crew: Crew,
     signer: Option<Signer<'a>>,
-    /// When sessions begin; `None` in the closed modes.
+    /// Start times of sessions; `None` in closed-loop modes.
     schedule: Option<SessionSchedule>,
     timers: Timers,
-    /// When messages are due, while peers send on schedule.
+    /// Due times of messages, while peers send on schedule.
     pace: Option<MessagePace>,
-    /// The next session of this share, if there is one.
+    /// Next session of this share, if any.
     next: Option<u32>,
-    /// Masters and peers that are to be connected.
+    /// Masters and peers waiting to be connected.
     waiting: VecDeque<Name>,
-    /// The number of them that may be connected in the first phase.
+    /// Number of waiting peers that may be connected in the first phase.
     first: u64,
-    /// The number of them that are connecting.
+    /// Number of masters and peers currently connecting.
     opening: usize,
-    /// Masters that are open or were given up.
+    /// Number of masters that are open or were given up.
     masters_settled: u64,
-    /// Which masters of the share these are.
+    /// Whether each master of the share is open or was given up.
     settled: Vec<bool>,
-    /// Failures of each master of the share to open, in a row.
+    /// Number of consecutive failures to open each master of the share.
     master_attempts: Vec<u32>,
     connections: ConnectionCounts,
-    /// The same for each target, where there are several.
+    /// Connection counts per target, if there are several.
     by_target: Vec<ConnectionCounts>,
     opened: Opened,
-    /// Sessions that run, or wait to connect again; peers that were not lost.
+    /// Number of sessions running or waiting to reconnect, plus peers that have not lost their connection.
     active: u64,
     log: IntervalLog,
     phase: RunPhase,
     close_begun_ns: u64,
 }
 
-/// The interval log as it grows.
+/// Interval log in progress.
 #[derive(Debug)]
 struct IntervalLog {
-    /// The beginning of the schedule.
+    /// Start of the schedule.
     begins_ns: Option<u64>,
     intervals: Vec<Interval>,
-    /// Median and 99th percentile of the last one, in microseconds.
+    /// Median and 99th percentile of the last interval, in microseconds.
     recent_us: (u64, u64),
     completed: u64,
     received: u64,
@@ -97,10 +97,10 @@ struct IntervalLog {
 }
 
 impl<'a> Worker<'a> {
-    /// Worker `number` of `of`.
+    /// Creates worker `number` of `of`.
     ///
     /// # Errors
-    /// The ring cannot be made, or the run is split too finely.
+    /// Returns an error if the ring cannot be created or the run has too many shares.
     pub(crate) fn new(shared: RunContext<'a>, number: u32, of: u32) -> io::Result<Self> {
         let plan = shared.plan;
         let gauge = shared.board.gauges.get(number as usize);
@@ -155,10 +155,10 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Drives the share through all phases; returns the figures that it counted.
+    /// Runs the share through all phases; returns the figures it counted.
     ///
     /// # Errors
-    /// The ring failed.
+    /// Returns an error if the ring fails.
     pub(crate) fn run(mut self) -> io::Result<Document> {
         self.look_at_clock();
         loop {
@@ -189,17 +189,17 @@ impl<'a> Worker<'a> {
         Ok(self.document())
     }
 
-    /// The phase that this worker is in.
+    /// Current phase of this worker.
     pub(crate) const fn phase(&self) -> RunPhase {
         self.phase
     }
 
-    /// The moment of this turn.
+    /// Time of this turn, in nanoseconds of the run's clock.
     pub(crate) const fn now_ns(&self) -> u64 {
         self.crew.desk.now_ns
     }
 
-    /// Whether all connect at once and come back by themselves.
+    /// Whether all parties connect at once and reconnect by themselves.
     fn is_storm(&self) -> bool {
         self.shared.plan.mode == Mode::Storm
     }
@@ -209,7 +209,7 @@ impl<'a> Worker<'a> {
         self.crew.desk.now_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
     }
 
-    /// Takes the step into a phase, once for each.
+    /// Performs the transition into a phase, once per phase.
     fn enter(&mut self, phase: RunPhase) {
         if phase == self.phase {
             return;
@@ -243,7 +243,7 @@ impl<'a> Worker<'a> {
         self.phase = phase;
     }
 
-    /// The time until the next moment that is due, at most [`LOOK_EVERY`].
+    /// Time until the next due event, at most [`LOOK_EVERY`].
     fn patience(&mut self) -> Duration {
         let now_ns = self.now_ns();
         let message = self.pace.as_ref().map(MessagePace::next_due);
@@ -255,7 +255,8 @@ impl<'a> Worker<'a> {
         .min(LOOK_EVERY)
     }
 
-    /// Whether every line is free; one that does not come free in time is cut, and then left.
+    /// Whether all connections are closed. Connections that do not close in time are cut, and abandoned if that takes
+    /// too long.
     fn is_over(&mut self) -> bool {
         let waited = Duration::from_nanos(self.now_ns().saturating_sub(self.close_begun_ns));
         if waited > CLOSE_PATIENCE {
@@ -264,7 +265,7 @@ impl<'a> Worker<'a> {
         self.lines.taken() == 0 || waited > 2 * CLOSE_PATIENCE
     }
 
-    /// Ends an interval of the log when its second is over.
+    /// Ends the current interval of the log once its second has passed.
     fn note(&mut self) {
         let Some(begins_ns) = self.log.begins_ns else {
             return self.begin_log();
@@ -275,7 +276,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Begins the first interval once it is known where it begins: what was counted before is not in it.
+    /// Starts the first interval once its start time is known; earlier counts are excluded.
     fn begin_log(&mut self) {
         self.log.begins_ns = self.shared.board.begins_ns();
         let desk = &self.crew.desk;
@@ -284,7 +285,7 @@ impl<'a> Worker<'a> {
         self.log.failed = self.connections.failed + desk.sessions.failed;
     }
 
-    /// Ends the last interval of a closed mode, which is a part of a second as a rule.
+    /// Ends the last interval in closed-loop modes, which is usually a fraction of a second.
     fn end_log(&mut self) {
         let Some(begins_ns) = self.log.begins_ns.filter(|_| self.schedule.is_none()) else {
             return;
@@ -380,7 +381,7 @@ impl IntervalLog {
         }
     }
 
-    /// Ends the interval that runs.
+    /// Ends the current interval.
     fn end(&mut self, desk: &mut MessageDesk, t_ns: u64, open: u64, failed: u64, sessions: bool) {
         let (completed, received) = (desk.sessions.completed, desk.tally.received);
         let interval = Interval {
@@ -400,20 +401,20 @@ impl IntervalLog {
     }
 }
 
-/// The first phase opens one of this many connections, and at most this many in all.
+/// Divisor that determines the number of connections opened in the first phase, and the maximum of that number.
 const FIRST_SHARE: u64 = 8;
 const FIRST_MAX: u64 = 1024;
-/// Longest sleep of a worker without work before it looks at the phase.
+/// Maximum time that an idle worker sleeps before it checks the phase.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The time that closing handshakes may take at the end of a run.
+/// Timeout of closing handshakes at the end of a run.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-/// One interval of the log.
+/// Duration of an interval in the log, in nanoseconds.
 const INTERVAL_NS: u64 = 1_000_000_000;
-/// A shorter one at the end of the log is left out.
+/// Minimum duration of the log's last interval, in nanoseconds; a shorter one is omitted.
 const SHORTEST_NS: u64 = 100_000_000;
 
-/// The lines whose connections are open. Each is counted once, whatever a service sends in one piece: an answer to an
-/// upgrade and a close behind it are one event.
+/// The set of open connections. Each is counted once, whatever a service sends in one segment: an upgrade response
+/// followed by a close is one event.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
     lines: Vec<bool>,
@@ -421,7 +422,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// A connection was opened.
+    /// Records that a connection was opened.
     pub(crate) fn add(&mut self, line: u32) {
         let index = line as usize;
         if self.lines.len() <= index {
@@ -432,14 +433,14 @@ impl Opened {
         }
     }
 
-    /// A connection has ended, if it was open.
+    /// Removes a connection that has ended, if it was open.
     pub(crate) fn remove(&mut self, line: u32) {
         if let Some(is_open) = self.lines.get_mut(line as usize) {
             self.count -= u64::from(std::mem::take(is_open));
         }
     }
 
-    /// The number of open connections.
+    /// Number of open connections.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }

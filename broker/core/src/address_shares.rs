@@ -1,21 +1,21 @@
-//! Shares of unadmitted connections by address: decides which connection is evicted when there is no place.
+//! Accounting of unadmitted connections by address: decides which connection is evicted when the table is full.
 //!
-//! No connection is refused while there is a place, so a single address may use all of them. When there is none, the
-//! address with most connections gives one up for an address that would have fewer, and a connection that has been
-//! silent for [`GRACE_MS`] is evicted for anybody. So one address cannot keep all others out, and clients behind one
-//! address do not evict each other.
+//! No connection is refused while there is free capacity, so a single address may use all of it. When none is left, the
+//! address with the most connections loses one to an address that would have fewer, and a connection that has been
+//! silent for [`GRACE_MS`] may be evicted for any newcomer. So one address cannot lock out all others, and clients
+//! sharing an address do not evict each other.
 
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// Origin of a connection: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one of its addresses
-/// has them all.
+/// Origin of a connection: an IPv4 address, or an IPv6 /64 network, since the holder of one of its addresses controls
+/// them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// An IPv4 address.
     V4(u32),
-    /// The network of an IPv6 address.
+    /// An IPv6 /64 network.
     V6(u64),
 }
 
@@ -33,7 +33,7 @@ impl Origin {
     }
 }
 
-/// An address, with an IPv4-mapped IPv6 one as IPv4: the form in which a listener on `[::]` sees IPv4 clients.
+/// Canonical form of an address: an IPv4-mapped IPv6 address, as a listener on `[::]` sees IPv4 clients, becomes IPv4.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -42,26 +42,26 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Connections (members) by origin and age. Memory grows with the number of members, about 200 bytes each; each step
-/// takes logarithmic time, a query one such step more for each of the at most [`UNFILED_MAX`] newest members. The owner
+/// Connections (members) by origin and age. Memory is proportional to the number of members, about 200 bytes each; each
+/// operation takes logarithmic time, and a query also sorts up to [`UNFILED_MAX`] of the newest members. The owner
 /// bounds the number of members.
 #[derive(Debug)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
-    /// Members of an origin, in the order of eviction.
+    /// Members of each origin, in eviction order.
     ranks: BTreeMap<Rank, K>,
     /// Silent members, oldest first.
     silent: BTreeMap<u64, K>,
     counts: BTreeMap<Origin, usize>,
-    /// Origins by number of members, largest last.
+    /// Origins by number of members, in ascending order.
     sizes: BTreeSet<(usize, Origin)>,
-    /// Newest members, in none of the orders above: most leave before an eviction. At most [`UNFILED_MAX`], some of
-    /// which may have left.
+    /// Newest members, not yet in any of the indexes above, since most leave before an eviction is needed. At most
+    /// [`UNFILED_MAX`], some of which may have left.
     unfiled: VecDeque<(u64, K)>,
     next: u64,
 }
 
-/// Origin, whether the member has sent anything, and its number in the order of arrival.
+/// Sort key of a member: its origin, whether it has sent anything, and its arrival number.
 type Rank = (Origin, bool, u64);
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ impl<K> Default for Crowd<K> {
 }
 
 impl<K: Copy + Ord> Crowd<K> {
-    /// The number of members.
+    /// Number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()
@@ -98,7 +98,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.members.is_empty()
     }
 
-    /// The number of members of one origin.
+    /// Number of members of one origin.
     #[must_use]
     pub fn count(&mut self, origin: Origin) -> usize {
         self.file_all();
@@ -116,7 +116,7 @@ impl<K: Copy + Ord> Crowd<K> {
             .map(|(&key, member)| (key, member.rank.0))
     }
 
-    /// Adds a silent member. A known one is unchanged.
+    /// Adds a silent member; no effect if it is already known.
     pub fn enter(&mut self, key: K, origin: Origin, now: Now) {
         if self.members.contains_key(&key) {
             return;
@@ -134,7 +134,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.unfiled.push_back((self.next, key));
     }
 
-    /// Marks a member as not silent: silent ones are evicted first.
+    /// Marks a member as no longer silent; silent members are evicted first.
     pub fn spoke(&mut self, key: K) {
         let Some(member) = self.members.get_mut(&key) else {
             return;
@@ -164,14 +164,14 @@ impl<K: Copy + Ord> Crowd<K> {
         }
     }
 
-    /// Sorts all members into their orders.
+    /// Adds all unsorted members to the indexes.
     fn file_all(&mut self) {
         while !self.unfiled.is_empty() {
             self.file_oldest();
         }
     }
 
-    /// Sorts the oldest unsorted member into all orders, unless it has left.
+    /// Adds the oldest unsorted member to the indexes, unless it has left.
     fn file_oldest(&mut self) {
         let Some((number, key)) = self.unfiled.pop_front() else {
             return;
@@ -191,7 +191,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.resize(origin, |count| count + 1);
     }
 
-    /// The member to evict for one more from `newcomer`; `None` when there is none, and the newcomer is refused.
+    /// The member to evict to admit a connection from `newcomer`; `None` if the newcomer must be refused.
     #[must_use]
     pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
         self.file_all();
@@ -204,14 +204,14 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(oldest, now).then_some(oldest)
     }
 
-    /// The member of the same origin to evict for one more, where an origin has a limit of its own.
+    /// The member to evict for a new connection from the same origin, for tables that limit each origin.
     #[must_use]
     pub fn victim_of(&mut self, origin: Origin, now: Now) -> Option<K> {
         let first = self.first_of(origin)?;
         self.outstayed(first, now).then_some(first)
     }
 
-    /// The member of an origin that is evicted first, however young it is.
+    /// The first member of an origin to evict, regardless of its age.
     #[must_use]
     pub fn first_of(&mut self, origin: Origin) -> Option<K> {
         self.file_all();
@@ -239,11 +239,11 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 }
 
-/// Longest silence of a member before it is evicted for anybody, in milliseconds: a lost first packet is retransmitted
-/// after one second (RFC 6298 section 2).
+/// Time in milliseconds after which a silent member may be evicted for any newcomer; a lost first packet is
+/// retransmitted after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
 
-/// Most unsorted members: more than arrive and leave in one turn.
+/// Maximum number of unsorted members; larger than the number of arrivals and departures in one turn.
 const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]

@@ -9,8 +9,9 @@
 //!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
 //!              └ SessionKeys: temporary credentials carry their grant in their token, sealed
 //! ```
-//! The order is fixed: signature, token, expiry, then (by the code that knows the request) policies, and existence
-//! last. There is no clock, no I/O and no randomness here: moments, file contents and nonces are arguments.
+//! Checks run in a fixed order: signature, token and expiry in this module, then policies and finally existence in the
+//! code that handles the request. This module uses no clock, I/O or randomness: times, file contents and nonces are
+//! arguments.
 
 mod assume_role;
 mod caller;
@@ -69,15 +70,16 @@ use std::sync::Arc;
 /// The operator's requirements on signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureRules {
-    /// Region that requests must be scoped to, and whose channels exist; `None`: any.
+    /// Region of the server's channels, to which requests must be scoped; `None` for any region.
     pub region: Option<Arc<str>>,
     /// Tolerance for a caller's clock, in seconds.
     pub clock_tolerance_s: u64,
-    /// Whether extensions of AWS's rules are off: a principal's own tolerance, an empty token of a key without one.
+    /// Whether extensions to AWS's rules are disabled: per-principal clock tolerances, and an empty token for a key
+    /// that has none.
     pub strict: bool,
 }
 
-/// Checks signatures. Exists per shard: owns the memory and the derived keys that checks need.
+/// Checks signatures. Each shard has its own, with the buffers and derived keys it needs.
 pub struct Authenticator {
     rules: SignatureRules,
     verifier: Verifier,
@@ -86,24 +88,24 @@ pub struct Authenticator {
     session_keys: Arc<SessionKeys>,
 }
 
-/// The kind of a request, which decides what its signature covers.
+/// Kind of request, which determines what the signature covers.
 #[derive(Clone, Copy)]
 enum Signing<'a> {
     Call(Service),
     Upgrade,
-    /// A player with this token.
+    /// A player presenting this token.
     Player(&'a str),
 }
 
-/// The owner of the key that a request names, before its signature is checked.
+/// Owner of the key named by a request whose signature is not yet checked.
 enum Signer {
     Principal(Arc<Principal>),
-    /// The owner of temporary credentials, and their secret.
+    /// Owner of temporary credentials, and their secret.
     Session(Box<Session>, Secret),
 }
 
 impl Authenticator {
-    /// The authenticator, with at most this many derived keys.
+    /// Limits the cache of derived keys to `keys` entries.
     #[must_use]
     pub fn keeping(self, keys: usize) -> Self {
         Self {
@@ -112,7 +114,7 @@ impl Authenticator {
         }
     }
 
-    /// An authenticator of one shard.
+    /// Creates the authenticator of a shard.
     #[must_use]
     pub fn new(
         rules: SignatureRules,
@@ -128,24 +130,24 @@ impl Authenticator {
         }
     }
 
-    /// Replaces the credentials and drops the keys derived from the old ones. Returns the old credentials, so that the
-    /// caller can free them where that stalls nobody.
+    /// Replaces the credentials and drops the keys derived from the old ones. Returns the old credentials so that the
+    /// caller can free them off the shard's thread.
     pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
         self.keys.clear();
         std::mem::replace(&mut self.credentials, credentials)
     }
 
-    /// Whether this authenticator opens tokens that these keys sealed.
+    /// Whether this authenticator uses these keys to open tokens.
     #[must_use]
     pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
         Arc::ptr_eq(&self.session_keys, session_keys)
     }
 
-    /// Refuses requests that no key and no body could make valid, so that their bodies are not awaited. `now_s` is in
-    /// seconds since 1970 UTC.
+    /// Rejects requests that cannot be valid whatever their body, before the body is read. `now_s` is in seconds since
+    /// 1970 UTC.
     ///
     /// # Errors
-    /// As [`Verifier::read`].
+    /// See [`Verifier::read`].
     pub fn precheck(
         &mut self,
         head: &Head<'_>,
@@ -158,12 +160,11 @@ impl Authenticator {
         Ok(check_region(&self.rules, service, claim.region())?)
     }
 
-    /// Identifies the signer of a request with its whole body: checks the signature, then the token, then the key's
-    /// expiry.
+    /// Identifies the signer of a complete request: checks the signature, then the token, then the key's expiry.
     ///
     /// # Errors
-    /// As [`Self::precheck`] and [`codec::sigv4::Claim::verify`]. A foreign token, and one whose parent is gone or has
-    /// another secret, are an unknown key.
+    /// See [`Self::precheck`] and [`codec::sigv4::Claim::verify`]. A foreign token, or one whose parent was removed or
+    /// has a new secret, is reported as an unknown key.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -175,11 +176,11 @@ impl Authenticator {
         verified.map(|(caller, _)| caller)
     }
 
-    /// Identifies the signer of an upgrade, and returns the signed path, which may differ from the requested one: see
-    /// [`codec::sigv4::Verified::path`].
+    /// Identifies the signer of an upgrade request and returns the signed path, which may differ from the requested
+    /// one: see [`codec::sigv4::Verified::path`].
     ///
     /// # Errors
-    /// As [`Self::check`].
+    /// See [`Self::check`].
     pub fn check_upgrade<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -188,11 +189,11 @@ impl Authenticator {
         self.verify(head, &[], Signing::Upgrade, now_s)
     }
 
-    /// Identifies the signer of a player's token, whatever the body: see [`whep::token`]. Its client id is
+    /// Identifies the signer of a player's token, ignoring the body: see [`whep::token`]. The client id is
     /// [`whep::client_id`].
     ///
     /// # Errors
-    /// As [`Self::check`]; [`Check::WhepTokenElsewhere`] unless the request is POST or OPTIONS of `/whep/NAME`.
+    /// See [`Self::check`]; also [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS of `/whep/NAME`.
     pub fn check_whep<'a>(&'a mut self, head: &'a Head<'a>, now_s: u64) -> Result<Caller, Refusal> {
         let verified = self.verify(head, &[], Signing::Player(whep::token(head)), now_s);
         verified.map(|(caller, _)| caller)
@@ -247,31 +248,32 @@ impl Authenticator {
         Ok((caller, verified.path))
     }
 
-    /// The number of bytes hashed to check signatures: see [`Verifier::hashed_bytes`].
+    /// Number of bytes hashed to check signatures: see [`Verifier::hashed_bytes`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.verifier.hashed_bytes()
     }
 
-    /// The region whose channels exist; `None`: any.
+    /// Region of the server's channels; `None` for any region.
     #[must_use]
     pub const fn region(&self) -> Option<&Arc<str>> {
         self.rules.region.as_ref()
     }
 
-    /// The credentials in force.
+    /// The current credentials.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// The form that a client signed in place of what it sent, for operators: see [`Verifier::signed_as`].
+    /// The variant of the request that the client signed instead of the one it sent, for diagnostics: see
+    /// [`Verifier::signed_as`].
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         self.verifier.signed_as(hosts)
     }
 
-    /// The canonical request and the string to sign of the last request, as far as they were written: see
+    /// The canonical request and string to sign of the last request, possibly incomplete: see
     /// [`Verifier::canonical_request`].
     #[must_use]
     pub fn compared(&self) -> (&[u8], &[u8]) {
@@ -282,7 +284,7 @@ impl Authenticator {
     }
 }
 
-/// Why a request is refused, as far as it depends on whose key it names: callers do not learn that.
+/// Adds details about the key's owner to a refusal; for logs only, never shown to callers.
 fn refined(refusal: sigv4::Refusal, signer: &Result<Signer, Check>) -> Refusal {
     let refusal = Refusal::from(refusal);
     let check = match (refusal.check, signer) {
@@ -372,7 +374,8 @@ fn find(
     Ok(Signer::Session(Box::new(session), opened.secret_access_key))
 }
 
-/// The role of a token with its bound; `None` when the role, one by which it was reached or a policy is gone.
+/// Resolves the role and session policies of a token; `None` if the role, a role in its chain or a policy no longer
+/// exists.
 fn of_role(
     credentials: &Credentials,
     named: RoleGrant,
@@ -405,7 +408,7 @@ fn of_role(
     Some((Source::Role(session), scope))
 }
 
-/// Whether a request is one that the token of a player is for.
+/// Whether a request may be authenticated by a player's token.
 fn takes_token(head: &Head<'_>) -> bool {
     let target = whep::Target::parse(head.path());
     matches!(head.method(), "POST" | "OPTIONS") && target.is_some_and(|it| it.call.is_none())
@@ -427,7 +430,7 @@ fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestR
     }
 }
 
-/// Requests to STS may be scoped to [`STS_GLOBAL_REGION`] as well.
+/// Checks the region of a request's scope. Requests to STS may also be scoped to [`STS_GLOBAL_REGION`].
 fn check_region(
     rules: &SignatureRules,
     service: Service,
@@ -446,8 +449,8 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// Region that older SDKs sign for, whatever their own: that of the global endpoint. Source: AWS SDKs and Tools
-/// Reference Guide, "AWS STS Regional endpoints", `legacy`.
+/// Region that older SDKs use for STS regardless of their configured region: the global endpoint's. Source: AWS SDKs
+/// and Tools Reference Guide, "AWS STS Regional endpoints", `legacy`.
 const STS_GLOBAL_REGION: &str = "us-east-1";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A channel: its master, viewers, pending messages, and waiting Alexa calls.
 //!
 //! A pure state machine over session keys. It decides *where* a message goes; the caller moves the bytes. Sockets,
-//! session state and other channels do not appear here.
+//! session state and other channels are out of its scope.
 
 pub(crate) mod alexa_calls;
 pub(crate) mod endpoint_requests;
@@ -24,32 +24,32 @@ use rates::{Metered, Rates};
 pub use unanswered::AwaitedMaster;
 use unanswered::Unanswered;
 
-/// A channel on its home shard. State of active channels is boxed: most of a million channels are idle.
+/// A channel on its home shard. The state of active channels is boxed because most of a million channels are idle.
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// The channel's record.
     pub record: Record,
     /// Stage of the channel's life.
     pub state: Life,
-    /// Bits of the hooks that watch the channel: see [`crate::settings::Hook`].
+    /// Bitmask of the hooks that watch the channel; see [`crate::settings::Hook`].
     pub hooks: u16,
     /// Entry in the shard's timer wheel.
     pub timer: TimerId,
-    /// Admitted connections that have not ended: members, and connections that are closing.
+    /// Number of admitted connections that have not ended, including those that are closing.
     pub connections: u32,
-    /// Callers that requested the channel's endpoints; `None` if none has.
+    /// Callers that requested the channel's endpoints; `None` if there are none.
     pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
-    /// Rates of the channel, while any of them is partly used.
+    /// Rate limiters of the channel; `None` while none of them is partly used.
     rates: Option<Box<Rates>>,
 }
 
-/// Stages of a channel's life. A change that is not durable yet shows only here.
+/// Stages of a channel's lifecycle. A change that is not yet durable is visible only here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// Creation not yet durable: the name is taken, and callers do not see the channel.
+    /// Creation not yet durable: the name is taken, but the channel is not visible to callers.
     Creating,
-    /// In use.
+    /// The channel exists and clients may connect.
     Active,
     /// Deletion not yet durable: no client may connect.
     Deleting,
@@ -63,17 +63,17 @@ const _: () = assert!(size_of::<Channel>() <= 112 && size_of::<Live>() <= 112);
 pub(crate) struct Live {
     /// The connected members.
     pub members: Members,
-    /// Messages for peers that are not connected.
+    /// Messages queued for disconnected peers.
     pub pending: Pending,
-    /// Calls that wait for an answer.
+    /// Calls waiting for an answer.
     pub calls: Calls,
-    /// Offers of viewers that wait for an answer.
+    /// Viewers' offers waiting for an answer.
     pub unanswered: Unanswered,
     order: u64,
 }
 
 impl Live {
-    /// The next number in the channel's order of acceptance.
+    /// Allocates the next number in the channel's order of acceptance.
     pub(crate) fn next_order(&mut self) -> u64 {
         self.order += 1;
         self.order
@@ -90,7 +90,7 @@ impl Live {
 }
 
 impl Channel {
-    /// A channel without connections.
+    /// Creates a channel without connections.
     #[must_use]
     pub(crate) fn new(record: Record, state: Life) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Channel {
         }
     }
 
-    /// Whether one more event is within the channel's rate, and within the caller's share if it has one.
+    /// Whether one more event is within the channel's rate limit, and within the caller's share if it has one.
     #[must_use]
     pub(crate) fn may(
         &self,
@@ -118,7 +118,7 @@ impl Channel {
         rates.is_none_or(|rates| rates.has(what, caller, quotas, now))
     }
 
-    /// Counts an event; returns false, without counting, beyond the rate.
+    /// Counts an event; returns `false`, without counting it, if the rate limit is exceeded.
     pub(crate) fn count(
         &mut self,
         what: Metered,
@@ -133,7 +133,7 @@ impl Channel {
         rates.take(what, caller, quotas, now)
     }
 
-    /// Earliest deadline of the channel: an expiry, or rates that can be dropped.
+    /// Earliest deadline of the channel: an expiry, or when its rate limiters can be dropped.
     pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let live = self.live.as_deref().and_then(Live::next_expiry);
         let rates = self
@@ -157,13 +157,13 @@ impl Channel {
         self.live.as_deref_mut()
     }
 
-    /// Makes the channel active and returns its state.
+    /// Returns the channel's live state, creating it if the channel is idle.
     pub(crate) fn wake(&mut self) -> &mut Live {
         self.live.get_or_insert_default()
     }
 
-    /// Frees the state of an idle channel. It stays while connections exist: they may return messages, by the order
-    /// that continues until then.
+    /// Frees the state of an idle channel. The state is kept while connections exist, because messages that they return
+    /// refer to the channel's order of acceptance.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();
@@ -174,7 +174,7 @@ impl Channel {
         }
     }
 
-    /// Expiry of messages that are accepted at `now`.
+    /// Expiry time of messages accepted at `now`.
     #[must_use]
     pub(crate) fn expiry(&self, now: Now) -> Now {
         now.after(u64::from(self.record.ttl_seconds) * 1000)
@@ -183,24 +183,25 @@ impl Channel {
 
 // Recipients of messages: codec/PROTOCOL.md, ROUTE.
 
-/// Destination of a message: a small value, never the message itself.
+/// Destination of a message, without the message itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// To this connection.
+    /// Delivered to this connection.
     To(SessionKey),
-    /// The recipient is not connected: the message is queued.
+    /// Queued because the recipient is not connected.
     Keep(Towards),
-    /// Answers a call, or is a candidate that a player's call gathers.
+    /// Answers a call, or is a candidate gathered for a player's call.
     AnswersCall,
-    /// Candidate for an Alexa call, which does not support trickling, or late for a call that ended: dropped.
+    /// Dropped: a candidate for an Alexa call, which does not support trickling, or one that arrived after its call
+    /// ended.
     ForCall,
 }
 
 impl Live {
-    /// Destination of a message by its sender's role. `viewer` is the id of the sending viewer, or of the one that the
-    /// master names.
+    /// Destination of a message by its sender's role. `viewer` is the id of the sending viewer, or of the recipient
+    /// named by the master.
     ///
-    /// A waiting call has priority over viewers (ALEXA-2). A master's offers get here only if they are allowed.
+    /// A waiting call has priority over viewers (ALEXA-2). A master's offers reach this point only if they are allowed.
     #[inline]
     #[must_use]
     pub(crate) fn route(&self, from: Role, action: Action, viewer: &str) -> Route {

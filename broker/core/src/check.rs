@@ -1,17 +1,17 @@
-//! Closed set of reasons why requests are refused.
+//! The closed set of reasons for refusing requests.
 //!
-//! Every refusal of an API call, an upgrade or a head carries exactly one check: the rule that it violated. Callers
-//! read an error of the service, which often reveals less, since a stranger must not learn which channels exist;
-//! operators find the check in the log, in `heliograph_refusals_total{check}` and by the request id of the answer.
+//! Every refusal of an API call, an upgrade or a malformed head carries exactly one check: the rule that was violated.
+//! Callers receive the service's error, which often reveals less, since a stranger must not learn which channels exist;
+//! operators find the check in the log, in `heliograph_refusals_total{check}` and by the response's request id.
 //!
-//! The table in `deploy/REFUSALS.md`, "Checks", has the same entries; a test compares them.
+//! The table "Checks" in `deploy/REFUSALS.md` must have the same entries; a test compares them.
 
 use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, VariantArray};
 
-/// Rule that a refused request violated.
+/// Rule violated by a refused request.
 ///
-/// The doc comment of each variant is the sentence that operators read, `message` is the remedy. Names and numbers
-/// never change, since ids of sent refusals contain the numbers: new checks are appended.
+/// The doc comment of each variant is the explanation shown to operators; `message` is the remedy. Names and numbers
+/// never change, since the ids of refusals contain the numbers; new checks are appended.
 #[derive(
     Clone,
     Copy,
@@ -31,42 +31,42 @@ use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, Variant
 #[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum Check {
-    /// The head of the request breaks a rule of HTTP.
+    /// The request head violates HTTP.
     #[strum(
         message = "Look at what sent it: a scanner, a proxy, or a client that speaks TLS to a plain port."
     )]
     HttpMalformed = 0,
-    /// The request has a version of HTTP other than 1.0 and 1.1.
+    /// The request uses an HTTP version other than 1.0 and 1.1.
     #[strum(message = "Let the proxy in front speak HTTP/1.1 to the broker.")]
     HttpVersion = 1,
-    /// The head of the request is longer, or has more lines, than `[limits]` allow.
+    /// The request head is longer, or has more lines, than `[limits]` allow.
     #[strum(
         message = "Shorten its URL or headers (long policies make long session tokens), or raise \
                        `head_bytes` or `header_lines`."
     )]
     HeadTooLarge = 2,
-    /// The head of the request did not arrive whole within `[timeouts] head`.
+    /// The request head did not arrive completely within `[timeouts] head`.
     #[strum(message = "Look at the network between the client and the broker.")]
     HeadTimeout = 3,
     /// The request has a body without Content-Length.
     #[strum(message = "Send Content-Length; chunked bodies are not accepted.")]
     BodyLengthMissing = 4,
-    /// The body of the request is larger than `[limits] body_bytes`.
+    /// The request body is larger than `[limits] body_bytes`.
     #[strum(
         message = "Send less (the longest payload of an Alexa offer is 10,000 bytes), or raise `body_bytes`."
     )]
     BodyTooLarge = 5,
-    /// The body of the request did not arrive whole within `[timeouts] body`.
+    /// The request body did not arrive completely within `[timeouts] body`.
     #[strum(
         message = "Look at the network between the client and the broker, and at the client's Content-Length."
     )]
     BodyTimeout = 6,
-    /// There is no operation of this path and method.
+    /// No operation has this path and method.
     #[strum(
         message = "Check the client's endpoint URL, and whether the operation is one that this service has."
     )]
     OperationUnknown = 7,
-    /// The origin of the page may not use a server without signatures.
+    /// Pages of this origin may not use a server without signatures.
     #[strum(message = "Start the broker with `--dev-origin ORIGIN`.")]
     OriginForeign = 8,
     /// The request names a host that is not a name of this server.
@@ -75,21 +75,21 @@ pub enum Check {
                        `--dev-origin http://NAME`."
     )]
     HostForeign = 9,
-    /// The URL is that of a WebSocket, but the request is not an upgrade.
+    /// The URL is for a WebSocket, but the request is not an upgrade.
     #[strum(message = "Have the proxy in front forward the headers Upgrade and Connection.")]
     NotWebsocket = 10,
-    /// The opening handshake of the WebSocket has a missing or wrong part.
+    /// Part of the WebSocket opening handshake is missing or invalid.
     #[strum(
         message = "Have the proxy in front forward Connection, Sec-WebSocket-Key and HTTP/1.1; or correct the client."
     )]
     HandshakeMalformed = 11,
-    /// The client wants a version of WebSocket other than 13.
+    /// The client requests a WebSocket version other than 13.
     #[strum(message = "Update the client's WebSocket library.")]
     WebsocketVersion = 12,
     /// The query string is not percent-encoded UTF-8, or is encoded twice.
     #[strum(message = "Encode the URL once, as RFC 3986 says.")]
     QueryMalformed = 13,
-    /// A query parameter of the protocol is given twice.
+    /// A query parameter of the protocol is given more than once.
     #[strum(message = "Build the URL from an endpoint that has no query of its own.")]
     ParameterTwice = 14,
     /// X-Amz-ChannelARN is missing, or is not the ARN of a signaling channel.
@@ -100,7 +100,7 @@ pub enum Check {
     /// X-Amz-ClientId is not 1 to 256 characters of `[a-zA-Z0-9_.-]`, or begins with `AWS_`.
     #[strum(message = "Choose another client id.")]
     ClientIdMalformed = 16,
-    /// The endpoint is that of viewers, but the URL has no X-Amz-ClientId.
+    /// The endpoint is for viewers, but the URL has no X-Amz-ClientId.
     #[strum(
         message = "Ask GetSignalingChannelEndpoint for the role MASTER, or add the client id of the viewer."
     )]
@@ -110,16 +110,16 @@ pub enum Check {
         message = "Give the client credentials; behind a proxy, let it pass on the header Authorization."
     )]
     SignatureMissing = 18,
-    /// The signature lacks a part, or a part cannot be read.
+    /// Part of the signature is missing or malformed.
     #[strum(message = "Sign with an AWS SDK, and send the URL or the headers as it made them.")]
     SignatureMalformed = 19,
-    /// The request was signed longer ago than the tolerance of clocks allows.
+    /// The request was signed longer ago than the clock tolerance allows.
     #[strum(message = "Set the client's clock (NTP), or give its principal a `clock_tolerance`.")]
     SignatureExpired = 20,
-    /// The request was signed in the future, by more than the tolerance of clocks allows.
+    /// The request was signed further in the future than the clock tolerance allows.
     #[strum(message = "Set the client's clock (NTP), and compare the clock of this server.")]
     SignatureEarly = 21,
-    /// The presigned URL was used after its X-Amz-Expires.
+    /// The presigned URL was used after it expired (X-Amz-Expires).
     #[strum(
         message = "Set the client's clock (NTP). If that is right, sign a URL for each connection: a client that \
                        reconnects must not use the old one again."
@@ -131,7 +131,7 @@ pub enum Check {
     /// The credential is scoped to another region than the server's.
     #[strum(message = "Set the client's region to that of the broker (`region`).")]
     ScopeRegion = 24,
-    /// The scope of the credential has another day than the request, or another end than `aws4_request`.
+    /// The credential scope has another date than the request, or does not end with `aws4_request`.
     #[strum(message = "Sign with an AWS SDK: day and scope of a signature belong together.")]
     ScopeMalformed = 25,
     /// No principal has this access key id.
@@ -145,46 +145,46 @@ pub enum Check {
                        before a change of `session.key`, do not count here."
     )]
     TokenUnsealed = 27,
-    /// The principal that asked for these temporary credentials is gone, or has another secret since.
+    /// The principal that requested these temporary credentials is gone, or its secret has changed.
     #[strum(message = "Get new temporary credentials.")]
     TokenOrphaned = 28,
-    /// The session token is missing, is another than the principal's, or the principal has none.
+    /// The session token is missing, does not belong to the principal, or the principal has none.
     #[strum(message = "Compare `session_token` of the principal with what the client uses.")]
     TokenMismatch = 29,
-    /// The temporary credentials have ended.
+    /// The temporary credentials have expired.
     #[strum(message = "Let the client get new temporary credentials before the old ones end.")]
     TokenExpired = 30,
-    /// The principal's key has ended (`expires` of the credentials file).
+    /// The principal's key has expired (`expires` in the credentials file).
     #[strum(message = "Give the client a new key, or the principal a later `expires`.")]
     KeyExpired = 31,
-    /// The signature is not that of this key over this request.
+    /// The signature does not match this key and request.
     #[strum(
         message = "If all clients of this key are refused, compare the secret. Otherwise compare the canonical \
                        request with what this client signed: another endpoint, or a proxy that changes Host, path \
                        or query, breaks signatures."
     )]
     SignatureMismatch = 32,
-    /// The signature is right, but no policy of the principal allows this.
+    /// The signature is valid, but no policy of the principal allows the action.
     #[strum(
         message = "Allow the action on this channel in the principal's policies; for temporary credentials also \
                        in the policy that they were asked for with."
     )]
     PolicyNoAllow = 33,
-    /// The signature is right, but a policy of the principal denies this.
+    /// The signature is valid, but a policy of the principal denies the action.
     #[strum(message = "Look for the statement with \"Effect\": \"Deny\": it wins over all others.")]
     PolicyExplicitDeny = 34,
-    /// The channel has another account or region than the caller, so it does not exist for the caller.
+    /// The channel belongs to another account or region than the caller, so it does not exist for the caller.
     #[strum(
         message = "Compare region and account of the ARN with `region` and the principal's account."
     )]
     AccountHidden = 35,
-    /// There is no channel of this name.
+    /// No channel has this name.
     #[strum(message = "Create it (CreateSignalingChannel), or correct the name.")]
     ChannelAbsent = 36,
-    /// The channel exists with another creation time: it was deleted and created again since the ARN was learned.
+    /// The channel was deleted and created again since the ARN was learned.
     #[strum(message = "Let the client describe the channel by its name again.")]
     ChannelStaleArn = 37,
-    /// The channel is being deleted, or was while the request waited.
+    /// The channel is being deleted, or was deleted while the request waited.
     #[strum(
         message = "Wait for the end of the deletion, then create it again if it is still needed."
     )]
@@ -192,10 +192,10 @@ pub enum Check {
     /// A channel of this name exists in this account and region.
     #[strum(message = "Use that one, or choose another name.")]
     ChannelExists = 39,
-    /// CurrentVersion is not the version of the channel: something else changed it since.
+    /// CurrentVersion is stale: the channel has been changed since.
     #[strum(message = "Describe the channel, and ask again with its version.")]
     ChannelVersionStale = 40,
-    /// The channel has as many viewers as `[limits] viewers_per_channel` allows.
+    /// The channel has reached the limit of viewers, `[limits] viewers_per_channel`.
     #[strum(
         message = "Raise `viewers_per_channel`, or look for viewers that connect with a new client id each time."
     )]
@@ -209,27 +209,27 @@ pub enum Check {
     /// The channel, or the account, has reached its limit of waiting SendAlexaOfferToMaster calls.
     #[strum(message = "Check whether the channel's master is connected and answers.")]
     AlexaCallsFull = 44,
-    /// The channel gets more connects than `[quotas]` allow, or one key more than half of them.
+    /// The channel's connects exceed the rate in `[quotas]`, or one key's exceed half of it.
     #[strum(
         message = "Look for a client that reconnects without a pause; or raise `connect_master` or \
                        `connect_viewer`."
     )]
     RateConnect = 45,
-    /// The channel gets more calls of this operation than `[quotas]` allow, or one key more than half.
+    /// The channel's calls of this operation exceed the rate in `[quotas]`, or one key's exceed half of it.
     #[strum(message = "Have the client cache endpoints and ICE servers; or raise the quota.")]
     RateChannel = 46,
-    /// The account makes more calls of this operation than `[quotas]` allow, or one caller too many for keys.
+    /// The account exceeds the rate of this operation in `[quotas]`, or one caller requests credentials too often.
     #[strum(
         message = "Have clients cache endpoints and ICE servers; or raise the quota of accounts."
     )]
     RateAccount = 47,
-    /// Too many changes of this channel, or of all channels, are under way.
+    /// Too many changes of this channel, or of all channels, are in flight.
     #[strum(message = "Retry; if it persists, check the latency of the disk (`fsync`).")]
     ChangesFull = 48,
-    /// The body is not one JSON object whose members have the right types.
+    /// The body is not a single JSON object whose members have the right types.
     #[strum(message = "Correct the client's request; an AWS SDK builds it correctly.")]
     BodyMalformed = 49,
-    /// A member or parameter is missing or breaks its constraints; the answer names it.
+    /// A member or parameter is missing or violates its constraints; the response names it.
     #[strum(message = "Read the text of the answer: it names the member and what is allowed.")]
     ArgumentInvalid = 50,
     /// Media storage is not offered by this service.
@@ -241,10 +241,10 @@ pub enum Check {
                        a policy shorter."
     )]
     SessionPolicyMalformed = 52,
-    /// The server was about to end.
+    /// The server was shutting down.
     #[strum(message = "Nothing: clients connect again, to the next process or to another node.")]
     Draining = 53,
-    /// A shard had no room for another connection or call.
+    /// A shard had no capacity for another connection or call.
     #[strum(
         message = "Look at `heliograph_shard_busy_ratio` and `heliograph_mailbox_refused_total`: more shards, or \
                        fewer connects at once."
@@ -256,13 +256,13 @@ pub enum Check {
                        legitimate."
     )]
     RequestsFull = 55,
-    /// The registry did not take the change: its disk is full or failing; of a cluster: etcd does not take it.
+    /// The registry did not accept the change: its disk, or in a cluster etcd, is full or failing.
     #[strum(
         message = "Read the log's `the registry takes no changes`; free the disk; look at `/ready`. In a cluster run \
                        `heliograph cluster check`."
     )]
     StoreFailed = 56,
-    /// The log has no room for the audit line of a change, so the change is not made.
+    /// The log has no space for the change's audit line, so the change was not made.
     #[strum(
         message = "Look at what takes the broker's stderr: it is stuck or slow, or its disk is full."
     )]
@@ -272,13 +272,13 @@ pub enum Check {
         message = "Look for a silent shard and at the time that commits take; then describe the channel."
     )]
     ReplyTimeout = 58,
-    /// A fault of the broker.
+    /// An internal fault of the broker.
     #[strum(message = "Report it, with the log lines around it.")]
     InternalFailure = 59,
-    /// A fault that a test scripted (`/dev/faults`).
+    /// A fault injected by a test (`/dev/faults`).
     #[strum(message = "Look at `GET /dev/faults`; `DELETE /dev/faults` ends them all.")]
     FaultInjected = 60,
-    /// The server has reached its limit of connections, and none of them is evicted for this one.
+    /// The server has reached its limit of connections, and none can be evicted for this one.
     #[strum(
         message = "Look at `heliograph_connections`, and at the accounts and addresses that hold them; raise \
                        `connections`, or the limit of descriptors."
@@ -292,95 +292,95 @@ pub enum Check {
     /// The request is plain HTTP on a port that speaks TLS.
     #[strum(message = "Let its URL begin with `https://` or `wss://`.")]
     TlsExpected = 63,
-    /// The node that owns the channel did not answer, and no other one took it over within 3 s.
+    /// The node that owns the channel did not respond, and no other took it over within 3 s.
     #[strum(
         message = "Look for the node's name in the log of this one, then at that node and the network between them."
     )]
     OwnerUnreachable = 64,
-    /// Another node passed the request on, but this node does not own the channel either.
+    /// Another node forwarded the request, but this node does not own the channel either.
     #[strum(message = "Give all nodes the same `[cluster] map_file`.")]
     OwnerElsewhere = 65,
-    /// No node owns the channel at the moment.
+    /// No node owns the channel at present.
     #[strum(message = "Find the nodes that are down.")]
     OwnerNone = 66,
-    /// A node did not send its part of the list within 3 s, or channels have no node; fixed maps never list.
+    /// A node did not send its part of the list within 3 s, or no node owns some channels; fixed maps never list.
     #[strum(
         message = "Look at the node that the error names and at `/cluster`. With a fixed map, describe channels by \
                    their names."
     )]
     ListIncomplete = 67,
-    /// The records of the account, of the server or of etcd have reached their limit of bytes.
+    /// The records of the account, of the server or of etcd have reached their size limit.
     #[strum(
         message = "Delete channels and tags that nobody uses; or raise `record_bytes_per_account`, \
                    `record_bytes_total` or etcd's quota, as the text of the answer says."
     )]
     RecordsFull = 68,
-    /// The channel is not here, and another node may have taken its slot while this one has no answer of etcd.
+    /// The channel is not here, and another node may have claimed its slot while etcd does not respond to this one.
     #[strum(
         message = "Look at `/cluster` of this node and at the network between it and etcd; nodes that reach etcd know \
                    the channel."
     )]
     AbsenceUnknown = 69,
-    /// The client does not trust the certificate: it ended the TLS handshake with an alert that says so.
+    /// The client does not trust the certificate, according to the alert that ended the TLS handshake.
     #[strum(
         message = "Give the client the authority of the certificate; look at the certificate's names and dates \
                    (`heliograph doctor --config FILE`), at its chain, and at the client's clock."
     )]
     TlsDistrusted = 70,
-    /// The client and the broker have no version, cipher or protocol of TLS in common.
+    /// The client and the broker have no TLS version, cipher suite or protocol in common.
     #[strum(
         message = "The record says what the client offered and what would have matched: change one of the two."
     )]
     TlsNothingCommon = 71,
-    /// The client broke the protocol in the TLS handshake, or sent something that is not TLS.
+    /// The client violated the protocol in the TLS handshake, or sent something other than TLS.
     #[strum(
         message = "Look at what sent it: a scanner, a proxy that speaks another protocol to this port, or a damaged \
                    client."
     )]
     TlsBroken = 72,
-    /// The client left in the middle of the TLS handshake, without an alert.
+    /// The client disconnected during the TLS handshake, without an alert.
     #[strum(
         message = "Look at the client's own log: some leave like this when they do not trust the certificate, others \
                    when their network or their patience ends."
     )]
     TlsLeft = 73,
-    /// The credentials file has no role of this ARN.
+    /// The credentials file contains no role with this ARN.
     #[strum(
         message = "Add the role to the credentials file, or correct the ARN that the client asks for."
     )]
     RoleAbsent = 74,
-    /// No statement of the role's trust allows this to the caller.
+    /// No statement of the role's trust policy allows this caller.
     #[strum(
         message = "Let a statement of the role's `trust` name the caller or its account and allow the action \
                        (sts:AssumeRole; with tags sts:TagSession, with a source identity sts:SetSourceIdentity)."
     )]
     TrustNoAllow = 75,
-    /// A statement of the role's trust denies this to the caller.
+    /// A statement of the role's trust policy denies this caller.
     #[strum(
         message = "Look for the statement with \"Effect\": \"Deny\" in the role's `trust`: it wins over all others."
     )]
     TrustExplicitDeny = 76,
-    /// The role of these temporary credentials, one by which it was assumed, or a policy that bounds them is gone.
+    /// The role of these temporary credentials, a role in their chain, or a policy that bounds them is gone.
     #[strum(message = "Assume the role again; if it is gone on purpose, nothing.")]
     RoleGone = 77,
-    /// The account's limit of waiting `GET /wake` requests is reached, or this one was evicted for another account's.
+    /// The account's limit of waiting `GET /wake` requests is reached, or another account's request evicted this one.
     #[strum(
         message = "Let devices ask again after a while; look for an account whose devices are more than they should \
                    be."
     )]
     WakePollsFull = 78,
-    /// A newer `GET /wake` of the same channel took the place of this one.
+    /// A newer `GET /wake` of the same channel replaced this one.
     #[strum(
         message = "Look for two devices of one channel, or a client that asks again before it has its answer."
     )]
     WakePollReplaced = 79,
-    /// The token of an OpenID provider is not valid: its form, a claim, its key or its signature.
+    /// The OpenID provider's token is invalid: its format, a claim, its key or its signature.
     #[strum(
         message = "Read what decided it beside the refusal; compare the provider's entry in the credentials file with \
                    the token's `iss` and `aud`, and look at `heliograph_oidc_provider_up`."
     )]
     WebTokenInvalid = 80,
-    /// The address signs in with more unsigned requests than one address may.
+    /// The address exceeds the limit of unsigned sign-in requests.
     #[strum(
         message = "Let the client use its temporary credentials until they end, instead of signing in each time."
     )]
@@ -390,12 +390,12 @@ pub enum Check {
         message = "See why in the refusal; `heliograph things check CERT.pem` says what a certificate may do."
     )]
     ThingCertificate = 82,
-    /// The certificate is not of the thing that the request names.
+    /// The certificate does not belong to the thing that the request names.
     #[strum(
         message = "Let the device send its own name, or add a line with both to the registry of `[things]`."
     )]
     ThingName = 83,
-    /// There is no role alias of this name.
+    /// No role alias has this name.
     #[strum(
         message = "Add `[role_alias.NAME]` to the credentials file, or correct the name in the device."
     )]
@@ -403,68 +403,68 @@ pub enum Check {
     /// The request names another host than its TLS connection.
     #[strum(message = "Let the client send the same host name as TLS server name and as Host.")]
     ThingHost = 85,
-    /// The thing got its keys, but signs in more than twenty times an hour.
+    /// The thing got its credentials, but signs in more than twenty times an hour.
     #[strum(
         message = "Set the device's clock: one that is ahead takes each of its keys for ended and asks again. Else \
                    look for firmware that asks before each call, or for two devices with one certificate."
     )]
     ThingClock = 86,
-    /// A header of the PROXY protocol came to a listener that awaits none.
+    /// A PROXY protocol header arrived at a listener that expects none.
     #[strum(
         message = "Let the proxy send none to this listener, or name the proxy's network in `[proxy] protocol_from`."
     )]
     ProxyUnexpected = 87,
-    /// The listener awaits a header of the PROXY protocol, and the address is not one of `[proxy] protocol_from`.
+    /// The listener expects a PROXY protocol header, but the address is not in `[proxy] protocol_from`.
     #[strum(
         message = "Let it connect through the proxy or to another listener; if it is a proxy, add its network to \
                    `protocol_from`."
     )]
     ProxyForeign = 88,
-    /// The connection of a proxy did not begin with a header of the PROXY protocol.
+    /// A proxy's connection did not begin with a PROXY protocol header.
     #[strum(
         message = "Let the proxy send the PROXY protocol, version 1 or 2, to this listener: `send-proxy` of HAProxy, \
                    `proxy_protocol on` of nginx. Its health checks, too."
     )]
     ProxyMalformed = 89,
-    /// The request came through a proxy that ends TLS or has another port, and the answer names this listener.
+    /// The request came through a proxy that terminates TLS or has another port, but the response names this listener.
     #[strum(
         message = "Set `[advertise]` wss and https to the proxy's address, or name its network in `[proxy] \
                    forwarded_from` and let it send `X-Forwarded-Proto`."
     )]
     EndpointUnadvertised = 90,
-    /// The URL of a player (`/whep/`) was used for something else than POST or OPTIONS of its path.
+    /// A player's URL (`/whep/`) was used for something other than POST or OPTIONS on its path.
     #[strum(
         message = "Give the URL to a player that speaks WHEP; SDKs and `presign --channel-arn` sign those of \
                    WebSockets."
     )]
     WhepTokenElsewhere = 91,
-    /// There is no such method at `/whep/`.
+    /// `/whep/` does not support this method.
     #[strum(
         message = "Let the player POST its offer to `/whep/NAME`; calls are not changed (PATCH) once they are answered."
     )]
     WhepMethod = 92,
-    /// The body of a player's request is not an SDP offer by its Content-Type.
+    /// The Content-Type of a player's request is not that of an SDP offer.
     #[strum(message = "Let the player send `Content-Type: application/sdp`.")]
     WhepType = 93,
     /// The body of a player's request is not an SDP offer with media.
     #[strum(message = "Look at what the player sends: an SDP with at least one line `m=`.")]
     WhepOffer = 94,
-    /// No camera connected to the channel before the player's time was over.
+    /// No camera connected to the channel before the player's call timed out.
     #[strum(
         message = "Connect the camera, or let a hook wake it (WAKE.md); the player may try again."
     )]
     WhepNoMaster = 95,
-    /// The camera got the player's offer and did not answer in time.
+    /// The camera received the player's offer but did not answer in time.
     #[strum(
         message = "Look at the camera's own log; `heliograph trace CHANNEL` shows what it got and sent."
     )]
     WhepSilent = 96,
-    /// The camera answered without media: it takes no codec of the player's offer.
+    /// The camera answered without media: it supports no codec of the player's offer.
     #[strum(
         message = "Compare the codecs of both; CLIENTS.md has settings for players that were tried."
     )]
     WhepNoCodec = 97,
-    /// As many calls of players wait as may, or this one was evicted for another account or channel.
+    /// The limit of waiting player calls is reached, or another account's or channel's call evicted this one.
     #[strum(
         message = "Look for a player that asks in a loop; its account's others are refused first."
     )]
@@ -478,31 +478,31 @@ impl Check {
     /// Every check, in the order of [`Check::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Number of the check, and its index in tables.
+    /// Number of the check, also its index in tables.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The check with this number; `None` if there is none.
+    /// The check with this number; `None` if the number is unknown.
     #[must_use]
     pub const fn of_index(number: u8) -> Option<Self> {
         Self::from_repr(number)
     }
 
-    /// Stable id: label of the metric, and word in log and JSON.
+    /// Stable id, used as the metric's label and in the log and JSON.
     #[must_use]
     pub fn id(self) -> &'static str {
         self.into()
     }
 
-    /// Explanation in one sentence.
+    /// Explanation for operators, in one sentence.
     #[must_use]
     pub fn says(self) -> &'static str {
         self.get_documentation().unwrap_or_default()
     }
 
-    /// Remedy.
+    /// Suggested remedy.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         self.get_message().unwrap_or_default()

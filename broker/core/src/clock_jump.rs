@@ -1,12 +1,12 @@
-//! Jump of a shard's clock, for tests, from one deadline to the next.
+//! Simulated jump of a shard's clock in tests, from one deadline to the next.
 //!
-//! Theory of operation. A jump in one step would make everything that fell due meanwhile happen at one moment, the last
-//! one: a connection whose age ended would be closed without the GO_AWAY that precedes it. So the driver of a machine
-//! [announces](Machine::leap) the end of the jump, and then ticks at each moment that [`Leap::next`] returns.
+//! A jump in a single step would make everything that fell due in the meantime happen at one moment: a connection that
+//! reached its maximum age would be closed without the GO_AWAY that should precede it. So the driver of a machine
+//! [announces](Machine::leap) the end of the jump, and then ticks at each moment returned by [`Leap::next`].
 //!
-//! Peers cannot act within a jump. Waits for a peer that begin in it (for a pong, for a close frame) therefore count
-//! from its end, and a WebSocket whose age ends within it is not closed for its earlier silence. The order holds within
-//! one shard; shards jump independently.
+//! Peers cannot act during a jump. Waits for a peer that begin during it (for a pong or a close frame) therefore count
+//! from its end, and a WebSocket that reaches its maximum age during it is not closed for earlier silence. The order is
+//! preserved within one shard; shards jump independently.
 
 use crate::time::{Moment, Now, Wall};
 use crate::{limits::LEAP_STEPS_MAX, machine::Machine};
@@ -30,7 +30,7 @@ impl Leap {
         }
     }
 
-    /// Moment of the next tick, if there is one before the end of the jump. `deadline` is the machine's.
+    /// Moment of the next tick, if there is one before the end of the jump. `deadline` is the machine's next deadline.
     pub fn next(&mut self, deadline: Option<Now>) -> Option<Moment> {
         let now = deadline?.max(self.at.now);
         if now >= self.until.now || self.steps == LEAP_STEPS_MAX {

@@ -1,18 +1,18 @@
-//! Several nodes, one service: which node owns which channels, without I/O, clock or randomness.
+//! Cluster logic: which node owns which channels, without I/O, clock or randomness.
 //!
-//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. A slot has one owner, named by a
-//! key in etcd; the *epoch* is the revision of that key. Slot keys carry no lease: a node that loses its lease does not
-//! lose its slots.
+//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. Each slot has one owner, recorded
+//! under a key in etcd; the *epoch* is the revision of that key. Slot keys are not attached to a lease, so a node that
+//! loses its lease keeps its slots.
 //!
 //! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner has not told the taker that it
 //!   serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and the registration.
 //! * **Serving on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
 //! * **Giving** is a transfer: the pending messages first, then the owner's key ([`slot_departures`]).
 //!
-//! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
-//! the node's own monotonic clock, which continues while the machine sleeps. Why the rules are as they are:
-//! broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md, 0026-another-history.md,
-//! 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
+//! [`Cluster`] is the state machine of one node. Like a shard, it takes one input at a time, and all outputs are polled
+//! before the next input. Times are of the node's own monotonic clock, which continues while the machine sleeps. The
+//! rules are explained in broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
+//! 0026-another-history.md, 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -69,35 +69,35 @@ use types::{
 // One node's part of the cluster: effects of each input. The effects of etcd's replies are in `etcd`, those on slots in
 // `slots` and `slot_departures`.
 
-/// The configuration of a process at its start.
+/// Configuration of a process at startup.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The node and this start of it.
+    /// Node and incarnation of this process.
     pub me: Owner,
-    /// Address at which this process listens.
+    /// Address on which this process listens.
     pub address: Address,
-    /// Slots of the cluster: [`crate::cluster::limits::SLOTS`], fewer in tests.
+    /// Number of slots in the cluster: [`crate::cluster::limits::SLOTS`], or fewer in tests.
     pub slots: u16,
-    /// Time spans by the lease requested from etcd.
+    /// Time spans derived from the lease requested from etcd.
     pub spans: Spans,
-    /// State kept in the data directory; the default when the operator accepts etcd as it is.
+    /// State loaded from the data directory; the default if the operator accepts etcd as it is.
     pub memory: Memory,
-    /// Seed of random choices.
+    /// Seed for random choices.
     pub seed: u64,
 }
 
-/// State of etcd that the data directory keeps between starts.
+/// etcd state that the data directory keeps across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Highest revision seen.
+    /// Highest etcd revision seen.
     pub newest: Revision,
     /// Id of the etcd cluster.
     pub etcd: Option<EtcdId>,
-    /// Whether etcd showed another history, which no operator has accepted.
+    /// Whether etcd showed a different history that no operator has accepted yet.
     pub other_history: bool,
 }
 
-/// A node's part of the cluster. One per process, outside the shards.
+/// Cluster state machine of one node. One per process, outside the shards.
 #[derive(Debug)]
 pub struct Cluster {
     me: Owner,
@@ -124,20 +124,20 @@ pub(crate) struct ActionTimes {
     next_round: Now,
 }
 
-/// Obstacles that keep a node from acting.
+/// Conditions that prevent a node from acting.
 #[derive(Debug)]
 struct Obstacles {
-    /// Whether etcd showed another history.
+    /// Whether etcd showed a different history.
     other_history: bool,
-    /// Whether a shard hangs: this node neither registers nor answers.
+    /// Whether a shard hangs; the node then neither registers nor answers peers.
     pub(crate) stuck: bool,
-    /// Whether another process may have this node's name.
+    /// Whether another process may be using this node's name.
     awaits_name: bool,
     pub(crate) ended: bool,
 }
 
 impl Cluster {
-    /// State of a process that starts at `now`, with nothing but what its data directory kept.
+    /// Creates the state of a process that starts at `now`, with only the state from its data directory.
     #[must_use]
     pub fn new(config: &Config, now: Now) -> Self {
         let (memory, spans) = (config.memory, config.spans);
@@ -168,7 +168,7 @@ impl Cluster {
         }
     }
 
-    /// Takes one input; call [`Self::poll_output`] afterwards until it returns `None`.
+    /// Handles one input; call [`Self::poll_output`] afterwards until it returns `None`.
     pub fn handle(&mut self, input: NodeInput, now: Now) {
         if self.obstacles.ended {
             return;
@@ -206,13 +206,13 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Sets a node's key, before an input names the node and in the order of numbers. Not needed where all nodes have
-    /// the same numbers.
+    /// Sets a node's key; required before any input names the node, in ascending order of node numbers. Not needed if
+    /// all nodes use the same numbers.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         self.view.set_key(node, key);
     }
 
-    /// Sets the spans of the lease that etcd granted.
+    /// Sets the time spans for the lease granted by etcd.
     fn set_spans(&mut self, spans: Spans) {
         self.times.spans = spans;
         self.silence.set_spans(spans);
@@ -225,7 +225,7 @@ impl Cluster {
         self.outputs.pop_front()
     }
 
-    /// Whether a client of `slot` is admitted at `now`, and under which epoch.
+    /// Whether clients of `slot` are admitted at `now`, and under which epoch.
     #[must_use]
     pub fn admits(&self, slot: Slot, now: Now) -> Option<Held> {
         let own = self.slots.own(slot)?;
@@ -234,74 +234,74 @@ impl Cluster {
         (serves && !self.obstacles.stuck && !self.obstacles.ended).then_some(Held { slot, epoch })
     }
 
-    /// End of the validity of admissions to served slots.
+    /// Time until which clients of served slots may be admitted.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.authority.valid_until()
     }
 
-    /// Reason why this node serves, or does not.
+    /// Reason why this node does or does not serve its slots.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.authority.standing()
     }
 
-    /// Whether etcd answered recently: without it nothing is taken, given or written.
+    /// Whether etcd answered recently; otherwise no slot is claimed or transferred and nothing is written.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {
         self.authority.has_etcd(now)
     }
 
-    /// Whether a channel that is not in this node's own slots does not exist: etcd showed the slots within a lease, or
-    /// no peer can have taken any since.
+    /// Whether a channel outside this node's own slots can be reported as nonexistent: etcd showed the slots less than
+    /// a lease ago, or no peer can have claimed any slot since.
     #[must_use]
     pub fn knows_absence(&self, now: Now) -> bool {
         !self.authority.is_outdated(now) || !self.may_be_taken()
     }
 
-    /// Number of slots that this process owns, whether it serves them or not.
+    /// Number of slots that this process owns, served or not.
     #[must_use]
     pub fn owned(&self) -> usize {
         self.slots.count()
     }
 
-    /// Number of owned slots whose channels it holds.
+    /// Number of owned slots whose channels are loaded.
     #[must_use]
     pub fn served(&self) -> usize {
         self.slots.iter().filter(|(_, own)| own.is_held()).count()
     }
 
-    /// Whether the node gives all its slots away.
+    /// Whether the node is giving away all its slots.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.transfers.is_draining()
     }
 
-    /// Number of changes of owners and epochs seen.
+    /// Number of changes of slot owners and epochs seen.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slots.changes
     }
 
-    /// Whether `node` is registered as a peer, as far as is known.
+    /// Whether `node` is registered as a peer, according to this node's view.
     #[must_use]
     pub fn is_registered(&self, node: NodeId) -> bool {
         self.view.registration(node).is_some()
     }
 
-    /// Registered nodes outside this cluster, and why: their registrations do not count.
+    /// Registered nodes outside this cluster, with the reason; their registrations are ignored.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Kinship)> {
         let strangers = self.view.strangers();
         strangers.map(|(node, registration)| (node, registration.kinship))
     }
 
-    /// Whether no other node answers this one although others are registered: it then takes nothing of others.
+    /// Whether no other node answers although others are registered; this node then claims no slots of others.
     #[must_use]
     pub fn is_cut_off(&self, now: Now) -> bool {
         Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
     }
 
-    /// Whether this process waits because another one may have its node's name.
+    /// Whether this process is waiting because another one may be using its node's name.
     #[must_use]
     pub fn awaits_name(&self) -> bool {
         self.obstacles.awaits_name
@@ -320,7 +320,7 @@ impl Cluster {
         self.silence.reaches(node, now)
     }
 
-    /// The process that last answered under a node's name, for a node that looks for its namesake; under the own name
+    /// The process that last answered under a node's name, used to detect a duplicate name; for the node's own name,
     /// this process.
     #[must_use]
     pub fn heard(&self, node: NodeId, now: Now) -> Option<Heard> {
@@ -335,19 +335,19 @@ impl Cluster {
         })
     }
 
-    /// Record of a slot, as far as this node knows: locates the slot's channels.
+    /// Record of a slot as known to this node; locates the slot's channels.
     #[must_use]
     pub fn record(&self, slot: Slot) -> SlotRecord {
         self.view.slot(slot)
     }
 
-    /// Whether the roster has `node` as present, as far as is known.
+    /// Whether the roster lists `node` as present, according to this node's view.
     #[must_use]
     pub fn expects(&self, node: NodeId) -> bool {
         self.view.roster(node) == Some(RosterState::Here)
     }
 
-    /// Whether this node queries `node`: it is present, registered, or owns a slot, as far as is known.
+    /// Whether this node queries `node`: according to its view, `node` is present, registered or owns a slot.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn asks(&self, node: NodeId) -> bool {
@@ -357,7 +357,7 @@ impl Cluster {
             || self.view.slots().iter().any(owns)
     }
 
-    /// State of etcd for the data directory to keep.
+    /// etcd state to keep in the data directory.
     #[must_use]
     pub fn memory(&self) -> Memory {
         Memory {
@@ -389,8 +389,9 @@ impl Cluster {
         self.outputs.push_back(NodeOutput::Tell(from, answer));
     }
 
-    /// Processes an answer, after the slot changes in it were applied. An answer to another process of this node's name
-    /// shows which slots are served, but proves nothing for this one: its times may be of another clock.
+    /// Processes a peer's answer, after the slot changes in it were applied. An answer addressed to another process
+    /// with this node's name shows which slots are served, but does not count as contact, because its times may be from
+    /// another clock.
     fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
         if from.index() >= NODES_MAX || from == self.me.node {
             return;
@@ -415,12 +416,12 @@ impl Cluster {
         }
     }
 
-    /// Sends the shards an order.
+    /// Sends an order to the shards.
     pub(crate) fn order(&mut self, order: SlotOrder) {
         self.outputs.push_back(NodeOutput::Order(order));
     }
 
-    /// Sends a call of etcd.
+    /// Sends a call to etcd.
     pub(crate) fn call(&mut self, purpose: Purpose, call: Call, now: Now) {
         let id = self.calls.send(purpose, &call, self.view.newest(), now);
         self.outputs.push_back(NodeOutput::Etcd(id, call));

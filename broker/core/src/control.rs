@@ -1,5 +1,5 @@
-//! Answers of API calls beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
-//! configuration, request and time.
+//! Responses to API calls that need more than a channel's record: endpoints, and ICE servers with their credentials.
+//! Pure functions of configuration, request and time.
 
 use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
 use crate::{id::Identity, machine::Peer, time::Wall};
@@ -12,24 +12,24 @@ use std::net::Ipv4Addr;
 
 // GetSignalingChannelEndpoint: where clients connect. See codec/PROTOCOL.md, EP.
 
-/// Facts of the request that the answer depends on, beside the configuration.
+/// Properties of the request that determine the response, in addition to the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointRequest<'a> {
-    /// Requested protocols, each once.
+    /// Requested protocols, without duplicates.
     pub protocols: &'a [Protocol],
     /// Role in which the client will connect.
     pub role: Role,
-    /// The request's `Host`.
+    /// `Host` header of the request.
     pub host: &'a str,
-    /// Connection of the request.
+    /// Connection on which the request arrived.
     pub peer: Peer,
-    /// Whether a proxy reports that it was reached by the scheme of `peer`, as `host`.
+    /// Whether a proxy reports that the client reached it with the scheme of `peer`, at `host`.
     pub proxied: bool,
-    /// Whether a host that serves both roles is followed by a path for the master's role (CON-2).
+    /// Whether the master's endpoint gets a path when one host serves both roles (CON-2).
     pub role_path: bool,
 }
 
-/// Writes the response body.
+/// Writes the response body of GetSignalingChannelEndpoint.
 pub fn endpoint(
     out: &mut Vec<u8>,
     settings: &Settings,
@@ -48,8 +48,8 @@ pub fn endpoint(
     codec::control::endpoint(out, &pairs);
 }
 
-/// WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`, but
-/// without a path.
+/// WebSocket endpoint of a channel as returned by discovery to a client that reaches this machine as `host`, without a
+/// path.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
     let port = settings.listen.first().map_or(0, |own| own.addr.port());
@@ -140,7 +140,7 @@ fn url(
     }
 }
 
-/// TLS listener of the request, else the first TLS listener, else the plain listener of the request.
+/// The TLS listener that received the request, else the first TLS listener, else the plain listener that received it.
 fn listener(settings: &Settings, peer: Peer) -> Listen {
     let own = settings.listen.get(usize::from(peer.listener)).copied();
     let first = settings.listen.iter().copied();
@@ -166,20 +166,20 @@ pub(crate) fn host_name(host: &str) -> &str {
     }
 }
 
-/// The port in a host.
+/// The port of a host, if it contains one.
 pub(crate) fn port_of(host: &str) -> Option<u16> {
     let rest = host.strip_prefix(host_name(host))?;
     rest.strip_prefix(':')?.parse().ok()
 }
 
-/// Label of a node in the hosts of its channels, with `[cluster] direct`: follows `m-`, `v-` or `r-`, and precedes the
-/// domain.
+/// Label of a node in the host names of its channels with `[cluster] direct`, between the prefix `m-`, `v-` or `r-` and
+/// the domain.
 #[must_use]
 pub fn node_label(node: &str) -> String {
     hex(node)
 }
 
-/// The first four bytes of SHA-256, in hex: stable across restarts and machines.
+/// The first four bytes of the text's SHA-256 hash in hexadecimal; stable across restarts and machines.
 fn hex(text: &str) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     data_encoding::HEXLOWER.encode(hash.as_ref().get(..4).unwrap_or_default())
@@ -187,7 +187,8 @@ fn hex(text: &str) -> String {
 
 // GetIceServerConfig: the configured servers with credentials. See codec/PROTOCOL.md, ICE.
 
-/// Writes the response body: one entry per configured server, or the STUN entry without which clients do not start.
+/// Writes the response body: one entry per configured server, or a STUN entry if none is configured, since clients do
+/// not start with an empty list.
 pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wall) {
     let entries: Vec<Entry> = if servers.is_empty() {
         vec![Entry::placeholder(
@@ -204,8 +205,8 @@ pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wal
     codec::control::ice(out, &servers);
 }
 
-/// Writes a header line `Link` for each URI of the configured servers (draft-ietf-wish-whep, "STUN/TURN Server
-/// Configuration"). A server whose credentials are not visible ASCII is left out.
+/// Writes a `Link` header line for each URI of the configured servers (draft-ietf-wish-whep, "STUN/TURN Server
+/// Configuration"). A server whose credentials are not visible ASCII is omitted.
 pub(crate) fn ice_links(out: &mut String, servers: &[Ice], name: &str, wall: Wall) {
     for server in servers {
         let entry = Entry::of(server, name, wall);
@@ -265,8 +266,8 @@ impl Entry {
         }
     }
 
-    /// An entry without real credentials. They are written nevertheless: the C SDK refuses an entry that lacks them,
-    /// and another client splits the username at its colon.
+    /// An entry with placeholder credentials: the C SDK rejects an entry without credentials, and another client splits
+    /// the username at its colon.
     fn placeholder(uris: Vec<String>, ttl_seconds: u32) -> Self {
         Self {
             uris,
@@ -302,7 +303,7 @@ fn password(secret: &str, username: &str) -> String {
     text.into_iter().map(char::from).collect()
 }
 
-/// The longest Ttl of the service's model, in seconds.
+/// Maximum TTL in the service's model, in seconds.
 const TTL_SECONDS_MAX: u32 = 86_400;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Every countable fact, once. Counters are plain numbers of one shard; a scrape adds up the shards.
+//! Event counters, each defined once. Counters are plain numbers of one shard; a scrape sums the shards.
 
 mod access;
 mod histogram;
@@ -16,12 +16,12 @@ pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// Kind of a received message in counters: an action, or `unknown` for one that could not be parsed.
+/// Kind of a received message for counters: an action, or `unknown` for one that could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message with a known action.
     Known(Action),
-    /// Anything else.
+    /// A message whose action could not be parsed.
     Unknown,
 }
 
@@ -58,25 +58,25 @@ pub const KINDS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Acknowledged by its recipient's machine, or delivered to an Alexa caller.
+    /// Acknowledged by the recipient's machine, or delivered to an Alexa caller.
     Delivered,
     /// Expired before its recipient connected.
     Expired,
-    /// Replaced by a newer one, or dropped from the bounded candidate list.
+    /// Replaced by a newer message, or dropped from the bounded candidate list.
     Overwritten,
-    /// Channel deleted, Alexa caller disconnected, too late for its Alexa call, server draining, or held back while a
-    /// newer connection of its sender has sent.
+    /// The channel was deleted, the Alexa caller disconnected, the answer was too late for its Alexa call, the server
+    /// is draining, or the message was held back and a newer connection of its sender has since sent one.
     Withdrawn,
-    /// Breaks a rule.
+    /// Refused because it violates a rule.
     Refused,
-    /// Exceeds its sender's rate.
+    /// Refused because it exceeds its sender's rate limit.
     Throttled,
-    /// The queue was full.
+    /// Refused because the queue was full.
     Overflow,
-    /// Evicted from its queue for a channel or an account that held less; or longer than the client that connected for
-    /// it can receive.
+    /// Evicted from its queue in favour of a channel or an account that used less, or because it is longer than the
+    /// newly connected client can receive.
     Evicted,
-    /// Passed to the kernel, and evicted for newer messages before it was acknowledged.
+    /// Passed to the kernel, then evicted for newer messages before it was acknowledged.
     DeliveredUnproved,
 }
 
@@ -84,7 +84,7 @@ impl Outcome {
     /// Labels in the order of [`Outcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Outcome of a message that is not accepted.
+    /// Outcome of a message that was not accepted.
     #[must_use]
     pub const fn of(reason: Unaccepted) -> Self {
         match reason {
@@ -103,7 +103,7 @@ impl Outcome {
         }
     }
 
-    /// Word in metrics, pages and the log.
+    /// Name in metrics, pages and the log.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.into()
@@ -123,13 +123,13 @@ pub const OUTCOMES: usize = Outcome::COUNT;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum ConnectionRole {
-    /// In its TLS handshake.
+    /// Performing its TLS handshake.
     Handshake,
-    /// HTTP.
+    /// Serving HTTP requests.
     Http,
     /// Current master of a channel.
     Master,
-    /// A current viewer.
+    /// Current connection of a viewer.
     Viewer,
     /// Superseded by a newer connection.
     Superseded,
@@ -154,64 +154,65 @@ impl ConnectionRole {
 pub struct Counters {
     /// Messages received, by kind.
     pub received: [u64; KINDS],
-    /// Messages ended, by kind and outcome.
+    /// Messages that reached their outcome, by kind and outcome.
     pub outcomes: [[u64; OUTCOMES]; KINDS],
-    /// Messages refused, by reason: for each outcome with reasons they add up to the count in `outcomes`.
+    /// Messages refused, by reason; for each outcome that has reasons, they add up to its count in `outcomes`.
     pub unaccepted: [u64; UNACCEPTED],
-    /// Messages queued for an absent recipient.
+    /// Messages queued for a disconnected recipient.
     pub pending_messages: u64,
-    /// Bytes of messages queued for an absent recipient.
+    /// Bytes of messages queued for a disconnected recipient.
     pub pending_bytes: u64,
-    /// Messages passed whole to the kernel and unacknowledged.
+    /// Messages passed completely to the kernel but not yet acknowledged.
     pub written_messages: u64,
     /// Bytes of unacknowledged messages.
     pub unconfirmed_bytes: u64,
     /// Written messages that were returned to their queue.
     pub returned: u64,
-    /// Returned messages that were acknowledged nevertheless.
+    /// Returned messages that turned out to have been acknowledged.
     pub repeated: u64,
-    /// Messages in outboxes, not yet passed whole to the kernel.
+    /// Messages in outboxes, not yet passed completely to the kernel.
     pub outbox_messages: u64,
     /// Bytes of messages in outboxes.
     pub outbox_bytes: u64,
-    /// Bytes of control frames and HTTP answers in outboxes.
+    /// Bytes of control frames and HTTP responses in outboxes.
     pub control_bytes: u64,
-    /// Alexa calls that wait for an answer.
+    /// Alexa calls waiting for an answer.
     pub waiting_calls: u64,
     /// Upgrades by role and outcome.
     pub upgrades: [[u64; UPGRADE_OUTCOMES]; UPGRADE_ROLES],
     /// HTTP requests by purpose and status, in the order of [`STATUS`].
     pub requests: [[u64; STATUSES]; REQUESTED],
-    /// Refusals by signature or policy.
+    /// Requests refused by signature or policy.
     pub auth_failures: [u64; AUTH_FAILURES],
     /// Refusals by check.
     pub refusals: ByCheck,
     /// Delivered frames longer than each of [`LARGE_FRAMES`].
     pub large_frames: [u64; LARGE_FRAMES.len()],
-    /// Time from the read of a message to passing its last byte to the kernel. Without messages that were queued for an
-    /// absent recipient, or returned.
+    /// Time from reading a message until its last byte was passed to the kernel. Excludes messages that were queued for
+    /// a disconnected recipient, or returned.
     pub delivery: Histogram,
     /// Time from a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
     /// WebSocket connections ended, by reason.
     pub connection_ends: [u64; END_REASONS],
-    /// Sessions: answered or not, superseded, short.
+    /// Counters of sessions by outcome, of superseded connections, and of short ones.
     pub sessions: Sessions,
-    /// Refusals not logged because there were too many.
+    /// Refusals not logged because of the log's rate limit.
     pub log_suppressed: u64,
-    /// Changes refused because the log had no place for their audit entry.
+    /// Changes refused because the log had no space for their audit entry.
     pub audit_refused: u64,
     /// Requests of players, by outcome.
     pub players: [u64; PLAYER_OUTCOMES],
     /// Time from a player's request to its answer.
     pub player_setup: Histogram,
-    /// Steps of pattern matching in policies: see [`codec::policy::Policy::decide`].
+    /// Pattern-matching steps in policies; see [`codec::policy::Policy::decide`].
     pub policy_steps: u64,
-    /// Bytes hashed to check signatures: see [`codec::sigv4::Verifier::hashed_bytes`].
+    /// Bytes hashed to check signatures; see [`codec::sigv4::Verifier::hashed_bytes`].
     pub hashed_bytes: u64,
 }
 
-/// Lengths of frames, with header, that exceed the buffers of old builds of the C SDK. Source: the metrics contract.
+/// Frame lengths, including the header, above which frames overflow the buffers of old builds of the C SDK. Source: the
+/// metrics contract.
 pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
 
 impl Counters {
@@ -222,12 +223,12 @@ impl Counters {
         }
     }
 
-    /// Counts the end of a message.
+    /// Counts the outcome of a message.
     pub fn end(&mut self, kind: Kind, outcome: Outcome) {
         self.end_many(kind, outcome, 1);
     }
 
-    /// Counts messages of a kind that ended alike.
+    /// Counts messages of a kind that had the same outcome.
     pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
         if let Some(count) = self
             .outcomes
@@ -246,7 +247,7 @@ impl Counters {
         }
     }
 
-    /// Counts an answered upgrade.
+    /// Counts an upgrade that was answered.
     pub fn upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
         let row = self.upgrades.get_mut(role.index());
         if let Some(count) = row.and_then(|row| row.get_mut(outcome.index())) {
@@ -327,7 +328,7 @@ impl Counters {
         self.waiting_calls += other.waiting_calls;
     }
 
-    /// Balance of the conservation law: received minus ended minus the gauges. Always 0.
+    /// Number of messages unaccounted for: received minus ended minus those in the gauges. Always 0.
     #[must_use]
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();
@@ -339,7 +340,8 @@ impl Counters {
             - i128::from(self.written_messages)
     }
 
-    /// Whether each message that was not accepted has a reason: for each outcome with reasons, they add up to it.
+    /// Whether every message that was not accepted has a reason: for each outcome with reasons, they add up to its
+    /// count.
     #[must_use]
     pub fn all_have_their_reason(&self) -> bool {
         [Outcome::Refused, Outcome::Throttled, Outcome::Overflow]
@@ -364,17 +366,17 @@ fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u
 
 // Counters of sessions: answered or not, superseded, short ones. All connections may be well while masters are mute.
 
-/// Outcome of a viewer's connection. Each gets exactly one at its end.
+/// Outcome of a viewer's connection; each gets exactly one when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum SessionOutcome {
-    /// Got an answer.
+    /// Received an answer.
     Answered,
-    /// Sent an offer, and left or fell silent without an answer.
+    /// Sent an offer, and left or fell silent before an answer.
     Unanswered,
     /// Sent no offer.
     NoOffer,
-    /// Sent an offer, and was closed by the broker before an answer.
+    /// Sent an offer, but was closed by the broker before an answer.
     CutShort,
 }
 
@@ -406,7 +408,7 @@ impl SessionOutcome {
 /// Roles of counted connections, in the order of their counters.
 pub const ROLES: [&str; 2] = ["master", "viewer"];
 
-/// Counters of one shard's sessions, or their sum.
+/// Session counters of one shard, or their sum over shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
     /// Ended viewer connections, by outcome.
@@ -417,8 +419,8 @@ pub struct Sessions {
     pub short: [u64; ROLES.len()],
 }
 
-/// Longest duration of a short connection, in milliseconds. Normal for viewers once they are answered, but not for
-/// masters.
+/// Duration in milliseconds below which a connection counts as short. Normal for viewers once they are answered, but
+/// not for masters.
 pub const SHORT_MS: u64 = 10_000;
 
 impl Sessions {
@@ -432,7 +434,7 @@ impl Sessions {
         }
     }
 
-    /// Counts a superseded connection of this role.
+    /// Counts a superseded connection of `role`.
     pub fn superseded(&mut self, role: Role) {
         self.superseded[place(role)] += 1;
     }

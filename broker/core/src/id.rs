@@ -1,14 +1,14 @@
-//! Identifiers of the broker: numbers with distinct types.
+//! Identifiers of the broker: numbers wrapped in distinct types.
 
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
-/// Most slots of a table: a key has 24 bits for the slot's number.
+/// Maximum number of slots of a table; a key holds a 24-bit slot number.
 pub const SLOTS_MAX: usize = 1 << 24;
 
-/// One shard of the process, counted from 0. Stable while the process lives.
+/// A shard of the process, counted from 0. Stable for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
@@ -20,8 +20,8 @@ impl ShardId {
     }
 }
 
-/// Number of a node in this node's list of names, below `NODES_MAX` of the cluster. One per name; other nodes may use
-/// other numbers: in a message between nodes it is the index of a name in that message's list.
+/// Number of a node in this node's list of names, below `NODES_MAX` of the cluster. Each name has one number, but nodes
+/// may number them differently: in a message between nodes it is an index into that message's list of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
 
@@ -33,7 +33,7 @@ impl NodeId {
     }
 }
 
-/// One of the parts that channels are divided into, below `SLOTS` of the cluster.
+/// Part of the channel space, below the cluster's `SLOTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16")]
 pub struct Slot(pub u16);
@@ -45,7 +45,7 @@ impl Slot {
         usize::from(self.0)
     }
 
-    /// Shard of its channels, on a node of the cluster with this many shards. Nodes of one inner version agree.
+    /// Shard that holds the slot's channels on a node with this many shards. All nodes of the same inner version agree.
     #[must_use]
     pub fn shard(self, shards: u16) -> ShardId {
         // Spreads any pattern of slots: the odd number is 2^16 divided by the golden ratio.
@@ -54,14 +54,14 @@ impl Slot {
     }
 }
 
-/// Entry of one session or channel in its shard's timer wheel; none before its first deadline.
+/// A session's or channel's entry in its shard's timer wheel; none before its first deadline.
 ///
-/// Not `Clone`: an owner has one entry, so the wheel has no more entries than there are owners.
+/// Not `Clone`: each owner has a single entry, so the wheel never has more entries than there are owners.
 #[derive(Debug, Default)]
 pub struct TimerId(Option<NonZeroU32>);
 
 impl TimerId {
-    /// Id of an entry; 0 is none.
+    /// Id of an entry; 0 means none.
     #[must_use]
     pub fn at(place: u32) -> Self {
         Self(NonZeroU32::new(place))
@@ -74,7 +74,7 @@ impl TimerId {
     }
 }
 
-/// A key of 24 bits slot and 24 bits generation, for tables of any such key.
+/// A key made of a 24-bit slot and a 24-bit generation, for tables that are generic over their keys.
 pub trait Key: Copy {
     /// See [`SessionKey::new`].
     fn new(slot: u32, generation: u32) -> Self;
@@ -94,10 +94,10 @@ macro_rules! generational_key {
         }
 
         impl $name {
-            /// Key for `slot` (below [`SLOTS_MAX`]) in its `generation` (24 bits; the rest is cut off).
+            /// Key for `slot` (below [`SLOTS_MAX`]) in its `generation` (truncated to 24 bits).
             ///
             /// # Panics
-            /// If `slot` is out of range: a table never grows that far.
+            /// If `slot` is out of range; no table grows that large.
             #[must_use]
             pub fn new(slot: u32, generation: u32) -> Self {
                 assert!((slot as usize) < SLOTS_MAX);
@@ -110,19 +110,19 @@ macro_rules! generational_key {
                 self.slot as usize
             }
 
-            /// The slot's generation: a key to a freed slot finds nothing.
+            /// The slot's generation; a key to a freed slot finds nothing.
             #[must_use]
             pub fn generation(self) -> u32 {
                 self.generation
             }
 
-            /// The key in 48 bits, slot low: user data of ring operations.
+            /// Packs the key into 48 bits, slot in the low bits, for the user data of ring operations.
             #[must_use]
             pub fn pack(self) -> u64 {
                 u64::from(self.generation) << 24 | u64::from(self.slot)
             }
 
-            /// Reverses [`Self::pack`]; higher bits are ignored.
+            /// Inverse of [`Self::pack`]; higher bits are ignored.
             #[must_use]
             pub fn unpack(bits: u64) -> Self {
                 let low = |bits: u64| u32::try_from(bits & 0x00ff_ffff).expect("24 bits fit");
@@ -147,22 +147,22 @@ macro_rules! generational_key {
 }
 
 generational_key! {
-    /// One connection's session on its shard. The edge keeps the connection under the same key.
+    /// A connection's session on its shard. The edge stores the connection under the same key.
     SessionKey
 }
 generational_key! {
-    /// One channel on its home shard.
+    /// A channel on its home shard.
     ChannelKey
 }
 
 /// Identity of a channel: region, account and name, without the creation time.
 ///
-/// As text `region:account:name`; none of the three can contain a colon, so names of one account sort bytewise.
+/// Formatted as `region:account:name`; none of the three can contain a colon, so names of one account sort bytewise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Box<str>);
 
 impl Identity {
-    /// Identity of an ARN, whatever its creation time.
+    /// Identity of an ARN, ignoring its creation time.
     #[must_use]
     pub fn of(arn: &ChannelArn) -> Self {
         Self::new(arn.region(), arn.account(), arn.name())
@@ -175,19 +175,19 @@ impl Identity {
         Self([region, ":", account, ":", name].concat().into_boxed_str())
     }
 
-    /// Bound for ranges of identities: a prefix of an identity, or a stored one.
+    /// Creates an identity from stored text, or a bound for range queries from a prefix of one.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The whole text.
+    /// The complete text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The region: text before the first colon.
+    /// The region: the text before the first colon.
     #[must_use]
     pub fn region(&self) -> &str {
         self.0.split(':').next().unwrap_or_default()
@@ -199,35 +199,35 @@ impl Identity {
         self.0.split(':').nth(1).unwrap_or_default()
     }
 
-    /// Prefix of all channels of the account in the region: `region:account:`.
+    /// Common prefix of all channels of the account in the region: `region:account:`.
     #[must_use]
     pub fn tenant(&self) -> &str {
         self.0.strip_suffix(self.name()).unwrap_or(&self.0)
     }
 
-    /// The channel's name: text after the last colon.
+    /// The channel's name: the text after the last colon.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit(':').next().unwrap_or_default()
     }
 }
 
-/// A call that waits for a letter: its connection, its shard, and its number.
+/// A call waiting for a letter, identified by its connection, shard and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallRef {
     /// Shard of the caller's connection.
     pub shard: ShardId,
     /// Session of the caller.
     pub session: SessionKey,
-    /// The call's number within its session: an answer to an earlier call is dropped.
+    /// Number of the call within its session; an answer to an earlier call is dropped.
     pub serial: u32,
-    /// Account of the caller, whose share of places the call takes.
+    /// Account of the caller, against whose limits the call counts.
     pub account: Account,
-    /// Whether it waits for the store, and takes a place among changes.
+    /// Whether the call waits for the store and counts towards the limit of changes.
     pub change: bool,
 }
 
-/// An account: the number of its 12 digits, so that no text is compared or stored.
+/// An account, stored as the number formed by its 12 digits to avoid comparing or storing text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account(pub u64);
 
@@ -252,8 +252,9 @@ impl fmt::Display for Account {
     }
 }
 
-/// Caller among those that share a channel, as a hash under a key of its shard: no text is stored. A connection has two
-/// bytes left for it; two of 65,535 callers collide, and share one part until the process ends.
+/// A caller among those that share a channel, as a hash keyed per shard, so no text is stored. A connection has only
+/// two bytes for it; if two of the 65,535 values collide, the two callers use one share together until the process
+/// ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 

@@ -1,7 +1,7 @@
 //! Log entries as plain data. Shards record entries; a separate thread formats and writes them.
 //!
-//! No entry has a field for a query string, a payload, a signature or a secret, so none can be logged by mistake. Texts
-//! from the wire (client ids, names, ARNs) are escaped and cut when written.
+//! No entry has a field for a query string, a payload, a signature or a secret, so none can be logged by accident. Text
+//! from the wire (client ids, names, ARNs) is escaped and truncated when written.
 
 pub(crate) mod end_reasons;
 mod rate_limits;
@@ -21,69 +21,70 @@ use std::fmt;
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantArray, VariantNames};
 
-/// Receives entries without waiting. Drops and counts entries when full.
+/// Receives entries without blocking. When full, drops and counts them.
 pub trait Journal: Send {
     /// Records an entry.
     fn note(&mut self, entry: Entry);
 
-    /// Reserves a place for the audit entry of a change by this account; false when there is none, and the change must
-    /// not be made. Each place is used by [`Journal::note_kept`] or returned by [`Journal::give_back`].
+    /// Reserves space for the audit entry of a change by this account; returns `false` if there is none, in which case
+    /// the change must not be made. Each reservation is used by [`Journal::note_kept`] or returned by
+    /// [`Journal::give_back`].
     fn keep_place(&mut self, account: Account) -> bool {
         let _ = account;
         true
     }
 
-    /// Records an entry in its reserved place: it is never dropped.
+    /// Records an entry in its reserved space, so it is never dropped.
     fn note_kept(&mut self, account: Account, entry: Entry) {
         let _ = account;
         self.note(entry);
     }
 
-    /// Returns a reserved place: the change was not made.
+    /// Returns a reservation because the change was not made.
     fn give_back(&mut self, account: Account) {
         let _ = account;
     }
 }
 
-/// One line of the log.
+/// A log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A WebSocket connection ended. Limited per shard: see [`LimitedJournal::ended`].
+    /// A WebSocket connection ended. Rate-limited per shard; see [`LimitedJournal::ended`].
     ConnectionEnd(ConnectionEnd),
-    /// A request or upgrade was refused. Limited per shard: see [`LimitedJournal::refused`].
+    /// A request or upgrade was refused. Rate-limited per shard; see [`LimitedJournal::refused`].
     Refused(Box<Refused>),
-    /// Number of refusals not logged within a window: see [`LimitedJournal::window_over`].
+    /// Number of refusals not logged within a window; see [`LimitedJournal::window_over`].
     Suppressed {
-        /// Number of refusals.
+        /// Number of suppressed refusals.
         refusals: u64,
-        /// Numbers by check and subject.
+        /// Number of suppressed refusals by check and subject.
         counts: Box<[RefusalCount]>,
     },
     /// Number of connection ends not logged within a second.
     EndsSuppressed {
-        /// Number of ends.
+        /// Number of connection ends.
         ends: u64,
     },
-    /// A message was not accepted. Limited per shard: see [`LimitedJournal::unaccepted`].
+    /// A message was not accepted. Rate-limited per shard; see [`LimitedJournal::unaccepted`].
     Unaccepted(Box<UnacceptedMessage>),
-    /// A connection was superseded. Limited per shard: see [`LimitedJournal::superseded`].
+    /// A connection was superseded. Rate-limited per shard; see [`LimitedJournal::superseded`].
     Superseded(Box<Superseded>),
     /// A call changed something or was denied.
     Audit(Audit),
-    /// Another node did not answer.
+    /// Another node did not respond.
     NodeTrouble {
         /// Name of the node.
         node: Box<str>,
-        /// Reason, in a word.
+        /// Why the node did not respond, in a few words.
         why: &'static str,
-        /// Requests answered with 503 since the last such line.
+        /// Number of requests answered with 503 since the last entry of this kind.
         requests: u64,
     },
-    /// Replaced credentials refuse open connections.
+    /// Open connections are no longer allowed by reloaded credentials.
     Forbidden(Forbidden),
     /// The registry's store failed.
     StoreTrouble {
-        /// Text of the store's error; nothing from the wire.
+        /// Error message of the store; contains nothing from the wire.
         error: Box<str>,
     },
 }
@@ -91,42 +92,44 @@ pub enum Entry {
 /// The end of a WebSocket connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionEnd {
-    /// Role in which it was admitted.
+    /// Role in which the connection was admitted.
     pub role: Role,
-    /// A viewer's client id.
+    /// Client id of a viewer.
     pub client_id: Option<Box<str>>,
-    /// Channel's name, also if the channel was deleted meanwhile; `None` would be a fault of the telemetry.
+    /// Name of the channel, even if it has since been deleted; `None` would be a telemetry bug.
     pub channel: Option<Box<str>>,
-    /// Channel's account; not logged.
+    /// Account of the channel; not logged.
     pub account: Account,
-    /// The peer's address.
+    /// Address of the peer.
     pub remote: SocketAddr,
     /// Duration from admission to end, in milliseconds.
     pub duration_ms: u64,
-    /// Messages received from it, refused ones included.
+    /// Number of messages received on the connection, including refused ones.
     pub messages_in: u32,
-    /// Messages passed to it whole.
+    /// Number of messages delivered completely to the connection.
     pub messages_out: u32,
-    /// Unacknowledged ones among them: queued again for the next connection.
+    /// Number of delivered messages that were not acknowledged and were queued again for the next connection.
     pub returned: u32,
-    /// Time from a viewer's admission to its first offer, in milliseconds; `None` without one.
+    /// Time from a viewer's admission to its first offer, in milliseconds; `None` without an offer.
     pub offered_ms: Option<u32>,
-    /// Time from a viewer's admission to its first answer, in milliseconds; `None` without one.
+    /// Time from a viewer's admission to its first answer, in milliseconds; `None` without an answer.
     pub answered_ms: Option<u32>,
-    /// Reason of the end.
+    /// Why the connection ended.
     pub reason: EndReason,
-    /// Policy and statement that forbid it, or what is gone, if it may no longer be open.
+    /// Policy and statement that forbid the connection, or the key, role, policy or sign-in that no longer exists, if
+    /// it was closed for lack of permission.
     pub refused_by: Option<Box<str>>,
 }
 
-/// Open connections that replaced credentials refuse.
+/// Open connections that reloaded credentials no longer allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
-    /// Open connections.
+    /// Number of open connections.
     pub connections: u64,
-    /// Refused ones among them.
+    /// Number of open connections that are no longer allowed.
     pub forbidden: u64,
-    /// Whether closing is delayed, since more than half are refused: other credentials may follow.
+    /// Whether closing is delayed because more than half of the connections are forbidden and another reload may
+    /// follow.
     pub waits: bool,
 }
 
@@ -137,21 +140,21 @@ pub struct UnacceptedMessage {
     pub channel: Box<str>,
     /// Account of the channel; not logged.
     pub account: Account,
-    /// Role of its sender.
+    /// Role of the sender.
     pub role: Role,
-    /// The client id of a viewer that sent it.
+    /// Client id of the sender, if it is a viewer.
     pub client_id: Option<Box<str>>,
-    /// The sender's address.
+    /// Address of the sender.
     pub remote: SocketAddr,
     /// Action; `None` if it could not be parsed.
     pub action: Option<Action>,
-    /// Reason.
+    /// Why the message was not accepted.
     pub reason: Unaccepted,
-    /// Length of its frame for the recipient; if the payload is too long, that of the payload; else 0.
+    /// Length of the frame for the recipient; if the payload is too long, the payload's length; otherwise 0.
     pub bytes: usize,
-    /// Longest accepted payload, if the payload is too long; else 0.
+    /// Maximum payload length, if the payload is too long; otherwise 0.
     pub most: usize,
-    /// Unaccepted messages without a line since the last such line.
+    /// Number of unaccepted messages not logged since the last entry of this kind.
     pub unlogged: u64,
 }
 
@@ -164,7 +167,7 @@ pub struct Superseded {
     pub account: Account,
     /// Role of both connections.
     pub role: Role,
-    /// The client id of viewers.
+    /// Client id, for viewers.
     pub client_id: Option<Box<str>>,
     /// Address of the older connection.
     pub remote: SocketAddr,
@@ -172,14 +175,14 @@ pub struct Superseded {
     pub by: SocketAddr,
     /// Time between their admissions, in milliseconds.
     pub after_ms: u64,
-    /// Under `--dev`: the newer one is the master only because nothing names its role. Perhaps a viewer without its
-    /// client id.
+    /// Under `--dev`: the newer connection is the master only because nothing specifies its role; it may be a viewer
+    /// without a client id.
     pub unnamed: bool,
-    /// Superseded connections without a line since the last such line.
+    /// Number of superseded connections not logged since the last entry of this kind.
     pub unlogged: u64,
 }
 
-/// Caller in an audit entry. The name of a session alone proves nothing: the caller chose it.
+/// Caller in an audit entry. The session name alone proves nothing, since the caller chose it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditCaller {
     /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or the sign-in.
@@ -188,63 +191,63 @@ pub struct AuditCaller {
     pub account: Box<str>,
     /// Access key id of the signature; `None` for a sign-in.
     pub key_id: Option<Box<str>>,
-    /// Source identity: the person or program behind the session.
+    /// Source identity: the person or program that the session acts for.
     pub source_identity: Option<Box<str>>,
-    /// Certificate or token at the root of the session.
+    /// Certificate or token from which the session originates.
     pub sign_in: Presented,
 }
 
 /// An API call that changes something, or that a policy denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// `None` where requests are not signed.
+    /// The caller; `None` if the request did not have to be signed.
     pub caller: Option<Box<AuditCaller>>,
-    /// The operation's AWS name, or `ConnectAsMaster` and `ConnectAsViewer`.
+    /// The operation's AWS name, `ConnectAsMaster` or `ConnectAsViewer`.
     pub operation: &'static str,
-    /// Channel's ARN, as far as it is known.
+    /// ARN of the channel, or the part of it that is known.
     pub channel_arn: Option<Box<str>>,
-    /// Session that a call of STS requests: the federated user, or `ROLE/SESSION`.
+    /// Session requested by an STS call: the federated user, or `ROLE/SESSION`.
     pub session: Option<Box<str>>,
-    /// Access key id of granted temporary credentials.
+    /// Access key id of the temporary credentials that were issued.
     pub new_key_id: Option<Box<str>>,
-    /// `ok`, or the error type of the answer; `unanswered` when the caller had left, or timed out, before the outcome
-    /// of the change was known.
+    /// `ok`, or the error type of the response; `unanswered` if the caller had disconnected or timed out before the
+    /// outcome of the change was known.
     pub outcome: &'static str,
-    /// Request id of the answer.
+    /// Request id of the response.
     pub request_id: Box<str>,
-    /// The peer's address.
+    /// Address of the peer.
     pub remote: SocketAddr,
 }
 
-/// Reason why a WebSocket connection ended: the first cause.
+/// Why a WebSocket connection ended; the first cause wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum EndReason {
     /// The peer sent a close frame.
     PeerClosed,
-    /// The peer left without a close frame.
+    /// The peer disconnected without a close frame.
     PeerGone,
-    /// Silent for the whole idle limit.
+    /// No bytes received for the whole idle timeout.
     Idle,
-    /// Reached the age limit of connections.
+    /// Reached the maximum connection age.
     Age,
-    /// Superseded, and so were too many after it.
+    /// Superseded, then evicted because too many newer connections were superseded too.
     SupersededEvicted,
-    /// Superseded, and did not take the rest of a begun message.
+    /// Superseded, and did not accept the rest of a partially sent message.
     SupersededStuck,
-    /// Superseded by a connection that has left: closed so that its client may reconnect.
+    /// Superseded by a connection that has left; closed so that the client can reconnect.
     SupersededVacant,
-    /// No frame followed a ping.
+    /// No frame arrived after a ping.
     Unanswered,
-    /// The operator requested new ICE servers, and this client must not get the message for that.
+    /// The operator requested new ICE servers, and this client must be disconnected rather than notified.
     IceReconnect,
     /// The outbox was full.
     SlowConsumer,
     /// The channel was deleted.
     ChannelDeleted,
-    /// Violation of the WebSocket protocol.
+    /// The peer violated the WebSocket protocol.
     ProtocolError(FrameError),
-    /// Binary message.
+    /// The peer sent a binary message.
     Unsupported,
     /// The process is shutting down.
     Drain,
@@ -252,19 +255,19 @@ pub enum EndReason {
     SlowMessage,
     /// Too many control frames within a second.
     Flood,
-    /// The operator closed it.
+    /// Closed by the operator.
     Operator,
-    /// Evicted: its account, or caller, had most connections, and another one needed a place.
+    /// Evicted in favour of another connection because its account, or caller, had the most connections.
     MadeRoom,
-    /// Caller may no longer connect, by other credentials or other tags of its channel.
+    /// The caller may no longer connect because credentials or the tags of its channel changed.
     Forbidden,
 }
 
-/// Number of reasons; protocol errors are one.
+/// Number of reasons; all protocol errors count as one.
 pub const END_REASONS: usize = EndReason::COUNT;
 
 impl EndReason {
-    /// Words of all reasons in the order of [`EndReason::index`].
+    /// Names of all reasons, in the order of [`EndReason::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     /// Index in tables of counters.
@@ -302,7 +305,7 @@ impl EndReason {
     }
 }
 
-/// Word in the log: one of a closed set, for a protocol error with its close code.
+/// Formats the reason for the log, as a name from a closed set; for a protocol error, includes the close code.
 impl fmt::Display for EndReason {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(self.into())?;
@@ -315,7 +318,7 @@ impl fmt::Display for EndReason {
 
 // Reasons are the labels of `heliograph_messages_unaccepted_total{reason}`.
 
-/// Reason why a message was not accepted. Each message that ends as refused, throttled or overflow has exactly one.
+/// Why a message was not accepted. Each message that ends as refused, throttled or overflow has exactly one reason.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantArray,
 )]
@@ -327,21 +330,21 @@ pub enum Unaccepted {
     NoPayload,
     /// The payload is not base64.
     NotBase64,
-    /// Not one JSON object.
+    /// The payload is not a single JSON object.
     NotJson,
-    /// A member is repeated or of a wrong type, or the correlation id does not match its pattern.
+    /// A member is repeated or has the wrong type, or the correlation id does not match its pattern.
     Malformed,
     /// The action is missing or unknown.
     UnknownAction,
-    /// The master names no viewer, or not by a client id.
+    /// The recipient named by the master is missing or is not a client id.
     UnknownRecipient,
-    /// A master's offer, although the rules accept offers from viewers only.
+    /// An offer from a master, where the rules accept offers only from viewers.
     MasterOffer,
-    /// Refused by a fault of a test; under `--dev` only.
+    /// Refused by an injected test fault; only under `--dev`.
     FaultInjected,
-    /// The sender exceeds its rate.
+    /// The sender exceeds its rate limit.
     TooFast,
-    /// There is no room to forward or to queue it.
+    /// No space to forward or queue the message.
     NoRoom,
     /// The recipient cannot receive a message of this length.
     TooLongForRecipient,
@@ -354,7 +357,7 @@ impl Unaccepted {
     /// All reasons, in the order of [`Unaccepted::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Reason of a fault, with the excessive length.
+    /// Reason for a fault, and the payload's length if it is too long, otherwise 0.
     #[must_use]
     pub const fn of(fault: FaultKind) -> (Self, usize) {
         match fault {
@@ -369,14 +372,14 @@ impl Unaccepted {
         }
     }
 
-    /// Word in metrics, pages and the log.
+    /// Name in metrics, pages and the log.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.into()
     }
 
-    /// The reason in plain words, with the limit. `bytes` and `most` are the length and the limit of a payload or
-    /// message that is too long, 0 if unknown.
+    /// Explanation of the reason, with the limit. `bytes` and `most` are the length and the limit of an oversized
+    /// payload or message, 0 if unknown.
     #[must_use]
     pub fn says(self, bytes: usize, most: usize) -> Cow<'static, str> {
         if most > 0 {

@@ -1,12 +1,12 @@
-//! Interface between the edge and the machine that it drives, and the certificates that the edge reports.
+//! Interface between the edge and the machine it drives, and the certificates that the edge reports.
 //!
-//! A [`Machine`] is one shard's state without sockets, clock or randomness. The edge owns descriptors, TLS and the
-//! ring; the machine owns sessions. Both use the same [`SessionKey`].
+//! A [`Machine`] is the state of one shard, without sockets, clock or randomness. The edge owns descriptors, TLS and
+//! the ring; the machine owns sessions. Both use the same [`SessionKey`].
 //!
-//! The rule of the drive loop: *one input, then [`Machine::poll_output`] until `None`, then the next input*
+//! Rule of the drive loop: *one input, then [`Machine::poll_output`] until `None`, then the next input*
 //! ([`Output::Send`] may be collected and served once at the end of a turn).
 //!
-//! Life of a session as the edge sees it:
+//! Lifecycle of a session as seen by the edge:
 //! ```text
 //!  open ──► handle(Received …)* ──► Output::Close ──► (flush, close_notify, FIN, linger) ──► handle(Gone) : slot free
 //!    │            │                 Output::Abort ──► (shutdown at once)              ──► handle(Gone) : slot free
@@ -30,47 +30,48 @@ use strum::{EnumCount, IntoStaticStr, VariantNames};
 /// A connected peer, and the listener that accepted it.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Address of the other end.
+    /// Address of the peer.
     pub remote: SocketAddr,
     /// Index of the listener in the configuration.
     pub listener: u16,
-    /// Whether the connection uses TLS. Then the session's first [`Input::Received`] follows [`Input::Secured`].
+    /// Whether the connection uses TLS. If so, [`Input::Secured`] precedes the session's first [`Input::Received`].
     pub tls: bool,
-    /// Whether another node forwarded it. It is never forwarded again.
+    /// Whether another node forwarded the connection, in which case it is never forwarded again.
     pub inner: bool,
 }
 
-/// Received bytes of a session that leaves for another node, or for the side thread.
+/// Received bytes of a session that is passed to another node or to the side thread.
 #[derive(Debug)]
 pub struct PassedOn {
     /// The client.
     pub peer: Peer,
-    /// Request as received, and further bytes.
+    /// The request as received, and any bytes after it.
     pub bytes: Vec<u8>,
-    /// Kind of the request: an upgrade may be retried at another node after one that ended without a byte of an answer.
+    /// Kind of the request: an upgrade may be retried on another node if the first one closed the connection without
+    /// sending any of the response.
     pub kind: Kind,
-    /// Length of the request alone, if it is a call: the client's next requests follow.
+    /// Length of the request within `bytes`, if it is a call; the client's next requests follow it.
     pub call: Option<usize>,
-    /// Most bytes of a TLS record to the client, whose buffer may be small.
+    /// Maximum size of a TLS record sent to the client, whose buffer may be small.
     pub record_bytes: usize,
-    /// Destination as a stream of a link, if it may be one.
+    /// Destination as a stream of a link, if the session can use one.
     pub home: Option<StreamHome>,
 }
 
-/// Destination of a session that leaves for another node as a stream of a link.
+/// Destination of a session that is passed to another node as a stream of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamHome {
     /// The slot of its channel.
     pub slot: Slot,
-    /// Account of the channel, whose share the stream uses.
+    /// Account of the channel, which the stream counts against.
     pub account: u64,
 }
 
-/// Reason why another node did not answer.
+/// Why another node did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum PassFailure {
-    /// No room for the request here.
+    /// No capacity for the request on this node.
     NoRoom,
     /// The connection failed.
     Connect,
@@ -78,205 +79,207 @@ pub enum PassFailure {
     Timeout,
     /// The peer is not a node of a cluster.
     Foreign,
-    /// Closed without an answer: the node is full, or does not accept this one.
+    /// Closed the connection without an answer: the node is full, or does not accept connections from this one.
     Closed,
-    /// The node lost the channel to another one before it answered.
+    /// The node lost the channel to another node before it answered.
     Moved,
-    /// The node had not answered, and this node shuts down.
+    /// The node had not answered when this node began shutting down.
     Drain,
 }
 
-/// Reason why the edge itself refused a connection.
+/// Why the edge itself refused a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnedAway {
-    /// No room for another connection; on a TLS listener it is closed without an answer.
+    /// No capacity for another connection; on a TLS listener it is closed without a response.
     NoRoom,
-    /// No room for another TLS handshake; closed without an answer.
+    /// No capacity for another TLS handshake; closed without a response.
     NoHandshakeRoom,
     /// Plain HTTP on a TLS listener.
     PlainHttp,
-    /// The client does not trust the server's certificate, by the alert with which it ended the handshake.
+    /// The client does not trust the server's certificate, according to the alert that ended the handshake.
     Distrusted,
-    /// No version, cipher or protocol of TLS in common.
+    /// No TLS version, cipher suite or protocol in common.
     NoCommonTls,
-    /// A violation of the protocol in the handshake, or other bytes on a TLS listener.
+    /// A protocol violation in the handshake, or non-TLS bytes on a TLS listener.
     BrokenTls,
-    /// The client left during the handshake, without an alert.
+    /// The client disconnected during the handshake, without an alert.
     LeftHandshake,
-    /// A header of the PROXY protocol at a listener that expects none.
+    /// A PROXY protocol header on a listener that expects none.
     ProxyUnexpected,
-    /// A peer outside of `[proxy] protocol_from`; closed without an answer.
+    /// A peer outside `[proxy] protocol_from`; closed without a response.
     ProxyForeign,
-    /// A proxy that sent no valid header; closed without an answer.
+    /// A proxy that sent no valid header; closed without a response.
     ProxyMalformed,
 }
 
 /// Input to a machine.
 #[derive(Debug)]
 pub enum Input<'a, Letter> {
-    /// The TLS handshake of this session has finished.
+    /// The TLS handshake of this session has completed.
     Secured {
         /// Session of the connection.
         session: SessionKey,
     },
-    /// Plaintext bytes were received. The machine may change them in place and copies what it needs.
+    /// Plaintext bytes were received. The machine may modify them in place and copies what it needs.
     Received {
         /// Session of the connection.
         session: SessionKey,
-        /// The bytes, at least one.
+        /// The bytes; never empty.
         bytes: &'a mut [u8],
     },
-    /// Plaintext bytes were passed to the kernel: the oldest ones not yet reported.
+    /// Plaintext bytes were passed to the kernel, namely the oldest ones not yet reported.
     Sent {
         /// Session of the connection.
         session: SessionKey,
-        /// The number of bytes.
+        /// Number of bytes.
         bytes: usize,
-        /// Bytes on the wire: as many, or with TLS those of whole records.
+        /// Number of bytes on the wire: the same, or with TLS the size of the complete records.
         on_wire: usize,
     },
     /// Answer to [`Output::Ask`].
     Unacknowledged {
         /// Session of the connection.
         session: SessionKey,
-        /// Bytes on the wire that the kernel accepted and the peer's machine has not acknowledged. May include a few
-        /// more: the connection's own FIN, or a send not yet reported.
+        /// Number of bytes on the wire that the kernel accepted and the peer's machine has not acknowledged. May be
+        /// slightly too high: the connection's own FIN, or a send not yet reported.
         bytes: u32,
-        /// Smoothed round trip; only needed if bytes are unacknowledged.
+        /// Smoothed round-trip time in milliseconds; only needed if bytes are unacknowledged.
         round_trip_ms: u32,
     },
-    /// The peer will send no more: end of stream, reset, or a TLS failure. At most once, and not after `Gone`. The
-    /// machine answers with [`Output::Close`] or [`Output::Abort`] unless it has done so before.
+    /// The peer will send no more data: end of stream, reset, or a TLS failure. Reported at most once, and not after
+    /// `Gone`. The machine responds with [`Output::Close`] or [`Output::Abort`] unless it already has.
     Ended {
         /// Session of the connection.
         session: SessionKey,
     },
-    /// The connection is closed and its descriptor is free: the machine drops the session and may reuse its slot.
-    /// Exactly once for every session that was not released.
+    /// The connection is closed and its descriptor is free; the machine drops the session and may reuse its slot.
+    /// Reported exactly once for every session that was not released.
     Gone {
         /// Session of the connection.
         session: SessionKey,
-        /// See [`Input::Unacknowledged`]; taken just before the descriptor was closed.
+        /// See [`Input::Unacknowledged`]; queried just before the descriptor was closed.
         unacknowledged: u32,
     },
     /// A letter from another shard, or from the side thread.
     Letter(Letter),
-    /// A letter of this machine found no room. The machine answers the connection that waits for it.
+    /// A letter from this machine did not fit into the mailbox. The machine answers the connection that waits for it.
     Refused(Letter),
-    /// The deadline is due. Harmless if it is not.
+    /// The deadline is due. Harmless if it is early.
     Tick,
 }
 
-/// Action that a machine requests.
+/// Action requested by a machine.
 #[derive(Debug)]
 pub enum Output<Letter> {
-    /// [`Machine::unsent`] of this session is not empty. Emitted once until the edge has taken all of it.
+    /// [`Machine::unsent`] of this session is not empty. Emitted once until the edge has taken everything.
     Send(SessionKey),
-    /// The connection belongs to another shard: [`Machine::release`] it and post it there. The head was read by single
-    /// receives, so nothing is armed.
+    /// The connection belongs to another shard: [`Machine::release`] it and post it there. The head was read with
+    /// single receives, so no receive is armed.
     HandOver(SessionKey, ShardId),
-    /// The connection belongs to another node: [`Machine::release`] it and forward it. As with a handover nothing is
-    /// armed.
+    /// The connection belongs to another node: [`Machine::release`] it and forward it. As with a handover, no receive
+    /// is armed.
     PassOn(SessionKey, NodeId),
     /// The connection requests a page of the admin listener: [`Machine::release`] it and pass it to the side thread. As
-    /// with a handover nothing is armed.
+    /// with a handover, no receive is armed.
     Admin(SessionKey),
-    /// The client on a link with this number is evicted for another connection: answer 503 if the other node has sent
-    /// nothing, else close.
+    /// The client on a link with this number is evicted in favour of another connection: answer 503 if the other node
+    /// has sent nothing, otherwise close.
     Displace(u32),
-    /// Another node has the channel of the client with this number. A WebSocket is closed with 1001 after the last
-    /// whole frame that its client got, or reset within one. An unanswered request returns ([`Machine::unanswered`]).
+    /// Another node now owns the channel of the client with this number. A WebSocket is closed with 1001 after the last
+    /// complete frame sent to its client, or reset in the middle of one. An unanswered request is returned
+    /// ([`Machine::unanswered`]).
     LoseOwner(u32),
-    /// Let the client with this number go, since this node shuts down: it gets what the other node has for it, and the
-    /// end of that. The other node gets nothing more, and closes a WebSocket after everything that it accepted. An
-    /// unanswered upgrade returns ([`Machine::unanswered`]).
+    /// Detach the client with this number, since this node is shutting down: the client receives the rest of what the
+    /// other node has sent, up to its end of stream. The other node receives nothing more, and closes a WebSocket after
+    /// everything it accepted. An unanswered upgrade is returned ([`Machine::unanswered`]).
     Leave(u32),
-    /// The peer of this session is silent for minutes: have the kernel probe it, each minute.
+    /// The peer of this session has been silent for minutes: have the kernel probe it every minute.
     KeepAlive(SessionKey),
-    /// Report what the peer of this session has acknowledged: [`Input::Unacknowledged`] is the next input, before
+    /// Report what the peer of this session has acknowledged; [`Input::Unacknowledged`] must be the next input, before
     /// anything from the network.
     Ask(SessionKey),
-    /// Letter for another shard (or this one): boxed, since it is rare and the other outputs are small.
+    /// Letter for another shard (or this one); boxed, since letters are rare and the other outputs are small.
     Post(ShardId, Box<Letter>),
-    /// Send what is unsent, then close the connection gracefully. The machine still takes `Sent` and ignores
+    /// Send the unsent bytes, then close the connection gracefully. The machine still accepts `Sent` and ignores
     /// `Received`.
     Close(SessionKey),
     /// Close the connection at once; unsent bytes are dropped. May follow a `Close` that takes too long.
     Abort(SessionKey),
     /// Reset the connection (RST), for a test of its peer; [`Output::Abort`] follows.
     Reset(SessionKey),
-    /// The drain has finished: no WebSocket and no waiting call is left, or its time is over. Emitted once.
+    /// The drain has finished: no WebSocket and no waiting call is left, or its time limit has expired. Emitted once.
     Drained,
 }
 
-/// How the edge reads a session's socket. Queried after each input of that session.
+/// How the edge reads a session's socket; queried after each input of that session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
-    /// One receive at a time: for a request head or body, or for the end of a call's caller.
+    /// Single receives: for a request head or body, or to detect that a call's caller disconnected.
     Once,
     /// Multishot receive: for a stream of frames.
     Many,
-    /// No reads until an output of this session.
+    /// No reads until the session's next output.
     Paused,
 }
 
 /// State of one shard, driven by the edge.
 pub trait Machine {
-    /// Message between shards. Connections travel as [`Self::Parcel`].
+    /// Message between shards. Connections are sent as [`Self::Parcel`].
     type Letter: Send + 'static;
     /// Session in transit to another shard.
     type Parcel: Send + 'static;
     /// Copy of the machine's counters, taken between two turns.
     type Snapshot: Send + 'static;
-    /// Query of an operator.
+    /// Query from an operator.
     type Question: Send + 'static;
-    /// Answer to such a query.
+    /// Answer to an operator's query.
     type Reply: Send + 'static;
 
-    /// Opens a session for an accepted connection; `None` when the machine is full: the edge answers 503 and closes.
+    /// Opens a session for an accepted connection; `None` if the machine is full, in which case the edge answers 503
+    /// and closes.
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey>;
 
-    /// Like [`Machine::open`], but evicts another session: the edge has closed its connection, and [`Input::Gone`]
+    /// Like [`Machine::open`], but evicts another session, whose connection the edge has closed; [`Input::Gone`]
     /// follows.
     fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
         self.open(peer, at)
     }
 
-    /// Sets the client's address of a session opened just now, from the proxy in front of it.
+    /// Sets the client address of a newly opened session, as reported by the proxy in front of it.
     fn comes_from(&mut self, session: SessionKey, client: SocketAddr) {
         let _ = (session, client);
     }
 
-    /// Address that the connection of a session counts for; `None` if only its socket knows.
+    /// Address that a session's connection is counted under; `None` if it must be read from the socket.
     fn remote(&self, session: SessionKey) -> Option<SocketAddr> {
         let _ = session;
         None
     }
 
-    /// Address of the client of a session in transit to another shard.
+    /// Client address of a session in transit to another shard.
     fn remote_of(parcel: &Self::Parcel) -> Option<SocketAddr> {
         let _ = parcel;
         None
     }
 
-    /// Removes a session for another shard, a node or the side thread, after [`Output::HandOver`], [`Output::PassOn`]
-    /// or [`Output::Admin`]. Its slot is free.
+    /// Removes a session bound for another shard, a node or the side thread, after [`Output::HandOver`],
+    /// [`Output::PassOn`] or [`Output::Admin`]. Frees its slot.
     fn release(&mut self, session: SessionKey) -> Self::Parcel;
 
-    /// Adds a session that another shard released. Always succeeds; refusals become answers on the connection.
+    /// Adds a session released by another shard. Always succeeds; refusals become responses on the connection.
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
-    /// Takes back a session that the other shard, or the side thread, had no room for; it answers 503 and closes.
+    /// Takes back a session for which the other shard, or the side thread, had no capacity; answers 503 and closes.
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
-    /// Takes the contents for another node or the side thread out of a parcel; `None` if it is for a shard.
+    /// Takes the contents for another node or the side thread out of a parcel; `None` if the parcel is for a shard.
     fn passed_on(parcel: &mut Self::Parcel) -> Option<PassedOn> {
         let _ = parcel;
         None
     }
 
     /// Takes back a session that the other node did not answer; it waits for another owner, or answers 503 and closes.
-    /// `unsent`: the request and the bytes after it, if nothing of that was sent to the other node.
+    /// `unsent` contains the request and the bytes after it, if none of them were sent to the other node.
     fn unanswered(
         &mut self,
         parcel: Self::Parcel,
@@ -289,7 +292,7 @@ pub trait Machine {
     }
 
     /// Takes back a session whose call the other node has answered: the client gets that answer, and the connection
-    /// continues unless the answer closes it. `rest`: bytes of the client after the call.
+    /// continues unless the answer closes it. `rest` contains the client's bytes after the call.
     fn answered(
         &mut self,
         parcel: Self::Parcel,
@@ -301,15 +304,15 @@ pub trait Machine {
         self.bounce(parcel, at)
     }
 
-    /// Marks a session opened just now as a stream of a link: its bytes are acknowledged as by its client's machine,
-    /// and an answer to [`Output::Ask`] is followed by a newer one, as [`Input::Unacknowledged`]. A call ends with its
-    /// answer ([`Output::Close`]), which decides whether the client's connection closes as well.
+    /// Marks a newly opened session as a stream of a link. Acknowledgements of its bytes are those of the client's
+    /// machine; an answer to [`Output::Ask`] is followed by a newer one as another [`Input::Unacknowledged`]. A call
+    /// ends with its answer ([`Output::Close`]), which determines whether the client's connection closes as well.
     fn comes_by_link(&mut self, session: SessionKey, kind: Kind) {
         let _ = (session, kind);
     }
 
-    /// Adds a client on a link to the other node under this number. False when there is no place and nobody is evicted:
-    /// then the parcel returns. Outputs may follow.
+    /// Adds a client on a link to the other node under this number. Returns `false` if there is no capacity and no
+    /// client can be evicted, in which case the caller returns the parcel to the machine. Outputs may follow.
     fn joins_link(
         &mut self,
         parcel: &Self::Parcel,
@@ -320,25 +323,25 @@ pub trait Machine {
         true
     }
 
-    /// Handles the death of the link of these clients: [`Output::LoseOwner`] follows for each, spread over time.
+    /// Handles the loss of the link of these clients; [`Output::LoseOwner`] follows for each, spread over time.
     fn link_died(&mut self, places: &[u32], now: Now) {
         let _ = (places, now);
     }
 
-    /// Removes a client on a link; its number is free. Harmless if there is none.
+    /// Removes a client on a link and frees its number. No effect if there is none.
     fn left_link(&mut self, place: u32) {
         let _ = place;
     }
 
-    /// Counts a connection that the edge refuses; returns the request id of the answer. Machines without accounting of
-    /// refusals have one id for all.
+    /// Counts a connection refused by the edge; returns the request id of the response. Machines that do not track
+    /// refusals use a single id for all.
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
         let _ = (remote, why, at);
         NO_REQUEST_ID.to_owned()
     }
 
-    /// Counts a failed TLS handshake, for a reason that the edge knows; `offer`: what the peer offered and what would
-    /// have matched, in words, where that is the reason.
+    /// Counts a failed TLS handshake, for a reason determined by the edge. If client and broker have no version, cipher
+    /// suite or protocol in common, `offer` describes what the peer offered and what would have matched.
     fn handshake_failed(
         &mut self,
         session: SessionKey,
@@ -350,12 +353,12 @@ pub trait Machine {
     }
 
     /// Reports the server name and certificate of a connection to the credentials provider: before [`Input::Secured`],
-    /// and again before bytes whenever facts about the certificate change.
+    /// and again before bytes whenever the state of the certificate changes.
     fn showed(&mut self, session: SessionKey, shown: Shown, now: Now) {
         let _ = (session, shown, now);
     }
 
-    /// Whether a slot is free: checked before a connection is accepted or a handover is taken.
+    /// Whether a slot is free; checked before a connection or a handover is accepted.
     fn has_room(&self) -> bool;
 
     /// Handles one input.
@@ -364,111 +367,111 @@ pub trait Machine {
     /// The next output, in order.
     fn poll_output(&mut self) -> Option<Output<Self::Letter>>;
 
-    /// When [`Input::Tick`] is due at the latest.
+    /// Latest time at which [`Input::Tick`] is due.
     fn deadline(&self) -> Option<Now>;
 
     /// How to read this session's socket.
     fn intake(&self, session: SessionKey) -> Intake;
 
-    /// Plaintext bytes queued for the socket, without those in flight. Empty for an unknown session.
+    /// Plaintext bytes queued for the socket, excluding those in flight. Empty for an unknown session.
     fn unsent(&self, session: SessionKey) -> &[u8];
 
-    /// A prefix of these bytes, possibly all: the edge encrypts them together, within its own bounds.
+    /// A prefix of the unsent bytes, possibly all of them, that the edge encrypts together within its own limits.
     fn unsent_record(&self, session: SessionKey) -> &[u8] {
         self.unsent(session)
     }
 
     /// Records that the first `bytes` of [`Machine::unsent`] were copied out (encrypted, or into a buffer that the
-    /// kernel reads): they are in flight until [`Input::Sent`] reports them. Bytes sent directly need only `Sent`.
-    /// Whether the send buffer of its connection may grow from that of requests, since it is a WebSocket.
+    /// kernel reads); they are in flight until [`Input::Sent`] reports them. Bytes sent directly need only `Sent`.
+    /// Returns whether the connection is a WebSocket, so that its send buffer may grow beyond the size for requests.
     fn launched(&mut self, session: SessionKey, bytes: usize) -> bool;
 
-    /// Whether a nearly full mailbox may refuse this letter: a query may be (it returns as [`Input::Refused`]); an
-    /// answer, a cancellation or a drain never is, the mailbox has reserved places for them.
+    /// Whether a nearly full mailbox may refuse this letter: a query may be refused (it returns as [`Input::Refused`]);
+    /// an answer, a cancellation or a drain never is, since the mailbox has reserved capacity for them.
     fn refusable(letter: &Self::Letter) -> bool;
 
     /// Current counters.
     fn snapshot(&self) -> Self::Snapshot;
 
-    /// Answers an operator, between two turns. Outputs may follow.
+    /// Answers an operator's query, between two turns. Outputs may follow.
     fn inspect(&mut self, question: Self::Question, at: Moment) -> Self::Reply;
 
-    /// Work done since the start, in units of [`crate::work_units`]: bounded per turn.
+    /// Work done since the start, in units of [`crate::work_units`]; bounded per turn.
     fn work(&self) -> u64 {
         0
     }
 
-    /// Whether the peer of a closing session has announced, by the protocol, that it sends nothing more, so that its
-    /// end need not be awaited after [`Output::Close`].
+    /// Whether the peer of a closing session has announced, by the protocol, that it sends nothing more, so that there
+    /// is no need to wait for its EOF after [`Output::Close`].
     fn peer_is_done(&self, session: SessionKey) -> bool {
         let _ = session;
         false
     }
 
-    /// Whether acknowledgements of the session's bytes matter; otherwise [`Input::Gone`] reports 0.
+    /// Whether acknowledgements of the session's bytes matter; if not, [`Input::Gone`] reports 0.
     fn is_unconfirmed(&self, session: SessionKey) -> bool {
         let _ = session;
         false
     }
 
-    /// Announces a jump of the clock to `until`, for a test: [`Input::Tick`] follows at moments before it, and no input
-    /// of peers. See [`crate::clock_jump`].
+    /// Announces a simulated jump of the clock to `until`, in tests: [`Input::Tick`] follows for moments before it, and
+    /// no input from peers. See [`crate::clock_jump`].
     fn leap(&mut self, until: Now) {
         let _ = until;
     }
 
-    /// Records that the shard did not run since that moment, for longer than `STALL_MS`: bytes read next may date from
-    /// the pause.
+    /// Records that the shard has not run since `since`, for longer than `STALL_MS`; bytes read next may date from the
+    /// pause.
     fn stood_still(&mut self, since: Now, at: Moment) {
         let _ = (since, at);
     }
 
-    /// Whether bytes may begin a WebSocket: then the edge checks whether their sender is still there.
+    /// Whether bytes may begin a WebSocket, in which case the edge checks whether their sender is still connected.
     fn may_begin_web_socket(bytes: &[u8]) -> bool {
         let _ = bytes;
         false
     }
 
-    /// Announces that the peer's end follows the next bytes, and perhaps more. [`Input::Ended`] follows.
+    /// Announces that the peer's EOF follows the next bytes, possibly after more bytes. [`Input::Ended`] follows.
     fn ends_behind(&mut self, session: SessionKey) {
         let _ = session;
     }
 
-    /// Ends the sends of a turn; `at` was read after the last of them. At most once a turn, after its [`Input::Sent`],
-    /// so that durations are measured without a clock call for each.
+    /// Records that all sends of a turn are complete; `at` was read after the last of them. Called at most once per
+    /// turn, after its [`Input::Sent`], so that durations are measured without a clock call for each.
     fn flushed(&mut self, at: Moment) {
         let _ = at;
     }
 }
 
-/// Request id of a machine without request ids.
+/// Request id used by machines that do not generate request ids.
 const NO_REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 // Certificate that a client presented in its TLS handshake, with facts found by the edge.
 //
 // Only connections to the names of the credentials provider are asked for one. The core decides whether it is accepted.
 
-/// Facts about a connection to a name of the credentials provider.
+/// TLS properties of a connection to one of the credentials provider's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// Requested server name (SNI), in lower case.
     pub server_name: Box<str>,
-    /// Certificate of the client, if any.
+    /// Certificate of the client, if it presented one.
     pub certificate: Option<ShownCertificate>,
 }
 
-/// A certificate whose key the client has: it signed the handshake.
+/// A certificate whose private key the client holds, since it signed the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownCertificate {
     /// SHA-256 of the certificate's DER.
     pub fingerprint: [u8; 32],
-    /// Numbers by which revocation lists name it and the certificates presented with it.
+    /// Numbers that identify the certificate, and those presented with it, in revocation lists.
     pub numbers: Box<[u64]>,
-    /// First valid second, since 1970 UTC.
+    /// Start of the validity period, in seconds since 1970 UTC.
     pub not_before_s: u64,
-    /// Last valid second, since 1970 UTC.
+    /// Last second of the validity period, since 1970 UTC.
     pub not_after_s: u64,
-    /// The authority that certifies it, or the reason why none does.
+    /// The authority that certifies the certificate, or why none does.
     pub vouched: Result<Certified, Box<str>>,
 }
 

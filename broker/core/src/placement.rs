@@ -1,4 +1,4 @@
-//! Placement of channels: decides which node and which shard own a channel.
+//! Placement of channels: determines which node and which shard own a channel.
 
 use crate::cluster::slot_maps::SlotMap;
 use crate::id::{Identity, NodeId, ShardId, Slot};
@@ -14,7 +14,7 @@ pub enum Home {
     Here(ShardId),
     /// On another node.
     There(NodeId),
-    /// Nowhere at present: no node is known to serve its slot.
+    /// Nowhere at present; no node is known to serve the slot.
     Nobody,
 }
 
@@ -28,10 +28,10 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// A placement over `shards` shards, keyed by `seeds`, so that outsiders cannot target one shard.
+    /// Creates a placement over `shards` shards, keyed by `seeds` so that outsiders cannot target a single shard.
     ///
     /// # Panics
-    /// If there is no shard: the configuration refuses that.
+    /// If `shards` is 0, which the configuration rejects.
     #[must_use]
     pub fn new(seeds: [u64; 4], shards: u16) -> Self {
         assert!(shards > 0, "a process has at least one shard");
@@ -43,7 +43,7 @@ impl Placement {
         }
     }
 
-    /// The placement, in a cluster with this map.
+    /// Attaches the map of a cluster to the placement.
     #[must_use]
     pub fn in_cluster(self, map: Arc<SlotMap>) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Placement {
         self.cluster.clone()
     }
 
-    /// Home of a channel at `now`. Look-ups by name and by ARN agree: the creation time is ignored.
+    /// Home of a channel at `now`. Lookups by name and by ARN agree, since the creation time is ignored.
     #[must_use]
     pub fn home(&self, identity: &Identity, now: Now) -> Home {
         match &self.cluster {
@@ -77,13 +77,13 @@ impl Placement {
         }
     }
 
-    /// Slot of a channel, in a cluster whose key is known.
+    /// Slot of a channel, if in a cluster whose key is known.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         self.cluster.as_ref()?.slot(identity)
     }
 
-    /// Shard of this process that owns a channel, if this node does. In a cluster it follows from the slot, so that
+    /// Shard of this process that owns a channel, if this node does. In a cluster it is derived from the slot, so that
     /// other nodes can compute it.
     #[must_use]
     pub fn shard(&self, identity: &Identity) -> ShardId {
@@ -94,13 +94,13 @@ impl Placement {
         ShardId(u16::try_from(place).unwrap_or(0))
     }
 
-    /// Hash of a caller, the same on each shard of this process and unknown to clients.
+    /// Hash of a caller, identical on all shards of this process and unknown to clients.
     #[must_use]
     pub fn caller(&self, identity: impl Hash) -> u64 {
         self.hasher.hash_one(identity)
     }
 
-    /// The number of shards.
+    /// Number of shards.
     #[must_use]
     pub fn shards(&self) -> u16 {
         self.shards

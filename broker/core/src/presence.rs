@@ -1,11 +1,11 @@
-//! The presence of watched channels as plain data: who is connected, and who waits for a master that is not; what was
-//! not told yet.
+//! Presence of watched channels as plain data: who is connected, who waits for an absent master, and which changes have
+//! not been reported yet.
 //!
-//! A channel is watched when a hook of the configuration names it, and every channel is while an operator's page
-//! follows them. Then its shard tells the whole state of it after each input that changed it: a state, never a change,
-//! so that what is lost or replaced on the way does no harm. The sequence of one shard never repeats nor goes back
-//! while the process lives; the epoch, which comes first, orders the states of processes: it is the process's, or in a
-//! cluster that of the channel's slot since this process serves it.
+//! A channel is watched when a hook of the configuration matches it; all channels are watched while an operator's page
+//! follows them. The shard of a watched channel reports the channel's complete state after each input that changed it,
+//! never a delta, so that lost or replaced reports do no harm. The sequence of a shard never repeats or decreases
+//! during the life of the process; the epoch, which takes precedence, orders the states of different processes: it is
+//! the process's own, or in a cluster that of the channel's slot since this process began serving it.
 
 use crate::id::{Account, CallerId, ChannelKey, Slot};
 use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
@@ -17,48 +17,48 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// The presence of one channel at one moment.
+/// Presence of one channel at one point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// The channel's name.
     pub name: Box<str>,
-    /// ARN.
+    /// The channel's ARN.
     pub arn: Box<str>,
-    /// Account.
+    /// The channel's account.
     pub account: Account,
-    /// The hooks that watch it: bit n is entry n of `[[hook]]`.
+    /// Bitmask of the hooks that watch the channel: bit n is entry n of `[[hook]]`.
     pub hooks: u16,
-    /// Slot, where slots move between nodes.
+    /// Slot of the channel, if slots move between nodes.
     pub slot: Option<Slot>,
-    /// A greater one is of a later owner of the channel.
+    /// Epoch; a higher one belongs to a later owner of the channel.
     pub epoch: u64,
-    /// A greater one is of a later moment, in one epoch.
+    /// Sequence number; within an epoch, a higher one is more recent.
     pub sequence: u64,
-    /// The moment.
+    /// Time of this state.
     pub at: Wall,
-    /// The last of what has changed.
+    /// The most recent change.
     pub cause: PresenceCause,
-    /// Why the master or the viewer of `cause` left, in a word of the log.
+    /// Why the master or viewer of `cause` left, as named in the log.
     pub reason: Option<&'static str>,
     /// The master, if one is connected.
     pub master: Option<Master>,
-    /// Connected viewers.
+    /// Number of connected viewers.
     pub viewers: u32,
-    /// Viewers and calls for which something is kept until a master comes, oldest first: at most
-    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). Of more the newest of each caller is among them.
+    /// Viewers and calls with messages queued for an absent master, oldest first; at most
+    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). If there are more, the newest of each caller is included.
     pub waiting: Vec<Waiter>,
-    /// Number of viewers left out of `waiting`.
+    /// Number of viewers omitted from `waiting`.
     pub more: u32,
 }
 
 impl Presence {
-    /// Whether anybody is connected or waits.
+    /// Whether anyone is connected or waiting.
     #[must_use]
     pub fn has_anybody(&self) -> bool {
         self.master.is_some() || self.viewers > 0 || !self.waiting.is_empty()
     }
 
-    /// Presence of a channel on which there is nobody.
+    /// Presence of a channel with nobody connected or waiting.
     #[must_use]
     pub fn nobody(record: &Record, hooks: u16, cause: PresenceCause) -> Self {
         Self {
@@ -83,46 +83,46 @@ impl Presence {
 /// A connected master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Master {
-    /// When it connected.
+    /// When the master connected.
     pub since: Wall,
-    /// The address of the other end.
+    /// Address of the master.
     pub remote: SocketAddr,
-    /// Since when it has not confirmed a message, for long enough to be called.
+    /// Time since which the master is suspect, because it has not confirmed a message for long enough to be woken.
     pub doubtful_since: Option<Wall>,
 }
 
 impl Master {
-    /// Whether it is called as if it were absent.
+    /// Whether the master is suspect, and is woken as if it were absent.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.doubtful_since.is_some()
     }
 }
 
-/// Somebody who waits for a master.
+/// A viewer or call waiting for a master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiter {
-    /// The client id, or the sender of an Alexa call.
+    /// Client id of the viewer, or sender of an Alexa call.
     pub client_id: Box<str>,
-    /// The oldest offer that is kept, else the oldest message.
+    /// Action of the oldest queued offer, or of the oldest message if there is no offer.
     pub action: Action,
-    /// The caller that it connected as, where callers have parts of their own.
+    /// Caller of the viewer's connection, where callers have their own shares.
     pub caller: Option<CallerId>,
-    /// When that was accepted.
+    /// When the message with this `action` was accepted.
     pub since: Wall,
-    /// Until when it is kept.
+    /// When the message with this `action` expires.
     pub until: Wall,
 }
 
-/// The kinds of changes.
+/// Kinds of changes.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantNames,
 )]
 pub enum PresenceCause {
-    /// Something is kept for an absent master that was not before.
+    /// A viewer started waiting: its message was queued for an absent master.
     #[strum(serialize = "viewer.waiting")]
     Waiting,
-    /// Something is not kept any more: the master got it, or it expired.
+    /// A viewer stopped waiting: its messages were delivered to the master, or expired.
     #[strum(serialize = "viewer.served")]
     Served,
     /// A viewer joined.
@@ -131,23 +131,23 @@ pub enum PresenceCause {
     /// A viewer left.
     #[strum(serialize = "viewer.left")]
     ViewerLeft,
-    /// Another hook watches the channel, by a tag.
+    /// Another hook watches the channel because of a tag.
     #[strum(serialize = "channel.watched")]
     Watched,
     /// A master joined.
     #[strum(serialize = "master.joined")]
     MasterJoined,
-    /// A master that was reported gone is there after all.
+    /// A master that was reported gone turned out to be connected.
     #[strum(serialize = "master.confirmed")]
     MasterConfirmed,
-    /// A newer master took the place of another, or the older one has it again.
+    /// A newer master superseded another one, or the older one got its slot back.
     #[strum(serialize = "master.replaced")]
     MasterReplaced,
     /// The master left.
     #[strum(serialize = "master.left")]
     MasterLeft,
-    /// A hook watches the channel no longer, by a tag that is gone; told to that hook alone, as of a channel on which
-    /// there is nobody.
+    /// A hook no longer watches the channel because a tag was removed. Reported to that hook only, as a channel with
+    /// nobody on it.
     #[strum(serialize = "channel.unwatched")]
     Unwatched,
     /// The channel is deleted.
@@ -155,31 +155,31 @@ pub enum PresenceCause {
     Deleted,
 }
 
-/// A shard's word to those who watch.
+/// Report from a shard to its audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// The state of a channel.
     Presence(Box<Presence>),
-    /// The last states of some deleted channels were dropped, since there was no room for them.
+    /// Some final states of deleted channels were dropped because the queue was full.
     Lost,
 }
 
-/// Takes what shards tell; must not wait.
+/// Receives reports from shards; must not block.
 pub trait Audience: Send {
-    /// Takes this.
+    /// Accepts a report.
     ///
     /// # Errors
-    /// It comes back when there is no room: the shard tells it later, as it is then.
+    /// The report itself, if there is no space; the shard reports again later, with the state at that time.
     fn tell(&mut self, told: Told) -> Result<(), Told>;
 
-    /// Whether somebody reads the states of all channels, also of those that no hook watches. Asked at each join and
+    /// Whether anyone reads the states of all channels, including those that no hook watches. Queried at each join and
     /// leave.
     fn is_read(&self) -> bool {
         false
     }
 }
 
-/// Nobody: what tests and benches begin with.
+/// Audience that discards everything, for tests and benchmarks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 
@@ -191,23 +191,23 @@ impl Audience for Nobody {
 
 // The channels of a shard whose presence has changed and was not told yet.
 
-/// The last change of a channel, with the reason of a departure.
+/// Latest change of a channel, with the reason for a departure.
 pub type Change = (PresenceCause, Option<&'static str>);
 
-/// The news of a shard for those who watch. At most one entry a watched channel: a state that finds no room is sent
-/// later, as it is then, so nothing is lost but the last states of deleted channels beyond [`PARTING_MAX`], which is
-/// reported as well.
+/// Unreported changes of a shard. At most one entry per watched channel: a state that cannot be delivered is sent later
+/// with its then current contents, so nothing is lost except final states of deleted channels beyond [`PARTING_MAX`],
+/// which is reported as well.
 pub struct News {
     audience: Box<dyn Audience>,
     sequence: u64,
     changed: BTreeMap<ChannelKey, Change>,
-    /// The channel whose state went last: the one behind it is next, so that none that changes all the time keeps
-    /// others waiting.
+    /// Channel whose state was sent last. The one after it is next, so that a constantly changing channel does not
+    /// starve the others.
     turn: Option<ChannelKey>,
-    /// The last states of channels that are gone.
+    /// Final states of channels that no longer exist.
     parting: VecDeque<Box<Presence>>,
     lost: bool,
-    /// There was no room: until when nothing is tried.
+    /// Time until which nothing is sent, because the audience had no space.
     waits: Option<Now>,
 }
 
@@ -218,7 +218,7 @@ impl Default for News {
 }
 
 impl News {
-    /// Nothing to tell yet.
+    /// Creates an empty queue.
     #[must_use]
     pub fn new(audience: Box<dyn Audience>) -> Self {
         Self {
@@ -232,14 +232,14 @@ impl News {
         }
     }
 
-    /// Whether anybody gets the states of a channel that these hooks watch.
+    /// Whether anyone receives the states of a channel watched by these hooks.
     #[inline]
     #[must_use]
     pub fn is_watched(&self, hooks: u16) -> bool {
         hooks != 0 || self.audience.is_read()
     }
 
-    /// A watched channel has changed. Of several changes the one that says most counts.
+    /// Records a change of a watched channel. Of several changes, the most significant is kept.
     pub fn changed(&mut self, channel: ChannelKey, change: Change) {
         let last = self.changed.entry(channel).or_insert(change);
         if change.0 >= last.0 {
@@ -247,13 +247,13 @@ impl News {
         }
     }
 
-    /// Whether a channel has a change that its followers have not received.
+    /// Whether a channel has a change that has not been reported yet.
     #[must_use]
     pub fn is_untold(&self, channel: ChannelKey) -> bool {
         self.changed.contains_key(&channel)
     }
 
-    /// A watched channel is gone, or for some who watched it: its last state for them.
+    /// Records the final state of a watched channel that was deleted, or is no longer watched by some hooks.
     pub fn parted(&mut self, channel: ChannelKey, last: Box<Presence>) {
         self.changed.remove(&channel);
         self.parting.push_back(last);
@@ -263,32 +263,32 @@ impl News {
         }
     }
 
-    /// There is nothing to tell of a channel: another process has it.
+    /// Drops the unreported change of a channel because another process has taken it over.
     pub fn forget(&mut self, channel: ChannelKey) {
         self.changed.remove(&channel);
     }
 
-    /// Whether there is anything to tell at `now`.
+    /// Whether anything must be reported at `now`.
     #[inline]
     #[must_use]
     pub fn is_due(&self, now: Now) -> bool {
         !self.is_empty() && self.waits.is_none_or(|until| until <= now)
     }
 
-    /// When it is to be tried again.
+    /// When reporting is retried.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.waits.filter(|_| !self.is_empty())
     }
 
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to report.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.parting.is_empty() && !self.lost
     }
 
-    /// Tells what is due. `presence` is the state of a channel with this sequence; `None` when there is nothing to tell
-    /// of it.
+    /// Reports what is due. `presence` returns the state of a channel with this sequence number; `None` if there is
+    /// nothing to report about it.
     pub fn tell(
         &mut self,
         at: Moment,
@@ -333,7 +333,7 @@ impl News {
         self.changed.remove_entry(&channel)
     }
 
-    /// The sequence of a state that somebody gets at this moment.
+    /// Sequence number for a state that is read at this moment.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence

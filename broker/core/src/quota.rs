@@ -1,19 +1,19 @@
 //! Token buckets for rate limits.
 //!
 //! A bucket is stored as its *debt*: tokens taken and not yet refilled. So an unused bucket is all zeros, and a full
-//! one can be dropped. Source: KVS WebRTC service quotas; the burst is a choice of this service (codec/PROTOCOL.md,
+//! one can be dropped. Source: KVS WebRTC service quotas; the burst is specific to this service (codec/PROTOCOL.md,
 //! RATE-2).
 
 use crate::time::Now;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A token bucket's numbers; a rate of 0 is no limit.
+/// Parameters of a token bucket; a rate of 0 means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rate {
     /// Tokens per second.
     pub rate: u32,
-    /// Tokens of a full bucket.
+    /// Capacity of the bucket, in tokens.
     pub burst: u32,
 }
 
@@ -28,23 +28,23 @@ impl Rate {
     }
 }
 
-/// One token bucket. Its parameters ([`Rate`]) are arguments: millions of buckets share few rates.
+/// A token bucket. Its parameters ([`Rate`]) are passed as arguments, since millions of buckets share a few rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
-    /// Thousandths of missing tokens: tokens per second are thousandths per millisecond.
+    /// Missing tokens, in thousandths, so that tokens per second equal thousandths per millisecond.
     debt: u32,
-    /// Time of `debt`, in milliseconds; wraps after 49 days, when an idle bucket may seem younger than it is, so that
-    /// it refills from there.
+    /// Time of `debt`, in milliseconds; wraps after 49 days. An idle bucket may then seem more recently used than it is
+    /// and refills from that point.
     at: u32,
 }
 
 impl Bucket {
-    /// Takes a token; returns false, and takes nothing, when there is none. A rate of 0 means no limit.
+    /// Takes a token; if there is none, takes nothing and returns `false`. A rate of 0 means no limit.
     pub(crate) fn take(&mut self, rate: Rate, now: Now) -> bool {
         self.take_several(1, rate, now)
     }
 
-    /// Takes several tokens at once. A full bucket always suffices, whatever its burst.
+    /// Takes several tokens at once. A full bucket always suffices, regardless of its burst.
     pub(crate) fn take_several(&mut self, tokens: u32, rate: Rate, now: Now) -> bool {
         let debt = self.debt_at(rate, now);
         let allowed = rate.rate == 0 || has_tokens(tokens, debt, rate);
@@ -75,12 +75,12 @@ impl Bucket {
         u64::from(self.debt_at(rate, now).div_ceil(rate.rate.max(1)))
     }
 
-    /// The bucket in one word.
+    /// Packs the bucket into one word.
     fn bits(self) -> u64 {
         u64::from(self.debt) << 32 | u64::from(self.at)
     }
 
-    /// The bucket from such a word.
+    /// Unpacks a bucket from one word.
     fn of_bits(bits: u64) -> Self {
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
         Self {
@@ -89,7 +89,7 @@ impl Bucket {
         }
     }
 
-    /// The given time, or the bucket's own if that is later by less than a minute.
+    /// The given time, or the bucket's own time if that is later by less than a minute.
     fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {
@@ -110,13 +110,13 @@ impl Bucket {
 pub(crate) struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// [`Bucket::has`].
+    /// See [`Bucket::has`].
     pub(crate) fn has(&self, rate: Rate, now: Now) -> bool {
         let bucket = Bucket::of_bits(self.0.load(Ordering::Relaxed));
         bucket.has(rate, bucket.not_before(now))
     }
 
-    /// [`Bucket::take`]. Shards read their clocks at different times: none turns the bucket's back.
+    /// See [`Bucket::take`]. Shards read their clocks at different times; the bucket's time never goes backwards.
     pub(crate) fn take(&self, rate: Rate, now: Now) -> bool {
         let order = Ordering::Relaxed;
         let taken = self.0.fetch_update(order, order, |bits| {
@@ -129,7 +129,7 @@ impl SharedBucket {
     }
 }
 
-/// Whether this many tokens remain with a debt.
+/// Whether a bucket with this debt still holds this many tokens.
 fn has_tokens(tokens: u32, debt: u32, rate: Rate) -> bool {
     let full = debt == 0 && rate.burst > 0;
     full || debt.saturating_add(tokens * TOKEN) <= rate.burst.saturating_mul(TOKEN)
@@ -139,7 +139,7 @@ fn wrap(now: Now) -> u32 {
     u32::try_from(now.0 & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// One token in thousandths. A burst is at most a million tokens (`[quotas]`), which is 10⁹.
+/// A token, in thousandths. A burst is at most a million tokens (`[quotas]`), which is 10⁹.
 const TOKEN: u32 = 1000;
 
 #[cfg(test)]

@@ -1,51 +1,52 @@
-//! Readiness of the process for clients: set by its main thread, and read by shards once per probe of a load balancer.
+//! Readiness of the process for clients: set by the main thread, and read by shards once per load balancer probe.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Readiness flags. One per process.
+/// Readiness flags, one set per process.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Flags>);
 
 #[derive(Debug, Default)]
 struct Flags {
-    /// Whether listeners accept, and no shutdown is near.
+    /// Whether listeners accept connections and no shutdown is imminent.
     serves: AtomicBool,
-    /// Whether the registry accepts no changes.
+    /// Whether the registry is unable to accept changes.
     store_failed: AtomicBool,
-    /// Whether the registry should accept no more channels.
+    /// Whether the registry should accept no further channels.
     store_nearly_full: AtomicBool,
 }
 
 impl Readiness {
-    /// Whether clients are welcome: also while the registry accepts no changes, since messages are relayed.
+    /// Whether the process is ready for clients, even while the registry accepts no changes, since messages are still
+    /// relayed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.serves.load(Ordering::Relaxed)
     }
 
-    /// Sets whether the process serves: it neither starts nor shuts down.
+    /// Sets whether the process serves clients, as opposed to starting or shutting down.
     pub fn set_serves(&self, serves: bool) {
         self.0.serves.store(serves, Ordering::Relaxed);
     }
 
-    /// Sets whether the registry's store fails. True if that changed.
+    /// Sets whether the registry's store is failing. Returns `true` if that changed.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.store_failed.swap(failed, Ordering::Relaxed) != failed
     }
 
-    /// Sets whether the registry's store is nearly full: has room for existing channels only.
+    /// Sets whether the registry's store is nearly full, with capacity for existing channels only.
     pub fn set_store_nearly_full(&self, full: bool) {
         self.0.store_nearly_full.store(full, Ordering::Relaxed);
     }
 
-    /// Whether the registry's store is nearly full. The process is ready for clients nevertheless.
+    /// Whether the registry's store is nearly full. The process is still ready for clients.
     #[must_use]
     pub fn store_nearly_full(&self) -> bool {
         self.0.store_nearly_full.load(Ordering::Relaxed)
     }
 
-    /// Whether the registry's store fails.
+    /// Whether the registry's store is failing.
     #[must_use]
     pub fn store_failed(&self) -> bool {
         self.0.store_failed.load(Ordering::Relaxed)

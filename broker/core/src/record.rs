@@ -6,16 +6,16 @@ use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
 
-/// Characters of a version: 20 of `[A-Za-z0-9]`, as in the service.
+/// Length of a version, in characters of `[A-Za-z0-9]`, as in the service.
 pub const VERSION_BYTES: usize = 20;
 
-/// A channel's version: changes on every update. Guards Update and Delete against stale data.
+/// A channel's version, which changes on every update. Guards Update and Delete against stale data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "[u8; VERSION_BYTES]")]
 pub struct Version([u8; VERSION_BYTES]);
 
 impl Version {
-    /// A version drawn from a generator.
+    /// Generates a random version.
     #[must_use]
     pub fn draw(random: &mut fastrand::Rng) -> Self {
         Self(std::array::from_fn(|_| {
@@ -23,7 +23,7 @@ impl Version {
         }))
     }
 
-    /// A version drawn earlier; `None` unless it has only letters and digits.
+    /// A previously generated version; `None` unless it consists of letters and digits.
     #[must_use]
     pub fn from_bytes(bytes: [u8; VERSION_BYTES]) -> Option<Self> {
         bytes
@@ -49,10 +49,11 @@ impl TryFrom<[u8; VERSION_BYTES]> for Version {
 
 /// A channel record.
 ///
-/// Source: KVS API reference, "`ChannelInfo`". All channels are `SINGLE_MASTER` and ACTIVE from their creation on.
+/// Source: KVS API reference, "`ChannelInfo`". All channels are `SINGLE_MASTER`, and ACTIVE as soon as they are
+/// created.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The ARN, with region, account, name and creation time.
+    /// The ARN, which contains region, account, name and creation time.
     pub arn: ChannelArn,
     /// Lifetime of undelivered messages, in seconds: 5 to 120.
     pub ttl_seconds: u32,
@@ -60,11 +61,11 @@ pub struct Record {
     pub created: Wall,
     /// The current version.
     pub version: Version,
-    /// Keys and values, at most 50, in the order given.
+    /// Keys and values, at most 50, in the given order.
     pub tags: Tags,
 }
 
-/// Tags of a channel: one word when empty, as for nearly all of a million channels.
+/// Tags of a channel; a single word when empty, as for nearly all of a million channels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(
     #[expect(
@@ -83,7 +84,7 @@ impl Tags {
 }
 
 impl From<Vec<Tag>> for Tags {
-    /// Frees spare capacity: [`Record::bytes`] does not count it.
+    /// Converts a vector, freeing its spare capacity, which [`Record::bytes`] does not count.
     fn from(mut tags: Vec<Tag>) -> Self {
         tags.shrink_to_fit();
         Self((!tags.is_empty()).then(|| Box::new(tags)))
@@ -98,7 +99,7 @@ impl Deref for Tags {
     }
 }
 
-/// Entry of a channel in a page of a list: everything but the tags, of which a channel may have some 80 KiB.
+/// Entry of a channel on a list page: everything except the tags, which may take about 80 KiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListedChannel {
     /// See [`Record::arn`].
@@ -109,12 +110,12 @@ pub struct ListedChannel {
     pub created: Wall,
     /// See [`Record::version`].
     pub version: Version,
-    /// The channel's state.
+    /// Status of the channel.
     pub status: ChannelStatus,
 }
 
 impl Record {
-    /// Bytes of a shard's memory that the record takes, with its table entries and the allocator's overhead.
+    /// Number of bytes of shard memory that the record takes, including its table entries and the allocator's overhead.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |text: &str| allocated(text.len());
@@ -129,7 +130,7 @@ impl Record {
         RECORD_BYTES_FIXED + name + list + self.tags.iter().map(tag).sum::<usize>()
     }
 
-    /// Entry of the channel in a page of a list.
+    /// Entry of the channel on a list page.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> ListedChannel {
         ListedChannel {
@@ -142,17 +143,17 @@ impl Record {
     }
 }
 
-/// Totals of an account's channels, on one shard or on several.
+/// Number of channels of an account and the size of their records, on one or more shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
-    /// Number of channels, those being created included.
+    /// Number of channels, including those being created.
     pub channels: u64,
-    /// Bytes of their records.
+    /// Number of bytes in the records of the channels.
     pub bytes: u64,
 }
 
 impl Holding {
-    /// Sum of both.
+    /// Adds the channels and bytes of another total.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -162,8 +163,8 @@ impl Holding {
     }
 }
 
-/// Many records, in the order given. Stored in chunks, each of which is freed when its last record was taken, so that
-/// converting a million records does not need memory for both forms.
+/// A large number of records, in the given order. Stored in chunks, each freed when its last record is taken, so that
+/// converting a million records does not need memory for both representations.
 #[derive(Debug, Default)]
 pub struct Records(Vec<Vec<Record>>);
 
@@ -180,13 +181,13 @@ impl Records {
         }
     }
 
-    /// The number of tags.
+    /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
     }
 
-    /// Whether there is none.
+    /// Whether there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -210,16 +211,17 @@ impl IntoIterator for Records {
     }
 }
 
-/// Most bytes of an allocation of this size: the allocator's size classes are an eighth apart, and at least 16 bytes.
+/// Maximum memory that an allocation of this size takes, in bytes: the allocator's size classes are one eighth apart,
+/// and at least 16 bytes.
 fn allocated(bytes: usize) -> usize {
     bytes + bytes / 8 + 16
 }
 
-/// Bytes of a channel in the tables, beside its texts: the slot, an entry of a half-full map, entries in the lists of
-/// free slots and of those of a node.
+/// Number of bytes that a channel takes in the tables, excluding its texts: the slot, an entry of a half-full map, and
+/// entries in the lists of free slots and of a node's slots.
 const RECORD_BYTES_FIXED: usize = 256;
 
-/// Records of a chunk, some 48 KiB.
+/// Number of records per chunk, about 48 KiB.
 const CHUNK: usize = 512;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Refusals: the one way to say no to a request.
+//! Refusals: the only way to refuse a request.
 //!
-//! A refusal has the check that was not passed, the error that the client reads, and what operators alone read. Its
-//! form on the wire follows from the purpose of the request: JSON of the API, XML of STS, `{"message":"…"}` where no
-//! operation is known. `codec` keeps two types of its own, since it knows neither checks nor operators:
-//! [`sigv4::Refusal`], which becomes a refusal here, and `signal::Fault`, which a message on the WebSocket answers.
+//! A refusal contains the check that failed, the error sent to the client, and details for operators only. Its wire
+//! format follows from the purpose of the request: JSON for the API, XML for STS, `{"message":"…"}` if no operation is
+//! known. `codec` has two types of its own, since it knows neither checks nor operators: [`sigv4::Refusal`], which is
+//! converted to a refusal here, and `signal::Fault`, which is answered by a message on the WebSocket.
 
 use crate::check::Check;
 use crate::event::{AuthFailure, PlayerOutcome, Purpose, UpgradeOutcome};
@@ -13,31 +13,31 @@ use codec::sigv4::{self, Malformed, Scope, Window};
 use codec::sts;
 use std::borrow::Cow;
 
-/// Why a request is refused: the error that its client reads, and the check that says why to operators.
+/// Why a request is refused: the error sent to the client, and the check that explains it to operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The rule that was not passed.
+    /// The rule that was violated.
     pub check: Check,
-    /// The error.
+    /// The error sent to the client.
     pub error: ErrorCode,
-    /// The error's text.
+    /// Text of the error.
     pub message: Cow<'static, str>,
-    /// The policy and the statement that refuse it, or another reason, for operators alone.
+    /// The policy and statement that refused the request, or another reason, for operators only.
     pub policy: Option<Box<str>>,
 }
 
-/// The error of a refusal: its type and status.
+/// Error of a refusal: its type and status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// An error of the API: its status depends on what was asked for.
+    /// An API error; its status depends on the request's purpose.
     Api(ErrorKind),
-    /// An error of STS.
+    /// An STS error.
     Sts(sts::ErrorKind),
-    /// A signature that is not right.
+    /// An invalid signature.
     Signature(sigv4::Refusal),
-    /// Fixed status and type, whatever the operation.
+    /// A fixed status and type, regardless of the operation.
     Fixed(u16, &'static str),
-    /// The status and type that a test asked for (`--dev`), in the form of this operation's errors.
+    /// Status and type requested by a test (`--dev`), in the error format of this operation.
     Injected(u16, &'static str, Option<Operation>),
 }
 
@@ -57,40 +57,40 @@ impl Refusal {
         }
     }
 
-    /// The server cannot do it at the moment.
+    /// A refusal because the server is temporarily unable to serve the request.
     #[must_use]
     pub fn unavailable(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(check, ErrorKind::ServiceUnavailable, message)
     }
 
-    /// A rate or a table is at its limit.
+    /// A refusal because a rate limit or a table's limit was reached.
     pub(crate) fn limited(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(check, ErrorKind::ClientLimitExceeded, message)
     }
 
-    /// An argument is missing or breaks its constraints.
+    /// A refusal because an argument is missing or violates its constraints.
     pub(crate) fn invalid(check: Check, message: &'static str) -> Self {
         Self::new(check, ErrorKind::InvalidArgument, message)
     }
 
-    /// The request could not be understood as one of HTTP: refused with this status.
+    /// A refusal with this status of a request that is not valid HTTP.
     pub(crate) fn of_head(check: Check, status: u16, message: &'static str) -> Self {
         let error_type = ErrorKind::InvalidArgument.error_type();
         Self::new(check, ErrorCode::Fixed(status, error_type), message)
     }
 
-    /// Not a refusal but a finding about a request that is served, listed beside refusals for this reason.
+    /// A finding about a request that is served nevertheless, listed with the refusals for this reason.
     pub(crate) fn noticed(check: Check, reason: Option<Box<str>>) -> Self {
         Self::new(check, ErrorCode::Fixed(200, ""), "").by_policy(reason)
     }
 
-    /// Refusal by this policy and statement.
+    /// Sets the policy and statement that refused the request.
     #[must_use]
     pub fn by_policy(self, policy: Option<Box<str>>) -> Self {
         Self { policy, ..self }
     }
 
-    /// The status of the answer to a request of this purpose.
+    /// Status of the response to a request of this purpose.
     pub(crate) fn status(&self, purpose: Purpose) -> u16 {
         match self.error_for(purpose) {
             ErrorCode::Api(kind) => purpose.status(kind),
@@ -100,7 +100,7 @@ impl Refusal {
         }
     }
 
-    /// The error's type in the answer.
+    /// Error type in the response.
     pub(crate) fn error_type(&self, purpose: Purpose) -> &'static str {
         match self.error_for(purpose) {
             ErrorCode::Api(kind) => kind.error_type(),
@@ -110,7 +110,7 @@ impl Refusal {
         }
     }
 
-    /// The body of the answer, under this request id, and its content type.
+    /// Body and content type of the response, with this request id.
     pub(crate) fn body(&self, purpose: Purpose, id: &str) -> (Vec<u8>, &'static str) {
         if purpose == Purpose::Whep {
             return (self.problem(), "application/problem+json");
@@ -129,7 +129,7 @@ impl Refusal {
         (body, "application/json")
     }
 
-    /// The body of an answer to a player (RFC 9457).
+    /// Response body for a player (RFC 9457).
     fn problem(&self) -> Vec<u8> {
         let (title, status) = (self.error_type(Purpose::Whep), self.status(Purpose::Whep));
         let mut body = format!(r#"{{"title":"{title}","status":{status},"detail":"#).into_bytes();
@@ -138,8 +138,8 @@ impl Refusal {
         body
     }
 
-    /// The error in the terms of what was asked for. Of errors of the API, STS has only those of a server without room,
-    /// and it has its own names for bad signatures.
+    /// The error to send for the request's purpose: STS has its own names for invalid signatures, and reports every API
+    /// error as a server at capacity.
     fn error_for(&self, purpose: Purpose) -> ErrorCode {
         match (purpose, self.error) {
             (Purpose::Sts(_), ErrorCode::Api(_)) => sts::ErrorKind::ServiceUnavailable.into(),
@@ -150,7 +150,7 @@ impl Refusal {
         }
     }
 
-    /// The failure of authentication or authorization that it is counted as.
+    /// The authentication or authorization failure that the refusal is counted as.
     pub(crate) fn auth_failure(&self) -> Option<AuthFailure> {
         match self.error {
             ErrorCode::Signature(refusal) => Some(AuthFailure::Signature(refusal.reason())),
@@ -161,7 +161,7 @@ impl Refusal {
         }
     }
 
-    /// Whether its caller's policies refuse a request.
+    /// Whether the caller's policies denied the request.
     pub(crate) fn is_denial(&self) -> bool {
         let denied = [
             ErrorKind::AccessDenied.into(),
@@ -176,7 +176,7 @@ impl Refusal {
         self.error == ErrorCode::Signature(sigv4::Refusal::Missing)
     }
 
-    /// The outcome that a refused upgrade is counted as.
+    /// The outcome that a refused upgrade is counted under.
     pub(crate) fn upgrade_outcome(&self) -> UpgradeOutcome {
         if self.check == Check::Draining {
             return UpgradeOutcome::Draining;
@@ -210,7 +210,7 @@ impl Refusal {
         }
     }
 
-    /// The outcome that a refused offer of a player is counted as.
+    /// The outcome that a player's refused offer is counted under.
     pub(crate) fn player_outcome(&self) -> PlayerOutcome {
         match (self.check, self.status(Purpose::Whep)) {
             (Check::WhepNoMaster, _) => PlayerOutcome::NoMaster,
@@ -223,7 +223,7 @@ impl Refusal {
         }
     }
 
-    /// Reason for operators. Of STS it is the text of the answer, where the check refers to that.
+    /// Reason for operators; for some STS errors, the text of the response.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         let is_text = matches!(self.error, ErrorCode::Sts(_))
@@ -277,7 +277,7 @@ impl From<sigv4::Refusal> for Refusal {
 }
 
 impl From<ApiError> for Refusal {
-    /// The body of a call is not what its operation takes.
+    /// Converts an API error found in the body of a call.
     fn from(error: ApiError) -> Self {
         let check = match error.kind {
             ErrorKind::Serialization => Check::BodyMalformed,

@@ -1,14 +1,14 @@
-//! Request ids of refusals: each encodes the reason of its refusal, so nothing has to be stored.
+//! Request ids of refusals. Each encodes the reason for its refusal, so nothing has to be stored.
 //!
 //! ```text
 //! id    = AES-128( block ), one block, printed as a UUID
 //! block = 0 16 | milliseconds since 1970 42 | shard 8 | status - 400 8 | check 8 | purpose 6 | counter 40      bits
 //! key   = HKDF-SHA-256(session key)
 //! ```
-//! The leading zeros, and fields that must have valid values, distinguish these ids from others: one random UUID in
-//! some hundred million reads as an id. Time, shard and counter make each block unique, so no id repeats; one block
-//! needs no mode of operation. Only holders of the session key can read an id: to clients it is random. Ids remain
-//! readable as long as `session.key` exists, also with its predecessor in that file.
+//! Leading zeros, and fields that must have valid values, distinguish these ids from others; about one in a hundred
+//! million random UUIDs is mistaken for one. Time, shard and counter make each block unique, so no id repeats; a single
+//! block needs no mode of operation. Only holders of the session key can decode an id; to clients it looks random. Ids
+//! remain readable as long as `session.key` exists, including as the predecessor in that file.
 
 use crate::event::{PURPOSES, Purpose};
 use crate::{auth::SessionKeys, check::Check, id::ShardId, limits::SHARDS_MAX, time::Wall};
@@ -18,37 +18,37 @@ use aws_lc_rs::cipher::{
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// Content of a refusal's id.
+/// Decoded contents of a refusal's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalId {
-    /// Time of the answer.
+    /// Time of the response.
     pub at: Wall,
-    /// Shard that answered.
+    /// Shard that sent the response.
     pub shard: ShardId,
-    /// Status of the answer: 400 to 599.
+    /// Status of the response: 400 to 599.
     pub status: u16,
-    /// Check that failed.
+    /// The check that failed.
     pub check: Check,
     /// Purpose of the response.
     pub purpose: Purpose,
 }
 
-/// Generates the ids of one shard.
+/// Generates the request ids of one shard's refusals.
 pub struct RefusalIds {
-    /// `None` if the crypto library refused the key, which is not expected: then ids are not readable.
+    /// `None` if the crypto library rejected the key, which is not expected; ids are then unreadable.
     key: Option<EncryptingKey>,
     shard: ShardId,
     counter: u64,
 }
 
-/// Reads ids of all shards.
+/// Decodes the ids of all shards.
 pub struct RefusalReader {
     keys: Vec<DecryptingKey>,
 }
 
 impl RefusalIds {
-    /// Generator for a shard. `first`, of which 40 bits are used, distinguishes ids of nodes that share a session key:
-    /// random.
+    /// Creates the generator for a shard. `first` is random and distinguishes the ids of nodes that share a session
+    /// key; 40 bits of it are used.
     #[must_use]
     pub fn new(keys: &SessionKeys, shard: ShardId, first: u64) -> Self {
         let [current, _] = keys.refusal_keys();
@@ -63,7 +63,7 @@ impl RefusalIds {
         }
     }
 
-    /// The next id: 128 bits, printed as a UUID.
+    /// Generates the next id: 128 bits, formatted as a UUID.
     pub fn next(&mut self, check: Check, purpose: Purpose, status: u16, at: Wall) -> u128 {
         self.counter = self.counter.wrapping_add(1);
         let id = RefusalId {
@@ -81,7 +81,7 @@ impl RefusalIds {
 }
 
 impl RefusalReader {
-    /// Reader for ids made under these keys, the current one and its predecessor.
+    /// Creates a reader for ids generated under these keys, both the current one and its predecessor.
     #[must_use]
     pub fn new(keys: &SessionKeys) -> Self {
         let keys = keys.refusal_keys().into_iter().flatten();
@@ -94,7 +94,7 @@ impl RefusalReader {
         }
     }
 
-    /// Reads an id; `None` if it is foreign, not made before `now`, or not by one of this many shards.
+    /// Decodes an id; `None` if it is foreign, dated after `now`, or from a shard that is not below `shards`.
     #[must_use]
     pub fn read(&self, id: &str, now: Wall, shards: u16) -> Option<RefusalId> {
         let encrypted = bytes_of(id)?;
@@ -148,7 +148,7 @@ impl RefusalId {
     }
 }
 
-/// Fields of a block, the last one lowest.
+/// Fields of a block, packed with the last one in the lowest bits.
 struct Block(u128);
 
 impl Block {
@@ -163,7 +163,7 @@ impl Block {
     }
 }
 
-/// The id printed as a UUID.
+/// Formats an id as a UUID.
 #[must_use]
 pub fn printed(id: u128) -> String {
     let mut digits = [0; 32];
@@ -178,7 +178,7 @@ pub fn printed(id: u128) -> String {
     text
 }
 
-/// The bytes of a printed id.
+/// Parses the bytes of a formatted id.
 fn bytes_of(id: &str) -> Option<[u8; 16]> {
     let hyphens = [8, 13, 18, 23];
     let is_form = |(at, byte): (usize, u8)| (byte == b'-') == hyphens.contains(&at);
@@ -202,7 +202,7 @@ impl fmt::Debug for RefusalReader {
     }
 }
 
-/// Until the year 2109.
+/// Number of bits of the timestamp; enough until the year 2109.
 const AT_BITS: u32 = 42;
 const SHARD_BITS: u32 = 8;
 const STATUS_BITS: u32 = 8;

@@ -1,7 +1,7 @@
 //! The registry: channel records that outlive the process.
 //!
-//! A record lives in its home shard's memory; a [`Store`] makes changes durable. The encoding of a record is here.
-//! Sessions and messages are not stored.
+//! Records live in the memory of their home shard; a [`Store`] makes changes durable. The encoding of a record is
+//! defined here. Sessions and messages are not stored.
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::{Record, VERSION_BYTES, Version};
@@ -15,18 +15,18 @@ use std::fmt;
 /// One change to the registry.
 #[derive(Debug)]
 pub enum Change<'a> {
-    /// A new record, or one that replaces the record with the same identity.
+    /// Stores a new record, or replaces the one with the same identity.
     Put(&'a Record),
-    /// The channel is deleted.
+    /// Deletes the channel.
     Remove(&'a ChannelArn),
 }
 
-/// Reason why a change could not be stored. The call is answered with `ServiceUnavailable`.
+/// Why a change could not be stored. The call is answered with `ServiceUnavailable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// Too many changes are in flight. A retry may succeed.
     Busy,
-    /// The store fails: error with its remedy.
+    /// The store fails, with this error and its remedy.
     Failed(Box<str>),
 }
 
@@ -44,13 +44,13 @@ impl std::error::Error for StoreError {}
 /// State of a submitted change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// Stored, as durably as this store stores anything.
+    /// Stored, as durably as this store can.
     Kept,
-    /// Pending: a later letter with the same key reports the result.
+    /// Pending; the result follows in a letter with the same key.
     Later,
 }
 
-/// Recipient of the result of a pending change.
+/// Where to send the result of a pending change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// Home shard of the channel.
@@ -59,12 +59,12 @@ pub struct Ticket {
     pub channel: ChannelKey,
 }
 
-/// Stores records beyond the life of the process. One per shard, for that shard's channels only. Never blocks.
+/// Persists records beyond the life of the process. One per shard, for that shard's channels only. Never blocks.
 pub trait Store: Send {
     /// Submits a change of the channel `of`, which has no other change in flight.
     ///
     /// # Errors
-    /// The change cannot be stored; it is not made.
+    /// If the change cannot be stored, in which case it is not made.
     fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
 }
 
@@ -78,22 +78,22 @@ pub trait Store: Send {
 // a field would lose it with the next change. The store guarantees that bytes are as written: whatever does not parse
 // here was written by another program.
 
-/// Reason why bytes are not a record.
+/// Why bytes cannot be decoded as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// A format of a later version of this program, by its number.
+    /// The format, given by its number, belongs to a later version of this program.
     Format(u8),
-    /// The bytes end within a field, or continue after the last.
+    /// The bytes end within a field, or continue after the last one.
     Length,
     /// A text is not UTF-8.
     Text,
     /// The ARN is invalid.
     Arn,
-    /// The version has other characters than letters and digits.
+    /// The version contains characters other than letters and digits.
     Version,
     /// More tags than a channel can have.
     Tags,
-    /// The record has the key of another channel.
+    /// The record belongs to a different key.
     Key,
 }
 
@@ -116,19 +116,20 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Longest record in bytes: the longest ARN of a request and the most and longest tags, of four bytes a character.
+/// Maximum size of a record in bytes: the longest ARN that a request may contain, and the most and longest tags at four
+/// bytes per character.
 pub const ENCODED_BYTES_MAX: usize = 80 << 10;
 
-/// Key of a channel's record: at most one channel of an identity exists at a time.
+/// Key of a channel's record; at most one channel of an identity exists at a time.
 #[must_use]
 pub fn key(arn: &ChannelArn) -> &str {
     arn.identity()
 }
 
-/// Encodes a record, in at most [`ENCODED_BYTES_MAX`] bytes.
+/// Encodes a record into at most [`ENCODED_BYTES_MAX`] bytes.
 ///
 /// # Panics
-/// If a text is longer than any that the API accepts.
+/// If a text is longer than the API accepts.
 #[must_use]
 pub fn encode(record: &Record) -> Box<[u8]> {
     let Record {
@@ -152,10 +153,10 @@ pub fn encode(record: &Record) -> Box<[u8]> {
     bytes.into()
 }
 
-/// Decodes the record of a key.
+/// Decodes the record stored under a key.
 ///
 /// # Errors
-/// [`RecordError`]; no field of a refused record should be used.
+/// [`RecordError`]; no field of a rejected record should be used.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     let mut rest = Rest(bytes);
     match rest.take(1)? {
@@ -222,7 +223,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
 }
 
 /// # Panics
-/// If a text is longer than any that the API accepts.
+/// If a text is longer than the API accepts.
 fn put_length(bytes: &mut Vec<u8>, len: usize) {
     let len = u16::try_from(len).expect("ARNs have at most 1,024 bytes, tags at most 1,024");
     bytes.extend(len.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Protocol state of one connection: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as
+//! Protocol state of one connection: HTTP until it upgrades, then WebSocket, then closing. Channels appear here only as
 //! keys.
 
 pub(crate) mod http;
@@ -28,24 +28,24 @@ pub(crate) struct Session {
     pub state: SessionState,
     /// Bytes queued for the socket.
     pub outbox: Outbox,
-    /// Entry in the shard's timer wheel.
+    /// The connection's entry in the shard's timer wheel.
     pub timer: TimerId,
-    /// Gauge that counts the connection.
+    /// Gauge in which the connection is counted.
     pub place: ConnectionRole,
-    /// Whether queued bytes are sent.
+    /// Whether queued bytes may be sent.
     pub sending: SendState,
-    /// Whether its socket was full, and it has not taken everything since.
+    /// Whether the socket was full and has not drained since.
     pub behind: bool,
-    /// Whether it was aborted because it does not read.
+    /// Whether the connection was aborted because the peer does not read.
     pub cut: bool,
-    /// Bytes counted in the shard's telemetry of slow connections.
+    /// Number of bytes counted in the shard's telemetry of slow connections.
     pub weight: u32,
-    /// Whether its acknowledgements are queried, and how much was written since.
+    /// Whether the connection's acknowledgements are queried, and how much was written since the last query.
     pub asking: ProofQueries,
 }
 
-/// Whether a connection is listed for queries of its acknowledgements, whether a test has its peer seem cut off, and
-/// how many bytes without a query of their own the kernel accepted since the last one: in one byte.
+/// Packs into one byte whether a connection is listed for queries of its acknowledgements, whether a test simulates a
+/// disconnected peer, and how many bytes the kernel has accepted since the last query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProofQueries(u8);
 
@@ -54,30 +54,31 @@ impl ProofQueries {
     const HALF_OPEN: u8 = 1 << 6;
     const FLAGS: u8 = Self::LISTED | Self::HALF_OPEN;
 
-    /// Whether a test has the peer seem cut off: it is not read, and confirms nothing.
+    /// Whether a test simulates a disconnected peer, which is not read and acknowledges nothing.
     pub(crate) fn is_half_open(self) -> bool {
         self.0 & Self::HALF_OPEN != 0
     }
 
-    /// Has the peer seem cut off, or no longer.
+    /// Starts or stops simulating a disconnected peer.
     pub(crate) fn set_half_open(&mut self, half_open: bool) {
         self.0 = self.0 & !Self::HALF_OPEN | if half_open { Self::HALF_OPEN } else { 0 };
     }
 
-    /// Whether the connection is listed.
+    /// Whether the connection is listed for queries of its acknowledgements.
     pub(crate) fn is_listed(self) -> bool {
         self.0 & Self::LISTED != 0
     }
 
-    /// Lists or unlists the connection; returns whether it was listed.
+    /// Adds the connection to the list for queries of its acknowledgements, or removes it; returns whether it was
+    /// listed.
     pub(crate) fn list(&mut self, listed: bool) -> bool {
         let before = self.is_listed();
         self.0 = self.0 & !Self::LISTED | if listed { Self::LISTED } else { 0 };
         before
     }
 
-    /// Adds bytes that the kernel accepted, in steps of [`ASK_STEP_BYTES`]. True when the next query is due; the count
-    /// then restarts.
+    /// Adds bytes accepted by the kernel, in steps of [`ASK_STEP_BYTES`]. Returns `true` when the next query is due,
+    /// and restarts the count.
     pub(crate) fn took(&mut self, bytes: usize) -> bool {
         let steps = usize::from(self.0 & !Self::FLAGS) + bytes.div_ceil(ASK_STEP_BYTES);
         let is_due = steps >= UNREAD_BYTES_FREE / ASK_STEP_BYTES;
@@ -86,7 +87,7 @@ impl ProofQueries {
         is_due
     }
 
-    /// Restarts the count, since the kernel was queried.
+    /// Restarts the count after a query to the kernel.
     pub(crate) fn was_asked(&mut self) {
         self.0 &= Self::FLAGS;
     }
@@ -94,7 +95,7 @@ impl ProofQueries {
 
 const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < ProofQueries::HALF_OPEN as usize);
 
-/// Origin of a connection: with or without TLS, its own or a stream of a link. One byte for two facts.
+/// How a connection arrived: with or without TLS, directly or as a stream of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Plain,
@@ -103,7 +104,7 @@ enum Entry {
     InnerTls,
 }
 
-/// An address, in 16 bytes where the standard type takes 32: IPv6 addresses are boxed.
+/// An address in 16 bytes, compared to 32 for the standard type; IPv6 addresses are boxed.
 #[derive(Debug)]
 enum Remote {
     V4(SocketAddrV4),
@@ -112,16 +113,16 @@ enum Remote {
     Forwarded(Box<Forwarded>),
 }
 
-/// Client of one request according to its forwarded headers.
+/// Client of a single request, according to its forwarding headers.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     /// Address of the proxy.
     pub(crate) proxy: SocketAddr,
-    /// Address of the client; the proxy's if that is unclear.
+    /// Address of the client, or of the proxy if the client's is unclear.
     pub(crate) client: SocketAddr,
     /// Whether the client uses TLS, if the proxy reports it.
     pub(crate) tls: Option<bool>,
-    /// Reason why the client's address is unclear.
+    /// Why the client's address is unclear.
     pub(crate) unclear: Option<Unclear>,
 }
 
@@ -134,44 +135,45 @@ impl Remote {
     }
 }
 
-/// Whether queued bytes are sent.
+/// Whether queued bytes may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendState {
-    /// Sent once announced.
+    /// Bytes are sent once announced.
     Idle,
-    /// Announced: an [`crate::machine::Output::Send`] is in progress.
+    /// An [`crate::machine::Output::Send`] is in progress.
     Announced,
-    /// Withheld for a time.
+    /// Withheld by a test fault, and sent when the fault ends.
     Withheld,
-    /// Withheld until the connection ends.
+    /// Withheld by a test fault until the connection ends.
     WithheldForGood,
 }
 
-/// States of a connection, in the order of its life.
+/// States of a connection, in lifecycle order.
 #[derive(Debug)]
 pub(crate) enum SessionState {
     /// Waiting for requests, or for a call's answer.
     Http(Box<Http>),
     /// Waiting for frames.
     Open(WebSocket),
-    /// The own close frame is queued; the peer's is awaited, everything else from it is discarded.
+    /// A close frame has been queued, and the peer's is awaited; everything else from the peer is discarded.
     AwaitCloseEcho(Box<WebSocket>, Now),
-    /// The edge must close or abort; it reports when the descriptor is free.
+    /// The edge must close or abort the connection; it reports when the descriptor is free.
     AwaitGone(Box<Ending>),
 }
 
-/// End of a connection.
+/// State of a connection that is ending.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// Time at which an unfinished close is aborted; never, once it was.
+    /// Time at which an incomplete close is aborted; `NEVER` once it has been aborted.
     pub deadline: Now,
-    /// Channel and role: unsent messages return there.
+    /// Channel and role, to which unsent messages are returned.
     pub was: Option<(ChannelKey, Role)>,
-    /// Figures for the log, of a WebSocket that has ended.
+    /// Statistics for the log, for a WebSocket that has ended.
     pub tally: Option<Tally>,
-    /// Reason of the end: the first cause.
+    /// Why the connection ended; the first cause wins.
     pub reason: Option<EndReason>,
-    /// Policy and statement that forbid the connection, or what is gone, if it may no longer be open.
+    /// Policy and statement that forbid the connection, or the key, role, policy or sign-in that no longer exists, if
+    /// it was closed for lack of permission.
     pub refused_by: Option<Box<str>>,
     /// See [`Session::peer_is_done`].
     pub peer_is_done: bool,
@@ -180,7 +182,8 @@ pub(crate) struct Ending {
 }
 
 impl Session {
-    /// An accepted connection: its TLS handshake or its first head is awaited until `deadline`.
+    /// Creates the session of an accepted connection, which must complete its TLS handshake or send its first head
+    /// before `deadline`.
     #[must_use]
     pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
         Self {
@@ -204,7 +207,7 @@ impl Session {
         }
     }
 
-    /// Makes the session wait for the TLS handshake, the header of a proxy, or both.
+    /// Makes the session wait for the TLS handshake, the PROXY header, or both.
     pub(crate) fn shakes_hands(&mut self) {
         if let Some(http) = self.http_mut() {
             http.stage = HttpStage::AwaitTls;
@@ -217,7 +220,7 @@ impl Session {
         self.remote = Remote::of(client);
     }
 
-    /// Client of the request: the peer at the other end, or the one that a proxy reports.
+    /// Client of the request: the peer, or the client reported by a proxy.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         let says = self.forwarded().and_then(|it| it.tls);
@@ -228,7 +231,7 @@ impl Session {
         }
     }
 
-    /// Peer at the other end, whatever client it reports.
+    /// The connected peer, regardless of the client it reports.
     #[must_use]
     pub(crate) fn own_peer(&self) -> Peer {
         Peer {
@@ -254,14 +257,14 @@ impl Session {
         }
     }
 
-    /// Sets a proxy's report about one request, in place of that about the one before.
+    /// Sets a proxy's report about a request, replacing the previous request's.
     pub(crate) fn forwards(&mut self, says: Option<Box<Forwarded>>) {
         if says.is_some() || self.forwarded().is_some() {
             self.remote = says.map_or_else(|| Remote::of(self.origin()), Remote::Forwarded);
         }
     }
 
-    /// Takes that report, for a session that continues elsewhere.
+    /// Takes the proxy's report about the request, for a session that continues on another shard or node.
     pub(crate) fn take_forwarded(&mut self) -> Option<Box<Forwarded>> {
         let own = Remote::of(self.origin());
         match std::mem::replace(&mut self.remote, own) {
@@ -270,7 +273,7 @@ impl Session {
         }
     }
 
-    /// Whether the connection is a stream of a link, which another node forwards.
+    /// Whether the connection is a stream of a link, forwarded by another node.
     #[inline]
     #[must_use]
     pub(crate) fn is_inner(&self) -> bool {
@@ -284,7 +287,7 @@ impl Session {
             .map_or_else(|| self.origin(), |it| it.client)
     }
 
-    /// Address of the other end, which the connection counts for.
+    /// Address of the connected peer, under which the connection is counted.
     #[must_use]
     pub(crate) fn origin(&self) -> SocketAddr {
         match &self.remote {
@@ -305,7 +308,7 @@ impl Session {
         }
     }
 
-    /// The WebSocket, if it is open, mutable.
+    /// Mutable reference to the WebSocket, if it is open.
     pub(crate) fn open_mut(&mut self) -> Option<&mut WebSocket> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(web_socket),
@@ -315,7 +318,8 @@ impl Session {
         }
     }
 
-    /// Whether the next request must wait: this many bytes of answers wait for the peer, or the answer is withheld.
+    /// Whether the next request must wait, because too many bytes of responses are queued for the peer or the response
+    /// is withheld.
     #[must_use]
     pub(crate) fn answers_wait(&self) -> bool {
         self.outbox.bytes() >= ANSWER_BYTES_MAX || self.answer_is_delayed()
@@ -325,7 +329,7 @@ impl Session {
         matches!(self.state, SessionState::Http(_)) && self.sending == SendState::Withheld
     }
 
-    /// Bytes that the edge may take: the queued ones, unless withheld.
+    /// Bytes available to the edge: the queued ones, unless withheld.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -335,7 +339,7 @@ impl Session {
         }
     }
 
-    /// Prefix of these bytes that shares TLS records: the first frame, for a small buffer.
+    /// Prefix of the unsent bytes that may share TLS records: only the first frame if the client's buffer is small.
     #[inline]
     #[must_use]
     pub(crate) fn unsent_record(&self) -> &[u8] {
@@ -362,7 +366,7 @@ impl Session {
         announces
     }
 
-    /// Records that the announced bytes were taken by the edge, or returned.
+    /// Records that the edge took the announced bytes, or that they were returned.
     #[inline]
     pub(crate) fn was_taken(&mut self) {
         if self.sending == SendState::Announced {
@@ -370,7 +374,7 @@ impl Session {
         }
     }
 
-    /// Whether nothing is due: its bytes are withheld, and it is open, or ends only when they are released.
+    /// Whether no timer applies: bytes are withheld, and the connection is open or can end only once they are released.
     #[must_use]
     pub(crate) fn stands_still(&self) -> bool {
         let for_a_time = match self.sending {
@@ -385,8 +389,8 @@ impl Session {
         }
     }
 
-    /// Deadline of an HTTP connection. While its requests wait for their turn, or for the peer to take answers, only
-    /// these answers have one; while a call is in progress, nothing has.
+    /// Deadline of an HTTP connection. While requests wait for their turn, or for the peer to read responses, only the
+    /// deadline for reading responses applies; while a call is in progress, only that of the call.
     #[must_use]
     fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
@@ -399,8 +403,8 @@ impl Session {
         }
     }
 
-    /// Bytes that the connection holds beyond its allowance: unfinished or waiting requests and untaken answers of an
-    /// HTTP connection; an unfinished message of a WebSocket.
+    /// Number of bytes that the connection holds beyond its allowance: unfinished or waiting requests and unread
+    /// responses of an HTTP connection; an unfinished message of a WebSocket.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let answers = self.outbox.bytes();
@@ -419,7 +423,7 @@ impl Session {
         if held > REQUEST_BYTES_FREE { held } else { 0 }
     }
 
-    /// Channel of a WebSocket, also after its end.
+    /// Channel of a WebSocket, even after it has ended.
     #[must_use]
     pub(crate) fn channel(&self) -> Option<ChannelKey> {
         match &self.state {
@@ -430,7 +434,7 @@ impl Session {
         }
     }
 
-    /// Role of a WebSocket, also after its end.
+    /// Role of a WebSocket, even after it has ended.
     #[must_use]
     pub(crate) fn role(&self) -> Option<&Role> {
         match &self.state {
@@ -441,7 +445,7 @@ impl Session {
         }
     }
 
-    /// Channel and role of a WebSocket, also after its end.
+    /// Channel and role of a WebSocket, even after it has ended.
     #[must_use]
     pub(crate) fn membership(&self) -> Option<(ChannelKey, Role)> {
         let of = |web_socket: &WebSocket| Some((web_socket.channel, web_socket.role.clone()));
@@ -453,7 +457,7 @@ impl Session {
         }
     }
 
-    /// Figures for the log, written at the end, if it was admitted as a WebSocket; mutable.
+    /// Mutable statistics, logged at the end, if the connection was admitted as a WebSocket.
     pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(&mut web_socket.tally),
@@ -463,7 +467,7 @@ impl Session {
         }
     }
 
-    /// Figures for the log.
+    /// Statistics for the log.
     #[must_use]
     pub(crate) fn tally(&self) -> Option<&Tally> {
         match &self.state {
@@ -474,7 +478,7 @@ impl Session {
         }
     }
 
-    /// Reason why a WebSocket ends, if known.
+    /// Why a WebSocket ends, if known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         match &self.state {
@@ -485,7 +489,8 @@ impl Session {
         }
     }
 
-    /// Takes what forbids a WebSocket that may no longer be open.
+    /// Takes the policy and statement that forbid the WebSocket, or the key, role, policy or sign-in that no longer
+    /// exists.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.held.take_refused(),
@@ -495,7 +500,7 @@ impl Session {
         }
     }
 
-    /// Whether the peer sends nothing more: it started the close of the WebSocket by its close frame (RFC 6455 section
+    /// Whether the peer will send nothing more: it started closing the WebSocket with its close frame (RFC 6455 section
     /// 5.5.1), and no ping is in flight that it might still answer.
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
@@ -511,7 +516,7 @@ impl Session {
         }
     }
 
-    /// Sets the reason of a WebSocket's end, unless it has one.
+    /// Sets the reason for a WebSocket's end, unless one is already set.
     pub(crate) fn because(&mut self, reason: EndReason) {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.because(reason),
@@ -523,7 +528,7 @@ impl Session {
         }
     }
 
-    /// Whether a device waits for a caller.
+    /// Whether the session is a device waiting for a caller.
     #[must_use]
     pub(crate) fn awaits_wake(&self) -> bool {
         matches!(&self.state, SessionState::Http(http) if matches!(http.stage, HttpStage::AwaitWake(_)))
@@ -545,23 +550,23 @@ pub(crate) const NEVER: Now = Now(u64::MAX);
 
 // Event that ends each state of a connection when its peer is silent.
 
-/// Event that ends a state in which nothing happens.
+/// Event that ends a state if nothing else happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The shard, at this moment at the latest: its timer wheel has the session.
+    /// The shard's timer, at this time at the latest; its wheel contains the session.
     Until(Now),
-    /// The shard's next turn: requests wait to be answered.
+    /// The shard's next turn, when waiting requests are answered.
     OwnTurn,
-    /// The edge. It must abort the connection, reads and writes nothing more, and reports the end with the kernel's
-    /// last completions, for which no peer is needed.
+    /// The edge, which must abort the connection, stops reading and writing, and reports the end with the kernel's last
+    /// completions, which do not depend on the peer.
     Aborted,
 }
 
 impl Session {
-    /// The event that ends the session's state if nothing happens.
+    /// The event that ends the session's state if nothing else happens.
     ///
-    /// An additional state does not compile without an answer here; the simulation checks after every step that each
-    /// answer is armed.
+    /// A new state does not compile unless it is handled here; the simulation checks after every step that each
+    /// returned event is armed.
     #[must_use]
     pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {

@@ -1,8 +1,8 @@
-//! The checked configuration as plain data: written once at start, then only read.
+//! The validated configuration as plain data: written once at startup, then only read.
 //!
-//! Defaults depend on two switches alone: the [`Profile`] sets the numbers, `--dev` the listeners, the authentication
-//! and the rates. Every key that is written, in the file or as a flag, wins over both. The keys with their ranges and
-//! defaults are the table [`KEYS`].
+//! Defaults depend on two switches only: the [`Profile`] determines the numbers, `--dev` the listeners, the
+//! authentication and the rate limits. Every key that is set, in the file or by a flag, overrides both. The table
+//! [`KEYS`] lists the keys with their ranges and defaults.
 
 mod changes;
 mod clients;
@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 pub use table::KEYS;
 
-/// Declares the struct, and `blank`: every field empty or 0, for the table's defaults to be stored in.
+/// Declares the struct and `blank`, in which every field is empty or 0, ready for the table's defaults.
 macro_rules! with_blank {
     ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)+ }) => {
         $(#[$about])*
@@ -48,118 +48,118 @@ macro_rules! with_blank {
 }
 
 with_blank! {
-/// Everything that may be configured; one per process, shared by all threads as `Arc<Settings>`.
+/// The complete configuration; one per process, shared by all threads as `Arc<Settings>`.
 ///
 /// Source: Heliograph's command line contract, kept in `deploy/broker.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The AWS region that ARNs of created channels carry, such as `us-west-2`.
+    /// AWS region in the ARNs of created channels, such as `us-west-2`.
     pub region: String,
-    /// The AWS account of created channels: 12 digits.
+    /// AWS account of created channels: 12 digits.
     pub account_id: String,
-    /// The listeners for clients, in the order of `--listen`; at least one.
+    /// Client listeners, in the order of `--listen`; at least one.
     pub listen: Vec<Listen>,
     /// The admin listener.
     pub admin: Admin,
-    /// The file that all of this was read from, if any: parts of it are read again.
+    /// Path of the configuration file, if one was used; kept because parts of it can be reloaded.
     pub config: Option<PathBuf>,
     /// Number of shards: 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
-    /// Whether fewer shards will do when locked memory has no room for all: `--dev` with no number of them written.
+    /// Whether fewer shards are acceptable if locked memory does not suffice for all: `--dev` without an explicit
+    /// number of shards.
     pub fewer_shards: bool,
-    /// Interface of the kernel that shards use; after the start one of the two.
+    /// Kernel interface used by shards; resolved to a specific one at startup.
     pub engine: EngineChoice,
-    /// The CPUs that shards are pinned to, in turn; at least one. See [`Settings::cpu`].
+    /// CPUs that shards are pinned to in turn; at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
-    /// Which set of numbers the defaults come from.
+    /// The set of numbers used as defaults.
     pub profile: Profile,
-    /// The proof of identity that callers must give.
+    /// How callers must authenticate.
     pub auth: Auth,
-    /// Whether open connections are asked again whether they may be open, when the credentials or the tags of their
-    /// channel change.
+    /// Whether open connections are rechecked for permission when the credentials or the tags of their channel change.
     pub auth_recheck: bool,
-    /// Development mode: any region and account, unknown channels are created by a connect.
+    /// Development mode: any region and account is accepted, and connecting to an unknown channel creates it.
     pub dev: bool,
-    /// Origins of pages that may use a server without signatures beside those of loopback, as browsers write them;
-    /// empty where requests are signed, since there any may.
+    /// Origins of pages, in addition to loopback ones, that may use a server without signatures, as browsers write
+    /// them; empty where requests are signed, since any origin may then.
     pub dev_origins: Vec<String>,
-    /// Whether listeners off loopback are allowed although no signature is asked for (`--dev` only).
+    /// Whether listeners outside loopback are allowed without signatures (`--dev` only).
     pub allow_remote: bool,
-    /// Whether clients come through published ports of a container (`--dev` only): the port that they use is that of
-    /// their `Host`, and the admin listener has a token that is made at the start.
+    /// Whether clients connect through published ports of a container (`--dev` only): the client-side port is taken
+    /// from `Host`, and the admin listener gets a token generated at startup.
     pub container: bool,
-    /// Names and addresses by which clients reach a development server beside loopback: they enter its certificate, and
-    /// its pages may use it.
+    /// Names and addresses, in addition to loopback, by which clients reach a development server; its certificate
+    /// includes them, and pages on them may use it.
     pub dev_hosts: Vec<String>,
-    /// The address of this machine in the local network that devices reach it at, and find its pages at
-    /// (`--dev` only).
+    /// Local network address of this machine at which devices reach it and find its pages (`--dev` only).
     pub lan: Option<Ipv4Addr>,
-    /// Whether a browser is started with the page to try the service, once it serves (`--dev` only).
+    /// Whether to open the page for trying the service in a browser once the server is running (`--dev` only).
     pub open_try: bool,
-    /// Etcd is accepted as it is, whatever the data directory remembers of it; only a flag sets this.
+    /// Whether to accept etcd's state even if it contradicts what the data directory recorded; can only be set by a
+    /// flag.
     pub accept_etcd: bool,
-    /// Whether copies of messages are kept for `/dev/messages`, under `--dev`.
+    /// Whether copies of messages are kept for `/dev/messages` (`--dev` only).
     pub dev_capture: bool,
-    /// Whether endpoints that discovery returns have the scheme and port of the request (`--dev` only).
+    /// Whether endpoints returned by discovery have the scheme and port of the request (`--dev` only).
     pub plain: bool,
-    /// Written with what the ready line says, once every listener accepts.
+    /// File to which the contents of the ready line are written once every listener accepts connections.
     pub ready_file: Option<PathBuf>,
-    /// The directory of the process's files.
+    /// Directory of the process's files.
     pub data_dir: PathBuf,
-    /// Whether that directory ends with the process.
+    /// Whether `data_dir` is deleted when the process ends.
     pub data_dir_ends: bool,
-    /// The form of log lines on stderr.
+    /// Format of log lines on stderr.
     pub log_format: LogFormat,
-    /// The least level of log lines, unless the environment says otherwise.
+    /// Minimum level of log lines, unless overridden by the environment.
     pub log_level: LogLevel,
-    /// The credentials file of `--auth sigv4`.
+    /// Credentials file of `--auth sigv4`.
     pub credentials: Option<PathBuf>,
     /// The operator's certificate; `None` with a TLS listener means the development certificate (`--dev` only).
     pub tls: Option<TlsFiles>,
-    /// Which endpoints discovery returns.
+    /// Endpoints returned by discovery.
     pub advertise: Advertise,
-    /// The proxies in front.
+    /// Reverse proxies in front of the broker.
     pub proxy: Proxy,
-    /// Bounds in bytes and pieces.
+    /// Limits on sizes and counts.
     pub limits: Limits,
-    /// Spans of time.
+    /// Timeouts and other durations.
     pub timeouts: Timeouts,
-    /// Rates that clients may use up.
+    /// Rate limits of clients.
     pub quotas: Quotas,
-    /// The recipients of notices of the service.
+    /// Which clients receive notices from the service.
     pub signaling: Signaling,
-    /// Bounds of the programs of clients, by `User-Agent`.
+    /// Limits of client programs, by `User-Agent`.
     pub clients: Vec<Client>,
     /// The flight recorder of the shards.
     pub recorder: RecorderSettings,
-    /// Retention of what names people and devices.
+    /// Retention of data that identifies people and devices.
     pub privacy: Privacy,
     /// Players without an SDK.
     pub whep: Whep,
-    /// Extensions that AWS does not have.
+    /// Extensions beyond the AWS service.
     pub options: Options,
-    /// Whether this node is one of several.
+    /// Settings of a cluster, if this node belongs to one.
     pub cluster: ClusterSettings,
-    /// The rules for all hooks.
+    /// Presence settings common to all hooks.
     pub presence: PresenceRules,
-    /// Receivers of events of channels; empty when none is configured.
+    /// Receivers of channel events; empty if none is configured.
     pub hooks: Vec<Hook>,
-    /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
+    /// STUN and TURN servers, in the order of GetIceServerConfig; empty if none is configured.
     pub ice: Vec<Ice>,
-    /// The files that their secrets were read from.
+    /// Files from which the secrets of the ICE servers were read.
     pub ice_files: Vec<PathBuf>,
 }
 }
 
 impl Default for Settings {
-    /// The settings of an empty configuration file without `--dev`, on one shard.
+    /// Settings of an empty configuration file without `--dev`, on one shard.
     fn default() -> Self {
         Self::new(Profile::Default, false)
     }
 }
 
 impl Settings {
-    /// Whether connections to a client listener, by its place in the list, begin with a header of the PROXY protocol.
+    /// Whether connections to a client listener, given by its index, begin with a PROXY protocol header.
     #[must_use]
     pub fn awaits_proxy(&self, listener: u16) -> bool {
         let Proxy {
@@ -172,7 +172,7 @@ impl Settings {
             && listen.is_some_and(|it| protocol_on.is_empty() || protocol_on.contains(it))
     }
 
-    /// The defaults of `profile`, with or without `--dev`, on one shard that is pinned to CPU 0.
+    /// Defaults of `profile`, with or without `--dev`, on one shard pinned to CPU 0.
     #[must_use]
     pub fn new(profile: Profile, dev: bool) -> Self {
         let mut settings = Self {
@@ -193,13 +193,13 @@ impl Settings {
         settings
     }
 
-    /// The CPU that `shard` (counted from 0) is pinned to: more shards than CPUs share them in turn.
+    /// CPU that `shard` (counted from 0) is pinned to; if there are more shards than CPUs, they share them in turn.
     #[must_use]
     pub fn cpu(&self, shard: usize) -> Option<usize> {
         self.cpus.get(shard % self.cpus.len().max(1)).copied()
     }
 
-    /// The requirements on signatures: `--dev` takes any region, the strict profile allows no tolerance but AWS's.
+    /// Requirements for signatures: `--dev` accepts any region, the strict profile only AWS's own tolerance.
     #[must_use]
     pub fn signature_rules(&self) -> SignatureRules {
         let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
@@ -214,13 +214,13 @@ impl Settings {
         }
     }
 
-    /// Whether the strict profile is on.
+    /// Whether the strict profile is selected.
     #[must_use]
     pub fn strict(&self) -> bool {
         self.profile == Profile::Strict
     }
 
-    /// The port of the first listener of `scheme`, as configured.
+    /// Port of the first listener of `scheme`, as configured.
     #[must_use]
     pub fn port(&self, scheme: Scheme) -> Option<u16> {
         self.listen
@@ -230,17 +230,17 @@ impl Settings {
     }
 }
 
-/// A client listener: an address and whether it speaks TLS.
+/// A client listener: an address, and whether it uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Plain or TLS.
     pub scheme: Scheme,
-    /// Address and port. Before the start, port 0 means any free port; the settings of shards have the actual one.
+    /// Address and port. Before startup, port 0 means any free port; the settings of shards contain the actual one.
     pub addr: SocketAddr,
 }
 
 impl fmt::Display for Listen {
-    /// As it is written, such as `https://127.0.0.1:8443`.
+    /// Formats the listener as in the configuration, such as `https://127.0.0.1:8443`.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
             Scheme::Http => "http",
@@ -250,7 +250,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The protocol of a listener. Both kinds serve the HTTP API and WebSocket.
+/// Protocol of a listener. Both kinds serve the HTTP API and WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain: HTTP API and `ws`.
@@ -264,47 +264,47 @@ pub enum Scheme {
 pub struct Admin {
     /// Address of the listener, or `None` for `off`.
     pub listen: Option<SocketAddr>,
-    /// Origins, beside the listener's own, of the console behind a proxy that ends TLS.
+    /// Allowed origins of the console, in addition to the listener's own, behind a proxy that terminates TLS.
     pub origins: Vec<String>,
-    /// A file with the bearer token that requests need, whatever address they come to.
+    /// File with the bearer token that every request must carry, regardless of the address it arrives at.
     pub token_file: Option<PathBuf>,
-    /// Whether `/metrics` is shown without that token.
+    /// Whether `/metrics` is accessible without the bearer token.
     pub metrics_open: bool,
-    /// Whether `/try` is there without `--dev`.
+    /// Whether `/try` is served without `--dev`.
     pub try_page: bool,
-    /// The accounts of a provider that may use the console, beside the token.
+    /// Accounts of an OpenID provider that may use the console, as an alternative to the token.
     pub oidc: Option<Oidc>,
 }
 
-/// Which numbers the defaults come from.
+/// Set of numbers used as defaults.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum Profile {
-    /// The needs of today's browsers, payloads up to 32 KiB.
+    /// Suited to current browsers, with payloads up to 32 KiB.
     #[default]
     Default,
-    /// Every number as AWS documents it, no extension.
+    /// Every number as documented by AWS, without extensions.
     Strict,
 }
 
-/// The interface of the kernel that shards work with.
+/// Kernel interface used by shards.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum EngineChoice {
-    /// `io_uring` where all shards can have it, else `epoll`.
+    /// `io_uring` if it is available to all shards, otherwise `epoll`.
     #[default]
     Auto,
-    /// The start is refused where it cannot be had.
+    /// `io_uring`; startup fails if it is unavailable.
     IoUring,
-    /// Every Linux has it.
+    /// `epoll`, available on every Linux.
     Epoll,
 }
 
-/// The proof of identity that callers must give.
+/// How callers must authenticate.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Auth {
@@ -315,149 +315,150 @@ pub enum Auth {
     None,
 }
 
-/// The form of log lines.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable text.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// A single JSON object per line.
     Json,
 }
 
-/// The least level of log lines.
+/// Minimum level of log lines.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum LogLevel {
-    /// Lines about what needs an operator.
+    /// Conditions that require an operator.
     Error,
-    /// Also lines about what may need one.
+    /// Also conditions that may require an operator.
     Warn,
-    /// And what a process does as a whole.
+    /// Also events of the process as a whole.
     #[default]
     Info,
-    /// And what it does in detail.
+    /// Also detailed events of the process.
     Debug,
-    /// And each message.
+    /// Also individual messages.
     Trace,
 }
 
-/// The operator's certificates: one, or one for each kind of key.
+/// The operator's certificates: a single one, or one per key type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM: the leaf certificate first, then its chain.
     pub cert: Vec<PathBuf>,
-    /// PEM: the private key of each leaf, in the same order.
+    /// PEM: private key of each leaf, in the same order.
     pub key: Vec<PathBuf>,
-    /// PEM: authorities of client certificates.
+    /// PEM: certificate authorities for client certificates.
     pub client_ca: Option<PathBuf>,
-    /// The treatment of a certificate that has expired.
+    /// How an expired certificate is handled.
     pub expired: Expired,
 }
 
-/// The treatment of a certificate that has expired. Any other fault of the files is refused.
+/// How an expired certificate is handled. Files with any other fault are rejected.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Expired {
-    /// Present the certificate and log an error: clients that do not check it, and plain listeners, are served.
+    /// Present the certificate and log an error; clients that do not verify it, and plain listeners, are still served.
     #[default]
     Serve,
-    /// Refuse the files.
+    /// Reject the files.
     Refuse,
 }
 
-/// The proxies in front whose word on their clients counts, by their networks.
+/// Reverse proxies that are trusted to report their clients, by their networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxy {
-    /// Networks of proxies that begin each connection with a header of the PROXY protocol.
+    /// Networks of proxies that begin each connection with a PROXY protocol header.
     pub protocol_from: Vec<IpNet>,
-    /// The listeners that they connect to, of those for clients; all of them, if none is named.
+    /// Client listeners on which these proxies use the PROXY protocol; all of them if none is listed.
     pub protocol_on: Vec<Listen>,
-    /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` counts.
+    /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` header is trusted.
     pub forwarded_from: Vec<IpNet>,
 }
 
-/// Which endpoints discovery returns; with all three absent, the host of the request.
+/// Endpoints returned by discovery; the host of the request if all three are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertise {
-    /// Hosts below this domain, a name of its own per channel and role.
+    /// Use hosts below this domain, with a separate name per channel and role.
     pub domain: Option<String>,
-    /// WebSocket endpoint, such as `wss://signaling.example.com`; no slash at the end.
+    /// WebSocket endpoint, such as `wss://signaling.example.com`, without a trailing slash.
     pub wss: Option<String>,
-    /// HTTPS endpoint, such as `https://signaling.example.com`; no slash at the end.
+    /// HTTPS endpoint, such as `https://signaling.example.com`, without a trailing slash.
     pub https: Option<String>,
 }
 
-/// The recipients of notices of the service.
+/// Which clients receive notices from the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signaling {
-    /// The recipients of GO_AWAY and RECONNECT_ICE_SERVER.
+    /// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
-    /// How it is known that a message has reached its recipient.
+    /// How delivery of a message to its recipient is confirmed.
     pub proof: Proof,
-    /// How long a master's connection has been open when it gets the offers that a former one did not answer; 0: never.
+    /// Time for which a master's connection must be open before it is sent the offers that a previous one left
+    /// unanswered, in milliseconds; 0 means never.
     pub repeat_offers_ms: u64,
 }
 
-/// How it is known that a message has reached its recipient's machine.
+/// How delivery of a message to its recipient's machine is confirmed.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Proof {
-    /// By the acknowledgements of TCP: from the machine that ends the connection.
+    /// By TCP acknowledgements from the machine that terminates the connection.
     #[default]
     Tcp,
-    /// By the answer to a ping behind it, where a proxy ends the connection (RFC 6455 section 5.5.3).
+    /// By the pong of a ping sent after the message, for connections terminated by a proxy (RFC 6455 section 5.5.3).
     Pong,
 }
 
-/// The recipients of GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another
-/// one gets them.
+/// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER. Excluded connections are closed with 1001 where others get
+/// such a notice.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
-    /// All but those whose row of `[clients]` says no, and those that offered the subprotocol `wss`: the C SDK, whose
-    /// receiving thread waits for itself forever after either of the two messages (seen with 1.16, the same code since
-    /// 1.7.3).
+    /// All except those whose `[clients]` row disables it, and those that offered the subprotocol `wss`: the C SDK,
+    /// whose receiving thread waits for itself forever after either of the two messages (observed with 1.16, the same
+    /// code since 1.7.3).
     #[default]
     Auto,
-    /// Everybody, as AWS does.
+    /// All clients, as in AWS.
     Always,
-    /// Nobody.
+    /// No clients.
     Never,
 }
 
-/// The flight recorder: notes that shards keep of events on their channels.
+/// Flight recorder: notes that shards keep about events on their channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecorderSettings {
-    /// Notes of one shard, a power of two; 0 is off. See [`Settings::recorder_notes_of_shard`].
+    /// Number of notes per shard, a power of two; 0 disables the recorder. See [`Settings::recorder_notes_of_shard`].
     pub notes: usize,
 }
 
-/// Retention of what names people and devices.
+/// Retention of data that identifies people and devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// The age at which refusals, troubled sessions, lines of the log, notes of the recorder, and marks and causes of
-    /// the history are erased, in milliseconds; 0 is never.
+    /// Age at which refusals, troubled sessions, log lines, recorder notes, and marks and causes of the history are
+    /// erased, in milliseconds; 0 means never.
     pub keep_ms: u64,
 }
 
 /// Players without an SDK, which POST their offer to `/whep/NAME`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Whep {
-    /// Whether they are served; never under the strict profile.
+    /// Whether `/whep/` is served; never under the strict profile.
     pub on: bool,
-    /// Time without a candidate after which a call has all that its camera sends, in milliseconds.
+    /// Time without a candidate after which the camera is assumed to have sent them all, in milliseconds.
     pub quiet_ms: u64,
-    /// Longest time from the camera's first message to the end of a call, in milliseconds.
+    /// Maximum time from the camera's first message to the end of a call, in milliseconds.
     pub gather_max_ms: u64,
-    /// Longest time of a call, in milliseconds.
+    /// Maximum duration of a call, in milliseconds.
     pub wait_ms: u64,
 }
 
-/// Extensions that AWS does not have.
+/// Extensions beyond the AWS service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether a master may send SDP_OFFER to a viewer.
@@ -467,7 +468,7 @@ pub struct Options {
 // The URLs under which people find the pages of the admin listener.
 
 impl Settings {
-    /// The URL of the admin listener, without a slash at the end, for a client that reached this machine as `host`.
+    /// URL of the admin listener, without a trailing slash, for a client that reached this machine as `host`.
     #[must_use]
     pub fn admin_url(&self, host: &str) -> Option<String> {
         let addr = self.admin.listen?;
@@ -478,13 +479,13 @@ impl Settings {
         })
     }
 
-    /// Whether the page to try the service is served.
+    /// Whether the page for trying the service is served.
     #[must_use]
     pub fn has_try_page(&self) -> bool {
         self.dev || self.admin.try_page
     }
 
-    /// The page to try the service, for a browser on this machine; `None` when it is off.
+    /// URL of the page for trying the service, for a browser on this machine; `None` if the page is disabled.
     #[must_use]
     pub fn try_url(&self) -> Option<String> {
         let host = self.dev_hosts.first().map_or("localhost", String::as_str);
@@ -496,7 +497,8 @@ impl Settings {
 }
 
 impl Settings {
-    /// The warning where a proxy that ends TLS would lead clients astray: nothing says what they are to connect to.
+    /// Warning that clients behind a proxy that terminates TLS would be given the wrong endpoints, because none is
+    /// configured.
     #[must_use]
     pub fn unadvertised(&self) -> Option<String> {
         let Advertise { domain, wss, https } = &self.advertise;
@@ -514,7 +516,7 @@ impl Settings {
         })
     }
 
-    /// The warning to all who use a development server that other machines reach.
+    /// Warning shown to users of a development server that other machines can reach.
     #[must_use]
     pub fn exposure(&self) -> Option<&'static str> {
         if self.container {
@@ -532,20 +534,20 @@ impl Settings {
         }
     }
 
-    /// The TLS listener that devices of the local network reach, under `--lan`.
+    /// TLS listener that devices on the local network connect to, under `--lan`.
     #[must_use]
     pub fn lan_listener(&self) -> Option<&Listen> {
         self.listen.iter().find(|listen| self.is_of_lan(listen))
     }
 
-    /// Whether the listener of this place in the list is one that serves pages to devices of the local network.
+    /// Whether the listener at this index serves pages to devices on the local network.
     #[must_use]
     pub fn has_pages(&self, listener: u16) -> bool {
         let listen = self.listen.get(usize::from(listener));
         listen.is_some_and(|listen| self.is_of_lan(listen))
     }
 
-    /// The beginning of the URLs of pages for devices of the local network, such as `https://192.168.1.20:8443`.
+    /// Base URL of pages for devices on the local network, such as `https://192.168.1.20:8443`.
     #[must_use]
     pub fn lan_url(&self) -> Option<String> {
         let port = self.lan_listener()?.addr.port();
@@ -561,7 +563,7 @@ impl Settings {
     }
 }
 
-/// A name or an address as the host of a URL: an IPv6 address gets its brackets.
+/// Formats a name or an address as the host of a URL; an IPv6 address gets its brackets.
 #[must_use]
 pub fn host_text(host: &str) -> String {
     match host.parse::<Ipv6Addr>() {
@@ -572,28 +574,28 @@ pub fn host_text(host: &str) -> String {
 
 // People's accounts of an OpenID provider, with which they use the console: `[admin.oidc]`.
 
-/// The accounts that may use the console. What is secret stays in its file.
+/// Accounts that may use the console. Secrets stay in their files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Oidc {
-    /// The issuer of a provider of the credentials file, without `https://`.
+    /// Issuer of a provider from the credentials file, without `https://`.
     pub provider: String,
-    /// The claim of an id token that decides: a text, or a list of texts.
+    /// Id token claim that grants access: a text, or a list of texts.
     pub claim: String,
-    /// The value that the claim must be, or have in its list.
+    /// Value that the claim must equal, or contain as an element.
     pub value: String,
-    /// The client that the console is to the provider; `None`: the only one that the credentials file names.
+    /// Client id of the console at the provider; `None` means the only one listed in the credentials file.
     pub client_id: Option<String>,
-    /// A file with that client's secret; without, it is a public client.
+    /// File with the console's client secret; without it, the console is a public client.
     pub client_secret_file: Option<PathBuf>,
-    /// The scopes that are asked for; empty for [`SCOPES`](Self::SCOPES).
+    /// Scopes to request; empty for [`SCOPES`](Self::SCOPES).
     pub scopes: Vec<String>,
 }
 
 impl Oidc {
-    /// The scopes that are asked for unless others are written. Source: OpenID Connect Core 1.0, section 5.4.
+    /// Scopes requested unless others are configured. Source: OpenID Connect Core 1.0, section 5.4.
     pub const SCOPES: [&'static str; 3] = ["openid", "email", "profile"];
 
-    /// Whether it says whom to let in.
+    /// Whether the settings specify who may sign in.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         ![&self.provider, &self.claim, &self.value]
@@ -601,7 +603,7 @@ impl Oidc {
             .any(|text| text.is_empty())
     }
 
-    /// The scopes as a request has them.
+    /// The scopes, formatted for a request.
     #[must_use]
     pub fn scope(&self) -> String {
         if self.scopes.is_empty() {
@@ -614,31 +616,31 @@ impl Oidc {
 
 // STUN and TURN servers that clients are given.
 
-/// One entry of GetIceServerConfig.
+/// An entry of GetIceServerConfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ice {
-    /// `stun:`, `turn:` and `turns:` URLs in the order in which clients see them: 1 to 4.
+    /// `stun:`, `turn:` and `turns:` URLs, in the order returned to clients: 1 to 4.
     pub urls: Vec<String>,
     /// The client's credential for the server.
     pub credential: IceCredential,
-    /// Time for which the answer is valid: 30 to 86 400 seconds. Source: GetIceServerConfig, `Ttl`.
+    /// Validity of the response: 30 to 86 400 seconds. Source: GetIceServerConfig, `Ttl`.
     pub ttl_seconds: u32,
 }
 
-/// The credential that a client shows a STUN or TURN server. Never printed.
+/// Credential that a client presents to a STUN or TURN server. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub enum IceCredential {
-    /// Nothing: STUN only. The answer carries placeholders, since clients refuse entries without credentials.
+    /// None: STUN only. The response contains placeholders, since clients reject entries without credentials.
     None,
-    /// A fixed user.
+    /// A fixed user name and password.
     Fixed {
         /// The user's name.
         username: String,
         /// The user's password.
         password: String,
     },
-    /// Time-limited credentials are minted with the first secret (coturn's `static-auth-secret`); the others are those
-    /// that the TURN server still takes during a rotation. At least one.
+    /// Secrets for time-limited credentials, at least one. Credentials are generated with the first (coturn's
+    /// `static-auth-secret`); the others are those that the TURN server still accepts during a rotation.
     Secrets(Vec<String>),
 }
 
@@ -657,8 +659,8 @@ impl fmt::Debug for IceCredential {
 
 // Whether two addresses can be listened on beside each other.
 
-/// Whether a socket at one of the addresses keeps others from the other: the same one, or one of them is any. `[::]`
-/// takes IPv4 as well, unless its owner asked for IPv6 alone.
+/// Whether a socket bound to one of the addresses prevents binding the other: they are equal, or one is a wildcard.
+/// `[::]` includes IPv4, unless its owner requested IPv6 only.
 #[must_use]
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());

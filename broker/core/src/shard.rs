@@ -1,10 +1,10 @@
-//! One core's state: sessions, channels, deadlines, counters. The only module that sees all of them.
+//! State of one core: sessions, channels, deadlines and counters. The only module that accesses all of them.
 //!
-//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels that live here), [`Telemetry`]
-//! (counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. What concerns the others (a
-//! WebSocket left its channel, a call has its answer, a deadline of a channel moved) it leaves in a list
-//! ([`Todo`](crate::shard::todo::Todo)), and the shard does it before the next step. This file hands each input to its
-//! first step; the shard's loops are in `event_loop`:
+//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels homed here), [`Telemetry`]
+//! (counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. Work for the others (a
+//! WebSocket left its channel, a call was answered, a channel's deadline moved) goes into a list
+//! ([`Todo`](crate::shard::todo::Todo)), which the shard works off before the next step. This file dispatches each
+//! input to its first step; the shard's loops are in `event_loop`:
 //! ```text
 //!  handle(Received)
 //!    ├─ event_loop                HTTP: one head or body a step; WebSocket: one frame a step
@@ -23,7 +23,8 @@
 //!  handle(Gone)    disconnect: a connection's slot; road::unsent: what it had not sent
 //!  handle(Tick)    event_loop: deadlines, slots that come and go, the end of the process
 //! ```
-//! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
+//! Sockets, TLS, the clock, unseeded randomness and other shards' state are out of scope. Equal inputs yield equal
+//! outputs.
 
 mod calls;
 mod connect;
@@ -99,16 +100,16 @@ use todo::TodoList;
 pub use trace::{Forget, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 pub use usage::{Usage, UsageTable};
 
-/// One shard: the state, and the machine that works on it, one input after the other.
+/// A shard: its state and the machine that processes one input at a time.
 pub struct Shard {
     state: State,
-    /// Inputs since the start, which debug builds count.
+    /// Number of inputs since the start, counted in debug builds.
     inputs: usize,
 }
 
 impl Shard {
-    /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules
-    /// out.
+    /// Creates a shard with the channels of a previous process. Channels that do not fit are dropped, which a valid
+    /// configuration rules out.
     #[must_use]
     pub fn new(start: Start) -> Self {
         let Start {
@@ -178,7 +179,7 @@ impl Shard {
         shard
     }
 
-    /// The bytes that wait for a connection, also those that are withheld from it.
+    /// Bytes queued for a connection, including those withheld from it.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
@@ -186,8 +187,7 @@ impl Shard {
         session.map_or(&[], |session| session.outbox.unsent())
     }
 
-    /// Sessions and channels that nobody would look at again although something of them is due at some time: none,
-    /// ever.
+    /// Number of sessions and channels with a due deadline that nothing will process; always 0.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn forgotten(&mut self, now: Now) -> usize {
@@ -529,8 +529,8 @@ const _: () = assert!(NEVER.0 == u64::MAX);
 // The invariants of the parts, checked in debug builds.
 
 impl Shard {
-    /// Checks that each part keeps its promise: after every input, when all that it left is worked off. The connections
-    /// of a shard with many are checked less often, so that the time for it stays the same.
+    /// Checks the invariants of each part after every input, once all deferred work is done. On a shard with many
+    /// connections they are checked less often, so that the cost per input stays constant.
     #[inline]
     pub(crate) fn check(&mut self) {
         if !cfg!(debug_assertions) {
@@ -555,5 +555,5 @@ impl Shard {
     }
 }
 
-/// Places of sessions that an input of a debug build may cost a look at, on average.
+/// Average number of session table positions that a debug build checks per input.
 const PLACES_CHECKED_PER_INPUT: usize = 128;

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 pub struct Now(pub u64);
 
 impl Now {
-    /// The moment `ms` later; saturates at the end of time, which means "never".
+    /// The time `ms` later; saturates at the maximum, which means "never".
     #[must_use]
     pub fn after(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to `self`; 0 when `earlier` is the later one.
+    /// Milliseconds from `earlier` to `self`; 0 if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -24,13 +24,13 @@ impl Now {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wall(pub u64);
 
-/// Both clocks, read once per turn.
+/// Both clocks, sampled once per turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     /// The monotonic clock.
     pub now: Now,
-    /// The calendar.
+    /// The wall clock.
     pub wall: Wall,
-    /// Monotonic clock in microseconds, wrapping about every 71 minutes: for measuring short spans.
+    /// Monotonic clock in microseconds, wrapping about every 71 minutes; used to measure short intervals.
     pub micros: u32,
 }

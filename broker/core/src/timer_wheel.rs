@@ -1,30 +1,31 @@
-//! Timer wheel: deadlines without a scan, and without ticks while there are none.
+//! Timer wheel: finds due deadlines without scanning, and needs no ticks while there are none.
 //!
 //! ```text
 //!   near   256 slots of 64 ms, 16 s in all     each slot a list of entries, doubly linked
 //!   far    256 slots of 16 s, 70 min in all
 //! ```
-//! Each owner (a session, a channel) has one entry, its [`TimerId`], in at most one list: an earlier deadline moves the
-//! entry, in constant time, so there are never more entries than owners. A later deadline changes nothing (the owner,
+//! Each owner (a session, a channel) has one entry, its [`TimerId`], in at most one list. An earlier deadline moves the
+//! entry in constant time, so there are never more entries than owners. A later deadline changes nothing (the owner,
 //! called early, checks whether its own deadline has moved), so a busy session costs the wheel nothing. An entry beyond
-//! the far ring waits in its last slot and is sorted again. An entry fires at most one near slot late and never early.
+//! the far ring waits in the ring's last slot and is then sorted again. An entry fires at most one near slot late and
+//! never early.
 
 use crate::{id::TimerId, time::Now};
 
 /// Deadlines of owners of type `T`.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    /// Heads of the lists: near slots, then far ones. Each list is a ring through its head.
+    /// Heads of the lists: near slots, then far slots. Each list is circular and includes its head.
     heads: Vec<ListLinks>,
-    /// One bit for each list that is not empty.
+    /// A bit for each non-empty list.
     near: TakenTimers,
     far: TakenTimers,
     entries: Entries<T>,
-    /// The last near slot reached, counted from time 0. Its remaining entries are due.
+    /// Last near slot reached, counted from time 0. Its remaining entries are due.
     tick: u64,
 }
 
-/// Neighbours in a list, by index: of an entry, or of a list's head.
+/// Neighbours in a list, as indexes of entries or of the list's head.
 #[derive(Clone, Copy, Debug)]
 struct ListLinks {
     before: u32,
@@ -58,7 +59,7 @@ impl<T: Copy> Default for Wheel<T> {
 }
 
 impl<T: Copy> Wheel<T> {
-    /// Schedules a call for `what` at `at` or just after, unless an earlier one is scheduled for its owner.
+    /// Schedules a call for `what` at `at` or shortly after, unless its owner already has an earlier one.
     pub fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
         let place = match owner.place() {
@@ -79,7 +80,7 @@ impl<T: Copy> Wheel<T> {
         self.put(place, tick);
     }
 
-    /// Whether a call for this owner is scheduled at `at` or just after, or earlier.
+    /// Whether a call for this owner is scheduled at `at`, shortly after, or earlier.
     #[cfg(feature = "testing")]
     pub fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
@@ -103,7 +104,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The next thing due at `now`. Its owner keeps the entry.
+    /// Removes and returns the next item due at `now`. Its owner keeps the entry.
     pub fn pop(&mut self, now: Now) -> Option<T> {
         let last = now.0 / NEAR_MS;
         loop {
@@ -125,7 +126,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// When [`Wheel::pop`] may return something, at the latest.
+    /// Latest time at which [`Wheel::pop`] should be called again.
     #[must_use]
     pub fn next(&self) -> Option<Now> {
         if self.first(near_head(self.tick)).is_some() {
@@ -139,7 +140,7 @@ impl<T: Copy> Wheel<T> {
         near.into_iter().chain(far).min().map(Now)
     }
 
-    /// Number of entries in use: never more than owners.
+    /// Number of entries in use; never more than the number of owners.
     #[must_use]
     pub fn places(&self) -> usize {
         self.entries.used
@@ -223,13 +224,13 @@ impl<T: Copy> Wheel<T> {
 }
 
 impl<T> Entry<T> {
-    /// Whether an entry is in a list: otherwise it is its own neighbour.
+    /// Whether an entry is in a list; otherwise it is its own neighbour.
     fn listed(&self, place: u32) -> bool {
         self.links.after != place
     }
 }
 
-/// Entries in chunks, so that a growing store never copies its contents. Indices start at [`HEADS`].
+/// Entries stored in chunks, so that growth never copies them. Indexes start at [`HEADS`].
 #[derive(Debug)]
 struct Entries<T> {
     chunks: Vec<Vec<Entry<T>>>,
@@ -248,7 +249,7 @@ impl<T> Default for Entries<T> {
 }
 
 impl<T> Entries<T> {
-    /// An unlinked entry.
+    /// Adds an unlinked entry; returns its index.
     fn add(&mut self, what: T) -> u32 {
         self.used += 1;
         let entry = |place| Entry {
@@ -293,7 +294,7 @@ impl<T> Entries<T> {
     }
 }
 
-/// Bits of the lists of a ring that are not empty.
+/// Bitmap of the non-empty lists of a ring.
 #[derive(Debug, Default)]
 struct TakenTimers([u64; WORDS]);
 
@@ -316,7 +317,8 @@ impl TakenTimers {
         self.0 == [0; WORDS]
     }
 
-    /// First non-empty slot after `slot`, wrapping around: a word of slots at a time, since every turn asks.
+    /// First non-empty slot after `slot`, wrapping around. Checks a word of slots at a time, since it is called every
+    /// turn.
     fn first_after(&self, slot: u64) -> Option<u64> {
         let first = Self::index(slot + 1);
         let (word, bit) = (first / WORD, first % WORD);
@@ -354,10 +356,10 @@ const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
 const NEAR_MS: u64 = 64;
-/// Heads of lists precede entries.
+/// Number of list heads, which precede the entries.
 const HEADS: u32 = 512;
 const _: () = assert!(HEADS as u64 == 2 * SLOTS);
-/// Entries allocated at a time, some 32 KiB.
+/// Number of entries allocated at a time, about 32 KiB.
 const CHUNK: usize = 1024;
 
 #[cfg(test)]

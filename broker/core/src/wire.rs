@@ -1,12 +1,13 @@
-//! Encoding of data that nodes and programs of Heliograph write for each other: `postcard`, by `serde`'s derives.
+//! Encoding of data exchanged between nodes and programs of Heliograph: `postcard`, with `serde`'s derives.
 //!
-//! A type is its encoding: fields follow each other without names, a variant is its number. So an encoding is extended
-//! by a variant at the end of an `enum`; anything else is another encoding, which its first bytes must announce.
+//! A type defines its encoding: fields follow each other without names, and a variant is its number. So an encoding can
+//! be extended only by appending a variant to an `enum`; any other change is a different encoding, which must be
+//! announced by its first bytes.
 //!
-//! Only owners of the cluster's secret write such bytes, but they are read as if anybody did: their length is checked
-//! first, nothing may be left over, and no memory is reserved beyond a named bound. Texts and byte strings are slices
-//! of the input, so its length bounds them; a list may take far more memory than bytes, so each has its own bound
-//! ([`at_most`]).
+//! Only holders of the cluster's secret write such bytes, but they are parsed as untrusted input: the length is checked
+//! first, trailing bytes are rejected, and no memory is reserved beyond a named limit. Texts and byte strings are
+//! slices of the input, so its length bounds them; a list may take far more memory than its encoding, so each has its
+//! own limit ([`at_most`]).
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -22,13 +23,13 @@ pub fn write(value: &impl Serialize) -> Vec<u8> {
 /// Appends an encoded value to bytes.
 ///
 /// # Panics
-/// If a sequence does not know its length: none here is such.
+/// If the length of a sequence is unknown, which does not occur here.
 #[must_use]
 pub fn append(to: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, to).expect("a sequence knows its length, and memory does not end")
 }
 
-/// Decodes a value from at most `most` bytes; `None` if there are more, or they are not exactly one value.
+/// Decodes a value from at most `most` bytes; `None` if the input is longer or is not exactly one value.
 #[must_use]
 pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     if bytes.len() > most {
@@ -38,13 +39,13 @@ pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     rest.is_empty().then_some(value)
 }
 
-/// Decodes the value at the start of bytes; returns it with the bytes after it.
+/// Decodes the value at the start of the input; returns it with the remaining bytes.
 #[must_use]
 pub fn first<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Option<(T, &'b [u8])> {
     postcard::take_from_bytes(bytes).ok()
 }
 
-/// Bytes, copied at once: `serde` encodes slices element by element.
+/// Byte strings copied in one piece, since `serde` encodes slices element by element.
 pub mod bytes {
     use crate::wire::{Deserialize, Deserializer};
     use serde::Serializer;
@@ -52,7 +53,7 @@ pub mod bytes {
     /// Implements `serialize_with`.
     ///
     /// # Errors
-    /// As the encoding.
+    /// The error of the serializer.
     pub fn serialize<S: Serializer>(bytes: &impl AsRef<[u8]>, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(bytes.as_ref())
     }
@@ -60,7 +61,7 @@ pub mod bytes {
     /// Implements `deserialize_with`.
     ///
     /// # Errors
-    /// The bytes end too early.
+    /// If the input ends too early.
     pub fn deserialize<'b, D: Deserializer<'b>>(from: D) -> Result<Vec<u8>, D::Error> {
         <&[u8]>::deserialize(from).map(Into::into)
     }
@@ -69,7 +70,7 @@ pub mod bytes {
 /// A list of at most `MOST` elements, for `deserialize_with`. Its count is checked before memory is reserved.
 ///
 /// # Errors
-/// The count is higher, or higher than the bytes allow; or an element is invalid.
+/// If the count exceeds the limit or the remaining bytes, or an element is invalid.
 pub fn at_most<'b, D, T, L, const MOST: usize>(from: D) -> Result<L, D::Error>
 where
     D: Deserializer<'b>,

@@ -1,54 +1,55 @@
-//! Units of work, so that a turn of a shard ends in time whatever it contains.
+//! Units of work, which limit the duration of a shard's turn.
 //!
-//! A unit is about ten nanoseconds of a slow core. Each kind of work has a price in units, and a turn may take [`TURN`]
-//! of them. The bench `work` measures the units of each kind.
+//! A unit is about ten nanoseconds on a slow core. Each kind of work costs a number of units, and a turn may use
+//! [`TURN`] of them. The bench `work` measures the cost of each kind.
 //!
 //! ```text
 //!  receives until RECEIVES  →  letters until LETTERS  →  ticks of TICK each until TICKS  →  sends
 //! ```
-//! Each stage checks before it begins a piece, so it exceeds its part by at most one piece: the cost of one request.
+//! Each stage checks its limit before starting an item, so it exceeds its share by at most one item, that is, the cost
+//! of one request.
 
-/// Most work of one turn: 4 ms.
+/// Maximum work in one turn: 4 ms.
 pub const TURN: u64 = 400_000;
 
-/// Receives are served until the turn has used this much; the rest waits for the next turn.
+/// Receives are processed until the turn has used this much; the rest wait for the next turn.
 pub const RECEIVES: u64 = TURN * 3 / 8;
 
-/// Letters, which follow receives, are served until the turn has used this much.
+/// Letters, which follow receives, are processed until the turn has used this much.
 pub const LETTERS: u64 = TURN / 2;
 
-/// Ticks, which come last, are made until the turn has used this much. One is made in any case.
+/// Ticks, which come last, run until the turn has used this much. At least one always runs.
 pub const TICKS: u64 = TURN * 3 / 4;
 
-/// Most work of one tick.
+/// Maximum work in one tick.
 pub const TICK: u64 = TURN / 8;
 
-/// A WebSocket frame.
+/// Cost of a WebSocket frame.
 pub(crate) const FRAME: u64 = 24;
 
-/// A head, or a body with its answer.
+/// Cost of a request head, or of a body and its response.
 pub(crate) const REQUEST: u64 = 300;
 
-/// Bytes hashed for a signature, per unit.
+/// Number of bytes hashed for a signature per unit.
 pub(crate) const HASHED_BYTES_PER_UNIT: u64 = 4;
 
-/// A step of pattern matching in policies: see [`codec::policy::Policy::decide`].
+/// Cost of a pattern-matching step in policies: see [`codec::policy::Policy::decide`].
 pub(crate) const POLICY_STEP: u64 = 1;
 
-/// A channel record examined for a page of a list.
+/// Cost of examining a channel record for a page of a channel list.
 pub(crate) const RECORD: u64 = 25;
 
-/// A letter of another shard, besides its query.
+/// Cost of a letter from another shard, excluding the query it carries.
 pub const LETTER: u64 = 300;
 
-/// An accepted connection, or one refused at once.
+/// Cost of accepting a connection, or of refusing it immediately.
 pub const ACCEPT: u64 = 400;
 
-/// A completion of the ring.
+/// Cost of a completion of the ring.
 pub const COMPLETION: u64 = 40;
 
-/// A step of a TLS handshake.
+/// Cost of a step of a TLS handshake.
 pub const HANDSHAKE_STEP: u64 = 10_000;
 
-/// Received bytes per unit: decrypted, unmasked, parsed and copied.
+/// Number of received bytes per unit, which are decrypted, unmasked, parsed and copied.
 pub const RECEIVED_BYTES_PER_UNIT: u64 = 8;

@@ -1,4 +1,4 @@
-//! The configuration of a node, and the options of connections to etcd.
+//! Configuration of a node, and options for connections to etcd.
 
 use crate::limits::INNER_PORTS_MAX;
 use broker_core::cluster::secret::ProofKeys;
@@ -9,46 +9,47 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The configuration of a node. One per process.
+/// Configuration of a node. One per process.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The cluster's name: part of all keys, so that several share an etcd.
+    /// Name of the cluster, part of all keys so that several clusters can share an etcd.
     pub cluster: Box<str>,
-    /// Name of this node, one in the cluster.
+    /// Name of this node, unique in the cluster.
     pub node: Box<str>,
-    /// The address to which other nodes pass connections of clients on.
+    /// Address to which other nodes forward client connections.
     pub inner: InnerAddress,
-    /// The address to which other nodes send messages: host and port.
+    /// Host and port to which other nodes send messages.
     pub peers: Box<str>,
-    /// Data directory, which exists. Two processes never share one.
+    /// Data directory, which must exist. Never shared by two processes.
     pub directory: PathBuf,
-    /// The keys by which registrations prove that their processes have the cluster's secret.
+    /// Keys with which registrations prove that their processes hold the cluster's secret.
     pub proofs: ProofKeys,
-    /// The members of etcd, and what connections to them need.
+    /// Members of etcd, and connection options.
     pub etcd: Options,
-    /// Bytes that the database of etcd may have, where its members do not report that.
+    /// Size limit of etcd's database in bytes, if its members do not report one.
     pub etcd_quota_bytes: u64,
-    /// Life of a registration without a keepalive, in milliseconds: whole seconds, 5 to 60 of them.
+    /// Time after which a registration expires without a keepalive, in milliseconds: 5 to 60 whole seconds.
     pub lease_ms: u64,
-    /// The epoch of presence of this process: those of its slots are greater.
+    /// Presence epoch of this process; the epochs of its slots are higher.
     pub presence: u64,
-    /// The operator accepts etcd as it is, whatever the data directory remembers.
+    /// Whether the operator accepts etcd's state regardless of what the data directory recorded.
     pub accept_etcd: bool,
-    /// The commit of this program, and when its process started in seconds since 1970: for operators.
+    /// Commit of this program, and start time of its process in seconds since 1970, for operators.
     pub build: (Box<str>, u64),
 }
 
-/// The address to which connections of clients are passed on.
+/// Address to which client connections are forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InnerAddress {
     /// Host and port.
     pub address: Box<str>,
-    /// All ports of that host where it takes them: [`INNER_PORTS_MAX`] at most, none twice.
+    /// All ports of the host that accept forwarded client connections: at most [`INNER_PORTS_MAX`], without duplicates.
     pub ports: Box<[u16]>,
 }
 
 impl InnerAddress {
-    /// Of an address, and of all ports there if there are several. What is no port, or one too many, is left out.
+    /// Creates an address with all its ports, if there are several. Invalid ports and those beyond the limit are
+    /// dropped.
     #[must_use]
     pub fn new(address: &str, ports: &[u16]) -> Self {
         let own = address.rsplit_once(':');
@@ -65,7 +66,7 @@ impl InnerAddress {
         }
     }
 
-    /// The ports, unless that of the address is the only one.
+    /// All ports; empty if there is only the port of the address.
     pub(crate) fn several(&self) -> Vec<u16> {
         match &*self.ports {
             [] | [_] => Vec::new(),
@@ -74,7 +75,7 @@ impl InnerAddress {
     }
 }
 
-/// The address, and behind it the further ports, runs of them as `7445-7447`.
+/// Formats the address, followed by the additional ports, with ranges such as `7445-7447`.
 impl fmt::Display for InnerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)?;
@@ -90,21 +91,21 @@ impl fmt::Display for InnerAddress {
     }
 }
 
-/// The members of etcd, and what connections to them need.
+/// Members of etcd, and connection options.
 #[derive(Clone, Default)]
 pub struct Options {
     /// `http://` or `https://` with host and port, one for each member.
     pub endpoints: Vec<Box<str>>,
     /// For `https://`; see [`tls`].
     pub tls: Option<Arc<ClientConfig>>,
-    /// User and password, where etcd wants them.
+    /// User name and password, if etcd requires them.
     pub user: Option<(Box<str>, Box<str>)>,
-    /// Where files say them that may change: asked before each connection for the options to use, and may block.
+    /// Returns the current options if they come from files that may change. Called before each connection; may block.
     pub renew: Option<Arc<dyn Fn() -> Self + Send + Sync>>,
 }
 
 impl Options {
-    /// The options for a connection that is made at this moment.
+    /// The options for a connection opened now.
     pub(crate) async fn in_force(&self) -> Self {
         let Some(renew) = self.renew.clone() else {
             return self.clone();
@@ -114,7 +115,7 @@ impl Options {
     }
 }
 
-/// Shows no password.
+/// Omits the password.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
@@ -127,9 +128,9 @@ impl fmt::Debug for Options {
 /// Why certificates cannot be used.
 #[derive(Debug)]
 pub enum TlsError {
-    /// The file of authorities, of the certificate or of the key is not PEM, or has nothing of the kind.
+    /// The file of authorities, of the certificate or of the key is not PEM, or does not contain the expected items.
     Pem(&'static str),
-    /// The TLS library does not take what they say.
+    /// Rejected by the TLS library.
     Refused(rustls::Error),
 }
 
@@ -144,11 +145,11 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// TLS towards etcd: the authorities that sign its certificates, and a client certificate with its key where etcd wants
-/// one, all PEM.
+/// TLS configuration for connections to etcd, from PEM files: the authorities that sign its certificates, and a client
+/// certificate with its key if etcd requires one.
 ///
 /// # Errors
-/// [`TlsError`].
+/// [`TlsError`] if a file is unusable.
 pub fn tls(ca: &[u8], identity: Option<(&[u8], &[u8])>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca, "authorities")? {

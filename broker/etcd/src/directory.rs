@@ -1,12 +1,11 @@
-//! The memory of a node from one start to the next, in two files of its data directory, written as it changes.
+//! State that a node keeps across restarts, in two files of its data directory, written as it changes.
 //!
 //! ```text
 //!  DIR/cluster.lock   held while the node runs: one process at a time
 //!  DIR/cluster.json   the directory's number, how often it was started, and what was seen of etcd
 //! ```
-//! The directory's number is drawn once. The number of a start is on the disk before it is used, and is higher than
-//! that of the last one by a step that is drawn: so two processes never have the same incarnation, not even on copies
-//! of a directory.
+//! The directory's number is generated once. The number of a start is persisted before it is used, and exceeds the last
+//! one by a random step, so that no two processes ever have the same incarnation, even on copies of a directory.
 
 use crate::driver::event::{Event, TaskEvents};
 use crate::limits::{NOTE_EVERY, REMEMBER_MS};
@@ -33,9 +32,9 @@ const FORMAT: u32 = 1;
 pub enum DirectoryError {
     /// Another process uses it.
     Locked(PathBuf),
-    /// File of another version of this program, or damaged.
+    /// The file belongs to another version of this program, or is damaged.
     Unreadable(PathBuf, Box<str>),
-    /// The system refused what was to be done with a file.
+    /// A file system operation failed.
     System(PathBuf, io::Error),
 }
 
@@ -53,7 +52,7 @@ impl fmt::Display for DirectoryError {
 
 impl std::error::Error for DirectoryError {}
 
-/// The contents of `cluster.json`.
+/// Contents of `cluster.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     format: u32,
@@ -62,12 +61,12 @@ pub(crate) struct Kept {
     newest: u64,
     etcd: Option<u64>,
     other_history: bool,
-    /// The id of the cluster's meta key.
+    /// Id in the cluster's meta key.
     pub(crate) cluster: Option<Box<str>>,
 }
 
 impl Kept {
-    /// Which process this is.
+    /// Incarnation of this process.
     pub(crate) fn incarnation(&self) -> Incarnation {
         Incarnation {
             directory: self.directory,
@@ -75,7 +74,7 @@ impl Kept {
         }
     }
 
-    /// The part that the core is given.
+    /// Part of the contents that is passed to the core.
     pub(crate) fn memory(&self) -> Memory {
         Memory {
             newest: Revision(self.newest),
@@ -84,7 +83,7 @@ impl Kept {
         }
     }
 
-    /// Memory file with what the core knows.
+    /// Contents updated with the core's memory.
     pub(crate) fn with(&self, memory: Memory) -> Self {
         Self {
             newest: memory.newest.0,
@@ -94,12 +93,12 @@ impl Kept {
         }
     }
 
-    /// Memory file with the id of the cluster's meta key.
+    /// Contents updated with the id in the cluster's meta key.
     fn with_cluster(self, cluster: Option<Box<str>>) -> Self {
         Self { cluster, ..self }
     }
 
-    /// Whether nothing but the revision differs.
+    /// Whether only the revision differs.
     fn differs_by_revision(&self, other: &Self) -> bool {
         let newest = other.newest;
         let same = Self {
@@ -109,7 +108,7 @@ impl Kept {
         same == *other
     }
 
-    /// The operator accepts etcd as it is.
+    /// Discards what is known about etcd, because the operator accepts its current state.
     pub(crate) fn forget(&mut self) {
         self.newest = 0;
         self.etcd = None;
@@ -118,7 +117,7 @@ impl Kept {
     }
 }
 
-/// A data directory in use.
+/// An open data directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
@@ -126,8 +125,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Locks a directory that exists and counts a start. `drawn`: the number of a directory without one, and what the
-    /// number of the start is raised by beyond one.
+    /// Locks an existing directory and counts a start. `drawn` contains random numbers: the number for a directory
+    /// without one, and the amount beyond one by which the start's number is raised.
     pub(crate) fn open(path: &Path, drawn: [u32; 2]) -> Result<(Self, Kept), DirectoryError> {
         let system = |name: &str, error| DirectoryError::System(path.join(name), error);
         let lock = Lock::take(&path.join(LOCK)).map_err(|error| match error {
@@ -152,7 +151,7 @@ impl Directory {
         Ok((directory, kept))
     }
 
-    /// The path of the directory.
+    /// Path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -175,7 +174,7 @@ fn read(path: &Path) -> Result<Option<Kept>, DirectoryError> {
     }
 }
 
-/// Replaces the file by another name, so that it is always whole. Synced if a crash must not lose it.
+/// Replaces the file by renaming, so that it is always complete. Synced if it must survive a crash.
 pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Result<()> {
     let young = directory.join(YOUNG);
     let mut file = File::options()
@@ -195,14 +194,14 @@ pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Resul
     Ok(())
 }
 
-/// The contents of the directory, and those that are being written to it.
+/// Contents of the directory, and the contents being written to it.
 #[derive(Debug)]
 pub(crate) struct Keeping {
     directory: Directory,
     kept: Kept,
     writing: Option<Kept>,
     last: Now,
-    /// When the log last said that it cannot be written.
+    /// When a write failure was last logged.
     noted: Option<Now>,
     events: TaskEvents,
 }
@@ -219,8 +218,8 @@ impl Keeping {
         }
     }
 
-    /// Writes the data directory when something changed: at once, or once a second if only the revision rose.
-    /// `cluster` is the cluster's id, as far as it is known.
+    /// Writes the data directory if something changed: at once, or at most once per second if only the revision
+    /// increased. `cluster` is the cluster's id, if known.
     pub(crate) fn remember(&mut self, memory: Memory, cluster: Option<Box<str>>) {
         let wanted = self.kept.with(memory).with_cluster(cluster);
         if self.writing.is_some() || wanted == self.kept {
@@ -242,7 +241,7 @@ impl Keeping {
         });
     }
 
-    /// A write has ended. One that failed is tried again with the next tick.
+    /// Handles the completion of a write. A failed write is retried on the next tick.
     pub(crate) fn written(&mut self, result: Result<(), Box<str>>) {
         let written = self.writing.take();
         match result {

@@ -1,4 +1,4 @@
-//! The node: a thread that gives the core what happens, and carries out what it wants.
+//! The node: a thread that passes events to the core and carries out its outputs.
 //!
 //! ```text
 //!  Handle ── commands ──►┌─ Node ───────────────────────────────────────────────┐
@@ -8,9 +8,9 @@
 //!                        │ Post      messages, the hosts of other nodes         │
 //!                        └──────────────────────────────────────────────────────┘
 //! ```
-//! One input of any kind, then all that it causes, then the next. [`DriverNode`] hands each to the part that it is for.
-//! A part has private fields; it takes what it needs of others as arguments, and returns what remains to be done, which
-//! only the node does.
+//! Each input of any kind is processed with all that follows from it before the next one. [`DriverNode`] passes each to
+//! the responsible component. Components have private fields; they take what they need from others as arguments, and
+//! return the remaining work, which only the node carries out.
 //!
 //! * this page: the parts, what goes from one to another, and reports of tasks;
 //! * `handle`: the thread, and the rest of the process' end of it;
@@ -74,7 +74,7 @@ pub(crate) struct Parts<S, P> {
     pub(crate) seed: u64,
 }
 
-/// The node.
+/// A running node.
 pub(crate) struct DriverNode<S, P> {
     core: Core,
     translator: Translator,
@@ -138,7 +138,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Does what is due by the clock.
+    /// Performs everything due at this tick.
     fn tick(&mut self) {
         self.core.inputs().tick();
         self.control.look_after(self.core.inputs());
@@ -155,7 +155,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.keeping.remember(memory, self.control.cluster_id());
     }
 
-    /// Takes the report of a task.
+    /// Handles the report of a task.
     fn event(&mut self, event: Event) {
         match event {
             Event::Connected(which, generation, result) => {
@@ -207,7 +207,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Takes mail of another node.
+    /// Handles mail from another node.
     pub(crate) fn mail(&mut self, mail: PeerMail) {
         let (post, translator) = (&mut self.post, &mut self.translator);
         match mail {
@@ -264,7 +264,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Carries out a command of the process.
+    /// Handles a command from the process.
     fn command(&mut self, command: NodeCommand) {
         let translator = &mut self.translator;
         match command {
@@ -295,19 +295,19 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Whether a change of a record may be taken.
+    /// Whether a record change can be accepted.
     pub(crate) fn has_room(&self) -> bool {
         self.records.has_room()
     }
 
-    /// Takes a change of a record.
+    /// Accepts a record change.
     pub(crate) fn submit(&mut self, change: Submission) {
         let (inputs, service) = (self.core.inputs(), &mut self.service);
         let slot_key = self.control.slot_key();
         self.records.submit(change, slot_key, inputs, service);
     }
 
-    /// Gives the core everything that waits, and does what it wants.
+    /// Passes all queued inputs to the core and carries out its outputs.
     pub(crate) fn settle(&mut self) {
         self.obey();
         self.core.give_keys(&self.translator.names);
@@ -320,29 +320,30 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.publish();
     }
 
-    /// Whether the node has come to its end: then [`Self::close`] and [`Self::exit`].
+    /// Whether the node has ended, in which case [`Self::close`] and [`Self::exit`] must follow.
     fn has_ended(&self) -> bool {
         self.core.ending().is_some()
     }
 
-    /// Refuses a change that was not taken.
+    /// Refuses a change that was not accepted.
     fn refuse(&mut self, change: &Submission) {
         records::refuse(change, &mut self.service);
     }
 
-    /// Begins to end: changes without an outcome are refused. The future ends when the last messages have left.
+    /// Starts shutting down; changes without an outcome are refused. The future completes when the last messages have
+    /// been sent.
     fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.records.end(&mut self.service);
         self.log();
         self.post.finish()
     }
 
-    /// Whether no call about slots and leases waits for its answer.
+    /// Whether no call about slots and leases is in flight.
     fn is_idle(&self) -> bool {
         self.control.is_idle()
     }
 
-    /// The end of the process, unless its handle is gone.
+    /// Reports the node's end to the process, unless the handle is gone.
     pub(crate) fn exit(&mut self) {
         if let Some(ending) = self.core.ending() {
             let others = self.others(ending);
@@ -350,7 +351,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// The nodes that this process ends for, as operators know them.
+    /// Nodes that cause this process to end, formatted for operators.
     fn others(&self, ending: Ending) -> Vec<String> {
         match ending {
             Ending::Drained { .. } | Ending::Removed | Ending::Outdated { .. } => {
@@ -427,7 +428,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.post.send(to, message, &self.translator);
     }
 
-    /// Another node offers a parcel.
+    /// Handles a parcel offered by another node.
     fn parcel(&mut self, from: NodeId, parcel: Parcel, bytes: Vec<u8>) {
         if self.service.keep(parcel.id, bytes) {
             self.core.inputs().push(NodeInput::Parcel(from, parcel));
@@ -436,14 +437,14 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Asks for the meta key, unless etcd has another history.
+    /// Requests the meta key, unless etcd has a different history.
     fn ask_meta(&mut self) {
         if !self.core.cluster().memory().other_history {
             self.control.ask_meta(&self.translator.keys);
         }
     }
 
-    /// Carries out an order of an operator that was seen, once.
+    /// Carries out each observed operator order once.
     fn obey(&mut self) {
         let lowest = self.translator.lowest;
         if lowest > INNER_VERSION {
@@ -462,7 +463,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.report();
     }
 
-    /// Writes the report that is due.
+    /// Writes the report that is due, if any.
     fn report(&mut self) {
         let Some(order) = self.orders.due() else {
             return;
@@ -491,7 +492,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.journal.write(cluster, me, &self.translator.names);
     }
 
-    /// Passes on what has changed since the last time.
+    /// Publishes the news that has changed since the last call.
     fn publish(&mut self) {
         let service = &mut self.service;
         self.known.slot_key(self.control.slot_key(), service);

@@ -1,4 +1,5 @@
-//! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and what is read can be written and read.
+//! Entry point of fuzzers and of the seeded test: no input may cause a panic, and whatever is decoded must survive
+//! encoding and decoding.
 
 use crate::names::{Name, Names};
 use crate::parcels::Part;
@@ -9,10 +10,10 @@ use broker_core::cluster::types::{
 };
 use broker_core::time::Now;
 
-/// Reads `data` as a message, as it is and in the form that is read.
+/// Decodes `data` as a message, both as it is and prefixed with the current form.
 ///
 /// # Panics
-/// When what was read cannot be written and read again, which is a bug.
+/// If a decoded message cannot be encoded and decoded again, which is a bug.
 pub fn fuzz(data: &[u8]) {
     let mut names = names();
     for bytes in [data, &[&[FORM][..], data].concat()] {
@@ -23,7 +24,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-/// A message of each kind, to begin with.
+/// Sample messages, one of each kind, as a seed corpus.
 #[must_use]
 pub fn samples() -> Vec<Vec<u8>> {
     let giver = Incarnation {

@@ -1,7 +1,7 @@
-//! From a store on a disk into etcd, and back; and records beside those that are there.
+//! Import from a store on disk into etcd, export in the other direction, and adding records to existing ones.
 //!
-//! Both read one moment of where they come from. An import is possible while no node is registered: each of its
-//! transactions compares that, so a node that starts meanwhile ends it.
+//! Import and export read a consistent snapshot of their source. An import requires that no node is registered; each of
+//! its transactions checks this, so a node that starts in the meantime aborts it.
 
 use crate::config::Options;
 use crate::limits::{BATCH_BYTES_MAX, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
@@ -22,21 +22,21 @@ use store::Store;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, LocalSet};
 
-/// The treatment of records that are in etcd already, by an import.
+/// How an import treats records that already exist in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// If there are any, nothing is imported.
+    /// Import nothing if etcd contains any records.
     Refuse,
-    /// Remove them: afterwards etcd has what the directory has.
+    /// Remove the existing records, so that etcd ends up with exactly the directory's records.
     Replace,
 }
 
-/// Puts every record of the store in `directory` into etcd, and says how many there are. The store must not be in use.
+/// Copies every record of the store in `directory` into etcd, and returns their number. The store must not be in use.
 ///
-/// The first import into a cluster that has no nodes yet founds it. Its epochs of presence exceed `epoch` from then on.
+/// The first import into a cluster without nodes creates it. Its presence epochs exceed `epoch` afterwards.
 ///
 /// # Errors
-/// [`CommandError`].
+/// [`CommandError`] if the import fails.
 pub fn import(
     etcd: &Options,
     cluster: &str,
@@ -84,11 +84,11 @@ pub fn import(
     })
 }
 
-/// Makes a store in `directory`, which has none, of every record of the cluster, and says how many there are, and the
-/// greatest epoch of presence so far. Nodes may run meanwhile: what is exported is of one revision.
+/// Creates a store in `directory`, which must not contain one, with every record of the cluster. Returns their number
+/// and the highest presence epoch so far. Nodes may be running, since a single revision is exported.
 ///
 /// # Errors
-/// [`CommandError`]; then there is no store.
+/// [`CommandError`], in which case no store is left.
 pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<(u64, u64), CommandError> {
     let runtime = runtime()?;
     let end = runtime.block_on(End::connect(etcd, cluster))?;
@@ -125,7 +125,7 @@ fn runtime() -> Result<Runtime, CommandError> {
     builder.enable_all().build().map_err(CommandError::failed)
 }
 
-/// Records that one transaction puts.
+/// Records to put in one transaction.
 #[derive(Default)]
 pub(crate) struct ImportBatch {
     puts: Vec<RequestOp>,
@@ -139,27 +139,27 @@ impl ImportBatch {
         self.puts.push(RequestOp::put(key, value));
     }
 
-    /// Whether one more may be put.
+    /// Whether one more record fits.
     pub(crate) fn has_room(&self) -> bool {
         self.puts.len() < PUTS_PER_BATCH && self.bytes < BATCH_BYTES_MAX
     }
 }
 
-/// etcd's end of an exchange.
+/// The etcd side of an import or export.
 struct End {
     lines: Lines,
     pub(crate) keys: Keys,
 }
 
 impl End {
-    /// Over the first member that can be reached.
+    /// Connects to the first reachable member.
     pub(crate) async fn connect(options: &Options, cluster: &str) -> Result<Self, CommandError> {
         let keys = Keys::new(&name(cluster)?);
         let lines = connect(options).await?;
         Ok(Self { lines, keys })
     }
 
-    /// The cluster's slot key. A cluster that is not there is founded.
+    /// Slot key of the cluster, which is created if it does not exist.
     pub(crate) async fn found(&self) -> Result<[u8; 16], CommandError> {
         let drawn = random().zip(random());
         let (id, slot_key) =
@@ -197,7 +197,7 @@ impl End {
         }
     }
 
-    /// Removes all records, by slots, so that no transaction is large.
+    /// Removes all records, slot by slot to keep transactions small.
     async fn clear(&self) -> Result<(), CommandError> {
         let slots: Vec<u16> = (0..SLOTS).collect();
         for some in slots.chunks(PUTS_PER_BATCH) {
@@ -208,8 +208,8 @@ impl End {
         Ok(())
     }
 
-    /// Puts batches, some at a time, while no node is registered. `next` gives one, and whether more follow; `done` is
-    /// the number of records that are in etcd for certain.
+    /// Puts batches, several at a time, while no node is registered. `next` returns a batch, and whether more follow;
+    /// `done` counts the records confirmed to be in etcd.
     async fn put_batches(
         self: &Rc<Self>,
         mut next: impl FnMut() -> Result<(ImportBatch, bool), CommandError>,
@@ -233,7 +233,7 @@ impl End {
         Ok(())
     }
 
-    /// Does this if no node is registered.
+    /// Performs the operations if no node is registered.
     async fn without_nodes(&self, operations: Vec<RequestOp>) -> Result<TxnResponse, CommandError> {
         let (first, last) = self.keys.registrations();
         let outcome = self.transact(TxnRequest {
@@ -253,7 +253,7 @@ impl End {
         Ok(answer(self.lines.txn(transaction)).await?)
     }
 
-    /// Gives the key and value of every record, of one moment.
+    /// Calls `give` with the key and value of every record, at a single revision.
     async fn each_row(
         &self,
         mut give: impl FnMut(&str, &[u8]) -> Result<(), CommandError>,
@@ -277,7 +277,7 @@ impl End {
         Ok(())
     }
 
-    /// Rows from `next` up to `last`, and whether there are more; all pages are of the first one's revision.
+    /// Rows from `next` up to `last`, and whether there are more; all pages have the revision of the first.
     async fn page(
         &self,
         next: Vec<u8>,
@@ -299,10 +299,11 @@ impl End {
 
 // Records that are added to those that a cluster has in etcd, while no node runs.
 
-/// Gives every record that the cluster has in etcd, of one moment; none where there is no such cluster.
+/// Calls the function with every record of the cluster in etcd, at a single revision; never if the cluster does not
+/// exist.
 ///
 /// # Errors
-/// [`CommandError`]; what was given is then not all.
+/// [`CommandError`]; the records passed so far are then incomplete.
 pub fn each_record(
     etcd: &Options,
     cluster: &str,
@@ -319,10 +320,10 @@ pub fn each_record(
     })
 }
 
-/// Puts records into etcd that are not there, in batches. A cluster that is not there is founded.
+/// Puts records that do not exist in etcd, in batches. Creates the cluster if it does not exist.
 ///
 /// # Errors
-/// [`CommandError`], and how many of them are in etcd for certain: the others may be put again.
+/// [`CommandError`], with the number of records confirmed to be in etcd; the others may be put again.
 pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64, CommandError)> {
     let runtime = runtime().map_err(|error| (0, error))?;
     let mut done = 0;
@@ -351,7 +352,7 @@ pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64
 // The epochs of presence of a cluster that gets the channels of a single broker, or gives its own to one.
 
 impl End {
-    /// The greatest epoch of presence that the cluster has had.
+    /// Highest presence epoch that the cluster has had.
     pub(crate) async fn presence(&self) -> Result<u64, CommandError> {
         let outcome = self.transact(TxnRequest {
             success: vec![RequestOp::read(RangeRequest::range(self.keys.watched()))],
@@ -370,7 +371,7 @@ impl End {
         Ok(epochs.max().unwrap_or(0))
     }
 
-    /// Epochs of presence exceed this one from now on. No node may run.
+    /// Makes future presence epochs exceed `epoch`. No node may be running.
     async fn raise_presence(&self, epoch: u64) -> Result<(), CommandError> {
         let key = self.keys.meta();
         let read = self.transact(TxnRequest {

@@ -1,5 +1,5 @@
-//! Several nodes on etcd: carries out against a real etcd what [`broker_core::cluster`] decides, and keeps the records
-//! of channels there.
+//! Clusters of several nodes on etcd: carries out the decisions of [`broker_core::cluster`] against a real etcd, and
+//! stores the records of channels there.
 //!
 //! ```text
 //!            Service (shards)                    Peers (other nodes)
@@ -26,22 +26,23 @@
 //!
 //! # From etcd to the shards
 //!
-//! A change that the watch shows passes four enums on its way to the shards:
+//! A change observed by the watch passes through four enums on its way to the shards:
 //!
 //! ```text
 //!  watch ──► Event::Watched ──► Input::Changed ──► rules ──► Output::Order ──► SlotOrder ──► each shard
 //!  (task)      (driver)             (core)        (core)        (core)       (from the rules to the shard)
 //! ```
-//! [`Service::order`] is given the [`SlotOrder`] that is in the rules' output, and the shards take the same, with the
-//! records and messages that the service keeps. From the shards back it is calls: what a shard serves or has packed
-//! ends at the service, which sends a parcel by [`Commands`].
+//! [`Service::order`] is given the [`SlotOrder`] from the core's output, and the shards receive the same, with the
+//! records and messages that the service holds. The opposite direction uses calls: what a shard serves or has packed is
+//! passed to the service, which sends a parcel through [`Commands`].
 //!
 //! [`SlotOrder`]: broker_core::cluster::message::SlotOrder
 //!
 //! # What a lost answer means
 //!
-//! A call whose answer does not come may have been carried out, or may be later: a request can wait in a frozen member.
-//! The core reads back what it changed of slots and registrations; `writer` says what becomes of records.
+//! A call without an answer may have been carried out, or may be carried out later, since a request can wait in a
+//! frozen member. The core reads back its changes to slots and registrations; `writer` describes what happens to
+//! records.
 
 mod config;
 mod directory;

@@ -1,256 +1,265 @@
-//! Bounds and spans of the driver, with their reasons. Those of the rules are in [`broker_core::cluster::limits`].
+//! Limits and timeouts of the driver, with their reasons. Those of the core are in [`broker_core::cluster::limits`].
 
 use std::time::Duration;
 
-/// From one tick of the core to the next. Half of what it allows, so that a late one is no gap.
+/// Interval between ticks of the core; half of the maximum it allows, so that a late tick leaves no gap.
 pub const TICK: Duration = Duration::from_millis(250);
 
-/// A connection to a member of etcd comes about within this time, its TLS handshake included.
+/// Timeout for connecting to an etcd member, including the TLS handshake.
 pub const CONNECT: Duration = Duration::from_secs(1);
 
-/// From one HTTP/2 ping to the next on a connection whose calls are not answered. etcd closes connections that ping
-/// more often than every 5 s, and those that ping while no call is under way.
+/// Interval between HTTP/2 pings on a connection with unanswered calls. etcd closes connections that ping more often
+/// than every 5 s, or while no call is in flight.
 pub const HTTP2_PING: Duration = Duration::from_secs(6);
 
-/// The answer to an HTTP/2 ping comes within this time.
+/// Timeout for the answer to an HTTP/2 ping.
 pub const HTTP2_PONG: Duration = Duration::from_secs(2);
 
-/// After this long without a byte the system asks whether the other end of a connection is there. Over that for records
-/// nothing need be asked for hours, and then those of a host's slots, which is lost together with a member: so it is
-/// given up, after [`PROBES`], before the shortest lease ends.
+/// Idle time after which the kernel probes the peer of a connection. The connection for records may be unused for hours
+/// until a host is lost together with a member and its slots must be loaded; with [`PROBES`], a dead connection is
+/// abandoned before the shortest lease expires.
 pub const PROBE: Duration = Duration::from_secs(2);
 
-/// From one such question to the next, while none is answered.
+/// Interval between kernel probes while none is answered.
 pub const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
-/// Such questions without an answer, until the connection ends.
+/// Number of unanswered probes after which the connection ends.
 pub const PROBES: u32 = 3;
 
-/// After this long without an answer to a keepalive or to a question for progress another member is asked. Together
-/// with [`CONNECT`] well below a registration's life.
+/// Time without an answer to a keepalive or a progress request after which another member is used. Together with
+/// [`CONNECT`], well below the lifetime of a registration.
 pub const SILENT: Duration = Duration::from_secs(2);
 
-/// The longest time of a call; the core counts its outcome as unknown by then.
+/// Timeout of a call, after which the core treats its outcome as unknown.
 pub const CALL: Duration = Duration::from_millis(broker_core::cluster::limits::CALL_MS);
 
-/// Pause before a member is tried again, after the first attempt in a row that failed; doubles up to [`RETRY_MAX`].
+/// Delay before a member is retried after the first of consecutive failures; doubles up to [`RETRY_MAX`].
 pub const RETRY: Duration = Duration::from_millis(100);
 
-/// Longest pause between attempts to connect. A change of the leader takes about as long.
+/// Maximum delay between connection attempts, which is about as long as a leader change.
 pub const RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// Largest answer of etcd that is taken. All slots, registrations and members are about 600 KiB; a page of records of
-/// the usual size half of that, of the largest tags far less than this.
+/// Maximum size of a response accepted from etcd, in bytes. All slots, registrations and members take about 600 KiB; a
+/// page of typical records half of that, and one with the largest tags far less than this limit.
 pub const ANSWER_BYTES_MAX: usize = 128 << 20;
 
-/// Rows of one page of an export. At the largest tags they are 80 MiB, usually 500 KiB.
+/// Number of rows on a page of an export: 80 MiB with the largest tags, typically 500 KiB.
 pub const PAGE_ROWS: i64 = 1_000;
 
-/// Rows of one page when the records of a slot are loaded, of which there are [`LOADS_MAX`] at a time: a million
-/// channels are some 244 to a slot.
+/// Number of rows on a page when loading the records of a slot, with up to [`LOADS_MAX`] loads at a time; a million
+/// channels are about 244 per slot.
 ///
 /// [`LOADS_MAX`]: broker_core::cluster::limits::LOADS_MAX
 pub const LOAD_ROWS: i64 = 250;
 
-/// Changes of records that wait for a batch, of all shards together. Full means that a change is refused; its owner
-/// answers that the service is busy. At the largest tags they hold 80 MiB, usually 400 KiB.
+/// Maximum number of record changes waiting for a batch, across all shards. When full, a change is refused and its
+/// owner answers that the service is busy. With the largest tags they take 80 MiB, typically 400 KiB.
 pub const CHANGES_MAX: usize = 1_024;
 
-/// Batches of changes under way.
+/// Maximum number of change batches in flight.
 pub const LANES: usize = 2;
 
-/// Records that one batch puts: etcd takes 128 operations and 128 compares a transaction.
+/// Maximum number of records put by one batch; etcd accepts 128 operations and 128 compares per transaction.
 pub const PUTS_PER_BATCH: usize = 100;
 
-/// Transactions that an import has under way at once: etcd writes several to its disk together.
+/// Number of transactions that an import has in flight at once; etcd combines several into one disk write.
 pub const IMPORT_BATCHES_UNDER_WAY: usize = 8;
 
-/// Records that one batch removes. Each is compared, and so is its slot.
+/// Maximum number of records removed by one batch, each with a compare for the record and one for its slot.
 pub const REMOVALS_PER_BATCH: usize = 60;
 
-/// Bytes of keys and values after which a batch takes no further change: etcd takes 1.5 MiB a request.
+/// Size of keys and values in bytes at which a batch accepts no further change; etcd accepts 1.5 MiB per request.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// The longest wait of a change to be sent while no batch is answered. Beyond it nothing was changed, and its owner
-/// answers that the service is not available: with a tick that comes late, within a second.
+/// Maximum time that a change waits to be sent while no batch is answered, in milliseconds. After that nothing has been
+/// changed, and its owner answers that the service is unavailable; even with a late tick, this takes less than a
+/// second.
 pub const WRITE_WAIT_MS: u64 = 250;
 
-/// A batch without a known outcome is sent again after this time.
+/// Time after which a batch with an unknown outcome is sent again, in milliseconds.
 pub const WRITE_AGAIN_MS: u64 = 250;
 
-/// Events of etcd that wait for the driver. Beyond it the streams that they come from are not read.
+/// Maximum number of etcd events queued for the driver. When full, the streams that produce them are not read.
 pub const EVENTS_MAX: usize = 64;
 
-/// Messages of other nodes, and orders of the process, that wait for the driver. Further messages are lost, as on a
-/// broken connection.
+/// Maximum number of messages from other nodes, and of orders from the process, queued for the driver. Further ones are
+/// lost, as on a broken connection.
 pub const MAIL_MAX: usize = 1_024;
 
-/// Bytes of messages of other nodes that wait for the driver. Further messages are lost.
+/// Maximum size of messages from other nodes queued for the driver, in bytes. Further ones are lost.
 pub const MAIL_BYTES_MAX: usize = 64 << 20;
 
-/// Longest message between nodes: an answer about all slots is below 300 KiB, a parcel holds the pending messages of
-/// one slot, if they are not more than [`PARCEL_MESSAGE_BYTES_MAX`].
+/// Maximum length of a message between nodes, in bytes: an answer about all slots takes less than 300 KiB, and a parcel
+/// contains the pending messages of one slot, up to [`PARCEL_MESSAGE_BYTES_MAX`].
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// Longest value of a key that is JSON, in bytes: ours have some hundred, a report of one of 256 nodes about 20 KiB,
-/// and those of later versions may have more.
+/// Maximum size of a JSON value in etcd, in bytes: ours take several hundred, a report in a cluster of 256 nodes about
+/// 20 KiB, and later versions may use more.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// Nodes of whose links a node reports: some 250 bytes each at most, of a value of [`VALUE_BYTES_MAX`].
+/// Maximum number of nodes whose links are included in a node's report, at most about 250 bytes each, within a value of
+/// [`VALUE_BYTES_MAX`].
 pub const REPORTED_LINKS_MAX: usize = 128;
 
-/// Bytes of pending messages that go in one message. More go in parts.
+/// Maximum size of pending messages sent in a single message, in bytes; larger parcels are sent in parts.
 pub const PARCEL_MESSAGE_BYTES_MAX: usize = 12 << 20;
 
-/// Bytes of such a part.
+/// Size of a part of a parcel, in bytes.
 pub const PART_BYTES: usize = 4 << 20;
 
-/// Parts of a parcel.
+/// Maximum number of parts of a parcel.
 pub const PARTS_MAX: usize = 12;
 
-/// A part that the other node does not confirm is sent again after this long.
+/// Time after which an unacknowledged part is resent, in milliseconds.
 pub const PART_AGAIN_MS: u64 = 500;
 
-/// The longest time of a parcel in parts, and the time for which one is kept whose parts stop coming: longer than the
-/// transfer waits for it.
+/// Maximum duration of sending a parcel in parts, and time for which an incomplete parcel is kept after the last part
+/// received, in milliseconds; longer than the transfer waits for it.
 pub const PARTS_KEPT_MS: u64 = 5_000;
 
-/// Parcels that go in parts at a time; the transfer of one more is tried again later.
+/// Maximum number of parcels sent in parts at a time; the transfer of a further one is retried later.
 pub const SENDING_MAX: usize = 2 * broker_core::cluster::limits::TRANSFERS_MAX;
 
-/// Longest name of a node or of a cluster, in bytes: that of a label in the domain name system.
+/// Maximum length of the name of a node or cluster, in bytes: that of a DNS label.
 pub const NAME_BYTES_MAX: usize = 63;
 
-/// Longest address of a node that the roster may hold, in bytes.
+/// Maximum length of a node's address in the roster, in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 255;
 
-/// Ports of a node that the roster may hold: one for each shard that a node may have. Further ones are not used.
+/// Maximum number of ports of a node in the roster: one for each shard that a node may have. Further ones are not used.
 pub const INNER_PORTS_MAX: usize = broker_core::limits::SHARDS_MAX;
 
-/// From one look-up of the name of a node's host to the next.
+/// Interval between lookups of the name of a node's host, in milliseconds.
 pub const LOOK_UP_EVERY_MS: u64 = 30_000;
 
-/// Time to the next look-up after one that found nothing, and where the node is not reached.
+/// Delay before the next lookup if one found nothing or the node cannot be reached, in milliseconds.
 pub const LOOK_UP_AGAIN_MS: u64 = 3_000;
 
-/// After this long without an answer of the system's resolver the log says so.
+/// Time without an answer from the system's resolver after which the delay is logged, in milliseconds.
 pub const LOOK_UP_LATE_MS: u64 = 5_000;
 
-/// Names that are looked up at a time, each on a thread while it is. More wait.
+/// Maximum number of names looked up at a time, each on its own thread. Further ones wait.
 pub const LOOK_UPS_MAX: usize = 32;
 
-/// Addresses of one name that are used.
+/// Maximum number of addresses used per name.
 pub const HOST_ADDRESSES_MAX: usize = 8;
 
-/// An ending node waits this long for its last calls and messages.
+/// Time for which a node that is shutting down waits for its last calls and messages.
 pub const LEAVE: Duration = Duration::from_secs(1);
 
-/// The longest wait for the state of a node.
+/// Timeout for querying the state of a node.
 pub const INSPECT: Duration = Duration::from_secs(1);
 
-/// The shortest time between two writes of the data directory that are made only because the revision rose.
+/// Minimum interval between writes of the data directory made only because the revision increased, in milliseconds.
 pub const REMEMBER_MS: u64 = 1_000;
 
-/// Messages that wait for the connection to one other node: some seconds of questions and answers, and the parcels of
-/// a drain. Further ones are lost.
+/// Maximum number of messages queued for the connection to one other node: several seconds of queries and answers, and
+/// the parcels of a drain. Further ones are lost.
 pub const QUEUE_MAX: usize = 256;
 
-/// Bytes of those: two of the longest. Further messages are lost.
+/// Maximum size of the messages queued for the connection to one other node, in bytes: two of the longest. Further ones
+/// are lost.
 pub const QUEUE_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 
-/// Bytes of messages that wait for the connections to all other nodes. Further messages are lost.
+/// Maximum size of messages queued for the connections to all other nodes, in bytes. Further ones are lost.
 pub const OUTGOING_BYTES_MAX: usize = 128 << 20;
 
-/// Bytes of messages that are on their way in, of all other nodes together. Beyond it connections are not read, and end
-/// after [`PEER_STALL`].
+/// Maximum size of messages being received from all other nodes together, in bytes. When it is reached, connections are
+/// not read, and end after [`PEER_STALL`].
 pub const INCOMING_BYTES_MAX: usize = 64 << 20;
 
-/// A connection to another node comes about within this time.
+/// Timeout for connecting to another node.
 pub const PEER_CONNECT: Duration = Duration::from_secs(1);
 
-/// The two ends of a connection between nodes agree on who they are within this time: TLS and a hello of each.
+/// Timeout for the two ends of a connection between nodes to authenticate each other: TLS, and a hello in each
+/// direction.
 pub const PEER_HELLO: Duration = Duration::from_secs(2);
 
-/// Bytes of a message by which a node asks over a connection of its own, and of the reply: some numbers.
+/// Maximum size of a query sent over a separate connection, and of its reply, in bytes; they contain a few numbers.
 pub const ASKED_BYTES_MAX: usize = 256;
 
-/// The longest time that another node may take to read a piece of a message, or to send one: a process that is stopped
-/// for longer counts as silent anyway.
+/// Maximum time that another node may take to read or send a piece of a message; a process that is stopped for longer
+/// counts as silent anyway.
 pub const PEER_STALL: Duration = Duration::from_secs(5);
 
-/// After this long without the other host's confirmation the system ends a connection; so the next one is tried while
-/// the network is still broken, and messages arrive about a second after it is mended. Until then the system repeats
-/// what is lost at equal intervals.
+/// Time without acknowledgement from the other host after which the kernel ends a connection. The next one is then
+/// tried while the network is still down, and messages arrive about a second after it recovers. Until then the kernel
+/// retransmits at equal intervals.
 pub const PEER_UNCONFIRMED: Duration = Duration::from_secs(2);
 
-/// A connection of another node that brings no message for this long is closed. Questions come every second.
+/// Time without a message after which a connection from another node is closed; queries are sent every second.
 pub const PEER_IDLE: Duration = Duration::from_secs(30);
 
-/// Half the pause after the first failed connection to another node; doubles up to [`PEER_PAUSE_MAX`].
+/// Half the delay after the first failed connection to another node; doubles up to [`PEER_PAUSE_MAX`].
 pub const PEER_PAUSE: Duration = Duration::from_millis(50);
 
-/// Longest pause between connections to another node.
+/// Maximum delay between connection attempts to another node.
 pub const PEER_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Connections to the port of other nodes that did not say who they are: this many from addresses of nodes, and as many
-/// from others. For one more, one of the address that has most is closed.
+/// Maximum number of unauthenticated connections to the port for other nodes: this many from addresses of nodes, and as
+/// many from other addresses. Beyond it, a connection of the address with the most is closed.
 pub const STRANGERS_MAX: usize = 128;
 
-/// From one handshake with a stranger to the next, from addresses of nodes and from others: a flood of them takes a
-/// tenth of the driver's time.
+/// Minimum interval between handshakes with unauthenticated peers, separately for addresses of nodes and for other
+/// addresses, so that a flood of them takes a tenth of the driver's time.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(2);
 
-/// Connections that are accepted before a pause of [`ACCEPT_PAUSE`]: 4,000 a second, which take a tenth of the driver's
-/// time. More wait with the system.
+/// Number of connections accepted before a pause of [`ACCEPT_PAUSE`]: 4,000 per second, which take a tenth of the
+/// driver's time. Further ones wait in the kernel's queue.
 pub const ACCEPTS_PER_PAUSE: u64 = 8;
 
-/// From one line of the log about refused connections to the next, for each reason.
+/// Minimum interval between log lines about refused connections, for each reason.
 pub const NOTE_EVERY: Duration = Duration::from_secs(10);
 
-/// From one report of a node that drains to the next, and how long a report that etcd does not take waits.
+/// Interval between reports of a node that drains, and delay before a failed report is retried, in milliseconds.
 pub const REPORT_EVERY_MS: u64 = 1_000;
 
-/// After this long a report that etcd did not take is of no use: the operator's command has ended.
+/// Time after which a report that etcd did not accept is useless because the operator's command has ended, in
+/// milliseconds.
 pub const REPORT_MAX_MS: u64 = 10_000;
 
-/// The pause between two reads of etcd by a command that waits for nodes: all watched keys, half a megabyte.
+/// Interval between reads of etcd by a command that waits for nodes; each reads all watched keys, half a megabyte.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// A node reports within this time that it carries out an order: two of its ticks, and a busy machine.
+/// Time within which a node reports that it carries out an order: two of its ticks, with a margin for a busy machine.
 pub const OBEYS_MAX: Duration = Duration::from_secs(10);
 
-/// A command waits this long for reports, and looks for them every [`REPORTS_EVERY`].
+/// Time for which a command waits for reports, reading them every [`REPORTS_EVERY`].
 pub const REPORTS_WAIT: Duration = Duration::from_secs(5);
 
-/// See [`REPORTS_WAIT`]. Short, since clocks cannot be compared more exactly than that.
+/// See [`REPORTS_WAIT`]. Short, since it limits the accuracy of clock comparisons.
 pub const REPORTS_EVERY: Duration = Duration::from_millis(100);
 
-/// A command waits this long for the end of a drain: as long as a process gives its slots away, and the time that it
-/// takes to begin and to leave.
+/// Time for which a command waits for the end of a drain: the time in which a process hands over its slots, and the
+/// time it takes to start and to shut down.
 pub const DRAIN_MAX: Duration = Duration::from_secs(140);
 
-/// Parts become equal within this time. All slots of a node move in some seconds; loading large records takes longer.
+/// Time for which a command waits for the nodes' numbers of slots to become equal. All slots of a node move in several
+/// seconds; loading large records takes longer.
 pub const REBALANCE_MAX: Duration = Duration::from_secs(600);
 
-/// After this long without a slot that moves, and being asked again, nodes give no more: more than the waits for a
-/// parcel's answer and for a transfer without an outcome.
+/// Time without a moving slot, although the nodes were asked again, after which they are assumed to hand over no more;
+/// exceeds the timeouts for a parcel's answer and for a transfer with an unknown outcome.
 pub const STILL_MAX: Duration = Duration::from_secs(15);
 
-/// Keys of others below the prefix that an operator is shown of one place.
+/// Maximum number of foreign keys per range shown to an operator.
 pub const FOREIGN_KEYS_MAX: i64 = 10;
 
-/// Bytes of a member's metrics that are read for its quota: ten times what etcd writes.
+/// Number of bytes of a member's metrics that are searched for its quota: ten times what etcd writes.
 pub const METRICS_BYTES_MAX: u64 = 4 << 20;
 
-/// From one question to a member of etcd for the size of its database to the next. The member is connected to for it.
+/// Interval between queries of a member for the size of its database, in milliseconds. Each query opens a connection to
+/// the member.
 pub const SIZE_EVERY_MS: u64 = 10_000;
 
-/// Descriptors that a node holds at most: strangers of both kinds, a connection each way for every other node, two to
-/// etcd with as many that are being made, two for its size, and some for the runtime and the data directory.
+/// Maximum number of descriptors held by a node: unauthenticated connections of both kinds, a connection in each
+/// direction for every other node, two to etcd and as many being opened, two for querying the size of its database, and
+/// several for the runtime and the data directory.
 pub const DESCRIPTORS_MAX: usize =
     2 * STRANGERS_MAX + 2 * broker_core::cluster::limits::NODES_MAX + 16;
 
-/// Of a handshake with a stranger: what TLS takes of one message, and its task.
+/// Memory of a handshake with an unauthenticated peer, in bytes: the most that TLS accepts of one message, and its
+/// task.
 pub const STRANGER_BYTES: usize = 72 << 10;
 
 const _: () = {

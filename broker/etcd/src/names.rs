@@ -1,5 +1,5 @@
-//! Names of nodes, and the numbers that the core has for them. Numbers are of one process: on the wire and in etcd
-//! nodes have names.
+//! Names of nodes, and the numbers that the core uses for them. Numbers are local to a process; on the wire and in
+//! etcd, nodes have names.
 
 use crate::limits::NAME_BYTES_MAX;
 use broker_core::cluster::limits::NODES_MAX;
@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a node or of a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`] of them, so that it can
-/// be part of a key and of a host name.
+/// Name of a node or a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`], so that it can be part of a
+/// key and of a host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// The name, unless it has other characters, none, or too many.
+    /// Creates a name; `None` if it is empty, too long or contains other characters.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
@@ -24,24 +24,24 @@ impl Name {
         is_one.then(|| Self(text.into()))
     }
 
-    /// As text.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Number of the node for all nodes, of all versions.
+    /// Cluster-wide number of the node, identical on all nodes and in all versions.
     pub(crate) fn key(&self) -> NodeKey {
         NodeKey(hash(&self.0))
     }
 }
 
-/// The number that the core has for an address.
+/// Number that the core uses for an address.
 pub(crate) fn address(text: &str) -> Address {
     Address(hash(text))
 }
 
-/// FNV-1a.
+/// FNV-1a hash.
 fn hash(text: &str) -> u64 {
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     text.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
@@ -61,7 +61,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// A text that somebody wrote into etcd, for a line of the log or a terminal: escaped, and cut.
+/// Escapes and truncates a foreign text from etcd for the log or a terminal.
 pub(crate) fn shown(text: &str) -> String {
     let mut rest = text.chars();
     let begin: String = rest.by_ref().take(SHOWN_CHARS).collect();
@@ -69,22 +69,22 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{}{dots}", begin.escape_debug())
 }
 
-/// Longest text of etcd that is shown: the longest name of ours is shorter.
+/// Maximum number of characters shown of a text from etcd; our longest name is shorter.
 const SHOWN_CHARS: usize = 200;
 
-/// The nodes that this process knows. Never shrinks; full at [`NODES_MAX`].
+/// Nodes known to this process. Never shrinks; limited to [`NODES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Names {
     names: Vec<Name>,
     numbers: HashMap<Name, NodeId>,
 }
 
-/// There are more nodes than one cluster may have.
+/// The number of nodes exceeds the limit of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyNodes;
 
 impl Names {
-    /// Of a process that knows itself: it has the number 0.
+    /// Creates the names of a process that knows only itself, as number 0.
     pub(crate) fn new(me: Name) -> Self {
         let mut names = Self {
             names: Vec::new(),
@@ -94,7 +94,7 @@ impl Names {
         names
     }
 
-    /// The number of a node.
+    /// The number of a node, which is assigned if it is new.
     pub(crate) fn number(&mut self, name: &Name) -> Result<NodeId, TooManyNodes> {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(number);
@@ -105,7 +105,7 @@ impl Names {
         Ok(self.push(name.clone()))
     }
 
-    /// The name of a node that has a number.
+    /// Name of the node with this number, if any.
     pub(crate) fn name(&self, node: NodeId) -> Option<&Name> {
         self.names.get(node.index())
     }

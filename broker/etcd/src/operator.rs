@@ -1,8 +1,8 @@
-//! Commands of operators over etcd: they show the state of a cluster, remove nodes, and give orders to its nodes. Each
-//! call connects, asks and ends, within a bounded time.
+//! Operators' commands over etcd: show the state of a cluster, remove nodes, and send orders to its nodes. Each call
+//! connects, performs its requests and disconnects, within a bounded time.
 //!
-//! Here is what all of them use: a session with etcd, the nodes of a cluster at one revision, and the lease that is
-//! granted.
+//! Contains what the commands share: a session with etcd, the nodes of a cluster at one revision, and the lease that
+//! etcd grants.
 
 mod drain;
 pub(crate) mod member;
@@ -34,10 +34,10 @@ pub use survey::{ClusterSurvey, Meta, NodeStatus, survey};
 use tonic::Status;
 pub use upgrade::{Raised, finish_upgrade};
 
-/// Why etcd cannot be asked, in one line.
+/// Why etcd cannot be queried, in one line.
 pub(crate) type ConnectError = Box<str>;
 
-/// A connection to the first member that can be reached.
+/// Connects to the first reachable member.
 pub(crate) async fn connect(options: &Options) -> Result<Lines, ConnectError> {
     let mut why: ConnectError = "no member is configured".into();
     for (member, endpoint) in options.endpoints.iter().enumerate() {
@@ -49,7 +49,7 @@ pub(crate) async fn connect(options: &Options) -> Result<Lines, ConnectError> {
     Err(why)
 }
 
-/// A conversation that goes on over another connection when one fails.
+/// A session that reconnects when its connection fails.
 struct Session<'a> {
     options: &'a Options,
     keys: Keys,
@@ -75,7 +75,7 @@ impl<'a> Session<'a> {
         Ok((lines, self.keys.clone()))
     }
 
-    /// The cluster as it is.
+    /// Reads the current state of the cluster.
     async fn look(&mut self) -> Result<Picture, ConnectError> {
         let (lines, keys) = self.lines().await?;
         let looked = look(&lines, &keys).await;
@@ -86,17 +86,18 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether etcd takes no changes since its quota is used up.
+/// Whether etcd accepts no changes because its quota is used up.
 fn is_full(why: &str) -> bool {
     why.contains("database space exceeded")
 }
 
-/// Why a command did not do its work, in one line.
+/// Why a command failed, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
-    /// The operator must correct something first: a name, a node that runs or does not, records that are there.
+    /// The operator must correct something first: a name, a node that is or is not running, existing records.
     Refused(Box<str>),
-    /// etcd, a node or the disk failed. Whether anything was changed is unknown: look, or repeat the command.
+    /// etcd, a node or the disk failed. Whether anything was changed is unknown; the operator should check, or repeat
+    /// the command.
     Failed(Box<str>),
 }
 
@@ -129,13 +130,13 @@ impl From<ConnectError> for CommandError {
     }
 }
 
-/// The name of a cluster or a node that an operator gave.
+/// Validates the name of a cluster or a node given by an operator.
 pub(crate) fn name(text: &str) -> Result<Name, CommandError> {
     let rule = || CommandError::refused("allowed 1 to 63 of the characters a-z 0-9 . -");
     Name::new(text).ok_or_else(rule)
 }
 
-/// The answer of a call.
+/// Awaits the answer to a call.
 pub(crate) async fn answer<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, ConnectError> {
@@ -143,7 +144,7 @@ pub(crate) async fn answer<T>(
     answered.map_err(|failure| failure.to_string().into())
 }
 
-/// Runs a conversation on this thread.
+/// Runs a session on this thread.
 fn block_on<T, E: From<ConnectError>>(
     conversation: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
@@ -154,67 +155,67 @@ fn block_on<T, E: From<ConnectError>>(
     tokio::task::LocalSet::new().block_on(&runtime, conversation)
 }
 
-/// The error for an operator where no node is registered.
+/// Error shown to an operator when no node is registered.
 const NOBODY: &str = "no node is registered: start them first";
 
-/// The error for an operator where [`is_full`].
+/// Error shown to an operator when [`is_full`].
 const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \
                     then try again";
 
 // The nodes of a cluster at one revision, as commands see them that ask nodes for something; and how they ask.
 
-/// The contents of the watched keys.
+/// Contents of the watched keys.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
-    /// The meta key as it is written, with its revision.
+    /// The meta key as stored, with its revision.
     pub(crate) meta: Option<(MetaValue, Vec<u8>, i64)>,
     pub(crate) nodes: BTreeMap<Name, SeenNode>,
 }
 
-/// One node.
+/// A node's entries in etcd.
 #[derive(Debug, Default)]
 pub(crate) struct SeenNode {
-    /// Whether the roster expects it to run; nothing if it is no member.
+    /// Whether the roster expects the node to run; `None` if it is not a member.
     pub(crate) is_here: Option<bool>,
     pub(crate) registered: Option<Registered>,
-    /// The last order for it.
+    /// The last order for the node.
     pub(crate) order: Option<OrderWord>,
     pub(crate) report: Option<ReportValue>,
-    /// The slots of each of its processes.
+    /// Number of slots owned by each of the node's processes.
     slots: Vec<(Incarnation, usize)>,
 }
 
-/// A registration.
+/// A node's registration.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     pub(crate) process: Incarnation,
     pub(crate) inner: u32,
-    /// The revision at which it was written.
+    /// Revision at which the registration was written.
     pub(crate) at: i64,
     lease: i64,
 }
 
 impl SeenNode {
-    /// Whether it runs and is expected to.
+    /// Whether the node is running and is expected to.
     fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
     }
 
-    /// The number of slots that a process of it owns.
+    /// Number of slots owned by a process of the node.
     fn slots_of(&self, process: Incarnation) -> usize {
         let mut slots = self.slots.iter();
         let found = slots.find(|(owner, _)| *owner == process);
         found.map_or(0, |(_, count)| *count)
     }
 
-    /// The number of slots that its registered process owns.
+    /// Number of slots owned by the node's registered process.
     pub(crate) fn slots(&self) -> usize {
         let registered = self.registered.as_ref();
         registered.map_or(0, |found| self.slots_of(found.process))
     }
 }
 
-/// Reads the watched keys. One of ours that cannot be read is an error: what it would say is unknown.
+/// Reads the watched keys. Fails if one of this version's keys is unreadable, since its meaning would be unknown.
 pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, ConnectError> {
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut picture = Picture::default();
@@ -271,7 +272,7 @@ impl Picture {
         self.nodes.entry(name).or_default()
     }
 
-    /// The nodes that run and are expected to.
+    /// Nodes that are running and are expected to.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &SeenNode)> {
         self.nodes.iter().filter(|(_, node)| node.runs())
     }
@@ -286,8 +287,8 @@ impl SeenNode {
     }
 }
 
-/// Gives an order to nodes, as they are registered. Returns the revision of the first, which reports name; nothing when
-/// one of them is not registered as it was.
+/// Writes an order for nodes, provided that their registrations are unchanged. Returns the revision of the first order,
+/// which the reports refer to; `None` if a registration has changed.
 pub(crate) async fn order(
     lines: &Lines,
     keys: &Keys,
@@ -318,11 +319,11 @@ pub(crate) async fn order(
     Ok(first)
 }
 
-/// Asks for a lease of this many seconds, and gives it back. Returns the seconds that etcd grants: more where its
-/// elections take longer than two thirds of what was asked for.
+/// Requests a lease of this many seconds and revokes it. Returns the number of seconds granted by etcd, which is higher
+/// if its elections take longer than two thirds of the requested duration.
 ///
 /// # Errors
-/// Why it grants none, in one line.
+/// Why no lease was granted, in one line.
 pub fn granted(options: &Options, seconds: i64) -> Result<i64, Box<str>> {
     block_on(async {
         let lines = connect(options).await?;

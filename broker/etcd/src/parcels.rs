@@ -1,4 +1,4 @@
-//! Parcels of pending messages between nodes. Those that are too long for one message go in parts, one after the other.
+//! Parcels of pending messages between nodes. Those too long for one message are sent in parts, one after another.
 //!
 //! ```text
 //!  giver                           receiver
@@ -8,8 +8,8 @@
 //!  part 1 of 8, again ───────────► …
 //!  part 7 of 8 ──────────────────► whole: offered to the core like any parcel, which says whether it is taken
 //! ```
-//! A parcel is whole or is none: nothing of it is used before its last part came. One whose parts stop coming is
-//! dropped on both sides; the core then offers another one.
+//! A parcel is all or nothing: none of it is used before its last part has arrived. A parcel whose parts stop arriving
+//! is dropped on both sides; the core then offers another one.
 
 use crate::limits::{PART_AGAIN_MS, PART_BYTES, PARTS_KEPT_MS, PARTS_MAX, SENDING_MAX};
 use crate::names::Name;
@@ -23,18 +23,18 @@ use std::collections::BTreeMap;
 /// A part of a parcel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
-    /// The parcel.
+    /// The parcel that the part belongs to.
     pub(crate) parcel: Parcel,
     /// Number of the part, from 0.
     pub(crate) number: u16,
-    /// The number of the parcel's parts.
+    /// Number of parts in the parcel.
     pub(crate) count: u16,
     /// Messages of the part.
     #[serde(with = "broker_core::wire::bytes")]
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Parcels that are being sent: at most [`SENDING_MAX`], of [`KEPT_PARCEL_BYTES_MAX`] together.
+/// Parcels being sent: at most [`SENDING_MAX`], with at most [`KEPT_PARCEL_BYTES_MAX`] in total.
 #[derive(Debug, Default)]
 pub(crate) struct SendingParcels(BTreeMap<ParcelId, SentParcel>);
 
@@ -43,16 +43,16 @@ struct SentParcel {
     to: Name,
     parcel: Parcel,
     bytes: Vec<u8>,
-    /// The part that is under way.
+    /// Number of the part in flight.
     number: u16,
-    /// When it was sent.
+    /// When the part in flight was sent.
     at: Now,
-    /// When the first one was.
+    /// When the first part was sent.
     began: Now,
 }
 
 impl SendingParcels {
-    /// Begins to send a parcel. Returns its first part; nothing if too many are being sent.
+    /// Starts sending a parcel. Returns its first part; `None` if too many are being sent.
     pub(crate) fn begin(
         &mut self,
         to: Name,
@@ -77,7 +77,7 @@ impl SendingParcels {
         Some(first)
     }
 
-    /// A node has a part: the next one, if there is any.
+    /// Handles the acknowledgement of a part; returns the next one, if any.
     pub(crate) fn taken(
         &mut self,
         from: &Name,
@@ -98,12 +98,12 @@ impl SendingParcels {
         next
     }
 
-    /// The outcome of a parcel is known: nothing more is sent of it.
+    /// Stops sending a parcel whose outcome is known.
     pub(crate) fn forget(&mut self, id: ParcelId) {
         self.0.remove(&id);
     }
 
-    /// The parts that nobody said to have, again. Parcels whose time is over are dropped.
+    /// Returns unacknowledged parts that are due to be resent. Drops parcels that have timed out.
     pub(crate) fn again(&mut self, now: Now) -> Vec<(Name, Part)> {
         self.0
             .retain(|_, sent| now.since(sent.began) < PARTS_KEPT_MS);
@@ -117,7 +117,7 @@ impl SendingParcels {
 }
 
 impl SentParcel {
-    /// The part that is under way; nothing behind the last.
+    /// The part in flight; `None` after the last.
     fn part(&self) -> Option<Part> {
         let count = u16::try_from(self.bytes.len().div_ceil(PART_BYTES)).ok()?;
         let bytes = self.bytes.chunks(PART_BYTES).nth(self.number.into())?;
@@ -130,7 +130,7 @@ impl SentParcel {
     }
 }
 
-/// Parcels that are being received: their bytes are bounded as those of whole ones are.
+/// Parcels being received; their total size has the same limit as that of complete parcels.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), ReceivedParcels>);
 
@@ -139,25 +139,25 @@ struct ReceivedParcels {
     count: u16,
     next: u16,
     bytes: Vec<u8>,
-    /// When its last part came.
+    /// When the latest part arrived.
     at: Now,
 }
 
-/// The outcome of a part that came.
+/// Result of receiving a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PartArrival {
-    /// One of several, or one that is there already: the giver learns that.
+    /// Stored, or already received; to be acknowledged to the sender.
     Taken,
-    /// The last: these are the messages of the parcel, and the giver learns that it came.
+    /// The last part has arrived; contains the messages of the parcel, whose arrival is acknowledged to the sender.
     Whole(Vec<u8>),
-    /// One that does not follow the last one, or is of no parcel that a node sends.
+    /// Out of sequence, or not a valid part of a parcel.
     Strange,
-    /// There is no room for the parcel.
+    /// Refused because there is no capacity for the parcel.
     Refused,
 }
 
 impl Receiving {
-    /// A part came.
+    /// Adds a received part.
     pub(crate) fn add(&mut self, from: NodeId, part: Part, now: Now) -> PartArrival {
         let Part {
             parcel,
@@ -210,7 +210,7 @@ impl Receiving {
         })
     }
 
-    /// Drops what has not gone on for long.
+    /// Drops parcels that have made no progress for long.
     pub(crate) fn expire(&mut self, now: Now) {
         self.0
             .retain(|_, received| now.since(received.at) < PARTS_KEPT_MS);

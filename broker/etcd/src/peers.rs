@@ -1,4 +1,4 @@
-//! Messages between nodes, and what carries them.
+//! Messages between nodes, and the transport that carries them.
 
 use crate::limits::{MAIL_BYTES_MAX, MAIL_MAX};
 use crate::names::Name;
@@ -8,48 +8,51 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Carries messages to other nodes. Whatever it cannot deliver is lost: the rules expect that.
+/// Transport of messages to other nodes. Undeliverable messages are lost, which the core allows for.
 pub trait Peers: 'static {
-    /// Sends a message to a node, which is reached at one of these addresses if any is known. Never blocks.
+    /// Sends a message to a node, at one of these addresses if any is known. Never blocks.
     fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>);
 
-    /// Asks a node that is reached at one of these addresses, over a connection of its own, so that a process disturbs
-    /// nobody whose name another one may have. The reply is a message of the node, if it comes. Never blocks; nothing
-    /// is asked while the last question to the node waits for its reply.
+    /// Queries a node at one of these addresses over a separate connection, so that a process does not disturb others
+    /// that may use the same name. The reply, if any, arrives as a message of the node. Never blocks; no effect while
+    /// the previous query to the node is unanswered.
     fn ask(&mut self, of: &Name, at: &[SocketAddr], message: Vec<u8>);
 
-    /// Sends nothing from now on; ends when what was sent has left, or is lost.
+    /// Stops accepting messages; completes when everything sent has been delivered or lost.
     fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(ready(()))
     }
 }
 
-/// A message of another node, or news of the connection to it.
+/// A message from another node, or an event of the connection to it.
 #[derive(Debug)]
 pub enum PeerMail {
-    /// A message. Who sent it is what the carrier has authenticated.
+    /// A message from a node, whose identity the transport has authenticated.
     Message(Name, Vec<u8>),
-    /// A message of a node that waits for a reply over the same connection, by [`Peers::ask`], and the way back.
+    /// A message from a node that waits for a reply over the same connection ([`Peers::ask`]), and the channel for the
+    /// reply.
     Asked(Name, Vec<u8>, oneshot::Sender<Vec<u8>>),
-    /// The host of a node refused the connection: no process listens there.
+    /// The host of a node refused the connection, so no process listens there.
     Refused(Name),
-    /// A connection to a node did not come about otherwise, or has another node at its end: it may be elsewhere.
+    /// A connection to a node failed for another reason than a refusal, or reached another node, so the node may have
+    /// moved.
     Unreached(Name),
 }
 
-/// The carrier's end of the queue of mail. A clone for each connection.
+/// The transport's end of the mail queue. Each connection holds a clone.
 #[derive(Clone, Debug)]
 pub struct PeerMailbox {
     letters: mpsc::Sender<Letter>,
-    /// Bytes that are free.
+    /// Number of free bytes.
     room: Arc<Semaphore>,
 }
 
-/// Mail, and the bytes that it takes.
+/// Mail, and a permit for the bytes it takes.
 type Letter = (PeerMail, OwnedSemaphorePermit);
 
 impl PeerMailbox {
-    /// Puts something in; false if it is lost, since [`MAIL_MAX`] or [`MAIL_BYTES_MAX`] wait or the node has ended.
+    /// Enqueues mail; returns `false` if it is lost because [`MAIL_MAX`] or [`MAIL_BYTES_MAX`] is reached or the node
+    /// has ended.
     pub fn put(&self, mail: PeerMail) -> bool {
         let bytes = match &mail {
             PeerMail::Message(_, message) | PeerMail::Asked(_, message, _) => {
@@ -68,12 +71,12 @@ impl PeerMailbox {
     }
 }
 
-/// The driver's end of the queue of mail.
+/// The driver's end of the mail queue.
 #[derive(Debug)]
 pub(crate) struct Inbox(mpsc::Receiver<Letter>);
 
 impl Inbox {
-    /// The next; nothing when all mailboxes are gone.
+    /// Receives the next mail; `None` when all mailboxes are gone.
     pub(crate) async fn recv(&mut self) -> Option<PeerMail> {
         self.0.recv().await.map(|(mail, _)| mail)
     }

@@ -1,4 +1,4 @@
-//! The keys and values of a cluster in etcd. From them to the types of the core and back: `translate.rs`.
+//! Keys and values of a cluster in etcd. Their conversion to and from the core's types is in `translate.rs`.
 
 use crate::names::{Name, shown};
 use crate::{
@@ -30,7 +30,7 @@ use std::sync::Arc;
 // ```
 // A slot is three hexadecimal digits.
 
-/// Writes and reads the keys of one cluster.
+/// Formats and parses the keys of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
     prefix: Box<str>,
@@ -42,7 +42,7 @@ pub(crate) enum WatchedSubject {
     Slot(Slot),
     Registration(Name),
     Roster(Name),
-    /// An order of an operator for a node.
+    /// An operator's order to a node.
     Order(Name),
     /// A node's report about its last order.
     Report(Name),
@@ -88,7 +88,7 @@ impl Keys {
         format!("{}c/{:03x}/{identity}", self.prefix, slot.0)
     }
 
-    /// The range of all registrations, the meta key, members and slots: first key, and the first beyond the last.
+    /// Range of all registrations, the meta key, members and slots: the first key, and the end, exclusive.
     pub(crate) fn watched(&self) -> (String, String) {
         (
             format!("{}live/", self.prefix),
@@ -96,19 +96,19 @@ impl Keys {
         )
     }
 
-    /// The range of the records of one slot; the first key is the prefix of all of them.
+    /// Range of the records of one slot; the first key is the prefix of all of them.
     pub(crate) fn records(&self, slot: Slot) -> (String, String) {
         let start = format!("{}c/{:03x}/", self.prefix, slot.0);
         let end = format!("{}c/{:03x}0", self.prefix, slot.0);
         (start, end)
     }
 
-    /// The range of the records of all slots.
+    /// Range of the records of all slots.
     pub(crate) fn all_records(&self) -> (String, String) {
         (format!("{}c/", self.prefix), format!("{}c0", self.prefix))
     }
 
-    /// The range of all registrations.
+    /// Range of all registrations.
     pub(crate) fn registrations(&self) -> (String, String) {
         (
             format!("{}live/", self.prefix),
@@ -116,7 +116,7 @@ impl Keys {
         )
     }
 
-    /// The range of all reports.
+    /// Range of all reports.
     pub(crate) fn reports(&self) -> (String, String) {
         (
             format!("{}report/", self.prefix),
@@ -124,7 +124,7 @@ impl Keys {
         )
     }
 
-    /// The ranges between those of this version, except among the watched ones: what others have put below the prefix.
+    /// Ranges below the prefix that contain no keys of this version; any key in them is foreign.
     pub(crate) fn of_others(&self) -> [(String, String); 4] {
         let prefix = &self.prefix;
         let end = prefix.strip_suffix('/').unwrap_or(prefix);
@@ -137,7 +137,7 @@ impl Keys {
         ]
     }
 
-    /// The subject of a key; nothing for one that is not of this format.
+    /// The subject of a key; `None` if it does not have this format.
     pub(crate) fn parse(&self, key: &[u8]) -> Option<WatchedSubject> {
         let key = std::str::from_utf8(key).ok()?;
         let key = key.strip_prefix(&*self.prefix)?;
@@ -169,17 +169,17 @@ fn slot_of(digits: &str) -> Option<Slot> {
 //
 // Unknown fields are passed over, so that a later version may add some; another format is refused.
 
-/// The format that this version reads and writes.
+/// Format that this version reads and writes.
 const FORMAT: u32 = 1;
 
-/// Why a value cannot be read.
+/// Why a value is unreadable.
 #[derive(Debug)]
 pub(crate) enum ValueError {
-    /// Format of another version.
+    /// The format belongs to another version.
     Format(u32),
-    /// No JSON, or a field is missing.
+    /// Invalid JSON, or a field is missing.
     Json(serde_json::Error),
-    /// Longer than any value of ours.
+    /// Longer than any of our values.
     Length(usize),
 }
 
@@ -199,21 +199,21 @@ impl fmt::Display for ValueError {
     }
 }
 
-/// A slot's owner.
+/// Owner of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotValue {
     format: u32,
-    /// Absent: the last owner could not serve it.
+    /// Owner of the slot; absent if the last owner could not serve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<OwnerValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parcel: Option<ParcelValue>,
-    /// The epoch of its channels' presence.
+    /// Presence epoch of the slot's channels.
     #[serde(default)]
     pub(crate) presence: u64,
 }
 
-/// A node and its process.
+/// A node and its process's incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnerValue {
     pub(crate) node: Box<str>,
@@ -250,24 +250,24 @@ impl SlotValue {
     }
 }
 
-/// A registration.
+/// Registration of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RegistrationValue {
     format: u32,
     #[serde(flatten)]
     pub(crate) process: Incarnation,
-    /// The program's, for operators.
+    /// Version of the program, for operators.
     pub(crate) version: Box<str>,
-    /// The commit that it was built from, for operators.
+    /// Commit of the program, for operators.
     #[serde(default)]
     pub(crate) commit: Box<str>,
-    /// When its process started, in seconds since 1970 by its clock.
+    /// Start time of the process, in seconds since 1970 by its clock.
     #[serde(default)]
     pub(crate) started: u64,
     /// [`INNER_VERSION`] of the node.
     #[serde(default)]
     pub(crate) inner: u32,
-    /// The proofs that its process has the cluster's secret, as hexadecimal digits: one for each line of the secret.
+    /// Proofs in hexadecimal that the process holds the cluster's secret, one for each line of the secret.
     #[serde(default)]
     proof: Vec<Box<str>>,
 }
@@ -275,20 +275,20 @@ pub(crate) struct RegistrationValue {
 /// A node's registration, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationRecord {
-    /// Version of its program.
+    /// Version of the node's program.
     pub version: Box<str>,
-    /// Which start of its data directory it is.
+    /// Number of the start, counted in the data directory.
     pub start: u64,
-    /// Commit of its program; empty where that does not write it, as are the others then.
+    /// Commit of the node's program; empty, like the other fields, if the program does not write it.
     pub commit: Box<str>,
-    /// Version of what its program exchanges with other nodes.
+    /// Inner version of the program, which determines what it exchanges with other nodes.
     pub inner: u32,
-    /// Start of its process, in seconds since 1970 by its clock, or 0.
+    /// Start time of the process, in seconds since 1970 by its clock, or 0.
     pub started: u64,
 }
 
 impl RegistrationValue {
-    /// Its texts are escaped and cut.
+    /// The registration for operators, with texts escaped and truncated.
     pub(crate) fn registration(&self) -> RegistrationRecord {
         RegistrationRecord {
             version: shown(&self.version).into(),
@@ -299,7 +299,7 @@ impl RegistrationValue {
         }
     }
 
-    /// Of this program, for a process with these keys.
+    /// Creates a registration of this program, for a process with these keys.
     pub(crate) fn new(
         registrant: &Registrant<'_>,
         keys: &ProofKeys,
@@ -318,7 +318,8 @@ impl RegistrationValue {
         }
     }
 
-    /// The relation of its process to the cluster of one with these keys; `registrant` is what it must prove.
+    /// Relation of the registered process to the cluster of a process with these keys; `registrant` is what the proofs
+    /// must cover.
     pub(crate) fn kinship(&self, registrant: &Registrant<'_>, keys: &ProofKeys) -> Kinship {
         let proofs: Vec<Vec<u8>> = self
             .proof
@@ -330,19 +331,19 @@ impl RegistrationValue {
     }
 }
 
-/// Proofs of a registration that are looked at: a secret has at most two lines.
+/// Maximum number of proofs checked per registration; a secret has at most two lines.
 const PROOFS_MAX: usize = 2;
 
-/// A member.
+/// Roster entry of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RosterValue {
     format: u32,
-    /// The address to which other nodes pass connections of clients on.
+    /// Address to which other nodes forward client connections.
     pub(crate) address: Box<str>,
-    /// All ports there, if there are several.
+    /// All ports of the host in `address`, if there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<u16>,
-    /// The address to which other nodes send messages.
+    /// Address to which other nodes send messages.
     #[serde(default)]
     pub(crate) peers: Box<str>,
     pub(crate) state: RosterState,
@@ -364,20 +365,20 @@ impl RosterValue {
     }
 }
 
-/// The properties of a cluster, written by its first node. None but its lowest inner version and its epoch of presence
-/// ever changes.
+/// Properties of a cluster, written by its first node. Only its minimum inner version and its presence epoch ever
+/// change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaValue {
     format: u32,
-    /// Drawn at random: the cluster of the same name on another etcd has another one.
+    /// Random id; a cluster of the same name on another etcd has a different one.
     pub(crate) id: Box<str>,
     pub(crate) slots: u16,
-    /// The key of the hash that finds a channel's slot: 16 bytes as hexadecimal digits.
+    /// Key of the hash that maps a channel to its slot: 16 bytes in hexadecimal.
     slot_key: Box<str>,
-    /// The lowest inner version of its nodes: one with a lower [`INNER_VERSION`] does not start. Operators raise it.
+    /// Minimum inner version of the nodes; one with a lower [`INNER_VERSION`] does not start. Raised by operators.
     #[serde(default)]
     pub(crate) lowest: u32,
-    /// An epoch of presence that those of its slots must exceed: the last one of a broker whose channels it got.
+    /// Presence epoch that those of the slots must exceed: the last one of a broker whose channels were imported.
     #[serde(default)]
     pub(crate) presence: u64,
 }
@@ -403,11 +404,11 @@ impl MetaValue {
     }
 }
 
-/// An operator's order to a process. Written under the lease of its registration.
+/// An operator's order to a process, written under the lease of its registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OrderValue {
     format: u32,
-    /// The process that is meant: a later one of the node does not carry it out.
+    /// The intended process; a later process of the node does not carry out the order.
     #[serde(flatten)]
     pub(crate) process: Incarnation,
     pub(crate) order: OrderWord,
@@ -416,11 +417,11 @@ pub(crate) struct OrderValue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OrderWord {
-    /// Give all slots away, then end.
+    /// Hand over all slots, then shut down.
     Drain,
-    /// Give away what is above an equal part.
+    /// Hand over slots in excess of an equal share.
     Rebalance,
-    /// Report alone.
+    /// Only report.
     Report,
 }
 
@@ -434,23 +435,23 @@ impl OrderValue {
     }
 }
 
-/// The report of a process about its last order; each second while it drains. Written under the lease of its
+/// A process's report on its last order, updated every second during a drain. Written under the lease of its
 /// registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportValue {
     format: u32,
-    /// The revision of the order.
+    /// Revision of the order.
     pub(crate) order: u64,
-    /// By its calendar, in milliseconds since 1970.
+    /// Time of the report by the process's clock, in milliseconds since 1970.
     pub(crate) unix_ms: u64,
-    /// Messages that wait for peers.
+    /// Number of messages waiting for peers.
     pub(crate) waiting: u64,
-    /// The nodes that answered it lately.
+    /// Nodes that answered the reporting node recently.
     pub(crate) reaches: Vec<Box<str>>,
-    /// The SHA-256 of its credentials files as hexadecimal digits, where it has some.
+    /// SHA-256 of the node's credentials files in hexadecimal, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<Box<str>>,
-    /// Links with other nodes, both ways, by node name.
+    /// Links with other nodes, in both directions, by node name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) links: BTreeMap<Arc<str>, LinkFigures>,
 }
@@ -468,7 +469,7 @@ impl ReportValue {
         }
     }
 
-    /// Registration of a node with credentials files of this SHA-256.
+    /// Adds the SHA-256 of the node's credentials files to the report.
     pub(crate) fn with_credentials(self, sha256: Option<[u8; 32]>) -> Self {
         let credentials = sha256.map(|sha256| HEXLOWER.encode(&sha256).into());
         Self {
@@ -477,7 +478,7 @@ impl ReportValue {
         }
     }
 
-    /// Report of a node with these links.
+    /// Adds the node's links to the report.
     pub(crate) fn with_links(self, links: &LinkTable) -> Self {
         let links = links.iter().take(REPORTED_LINKS_MAX);
         let links = links.map(|(peer, links)| (Arc::clone(peer), links.both()));
@@ -493,7 +494,7 @@ struct FormatOnly {
     format: u32,
 }
 
-/// Reads a value.
+/// Parses a value.
 pub(crate) fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, ValueError> {
     if bytes.len() > VALUE_BYTES_MAX {
         return Err(ValueError::Length(bytes.len()));
@@ -505,12 +506,12 @@ pub(crate) fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, ValueError> {
     serde_json::from_slice(bytes).map_err(ValueError::Json)
 }
 
-/// Writes a value.
+/// Serializes a value.
 pub(crate) fn write<V: Serialize>(value: &V) -> Vec<u8> {
     serde_json::to_vec(value).expect("names and numbers are JSON")
 }
 
-/// A value with another number in a field; what later versions added to it stays.
+/// Replaces the number in a field of a serialized value; fields added by later versions are preserved.
 pub(crate) fn with_number(bytes: &[u8], field: &str, number: u64) -> Option<Vec<u8>> {
     let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     value.as_object_mut()?.insert(field.into(), number.into());

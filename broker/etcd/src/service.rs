@@ -1,5 +1,5 @@
-//! The interface of the driver to the process around it: orders for its shards, parcels, news, and its end; and the
-//! registry's end of a node, for one shard.
+//! Interface between the driver and the surrounding process: orders for its shards, parcels, news, and its end; also
+//! the registry store of one shard.
 
 use crate::{limits::CHANGES_MAX, names::Name};
 use broker_core::cluster::link::LinkTable;
@@ -12,102 +12,107 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-/// The process around the driver. Called on the driver's thread, in order; must not block.
+/// The process surrounding the driver. Called on the driver's thread, in order; must not block.
 pub trait HostService: Send + 'static {
-    /// Gives the shards an order of the cluster's rules.
+    /// Passes an order of the core to the shards.
     fn order(&mut self, order: SlotOrder);
 
-    /// A load begins: drop what an earlier one brought.
+    /// Starts loading the records of a slot; records of an earlier load must be dropped.
     fn load(&mut self, held: Held);
 
-    /// Records of a slot that is loaded: some of them, or none. They count once [`SlotOrder::Serve`] comes for `held`.
+    /// Delivers some or none of the records of a slot being loaded. They take effect when [`SlotOrder::Serve`] arrives
+    /// for `held`.
     fn records(&mut self, held: Held, records: Vec<Record>);
 
-    /// Keep the messages of a parcel that another node offers, until an order names it or [`Self::discard`] does. False
-    /// if there is no room: the node that offers it keeps the slot.
+    /// Stores the messages of a parcel offered by another node until an order refers to it or [`Self::discard`] is
+    /// called. Returns `false` if there is no capacity, in which case the offering node keeps the slot.
     fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool;
 
-    /// Drop a parcel.
+    /// Drops a parcel.
     fn discard(&mut self, parcel: ParcelId);
 
-    /// Hand the messages of a parcel to [`crate::Commands::parcel`], for this node, when the shards have packed them.
+    /// Requests that the messages of a parcel for this node be passed to [`crate::Commands::parcel`] once the shards
+    /// have packed them.
     fn send(&mut self, to: Name, parcel: Parcel);
 
-    /// The outcome of a change of a record: called once for each that was taken.
+    /// Reports the outcome of a record change; called once for each accepted change.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
 
-    /// The number of messages that wait for peers in all shards, for operators. Some seconds old.
+    /// Number of messages waiting for peers in all shards, for operators. May be several seconds old.
     fn waiting(&self) -> u64;
 
-    /// The SHA-256 of the node's credentials files, for operators; `None` where it has none.
+    /// SHA-256 of the node's credentials files, for operators; `None` if there are none.
     fn credentials(&self) -> Option<[u8; 32]>;
 
-    /// The node's links with other nodes, for operators. Some seconds old.
+    /// Links of the node with other nodes, for operators. May be several seconds old.
     fn links(&self) -> LinkTable;
 
-    /// Takes a change in what the node knows. Comes after the orders that the same change causes.
+    /// Receives a change in what the node knows, after the orders caused by the same change.
     fn learn(&mut self, news: News);
 
-    /// The process of another node wants to know something: it is answered by [`crate::Commands::reply`] with the
-    /// same number, or not at all.
+    /// Receives a query from the process of another node, to be answered by [`crate::Commands::reply`] with the same
+    /// number, or not at all.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>);
 
-    /// Another node's process replies to the inquiry of this number.
+    /// Receives the reply of another node's process to the query with this number.
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>);
 
-    /// An operator wants the process to end in order: [`crate::Handle::drain`] follows.
+    /// Starts a graceful shutdown requested by an operator; [`crate::Handle::drain`] must follow.
     fn drain(&mut self);
 
-    /// The process ends. Nothing follows. `others` are the nodes that it ends for, each with its address, if any.
+    /// Ends the process; the last call. `others` lists the nodes that cause the end, each with its address, if known.
     fn exit(&mut self, ending: Ending, others: Vec<String>);
 }
 
-/// A change in what a node knows of its cluster.
+/// A change in what a node knows about its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// The key of the hash that finds a channel's slot. Once.
+    /// Key of the hash that maps a channel to its slot. Sent once.
     SlotKey([u8; 16]),
-    /// The addresses at which a node is reached: each of the ports of its hosts, by the roster and by the look-ups of
-    /// its names. A number keeps its name.
+    /// Addresses at which a node is reached: each port of its hosts, from the roster and from resolving its names. The
+    /// name of a number never changes.
     Node {
         /// Number of the node.
         node: NodeId,
         /// Name of the node.
         name: Name,
-        /// The addresses of its host; none while its name leads nowhere. Their port is that of the first shard.
+        /// Addresses of the node's host; empty while its name cannot be resolved. Their port is that of the first
+        /// shard.
         hosts: Box<[SocketAddr]>,
-        /// All ports.
+        /// All ports of the host.
         ports: Box<[u16]>,
     },
-    /// The owner of a slot: `NodeId(0)` is this node, which need not serve it yet.
+    /// Owner of a slot; `NodeId(0)` is this node, which may not serve it yet.
     Owner {
         /// The slot.
         slot: Slot,
-        /// The node that has it.
+        /// The node that owns it.
         owner: Option<NodeId>,
-        /// The owner of before gave it, as a parcel that the slot names shows; else it was taken.
+        /// Whether the previous owner handed the slot over, as indicated by a parcel in the slot's value; otherwise the
+        /// owner claimed it.
         is_given: bool,
     },
-    /// The number of registered nodes, this one included.
+    /// Number of registered nodes, including this one.
     Registered(u16),
-    /// Whether etcd uses four fifths of its quota or more.
+    /// Whether etcd uses at least four fifths of its quota.
     NearlyFull(bool),
-    /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
-    /// sleeps.
+    /// Admissions to served slots are valid until this time, on the clock that keeps running while the machine is
+    /// suspended.
     ValidUntil(Now),
-    /// Whether a channel that is not in this node's own slots does not exist: another node may have taken them.
+    /// Whether a channel that is absent from this node's own slots is known not to exist; if not, another node may have
+    /// taken the slots.
     KnowsAbsence(bool),
 }
 
-/// A change on its way to the node's thread.
+/// A change in transit to the node's thread.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) ticket: Ticket,
-    /// The channel, whose slot the node finds.
+    /// The channel, from which the node derives the slot.
     pub(crate) identity: Identity,
-    /// The record's key in the slot.
+    /// Key of the record within the slot.
     pub(crate) key: Box<str>,
-    /// `None` removes the record.
+    /// New value of the record; `None` removes it.
     pub(crate) value: Option<Box<[u8]>>,
 }
 
@@ -115,10 +120,10 @@ pub(crate) fn queue() -> (mpsc::Sender<Submission>, mpsc::Receiver<Submission>) 
     mpsc::channel(CHANGES_MAX)
 }
 
-/// One shard's end of the registry on etcd. What becomes of each change is reported by [`Service::written`].
+/// Registry store of one shard on etcd. The outcome of each change is reported by [`Service::written`].
 ///
-/// A change is made if this node serves the channel's slot and etcd answers; otherwise it is refused within a second.
-/// One that was sent and has no answer is neither: it is reported when its outcome is known.
+/// A change is made if this node serves the channel's slot and etcd responds; otherwise it is refused within a second.
+/// If a change was sent but has no answer, it is reported once its outcome is known.
 #[derive(Debug)]
 pub struct EtcdStore {
     shard: ShardId,

@@ -4,19 +4,19 @@
 //!   send ──► queue of a node ──► one connection to it ─ ─ ─► a connection of each node ──► mailbox
 //!            (outgoing.rs)        TLS, hello, frames          (incoming.rs)
 //! ```
-//! Each node connects to each of the others, and sends on its own connection alone: what it receives comes on theirs.
-//! So an answer takes another connection than its question, and a link that works in one direction alone counts as cut.
+//! Each node connects to each of the others, and sends only on its own connections; it receives on theirs. So an answer
+//! uses a different connection than its query, and a link that works in only one direction counts as cut.
 //!
-//! TLS proves that the other side has the cluster's secret ([`link`]); in the hello behind it each side names itself
-//! and the node that it means. All holders of the secret are trusted to give their own names: any of them could derive
-//! the others' keys. TLS was chosen over an HMAC for each frame since parcels carry what clients sent: nobody else can
-//! read it, whatever `[cluster] link` is. A frame of another connection is refused by TLS.
+//! TLS proves that the peer holds the cluster's secret ([`link`]); in the hello that follows, each side states its name
+//! and the node it intends to reach. All holders of the secret are trusted to give their own names, since any of them
+//! could derive the others' keys. TLS was chosen over a per-frame HMAC because parcels contain client data, which
+//! nobody else may read, regardless of `[cluster] link`. TLS rejects frames of another connection.
 //!
-//! A process whose name another one may have asks over a connection of its own, of one message each way: the
-//! connections of that name stay that one's.
+//! A process whose name another process may use sends queries over a separate connection, with one message in each
+//! direction, so the existing connections of that name are left alone.
 //!
-//! A message is lost when its node has no address, when its queue is full, and when the connection breaks or does not
-//! come about. A failed connection is tried again for the next message, after a pause.
+//! A message is lost if its node has no address, if its queue is full, or if the connection breaks or cannot be
+//! established. A failed connection is retried for the next message, after a delay.
 
 mod frames;
 mod incoming;
@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// The listener for other nodes: bound, so that its address is known, but not served yet.
+/// Listener for other nodes: bound, so that its address is known, but not yet accepting.
 pub struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -56,19 +56,19 @@ pub struct PeerListener {
 }
 
 impl PeerListener {
-    /// The address, with the port that the system chose if it was 0.
+    /// Address of the listener, with the port chosen by the system if it was 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Counts of messages, which go on after [`Self::start`].
+    /// Message counters, which remain valid after [`Self::start`].
     #[must_use]
     pub fn counts(&self) -> Arc<PeerCounts> {
         Arc::clone(&self.counts)
     }
 
-    /// Begins to serve, on the thread and the runtime of the driver.
+    /// Starts accepting connections, on the driver's thread and runtime.
     #[must_use]
     pub fn start(self, mailbox: PeerMailbox) -> TcpPeers {
         let shared = Rc::new(NodeShared {
@@ -91,22 +91,22 @@ impl PeerListener {
     }
 }
 
-/// A node's way to the others. One per process; ends with its owner.
+/// Connections of a node to the others. One per process; they end when it is dropped.
 pub struct TcpPeers {
     shared: Rc<NodeShared>,
     accepting: JoinHandle<()>,
     nodes: HashMap<Name, Outgoing>,
-    /// The last question to each node that is asked over a connection of its own.
+    /// The last query to each node that is queried over a separate connection.
     asking: HashMap<Name, JoinHandle<()>>,
-    /// Bytes of all queues that are free.
+    /// Number of free bytes in all queues.
     outgoing: Arc<Semaphore>,
 }
 
 impl TcpPeers {
-    /// Listens for the nodes of this secret's cluster.
+    /// Binds a listener for the nodes of this secret's cluster.
     ///
     /// # Errors
-    /// The address cannot be used, or the system gives no random bytes.
+    /// If the address cannot be used, or the system provides no random bytes.
     pub fn bind(
         address: SocketAddr,
         node: &Name,
@@ -128,7 +128,8 @@ impl TcpPeers {
     }
 }
 
-/// A listening socket. The system completes more connections than its usual 128 while this process does other work.
+/// Creates a listening socket. The kernel completes more connections than its default of 128 while this process is
+/// busy.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -190,7 +191,8 @@ impl Drop for TcpPeers {
     }
 }
 
-/// Connections that the system completes before they are accepted: a quarter of a second's worth.
+/// Maximum number of connections completed by the kernel before they are accepted: a quarter of a second's worth at the
+/// maximum rate.
 const BACKLOG: i32 = 1_024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From the keys and values in etcd to the types of the core, and back.
+//! Conversion between the keys and values in etcd and the core's types.
 
 use crate::config::{InnerAddress, NodeConfig};
 use crate::limits::ADDRESS_BYTES_MAX;
@@ -17,14 +17,14 @@ use broker_core::cluster::types::{
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The knowledge of one process about the keys of its cluster that the core lacks: names, addresses, the meta key.
+/// Information about the cluster's keys that the core lacks: names, addresses, the meta key.
 #[derive(Debug)]
 pub(crate) struct Translator {
     pub(crate) keys: Keys,
     pub(crate) names: Names,
-    /// The id of the cluster's meta key, once it was read.
+    /// Id of the cluster, once the meta key has been read.
     cluster: Option<Box<str>>,
-    /// The key of the hash that finds a channel's slot, once the meta key was read.
+    /// Key of the hash that maps a channel to its slot, once the meta key has been read.
     slot_key: [u8; 16],
     proofs: ProofKeys,
     /// See [`Config::build`].
@@ -32,21 +32,21 @@ pub(crate) struct Translator {
     me: Name,
     inner: InnerAddress,
     peers: Box<str>,
-    /// The addresses of each node, for connections of clients and for messages.
+    /// Addresses of each node, for client connections and for messages.
     addresses: BTreeMap<NodeId, (InnerAddress, Box<str>)>,
-    /// The registration of each node that was read last.
+    /// Latest registration read for each node.
     registrations: BTreeMap<NodeId, RegistrationRecord>,
-    /// An address has changed since [`Self::take_moved`].
+    /// Whether an address has changed since [`Self::take_moved`].
     moved: bool,
-    /// The last order for this node, until [`Self::take_order`].
+    /// Last order to this node, until [`Self::take_order`].
     order: Option<(Revision, OrderValue)>,
-    /// The highest inner version that the meta key wants.
+    /// Highest minimum inner version seen in the meta key.
     pub(crate) lowest: u32,
-    /// Epochs of presence that are written exceed this one.
+    /// Presence epoch that every epoch written to etcd must exceed.
     presence: u64,
 }
 
-/// A key of ours whose value is not: nothing is concluded from what was read with it.
+/// A key of this version with an unreadable value; the response that contained it is discarded.
 #[derive(Debug)]
 pub(crate) struct Unreadable {
     key: String,
@@ -110,7 +110,7 @@ impl Translator {
         }
     }
 
-    /// Takes the meta key that was read: before any other key is.
+    /// Stores the contents of the meta key, which must be read before any other key.
     pub(crate) fn founded(&mut self, meta: &MetaValue) {
         self.lowest = self.lowest.max(meta.lowest);
         self.presence = self.presence.max(meta.presence);
@@ -118,7 +118,7 @@ impl Translator {
         self.slot_key = meta.slot_key().unwrap_or_default();
     }
 
-    /// The contents that the registration of a process of a node proves.
+    /// Identity that the registration of a node's process must prove.
     fn registrant<'a>(&'a self, node: &'a Name, incarnation: Incarnation) -> Registrant<'a> {
         Registrant {
             cluster: self.cluster.as_deref().unwrap_or_default(),
@@ -128,28 +128,28 @@ impl Translator {
         }
     }
 
-    /// The address of a node for messages, as its roster entry says.
+    /// Address of a node for messages, from its roster entry.
     pub(crate) fn peers(&self, node: NodeId) -> Option<&str> {
         self.addresses.get(&node).map(|(_, peers)| &**peers)
     }
 
-    /// The address of a node for connections of clients, as its roster entry says.
+    /// Address of a node for client connections, from its roster entry.
     pub(crate) fn inner(&self, node: NodeId) -> Option<&InnerAddress> {
         self.addresses.get(&node).map(|(inner, _)| inner)
     }
 
-    /// The registration of a node that was read last.
+    /// Latest registration read for a node.
     pub(crate) fn registration(&self, node: NodeId) -> Option<&RegistrationRecord> {
         self.registrations.get(&node)
     }
 
-    /// The addresses of all nodes for connections of clients.
+    /// Addresses of all nodes for client connections.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &InnerAddress)> {
         let all = self.addresses.iter();
         all.map(|(node, (inner, _))| (*node, inner))
     }
 
-    /// The addresses of all nodes but this one, of both kinds.
+    /// Addresses of all nodes except this one, for client connections and for messages.
     pub(crate) fn of_others(&self) -> impl Iterator<Item = &str> {
         let others = self.addresses.iter().filter(|(node, _)| **node != OWN);
         others.flat_map(|(_, (inner, peers))| [&*inner.address, &**peers])
@@ -160,13 +160,13 @@ impl Translator {
         std::mem::take(&mut self.moved)
     }
 
-    /// The order for this node that was seen last, with its revision.
+    /// The last order observed for this node, with its revision.
     pub(crate) fn take_order(&mut self) -> Option<(Revision, OrderValue)> {
         self.order.take()
     }
 
-    /// All watched keys as of one revision. Those of another cluster of the same name are of another history, for which
-    /// the core has the id of etcd.
+    /// All watched keys at one revision. Keys of another cluster of the same name belong to a different history, which
+    /// the core recognises by the id of etcd.
     pub(crate) fn snapshot(
         &mut self,
         header: Option<&ResponseHeader>,
@@ -186,8 +186,8 @@ impl Translator {
         })
     }
 
-    /// A watched key's last change; nothing for the meta key and keys of others. A key without a version is one that
-    /// was deleted.
+    /// Last change of a watched key; `None` for the meta key and foreign keys. A key without a version has been
+    /// deleted.
     pub(crate) fn change(&mut self, row: &KeyValue) -> Result<Option<Change>, Unreadable> {
         let Some(watched) = self.keys.parse(&row.key) else {
             return Ok(None);
@@ -212,7 +212,7 @@ impl Translator {
         }
     }
 
-    /// An order of a later version is not for this one, and spoils nothing.
+    /// Stores an order for this node. An order of a later version is ignored.
     fn note_order(&mut self, value: Option<&[u8]>, revision: Revision) {
         let order = value.and_then(|bytes| schema::read(bytes).ok());
         if let Some(order) = order {
@@ -296,8 +296,8 @@ impl Translator {
         })
     }
 
-    /// A transaction of the core as one of etcd, at a moment of the calendar in milliseconds since 1970. Records have
-    /// their own ([`crate::writer`]).
+    /// Converts a transaction of the core to one of etcd, at a wall-clock time in milliseconds since 1970. Records are
+    /// handled separately ([`crate::writer`]).
     pub(crate) fn transaction(&self, transaction: &Transaction, wall_ms: u64) -> TxnRequest {
         let compares = transaction.compares.iter();
         let puts = transaction.puts.iter();
@@ -375,10 +375,10 @@ impl Translator {
     }
 }
 
-/// Number of this node, in the list of names.
+/// Number of this node in the list of names.
 const OWN: NodeId = NodeId(0);
 
-/// The meta key among rows that were read, if it is there.
+/// The meta key, if it is among the rows.
 pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, Unreadable> {
     let row = rows
         .iter()
@@ -390,14 +390,14 @@ pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, 
     })
 }
 
-/// The revision and the cluster that an answer carries.
+/// Revision and etcd id from a response header.
 pub(crate) fn header_of(header: Option<&ResponseHeader>) -> (Revision, EtcdId) {
     let revision = header.map_or(0, |header| header.revision);
     let cluster = header.map_or(0, |header| header.cluster_id);
     (revision_of(revision), EtcdId(cluster))
 }
 
-/// A revision of etcd is never negative.
+/// Converts an etcd revision, which is never negative.
 pub(crate) fn revision_of(number: i64) -> Revision {
     Revision(u64::try_from(number).unwrap_or(0))
 }

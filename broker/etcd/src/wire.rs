@@ -1,10 +1,10 @@
-//! Messages between nodes as bytes.
+//! Encoding of messages between nodes.
 //!
 //! ```text
 //!  form (1) | an Envelope, by broker_core::wire
 //! ```
-//! Nodes have numbers in a process and names everywhere else, so a message has its own list of names. What does not fit
-//! is refused as a whole; a message is never read in part.
+//! Nodes have numbers within a process and names everywhere else, so each message contains its own list of names. A
+//! message that does not fit the format is rejected as a whole, never decoded in part.
 
 use crate::names::{Name, Names};
 use crate::{limits::MESSAGE_BYTES_MAX, parcels::Part};
@@ -17,31 +17,31 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A message of one node to another. A further kind goes at the end: an earlier version takes no notice of it.
+/// A message from one node to another. New kinds are appended; earlier versions ignore them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Message {
     Question(Question),
     Answer(Answer),
     Goodbye(Incarnation),
-    /// A parcel and the pending messages in it.
+    /// A parcel and its pending messages.
     Parcel(Parcel, #[serde(with = "bytes")] Vec<u8>),
     Receipt(ParcelId, bool),
     /// A part of a parcel.
     Part(Part),
-    /// The part of this number came.
+    /// Acknowledges the part with this number.
     PartTaken(ParcelId, u16),
-    /// Something that the process wants to know of another node's, and its number there.
+    /// A query from one process to another node's process, with the number assigned by the querying process.
     Inquiry(u64, #[serde(with = "bytes")] Vec<u8>),
-    /// The reply to the inquiry of that number.
+    /// The reply to the query with this number.
     Reply(u64, #[serde(with = "bytes")] Vec<u8>),
-    /// The question which process last answered under the name of the node that asks, with the moment by its clock.
-    /// Over a connection of its own, as is the reply.
+    /// Asks which process last answered under the querying node's name, with the time by that node's clock. Sent over a
+    /// separate connection, like the reply.
     Seek(Now),
-    /// The reply, with that moment.
+    /// The reply to `Seek`, with the time from the query.
     Found(Now, Option<Heard>),
 }
 
-/// A message whose owners of slots are places in a list of names.
+/// A message in which owners of slots are indexes into a list of names.
 #[derive(Serialize, Deserialize)]
 struct WireEnvelope<'m> {
     #[serde(deserialize_with = "at_most::<_, _, _, NODES_MAX>")]
@@ -49,12 +49,12 @@ struct WireEnvelope<'m> {
     message: Cow<'m, Message>,
 }
 
-/// Why bytes are no message.
+/// Why bytes cannot be decoded as a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnreadableMessage {
-    /// Another form: the inner version that brought it.
+    /// Encoded in another form, given by the inner version that introduced it.
     Form(u8),
-    /// Damaged: too long, cut off, or with more nodes than this process can know.
+    /// Malformed: too long, truncated, or with more nodes than this process can know.
     Damaged,
 }
 
@@ -72,14 +72,14 @@ impl fmt::Display for UnreadableMessage {
     }
 }
 
-/// The form of messages: the inner version that brought it.
+/// Current form of messages, given by the inner version that introduced it.
 pub(crate) const FORM: u8 = 5;
 const _: () = assert!(FORM as u32 <= INNER_VERSION);
 
-/// A message as bytes. `names` are those of this process.
+/// Encodes a message. `names` are those of this process.
 ///
 /// # Panics
-/// An owner has no name there: its number came from there.
+/// If an owner has no name in `names`, which cannot happen since its number was assigned there.
 pub(crate) fn encode(message: &Message, names: &Names) -> Vec<u8> {
     let envelope = if let Message::Answer(answer) = message {
         with_places(answer.clone(), names)
@@ -110,7 +110,7 @@ fn with_places(mut answer: Answer, names: &Names) -> WireEnvelope<'static> {
     }
 }
 
-/// The message that bytes are.
+/// Decodes a message.
 ///
 /// # Errors
 /// See [`UnreadableMessage`].
@@ -123,7 +123,7 @@ pub(crate) fn decode(bytes: &[u8], names: &mut Names) -> Result<Message, Unreada
     with_numbers(envelope, names).ok_or(UnreadableMessage::Damaged)
 }
 
-/// The message, with the numbers that its nodes have in this process.
+/// The message with the numbers that its nodes have in this process.
 fn with_numbers(envelope: WireEnvelope<'_>, names: &mut Names) -> Option<Message> {
     let mut message = envelope.message.into_owned();
     if let Message::Answer(answer) = &mut message {

@@ -1,15 +1,15 @@
-//! Changes of records in batches, each made once whatever the network loses.
+//! Record changes in batches, each made exactly once even if messages are lost.
 //!
-//! A change is fenced by its slot's epoch, so an owner that lost the slot changes nothing. What is left is the batch
-//! whose answer does not come: it may have been made, and a copy of it may wait in a frozen member and be made later.
-//! It is sent again until the outcome is known, and late copies change nothing:
+//! A change is fenced by its slot's epoch, so an owner that has lost the slot changes nothing. The remaining case is a
+//! batch whose answer is lost: it may have been made, and a copy may wait in a frozen member and be made later. It is
+//! resent until its outcome is known, and late copies change nothing:
 //!
 //! * *Puts* go over a *lane*: a key of this node that every batch of the lane compares and writes. Once a batch is
 //!   made, its copies and those of earlier ones fail, and the lane's value says which batch was the last.
 //! * *Removals* write nothing else, so that they are possible when etcd's quota is used up. They compare that the
 //!   record was not written after they were asked for: a copy cannot remove the next channel of that name.
 //!
-//! No I/O, no clock: what is sent is returned as [`Request`], what came of it is [`Answer`].
+//! No I/O and no clock: requests are returned as [`Request`], and their results are passed in as [`Answer`].
 
 use crate::limits::{
     BATCH_BYTES_MAX, CHANGES_MAX, LANES, PUTS_PER_BATCH, REMOVALS_PER_BATCH, WRITE_AGAIN_MS,
@@ -21,81 +21,83 @@ use broker_core::time::Now;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
-/// One change of a record.
+/// A change of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change<T> {
-    /// The core's call.
+    /// Id of the core's call.
     pub(crate) call: CallId,
-    /// The record's slot, and the epoch under which it may be changed.
+    /// Slot of the record, and the epoch under which it may be changed.
     pub(crate) held: Held,
-    /// Region, account and name.
+    /// Key of the record: region, account and name.
     pub(crate) key: Rc<str>,
     /// `None` removes the record.
     pub(crate) value: Option<Rc<[u8]>>,
     pub(crate) ticket: T,
-    /// When it was taken.
+    /// When the change was accepted.
     pub(crate) since: Now,
 }
 
-/// The outcome of a change.
+/// Outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// Made, at the latest at this revision.
+    /// Made, at this revision or earlier.
     Made(Revision),
-    /// Fenced: somebody else changed the slot or the record, as of this revision. It was not made and will not be.
+    /// Fenced: another writer changed the slot or the record, as of this revision. The change was not made and will not
+    /// be.
     Fenced(Revision),
-    /// Refused: etcd took nothing. It was not made and will not be.
+    /// Refused: etcd accepted nothing. The change was not made and will not be.
     Refused,
 }
 
-/// A transaction. All compares hold, or nothing is changed and the same keys are read.
+/// A transaction. If any compare fails, nothing is changed and the same keys are read instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// Compared and written if the batch puts: the key's last revision, and its next value.
+    /// Key of the lane, compared and written if the batch puts records: its last revision, and its next value.
     pub(crate) lane: Option<(Revision, Box<str>)>,
-    /// Compared: slots and their epochs.
+    /// Slots to compare, with their epochs.
     pub(crate) slots: Vec<(Slot, Epoch)>,
-    /// Records, each put or removed; none of both kinds in one request.
+    /// Records to put or to remove; a request never contains both kinds.
     pub(crate) records: Vec<Row>,
-    /// Compared if the batch removes: no record of it was written after this revision.
+    /// Compared if the batch removes records: none of them was written after this revision.
     pub(crate) before: Revision,
 }
 
-/// A record's slot and key, and its next value: none removes it.
+/// Slot and key of a record, and its new value; `None` removes it.
 type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
 
-/// The outcome of a [`Request`].
+/// Result of a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) made: bool,
-    /// The store's revision.
+    /// Revision of the store.
     pub(crate) revision: Revision,
-    /// If it was not made, the last revision and the value of the lane's key, if the request had one.
+    /// If the request was not made: last revision and value of the lane's key, if the request had one.
     pub(crate) lane: (Revision, Box<str>),
-    /// If it was not made, the last revision of each slot's key.
+    /// If the request was not made: last revision of each slot's key.
     pub(crate) slots: Vec<Revision>,
-    /// If it was not made and would have removed, the last revision of each record; 0 where there is none.
+    /// If a removing request was not made: last revision of each record; 0 if it does not exist.
     pub(crate) records: Vec<Revision>,
 }
 
-/// The changes of one process that wait or are under way.
+/// Changes of one process that are queued or in flight.
 #[derive(Debug)]
 pub(crate) struct Writer<T> {
     process: Incarnation,
     queue: VecDeque<Change<T>>,
-    /// Keys whose change is in a lane: the next one waits, so that changes of a key are made in order.
+    /// Keys with a change in a lane. The next change of such a key waits, so that the changes of each key are made in
+    /// order.
     busy: HashSet<Rc<str>>,
     lanes: [Lane<T>; LANES],
     batches: u64,
     /// When a batch was last answered.
     progress: Now,
-    /// At least the revision of the last change of every record that this process knows.
+    /// A revision no lower than the last change of any record known to this process.
     newest: Revision,
 }
 
 #[derive(Debug)]
 struct Lane<T> {
-    /// The last known revision of its key.
+    /// Last known revision of the lane's key.
     revision: Revision,
     state: State<T>,
 }
@@ -104,7 +106,7 @@ struct Lane<T> {
 enum State<T> {
     Idle,
     UnderWay(WriteBatch<T>),
-    /// To be sent again.
+    /// To be resent at this time.
     Waiting(WriteBatch<T>, Now),
 }
 
@@ -125,28 +127,28 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Whether another change may be taken.
+    /// Whether another change can be accepted.
     pub(crate) fn has_room(&self) -> bool {
         self.queue.len() < CHANGES_MAX
     }
 
-    /// Whether nothing waits and nothing is under way.
+    /// Whether nothing is queued or in flight.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.busy.is_empty()
     }
 
-    /// Takes over a change.
+    /// Queues a change.
     pub(crate) fn take(&mut self, change: Change<T>) {
         self.queue.push_back(change);
     }
 
-    /// Records of this revision are known.
+    /// Notes that this process knows records up to this revision.
     pub(crate) fn knows(&mut self, revision: Revision) {
         self.newest = self.newest.max(revision);
     }
 
-    /// The request that is to be sent next, and its lane.
+    /// The next request to send, and its lane.
     pub(crate) fn next(&mut self, now: Now) -> Option<(usize, Request)> {
         for lane in 0..LANES {
             let waits = std::mem::replace(&mut self.lanes[lane].state, State::Idle);
@@ -167,7 +169,7 @@ impl<T> Writer<T> {
         None
     }
 
-    /// A request was answered.
+    /// Handles the answer to a request. Returns the settled changes.
     pub(crate) fn answered(
         &mut self,
         lane: usize,
@@ -205,7 +207,7 @@ impl<T> Writer<T> {
         settled
     }
 
-    /// A request was refused by etcd, or was not sent (`is_sent`): this copy changes nothing.
+    /// Handles a request that was refused by etcd, or not sent (see `is_sent`), so this copy changes nothing.
     pub(crate) fn refused(
         &mut self,
         lane: usize,
@@ -226,7 +228,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// A request has no answer: it may have been made, or may be.
+    /// Handles a request without an answer, which may have been made or may still be.
     pub(crate) fn unknown(&mut self, lane: usize, now: Now) {
         if let Some(mut batch) = self.under_way(lane) {
             batch.is_unsure = true;
@@ -234,7 +236,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Changes that waited too long without being sent, while no batch was answered: nothing was changed.
+    /// Takes changes that waited too long without being sent while no batch was answered; nothing was changed.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<(Change<T>, Settled)> {
         if now.since(self.progress) < WRITE_WAIT_MS {
             return Vec::new();
@@ -251,7 +253,7 @@ impl<T> Writer<T> {
             .collect()
     }
 
-    /// Everything without an outcome, at the end.
+    /// Takes all changes without an outcome, at shutdown.
     pub(crate) fn end(&mut self) -> Vec<Change<T>> {
         let mut left: Vec<Change<T>> = self.queue.drain(..).collect();
         for lane in &mut self.lanes {
@@ -275,7 +277,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Back to the front of the queue, in order.
+    /// Returns changes to the front of the queue, in order.
     fn put_back(&mut self, changes: Vec<Change<T>>) {
         for change in changes.into_iter().rev() {
             self.busy.remove(&change.key);
@@ -348,11 +350,11 @@ impl<T> Writer<T> {
 /// Changes of one kind, all puts or all removals.
 #[derive(Debug)]
 pub(crate) struct WriteBatch<T> {
-    /// The value of the lane's key once it is made.
+    /// Value of the lane's key once the batch is made.
     pub(crate) tag: Box<str>,
     pub(crate) before: Revision,
     pub(crate) changes: Vec<Change<T>>,
-    /// A copy without an answer may be made at any time.
+    /// Whether an unanswered copy may be applied at any time.
     is_unsure: bool,
 }
 
@@ -388,7 +390,8 @@ pub(crate) fn request<T>(batch: &WriteBatch<T>, lane: Revision) -> Request {
     }
 }
 
-/// Divides a batch that was not made into the changes that are settled by it, with their outcomes, and the rest.
+/// Splits a batch that was not made into the changes it settles, with their outcomes, and the batch of changes to send
+/// again.
 fn judge<T>(
     mut batch: WriteBatch<T>,
     answer: &Answer,

@@ -1,12 +1,12 @@
-//! TLS between the nodes of a cluster: version 1.3, both sides authenticated by a key that every node derives from the
-//! cluster's secret.
+//! TLS between the nodes of a cluster: version 1.3, with mutual authentication by a key that every node derives from
+//! the cluster's secret.
 //!
 //! There are no certificates. Both sides present a raw public key (RFC 7250), and each accepts only the keys that it
-//! derives itself: so nothing expires, no clock matters, and no authority has to be trusted or renewed. A holder of the
-//! secret is a node; the protocols above identify which node. See broker/decisions/0028-links.md.
+//! derives itself: so nothing expires, clocks do not matter, and no authority has to be trusted or renewed. Any holder
+//! of the secret counts as a node; the protocols on top identify which node. See broker/decisions/0028-links.md.
 //!
 //! Both sides agree on the purpose of a connection by ALPN (RFC 7301), so that a connection for one purpose is refused
-//! where another is served.
+//! by a listener for another.
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use broker_core::cluster::secret::ClusterSecret;
@@ -33,14 +33,14 @@ use std::sync::Arc;
 /// Purpose of a connection between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Messages of the nodes themselves.
+    /// Messages between nodes.
     Messages,
-    /// A link, with clients as its streams.
+    /// A link, which carries clients as streams.
     Link,
 }
 
 impl Purpose {
-    /// Name of its ALPN protocol.
+    /// Name of the ALPN protocol for this purpose.
     #[must_use]
     pub const fn protocol(self) -> &'static [u8] {
         match self {
@@ -62,7 +62,7 @@ impl Keys {
     /// Derives the keys of the cluster with this secret and name.
     ///
     /// # Errors
-    /// The TLS library refuses them, which is a bug.
+    /// The TLS library rejects the keys, which is a bug.
     pub fn derive(secret: &ClusterSecret, cluster: &str) -> Result<Self, rustls::Error> {
         let mut pairs = Vec::new();
         for seed in secret.node_seeds(cluster) {
@@ -83,11 +83,11 @@ impl Keys {
         })
     }
 
-    /// Configuration of the connecting side. Resumes sessions with tickets stored by server name: one configuration per
-    /// thread, since its ticket store has a lock.
+    /// Configuration of the connecting side. Resumes sessions with tickets stored by server name. Use one configuration
+    /// per thread, since its ticket store contains a lock.
     ///
     /// # Errors
-    /// The TLS library refuses the settings, which is a bug.
+    /// The TLS library rejects the settings, which is a bug.
     pub fn client(&self, purpose: Purpose) -> Result<ClientConfig, rustls::Error> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -103,11 +103,11 @@ impl Keys {
         Ok(config)
     }
 
-    /// Configuration of the accepting side. Shared by all threads of a process, so that a session is resumed on any of
-    /// them.
+    /// Configuration of the accepting side. Shared by all threads of a process, so that a session can be resumed on any
+    /// of them.
     ///
     /// # Errors
-    /// The system has no random bytes for ticket keys.
+    /// The system cannot provide random bytes for ticket keys.
     pub fn server(&self, purpose: Purpose) -> Result<ServerConfig, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -148,8 +148,8 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Whether a handshake failed because the other side derives other keys: another secret, or another cluster name. One
-/// side detects it, and the other one gets its alert.
+/// Whether a handshake failed because the other side derives different keys: another secret, or another cluster name.
+/// One side detects it, and the other receives its alert.
 #[must_use]
 pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
     use rustls::{AlertDescription, CertificateError, Error};
@@ -162,7 +162,7 @@ pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
 
 // Accepted keys of other nodes: those that this node derives itself.
 
-/// Accepted public keys, of either side.
+/// The public keys that either side accepts.
 #[derive(Debug)]
 pub(crate) struct AcceptedKeys {
     keys: Vec<CertificateDer<'static>>,
@@ -177,7 +177,7 @@ impl AcceptedKeys {
         Self { keys, algorithms }
     }
 
-    /// The signature proves that the other side has the private half.
+    /// Checks that a public key is accepted. Possession of the private key is proved by the signature.
     fn verify(&self, shown: &CertificateDer<'_>) -> Result<(), Error> {
         let is_known = self.keys.iter().any(|key| key.as_ref() == shown.as_ref());
         let refusal = CertificateError::ApplicationVerificationFailure;
@@ -277,8 +277,8 @@ impl ClientCertVerifier for AcceptedKeys {
     }
 }
 
-/// Tickets that are kept, eight for each node: of more links that are opened to a node at once, the others begin with
-/// full handshakes.
+/// Maximum number of stored tickets, eight per node: when more links to a node are opened at once, the others begin
+/// with full handshakes.
 const TICKETS_MAX: usize = 8 * 64;
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
-//! The queue and its reserved places, and the descriptors that a sleeping reader waits on.
+//! The queue with its reserved capacity, and the descriptors that a sleeping reader waits on.
 //!
 //! ```text
 //!  capacity = open places + reserve
 //!             post         post, post_always
 //! ```
-//! Ordinary letters (handovers, calls) never fill more than the open places, so as long as callers bound the letters
-//! that *must* arrive (replies to accepted calls, and a fixed number of commands), those always find room. The count of
-//! ordinary letters is exact, not a guess from the queue's length: two producers cannot both take the last open place.
+//! Ordinary letters (handovers, calls) never use more than the unreserved capacity, so as long as callers bound the
+//! number of letters that *must* arrive (replies to accepted calls, and a fixed number of commands), those always fit.
+//! The count of ordinary letters is exact, not estimated from the queue's length: two producers cannot both take the
+//! last unreserved position.
 //!
-//! Places are counted, not allocated: most are reserved for letters that are rarely all in flight, and their number
-//! grows with that of the shards, so that queues of full size would take gigabytes in a process of many shards.
+//! Capacity is counted, not allocated: most of it is reserved for letters that are rarely all in flight, and grows with
+//! the number of shards, so fully allocated queues would take gigabytes in a process of many shards.
 
 use crate::wake::{ReaderBell, Sleep, Wake};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -19,23 +20,23 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Letters of one reader. One per shard; any thread posts, only the shard takes, falls asleep and wakes up.
+/// Mailbox of one reader. One per shard; any thread posts, only the shard takes letters, falls asleep and wakes up.
 ///
-/// Letters arrive in the order in which they were posted by one thread. Nothing is dropped and nothing blocks.
+/// Letters from one thread arrive in the order in which they were posted. Nothing is dropped and nothing blocks.
 #[derive(Debug)]
 pub struct Mailbox<L> {
     to: Sender<Envelope<L>>,
     from: Receiver<Envelope<L>>,
-    /// Letters in the queue: at most `capacity`. A letter being taken may still count.
+    /// Number of letters in the queue: at most `capacity`. A letter being taken may still be counted.
     taken: AtomicUsize,
     capacity: usize,
-    /// Ordinary letters in the queue: at most `open_places`.
+    /// Number of ordinary letters in the queue: at most `open_places`.
     ordinary: AtomicUsize,
     open_places: usize,
     wake: Wake<EventFd>,
 }
 
-/// A letter and the count that its place belongs to.
+/// A letter and the counter that it belongs to.
 #[derive(Debug)]
 struct Envelope<L> {
     letter: L,
@@ -49,14 +50,14 @@ enum Account {
 }
 
 impl<L> Mailbox<L> {
-    /// A mailbox with room for `capacity` letters, of which [`Mailbox::post`] leaves `reserve` places free. Memory is
-    /// allocated as letters arrive, some thirty places at a time.
+    /// Creates a mailbox for `capacity` letters, of which `reserve` are not available to [`Mailbox::post`]. Memory is
+    /// allocated as letters arrive, some thirty letters at a time.
     ///
     /// # Errors
-    /// The process or the system is out of descriptors: a mailbox takes two.
+    /// The process or the system is out of descriptors: a mailbox needs two.
     ///
     /// # Panics
-    /// If `reserve` is not below `capacity`: no ordinary letter would ever be accepted.
+    /// Panics if `reserve` is not below `capacity`: no ordinary letter would ever be accepted.
     pub fn new(capacity: usize, reserve: usize) -> io::Result<Self> {
         assert!(
             reserve < capacity,
@@ -78,7 +79,7 @@ impl<L> Mailbox<L> {
     /// Posts a handover or a call, and wakes the reader if it sleeps.
     ///
     /// # Errors
-    /// The letter, when all places that are not reserved are taken.
+    /// Returns the letter if all unreserved capacity is in use.
     pub fn post(&self, letter: L) -> Result<(), L> {
         if !one_more(&self.ordinary, self.open_places) {
             return Err(letter);
@@ -93,7 +94,7 @@ impl<L> Mailbox<L> {
     /// Posts a reply, a cancellation or a command (drain, scrape, stop), and wakes the reader if it sleeps.
     ///
     /// # Errors
-    /// The letter, when the whole queue is full: callers posted more than they had reserved.
+    /// Returns the letter if the whole queue is full: callers posted more than they had reserved.
     pub fn post_always(&self, letter: L) -> Result<(), L> {
         self.put(letter, Account::Reserve)
     }
@@ -113,29 +114,30 @@ impl<L> Mailbox<L> {
         Some(envelope.letter)
     }
 
-    /// Whether no letter waits. After [`Mailbox::fall_asleep`], `true` means that the next letter wakes the reader.
+    /// Whether the queue is empty. After [`Mailbox::fall_asleep`], `true` means that the next letter wakes the reader.
     pub fn is_empty(&self) -> bool {
         self.from.is_empty()
     }
 
-    /// Announces that the reader is about to wait. It must check [`Mailbox::is_empty`] after this and before it waits.
+    /// Announces that the reader is about to wait. The reader must check [`Mailbox::is_empty`] after this call and
+    /// before waiting.
     pub fn fall_asleep(&self, sleep: Sleep) {
         self.wake.fall_asleep(sleep);
     }
 
-    /// Announces that the reader polls its letters: posting costs no system call.
+    /// Announces that the reader is polling for letters: posting needs no system call.
     pub fn wake_up(&self) {
         self.wake.wake_up();
     }
 
-    /// The eventfd that is written while the reader sleeps [`Sleep::InRing`]: polled in the reader's ring. Need not be
-    /// read, since each write is an edge for a poll.
+    /// The eventfd written while the reader sleeps [`Sleep::InRing`]: polled in the reader's ring. Need not be read,
+    /// since each write is an edge for a poll.
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.wake.bell.as_fd()
     }
 
-    /// The eventfd that is written while the reader sleeps [`Sleep::InGlommio`]: registered with the reader's ring,
-    /// which also writes it for completions, and read by the reader before it checks again.
+    /// The eventfd written while the reader sleeps [`Sleep::InGlommio`]: registered with the reader's ring, which also
+    /// writes it for completions, and read by the reader before it checks again.
     pub fn completed(&self) -> BorrowedFd<'_> {
         self.wake.completed.as_fd()
     }
@@ -153,7 +155,7 @@ impl<L> Mailbox<L> {
     }
 }
 
-/// Increments a count, unless it is `most`.
+/// Increments a counter, unless it has reached `most`.
 fn one_more(count: &AtomicUsize, most: usize) -> bool {
     let one_more = |count: usize| (count < most).then_some(count + 1);
     let counted = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
@@ -162,10 +164,10 @@ fn one_more(count: &AtomicUsize, most: usize) -> bool {
 
 // Eventfd that a sleeping reader waits on.
 
-/// A counting event descriptor, closed on exec.
+/// An event counter descriptor (eventfd), closed on exec.
 ///
-/// Blocking on purpose: a read that a ring starts on a non-blocking descriptor would fail at once instead of waiting. A
-/// write blocks only when 2⁶⁴ − 2 writes were never read, so in practice never.
+/// Blocking on purpose: a read started by a ring on a non-blocking descriptor would fail at once instead of waiting. A
+/// write blocks only if the count reaches 2⁶⁴ − 2, so in practice never.
 #[derive(Debug)]
 struct EventFd(File);
 

@@ -1,4 +1,4 @@
-//! State of the reader, asleep or awake, which a producer checks after it has queued its letter.
+//! State of the reader, asleep or awake, which a producer checks after queueing its letter.
 //!
 //! ```text
 //!  producer                              reader
@@ -7,15 +7,15 @@
 //!  3. state not AWAKE? take it to AWAKE  3. look into the queue once more      (the caller's part)
 //!     and ring the door it named         4. empty: wait at the door; then AWAKE   wake_up
 //! ```
-//! Each writes one thing and then reads the other's, with a fence between, so at least one of the two sees what the
-//! other wrote: either the producer rings or the reader finds the letter. The side that sets the state to AWAKE rings,
-//! so a sleep costs one ring however many letters arrive, and an awake reader costs none.
+//! Each side writes one variable and then reads the other's, with a fence between, so at least one of the two sees the
+//! other's write: either the producer rings or the reader finds the letter. The side that sets the state to AWAKE
+//! rings, so a sleep costs one ring regardless of the number of letters, and an awake reader costs none.
 //!
-//! There are two doors because a reader waits in two ways: in its own ring, where the bell is polled, or through
-//! glommio, which reads the descriptor that the ring signals for completions. A bell that is polled in the ring does
-//! not reliably fire the ring's own descriptor, so each kind of sleep has its own door.
+//! There are two descriptors because a reader waits in two ways: in its own ring, where the bell is polled, or through
+//! glommio, which reads the descriptor that the ring signals for completions. A bell polled in the ring does not
+//! reliably signal the ring's own descriptor, so each kind of sleep has a separate one.
 //!
-//! A ring may arrive late, after the reader woke by itself: the next sleep then ends at once, and the reader finds
+//! A ring may arrive late, after the reader has woken up: the next sleep then ends immediately, and the reader finds
 //! nothing and sleeps again. That is allowed; a sleep with a letter in the queue and no ring in flight is not.
 
 #[cfg(model)]
@@ -26,29 +26,30 @@ use std::sync::atomic::{AtomicU8, Ordering, fence};
 /// How a reader waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sleep {
-    /// Blocked in its own ring: woken through the bell.
+    /// Blocked in its own ring: woken by the bell.
     InRing,
-    /// Parked through glommio: woken through the descriptor that the ring signals for completions.
+    /// Parked through glommio: woken by the descriptor that the ring signals for completions.
     InGlommio,
 }
 
 /// Wakes a reader. The model counts rings; the mailbox writes an eventfd.
 pub(crate) trait ReaderBell {
-    /// Ends the reader's wait at this door, or its next one.
+    /// Ends the reader's current or next wait on this descriptor.
     fn ring(&self);
 }
 
-/// One reader's state and its two doors.
+/// State of one reader and its two wake-up descriptors.
 #[derive(Debug)]
 pub(crate) struct Wake<D> {
     state: Line,
-    /// Polled in the reader's ring.
+    /// The descriptor polled in the reader's ring.
     pub(crate) bell: D,
-    /// Signalled by the reader's ring for every completion; glommio waits for it.
+    /// The descriptor signalled by the reader's ring for every completion; glommio waits for it.
     pub(crate) completed: D,
 }
 
-/// The state on cache lines of its own: producers read it after every letter, the queue's counters must not move it.
+/// The state, on separate cache lines: producers read it after every letter, and updates of the queue's counters must
+/// not invalidate it.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Line(AtomicU8);
@@ -66,7 +67,7 @@ impl<D: ReaderBell> Wake<D> {
         }
     }
 
-    /// Producer: a letter was queued. Rings if the reader sleeps and nobody else has rung for this sleep.
+    /// Producer: a letter was queued. Rings if the reader sleeps and no other producer has rung for this sleep.
     pub(crate) fn posted(&self) {
         fence(Ordering::SeqCst);
         if self.state.0.load(Ordering::Relaxed) == AWAKE {
@@ -80,7 +81,7 @@ impl<D: ReaderBell> Wake<D> {
         }
     }
 
-    /// Reader: announces a sleep. The caller checks the queue after this and before it waits.
+    /// Reader: announces a sleep. The caller must check the queue after this and before waiting.
     pub(crate) fn fall_asleep(&self, sleep: Sleep) {
         let state = match sleep {
             Sleep::InRing => IN_RING,
@@ -92,7 +93,7 @@ impl<D: ReaderBell> Wake<D> {
         fence(Ordering::SeqCst);
     }
 
-    /// Reader: letters need no ring until the next sleep.
+    /// Reader: announces that it is awake, so that letters need no ring until the next sleep.
     pub(crate) fn wake_up(&self) {
         self.state.0.swap(AWAKE, Ordering::Relaxed);
     }
@@ -106,8 +107,8 @@ mod tests {
     use loom::sync::{Arc, Notify};
     use loom::thread;
 
-    /// Two producers with a letter each, a reader that sleeps as the protocol says until it has both: no interleaving
-    /// may leave it waiting forever (loom reports that as a deadlock).
+    /// Two producers with a letter each, and a reader that sleeps according to the protocol until it has both: no
+    /// interleaving may leave it waiting forever (loom reports that as a deadlock).
     fn no_lost_wake_up(sleeps: fn(usize) -> Sleep) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
@@ -157,8 +158,8 @@ mod tests {
         });
     }
 
-    /// The second step of parking: the wait in the ring timed out, the reader goes on to park through glommio while a
-    /// producer may be about to ring the bell for the first step.
+    /// The second step of parking: the wait in the ring has timed out, and the reader goes on to park through glommio
+    /// while a producer may be about to ring the bell for the first step.
     #[test]
     fn a_reader_whose_wait_timed_out_is_woken() {
         let mut model = loom::model::Builder::new();
@@ -187,7 +188,7 @@ mod tests {
         });
     }
 
-    /// A queue of the weakest order that a queue may have: a release by the producer, an acquire by the reader.
+    /// A queue with the weakest permissible ordering: release by the producer, acquire by the reader.
     struct Post {
         slots: [AtomicUsize; 2],
         wake: Wake<ModelDoor>,
@@ -213,7 +214,7 @@ mod tests {
                 .all(|slot| slot.load(Ordering::Acquire) != 1)
         }
 
-        /// Takes what is there: how many letters.
+        /// Takes all queued letters; returns their number.
         fn take(&self) -> usize {
             let take = |slot: &AtomicUsize| {
                 let full = slot.load(Ordering::Acquire) == 1;
@@ -225,7 +226,7 @@ mod tests {
             self.slots.iter().map(take).sum()
         }
 
-        /// Sleeps as the edge does: announce, look, wait.
+        /// Sleeps as the edge does: announce, check, wait.
         fn nap(&self, sleep: Sleep) {
             self.wake.fall_asleep(sleep);
             if self.is_empty() {

@@ -1,7 +1,7 @@
 //! Completions: the caller's key and the result of the operation; and sends in flight, whose buffers are owned until
-//! their completion.
+//! they complete.
 //!
-//! An entry's user data is one byte of operation over seven bytes of key:
+//! An entry's user data consists of one byte of operation and seven bytes of key:
 //! ```text
 //!  63      56 55                                             0
 //! ┌──────────┬───────────────────────────────────────────────┐
@@ -13,35 +13,36 @@ use crate::pool::Lent;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// Caller's name for an operation: 56 bits that return unchanged with each completion.
+/// The caller's identifier for an operation: 56 bits returned unchanged with each completion.
 ///
-/// Two operations of one kind with one key cannot be told apart, so a key names one connection in one generation.
+/// Two operations of one kind with the same key cannot be distinguished, so a key identifies one connection in one
+/// generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
 impl Key {
-    /// A key of these bits.
+    /// Creates a key from these bits.
     ///
     /// # Panics
-    /// When any of the highest 8 bits is set: they belong to the ring.
+    /// Panics if any of the highest 8 bits is set: they belong to the ring.
     #[must_use]
     pub const fn new(bits: u64) -> Self {
         assert!(bits & !KEY_MASK == 0, "a key has 56 bits");
         Self(bits)
     }
 
-    /// Bits of the key.
+    /// The bits of the key.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
     }
 }
 
-/// Result of one operation. `more`: the same operation is still armed and will complete again; `false` is its final
+/// Result of one operation. `more`: the operation is still armed and will complete again; `false` marks its final
 /// completion, after which the kernel no longer uses the descriptor for it.
 #[derive(Debug)]
 pub enum Completion {
-    /// [`Ring::accept`](crate::Ring::accept): a connection, or an error.
+    /// Completion of [`Ring::accept`](crate::Ring::accept): a connection, or an error.
     Accepted {
         /// The listener's key.
         key: Key,
@@ -50,29 +51,31 @@ pub enum Completion {
         /// Whether the listener is still armed.
         more: bool,
     },
-    /// [`Ring::receive_once`](crate::Ring::receive_once) or [`Ring::receive_many`](crate::Ring::receive_many).
+    /// Completion of [`Ring::receive_once`](crate::Ring::receive_once) or
+    /// [`Ring::receive_many`](crate::Ring::receive_many).
     Received {
         /// The connection's key.
         key: Key,
-        /// Bytes, the end, or an error.
+        /// Received bytes, EOF, or an error.
         received: Received,
         /// Whether the receive is still armed.
         more: bool,
     },
-    /// [`Ring::send`](crate::Ring::send): returns the buffer.
+    /// Completion of [`Ring::send`](crate::Ring::send), which returns the buffer.
     Sent {
         /// The connection's key.
         key: Key,
         /// The buffer, unchanged.
         bytes: Vec<u8>,
-        /// Bytes passed to the kernel, counted from the start of the send. All of them unless the connection broke.
+        /// Number of bytes passed to the kernel, counted from the start of the send. All of them unless the connection
+        /// broke.
         result: io::Result<usize>,
     },
-    /// [`Ring::connect`](crate::Ring::connect).
+    /// Completion of [`Ring::connect`](crate::Ring::connect).
     Connected {
         /// The connection's key.
         key: Key,
-        /// Whether the connection is established.
+        /// Whether the connection was established.
         result: io::Result<()>,
     },
     /// A bell was rung ([`Ring::bell`](crate::Ring::bell)).
@@ -89,20 +92,20 @@ pub enum Completion {
 /// Result of a receive.
 #[derive(Debug)]
 pub enum Received {
-    /// At least one byte in a lent buffer, which must be given back.
+    /// At least one byte in a buffer of the pool, which must be returned with `give_back`.
     Bytes(Lent),
-    /// The peer sends no more.
+    /// EOF from the peer.
     End,
-    /// The pool was empty. The receive has ended although the connection is well: give buffers back, then arm it again.
+    /// The pool was empty. The receive has ended although the connection is intact: return buffers, then arm it again.
     NoBuffers,
-    /// Ended by [`Ring::cancel_receive`](crate::Ring::cancel_receive). No bytes are lost: received ones were reported
-    /// before, the rest is in the socket.
+    /// Ended by [`Ring::cancel_receive`](crate::Ring::cancel_receive). No bytes are lost: bytes already received were
+    /// reported before, and all others remain in the socket.
     Cancelled,
     /// The connection broke.
     Failed(io::Error),
 }
 
-/// Operations, as encoded in user data.
+/// Operation codes, as encoded in user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Op {
@@ -117,7 +120,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// The user data of this operation on `bits` (at most 56).
+    /// The user data of this operation for `bits`, at most 56 bits.
     pub(crate) fn tag(self, bits: u64) -> u64 {
         debug_assert!(bits & !KEY_MASK == 0);
         u64::from(self as u8) << 56 | bits
@@ -126,7 +129,7 @@ impl Op {
     /// Reverses [`Self::tag`].
     ///
     /// # Panics
-    /// On user data that [`Self::tag`] did not make: the kernel returns what it was given.
+    /// Panics on user data not created by [`Self::tag`]: the kernel returns user data unchanged.
     pub(crate) fn untag(data: u64) -> (Self, Key) {
         let [op, ..] = data.to_be_bytes();
         let op = match op {
@@ -160,7 +163,7 @@ enum SendSlot {
 }
 
 impl Flight {
-    /// Stores a buffer. Its heap block does not move until [`Self::land`], whatever happens to the slab.
+    /// Stores a buffer. Its heap block does not move until [`Self::land`], even if the slab grows.
     pub(crate) fn launch(&mut self, key: Key, bytes: Vec<u8>) -> u32 {
         let taken = SendSlot::Taken { key, bytes };
         if let Some(place) = self.free.pop() {
@@ -184,7 +187,7 @@ impl Flight {
     /// Returns a buffer whose completion has arrived.
     ///
     /// # Panics
-    /// If there is none: a completion arrived twice.
+    /// Panics if there is no such buffer, that is, if a completion arrived twice.
     pub(crate) fn land(&mut self, place: Key) -> (Key, Vec<u8>) {
         let place = u32::try_from(place.bits()).expect("made by launch");
         match std::mem::replace(&mut self.places[place as usize], SendSlot::Free) {

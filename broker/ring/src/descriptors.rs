@@ -1,14 +1,14 @@
-//! Descriptors of an epoll set, with what is armed on each and its known readiness.
+//! Descriptors of an epoll set, with the operations armed on each and its known readiness.
 //!
-//! A descriptor is registered once, when something is armed on it for the first time, and stays until it is released.
-//! Its slot has a generation, which the kernel's events carry: an event from before the release finds nothing, even if
-//! the slot or the descriptor's number was reused.
+//! A descriptor is registered once, when an operation is first armed on it, and stays registered until it is released.
+//! Its slot has a generation, which the kernel's events carry: an event from before the release matches nothing, even
+//! if the slot or the descriptor's number was reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 
-/// Operation armed for reading.
+/// The operation armed for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadState {
     Nothing,
@@ -18,7 +18,7 @@ pub(crate) enum ReadState {
     Bell,
 }
 
-/// Operation armed for writing.
+/// The operation armed for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writing {
     Nothing,
@@ -34,22 +34,22 @@ pub(crate) struct Slot {
     generation: u32,
     pub(crate) read: ReadState,
     pub(crate) write: Writing,
-    /// Whether a read may return something.
+    /// Whether a read may return data.
     pub(crate) readable: bool,
-    /// Whether a write may find room.
+    /// Whether a write may succeed.
     pub(crate) writable: bool,
-    /// Whether a read that leaves room in its buffer may not be the last: the peer has ended, urgent data arrived, or
-    /// the connection is broken.
+    /// Whether to read again after a read that leaves room in its buffer: EOF or urgent data arrived, or the connection
+    /// is broken.
     pub(crate) goes_on: bool,
-    /// Whether the slot is in the list of those that can be served.
+    /// Whether the slot is in the list of those ready for service.
     pub(crate) listed: bool,
 }
 
-/// Memory of an idle connection, beside an entry of the map.
+/// Maximum memory per idle connection, in addition to a map entry.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Slot {
-    /// Whether an armed operation can be done.
+    /// Whether an armed operation can be performed.
     pub(crate) fn can_be_served(&self) -> bool {
         (self.read != ReadState::Nothing && self.readable)
             || (self.write != Writing::Nothing && self.writable)
@@ -112,7 +112,7 @@ impl DescriptorSet {
         }
     }
 
-    /// Frees the slot of a descriptor, if any; references to it find nothing from here on.
+    /// Frees the slot of a descriptor, if any; references to it become stale.
     pub(crate) fn forget(&mut self, fd: RawFd) -> Option<u32> {
         let slot = self.by_number.remove(&fd)?;
         let freed = self.at(slot);
@@ -122,7 +122,7 @@ impl DescriptorSet {
         Some(slot)
     }
 
-    /// The slot, unless it was freed since.
+    /// The slot, unless it has been freed.
     pub(crate) fn get(&mut self, place: Place) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(place.slot as usize)?;
         (slot.generation == place.generation).then_some(slot)

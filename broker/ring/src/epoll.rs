@@ -1,7 +1,7 @@
-//! Engine on epoll: the kernel reports readiness, the ring does the operations.
+//! Engine on epoll: the kernel reports readiness, the ring performs the operations.
 //!
-//! Theory of operation. A descriptor is registered once, edge-triggered, for everything, and the ring remembers its
-//! readiness until a call finds that it has ended. So arming, cancelling and arming again are changes of a slot
+//! Theory of operation. A descriptor is registered once, edge-triggered, for all events, and the ring remembers its
+//! readiness until a call finds that it has ended. So arming, cancelling and rearming only change a slot
 //! (`descriptors.rs`), without a system call:
 //! ```text
 //!  armed, and known to be ready ──► listed ──► enter: one buffer, one send … in turn ──► completion
@@ -9,15 +9,16 @@
 //!        │                            └── still ready ──────┤
 //!        └───── epoll_wait ◄──────── no longer ready ───────┘
 //! ```
-//! A listed slot gets one receive and one send per enter, however much there is: so nobody waits behind a flood. Listed
-//! slots are work, and an enter with work does not wait. A receive that left room in its buffer has read everything,
-//! except the end or bytes after urgent data, which the kernel has reported then; sends continue until the socket is
-//! full.
+//! A listed slot gets one receive and one send per enter, however much data is ready, so a flood on one connection does
+//! not delay others. An enter does not wait while slots are listed. A receive that left room in its buffer has read
+//! everything, except for EOF or bytes after urgent data, which the kernel has then reported; sends continue until the
+//! socket is full.
 //!
-//! Final completions of cancelled operations, and of those that could not begin, are kept for the next enter, after the
-//! received bytes.
+//! Final completions of cancelled operations, and of those that could not begin, are deferred to the next enter, after
+//! the received bytes.
 //!
-//! Only the calls are specific to Linux: kqueue has edges (`EV_CLEAR`), and user data for a slot.
+//! Only the system calls are specific to Linux: kqueue also has edge-triggered events (`EV_CLEAR`), and user data that
+//! can hold a slot.
 #![expect(unsafe_code, reason = "descriptors are remembered by their numbers")]
 
 use crate::completion::{Completion, Key, Received};
@@ -35,14 +36,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// One thread's epoll set with its receive buffers and the buffers of its sends.
+/// A thread's epoll set with its receive buffers and the buffers of its sends.
 pub(crate) struct Epoll {
     set: OwnedFd,
     descriptors: DescriptorSet,
     pub(crate) pool: Stack,
     /// Sends by the slot of their socket.
     sends: HashMap<u32, Sending>,
-    /// Slots that can be served, in turn.
+    /// Round-robin queue of slots ready for service.
     listed: VecDeque<Place>,
     completions: VecDeque<Completion>,
     completions_max: usize,
@@ -216,7 +217,7 @@ impl Epoll {
         }
     }
 
-    /// Disarms a read; returns whether it was armed.
+    /// Disarms a read; returns whether one was armed.
     fn cancel_read(&mut self, fd: BorrowedFd<'_>, reading: ReadState, key: Key) -> bool {
         let Some(slot) = self.descriptors.find(fd.as_raw_fd()) else {
             return false;
@@ -249,7 +250,7 @@ impl Epoll {
         Ok(place.slot)
     }
 
-    /// Lists a slot that can be served.
+    /// Lists a slot that is ready for service.
     fn list(&mut self, slot: u32) {
         let place = self.descriptors.place(slot);
         let slot = self.descriptors.at(slot);
@@ -263,7 +264,7 @@ impl Epoll {
 // The turn.
 
 impl Epoll {
-    /// Checks readiness, does what can be done, and waits.
+    /// Checks readiness, performs the operations that are ready, and waits.
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.grown = false;
         self.completions.extend(self.ended.drain(..));
@@ -291,7 +292,7 @@ impl Epoll {
         }
     }
 
-    /// Time until that moment, or until the timeout; at most [`WAIT_MAX`].
+    /// Time until `until` or the timeout, whichever is earlier; at most [`WAIT_MAX`].
     fn wait_until(&self, until: Option<Instant>) -> Duration {
         let next = until.into_iter().chain(self.due).min();
         next.map_or(WAIT_MAX, |next| {
@@ -299,7 +300,7 @@ impl Epoll {
         })
     }
 
-    /// Polls the kernel, which waits in whole milliseconds, rounded up.
+    /// Polls the kernel, whose timeout is in whole milliseconds, rounded up.
     fn look(&mut self, wait: Duration) -> io::Result<Looked> {
         let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
         self.events.clear();
@@ -324,7 +325,7 @@ impl Epoll {
         Ok(Looked::Whole)
     }
 
-    /// Serves each listed slot once, while completions have room.
+    /// Serves each listed slot once, while there is room for completions.
     fn serve(&mut self) {
         for _ in 0..self.listed.len() {
             if self.completions.len() >= self.completions_max {
@@ -464,7 +465,7 @@ impl Epoll {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Looked {
     Whole,
-    /// By a signal.
+    /// A signal interrupted the poll.
     Interrupted,
 }
 
@@ -476,7 +477,7 @@ fn received(key: Key, received: Received, more: bool) -> Completion {
     }
 }
 
-/// Completion of an operation that could not begin, or the final one of an operation that ends.
+/// Completion of an operation that could not begin, or the final completion of one that ends.
 fn not_begun(reading: ReadState, key: Key, error: io::Error) -> Completion {
     let more = false;
     match reading {
@@ -500,18 +501,18 @@ fn begin_connect(socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// A registered descriptor.
+/// Borrows a registered descriptor.
 fn descriptor<'a>(fd: RawFd) -> BorrowedFd<'a> {
     // SAFETY: its caller has something armed on it, and keeps it open until that has ended (the second rule of this
     // crate). The borrow ends with the call that it is for.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Events of one poll. The kernel goes through ready descriptors in turn, so those left out come next.
+/// Maximum number of events per poll. The kernel reports ready descriptors in turn, so those left out come next.
 const EVENTS: usize = 256;
 
-/// Most connections that a listener accepts in one enter; then others are served.
+/// Maximum number of connections that a listener accepts per enter, before others are served.
 const ACCEPTS: usize = 64;
 
-/// Longest wait in one call: Linux before 5.11 has no call for waits above 24 days.
+/// Maximum wait per call: Linux before 5.11 has no call for waits above 24 days.
 const WAIT_MAX: Duration = Duration::from_secs(3600);

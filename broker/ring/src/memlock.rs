@@ -1,11 +1,12 @@
-//! Locked memory: what the kernel charges a user for rings and for buffers registered in them, and how much is left.
+//! Locked memory: the amount that the kernel charges a user for rings and their registered buffers, and how much is
+//! left.
 //!
-//! Theory of operation. The kernel counts locked pages per user, not per process, and refuses with `ENOMEM` what would
-//! pass `RLIMIT_MEMLOCK`. Three things are charged: the memory of a ring (by kernels since 6.14; older ones count it
-//! to the memory cgroup alone), the descriptors of its provided buffers (also by that cgroup), and buffers that were
-//! registered for fixed input and output (by all kernels; with the whole huge page that one lies in, once for each
-//! ring). A process with `CAP_IPC_LOCK` is charged nothing. No file shows the count, so it is learned by locking
-//! memory and letting go of it again.
+//! Theory of operation. The kernel counts locked pages per user, not per process, and refuses requests that would
+//! exceed `RLIMIT_MEMLOCK` with `ENOMEM`. Three things are charged: the memory of a ring (by kernels since 6.14; older
+//! ones charge only the memory cgroup), the descriptors of its provided buffers (likewise), and buffers registered for
+//! fixed I/O (by all kernels; including the whole huge page that contains one, once per ring). A process with
+//! `CAP_IPC_LOCK` is charged nothing. No file shows the count, so it is determined by locking memory and releasing it
+//! again.
 #![expect(
     unsafe_code,
     reason = "registers memory of its own to learn what is left of a limit"
@@ -16,15 +17,15 @@ use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
-/// Lowest limit of locked memory with which an executor starts, in bytes: glommio compares the limit itself, whatever
-/// is charged and whichever the user is.
+/// Minimum locked-memory limit with which an executor starts, in bytes: glommio compares the limit itself, regardless
+/// of the user and of what is charged.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// Limit recommended when it is too low for any shard, in bytes: the default of Debian, enough for 16 shards.
+/// Limit recommended when the current one is too low for any shard, in bytes: the Debian default, enough for 16 shards.
 pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
 
 /// Ways to raise the hard limit of locked memory to this many bytes: for a shell, for logins, for services and for
-/// containers. This process raises its soft limit by itself.
+/// containers. This process raises its soft limit itself.
 #[must_use]
 pub fn memlock_remedy(bytes: u64) -> String {
     let kib = bytes.div_ceil(1024);
@@ -35,7 +36,7 @@ pub fn memlock_remedy(bytes: u64) -> String {
     )
 }
 
-/// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none. Lack of
+/// Raises the soft limit of locked memory to the hard limit and returns it in bytes; `None` if unlimited. Lack of
 /// permission is not an error.
 #[must_use]
 pub fn raise_memlock() -> Option<u64> {
@@ -50,17 +51,17 @@ pub fn raise_memlock() -> Option<u64> {
     }
 }
 
-/// The limit of locked memory in bytes; `None` when there is none.
+/// The limit of locked memory in bytes; `None` if unlimited.
 pub(crate) fn memlock() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
 /// Returns how many bytes, at most `max`, this user's processes can still lock: determined by registering that much
-/// memory and releasing it again. Exact to the page, except a ring of two pages. Takes some milliseconds and `max`
-/// bytes of memory meanwhile.
+/// memory and releasing it again. Exact to the page, except for a ring of two pages. Takes some milliseconds and
+/// temporarily uses `max` bytes of memory.
 ///
 /// # Errors
-/// No address space for `max` bytes.
+/// The address space has no room for `max` bytes.
 pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     let Ok(io) = IoUring::new(1) else {
         return Ok(0);
@@ -80,11 +81,11 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     Ok(fits * page)
 }
 
-/// Releases all buffers that rings of this process have registered for fixed input and output, and returns the number
-/// of these rings. Affects only such operations; the rings of [`Ring`](crate::Ring) have none.
+/// Releases all buffers that rings of this process have registered for fixed I/O, and returns the number of these
+/// rings. Other operations are not affected, nor is any [`Ring`](crate::Ring), which registers no such buffers.
 ///
-/// A runtime that registers a buffer in each of its rings is charged for each, and pins the huge page of the buffers.
-/// Without `/proc` nothing is found, and the buffers stay: that costs memory only.
+/// A runtime that registers a buffer in each of its rings is charged for each, and pins the huge page that contains it.
+/// Without `/proc` nothing is found, and the buffers stay registered, which only costs memory.
 pub fn unregister_buffers() -> usize {
     let Ok(open) = fs::read_dir("/proc/self/fd") else {
         return 0;
@@ -115,7 +116,7 @@ fn unregister(ring: libc::c_int) -> bool {
     result == 0
 }
 
-/// Memory of small pages, for trying to lock it.
+/// Memory in small pages, used to test how much can be locked.
 struct SmallPages {
     start: *mut libc::c_void,
     len: usize,
@@ -157,7 +158,7 @@ impl Drop for SmallPages {
     }
 }
 
-/// `IORING_UNREGISTER_BUFFERS` of the kernel's `io_uring.h`.
+/// `IORING_UNREGISTER_BUFFERS` from the kernel's `io_uring.h`.
 const UNREGISTER_BUFFERS: libc::c_uint = 1;
 
 #[cfg(test)]

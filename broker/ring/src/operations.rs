@@ -1,5 +1,5 @@
-//! Operations on io_uring, each an entry that the next enter submits; acknowledgements of peers; and control over
-//! socket buffer sizes.
+//! Operations on io_uring, each queued as an entry that the next enter submits; acknowledgements of peers; and control
+//! of socket buffer sizes.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -120,7 +120,7 @@ impl Uring {
     }
 }
 
-/// Makes a descriptor blocking: the kernel waits in it; for another one it returns `EAGAIN`.
+/// Makes a descriptor blocking: the kernel then waits on it; for a non-blocking one it returns `EAGAIN`.
 fn wait_in(socket: BorrowedFd<'_>) {
     // A descriptor that cannot be set is not a socket: the operation reports it.
     let _ = SockRef::from(&socket).set_nonblocking(false);
@@ -129,8 +129,8 @@ fn wait_in(socket: BorrowedFd<'_>) {
 // Acknowledgements of a peer's machine for bytes that the kernel accepted. Two system calls: the ring's own operations
 // for them save nothing.
 
-/// Bytes of a TCP connection that the kernel accepted and the peer's machine has not acknowledged (`SIOCOUTQ`). The own
-/// FIN counts as one, and so do bytes of a send in flight. `None` without a connection.
+/// Number of bytes of a TCP connection accepted by the kernel but not acknowledged by the peer's host (`SIOCOUTQ`). Our
+/// own FIN counts as one, and bytes of a send in flight are included. `None` without a connection.
 #[must_use]
 pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut bytes: libc::c_int = 0;
@@ -164,8 +164,8 @@ pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| unsafe { info.assume_init() }.tcpi_rtt)
 }
 
-/// Returns the sizes of a socket's buffers to the kernel's control, which `SO_SNDBUF` had ended (`SO_BUF_LOCK`). False
-/// where that is impossible: before Linux 5.14.
+/// Makes the kernel adapt a socket's buffer sizes again after `SO_SNDBUF` has fixed them (`SO_BUF_LOCK`). False where
+/// that is impossible: before Linux 5.14.
 #[must_use]
 pub fn adapts_buffers(socket: BorrowedFd<'_>) -> bool {
     let unlocked: libc::c_int = 0;

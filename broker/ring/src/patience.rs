@@ -1,21 +1,21 @@
-//! Patience of a ring while the kernel accepts no entries.
+//! Retries while the kernel accepts no entries.
 //!
 //! `EAGAIN` (no memory for a request) and `EBUSY` (overflowed completions were not served) are temporary: the entries
-//! stay queued and are submitted again. Serving completions helps against both, so a turn with any continues at once;
-//! without any, the thread pauses, since immediate retries would cost a whole core. A kernel that accepts nothing for
-//! [`REFUSED_MAX`] ends the ring: nobody on it can be served, and a restart may find what this ring lacked.
+//! stay queued and are submitted again. Serving completions helps against both, so a turn that has completions
+//! continues at once; otherwise the thread pauses, since immediate retries would occupy a whole core. If the kernel
+//! accepts nothing for [`REFUSED_MAX`], the ring ends: it cannot serve anyone, and a restart may free what it lacked.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Since when the kernel has refused entries; `None` while it accepts them. One per ring.
+/// Time since which the kernel has refused entries; `None` while it accepts them. One per ring.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,
 }
 
 impl Patience {
-    /// Records another answer of the kernel.
+    /// Records that the kernel no longer refuses entries.
     pub(crate) fn renew(&mut self) {
         self.since = None;
     }
@@ -24,7 +24,7 @@ impl Patience {
     /// completions to serve.
     ///
     /// # Errors
-    /// `TimedOut`, with `error` in its text, when it has refused for [`REFUSED_MAX`].
+    /// Returns `TimedOut`, with `error` in its text, if the kernel has refused entries for [`REFUSED_MAX`].
     pub(crate) fn refused(
         &mut self,
         error: &io::Error,
@@ -47,11 +47,11 @@ impl Patience {
     }
 }
 
-/// Longest time for which the kernel may accept no entries. As long as a shard may be silent before a service manager's
-/// watchdog considers it stuck.
+/// Maximum time for which the kernel may refuse all entries. Equals the time that a shard may be silent before a
+/// service manager's watchdog considers it stuck.
 const REFUSED_MAX: Duration = Duration::from_secs(10);
 
-/// Pause between two tries: a thousand system calls a second at most.
+/// Pause between two attempts: at most a thousand system calls per second.
 const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! Receive buffers, of which each receive takes one: the kernel ("provided buffers") or the engine on epoll.
+//! Receive buffers, taken by each receive: by the kernel ("provided buffers") or by the epoll engine.
 //!
 //! Theory of operation. A buffer always has one of two owners: the receiver, or the caller (a [`Lent`] with its number
-//! exists). A completion moves it to the caller, giving it back moves it to the receiver again. `Lent` cannot be copied
-//! and is consumed by giving back, so nobody reads a buffer that may be written to. [`Buffers`] is the memory. For
-//! [`Pool`] the kernel is the receiver: numbers are in a ring of descriptors between the kernel's head and the pool's
-//! tail, and are given back by writing a descriptor and storing the tail. For [`Stack`] the engine is: the buffer that
-//! was given back last, whose memory is in the core's cache, is taken first.
+//! exists). A completion transfers it to the caller, and returning it transfers it to the receiver again. `Lent` cannot
+//! be copied and is consumed when it is returned, so no one reads a buffer that may be written to. [`Buffers`] is the
+//! memory. For [`Pool`] the kernel is the receiver: the buffers' numbers are in a ring of descriptors between the
+//! kernel's head and the pool's tail, and a buffer is returned by writing a descriptor and storing the tail. For
+//! [`Stack`] the engine is the receiver: the most recently returned buffer, whose memory is in the core's cache, is
+//! used first.
 #![expect(
     unsafe_code,
     reason = "memory that the kernel writes to; the types above keep the two hands apart"
@@ -21,7 +22,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-/// A buffer of received bytes, owned until given back. Dropping it instead loses it to its pool for good.
+/// A buffer of received bytes, owned until it is returned. If dropped instead, it is permanently lost to its pool.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the pool"]
 pub struct Lent {
@@ -31,7 +32,7 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// The number of received bytes; at least 1.
+    /// Number of received bytes; at least 1.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -40,7 +41,7 @@ impl Lent {
 }
 
 impl Lent {
-    /// The buffer, cut to its first `len` bytes.
+    /// The buffer, truncated to its first `len` bytes.
     fn cut(self, len: usize) -> Self {
         debug_assert!((1..=self.len()).contains(&len));
         let len = u32::try_from(len).unwrap_or(self.len).min(self.len);
@@ -53,14 +54,14 @@ pub(crate) struct Buffers {
     start: NonNull<u8>,
     count: u16,
     bytes: u32,
-    /// Number of buffers ever handed out, lowest numbers first; the others were never touched.
+    /// Number of buffers ever handed out, lowest numbers first; the others have never been touched.
     pub(crate) offered: u16,
-    /// Distinguishes pools, so that a buffer of one is never looked up in another.
+    /// Identifies the pool, so that its buffers are never looked up in another one.
     serial: u32,
 }
 
 impl Buffers {
-    /// Allocates `count` buffers of `bytes`.
+    /// Allocates `count` buffers of `bytes` bytes.
     fn new(count: u16, bytes: u32) -> Self {
         static POOLS: AtomicU32 = AtomicU32::new(0);
         let layout = buffers_layout(count, bytes);
@@ -78,17 +79,17 @@ impl Buffers {
         }
     }
 
-    /// Numbers of further buffers to hand out, until there are `most` of them, or all.
+    /// Numbers of the next buffers to hand out, so that `most` have been handed out in total, or all that exist.
     fn offer(&mut self, most: u16) -> Range<u16> {
         let first = self.offered;
         self.offered = most.clamp(first, self.count);
         first..self.offered
     }
 
-    /// The buffer with this number, with `len` received bytes in it.
+    /// The buffer with this number, containing `len` received bytes.
     ///
     /// # Panics
-    /// If it was not handed out.
+    /// Panics if the buffer was not handed out.
     pub(crate) fn lend(&self, id: u16, len: u32) -> Lent {
         assert!(
             id < self.offered && len <= self.bytes,
@@ -101,7 +102,7 @@ impl Buffers {
     /// Bytes of a buffer.
     ///
     /// # Panics
-    /// If it is of another ring.
+    /// Panics if the buffer belongs to another ring.
     pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         assert_eq!(lent.pool, self.serial, "a buffer of another ring");
         // SAFETY: `lend` checked id and len against the memory's size. Nobody else has this buffer, because `lent`
@@ -115,10 +116,10 @@ impl Buffers {
         lent.len == self.bytes
     }
 
-    /// Number of a buffer, to be handed out again.
+    /// Number of a returned buffer, to be handed out again.
     ///
     /// # Panics
-    /// If it is of another ring.
+    /// Panics if the buffer belongs to another ring.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "consuming it is the point: nobody can read it afterwards"
@@ -146,7 +147,7 @@ impl Drop for Buffers {
     }
 }
 
-/// Buffers of one io_uring, with the descriptors that the kernel takes them from. Dropped after the ring has released
+/// Buffers of one io_uring, with the descriptors from which the kernel takes them. Dropped after the ring has released
 /// them.
 pub(crate) struct Pool {
     pub(crate) buffers: Buffers,
@@ -154,11 +155,11 @@ pub(crate) struct Pool {
     tail: u16,
 }
 
-/// The only group of buffers of a ring.
+/// The only buffer group of a ring.
 pub(crate) const GROUP: u16 = 0;
 
 impl Pool {
-    /// Allocates `count` buffers (a power of two) of `buffer_bytes`; the kernel has none of them yet.
+    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes; none is handed to the kernel yet.
     pub(crate) fn register(io: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
         let layout = entries_layout(count);
         // SAFETY: the layout has a size above 0, see `entries_layout`.
@@ -180,7 +181,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Hands further buffers to the kernel until it has had `most` of them, or all; returns whether there was one.
+    /// Hands further buffers to the kernel, so that it has been given `most` in total, or all that exist; returns
+    /// whether there were any.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -188,10 +190,10 @@ impl Pool {
         is_more
     }
 
-    /// Hands a buffer to the kernel.
+    /// Returns a buffer to the kernel.
     ///
     /// # Panics
-    /// If it is of another ring.
+    /// Panics if the buffer belongs to another ring.
     pub(crate) fn give_back(&mut self, lent: Lent) {
         let id = self.buffers.take_back(lent);
         self.put(id);
@@ -230,7 +232,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Allocates `count` buffers of `buffer_bytes`, of which `at_start` are used.
+    /// Allocates `count` buffers of `buffer_bytes` bytes, of which `at_start` are used initially.
     pub(crate) fn new(count: u16, buffer_bytes: u32, at_start: u16) -> Self {
         let buffers = Buffers::new(count, buffer_bytes);
         let mut stack = Self {
@@ -241,7 +243,8 @@ impl Stack {
         stack
     }
 
-    /// Uses further buffers until there are `most` of them, or all; returns whether there was one.
+    /// Adds further buffers to those used, so that there are `most` in total, or all that exist; returns whether any
+    /// were added.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -249,7 +252,7 @@ impl Stack {
         is_more
     }
 
-    /// Receives into the buffer given back last; returns it to the stack if nothing was received.
+    /// Receives into the most recently returned buffer; puts it back if nothing was received.
     pub(crate) fn fill(
         &mut self,
         receive: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
@@ -266,10 +269,10 @@ impl Stack {
         received.map_or_else(Filled::Failed, |_| Filled::End)
     }
 
-    /// Takes a buffer back.
+    /// Returns a buffer to the stack.
     ///
     /// # Panics
-    /// If it is of another ring.
+    /// Panics if the buffer belongs to another ring.
     pub(crate) fn give_back(&mut self, lent: Lent) {
         let id = self.buffers.take_back(lent);
         self.free.push(id);

@@ -1,4 +1,4 @@
-//! Checks once at start whether this machine allows a ring, with an error that an operator can act on.
+//! Checks once at startup whether this machine allows a ring, with an error that an operator can act on.
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::{pool::Pool, uring::builder};
@@ -6,7 +6,7 @@ use rustix::param::page_size;
 use std::io;
 use thiserror::Error;
 
-/// Reason why no ring is available. The text says what to change.
+/// Reason why no ring is available. The error message describes the remedy.
 #[derive(Debug, Error)]
 pub enum Unsupported {
     /// `io_uring_setup` is refused with `EPERM`, by a seccomp filter.
@@ -15,7 +15,7 @@ pub enum Unsupported {
          container allow io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in the unit)"
     )]
     Filtered(io::Error),
-    /// `io_uring_setup` is refused by `kernel.io_uring_disabled`, which has this value, 1 or 2.
+    /// `io_uring_setup` is refused because of `kernel.io_uring_disabled`, whose value is 1 or 2.
     #[error(
         "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; allowed 0: \
          `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it",
@@ -25,40 +25,40 @@ pub enum Unsupported {
         }
     )]
     Disabled(io::Error, u8),
-    /// The kernel has no `io_uring_setup`; its release.
+    /// The kernel lacks `io_uring_setup`; contains the kernel release.
     #[error("io_uring is absent here (ENOSYS, kernel {0}){rest}", rest = why_absent(.0))]
     Absent(String),
-    /// The kernel has no `IORING_SETUP_DEFER_TASKRUN`; its release.
+    /// The kernel lacks `IORING_SETUP_DEFER_TASKRUN`; contains the kernel release.
     #[error(
         "Linux {0} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the kernel"
     )]
     KernelTooOld(String),
-    /// A recent kernel returns `EINVAL`; its release and its page size in bytes.
+    /// A recent kernel returns `EINVAL`; contains its release and its page size in bytes.
     #[error(
         "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter has a part of it \
          only, or the kernel takes the memory of its buffers for misplaced (its pages are of {1} bytes; tried are 4096 \
          and 16384): run it outside of the sandbox, or report this line"
     )]
     Refused(String, usize),
-    /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; the limit in bytes.
+    /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; contains the limit in bytes.
     #[error(
         "the hard limit of locked memory is {} KiB, allowed {} KiB and more: raise it: {}",
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
     )]
     MemlockLow(u64),
-    /// `RLIMIT_MEMLOCK` suffices, but other processes of this user hold all of it; the limit in bytes.
+    /// `RLIMIT_MEMLOCK` suffices, but other processes of this user use all of it; contains the limit in bytes.
     #[error(
         "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or raise \
          it: {}",
         .0 / 1024, memlock_remedy(.0.saturating_mul(2).max(MEMLOCK_BYTES_USUAL))
     )]
     MemlockTaken(u64),
-    /// Any other error of the kernel.
+    /// Any other kernel error.
     #[error("io_uring cannot be set up: {0}")]
     Other(io::Error),
 }
 
-/// Why a kernel of this release has no ring, with the remedy.
+/// Explains why a kernel of this release has no io_uring, with the remedy.
 fn why_absent(release: &str) -> String {
     if is_recent(release) {
         format!(
@@ -72,12 +72,12 @@ fn why_absent(release: &str) -> String {
     }
 }
 
-/// How to give a container the seccomp profile of the broker, which prints it.
+/// How to run a container with the broker's seccomp profile, which the broker prints.
 const PROFILE: &str = "run it with the profile that allows it: `heliograph seccomp-profile > seccomp.json`, then \
                        `--security-opt seccomp=seccomp.json`";
 
-/// Sets up a small ring with everything that [`Ring`](crate::Ring) needs, and drops it. Call before any executor
-/// starts: executors end the process where this returns an error.
+/// Sets up a small ring with everything that [`Ring`](crate::Ring) needs, and drops it. Must be called before any
+/// executor starts: executors abort the process where this returns an error.
 ///
 /// # Errors
 /// The first obstacle found.
@@ -94,10 +94,10 @@ pub fn probe() -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// Release of the kernel, as reported by itself.
+/// Release of the running kernel.
 struct KernelRelease {
     release: String,
-    /// `kernel.io_uring_disabled`; 0 if there is no such switch.
+    /// Value of `kernel.io_uring_disabled`; 0 if there is no such setting.
     disabled: u8,
 }
 

@@ -1,4 +1,4 @@
-//! Front of a ring: one of two engines, and the calls to it.
+//! Front end of a ring: one of two engines, and the calls to it.
 
 use crate::completion::{Completion, Key};
 use crate::epoll::Epoll;
@@ -9,18 +9,18 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// Kernel interface that a ring uses.
+/// Kernel interface used by a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// The kernel does operations and reports their completion.
+    /// The kernel performs operations and reports their completion.
     #[default]
     IoUring,
-    /// The kernel reports readiness, and the ring does the operations.
+    /// The kernel reports readiness, and the ring performs the operations.
     Epoll,
 }
 
 impl Engine {
-    /// Name of the engine in the ready line and on pages.
+    /// Name of the engine, as in the ready line and on pages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,31 +30,31 @@ impl Engine {
     }
 }
 
-/// Sizes of a ring. All memory is reserved when the ring is made, and touched as it is used.
+/// Sizes of a ring. All memory is reserved when the ring is created, and touched as it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSettings {
     /// The engine.
     pub engine: Engine,
-    /// Entries queued for one [`Ring::enter`]; when full, the ring submits by itself. A power of two. On epoll nothing
-    /// is queued.
+    /// Number of entries queued for one [`Ring::enter`]; when full, the ring submits them itself. A power of two. On
+    /// epoll nothing is queued.
     pub submissions: u32,
-    /// Completions that the kernel holds without a slow path, 16 bytes each. A power of two, at least `submissions`. On
-    /// epoll the most that an [`Ring::enter`] leaves.
+    /// Number of completions that the kernel holds without a slow path, 16 bytes each. A power of two, at least
+    /// `submissions`. On epoll, the maximum number left by one [`Ring::enter`].
     pub completions: u32,
-    /// Receive buffers, a power of two up to 32,768. Each receive of one turn takes one, so fewer than simultaneously
-    /// active connections cost re-arming.
+    /// Number of receive buffers, a power of two up to 32,768. Each receive of a turn takes one, so fewer buffers than
+    /// simultaneously active connections cause rearming.
     pub buffers: u16,
-    /// Bytes of one receive buffer, 64 to 1 MiB.
+    /// Size of one receive buffer, from 64 bytes to 1 MiB.
     pub buffer_bytes: u32,
-    /// Buffers used at first; [`Ring::add_buffers`] adds more. The kernel uses all that it has in turn, so each is
-    /// touched soon, even where a few would do.
+    /// Number of buffers used at first; [`Ring::add_buffers`] adds more. The kernel cycles through all buffers in use,
+    /// so each is soon touched, even where a few would suffice.
     pub buffers_at_start: u16,
 }
 
 impl Default for RingSettings {
-    /// 512 buffers of 8 KiB: 4 MiB a ring. Newer kernels charge 144 KiB as locked memory: 64 KiB each for submissions
+    /// 512 buffers of 8 KiB: 4 MiB per ring. Newer kernels charge 144 KiB as locked memory: 64 KiB each for submissions
     /// and completions, and descriptors. Completions are bounded by their sources between two turns: the buffers, the
-    /// submissions, and a listener's backlog of 4096 at worst, beyond which the kernel keeps them aside.
+    /// submissions, and a listener's backlog of 4096 at worst, beyond which the kernel keeps them in an overflow list.
     fn default() -> Self {
         Self {
             engine: Engine::default(),
@@ -83,7 +83,7 @@ impl RingSettings {
     }
 }
 
-/// One thread's engine with its receive buffers and the buffers of its sends. Stays on the thread that made it.
+/// A thread's engine with its receive buffers and the buffers of its sends. Stays on the thread that created it.
 pub struct Ring(EngineDriver);
 
 enum EngineDriver {
@@ -91,7 +91,7 @@ enum EngineDriver {
     Epoll(Epoll),
 }
 
-/// Calls the engine of this ring.
+/// Dispatches a call to the engine of this ring.
 macro_rules! ask {
     ($ring:expr, $engine:ident => $call:expr) => {
         match &mut $ring.0 {
@@ -104,7 +104,7 @@ macro_rules! ask {
 // The turn.
 
 impl Ring {
-    /// Makes a ring for the calling thread.
+    /// Creates a ring for the calling thread.
     ///
     /// # Errors
     /// `InvalidInput` for sizes out of range; otherwise the kernel's error. [`probe`](crate::probe) explains it for
@@ -127,25 +127,26 @@ impl Ring {
         ask!(self, engine => engine.next())
     }
 
-    /// Whether there is a completion, or an [`Self::enter`] would return one without waiting, as far as is known here.
+    /// Whether there is a completion, or an [`Self::enter`] would return one without waiting; determined without a
+    /// system call.
     pub fn has_completions(&mut self) -> bool {
         ask!(self, engine => engine.has_completions())
     }
 
-    /// Does armed operations that can be done, and waits until there are `want` completions or `limit` has passed.
+    /// Performs armed operations that are ready, and waits until there are `want` completions or `limit` has passed.
     /// `want == 0` does not wait. Completions appear only here.
     ///
-    /// One call does a bounded amount of work: completions mean that another turn is due. So do
-    /// [submissions](Self::has_submissions), which a kernel that is short of something leaves queued.
+    /// One call does a bounded amount of work: if there are completions, another turn is due. Likewise for
+    /// [submissions](Self::has_submissions), which stay queued while the kernel lacks a resource.
     ///
     /// # Errors
-    /// Only what ends a ring for good; an expired limit, a signal and a busy kernel are not errors, unless it is busy
-    /// for 10 s.
+    /// Only errors that permanently end a ring; an expired limit, a signal and a busy kernel are not errors, unless it
+    /// is busy for 10 s.
     pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         ask!(self, engine => engine.enter(want, limit))
     }
 
-    /// Whether there are operations that the kernel has not accepted: an [`Self::enter`] is due.
+    /// Whether there are operations that the kernel has not accepted, so that an [`Self::enter`] is due.
     pub fn has_submissions(&mut self) -> bool {
         match &mut self.0 {
             EngineDriver::Uring(engine) => engine.has_submissions(),
@@ -153,16 +154,16 @@ impl Ring {
         }
     }
 
-    /// Bytes of a received buffer, to be read and changed in place.
+    /// Bytes of a received buffer, which can be read and modified in place.
     ///
     /// # Panics
-    /// If the buffer is of another ring.
+    /// Panics if the buffer belongs to another ring.
     #[inline]
     pub fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         ask!(self, engine => engine.pool.buffers.bytes(lent))
     }
 
-    /// Whether a receive filled its buffer, so that the socket may hold more.
+    /// Whether a receive filled its buffer, in which case the socket may hold more.
     #[inline]
     pub fn fills(&mut self, lent: &Lent) -> bool {
         ask!(self, engine => engine.pool.buffers.fills(lent))
@@ -171,23 +172,23 @@ impl Ring {
     /// Returns a received buffer to the pool.
     ///
     /// # Panics
-    /// If the buffer is of another ring.
+    /// Panics if the buffer belongs to another ring.
     #[inline]
     pub fn give_back(&mut self, lent: Lent) {
         ask!(self, engine => engine.pool.give_back(lent));
     }
 
-    /// Doubles the buffers, after a receive that found none. Returns whether there are more than at the last
-    /// [`Self::enter`]: receives that ended then may be armed again without waiting for buffers.
+    /// Doubles the number of buffers, after a receive that found none. Returns whether there are more than at the last
+    /// [`Self::enter`]: receives that ended for lack of buffers may then be rearmed without waiting.
     pub fn add_buffers(&mut self) -> bool {
         ask!(self, engine => engine.add_buffers())
     }
 
-    /// Announces completions on `eventfd`, so that another event loop can wait for this ring. Switched off until
+    /// Announces completions on `eventfd`, so that another event loop can wait for this ring. Disabled until
     /// [`Self::eventfd_on`]. On io_uring only: on epoll the caller waits in [`Self::enter`].
     ///
     /// # Errors
-    /// The kernel's error; `EBUSY` when one is registered. `Unsupported` on epoll.
+    /// The kernel's error; `EBUSY` if one is already registered. `Unsupported` on epoll.
     pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         match &mut self.0 {
             EngineDriver::Uring(engine) => engine.register_eventfd(eventfd),
@@ -195,14 +196,14 @@ impl Ring {
         }
     }
 
-    /// Starts to announce completions (future ones: work for an [`Self::enter`]) on the registered eventfd.
+    /// Begins to announce new completions (that is, work for an [`Self::enter`]) on the registered eventfd.
     pub fn eventfd_on(&mut self) {
         if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_on();
         }
     }
 
-    /// Stops the announcements.
+    /// Stops announcing completions.
     pub fn eventfd_off(&mut self) {
         if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_off();
@@ -213,26 +214,26 @@ impl Ring {
 // Operations. Each one starts with the next enter.
 
 impl Ring {
-    /// Accepts every connection of a listener until cancelled or until an error ends it (`EMFILE` does). Completes as
+    /// Accepts all connections of a listener until cancelled or until an error ends it (such as `EMFILE`). Completes as
     /// [`Completion::Accepted`].
     pub fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.accept(listener, key));
     }
 
-    /// Receives once, into a buffer of the pool. Nothing stays armed after its completion, so the connection can move
-    /// to another ring. Completes as [`Completion::Received`].
+    /// Receives once, into a buffer of the pool. Nothing stays armed after completion, so the connection can move to
+    /// another ring. Completes as [`Completion::Received`].
     pub fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_once(socket, key));
     }
 
-    /// Receives repeatedly, each time into a buffer of the pool, until the end, an error, an empty pool or
+    /// Receives repeatedly, each time into a buffer of the pool, until EOF, an error, an empty pool or
     /// [`Self::cancel_receive`].
     pub fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_many(socket, key));
     }
 
-    /// Ends the receive armed on this socket under `key`. Received bytes are reported first, then its final completion,
-    /// which is [`Received::Cancelled`](crate::Received::Cancelled) unless it has ended by itself.
+    /// Ends the receive armed on this socket under `key`. Received bytes are reported first, then the final completion,
+    /// which is [`Received::Cancelled`](crate::Received::Cancelled) unless the receive has already ended.
     pub fn cancel_receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_receive(socket, key));
     }
@@ -243,11 +244,11 @@ impl Ring {
     }
 
     /// Sends all of `bytes[from..]`: the ring waits for room in the socket. The ring owns the buffer until
-    /// [`Completion::Sent`] returns it. One send per connection at a time, or the order is lost. A broken connection is
-    /// an error, never a signal.
+    /// [`Completion::Sent`] returns it. Only one send per connection may be in flight, or the order is lost. A broken
+    /// connection is an error, never a signal.
     ///
     /// # Panics
-    /// If `from` is beyond the end, or more than 4 GiB are sent.
+    /// Panics if `from` is beyond the end of `bytes`, or more than 4 GiB are sent.
     pub fn send(&mut self, socket: BorrowedFd<'_>, key: Key, bytes: Vec<u8>, from: usize) {
         ask!(self, engine => engine.send(socket, key, bytes, from));
     }
@@ -257,8 +258,8 @@ impl Ring {
         ask!(self, engine => engine.connect(socket, key, to));
     }
 
-    /// Cancels the connect of this socket under `key`; its completion is an error (`ECANCELED`), unless it has finished
-    /// before.
+    /// Cancels the connect of this socket under `key`; its completion is an error (`ECANCELED`), unless it has already
+    /// finished.
     pub fn cancel_connect(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_connect(socket, key));
     }
@@ -270,13 +271,13 @@ impl Ring {
     }
 
     /// Completes as [`Completion::TimedOut`] at `due` or before; on epoll up to a millisecond later. A ring has one
-    /// timeout: a later moment than the armed one changes nothing, an earlier one replaces it.
+    /// timeout: a later time than the armed one changes nothing, an earlier one replaces it.
     pub fn wake_by(&mut self, due: Instant, now: Instant) {
         ask!(self, engine => engine.wake_by(due, now));
     }
 
-    /// Releases a descriptor on which nothing is armed, before it is closed or moves to another ring. Not needed if
-    /// nothing was ever armed on it.
+    /// Releases a descriptor with no operation armed, before it is closed or moves to another ring. Not needed if none
+    /// was ever armed on it.
     pub fn release(&mut self, descriptor: BorrowedFd<'_>) {
         match &mut self.0 {
             EngineDriver::Uring(_) => {} // the kernel knows it by its operations alone

@@ -1,4 +1,4 @@
-//! Engine on io_uring: created, entered, drained, dropped.
+//! Engine on io_uring: set-up, enter, completions and drop.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -16,16 +16,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// One thread's io_uring with its receive buffers and the buffers of its sends.
+/// A thread's io_uring with its receive buffers and the buffers of its sends.
 ///
-/// Stays on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop
-/// everything still armed is cancelled and awaited; memory that the kernel would not release is leaked rather than
+/// Stays on the thread that created it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop,
+/// everything still armed is cancelled and awaited; memory that the kernel does not release is leaked rather than
 /// freed.
 pub(crate) struct Uring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,
     pub(crate) flight: ManuallyDrop<Flight>,
-    /// Time span of the armed timeout; read by the kernel when its entry is submitted.
+    /// Duration of the armed timeout; read by the kernel when its entry is submitted.
     pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
     /// Addresses of connects not submitted yet.
     #[expect(
@@ -35,18 +35,18 @@ pub(crate) struct Uring {
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
     /// When the armed timeout is due; `None` when none is armed.
     pub(crate) due: Option<Instant>,
-    /// Entries that found the submission queue full, in order; queued by the next enter. Each is counted in `armed`, so
-    /// there are no more than the caller has operations.
+    /// Entries for which the submission queue was full, in order; queued by the next enter. Each is counted in `armed`,
+    /// so there are no more than the caller has operations.
     waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
     /// Whether buffers were added since the last enter.
     grown: bool,
-    /// Error numbers with which the next enters are refused.
+    /// Injected error numbers with which the next enters fail.
     #[cfg(test)]
     refusals: VecDeque<i32>,
-    /// Pushed entries whose final completion has not arrived.
+    /// Number of pushed entries whose final completion has not arrived.
     pub(crate) armed: u64,
-    /// SINGLE_ISSUER binds the ring to its thread.
+    /// `SINGLE_ISSUER` binds the ring to its thread.
     _thread: PhantomData<*const ()>,
 }
 
@@ -173,7 +173,7 @@ impl Uring {
 }
 
 impl Drop for Uring {
-    /// Cancels what is armed and waits for it, for a bounded time.
+    /// Cancels armed operations and waits for them, for a bounded time.
     fn drop(&mut self) {
         let all = types::CancelBuilder::any();
         // SAFETY: the entry points at nothing.
@@ -205,7 +205,7 @@ impl Drop for Uring {
     }
 }
 
-/// Set-up that the engine relies on. `TASKRUN_FLAG` is not set: every turn enters anyway.
+/// Set-up options that the engine relies on. `TASKRUN_FLAG` is not set: every turn enters anyway.
 pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     let mut builder = IoUring::builder();
     builder
@@ -215,7 +215,7 @@ pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     builder
 }
 
-/// The kernel's convention: a negative result is an error number.
+/// Applies the kernel's convention: a negative result is an error number.
 fn checked(result: i32) -> io::Result<u32> {
     u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
@@ -226,7 +226,7 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-/// Waits of a dropped ring for the end of what it cancelled: 2 s in all at worst.
+/// Number of waits on drop for cancelled operations to end: at most 2 s in total.
 const DROP_ROUNDS: u32 = 20;
 const DROP_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -253,8 +253,8 @@ impl Uring {
         }
     }
 
-    /// Handles a kernel that accepts no entry and so runs no deferred work either: runs that work, whose completions
-    /// free what it lacks.
+    /// Handles a kernel that accepts no entry and therefore runs no deferred work either: runs that work, whose
+    /// completions free what the kernel lacks.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}
@@ -270,7 +270,7 @@ impl Uring {
         Ok(())
     }
 
-    /// One system call.
+    /// Makes one system call.
     fn call(&mut self, count: u32, want: u32, limit: Option<Duration>) -> io::Result<()> {
         #[cfg(test)]
         if let Some(errno) = self.refusals.pop_front() {
@@ -286,7 +286,7 @@ impl Uring {
         unsafe { self.io.submitter().enter(count, want, flags, Some(&args)) }.map(|_| ())
     }
 
-    /// Moves waiting entries into the submission queue, as many as fit.
+    /// Moves as many waiting entries into the submission queue as fit.
     fn fill(&mut self) {
         while let Some(entry) = self.waiting.front() {
             // SAFETY: what the entry points at lives on by the promise made to `push`.
@@ -301,11 +301,11 @@ impl Uring {
         !self.waiting.is_empty() || !self.io.submission().is_empty()
     }
 
-    /// Queues an entry; submits by itself when the queue is full. Entries that the kernel does not accept then wait for
-    /// the next enter.
+    /// Queues an entry; submits the queue when it is full. Entries that the kernel does not accept then wait for the
+    /// next enter.
     ///
     /// # Safety
-    /// Everything that the entry points at must live in a field of this ring until the entry's completion (or, for data
+    /// Everything that the entry points to must live in a field of this ring until the entry's completion (or, for data
     /// that the kernel copies, until it is submitted).
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         self.armed += 1;
@@ -322,12 +322,12 @@ impl Uring {
     }
 }
 
-/// Whether the kernel accepted nothing, but may later.
+/// Whether the kernel accepted nothing, but may do so later.
 fn refuses(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY))
 }
 
-/// An expired limit and a signal are not errors.
+/// Treats an expired limit and a signal as success.
 fn passes(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => Ok(()),

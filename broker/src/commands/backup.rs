@@ -1,14 +1,14 @@
-//! `heliograph backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker
-//! or of the data directory of one that is stopped.
+//! `heliograph backup DIR`: writes a data directory from which a broker can be started, a consistent snapshot of a
+//! running broker or of the data directory of a stopped one.
 //!
 //! ```text
 //! running:  POST /backup ──► backup_stream: rows ────┐
 //! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key, presence.epoch}
 //!                                                        ──► verified ──► synced ──► DIR
 //! ```
-//! The broker never writes where a request says: the command that asks writes, with the rights of its user. A backup
-//! holds the registry, the key of temporary credentials and the last epoch of presence, nothing that operators wrote
-//! themselves (configuration, credentials, certificates).
+//! The broker never writes to a path from a request: the command writes the files, with the rights of its user. A
+//! backup contains the registry, the key of temporary credentials and the last presence epoch, but no files written by
+//! operators (configuration, credentials, certificates).
 
 use crate::backup_stream::{self, Part, Reader};
 use crate::failure::Failure;
@@ -23,11 +23,11 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Makes a backup. What there is to say of it, with a line's end.
+/// Makes a backup. Returns a message that ends with a newline.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no backup to
-/// be had. In either case there is no directory, not even a part of it.
+/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the backup fails. In both cases no
+/// directory is left, not even a partial one.
 pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     let directory = flags.directory.display();
     let folder = PartialFolder::begin(&flags.directory).map_err(|error| {
@@ -81,18 +81,18 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     })
 }
 
-/// The parts of a data directory beside the rows, which are in the folder.
+/// The parts of a data directory other than the rows, which are already in the folder.
 struct Copied {
     channels: u64,
     key: SessionKeyText,
-    /// The last epoch of presence, if there was one.
+    /// The last presence epoch, if any.
     epoch: Option<u64>,
 }
 
 /// The text of `session.key`.
 enum SessionKeyText {
     Found(Zeroizing<String>),
-    /// Why not.
+    /// The reason why it is missing.
     Missing(String),
 }
 
@@ -108,7 +108,7 @@ impl SessionKeyText {
     }
 }
 
-/// Asks a running broker.
+/// Requests a backup from a running broker.
 fn running(flags: &BackupFlags, folder: &PartialFolder) -> Result<Copied, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let host = &listener.host;
@@ -147,7 +147,7 @@ fn running(flags: &BackupFlags, folder: &PartialFolder) -> Result<Copied, Failur
     })
 }
 
-/// Copies the directory of a broker that does not run.
+/// Copies the data directory of a stopped broker.
 fn stopped(data_dir: &Path, folder: &PartialFolder) -> Result<Copied, Failure> {
     if !data_dir.join("store.redb").is_file() {
         return Err(Failure::Configuration(format!(
@@ -190,7 +190,7 @@ fn stopped(data_dir: &Path, folder: &PartialFolder) -> Result<Copied, Failure> {
     })
 }
 
-/// Reads what was written as a start would.
+/// Reads the written files back, as the broker would at startup.
 fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
     let mut found = 0;
     let opened = registry::open(folder.path(), |_| found += 1);
@@ -206,17 +206,17 @@ fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
 
 // The request to a running broker: `POST /backup` at its admin listener.
 
-/// An answer of 200: its body follows.
+/// A response with status 200, whose body follows.
 pub(crate) struct Answer {
-    /// The body, not yet read: up to the end of the connection.
+    /// The unread body, which ends when the connection closes.
     pub(crate) body: BufReader<TcpStream>,
     /// The data directory of the broker, if it is on this machine.
     pub(crate) data_dir: Option<PathBuf>,
-    /// Its last epoch of presence, if there was one.
+    /// The broker's last presence epoch, if any.
     pub(crate) epoch: Option<u64>,
 }
 
-/// Asks for a backup.
+/// Requests a backup.
 ///
 /// # Errors
 /// [`Failure::Fatal`]: what went wrong, with what to do.

@@ -1,5 +1,5 @@
-//! `heliograph bundle`: what somebody who helps needs to know of a broker, as one tar archive that only its owner may
-//! read. It has no secret: each part is a page or a command's output that has none.
+//! `heliograph bundle`: collects diagnostics of a broker for support, as a tar archive readable only by its owner. The
+//! archive contains no secrets, because no page or command output in it does.
 
 use crate::admin_client::AdminListener;
 use crate::commands::{cluster, doctor};
@@ -15,11 +15,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-/// Asks the broker, looks at the machine, and writes the archive. What there is to say of it, with a line's end.
+/// Queries the broker, inspects the machine, and writes the archive. Returns a message that ends with a newline.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when the file cannot be
-/// written. A broker that does not answer is no error: the archive says so.
+/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the file cannot be written. A
+/// broker that does not answer is not an error; the archive states it.
 pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     let now_ms = calendar().0;
     let stamp: String = rfc3339(now_ms)
@@ -63,7 +63,7 @@ struct Part {
     content: String,
 }
 
-/// Pages of the broker, and their names in the archive.
+/// Pages of the broker and their file names in the archive.
 const PAGES: [(&str, &str); 8] = [
     ("config.json", "/config"),
     ("overview.json", "/overview"),
@@ -75,7 +75,8 @@ const PAGES: [(&str, &str); 8] = [
     ("cluster.json", "/cluster"),
 ];
 
-/// The pages of the broker, also those that say that there is none; and why it does not answer, in place of the others.
+/// The pages of the broker, including error responses. If the broker does not answer, the reason replaces the remaining
+/// pages.
 fn of_broker(listener: &AdminListener) -> Vec<Part> {
     let mut parts = Vec::new();
     for (file, target) in PAGES {
@@ -91,7 +92,7 @@ fn of_broker(listener: &AdminListener) -> Vec<Part> {
     parts
 }
 
-/// What the command sees itself: the build, the machine, and etcd where the broker has a cluster.
+/// Findings of the command itself: the build, the machine, and etcd if the broker is in a cluster.
 fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
     let doctor = doctor::report(&DoctorFlags {
         asked: asked.clone(),
@@ -127,7 +128,7 @@ fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
     found
 }
 
-/// Writes a file that was not there, for its owner alone; none is left of one that is not whole.
+/// Creates a new file readable only by its owner, and removes it if the write fails.
 fn write_new(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
     let mut options = File::options();
     let mut file = options
@@ -142,8 +143,8 @@ fn write_new(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Adds a file to an archive in the format of POSIX.1-1988 (ustar): a head of fields at fixed places, numbers in octal
-/// digits, then the content, both in blocks of 512 bytes.
+/// Adds a file to an archive in the POSIX.1-1988 (ustar) format: a header of fields at fixed offsets with octal
+/// numbers, then the content, both padded to blocks of 512 bytes.
 fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     let mut head = [0; BLOCK];
     let mut put =
@@ -166,9 +167,9 @@ fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     archive.resize(archive.len().next_multiple_of(BLOCK), 0);
 }
 
-/// Bytes of a page that are taken.
+/// Maximum number of bytes read from a page.
 const PAGE_BYTES_MAX: u64 = 16 << 20;
-/// Of an archive.
+/// Block size of the archive, in bytes.
 const BLOCK: usize = 512;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! `heliograph cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change
-//! there. Each command asks etcd itself; what nodes are to do is asked through it.
+//! `heliograph cluster`: shows and changes the state of a configured cluster. Each command talks to etcd directly, and
+//! instructs nodes through it.
 //!
-//! Here are the commands that change something: `drain`, `rebalance`, `finish-upgrade`, `import` and `export`. Those
-//! that show are in `cluster_status.rs` (with the cluster that a command is about, and columns of text) and
-//! `cluster_check.rs`.
+//! Contains the commands that change the cluster: `drain`, `rebalance`, `finish-upgrade`, `import` and `export`. The
+//! commands that only show or check it are in `cluster_status.rs` and `cluster_check.rs`; the former also contains
+//! helpers shared by all cluster commands.
 
 use crate::commands::cluster_status::{self, Place, table};
 use crate::commands::{PartialFolder, cluster_check};
@@ -19,11 +19,11 @@ use broker_etcd::operator::{
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Runs a command; what there is to say goes to `out`.
+/// Runs a command and writes its output to `out`.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when the operator has something to set right, [`Failure::Fatal`] when etcd or the machine
-/// has, or a check found an error.
+/// [`Failure::Configuration`] for an error the operator must correct, [`Failure::Fatal`] if etcd or the machine fails,
+/// or a check found an error.
 pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let Some(config) = &flags.config else {
         let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
@@ -46,10 +46,10 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     write(out, &text)
 }
 
-/// Everything that [`ClusterCommand::Check`] looks at.
+/// All findings of [`ClusterCommand::Check`].
 ///
 /// # Errors
-/// [`Failure::Configuration`] for a configuration that names no etcd, or files that cannot be used.
+/// [`Failure::Configuration`] for a configuration without etcd, or unusable files.
 pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
     Place::of(config).map(|place| cluster_check::findings(&place))
 }
@@ -71,7 +71,7 @@ fn removed(place: &Place, node: &str, lost: bool) -> Result<String, Failure> {
 
 // `heliograph cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
 
-/// A node gives its slots away and ends: a line each time that something changed.
+/// Drains a node until it stops, printing a line for each change.
 pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let shown = plain(node);
     let mut broken = None;
@@ -104,7 +104,8 @@ pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
     }
 }
 
-/// Equal parts for all nodes that run: the parts before, each time that they changed, and at the end.
+/// Distributes the slots equally among the running nodes. Prints the distribution initially, after each change, and at
+/// the end.
 pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let mut broken = None;
     let mut before: Option<Parts> = None;
@@ -142,7 +143,7 @@ fn comparison(before: &Parts, after: &Parts) -> String {
     table(&rows)
 }
 
-/// Nodes of the former inner version may not start any more.
+/// Raises the minimum inner version, so that nodes with the previous one can no longer start.
 fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     match upgraded(&place.etcd, &place.name) {
         Ok(raised) if raised.from == raised.to => Ok(format!(
@@ -160,7 +161,7 @@ fn finish_upgrade(place: &Place) -> Result<String, Failure> {
 // `heliograph cluster import` and `export`: all channels of a data directory into etcd, and back into one that a
 // single node can be started from.
 
-/// From the data directory of a broker that does not run.
+/// Imports the data directory of a stopped broker.
 pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<String, Failure> {
     if !directory.join("store.redb").is_file() {
         let directory = directory.display();
@@ -180,7 +181,7 @@ pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
     Ok(format!("{count} channels are in etcd\n"))
 }
 
-/// From documents, beside the channels that are in etcd.
+/// Imports channels from JSON documents, keeping those already in etcd.
 fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<String, Failure> {
     if replace {
         let text = "--replace goes with the data directory of a broker alone, not with files";
@@ -207,7 +208,7 @@ fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<Strin
     Ok(format!("etcd: {made} made, {there} there already\n"))
 }
 
-/// Into a directory that is absent or empty.
+/// Exports all channels to a data directory, which must be absent or empty.
 pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure> {
     let shown = directory.display();
     let folder = PartialFolder::begin(directory).map_err(|error| {
@@ -224,7 +225,7 @@ pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
     Ok(format!("{shown}: {count} channels\n"))
 }
 
-/// A command's error, behind what it is about.
+/// Converts a command's error, prefixed with `of`, to a failure.
 fn failure(of: &str, error: &CommandError) -> Failure {
     let text = plain(&format!("{of}{error}"));
     match error {

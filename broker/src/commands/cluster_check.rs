@@ -1,6 +1,5 @@
-//! `heliograph cluster check`: what an operator should know before nodes start, and from time to time. Each line is
-//! `ok`, a `warning` or an `error`; only errors make the exit code 1. First etcd is looked at, then the nodes are
-//! asked.
+//! `heliograph cluster check`: checks a cluster before nodes start, or at any later time. Each line is `ok`, a
+//! `warning` or an `error`; only errors cause exit code 1. Checks etcd first, then queries the nodes.
 
 use crate::commands::cluster_status::{Place, bytes};
 use crate::etcd_options;
@@ -20,7 +19,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
-/// Looks at everything, and prints a line each.
+/// Runs all checks and prints a line for each.
 pub(crate) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let findings = findings(place);
     let mut text = String::new();
@@ -36,7 +35,7 @@ pub(crate) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     count(&findings, Level::Error, "error").map_or(Ok(()), |errors| Err(Failure::Fatal(errors)))
 }
 
-/// Everything that is looked at.
+/// Runs all checks.
 pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     let mut findings = vec![secret(place)];
     findings.extend(certificate(place));
@@ -52,7 +51,7 @@ pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     findings
 }
 
-/// The end of the certificates towards etcd, where there are some.
+/// Checks when the certificates used with etcd expire, if there are any.
 fn certificate(place: &Place) -> Option<Finding> {
     let expiry = etcd_options::expiry(&place.settings.cluster.etcd)?;
     Some(match expiry.notice(SystemTime::now()) {
@@ -62,7 +61,8 @@ fn certificate(place: &Place) -> Option<Finding> {
     })
 }
 
-/// The lease that etcd grants counts, and it grants longer ones where its elections take long.
+/// Checks the duration of the lease granted by etcd, which exceeds the requested one if etcd's election timeout is
+/// long.
 fn lease(place: &Place) -> Finding {
     let asked_s = place.settings.cluster.lease_ms / 1_000;
     let seconds = i64::try_from(asked_s).unwrap_or(i64::MAX);
@@ -129,7 +129,7 @@ fn version(status: &MemberStatus) -> Finding {
     ))
 }
 
-/// Releases that do not revoke leases of nodes that kept them alive.
+/// Whether a release is free of the bug that revokes leases despite keepalives.
 fn is_recommended(version: &str) -> bool {
     let digits = |part: &str| {
         let end = part.find(|c: char| !c.is_ascii_digit());
@@ -145,7 +145,7 @@ fn is_recommended(version: &str) -> bool {
     }
 }
 
-/// Its clock against this machine's: those of nodes follow the same servers of time, or nothing.
+/// Compares etcd's clock with this machine's.
 fn clock(ahead_s: i64) -> Finding {
     let off = ahead_s.unsigned_abs();
     if off <= CLOCK_OFF_S {
@@ -175,7 +175,7 @@ fn quota(status: &MemberStatus) -> Finding {
     ok(said)
 }
 
-/// Members that are of several etcds would each answer another thing.
+/// Checks that all members belong to the same etcd cluster; otherwise their answers would differ.
 fn one_etcd(survey: &ClusterSurvey) -> Option<Finding> {
     let answered = survey
         .members
@@ -211,7 +211,7 @@ fn secret(place: &Place) -> Finding {
     }
 }
 
-/// The names that discovery answers with.
+/// Checks the names returned by discovery.
 fn names(place: &Place) -> Vec<Finding> {
     let advertise = &place.settings.advertise;
     let of_domain = advertise
@@ -239,7 +239,7 @@ fn resolved(name: &str) -> Finding {
     }
 }
 
-/// The addresses of a name, or why there are none.
+/// Resolves a name to its addresses.
 pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     let (tell, told) = mpsc::channel();
     let host = name
@@ -257,21 +257,23 @@ pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     }
 }
 
-/// The largest quota that etcd's documentation advises: room for history beside the records of two million channels.
+/// Largest storage quota recommended by etcd's documentation, in bytes; enough for the records of two million channels
+/// and their history.
 const QUOTA: u64 = 8 << 30;
 
-/// Seconds by which two clocks that are right may seem to differ: they are compared in whole seconds, one of them late.
+/// Maximum apparent difference between two correct clocks, in seconds. They are compared in whole seconds, and one is
+/// read slightly later.
 const CLOCK_OFF_S: u64 = 2;
 
-/// Revisions from which on somebody would have noticed: the slots of a young cluster make 4,096 changes in all.
+/// Revision above which missing compaction causes a warning; creating the slots of a new cluster takes 4,096 revisions.
 const REVISIONS: i64 = 10_000;
 
-/// Time to resolve a name, at most.
+/// Timeout for resolving a name.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
 // The nodes' part of `heliograph cluster check`: their clocks, the links between them, and where their names lead.
 
-/// Asks the nodes.
+/// Queries the nodes and checks their answers.
 fn node_findings(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, node) in &survey.nodes {
@@ -297,7 +299,7 @@ fn node_findings(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     findings
 }
 
-/// Why a registration does not count, and what to do.
+/// Explains why a registration is rejected, and the remedy.
 fn stranger(kinship: Kinship) -> String {
     match kinship {
         Kinship::OtherVersion(inner) => format!(
@@ -312,7 +314,7 @@ fn stranger(kinship: Kinship) -> String {
     }
 }
 
-/// Resolves the names of the nodes' hosts on this machine; nodes look them up by themselves.
+/// Resolves the host names of the nodes on this machine; each node uses its own resolver.
 fn hosts(survey: &ClusterSurvey) -> Vec<Finding> {
     let nodes = survey.nodes.iter();
     let nodes = nodes.filter_map(|(node, status)| {
@@ -377,7 +379,7 @@ fn clocks(reports: &NodeReports) -> Vec<Finding> {
     findings
 }
 
-/// A warning or an error for a difference of clocks; `None` below [`CLOCK_WARNING_MS`].
+/// A warning or an error for a clock difference; `None` below [`CLOCK_WARNING_MS`].
 fn differs(by_ms: u64, text: String) -> Option<Finding> {
     if by_ms >= CLOCK_ERROR_MS {
         let text = format!("{text}: signatures are refused from 300 s on");
@@ -406,7 +408,7 @@ fn links(reports: &NodeReports) -> Vec<Finding> {
     findings
 }
 
-/// Whether all nodes let the same people and devices in.
+/// Checks that all nodes have the same credentials.
 fn credentials(reports: &NodeReports) -> Option<Finding> {
     let mut nodes_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (node, report) in reports {
@@ -430,7 +432,7 @@ fn credentials(reports: &NodeReports) -> Option<Finding> {
     )))
 }
 
-/// With `direct`, the names of each node: one that only the wildcard has leads to any node.
+/// With `direct`, checks each node's names; a name covered only by the wildcard resolves to any node.
 fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let settings = &place.settings;
     let Some(domain) = settings
@@ -477,19 +479,19 @@ fn named(
     ok(text)
 }
 
-/// Digits of a SHA-256 that are enough to tell files apart.
+/// Number of SHA-256 digits shown, enough to distinguish files.
 const SHA256_SHOWN: usize = 12;
 
-/// Prefixes of the names of endpoints: for masters, viewers and calls.
+/// Prefixes of endpoint names: for masters, viewers and calls.
 pub(crate) const KINDS: [&str; 3] = ["m", "v", "r"];
 
-/// A label that only a wildcard has: no node's begins with this letter.
+/// A label that resolves only through a wildcard, since no node's label begins with this letter.
 const ABSENT: &str = "x-00000000";
 
-/// From this difference of clocks on there is a warning: machines whose clocks are set from a server differ by less.
+/// Clock difference that causes a warning; machines synchronized with a server differ by less.
 const CLOCK_WARNING_MS: u64 = 2_000;
 
-/// And an error: a fifth of what signatures allow.
+/// Clock difference that causes an error: a fifth of the tolerance of signatures.
 const CLOCK_ERROR_MS: u64 = 60_000;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `heliograph cluster status`: the members of the cluster and of its etcd, who owns how many slots, which nodes answer
-//! the others, and the links between them. All commands about a cluster use its [`Place`] and its [`table`].
+//! `heliograph cluster status`: shows the members of the cluster and of its etcd, the owners of slots, the reachability
+//! of nodes, and the links between them. All cluster commands use its [`Place`] and its [`table`].
 
 use crate::server::cluster::secret as cluster_secret;
 use crate::{config, etcd_options};
@@ -13,7 +13,7 @@ use broker_etcd::operator::{ClusterSurvey, EtcdMember, NodeReports, NodeStatus, 
 use std::path::Path;
 use std::time::SystemTime;
 
-/// The output of the command. It asks the nodes which others answer them.
+/// Formats the output of the command. Queries the nodes to find out which peers answer them.
 pub(crate) fn text(place: &Place, survey: &ClusterSurvey) -> String {
     let founded = match &survey.meta {
         Some(meta) => format!("id {}, {} slots", plain(&meta.id), meta.slots),
@@ -64,7 +64,7 @@ fn nodes(survey: &ClusterSurvey, reports: &NodeReports) -> String {
     table(&rows)
 }
 
-/// Which of the nodes that report a registered node answers.
+/// How many of the reporting nodes get an answer from a registered node, and the names of the others.
 fn answers(name: &str, reports: &NodeReports) -> String {
     let others = reports.iter().filter(|(other, _)| ***other != *name);
     let asking: Vec<_> = others
@@ -84,7 +84,7 @@ fn answers(name: &str, reports: &NodeReports) -> String {
     }
 }
 
-/// The links of each node that reports some, both ways.
+/// The links of each reporting node, in both directions.
 fn links(reports: &NodeReports) -> String {
     let reports = reports.iter();
     let with_links = reports.filter_map(|(node, report)| {
@@ -151,7 +151,7 @@ fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
     [plain(name), address, member, registered, answers, slots]
 }
 
-/// The programs of nodes that write what they are into their registrations.
+/// Versions of the nodes that publish them in their registrations.
 fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
     let known = survey.nodes.iter().filter_map(|(name, node)| {
         let found = node
@@ -177,7 +177,7 @@ fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
     format!("\nprograms:\n{}", table(&rows))
 }
 
-/// The time since a moment, in the largest unit of which there are two.
+/// The time since `started`, in the largest unit that fits at least twice.
 fn uptime(started: u64, now: SystemTime) -> String {
     let now = now.duration_since(SystemTime::UNIX_EPOCH);
     let up = now.map_or(0, |now| now.as_secs()).saturating_sub(started);
@@ -187,7 +187,7 @@ fn uptime(started: u64, now: SystemTime) -> String {
     format!("{}{unit}", up / seconds)
 }
 
-/// Digits of a commit that are shown.
+/// Number of commit digits shown.
 const COMMIT_CHARS: usize = 12;
 
 fn member(member: &EtcdMember) -> [String; 4] {
@@ -226,7 +226,7 @@ fn member(member: &EtcdMember) -> [String; 4] {
 
 // The cluster that a command is about.
 
-/// A cluster, and how its etcd is reached.
+/// A cluster and the settings to reach its etcd.
 pub(crate) struct Place {
     pub(crate) settings: Settings,
     pub(crate) name: String,
@@ -234,7 +234,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Of the configuration file.
+    /// Reads the cluster from the configuration file.
     pub(crate) fn of(config: &Path) -> Result<Self, Failure> {
         let mut draft = config::draft_of(config, "cluster", config::KeyFlags::default());
         let mut etcd = None;
@@ -268,7 +268,7 @@ impl Place {
         })
     }
 
-    /// The keys of proofs in registrations, where this user can read the secret.
+    /// Keys for the proofs in registrations, if this user can read the secret.
     pub(crate) fn proofs(&self) -> Option<ProofKeys> {
         let path = self.settings.cluster.secret_file.as_ref()?;
         let secret = cluster_secret(path).ok()?;
@@ -284,7 +284,7 @@ impl Place {
 
 // Columns of text.
 
-/// Lines of columns, each as wide as its longest text; none ends with blanks.
+/// Formats rows as aligned columns without trailing spaces.
 pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut widths = [0; COLUMNS];
     for row in rows {
@@ -301,7 +301,7 @@ pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String 
     rows.iter().map(line).collect()
 }
 
-/// A number of bytes in the largest unit below it.
+/// Formats a number of bytes in the largest fitting unit.
 pub(crate) fn bytes(number: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(shift, _)| number >= 1 << shift) {

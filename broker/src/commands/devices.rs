@@ -1,4 +1,4 @@
-//! `heliograph things`: devices that sign in with certificates.
+//! `heliograph things`: manages devices that sign in with certificates.
 //!
 //! * [`import`]: what the AWS CLI prints of things and certificates, as the registry of `[things]`.
 //! * [`check`]: what a server would make of a certificate.
@@ -34,7 +34,7 @@ use x509_parser::public_key::PublicKey;
 /// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// [`Failure::Configuration`] for what the operator must correct, [`Failure::Fatal`] if the machine fails.
+/// [`Failure::Configuration`] for an error the operator must correct, [`Failure::Fatal`] if the machine fails.
 pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> {
     let text = match command {
         ThingsCommand::Issue(issued) => issue(issued, SystemTime::now())?,
@@ -54,7 +54,7 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
 // ```
 // A certificate's id is the SHA-256 of its DER. That is checked against every PEM file given, since all hangs on it.
 
-/// One document. Members that are not known are ignored: the service may add some.
+/// A document of the import. Unknown members are ignored, since the service may add some.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IotDocument {
@@ -78,15 +78,15 @@ struct ListedCertificate {
     status: String,
 }
 
-/// Contents of the files.
+/// Contents of the imported files.
 #[derive(Default)]
 struct GatheredThings {
     types: BTreeMap<String, Option<String>>,
-    /// By certificate.
+    /// Things, by certificate.
     things: BTreeMap<String, BTreeSet<String>>,
     inactive: BTreeSet<String>,
     listed: BTreeSet<String>,
-    /// Of PEM files, with their names.
+    /// Certificates of PEM files, with their file names.
     shown: Vec<(String, String)>,
     faults: Vec<String>,
 }
@@ -94,7 +94,7 @@ struct GatheredThings {
 /// Writes the registry, or returns it as text.
 ///
 /// # Errors
-/// [`Failure::Configuration`] with the faults; nothing is written then.
+/// [`Failure::Configuration`] with the faults; nothing is written in this case.
 pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
     let mut gathered = GatheredThings::default();
     for file in &flags.files {
@@ -192,7 +192,7 @@ impl GatheredThings {
         Ok(())
     }
 
-    /// Checks that each certificate's id is the SHA-256 of its DER.
+    /// Checks that each certificate's id is the SHA-256 of its DER encoding.
     fn check(&mut self) {
         for (id, file) in &self.shown {
             if !self.things.contains_key(id) && !self.listed.contains(id) {
@@ -204,7 +204,7 @@ impl GatheredThings {
         }
     }
 
-    /// The lines, and their number.
+    /// The lines of the registry and their number.
     fn registry(&self) -> (String, usize) {
         let (mut text, mut lines) = (String::from(HEAD), 0);
         for (id, things) in &self.things {
@@ -252,18 +252,18 @@ const ALLOWED: &str = "allowed are list-things, list-certificates, and {\"thingN
 /// The first line of a registry.
 const HEAD: &str = "# SHA-256 of the DER, thing name, thing type, inactive, policy\n";
 
-/// Most faults that are shown.
+/// Maximum number of faults shown.
 const FAULTS_SHOWN_MAX: usize = 20;
 
-/// Longest file: a million things with their principals.
+/// Maximum size of a file in bytes: a million things with their principals.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
 // `heliograph things check`: what a server with this credentials file would make of a certificate.
 
-/// The answer as text.
+/// Checks a sign-in and returns the result as text.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when the certificate would be refused, or a file cannot be read.
+/// [`Failure::Configuration`] if the certificate would be refused, or a file cannot be read.
 pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
     let path = &flags.certificate;
     let account = Settings::default().account_id;
@@ -298,10 +298,10 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
     Ok(text)
 }
 
-/// A credentials file, and a certificate as its server would judge it.
+/// Loads a credentials file and a certificate, verified as the server would verify it.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when a handshake refuses the certificate, or a file cannot be read.
+/// [`Failure::Configuration`] if the handshake would reject the certificate, or a file cannot be read.
 pub(crate) fn shown(
     certificate: &Path,
     credentials: &Path,
@@ -338,7 +338,7 @@ pub(crate) fn shown(
     Ok((loaded, shown))
 }
 
-/// Appends a thing with the aliases that it may use.
+/// Appends a thing and the role aliases it may use.
 fn tell(
     text: &mut String,
     thing: &Identified<'_>,
@@ -365,7 +365,7 @@ fn tell(
     }
 }
 
-/// Checks the requirements of the handshake on a certificate, by the TLS library.
+/// Checks a certificate against the requirements of the TLS handshake, using the TLS library.
 fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
     ParsedCertificate::try_from(leaf)
         .map_err(|error| format!("{error}; allowed are certificates of X.509 version 3"))?;
@@ -403,15 +403,16 @@ fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
 
 const NO_THINGS: &str = "has no [things], so no certificate is asked for";
 
-/// The shortest RSA key that signatures are verified with.
+/// Minimum size of an RSA key for signature verification, in bits.
 const RSA_BITS_MIN: usize = 2048;
 
-/// Longest file of a certificate and its chain.
+/// Maximum size of a certificate chain file, in bytes.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
 // `heliograph things issue`: certificate and key of a test device.
 
-/// Writes both files and returns the variables by which the C SDK finds them.
+/// Writes the certificate and the key of a test device, and returns the environment variables with which the C SDK
+/// finds them.
 pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String, Failure> {
     let ThingsIssueFlags {
         name,

@@ -1,8 +1,8 @@
-//! `heliograph doctor`: what keeps a broker from running on this machine, or may before long, a line each with the
-//! remedy. It leaves nothing behind, and does not disturb a broker that runs.
+//! `heliograph doctor`: checks what prevents a broker from running on this machine, now or soon, and prints a line with
+//! a remedy for each problem. It leaves no files behind and does not disturb a running broker.
 //!
-//! In this order: the whole report; the broker that runs, or the ports that one would need; configuration, certificate
-//! and data directory; the machine (kernel, limits, CPUs, clock); a line.
+//! In order: the whole report; checks of the running broker, or of the ports needed to start one; of configuration,
+//! certificate and data directory; of the machine (kernel, limits, CPUs, clock); and the type of a report line.
 
 use crate::admin_client::{AdminListener, reached};
 use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
@@ -22,11 +22,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use store::Store;
 
-/// Looks at everything, and prints a line each; with `--ready` only asks the broker that runs.
+/// Runs all checks and prints a line for each; with `--ready` only queries the running broker.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something must be set right, [`Failure::Warnings`] after warnings alone,
-/// [`Failure::Fatal`] when the broker that was asked is not ready.
+/// [`Failure::Configuration`] if a check found an error, [`Failure::Warnings`] for warnings alone, [`Failure::Fatal`]
+/// if the queried broker is not ready.
 pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     if flags.ready {
         return ready(&AdminListener::of(&flags.asked)?.at_once(), out);
@@ -50,7 +50,7 @@ pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(
     }
 }
 
-/// All of it as JSON.
+/// The whole report as JSON.
 pub(crate) fn report(flags: &DoctorFlags) -> Value {
     document(&lines(flags))
 }
@@ -84,7 +84,7 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
     lines
 }
 
-/// The broker that runs with this configuration; else whether one could.
+/// Checks the broker running with this configuration, else whether one could start.
 fn of_broker(flags: &DoctorFlags, settings: &Settings) -> Vec<Line> {
     let is_asked = settings.admin.listen.is_some() || flags.asked.admin.is_some();
     let asked = is_asked.then(|| AdminListener::of(&flags.asked).map(AdminListener::at_once));
@@ -121,7 +121,7 @@ fn of_cluster(config: &std::path::Path) -> Vec<Line> {
     }
 }
 
-/// `{"checks":[{"check":"kernel","level":"ok","text":"…"}],"level":"ok"}`, where the last is the worst of all.
+/// `{"checks":[{"check":"kernel","level":"ok","text":"…"}],"level":"ok"}`; the final `level` is the most severe one.
 fn document(lines: &[Line]) -> serde_json::Value {
     let worst = lines.iter().map(|line| line.finding.level).max();
     let checks: Vec<_> = lines
@@ -135,10 +135,10 @@ fn document(lines: &[Line]) -> serde_json::Value {
 
 // The broker that runs, by its admin listener; or the ports that one would need.
 
-/// The status of a broker that answers, such as `ok` or `draining`.
+/// The status reported by a running broker, such as `ok` or `draining`.
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`] where a process does not answer; any other where none is that could.
+/// [`io::ErrorKind::TimedOut`] if a process does not answer; any other error if nothing listens.
 pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     let answer = listener.ask("GET", "/ready")?;
     let text = answer.text(STATUS_BYTES_MAX)?;
@@ -147,10 +147,10 @@ pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Asks whether a broker is ready.
+/// Checks whether a broker is ready.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when it is not, or does not answer.
+/// [`Failure::Fatal`] if it is not ready, or does not answer.
 pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
     let host = &listener.host;
     match status(listener) {
@@ -168,7 +168,7 @@ pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(),
     }
 }
 
-/// A broker that runs: whether it is ready, its version, and whether its listeners accept.
+/// Checks a running broker: its readiness, its version, and whether its listeners accept connections.
 fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
     let host = &listener.host;
     let metrics = listener.ask("GET", "/metrics");
@@ -222,21 +222,21 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
     lines
 }
 
-/// The ports that a start needs: each is bound as a start does, and given back.
+/// Checks the ports needed to start, by binding and releasing each.
 fn of_ports(settings: &Settings) -> Vec<Line> {
     let all = preflight::listeners(settings).into_iter();
     all.map(|(addr, bound)| Line::of("ports", bound.map(|()| format!("{addr} is free"))))
         .collect()
 }
 
-/// What a running broker has read again and refused, by its metrics.
+/// Files that a running broker reloaded and rejected, according to its metrics.
 fn refused_files(metrics: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_reload_ok{what=\""));
     labels.filter_map(|line| Some(plain(line.strip_suffix("\"} 0")?)))
 }
 
-/// The keys of its configuration file that are not in force before a restart, or a SIGHUP, by its metrics.
+/// Configuration keys that need a restart or a SIGHUP to take effect, according to the broker's metrics.
 fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_config_waiting{key=\""));
@@ -244,7 +244,7 @@ fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
     labels.filter_map(move |line| Some(plain(line.strip_suffix(&*end)?)))
 }
 
-/// A label of the first sample of a metric.
+/// The value of a label in the first sample of a metric.
 fn label(metrics: &str, metric: &str, label: &str) -> Option<String> {
     let mut lines = metrics.lines();
     let sample = |line: &'_ str| {
@@ -260,16 +260,16 @@ fn label(metrics: &str, metric: &str, label: &str) -> Option<String> {
 /// The status of a broker that is ready.
 const READY: &str = "ok";
 
-/// Time for a listener of this machine to accept, at most.
+/// Timeout for connecting to a listener on this machine.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Bytes of a status, and of metrics, that are read at most.
+/// Maximum number of bytes read from a status or from metrics.
 const STATUS_BYTES_MAX: u64 = 4 << 10;
 const METRICS_BYTES_MAX: u64 = 16 << 20;
 
 // The configuration and what it names: credentials, certificate, data directory.
 
-/// The faults for which a start would be refused.
+/// The configuration faults that would prevent a start.
 pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
     let text = error.to_string();
     let lines = text.lines();
@@ -278,7 +278,7 @@ pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
         .collect()
 }
 
-/// A configuration without faults.
+/// Reports a valid configuration.
 fn of_configuration(config: Option<&Path>, checked: &CheckedConfiguration) -> Vec<Line> {
     let settings = &checked.settings;
     let name = config.map_or_else(
@@ -301,7 +301,7 @@ fn of_configuration(config: Option<&Path>, checked: &CheckedConfiguration) -> Ve
     lines
 }
 
-/// The certificate that TLS listeners present, its names and its end.
+/// Checks the certificate presented by TLS listeners, its names and its expiry.
 fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
     let check = "certificate";
     let mut lines: Vec<_> = warnings
@@ -338,7 +338,7 @@ fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
     lines
 }
 
-/// Room on the file system of the data directory, and how long it takes to write for good.
+/// Checks the free space on the data directory's file system, and its fsync latency.
 fn of_data_dir(data_dir: &Path) -> Vec<Line> {
     let Some(place) = existing(data_dir) else {
         let text = format!("{} has no parent that exists", data_dir.display());
@@ -383,7 +383,7 @@ fn fsync(time: Duration) -> Line {
     Line::warning("fsync", format!("{text}: {remedy}"))
 }
 
-/// Whether a start could have the data directory.
+/// Checks whether a start could lock the data directory.
 fn of_lock(data_dir: &Path) -> Line {
     let free = || format!("{} is free to use", data_dir.display());
     Line::of(
@@ -392,7 +392,7 @@ fn of_lock(data_dir: &Path) -> Line {
     )
 }
 
-/// Whether a start could read the channels and the key of temporary credentials, where a directory has them.
+/// Checks whether the broker could read the channels and the key of temporary credentials at startup, if they exist.
 fn of_contents(data_dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     let file = data_dir.join("store.redb");
@@ -414,7 +414,7 @@ fn of_contents(data_dir: &Path) -> Vec<Line> {
     lines
 }
 
-/// The directory, or the nearest one above it that exists.
+/// The directory, or its nearest existing ancestor.
 fn existing(data_dir: &Path) -> Option<&Path> {
     let named = |path: &&Path| !path.as_os_str().is_empty();
     let mut above = data_dir.ancestors().filter(named);
@@ -423,7 +423,7 @@ fn existing(data_dir: &Path) -> Option<&Path> {
         .or_else(|| data_dir.is_relative().then_some(Path::new(".")))
 }
 
-/// The middle one of some times in which bytes in a new file are on the disk.
+/// The median time to write bytes to a new file and sync them to disk.
 fn fsync_time(place: &Path) -> io::Result<Duration> {
     let path = place.join(format!(".heliograph-doctor-{}", std::process::id()));
     let mut options = File::options();
@@ -441,21 +441,22 @@ fn fsync_time(place: &Path) -> io::Result<Duration> {
     Ok(times.get(FSYNCS / 2).copied().unwrap_or_default())
 }
 
-/// The store, its copy while it is made smaller, and some years of growth of a small fleet.
+/// Free space below which to warn, in bytes: enough for the store, its copy during compaction, and some years of growth
+/// of a small fleet.
 const FREE_USUAL: u64 = 1 << 30;
 
-/// Less than this is full.
+/// Free space below which the disk counts as full, in bytes.
 const FREE_LEAST: u64 = 64 << 20;
 
-/// The number of times.
+/// Number of fsync measurements.
 const FSYNCS: usize = 5;
 
-/// More than this is a disk that turns, or that others keep busy.
+/// Latency above which the disk is assumed to be rotational, or busy with other work.
 const FSYNC_MAX: Duration = Duration::from_millis(50);
 
 // The machine: kernel, limits of the process, CPUs, and whether its clock is right.
 
-/// The kernel's release, and whether it allows an io_uring with the broker's flags: one is made.
+/// Checks the kernel's release, and whether it allows an io_uring with the broker's flags by creating one.
 fn of_kernel(engine: EngineChoice) -> Vec<Line> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.unwrap_or_else(|_| "of an unknown release".into());
@@ -477,7 +478,7 @@ fn of_kernel(engine: EngineChoice) -> Vec<Line> {
     ]
 }
 
-/// Open files, against the connections that are configured.
+/// Checks the limit of open files against the configured number of connections.
 pub(crate) fn descriptors(settings: &Settings) -> Line {
     let check = "descriptors";
     let wanted = settings.limits.connections;
@@ -500,7 +501,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
     }
 }
 
-/// Locked memory, threads and memory: each shard is made.
+/// Checks locked memory, threads and memory by creating each shard.
 pub(crate) fn shards(settings: &Settings) -> Line {
     let (check, wanted) = ("locked memory", settings.shards);
     match preflight::shards(settings) {
@@ -522,7 +523,7 @@ pub(crate) fn shards(settings: &Settings) -> Line {
     }
 }
 
-/// Shards, against the CPUs that the process may use and its cgroup's quota.
+/// Compares the number of shards with the CPUs available to the process and its cgroup's quota.
 fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
     let (shards, count) = (settings.shards, cpus.count);
     let text = format!("{} on {}", counted(shards, "shard"), counted(count, "CPU"));
@@ -538,7 +539,7 @@ fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
     )
 }
 
-/// Whether the machine's clock follows others, by the word of systemd: signatures and certificates have times.
+/// Checks whether systemd reports the machine's clock as synchronized, since signatures and certificates depend on it.
 pub(crate) fn clock() -> Line {
     let check = "clock";
     match answer_of(
@@ -558,7 +559,7 @@ pub(crate) fn clock() -> Line {
     }
 }
 
-/// The first bytes that a program writes, if it ends well and in time.
+/// Runs a program and returns the first bytes of its output, if it succeeds in time.
 fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
@@ -582,19 +583,19 @@ fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
     ended.filter(|ended| ended.success()).map(|_| text)
 }
 
-/// Descriptors of a process of a few shards beside connections, for the number that a remedy names.
+/// Number of descriptors needed by a process with few shards in addition to its connections; used to suggest a limit.
 const DESCRIPTORS_BESIDE: usize = 1_024;
 
-/// Time for another program to answer, and the interval at which that is checked.
+/// Time after which another program is killed.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// More than this is no answer.
+/// Maximum number of bytes read from a program's output.
 const ANSWER_BYTES_MAX: u64 = 256;
 
-/// A finding about one thing.
+/// A finding of one check.
 pub(crate) struct Line {
-    /// The thing, such as `ports`.
+    /// Name of the check, such as `ports`.
     pub(crate) check: &'static str,
     pub(crate) finding: Finding,
 }
@@ -615,7 +616,7 @@ impl Line {
         Self { check, finding }
     }
 
-    /// Well, or a failure of what a start does.
+    /// Converts the result of a startup step to a finding.
     pub(crate) fn of(check: &'static str, done: Result<String, Failure>) -> Self {
         match done {
             Ok(text) => Self::ok(check, text),
@@ -623,7 +624,7 @@ impl Line {
         }
     }
 
-    /// As the operator reads it.
+    /// The line as displayed to the operator.
     pub(crate) fn text(&self, screen: Screen) -> String {
         let level = self.finding.level;
         let text = plain(&self.finding.text);
@@ -642,7 +643,7 @@ impl Line {
 /// The column at which the text of a line begins.
 const TEXT_COLUMN: usize = 21;
 
-/// The word for a level.
+/// The name of a level.
 pub(crate) const fn word(level: Level) -> &'static str {
     match level {
         Level::Ok => "ok",

@@ -1,4 +1,5 @@
-//! `heliograph env`: the environment for clients of a running broker, in the form of a shell, a file or a CI service.
+//! `heliograph env`: prints the environment for clients of a running broker, in the format of a shell, a file or a CI
+//! service.
 
 use crate::config::{EnvFlags, EnvFormat};
 use crate::server::ready::NAMES;
@@ -7,10 +8,10 @@ use crate::{
 };
 use serde_json::{Map, Value};
 
-/// Asks the broker; returns what is to be printed.
+/// Queries the broker and returns the text to print.
 ///
 /// # Errors
-/// The broker does not answer, or is not one for tests.
+/// The broker does not answer, or is not a test broker.
 pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     match listener.get("/dev/environment")?? {
@@ -34,8 +35,8 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     }
 }
 
-/// Whether a shell may have a variable. Who listens at that port may be anybody on this machine, and what this command
-/// prints is evaluated: nothing else enters the environment, and no value ends a line.
+/// Whether a variable is safe to pass to a shell. Any process on this machine may listen at that port, and the output
+/// of this command is evaluated: only known names are accepted, and no value contains a line break.
 fn is_ours(name: &str, value: &Value) -> bool {
     let text = value.as_str();
     NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))
@@ -56,8 +57,8 @@ fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
     variables.iter().map(line).collect()
 }
 
-/// A value in quotes. A shell and some readers of such files replace some characters between double quotes; between
-/// single quotes there are none, but they cannot hold one.
+/// Quotes a value: with single quotes if it contains characters that shells or parsers expand between double quotes,
+/// unless it also contains a single quote.
 fn dotenv(value: &str) -> String {
     let replaced = |c| matches!(c, '"' | '\\' | '$' | '`');
     if value.contains(replaced) && !value.contains('\'') {

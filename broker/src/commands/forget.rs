@@ -1,14 +1,14 @@
-//! `heliograph forget`: what a running broker remembers of somebody, erased.
+//! `heliograph forget`: erases the data that a running broker keeps about a client.
 
 use crate::terminal::{self, counted};
 use crate::{admin_client::AdminListener, config::ForgetFlags, failure::Failure};
 use serde_json::{Value, json};
 use std::io::Write;
 
-/// Has it erased, and prints how much that was.
+/// Requests the erasure and prints the number of erased entries.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when the broker does not answer, or not all nodes of its cluster do.
+/// [`Failure::Fatal`] if the broker, or any node of its cluster, does not answer.
 pub fn run(flags: &ForgetFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let body = json!({ "text": flags.text }).to_string();
     let removed = AdminListener::of(&flags.asked)?.post_json("/forget", &body)??;

@@ -1,13 +1,13 @@
-//! `heliograph hook-test`: one event for the receiver of a hook, sent by the broker that runs.
+//! `heliograph hook-test`: makes the running broker send a test event to the receiver of a hook.
 
 use crate::{admin_client::AdminListener, config::HookTestFlags, failure::Failure};
 use codec::http::encode;
 
-/// Has the event sent. What came of it, with a line's end.
+/// Requests the test event. Returns the outcome as a message that ends with a newline.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when the receiver did not
-/// take it, no hook has this name, or nobody answers.
+/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the receiver did not accept the
+/// event, no hook has this name, or the broker does not answer.
 pub fn run(flags: &HookTestFlags) -> Result<String, Failure> {
     let mut target = String::from("/hooks/");
     encode(&mut target, flags.name.trim());

@@ -1,4 +1,5 @@
-//! `heliograph policy test`: whether somebody may do something by a credentials file, and which statement decides.
+//! `heliograph policy test`: evaluates a credentials file for one caller and action, and reports the deciding
+//! statement.
 
 use crate::config::{PolicyCommand, PolicyTestFlags, load_credentials};
 use crate::edge::turn::calendar;
@@ -72,12 +73,12 @@ struct TestedCaller {
     sign_in: Option<SignIn>,
 }
 
-/// The answer to a question.
+/// The result of a policy test.
 struct TestAnswer {
     who: String,
     may: bool,
     decided_by: Box<str>,
-    /// Sign-in to a role: the inner value is the reason of a refusal.
+    /// Outcome of the sign-in to a role, if tested; the inner value is the reason for a refusal.
     signs_in: Option<Option<String>>,
 }
 
@@ -188,7 +189,7 @@ fn asked(
     Err(Failure::Configuration(format!("{file}: --as: {fault}")))
 }
 
-/// Certificate or token at the root of the session.
+/// Determines the certificate or token at the root of the session from the flags.
 fn sign_in(
     flags: &PolicyTestFlags,
     role: Option<&Arc<Role>>,
@@ -257,7 +258,7 @@ fn absent_claim(claims: &mut Vec<Claim>, name: &str) {
     }
 }
 
-/// The client id of a provider that has one.
+/// The client id of a provider that has exactly one; otherwise empty.
 fn sole_client(credentials: &Credentials, issuer: &str) -> Box<str> {
     match credentials.provider(issuer).map(|it| &*it.client_ids) {
         Some([sole]) => sole.clone(),
@@ -282,17 +283,17 @@ fn now_s() -> u64 {
 
 // Whether somebody gets a session of a role: by the provider or the thing's policies first, then by the role's trust.
 
-/// Test whether a sign-in gets a session of a role.
+/// Tests whether a sign-in yields a session of a role.
 pub(crate) struct SignInTest<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) role: &'a Role,
     pub(crate) region: &'a str,
     pub(crate) origin: &'a Origin,
-    /// The certificate of a thing, if one is asked about.
+    /// The certificate of a thing, if one was given.
     pub(crate) shown: Option<&'a ShownCertificate>,
 }
 
-/// A thing by the given certificate, or by each that may stand for it.
+/// Identities of a thing: the one with the given certificate, or one for each certificate valid for it.
 fn identities<'a>(
     things: &'a Things,
     name: &'a str,
@@ -307,7 +308,7 @@ fn identities<'a>(
 }
 
 impl SignInTest<'_> {
-    /// Reason of a refusal; `None`: the session is granted.
+    /// Reason for a refusal; `None` if the session is granted.
     pub(crate) fn refusal(&self, sign_in: &SignIn) -> Option<String> {
         let refused = match sign_in {
             SignIn::Thing(thing) => self.of_thing(thing),
@@ -316,7 +317,7 @@ impl SignInTest<'_> {
         refused.or_else(|| self.of_trust(sign_in))
     }
 
-    /// The registry and the IoT policies of `[things]`.
+    /// Checks a thing against the registry and the IoT policies of `[things]`.
     fn of_thing(&self, thing: &ThingIdentity) -> Option<String> {
         let Some(things) = self.credentials.things() else {
             return Some("the file has no [things]".to_owned());
@@ -356,7 +357,7 @@ impl SignInTest<'_> {
         })
     }
 
-    /// The provider and the client of a token.
+    /// Checks the provider and the client of a token.
     fn of_token(&self, identity: &WebIdentity) -> Option<String> {
         let Some(provider) = self.credentials.provider(&identity.provider) else {
             return Some(format!(

@@ -1,4 +1,4 @@
-//! `heliograph presign`: a signed URL of a WebSocket or of a player, from the keys in the environment.
+//! `heliograph presign`: prints a presigned URL of a WebSocket or a player, using the keys in the environment.
 
 use crate::config::PresignFlags;
 use crate::{failure::Failure, hooks::address::is_loopback, terminal::say};
@@ -8,10 +8,10 @@ use codec::sigv4::EXPIRES_S_MAX;
 use codec::sigv4::signer::{Keys, Player, Signer, Upgrade};
 use std::time::SystemTime;
 
-/// Signs; returns the line to be printed.
+/// Signs the URL and returns the line to print.
 ///
 /// # Errors
-/// The environment lacks keys, or the flags do not fit each other.
+/// The environment contains no keys, or the flags conflict.
 pub fn run(flags: &PresignFlags) -> Result<String, Failure> {
     let (id, secret) = (
         needed("AWS_ACCESS_KEY_ID")?,
@@ -111,8 +111,8 @@ fn refused(rule: &str) -> Result<String, Failure> {
     Err(Failure::Configuration(rule.into()))
 }
 
-/// Variable with the endpoint of API calls, which is that of players.
+/// Environment variable with the endpoint of API calls, also used by players.
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_KINESIS_VIDEO";
 
-/// The region of a server that is not told another.
+/// Default region.
 const REGION: &str = "us-west-2";

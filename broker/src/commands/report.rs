@@ -1,4 +1,5 @@
-//! `heliograph report`: what a broker did since a moment, as text for a ticket: figures, marks, and causes that ended.
+//! `heliograph report`: summarizes a broker's activity since a given time as text for a ticket: figures, marks and
+//! ended causes.
 
 use crate::config::ReportFlags;
 use crate::edge::turn::calendar;
@@ -12,11 +13,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 
-/// Asks for the history, and prints it.
+/// Requests the history and prints it.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nobody answers, or the
-/// broker refuses.
+/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer, or
+/// refuses.
 pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let clock = if flags.utc {
@@ -39,7 +40,7 @@ pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     terminal::write(out, &text)
 }
 
-/// The whole text, in lines of at most 80 characters but for words of the broker.
+/// The whole report, in lines of at most 80 characters except for texts of the broker.
 fn text(document: &Value, clock: ReportClock) -> String {
     let at = |name: &str| document[name].as_str().and_then(parsed);
     let (from, to) = (at("from").unwrap_or(0), at("to").unwrap_or(0));
@@ -59,7 +60,7 @@ fn text(document: &Value, clock: ReportClock) -> String {
 
 // Rows of figures.
 
-/// A line for each ten minutes, hour or day: the least, the mean and the most of masters, sums, and the worst; nothing
+/// Formats a row per ten minutes, hour or day: minimum, mean and maximum of masters, sums, and worst values; empty
 /// without rows.
 fn table(columns: &Value, span_ms: u64, clock: ReportClock) -> String {
     let width_ms = match span_ms / HOUR_MS {
@@ -152,16 +153,16 @@ fn marks(document: &Value, clock: ReportClock) -> String {
 
 // Moments as people read them.
 
-/// Whose hours are shown.
+/// The time zone of displayed times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReportClock {
     Utc,
-    /// Those of the machine that the command runs on.
+    /// Time zone of the machine that runs the command.
     Local,
 }
 
 impl ReportClock {
-    /// By how much its hours are ahead of UTC, in milliseconds.
+    /// Offset from UTC at the given time, in milliseconds.
     fn ahead_ms(self, at_ms: u64) -> i64 {
         match self {
             Self::Utc => 0,
@@ -169,19 +170,19 @@ impl ReportClock {
         }
     }
 
-    /// `2026-11-29 07:00:01`.
+    /// Formats a time as `2026-11-29 07:00:01`.
     fn text(self, at_ms: u64) -> String {
         let mut text = rfc3339(at_ms.saturating_add_signed(self.ahead_ms(at_ms)));
         text.truncate("2026-11-29 07:00:01".len());
         text.replace('T', " ")
     }
 
-    /// `11-29 07:00:01`.
+    /// Formats a time as `11-29 07:00:01`.
     fn moment(self, at_ms: u64) -> String {
         self.text(at_ms).split_off("2026-".len())
     }
 
-    /// `2026-11-29 07:00:01 +01:00`, or with `UTC`.
+    /// Formats a time as `2026-11-29 07:00:01 +01:00`, or with `UTC`.
     fn whole(self, at_ms: u64) -> String {
         let minutes = self.ahead_ms(at_ms) / 60_000;
         let zone = match (self, minutes.unsigned_abs()) {
@@ -194,7 +195,7 @@ impl ReportClock {
         format!("{} {zone}", self.text(at_ms))
     }
 
-    /// The begin of the day before the one of a moment.
+    /// The start of the previous day.
     fn yesterday(self, now_ms: u64) -> u64 {
         let of_day = now_ms.saturating_add_signed(self.ahead_ms(now_ms)) % (24 * HOUR_MS);
         let begin = now_ms.saturating_sub(of_day + 24 * HOUR_MS);
@@ -203,7 +204,7 @@ impl ReportClock {
     }
 }
 
-/// A moment of the broker's answers, in milliseconds.
+/// Parses a time from the broker's responses, in milliseconds.
 fn parsed(text: &str) -> Option<u64> {
     moment(text).map(|at| at.0)
 }

@@ -1,4 +1,5 @@
-//! `heliograph seccomp-profile`: the seccomp profile of `deploy/`, for containers of a binary that came without it.
+//! `heliograph seccomp-profile`: prints the seccomp profile of `deploy/`, for containers of a binary shipped without
+//! it.
 
 use crate::files;
 use crate::{config::SeccompFlags, failure::Failure};
@@ -6,10 +7,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-/// Returns what is to be printed: the profile, or nothing when it was written to a file.
+/// Returns the text to print: the profile, or nothing if it was written to a file.
 ///
 /// # Errors
-/// The file cannot be written, or is there with another content.
+/// The file cannot be written, or exists with different content.
 pub fn run(flags: &SeccompFlags) -> Result<String, Failure> {
     match &flags.output {
         None => Ok(PROFILE.into()),
@@ -38,5 +39,5 @@ fn write(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The same file that the repository ships and its tests apply.
+/// The profile shipped in the repository and applied in its tests.
 const PROFILE: &str = include_str!("../../../deploy/seccomp.json");

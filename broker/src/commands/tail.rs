@@ -1,5 +1,5 @@
-//! `heliograph tail`: refusals and warnings of a running broker as they come, an aligned line each; with `-v` every
-//! line of its log, as it is written.
+//! `heliograph tail`: prints refusals and warnings of a running broker as they occur, one aligned line each; with `-v`,
+//! every log line verbatim.
 
 use crate::admin_client::AdminListener;
 use crate::config::{TailFlags, TailLevel};
@@ -8,11 +8,11 @@ use crate::terminal::{self, Colour, Screen, member};
 use serde_json::Value;
 use std::io::Write;
 
-/// Prints what comes, until nobody reads it, or the broker ends.
+/// Prints lines until the output is closed or the broker stops.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nobody answers, or the
-/// broker ends.
+/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer, or
+/// stops.
 pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let mut events = listener.events("refusals,log")?;
@@ -27,7 +27,7 @@ pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(),
     }
 }
 
-/// The lines of an event that are asked for, each with its level. Of what was there before, the last ones.
+/// The lines of an event that match the flags, each with its level. A snapshot contributes only its last lines.
 fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
     let list = |name: &str| data[name].as_array().map_or(&[][..], Vec::as_slice);
     let level = flags.level.unwrap_or(if flags.verbose {
@@ -65,14 +65,14 @@ fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)
     }
 }
 
-/// Of lines with the newest first the last ones, the newest last.
+/// The most recent lines in chronological order, from lines sorted newest first.
 fn last(newest_first: impl Iterator<Item = (TailLevel, String)>) -> Vec<(TailLevel, String)> {
     let mut lines: Vec<_> = newest_first.take(BEFORE).collect();
     lines.reverse();
     lines
 }
 
-/// A refusal in one line.
+/// Formats a refusal as one line.
 fn refusal(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     let fits = |name: &str, wanted: &Option<String>| {
         wanted.as_deref().is_none_or(|wanted| row[name] == wanted)
@@ -113,7 +113,7 @@ fn refusal(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     Some((TailLevel::Warn, line))
 }
 
-/// A line of the log. Those of refusals come as refusals.
+/// Formats a log line. Log lines of refusals are skipped, since they arrive as refusals.
 fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     let text = row["text"].as_str().unwrap_or_default();
     let refused = ["broker::journal: refused ", "\"message\":\"refused\""];
@@ -138,7 +138,7 @@ fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     Some((level, aligned([&at, &word, &target, ""], &message)))
 }
 
-/// Columns of one line: the time of day, the kind, what it is by, whom it is about, and in words.
+/// Aligns a line's columns: time of day, kind, origin, subject and message.
 fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
     let clock = at.get(11..19).unwrap_or(at);
     let who = if who.is_empty() {
@@ -149,7 +149,7 @@ fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
     format!("{clock}  {kind:<7}  {by:<20}  {who}{says}")
 }
 
-/// Moment, target and message of a line of the log, of either format.
+/// Extracts time, target and message of a log line in either format.
 fn parts(text: &str) -> [String; 3] {
     if let Ok(line) = serde_json::from_str::<Value>(text) {
         let message = member(&line["fields"]["message"]).unwrap_or_default();
@@ -175,7 +175,7 @@ fn parts(text: &str) -> [String; 3] {
     [at, target, message].map(terminal::plain)
 }
 
-/// Whether a line has a name as a whole word, and not as a part of a longer one.
+/// Whether a line contains a name as a whole word.
 fn names(text: &str, name: &str) -> bool {
     let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     text.split(|c| !in_name(c)).any(|word| word == name)
@@ -189,7 +189,7 @@ fn colour(level: TailLevel) -> Option<Colour> {
     }
 }
 
-/// Lines of each kind that are shown of what was there before.
+/// Maximum number of earlier lines of each kind shown at the start.
 const BEFORE: usize = 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `heliograph top`: what a running broker does, on one screen that is drawn again each second.
+//! `heliograph top`: shows the activity of a running broker on one screen, refreshed every second.
 
 use crate::admin_client::AdminListener;
 use crate::config::TopFlags;
@@ -11,11 +11,11 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-/// Draws until `q` is pressed or the broker ends; once, where there is no terminal.
+/// Refreshes the screen until `q` is pressed or the broker stops; prints once without a terminal.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nobody answers, or the
-/// broker ends.
+/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer, or
+/// stops.
 pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     if !screen.is_terminal() || !io::stdin().is_terminal() {
@@ -40,7 +40,7 @@ pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), 
     ended
 }
 
-/// Draws what comes from the broker, until a key ends it.
+/// Draws the broker's events until a key ends the command.
 fn draw(
     from: &Receiver<Result<(String, Value), Failure>>,
     out: &mut dyn Write,
@@ -62,7 +62,7 @@ fn draw(
     Ok(())
 }
 
-/// Waits a moment for a key: whether it is one that ends the command. A terminal that is gone ends it too.
+/// Waits briefly for a key; returns whether the command ends, because of that key or a closed terminal.
 fn is_over() -> bool {
     let mut stdin = io::stdin();
     let wait = Timespec {
@@ -82,7 +82,7 @@ fn is_over() -> bool {
     }
 }
 
-/// Keys come one by one and are not shown, until this is dropped.
+/// Terminal mode without line buffering and echo; restored on drop.
 struct Keys(Termios);
 
 impl Keys {
@@ -102,7 +102,7 @@ impl Drop for Keys {
     }
 }
 
-/// Another screen without a cursor; the first one with it again.
+/// Switches to the alternate screen and hides the cursor; `LEAVE` reverts both.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
 const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
 const WAIT_NS: i64 = 200_000_000;
@@ -111,7 +111,7 @@ const ESCAPE: u8 = 27;
 
 // The screen: figures, then problems by cause, as many as there is room for.
 
-/// What is known of the broker.
+/// The state of the broker, according to the events received so far.
 #[derive(Debug, Default)]
 struct State {
     node: Value,
@@ -120,7 +120,7 @@ struct State {
 }
 
 impl State {
-    /// The state of a whole document of `/overview`.
+    /// Parses a complete document of `/overview`.
     fn of(document: &Value) -> Self {
         let mut state = Self::default();
         state.take("snapshot", document);
@@ -138,7 +138,7 @@ impl State {
         }
     }
 
-    /// The screen, in at most this many lines.
+    /// Renders the screen in at most `rows` lines.
     fn text(&self, screen: Screen, rows: usize) -> String {
         let mut lines = self.figures(screen);
         lines.push(String::new());
@@ -225,12 +225,12 @@ impl State {
     }
 }
 
-/// Whether a problem goes on, and nobody has said that it is known.
+/// Whether a problem is ongoing and has not been acknowledged.
 fn is_open(row: &Value) -> bool {
     row["ended"].is_null() && row["known"].is_null()
 }
 
-/// A problem in one line of [`COLUMNS`] at most: since when, or when it ended; its cause; how many channels; in words.
+/// Formats a problem in at most [`COLUMNS`] characters: start or end time, cause, number of channels, and description.
 fn problem(row: &Value) -> String {
     let part = |name: &str| row[name].as_str().map(terminal::plain).unwrap_or_default();
     let clock = |name: &str| part(name).get(11..16).unwrap_or("-").to_owned();
@@ -250,7 +250,7 @@ fn problem(row: &Value) -> String {
     line
 }
 
-/// Refusals a second, and the checks that most of them did not pass.
+/// Formats the rate of refusals per second, and the checks that caused most of them.
 fn refusals(by_check: &Value) -> String {
     let rates = by_check.as_object().into_iter().flatten();
     let mut rates: Vec<(f64, &String)> = rates
@@ -269,7 +269,7 @@ fn refusals(by_check: &Value) -> String {
     }
 }
 
-/// How busy each shard is, and for how long one has not answered.
+/// Formats the load of each shard, and how long an unresponsive one has been silent.
 fn shards(rows: &Value) -> String {
     let shown = rows.as_array().into_iter().flatten().map(|row| {
         let busy = 100.0 * row["busy"].as_f64().unwrap_or_default();
@@ -281,9 +281,9 @@ fn shards(rows: &Value) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// Checks that are named.
+/// Maximum number of checks listed in the rate of refusals.
 const CHECKS: usize = 4;
-/// Characters of a problem's line.
+/// Maximum width of a problem's line, in characters.
 const COLUMNS: usize = 80;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `heliograph trace CHANNEL`: what happened on a channel, as its broker's admin listener reports it.
+//! `heliograph trace CHANNEL`: shows the events of a channel, as reported by the broker's admin listener.
 
 use crate::side::trace::text::{Printer, whole};
 use crate::terminal::{self, Colour, Screen};
@@ -8,11 +8,11 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-/// Asks, and writes the answer; with `--follow` again every second, and writes what is new.
+/// Requests the trace and writes it; with `--follow`, repeats this every second and writes only new events.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no such
-/// channel, no answer, or nobody who reads what is written.
+/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the channel does not exist, the
+/// broker does not answer, or the output is closed.
 pub fn run(flags: &TraceFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let mut printer = Printer::default();
     let mut last = Value::Null;
@@ -53,13 +53,13 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
     Err(Failure::Fatal(format!("{}{nearest}", refusal.why)))
 }
 
-/// Between two looks of `--follow`.
+/// Polling interval of `--follow`.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Events in an answer: as many as there may be.
+/// Number of events requested: the maximum of a response.
 const EVENTS: usize = 5_000;
 
-/// The colour of a line: who it is about, what it suggests, and what went wrong.
+/// The colour of a line: client headings, suggestions, and failures.
 fn colour(line: &str) -> Option<Colour> {
     let begins = ["channel ", "master ", "viewer "];
     let wrong = ["  refused", "  dropped", "  throttled", "  expired"];

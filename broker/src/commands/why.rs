@@ -1,4 +1,4 @@
-//! `heliograph why`: why a request was refused, as its broker's admin listener reports it.
+//! `heliograph why`: explains why a request was refused, as reported by the broker's admin listener.
 
 use crate::terminal::{self, Colour, Screen, member};
 use crate::{admin_client::AdminListener, config::WhyFlags, failure::Failure};
@@ -7,12 +7,11 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// Asks for one refusal by its id, or for those that fit, in groups if they are to be. What was found, with a line's
-/// end.
+/// Requests a refusal by its id, or all that match, grouped if requested. Returns text that ends with a newline.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nothing was found, or
-/// nobody answers.
+/// [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if nothing was found, or the broker
+/// does not answer.
 pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     let mut document = ask(flags)?;
     let is_of_id = !document["requestId"].is_null();
@@ -47,7 +46,7 @@ pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     })
 }
 
-/// The refusals or groups of a document; the document itself, if it is one refusal.
+/// The refusals or groups of a document, or the document itself if it is a single refusal.
 fn found(document: &Value) -> Vec<&Value> {
     let lists = [&document["groups"], &document["refusals"]];
     match lists.into_iter().find_map(Value::as_array) {
@@ -56,7 +55,7 @@ fn found(document: &Value) -> Vec<&Value> {
     }
 }
 
-/// The first answer that has anything, else the last.
+/// Sends the requests in order; returns the first response that contains a match, or else the last one.
 fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let mut last = Value::Null;
@@ -75,7 +74,7 @@ fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     Ok(last)
 }
 
-/// Ends of a channel's connections that fall on the time of a proxy, as its trace names them: no refusal tells of them.
+/// Connection ends of a channel that its trace attributes to a proxy's timeout; there are no refusals for these.
 fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(channel) = channel else {
         return Ok(Vec::new());
@@ -96,8 +95,8 @@ fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<Strin
     Ok([named("master"), named("viewers")].concat())
 }
 
-/// The requests to make, in order: a text without a flag may be an id, an ARN or an address by its form, else a
-/// channel, a client id, a key, or a part of another name.
+/// The requests to make, in order: an argument without a flag is matched by its form as an id, an ARN or an address,
+/// else as a channel, a client id, a key, or part of another name.
 fn targets(flags: &WhyFlags) -> Vec<String> {
     let Some(what) = flags.what.as_deref().map(str::trim) else {
         return vec![target(flags, None)];
@@ -149,7 +148,7 @@ fn target(flags: &WhyFlags, what: Option<(&str, &str)>) -> String {
 
 // A refusal as people read it. Characters that could move a terminal's cursor are escaped.
 
-/// The colour of a line: the first one of a refusal, and what to do about it.
+/// The colour of a line: the heading of a refusal, and its remedy.
 fn colour(line: &str) -> Option<Colour> {
     if line.starts_with("  What to do:") {
         Some(Colour::Green)
@@ -158,7 +157,7 @@ fn colour(line: &str) -> Option<Colour> {
     }
 }
 
-/// One group of refusals, by the newest of them.
+/// Formats a group of refusals, using the newest one.
 fn group(row: &Value) -> String {
     let part = |name: &str| member(&row[name]).unwrap_or_else(|| "-".into());
     let count = row["refusals"].as_u64().unwrap_or_default();
@@ -174,7 +173,7 @@ fn group(row: &Value) -> String {
     out
 }
 
-/// One refusal of the admin listener.
+/// Formats a refusal of the admin listener.
 pub(crate) fn refusal(row: &Value) -> String {
     let part = |name: &str| member(&row[name]);
     let or = |name: &str, other: &str| part(name).unwrap_or_else(|| other.to_owned());

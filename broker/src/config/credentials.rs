@@ -1,5 +1,5 @@
-//! The credentials file: principals, roles and policies. All errors are found in one pass; what looks forgotten is a
-//! warning.
+//! The credentials file: principals, roles and policies. All errors are reported in one pass; likely oversights are
+//! warnings.
 
 mod devices;
 mod files;
@@ -31,19 +31,19 @@ pub struct Loaded {
     pub credentials: Arc<Credentials>,
     /// The devices that may sign in with certificates, for the listeners.
     pub devices: Option<Arc<Devices>>,
-    /// Remarks on what is valid but looks forgotten or careless, a line each; no secrets.
+    /// Warnings about valid but suspicious entries, one per line; contain no secrets.
     pub warnings: Vec<String>,
-    /// All files read, the credentials file first: a change of one reloads all.
+    /// All files read, the credentials file first; a change to any of them reloads all.
     pub files: Vec<PathBuf>,
     /// Stamps of these files, taken just before each was opened.
     pub(crate) stamps: Vec<FileStamp>,
 }
 
-/// Reads a credentials file and the files it names, relative to its folder. `account_id`: account of principals that
-/// name none; `console`: the provider whose accounts use the console, which needs no role.
+/// Reads a credentials file and the files it names, relative to its folder. `account_id`: default account of
+/// principals; `console`: the provider whose accounts use the console, which needs no role.
 ///
 /// # Errors
-/// Every fault, with the line and column of its key.
+/// All faults, each with the line and column of its key.
 pub fn load_credentials(
     path: &Path,
     account_id: &str,
@@ -107,11 +107,11 @@ struct CredentialsDraft {
     providers: Vec<Provider>,
     aliases: Vec<RoleAlias>,
     things: Option<(Things, Devices)>,
-    /// Each with its index in the list.
+    /// Principals with their index in the list.
     principals: Vec<(usize, Principal)>,
 }
 
-/// Policy of a file or a document; `None` if it does not load. `others`: number of earlier ones.
+/// Reads a policy from a file or a document; `None` if it does not load. `others`: number of earlier policies.
 fn policy(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -268,7 +268,7 @@ impl CredentialsDraft {
         principals.chain(roles).chain(things)
     }
 
-    /// ARNs of all principals and roles; empty without roles, whose trusts alone need them.
+    /// ARNs of all principals and roles, which only the trusts of roles need; empty if there are no roles.
     fn arns_for_trusts(&self) -> BTreeSet<String> {
         if self.roles.is_empty() {
             return BTreeSet::new();
@@ -277,7 +277,7 @@ impl CredentialsDraft {
         principals.chain(self.roles.iter().map(Role::arn)).collect()
     }
 
-    /// Warning about a policy that depends on channel tags which others may set: principals or roles of the same
+    /// Warning about a policy that depends on channel tags which can be changed by principals or roles of the same
     /// account without the policy.
     fn tagged_by_others(&self, policy: &Arc<Policy>) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
@@ -303,7 +303,7 @@ impl CredentialsDraft {
         ))
     }
 
-    /// Credentials, and the devices for listeners.
+    /// Converts the draft to credentials, and the devices for listeners.
     fn into_credentials(self, sha256: Option<[u8; 32]>) -> (Credentials, Option<Arc<Devices>>) {
         let principals = self.principals.into_iter().map(|(_, it)| it).collect();
         let policies = self.policies.into_values().flatten();
@@ -323,15 +323,15 @@ fn now_s() -> u64 {
     now.map_or(0, |since| since.as_secs())
 }
 
-/// An access key id. Source: IAM API Reference, `accessKeyIdType`, except its least length of 16: ids of tests are
-/// shorter.
+/// Parses an access key id. Source: IAM API Reference, `accessKeyIdType`, except for its minimum length of 16, since
+/// test ids are shorter.
 fn key_id(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let rule = "allowed 1 to 128 of the characters A-Z a-z 0-9 _";
     letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
 }
 
-/// A secret. AWS makes them 40 characters long; what is much shorter can be guessed from one signature.
+/// Parses a secret. AWS secrets have 40 characters; a much shorter one can be guessed from one signature.
 fn secret_key(text: &str) -> Checked<Secret> {
     let is_visible = |byte: u8| byte.is_ascii_graphic();
     let rule = "allowed 16 to 128 visible ASCII characters";
@@ -344,7 +344,7 @@ fn token(text: &str) -> Checked<Secret> {
     letters(text, 1..=4096, is_visible, rule).map(Secret::from)
 }
 
-/// A date and time with its offset, in seconds since 1970 UTC.
+/// Parses a date and time with an offset, in seconds since 1970 UTC.
 fn moment(value: &Raw<'_>) -> Checked<u64> {
     let rule =
         || "allowed a date and time with its offset, such as 2027-01-01T00:00:00Z".to_owned();
@@ -363,7 +363,7 @@ fn moment(value: &Raw<'_>) -> Checked<u64> {
     u64::try_from(seconds).map_err(|_| rule())
 }
 
-/// Most policies of a file.
+/// Maximum number of policies in a file.
 const POLICIES_MAX: usize = 4096;
 
 #[cfg(test)]

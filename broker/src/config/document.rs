@@ -1,7 +1,7 @@
-//! A TOML document read key by key: every fault is noted with its place, and reading continues.
+//! Reads a TOML document key by key; faults are recorded with their positions, and reading continues.
 //!
-//! A [`Document`] is a text with what was found in it so far, a [`TableReader`] is one of its tables. A reader names
-//! the keys it knows by asking for them; what is left in the table when it ends is unknown.
+//! A [`Document`] is a text with the findings so far, a [`TableReader`] one of its tables. Reading a key marks it as
+//! known; any key left unread at the end of a table is unknown.
 
 use crate::config::draft::{Fault, Findings, ValuePlace};
 use crate::terminal::nearest;
@@ -10,17 +10,17 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A text, and what was found in it.
+/// A text and the findings from reading it.
 pub(crate) struct Document<'d> {
     text: &'d str,
-    /// Offsets of the lines' first bytes.
+    /// Byte offsets of line starts.
     lines: Vec<usize>,
-    /// Values of unknown keys are not quoted: they may be secrets under a misspelt key.
+    /// Whether error messages omit the values of unknown keys, which may be secrets under a misspelt key.
     confidential: bool,
     findings: Findings,
 }
 
-/// A value as the document has it, for functions that read one.
+/// An unparsed value of the document, for functions that interpret it.
 pub(crate) type Raw<'d> = DeValue<'d>;
 
 impl<'d> Document<'d> {
@@ -34,7 +34,7 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// A file that holds secrets.
+    /// Creates the document of a file with secrets.
     pub(crate) fn confidential(text: &'d str) -> Self {
         Self {
             confidential: true,
@@ -42,10 +42,10 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// Reads the document's top table with `read`, then complains of the keys that `read` did not ask for.
+    /// Reads the document's root table with `read`, then reports keys that `read` did not ask for.
     ///
     /// # Errors
-    /// Why the text is no TOML; `read` was not called.
+    /// The reason why the text is not valid TOML; `read` is not called in this case.
     pub(crate) fn read(
         self,
         read: impl FnOnce(&mut TableReader<'_, '_>),
@@ -65,7 +65,7 @@ impl<'d> Document<'d> {
         Err(document.findings)
     }
 
-    /// Notes where a key was written, or the table of that path.
+    /// Records the position of a key, or of the table with that path.
     fn note_place(&mut self, key: &str, span: &Range<usize>) {
         let place = self.place(span);
         self.findings.written(key, place);
@@ -79,13 +79,13 @@ impl<'d> Document<'d> {
         ValuePlace::File { line, column }
     }
 
-    /// Notes that `key` breaks `rule`, with its value as it is in the file.
+    /// Records that `key` breaks `rule`, quoting its value from the file.
     fn fault(&mut self, key: &str, value: &Spanned<Raw<'_>>, rule: String) {
         let value = self.excerpt(key, value);
         self.findings.fault(key, value, rule);
     }
 
-    /// A value as it is in the file, on one line and cut off when long.
+    /// A value quoted from the file, on one line and truncated if long.
     fn excerpt(&self, key: &str, value: &Spanned<Raw<'_>>) -> String {
         let last = key.rsplit('.').next().unwrap_or(key);
         let secret = ["secret", "password", "token"]
@@ -106,14 +106,14 @@ impl<'d> Document<'d> {
 /// One table of the document.
 pub(crate) struct TableReader<'d, 'r> {
     document: &'r mut Document<'d>,
-    /// With a dot at its end, or empty for the document itself.
+    /// Path of the table with a trailing dot; empty for the document itself.
     path: String,
     table: &'d DeTable<'d>,
     known: Vec<&'static str>,
 }
 
 impl<'d> TableReader<'d, '_> {
-    /// Reads a table with `read`, then complains of the keys that `read` did not ask for.
+    /// Reads a table with `read`, then reports keys that `read` did not ask for.
     fn walk<'r>(
         document: &'r mut Document<'d>,
         path: String,
@@ -130,7 +130,8 @@ impl<'d> TableReader<'d, '_> {
         section.refuse_unknown_keys();
     }
 
-    /// The value of `key` as `check` understands it; `None` when the key is absent, or wrong, which is noted.
+    /// Reads the value of `key` with `check`; `None` if the key is absent or its value invalid, which is recorded as a
+    /// fault.
     pub(crate) fn read<T>(
         &mut self,
         key: &'static str,
@@ -139,7 +140,7 @@ impl<'d> TableReader<'d, '_> {
         self.read_with_faults(key, |value| check(value).map_err(|rule| vec![rule]))
     }
 
-    /// As [`Self::read`], with a `check` that finds several faults of one value.
+    /// Like [`Self::read`], with a `check` that may find several faults in one value.
     pub(crate) fn read_with_faults<T>(
         &mut self,
         key: &'static str,
@@ -155,7 +156,7 @@ impl<'d> TableReader<'d, '_> {
         check(value.get_ref()).map_err(note).ok()
     }
 
-    /// A text that `check` understands.
+    /// Reads a string and parses it with `check`.
     pub(crate) fn text<T>(
         &mut self,
         key: &'static str,
@@ -164,7 +165,7 @@ impl<'d> TableReader<'d, '_> {
         self.read(key, |value| text(value, check))
     }
 
-    /// A table of its own.
+    /// Reads a nested table.
     pub(crate) fn section(
         &mut self,
         key: &'static str,
@@ -175,7 +176,7 @@ impl<'d> TableReader<'d, '_> {
         }
     }
 
-    /// A list of tables, each read by `read` with its place in the list.
+    /// Reads an array of tables, calling `read` for each with its index.
     pub(crate) fn tables(
         &mut self,
         key: &'static str,
@@ -201,7 +202,7 @@ impl<'d> TableReader<'d, '_> {
         }
     }
 
-    /// A table of tables with names of the writer's choice, each read by `read` with its name.
+    /// Reads a table of user-named tables, calling `read` for each with its name.
     pub(crate) fn named_tables(
         &mut self,
         key: &'static str,
@@ -221,43 +222,43 @@ impl<'d> TableReader<'d, '_> {
         }
     }
 
-    /// The text of `key`, if it is one; nothing is noted.
+    /// The text of `key`, if it is a string; records no faults.
     pub(crate) fn peek(&self, key: &str) -> Option<&'d str> {
         self.table.get(key)?.get_ref().as_str()
     }
 
-    /// Whether `key` is written, right or wrong.
+    /// Whether `key` is present, valid or not.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Whether a value of this table is wrong, so that what follows from its absence is not worth saying.
+    /// Whether a value of this table is invalid, so that consequences of its absence need not be reported.
     pub(crate) fn has_faults(&self) -> bool {
         let mut faults = self.document.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(&self.path))
     }
 
-    /// Notes a name of this table that breaks a rule.
+    /// Records a fault if the name of this table breaks a rule.
     pub(crate) fn named<T>(&mut self, name: Checked<T>) {
         if let Err(rule) = name {
             self.fault(format!("the name: {rule}"));
         }
     }
 
-    /// Notes that not exactly one of two keys is there.
+    /// Records a fault unless exactly one of the two keys is present.
     pub(crate) fn either(&mut self, one: &str, other: &str) {
         if self.has(one) == self.has(other) {
             self.fault(format!("allowed with either {one} or {other}"));
         }
     }
 
-    /// Notes a fault of this table as a whole.
+    /// Records a fault of this table as a whole.
     pub(crate) fn fault(&mut self, rule: impl Into<String>) {
         let path = self.path.trim_end_matches('.');
         self.document.findings.fault(path, A_TABLE, rule);
     }
 
-    /// The value of `key` with its path, if it is there. The key is known from here on.
+    /// The value of `key` with its path, if present. Marks the key as known.
     fn value(&mut self, key: &'static str) -> Option<(String, &'d Spanned<Raw<'d>>)> {
         self.known.push(key);
         let value = self.table.get(key)?;
@@ -266,7 +267,7 @@ impl<'d> TableReader<'d, '_> {
         Some((path, value))
     }
 
-    /// Reads a value that should be a table.
+    /// Reads a value that must be a table.
     fn enter(
         &mut self,
         path: String,
@@ -305,18 +306,18 @@ impl<'d> TableReader<'d, '_> {
     }
 }
 
-/// A key that an earlier version had.
+/// A key of an earlier version.
 struct Removed {
-    /// With its tables, as errors name it.
+    /// Full path of the key, as used in errors.
     path: &'static str,
     version: &'static str,
     instead: &'static str,
 }
 
-/// Keys that a file of an earlier version may have (deploy/UPGRADE.md).
+/// Removed keys that a file of an earlier version may contain (deploy/UPGRADE.md).
 const REMOVED: &[Removed] = &[];
 
-/// The fault of a key that this version does not know.
+/// Formats the error for a key unknown to this version.
 fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> String {
     match removed.iter().find(|key| key.path == path) {
         Some(key) => format!("removed in {}, use {}", key.version, key.instead),
@@ -327,7 +328,7 @@ fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> Strin
     }
 }
 
-/// A string that `check` understands.
+/// Reads a string and parses it with `check`.
 pub(crate) fn text<'d, T>(
     value: &'d Raw<'_>,
     check: impl FnOnce(&'d str) -> Checked<T>,
@@ -342,7 +343,7 @@ pub(crate) fn text<'d, T>(
     }
 }
 
-/// A whole number as a flag is written. What is none becomes the empty text, which no rule allows.
+/// Formats an integer as a flag value. Other values yield an empty text, which every rule rejects.
 pub(crate) fn digits(value: &Raw<'_>) -> String {
     let number = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
@@ -350,7 +351,7 @@ pub(crate) fn digits(value: &Raw<'_>) -> String {
     number.map_or_else(String::new, |number| number.to_string())
 }
 
-/// A list of at least 0 or 1 `entries`, which `check` understands.
+/// Reads a list of at least `least` entries, each parsed with `check`. `entries` describes them in error messages.
 pub(crate) fn list<'d, T>(
     value: &'d Raw<'d>,
     least: usize,
@@ -364,10 +365,10 @@ pub(crate) fn list<'d, T>(
     }
 }
 
-/// Shown in place of a secret.
+/// Placeholder shown instead of a secret.
 pub(crate) const REDACTED: &str = "<redacted>";
 
-/// Shown in place of what a table holds.
+/// Placeholder shown instead of a table's content.
 pub(crate) const A_TABLE: &str = "{ … }";
 
 const EXCERPT_CHARS_MAX: usize = 80;

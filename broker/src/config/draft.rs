@@ -1,4 +1,4 @@
-//! A configuration as it was read, with all errors so far, those of the files that it names included; and the form of
+//! A configuration as read, with all errors found so far, including those of the files it references; and the format of
 //! an error.
 
 use crate::terminal::plain;
@@ -8,15 +8,15 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Flags and file, read together. Made by [`crate::config::draft`], ended by [`Draft::finish`].
+/// Settings read from flags and a file. Created by [`crate::config::draft`], consumed by [`Draft::finish`].
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
-    /// `None` when the text is no TOML: what a broken text means cannot be known. Wrong values are replaced by
+    /// `None` if the text is not valid TOML, since nothing can then be inferred from it. Invalid values are replaced by
     /// defaults.
     settings: Option<Settings>,
     findings: Findings,
-    /// SHA-256 of the file, in hexadecimal digits; empty without one.
+    /// SHA-256 of the file in hexadecimal; empty without a file.
     pub(crate) sha256: Box<str>,
 }
 
@@ -31,34 +31,35 @@ impl Draft {
         }
     }
 
-    /// The settings as far as they are known, for more checks. They may be wrong: only [`Draft::finish`] gives those
-    /// to run with.
+    /// The settings read so far, for further checks. They may be invalid: only [`Draft::finish`] returns settings to
+    /// run with.
     #[must_use]
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
     }
 
-    /// Notes that the value of `key` breaks a rule, such as `allowed a file that can be read`.
+    /// Records that the value of `key` breaks a rule, such as `allowed a file that can be read`.
     pub fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         self.findings.push(key, value, rule);
     }
 
-    /// Whether something is wrong with a key that begins so.
+    /// Whether there are faults of keys with this prefix.
     pub(crate) fn has_faults_of(&self, beginning: &str) -> bool {
         let mut faults = self.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(beginning))
     }
 
-    /// Forgets what is wrong with other keys than those of one table. A text that is no TOML stays wrong.
+    /// Discards the faults of keys outside one table. A text that is not valid TOML remains a fault.
     pub(crate) fn only(&mut self, table: &str) {
         let stays = |fault: &Fault| fault.key.is_empty() || fault.is_of(table);
         self.findings.faults.retain(stays);
     }
 
-    /// The settings, when nothing is wrong with them nor with what they name: `others` are the faults of other files.
+    /// Returns the settings if neither they nor the referenced files contain faults; `others` are the faults of those
+    /// files.
     ///
     /// # Errors
-    /// Every fault.
+    /// All faults.
     pub fn finish(self, others: Vec<ConfigError>) -> Result<Settings, ConfigError> {
         let faults = self.findings.faults;
         match self.settings {
@@ -68,17 +69,17 @@ impl Draft {
     }
 }
 
-/// The places of keys, by flag or in a file, and their faults.
+/// The positions of keys, on the command line or in a file, and their faults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) faults: Vec<Fault>,
     places: BTreeMap<String, ValuePlace>,
-    /// Keys whose value could not be read: what they hold instead is not worth a second complaint.
+    /// Keys whose value is unreadable. No further fault is recorded for the default that replaces it.
     wrong: BTreeSet<String>,
 }
 
 impl Findings {
-    /// Notes where `key` was written. A flag overrides the file.
+    /// Records the position of `key`. A flag overrides the file.
     pub(crate) fn written(&mut self, key: &str, place: ValuePlace) {
         self.places.insert(key.into(), place);
     }
@@ -87,14 +88,14 @@ impl Findings {
         self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
     }
 
-    /// Notes that the value of `key` breaks a rule, unless it could not be read at all.
+    /// Records that the value of `key` breaks a rule, unless it was unreadable.
     pub(crate) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         if !self.wrong.contains(key) {
             self.push(key, value, rule);
         }
     }
 
-    /// Notes a list of more entries than there may be.
+    /// Records a fault if a list contains more entries than permitted.
     pub(crate) fn at_most(&mut self, key: &str, count: usize, most: usize, entries: &str) {
         if count > most {
             self.fault(
@@ -105,7 +106,7 @@ impl Findings {
         }
     }
 
-    /// Notes that the value of `key` could not be read.
+    /// Records that the value of `key` is unreadable.
     pub(crate) fn unreadable(&mut self, key: &str) {
         self.wrong.insert(key.into());
     }
@@ -122,41 +123,41 @@ impl Findings {
 
 // Errors of a configuration: place, cause, and what is allowed instead.
 
-/// One fault: `FILE:LINE:COL: key = value: allowed …`, or `--flag value: allowed …`.
+/// A fault: `FILE:LINE:COL: key = value: allowed …`, or `--flag value: allowed …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The place of the value.
+    /// Where the value was specified.
     pub place: ValuePlace,
-    /// The key with its tables, such as `limits.payload_bytes`; empty when the file as a whole is at fault.
+    /// The key's full path, such as `limits.payload_bytes`; empty for a fault of the file as a whole.
     pub key: String,
-    /// The value as written, cut off when long; `<redacted>` for a secret.
+    /// The value as written, truncated if long; `<redacted>` for a secret.
     pub value: String,
-    /// The rest of the line, such as `allowed 1 to 10`.
+    /// The rule broken by the value, such as `allowed 1 to 10`.
     pub rule: String,
 }
 
-/// The place at which a value was written.
+/// Where a value was specified.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValuePlace {
-    /// In the file, counted from 1; columns in characters.
+    /// In the file; line and column start at 1, and columns count characters.
     File {
-        /// Line.
+        /// Line number.
         line: usize,
-        /// Column.
+        /// Column number.
         column: usize,
     },
-    /// On the command line, by this flag.
+    /// On the command line, with this flag.
     Flag(&'static str),
-    /// Nowhere: the default.
+    /// Not specified: the default applies.
     Default,
 }
 
-/// All faults of a configuration; at least one. Its display has one line for each.
+/// All faults of a configuration; at least one. Displayed with one line per fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<PathBuf>,
     faults: Vec<Fault>,
-    /// Errors of files that this one names.
+    /// Errors of referenced files.
     others: Vec<Self>,
 }
 
@@ -172,13 +173,13 @@ impl Fault {
         }
     }
 
-    /// Whether this is about `key`, or a key of that table.
+    /// Whether the fault concerns `key`, or a key in the table `key`.
     pub(crate) fn is_of(&self, key: &str) -> bool {
         let rest = self.key.strip_prefix(key);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// The line that an operator reads.
+    /// The fault formatted as one line.
     fn line(&self, file: Option<&Path>) -> String {
         let Self {
             place,
@@ -203,7 +204,7 @@ impl Fault {
 }
 
 impl ConfigError {
-    /// The faults of `file` and the flags, in the order of their places: file, flags, defaults.
+    /// Collects the faults of `file` and the flags, sorted by source: file, flags, defaults.
     pub(crate) fn new(file: Option<&Path>, mut faults: Vec<Fault>) -> Self {
         faults.sort_by(|one, other| one.place.cmp(&other.place));
         Self {
@@ -213,12 +214,12 @@ impl ConfigError {
         }
     }
 
-    /// Appends the errors of other files.
+    /// Attaches the errors of other files.
     pub(crate) fn with(self, others: Vec<Self>) -> Self {
         Self { others, ..self }
     }
 
-    /// The faults of the file and the flags, in the order in which they are shown.
+    /// The faults of the file and the flags, in display order.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -226,8 +227,8 @@ impl ConfigError {
 }
 
 impl ConfigError {
-    /// The faults for a terminal: below each of the configuration file its line, with a mark at the place. A line that
-    /// may have a secret is not shown.
+    /// The faults formatted for a terminal, each with its line of the configuration file and a marker below the
+    /// position. Lines that may contain a secret are omitted.
     #[must_use]
     pub fn marked(&self) -> String {
         let text = self
@@ -249,7 +250,7 @@ impl ConfigError {
     }
 }
 
-/// A line of a file, and a mark below one of its columns; of a wide line what is around the column.
+/// A line of the file with a marker below one column; a long line is cut to the characters around it.
 fn mark(line: usize, column: usize, whole: &str) -> String {
     let at = column.saturating_sub(1);
     let from = if whole.chars().count() > SHOWN {
@@ -268,10 +269,10 @@ fn mark(line: usize, column: usize, whole: &str) -> String {
     )
 }
 
-/// Characters of a line that are shown: with its number they stay on one line of a terminal.
+/// Maximum number of characters shown of a line, so that the line and its number fit a terminal.
 const SHOWN: usize = 70;
 
-/// Words in the names of keys whose values are not shown.
+/// Words in names of keys whose values are hidden.
 const SECRETS: [&str; 3] = ["secret", "password", "key"];
 
 impl std::error::Error for ConfigError {}

@@ -1,5 +1,5 @@
-//! The configuration file: keys read by their table, and the entries of `[[hook]]`, `[[ice]]` and `[clients]`, which
-//! have no defaults.
+//! The configuration file: keys read by their table, and entries of `[[hook]]`, `[[ice]]` and `[clients]`, which have
+//! no defaults.
 
 use crate::config::document::{Raw, TableReader, digits, list, text};
 use crate::files;
@@ -11,7 +11,7 @@ use broker_core::settings::{
 };
 use std::path::{Path, PathBuf};
 
-/// Reads the whole file into `settings`, which hold the defaults.
+/// Reads the whole file into `settings`, which initially contains the defaults.
 pub(crate) fn read(top: &mut TableReader<'_, '_>, settings: &mut Settings) {
     read_table(top, "", settings);
     top.tables("hook", |nth, section| read_hook(nth, section, settings));
@@ -24,7 +24,7 @@ pub(crate) fn read(top: &mut TableReader<'_, '_>, settings: &mut Settings) {
     });
 }
 
-/// Reads the keys of a table, and the tables within it.
+/// Reads the keys of a table and its nested tables.
 fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: &mut Settings) {
     let mut inner = None;
     for key in KEYS {
@@ -45,8 +45,8 @@ fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: 
     }
 }
 
-/// Stores a value that is not a table, as the flag of that key would. A value of another type is an empty text there,
-/// which is refused with all that is allowed.
+/// Stores a value that is not a table, as that key's flag would. A value of another type is treated as an empty text,
+/// and rejected with a list of the valid values.
 fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     match &key.kind {
         Kind::Number(..) => key.put(settings, &[&digits(value)]),
@@ -81,7 +81,7 @@ fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     }
 }
 
-/// `{ rate = 5, burst = 25 }`; without `burst`, five seconds of the rate.
+/// Parses `{ rate = 5, burst = 25 }`; the default `burst` is five seconds of the rate.
 fn rate(section: &mut TableReader<'_, '_>, field: &Field<Rate>, settings: &mut Settings) {
     let rate = section.read("rate", |value| small(value, 0)).map(Rate::of);
     let mut rate = rate.unwrap_or_else(|| (field.get)(settings));
@@ -98,7 +98,7 @@ fn small(value: &Raw<'_>, least: u64) -> Checked<u32> {
 
 // The entries of `[[hook]]`.
 
-/// Reads the entry of this place, if it has what an entry needs.
+/// Reads the hook at this index, if its required keys are present.
 fn read_hook(nth: usize, section: &mut TableReader<'_, '_>, settings: &mut Settings) {
     if nth == HOOKS_MAX {
         section.fault(format!("allowed at most {HOOKS_MAX} hooks"));
@@ -173,7 +173,7 @@ fn events(value: &Raw<'_>) -> Checked<[bool; 3]> {
     Ok([0, 1, 2].map(|place| events.contains(&place)))
 }
 
-/// Kinds of events that a hook may have.
+/// Kinds of events a hook can subscribe to.
 const EVENTS: [&str; 3] = ["wake", "presence", "problems"];
 
 fn include<'d>(value: &'d Raw<'d>) -> Checked<Vec<&'static str>> {
@@ -208,9 +208,9 @@ fn switch(value: &Raw<'_>) -> Checked<bool> {
     value.as_bool().ok_or_else(|| "allowed true, false".into())
 }
 
-/// Longest name of a hook, which is a label of metrics and a part of paths.
+/// Maximum length of a hook's name in bytes; the name is used as a metric label and in paths.
 const NAME_BYTES_MAX: usize = 32;
-/// Longest pattern: as long as the longest name of a channel.
+/// Maximum length of a pattern in bytes, equal to that of a channel name.
 const PATTERN_BYTES_MAX: usize = 256;
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
 const TIMEOUT_MS_DEFAULT: u64 = 5_000;
@@ -219,7 +219,7 @@ const RETRY_MS_DEFAULT: u64 = 60_000;
 
 // The rows of `[clients]`.
 
-/// Reads the row of this name: a new one, or one in the place of what is built in under that name.
+/// Reads the client entry with this name: a new one, or a replacement of the built-in entry with that name.
 fn read_client(name: &str, section: &mut TableReader<'_, '_>, clients: &mut Vec<Client>) {
     let user_agent = section.text("user_agent", user_agent);
     let row = Client::new(name, &user_agent.unwrap_or_default());
@@ -257,12 +257,13 @@ fn bytes(value: &Raw<'_>) -> Checked<usize> {
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-/// As `[limits] wss_message_bytes`: less holds no message.
+/// Permitted range of a client's maximum message size in bytes, as for `[limits] wss_message_bytes`; a lower maximum is
+/// too small for any message.
 const CLIENT_BYTES: std::ops::RangeInclusive<u64> = 1024..=2 << 20;
 
 // The entries of `[[ice]]`.
 
-/// Reads one entry, and notes the file of its secrets.
+/// Reads one `[[ice]]` entry, and records the file of its secrets.
 fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Option<Ice> {
     let urls = section.read("urls", urls).unwrap_or_default();
     let secrets = section.read("secret", secrets);
@@ -302,7 +303,7 @@ fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Opti
     })
 }
 
-/// Source: C SDK, `MAX_ICE_CONFIG_URI_COUNT` 4: it takes more for an error.
+/// Reads the URLs of a server. Source: C SDK, `MAX_ICE_CONFIG_URI_COUNT` 4: more are an error.
 fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
     let urls = list(value, 1, "URLs", |url| text(url, value::ice_url))?;
     if urls.len() > 4 {
@@ -311,7 +312,7 @@ fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
     Ok(urls)
 }
 
-/// One secret, or several during a rotation.
+/// Reads one secret, or several during a rotation.
 fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
     if value.is_str() {
         return Ok(vec![text(value, value::ice_word)?]);
@@ -319,7 +320,7 @@ fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
     list(value, 1, "secrets", |secret| text(secret, value::ice_word))
 }
 
-/// One secret a line.
+/// Reads a file with one secret per line.
 fn secret_file(path: &Path) -> Checked<Vec<String>> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -336,10 +337,10 @@ fn secret_file(path: &Path) -> Checked<Vec<String>> {
 }
 
 const DAY: u64 = 86_400_000;
-/// GetIceServerConfig allows 30 s, but the C SDK asks again 30 s before the end, and refuses what has no more than that
-/// (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`).
+/// Minimum TTL, in milliseconds. GetIceServerConfig permits 30 s, but the C SDK refreshes 30 s before expiry, and
+/// rejects TTLs up to that (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`).
 const ICE_TTL_MS_LEAST: u64 = 60_000;
-/// Source: GetIceServerConfig, `Ttl`; what AWS answers.
+/// Default TTL in milliseconds, the one returned by AWS. Source: GetIceServerConfig, `Ttl`.
 const ICE_TTL_MS: u64 = 300_000;
-/// Longest file of secrets: more than a rotation needs.
+/// Maximum size of a file of secrets, in bytes; more than a rotation needs.
 const SECRET_BYTES_MAX: usize = 64 * 1024;

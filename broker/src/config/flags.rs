@@ -26,45 +26,45 @@ pub enum Command {
     Serve(Box<ServeFlags>),
     /// Check a configuration file and the files it names
     CheckConfig {
-        /// The file
+        /// Path of the configuration file
         file: PathBuf,
         /// Flags of serve.
         #[command(flatten)]
         flags: Box<ServeFlags>,
     },
-    /// Look for what keeps a broker from running here
+    /// Check for problems that prevent a broker from running here
     Doctor(DoctorFlags),
     /// Print a signed URL of a WebSocket or a player
     Presign(PresignFlags),
     /// Copy a running broker's data directory
     Backup(BackupFlags),
-    /// Pack what somebody who helps needs to know
+    /// Collect diagnostics for a support request
     Bundle(BundleFlags),
-    /// Move channels in and out, as the AWS CLI's JSON
+    /// Import and export channels as JSON of the AWS CLI
     Channels(ChannelsFlags),
-    /// Look after devices that sign in with certificates
+    /// Manage devices that sign in with certificates
     #[command(subcommand)]
     Things(ThingsCommand),
     /// Show what happened on a channel
     Trace(TraceFlags),
-    /// Print figures, causes and marks of last night
+    /// Summarize recent activity: figures, causes and marks
     Report(ReportFlags),
-    /// Say why a request was refused
+    /// Explain why a request was refused
     Why(WhyFlags),
-    /// Erase what a running broker remembers of somebody
+    /// Erase what a running broker stores about a client
     Forget(ForgetFlags),
-    /// Print refusals and warnings as they come
+    /// Print refusals and warnings as they occur
     Tail(TailFlags),
     /// Show load, refusals and problems on one screen
     Top(TopFlags),
-    /// Ask the policies of a credentials file
+    /// Test the policies of a credentials file
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Send a test event to the receiver of a hook
     HookTest(HookTestFlags),
     /// Print the environment for clients of a --dev broker
     Env(EnvFlags),
-    /// Look after the cluster of a configuration file
+    /// Manage the cluster of a configuration file
     Cluster(ClusterFlags),
     /// Print the seccomp profile that a container needs
     SeccompProfile(SeccompFlags),
@@ -73,14 +73,14 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the version and what it was built from
+    /// Print version and build details
     Version(VersionFlags),
 }
 
 /// The flags of `heliograph seccomp-profile`.
 #[derive(Args, Clone, Debug)]
 pub struct SeccompFlags {
-    /// File to write instead of stdout; one that is there with another content is left as it is [default: none]
+    /// File to write instead of stdout; an existing file with different content is left unchanged [default: none]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -88,7 +88,7 @@ pub struct SeccompFlags {
 /// The flags of `heliograph version`.
 #[derive(Args, Clone, Debug)]
 pub struct VersionFlags {
-    /// As JSON: version, commit, dirty, target, profile, rustc
+    /// Print JSON: version, commit, dirty, target, profile, rustc
     #[arg(long)]
     pub json: bool,
 }
@@ -96,7 +96,7 @@ pub struct VersionFlags {
 /// The flags of `heliograph cluster`.
 #[derive(Args, Clone, Debug)]
 pub struct ClusterFlags {
-    /// Configuration file (TOML) of one of the nodes, with [cluster] etcd; needed
+    /// Configuration file (TOML) of one of the nodes, with [cluster] etcd; required
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// The command.
@@ -111,37 +111,37 @@ pub enum ClusterCommand {
     Status,
     /// Check etcd, the secret, clocks, links and names
     Check,
-    /// Remove a node that does not run from the members
+    /// Remove a stopped node from the members
     Remove {
-        /// Its name
+        /// Name of the node
         #[arg(value_name = "NODE")]
         node: String,
-        /// Also one that owns slots, since its host is lost forever
+        /// Remove the node even if it owns slots, because its host is permanently lost
         #[arg(long)]
         lost: bool,
     },
-    /// Have a node give its slots to others and end
+    /// Hand a node's slots over to others, then stop it
     Drain {
-        /// Its name
+        /// Name of the node
         #[arg(value_name = "NODE")]
         node: String,
     },
-    /// Give each node an equal part of the slots
+    /// Distribute the slots equally among the nodes
     Rebalance,
-    /// Raise the lowest inner version, as an upgrade's last step
+    /// Raise the minimum inner version, as an upgrade's last step
     FinishUpgrade,
-    /// Put channels of a directory or files into etcd
+    /// Import the channels of a directory or files into etcd
     Import {
-        /// The data directory, or the files
+        /// Data directory or files to import
         #[arg(value_name = "DIR|FILE", required = true)]
         from: Vec<PathBuf>,
-        /// With a directory: remove the channels that are in etcd first
+        /// With a directory: first remove the channels in etcd
         #[arg(long)]
         replace: bool,
     },
-    /// Write a data directory with every channel of etcd
+    /// Write a data directory with all channels in etcd
     Export {
-        /// The directory to write, absent or empty
+        /// Directory to write; must be absent or empty
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
@@ -150,7 +150,7 @@ pub enum ClusterCommand {
 /// The flags of `heliograph channels`.
 #[derive(Args, Clone, Debug)]
 pub struct ChannelsFlags {
-    /// The data directory of a broker that does not run; import creates it if absent
+    /// Data directory of a stopped broker (import creates it)
     #[arg(long, value_name = "DIR", default_value = "heliograph-data")]
     #[arg(global = true)]
     pub data_dir: PathBuf,
@@ -162,16 +162,17 @@ pub struct ChannelsFlags {
 /// The operations of `heliograph channels`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ChannelsCommand {
-    /// Put channels of files into the data directory
+    /// Import channels from files into the data directory
     #[command(mut_arg("admin", |it| it.help(IMPORTS_INTO)))]
     Import {
-        /// Files of JSON of list- and describe-signaling-channel, and {"ChannelARN": ARN, "Tags": {KEY: VALUE}}
+        /// JSON files with the output of list-signaling-channels and describe-signaling-channel, and {"ChannelARN":
+        /// ARN, "Tags": {KEY: VALUE}}
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
-        /// Only say how many channels would be created, how many are there, and what is wrong
+        /// Only report how many channels would be created, how many exist already, and any faults
         #[arg(long)]
         dry_run: bool,
-        /// The broker that runs, for --admin: the channels go there in place of a directory.
+        /// The running broker, for --admin: the channels are imported there instead of into a directory.
         #[command(flatten)]
         asked: AdminFlags,
     },
@@ -179,7 +180,7 @@ pub enum ChannelsCommand {
     Export,
 }
 
-/// The flags of each command that asks a running broker.
+/// The flags of every command that queries a running broker.
 #[derive(Args, Clone, Debug)]
 pub struct AdminFlags {
     /// The admin listener of the broker: http://HOST:PORT [default: that of --config, else http://127.0.0.1:8090]
@@ -196,10 +197,10 @@ pub struct AdminFlags {
 /// The flags of `heliograph doctor`.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorFlags {
-    /// The broker to look at if it runs; without --config that of `serve --dev`.
+    /// The broker to check if it is running; without --config, one started by `serve --dev`.
     #[command(flatten)]
     pub asked: AdminFlags,
-    /// Print what was found as JSON
+    /// Print the findings as JSON
     #[arg(long, conflicts_with = "ready")]
     pub json: bool,
     /// Only ask the running broker whether it is ready: exit with 0 if it is, else with 1
@@ -213,19 +214,19 @@ pub struct EnvFlags {
     /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
-    /// The form: for a shell to evaluate, a file of variables, JSON, or the file $GITHUB_ENV
+    /// Output format: export statements for a shell, a file of variables, JSON, or lines for the file $GITHUB_ENV
     #[arg(long, value_name = "FORM", value_enum, default_value = "sh")]
     pub format: EnvFormat,
 }
 
-/// Forms of the environment.
+/// Output formats of the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EnvFormat {
     /// `export NAME='value'`.
     Sh,
     /// `NAME="value"`.
     Dotenv,
-    /// One object.
+    /// A single object.
     Json,
     /// `NAME=value`.
     Github,
@@ -234,7 +235,7 @@ pub enum EnvFormat {
 /// The flags of `heliograph backup`.
 #[derive(Args, Clone, Debug)]
 pub struct BackupFlags {
-    /// The directory to write, absent or empty. It will contain secrets; only its owner may enter it
+    /// Directory to write; must be absent or empty. It will contain secrets; only its owner may enter it
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
     /// The broker to query.
@@ -254,7 +255,7 @@ pub struct BackupFlags {
 /// The flags of `heliograph bundle`.
 #[derive(Args, Clone, Debug)]
 pub struct BundleFlags {
-    /// File to write, absent [default: heliograph-bundle-TIME.tar]
+    /// File to write; must not exist [default: heliograph-bundle-TIME.tar]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The broker to query.
@@ -265,7 +266,7 @@ pub struct BundleFlags {
 /// The flags of `heliograph report`.
 #[derive(Args, Clone, Debug)]
 pub struct ReportFlags {
-    /// Since when: yesterday, a span such as -24h, or a moment such as 2026-01-02T03:04:05Z
+    /// Start of the report: yesterday, a span such as -24h, or a time such as 2026-01-02T03:04:05Z
     #[arg(
         long,
         value_name = "MOMENT",
@@ -273,13 +274,13 @@ pub struct ReportFlags {
         allow_hyphen_values = true
     )]
     pub since: String,
-    /// Times in UTC, not in local time
+    /// Show times in UTC instead of local time
     #[arg(long)]
     pub utc: bool,
     /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
-    /// Print the listener's answer as JSON
+    /// Print the listener's response as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -287,22 +288,22 @@ pub struct ReportFlags {
 /// The flags of `heliograph trace`.
 #[derive(Args, Clone, Debug)]
 pub struct TraceFlags {
-    /// The channel's name
+    /// Name of the channel
     #[arg(value_name = "CHANNEL", value_parser = channel_name)]
     pub channel: String,
-    /// Only the viewer of this client id [default: all]
+    /// Show only the viewer with this client id [default: all]
     #[arg(long, value_name = "ID", value_parser = client_id)]
     pub client: Option<String>,
-    /// Each event on a line of its own: else candidates that follow each other are one
+    /// Show each event on a separate line instead of merging consecutive candidates
     #[arg(long)]
     pub events: bool,
-    /// Go on, and print what is new every second
+    /// Keep running, and print new events every second
     #[arg(long)]
     pub follow: bool,
     /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
-    /// Print the listener's answer as JSON; with --follow a line each time that something changed
+    /// Print the listener's response as JSON; with --follow one line per change
     #[arg(long)]
     pub json: bool,
 }
@@ -310,16 +311,16 @@ pub struct TraceFlags {
 /// The flags of `heliograph tail`.
 #[derive(Args, Clone, Debug)]
 pub struct TailFlags {
-    /// Only what names this channel [default: all]
+    /// Show only lines that mention this channel [default: all]
     #[arg(long, value_name = "NAME", value_parser = channel_name)]
     pub channel: Option<String>,
-    /// Only refusals by this check, such as signature_expired [default: all]
+    /// Show only refusals by this check, such as signature_expired [default: all]
     #[arg(long, value_name = "CHECK")]
     pub check: Option<String>,
-    /// The least level; refusals are as warnings [default: warn, with --verbose info]
+    /// Minimum level; refusals count as warnings [default: warn, with --verbose info]
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub level: Option<TailLevel>,
-    /// Whole lines, as the broker writes them, and all about each refusal
+    /// Print log lines verbatim, and all details of each refusal
     #[arg(short, long)]
     pub verbose: bool,
     /// The broker to query.
@@ -327,7 +328,7 @@ pub struct TailFlags {
     pub asked: AdminFlags,
 }
 
-/// Levels of log lines, the gravest first.
+/// Levels of log lines, most severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum TailLevel {
     /// `ERROR`.
@@ -351,10 +352,10 @@ pub struct TopFlags {
 /// The flags of `heliograph hook-test`.
 #[derive(Args, Clone, Debug)]
 pub struct HookTestFlags {
-    /// The name of the hook
+    /// Name of the hook
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// The broker to ask.
+    /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
 }
@@ -362,10 +363,10 @@ pub struct HookTestFlags {
 /// The flags of `heliograph forget`.
 #[derive(Args, Clone, Debug)]
 pub struct ForgetFlags {
-    /// The client id, address, subject of a token, or thing
+    /// Client id, address, token subject or thing name
     #[arg(value_name = "TEXT")]
     pub text: String,
-    /// The broker to ask.
+    /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
 }
@@ -373,11 +374,12 @@ pub struct ForgetFlags {
 /// The flags of `heliograph why`.
 #[derive(Args, Clone, Debug)]
 pub struct WhyFlags {
-    /// The request id of the answer (x-amzn-RequestId), or a channel, its ARN, a client id, an access key id or an
+    /// Request id of the response (x-amzn-RequestId), or a channel, its ARN, a client id, an access key id or an
     /// address [default: none]
     #[arg(value_name = "WHAT", conflicts_with_all = ["channel", "client", "key", "remote", "text"])]
     pub what: Option<String>,
-    /// Requests that named this channel, by its name or ARN; API calls with a wrong signature name none [default: any]
+    /// Requests for this channel, by its name or ARN; API calls with an invalid signature are not attributed to one
+    /// [default: any]
     #[arg(long, value_name = "NAME")]
     pub channel: Option<String>,
     /// Requests of this client id [default: any]
@@ -389,20 +391,20 @@ pub struct WhyFlags {
     /// Requests from this IP address [default: any]
     #[arg(long, value_name = "ADDRESS")]
     pub remote: Option<String>,
-    /// Requests that did not pass this check, such as signature_expired [default: any]
+    /// Requests that failed this check, such as signature_expired [default: any]
     #[arg(long, value_name = "CHECK")]
     pub check: Option<String>,
-    /// Requests with this text in a name: of a thing, certificate, issuer, subject, role or session, or in the reason
+    /// Requests with this text in the name of a thing, certificate, issuer, subject, role or session, or in the reason
     /// [default: any]
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
-    /// Requests since this moment, such as 2026-01-02T03:04:05Z [default: any]
+    /// Requests since this time, such as 2026-01-02T03:04:05Z [default: any]
     #[arg(long, value_name = "MOMENT")]
     pub since: Option<String>,
-    /// By check and channel: how many, from when to when, and the newest of each
+    /// Group by check and channel: count, first and last time, and the newest refusal of each
     #[arg(long)]
     pub group: bool,
-    /// Number of requests or groups at most, the newest first
+    /// Maximum number of requests or groups, newest first
     #[arg(
         long,
         value_name = "N",
@@ -413,7 +415,7 @@ pub struct WhyFlags {
     /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
-    /// Print the listener's answer as JSON
+    /// Print the listener's response as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -421,27 +423,27 @@ pub struct WhyFlags {
 /// The flags of `heliograph presign`.
 #[derive(Args, Clone, Debug)]
 pub struct PresignFlags {
-    /// The endpoint that discovery returned: wss://HOST or wss://HOST:PORT; with --whep https:// in place of wss://
-    /// [default: with --whep $AWS_ENDPOINT_URL_KINESIS_VIDEO]
+    /// Endpoint returned by discovery: wss://HOST or wss://HOST:PORT; with --whep https:// instead of wss:// [default:
+    /// with --whep $AWS_ENDPOINT_URL_KINESIS_VIDEO]
     #[arg(long, value_name = "URL", required_unless_present = "whep", value_parser = endpoint)]
     pub endpoint: Option<String>,
     /// The channel
     #[arg(long, value_name = "ARN", required_unless_present = "whep", value_parser = channel_arn)]
     pub channel_arn: Option<ChannelArn>,
-    /// The channel, for a URL that players open without an SDK (WHEP)
+    /// The channel, for a URL that a player opens without an SDK (WHEP)
     #[arg(long, value_name = "NAME", requires = "client_id", value_parser = channel_name)]
     #[arg(conflicts_with_all = ["channel_arn", "expires"])]
     pub whep: Option<String>,
-    /// The viewer's id; without it, the URL is the master's
+    /// Client id of the viewer; without it, the URL is for the master
     #[arg(long, value_name = "ID", value_parser = client_id)]
     pub client_id: Option<String>,
-    /// The region of the signature [default: the channel's; with --whep $AWS_REGION, else us-west-2]
+    /// AWS region to sign for [default: the channel's region; with --whep, $AWS_REGION or us-west-2]
     #[arg(long, value_name = "NAME", value_parser = value::region)]
     pub region: Option<String>,
     /// Validity of the URL in seconds
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = expires)]
     pub expires: u32,
-    /// Validity of a player's URL, up to 365d; anyone who has it may watch, unless a policy denies its client id
+    /// Validity of a player's URL, up to 365d; anyone who has the URL can watch, unless a policy denies its client id
     #[arg(long = "for", value_name = "TIME", requires = "whep", default_value = "7d", value_parser = life)]
     life_ms: u64,
 }
@@ -457,51 +459,52 @@ impl PresignFlags {
 /// The flags of `heliograph serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
-    /// Development mode, on loopback only: no signatures, any region and account, a channel is created when a client
-    /// connects to it, a generated certificate, a drain of one second [default: off]
+    /// Development mode, on loopback only: no signatures, any region and account, channels created on first connection,
+    /// a generated certificate, a drain of one second [default: off]
     #[arg(long)]
     pub dev: bool,
-    /// Let a --dev server listen off loopback: every machine that reaches it can use any channel. The admin listener
-    /// needs its token there, as in every mode [default: off]
+    /// Let a --dev server listen on addresses other than loopback: every machine that reaches it can use any channel.
+    /// On such addresses, the admin listener still requires its token [default: off]
     #[arg(long, requires = "dev")]
     pub allow_remote: bool,
-    /// Serve clients through the published ports of a container, off loopback: as --allow-remote, with a token for the
-    /// admin listener that is in the printed URL, and everything in memory. Discovery returns the port of the request
+    /// Serve clients through the published ports of a container, not only on loopback: like --allow-remote, with an
+    /// admin token contained in the printed URL, and all data in memory. Discovery returns the port of the request
     /// [default: off]
     #[arg(long, requires = "dev", conflicts_with = "lan")]
     pub container: bool,
-    /// Let phones of the local network in: a --dev server listens with TLS on this machine's address there too, and
-    /// serves its pages to devices that are paired by a QR code. Every machine of that network can use any channel
+    /// Admit phones on the local network: a --dev server also listens with TLS on this machine's address in that
+    /// network, and serves its pages to devices paired by a QR code. Every machine in that network can use any channel
     /// [default: off]
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, requires = "dev")]
     pub lan: Option<Option<Ipv4Addr>>,
-    /// Open the page to try a --dev server in a browser (xdg-open) once it serves [default: off]
+    /// Open the try page of a --dev server in a browser (xdg-open) when it is ready [default: off]
     #[arg(long, requires = "dev")]
     pub open: bool,
-    /// Log lines below WARN on a terminal as well, where a --dev server shows none; RUST_LOG wins [default: off]
+    /// Show log lines below WARN on a terminal, which a --dev server omits by default; RUST_LOG takes precedence
+    /// [default: off]
     #[arg(long, requires = "dev")]
     pub verbose: bool,
-    /// Endpoints that discovery of a --dev server returns have the scheme and port of the request, not those of the TLS
-    /// listener [default: off]
+    /// Make discovery of a --dev server return endpoints with the scheme and port of the request instead of those of
+    /// the TLS listener [default: off]
     #[arg(long, requires = "dev")]
     pub plain: bool,
-    /// With [cluster] etcd: accept etcd as it is after it was restored from a backup, or emptied; what this node
-    /// remembers of it is forgotten [default: off]
+    /// With [cluster] etcd: accept the state of an etcd that was restored from a backup or emptied, and discard what
+    /// this node stored about it [default: off]
     #[arg(long)]
     pub accept_etcd: bool,
-    /// File to write, as JSON, with what the ready line says and the environment of clients, once every listener
-    /// accepts [default: none]
+    /// JSON file to write with the content of the ready line and the environment of clients, once all listeners accept
+    /// connections [default: none]
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
-    /// Configuration file (TOML); every key is in deploy/broker.toml [default: none]
+    /// Configuration file (TOML); all keys are listed in deploy/broker.toml [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Flags that override keys of the file.
+    /// Flags that override keys of the configuration file.
     #[command(flatten)]
     pub keys: KeyFlags,
 }
 
-/// The help of `--admin` where a data directory is written without it.
+/// Help text of `--admin` for commands that write a data directory by default.
 const IMPORTS_INTO: &str =
     "The admin listener of a broker that runs: http://HOST:PORT [default: none, into --data-dir]";
 
@@ -509,7 +512,7 @@ fn admin_url(text: &str) -> Result<String, String> {
     value::endpoint(text, ["http", "http"])
 }
 
-/// An endpoint, with its role or without; of a player, too.
+/// Validates an endpoint: a WebSocket URL with an optional role, or the HTTP URL of a player's endpoint.
 fn endpoint(text: &str) -> Result<String, String> {
     let of_player = value::endpoint(text, ["https", "http"]);
     let checked = of_player.or_else(|_| value::endpoint(value::without_role(text), ["wss", "ws"]));
@@ -545,27 +548,27 @@ fn expires(text: &str) -> Result<u32, String> {
 /// The operations of `heliograph things`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ThingsCommand {
-    /// Write certificate and key of a test device
+    /// Issue a certificate and key for a test device
     Issue(ThingsIssueFlags),
-    /// Say which thing a certificate stands for
+    /// Show which thing a certificate identifies
     Check(ThingsCheckFlags),
-    /// Make the registry of [things] from the AWS CLI's output
+    /// Create the registry of [things] from the AWS CLI's output
     Import(ThingsImportFlags),
 }
 
 /// The flags of `heliograph things issue`.
 #[derive(Args, Clone, Debug)]
 pub struct ThingsIssueFlags {
-    /// The name of the thing
+    /// Name of the thing
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// The data directory of the broker
+    /// Data directory of the broker
     #[arg(long, value_name = "DIR", default_value = "heliograph-data")]
     pub data_dir: PathBuf,
-    /// The directory for both files
+    /// Directory for the certificate and key files
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub out: PathBuf,
-    /// The role alias that the device asks for
+    /// Role alias requested by the device
     #[arg(long, value_name = "ALIAS", default_value = "camera")]
     pub role_alias: String,
 }
@@ -573,16 +576,16 @@ pub struct ThingsIssueFlags {
 /// The flags of `heliograph things check`.
 #[derive(Args, Clone, Debug)]
 pub struct ThingsCheckFlags {
-    /// The certificate of a device, with its chain if it has one
+    /// Certificate of a device, with its chain if any
     #[arg(value_name = "CERT.pem")]
     pub certificate: PathBuf,
     /// The credentials file
     #[arg(long, value_name = "FILE")]
     pub credentials: PathBuf,
-    /// The thing's name that the device sends
+    /// Name of the thing, as sent by the device
     #[arg(long, value_name = "NAME")]
     pub thing: Option<String>,
-    /// The region of the server
+    /// Region of the server
     #[arg(long, value_name = "REGION", default_value = "us-west-2")]
     pub region: String,
 }
@@ -590,10 +593,11 @@ pub struct ThingsCheckFlags {
 /// The flags of `heliograph things import`.
 #[derive(Args, Clone, Debug)]
 pub struct ThingsImportFlags {
-    /// Files of JSON of list-things, list-certificates, and {"thingName": NAME, "principals": [ARN]}; and PEM files
+    /// JSON files with the output of list-things, list-certificates, and {"thingName": NAME, "principals": [ARN]}; and
+    /// PEM files
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// The registry to write instead of stdout
+    /// Registry file to write instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
@@ -601,7 +605,7 @@ pub struct ThingsImportFlags {
 /// The operations of `heliograph policy`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Say whether somebody may do something, and why
+    /// Show whether a caller may perform an action, and why
     Test(PolicyTestFlags),
 }
 
@@ -611,46 +615,46 @@ pub struct PolicyTestFlags {
     /// The credentials file
     #[arg(long, value_name = "FILE")]
     pub credentials: PathBuf,
-    /// A principal or a role of that file; role/NAME or user/NAME where both have the name
+    /// A principal or a role of that file; role/NAME or user/NAME if the name is ambiguous
     #[arg(long = "as", value_name = "NAME")]
     pub who: String,
-    /// The action: ConnectAsMaster, kinesisvideo:ConnectAsMaster, sts:AssumeRole
+    /// Action, such as ConnectAsMaster, kinesisvideo:ConnectAsMaster or sts:AssumeRole
     #[arg(long, value_name = "ACTION", value_parser = action)]
     pub action: Action,
-    /// The ARN that it is done to: of a channel, with /* in place of its time to create it; * to list channels
+    /// ARN of the resource: a channel, with /* in place of its creation time to create it; * to list channels
     #[arg(long, value_name = "ARN", value_parser = arn)]
     pub resource: String,
-    /// The client id of a viewer [default: none]
+    /// Client id of a viewer [default: none]
     #[arg(long, value_name = "ID")]
     pub client_id: Option<String>,
     /// Tag of the channel; repeatable [default: none]
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub tag: Vec<(String, String)>,
-    /// The thing whose certificate signed in, for a role [default: none]
+    /// Thing whose certificate was used to sign in, for a role [default: none]
     #[arg(long, value_name = "NAME", conflicts_with = "claim")]
     pub thing: Option<String>,
-    /// A PEM file with the thing's certificate and its chain [default: all that the file knows of the thing]
+    /// PEM file with the thing's certificate and its chain [default: all certificates known for the thing]
     #[arg(long, value_name = "FILE", requires = "thing")]
     pub cert: Option<PathBuf>,
-    /// The role alias that the thing asks for [default: the first of the role]
+    /// Role alias requested by the thing [default: the role's first alias]
     #[arg(long, value_name = "NAME", requires = "thing")]
     pub alias: Option<String>,
-    /// Claim of the token that signed in, for a role: id.example.com:sub=ada; repeatable [default: none]
+    /// Claim of the token used to sign in, for a role: id.example.com:sub=ada; repeatable [default: none]
     #[arg(long, value_name = "ISSUER:NAME=VALUE", value_parser = claim)]
     pub claim: Vec<(String, String, String)>,
-    /// The address of the client
+    /// Address of the client
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub source_ip: IpAddr,
     /// The client does not use TLS
     #[arg(long)]
     pub plain: bool,
-    /// The region of the server
+    /// Region of the server
     #[arg(long, value_name = "NAME", default_value = "us-west-2")]
     pub region: String,
-    /// The account of principals and roles without one: 12 digits
+    /// Account of principals and roles that specify none: 12 digits
     #[arg(long, value_name = "ID", default_value = "123456789012")]
     pub account_id: String,
-    /// Answer as JSON: decision, decided_by, who, signs_in, action, resource
+    /// Print JSON: decision, decided_by, who, signs_in, action, resource
     #[arg(long)]
     pub json: bool,
 }

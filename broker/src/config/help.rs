@@ -1,5 +1,4 @@
-//! The help of the command line: commands in groups, and what stands below the flags of each: its exit codes, and an
-//! example.
+//! Help of the command line: grouped commands, and the text below the flags of each, with exit codes and an example.
 
 use crate::config::Arguments;
 use crate::terminal;
@@ -9,7 +8,7 @@ use clap_complete::Shell;
 use std::ffi::OsString;
 
 impl Arguments {
-    /// Reads the command line of the process; ends it after a help, and where the line is wrong.
+    /// Parses the command line of the process; exits after printing help or a usage error.
     #[must_use]
     pub fn of_process() -> Self {
         let words: Vec<OsString> = std::env::args_os().collect();
@@ -19,7 +18,7 @@ impl Arguments {
     }
 }
 
-/// An error with a hint, where what was written has a place elsewhere.
+/// Adds a hint to an error if the word is valid elsewhere on the command line.
 fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let written = kinds.into_iter().find_map(|kind| match error.get(kind) {
@@ -45,7 +44,7 @@ fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     error
 }
 
-/// The flag or command that is nearest to what was written, if any is near.
+/// The flag or command closest to the given word, if any is close.
 fn nearest_of(command: &str, written: &str) -> String {
     let program = program();
     let of = program.find_subcommand(command).unwrap_or(&program);
@@ -65,7 +64,7 @@ fn nearest_of(command: &str, written: &str) -> String {
     format!("the nearest is {dashes}{name}")
 }
 
-/// Words that other programs have, with the command that they follow (any if it is empty), and what is meant.
+/// Words used by other programs, each with the command it follows (any if empty) and the equivalent here.
 const ELSEWHERE: [(&str, &str, &str); 6] = [
     (
         "",
@@ -95,7 +94,7 @@ const ELSEWHERE: [(&str, &str, &str); 6] = [
     ("", "ps", "heliograph top shows load and problems"),
 ];
 
-/// The program with all of its commands.
+/// The program's declaration with all commands.
 #[must_use]
 pub fn program() -> Command {
     let mut program = Arguments::command();
@@ -107,7 +106,7 @@ pub fn program() -> Command {
     program.help_template(TEMPLATE).before_help(groups)
 }
 
-/// The completions of a shell, made from the program's declaration.
+/// Shell completions generated from the program's declaration.
 #[must_use]
 pub fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
@@ -115,7 +114,7 @@ pub fn completions(shell: Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// A command with a text below the flags of the one at the end of a path.
+/// Adds a text below the flags of the command at the end of a path.
 fn below(command: Command, path: &[&str], text: &'static str) -> Command {
     match path {
         [] => command.after_help(text),
@@ -123,7 +122,7 @@ fn below(command: Command, path: &[&str], text: &'static str) -> Command {
     }
 }
 
-/// The commands with what they are for, in their groups.
+/// The commands with their descriptions, in groups.
 fn groups(program: &Command) -> String {
     let mut out = String::new();
     for (title, names) in GROUPS {
@@ -148,7 +147,7 @@ const TEMPLATE: &str = "\
 
 heliograph COMMAND --help has the flags of each, and an example.";
 
-/// Every command once.
+/// The groups of commands; each command occurs once.
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "Commands to run a broker",
@@ -188,7 +187,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// Texts below the flags of a command.
+/// Texts shown below the flags of a command.
 const BELOW: &[(&str, &str)] = &[
     (
         "serve",

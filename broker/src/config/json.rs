@@ -1,4 +1,4 @@
-//! The settings as JSON under the names of the configuration file, without secrets: what `/config` shows.
+//! The settings as JSON with the key names of the configuration file, without secrets; served at `/config`.
 
 use crate::config::document::REDACTED;
 use crate::hooks::address;
@@ -6,7 +6,7 @@ use broker_core::settings::value::ConfigSpan;
 use broker_core::settings::{Hook, Ice, IceCredential, KEYS, Settings};
 use serde_json::{Value, json};
 
-/// Every setting. Secrets are `<redacted>`; files that hold some are named, not read.
+/// All settings. Secrets are shown as `<redacted>`; files with secrets are named, but not read.
 #[must_use]
 pub fn json(settings: &Settings) -> Value {
     let ice: Vec<_> = settings.ice.iter().map(ice).collect();
@@ -33,7 +33,8 @@ pub fn json(settings: &Settings) -> Value {
     document
 }
 
-/// A hook; its secrets are in files. Of its URL what is behind the host may be one.
+/// A hook without its secrets, which are in files. The part of its URL after the host is hidden, since it may be a
+/// secret.
 fn hook(hook: &Hook) -> Value {
     let mut events = vec![];
     events.extend(hook.wakes.then_some("wake"));

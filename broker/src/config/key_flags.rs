@@ -1,4 +1,4 @@
-//! The flags of `heliograph serve` that override keys of the configuration file, made from the table of keys.
+//! The flags of `heliograph serve` that override keys of the configuration file, generated from the table of keys.
 
 use crate::config::draft::{Findings, ValuePlace};
 use broker_core::settings::{Flag, KEYS, Key, Kind, Profile, Settings};
@@ -7,17 +7,17 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// The flags that were given, by the paths of their keys; several values for a list.
+/// The given flags, by the paths of their keys; several values for a list.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFlags(BTreeMap<&'static str, Vec<OsString>>);
 
 impl KeyFlags {
-    /// One flag alone.
+    /// Creates the flags of a command line with a single flag.
     pub(crate) fn of(path: &'static str, value: String) -> Self {
         Self(BTreeMap::from([(path, vec![value.into()])]))
     }
 
-    /// The value that was given for the key of `path`, the last one of several.
+    /// The value given for the key at `path`, the last one if repeated.
     #[must_use]
     pub fn given(&self, path: &str) -> Option<&OsStr> {
         self.0.get(path)?.last().map(OsString::as_os_str)
@@ -28,7 +28,7 @@ impl KeyFlags {
         self.given(path)?.to_str()
     }
 
-    /// Overrides the values of the file by the flags.
+    /// Overrides values of the file with the flags.
     pub(crate) fn apply(&self, settings: &mut Settings, findings: &mut Findings) {
         for (key, flag) in flags() {
             let Some(values) = self.0.get(key.path) else {
@@ -96,7 +96,7 @@ fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
     argument.value_parser(|text: &str| key.check(text).map(|()| text.to_owned()))
 }
 
-/// The default, and what `--dev` makes of it.
+/// The default value, and the one under `--dev`.
 fn default(key: &Key, flag: &Flag) -> String {
     let of = |dev| key.default_of(Profile::Default, dev).unwrap_or_default();
     let (usual, dev) = (of(false), of(true));

@@ -1,6 +1,5 @@
-//! The meaning of `--container`: listeners on all addresses. And of `--lan`: a TLS listener on the machine's address in
-//! the local network, and that address among the names of the development server; and which address of the machine that
-//! is.
+//! Applies `--container` (listeners on all addresses) and `--lan` (a TLS listener on the machine's address in the local
+//! network, which is added to the development server's names), and selects that address.
 
 use crate::config::IN_MEMORY;
 use crate::config::draft::{Findings, ValuePlace};
@@ -8,7 +7,7 @@ use broker_core::settings::{Listen, Scheme, Settings};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::{fs, io};
 
-/// Lets devices of the local network in, at `wanted` or at the machine's only address there.
+/// Admits devices of the local network, on the address `wanted` or the only suitable one.
 pub(crate) fn apply(
     wanted: Option<Ipv4Addr>,
     networks: io::Result<Networks>,
@@ -43,8 +42,8 @@ pub(crate) fn apply(
     }
 }
 
-/// Serves the published ports of a container, whose traffic comes in on any of its addresses: listeners that were not
-/// named are on all of them, and a data directory that was not named is in memory.
+/// Serves the published ports of a container, where traffic may arrive on any address: unspecified listeners bind all
+/// addresses, and an unspecified data directory is in memory.
 pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     (settings.container, settings.allow_remote) = (true, true);
     // A socket on [::] takes both families; where IPv6 is off there is none.
@@ -66,7 +65,7 @@ pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     }
 }
 
-/// The port of the TLS listener where no listener is named: that of `--dev`.
+/// Port of the TLS listener if none is specified, as with `--dev`.
 const TLS_PORT: u16 = 8443;
 
 // The addresses of this machine in its local networks, and the one that `--lan` takes.
@@ -78,28 +77,28 @@ const TLS_PORT: u16 = 8443;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Networks(Vec<LanAddress>);
 
-/// One address.
+/// An IPv4 address of this machine, and its interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LanAddress {
     address: Ipv4Addr,
-    /// The interface of its network; empty when no route names one.
+    /// The interface of its network; empty if no route names one.
     interface: String,
-    /// Whether that interface has a default route.
+    /// Whether the interface has a default route.
     is_default: bool,
 }
 
 impl Networks {
-    /// Addresses of this process's network namespace.
+    /// Reads the addresses of this process's network namespace.
     ///
     /// # Errors
-    /// The kernel's tables cannot be read.
+    /// The kernel's tables are unreadable.
     pub(crate) fn read() -> io::Result<Self> {
         let trie = fs::read_to_string("/proc/net/fib_trie")?;
         let routes = fs::read_to_string("/proc/net/route")?;
         Ok(Self::parse(&trie, &routes))
     }
 
-    /// Local addresses, each on an interface without a route.
+    /// Creates a set of addresses, each on an interface without a route.
     #[cfg(test)]
     pub(crate) fn of(addresses: &[Ipv4Addr]) -> Self {
         let local = |address: &Ipv4Addr| LanAddress {
@@ -127,11 +126,12 @@ impl Networks {
         Self(own_addresses(trie).into_iter().map(local).collect())
     }
 
-    /// The address that devices of the local network reach: the wanted one, if this machine has it, else the only one
-    /// that fits. Of several, those on an interface with a default route are preferred.
+    /// Selects the address for devices of the local network: `wanted` if this machine has it, else the only suitable
+    /// one. Addresses on an interface with a default route are preferred.
     ///
     /// # Errors
-    /// No address fits, or several do, or `wanted` is not a private one of this machine: as text, with what is allowed.
+    /// No address is suitable, several are, or `wanted` is not a private address of this machine; the text states what
+    /// is expected.
     fn choose(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
         if let Some(wanted) = wanted {
             return self.check(wanted);
@@ -177,7 +177,7 @@ impl Networks {
     }
 }
 
-/// A line of `/proc/net/route`. Its numbers are in the machine's own byte order.
+/// A line of `/proc/net/route`. Its numbers are in native byte order.
 struct Route<'t> {
     interface: &'t str,
     destination: u32,
@@ -204,13 +204,13 @@ impl<'t> Route<'t> {
         self.destination == 0 && self.mask == 0
     }
 
-    /// Whether an address is in this network, to which the interface is joined.
+    /// Whether an address belongs to this directly attached network.
     fn has(&self, address: Ipv4Addr) -> bool {
         self.gateway == 0 && self.mask != 0 && address.to_bits() & self.mask == self.destination
     }
 }
 
-/// The addresses of this machine, each once: an entry `|-- ADDRESS` that is followed by `/32 host LOCAL`.
+/// The addresses of this machine without duplicates: entries `|-- ADDRESS` followed by `/32 host LOCAL`.
 fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     let mut found = Vec::new();
     let mut entry = None;
@@ -226,13 +226,13 @@ fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     found
 }
 
-/// Whether an address is one of a local network: private (RFC 1918), link-local (RFC 3927) or shared (RFC 6598).
+/// Whether an address belongs to a local network: private (RFC 1918), link-local (RFC 3927) or shared (RFC 6598).
 fn is_lan(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     address.is_private() || address.is_link_local() || (first == 100 && second & 0xc0 == 64)
 }
 
-/// Whether an interface joins containers, virtual machines or a private network: no phone is there.
+/// Whether an interface belongs to containers, virtual machines or a VPN, which phones cannot join.
 fn is_virtual(interface: &str) -> bool {
     VIRTUAL.iter().any(|name| interface.starts_with(name))
 }
@@ -245,7 +245,7 @@ fn listed(addresses: &[&LanAddress]) -> String {
     addresses.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// The beginnings of such interfaces' names.
+/// Name prefixes of virtual interfaces.
 const VIRTUAL: [&str; 17] = [
     "br-",
     "cali",

@@ -1,5 +1,5 @@
-//! Rules across several keys of the configuration: bounds of lists, listeners beside each other, and numbers that must
-//! not be below others. The rules with a fixed text are the table [`RULES`].
+//! Rules across several keys of the configuration: limits of lists, conflicting listeners, and numbers with a lower
+//! bound in another key. Rules with a fixed text are in the table [`RULES`].
 
 use crate::config::Cpus;
 use crate::config::document::A_TABLE;
@@ -11,7 +11,7 @@ use broker_core::settings::{
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Notes every rule that `settings` break. Faults of one place are listed in this order.
+/// Records all rules broken by `settings`. Faults of the same position are listed in this order.
 pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
     let mut check = SettingsCheck {
         settings,
@@ -45,7 +45,7 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
     check.inner_listeners();
 }
 
-/// Notes certificates that the file names without their keys or the other way around; they are then as if not written.
+/// Records a fault for each certificate without its key or the reverse, and then ignores it.
 pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     let Some(files) = &settings.tls else {
         return;
@@ -62,22 +62,22 @@ pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     settings.tls = None;
 }
 
-/// The settings, and what was found wrong with them so far.
+/// The settings and the faults found so far.
 pub(crate) struct SettingsCheck<'s> {
     pub(crate) settings: &'s Settings,
-    /// Faults that were found before any rule was checked.
+    /// Faults found before any rule was checked.
     read: Vec<Fault>,
     findings: &'s mut Findings,
 }
 
 impl SettingsCheck<'_> {
-    /// Notes that the value of `key`, or of that table, breaks a rule.
+    /// Records that the value of `key`, or of that table, breaks a rule.
     pub(crate) fn broken(&mut self, key: &str, rule: impl Into<String>) {
         self.findings.fault(key, shown(key, self.settings), rule);
     }
 
-    /// Whether the value of `key`, or of a key of that table, was found wrong as it was read: what follows from its
-    /// absence is not worth saying.
+    /// Whether the value of `key`, or of a key in that table, was already found invalid, so that consequences of its
+    /// absence need not be reported.
     fn is_wrong(&self, key: &str) -> bool {
         self.read.iter().any(|fault| fault.is_of(key))
     }
@@ -157,7 +157,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Notes listeners for other nodes that cannot be, or that others cannot find.
+    /// Checks the listeners for other nodes: their addresses must be free of conflicts, and the nodes must be able to
+    /// discover them.
     fn inner_listeners(&mut self) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let inner = cluster.inner(settings.shards);
@@ -173,7 +174,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// A listener for other nodes, beside those for clients and operators, and beside `own`.
+    /// Checks one listener for other nodes for conflicts with those for clients and operators, and with `own`.
     fn inner_listener(&mut self, key: &str, addr: SocketAddr, own: &[SocketAddr]) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let clashes = own.iter().any(|other| clash(*other, addr));
@@ -191,8 +192,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Messages between nodes have the port behind that of `cluster.listen`, where nothing else is configured. False if
-    /// it cannot be had, which is noted.
+    /// Checks that the port for messages between nodes is available: the one following `cluster.listen`, unless
+    /// configured otherwise. Returns `false` and records a fault if it is not.
     fn has_next_port(&mut self) -> bool {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let is_free = |peers| !is_taken(peers, settings);
@@ -205,7 +206,7 @@ impl SettingsCheck<'_> {
         has_one
     }
 
-    /// Shards but the first have ports behind that one, where the nodes follow etcd.
+    /// Checks the ports of further shards, which follow the first one if nodes use etcd.
     fn further_ports(&mut self, listen: SocketAddr, inner: Option<&[SocketAddr]>) {
         let (settings, shards) = (self.settings, self.settings.shards);
         let Some(inner) = inner else {
@@ -226,7 +227,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Notes a member of etcd that is named twice.
+    /// Records members of etcd that are listed twice.
     fn members(&mut self) {
         let members = &self.settings.cluster.etcd.endpoints;
         let mut others = members.iter().enumerate();
@@ -246,19 +247,19 @@ impl SettingsCheck<'_> {
     }
 }
 
-/// The value of a key as a fault shows it; of a table a sign.
+/// The value of a key as shown in a fault; a placeholder for a table.
 fn shown(path: &str, settings: &Settings) -> String {
     Key::of(path).map_or_else(|| A_TABLE.into(), |key| key.value(settings).to_string())
 }
 
-/// Whether a listener for clients or operators is in the way.
+/// Whether an address conflicts with a listener for clients or operators.
 fn is_taken(addr: SocketAddr, settings: &Settings) -> bool {
     let clients = settings.listen.iter().map(|listen| listen.addr);
     let mut others = clients.chain(settings.admin.listen);
     others.any(|other| clash(other, addr))
 }
 
-/// The rule for two client listeners that would get in each other's way.
+/// The error message for two client listeners that conflict with each other.
 fn once(one: &Listen, other: &Listen) -> String {
     let rule = "allowed each address and port once";
     if one.addr.ip() == other.addr.ip() {
@@ -271,13 +272,13 @@ fn once(one: &Listen, other: &Listen) -> String {
     format!("{rule}: it overlaps {one}")
 }
 
-/// Whether two listeners would get in each other's way: the same port, and the same address or one that covers it.
-/// `[::]` covers all addresses, `0.0.0.0` those of IPv4.
+/// Whether two listeners conflict: same port, and the same address or one that covers it. `[::]` covers all addresses,
+/// `0.0.0.0` all IPv4 addresses.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && overlap(one, other)
 }
 
-/// Keys of `[limits]`, each with one that it must not be less than.
+/// Keys of `[limits]`, each with the key that is its lower bound.
 const AT_LEAST: [(&str, &str); 5] = [
     ("outbox_bytes", "pending_bytes_per_channel"),
     ("outbox_bytes_per_shard", "outbox_bytes"),
@@ -286,42 +287,41 @@ const AT_LEAST: [(&str, &str); 5] = [
     ("pending_bytes_total", "pending_bytes_per_channel"),
 ];
 
-/// The rule for a listener that all may use who reach it.
+/// The error message for a listener that accepts every client without authentication.
 const LOOPBACK_WITHOUT_AUTH: &str =
     "allowed loopback addresses only, since auth none lets everybody in";
 
-/// Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: it takes more for an error.
+/// Maximum number of ICE entries. Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: more are an error.
 const ICE_MAX: usize = 5;
 
-/// Each listener is a descriptor per shard.
+/// Maximum number of listeners; each takes a descriptor per shard.
 const LISTENERS_MAX: usize = 64;
 
-/// Each is a name of the development certificate.
+/// Maximum number of hosts; each is a name in the development certificate.
 const DEV_HOSTS_MAX: usize = 16;
 
-/// Each is compared with the origin of a request.
+/// Maximum number of origins; each is compared with the origin of a request.
 const ORIGINS_MAX: usize = 64;
 
-/// Members of an etcd: five is what its documentation advises at most.
+/// Maximum number of etcd members; etcd's documentation recommends at most five.
 const MEMBERS_MAX: usize = 16;
 
 // Rules across several keys, a row each. Those with a number in their text, or a list to walk, are functions of
 // [`SettingsCheck`].
 
-/// A bound of one key that depends on others.
+/// A constraint on one key that depends on others.
 struct Rule {
     /// The key, or a table.
     key: &'static str,
-    /// Whether its value is wrong.
+    /// Whether the value is invalid.
     is_broken: fn(&Settings) -> bool,
-    /// The values that are allowed instead, as the error names them.
+    /// The permitted values, as stated in the error.
     allowed: &'static str,
-    /// Keys and tables that the rule looks at, too. When one of them was found wrong as it was read, what follows from
-    /// its absence is not worth saying.
+    /// Other keys and tables that the rule depends on. The rule is skipped if one of them is already invalid.
     others: &'static [&'static str],
 }
 
-/// Notes every rule of the table that the settings break.
+/// Records every rule of the table that the settings break.
 fn check_rules(check: &mut SettingsCheck<'_>) {
     for rule in RULES {
         let is_unknown = rule.others.iter().any(|key| check.is_wrong(key));
@@ -331,7 +331,7 @@ fn check_rules(check: &mut SettingsCheck<'_>) {
     }
 }
 
-/// The rules; those of one key in the order in which its errors are listed.
+/// The rules; those of one key are in the order in which its errors are listed.
 #[rustfmt::skip] // a table, a rule per entry
 const RULES: &[Rule] = &[
     rule("auth", |s| s.auth == Auth::Sigv4 && s.credentials.is_none(),
@@ -463,14 +463,14 @@ fn has_whole_lease(settings: &Settings) -> bool {
     settings.cluster.lease_ms.is_multiple_of(1_000)
 }
 
-/// Nothing is said of what belongs to etcd when its URLs are wrong.
+/// Dependency of rules about etcd, which are skipped if its URLs are invalid.
 const ETCD: &[&str] = &["cluster.etcd"];
 
 const WITH_ETCD: &str = "allowed with etcd only";
 
 const SECURE_MEMBERS: &str = "allowed with URLs of https:// in etcd only";
 
-/// The rule for a listener that clashes with another one.
+/// The error message for a listener that conflicts with another one.
 const ADDRESS_OF_ITS_OWN: &str = "allowed an address and port that no other listener has";
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// A few lines on the settings, and on the memory that they and the principals may take; no secrets.
+/// Summarizes the settings in a few lines, with the memory that they and the principals may use; no secrets.
 #[must_use]
 pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let filled = |text: &str| {
@@ -34,7 +34,7 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
     ]))
 }
 
-/// The lines on keys.
+/// The lines of the summary with their keys.
 const SUMMARY: [(&str, &str); 9] = [
     ("listen", "{listen}"),
     ("admin", "http://{admin.listen}"),
@@ -51,7 +51,7 @@ const SUMMARY: [(&str, &str); 9] = [
     ("timeouts", "idle {timeouts.idle}, drain {timeouts.drain}"),
 ];
 
-/// A line for each principal, role, role alias and authority of devices (of very many only the first), then the
+/// A line for each principal, role, role alias and device authority (only the first of very many), followed by the
 /// warnings; no secrets.
 #[must_use]
 pub fn credentials_summary(loaded: &Loaded) -> String {
@@ -68,7 +68,7 @@ pub fn credentials_summary(loaded: &Loaded) -> String {
     lines(rows)
 }
 
-/// The lines of a kind, [`LISTED_MAX`] at most.
+/// The lines of one kind, at most [`LISTED_MAX`].
 fn listed<T>(
     kind: &'static str,
     all: impl Iterator<Item = T>,
@@ -157,7 +157,7 @@ fn of_authority(authority: &ThingAuthority) -> String {
     text + &rights(&authority.policies)
 }
 
-/// The actions that policies allow somewhere.
+/// The actions that policies allow on at least one resource.
 fn rights(policies: &[Arc<Policy>]) -> String {
     let allowed = policies
         .iter()
@@ -178,14 +178,14 @@ fn rights(policies: &[Arc<Policy>]) -> String {
     text
 }
 
-/// A line each, the values below each other; a line end in a value makes none.
+/// Formats one row per line with aligned values; line breaks in values are not preserved.
 fn lines(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
     let line = |(name, value): (_, String)| format!("{name:<12}{}\n", plain(&value));
     rows.into_iter().map(line).collect()
 }
 
-/// Most principals, roles, providers, role aliases and authorities that are listed one by one.
+/// Maximum number of principals, roles, providers, role aliases and authorities listed individually.
 const LISTED_MAX: usize = 100;
 
-/// Most principals of a trust that are listed.
+/// Maximum number of principals listed for a trust.
 const TRUSTED_TOLD_MAX: usize = 5;

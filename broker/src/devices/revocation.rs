@@ -1,4 +1,4 @@
-//! Revocation lists of authorities of devices, and the numbers by which certificates are revoked.
+//! Revocation lists of device authorities, and the numbers that identify revoked certificates.
 
 use crate::devices::{fingerprint, seconds};
 use crate::terminal::plain;
@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
-/// Revocation lists of one table: all of them apply to each of its authorities.
+/// Revocation lists of one table; all of them apply to each of its authorities.
 #[derive(Debug, Default)]
 pub struct RevocationLists {
     all: Vec<RevocationList>,
@@ -15,7 +15,7 @@ pub struct RevocationLists {
 #[derive(Debug)]
 struct RevocationList {
     der: CertificateRevocationListDer<'static>,
-    /// The name of its issuer, in DER.
+    /// Issuer name in DER.
     issuer: Box<[u8]>,
     signer: ListSigner,
     /// Next update, since 1970 UTC.
@@ -23,22 +23,22 @@ struct RevocationList {
     revoked: Vec<u64>,
 }
 
-/// The issuer of a list.
+/// The kind of a list's issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListSigner {
     /// An authority of the table.
     Authority,
     /// An intermediate certificate.
     Between,
-    /// Neither: the list of a withdrawn authority. It revokes all the same.
+    /// Neither: the list of a withdrawn authority, which is still in force.
     Unknown,
 }
 
 impl RevocationLists {
-    /// Lists, each of an authority or of one of the certificates between them and devices.
+    /// Creates lists issued by authorities or by intermediates between them and devices.
     ///
     /// # Errors
-    /// The list that cannot be read.
+    /// The list that is unreadable.
     pub fn new(
         lists: Vec<CertificateRevocationListDer<'static>>,
         authorities: &[CertificateDer<'_>],
@@ -69,7 +69,7 @@ impl RevocationLists {
         Ok(Self { all })
     }
 
-    /// The names of issuers that are neither in `ca` nor in `intermediates`.
+    /// Names of issuers that are neither in `ca` nor in `intermediates`.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
         let lists = self.all.iter();
         let lists = lists.filter(|list| list.signer == ListSigner::Unknown);
@@ -77,7 +77,7 @@ impl RevocationLists {
         read.map(|(_, read)| plain(&read.issuer().to_string()))
     }
 
-    /// The numbers of all revoked certificates.
+    /// Numbers of all revoked certificates.
     pub fn revoked(&self) -> impl Iterator<Item = u64> {
         self.all
             .iter()
@@ -88,15 +88,15 @@ impl RevocationLists {
         self.all.iter().map(|list| list.der.clone())
     }
 
-    /// Number of certificates that an authority has revoked, by its name in DER; `None` without a list.
+    /// Number of certificates revoked by the authority with this DER name; `None` without a list.
     pub(crate) fn revoked_by(&self, authority: &[u8]) -> Option<usize> {
         let own = self.all.iter().filter(|list| *list.issuer == *authority);
         let counts = own.map(|list| list.revoked.len());
         counts.reduce(|sum, count| sum + count)
     }
 
-    /// Earliest next update of the lists that certificates of an authority depend on: its own, and those of
-    /// intermediates.
+    /// Earliest next update of the lists that certificates of an authority depend on: the authority's list, and those
+    /// of its intermediates.
     pub(crate) fn end_s(&self, authority: &[u8]) -> Option<u64> {
         let hangs_on = |list: &&RevocationList| match list.signer {
             ListSigner::Authority => *list.issuer == *authority,
@@ -121,13 +121,13 @@ impl RevocationLists {
     }
 }
 
-/// The number of a certificate: of its issuer's name and its serial number, which identify it (RFC 5280, 4.1.2.2).
-/// Certificates of the same number are revoked together, so 64 bits of the digest are enough.
+/// A number derived from a certificate's issuer name and serial number, which identify it (RFC 5280, 4.1.2.2).
+/// Certificates with the same number are revoked together, so 64 bits of the digest are enough.
 pub(crate) fn number_of(certificate: &X509Certificate<'_>) -> u64 {
     number(certificate.issuer().as_raw(), certificate.raw_serial())
 }
 
-/// Leading zeros of serial numbers do not count: certificates and lists may differ in them.
+/// Hashes issuer and serial number, ignoring leading zeros of the latter, in which certificates and lists may differ.
 fn number(issuer: &[u8], serial: &[u8]) -> u64 {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     let serial = serial.get(zeros..).unwrap_or_default();
@@ -137,7 +137,7 @@ fn number(issuer: &[u8], serial: &[u8]) -> u64 {
         .map_or(0, |first| u64::from_be_bytes(*first))
 }
 
-/// The names of certificates, in DER.
+/// Subject names of certificates, in DER.
 fn subjects(certificates: &[CertificateDer<'_>]) -> Result<Vec<Box<[u8]>>, String> {
     let read = certificates.iter().map(|certificate| {
         let (_, parsed) = parse_x509_certificate(certificate)

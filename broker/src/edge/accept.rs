@@ -1,10 +1,10 @@
-//! Accepted connections, and connections handed over by another shard: each is taken, possibly evicting another, or
+//! Accepted connections, and connections handed over by another shard: each is admitted, possibly evicting another, or
 //! refused.
 //!
-//! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two bounds: over
-//! the soft limit connections are answered 503 and accepting pauses for a moment, with spare descriptors for those
-//! answers, so that nobody waits in the backlog without one; and when descriptors run out nevertheless, the accept ends
-//! with an error and pauses as well. It is never armed again at once after an error.
+//! A multishot accept takes a whole backlog at once, before anything can be counted, hence two limits. Over the soft
+//! limit, connections are answered with 503 and accepting pauses briefly; spare descriptors are reserved for these
+//! answers, so that no client waits in the backlog without one. If descriptors run out nevertheless, the accept ends
+//! with an error and pauses as well. After an error it is never rearmed immediately.
 
 use crate::edge::Edge;
 use crate::edge::io::{remote, say_and_close, unavailable};
@@ -82,7 +82,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.watch(session, &mut self.io);
     }
 
-    /// Takes a connection to an inner listener.
+    /// Accepts a connection to an inner listener.
     fn accept_link(&mut self, socket: OwnedFd) {
         let crowded = self.io.count_descriptor();
         let Some(from) = remote(&socket) else {
@@ -99,7 +99,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.accept_link(socket, origin, &mut self.io);
     }
 
-    /// Takes a connection that another shard handed over.
+    /// Adopts a connection that another shard handed over.
     pub(crate) fn adopt(&mut self, handover: Handover<M>) {
         let Handover { parcel, connection } = handover;
         let at = self.io.turn.at();
@@ -136,8 +136,8 @@ impl<M: Machine> Edge<M> {
         self.sessions.arrive(session, connection, &mut self.io);
     }
 
-    /// Evicts a guest for a newcomer from `origin`, preferably an unauthenticated connection to the inner listener.
-    /// False when none can be evicted.
+    /// Evicts a connection to admit a newcomer from `origin`: preferably an unauthenticated one to the inner listener,
+    /// otherwise a guest. Returns `false` if none can be evicted.
     pub(crate) fn make_room(&mut self, origin: Origin) -> bool {
         if self.sessions.end_stranger(&mut self.io) {
             return true;
@@ -146,7 +146,7 @@ impl<M: Machine> Edge<M> {
         connections.make_room(origin, &mut self.io)
     }
 
-    /// Whether an address is one of a listener's proxies.
+    /// Whether an address belongs to one of a listener's proxies.
     fn is_proxy(&self, place: usize, remote: SocketAddr) -> bool {
         let proxies = self.listeners.at(place).proxies.iter();
         proxies
@@ -154,7 +154,7 @@ impl<M: Machine> Edge<M> {
             .any(|network| network.contains(&remote.ip()))
     }
 
-    /// Closes a connection to a listener for proxies from another address.
+    /// Closes a connection to a proxy listener that comes from an unlisted address.
     fn refuse_stranger(&mut self, socket: OwnedFd, remote: SocketAddr) {
         self.io.counts.proxy_headers.foreign += 1;
         let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
@@ -163,7 +163,7 @@ impl<M: Machine> Edge<M> {
         self.io.descriptors.closed();
     }
 
-    /// Continues with a connection whose proxy header is complete: it counts for its client from here on.
+    /// Continues with a connection whose PROXY protocol header is complete, now that its client is known.
     pub(crate) fn name(&mut self, session: SessionKey) {
         let connections = self.sessions.connections_mut();
         let Some((tls, client, rest)) = connections.unnamed.take_whole(session) else {
@@ -191,7 +191,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// TLS engine for a connection from `origin`; `None` for plain ones.
+    /// Creates a TLS engine for a connection from `origin`; `None` for plain ones.
     fn engine(&mut self, tls: bool, origin: Origin) -> Result<Option<Box<Tls>>, Refused> {
         if !tls {
             return Ok(None);
@@ -204,7 +204,7 @@ impl<M: Machine> Edge<M> {
         Ok(Some(engine))
     }
 
-    /// Answers 503 and closes. A TLS listener cannot answer without a handshake, so it only closes.
+    /// Answers with 503 and closes. A TLS listener cannot answer without a handshake, so it only closes.
     pub(crate) fn refuse(
         &mut self,
         socket: OwnedFd,
@@ -227,5 +227,5 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-/// No room for another handshake.
+/// Error if a connection cannot start a TLS handshake, because of a limit or a missing engine.
 struct Refused;

@@ -1,6 +1,7 @@
-//! The edge's state of one connection: 48 bytes, under the machine's own key; and the table of a shard's connections.
+//! The edge's state of one connection (48 bytes), stored under the machine's key; and the table of a shard's
+//! connections.
 //!
-//! The life of a connection, by what it awaits:
+//! The life cycle of a connection, by what it waits for:
 //! ```text
 //!        HandOver, PassOn, Admin      nothing armed, nothing in flight
 //!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, another node)
@@ -24,13 +25,13 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-/// Whether the peer of a socket has closed its side, after the unread bytes, or the connection is broken. A system call
-/// that does not wait.
+/// Whether the peer of a socket has closed its side, after the unread bytes, or the connection is broken. Does not
+/// block.
 pub(crate) fn has_left(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::RDHUP, PollFlags::HUP | PollFlags::ERR)
 }
 
-/// Whether a socket has unread bytes. A system call that does not wait.
+/// Whether a socket has unread bytes. Does not block.
 pub(crate) fn has_unread(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::IN, PollFlags::empty())
 }
@@ -46,25 +47,25 @@ fn polls(socket: &OwnedFd, asked: PollFlags, also: PollFlags) -> bool {
         .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(events)))
 }
 
-/// Lets the kernel adapt the send buffer of a socket to its path: it carries messages from here on, whose
-/// unacknowledged bytes are bounded elsewhere.
+/// Lets the kernel adapt a socket's send buffer to its path. Called once the socket carries messages, whose
+/// unacknowledged bytes are limited elsewhere.
 pub(crate) fn widen(socket: &OwnedFd) {
     if !ring::adapts_buffers(socket.as_fd()) {
         let _ = SockRef::from(socket).set_send_buffer_size(WEB_SOCKET_SEND_BYTES);
     }
 }
 
-/// Whether the kernel would keep many sent bytes of a socket closed in this way.
+/// Whether the kernel would retain many unacknowledged bytes if the socket were closed now.
 pub(crate) fn leaves_orphan(socket: &OwnedFd) -> bool {
     ring::unacknowledged(socket.as_fd()).is_some_and(|bytes| bytes > ORPHAN_BYTES)
 }
 
-/// Makes the close of a socket reset the connection, which frees the kernel's buffers.
+/// Makes closing a socket reset the connection, which frees the kernel's buffers.
 pub(crate) fn reset_at_close(socket: &OwnedFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
-/// One open socket. An idle plain connection owns nothing but this, an idle TLS one also its engine.
+/// An open socket. An idle plain connection owns nothing else; an idle TLS connection also owns its engine.
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     pub(crate) generation: u32,
@@ -72,46 +73,46 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) receive: Receive,
     pub(crate) standing: Standing,
-    /// Whether it is listed for the flush at the end of this turn.
+    /// Whether the connection is listed for the flush at the end of this turn.
     pub(crate) dirty: bool,
     /// Whether a send of the ring is in flight.
     pub(crate) sending: bool,
-    /// Whether the peer sends no more.
+    /// Whether the peer has closed its sending side.
     pub(crate) ended: bool,
-    /// Whether nothing can be sent any more.
+    /// Whether the connection can no longer send.
     pub(crate) broken: bool,
-    /// Receive buffers taken in the turn `turn`.
+    /// Number of receive buffers taken in the turn `turn`.
     pub(crate) taken: u8,
-    /// Up to [`CALM_RECEIVES`]: receives that left room in their buffer since the peer last flooded; beyond, plus the
-    /// number of consecutive ones that filled it.
+    /// Up to [`CALM_RECEIVES`]: number of receives since the peer's last flood that did not fill their buffer. Beyond
+    /// it, consecutive receives that filled their buffer are added.
     conduct: u8,
     pub(crate) turn: u32,
     /// Plaintext bytes of the send in flight.
     pub(crate) launched: u32,
     /// Bytes read and discarded while lingering.
     pub(crate) discarded: u32,
-    /// Next deadline of the edge for this connection; the end of time without one.
+    /// Next deadline of the edge for this connection; far in the future if there is none.
     pub(crate) due: Now,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
-/// Stage of a connection, by what it awaits.
+/// Stage of a connection, by what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Next output of the machine.
     Open,
-    /// End of everything armed or in flight; then the connection leaves for its destination.
+    /// Completion of everything armed or in flight, after which the connection leaves for its destination.
     Leaving(Destination),
-    /// Last unsent byte.
+    /// Transmission of the last unsent bytes.
     Closing,
-    /// End of the peer. The own FIN was sent.
+    /// The peer's FIN, after ours has been sent.
     Lingering,
-    /// Final completions. Nothing is read or written any more.
+    /// Final completions. No more reads or writes.
     Shut,
 }
 
-/// Destination of a connection that leaves.
+/// Destination of a connection that leaves this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     /// Another shard.
@@ -125,24 +126,24 @@ pub(crate) enum Destination {
 /// Whether a connection may be evicted for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// A guest: the machine has not admitted it, and nothing was received from the peer.
+    /// A guest: not admitted by the machine, and nothing received from the peer yet.
     Silent,
-    /// Guest that has sent something.
+    /// A guest that has sent something.
     Guest,
-    /// Guest whose client is unknown until its PROXY protocol header arrives.
+    /// A guest whose client is unknown until its PROXY protocol header arrives.
     Unnamed,
     /// Never evicted: admitted by the machine, from another shard, or closing.
     Admitted,
 }
 
-/// Receive on the socket.
+/// State of the receive on the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receive {
     /// Not armed.
     Idle,
     /// Not armed: listed for arming.
     Listed,
-    /// Not armed: its bytes wait for a handshake step of a turn.
+    /// Not armed: received bytes wait for a handshake step of a turn.
     Queued,
     /// A single receive is armed.
     Once,
@@ -163,18 +164,18 @@ impl Receive {
 }
 
 impl Connection {
-    /// Bytes that the kernel accepted and the peer's machine has not acknowledged; all if the kernel does not tell.
+    /// Number of bytes accepted by the kernel and not yet acknowledged by the peer; the maximum value if unknown.
     pub(crate) fn unacknowledged(&self) -> u32 {
         ring::unacknowledged(self.socket.as_fd()).unwrap_or(u32::MAX)
     }
 
-    /// Smoothed round trip, rounded up.
+    /// Smoothed round-trip time in milliseconds, rounded up.
     pub(crate) fn round_trip_ms(&self) -> u32 {
         let us = ring::round_trip_us(self.socket.as_fd());
         us.unwrap_or(0).div_ceil(1000)
     }
 
-    /// A connection with nothing armed.
+    /// Creates a connection with nothing armed.
     pub(crate) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
         Self {
             socket,
@@ -196,12 +197,12 @@ impl Connection {
         }
     }
 
-    /// Whether the kernel holds nothing of the connection.
+    /// Whether no operation on the connection is armed or in flight in the kernel.
     pub(crate) fn at_rest(&self) -> bool {
         !self.sending && !self.receive.armed()
     }
 
-    /// Whether the machine may get bytes of the connection.
+    /// Whether the machine may receive bytes of the connection.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
@@ -216,12 +217,12 @@ impl Connection {
         }
     }
 
-    /// Makes the kernel send RST in place of FIN, where it can.
+    /// Makes the kernel send RST instead of FIN, where possible.
     pub(crate) fn reset(&self) {
         let _ = connect_unspec(&self.socket);
     }
 
-    /// Makes the kernel probe the peer each minute. Where that fails, the session's deadline ends the connection.
+    /// Makes the kernel probe the peer every minute. If that fails, the session's deadline ends the connection.
     pub(crate) fn keep_alive(&self) {
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(60))
@@ -250,12 +251,12 @@ impl Connection {
         floods
     }
 
-    /// Whether the peer may have more than one buffer at a time: see [`CALM_RECEIVES`].
+    /// Whether the peer may use more than one buffer at a time: see [`CALM_RECEIVES`].
     pub(crate) fn is_calm(&self) -> bool {
         self.conduct >= CALM_RECEIVES
     }
 
-    /// Counts receive buffers of this turn and returns whether the last of its share was among them.
+    /// Counts receive buffers of this turn and returns whether the peer has exhausted its share.
     pub(crate) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);
@@ -268,7 +269,7 @@ impl Connection {
 // Bytes and the end of a connection: the same steps for those of sessions, of clients on links, and of links.
 
 impl Connection {
-    /// Puts bytes of a handshake aside, for a step of a later turn, when this one has had its steps; else returns them.
+    /// Queues bytes of a handshake for a later turn if this one has no steps left; otherwise returns them.
     pub(crate) fn put_off(&mut self, mut lent: Lent, whose: Shaking, io: &mut Io) -> Option<Lent> {
         let waits = io.handshakes.wait() && self.handshaking() && self.receive == Receive::Idle;
         let Some(tls) = self.tls.as_mut().filter(|_| waits) else {
@@ -281,7 +282,7 @@ impl Connection {
         None
     }
 
-    /// Appends received bytes, decrypted if they are encrypted, to `io.plain`.
+    /// Appends received bytes to `io.plain`, decrypting them if necessary.
     pub(crate) fn read(&mut self, mut lent: Lent, io: &mut Io) -> Read {
         let bytes = io.ring.bytes(&mut lent);
         let read = match &mut self.tls {
@@ -295,8 +296,8 @@ impl Connection {
         read
     }
 
-    /// Counts the unfinished record of a connection without a session. False if it has grown while all such records of
-    /// the shard are too much.
+    /// Counts the incomplete TLS record of a connection without a session. Returns `false` if it has grown while the
+    /// shard's total exceeds its limit.
     pub(crate) fn charge(&mut self, io: &mut Io) -> bool {
         let Some(tls) = &mut self.tls else {
             return true;
@@ -307,7 +308,7 @@ impl Connection {
         io.counts.partial_record_bytes <= most || after.secured <= before.secured
     }
 
-    /// Uncounts it in this shard.
+    /// Removes the incomplete TLS record from this shard's count.
     pub(crate) fn discharge(&mut self, io: &mut Io) {
         if let Some(tls) = &mut self.tls {
             let before = tls.discharge();
@@ -315,9 +316,9 @@ impl Connection {
         }
     }
 
-    /// Sends `bytes`, which may be none, in records of at most `record_bytes`, behind what the engine has to say. What
-    /// the socket has no room for goes on in the ring, under `key`. Returns the bytes on the wire that the kernel took,
-    /// and whether those are all; `None` when the connection is broken. Nothing of it may be in flight.
+    /// Sends `bytes`, which may be empty, in records of at most `record_bytes`, after any pending output of the engine.
+    /// The ring sends what the socket does not accept, under `key`. Returns the number of bytes on the wire accepted by
+    /// the kernel, and whether that was everything; `None` if the connection is broken. No send may be in flight.
     pub(crate) fn write(
         &mut self,
         key: Key,
@@ -355,8 +356,8 @@ impl Connection {
         Some((sent, false))
     }
 
-    /// A send of the ring is over. Returns the plaintext bytes that the kernel has of it, its bytes on the wire, and
-    /// whether those are all.
+    /// Completes a send of the ring. Returns the number of plaintext bytes the kernel accepted, the number on the wire,
+    /// and whether that was everything.
     pub(crate) fn landed(
         &mut self,
         flight: Vec<u8>,
@@ -377,7 +378,7 @@ impl Connection {
         (plain, on_wire, is_whole)
     }
 
-    /// Ends both directions, so that what is armed or in flight completes; with `reset` the peer gets RST.
+    /// Shuts down both directions, so that armed and in-flight operations complete; with `reset` the peer receives RST.
     pub(crate) fn shut(&self, reset: bool) {
         if reset {
             self.reset();
@@ -387,7 +388,7 @@ impl Connection {
         }
     }
 
-    /// Closes a connection without a session, of which the kernel holds nothing.
+    /// Closes a connection without a session and without operations in the kernel.
     pub(crate) fn close(mut self, io: &mut Io) {
         self.discharge(io);
         if !io.stopping && leaves_orphan(&self.socket) {
@@ -402,12 +403,12 @@ impl Connection {
 /// No deadline.
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
-/// Ring key of a session.
+/// Converts a session key to a ring key.
 pub(crate) fn ring_key(session: SessionKey) -> Key {
     Key::new(session.pack())
 }
 
-/// Session of a ring key.
+/// Converts a ring key to a session key.
 pub(crate) fn session(key: Key) -> SessionKey {
     SessionKey::unpack(key.bits())
 }
@@ -417,7 +418,7 @@ pub(crate) fn session(key: Key) -> SessionKey {
 // Slots are in chunks that never move: growth copies nothing, and a machine that numbers its slots from 0 makes it
 // dense.
 
-/// All connections of one shard. Memory grows with the highest slot in use, 48 bytes each, and is not freed.
+/// All connections of one shard. Memory grows with the highest slot in use, 48 bytes each, and is never freed.
 #[derive(Default)]
 pub(crate) struct Table {
     chunks: Vec<Chunk>,
@@ -426,16 +427,16 @@ pub(crate) struct Table {
 
 type Chunk = Box<[Option<Connection>]>;
 
-/// Slots of a chunk: 12 KiB, a size class of the allocator.
+/// Number of slots per chunk: 12 KiB, a size class of the allocator.
 const CHUNK: usize = 256;
 
 impl Table {
-    /// The number of connections.
+    /// Number of connections.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Connection of this session; `None` when it is gone, also if its slot was reused.
+    /// Connection of this session; `None` if it is gone, even if its slot was reused.
     pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         let slot = self
             .chunks
@@ -458,7 +459,7 @@ impl Table {
     /// Adds a connection.
     ///
     /// # Panics
-    /// If the slot is taken: the machine reused a key whose session was not reported as gone.
+    /// If the slot is occupied: the machine reused a key before the old session was reported as gone.
     pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection) {
         while self.chunks.len() <= session.slot() / CHUNK {
             self.chunks.push((0..CHUNK).map(|_| None).collect());

@@ -1,7 +1,7 @@
-//! Connections of a shard's clients: pending work, armed operations, deadlines, and abrupt ends.
+//! Connections of a shard's clients: pending work, armed operations, deadlines, and aborts.
 //!
-//! No bytes are sent here, or passed to the machine. One connection and the table of all are in `connection.rs`;
-//! `eviction.rs` decides which one is evicted for another.
+//! No bytes are sent here or passed to the machine. A single connection and the table of all are in `connection.rs`;
+//! `eviction.rs` selects connections to evict.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key};
 use crate::edge::limits::{
@@ -18,11 +18,11 @@ use std::os::fd::AsFd;
 #[derive(Default)]
 pub(crate) struct Connections {
     pub(crate) table: Table,
-    /// Connections to flush at the end of this turn, each once.
+    /// Connections to flush at the end of this turn, without duplicates.
     touched: Vec<SessionKey>,
-    /// Connections whose receive must be armed again, in turn.
+    /// Queue of connections whose receive must be rearmed.
     listed: VecDeque<SessionKey>,
-    /// Bytes received from connections that were already leaving: they travel with them. Nearly always empty.
+    /// Bytes received from connections that were already leaving, which are sent along with them. Nearly always empty.
     unread: BTreeMap<SessionKey, Vec<u8>>,
     pub(crate) deadlines: Deadlines,
     /// Connections that the machine has not admitted, by address.
@@ -102,7 +102,8 @@ impl Connections {
         Some(connection)
     }
 
-    /// Advances the stage of a connection. Never back: one that is closing does not leave, one that is shut stays shut.
+    /// Advances the stage of a connection. Never goes back: a closing connection does not leave, and a shut one stays
+    /// shut.
     pub(crate) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         let Some(connection) = self.get_mut(session) else {
             return;
@@ -124,7 +125,7 @@ impl Connections {
         }
     }
 
-    /// Lists a connection for the flush of this turn. False when there is none.
+    /// Lists a connection for the flush of this turn. Returns `false` if it does not exist.
     #[inline]
     pub(crate) fn touch(&mut self, session: SessionKey) -> bool {
         let Some(connection) = self.table.get_mut(session) else {
@@ -136,12 +137,12 @@ impl Connections {
         true
     }
 
-    /// Takes the flush list; [`Self::keep_touched`] returns it when it is empty.
+    /// Takes the flush list; [`Self::keep_touched`] returns it once it has been processed.
     pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Unlists a connection that is being flushed; returns its stage.
+    /// Marks a connection that is being flushed as clean; returns its stage.
     #[inline]
     pub(crate) fn untouch(&mut self, session: SessionKey) -> Option<Stage> {
         let connection = self.get_mut(session)?;
@@ -154,7 +155,7 @@ impl Connections {
         keep(&mut self.touched, touched);
     }
 
-    /// Lists a connection whose receive has ended but should continue, after all others.
+    /// Queues a connection, after all others, whose receive has ended but should continue.
     pub(crate) fn list(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.receive == Receive::Idle
@@ -169,14 +170,14 @@ impl Connections {
         !self.touched.is_empty() || !self.listed.is_empty()
     }
 
-    /// Stores bytes received while a connection was leaving. False when there are too many.
+    /// Stores bytes received while a connection was leaving. Returns `false` if they exceed the limit.
     pub(crate) fn put_aside(&mut self, session: SessionKey, bytes: &[u8]) -> bool {
         let unread = self.unread.entry(session).or_default();
         unread.extend_from_slice(bytes);
         unread.len() <= LEAVING_BYTES
     }
 
-    /// Takes the stored bytes.
+    /// Takes the bytes received while a connection was leaving.
     pub(crate) fn take_unread(&mut self, session: SessionKey) -> Vec<u8> {
         self.unread.remove(&session).unwrap_or_default()
     }
@@ -185,10 +186,10 @@ impl Connections {
 // Reading: what is armed on a connection's socket, and each peer's share of a turn.
 
 impl Connections {
-    /// Makes sure that a connection is read as it should be: armed, listed, paused, or awaited at its end.
+    /// Makes sure that a connection is read as required: armed, listed, paused, or waiting for its end.
     ///
-    /// Called after everything that may change the answer; an open connection that is neither armed nor listed nor
-    /// paused would be forgotten.
+    /// Must be called after everything that may change the result; an open connection that is neither armed nor listed
+    /// nor paused would be forgotten.
     pub(crate) fn watch<M: Machine>(&mut self, session: SessionKey, machine: &M, ring: &mut Ring) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -233,7 +234,7 @@ impl Connections {
         }
     }
 
-    /// Arms some of the listed receives again. All buffers of this turn have been given back.
+    /// Rearms some of the listed receives. All buffers of this turn have been returned by then.
     pub(crate) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
         for _ in 0..self.listed.len().min(REARMS_PER_TURN) {
             let Some(session) = self.listed.pop_front() else {
@@ -248,7 +249,7 @@ impl Connections {
         }
     }
 
-    /// Charges a peer for one receive buffer, by its work: many small messages count as more buffers.
+    /// Charges a peer for one receive buffer, weighted by its work: many small messages count as more buffers.
     #[inline]
     pub(crate) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
         let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
@@ -260,7 +261,7 @@ impl Connections {
         }
     }
 
-    /// Cancels the receive of a peer that has had its share of a turn, to be armed again after all others.
+    /// Cancels the receive of a peer that has used its share of a turn; it is rearmed after all others.
     pub(crate) fn cap(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.get_mut(session)
             && connection.receive == Receive::Many
@@ -285,13 +286,13 @@ impl Connections {
 // | closing, lingering | the machine's deadline of the session's end |
 // | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
 
-/// The edge's own deadlines of one shard's connections: at most one per connection ([`Connection::due`]).
+/// The edge's own deadlines for one shard's connections: at most one per connection ([`Connection::due`]).
 #[derive(Default)]
 pub(crate) struct Deadlines {
     all: BTreeSet<(Now, SessionKey)>,
 }
 
-/// Keeps the larger allocation of two lists: a finished one, and what was touched meanwhile.
+/// Merges connections touched in the meantime into a processed list, whose allocation is kept.
 pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
     done.append(list);
     *list = done;
@@ -325,7 +326,7 @@ impl Deadlines {
 }
 
 impl Connections {
-    /// Sets a deadline for a connection that must leave and cannot.
+    /// Sets a deadline for a connection that must leave but cannot yet.
     fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session) {
             let due = io.turn.at().now.after(io.settings.leaving_ms);
@@ -358,7 +359,7 @@ impl Connections {
         }
     }
 
-    /// Aborts a connection whose deadline has passed, unless it has another one by then.
+    /// Aborts a connection whose deadline has passed, unless it has been given a later one.
     fn end_if_late(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -380,7 +381,7 @@ impl Connections {
         }
     }
 
-    /// Earliest of these deadlines.
+    /// The earliest deadline of any connection.
     pub(crate) fn next_overdue(&self) -> Option<Now> {
         self.deadlines.next().map(|(due, _)| due)
     }
@@ -389,13 +390,13 @@ impl Connections {
 // Abrupt end of a connection.
 
 impl Connections {
-    /// Aborts a connection that the machine wants gone: its deadline has passed.
+    /// Aborts a connection whose deadline in the machine has passed.
     pub(crate) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Late, counts);
         self.cut(session, counts);
     }
 
-    /// Ends a connection without another byte. Armed operations complete.
+    /// Ends a connection without sending anything more, and lets armed operations complete.
     pub(crate) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Failed, counts);
         let Some(connection) = self.get_mut(session) else {
@@ -413,7 +414,7 @@ impl Connections {
         self.touch(session);
     }
 
-    /// Ends a handshake in progress, since its connection ends.
+    /// Ends a handshake in progress because its connection ends.
     pub(crate) fn give_up_handshake(
         &mut self,
         session: SessionKey,

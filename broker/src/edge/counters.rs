@@ -1,4 +1,4 @@
-//! Counters of the edge: plain numbers of one shard, copied by a scrape.
+//! Counters of the edge: plain numbers of one shard, copied when scraped.
 
 use crate::edge::tls::Held;
 use broker_core::cluster::link::Death;
@@ -11,85 +11,86 @@ use strum::EnumCount;
 pub struct EdgeCounts {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections that could not be accepted, or not served.
+    /// Connections that could not be accepted or served.
     pub accept_errors: AcceptErrors,
     /// Connections posted to another shard.
     pub handovers: u64,
     /// Connections taken from another shard.
     pub adopted: u64,
-    /// Letters that found the other shard's mailbox full.
+    /// Letters rejected because the other shard's mailbox was full.
     pub mailbox_refused: u64,
     /// TLS handshakes by outcome.
     pub handshakes: Handshakes,
-    /// Headers of the PROXY protocol by outcome.
+    /// PROXY protocol headers by outcome.
     pub proxy_headers: ProxyHeaders,
     /// Receives that returned bytes.
     pub receives: u64,
-    /// Bytes received, as they came from the socket.
+    /// Bytes received from the socket.
     pub received_bytes: u64,
-    /// Receives that ended because the pool of buffers was empty.
+    /// Receives that ended because the buffer pool was empty.
     pub no_buffers: u64,
-    /// Receives cancelled because their peer had had its share of a turn.
+    /// Receives cancelled because their peer had used its share of a turn.
     pub capped: u64,
-    /// send(2) calls.
+    /// Number of send(2) calls.
     pub sends: u64,
     /// Bytes passed to the kernel, as written to the socket.
     pub sent_bytes: u64,
-    /// Sends finished by the ring because the socket was full.
+    /// Sends completed by the ring because the socket was full.
     pub queued_sends: u64,
     /// Turns of the drive loop.
     pub turns: u64,
-    /// Turns that took longer than `LONG_TURN_US`, measured as the longest one is.
+    /// Turns that took longer than `LONG_TURN_US`, measured like `longest_turn_us`.
     pub long_turns: u64,
-    /// Waits in the shard's own ring, within a second of traffic.
+    /// Waits in the shard's own ring, within a second after traffic.
     pub parks_in_ring: u64,
-    /// Later waits: through the executor if there is one, else in the ring too.
+    /// Waits that began more than a second after traffic: through the executor if there is one, otherwise also in the
+    /// ring.
     pub parks_deep: u64,
     /// Longest turn, in microseconds: the longest wait of any connection for its turn. CPU time if
     /// [`EdgeSettings::turn_cpu`](crate::edge::EdgeSettings::turn_cpu) is set.
     pub longest_turn_us: u64,
-    /// The most work of one turn, in units of [`broker_core::work_units`].
+    /// Maximum work done in one turn, in units of [`broker_core::work_units`].
     pub most_work: u64,
-    /// Time spent not waiting, in microseconds.
+    /// Busy time, during which the shard did not wait, in microseconds.
     pub busy_us: u64,
     /// Gauge: the shard's clock, in microseconds since the start.
     pub clock_us: u64,
     /// Gauge: connections on this shard.
     pub connections: u64,
-    /// Gauge: limit of client connections of the process, over all shards.
+    /// Gauge: limit of client connections of the process, across all shards.
     pub connections_max: u64,
     /// Gauge: connections in their TLS handshake.
     pub handshaking: u64,
-    /// Connections evicted for others: see [`broker_core::address_shares`].
+    /// Connections evicted in favour of others: see [`broker_core::address_shares`].
     pub evicted: u64,
-    /// Connections that the edge aborted because a TLS record, or a move to another shard, took too long.
+    /// Connections aborted by the edge because a TLS record, or the move to another shard, took too long.
     pub overdue: u64,
     /// Gauge: bytes of incomplete TLS records during handshakes.
     pub handshake_bytes: u64,
     /// Gauge: bytes of incomplete TLS records after handshakes.
     pub partial_record_bytes: u64,
-    /// Gauge: links that carry clients as streams, both ways.
+    /// Gauge: links that carry clients as streams, in both directions.
     pub links: u64,
-    /// Gauge: clients of this node that another one serves.
+    /// Gauge: clients of this node that are served by another node.
     pub link_clients: u64,
-    /// Clients served by other nodes since the start: each retry of a request counts.
+    /// Clients served by other nodes since the start, counting each retry of a request.
     pub link_clients_opened: u64,
     /// Requests that other nodes did not answer, by [`PassFailure`].
     pub pass_failures: [u64; PassFailure::COUNT],
-    /// Bytes of clients forwarded to other nodes.
+    /// Client bytes forwarded to other nodes.
     pub link_bytes_to_owner: u64,
-    /// Bytes of other nodes forwarded to clients.
+    /// Bytes forwarded from other nodes to clients.
     pub link_bytes_to_client: u64,
-    /// Clients of other nodes, connections and calls.
+    /// Connections and calls that other nodes forwarded for their clients.
     pub inner_accepted: u64,
     /// Connections to inner listeners that did not become a link.
     pub inner_refused: InnerRefusals,
-    /// Open links that have ended.
+    /// Open links that ended, by reason.
     pub link_deaths: LinkDeaths,
 }
 
 impl EdgeCounts {
-    /// Updates the gauges by the change of one connection's incomplete records.
+    /// Updates the gauges after a change in one connection's incomplete records.
     pub(crate) fn count_held(&mut self, before: Held, after: Held) {
         self.handshake_bytes = self.handshake_bytes + after.handshake - before.handshake;
         self.partial_record_bytes = self.partial_record_bytes + after.secured - before.secured;
@@ -99,28 +100,28 @@ impl EdgeCounts {
 /// Reasons why connections to inner listeners did not become a link: `heliograph_cluster_inner_refused_total{reason}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InnerRefusals {
-    /// No room.
+    /// A limit was reached.
     pub limit: u64,
-    /// Handshake or hello timed out, or the connection ended before.
+    /// The handshake or hello timed out, or the connection ended before completion.
     pub incomplete: u64,
-    /// Bytes that are not a node's, or of another version.
+    /// The peer sent malformed bytes, or an unsupported version.
     pub malformed: u64,
-    /// A key of another cluster.
+    /// The peer used the key of another cluster.
     pub forged: u64,
 }
 
-/// Reasons of the end of links, by [`Death`]: `heliograph_cluster_link_deaths_total{reason}`.
+/// Reasons for the end of links, by [`Death`]: `heliograph_cluster_link_deaths_total{reason}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkDeaths {
-    /// [`Death::Reset`].
+    /// Counts [`Death::Reset`].
     pub reset: u64,
-    /// [`Death::Fin`].
+    /// Counts [`Death::Fin`].
     pub fin: u64,
-    /// [`Death::Silent`].
+    /// Counts [`Death::Silent`].
     pub silent: u64,
-    /// [`Death::Idle`].
+    /// Counts [`Death::Idle`].
     pub idle: u64,
-    /// [`Death::Fault`].
+    /// Counts [`Death::Fault`].
     pub fault: u64,
 }
 
@@ -144,7 +145,7 @@ pub struct AcceptErrors {
     pub fd_limit: u64,
     /// The kernel is out of memory or socket buffers.
     pub memory: u64,
-    /// A configured limit: connections, handshakes in progress, or a full machine.
+    /// A configured limit was reached: connections, handshakes in progress, or the capacity of the machine.
     pub limit: u64,
     /// Anything else.
     pub other: u64,
@@ -162,27 +163,27 @@ impl AcceptErrors {
     }
 }
 
-/// Connections that must begin with a PROXY protocol header, by outcome: `heliograph_proxy_headers_total{outcome}`.
+/// Connections that must start with a PROXY protocol header, by outcome: `heliograph_proxy_headers_total{outcome}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProxyHeaders {
     /// Valid header.
     pub read: u64,
     /// The peer is not one of the proxies.
     pub foreign: u64,
-    /// Other bytes.
+    /// Malformed header.
     pub malformed: u64,
-    /// Ended or timed out before the header was complete.
+    /// The connection ended or timed out before the header was complete.
     pub incomplete: u64,
 }
 
 /// TLS handshakes by outcome: `heliograph_tls_handshakes_total{outcome}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
-    /// With a signature.
+    /// Full handshakes with a signature.
     pub full: u64,
-    /// Resumed by a ticket.
+    /// Handshakes resumed with a ticket.
     pub resumed: u64,
-    /// Failed by an error of either side, or because the peer left.
+    /// Handshakes that failed with an error on either side, or because the peer disconnected.
     pub failed: u64,
     /// Aborted by the machine because they took too long.
     pub timeout: u64,

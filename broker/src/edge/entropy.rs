@@ -1,11 +1,11 @@
-//! Randomness for the machines, which have none of their own.
+//! Randomness for the machines, which are deterministic themselves.
 
 use std::io;
 
-/// Fills `bytes` from the system's generator: seeds of a shard, keys of its hash tables.
+/// Fills `bytes` from the system's random generator: seeds of a shard, keys of its hash tables.
 ///
 /// # Errors
-/// The system has no randomness; nothing should start then.
+/// The system provides no randomness; nothing should start in that case.
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     aws_lc_rs::rand::fill(bytes).map_err(|_| io::Error::other("the system gives no random bytes"))
 }

@@ -1,8 +1,8 @@
 //! Evictions: for another connection, for a handshake, or for the bytes of incomplete TLS records.
 //!
-//! A connection that the machine admitted (its socket is read as a stream of frames) is never evicted here: the machine
-//! closes one for another by the shares of accounts, and leaves places for those that it has not admitted. These are
-//! *guests*, listed by address in a [`Crowd`](broker_core::address_shares::Crowd), and so are handshakes in progress.
+//! A connection admitted by the machine (its socket is read as a stream of frames) is never evicted here: the machine
+//! evicts those by the shares of accounts, and reserves capacity for connections it has not admitted. These
+//! are *guests*, listed by address in a [`Crowd`](broker_core::address_shares::Crowd), as are handshakes in progress.
 
 use crate::edge::connection::{Stage, Standing};
 use crate::edge::io::{Io, remote};
@@ -24,7 +24,7 @@ impl Connections {
         }
     }
 
-    /// Lists a refused connection from another shard, or one that returned, as a guest: its end takes as long as its
+    /// Lists a refused connection from another shard, or a returned one, as a guest: its end may take as long as its
     /// peer likes, up to a deadline.
     pub(crate) fn note_refused(
         &mut self,
@@ -41,7 +41,7 @@ impl Connections {
         }
     }
 
-    /// Evicts a guest for a newcomer from `origin`. False when none can be evicted.
+    /// Evicts a guest for a newcomer from `origin`. Returns `false` if none can be evicted.
     pub(crate) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let victim = self.guests.victim(origin, io.turn.at().now);
         self.evict(victim, &mut io.counts)
@@ -71,7 +71,7 @@ impl Connections {
         true
     }
 
-    /// Unlists a connection that the machine admitted, or that ends.
+    /// Unlists a connection that has been admitted by the machine, or is ending.
     pub(crate) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
@@ -80,7 +80,7 @@ impl Connections {
         }
     }
 
-    /// Records the first bytes of a connection.
+    /// Records that the first bytes of a connection have arrived.
     pub(crate) fn note_first_bytes(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && connection.standing == Standing::Silent
@@ -97,7 +97,7 @@ impl Connections {
         self.shaking.leave(session);
     }
 
-    /// Updates the counters of incomplete records by what a connection holds.
+    /// Updates the counters of incomplete records with a connection's current bytes.
     pub(crate) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         if let Some(connection) = self.get_mut(session)
             && let Some(tls) = &mut connection.tls
@@ -107,7 +107,7 @@ impl Connections {
         }
     }
 
-    /// Enforces the two budgets of incomplete records: connections of the address that holds most are closed.
+    /// Enforces the two budgets of incomplete records by closing connections of the address that holds the most bytes.
     pub(crate) fn hold_budgets(&mut self, io: &mut Io) {
         let most = io.settings.handshake_bytes;
         if let Some(excess) = excess(io.counts.handshake_bytes, most) {
@@ -141,13 +141,13 @@ impl Connections {
     }
 }
 
-/// Bytes to free when more than `most` are held; see [`RELIEF_PART`].
+/// Number of bytes to free if more than `most` are held; see [`RELIEF_PART`].
 pub(crate) fn excess(held: u64, most: usize) -> Option<u64> {
     let most = most as u64;
     (held > most).then(|| held - (most - most / RELIEF_PART))
 }
 
-/// A holder of bytes of incomplete records.
+/// A connection that holds bytes of an incomplete record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
     pub(crate) session: SessionKey,
@@ -157,8 +157,8 @@ pub(crate) struct Holder {
     pub(crate) begun: Now,
 }
 
-/// Holders to close so that `excess` bytes become free: guests first, then of the address that holds most the largest
-/// holder, the oldest first.
+/// Selects the holders to close so that `excess` bytes are freed: guests first, then those of the address with the most
+/// bytes, its largest and oldest holders first.
 pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

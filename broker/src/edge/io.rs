@@ -1,5 +1,5 @@
-//! Input and output shared by all parts of a shard's edge: the ring and its buffers, the turn, counters and bounds;
-//! handshakes that wait for a step; and answers to connections without a session.
+//! Input and output shared by all parts of a shard's edge: the ring and its buffers, the turn, counters and limits;
+//! handshakes waiting for a step; and responses to connections without a session.
 
 use crate::edge::limits::{
     ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
@@ -17,7 +17,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// The ring of one shard with everything needed to use it. Passed to each step that does input or output.
+/// The ring of one shard with everything needed to use it. Passed to each step that performs I/O.
 pub(crate) struct Io {
     pub(crate) ring: Ring,
     pub(crate) turn: Turn,
@@ -30,12 +30,12 @@ pub(crate) struct Io {
     pub(crate) counts: EdgeCounts,
     pub(crate) settings: EdgeSettings,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// Whether the shard is stopping: nothing begins any more.
+    /// Whether the shard is stopping, in which case no new operations are started.
     pub(crate) stopping: bool,
 }
 
 impl Io {
-    /// A ring with nothing armed, and empty buffers.
+    /// Creates the I/O state with nothing armed and empty buffers.
     pub(crate) fn new(ring: Ring, settings: EdgeSettings, descriptors: Arc<Descriptors>) -> Self {
         Self {
             ring,
@@ -51,12 +51,12 @@ impl Io {
         }
     }
 
-    /// Counts an opened descriptor. Returns whether the limit of connections is exceeded.
+    /// Counts an opened descriptor. Returns whether the connection limit is exceeded.
     pub(crate) fn count_descriptor(&self) -> bool {
         self.descriptors.opened() > self.settings.connections
     }
 
-    /// Counts received bytes of a client or another node.
+    /// Counts bytes received from a client or another node.
     #[inline]
     pub(crate) fn count_received(&mut self, bytes: usize) {
         self.counts.receives += 1;
@@ -65,7 +65,7 @@ impl Io {
             .add_work(bytes as u64 / work_units::RECEIVED_BYTES_PER_UNIT);
     }
 
-    /// Gives back the bytes of a receive whose connection is gone.
+    /// Returns the buffer of a receive whose connection is gone.
     pub(crate) fn drop_received(&mut self, received: Received) {
         debug_assert!(false, "a connection outlives what is armed on it");
         if let Received::Bytes(lent) = received {
@@ -85,7 +85,7 @@ impl Io {
     }
 }
 
-/// Empty buffers for sends of the ring.
+/// Pool of empty buffers for sends of the ring.
 pub(crate) struct SpareBuffers {
     buffers: Vec<Vec<u8>>,
     most: usize,
@@ -97,13 +97,13 @@ impl SpareBuffers {
         Self { buffers, most }
     }
 
-    /// An empty buffer.
+    /// Takes a buffer from the pool, or an empty new one.
     #[inline]
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()
     }
 
-    /// Stores the buffer of a finished send, unless there are enough or it is too large.
+    /// Returns the buffer of a finished send to the pool, unless the pool is full or the buffer too large.
     pub(crate) fn recycle(&mut self, mut flight: Vec<u8>) {
         if self.buffers.len() < self.most && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
             flight.clear();
@@ -114,25 +114,25 @@ impl SpareBuffers {
 
 // Handshakes that wait for a step, and the steps of a turn, shared by clients and other nodes.
 
-/// Connection whose handshake bytes wait.
+/// Connection whose handshake bytes are queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shaking {
-    /// A client's.
+    /// A client's session.
     Session(SessionKey),
     /// A link, by its number.
     Link(u32),
 }
 
-/// Handshakes of one shard whose bytes wait.
+/// Handshakes of one shard whose received bytes are queued.
 #[derive(Default)]
 pub(crate) struct WaitingHandshakes {
     waiting: VecDeque<Shaking>,
-    /// Steps taken in this turn.
+    /// Number of steps taken in this turn.
     steps: u32,
 }
 
 impl WaitingHandshakes {
-    /// Begins a turn.
+    /// Resets the number of steps at the beginning of a turn.
     pub(crate) fn begin(&mut self) {
         self.steps = 0;
     }
@@ -145,7 +145,7 @@ impl WaitingHandshakes {
         self.waiting.pop_front()
     }
 
-    /// Whether a further handshake must wait: this turn has had its steps, or others wait already.
+    /// Whether a further handshake must wait because this turn's steps are used up or others are queued.
     #[inline]
     pub(crate) fn wait(&self) -> bool {
         self.steps >= HANDSHAKE_STEPS_PER_TURN || !self.waiting.is_empty()
@@ -161,7 +161,7 @@ impl WaitingHandshakes {
         self.steps += 1;
     }
 
-    /// Whether no handshake waits.
+    /// Whether no handshake is queued.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -169,13 +169,13 @@ impl WaitingHandshakes {
 
 // Answers to connections without a session: no room, or no TLS on a TLS port.
 
-/// Whole answer to a connection without room.
+/// Writes a complete 503 response for a connection that cannot be served.
 pub(crate) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"The service has no room for another connection."}"#;
     refusal(out, wall, request_id, 503, "ServiceUnavailable", body);
 }
 
-/// Answer to a plain HTTP request on a TLS listener.
+/// Writes the response to a plain HTTP request on a TLS listener.
 pub(crate) fn not_tls(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"This port speaks TLS: the URL begins with https:// or wss://."}"#;
     refusal(out, wall, request_id, 400, "InvalidArgumentException", body);
@@ -209,8 +209,8 @@ fn refusal(
     );
 }
 
-/// Reads received bytes, so that closing does not reset the connection before the answer arrives; then writes the
-/// answer and shuts the socket down. Never waits.
+/// Drains received bytes, so that closing does not reset the connection before the response arrives; then writes the
+/// response and shuts the socket down. Never blocks.
 pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let socket = SockRef::from(socket);
     let _ = socket.set_nonblocking(true);
@@ -225,7 +225,8 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let _ = socket.shutdown(Shutdown::Write);
 }
 
-/// One send(2) that does not wait: returns the bytes that the kernel accepted, `None` when the socket is broken.
+/// Calls send(2) once without blocking; returns the number of bytes accepted by the kernel, or `None` if the socket is
+/// broken.
 pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
     match SockRef::from(socket).send_with_flags(bytes, flags) {
@@ -237,7 +238,7 @@ pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<
     }
 }
 
-/// Address of the other end, as shown and counted: IPv4 for IPv4 clients of a listener on `[::]`.
+/// Address of the peer, as displayed and counted: IPv4 for IPv4 clients of a listener on `[::]`.
 pub(crate) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
     Some(canonical(remote))

@@ -1,4 +1,4 @@
-//! Letters between shards, and from the side thread to a shard: their forms, and how a shard sends them.
+//! Letters between shards, and from the side thread to a shard: their types, and how a shard sends them.
 
 use crate::devices::Devices;
 use crate::edge::{counters::EdgeCounts, start::ShardEvent, turn::Shift};
@@ -11,56 +11,55 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// One letter in a shard's mailbox.
+/// A letter in a shard's mailbox.
 ///
-/// Post [`Post::Handover`], [`Post::Link`] and [refusable](Machine::refusable) letters with `Mailbox::post`, everything
-/// else with `Mailbox::post_always`.
+/// Post [`Post::Handover`], [`Post::Link`] and [refusable](Machine::refusable) letters with `Mailbox::post`, all others
+/// with `Mailbox::post_always`.
 pub enum Post<M: Machine> {
-    /// A connection that belongs to the reader's shard. Dropping the letter closes the connection.
+    /// A connection that belongs to the receiving shard. Dropping the letter closes the connection.
     Handover(Box<Handover<M>>),
-    /// A link of another node that is for the reader's shard. Dropping the letter closes the connection.
+    /// A link of another node for the receiving shard. Dropping the letter closes the connection.
     Link(Box<Travelling>),
     /// A letter of the machine, from another shard's machine or from the side thread (drain, reload).
     Letter(M::Letter),
-    /// Answer with the counters between two turns. A receiver that is gone does no harm.
+    /// Request for the counters, answered between two turns. A dropped receiver is harmless.
     Scrape(Sender<Scraped<M::Snapshot>>),
-    /// Answer an operator's question, between two turns. A receiver that is gone does no harm. In a box, since it is
-    /// rare and longer than all other letters, whose places in mailboxes are counted by the million.
+    /// Request of an operator, answered between two turns. A dropped receiver is harmless. Boxed because it is rare and
+    /// larger than other letters, for which mailboxes reserve millions of entries.
     Inspect(Box<M::Question>, Sender<(ShardId, M::Reply)>),
-    /// The clocks differ from the system's by this much from here on. Answered with the moment, once all that is due
-    /// by it is done.
+    /// Shifts the clocks relative to the system's. Acknowledged with the time, once all work due by then is done.
     Shift(Shift, Sender<(ShardId, Moment)>),
-    /// Connections accepted from here on present this.
+    /// Sets the TLS configuration of connections accepted from now on.
     Tls(Arc<ServerConfig>),
-    /// Connections accepted from here on are asked for a certificate at the names of these devices.
+    /// Sets the devices whose names request a certificate, for connections accepted from now on.
     Devices(Option<Arc<Devices>>),
-    /// End the listeners, and leave their sockets open: who connects from here on waits in the kernel's queue.
+    /// Stops accepting but leaves the listening sockets open: new connections wait in the kernel's queue.
     StopAccepting,
-    /// End the listeners, cut off every connection, and end the shard when all descriptors are closed.
+    /// Closes the listeners, aborts every connection, and ends the shard when all descriptors are closed.
     Stop,
 }
 
-/// A connection on its way, with its session.
+/// A connection being handed over, with its session.
 pub struct Handover<M: Machine> {
-    /// The session, out of the machine that accepted it.
+    /// The session, taken from the machine that accepted it.
     pub parcel: M::Parcel,
-    /// The connection, out of the edge that accepted it.
+    /// The connection, taken from the edge that accepted it.
     pub connection: Travelling,
 }
 
 /// A connection with nothing armed and nothing in flight.
 pub struct Travelling {
     pub(crate) socket: OwnedFd,
-    /// The TLS state, established, with the bytes of an incomplete record.
+    /// The established TLS state, with the bytes of an incomplete record.
     pub(crate) tls: Option<Box<crate::edge::tls::Tls>>,
-    /// Received bytes that no machine has seen yet, as they came from the socket; of a link, behind its handshake.
+    /// Received bytes not yet passed to a machine, as read from the socket; for a link, those after its handshake.
     pub(crate) unread: Vec<u8>,
 }
 
-/// A shard's answer to [`Post::Scrape`].
+/// A shard's response to [`Post::Scrape`].
 #[derive(Clone, Debug)]
 pub struct Scraped<S> {
-    /// The owner.
+    /// The shard that responds.
     pub shard: ShardId,
     /// The machine's counters.
     pub snapshot: S,
@@ -72,17 +71,17 @@ pub struct Scraped<S> {
 
 // Letters of this shard to others, and its reports to the thread that started it.
 
-/// A shard's name, the mailboxes of all shards, and letters that did not get into one.
+/// A shard's id, the mailboxes of all shards, and letters that were refused by one.
 pub(crate) struct Mail<M: Machine> {
     id: ShardId,
     mailboxes: Arc<[Mailbox<Post<M>>]>,
-    /// Letters of the machine that found no room, to be handed back.
+    /// Letters of the machine refused by a full mailbox, to be handed back.
     refused: VecDeque<M::Letter>,
     events: Sender<ShardEvent>,
 }
 
 impl<M: Machine> Mail<M> {
-    /// The mail of the shard `id`.
+    /// Creates the mail of the shard `id`.
     pub(crate) fn new(
         id: ShardId,
         mailboxes: Arc<[Mailbox<Post<M>>]>,
@@ -97,7 +96,7 @@ impl<M: Machine> Mail<M> {
         }
     }
 
-    /// The shard.
+    /// Id of the shard.
     pub(crate) fn id(&self) -> ShardId {
         self.id
     }
@@ -108,13 +107,14 @@ impl<M: Machine> Mail<M> {
         &self.mailboxes[self.id.index()]
     }
 
-    /// Passes a link on to the shard that it is for. False when there is no room: it is closed.
+    /// Passes a link on to the shard it is for. Returns `false`, closing the link, if the mailbox is full.
     pub(crate) fn pass_link(&self, to: ShardId, arrived: Travelling) -> bool {
         let letter = Post::Link(Box::new(arrived));
         self.mailboxes[to.index()].post(letter).is_ok()
     }
 
-    /// Posts a letter of the machine: a question may be refused, whatever must arrive uses the reserve.
+    /// Posts a letter of the machine: a request may be refused, whereas letters that must arrive use the mailbox's
+    /// reserve.
     pub(crate) fn post(&mut self, to: ShardId, letter: M::Letter, counts: &mut EdgeCounts) {
         let mailbox = &self.mailboxes[to.index()];
         let posted = if M::refusable(&letter) {
@@ -130,13 +130,13 @@ impl<M: Machine> Mail<M> {
         self.refused.push_back(letter);
     }
 
-    /// A letter that found no room.
+    /// Takes the next refused letter.
     #[inline]
     pub(crate) fn next_refused(&mut self) -> Option<M::Letter> {
         self.refused.pop_front()
     }
 
-    /// Posts a connection to its shard. Returns it when there is no room.
+    /// Posts a connection to its shard. Returns the connection if the mailbox is full.
     pub(crate) fn hand_over(
         &self,
         to: ShardId,
@@ -156,8 +156,8 @@ impl<M: Machine> Mail<M> {
         Some(back)
     }
 
-    /// Reports that the machine has drained. The receiver is the server's; when it is gone, the process is ending
-    /// anyway.
+    /// Reports that the machine has drained. The receiver is the server's; if it has been dropped, the process is
+    /// ending anyway.
     pub(crate) fn report_drained(&self) {
         let _ = self.events.try_send(ShardEvent::Drained(self.id));
     }

@@ -1,8 +1,9 @@
-//! Links as known to the edge: addresses and TLS of the other nodes, and the keys of their connections in the ring.
+//! Links as seen by the edge: addresses and TLS of the other nodes, and the keys of their connections in the ring.
 //!
-//! Links are not sessions, so they are not in the shard's table. Their keys have the highest slot of a session, which
-//! no table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
-//! otherwise belongs to a link, or to a client without a session here. So links cost the others nothing.
+//! Links are not sessions, so they are not in the shard's table. Their keys use the highest session slot, which no
+//! table of this process reaches ([`LINK_SLOT`]): a completion is first looked up in the table, like that of any
+//! session, and otherwise belongs to a link, or to a client without a session here. So links add no cost to other
+//! connections.
 
 use broker_core::id::{NodeId, ShardId};
 use ring::Key;
@@ -11,12 +12,12 @@ use rustls::{ClientConfig, ServerConfig};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-/// Links of this node in a cluster. One per process.
+/// Links between this node and the rest of a cluster. One per process.
 #[derive(Debug)]
 pub struct Links {
     /// Identity of this node.
     pub own: OwnNode,
-    /// Name and inner addresses of each node, by [`NodeId`]. Read for each link.
+    /// Name and inner addresses of each node, by [`NodeId`]. Read for every link.
     nodes: RwLock<Vec<Option<Reached>>>,
     /// TLS configuration for links of other nodes.
     pub server: Arc<ServerConfig>,
@@ -27,13 +28,13 @@ pub struct Links {
 /// Identity of this node in a hello.
 #[derive(Debug)]
 pub struct OwnNode {
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: Box<str>,
     /// Name of this node.
     pub name: Box<str>,
-    /// Number of this process.
+    /// Number that identifies this process's start.
     pub start: u64,
-    /// Shards of this node.
+    /// Number of shards of this node.
     pub shards: u16,
 }
 
@@ -47,25 +48,25 @@ type RwLock<T> = std::sync::RwLock<T>;
 #[derive(Clone, Debug)]
 struct Reached {
     name: Arc<str>,
-    /// Addresses of its host; each has every port.
+    /// Addresses of its host; each serves all ports.
     hosts: Box<[SocketAddr]>,
     ports: Box<[u16]>,
 }
 
-/// Next address of a node for a shard.
+/// Next address of a node for one shard.
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     port: usize,
     host: usize,
 }
 
-/// Next address of each node for one shard. A shard connects to all ports of a node in turn, so that all shards of that
-/// node share the handshakes.
+/// Next address of each node for one shard. A shard cycles through all ports of a node, so that all shards of that node
+/// share the handshakes.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Vec<Turn>);
 
 impl Turns {
-    /// The next one's, of a shard that begins at a place of its own.
+    /// The next address of a node; shards start at different positions.
     fn take(&mut self, shard: ShardId, node: NodeId) -> Turn {
         while self.0.len() <= node.index() {
             let (port, host) = (shard.index(), 0);
@@ -77,7 +78,7 @@ impl Turns {
         taken
     }
 
-    /// Records that a node was not reached: another address of its host is tried, if it has several.
+    /// Records that connecting to a node failed, so that the next address of its host is tried, if any.
     pub(crate) fn failed(&mut self, node: NodeId) {
         if let Some(turn) = self.0.get_mut(node.index()) {
             turn.host = turn.host.wrapping_add(1);
@@ -86,7 +87,7 @@ impl Turns {
 }
 
 impl Links {
-    /// The links of a node that knows no other.
+    /// Creates the links of a node that does not know any other node yet.
     #[must_use]
     pub fn new(own: OwnNode, server: Arc<ServerConfig>, clients: Vec<Arc<ClientConfig>>) -> Self {
         Self {
@@ -97,7 +98,7 @@ impl Links {
         }
     }
 
-    /// Sets the addresses of a node: these ports at each of the hosts.
+    /// Sets the addresses of a node: each of these ports on each of the hosts.
     pub fn put(&self, node: NodeId, name: &str, hosts: &[SocketAddr], ports: &[u16]) {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         let places = nodes.len().max(node.index() + 1);
@@ -116,7 +117,7 @@ impl Links {
         Some(Arc::clone(&reached.name))
     }
 
-    /// Address at which a shard connects to a node, the next one in turn; `None` for an unknown node.
+    /// The next address at which a shard connects to a node; `None` for an unknown node.
     pub(crate) fn address(
         &self,
         node: NodeId,
@@ -133,7 +134,8 @@ impl Links {
         Some(address)
     }
 
-    /// TLS with which a shard opens a link to a node, and the name of its tickets.
+    /// TLS configuration with which a shard opens a link to a node, and the name under which its session tickets are
+    /// stored.
     pub(crate) fn client(
         &self,
         shard: ShardId,
@@ -144,7 +146,7 @@ impl Links {
     }
 }
 
-/// The connection without a session that a key of the ring names.
+/// A connection without a session, identified by a ring key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEnd {
     /// A client on a link.
@@ -153,7 +155,7 @@ pub(crate) enum LinkEnd {
     Link(u32),
 }
 
-/// The ring's key of a link's end.
+/// Ring key of a link or a client on one.
 pub(crate) fn link_key(end: LinkEnd) -> Key {
     let (kind, place) = match end {
         LinkEnd::Client(place) => (0, place),
@@ -162,7 +164,7 @@ pub(crate) fn link_key(end: LinkEnd) -> Key {
     Key::new(kind << PLACE_BITS << SLOT_BITS | u64::from(place) << SLOT_BITS | LINK_SLOT)
 }
 
-/// The link's end of a ring's key; `None` for one of a session.
+/// The link or client of a ring key; `None` for a session's key.
 pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     let (slot, rest) = (key.bits() & LINK_SLOT, key.bits() >> SLOT_BITS);
     let place = u32::try_from(rest & PLACES).ok()?;
@@ -178,7 +180,7 @@ const PLACE_BITS: u32 = 28;
 /// Highest number of a link or client.
 pub(crate) const PLACES: u64 = (1 << PLACE_BITS) - 1;
 
-/// A session's slot that no shard reaches, the 16,777,216th: a process has not as many descriptors.
+/// Session slot that no shard reaches, the 16,777,216th: a process cannot have that many descriptors.
 const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A shard's listeners: which of them accept, and when those that rest do so again.
+//! A shard's listeners: which of them accept, and when paused ones resume.
 
 use crate::devices::{DeviceTls, Devices};
 use crate::edge::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
@@ -11,19 +11,19 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The listeners of one shard, and what those of TLS present.
+/// The listeners of one shard, and the certificates presented by TLS ones.
 pub(crate) struct Listeners {
     all: Vec<Accepting>,
     tls: Option<Arc<ServerConfig>>,
-    /// Devices, where they may sign in.
+    /// Devices that may sign in, if any.
     devices: Option<Arc<Devices>>,
-    /// Server names of devices, with the certificates that they are presented.
+    /// Server names of devices, with the configuration of their connections.
     door: Option<Arc<DeviceTls>>,
-    /// None accepts again.
+    /// Whether all listeners have stopped for good.
     stopped: bool,
 }
 
-/// One listener and how it is doing.
+/// A listener and its state.
 struct Accepting {
     listener: Listener,
     state: State,
@@ -32,16 +32,16 @@ struct Accepting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Armed,
-    /// Being cancelled, or ended by itself: what comes next is its final completion.
+    /// Being cancelled, or ended on its own: the final completion follows.
     Ending,
-    /// Armed again at this moment.
+    /// Paused until this time.
     Resting(Instant),
-    /// For good.
+    /// Closed for good.
     Closed,
 }
 
 impl Listeners {
-    /// Listeners of which none accepts yet.
+    /// Creates the listeners, none of which accepts yet.
     pub(crate) fn new(
         listeners: Vec<Listener>,
         tls: Option<Arc<ServerConfig>>,
@@ -63,13 +63,13 @@ impl Listeners {
         listeners
     }
 
-    /// Connections accepted from here on present this.
+    /// Sets the TLS configuration of connections accepted from now on.
     pub(crate) fn present(&mut self, tls: Arc<ServerConfig>) {
         self.tls = Some(tls);
         self.hang_door();
     }
 
-    /// Connections accepted from here on are asked for a certificate at the names of these devices.
+    /// Sets the devices whose names request a certificate, for connections accepted from now on.
     pub(crate) fn ask(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
         self.hang_door();
@@ -82,7 +82,7 @@ impl Listeners {
         self.door = door.map(Arc::new);
     }
 
-    /// An engine for a connection from `origin`; `None` when it cannot be made.
+    /// Creates a TLS engine for a connection from `origin`; `None` if that fails.
     pub(crate) fn engine(&self, origin: Origin) -> Option<Box<Tls>> {
         let tls = self.tls.as_ref()?;
         match &self.door {
@@ -91,18 +91,18 @@ impl Listeners {
         }
     }
 
-    /// The listener of a place.
+    /// The listener at this index.
     pub(crate) fn at(&self, place: usize) -> &Listener {
         &self.all[place].listener
     }
 
-    /// Whether all are closed.
+    /// Whether all listeners are closed.
     pub(crate) fn closed(&self) -> bool {
         let mut all = self.all.iter();
         all.all(|accepting| accepting.state == State::Closed)
     }
 
-    /// When the first of them is to be armed again.
+    /// Earliest time at which a listener is to be rearmed.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.all.iter().filter_map(Accepting::due).min()
     }
@@ -114,7 +114,7 @@ impl Listeners {
         }
     }
 
-    /// Arms the listeners that have rested.
+    /// Rearms listeners whose pause has ended.
     pub(crate) fn resume(&mut self, io: &mut Io) {
         for place in 0..self.all.len() {
             if self.all[place].due().is_none_or(|due| due > io.turn.now()) {
@@ -125,8 +125,8 @@ impl Listeners {
         }
     }
 
-    /// An accept completed, perhaps with an error, and nothing follows it: the listener is armed again, at once or
-    /// after a rest.
+    /// Handles the final completion of an accept, with an optional error: rearms the listener, immediately or after a
+    /// pause.
     pub(crate) fn over(&mut self, place: usize, error: Option<&io::Error>, io: &mut Io) {
         let was_relieved = self.all[place].state == State::Ending;
         let rest_ms = match error {
@@ -145,7 +145,7 @@ impl Listeners {
         }
     }
 
-    /// Has an armed listener rest, since there is no room for what it accepts.
+    /// Pauses an armed listener, since there is no capacity for further connections.
     pub(crate) fn relieve(&mut self, place: usize, ring: &mut Ring) {
         let accepting = &mut self.all[place];
         if accepting.state == State::Armed {
@@ -155,7 +155,7 @@ impl Listeners {
         }
     }
 
-    /// Ends every listener. Connections may be accepted until their final completions.
+    /// Stops every listener. Connections may still be accepted until the final completions.
     pub(crate) fn stop(&mut self, ring: &mut Ring) {
         self.stopped = true;
         for (place, accepting) in self.all.iter_mut().enumerate() {
@@ -179,7 +179,7 @@ impl Listeners {
 }
 
 impl Accepting {
-    /// When it is to be armed again.
+    /// Time at which the listener is to be rearmed.
     fn due(&self) -> Option<Instant> {
         match self.state {
             State::Resting(due) => Some(due),
@@ -188,12 +188,12 @@ impl Accepting {
     }
 }
 
-/// Whether an accept ended because it was cancelled, which is no trouble of the system.
+/// Whether an accept ended because it was cancelled, which is not a system error.
 fn is_cancelled(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECANCELED)
 }
 
-/// The place of the listener whose accept has this key.
+/// The index of the listener whose accept has this key.
 pub(crate) fn listener_place(key: Key) -> usize {
     usize::try_from(key.bits()).expect("made by listener_key")
 }

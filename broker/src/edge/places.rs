@@ -1,18 +1,19 @@
-//! Connections without a session in the machine, under reused numbers: those of links, and of clients on links.
+//! Connections without a session in the machine, under reusable numbers: those of links, and of clients on links.
 
 use crate::edge::connection::{Connection, NEVER};
 use crate::edge::links::PLACES;
 use broker_core::time::Now;
 use std::collections::BTreeSet;
 
-/// A table of connections under reused numbers. A number is free when nothing of its connection is armed or in flight.
+/// A table of connections under reusable numbers. A number is free once nothing of its connection is armed or in
+/// flight.
 pub(crate) struct Places<T> {
     places: Vec<Option<Box<T>>>,
     free: Vec<u32>,
     len: usize,
-    /// Connections to serve at the end of the turn, each once.
+    /// Connections to serve at the end of the turn, without duplicates.
     touched: Vec<u32>,
-    /// When each is served if nothing happens.
+    /// Deadlines by which connections are served even without events.
     due: BTreeSet<(Now, u32)>,
 }
 
@@ -29,12 +30,12 @@ impl<T> Default for Places<T> {
 }
 
 impl<T: AsMut<Connection>> Places<T> {
-    /// The number of connections.
+    /// Number of connections.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// A free number, for [`Self::put`]; `None` when all are used.
+    /// Claims a free number for [`Self::put`]; `None` if all are used.
     pub(crate) fn claim(&mut self) -> Option<u32> {
         let place = match self.free.pop() {
             Some(place) => place,
@@ -67,7 +68,7 @@ impl<T: AsMut<Connection>> Places<T> {
         Some(thing)
     }
 
-    /// The connection of this number.
+    /// The connection with this number.
     pub(crate) fn get(&self, place: u32) -> Option<&T> {
         self.places.get(place as usize)?.as_deref()
     }
@@ -77,7 +78,7 @@ impl<T: AsMut<Connection>> Places<T> {
         self.places.get_mut(place as usize)?.as_deref_mut()
     }
 
-    /// The numbers of all.
+    /// The numbers of all connections.
     pub(crate) fn all(&self) -> Vec<u32> {
         let places = (0..).zip(&self.places);
         let used = places.filter(|(_, thing)| thing.is_some());
@@ -93,7 +94,7 @@ impl<T: AsMut<Connection>> Places<T> {
         }
     }
 
-    /// Takes the connections to serve, with at most `most` of those that are due.
+    /// Takes the connections to serve, including at most `most` that are due.
     pub(crate) fn take_touched(&mut self, now: Now, most: usize) -> Vec<u32> {
         for _ in 0..most {
             let Some(&(_, place)) = self.due.first().filter(|(due, _)| *due <= now) else {
@@ -106,17 +107,17 @@ impl<T: AsMut<Connection>> Places<T> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Returns the list when all on it are served.
+    /// Returns the list once all its connections have been served.
     pub(crate) fn keep_touched(&mut self, touched: Vec<u32>) {
         crate::edge::connections::keep(&mut self.touched, touched);
     }
 
-    /// Whether any is listed to be served.
+    /// Whether any connection is listed to be served.
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty()
     }
 
-    /// Sets when a connection is served if nothing happens.
+    /// Sets the time by which a connection is served even without events.
     pub(crate) fn serve_by(&mut self, place: u32, due: Now) {
         let Some(thing) = self.get_mut(place) else {
             return;
@@ -128,7 +129,7 @@ impl<T: AsMut<Connection>> Places<T> {
         }
     }
 
-    /// When the first one is due.
+    /// The earliest time by which a connection must be served.
     pub(crate) fn next_due(&self) -> Option<Now> {
         self.due.first().map(|&(due, _)| due)
     }

@@ -1,24 +1,22 @@
-//! Connections on listeners for proxies, until the PROXY protocol header names their client.
+//! Connections on proxy listeners, until the PROXY protocol header identifies their client.
 //!
-//! Until then a connection counts for no address, has no TLS engine, and times out by `[timeouts] tls`, as a handshake
-//! does: the machine awaits one of either kind. Bytes after the header wait for their place among the handshake steps
-//! of a turn.
+//! Until the header is complete, a connection counts for no address, has no TLS engine, and times out by `[timeouts]
+//! tls`, as if it were in its TLS handshake. Bytes after the header are queued with the handshake steps of a turn.
 
 use broker_core::id::SessionKey;
 use codec::proxy::{Header, MalformedHeader, parse};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Bytes of connections without a complete header, and whether they then use TLS. At most a header and one receive
-/// each.
+/// Bytes of connections with an incomplete header, and whether TLS follows it. At most a header and one receive each.
 #[derive(Default)]
 pub(crate) struct Unnamed(BTreeMap<SessionKey, (bool, Vec<u8>)>);
 
-/// Whether it then uses TLS, its client, and the bytes after the header.
+/// Whether TLS follows, the client's address, and the bytes after the header.
 type Named = (bool, Option<SocketAddr>, Vec<u8>);
 
 impl Unnamed {
-    /// Adds a connection; `tls`: whether it then uses TLS.
+    /// Adds a connection; `tls`: whether TLS follows the header.
     pub(crate) fn enter(&mut self, session: SessionKey, tls: bool) {
         self.0.insert(session, (tls, Vec::new()));
     }
@@ -26,7 +24,7 @@ impl Unnamed {
     /// Adds received bytes; returns whether the header is complete.
     ///
     /// # Errors
-    /// The bytes are not a header.
+    /// The bytes are not a valid header.
     pub(crate) fn add(
         &mut self,
         session: SessionKey,

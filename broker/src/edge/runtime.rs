@@ -1,19 +1,19 @@
-//! The drive loop and the thread that it runs on: one turn after the other, and how a shard sleeps in between.
+//! The drive loop and its thread: runs one turn after another and puts the shard to sleep in between.
 //!
-//! Theory of operation. On epoll a shard is a thread of its own and sleeps in one way, in its ring: one system call
-//! waits, and another shard wakes it by a bell that is watched there. On io_uring it is an executor of glommio, and
-//! sleeps in two ways. While the last second saw traffic it waits inside its own ring, by one system call as well,
-//! which submits, runs the kernel's deferred work and waits. After a quiet second it waits through glommio, reading the
-//! eventfd on which its ring announces completions; then the executor's own rings are served too. Each way has its
-//! order, and no wake is lost in it:
+//! Theory of operation. On epoll a shard is a plain thread and sleeps in one way, in its ring: a single system call
+//! waits, and other shards wake it by a bell polled there. On io_uring it is a glommio executor, and sleeps in two
+//! ways. During the second after traffic it waits inside its own ring, also with one system call, which submits, runs
+//! the kernel's deferred work and waits. After a quiet second it waits through glommio, reading the eventfd on which
+//! its ring announces completions; the executor's own rings are then served too. Each way has a fixed order in which no
+//! wake-up is lost:
 //! ```text
 //!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
 //!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes
 //!                                                                          later announces itself
 //!                   4. completions or letters? then do not wait            5. read the eventfd
 //! ```
-//! A bell is polled in the ring only, and the eventfd is written by letters only while IN_GLOMMIO is published: a poll
-//! of one eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
+//! A bell is polled only in the ring, and letters write to the eventfd only while IN_GLOMMIO is published: polling one
+//! eventfd does not reliably signal another (the kernel defers nested signals and may drop them).
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
 use crate::edge::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
@@ -33,14 +33,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// Work that a prepared thread waits for.
+/// Work for a prepared thread.
 pub(crate) struct Work<M: Machine> {
     config: ShardConfig<M>,
     make_machine: Box<dyn FnOnce() -> M + Send>,
     started: Sender<()>,
 }
 
-/// Starts the thread and waits until it has its ring, and its executor if it needs one.
+/// Starts the thread and waits until its ring, and its executor if needed, have been created.
 pub(crate) fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
@@ -93,7 +93,7 @@ fn executor<M: Machine + 'static>(
         .map_err(io::Error::from)
 }
 
-/// Keeps the calling thread on one CPU.
+/// Pins the calling thread to one CPU.
 fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     if cpu >= CpuSet::MAX_CPU {
@@ -105,7 +105,7 @@ fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// A shard's thread before it gets its work.
+/// A shard's thread before it receives its work.
 struct Beginning<M: Machine> {
     id: ShardId,
     settings: ring::RingSettings,
@@ -116,15 +116,15 @@ struct Beginning<M: Machine> {
 
 /// A shard's thread with its work.
 struct Begun<M: Machine> {
-    /// Large, and not to be copied along the stack.
+    /// Boxed because it is large and should not be moved along the stack.
     edge: Box<Edge<M>>,
     started: Sender<()>,
     ended: Ended,
 }
 
 impl<M: Machine> Beginning<M> {
-    /// Creates the ring, reports that, and waits for work, on this thread where nothing else runs. `None` if there will
-    /// be none.
+    /// Creates the ring, reports that, and waits for work on this otherwise idle thread. `None` if the thread is
+    /// dropped without work.
     fn await_work(self) -> io::Result<Option<Begun<M>>> {
         let ring = Ring::new(&self.settings)?;
         let _ = self.prepared.send(());
@@ -156,7 +156,7 @@ impl<M: Machine> Begun<M> {
         self.over(ended)
     }
 
-    /// Closes everything, and then reports the end and its error.
+    /// Closes everything, and then reports the end with its error.
     fn over(self, ended: io::Result<()>) -> io::Result<()> {
         drop(self.edge);
         if let Err(error) = &ended {
@@ -166,7 +166,7 @@ impl<M: Machine> Begun<M> {
     }
 }
 
-/// Whether as many threads as an executor needs can be started. If the second cannot, glommio panics.
+/// Checks whether an executor's threads can be started, since glommio panics if the second one cannot.
 fn can_start_threads() -> io::Result<()> {
     let mut begun = Vec::with_capacity(THREADS);
     for _ in 0..THREADS {
@@ -184,7 +184,7 @@ fn can_start_threads() -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a prepared thread its work and waits until its listeners accept.
+/// Passes work to a prepared thread and waits until its listeners accept.
 pub(crate) fn start<M: Machine>(
     thread: ShardThread<M>,
     config: ShardConfig<M>,
@@ -212,7 +212,7 @@ fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle>
     }
 }
 
-/// Reports the end of the thread, however it ends.
+/// Guard that reports the end of the thread when dropped, whatever the cause.
 struct Ended {
     events: Sender<ShardEvent>,
     id: ShardId,
@@ -226,7 +226,8 @@ impl Drop for Ended {
 }
 
 impl<M: Machine> Edge<M> {
-    /// The drive loop on a thread of its own, until [`Post::Stop`](crate::edge::Post::Stop) and the last descriptor.
+    /// Runs the drive loop on a plain thread, until [`Post::Stop`](crate::edge::Post::Stop) and the last descriptor is
+    /// closed.
     fn run(&mut self, started: &Sender<()>) -> io::Result<()> {
         let mut rest = self.begin(started)?;
         loop {
@@ -245,7 +246,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// [`Self::run`] on an executor.
+    /// Runs [`Self::run`] on an executor.
     async fn run_in_glommio(&mut self, started: &Sender<()>) -> io::Result<()> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
@@ -279,7 +280,7 @@ impl<M: Machine> Edge<M> {
         })
     }
 
-    /// One turn, its measurement, and what follows it.
+    /// Runs one turn, measures it, and returns the next action.
     fn go_on(&mut self, rest: &mut Rest) -> AfterTurn {
         let before = self.io.turn.read();
         if let Some(since) = self.io.turn.stood_still(before) {
@@ -315,7 +316,7 @@ impl<M: Machine> Edge<M> {
         AfterTurn::Sleep(slept_at)
     }
 
-    /// One turn in its fixed order; returns whether there was traffic.
+    /// Runs one turn in fixed order; returns whether there was traffic.
     fn turn(&mut self) -> bool {
         self.io.turn.begin(self.sessions.machine().work());
         self.io.counts.turns += 1;
@@ -348,12 +349,12 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// The work of this turn so far, in units.
+    /// The work done so far in this turn, in units.
     pub(crate) fn work_of_turn(&self) -> u64 {
         self.io.turn.work(self.sessions.machine().work())
     }
 
-    /// Reports the end of this turn's sends to the machine, if there were any: the only clock read for measuring them.
+    /// Informs the machine that this turn's sends are done, if there were any, and returns the time.
     fn tell_flushed(&mut self) -> Option<Instant> {
         let (now, at) = self.io.turn.after_sends()?;
         self.sessions.machine_mut().flushed(at);
@@ -371,7 +372,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Whether there is work that no completion will announce.
+    /// Whether there is work that no completion will signal.
     fn busy(&mut self) -> bool {
         self.sessions.connections().has_work()
             || self.sessions.streams().has_work()
@@ -397,7 +398,7 @@ impl<M: Machine> Edge<M> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// When something is due even if nothing arrives, or the shard must show that it runs.
+    /// Time at which something is due even without input, or at which the shard must show that it is running.
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
@@ -408,7 +409,7 @@ impl<M: Machine> Edge<M> {
         self.listeners.next_due().into_iter().chain(others).min()
     }
 
-    /// Waits for completions and letters, until something is due, or until `most`.
+    /// Waits for completions and letters, until the next deadline or `most`.
     fn sleep_in_ring(&mut self, now: Instant, most: Option<Instant>) -> io::Result<()> {
         let until = self.next_due().into_iter().chain(most).min();
         self.sessions.mail().own().fall_asleep(Sleep::InRing);
@@ -449,17 +450,17 @@ impl<M: Machine> Edge<M> {
 
 /// Next action after a turn.
 enum AfterTurn {
-    /// The next one: there is work that no completion will announce.
+    /// Run another turn: there is work that no completion will signal.
     Turn,
-    /// Sleep: nothing has been due since that moment.
+    /// Sleep: nothing has been due since this time.
     Sleep(Instant),
-    /// Everything is closed.
+    /// End: everything is closed.
     End,
 }
 
 /// State of a shard between turns.
 struct Rest {
-    /// End of the time that follows the last traffic.
+    /// Time until which the shard stays awake after the last traffic.
     awake_until: Instant,
     /// Whether the last turn followed a sleep.
     slept: bool,
@@ -467,12 +468,12 @@ struct Rest {
 
 const BELL: Key = Key::new(0);
 
-/// Threads of an executor: its own, and one for calls that block.
+/// Number of threads of an executor: its own, and one for blocking calls.
 const THREADS: usize = 2;
 
-/// Entries of each of the executor's rings. The drive loop has one read under way and the executor a few timers; up to
-/// this number a ring takes two pages.
+/// Number of entries in each of the executor's rings. The drive loop has one read in flight and the executor a few
+/// timers; up to this number a ring takes two pages.
 const RING_DEPTH: usize = 64;
 
-/// Nothing else runs on the executor while the loop does; its own timer need not interrupt often.
+/// Preemption interval of the executor, long because nothing else runs on it during the loop.
 const PREEMPT: Duration = Duration::from_millis(100);

@@ -1,12 +1,12 @@
-//! Sessions of a shard: the machine, and the ways of bytes to it and from it.
+//! Sessions of a shard: the machine, and the data passed to and from it.
 //!
-//! The rule of the interface is kept here: after each input the machine's outputs are drained. Handling an output only
-//! marks the connection: its effect on the socket happens once a turn, when touched connections are flushed. So no
-//! output is ever handled in the middle of another one's work.
+//! Enforces the rule of the interface: after each input the machine's outputs are drained. Handling an output only
+//! marks the connection; the effect on the socket follows once per turn, when touched connections are flushed. So no
+//! output is handled while another is being processed.
 //!
-//! In reading order: this page; `intake.rs` (received bytes), `flush.rs` (sent ones), `end.rs` (the end of a connection
-//! here), `departed.rs` (sessions whose owner is elsewhere), `front.rs` (their clients), `links.rs` (links),
-//! `served.rs` (sessions of clients of other nodes).
+//! In reading order: this module; `intake.rs` (receiving), `flush.rs` (sending), `end.rs` (the end of a connection on
+//! this shard), `departed.rs` (sessions owned elsewhere), `front.rs` (their clients), `links.rs` (links), `served.rs`
+//! (sessions of other nodes' clients).
 
 mod departed;
 mod end;
@@ -28,21 +28,21 @@ use broker_core::{address_shares::Origin, id::SessionKey};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The machine of one shard, and wherever a session of it may be: on a connection, on a link, or on its way to another
+/// The machine of one shard, and its sessions wherever they are: on a connection, on a link, or in transit to another
 /// shard.
 pub(crate) struct Sessions<M: Machine> {
     machine: M,
     connections: Connections,
     streams: Streams<M>,
-    /// Unacknowledged bytes of the peers of sessions, for the machine that has asked: bytes, and the round trip.
+    /// Unacknowledged bytes of sessions' peers, as requested by the machine: session, bytes, and round-trip time.
     told: VecDeque<(SessionKey, u32, u32)>,
-    /// Devices in force, by which certificates of open connections are checked.
+    /// Devices in force, against which certificates of open connections are checked.
     devices: Option<Arc<Devices>>,
     mail: Mail<M>,
 }
 
 impl<M: Machine> Sessions<M> {
-    /// No sessions but those that the machine may begin with.
+    /// Creates the sessions of a machine, initially only those it starts with.
     pub(crate) fn new(machine: M, mail: Mail<M>, streams: Streams<M>) -> Self {
         Self {
             machine,
@@ -54,7 +54,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// The machine, to be asked.
+    /// Read access to the machine.
     #[inline]
     pub(crate) fn machine(&self) -> &M {
         &self.machine
@@ -78,12 +78,12 @@ impl<M: Machine> Sessions<M> {
         &mut self.connections
     }
 
-    /// Sets the devices by which certificates of open connections are checked.
+    /// Sets the devices against which certificates of open connections are checked.
     pub(crate) fn judge_by(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
     }
 
-    /// The links.
+    /// The shard's links, and the streams on them.
     #[inline]
     pub(crate) fn streams(&self) -> &Streams<M> {
         &self.streams
@@ -95,8 +95,7 @@ impl<M: Machine> Sessions<M> {
         &self.mail
     }
 
-    /// Opens a session for an accepted connection; where it is `full`, another one is evicted. `None` when there is
-    /// none.
+    /// Opens a session for an accepted connection, evicting another one if `full`. `None` if that is impossible.
     pub(crate) fn open(&mut self, peer: Peer, full: bool, at: Moment) -> Option<SessionKey> {
         if full {
             self.machine.open_instead(peer, at)
@@ -105,7 +104,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Adds the connection of a session opened just now; `tls` if its handshake follows.
+    /// Adds the connection of a newly opened session; `tls` if its handshake follows.
     pub(crate) fn enter(
         &mut self,
         session: SessionKey,
@@ -119,25 +118,25 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Makes sure that a connection is read as it should be; see [`Connections::watch`].
+    /// Makes sure that a connection is read as required; see [`Connections::watch`].
     #[inline]
     pub(crate) fn watch(&mut self, session: SessionKey, io: &mut Io) {
         self.connections.watch(session, &self.machine, &mut io.ring);
     }
 
-    /// Arms some of the listed receives again; see [`Connections::rearm_some`].
+    /// Rearms some of the listed receives; see [`Connections::rearm_some`].
     pub(crate) fn rearm_some(&mut self, io: &mut Io) {
         self.connections.rearm_some(&self.machine, &mut io.ring);
     }
 
-    /// Gives the machine an input and handles its outputs. Not for [`Input::Received`], whose bytes are borrowed from
-    /// here: that one is handled in place and followed by [`Self::drain`].
+    /// Passes an input to the machine and handles its outputs. Not for [`Input::Received`], whose bytes are borrowed
+    /// from here: it is handled in place, followed by [`Self::drain`].
     pub(crate) fn feed(&mut self, input: Input<'_, M::Letter>, io: &mut Io) {
         self.machine.handle(input, io.turn.at());
         self.drain(io);
     }
 
-    /// Reports bytes that were passed to the kernel to the machine, with their number on the wire.
+    /// Reports to the machine how many bytes were passed to the kernel, and how many on the wire.
     fn report_sent(&mut self, session: SessionKey, (bytes, on_wire): (usize, usize), io: &mut Io) {
         io.turn.report();
         let sent = Input::Sent {
@@ -148,7 +147,7 @@ impl<M: Machine> Sessions<M> {
         self.feed(sent, io);
     }
 
-    /// Handles every pending output.
+    /// Handles all pending outputs.
     pub(crate) fn drain(&mut self, io: &mut Io) {
         loop {
             while let Some(output) = self.machine.poll_output() {
@@ -170,7 +169,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Queries the unacknowledged bytes of a session's peer, before anything else is done to its socket.
+    /// Queries the unacknowledged bytes of a session's peer, before any other operation on its socket.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get(session) else {
             self.told.extend(self.streams.look(session));
@@ -226,7 +225,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// A session ends, or leaves.
+    /// Changes the stage of a session that is ending or leaving.
     fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         let is_stream = if to == Stage::Closing {
             self.close_stream(session)

@@ -1,4 +1,4 @@
-//! Configuration of a shard's edge at its start: sockets, sizes and bounds, and the receiver of its reports.
+//! Initial configuration of a shard's edge: sockets, sizes and limits, and the receiver of its reports.
 
 use crate::devices::Devices;
 use crate::edge::limits::{
@@ -15,86 +15,87 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Everything that one shard gets at its start.
+/// Everything that a shard needs at startup.
 pub struct ShardConfig<M: Machine> {
     /// Listening sockets of the shard.
     pub listeners: Vec<Listener>,
     /// Mailboxes of all shards, by [`ShardId`].
     pub mailboxes: Arc<[Mailbox<Post<M>>]>,
-    /// The certificate that TLS listeners present; must be there when a listener is TLS. Replaced later by
-    /// [`Post::Tls`].
+    /// The certificate presented by TLS listeners, required if there are any. Replaced later by [`Post::Tls`].
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Devices that are asked for a certificate on TLS listeners. Replaced later by [`Post::Devices`].
     pub devices: Option<Arc<Devices>>,
-    /// The other nodes of a cluster; must be there when a listener is inner or the machine says
+    /// The other nodes of a cluster; required if a listener is inner or the machine emits
     /// [`Output::PassOn`](broker_core::machine::Output::PassOn).
     pub links: Option<Arc<Links>>,
-    /// Takes connections for pages of the admin listener; must be there when the machine says
+    /// Callback that takes connections for pages of the admin listener; required if the machine emits
     /// [`Output::Admin`](broker_core::machine::Output::Admin).
     pub admin: Option<TakeAdmin>,
-    /// Sizes and bounds.
+    /// Sizes and limits.
     pub settings: EdgeSettings,
-    /// Client descriptors open in the whole process: one for all shards.
+    /// Counter of open client descriptors of the process, shared by all shards.
     pub descriptors: Arc<Descriptors>,
-    /// Receiver of the shard's reports. Must have room for two events per shard, or an event waits for it.
+    /// Channel for the shard's reports. Must have capacity for two events per shard, otherwise the shard blocks.
     pub events: Sender<ShardEvent>,
 }
 
-/// A listening socket: bound, listening, and a shard's own (`SO_REUSEPORT`). Accepted connections inherit its
+/// A listening socket: bound, listening, and exclusive to a shard (`SO_REUSEPORT`). Accepted connections inherit its
 /// `TCP_NODELAY` and `TCP_USER_TIMEOUT`.
 #[derive(Debug)]
 pub struct Listener {
     /// The socket. The shard closes it after [`Post::Stop`].
     pub socket: OwnedFd,
-    /// Index of its listener in the configuration, for [`Peer::listener`](broker_core::machine::Peer): sockets of
-    /// several addresses may be one listener.
+    /// Index of its listener in the configuration, for [`Peer::listener`](broker_core::machine::Peer): sockets with
+    /// different addresses may belong to one listener.
     pub number: u16,
     /// Whether its connections use TLS.
     pub tls: bool,
-    /// Networks of the proxies that alone may connect, and must begin with a PROXY protocol header; empty: no proxies.
+    /// Networks of the proxies that may connect; they must send a PROXY protocol header first. Empty if proxies are not
+    /// used.
     pub proxies: Vec<IpNet>,
-    /// Whether other nodes open links to it, with TLS of their own. Last in the list.
+    /// Whether other nodes open links to it, with a separate TLS configuration. Such listeners are last in the list.
     pub inner: bool,
 }
 
-/// Sizes and bounds of one shard's edge.
+/// Sizes and limits of one shard's edge.
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeSettings {
     /// The ring and its receive buffers.
     pub ring: ring::RingSettings,
-    /// Limit of client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE`
-    /// free above it: a multishot accept takes a whole backlog before anything is counted.
+    /// Maximum number of client connections of the process, above which accepting pauses. Keep a few per cent of
+    /// `RLIMIT_NOFILE` free above it: a multishot accept takes a whole backlog before anything is counted.
     pub connections: usize,
-    /// TLS handshakes in progress per shard. For one more the address with most loses one, or a silent one is evicted;
-    /// else it is closed.
+    /// Maximum number of TLS handshakes in progress per shard. At the limit, a handshake of the address with the most
+    /// handshakes, or a silent one, is evicted to admit a newcomer; otherwise the newcomer is closed.
     pub handshakes: usize,
-    /// TLS handshakes in progress per shard and address. For one more a silent one of the address is evicted, else it
-    /// is closed. 0 for no limit but the one above.
+    /// Maximum number of TLS handshakes in progress per shard and address. At the limit, a silent one of the same
+    /// address is evicted to admit a newcomer; otherwise the newcomer is closed. 0 disables this limit.
     pub handshakes_per_address: usize,
-    /// Bytes of incomplete TLS records of handshakes per shard: beyond it connections of the address that holds most
-    /// are aborted.
+    /// Maximum number of bytes of incomplete TLS records in handshakes per shard, beyond which connections of the
+    /// address with the most bytes are aborted.
     pub handshake_bytes: usize,
-    /// Bytes of incomplete TLS records after the handshake per shard; connections that are not admitted are closed
-    /// first.
+    /// Maximum number of bytes of incomplete TLS records after the handshake per shard; connections that are not
+    /// admitted are closed first.
     pub partial_record_bytes: usize,
-    /// Time from the first byte of a TLS record to its last, in milliseconds, after the handshake; the machine limits
-    /// the handshake. Longer: aborted.
+    /// Maximum time from the first byte of a TLS record to its last, in milliseconds, after the handshake (which the
+    /// machine limits). Slower connections are aborted.
     pub record_ms: u64,
-    /// Empty buffers of sends kept for reuse.
+    /// Number of empty send buffers kept for reuse.
     pub spare_sends: usize,
-    /// Received bytes after which a turn serves no more completions: their results wait in outboxes until its end.
+    /// Number of received bytes after which a turn handles no more completions; responses wait in outboxes until the
+    /// end of the turn.
     pub turn_bytes: u64,
-    /// Measure turns by the CPU time of their thread, not by the clock: on a machine with other work the clock shows
-    /// that work too. Costs a system call a turn.
+    /// Whether turns are measured by the CPU time of their thread instead of the clock, which on a busy machine
+    /// includes other work. Costs a system call per turn.
     pub turn_cpu: bool,
-    /// Time that a connection may wait until it can leave for another shard, in milliseconds, while its peer does not
-    /// take earlier answers. Longer: aborted.
+    /// Time a connection may wait to leave for another shard while its peer does not accept earlier responses, in
+    /// milliseconds. Slower connections are aborted.
     pub leaving_ms: u64,
     /// `TCP_USER_TIMEOUT` of connections to other nodes, in milliseconds; 0 leaves it to the kernel.
     pub tcp_user_ms: u64,
-    /// Bytes of requests that wait for a link, and of retryable ones on links, per shard.
+    /// Maximum number of bytes per shard of requests waiting for a link, and of retryable ones on links.
     pub link_request_bytes: usize,
-    /// Bytes that links buffer for clients and sessions without room, per shard.
+    /// Maximum number of bytes per shard that links buffer for clients and sessions that cannot accept them.
     pub link_waiting_bytes: usize,
 }
 
@@ -123,8 +124,8 @@ impl Default for EdgeSettings {
 }
 
 impl EdgeSettings {
-    /// Settings for one of this many shards, with its part of the process: incomplete TLS records, receive buffers, 20
-    /// MiB of spare buffers; and at least what one connection needs.
+    /// Settings for one of `shards` shards, with its share of the process's limits: incomplete TLS records, receive
+    /// buffers, 20 MiB of spare buffers; at least the requirements of one connection.
     #[must_use]
     pub fn for_shards(shards: usize) -> Self {
         let usual = Self::default();
@@ -155,46 +156,47 @@ impl EdgeSettings {
         }
     }
 
-    /// Connections to inner listeners of one shard in their handshake, and the bytes that each may hold.
+    /// Maximum number of connections to inner listeners per shard in their handshake, and the maximum bytes held by
+    /// each.
     #[must_use]
     pub fn strangers() -> (usize, usize) {
         let receive = Self::default().ring.buffer_bytes as usize;
         (STRANGERS_MAX, LINK_ENGINE_BYTES + LINK_HELD_BYTES + receive)
     }
 
-    /// Links of one shard, and the bytes of each without those of its streams.
+    /// Maximum number of links per shard, and the size of each in bytes without its streams.
     #[must_use]
     pub const fn links() -> (usize, usize) {
         let bytes = LINK_ENGINE_BYTES + LINK_HELD_BYTES + LINK_BYTES;
         (LINKS_PER_SHARD_MAX, bytes)
     }
 
-    /// Most bytes of one spare buffer.
+    /// Maximum size of a spare buffer in bytes.
     #[must_use]
     pub const fn spare_send_bytes() -> usize {
         limits::LAUNCH_BYTES + limits::ENCRYPT_BYTES
     }
 }
 
-/// Number of client descriptors of the process. Counted on accept and close only, and relaxed: a few more or less are
-/// harmless, since `EMFILE` is handled as well.
+/// Number of client descriptors of the process. Updated only on accept and close, with relaxed ordering: small errors
+/// are harmless, since `EMFILE` is handled as well.
 #[derive(Debug, Default)]
 pub struct Descriptors {
     open: AtomicUsize,
 }
 
 impl Descriptors {
-    /// Counts one more and returns the number with it.
+    /// Increments the count and returns it.
     pub(crate) fn opened(&self) -> usize {
         self.open.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Counts one less.
+    /// Decrements the count.
     pub(crate) fn closed(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Client descriptors open in the process.
+    /// Number of client descriptors open in the process.
     #[must_use]
     pub fn count(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -206,7 +208,7 @@ impl Descriptors {
 pub enum ShardEvent {
     /// The machine emitted [`Output::Drained`](broker_core::machine::Output::Drained).
     Drained(ShardId),
-    /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time
-    /// because it failed (see [`ShardHandle::failure`](crate::edge::ShardHandle::failure)).
+    /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any time because
+    /// of a failure (see [`ShardHandle::failure`](crate::edge::ShardHandle::failure)).
     Ended(ShardId),
 }

@@ -1,5 +1,5 @@
-//! The steps of a turn that need several parts of the edge: completions of the ring and handshakes that go on, each to
-//! the part that it is for; letters; and the end of the turn.
+//! Steps of a turn that involve several parts of the edge: dispatch of the ring's completions and queued handshakes;
+//! letters; and the end of the turn.
 
 use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
@@ -14,7 +14,7 @@ use ring::{Completion, Key, Received};
 use std::io;
 
 impl<M: Machine> Edge<M> {
-    /// Serves one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
+    /// Handles one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
     pub(crate) fn complete(&mut self, completion: Completion) -> bool {
         match completion {
             Completion::Received {
@@ -53,7 +53,7 @@ impl<M: Machine> Edge<M> {
         true
     }
 
-    /// A completion of a connection without a session.
+    /// Handles a completion of a connection without a session.
     fn link_received(&mut self, key: Key, received: Received, more: bool) {
         let (sessions, io) = (&mut self.sessions, &mut self.io);
         match link_end(key) {
@@ -71,7 +71,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Goes on with handshakes whose bytes were put aside, oldest first.
+    /// Continues queued handshakes, oldest first.
     pub(crate) fn step_handshakes(&mut self) {
         self.io.handshakes.begin();
         while let Some(next) = self.io.handshakes.next() {
@@ -87,8 +87,8 @@ impl<M: Machine> Edge<M> {
 }
 
 impl<M: Machine> Edge<M> {
-    /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are
-    /// none: they come every other second, and would have a shard without clients wake three times for each.
+    /// Takes letters, up to a limit; returns whether any of them is traffic. The server's own requests are not: they
+    /// arrive every other second, and would wake a shard without clients three times for each.
     pub(crate) fn take_letters(&mut self) -> bool {
         let mut traffic = false;
         for _ in 0..LETTERS_PER_TURN {
@@ -137,8 +137,8 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// Moves the clocks. What falls due within an advance is done and sent deadline by deadline, before anything that
-    /// has arrived meanwhile.
+    /// Shifts the clocks. Work that becomes due during an advance is done and sent deadline by deadline, before
+    /// anything received in the meantime.
     fn leap(&mut self, shift: Shift) {
         let (advances, until) = self.io.turn.shift(shift);
         if advances {
@@ -152,7 +152,7 @@ impl<M: Machine> Edge<M> {
         self.io.turn.move_to(until);
     }
 
-    /// Answers [`Post::Shift`] when nothing is due any more.
+    /// Acknowledges [`Post::Shift`] once nothing is due any more.
     pub(crate) fn report_shift(&mut self) {
         if !self.is_due()
             && let Some(answer) = self.shifted.take()
@@ -189,8 +189,8 @@ impl<M: Machine> Edge<M> {
 // The end of a turn: touched connections are flushed, and those that leave go where they are to go.
 
 impl<M: Machine> Edge<M> {
-    /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
-    /// flushed in the next turn.
+    /// Flushes all connections touched in this turn, and performs the actions of their stages. Connections touched by
+    /// these actions are flushed in the next turn.
     pub(crate) fn flush_touched(&mut self) {
         let mut touched = self.sessions.connections_mut().take_touched();
         for session in touched.drain(..) {

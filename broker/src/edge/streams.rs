@@ -1,23 +1,23 @@
-//! Links of a shard: connections with other nodes that carry many clients, each as a stream.
+//! Links of a shard: connections with other nodes that carry many clients, one stream each.
 //!
 //! ```text
 //!  client ──► connection ──► clients.rs ──► Link ══ TLS ══ Link ──► sessions/served.rs ──► machine
 //!             that has left the table      front            owner     a session without a socket
 //! ```
-//! A link joins one shard of the front with the shard of the owner that has the channels of its streams: the hello
-//! names it, and the connection is handed over once, before anything else is said. So a stream's messages have one road
-//! on both nodes, without letters. The front opens a link when a client needs it, and ends it when it had no stream for
-//! a minute; the rules of a link's bytes are [`broker_core::cluster::link`].
+//! A link connects one shard of the front to the owner's shard with the channels of its streams: the hello names it,
+//! and the connection is handed over once, before any frames. So a stream's messages take a single path on both nodes,
+//! without letters. The front opens a link when a client needs it, and closes it after a minute without streams; the
+//! link protocol is in [`broker_core::cluster::link`].
 //!
 //! ```text
 //!  front: connect ──► Hello ──────────────────────► Open ──► Over: what is armed or in flight completes
 //!  owner: accept ───► Hello ──► other shard ──► Open ──┘
 //! ```
-//! Who connects to an inner listener is a stranger until the handshake has shown that it is a node: of strangers there
-//! are few, the oldest makes room, and none gets an answer, since nobody but nodes should reach that port.
+//! A peer of an inner listener is a stranger until the handshake proves that it is a node. The number of strangers is
+//! limited, the oldest is evicted, and none gets a response, since only nodes should reach that port.
 //!
-//! At the end of a turn: sessions and clients give their bytes to links and take theirs, then each link that was
-//! touched or is due has its tick and one write.
+//! At the end of a turn, sessions and clients exchange their bytes with links; then each link that was touched or is
+//! due gets a tick and one write.
 
 pub(crate) mod clients;
 pub(crate) mod wire;
@@ -43,48 +43,49 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use wire::{Local, Stage, Wire, connecting_socket, keep_alive};
 
-/// The links of one shard, and who is at this end of their streams.
+/// The links of one shard, and the local sides of their streams.
 pub(crate) struct Streams<M: Machine> {
     pub(crate) shard: ShardId,
     pub(crate) links: Option<Arc<Links>>,
     pub(crate) wires: Places<Wire>,
-    /// Connections to the inner listener whose handshake is under way, the oldest first.
+    /// Connections to the inner listener in their handshake, oldest first.
     strangers: BTreeSet<(Now, u32)>,
-    /// Links to other nodes, by node and its shard.
+    /// Links to other nodes, by node and shard.
     routes: BTreeMap<(NodeId, u16), u32>,
-    /// The number of shards of each node, by its last hello.
+    /// Number of shards of each node, according to its last hello.
     shards: BTreeMap<NodeId, u16>,
     turns: Turns,
     pub(crate) clients: Places<Client<M>>,
-    /// Clients that await a link, by their address, and the bytes of their requests.
+    /// Clients waiting for a link, by address, with the size of their requests.
     pub(crate) waiting: Crowd<u32>,
     pub(crate) waiting_bytes: usize,
     pub(crate) sessions: BTreeMap<SessionKey, Served>,
     pub(crate) touched_sessions: Vec<SessionKey>,
-    /// Frames on their way into the engine of a link.
+    /// Frames to be passed to the engine of a link.
     frames: Vec<u8>,
 }
 
-/// A session that is a stream of a link.
+/// A session served by a stream of a link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Served {
     pub(crate) link: u32,
     pub(crate) id: u32,
     pub(crate) is_touched: bool,
-    /// The machine has let go: the stream ends behind what is unsent.
+    /// Whether the machine has released the session: the stream ends after its unsent bytes.
     pub(crate) is_closing: bool,
-    /// The machine had no room for the bytes that came.
+    /// Whether the machine could not accept the received bytes.
     pub(crate) is_paused: bool,
-    /// Whether its request may go to another owner: it is no call, and nothing of an answer has gone into the stream.
+    /// Whether its request may be retried on another owner: it is not a call, and no part of a response has been sent.
     pub(crate) may_be_repeated: bool,
-    /// The machine knows that the client sends no more.
+    /// Whether the machine knows that the client has closed its sending side.
     pub(crate) is_ended: bool,
-    /// The round trip to the client, as its front has said last.
+    /// Round-trip time to the client, as last reported by its front.
     pub(crate) round_trip_ms: u32,
 }
 
 impl Served {
-    /// How its stream ends, unless its front may ask the next owner since nothing was said.
+    /// Returns `how`, or that the stream did not begin if its front may retry with the next owner because nothing was
+    /// sent.
     pub(crate) fn end(&self, how: How) -> How {
         if self.may_be_repeated {
             How::NotBegun
@@ -97,7 +98,7 @@ impl Served {
 /// The link for a stream.
 pub(crate) enum Route {
     Ready(u32),
-    /// Beginning of an answer.
+    /// Being opened; not available yet.
     Awaited,
     None(PassFailure),
 }
@@ -121,7 +122,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Whether there is no link and no client, and nothing is left of any.
+    /// Whether no link and no client exists, including those that are closing.
     pub(crate) fn is_empty(&self) -> bool {
         let is_empty = self.wires.len() == 0 && self.clients.len() == 0;
         debug_assert!(
@@ -140,13 +141,13 @@ impl<M: Machine> Streams<M> {
         self.wires.has_work() || self.clients.has_work() || !self.touched_sessions.is_empty()
     }
 
-    /// When the first of them is due.
+    /// The earliest deadline of a link or a client.
     pub(crate) fn next_due(&self) -> Option<Now> {
         let both = [self.wires.next_due(), self.clients.next_due()];
         both.into_iter().flatten().min()
     }
 
-    /// Has the stream of a session served at the end of the turn. False when it is no stream.
+    /// Marks the stream of a session to be served at the end of the turn. Returns `false` if it is not a stream.
     pub(crate) fn touch_session(&mut self, session: SessionKey) -> bool {
         let Some(served) = self.sessions.get_mut(&session) else {
             return false;
@@ -157,7 +158,7 @@ impl<M: Machine> Streams<M> {
         true
     }
 
-    /// The link of this number, if it is open.
+    /// The link with this number, if it is open.
     pub(crate) fn link(&mut self, place: u32) -> Option<&mut Link> {
         self.wires.get_mut(place)?.link()
     }
@@ -168,7 +169,8 @@ impl<M: Machine> Streams<M> {
         Some((self.wires.get_mut(link)?.link()?, id))
     }
 
-    /// Unacknowledged bytes of a session's stream, with the client's round trip; the front is asked for more.
+    /// Unacknowledged bytes of a session's stream, with the client's round-trip time; requests an update from the
+    /// front.
     pub(crate) fn look(&mut self, session: SessionKey) -> Option<(SessionKey, u32, u32)> {
         let &Served {
             link,
@@ -203,7 +205,7 @@ impl<M: Machine> Streams<M> {
 
     // The way to another node.
 
-    /// The link for a channel of this slot, which is opened where there is none.
+    /// The link for a channel of this slot; opened if there is none.
     pub(crate) fn route(&mut self, node: NodeId, slot: Slot, io: &mut Io) -> Route {
         let shards = self.shards.get(&node);
         let shard = shards.map_or(ANY_SHARD, |shards| slot.shard(*shards).0);
@@ -227,7 +229,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Begins a link.
+    /// Starts connecting a link.
     fn connect(&mut self, node: NodeId, shard: u16, io: &mut Io) -> Result<(), PassFailure> {
         let links = self.links.as_ref().ok_or(PassFailure::Connect)?;
         let address = links.address(node, self.shard, &mut self.turns);
@@ -258,12 +260,13 @@ impl<M: Machine> Streams<M> {
         Ok(())
     }
 
-    /// Whether there may be one more link.
+    /// Whether another link is permitted.
     fn has_room(&self) -> bool {
         self.wires.len() - self.strangers.len() < LINKS_PER_SHARD_MAX
     }
 
-    /// A connection to the inner listener, from `origin`. Closed when there are too many.
+    /// Accepts a connection to the inner listener from `origin`. If there are too many unauthenticated ones, closes the
+    /// oldest.
     pub(crate) fn accept(&mut self, socket: OwnedFd, origin: Origin, io: &mut Io) {
         if self.strangers.len() >= STRANGERS_MAX
             && let Some(&(_, oldest)) = self.strangers.first()
@@ -289,8 +292,8 @@ impl<M: Machine> Streams<M> {
         self.count(io);
     }
 
-    /// Takes a connection in whose other side has shown to be a node. `None`, and it is closed, when there are too
-    /// many.
+    /// Adopts a connection whose peer has authenticated as a node. Closes it and returns `None` if there are too many
+    /// links, or the shard is stopping.
     pub(crate) fn enter(&mut self, arrived: Travelling, io: &mut Io) -> Option<u32> {
         let has_room = self.has_room() && !io.stopping;
         let place = Some(arrived)
@@ -314,8 +317,8 @@ impl<M: Machine> Streams<M> {
         Some(place)
     }
 
-    /// The other side of a connection has shown to be a node. False when there are too many links: one that began here
-    /// is counted among them since then.
+    /// Records that the peer of a connection has authenticated as a node. Returns `false` if there are too many links;
+    /// a link opened by this shard is counted from the start.
     pub(crate) fn is_node(&mut self, place: u32, io: &mut Io) -> bool {
         let has_room = self.has_room();
         let was_stranger = self.forget_stranger(place);
@@ -328,7 +331,8 @@ impl<M: Machine> Streams<M> {
         wire.is_some_and(|wire| self.strangers.remove(&(wire.began, place)))
     }
 
-    /// Closes a stranger that has kept its place for longer than a node needs. False when there is none.
+    /// Closes an unauthenticated connection that has taken longer than a node needs to authenticate. Returns `false` if
+    /// there is none.
     pub(crate) fn make_room(&mut self, io: &mut Io) -> bool {
         let now = io.turn.at().now;
         let late = |began: Now| began.after(STRANGER_PATIENCE_MS) <= now;
@@ -344,7 +348,7 @@ impl<M: Machine> Streams<M> {
         io.counts.links = (self.wires.len() - self.strangers.len()) as u64;
     }
 
-    /// Takes a link out again that is for another shard, unless something is armed on it.
+    /// Removes a link for another shard, unless an operation is armed on it.
     pub(crate) fn take_out(&mut self, place: u32, io: &mut Io) -> Option<Travelling> {
         let wire = self.wires.get(place);
         wire.filter(|wire| wire.connection.at_rest())?;
@@ -364,8 +368,8 @@ impl<M: Machine> Streams<M> {
         })
     }
 
-    /// The node of a link has said how many shards it has, and which of them is at the other end. Returns the clients
-    /// that await that.
+    /// Records the number of shards of a link's node, and which of them is the peer. Returns the clients waiting for a
+    /// link to that node.
     pub(crate) fn greeted(&mut self, place: u32, shard: u16, shards: u16) -> Vec<u32> {
         let Some(to) = self.wires.get_mut(place).and_then(|wire| wire.to.as_mut()) else {
             return Vec::new();
@@ -384,14 +388,14 @@ impl<M: Machine> Streams<M> {
         all.filter(|place| is_for(*place)).collect()
     }
 
-    /// The stream of a link is gone.
+    /// Removes a stream from its link.
     pub(crate) fn leave_link(&mut self, place: u32, id: u32) {
         if let Some(wire) = self.wires.get_mut(place) {
             wire.locals.remove(&id);
         }
     }
 
-    /// No more streams begin on a link.
+    /// Prevents new streams on a link.
     pub(crate) fn forget_route(&mut self, place: u32) {
         let to = self.wires.get(place).and_then(|wire| wire.to);
         if let Some(to) = to.filter(|to| self.routes.get(to) == Some(&place)) {
@@ -399,7 +403,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// A link ends before it is open. Returns the clients that await its node.
+    /// Handles a link that ended before it was open. Returns the clients waiting for its node.
     pub(crate) fn failed(&mut self, place: u32) -> Vec<u32> {
         let wire = self.wires.get(place);
         let Some((node, _)) = wire.filter(|wire| wire.begins()).and_then(|wire| wire.to) else {
@@ -411,7 +415,7 @@ impl<M: Machine> Streams<M> {
         self.waiting_for(node)
     }
 
-    /// Counts a connection of another node that ends before it is open.
+    /// Counts a connection of another node that ended before it was open.
     pub(crate) fn count_refusal(&self, place: u32, why: PassFailure, io: &mut Io) {
         let wire = self.wires.get(place);
         let Some(wire) = wire.filter(|wire| wire.begins() && wire.to.is_none()) else {
@@ -434,7 +438,7 @@ impl<M: Machine> Streams<M> {
 
     // The end of a link.
 
-    /// Nothing more is read or written on a link; `reset` it says, unless it was idle.
+    /// Shuts a link's connection down for reading and writing, with a RST if `reset`, unless it was idle.
     pub(crate) fn drop_wire(&mut self, place: u32, reset: bool, io: &mut Io) {
         self.forget_route(place);
         self.forget_stranger(place);
@@ -455,7 +459,7 @@ impl<M: Machine> Streams<M> {
         self.wires.touch(place);
     }
 
-    /// Arms what is to be armed on a link, and says when it is due; or closes it when nothing is.
+    /// Arms the operations required on a link and sets its deadline, or closes it if there are none.
     pub(crate) fn settle(&mut self, place: u32, io: &mut Io) {
         let Some(wire) = self.wires.get_mut(place) else {
             return;
@@ -471,7 +475,7 @@ impl<M: Machine> Streams<M> {
         self.wires.serve_by(place, due);
     }
 
-    /// Writes the frames of one turn. False when the connection is broken.
+    /// Writes the frames of one turn. Returns `false` if the connection is broken.
     pub(crate) fn write(&mut self, place: u32, io: &mut Io) -> bool {
         let wire = self.wires.get_mut(place);
         let Some(wire) = wire.filter(|wire| !wire.connection.sending) else {
@@ -487,7 +491,8 @@ impl<M: Machine> Streams<M> {
         is_whole
     }
 
-    /// The link that holds most, where all together hold more than they may: asked when one has more than before.
+    /// The link with the most buffered bytes, if the total of all links exceeds `most`. Called when a link's buffer has
+    /// grown.
     pub(crate) fn fullest(&self, place: u32, most: usize) -> Option<u32> {
         let held = |place: &u32| self.wires.get(*place).map_or(0, Wire::held);
         if held(&place) == 0 {
@@ -500,7 +505,7 @@ impl<M: Machine> Streams<M> {
     }
 }
 
-/// The hello of this node, on a link to the node of that name.
+/// The hello of this node, on a link to the node with that name.
 fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
     Hello {
         version: INNER_VERSION,
@@ -517,7 +522,7 @@ fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
 }
 
 impl<M: Machine> Streams<M> {
-    /// The first words of the front of a link.
+    /// The initial bytes sent by the front of a link.
     pub(crate) fn own_hello(&self, place: u32) -> Option<Vec<u8>> {
         let links = self.links.as_deref()?;
         let (node, shard) = self.wires.get(place)?.to?;
@@ -532,11 +537,11 @@ impl<M: Machine> Streams<M> {
         Some(bytes)
     }
 
-    /// Hello of the other side, once it is whole; with the answer of an owner. `None` also on a link that
-    /// awaits none.
+    /// Parses the peer's hello once it is complete; an owner also gets its reply. `None` also for a link that does not
+    /// expect one.
     ///
     /// # Errors
-    /// It is none, or not for this node.
+    /// The hello is malformed, or not for this node.
     pub(crate) fn read_hello(&self, place: u32) -> Result<Option<Greeting>, NotHello> {
         let wire = self.wires.get(place);
         let (Some(wire), Some(links)) = (wire, self.links.as_deref()) else {
@@ -569,14 +574,14 @@ impl<M: Machine> Streams<M> {
     }
 }
 
-/// A hello that was read.
+/// A parsed hello.
 pub(crate) struct Greeting {
     pub(crate) length: usize,
     pub(crate) peer: Arc<str>,
-    /// As in [`Hello::shard`].
+    /// See [`Hello::shard`].
     pub(crate) shard: u16,
     pub(crate) shards: u16,
     pub(crate) own_shards: u16,
-    /// The hello of an owner.
+    /// The owner's hello in reply.
     pub(crate) answer: Vec<u8>,
 }

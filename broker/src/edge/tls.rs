@@ -1,20 +1,20 @@
-//! TLS of one connection: ciphertext in, plaintext out, and the reverse; and its first bytes, where the server name
-//! decides how it is served. No socket.
+//! TLS of one connection: decryption and encryption; and its first bytes, when the server name decides how it is
+//! served. Does not own a socket.
 //!
-//! Theory of operation. rustls' unbuffered connection holds keys and states, and no bytes. What comes from the socket
-//! is worked on where it lies, in the lent receive buffer; only the tail of an unfinished record is kept aside
-//! (`held`), and then the next receive is appended to it. What rustls itself wants to say (handshake, tickets, alerts)
-//! gathers in `out` and goes before the next application data.
+//! Theory of operation. rustls' unbuffered connection holds keys and states, but no bytes. Received data is processed
+//! in place, in the lent receive buffer; only the tail of an unfinished record is kept (`held`), and the next receive
+//! is appended to it. Output of rustls itself (handshake, tickets, alerts) is collected in `out` and sent before the
+//! next application data.
 //!
 //! ```text
 //!  receive ──► [held ++] bytes ──► process_tls_records ──► plain (the shard's scratch) ──► machine
 //!                      └ unfinished tail ──► held
 //!                                           └► out ──► write() ──► the shard's other scratch ──► socket
 //! ```
-//! rustls numbers an unfinished handshake message by its place in the bytes it was shown. So every call, also one that
-//! only wants to write, shows it exactly what is held.
+//! rustls identifies an unfinished handshake message by its offset in the bytes passed to it. So every call, even one
+//! that only writes, must pass exactly the held bytes.
 //!
-//! Towards clients it is the side that accepts; between nodes it is either. The engine itself is in `tls_engine.rs`.
+//! Towards clients it is the accepting side; between nodes it is either. The engine itself is in `tls_engine.rs`.
 
 use crate::devices::{CertificateJudgement, DeviceTls, Devices};
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
@@ -29,7 +29,7 @@ use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use std::sync::Arc;
 
-/// One connection's TLS state. Boxed once and moved by its box, also to another shard.
+/// TLS state of a connection. Boxed once and moved in its box, also to another shard.
 pub(crate) struct Tls {
     engine: Engine,
     /// Whether the client is asked for a certificate, once known.
@@ -38,63 +38,65 @@ pub(crate) struct Tls {
     held: Vec<u8>,
     /// Bytes to send before any application data.
     out: Vec<u8>,
-    /// Origin of the connection, charged for its buffers.
+    /// Address of the peer, which is charged for its buffers.
     origin: Origin,
-    /// Bytes counted for it by the shard.
+    /// Bytes currently included in the shard's counters.
     charged: Held,
-    /// Start of the incomplete record, once the handshake is over; `None` also while nobody reads it.
+    /// Start of the incomplete record, after the handshake; `None` while reading is paused.
     begun: Option<Now>,
-    /// Whether the handshake is counted as finished, with whatever outcome.
+    /// Whether the handshake has been counted as finished, whatever its outcome.
     over: bool,
-    /// Whether the own close_notify is in `out` or sent.
+    /// Whether our close_notify is in `out` or has been sent.
     notified: bool,
-    /// Whether the engine failed: `out` has the last bytes that can be sent.
+    /// Whether the engine failed; `out` then contains the last bytes to send.
     failed: bool,
-    /// Whether no bytes of the peer were processed yet.
+    /// Whether no bytes of the peer have been processed yet.
     untouched: bool,
-    /// Whether the peer began with plain HTTP, and waits for its answer.
+    /// Whether the peer started with plain HTTP, and waits for a response.
     plain_http: bool,
-    /// Whether the peer began with a PROXY protocol header.
+    /// Whether the peer started with a PROXY protocol header.
     proxied: bool,
-    /// Whether that answer was written.
+    /// Whether the response to plain HTTP has been written.
     told: bool,
-    /// Reason why the engine failed, if it did.
+    /// Reason why the engine failed, if any.
     fault: Option<Fault>,
-    /// Offer of the peer, if that was the reason.
+    /// Description of the peer's offer, if the engine failed because nothing was in common.
     offer: Option<Box<str>>,
 }
 
-/// Bytes of unfinished records, by what they wait for.
+/// Bytes of unfinished records, by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
-    /// Of handshakes under way.
+    /// Bytes in handshakes in progress.
     pub(crate) handshake: u64,
-    /// Of connections whose handshake is over.
+    /// Bytes after completed handshakes.
     pub(crate) secured: u64,
 }
 
-/// The result of a read, beside the plaintext.
+/// The result of a read, in addition to the plaintext.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// All well; more is awaited.
+    /// The peer violated the protocol, or has no version, cipher or protocol in common with this side. An alert is
+    /// pending; nothing more will be read.
     More,
-    /// The peer's close_notify: it sends no more.
+    /// The peer's close_notify: end of its data.
     End,
-    /// The peer broke the protocol, or cannot agree with us. An alert waits to be sent; nothing will be read any more.
+    /// The peer violated the protocol, or has nothing in common with us. An alert is pending; nothing more will be
+    /// read.
     Failed,
 }
 
-/// The kind of a handshake that ended well.
+/// The kind of a successful handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// With our signature.
+    /// With a signature from this side.
     Full,
-    /// With a ticket of ours.
+    /// Resumed with a ticket from this side.
     Resumed,
 }
 
 impl Tls {
-    /// An engine that awaits a ClientHello from `origin`.
+    /// Creates an engine that waits for a ClientHello from `origin`.
     pub(crate) fn new(
         config: &Arc<ServerConfig>,
         origin: Origin,
@@ -103,7 +105,7 @@ impl Tls {
         Ok(Self::with(Engine::Server(engine), origin))
     }
 
-    /// Engine that asks for a certificate if the client names a server of this door.
+    /// Creates an engine that requests a certificate if the client names one of the device servers.
     pub(crate) fn behind(
         door: &Arc<DeviceTls>,
         config: &Arc<ServerConfig>,
@@ -114,8 +116,8 @@ impl Tls {
         Ok(tls)
     }
 
-    /// The name and the certificate that it began with, if it was asked for one: once the handshake is done, and again
-    /// where what was found out about them then may be outdated, by the devices in force.
+    /// The server name and certificate presented in the handshake, if one was requested: once the handshake is
+    /// complete, and again under the devices in force when its judgement may be outdated.
     pub(crate) fn shown(&mut self, in_force: Option<&Arc<Devices>>, now_s: u64) -> Option<Shown> {
         if self.engine.is_handshaking() {
             return None;
@@ -134,8 +136,8 @@ impl Tls {
         Some(shown)
     }
 
-    /// An engine that connects, on behalf of `origin`, to what tickets know as `name`. It begins with [`Self::read`] of
-    /// no bytes.
+    /// Creates a connecting engine on behalf of `origin`, with `name` as the key of session tickets. The caller starts
+    /// it by calling [`Self::read`] without bytes.
     pub(crate) fn connect(
         config: &Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -166,12 +168,12 @@ impl Tls {
         })
     }
 
-    /// Whether the handshake is under way: neither done nor given up.
+    /// Whether the handshake is in progress, neither completed nor abandoned.
     pub(crate) fn handshaking(&self) -> bool {
         !self.over
     }
 
-    /// Whether the handshake was done just now; said once.
+    /// Returns the handshake's kind once, after its completion.
     pub(crate) fn just_secured(&mut self) -> Option<Kind> {
         if self.over || self.engine.is_handshaking() {
             return None;
@@ -190,27 +192,27 @@ impl Tls {
         self.origin
     }
 
-    /// Abandons the handshake; `false` when it was over already.
+    /// Abandons the handshake; `false` if it had already finished.
     pub(crate) fn give_up(&mut self) -> bool {
         !std::mem::replace(&mut self.over, true)
     }
 
-    /// Bytes kept because their record is unfinished.
+    /// Number of bytes of unfinished records.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held.len() as u64
     }
 
-    /// When the unfinished record began, once the handshake is over.
+    /// Time at which the unfinished record began, after the handshake.
     pub(crate) fn begun(&self) -> Option<Now> {
         self.begun.filter(|_| self.over)
     }
 
-    /// Nobody reads the connection: its unfinished record is not late meanwhile.
+    /// Suspends the timeout of an unfinished record while the connection is not being read.
     pub(crate) fn pause(&mut self) {
         self.begun = None;
     }
 
-    /// Returns the bytes that the shard's counters have for it, and those that they are to have from now on.
+    /// Returns the bytes previously included in the shard's counters, and those to be included from now on.
     pub(crate) fn recharge(&mut self) -> (Held, Held) {
         let (handshake, secured) = if self.over {
             (0, self.held_bytes())
@@ -221,25 +223,25 @@ impl Tls {
         (std::mem::replace(&mut self.charged, holds), holds)
     }
 
-    /// Leaves the shard: returns the bytes that the shard's counters have for it.
+    /// Removes the engine from the shard's counters, and returns the bytes included in them.
     pub(crate) fn discharge(&mut self) -> Held {
         std::mem::take(&mut self.charged)
     }
 
-    /// Nothing is read or written any more.
+    /// Releases its buffers, since nothing is read or written any more.
     pub(crate) fn let_go(&mut self) {
         self.failed = true;
         self.held = Vec::new();
         self.begun = None;
     }
 
-    /// Keeps bytes aside until [`Self::read`] is called with more, or with none.
+    /// Stores bytes until [`Self::read`] is called with more, or with none.
     pub(crate) fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
-    /// Takes ciphertext in (`bytes` may be empty to go on with what is held) and appends its plaintext to `plain`: at
-    /// most as many bytes as were held and given.
+    /// Decrypts ciphertext (`bytes` may be empty to continue with the held bytes) and appends its plaintext to `plain`,
+    /// which is never longer than the input and the held bytes.
     pub(crate) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, now: Now) -> Read {
         let (used, read) = self.process(bytes, plain);
         if self.held.is_empty() {
@@ -250,7 +252,7 @@ impl Tls {
         read
     }
 
-    /// Returns how many bytes are done with.
+    /// Processes the peer's bytes. Returns the number of bytes consumed, and the result.
     fn process(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> (usize, Read) {
         if self.failed {
             return (0, Read::Failed);
@@ -283,7 +285,7 @@ impl Tls {
         (used, self.conclude(read))
     }
 
-    /// Whether it is known how the connection is served, now that these bytes have come behind those that are held.
+    /// Whether it has been determined how to serve the connection, given these bytes and those already held.
     fn has_chosen(&mut self, bytes: &[u8]) -> bool {
         let Some(Asked::Hello(hello)) = self.asked.as_deref_mut() else {
             return true;
@@ -311,30 +313,30 @@ impl Tls {
         true
     }
 
-    /// Whether the first bytes are those of plain HTTP.
+    /// Whether the first bytes are plain HTTP.
     fn speaks_http(&mut self, bytes: &[u8]) -> bool {
         self.proxied |= self.untouched && proxy::begins(bytes);
         self.untouched && !self.proxied && is_plain_http(bytes)
     }
 
-    /// Notes what the first bytes were: a whole record begins a handshake, and a method of HTTP never does.
+    /// Records the type of the first bytes: a complete record starts a handshake, an HTTP method never does.
     fn first(&mut self, used: usize, speaks_http: bool) {
         self.untouched &= used == 0;
         self.plain_http |= speaks_http;
     }
 
-    /// Whether the connection failed since its peer began with plain HTTP: said once.
+    /// Whether the connection failed because its peer started with plain HTTP; reported once.
     pub(crate) fn met_plain_http(&mut self) -> bool {
         self.failed && std::mem::take(&mut self.plain_http)
     }
 
-    /// Whether the connection failed since its peer is no node of this cluster.
+    /// Whether the connection failed because its peer is not a node of this cluster.
     pub(crate) fn is_foreign(&self) -> bool {
         self.fault == Some(Fault::Foreign)
     }
 
-    /// Why the handshake under way comes to nothing; `None` if it is over, if the peer sent nothing that begins one, or
-    /// got the answer that this port speaks TLS.
+    /// Why the handshake in progress cannot succeed; `None` if it is over, if the peer sent nothing that starts one, or
+    /// if it was told that this port requires TLS.
     pub(crate) fn vain(&self) -> Option<TurnedAway> {
         match self.fault {
             _ if self.over || self.told => None,
@@ -348,21 +350,21 @@ impl Tls {
         }
     }
 
-    /// Offer of the peer, and what would have matched, where nothing was in common.
+    /// Description of the peer's offer and what would have matched, if nothing was in common.
     pub(crate) fn offer(&self) -> Option<&str> {
         self.offer.as_deref()
     }
 
-    /// The last words to a peer that does not speak TLS, in place of an alert.
+    /// Sets the final plaintext response to a peer that does not speak TLS, in place of an alert.
     pub(crate) fn say_plainly(&mut self, answer: Vec<u8>) {
         self.out = answer;
         self.told = true;
     }
 
-    /// Appends to `cipher` what the engine has to say and then the encrypted `plain`, which may be empty.
+    /// Appends pending output of the engine and then the encrypted `plain`, which may be empty, to `cipher`.
     ///
     /// # Errors
-    /// The connection can send no more: its keys are used up, or it failed.
+    /// The connection can no longer send: its keys are exhausted, or it failed.
     pub(crate) fn write(&mut self, plain: &[u8], cipher: &mut Vec<u8>) -> Result<(), Unwritable> {
         if !plain.is_empty() {
             self.gather_out();
@@ -378,12 +380,12 @@ impl Tls {
         self.engine.encrypt(&mut self.held, plain, cipher)
     }
 
-    /// Whether the engine has something to say.
+    /// Whether output of the engine is pending.
     pub(crate) fn has_out(&self) -> bool {
         !self.out.is_empty()
     }
 
-    /// Puts a close_notify behind what waits, once. A connection that cannot say it closes without.
+    /// Queues a close_notify after pending output, once. If it cannot be sent, the connection closes without it.
     pub(crate) fn notify_close(&mut self) {
         if std::mem::replace(&mut self.notified, true)
             || self.failed
@@ -396,8 +398,8 @@ impl Tls {
         self.failed |= said.is_err();
     }
 
-    /// Lets the engine write what must precede application data (an answer to a key update, say). Not while it
-    /// shakes hands: then whole records may be held.
+    /// Lets the engine write anything that must precede application data, such as the response to a key update. Not
+    /// during the handshake, when complete records may be held.
     fn gather_out(&mut self) {
         if self.failed || self.engine.is_handshaking() {
             return;
@@ -413,7 +415,7 @@ impl Tls {
         self.conclude(read);
     }
 
-    /// The result of a read, after our own bounds; a failure is for good.
+    /// The result of a read after applying our own limits; failures are permanent.
     fn conclude(&mut self, read: Step) -> Read {
         let read = match read {
             Step::More => Read::More,
@@ -438,7 +440,7 @@ impl Tls {
     }
 }
 
-/// The offer of a peer whose handshake just failed for it, in the bytes of its ClientHello.
+/// The peer's offer in its ClientHello, if the handshake just failed because of it.
 fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
     match step {
         Step::Failed(Fault::Disagreed) => Some(tls_offer::offer(bytes)?.into()),
@@ -446,11 +448,11 @@ fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
     }
 }
 
-/// The connection can send no more.
+/// Error: the connection can no longer send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unwritable;
 
-/// Whether bytes begin with a method in capitals and a space. A TLS record begins with a number below 32 (RFC 8446
+/// Whether bytes start with an upper-case method and a space. A TLS record starts with a number below 32 (RFC 8446
 /// section 5.1).
 fn is_plain_http(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
@@ -463,29 +465,29 @@ fn is_plain_http(bytes: &[u8]) -> bool {
 // A copy of them is shown to the library's acceptor, for the name alone; then the engine is shown the bytes
 // themselves, all of them. So a ClientHello may come in pieces of any size.
 
-/// A connection whose server name is not known yet, or that is asked for a certificate.
+/// A connection whose server name is unknown so far, or that is asked for a certificate.
 pub(crate) enum Asked {
-    /// Waits for the server name.
+    /// Waiting for the server name.
     Hello(Box<Hello>),
-    /// Asks for a certificate of this name of these devices, which was judged.
+    /// Requesting a certificate for this server name of these devices, with the judgement if available.
     Certificate(Arc<Devices>, Box<str>, Option<CertificateJudgement>),
 }
 
-/// A ClientHello that is not whole.
+/// An incomplete ClientHello.
 pub(crate) struct Hello {
     acceptor: Acceptor,
     door: Arc<DeviceTls>,
-    /// The bytes of it that were looked at.
+    /// Number of its bytes already examined.
     pub(crate) seen: usize,
 }
 
-/// The way in which a connection is served.
+/// How a connection is served.
 pub(crate) enum Choice {
-    /// Waits for more of the first bytes.
+    /// Undecided: more of the first bytes are needed.
     Open,
-    /// As any other.
+    /// As an ordinary connection.
     Ordinary,
-    /// Asks for a certificate, under this name.
+    /// With a certificate request, under this server name.
     Certificate(Arc<ServerConfig>, Arc<DeviceTls>, Box<str>),
 }
 
@@ -498,7 +500,7 @@ impl Hello {
         }
     }
 
-    /// Looks at further bytes. What is no ClientHello is ordinary: the engine says what is wrong with it.
+    /// Examines further bytes. Anything but a ClientHello is ordinary: the engine reports the error.
     pub(crate) fn look(&mut self, bytes: &[u8]) -> Choice {
         self.seen += bytes.len();
         let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! rustls' unbuffered connection of either side: records in, records out.
+//! Common interface of rustls' unbuffered client and server connections.
 
 use crate::edge::tls::Unwritable;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
@@ -9,7 +9,7 @@ use rustls::unbuffered::{
 use rustls::{AlertDescription, CommonState, Error};
 use std::ops::Deref;
 
-/// Keys and states of one connection.
+/// Keys and state of one connection.
 pub(crate) enum Engine {
     /// Accepting side.
     Server(UnbufferedServerConnection),
@@ -17,23 +17,23 @@ pub(crate) enum Engine {
     Client(UnbufferedClientConnection),
 }
 
-/// Result of the peer's bytes, beside plaintext.
+/// Result of processing the peer's bytes, in addition to plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// More bytes are awaited.
+    /// More data is expected.
     More,
     /// The peer's close_notify.
     End,
-    /// The peer violated the protocol, or has nothing in common with this side.
+    /// The peer violated the protocol, or has no version, cipher or protocol in common with this side.
     Failed(Fault),
 }
 
 /// Reason why a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The peer is a node of another cluster, or of none.
+    /// The peer is not a node of this cluster.
     Foreign,
-    /// The peer does not trust the certificate, by its alert.
+    /// The peer does not trust the certificate, according to its alert.
     Distrusted,
     /// No version, cipher or protocol in common.
     Disagreed,
@@ -42,7 +42,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// Fault of an engine's error, which names the peer's alert (RFC 8446 section 6.2).
+    /// Converts an engine's error, which includes the peer's alert (RFC 8446 section 6.2).
     fn of(error: &Error) -> Self {
         use AlertDescription as Alert;
         let alert = |alerts: &[Alert]| matches!(error, Error::AlertReceived(alert) if alerts.contains(alert));
@@ -79,7 +79,7 @@ impl Fault {
 }
 
 impl Engine {
-    /// Runs the engine over `bytes` until it needs more. Returns the number consumed.
+    /// Runs the engine over `bytes` until it needs more. Returns the number of bytes consumed.
     pub(crate) fn advance(
         &mut self,
         bytes: &mut [u8],
@@ -92,7 +92,7 @@ impl Engine {
         }
     }
 
-    /// Appends `plain` to `cipher`, encrypted; `held` is what the engine was shown last.
+    /// Encrypts `plain` and appends it to `cipher`; `held` are the bytes last passed to the engine.
     pub(crate) fn encrypt(
         &mut self,
         held: &mut [u8],
@@ -125,7 +125,7 @@ impl Deref for Engine {
     }
 }
 
-/// Interface shared by both sides' connections, each with its own data.
+/// Interface shared by the connections of both sides, whose data types differ.
 trait Records: Deref<Target: Deref<Target = CommonState>> {
     type Data;
 
@@ -191,7 +191,7 @@ fn advance<E: Records>(
 }
 
 impl Step {
-    /// The first error counts: later ones are the engine's refusal to continue.
+    /// Keeps the first error, since later ones only state that the engine cannot continue.
     fn failed(self, error: &Error) -> Self {
         match self {
             Self::Failed(_) => self,
@@ -242,7 +242,7 @@ fn written(result: Result<usize, EncryptError>) -> Result<usize, Option<usize>> 
     }
 }
 
-/// Lets `write` fill the end of `out`, first with `guess` bytes of room, then with as many as it requests.
+/// Lets `write` fill the end of `out`, first with `guess` bytes of space, then with as many as it requests.
 fn append(
     out: &mut Vec<u8>,
     guess: usize,
@@ -265,5 +265,6 @@ fn append(
     Err(Unwritable)
 }
 
-/// Room for the records' headers and tags around one piece of plaintext, and for a message of the engine's own.
+/// Space for the headers and tags of records around a piece of plaintext, and for a message of the engine itself, in
+/// bytes.
 const OVERHEAD_BYTES: usize = 1024;

@@ -1,4 +1,4 @@
-//! A turn of the drive loop: its moment by the clocks, its work, and its duration.
+//! A turn of the drive loop: its time, its work, and its duration.
 
 use crate::edge::{counters::EdgeCounts, limits::LONG_TURN_US};
 use broker_core::limits::STALL_MS;
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The current turn, and the shard's clocks.
 pub(crate) struct Turn {
     clock: Clock,
-    /// The moment of this turn, twice: for the ring and for the machine.
+    /// Time of this turn for the ring; `at` is the same for the machine.
     now: Instant,
     at: Moment,
     /// Whether turns are measured by the CPU time of their thread.
     by_cpu: bool,
-    /// CPU time of the thread at the start of this turn, if turns are measured by it.
+    /// CPU time of the thread at the start of this turn, if turns are measured in CPU time.
     began: Duration,
-    /// Counts turns, for the share of each peer in one.
+    /// Number of the turn, which determines when a peer's share of receive buffers begins anew.
     number: u32,
-    /// The machine's work at the start of this turn, and that of the edge since.
+    /// Work of the machine up to the start of this turn; `worked` is the edge's work since then.
     begun: u64,
     worked: u64,
-    /// Whether sent bytes were reported to the machine in this turn.
+    /// Whether sent bytes have been reported to the machine in this turn.
     reported: bool,
 }
 
@@ -44,39 +44,39 @@ impl Turn {
         }
     }
 
-    /// The moment of this turn, for the ring.
+    /// Time of this turn, for the ring.
     #[inline]
     pub(crate) fn now(&self) -> Instant {
         self.now
     }
 
-    /// The moment of this turn, for the machine.
+    /// Time of this turn, for the machine.
     #[inline]
     pub(crate) fn at(&self) -> Moment {
         self.at
     }
 
-    /// Number of this turn. Wraps.
+    /// Number of this turn, which wraps around.
     #[inline]
     pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Reads the clocks for the next turn; returns the moment of the last one.
+    /// Reads the clocks for the next turn; returns the time of the previous one.
     pub(crate) fn read(&mut self) -> Instant {
         let before = self.now;
         (self.now, self.at) = self.clock.read();
         before
     }
 
-    /// Since when the shard did not run, if that was for long: the previous turn began at `before`.
+    /// Start of a long period during which the shard did not run, if any; the previous turn began at `before`.
     pub(crate) fn stood_still(&self, before: Instant) -> Option<Now> {
         let span = self.now.saturating_duration_since(before).as_millis();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
         (span > STALL_MS).then(|| Now(self.at.now.0.saturating_sub(span)))
     }
 
-    /// Begins a turn; the machine has done this much work before.
+    /// Starts a turn; `work` is the machine's total work so far.
     pub(crate) fn begin(&mut self, work: u64) {
         self.number = self.number.wrapping_add(1);
         (self.begun, self.worked) = (work, 0);
@@ -88,7 +88,7 @@ impl Turn {
         self.worked += units;
     }
 
-    /// Work of this turn so far, in units; the machine has done `work` since its start.
+    /// Work of this turn so far, in units; `work` is the machine's total.
     #[inline]
     pub(crate) fn work(&self, work: u64) -> u64 {
         work - self.begun + self.worked
@@ -100,12 +100,12 @@ impl Turn {
         self.reported = true;
     }
 
-    /// Moment after this turn's sends, if there were any: the only clock read for measuring them.
+    /// Time after this turn's sends, if there were any. Reads the clock for that measurement only.
     pub(crate) fn after_sends(&mut self) -> Option<(Instant, Moment)> {
         std::mem::take(&mut self.reported).then(|| self.clock.read())
     }
 
-    /// Counts the time of one turn.
+    /// Adds the duration of one turn to the counters.
     pub(crate) fn account(&mut self, from: Instant, to: Instant, counts: &mut EdgeCounts) {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let span = to.saturating_duration_since(from);
@@ -115,7 +115,7 @@ impl Turn {
         counts.long_turns += u64::from(turn > LONG_TURN_US);
     }
 
-    /// CPU time since the turn began, if turns are measured by it; the next one begins here.
+    /// CPU time since the turn began, if turns are measured in CPU time; starts the next measurement.
     pub(crate) fn cpu_lap(&mut self) -> Option<Duration> {
         if !self.by_cpu {
             return None;
@@ -129,13 +129,13 @@ impl Turn {
         self.clock.instant(due)
     }
 
-    /// Moves the clocks. Returns whether they advance, and their moment.
+    /// Shifts the clocks. Returns whether they advance, and their new time.
     pub(crate) fn shift(&mut self, shift: Shift) -> (bool, Moment) {
         let advances = self.clock.shift(shift);
         (advances, self.clock.read().1)
     }
 
-    /// Continues the turn at `at`.
+    /// Continues the turn at the time `at`.
     pub(crate) fn move_to(&mut self, at: Moment) {
         self.at = at;
     }
@@ -143,21 +143,21 @@ impl Turn {
 
 // The clocks, read once per turn.
 
-/// Distance of a shard's clocks from those of the system. Zero unless a test moves them.
+/// Offset of a shard's clocks from those of the system. Zero except in tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
-    /// Both clocks are ahead by this many milliseconds.
+    /// Number of milliseconds by which both clocks are ahead.
     pub advanced_ms: u64,
-    /// The calendar alone is ahead by this many milliseconds more, or behind.
+    /// Additional offset of the calendar alone in milliseconds, which may be negative.
     pub skew_ms: i64,
 }
 
-/// One shard's view of the two clocks. All shards count from the same moment, so deadlines can travel with their
-/// session.
+/// A shard's view of the two clocks. All shards count from the same time, so deadlines remain valid when a session
+/// moves.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
-    /// The calendar at `wall_read`; extrapolated in between.
+    /// The calendar at `wall_read`; extrapolated from there.
     wall: Wall,
     wall_read: Instant,
     shift: Shift,
@@ -174,7 +174,7 @@ impl Clock {
         }
     }
 
-    /// Reads the monotonic clock, and the calendar if the last read is a second old.
+    /// Reads the monotonic clock, and the calendar if the previous reading is a second old.
     pub(crate) fn read(&mut self) -> (Instant, Moment) {
         let instant = Instant::now();
         let mut ahead = instant.saturating_duration_since(self.wall_read);
@@ -202,14 +202,13 @@ impl Clock {
         )
     }
 
-    /// Sets the distance from the system's clocks. Returns whether that advances them.
+    /// Sets the offset from the system's clocks. Returns whether that advances them.
     pub(crate) fn shift(&mut self, shift: Shift) -> bool {
         let before = std::mem::replace(&mut self.shift, shift);
         shift.advanced_ms > before.advanced_ms
     }
 
-    /// Instant of a deadline; `None` for the end of time, which means "never", and beyond what the system can
-    /// represent.
+    /// Instant of a deadline; `None` for the maximum value, which means "never", or if the system cannot represent it.
     pub(crate) fn instant(&self, deadline: Now) -> Option<Instant> {
         let span = Duration::from_millis(deadline.0.saturating_sub(self.shift.advanced_ms));
         self.start
@@ -218,7 +217,7 @@ impl Clock {
     }
 }
 
-/// CPU time of the calling thread, in user and kernel mode. A system call, unlike the other clocks.
+/// CPU time of the calling thread, in user and kernel mode. Requires a system call, unlike the other clocks.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -227,18 +226,19 @@ fn thread_time() -> Duration {
     )
 }
 
-/// Current moment of shards' clocks, unless a test has moved them.
+/// Current time of the shards' clocks, ignoring test offsets.
 pub(crate) fn shards_now() -> Now {
     Now(ms(Instant::now().saturating_duration_since(start())))
 }
 
-/// Moment from which the process counts: that of the first call.
+/// Time origin of the process: the first call.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
 
-/// Calendar of the system. A time before 1970 reads as 1970: it is wrong anyway, and signatures will show it.
+/// Calendar time of the system. A time before 1970 is reported as 1970; such a clock is wrong in any case, and
+/// signature checks will fail.
 pub(crate) fn calendar() -> Wall {
     Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms))
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Takes a connection for pages of the admin listener; returns it when there is no room.
+/// Callback that takes a connection for pages of the admin listener; returns it if the limit is reached.
 pub type TakeAdmin = Arc<dyn Fn(Visiting) -> Result<(), Visiting> + Send + Sync>;
 
 /// A client's connection for the side thread.
@@ -17,23 +17,23 @@ pub struct Visiting {
     pub socket: OwnedFd,
     /// The client's address.
     pub remote: SocketAddr,
-    /// Bytes in both directions.
+    /// TLS engine and data in both directions.
     pub secured: Secured,
 }
 
-/// Bytes of such a connection, on both sides of its engine.
+/// TLS engine of a `Visiting` connection, with its buffered plaintext and ciphertext.
 pub struct Secured {
     pub(crate) tls: Box<Tls>,
     /// Unread decrypted bytes.
     pub(crate) plain: Vec<u8>,
     /// Unsent encrypted bytes.
     cipher: Vec<u8>,
-    /// Whether nothing more arrives.
+    /// Whether the client has closed its sending side.
     pub(crate) has_ended: bool,
 }
 
 impl Secured {
-    /// State of an engine after its handshake, from which these bytes were read.
+    /// Creates the state from an engine after its handshake, and the plaintext read from it.
     pub(crate) fn new(tls: Box<Tls>, plain: Vec<u8>, has_ended: bool) -> Self {
         Self {
             tls,
@@ -43,7 +43,7 @@ impl Secured {
         }
     }
 
-    /// Decrypts received bytes; none means the end.
+    /// Decrypts received bytes; an empty slice means EOF.
     ///
     /// # Errors
     /// The client violated the protocol.
@@ -62,7 +62,7 @@ impl Secured {
     /// Encrypts bytes to send.
     ///
     /// # Errors
-    /// The connection can send no more.
+    /// The connection can no longer send.
     pub(crate) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.tls.write(bytes, &mut self.cipher);
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
@@ -71,7 +71,7 @@ impl Secured {
     /// Queues the close_notify, once.
     ///
     /// # Errors
-    /// As [`Self::encrypt`].
+    /// See [`Self::encrypt`].
     pub(crate) fn notify_close(&mut self) -> io::Result<()> {
         self.tls.notify_close();
         self.encrypt(&[])

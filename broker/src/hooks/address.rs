@@ -1,13 +1,13 @@
-//! The address of a receiver. It comes from the configuration alone; a channel's name is put into its path or query.
+//! The URL of a receiver, which comes only from the configuration; a channel's name is inserted into its path or query.
 
 use axum::http::Uri;
 use broker_core::settings::value;
 use std::net::IpAddr;
 
-/// Whether a text may be the URL of a hook.
+/// Checks whether a text is a valid URL for a hook.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The rule broken by the text.
 pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     let rule = || "allowed an absolute URL of https or http, such as https://push.example.com/wake/{channel}";
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
@@ -39,8 +39,8 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     }
 }
 
-/// The address for a channel. Names of channels have no character that would have to be escaped, which is held here.
-/// `.` and `..` as a segment of a path (RFC 3986 section 3.3) would lead elsewhere, escaped or not: none is made.
+/// The URL for a channel. Channel names contain no characters that need escaping, which is checked here. `.` and `..`
+/// as path segments (RFC 3986 section 3.3) would refer elsewhere, escaped or not, so these are refused.
 pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if !name.bytes().all(plain) {
@@ -54,7 +54,7 @@ pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     (!leads_elsewhere).then_some(uri)
 }
 
-/// As much of a URL as may be shown: what is behind the host may be a secret.
+/// The part of a URL that may be displayed: anything after the host may be a secret.
 pub(crate) fn shown(url: &str) -> String {
     let begin = url.find("://").map_or(0, |at| at + 3);
     let behind = url.get(begin..).unwrap_or_default();
@@ -64,17 +64,17 @@ pub(crate) fn shown(url: &str) -> String {
     }
 }
 
-/// Whether a host is this machine; addresses of IPv6 may have brackets.
+/// Whether a host is this machine; IPv6 addresses may be in brackets.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let address: Option<IpAddr> = bare.parse().ok();
     address.map_or(bare == "localhost", |address| address.is_loopback())
 }
 
-/// Stands for the name of the channel.
+/// Placeholder for the name of the channel.
 const CHANNEL: &str = "{channel}";
 
-/// Longest URL.
+/// Maximum length of a URL, in bytes.
 const URL_BYTES_MAX: usize = 2048;
 
 #[cfg(test)]

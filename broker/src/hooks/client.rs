@@ -1,5 +1,5 @@
-//! Requests to one receiver: of the answer nothing but its status counts. The files that they need, and the secrets
-//! that sign them.
+//! Requests to one receiver, for which only the response status matters; the files they depend on, and the secrets that
+//! sign them.
 
 use crate::files;
 use crate::hooks::queue::Answer;
@@ -18,24 +18,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// The way to one receiver, and the secrets that its requests are signed with. A clone is another way to the same.
+/// HTTP client for one receiver, with the secrets that sign its requests. Clones share the same connections.
 #[derive(Clone)]
 pub(crate) struct Client {
     outbound: Outbound,
     secrets: Arc<HookSecrets>,
 }
 
-/// A request's head beside its address.
+/// The head of a request, except for its address.
 pub(crate) struct Letter {
-    /// Id of the event, the same in every try.
+    /// Id of the event, the same for all attempts.
     pub(crate) id: String,
-    /// Now, in seconds since 1970.
+    /// Current time, in seconds since 1970.
     pub(crate) timestamp_s: u64,
     pub(crate) body: Bytes,
 }
 
 impl Client {
-    /// Posts an event. With the answer comes why it was none that a receiver should give, in a word for operators.
+    /// Posts an event. Returns the result and, unless it succeeded, a description for operators.
     pub(crate) async fn post(&self, to: Option<Uri>, letter: Letter) -> (Answer, Option<String>) {
         let Some(request) = to.and_then(|to| self.request(to, letter)) else {
             return (Answer::Refused, Some("the address cannot be made".into()));
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// The meaning of a status.
+/// Interprets a response status.
 fn judged<B>(response: &Response<B>) -> (Answer, Option<String>) {
     let status = response.status();
     let answer = match status {
@@ -79,7 +79,7 @@ fn judged<B>(response: &Response<B>) -> (Answer, Option<String>) {
     (answer, Some(format!("status {}", status.as_u16())))
 }
 
-/// The seconds of `Retry-After`, in milliseconds; a date is not understood, and the usual pause holds.
+/// The seconds of `Retry-After`, in milliseconds; a date is ignored, and the default pause applies.
 fn retry_after<B>(response: &Response<B>) -> Option<u64> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds: u64 = value.trim().parse().ok()?;
@@ -88,13 +88,13 @@ fn retry_after<B>(response: &Response<B>) -> Option<u64> {
 
 // The files of a hook: its secrets, the certificate that its receiver is shown, the authorities of the receiver's own.
 
-/// A file of a hook that is not as it should be.
+/// A faulty file of a hook.
 pub(crate) struct HookFault {
-    /// The key of the configuration that names it.
+    /// Configuration key that names the file.
     pub(crate) key: String,
     /// The file.
     pub(crate) path: PathBuf,
-    /// The rule that it breaks.
+    /// Rule broken by the file.
     pub(crate) rule: String,
 }
 
@@ -109,10 +109,10 @@ pub(crate) fn files_of(settings: &Settings) -> Vec<PathBuf> {
     settings.hooks.iter().flat_map(of_hook).collect()
 }
 
-/// A client for each hook, with what its files hold.
+/// Creates a client for each hook, with the contents of its files.
 ///
 /// # Errors
-/// Every fault.
+/// All faults.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, Vec<HookFault>> {
     let (mut clients, mut faults) = (Vec::new(), Vec::new());
     for (nth, hook) in settings.hooks.iter().enumerate() {
@@ -196,7 +196,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     key.map_err(|_| "must be a PEM file with a private key".into())
 }
 
-/// Longest file of certificates: a hundred authorities.
+/// Maximum size of a certificate file, in bytes: a hundred authorities.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
 // The secrets of a hook, and the signatures of its requests.
@@ -209,7 +209,7 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct HookSecrets(Vec<Key>);
 
 impl HookSecrets {
-    /// The value of `webhook-signature`.
+    /// Computes the value of `webhook-signature`.
     fn signature(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
         let mut signed = format!("{id}.{timestamp_s}.").into_bytes();
         signed.extend_from_slice(body);
@@ -218,10 +218,10 @@ impl HookSecrets {
     }
 }
 
-/// The secrets of a file, one a line.
+/// Reads the secrets of a file, one per line.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The rule broken by the file.
 pub(crate) fn read(path: &Path) -> Result<HookSecrets, String> {
     let read = files::read_regular_text(path, FILE_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -251,10 +251,10 @@ fn key(line: &str) -> Option<Key> {
 
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// The secret in force and the one before or after it.
+/// Maximum number of secrets: the one in force, and its predecessor or successor.
 const SECRETS_MAX: usize = 2;
 
-/// Two secrets with their line ends, and room for blanks.
+/// Maximum size of a secrets file, in bytes: two secrets with line ends and some spaces.
 const FILE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

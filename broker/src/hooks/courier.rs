@@ -1,4 +1,4 @@
-//! The courier: takes what shards tell, and brings it to the receivers. One task of the side thread.
+//! The courier: receives events from shards and delivers them to the receivers. A single task of the side thread.
 
 use crate::edge::turn::calendar;
 use crate::hooks::client::{Client, Letter};
@@ -25,23 +25,23 @@ pub struct Courier {
     orders: mpsc::Receiver<Order>,
     report: watch::Sender<HooksReport>,
     flights: JoinSet<EndedRequest>,
-    /// Drawn from for the pauses of receivers.
+    /// Seed for the random retry delays of receivers.
     seed: u64,
     began: Instant,
-    /// Jobs so far.
+    /// Number of the last job queued.
     jobs: u64,
-    /// When the figures are brought up to date.
+    /// Time of the next update of the report.
     tells_at: u64,
 }
 
 struct HookReceiver {
     client: Client,
     queue: Queue,
-    /// Why its last request failed, if it did.
+    /// Reason why the last request failed, if it did.
     error: Option<String>,
-    /// The log has that it fails.
+    /// Whether the failure has been logged.
     said: bool,
-    /// The log gets no further line before.
+    /// Time before which no further line is logged.
     says_at: u64,
 }
 
@@ -53,7 +53,7 @@ struct EndedRequest {
     error: Option<String>,
 }
 
-/// The ways into a courier, and out of it.
+/// The channel ends used by the courier and by its clients.
 pub(crate) struct CourierEnds {
     pub(crate) told: mpsc::Receiver<Told>,
     pub(crate) orders: mpsc::Receiver<Order>,
@@ -87,7 +87,7 @@ impl Courier {
         }
     }
 
-    /// Works until the process ends.
+    /// Runs until the process ends.
     pub async fn run(mut self) {
         self.notify_all("node.started");
         loop {
@@ -123,7 +123,7 @@ impl Courier {
         }
     }
 
-    /// Something that a shard tells.
+    /// Handles a message from a shard.
     fn heard(&mut self, told: Told) {
         let now = self.now();
         let state = match told {
@@ -154,7 +154,7 @@ impl Courier {
         self.put(&state, (key, what), |hook| hook.presence, (ready, None));
     }
 
-    /// Carries out what follows for wakes.
+    /// Carries out an action for wake calls.
     fn act(&mut self, act: &Act, now: u64) {
         match act {
             Act::Call(state, attempt) => {
@@ -194,7 +194,7 @@ impl Courier {
         }
     }
 
-    /// A job for each hook that watches the channel and wants events of this kind.
+    /// Queues a job for each hook that watches the channel and is subscribed to this kind of event.
     fn put(
         &mut self,
         state: &Presence,
@@ -228,7 +228,7 @@ impl Courier {
         self.count(nth, Outcome::Dropped, dropped);
     }
 
-    /// A word about the process, for every hook.
+    /// Queues an event about the process for every hook.
     fn notify_all(&mut self, kind: &'static str) {
         self.tell_all(kind, &What::Node(kind));
     }
@@ -255,7 +255,7 @@ impl Courier {
         self.put_to(nth, job);
     }
 
-    /// Makes the requests that are due.
+    /// Sends the requests that are due.
     fn send(&mut self, now: u64) {
         for nth in 0..self.receivers.len() {
             let mut expired = 0;
@@ -309,7 +309,7 @@ impl Courier {
         }
     }
 
-    /// A request has ended.
+    /// Handles the completion of a request.
     fn landed(&mut self, landed: EndedRequest) {
         let now = self.now();
         let EndedRequest {
@@ -354,7 +354,7 @@ impl Courier {
         }
     }
 
-    /// Receivers keep what waits for them; those that come behind them are added.
+    /// Replaces settings and clients. Existing receivers keep their queues; new ones are appended.
     fn replace(&mut self, settings: Arc<Settings>, clients: Vec<Client>) {
         self.settings = settings;
         let settings = Arc::clone(&self.settings);
@@ -373,7 +373,7 @@ impl Courier {
         }
     }
 
-    /// Sends an event of no channel at once, beside the queue.
+    /// Sends an event without a channel immediately, bypassing the queue.
     fn test(&mut self, name: &str, done: oneshot::Sender<Option<String>>) {
         let hooks = self.settings.hooks.iter().zip(&self.receivers);
         let found = hooks.into_iter().find(|(hook, _)| *hook.name == *name);
@@ -394,7 +394,7 @@ impl Courier {
         });
     }
 
-    /// Brings the figures up to date that change by themselves.
+    /// Updates the parts of the report that change over time.
     fn tell(&mut self) {
         let now = self.now();
         if now < self.tells_at {
@@ -446,7 +446,7 @@ impl HookReceiver {
         }
     }
 
-    /// Logs that it fails, or no longer does: not once for each event, of which a receiver may refuse any number.
+    /// Logs that a receiver fails, or has recovered; not for each event, since any number may be refused.
     fn say(&mut self, name: &str, now: u64) {
         if self.error.is_some() == self.said || now < self.says_at {
             return;
@@ -460,52 +460,52 @@ impl HookReceiver {
     }
 }
 
-/// The figures are brought up to date at least as often.
+/// Maximum interval between updates of the report.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// And at most as often: it is a look at all that waits.
+/// Minimum interval between updates of the report, in milliseconds; each update visits all queued events.
 const TELL_EVERY_MS: u64 = 200;
 
-/// The log has a line of a hook at most as often.
+/// Minimum interval between log lines of a hook, in milliseconds.
 const SAY_EVERY_MS: u64 = 5_000;
 
-/// States of shards that one turn takes, beside the first.
+/// Maximum number of channel states processed per turn, in addition to the first.
 const TOLD_PER_TURN: usize = 256;
 
 // The figures of hooks, as the courier keeps them and others read them.
 
-/// The figures of all hooks at one moment.
+/// Statistics of all hooks at one point in time.
 #[derive(Clone, Debug, Default)]
 pub struct HooksReport {
-    /// Of each, in the order of the configuration.
+    /// Hooks in the order of the configuration.
     pub hooks: Vec<HookReport>,
-    /// Ends of calling for a master, by [`WakeResult`].
+    /// Number of ended wake calls, by [`WakeResult`].
     pub wakes: [u64; WakeResult::COUNT],
-    /// From the first kept message to the master, of those that came.
+    /// Time from the first pending message to the arrival of the master, for calls that brought one.
     pub wake_seconds: Histogram,
 }
 
-/// The figures of one hook.
+/// Statistics of one hook.
 #[derive(Clone, Debug, Default)]
 pub struct HookReport {
     /// Name of the hook.
     pub name: String,
-    /// Requests and jobs by what became of them: [`Outcome`].
+    /// Requests and jobs by [`Outcome`].
     pub outcomes: [u64; Outcome::COUNT],
-    /// Channels of which something waits or is in flight.
+    /// Number of channels with a queued or in-flight event.
     pub waiting: u64,
-    /// For how long the oldest of it has waited, in milliseconds.
+    /// Age of the oldest queued or in-flight event, in milliseconds.
     pub oldest_ms: u64,
-    /// Failures since the last success.
+    /// Number of consecutive failures.
     pub failures: u32,
-    /// The receiver answered 410: nothing is sent until a reload.
+    /// Whether the receiver responded with 410, after which nothing is sent until a reload.
     pub off: bool,
-    /// Why the last request failed, as long as none has succeeded since.
+    /// Reason why the last request failed; cleared by a success.
     pub error: Option<String>,
 }
 
 impl HookReport {
-    /// The figures of a hook that has got nothing.
+    /// Statistics of a hook before its first event.
     pub(crate) fn of(hook: &Hook) -> Self {
         Self {
             name: hook.name.clone(),

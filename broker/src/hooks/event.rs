@@ -1,4 +1,4 @@
-//! Events as they are posted, and the terms under which this process has news.
+//! Formatting of events, and the epochs that determine which events this process sends.
 
 use axum::body::Bytes;
 use broker_core::cluster::slot_maps::SlotMap;
@@ -8,7 +8,7 @@ use codec::calendar::rfc3339;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// The event of a channel's state.
+/// Formats the event for a channel's state.
 pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> Bytes {
     body(
         "channel.presence",
@@ -17,7 +17,7 @@ pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> 
     )
 }
 
-/// The event that a master is called by: the state with the number of the attempt and the end of the wait.
+/// Formats a wake call for a master: the state, with the number of the attempt and the end of the wait.
 pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt: u32) -> Bytes {
     let mut data = changed(terms.node(), presence, ShownState::to(hook));
     data.insert("attempt".into(), attempt.into());
@@ -31,21 +31,21 @@ pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt
     body("channel.wake", presence.at, data)
 }
 
-/// An event of the process as a whole.
+/// Formats an event of the process as a whole.
 pub(crate) fn node(kind: &str, terms: &EventTerms, at: Wall) -> Bytes {
     let mut data = of_node(terms.node());
     data.insert("epoch".into(), terms.epoch.into());
     body(kind, at, data)
 }
 
-/// A cause of trouble that begins, comes back or has ended.
+/// Formats a problem's cause that begins, recurs or has ended.
 pub(crate) fn problem(problem: &Value, terms: &EventTerms, at: Wall) -> Bytes {
     let mut data = of_node(terms.node());
     data.insert("problem".into(), problem.clone());
     body("node.problem", at, data)
 }
 
-/// The slots that a node of a cluster serves: runs of them, each as its first, its last and its epoch.
+/// Formats the slots served by a node of a cluster: ranges of first slot, last slot and epoch.
 pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
     let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
@@ -54,7 +54,7 @@ pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     body("slots.serving", at, data)
 }
 
-/// The node's name, in a cluster.
+/// The node's name, if in a cluster.
 fn of_node(node: Option<&str>) -> Map<String, Value> {
     let node = node.map(|node| ("node".into(), node.into()));
     node.into_iter().collect()
@@ -65,7 +65,7 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-/// The parts of a state that not every reader gets.
+/// Which optional parts of a state a reader receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownState {
     remote: bool,
@@ -73,7 +73,7 @@ pub(crate) struct ShownState {
 }
 
 impl ShownState {
-    /// Everything: operators' pages show it anyway.
+    /// All optional parts, for operators' pages, which show them in any case.
     pub(crate) const ALL: Self = Self {
         remote: true,
         client_id: true,
@@ -87,7 +87,7 @@ impl ShownState {
     }
 }
 
-/// A state with what has changed.
+/// Formats a state together with its cause.
 pub(crate) fn changed(
     node: Option<&str>,
     presence: &Presence,
@@ -105,7 +105,7 @@ pub(crate) fn changed(
     data
 }
 
-/// A state.
+/// Formats a state.
 pub(crate) fn state(
     node: Option<&str>,
     presence: &Presence,
@@ -159,16 +159,16 @@ fn waiting(shown: ShownState, waiter: &Waiter) -> Value {
 /// The epochs of this process and of its slots.
 #[derive(Debug)]
 pub(crate) struct EventTerms {
-    /// Of the process.
+    /// Epoch of the process.
     pub(crate) epoch: u64,
     slots: Option<Arc<SlotMap>>,
-    /// The changes of slots that receivers know.
+    /// Number of slot changes already reported to receivers.
     told: u64,
-    /// When they may get the next.
+    /// Time before which the next report may not be sent.
     not_before: u64,
 }
 
-/// Runs of slots, from one to another, that a node serves with an epoch.
+/// Ranges of slots that a node serves, each with its epoch.
 pub(crate) type Serving = Arc<[(Slot, Slot, u64)]>;
 
 impl EventTerms {
@@ -188,7 +188,7 @@ impl EventTerms {
         Some(slots.name(slots.own()))
     }
 
-    /// The name of an event in all its tries: no other process of the service uses it.
+    /// The id of an event, the same for all attempts; no other process of the service uses it.
     pub(crate) fn message_id(&self, number: u64) -> String {
         let epoch = self.epoch;
         match self.node() {
@@ -197,7 +197,7 @@ impl EventTerms {
         }
     }
 
-    /// Whether this process still has the channel that told this.
+    /// Whether this process still owns the channel that reported the state.
     pub(crate) fn is_current(&self, state: &Presence) -> bool {
         match (state.slot, &self.slots) {
             (Some(slot), Some(slots)) => slots.presence(slot) == state.epoch,
@@ -205,8 +205,7 @@ impl EventTerms {
         }
     }
 
-    /// The slots that this node serves, if that has changed since the last call: all of them, at most every
-    /// [`TOLD_EVERY_MS`].
+    /// All slots served by this node, if they have changed since the last call; at most once every [`TOLD_EVERY_MS`].
     pub(crate) fn news(&mut self, now: u64) -> Option<Serving> {
         let slots = self.slots.as_ref()?;
         let changes = slots.presence_changes();
@@ -218,5 +217,5 @@ impl EventTerms {
     }
 }
 
-/// Slots come one by one, and are one event.
+/// Minimum interval between events about slots, which change one by one.
 const TOLD_EVERY_MS: u64 = 1_000;

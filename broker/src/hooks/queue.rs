@@ -1,4 +1,4 @@
-//! The events that wait for one receiver: a clock goes in, requests to make come out.
+//! The event queue of one receiver: takes the time as an input, and returns requests to make.
 //!
 //! ```text
 //!  put ──► waiting ── next ──► in flight ── done: 2xx ───────────────────► gone
@@ -6,11 +6,12 @@
 //!            │ takes its place                 ▼ full jitter, Retry-After
 //!            └──────────────────────────── waiting, unless a newer one waits
 //! ```
-//! Of one channel at most one request is in flight, and one waits: the newest state. So a receiver gets states in
-//! order, and what waits is bounded by channels. States of one channel are [`HOOK_STATES_APART_MS`] apart. Calls for a
-//! master and states have a half of the places each. Within a half the accounts have shares of what waits, and take
-//! turns: a newer event of a channel has the turn of the one whose place it takes. Of what is dropped for want of room,
-//! or after the last retry, the receiver learns by `node.resync` when it takes events again.
+//! At most one request per channel is in flight, and one is queued: the newest state. So a receiver gets states in
+//! order, and the queue is bounded by the number of channels. States of one channel are sent at least
+//! [`HOOK_STATES_APART_MS`] apart. Wake calls and states each have half of the capacity. Within a half, queued events
+//! are shared among accounts, which are served in rotation: a newer event of a channel takes the turn of the one it
+//! replaces. After dropping events because the queue was full or the last retry failed, the receiver is informed with
+//! `node.resync` once it accepts events again.
 
 use crate::hooks::event::Serving;
 use crate::limits::{
@@ -23,21 +24,21 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// The events that wait for a receiver, and those on their way.
+/// The queued and in-flight events of a receiver.
 #[derive(Debug)]
 pub(crate) struct Queue {
     retry_ms: u64,
     entries: BTreeMap<Key, Entry>,
     halves: [Places; Half::ALL.len()],
-    /// Channels of which nothing waits and a state was sent lately: the next one is not sent before.
+    /// Channels without queued events whose last state was sent recently, with the earliest time for the next.
     rests: BTreeMap<Key, u64>,
-    /// When rests that are over are forgotten.
+    /// Time at which expired entries of `rests` are removed.
     rests_end: u64,
-    /// Failures since the last success.
+    /// Number of consecutive failures.
     failures: u32,
-    /// The receiver has said that it is gone: nothing is sent until a reload.
+    /// Whether the receiver has reported that it is gone; nothing is sent until a reload.
     off: bool,
-    /// States were dropped that the receiver does not know of yet.
+    /// Whether states were dropped about which the receiver has not been informed yet.
     lost: bool,
     random: fastrand::Rng,
 }
@@ -47,41 +48,41 @@ pub(crate) struct Queue {
 struct Entry {
     waiting: Option<HookDelivery>,
     in_flight: Option<HookDelivery>,
-    /// When the oldest of them came.
+    /// Time at which the oldest of the channel's events was queued.
     since: u64,
-    /// Requests that failed since then.
+    /// Number of failed requests for the channel's current events.
     tries: u32,
-    /// Nothing is sent before.
+    /// Time before which no event of the channel is sent.
     not_before: u64,
-    /// When the last request was made.
+    /// Time of the last request.
     sent: u64,
 }
 
-/// The places of a half.
+/// The jobs in one half of the receiver's capacity.
 #[derive(Debug, Default)]
 struct Places {
-    /// Jobs that wait and are not in flight, by when they are due.
+    /// Queued jobs that are not in flight, by due time.
     due: BTreeMap<Turn, Account>,
-    /// Due jobs by account. `turns` has the accounts in order; one without due jobs leaves at its turn.
+    /// Due jobs by account. `turns` contains the accounts in order; one without due jobs is removed at its turn.
     ready: BTreeMap<Account, BTreeSet<Turn>>,
     turns: VecDeque<Account>,
     flights: usize,
-    /// Bytes of what waits or is in flight.
+    /// Size of queued and in-flight events, in bytes.
     bytes: usize,
-    /// Bytes of what waits.
+    /// Size of queued events per account, in bytes.
     shares: Shares<Account, Key>,
 }
 
-/// When a job is due, and its key.
+/// Due time of a job, and its key.
 type Turn = (u64, Key);
 
 impl Places {
-    /// Takes a job into the order.
+    /// Inserts a job into the order of due times.
     fn enter(&mut self, due: u64, key: &Key, account: Account) {
         self.due.insert((due, key.clone()), account);
     }
 
-    /// Takes a job out of the order.
+    /// Removes a job from the order of due times.
     fn leave(&mut self, turn: &Turn, account: Account) {
         if self.due.remove(turn).is_none()
             && let Some(own) = self.ready.get_mut(&account)
@@ -90,7 +91,7 @@ impl Places {
         }
     }
 
-    /// The next job that is due: the oldest one of the account whose turn it is.
+    /// Takes the next due job: the oldest one of the account whose turn it is.
     fn take(&mut self, now: u64) -> Option<Key> {
         while self.due.keys().next().is_some_and(|(due, _)| *due <= now) {
             let (turn, account) = self.due.pop_first()?;
@@ -115,7 +116,7 @@ impl Places {
         None
     }
 
-    /// When the next job is due; in the past if one is.
+    /// Time at which the next job is due; in the past if one is due already.
     fn next_due(&self) -> Option<u64> {
         let ready = self.ready.values().filter_map(BTreeSet::first);
         let due = self.due.keys().next();
@@ -123,43 +124,43 @@ impl Places {
     }
 }
 
-/// The answer to a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Taken.
+    /// Accepted.
     Taken,
-    /// Failed, may be retried: after this many milliseconds, if the receiver says so.
+    /// Failed but retryable: after this many milliseconds, if specified by the receiver.
     Later(Option<u64>),
-    /// Refused for good.
+    /// Rejected permanently.
     Refused,
-    /// The receiver wants nothing more.
+    /// The receiver accepts no further events.
     Gone,
 }
 
-/// The end of a job, or of one request for it.
+/// The outcome of a job, or of a single request for it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::EnumCount, strum::IntoStaticStr, strum::VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// The receiver took it.
+    /// Accepted by the receiver.
     Delivered,
-    /// Failed, and is retried.
+    /// Failed and scheduled for a retry.
     Retried,
-    /// Failed, and superseded by a newer one.
+    /// Failed and superseded by a newer job.
     Superseded,
-    /// The receiver refused it.
+    /// Rejected by the receiver.
     Refused,
-    /// Failed until its time was over.
+    /// Not accepted before the time limit for retries.
     GaveUp,
-    /// Nobody waits for it any more.
+    /// Expired: no client is waiting for it any more.
     Expired,
-    /// There was no room for it.
+    /// Dropped because the queue was full.
     Dropped,
 }
 
 impl Queue {
-    /// An empty one, whose pauses are drawn from this seed.
+    /// Creates an empty queue that draws retry delays from this seed.
     pub(crate) fn new(retry_ms: u64, seed: u64) -> Self {
         Self {
             retry_ms,
@@ -174,8 +175,8 @@ impl Queue {
         }
     }
 
-    /// Takes a job in; it takes the place and the turn of one of its channel that waits. Returns what was dropped for
-    /// want of room.
+    /// Queues a job, which replaces a queued one of the same channel and takes its turn. Returns the number of jobs
+    /// dropped for lack of capacity.
     pub(crate) fn put(&mut self, mut job: HookDelivery, now: u64) -> usize {
         if self.off {
             return 0;
@@ -211,7 +212,7 @@ impl Queue {
         dropped
     }
 
-    /// Drops the job of a channel: there is no need of it any more. One in flight is not repeated.
+    /// Drops the job of a channel because it is no longer needed. One in flight is not retried.
     pub(crate) fn withdraw(&mut self, key: &Key) {
         self.drop_waiting(key);
         let entry = self.entries.get_mut(key);
@@ -220,7 +221,7 @@ impl Queue {
         }
     }
 
-    /// Drops the job of a channel that waits. Whether it was a state.
+    /// Drops the queued job of a channel. Returns whether it was a state.
     fn drop_waiting(&mut self, key: &Key) -> Option<bool> {
         let job = self.take_waiting(key)?;
         let entry = self.entries.get(key);
@@ -241,7 +242,7 @@ impl Queue {
         Some(job)
     }
 
-    /// The next request to make; it is in flight until [`Self::done`]. Counts what has expired.
+    /// The next request to make, which is in flight until [`Self::done`]. Adds the number of expired jobs to `expired`.
     pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<HookDelivery> {
         if self.rests_end <= now {
             self.rests.retain(|_, until| *until > now);
@@ -274,7 +275,7 @@ impl Queue {
         None
     }
 
-    /// A request was answered, or failed.
+    /// Records the result of a request.
     pub(crate) fn done(&mut self, key: &Key, answer: Answer, now: u64) -> Outcome {
         let half = &mut self.halves[key.half as usize];
         half.flights = half.flights.saturating_sub(1);
@@ -348,50 +349,51 @@ impl Queue {
         Outcome::Retried
     }
 
-    /// Whether states were dropped that the receiver does not know of; asked when it has taken something.
+    /// Whether states were dropped about which the receiver has not been informed; called after it has accepted a
+    /// request.
     pub(crate) fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
     }
 
-    /// When the next job is due, if one may be sent.
+    /// Time at which the next job is due, if one may be sent.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let flying = Half::ALL.into_iter().filter(|half| self.may_fly(*half));
         let due = flying.filter_map(|half| self.halves[half as usize].next_due());
         due.min()
     }
 
-    /// Channels of which something waits or is in flight.
+    /// Number of channels with a queued or in-flight event.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// When the oldest of it came.
+    /// Time at which the oldest queued or in-flight event was queued.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.entries.values().map(|entry| entry.since).min()
     }
 
-    /// Whether the receiver has said that it is gone.
+    /// Whether the receiver has reported that it is gone.
     pub(crate) fn is_off(&self) -> bool {
         self.off
     }
 
-    /// Failures since the last success.
+    /// Number of consecutive failures.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Failed deliveries are tried again for this long from here on.
+    /// Sets the time for which failed deliveries are retried.
     pub(crate) fn retry_for(&mut self, retry_ms: u64) {
         self.retry_ms = retry_ms;
     }
 
-    /// Sends again to a receiver that had said that it is gone.
+    /// Resumes sending to a receiver that had reported that it is gone.
     pub(crate) fn switch_on(&mut self) {
         self.lost |= self.off;
         (self.off, self.failures) = (false, 0);
     }
 
-    /// Whether one more request may be made: of a receiver that fails all the time, one alone.
+    /// Whether another request may be started; after repeated failures, only one may be in flight.
     fn may_fly(&self, half: Half) -> bool {
         let all: usize = self.halves.iter().map(|half| half.flights).sum();
         if self.failures >= HOOK_FAILURES_MAX {
@@ -405,15 +407,15 @@ impl Queue {
         half.bytes + job.bytes() <= HOOK_BYTES_MAX + self.waiting_bytes(&job.key)
     }
 
-    /// The bytes of a channel's job that waits.
+    /// Size in bytes of a channel's queued job.
     fn waiting_bytes(&self, key: &Key) -> usize {
         let entry = self.entries.get(key);
         let job = entry.and_then(|entry| entry.waiting.as_ref());
         job.map_or(0, HookDelivery::bytes)
     }
 
-    /// Drops a job of the account that holds most, if it holds more than this job's would, else a larger one of the
-    /// same account.
+    /// Evicts a job of the account with the most queued bytes if it would exceed this job's account, else a larger job
+    /// of the same account.
     fn make_room(&mut self, job: &HookDelivery) -> bool {
         let own = self.waiting_bytes(&job.key);
         let more = job.bytes().saturating_sub(own);
@@ -424,7 +426,7 @@ impl Queue {
         dropped.is_some()
     }
 
-    /// A pause before the next try: anything up to a bound that doubles, or what the receiver asks for.
+    /// The delay before the next retry: random up to a limit that doubles, or as requested by the receiver.
     fn pause(&mut self, key: &Key, after: Option<u64>) -> u64 {
         let tries = self.entries.get(key).map_or(0, |entry| entry.tries);
         let most = (1_000 << tries.min(5)).min(HOOK_RETRY_MS_MAX / 2);
@@ -445,42 +447,42 @@ impl Queue {
 
 // Events that are to be sent to a receiver.
 
-/// The half of a receiver's places that a job takes.
+/// The half of a receiver's capacity used by a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Half {
-    /// Calls for a master, which somebody waits for.
+    /// Wake calls for a master, on which clients are waiting.
     Wakes,
-    /// States.
+    /// States of channels.
     States,
 }
 
 impl Half {
-    /// Both, in the order in which they are served.
+    /// Both halves, in the order in which they are served.
     pub(crate) const ALL: [Self; 2] = [Self::Wakes, Self::States];
 }
 
-/// The channel of a job; empty for what is of the process.
+/// The channel of a job; empty for events of the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) half: Half,
-    /// The ARN.
+    /// The channel's ARN.
     pub(crate) channel: Arc<str>,
 }
 
-/// One event for one receiver.
+/// An event for one receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct HookDelivery {
     pub(crate) key: Key,
-    /// The account of the channel; 0 for what is of the process.
+    /// The account of the channel; 0 for events of the process.
     pub(crate) account: Account,
-    /// Number in the process, which names it in all tries.
+    /// Number of the event within the process, the same in all attempts.
     pub(crate) number: u64,
     pub(crate) what: What,
-    /// Moment before which it is not sent.
+    /// Time before which the event is not sent.
     pub(crate) ready: u64,
-    /// Whether the event replaced one by which a master came, of which the receiver may not know.
+    /// Whether the event replaced one about a master's arrival, which the receiver may not have received.
     pub(crate) came: bool,
-    /// From then on nobody wants it.
+    /// Time at which the event expires.
     pub(crate) expires: Option<u64>,
 }
 
@@ -489,13 +491,13 @@ pub(crate) struct HookDelivery {
 pub(crate) enum What {
     /// The state of a channel.
     Presence(Arc<Presence>),
-    /// A call for a master, with the number of the attempt.
+    /// A wake call for a master, with the number of the attempt.
     Wake(Arc<Presence>, u32),
-    /// The slots that the node serves.
+    /// The slots served by the node.
     Slots(Serving),
-    /// A word about the process.
+    /// An event about the process.
     Node(&'static str),
-    /// A cause of trouble that begins, or has ended.
+    /// A problem's cause that begins or has ended.
     Problem(Arc<Value>),
 }
 
@@ -510,9 +512,9 @@ impl What {
 }
 
 impl HookDelivery {
-    /// Takes the place of an older one of its channel that was not sent: it has that one's turn, unless it is held back
-    /// itself, and the cause that says most. While the departure of a master is held back, nothing is sent that would
-    /// show it; one that comes meanwhile took the place of another.
+    /// Replaces an older, unsent event of the same channel: takes its turn, unless itself delayed, and the more
+    /// significant cause. While the departure of a master is delayed, nothing is sent that would reveal it; a master
+    /// that connects meanwhile counts as a replacement.
     fn follows(&mut self, older: &Self, now: u64) {
         let is_held = older.ready > now;
         if self.ready <= now {
@@ -540,7 +542,7 @@ impl HookDelivery {
         (state.cause, state.reason) = (cause, reason);
     }
 
-    /// The least time from this event to the next one of its channel.
+    /// Minimum time from this event to the next one of its channel, in milliseconds.
     fn apart_ms(&self) -> u64 {
         match self.what {
             What::Presence(_) => HOOK_STATES_APART_MS,
@@ -548,7 +550,7 @@ impl HookDelivery {
         }
     }
 
-    /// Whether a receiver knows less without it.
+    /// Whether dropping it loses information for the receiver.
     fn is_state(&self) -> bool {
         match self.what {
             What::Presence(_) | What::Slots(_) | What::Node(_) | What::Problem(_) => true,
@@ -556,7 +558,7 @@ impl HookDelivery {
         }
     }
 
-    /// Bytes that it holds, about.
+    /// Approximate size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let of = |presence: &Presence| {
             let waiting = presence.waiting.iter();
@@ -573,7 +575,8 @@ impl HookDelivery {
     }
 }
 
-/// Bytes of a job beside its texts, with its places in the tables: so bytes bound their number as well.
+/// Size of a job in bytes without its texts, including its table entries, so that the limit of bytes also limits their
+/// number.
 const JOB_BYTES: usize = HOOK_BYTES_MAX / HOOK_WAITING_MAX;
 
 #[cfg(test)]

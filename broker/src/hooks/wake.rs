@@ -1,4 +1,4 @@
-//! When a master is called: a clock and states go in, calls to make come out.
+//! Determines when a master is called: takes the time and states as inputs, and returns calls to make.
 //!
 //! ```text
 //!            something is kept, no master
@@ -7,9 +7,9 @@
 //!     │  COOLDOWN after its end                │ nothing is kept any more: expired
 //!     └────────────────────────────────────────┘ nobody came after the last call: gave up
 //! ```
-//! A channel is called for at most [`WAKES_PER_HOUR`] times an hour, and for one caller of it
-//! [`WAKES_OF_CALLER_PER_HOUR`] times: a loop of one viewer does not empty a battery, and does not use up what others
-//! have. When all places are taken, the account that has most makes room for others.
+//! A channel is called at most [`WAKES_PER_HOUR`] times per hour, and for one caller at most
+//! [`WAKES_OF_CALLER_PER_HOUR`] times: a viewer in a loop neither drains a battery nor uses up the calls of others.
+//! When the capacity is exhausted, a channel of the account with the most channels is evicted.
 
 use crate::limits::{
     WAKE_CALLERS_MAX, WAKE_CHANNELS_MAX, WAKES_OF_CALLER_PER_HOUR, WAKES_PER_HOUR,
@@ -20,19 +20,19 @@ use broker_core::shard::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The channels that are called for, and those that were within the last hour.
+/// The channels being called, and those called within the last hour.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     channels: BTreeMap<Arc<str>, WakeChannel>,
-    /// When each is to be looked at.
+    /// Times at which channels are to be checked.
     due: BTreeSet<(u64, Arc<str>)>,
     /// Waiting viewers by account, in the order in which they are evicted.
     ranks: BTreeSet<WakeRank>,
-    /// Channels by account.
+    /// Number of channels by account.
     shares: Shares<Account, Account>,
 }
 
-/// An account's channel, whether it is called for, and when it is to be looked at.
+/// An account's channel, whether it is being called, and when it is to be checked.
 type WakeRank = (Account, bool, u64, Arc<str>);
 
 #[derive(Debug)]
@@ -40,55 +40,55 @@ struct WakeChannel {
     /// Newest state of the channel.
     state: Arc<Presence>,
     phase: WakePhase,
-    /// Messages that are kept until then, in calendar time, were called for.
+    /// Calls have been made for messages that expire up to this calendar time.
     called_until: u64,
-    /// And those until then were called for, or it was refused.
+    /// Calls have been made or refused for messages that expire up to this calendar time.
     judged_until: u64,
-    /// The hour in which calls are counted began.
+    /// Start of the hour for which calls are counted.
     hour: u64,
     count: u32,
     callers: Vec<(CallerId, u32)>,
-    /// Whether it was called for when it was last looked at, and when it is to be looked at again.
+    /// Whether it was being called when last checked, and when it is to be checked again.
     place: (bool, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WakePhase {
-    /// Nobody is called before.
+    /// No calls are made until the time `until`.
     Quiet { until: u64 },
-    /// Since then, with this number of calls made.
+    /// Calling since the time `since`, with `calls` calls made so far.
     Calling { since: u64, calls: u32 },
 }
 
-/// A thing that follows for receivers or for the books.
+/// An action for receivers or statistics.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     /// Send this call.
     Call(Arc<Presence>, u32),
-    /// No call is needed any more.
+    /// Withdraw a call that is no longer needed.
     Withdraw(Arc<str>),
     /// Calling has ended, after this number of milliseconds.
     Ended(WakeResult, u64),
 }
 
-/// The end of calling.
+/// The outcome of calling.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::EnumCount, strum::IntoStaticStr, strum::VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum WakeResult {
-    /// A master came.
+    /// A master connected.
     Connected,
-    /// The kept messages expired.
+    /// The pending messages expired.
     Expired,
-    /// Nobody came after the last call.
+    /// No master connected after the last call.
     GaveUp,
-    /// Refused: too many within the hour.
+    /// Refused because of too many calls within the hour.
     Limited,
 }
 
 impl Wakes {
-    /// A channel is in this state.
+    /// Processes a channel's new state.
     pub(crate) fn saw(&mut self, channel: &Arc<str>, state: &Arc<Presence>, now: u64) -> Vec<Act> {
         let mut acts = Vec::new();
         if !self.channels.contains_key(channel) {
@@ -116,7 +116,7 @@ impl Wakes {
         acts
     }
 
-    /// The next call that is due, and what ends. Channels that are elsewhere now are forgotten: their owner calls.
+    /// Due calls and outcomes. Channels that have moved to another node are dropped, since their new owner calls.
     pub(crate) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
         let mut acts = Vec::new();
         while let Some((due, channel)) = self.due.first().cloned() {
@@ -136,7 +136,7 @@ impl Wakes {
         acts
     }
 
-    /// When something is due.
+    /// Time of the next check.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.due.first().map(|(due, _)| *due)
     }
@@ -172,8 +172,8 @@ impl Wakes {
             .change(account, account, held, held.saturating_sub(1));
     }
 
-    /// Forgets a channel of the account that has most, or of this one if none would have more: of those that are quiet
-    /// the one that would be forgotten first. Of others also one that is called for.
+    /// Evicts a channel of the account with the most channels, or of this account if none has more: an idle one first,
+    /// in the order of expiry. Channels of other accounts may be evicted even while being called.
     fn make_room(&mut self, account: Account, acts: &mut Vec<Act>) -> bool {
         let own = self.shares.held(account);
         let payer = self.shares.payer(account, own, 1).unwrap_or(account);
@@ -206,7 +206,7 @@ impl WakeChannel {
         }
     }
 
-    /// Takes its newest state. Where the calendar was set back, nothing is known of what was called for.
+    /// Updates the state. If the calendar was set back, the record of messages already called for is discarded.
     fn learn(&mut self, state: &Arc<Presence>) {
         if state.at.0 + SAME_MS < self.state.at.0 {
             (self.called_until, self.judged_until) = (0, 0);
@@ -214,7 +214,7 @@ impl WakeChannel {
         self.state = Arc::clone(state);
     }
 
-    /// Does what follows from its state and the time.
+    /// Performs the transitions that the channel's state and the time require.
     fn look(&mut self, now: u64, acts: &mut Vec<Act>) {
         match self.phase {
             WakePhase::Quiet { until } if until <= now && self.has_news() => self.begin(now, acts),
@@ -243,14 +243,14 @@ impl WakeChannel {
         matches!(self.phase, WakePhase::Calling { .. })
     }
 
-    /// Whether something is kept that was not called for before, nor was that refused for all who wait.
+    /// Whether there is a pending message for which no call has been made, or refused for all waiting viewers.
     fn has_news(&self) -> bool {
         let may_be_called = self.newest().is_some() && self.count < WAKES_PER_HOUR;
         let is_new = kept_until(&self.state) > self.judged_until + SAME_MS;
         is_called_for(&self.state) && (may_be_called || is_new)
     }
 
-    /// The newest of those who wait, were not called for, and have a call left.
+    /// The newest waiting viewer for whom no call has been made and who has a call left.
     fn newest(&self) -> Option<&Waiter> {
         let waiting = self.state.waiting.iter();
         let waiting = waiting.filter(|waiter| waiter.until.0 > self.called_until + SAME_MS);
@@ -278,8 +278,8 @@ impl WakeChannel {
         self.call(now, 1, acts);
     }
 
-    /// Whether this caller may be called for once more. Viewers without a caller of their own are bound by the
-    /// channel's number alone.
+    /// Whether another call may be made for this caller. Viewers without an identified caller are limited only by the
+    /// channel's count.
     fn has_left(&self, caller: Option<CallerId>) -> bool {
         let Some(caller) = caller else { return true };
         let known = self.callers.iter().find(|(known, _)| *known == caller);
@@ -303,7 +303,7 @@ impl WakeChannel {
         acts.push(Act::Ended(result, now - since));
     }
 
-    /// When it is to be looked at; in the past when it can be forgotten.
+    /// Time of the next check; in the past if the entry can be dropped.
     fn next(&self) -> u64 {
         match self.phase {
             WakePhase::Calling { since, calls } => {
@@ -316,37 +316,38 @@ impl WakeChannel {
     }
 }
 
-/// Whether a master is missed.
+/// Whether viewers are waiting for a master that is missing.
 fn is_called_for(state: &Presence) -> bool {
     is_missed(state) && !state.waiting.is_empty()
 }
 
-/// Whether no master is connected of whom it is not doubtful that it is there.
+/// Whether no master is connected, or only one whose presence is doubtful.
 fn is_missed(state: &Presence) -> bool {
     state.master.as_ref().is_none_or(Master::is_doubtful)
 }
 
-/// Until when the last of what waits is kept.
+/// Time until which the last pending message is kept.
 fn kept_until(state: &Presence) -> u64 {
     let untils = state.waiting.iter().map(|waiter| waiter.until.0);
     untils.max().unwrap_or_default()
 }
 
-/// When calls are made, from the first on.
+/// Times of calls relative to the first, in milliseconds.
 const CALLS_MS: [u64; 4] = [0, 5_000, 15_000, 35_000];
 
-/// When nobody is expected to come any more.
+/// Time after the first call until which a master is expected, in milliseconds.
 const GIVE_UP_MS: u64 = 65_000;
 
-/// From the end of calling to the next begin.
+/// Minimum time from the end of calling to the next start, in milliseconds.
 const COOLDOWN_MS: u64 = 30_000;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Moments of the calendar that are as close were the same one: they are reckoned from another clock.
+/// Maximum difference between calendar times treated as equal, in milliseconds, since they are computed from different
+/// clocks.
 const SAME_MS: u64 = 1_000;
 
-/// Things that one turn may do at most: the rest is due at once, in the next one.
+/// Maximum number of actions per turn; further ones are due immediately, in the next turn.
 const ACTS_PER_TURN: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Requests to one provider: for its keys, and for tokens.
+//! Requests to one provider, for its keys and for tokens.
 
 use crate::files;
 use crate::outbound::{self, Outbound, OutboundBounds, Reach};
@@ -11,19 +11,19 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-/// The keys that a provider answered.
+/// The keys returned by a provider.
 pub(crate) struct Fetched {
-    /// As it published them.
+    /// The key document as published.
     pub(crate) text: Bytes,
     pub(crate) keys: KeySet,
-    /// The places at which people sign in, or why they cannot.
+    /// The sign-in endpoints, or the reason why there are none.
     pub(crate) endpoints: Result<SignInEndpoints, String>,
 }
 
-/// Fetches a provider's keys: its document, and what that names.
+/// Fetches a provider's keys: its discovery document, then the document with the keys.
 ///
 /// # Errors
-/// Why there are none, in a word for operators.
+/// The reason why the keys could not be fetched, in words for operators.
 pub(crate) async fn fetch(
     provider: &Provider,
     discovery: Discovery,
@@ -47,7 +47,7 @@ pub(crate) async fn fetch(
     })
 }
 
-/// The way to one provider.
+/// HTTP client for one provider.
 pub(crate) struct ProviderClient(Outbound);
 
 impl ProviderClient {
@@ -69,7 +69,7 @@ impl ProviderClient {
         }
     }
 
-    /// Sends a form, with the header of who sends it; the status and the body of the answer.
+    /// Posts a form with the client's authorization header; returns the status and body of the response.
     pub(crate) async fn post(
         &self,
         to: Uri,
@@ -99,5 +99,5 @@ impl ProviderClient {
     }
 }
 
-/// Time for one request.
+/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);

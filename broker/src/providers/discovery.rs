@@ -1,17 +1,17 @@
-//! A provider's discovery document: it names the place of the keys, and the places at which people sign in.
+//! A provider's discovery document, which specifies the address of its keys and its sign-in endpoints.
 
 use axum::http::Uri;
 use broker_core::auth::provider::Provider;
 use serde::Deserialize;
 
-/// The members that are read.
+/// The members read from the document.
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
     jwks_uri: String,
 }
 
-/// The address of a provider's document.
+/// The address of a provider's discovery document.
 pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
     let issuer = provider.url();
     let issuer = issuer.trim_end_matches('/');
@@ -21,10 +21,10 @@ pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
         .map_err(|_| "the issuer is no URL".to_owned())
 }
 
-/// The address of the keys that the document names.
+/// The address of the keys, according to the document.
 ///
 /// # Errors
-/// The document is another issuer's, or names a place where the keys may not be.
+/// The document belongs to another issuer, or specifies an address not permitted for keys.
 pub(crate) fn keys_address(
     document: &[u8],
     provider: &Provider,
@@ -43,14 +43,14 @@ pub(crate) fn keys_address(
     Err("jwks_uri is on a host that is neither the issuer's nor in jwks_hosts".to_owned())
 }
 
-/// An address of https without a user's name.
+/// Parses an https address without a user name.
 pub(crate) fn secure(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     let is_fine = uri.scheme_str() == Some("https") && !uri.authority()?.as_str().contains('@');
     is_fine.then_some(uri)
 }
 
-/// Whether an address is on the issuer's host or on one of these.
+/// Whether an address is on the issuer's host or one of `hosts`.
 pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> bool {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let hosts = hosts.iter().map(|host| &**host);
@@ -58,7 +58,7 @@ pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> 
     hosts.any(|host| is_same(host, authority))
 }
 
-/// Whether two hosts are the same; without a port they mean that of https.
+/// Whether two hosts are equal; the default port is that of https.
 fn is_same(one: &str, other: &str) -> bool {
     let bare = |host: &str| {
         host.strip_suffix(":443")
@@ -70,20 +70,20 @@ fn is_same(one: &str, other: &str) -> bool {
 
 // The places of a provider at which people sign in, as its discovery document names them.
 
-/// The places of a provider for the authorization code flow.
+/// Endpoints of a provider for the authorization code flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignInEndpoints {
-    /// The page to which a browser is sent, without a fragment.
+    /// The page a browser is redirected to, without a fragment.
     pub authorization: Uri,
-    /// The place at which the server exchanges a code.
+    /// The endpoint at which the server exchanges a code.
     pub(crate) token: Uri,
-    /// Whether a secret is sent in the form, since the provider takes it in no header.
+    /// Whether a secret is sent in the form, because the provider does not accept it in a header.
     pub(crate) takes_form: bool,
-    /// Whether each answer of the page names its issuer (RFC 9207).
+    /// Whether every response of the page names its issuer (RFC 9207).
     pub names_issuer: bool,
 }
 
-/// The members that are read. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
+/// The members read from the document. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
 #[derive(Deserialize)]
 struct EndpointsDocument {
     authorization_endpoint: Option<String>,
@@ -95,11 +95,11 @@ struct EndpointsDocument {
 }
 
 impl SignInEndpoints {
-    /// Reads a document whose issuer was compared. The code and the secret go to the issuer's own host, or to one
-    /// that the operator wrote.
+    /// Reads a document whose issuer has been verified. The code and the secret are only sent to the issuer's own host,
+    /// or to one configured by the operator.
     ///
     /// # Errors
-    /// Why nobody can sign in there, in a word for operators.
+    /// The reason why sign-ins are impossible, in words for operators.
     pub(crate) fn read(
         document: &[u8],
         provider: &Provider,

@@ -1,4 +1,4 @@
-//! The exchange of a code for an id token, by the server itself.
+//! Exchange of a code for an id token, performed by the server itself.
 //!
 //! Source: RFC 6749, section 4.1.3, "Access Token Request", and section 2.3.1; RFC 7636, section 4.5; OpenID Connect
 //! Core 1.0, section 3.1.3.
@@ -14,35 +14,35 @@ use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-/// A code, and what proves that it was asked for here.
+/// An authorization code, and the proof that it was requested here.
 pub(crate) struct Code<'c> {
     pub(crate) code: &'c str,
-    /// The text whose hash the request for the code had.
+    /// The text whose hash was included in the request for the code.
     pub(crate) verifier: &'c str,
-    /// The address that the code was sent to.
+    /// The address to which the code was sent.
     pub(crate) redirect_uri: &'c str,
     pub(crate) client_id: &'c str,
     /// The secret of a confidential client.
     pub(crate) secret: Option<&'c str>,
 }
 
-/// The members of an answer that are read.
+/// The members read from a response.
 #[derive(Deserialize)]
 struct TokenAnswer {
     id_token: Option<String>,
 }
 
-/// The members of a refusal that are read.
+/// The members read from a refusal.
 #[derive(Deserialize)]
 struct TokenRefusal {
     error: String,
 }
 
-/// Exchanges a code for an id token, which nobody has checked yet. Redirects and proxies are not followed, and the
-/// place has an address that the provider may have.
+/// Exchanges a code for an id token, which has not been verified yet. Redirects and proxies are not followed, and the
+/// endpoint must have an address permitted for the provider.
 ///
 /// # Errors
-/// Why there is none, in a word for operators, without anything secret.
+/// The reason why there is no id token, in words for operators, without secrets.
 pub(crate) async fn exchange(
     endpoints: &SignInEndpoints,
     discovery: Discovery,
@@ -74,7 +74,7 @@ pub(crate) async fn exchange(
     token.ok_or_else(|| "the answer has no id_token: is openid among the scopes?".into())
 }
 
-/// The form, and the header of a confidential client.
+/// Creates the form, and the authorization header of a confidential client.
 fn request(code: &Code<'_>, takes_form: bool) -> (Zeroizing<String>, Option<HeaderValue>) {
     let mut form = Zeroizing::new(String::with_capacity(4096));
     let mut add = |name: &str, value: &str| {
@@ -110,7 +110,7 @@ fn request(code: &Code<'_>, takes_form: bool) -> (Zeroizing<String>, Option<Head
     (form, header)
 }
 
-/// Whether a word of a provider may be shown. Source: RFC 6749, section 5.2; the length is ours.
+/// Whether a provider's error code is safe to display. Source: RFC 6749, section 5.2; the maximum length is our own.
 fn is_plain(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=64).contains(&word.len()) && word.bytes().all(plain)

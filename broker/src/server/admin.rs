@@ -1,4 +1,4 @@
-//! State that the admin listener shows, tokens of its callers, the parts of `/try`, and the start of `--lan`.
+//! State shown by the admin listener, tokens of its callers, the parts of `/try`, and the start of `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
 use crate::server::cluster::node::Node;
@@ -26,9 +26,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
-/// Secrets of the process that the admin listener uses or reports on.
+/// Secrets of the process used or reported by the admin listener.
 pub(crate) struct AdminSecrets<'a> {
-    /// Tokens of its callers, if required.
+    /// Tokens required from callers, if any.
     tokens: Option<Tokens>,
     session_keys: &'a SessionKeys,
 }
@@ -42,7 +42,7 @@ impl<'a> AdminSecrets<'a> {
     }
 }
 
-/// Everything that the admin listener shows.
+/// Collects everything that the admin listener shows.
 pub(crate) fn shows(
     settings: &Arc<Settings>,
     placement: &Placement,
@@ -120,7 +120,7 @@ fn free_bytes(directory: &Path) -> Option<u64> {
     Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
-/// Moves the clocks of all shards.
+/// Callback that moves the clocks of all shards.
 fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |shift| {
@@ -131,7 +131,7 @@ fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
     })
 }
 
-/// Queries shards for the inspector.
+/// Callback that queries shards for the inspector.
 fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Inspect {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |whom, question| {
@@ -151,7 +151,7 @@ fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Insp
     })
 }
 
-/// Collects the figures of the overview. A shard that hangs costs a part of a second once.
+/// Callback that collects the statistics of the overview. A hanging shard delays it once, by a fraction of a second.
 fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
     let mut survey = Survey::new(mailboxes);
     Box::new(move || {
@@ -166,7 +166,7 @@ fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
     })
 }
 
-/// Handle of the store for imported channels; `None` if they are not on this disk.
+/// Handle of the store for imported channels; `None` if channels are not stored in the data directory.
 fn imports(registry: &Records) -> Option<Commit> {
     let committer = registry.on_disk().map(Registry::committer)?;
     Some(Arc::new(move |creations: Vec<Creation>| {
@@ -182,7 +182,7 @@ fn imports(registry: &Records) -> Option<Commit> {
     }))
 }
 
-/// Sources of the answer to `POST /backup`.
+/// Sources of the response to `POST /backup`.
 fn backup(settings: &Settings, registry: &Records) -> Backup {
     let committer = registry.on_disk().map(Registry::committer);
     let data_dir = settings.data_dir.clone();
@@ -196,8 +196,8 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
     }
 }
 
-/// Creates the token of a container's admin listener, in its data directory, unless the operator configured one. An
-/// existing one is kept: a browser still has it.
+/// Creates the token of a container's admin listener in its data directory, unless the operator configured one. An
+/// existing token is kept, since browsers may still use it.
 pub(crate) fn make_token(settings: &mut Settings) -> Result<(), Failure> {
     if !settings.container || settings.admin.token_file.is_some() {
         return Ok(());
@@ -212,20 +212,20 @@ pub(crate) fn make_token(settings: &mut Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// File of a created token.
+/// File name of a created token.
 pub(crate) const MADE_TOKEN: &str = "admin.token";
 
-/// Longest wait of `/metrics` and the inspector for the shards.
+/// Maximum time that `/metrics` and the inspector wait for the shards.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// Longest wait of the overview, which is refreshed once a second.
+/// Maximum time that the overview, which is refreshed every second, waits.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
-/// Longest time for the shards to do everything due when their clocks are moved.
+/// Maximum time for the shards to process everything due when their clocks are moved.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);
 
 // Parts of `/try` beside the settings: a channel, and sessions to lend where requests are signed.
 
-/// Gives the admin listener these parts, and the credentials in force.
+/// Adds the parts of `/try` and the credentials in force to the admin listener.
 pub(crate) fn prepare_try_page(
     shows: &mut Shows,
     in_force: Option<InForce>,
@@ -255,7 +255,8 @@ pub(crate) fn prepare_try_page(
 
 // Start of `--lan`: passing connections from shards to the pages, and the first code for a phone.
 
-/// Sender for shards, and generator of codes; the receiver is part of the side thread's state. `None` without `--lan`.
+/// Creates the sender for shards and the generator of codes; the receiver becomes part of the side thread's state.
+/// `None` without `--lan`.
 pub(crate) fn open_lan(
     settings: &Settings,
     shows: &mut Shows,
@@ -272,7 +273,7 @@ pub(crate) fn open_lan(
     (Some(take), Some(pairing))
 }
 
-/// Shows a code on stderr if that is a terminal: otherwise it is a log, where secrets do not belong.
+/// Prints a pairing code to stderr if that is a terminal; otherwise it is a log, which must not contain secrets.
 pub(crate) fn invite_phone(settings: &Settings, pairing: Option<&Pairing>) {
     let mut out = std::io::stderr().lock();
     let (Some(pairing), Some(base), true) = (pairing, settings.lan_url(), out.is_terminal()) else {

@@ -1,8 +1,9 @@
-//! Everything that a start can be refused for by its configuration: the file, the flags, and the files that they name.
-//! The one path of `heliograph serve` and `heliograph check-config`, so that neither takes what the other refuses; all
-//! faults are found in one go.
+//! Validation of everything in a configuration that could prevent a start: the file, the flags, and the files they
+//! reference. Shared by `heliograph serve` and `heliograph check-config`, so that both accept the same configurations;
+//! all faults are reported in one pass.
 //!
-//! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
+//! Not included: anything that depends on the machine's current state (ports in use, limits of the process, a data
+//! directory in use).
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
 use crate::files::{self, token};
@@ -20,37 +21,37 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use zeroize::Zeroizing;
 
-/// A configuration with which a start is not refused.
+/// A configuration that is valid for a start.
 #[derive(Clone, Debug)]
 pub struct CheckedConfiguration {
     /// The settings to run with.
     pub settings: Settings,
-    /// SHA-256 of their file, in hexadecimal digits; empty without one.
+    /// SHA-256 of the file in hexadecimal; empty without a file.
     pub sha256: Box<str>,
-    /// Of the credentials file, if one is named.
+    /// Content of the credentials file, if configured.
     pub credentials: Option<Loaded>,
-    /// Warnings of what works, but probably not as meant: one sentence each.
+    /// Warnings about valid but probably unintended settings, one sentence each.
     pub warnings: Vec<String>,
-    /// Warnings that a start logs as well: values that some client cannot read, keys that everybody can, too little
-    /// memory. One sentence each.
+    /// Warnings that are also logged at startup: values that some clients cannot parse, keys open to all users, too
+    /// little memory. One sentence each.
     pub notices: Vec<String>,
 }
 
-/// Checks what was read of the configuration and all that it names, for a start.
+/// Validates the configuration and all files it references, for a start.
 ///
 /// # Errors
-/// See [`check`], which refuses a certificate that has expired in any case.
+/// See [`check`], which rejects an expired certificate regardless of the settings.
 pub fn check_start(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |files| files.expired)
 }
 
-/// Checks what was read of the configuration and all that it names, for an operator.
+/// Validates the configuration and all files it references, for an operator.
 ///
-/// A file that is named must be right, also when nothing uses it; under `--dev` only what is used is looked at, since
-/// a developer may borrow the configuration of another machine.
+/// A referenced file must be valid even if unused; under `--dev` only files in use are checked, since a developer may
+/// use the configuration of another machine.
 ///
 /// # Errors
-/// Every fault: those of the configuration first, then those of the credentials file.
+/// All faults: those of the configuration first, then those of the credentials file.
 pub fn check(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |_| Expired::Refuse)
 }
@@ -114,7 +115,7 @@ fn checked(
     })
 }
 
-/// Values of ICE servers that some client cannot read.
+/// Warnings about values of ICE servers that some clients cannot parse.
 fn notices(servers: &[Ice]) -> Vec<String> {
     let mut notices = Vec::new();
     for (
@@ -139,7 +140,7 @@ fn notices(servers: &[Ice]) -> Vec<String> {
     notices
 }
 
-/// Keys and tokens that everybody on this machine may read or change. Other secrets are looked at where they are read.
+/// Warnings about keys and tokens open to all users of this machine. Other secrets are checked when they are read.
 fn open_files(settings: &Settings) -> Vec<String> {
     let keys = settings.tls.iter().flat_map(|files| &files.key);
     let keys = keys.chain(&settings.cluster.etcd.key);
@@ -148,20 +149,20 @@ fn open_files(settings: &Settings) -> Vec<String> {
     open.map(|path| files::open_notice(path)).collect()
 }
 
-/// The warning that the control group allows less memory than the process may take.
+/// Warning if the cgroup permits less memory than the process may use.
 fn shortage(settings: &Settings, credentials: Option<&Loaded>) -> Option<String> {
     let connections = settings.limits.connections.min(side::open_files_hard());
     let terms = memory::terms(settings, credentials.map(|loaded| &*loaded.credentials));
     memory::shortage(memory::group_limit(), &terms, connections).filter(|_| !settings.dev)
 }
 
-/// The token file that is to be right: under `--dev` one without a listener may be of another machine.
+/// The token file to validate; under `--dev`, one without a listener may belong to another machine.
 pub(crate) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
     let path = settings.admin.token_file.as_ref();
     path.filter(|_| settings.admin.listen.is_some() || !settings.dev)
 }
 
-/// Reads the secret of the console's client; a warning, if everybody may.
+/// Reads the secret of the console's client; returns a warning if the file is open to all users.
 fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> {
     let path = settings.admin.oidc.as_ref()?.client_secret_file.as_ref()?;
     match secret_of_client(path) {
@@ -174,10 +175,10 @@ fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> 
     }
 }
 
-/// The secret of a file, and whether everybody may read it.
+/// Reads a secret from a file, and whether the file is open to all users.
 ///
 /// # Errors
-/// The rule that the file breaks.
+/// The rule broken by the file.
 pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let read = files::read_regular_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -188,7 +189,7 @@ pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool),
     Ok((secret, read.is_open_to_others()))
 }
 
-/// Notes a provider of accounts that the credentials file has not, or that is asked for nothing.
+/// Records a fault if the provider of accounts is missing from the credentials file or unusable.
 fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let Some(oidc) = &settings.admin.oidc else {
         return;
@@ -213,10 +214,10 @@ fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft)
     }
 }
 
-/// Longest file of a client's secret.
+/// Maximum size of a client secret file, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Whether a directory can be made and written, by a file that is removed at once in what there is of it.
+/// Checks whether a directory can be created and written, by creating a temporary file in its nearest existing part.
 fn probe(data_dir: &Path) -> io::Result<()> {
     let mut place = data_dir;
     loop {
@@ -243,7 +244,7 @@ fn probe(data_dir: &Path) -> io::Result<()> {
     fs::remove_file(&file)
 }
 
-/// The files of a cluster, read as a start does.
+/// Validates the files of a cluster as the server reads them at startup.
 fn cluster(settings: &Settings, draft: &mut Draft) {
     let cluster = &settings.cluster;
     if let Some(path) = &cluster.secret_file
@@ -261,14 +262,14 @@ fn cluster(settings: &Settings, draft: &mut Draft) {
     }
 }
 
-/// The files by which etcd is reached.
+/// Validates the files needed to connect to etcd.
 fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
     for fault in crate::etcd_options::options(etcd).err().unwrap_or_default() {
         draft.fault(fault.key, fault.path.display(), fault.rule);
     }
 }
 
-/// Warnings, if a certificate is named.
+/// Warnings about the certificate, if one is configured.
 fn tls(
     settings: &Settings,
     now: SystemTime,
@@ -283,7 +284,7 @@ fn tls(
     }
 }
 
-/// Notes a name that asks for certificates and is that of everybody's endpoint too.
+/// Records a fault for a name that requests certificates and is also a regular endpoint.
 fn names_of_devices(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let advertise = &settings.advertise;
     let endpoints = [
@@ -316,7 +317,7 @@ fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
     Some(load_credentials(path, &settings.account_id, console))
 }
 
-/// Warnings of keys that no request can use any more.
+/// Warnings about expired keys.
 fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     let now = now.duration_since(SystemTime::UNIX_EPOCH);
     let now_s = now.map_or(0, |since| since.as_secs());
@@ -332,7 +333,7 @@ fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     ended.collect()
 }
 
-/// The faults of a credentials file; that it cannot be read is an error of the file that names it.
+/// Validates a credentials file; failure to read it is an error of the file that references it.
 fn of_credentials(
     settings: &Settings,
     error: ConfigError,

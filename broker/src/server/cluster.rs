@@ -21,33 +21,33 @@ use zeroize::Zeroizing;
 
 /// Cluster membership of this node, for its shards and their edges.
 pub(crate) struct ClusterMembership {
-    /// The owners of all channels.
+    /// The owners of all slots.
     pub(crate) map: Arc<SlotMap>,
     /// The links to other nodes.
     pub(crate) links: Arc<Links>,
-    /// The keys that seal temporary credentials: the same on each node.
+    /// The keys that seal temporary credentials, identical on all nodes.
     pub(crate) session_keys: Arc<SessionKeys>,
-    /// The secrets that keys of TLS tickets are derived from: the same on each node.
+    /// The secrets from which TLS ticket keys are derived, identical on all nodes.
     pub(crate) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
-    /// Names and secret of a node that follows the cluster in etcd.
+    /// Names and secret of a node whose cluster uses etcd.
     pub(crate) etcd: Option<EtcdPart>,
 }
 
-/// Names of the cluster and of this node, and the secret, if owners of channels are in etcd.
+/// Names of the cluster and of this node, and the secret, if channel owners are stored in etcd.
 pub(crate) struct EtcdPart {
-    /// The cluster's name.
+    /// Name of the cluster.
     pub(crate) name: String,
     /// Name of this node.
     pub(crate) node: String,
-    /// The secret that all nodes share.
+    /// The secret shared by all nodes.
     pub(crate) secret: ClusterSecret,
 }
 
 impl ClusterMembership {
-    /// Reads the files that the settings name; `None` for a single process.
+    /// Reads the files referenced by the settings; `None` for a single process.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] when one of them has changed since it was checked, and is invalid.
+    /// [`Failure::Configuration`] if one of them has changed since validation and is invalid.
     pub(crate) fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
         let cluster = &settings.cluster;
         let (Some(name), Some(node), Some(secret_file)) =
@@ -91,7 +91,7 @@ impl ClusterMembership {
     }
 }
 
-/// Error for a file that has become invalid since it was checked.
+/// Error for a file that has become invalid since validation.
 pub(crate) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
     Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
 }
@@ -103,10 +103,10 @@ fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
     Arc::new(SessionKeys::new(current, previous))
 }
 
-/// Reads a secret's file.
+/// Reads a secret file.
 ///
 /// # Errors
-/// The rule that the file breaks.
+/// The rule broken by the file.
 pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -119,10 +119,10 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     })
 }
 
-/// Reads a map's file, which must contain this node.
+/// Reads a map file, which must contain this node.
 ///
 /// # Errors
-/// The rule that the file breaks.
+/// The rule broken by the file.
 pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     let read = files::read_text(path, MAP_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -133,16 +133,16 @@ pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     }
 }
 
-/// Longest file of a secret: the digits of two, and room for blanks.
+/// Maximum size of a secret file, in bytes: the digits of two secrets, and some spaces.
 const SECRET_BYTES_MAX: usize = 1024;
 
-/// Longest map: a line for each slot.
+/// Maximum size of a map file, in bytes: a line for each slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
-/// Links of this node, which knows no other yet.
+/// Creates the links of this node, which does not know any other node yet.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when the system has no random bytes.
+/// [`Failure::Fatal`] if the system provides no randomness.
 fn links(
     shards: usize,
     secret: &ClusterSecret,

@@ -1,4 +1,4 @@
-//! Registry on the disk: opened at start, accepts changes of shards and reports their results.
+//! Registry on disk: opened at startup, accepts changes of shards and reports their results.
 
 use crate::registry::{self, DurableStore};
 use crate::server::mailboxes::post;
@@ -16,9 +16,9 @@ use store::{CommitError, Committer, Done, Writer};
 /// The open store and its thread.
 pub(crate) struct Registry {
     writer: Writer<Ticket>,
-    /// Stored records, by home. Taken by the shards.
+    /// Stored records by home, until taken by the shards.
     records: Vec<Records>,
-    /// Latest plausible creation time among them.
+    /// Latest plausible creation time of a record.
     newest: Wall,
 }
 
@@ -26,7 +26,7 @@ impl Registry {
     /// Opens the store of a data directory and reads all of it.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] when it is damaged, of a later version, or cannot be read.
+    /// [`Failure::Fatal`] if it is damaged, has a later version, or is unreadable.
     pub(crate) fn open(
         data_dir: &DataDir,
         placement: &Placement,
@@ -82,20 +82,20 @@ impl Registry {
         })
     }
 
-    /// One shard's handle of the store, and its records.
+    /// A shard's handle to the store, and its records.
     pub(crate) fn of(&mut self, shard: ShardId) -> (DurableStore, Records) {
         let store = DurableStore::new(shard, self.writer.committer());
         let records = self.records.get_mut(shard.index());
         (store, records.map(std::mem::take).unwrap_or_default())
     }
 
-    /// Latest creation time of a record: every later channel is younger, whichever shard was the home of an earlier one
-    /// of its name.
+    /// Latest creation time of a record. Every later channel gets a later one, so that it is younger than any earlier
+    /// channel with its name.
     pub(crate) fn newest(&self) -> Wall {
         self.newest
     }
 
-    /// Handle for snapshots of the registry.
+    /// Handle to the store for snapshots of the registry.
     pub(crate) fn committer(&self) -> Committer<Ticket> {
         self.writer.committer()
     }
@@ -106,15 +106,15 @@ impl Registry {
     }
 }
 
-/// Latest plausible time: creation times in the ARNs of `--dev` are chosen by clients, and one in the far future would
-/// make all channels as young.
+/// Latest plausible creation time. With `--dev`, clients choose the creation times in ARNs, and one in the far future
+/// would affect the times of all later channels.
 fn clock_max(now: SystemTime) -> Wall {
     let latest = now + CLOCK_AHEAD_MAX;
     let since = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
     Wall(u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
-/// Runs on the store's thread.
+/// Reports the result of a change. Runs on the store's thread.
 fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Ticket>) {
     tell_health(status, &done.result);
     let Ticket { shard, channel } = done.ticket;
@@ -125,7 +125,7 @@ fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Tic
     post(mailboxes, shard.index(), Post::Letter(letter));
 }
 
-/// Reports the health of the store once when it has changed.
+/// Reports the health of the store when it has changed.
 fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     if status.set_store_failed(result.is_err()) {
         match result {
@@ -135,5 +135,5 @@ fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     }
 }
 
-/// Longest time by which a clock may have been set back while the server was down.
+/// Maximum time by which a clock may have been set back while the server was down.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);

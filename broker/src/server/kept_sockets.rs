@@ -1,4 +1,4 @@
-//! Listening sockets that outlive the process: the service manager keeps them while none runs, and clients wait in
+//! Listening sockets that outlive the process: the service manager keeps them across a restart, with clients waiting in
 //! their queues.
 
 use crate::server::listeners::{Bound, has_twin, local, twin_of};
@@ -8,13 +8,13 @@ use socket2::{Protocol, Socket};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Listening sockets of a process before this one, at addresses that are configured.
+/// Listening sockets of a previous process, at addresses that are still configured.
 #[derive(Debug, Default)]
 pub(crate) struct KeptSockets(Vec<(SocketAddr, Socket)>);
 
 impl KeptSockets {
-    /// Those among `passed` descriptors. All others are closed, also by the manager: nobody would accept what waits in
-    /// their queues, and their addresses may be in the way of others.
+    /// Selects reusable sockets among the `passed` descriptors. All others are closed, also by the manager, since
+    /// nothing would accept their clients, and their addresses may be needed.
     pub(crate) fn find(
         passed: Vec<(String, OwnedFd)>,
         supervisor: &Supervisor,
@@ -48,8 +48,8 @@ impl KeptSockets {
     }
 }
 
-/// Has the service manager keep exactly these client listeners from here on, where a restart is to leave them open: not
-/// in a cluster, whose other nodes serve clients meanwhile.
+/// Makes the service manager keep exactly these client listeners from now on, if a restart should leave them open: not
+/// in a cluster, where other nodes serve clients in the meantime.
 pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[Bound]) {
     let clients = bound.iter().take(settings.listen.len());
     let groups = clients.flat_map(|bound| {
@@ -77,12 +77,12 @@ pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[B
     supervisor.keeps_listeners = keeps;
 }
 
-/// The name under which the service manager has all sockets of an address: without `:`, as FDNAME= wants it.
+/// The name under which the service manager stores all sockets of an address: without `:`, as required by FDNAME=.
 fn store_name(addr: SocketAddr) -> String {
     format!("listen-{addr}").replace(':', "_")
 }
 
-/// The configured addresses of clients, and their twins.
+/// The configured client addresses, and their twins on ::1.
 fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
     settings.listen.iter().flat_map(|listen| {
         let twin = has_twin(settings, listen.addr).then(|| twin_of(listen.addr));
@@ -90,7 +90,7 @@ fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-/// The address of a TCP socket that listens and shares it.
+/// The address of a listening TCP socket that shares its port.
 fn shared_listener(socket: &Socket) -> Option<SocketAddr> {
     let listens = socket.is_listener().ok()? && socket.protocol().ok()? == Some(Protocol::TCP);
     (listens && socket.reuse_port().ok()?).then(|| local(socket).ok())?

@@ -1,8 +1,8 @@
-//! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`. Those for other nodes have a port each
-//! where the nodes follow etcd.
+//! Listening sockets: one per shard and address, sharing a port with `SO_REUSEPORT`. Those for other nodes have a
+//! separate port each if the nodes use etcd.
 //!
-//! In this order: which sockets there are; the second loopback address of a development server; the options of a
-//! socket; who has a port that is in use.
+//! In this order: the sockets of all listeners; the second loopback address of a development server; socket options;
+//! the process that occupies a port.
 
 use crate::server::kept_sockets::KeptSockets;
 use crate::{edge::REQUEST_SEND_BYTES, failure::Failure, terminal::plain};
@@ -17,21 +17,21 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// One configured listener: its actual address and a socket for each shard.
+/// A configured listener: its actual address and a socket for each shard.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// With the port that the system picked, if it was 0.
+    /// Actual address, with the port selected by the system if it was 0.
     pub(crate) addr: SocketAddr,
-    /// One a shard, listening.
+    /// A listening socket for each shard.
     pub(crate) sockets: Vec<OwnedFd>,
-    /// The same on ::1, for a listener of a development server on 127.0.0.1; else empty.
+    /// Sockets on ::1 for a development server's listener on 127.0.0.1; otherwise empty.
     pub(crate) twins: Vec<OwnedFd>,
 }
 
-/// Binds a client listener of these settings once a shard, with the sockets that were kept first.
+/// Binds a client listener once per shard, starting with the sockets that were kept.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when the address cannot be had.
+/// [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind(
     settings: &Settings,
     addr: SocketAddr,
@@ -68,10 +68,10 @@ fn bind_with_twin(
     })
 }
 
-/// Binds what other nodes connect to, and writes the actual ports into the settings.
+/// Binds the listeners for other nodes, and writes the actual ports into the settings.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when an address cannot be had.
+/// [`Failure::Configuration`] if an address is not available.
 pub(crate) fn bind_inner(
     cluster: &mut ClusterSettings,
     shards: usize,
@@ -93,7 +93,7 @@ pub(crate) fn bind_inner(
     Ok(Some(bound))
 }
 
-/// A port for each shard, which it shares with nobody.
+/// Binds a separate port for each shard.
 fn bind_each(
     listen: SocketAddr,
     addresses: Option<Vec<SocketAddr>>,
@@ -138,7 +138,7 @@ fn bind_as(
     })
 }
 
-/// A socket for each shard, those that were kept among them, and their actual address.
+/// Creates a socket for each shard, including those that were kept; returns them with their actual address.
 fn bind_all(
     mut addr: SocketAddr,
     busy: Busy,
@@ -163,10 +163,10 @@ fn bind_all(
 }
 
 /// Binds the admin listener, for the side thread's runtime, and its twin on ::1 under `--dev`. The first has the
-/// address that the settings name.
+/// configured address.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when the address cannot be had.
+/// [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind_admin(
     settings: &Settings,
     addr: SocketAddr,
@@ -190,7 +190,7 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
     Failure::Configuration(format!("{key} = {addr}: {remedy}"))
 }
 
-/// The cause for which an address could not be had, and the remedy.
+/// The reason why an address is not available, and the remedy.
 fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     let flags = match key {
         "listen" => "--listen URL, once for each listener, chooses others",
@@ -231,17 +231,18 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
 // The hosts file of many systems gives `localhost` both addresses, or `::1` first, and clients that try one address
 // alone (node 18, for one) reach whichever comes first.
 
-/// The sockets on 127.0.0.1 and perhaps on ::1.
+/// The socket on 127.0.0.1 and, if available, the one on ::1.
 pub(crate) struct Both<T> {
-    /// On 127.0.0.1, with the port that the system picked, if it was 0.
+    /// Address on 127.0.0.1, with the port selected by the system if it was 0.
     pub(crate) addr: SocketAddr,
-    /// The sockets there.
+    /// Socket on that address.
     pub(crate) first: T,
-    /// The sockets on ::1; `None` on a machine without that address.
+    /// Socket on ::1; `None` on a machine without that address.
     twin: Option<T>,
 }
 
-/// Whether the listener at `addr` gets a twin on ::1: under `--dev` on 127.0.0.1, unless another listener has it.
+/// Whether the listener at `addr` gets a twin on ::1: with `--dev` on 127.0.0.1, unless another listener uses that
+/// address.
 pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
     let mut others = settings.listen.iter().map(|listen| listen.addr);
     let twin = twin_of(addr);
@@ -252,12 +253,12 @@ pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
         && !settings.admin.listen.is_some_and(has_it)
 }
 
-/// Has `bind` listen at `addr` and at the same port of ::1. `bind` returns the actual address.
+/// Calls `bind` for `addr` and for the same port on ::1. `bind` returns the actual address.
 ///
-/// A port that the system picks is picked again while it is taken on ::1, [`PICKS_MAX`] times in all.
+/// A port selected by the system is selected again if it is taken on ::1, up to [`PICKS_MAX`] times in total.
 ///
 /// # Errors
-/// The address that cannot be had, and why.
+/// The unavailable address and the reason.
 fn bind_both<T>(
     addr: SocketAddr,
     mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
@@ -283,37 +284,38 @@ fn bind_both<T>(
     }
 }
 
-/// The same port of ::1.
+/// Address on ::1 with the same port.
 pub(crate) fn twin_of(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), addr.port())
 }
 
-/// Whether the machine has no ::1: IPv6 is off, for the process, for loopback or for all.
+/// Whether the machine does not have ::1: IPv6 is disabled for the process, for loopback or entirely.
 fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || is_without_ipv6(error)
 }
 
-/// Whether sockets of this family cannot be made at all.
+/// Whether the system does not support sockets of this family.
 fn is_without_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-/// Picks of a port that is free on both addresses. One fails where somebody has that port of ::1 alone.
+/// Maximum number of attempts to find a port that is free on both addresses. An attempt fails if the port is taken on
+/// ::1 only.
 const PICKS_MAX: usize = 16;
 
 // One listening socket: its options, and the wait for a port that becomes free.
 
-/// The answer to a port that is in use.
+/// Action if a port is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
-    /// Further tries, for [`FREE_WITHIN`].
+    /// Retry for [`FREE_WITHIN`].
     Wait,
-    /// The error.
+    /// Fail immediately.
     Fail,
 }
 
-/// Tries again while the port is in use: the kernel closes the sockets of an `io_uring` some milliseconds after the
-/// process that had them is gone, so one that is started in place of a killed one comes early.
+/// Retries while the port is in use: the kernel closes the sockets of an `io_uring` some milliseconds after their
+/// process has ended, so the replacement of a killed process may start too early.
 fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + FREE_WITHIN;
     loop {
@@ -330,22 +332,22 @@ fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Whether nobody has the address and port, shared or not.
+/// Checks that the address and port are not in use, shared or not.
 ///
 /// # Errors
-/// Why it cannot be had.
+/// The reason why the address is not available.
 pub(crate) fn probe(addr: SocketAddr) -> io::Result<()> {
     socket(addr)?.bind(&addr.into())
 }
 
-/// A socket that listens alone.
+/// Creates a listening socket that does not share its address.
 pub(crate) fn alone(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     let socket = socket(addr)?;
     socket.bind(&addr.into())?;
     listen(socket, tcp_user_ms)
 }
 
-/// One of several with the same address.
+/// Creates a listening socket that shares its address with others.
 pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
@@ -353,13 +355,13 @@ pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     listen(socket, tcp_user_ms)
 }
 
-/// The address of a socket, with the port that the system picked.
+/// The address of a socket, with the port selected by the system.
 pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
     let addr = socket.local_addr()?.as_socket();
     addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// The socket listens; one that was kept does already, perhaps with other options.
+/// Makes a socket listen; a kept one already does, perhaps with other options.
 fn listen(socket: Socket, tcp_user_ms: u64) -> io::Result<Socket> {
     // Both of these hold for what is accepted. 0 is the kernel's own limit.
     socket.set_tcp_nodelay(true)?;
@@ -378,9 +380,9 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Connections that the kernel completes while a shard is busy. The kernel's own bound is `net.core.somaxconn`.
+/// Backlog of connections completed by the kernel while a shard is busy. Additionally limited by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// The time for which a start waits for a port that is in use.
+/// Time that a start waits for a port in use.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
@@ -389,7 +391,7 @@ const TRY_EVERY: Duration = Duration::from_millis(5);
 // The kernel lists listening sockets by inode (`/proc/net/tcp`, proc(5)), and each process its descriptors. Those of
 // other users can be read by root alone.
 
-/// The process that listens at `addr` or at what covers it, as `heliograph (pid 1234)`.
+/// The process that listens at `addr` or an address covering it, such as `heliograph (pid 1234)`.
 pub(crate) fn of(addr: SocketAddr) -> Option<String> {
     let inodes = inodes(addr);
     let until = Instant::now() + LOOK_MAX;
@@ -403,7 +405,7 @@ pub(crate) fn of(addr: SocketAddr) -> Option<String> {
     Some(format!("{} (pid {number})", plain(comm.trim_end())))
 }
 
-/// The sockets that listen there.
+/// The inodes of sockets listening at an address.
 fn inodes(addr: SocketAddr) -> BTreeSet<u64> {
     let mut inodes = BTreeSet::new();
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
@@ -421,7 +423,7 @@ fn inodes(addr: SocketAddr) -> BTreeSet<u64> {
     inodes
 }
 
-/// Whether a process has one of these sockets open.
+/// Whether a process has any of these sockets open.
 fn has_one_of(process: u32, inodes: &BTreeSet<u64>, until: Instant) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{process}/fd")) else {
         return false; // of another user, or it has ended
@@ -435,13 +437,13 @@ fn has_one_of(process: u32, inodes: &BTreeSet<u64>, until: Instant) -> bool {
         .any(|inode| inodes.contains(&inode))
 }
 
-/// `socket:[4711]`.
+/// Parses a link such as `socket:[4711]`.
 fn socket_inode(link: &Path) -> Option<u64> {
     let text = link.to_str()?.strip_prefix("socket:[")?;
     text.strip_suffix(']')?.parse().ok()
 }
 
-/// Address and inode of a line of the table, if it is of a listening socket.
+/// Address and inode in a line of the kernel's socket table, if the line describes a listening socket.
 fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (local, state) = (words.next()?, words.nth(1)?);
@@ -451,7 +453,7 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     (state == LISTEN).then_some((SocketAddr::new(address(ip)?, port), inode))
 }
 
-/// An address as the kernel prints it: words of four bytes, each a number of the machine's byte order.
+/// Parses an address in the kernel's format: words of four bytes, each a number in native byte order.
 fn address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(hex.get(8 * at..8 * at + 8)?, 16).ok();
     let bytes = |at: usize| word(at).map(u32::to_ne_bytes);
@@ -466,14 +468,14 @@ fn address(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// The state TCP_LISTEN of the kernel's `tcp_states.h`.
+/// The state TCP_LISTEN in the kernel's `tcp_states.h`.
 const LISTEN: &str = "0A";
 
-/// Sockets, processes, and descriptors of one process that are looked at. What is beyond is not found, and the refusal
-/// names the command that finds it.
+/// Maximum number of sockets, of processes, and of descriptors per process examined to find the process that occupies a
+/// port. If it is not found, the error suggests a command that finds it.
 const ENTRIES_MAX: usize = 1 << 17;
 
-/// And for how long: the process is about to end.
+/// Maximum duration of the search for the process that occupies a port, since the broker is about to exit.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

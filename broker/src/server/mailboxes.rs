@@ -7,10 +7,10 @@ use mailbox::Mailbox;
 use std::io;
 use std::sync::Arc;
 
-/// One mailbox per shard.
+/// Creates one mailbox per shard.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when the system has no descriptors.
+/// [`Failure::Fatal`] if no descriptors are available.
 pub(crate) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
@@ -19,7 +19,7 @@ pub(crate) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Fa
         .into())
 }
 
-/// Posts a letter with a reserved place.
+/// Posts a letter, using the reserve of the mailbox.
 pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
     let mailbox = mailboxes.get(shard);
     if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {
@@ -27,7 +27,7 @@ pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Pos
     }
 }
 
-/// Posts one letter to each shard.
+/// Posts a letter to each shard.
 pub(crate) fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
     (0..mailboxes.len()).for_each(|shard| post(mailboxes, shard, letter()));
 }

@@ -1,5 +1,5 @@
-//! Startup checks that depend on the machine's state (ports, memory, descriptors), for `heliograph doctor`: each does
-//! what the start does, and leaves nothing behind.
+//! Startup checks that depend on the machine's state (ports, memory, descriptors), for `heliograph doctor`: each
+//! performs a step of the start, and leaves nothing behind.
 
 use crate::server::kept_sockets::KeptSockets;
 use crate::server::{connections, edge_settings, listeners, shards};
@@ -7,27 +7,27 @@ use crate::{edge::ShardThread, failure::Failure, side};
 use broker_core::settings::{EngineChoice, Settings};
 use std::net::{SocketAddr, TcpListener};
 
-/// Whether this machine allows any io_uring.
+/// Checks whether this machine permits io_uring at all.
 ///
 /// # Errors
-/// Why not, with the remedy.
+/// The reason why io_uring is not permitted, with the remedy.
 pub(crate) fn io_uring() -> Result<(), String> {
     shards::probe()
 }
 
-/// The number of client connections that the limit of open files leaves room for.
+/// Number of client connections permitted by the limit of open files.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy when there is room for too few.
+/// [`Failure::Fatal`] with the remedy if the limit permits too few descriptors.
 pub(crate) fn descriptors(settings: &Settings) -> Result<usize, Failure> {
     connections(settings, side::open_files_hard())
 }
 
-/// The number of shards that locked memory, threads and memory have room for, and what they work with: each is made,
-/// and ended.
+/// Determines the number of shards permitted by locked memory, threads and memory, and their engine, by creating each
+/// and ending it.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy when a start would be refused.
+/// [`Failure::Fatal`] with the remedy if a start would fail.
 pub(crate) fn shards(settings: &Settings) -> Result<(usize, EngineChoice), Failure> {
     let mut settings = settings.clone();
     let connections = settings.limits.connections;
@@ -40,7 +40,7 @@ pub(crate) fn shards(settings: &Settings) -> Result<(usize, EngineChoice), Failu
     Ok((settings.shards, settings.engine))
 }
 
-/// The addresses of all listeners, each with why it cannot be had.
+/// The addresses of all listeners, each with the reason if it is not available.
 pub(crate) fn listeners(settings: &Settings) -> Vec<(SocketAddr, Result<(), Failure>)> {
     let mut all = Vec::new();
     for listen in &settings.listen {

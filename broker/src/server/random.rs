@@ -1,11 +1,11 @@
-//! Random numbers of the system, drawn once at the start.
+//! Random numbers of the system, drawn once at startup.
 
 use crate::failure::Failure;
 
-/// Four seeds of hash tables and generators.
+/// Four seeds for hash tables and generators.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when the system gives no random bytes.
+/// [`Failure::Fatal`] if the system provides no randomness.
 pub(crate) fn seeds() -> Result<[u64; 4], Failure> {
     let mut seeds = [0; 4];
     let bytes = random()?;
@@ -18,7 +18,7 @@ pub(crate) fn seeds() -> Result<[u64; 4], Failure> {
 /// Thirty-two random bytes.
 ///
 /// # Errors
-/// [`Failure::Fatal`] when the system has no random bytes.
+/// [`Failure::Fatal`] if the system provides no randomness.
 pub(crate) fn random() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)

@@ -1,4 +1,4 @@
-//! The one line on stdout, and the environment of clients of this broker.
+//! The ready line on stdout, and the environment for clients of this broker.
 
 use crate::admin_client::DEFAULT_HOST;
 use crate::failure::Failure;
@@ -17,7 +17,7 @@ use std::thread;
 /// Reports on stdout that every listener of every shard accepts, and where; then opens the page, if requested.
 ///
 /// # Errors
-/// The file with the same content cannot be written.
+/// The ready file cannot be written.
 pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure> {
     if let Some(path) = &settings.ready_file {
         write_shared(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
@@ -40,7 +40,7 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure
     Ok(())
 }
 
-/// First lines of a development server on a terminal: name, addresses, and how to use and end it.
+/// Initial output of a development server on a terminal: name, addresses, and how to use and stop it.
 fn welcome(settings: &Settings, screen: Screen) -> String {
     let admin = settings.admin_url("localhost");
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
@@ -86,8 +86,8 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     format!("\n{}\n", lines.map(line).concat())
 }
 
-/// URL for players that speak WHEP, with the name of the channel left open. Plain HTTP if that is offered, since
-/// players do not know the authority of a development certificate.
+/// URL for WHEP players, with a placeholder for the channel's name. Plain HTTP if available, since players do not know
+/// the authority of a development certificate.
 fn player_url(settings: &Settings) -> String {
     if !settings.whep.on {
         return "off: [whep] on = false".to_owned();
@@ -98,13 +98,13 @@ fn player_url(settings: &Settings) -> String {
     format!("{listen}{}CHANNEL", codec::whep::PATH)
 }
 
-/// Page for trying the service, for a browser on this machine.
+/// URL of the try page, for a browser on this machine.
 fn try_url(settings: &Settings) -> Option<String> {
     settings.try_url().map(|url| url + &fragment(settings, ""))
 }
 
-/// Fragment of a page's URL, after `path`, by which it gets the token of a container's admin listener; empty if the
-/// operator configured a token, or none is needed.
+/// URL fragment for a page, after `path`, with the token of a container's admin listener; empty if the operator
+/// configured a token, or none is required.
 fn fragment(settings: &Settings, path: &str) -> String {
     let made = settings.data_dir.join(MADE_TOKEN);
     let is_made = settings.container && settings.admin.token_file.as_ref() == Some(&made);
@@ -133,7 +133,7 @@ fn document(settings: &Settings) -> Value {
     })
 }
 
-/// Starts the operator's browser with the page for trying the service, if requested. Does not wait for it.
+/// Opens the try page in the operator's browser, if requested. Does not wait for the browser.
 fn open_try(settings: &Settings) {
     let Some(url) = try_url(settings).filter(|_| settings.open_try) else {
         return;
@@ -179,17 +179,17 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
     line
 }
 
-/// The name of the engine that shards work with.
+/// The name of the shards' engine.
 fn engine(settings: &Settings) -> &'static str {
     settings.engine.into()
 }
 
-/// Mode of a file for others to read, reduced by the process's umask.
+/// Mode of a file readable by others, reduced by the process's umask.
 const READ_BY_ALL: u32 = 0o666;
 
 // Environment of clients of this broker: variables of AWS SDKs, the CLI and the C SDK.
 
-/// The names of all variables.
+/// The names of all environment variables.
 pub(crate) const NAMES: [&str; 12] = [
     "AWS_ENDPOINT_URL_KINESIS_VIDEO",
     "AWS_ENDPOINT_URL_KINESIS_VIDEO_SIGNALING",
@@ -205,8 +205,8 @@ pub(crate) const NAMES: [&str; 12] = [
     "HELIOGRAPH_ADMIN",
 ];
 
-/// Variables by name. The endpoint is the TLS listener, if there is one and `--plain` is not given, since discovery
-/// names it.
+/// Environment variables by name. The endpoint is the TLS listener, if there is one and `--plain` is not given, since
+/// discovery returns that one.
 #[must_use]
 pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let Some(listen) = listener(settings) else {
@@ -251,7 +251,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     variables
 }
 
-/// The development certificate's authority as an absolute path, if TLS listeners present one of its certificates.
+/// Absolute path of the development certificate's authority, if TLS listeners present one of its certificates.
 pub(crate) fn authority(settings: &Settings) -> Option<PathBuf> {
     let https = |listen: &Listen| listen.scheme == Scheme::Https;
     let generated = settings.tls.is_none() && settings.listen.iter().any(https);

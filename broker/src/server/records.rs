@@ -17,18 +17,18 @@ type ShardMailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// The registry of this process.
 pub(crate) enum Records {
-    /// On the disk: all are read at the start.
+    /// On disk: all records are read at startup.
     Disk(Registry),
-    /// In etcd: loaded and dropped with slots.
+    /// In etcd: records are loaded and dropped with their slots.
     Etcd(Node),
 }
 
 impl Records {
-    /// Opens the store of the data directory, or joins the cluster. Returns the epoch of presence of this process as
-    /// well: nothing in the directory changes before its store is known to be sound.
+    /// Opens the store of the data directory, or joins the cluster. Also returns the presence epoch of this process,
+    /// since nothing in the directory may change before its store has been verified.
     ///
     /// # Errors
-    /// Neither is possible.
+    /// The store cannot be opened, or the cluster not joined.
     pub(crate) fn open(
         settings: &Settings,
         cluster: Option<&ClusterMembership>,
@@ -53,7 +53,7 @@ impl Records {
         }
     }
 
-    /// One shard's handle of the store, its initial records, and its source of orders about slots.
+    /// A shard's handle to the store, its initial records, and its source of slot orders.
     pub(crate) fn of(
         &mut self,
         shard: ShardId,
@@ -70,7 +70,7 @@ impl Records {
         }
     }
 
-    /// Latest creation time of a record known at the start: every later channel is younger.
+    /// Latest creation time of a record known at startup; every later channel gets a later one.
     pub(crate) fn newest(&self) -> Wall {
         match self {
             Self::Disk(registry) => registry.newest(),
@@ -78,7 +78,7 @@ impl Records {
         }
     }
 
-    /// The registry on the disk, if used.
+    /// The registry on disk, if used.
     pub(crate) fn on_disk(&self) -> Option<&Registry> {
         match self {
             Self::Disk(registry) => Some(registry),

@@ -1,16 +1,18 @@
-//! Reload of files that may change under a running server: polled once a second, read again when they have changed and
-//! are stable.
+//! Reload of files that may change while the server is running: polled once a second, and reread once changed and
+//! stable.
 //!
-//! Theory of operation. The state of a file at one poll is its [`Stamp`]. A change is applied when two successive polls
-//! see the same stamps, so that a file is not read while it is being written, nor a certificate before its key.
-//! Contents are put in force whole or not at all; an invalid file is logged at once, and every ten minutes until a good
-//! one is read. [`Reloads`] shows the same on the admin listener: a refused file is as grave as what it withdraws.
+//! Theory of operation. The state of a file at one poll is its [`Stamp`]. A change is applied when two consecutive
+//! polls see the same stamps, so that a file is not read while it is being written, nor a certificate before its key.
+//! Contents are applied atomically; an invalid file is logged immediately, and every ten minutes until a valid one is
+//! read. [`Reloads`] shows invalid files on the admin listener as well: a rejected file may have been meant to revoke
+//! permissions, which then remain in force.
 //! ```text
 //!   look:  stamps as when last read ──► nothing
 //!          other than then, and other than at the last look ──► wait for the next look
 //!          other than then, and the same as at the last look ──► read: in force, or logged why not
 //! ```
-//! Polls use paths, so a swapped symbolic link (as Kubernetes does with mounted secrets) is a change as well.
+//! Polling uses paths, so replacing a symbolic link (as Kubernetes does with mounted secrets) counts as a change as
+//! well.
 
 pub(crate) mod accounts;
 pub(crate) mod certificate;
@@ -26,45 +28,45 @@ use crate::side::{HistoryStore, MarkKind, Reloads, reloaded};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Settings read from files and put in force for later use.
+/// Settings read from files and applied at runtime.
 pub(crate) trait Reloadable {
     /// Name in the log, such as "certificate".
     fn name(&self) -> &'static str;
 
-    /// Files that it was, or would be, read from.
+    /// Files that the settings were, or would be, read from.
     fn files(&self) -> Vec<PathBuf>;
 
-    /// Reads the files and puts their contents in force, or changes nothing.
+    /// Reads the files and applies their contents, or changes nothing.
     ///
     /// # Errors
-    /// The fault, its place, and what is expected.
+    /// The fault, its position, and what is expected.
     fn reload(&mut self) -> Result<(), String>;
 
-    /// Expiries of the certificates in force, by their use.
+    /// Expiry times of the certificates in force, by their use.
     fn ends(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
-    /// Checks changed files that only the operator puts in force; `None` where a change does.
+    /// Checks changed files that are only applied by the operator; `None` if a change is applied automatically.
     fn check(&mut self) -> Option<Result<(), String>> {
         None
     }
 
-    /// What the last reload or check has changed, for the history; empty where its name says enough.
+    /// Changes made by the last reload or check, for the history; empty if the name of the settings is enough.
     fn changed(&self) -> String {
         String::new()
     }
 
-    /// Whether a reload has an effect without a changed file.
+    /// Whether a reload has an effect even if no file has changed.
     fn acts_unchanged(&self) -> bool {
         false
     }
 
-    /// Logs what will soon need the operator's attention. Called once a day.
+    /// Logs anything that will soon require the operator's attention. Called once a day.
     fn remind(&self) {}
 }
 
-/// Everything that can be reloaded. One per process, on the main thread.
+/// All reloadable settings. One per process, on the main thread.
 #[derive(Default)]
 pub(crate) struct Reloader {
     watched: Vec<WatchedFiles>,
@@ -74,16 +76,16 @@ pub(crate) struct Reloader {
 
 struct WatchedFiles {
     subject: Box<dyn Reloadable>,
-    /// Stamps of the files when they were last read, successfully or not.
+    /// Stamps of the files when last read, successfully or not.
     read: Vec<FileStamp>,
     /// Stamps at the last poll, if they differ from `read`.
     changed: Option<Vec<FileStamp>>,
-    /// Reason why they are not in force, and when that was logged last.
+    /// Reason why the changed files were rejected, and when that was last logged.
     refused: Option<(String, Instant)>,
 }
 
 impl Reloader {
-    /// A reloader that records results.
+    /// Creates a reloader that records its results in `reloads`.
     pub(crate) fn new(reloads: Reloads) -> Self {
         Self {
             reloads,
@@ -91,12 +93,12 @@ impl Reloader {
         }
     }
 
-    /// Marks each reload in the history.
+    /// Enables recording each reload in the history.
     pub(crate) fn mark_in(&mut self, history: HistoryStore) {
         self.history = history;
     }
 
-    /// Watches files read when their stamps were `read`: take [`stamps`] before reading.
+    /// Watches files that were read when their stamps were `read`: take [`stamps`] before reading.
     pub(crate) fn watch(&mut self, subject: Box<dyn Reloadable>, read: Vec<FileStamp>) {
         note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
@@ -107,12 +109,12 @@ impl Reloader {
         });
     }
 
-    /// Whether nothing is watched.
+    /// Whether no files are watched.
     pub(crate) fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }
 
-    /// Reads everything again, changed or not, by the operator's order.
+    /// Rereads everything, changed or not, at the operator's request.
     pub(crate) fn reload_all(&mut self) {
         if self.is_empty() {
             tracing::info!("nothing to reload");
@@ -123,14 +125,14 @@ impl Reloader {
         }
     }
 
-    /// Logs what will soon need the operator's attention.
+    /// Logs anything that will soon require the operator's attention.
     pub(crate) fn remind(&self) {
         self.watched
             .iter()
             .for_each(|watched| watched.subject.remind());
     }
 
-    /// Polls every file, and reads again what has changed and is stable. Whether any was.
+    /// Polls all files, and rereads those that have changed and are stable. Returns whether any was reread.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
         let mut is_read = false;
         for watched in &mut self.watched {
@@ -147,7 +149,7 @@ impl Reloader {
 }
 
 impl WatchedFiles {
-    /// Reads the files if they have changed and are stable: as [`Self::reload`].
+    /// Reads the files if they have changed and are stable; see [`Self::reload`].
     fn look(&mut self, reloads: &Reloads, now: Instant) -> Option<bool> {
         let stamps = stamps(&self.subject.files());
         if stamps == self.read {
@@ -160,7 +162,8 @@ impl WatchedFiles {
         None
     }
 
-    /// Reads the files; `is_ordered`: by the operator's order. Whether they were others than before.
+    /// Reads the files; `is_ordered`: at the operator's request. Returns whether the files differ from those read
+    /// before.
     fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) -> bool {
         self.changed = None;
         let former = self.read.clone();
@@ -174,7 +177,7 @@ impl WatchedFiles {
         self.read != former
     }
 
-    /// Marks a reload: what is in force since, or why it is not.
+    /// Records a reload in the history: what has been applied, or why it was rejected.
     fn mark(&self, history: &HistoryStore, is_changed: bool) {
         let name = self.subject.name();
         match &self.refused {
@@ -187,7 +190,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Reads the files. If they name others than before, takes their stamps and reads once more.
+    /// Reads the files. If they reference other files than before, takes the stamps of those and reads again.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         let former = self.read.clone();
@@ -214,7 +217,7 @@ impl WatchedFiles {
         Ok(())
     }
 
-    /// Repeated line about files that are not in force, once in [`REFUSED_EVERY`].
+    /// Log line repeated every [`REFUSED_EVERY`] about rejected files.
     fn reminder(&mut self, now: Instant) -> Option<String> {
         let (error, logged) = self.refused.as_mut()?;
         if now.saturating_duration_since(*logged) < REFUSED_EVERY {
@@ -226,7 +229,7 @@ impl WatchedFiles {
     }
 }
 
-/// Records the result of a reload, and the expiries of certificates that it put in force.
+/// Records the result of a reload, and the expiry times of the certificates it applied.
 fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u64)>, &String>) {
     debug_assert!(
         cfg!(test) || reloaded().any(|it| it == name),
@@ -250,13 +253,13 @@ fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u
     }
 }
 
-/// The interval at which files that were refused are logged again.
+/// Interval at which rejected files are logged again.
 const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Longest stored text of an error: the first faults of a file.
+/// Maximum length of a stored error, in characters; enough for the first faults of a file.
 const ERROR_CHARS_MAX: usize = 2_000;
 
-/// Current stamps of the files, in their order.
+/// Current stamps of the files, in the same order.
 pub(crate) fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {
     files.iter().map(|file| stamp(file)).collect()
 }

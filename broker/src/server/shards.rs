@@ -1,4 +1,4 @@
-//! The shards: their threads and rings, what each is made of, and their start.
+//! The shards: their threads, rings and components, and their start.
 
 use crate::edge::{
     self, Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread, vec};
 use zeroize::Zeroizing;
 
-/// The parts with which all shards are started.
+/// The components shared by all shards at startup.
 pub(crate) struct ShardParts<'s> {
     pub(crate) settings: &'s Arc<Settings>,
     pub(crate) placement: Placement,
@@ -30,34 +30,34 @@ pub(crate) struct ShardParts<'s> {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// Devices that may sign in with certificates.
     pub(crate) devices: Option<Arc<Devices>>,
-    /// The principals that may sign; `None` where no signature is asked for.
+    /// The principals that may sign; `None` if signatures are not required.
     pub(crate) credentials: Option<Arc<Credentials>>,
     pub(crate) session_keys: Arc<SessionKeys>,
     pub(crate) registry: &'s mut Records,
     pub(crate) edge: EdgeSettings,
     pub(crate) events: Sender<ShardEvent>,
     pub(crate) log: &'s Log,
-    /// The captures to which copies of messages go, under `--dev`.
+    /// The receivers of copied messages, under `--dev`.
     pub(crate) captures: Option<Captures>,
-    /// The use of the server's account by all shards, under `--dev`.
+    /// The usage of the server's account across all shards, under `--dev`.
     pub(crate) account_use: Option<Arc<AccountUse>>,
     /// The links to other nodes, in a cluster.
     pub(crate) links: Option<Arc<Links>>,
-    /// Takes connections for pages of the admin listener, under `--lan`.
+    /// Callback that takes connections for pages of the admin listener, under `--lan`.
     pub(crate) admin: Option<TakeAdmin>,
-    /// Whether the process is ready for clients.
+    /// Readiness of the process for clients.
     pub(crate) readiness: Readiness,
-    /// The ways to those who get states: the courier of hooks, if there are any, and readers on the admin listener.
+    /// The receivers of channel states: the courier of hooks, if any, and readers on the admin listener.
     pub(crate) audience: (Option<Hooks>, Teller),
-    /// The epoch of presence of this process.
+    /// The presence epoch of this process.
     pub(crate) epoch: u64,
 }
 
 impl ShardParts<'_> {
-    /// Starts them all, one on each of `threads`; each accepts when this returns.
+    /// Starts all shards, one on each of `threads`, and returns once all accept.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] when one cannot be started.
+    /// [`Failure::Fatal`] if a shard cannot be started.
     pub(crate) fn start(
         mut self,
         threads: Vec<ShardThread<Shard>>,
@@ -97,7 +97,7 @@ impl ShardParts<'_> {
         Ok(handles)
     }
 
-    /// The next shard's own sockets of each listener.
+    /// The sockets of each listener for the next shard.
     fn listeners(&self, sockets: &mut [[vec::IntoIter<OwnedFd>; 2]]) -> Vec<Listener> {
         let configured = self.settings.listen.iter();
         let schemes = configured.map(|listen| Some(listen.scheme));
@@ -172,10 +172,10 @@ impl ShardParts<'_> {
 // all are made again on epoll, which is charged nothing; if io_uring is asked for, those that do not fit are left out
 // (`--dev`), or the start is refused with the number that would fit.
 
-/// Chooses epoll where this machine allows no io_uring, and the settings allow that.
+/// Selects epoll if this machine does not permit io_uring and the settings allow a fallback.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy when io_uring is asked for and cannot be had.
+/// [`Failure::Fatal`] with the remedy if io_uring is required but unavailable.
 pub(crate) fn choose_engine(settings: &mut Settings) -> Result<(), Failure> {
     if settings.engine == EngineChoice::Epoll {
         return Ok(());
@@ -190,7 +190,7 @@ pub(crate) fn choose_engine(settings: &mut Settings) -> Result<(), Failure> {
     }
 }
 
-/// Says why the shards work with epoll, and has them do so.
+/// Logs why the shards use epoll, and selects it.
 fn fall_back(settings: &mut Settings, why: &str) {
     tracing::warn!(
         "shards work with epoll, where {EPOLL_COST}, since they cannot have io_uring: {why}. With `engine = \"epoll\"` \
@@ -199,12 +199,12 @@ fn fall_back(settings: &mut Settings, why: &str) {
     settings.engine = EngineChoice::Epoll;
 }
 
-/// Makes the thread of each shard, with the engine that the settings ask for or the one that can be had; `ring` and the
-/// settings name it from here on. Fewer than asked for, with a line in the log, if io_uring is asked for and the
-/// settings allow that; their number is corrected. `limit` is the limit of locked memory in bytes, `None` for none.
+/// Creates the thread of each shard with the configured engine, or the available one, which is written to `ring` and
+/// the settings. With io_uring, creates fewer than configured if the settings allow that, logs it, and corrects their
+/// number. `limit` is the limit of locked memory in bytes, `None` for none.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy when one cannot be made.
+/// [`Failure::Fatal`] with the remedy if a thread cannot be created.
 pub(crate) fn prepare(
     settings: &mut Settings,
     ring: &mut ring::RingSettings,
@@ -228,7 +228,7 @@ pub(crate) fn prepare(
     }
 }
 
-/// The threads with an io_uring each; why they cannot be had, where others will do.
+/// Creates the threads with an io_uring each; otherwise returns the reason, if a fallback is allowed.
 fn on_io_uring(
     settings: &mut Settings,
     ring: &ring::RingSettings,
@@ -272,7 +272,7 @@ fn on_io_uring(
     }
 }
 
-/// The thread of one shard.
+/// Creates the thread of one shard.
 fn shard_thread(
     settings: &Settings,
     ring: &ring::RingSettings,
@@ -282,10 +282,10 @@ fn shard_thread(
     edge::prepare(ShardId(id), settings.cpu(index), ring)
 }
 
-/// Asks whether this machine allows any io_uring.
+/// Checks whether this machine permits io_uring at all.
 ///
 /// # Errors
-/// Why not, with the remedy.
+/// The reason why io_uring is not permitted, with the remedy.
 pub(crate) fn probe() -> Result<(), String> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -298,8 +298,8 @@ pub(crate) fn probe() -> Result<(), String> {
     }
 }
 
-/// Whether there is room for the first, small ring by which the runtime asks what the kernel can do: where it gets
-/// none it panics, and blames the kernel.
+/// Whether there is enough locked memory for the small ring with which the runtime probes the kernel: without it, the
+/// runtime panics and blames the kernel.
 fn is_room_for_a_try() -> bool {
     let until = Instant::now() + RELEASE_MAX;
     let wanted = TRY_BYTES_MIN.max(TRY_PAGES * rustix::param::page_size());
@@ -314,7 +314,7 @@ fn is_room_for_a_try() -> bool {
     }
 }
 
-/// Makes up to `wanted`; the error is what kept the next one from being made.
+/// Creates up to `wanted` items; the error is the one that prevented the next.
 fn as_many_as_fit<T>(
     wanted: usize,
     make: impl Fn(usize) -> io::Result<T>,
@@ -329,8 +329,8 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Tries again for a moment when memory or threads are short: the kernel gives back what a process or thread that has
-/// just ended had some milliseconds after its end, and the runtime's own start holds some for as long.
+/// Retries briefly if memory or threads are short: the kernel releases the resources of an ended process or thread some
+/// milliseconds later, and the runtime's own start holds some for as long.
 fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -343,8 +343,8 @@ fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Whether it was the limit that kept a ring from being made: memory itself can be short too, also under a limit that
-/// this process need not keep.
+/// Whether the limit of locked memory prevented the creation of a ring: memory itself may be short too, even under a
+/// limit that does not apply to this process.
 fn is_short_of_locked_memory(error: &io::Error) -> bool {
     let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
     error.raw_os_error() == Some(libc::ENOMEM)
@@ -355,7 +355,7 @@ fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
 }
 
-/// Why a shard that is not kept out by the limit of locked memory cannot be made.
+/// The failure for a shard that could not be created for a reason other than the limit of locked memory.
 fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     let remedy = match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => {
@@ -377,19 +377,19 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     ))
 }
 
-/// Locked memory as it was measured, in bytes.
+/// Measured requirements of locked memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Need {
-    /// The number of shards that fit.
+    /// Number of shards that fit within the limit.
     fit: usize,
-    /// The need of one of them.
+    /// Requirement of one shard.
     shard: u64,
-    /// The bytes that other processes of this user hold.
+    /// Bytes held by other processes of this user.
     others: u64,
 }
 
 impl Need {
-    /// Ends the threads that fitted, and learns from what that gives back.
+    /// Ends the threads that fitted, and measures the memory released.
     fn learn(threads: Vec<ShardThread<Shard>>, limit: u64) -> Self {
         let fit = threads.len();
         // More than this never separates two measurements: a shard takes less than the least limit.
@@ -401,7 +401,7 @@ impl Need {
         Self::of(fit, limit, with, without)
     }
 
-    /// From what is left of the limit `with` the shards that fit, and `without` them.
+    /// Computes the requirements from the memory remaining `with` the shards that fit, and `without` them.
     fn of(fit: usize, limit: u64, with: u64, without: u64) -> Self {
         let taken = without.saturating_sub(with);
         Self {
@@ -415,7 +415,7 @@ impl Need {
         }
     }
 
-    /// The error text: the need, the limit and the remedy.
+    /// Formats the error: the required memory, the limit and the remedy.
     fn refusal(self, wanted: usize, limit: u64) -> String {
         let need = self.shard * wanted as u64;
         let others = if self.others < OTHERS_MIN {
@@ -443,7 +443,7 @@ impl Need {
     }
 }
 
-/// Measures again until two figures in a row agree, for a bounded time.
+/// Repeats a measurement until two consecutive values agree, for a limited time.
 fn settled(measure: impl Fn() -> u64) -> u64 {
     let until = Instant::now() + RELEASE_MAX;
     let mut last = measure();
@@ -457,7 +457,7 @@ fn settled(measure: impl Fn() -> u64) -> u64 {
     }
 }
 
-/// In MiB where that is a whole number of them, else in KiB.
+/// Formats bytes in MiB if that is a whole number, else in KiB.
 fn mib(bytes: u64) -> String {
     if bytes.is_multiple_of(MIB) {
         format!("{} MiB", bytes / MIB)
@@ -466,24 +466,24 @@ fn mib(bytes: u64) -> String {
     }
 }
 
-/// In MiB, rounded up: enough, as a limit.
+/// Converts bytes to MiB, rounded up to be sufficient as a limit.
 fn mib_up(bytes: u64) -> u64 {
     bytes.div_ceil(MIB)
 }
 
-/// What epoll costs, in words; the figures are in `benches/README.md`.
+/// Description of the cost of epoll; `benches/README.md` contains the figures.
 const EPOLL_COST: &str = "each receive is a system call of its own";
 
-/// Time for the kernel to give locked memory back, at most, and the interval at which that is checked.
+/// Maximum time to wait for the kernel to release locked memory.
 const RELEASE_MAX: Duration = Duration::from_millis(400);
 const RELEASE_STEP: Duration = Duration::from_millis(20);
 
-/// Of locked memory: twice what the smallest ring takes, which is a page for its queues and one for its entries, and
-/// several times that where pages are small.
+/// Number of pages of locked memory for a probe: twice the requirement of the smallest ring, which takes a page for its
+/// queues and one for its entries, and several times that if pages are small.
 const TRY_PAGES: usize = 4;
 const TRY_BYTES_MIN: usize = 64 * 1024;
 
-/// Less than this is not worth a word: rings that are being given back.
+/// Threshold below which memory of other processes is not reported, since it may belong to rings being released.
 const OTHERS_MIN: u64 = 128 * 1024;
 
 const MIB: u64 = 1024 * 1024;

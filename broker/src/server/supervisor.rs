@@ -1,8 +1,8 @@
-//! The service manager: notifications, as sd_notify(3) describes them, and its store of descriptors.
+//! Interface to the service manager: notifications according to sd_notify(3), and its descriptor store.
 //!
-//! A notification is a datagram of `NAME=value` lines to the socket that `NOTIFY_SOCKET` names. Without it, nothing is
-//! sent. With `FDSTORE=1` the manager keeps the descriptors that travel along, also while no process of the service
-//! runs, and passes them to the next one (`FileDescriptorStoreMax=` in systemd.service(5), sd_listen_fds(3)).
+//! A notification is a datagram of `NAME=value` lines to the socket named by `NOTIFY_SOCKET`. Without it, nothing is
+//! sent. With `FDSTORE=1` the manager keeps the attached descriptors, even while no process of the service is running,
+//! and passes them to the next one (`FileDescriptorStoreMax=` in systemd.service(5), sd_listen_fds(3)).
 #![expect(
     unsafe_code,
     reason = "takes descriptors that the process was started with"
@@ -25,16 +25,16 @@ use std::{env, iter, process};
 /// The service manager, if there is one. One per process, on the main thread.
 pub(crate) struct Supervisor {
     to: Option<(UnixDatagram, SocketAddrUnix)>,
-    /// It ends a process that has not said for so long that it is well.
+    /// Watchdog timeout: the manager kills a process that has not sent a keepalive for this long.
     watchdog: Option<Duration>,
-    /// Descriptors that it keeps for the service at most.
+    /// Maximum number of descriptors the manager keeps for the service.
     store_max: usize,
-    /// It has the listening sockets of this process, and keeps them over a restart.
+    /// Whether the manager keeps the listening sockets of this process across a restart.
     pub(crate) keeps_listeners: bool,
 }
 
 impl Supervisor {
-    /// The one that the environment names.
+    /// The service manager specified by the environment.
     pub(crate) fn of_environment() -> Self {
         let watchdog = watchdog(
             env::var("WATCHDOG_USEC").ok().as_deref(),
@@ -67,42 +67,43 @@ impl Supervisor {
         }
     }
 
-    /// Every listener accepts, or a reload is done.
+    /// Reports that every listener accepts, or that a reload has finished.
     pub(crate) fn ready(&self) {
         self.tell("READY=1", &[]);
     }
 
-    /// Files are being read again; [`Self::ready`] follows.
+    /// Reports the start of a reload; [`Self::ready`] must follow.
     pub(crate) fn reloading(&self) {
         let now = side::monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"), &[]);
     }
 
-    /// The drain has begun.
+    /// Reports the start of the drain.
     pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1", &[]);
     }
 
-    /// All is well; to be said more often than the watchdog's time.
+    /// Sends a watchdog keepalive; must be called more often than the watchdog timeout.
     pub(crate) fn alive(&self) {
         if self.watchdog.is_some() {
             self.tell("WATCHDOG=1", &[]);
         }
     }
 
-    /// Descriptors that the manager keeps at most; 0 without a store.
+    /// Maximum number of descriptors kept by the manager; 0 without a store.
     pub(crate) fn store_max(&self) -> usize {
         self.store_max
     }
 
-    /// Has the manager keep these descriptors, beside those that it has under this name. False when it cannot be told.
+    /// Makes the manager keep these descriptors, in addition to those with the same name. Returns `false` if it cannot
+    /// be notified.
     pub(crate) fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         let text = format!("FDSTORE=1\nFDNAME={name}");
         let mut parts = descriptors.chunks(DESCRIPTORS_PER_DATAGRAM);
         parts.all(|part| self.tell(&text, part))
     }
 
-    /// Has the manager close all descriptors that it has under this name.
+    /// Makes the manager close all descriptors with this name.
     pub(crate) fn discard(&self, name: &str) {
         self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]);
     }
@@ -125,7 +126,7 @@ impl Supervisor {
     }
 }
 
-/// A path, or after `@` a name that no file has.
+/// Opens the socket at a path, or in the abstract namespace if it starts with `@`.
 fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddrUnix)> {
     let addr = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
@@ -136,7 +137,7 @@ fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddrUnix)> {
     Ok((socket, addr))
 }
 
-/// The descriptors that the manager passed to this process, with their names. Each is taken once.
+/// The descriptors passed to this process by the manager, with their names. Each can be taken once.
 pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
     let [pid, count, names] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
         .map(|name| env::var(name).unwrap_or_default());
@@ -159,7 +160,7 @@ pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
     taken
 }
 
-/// A descriptor that was open when the process began; `None` for any other number.
+/// Takes a descriptor that was open when the process started; `None` for any other number.
 fn take(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: asks about a number, open or not.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
@@ -173,7 +174,7 @@ fn take(number: RawFd) -> Option<OwnedFd> {
     Some(taken)
 }
 
-/// The watchdog's time, if it is this process that is watched. Source: sd_watchdog_enabled(3).
+/// The watchdog timeout, if this process is watched. Source: sd_watchdog_enabled(3).
 fn watchdog(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Option<Duration> {
     if watched.is_some_and(|watched| watched.parse() != Ok(own)) {
         return None;
@@ -182,17 +183,17 @@ fn watchdog(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Opti
     (microseconds > 0).then(|| Duration::from_micros(microseconds))
 }
 
-/// We say it once a second, and a busy machine may be late.
+/// Minimum watchdog timeout: keepalives are sent once a second, and may be late on a busy machine.
 const WATCHDOG_MIN: Duration = Duration::from_secs(3);
-/// Time for a notification while the manager's queue is full: one that hangs must not make us hang.
+/// Timeout of a notification while the manager's queue is full, so that a hanging manager cannot block this process.
 const TELL_MAX: Duration = Duration::from_millis(100);
-/// Descriptors that the kernel takes with one datagram (`SCM_MAX_FD`).
+/// Maximum number of file descriptors the kernel accepts per datagram (`SCM_MAX_FD`).
 const DESCRIPTORS_PER_DATAGRAM: usize = 253;
-/// Space for them and the header of their message.
+/// Space for the descriptors of one datagram and the header of their control message, in bytes.
 const ANCILLARY_BYTES: usize = 2048;
-/// The first number of a passed descriptor (`SD_LISTEN_FDS_START`).
+/// Number of the first passed descriptor (`SD_LISTEN_FDS_START`).
 const PASSED_FROM: RawFd = 3;
-/// Descriptors that are looked for, whatever `LISTEN_FDS` says: more than all listeners have on all shards.
+/// Maximum number of descriptors examined, regardless of `LISTEN_FDS`; more than all listeners use on all shards.
 const PASSED_MAX: RawFd = 1 << 15;
 
 #[cfg(test)]

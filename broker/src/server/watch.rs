@@ -1,5 +1,5 @@
-//! The main thread once everything runs: it waits for signals and reports of shards, asks whether they live, follows
-//! the node of a cluster, and ends the process in order.
+//! The main thread at runtime: waits for signals and reports of shards, checks their liveness, follows the node of a
+//! cluster, and shuts the process down.
 
 use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
 use crate::failure::Failure;
@@ -21,39 +21,39 @@ use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A running server, as the main thread sees it.
+/// State of a running server on the main thread.
 pub(crate) struct Watch<'n> {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
     pub(crate) status: StatusBoard,
     pub(crate) told: Receiver<SideCommand>,
     pub(crate) happened: Receiver<ShardEvent>,
-    /// The files that are read again when the operator says so or when they change.
+    /// The files reloaded when they change, or at the operator's request.
     pub(crate) reloader: Reloader,
-    /// The ways to the courier of hooks, if there are any.
+    /// The handles to the courier of hooks, if any.
     pub(crate) hooks: Option<Hooks>,
     /// The service manager.
     pub(crate) supervisor: Supervisor,
     pub(crate) rounds: Rounds,
-    /// The node of a cluster, if this is one.
+    /// The node of a cluster, if the process is one.
     pub(crate) follower: Follower<'n>,
     pub(crate) drain_ms: u64,
 }
 
-/// The periodic work beside waiting.
+/// The periodic work done while waiting.
 pub(crate) struct Rounds {
     pulse: ShardPulses,
-    /// Made of the pulse's answers.
+    /// History derived from the pulse's responses.
     history: Shared<History>,
-    /// Marks of the history.
+    /// Store for marks of the history.
     store: HistoryStore,
-    /// By shard, as of its last answer.
+    /// Tallies by shard, as of its last response.
     tallies: Vec<Tallies>,
-    /// None has ended yet: what it called for the first time still counts as the start.
+    /// Whether no round has ended yet; code first called by that round still counts as startup code.
     is_first: bool,
-    /// The next one.
+    /// Time of the next round.
     due: Instant,
-    /// The next reminder of the operator.
+    /// Time of the next reminder to the operator.
     remind: Instant,
 }
 
@@ -61,18 +61,18 @@ pub(crate) struct Rounds {
 enum News {
     Command(SideCommand),
     Shard(ShardEvent),
-    /// An operator wants the node of the cluster to end in order.
+    /// An operator requested a graceful shutdown of the cluster's node.
     Drain,
     /// The node of the cluster has ended.
     Node(Ending, Vec<String>),
-    /// Its thread has ended without a word: it panicked.
+    /// The node's thread ended without a report: it panicked.
     NodeDied,
-    /// The wait's time is over.
+    /// The wait timed out.
     Late,
 }
 
 impl Watch<'_> {
-    /// Waits for a signal, then drains, stops and joins the shards. The history has the begin and the end.
+    /// Waits for a signal, then drains, stops and joins the shards. Records start and end in the history.
     pub(crate) fn until_the_end(mut self) -> Result<(), Failure> {
         let store = self.rounds.store.clone();
         self.rounds.history.lock().count_hooks(self.hooks.clone());
@@ -137,7 +137,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Until the first signal to end.
+    /// Serves until the first termination signal.
     fn serve(&mut self) -> Result<(), Failure> {
         loop {
             match self.next(Instant::now() + REMIND_EVERY) {
@@ -155,8 +155,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Leaves clients that connect to the next process, in the queues of listening sockets that stay open. Everybody
-    /// else may reconnect at once, so the drain is short.
+    /// Leaves new clients to the next process, in the queues of listening sockets that stay open. Existing clients may
+    /// reconnect immediately, so the drain is short.
     fn leave_newcomers(&mut self) -> Result<(), Failure> {
         post_to_all(&self.mailboxes, || Post::StopAccepting);
         self.drain_ms = self.drain_ms.min(KEPT_DRAIN_MS);
@@ -164,8 +164,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// In a cluster whose owners change: gives the slots of this node to others. Clients of other nodes' channels are
-    /// served meanwhile.
+    /// Hands the slots of this node over to others, in a cluster with changing owners. Clients of other nodes' channels
+    /// are served in the meantime.
     fn give_slots(&mut self) -> Result<(), Failure> {
         if !self.follower.drain() {
             return Ok(());
@@ -200,7 +200,7 @@ impl Watch<'_> {
         }
     }
 
-    /// A shard ended by itself.
+    /// The failure for a shard that ended unexpectedly.
     fn died(&self, id: ShardId) -> Failure {
         let shard = id.0;
         let handle = self.shards.get(id.index());
@@ -210,7 +210,8 @@ impl Watch<'_> {
         ))
     }
 
-    /// Until every shard has reported what `wanted` looks for, or `limit` is over: whether they all have.
+    /// Waits until every shard has reported an event matching `wanted`, or `limit` has passed. Returns whether all
+    /// have.
     fn wait_for_all(
         &mut self,
         limit: Duration,
@@ -231,7 +232,7 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// The next news, or [`News::Late`] at `until`. Does its rounds meanwhile.
+    /// The next event, or [`News::Late`] at `until`. Performs the periodic work in the meantime.
     fn next(&mut self, until: Instant) -> News {
         loop {
             let wake = until.min(self.rounds.due);
@@ -261,7 +262,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Once a second: are the shards well, have files changed, is there memory to give back?
+    /// Performs the work done every second: checks shards, polls files, and releases memory.
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
         for finding in self.rounds.look(now) {
@@ -293,7 +294,7 @@ impl Watch<'_> {
 }
 
 impl Rounds {
-    /// Collects what shards answered and asks again.
+    /// Collects responses of shards and queries them again.
     fn look(&mut self, now: Instant) -> Vec<ShardChange> {
         let mut history = self.history.lock();
         let tallies = &mut self.tallies;
@@ -308,7 +309,7 @@ impl Rounds {
         findings
     }
 
-    /// The first one is a second from `now`.
+    /// Schedules the first round a second after `now`.
     pub(crate) fn new(
         mailboxes: Arc<[Mailbox<Post<Shard>>]>,
         history: Shared<History>,
@@ -327,15 +328,15 @@ impl Rounds {
     }
 }
 
-/// Shards end their drain by themselves; this is for one that hangs.
+/// Additional time before a drain is abandoned, in case a shard hangs; normally the shards end the drain themselves.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
-/// A drain whose clients need not wait for another process: time for their close frames.
+/// Duration of a drain whose clients can reconnect immediately: time for their close frames.
 const KEPT_DRAIN_MS: u64 = 140;
-/// Time for what has just been accepted, before a drain would refuse it.
+/// Time for newly accepted connections to be served before the drain would refuse them.
 const KEPT_SETTLE: Duration = Duration::from_millis(60);
-/// Stop cuts connections off, so it takes no time to speak of.
+/// Timeout for stopping, which is nearly immediate since connections are aborted.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// The interval of the rounds: three calls of stat and a datagram cost nothing to speak of.
+/// Interval of the periodic work: three stat calls and a datagram have a negligible cost.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// The interval of reminders to the operator.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -350,23 +351,23 @@ pub(crate) struct ShardPulses {
 
 #[derive(Clone, Copy)]
 struct Rhythm {
-    /// When it was asked last, or the answer before.
+    /// Time of the last query, or of the response before it.
     asked: Instant,
-    /// The silence at which it is reported next; doubles each time.
+    /// Duration of silence after which the shard is reported next; doubles with each report.
     report_at: Duration,
 }
 
-/// A change that a poll found, for the log.
+/// A change detected by a poll, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShardChange {
-    /// This shard has not answered for so long.
+    /// The shard has not responded for this long.
     Silent(usize, Duration),
-    /// This shard was silent, and has answered.
+    /// The shard responds again after this long a silence.
     Back(usize, Duration),
 }
 
 impl ShardPulses {
-    /// With all shards well at `now`.
+    /// Creates pulses with all shards responsive at `now`.
     pub(crate) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
         let rhythm = Rhythm {
             asked: now,
@@ -378,8 +379,8 @@ impl ShardPulses {
         }
     }
 
-    /// Collects answers, which `note` gets, and asks the shards that are due. Returns shards that stopped or resumed
-    /// answering.
+    /// Collects responses, which are passed to `note`, and queries the shards that are due. Returns shards that stopped
+    /// or resumed responding.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
@@ -417,29 +418,28 @@ impl ShardPulses {
     }
 }
 
-/// A shard that sleeps is woken for it: half of the time it may rest as deeply as it can.
+/// Interval between queries. A sleeping shard is woken for each, so it can sleep deeply half of the time.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// A turn takes milliseconds. A shard that is silent for longer than this is reported, and again each time it has
-/// doubled.
+/// Silence after which a shard is reported, and again each time it has doubled; a turn takes milliseconds.
 const SILENT: Duration = Duration::from_secs(1);
-/// A shard that is silent for so long is stuck: the service manager's watchdog is no longer fed.
+/// Silence after which a shard counts as stuck, and the service manager's watchdog is no longer notified.
 const STUCK: Duration = Duration::from_secs(10);
 
 // The main thread's part in a cluster whose owners change: it says when a shard hangs, how much waits and when the
 // process is to end, and learns of the node's own end.
 
-/// One per process; without a node it does nothing.
+/// Follows the node of a cluster. One per process; does nothing without a node.
 pub(crate) struct Follower<'n> {
     node: Option<&'n Node>,
     /// Reports of the node.
     pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
-    /// Slots that this node owns: at the last look, and at the last mark.
+    /// Number of slots owned by this node: at the last check, and at the last mark.
     slots: [usize; 2],
 }
 
 impl<'n> Follower<'n> {
-    /// With a node clients are served as soon as it says so, without one from here on.
+    /// Creates the follower. Without a node, clients are served from now on; otherwise once the node reports it.
     pub(crate) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
         if node.is_none() {
             status.set(Status::Ok);
@@ -452,7 +452,7 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Once a second: are the shards well, can clients be served, and what waits?
+    /// Performs the checks done every second: liveness of shards, readiness for clients, and queued messages.
     pub(crate) fn look(&mut self, rounds: &Rounds, status: &StatusBoard, now: Instant) {
         let Some(node) = self.node else { return };
         node.note(Tallies {
@@ -477,13 +477,14 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Begins to give all slots to other nodes. True when their end is to be awaited, for [`GIVING_MAX`] at most.
+    /// Starts handing all slots over to other nodes. Returns whether to wait for completion, for at most
+    /// [`GIVING_MAX`].
     pub(crate) fn drain(&self) -> bool {
         self.node.is_some_and(Node::drain)
     }
 }
 
-/// The node has ended by itself, because of these other nodes if there are any.
+/// The failure for a node that ended on its own, with the other nodes that caused it, if any.
 pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     let others = others.join(", ");
     match ending {
@@ -510,13 +511,14 @@ pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     }
 }
 
-/// The node's thread panicked, so nobody renews this process's right to serve, and its slots are others' soon.
+/// The failure for a panic of the node's thread: this process's lease is no longer renewed, so other nodes will soon
+/// take its slots.
 fn died() -> Failure {
     let why = "the thread that follows the cluster died; the process ends, so that a supervisor starts it whole again";
     Failure::Fatal(why.into())
 }
 
-/// The node has given its slots away, or could not.
+/// Reports that the node has handed its slots over, or failed to.
 pub(crate) fn report(ending: Ending, others: &[String]) {
     match ending {
         Ending::Drained { left: 0 } => tracing::info!("all slots were given to other nodes"),
@@ -533,8 +535,8 @@ pub(crate) fn report(ending: Ending, others: &[String]) {
     }
 }
 
-/// Time for giving all slots away, at most. The node gives up earlier when 25 s pass without a slot given; it nearly
-/// always takes some seconds.
+/// Maximum time for handing all slots over. The node gives up earlier after 25 s without progress; usually it takes
+/// some seconds.
 const GIVING_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

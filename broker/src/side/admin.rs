@@ -1,8 +1,8 @@
-//! The admin listener: which pages there are, and what each of them needs.
+//! The admin listener, its pages and their dependencies.
 //!
-//! Who gets in is in `access` and `tokens`, and for people's accounts in `accounts`, `account_sessions` and `sign_in`;
-//! what holds for every page in `rules`; how a connection is served in `connections` and `connection_limits`; the forms
-//! of requests and answers in `http`.
+//! Access control is in `access` and `tokens`, and for people's accounts in `accounts`, `account_sessions` and
+//! `sign_in`; rules common to all pages in `rules`; serving of connections in `connections` and `connection_limits`;
+//! request and response formats in `http`.
 
 pub(crate) mod access;
 pub(crate) mod account_sessions;
@@ -45,7 +45,7 @@ use serde_json::{Value, json as value};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// Serves `listeners` forever, within the bounds of [`Door`].
+/// Serves `listeners` forever, within the limits of [`Door`].
 pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
     let access = Access::new(shows.tokens.clone(), &shows.settings.admin);
     let tokens = shows.tokens.clone();
@@ -118,7 +118,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
 }
 
 impl Sources {
-    /// Everything of these that remembers somebody, and the last lines of the log.
+    /// Collects the stores of personal data, including the recent log lines.
     fn memories(&self, tail: Arc<LogTail>) -> Memories {
         Memories {
             refusals: Arc::clone(&self.refusals),
@@ -131,7 +131,7 @@ impl Sources {
     }
 }
 
-/// The accounts that may use the console, where some are configured and requests are signed.
+/// Creates the accounts that may use the console, if any are configured and requests are signed.
 fn of_accounts(
     console: Option<Console>,
     in_force: &Option<InForce>,
@@ -166,7 +166,7 @@ fn of_tries(
     try_page::routes(page, sessions)
 }
 
-/// Starts what goes on beside requests.
+/// Starts the background tasks of the listener.
 fn follow(sources: Sources, traces: Traces, agreement: Agreement, memories: Memories) {
     let (hub, refusals) = (Arc::clone(&sources.hub), Arc::clone(&sources.refusals));
     tokio::spawn(events::feed_refusals(hub, refusals));
@@ -196,7 +196,7 @@ fn of_console(sources: &Sources) -> Router {
         .merge(events::routes(sources.clone()))
 }
 
-/// The routes of what this process remembers.
+/// Routes of the data that this process stores about people.
 fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router {
     let problems = problems::pages::routes(ProblemPages {
         problems: Arc::clone(&memories.problems),
@@ -219,7 +219,8 @@ fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router
         .merge(forget::routes(memories.clone()))
 }
 
-/// Routes of pages with memories of the log thread, which has read what their client has seen before they answer.
+/// Wraps the routes of pages with data from the log thread: before each response, the log thread catches up with all
+/// requests that the client has already seen.
 fn settled(routes: Router, sources: &Sources) -> Router {
     let refusals = Arc::clone(&sources.refusals);
     routes.route_layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -231,7 +232,7 @@ fn settled(routes: Router, sources: &Sources) -> Router {
     }))
 }
 
-/// The routes of the process's state and of the settings by which it runs.
+/// Routes of the process's status and settings.
 fn of_process(status: StatusBoard) -> Router {
     Router::new()
         .route("/config", get(config))
@@ -259,7 +260,7 @@ async fn config(State(board): State<StatusBoard>) -> Json<Value> {
     Json(config::json(&board.running().settings()))
 }
 
-/// `{"status":"…"}`.
+/// Formats a status as `{"status":"…"}`.
 fn told(status: Status) -> Json<Value> {
     Json(value!({ "status": status.as_str() }))
 }

@@ -1,11 +1,12 @@
-//! `POST /backup`: one moment of the registry as a stream, while changes go on.
+//! `POST /backup`: streams a consistent snapshot of the registry while changes continue.
 //!
-//! Rows are read on a thread of the runtime's pool, a chunk at a time: a few chunks wait for the reader, and no shard
-//! takes part. One backup at a time, within a bounded time, since the store keeps the pages of that moment meanwhile.
+//! Rows are read in chunks on a blocking thread of the runtime and a few chunks are buffered for the reader, so no
+//! shard is involved. Only one backup runs at a time, for a limited time, since the store retains the snapshot's pages
+//! during a backup.
 //!
-//! The stream holds what the inspector shows as well. The key of temporary credentials, with which anybody's could be
-//! forged, is in it only for a request with the admin token; where none is configured, `heliograph backup` reads the
-//! file itself, if its user may.
+//! The stream also contains the information shown by the inspector. The key of temporary credentials, which would allow
+//! forging any of them, is included only for requests with the admin token; if no token is configured, `heliograph
+//! backup` reads the key file itself if its user is permitted to.
 
 use crate::backup_stream::{self, Part};
 use crate::presence_epoch;
@@ -32,7 +33,7 @@ use zeroize::Zeroizing;
 
 /// The sources of a backup.
 pub struct Backup {
-    /// Returns a snapshot of the registry; blocks for a commit.
+    /// Returns a snapshot of the registry. Blocks until the next commit.
     pub snapshot: Box<dyn Fn() -> Result<Snapshot, String> + Send + Sync>,
     /// Reads `session.key`.
     pub session_key: Box<dyn Fn() -> io::Result<Zeroizing<String>> + Send + Sync>,
@@ -40,7 +41,7 @@ pub struct Backup {
     pub data_dir: PathBuf,
 }
 
-/// The backups of a process: one at a time.
+/// The backups of a process, which run one at a time.
 struct Backups {
     what: Backup,
     turn: Arc<Semaphore>,
@@ -54,7 +55,7 @@ impl Backups {
         }
     }
 
-    /// The first bytes of a stream, and the source of the others.
+    /// Starts a backup: returns the first bytes of the stream and the snapshot for the rest.
     fn begin(&self, with_key: bool) -> Result<(Vec<u8>, Snapshot), String> {
         let mut head = backup_stream::MAGIC.to_vec();
         if with_key {
@@ -67,14 +68,14 @@ impl Backups {
     }
 }
 
-/// The page, and who may have the key.
+/// State of the page, with the access rules for the key.
 #[derive(Clone)]
 struct BackupPage {
     backups: Arc<Backups>,
     access: Access,
 }
 
-/// The page.
+/// The route of the backup page.
 pub(crate) fn routes(what: Backup, access: Access) -> Router {
     let backups = Arc::new(Backups::new(what));
     Router::new()
@@ -132,7 +133,7 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
 
 const UNDER_WAY: Fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "another backup is under way");
 
-/// Sends all of a snapshot: how many rows there are.
+/// Sends all rows of a snapshot; returns their number.
 fn pump(
     head: Vec<u8>,
     mut snapshot: Snapshot,
@@ -160,7 +161,7 @@ fn pump(
     Ok(rows)
 }
 
-/// A channel as the stream that a body is made of.
+/// Adapts a channel of chunks to a body stream.
 struct Chunks(mpsc::Receiver<io::Result<Bytes>>);
 
 impl Stream for Chunks {
@@ -171,18 +172,19 @@ impl Stream for Chunks {
     }
 }
 
-/// Bytes of a chunk, except one row more.
+/// Target chunk size in bytes; a chunk may exceed it by at most one row.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Chunks that wait for the reader: with one row of the largest size each, less than 1 MiB.
+/// Maximum number of buffered chunks: less than 1 MiB, even with one row of the largest size in each.
 const CHUNKS_WAITING_MAX: usize = 4;
-/// The longest wait of a chunk for room; then the backup ends, since the store keeps what it reads.
+/// Maximum time for which a chunk waits for buffer space. The backup is then aborted, since the store retains the
+/// snapshot's pages.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// The longest duration of a backup: a million channels take some seconds.
+/// Maximum duration of a backup; a million channels take a few seconds.
 const BACKUP_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
 impl Backup {
-    /// For listeners whose tests ask for none.
+    /// Creates a backup source that provides nothing, for tests of listeners.
     pub(crate) fn none() -> Self {
         Self {
             snapshot: Box::new(|| Err(store::SnapshotError::Closed.to_string())),

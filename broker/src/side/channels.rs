@@ -1,7 +1,7 @@
-//! The pages of channels, and what operators do to them: here and, where several nodes agree in etcd, on all of them.
+//! Pages about channels, and the operators' actions on them: on this node and, in a cluster, on all nodes.
 //!
-//! `list` and `channel` show channels, `presence` who is there; `connections` ends connections and names them; `import`
-//! makes channels.
+//! `list` and `channel` show channels, and `presence` who is connected; `connections` closes connections and identifies
+//! them; `import` creates channels.
 
 pub(crate) mod channel;
 mod connections;
@@ -22,7 +22,7 @@ use codec::http::decode;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
-/// The pages.
+/// The routes of the channel pages.
 pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> Router {
     let shards = inspector.shards.clone();
     let of_shards = Router::new()
@@ -41,7 +41,7 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
 
 // Answers to other nodes: what this one has at a path, and what they post to it.
 
-/// Answers other nodes, one after the other, for as long as the process runs.
+/// Answers requests from other nodes for their operators, one at a time, for the lifetime of the process.
 pub(crate) async fn answer_nodes(
     inspector: Inspector,
     traces: Traces,
@@ -76,7 +76,7 @@ pub(crate) async fn answer_nodes(
     }
 }
 
-/// This node's answer to what is posted to a path of its channels.
+/// The local response to a POST on a channel path.
 async fn own_post(
     inspector: &Inspector,
     nodes: &NodePages,
@@ -92,7 +92,7 @@ async fn own_post(
     connections::by_owner(inspector, nodes, &channel, posted).await
 }
 
-/// This node's document at a path.
+/// Returns this node's document at a path.
 async fn own(traces: &Traces, memories: &Memories, path: &str) -> Result<Value, Fault> {
     let inspector = &memories.inspector;
     let (path, query) = path.split_once('?').unwrap_or((path, ""));

@@ -1,5 +1,5 @@
-//! `GET /cluster`, and the figures of the cluster among the metrics: what this node knows of itself and of the others,
-//! where the nodes agree in etcd on who owns what; and whether all have the same credentials files.
+//! `GET /cluster`, and the cluster's figures in the metrics: this node's view of itself and the other nodes, if the
+//! nodes agree on slot ownership through etcd; and whether all nodes have the same credentials files.
 
 use crate::side::admin::http::{Answer, Fault};
 use crate::side::inspector::{NodePages, NodeReplies, NodeReply};
@@ -16,92 +16,94 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Asks the node; blocks for a second at most. `None` when it has ended or hangs.
+/// Queries the node for its view of the cluster, blocking for at most a second. Returns `None` if the node has stopped
+/// or hangs.
 pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
 
-/// The requests that operators may make of the node.
+/// The operators' requests about the cluster.
 #[derive(Clone)]
 pub struct ClusterPage {
     /// Reads the node's view of the cluster.
     pub look: LookAtCluster,
-    /// To give what is above an equal part of the slots to other nodes. False when it has ended, or too much waits.
+    /// Moves slots in excess of an equal share to other nodes. Returns false if the node has stopped or its queue is
+    /// full.
     pub rebalance: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// The labels of [`ClusterView::messages`].
 pub(crate) const MESSAGES: [&str; 3] = ["sent", "received", "lost"];
 
-/// The cluster, as one node knows it.
+/// The cluster as seen by one node.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterView {
     /// The cluster's name.
     pub cluster: String,
-    /// This node's.
+    /// Name of this node.
     pub node: String,
-    /// Why it serves, or does not.
+    /// Reason why the node serves channels or does not.
     pub standing: &'static str,
-    /// etcd answered lately.
+    /// Whether etcd has answered recently.
     pub has_etcd: bool,
-    /// etcd shows another history than was known.
+    /// Whether etcd shows a different history than previously known.
     pub other_history: bool,
-    /// No other node answers it, while others are registered: it takes no slots of theirs.
+    /// Whether no other node answers although other nodes are registered. The node then takes over none of their slots.
     pub cut_off: bool,
-    /// The latest trouble with etcd, while it lasts.
+    /// Description of the current problem with etcd, if any.
     pub trouble: Option<Box<str>>,
-    /// Slots that this process owns, and those of them whose channels it holds.
+    /// Number of slots that this process owns.
     pub owned: u64,
-    /// See [`Self::owned`].
+    /// Number of owned slots whose channels this process has loaded.
     pub served: u64,
-    /// The owner of each slot, as an index of `nodes`.
+    /// Owner of each slot, as an index into `nodes`; `None` for a vacant slot.
     pub slot_owners: Vec<Option<usize>>,
-    /// Slots without an owner.
+    /// Number of slots without an owner.
     pub vacant: u64,
-    /// Changes of owners and epochs that it has seen.
+    /// Number of owner and epoch changes that the node has observed.
     pub slot_changes: u64,
-    /// For how much longer it may admit if nobody answers any more.
+    /// Time for which the node may keep admitting clients without further answers from etcd, in milliseconds.
     pub valid_ms: u64,
-    /// Seconds that etcd took for the last keepalive that it answered.
+    /// Duration of the last keepalive that etcd answered, in seconds.
     pub etcd_seconds: f64,
-    /// Bytes of its database that are in use, and its quota; 0 while they are not known.
+    /// Size of etcd's database in use and its quota, in bytes; 0 until known.
     pub etcd_fill: (u64, u64),
     /// Messages to and from other nodes, in the order of [`MESSAGES`].
     pub messages: [u64; MESSAGES.len()],
-    /// Connections to the port for those that were refused.
+    /// Number of connections refused on the port for other nodes.
     pub refused: u64,
     /// The nodes, this one first.
     pub nodes: Vec<NodeView>,
 }
 
-/// A node of the cluster, as this one knows it.
+/// A node of the cluster as seen by this one.
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
-    /// Its name.
+    /// The node's name.
     pub name: String,
-    /// Its address, by the roster.
+    /// The node's address in the roster.
     pub address: Option<Box<str>>,
-    /// All ports there, one for each shard.
+    /// The node's ports, one for each shard.
     pub ports: Vec<u16>,
-    /// The roster has it here.
+    /// Whether the roster expects the node to run, that is, it was neither drained nor removed.
     pub is_here: bool,
-    /// Its registration is in etcd, and counts.
+    /// Whether the node has a valid registration in etcd.
     pub is_registered: bool,
-    /// Why its registration does not count, if it has one that does not.
+    /// Reason why the node's registration is invalid, if it is.
     pub stranger: Option<String>,
-    /// Version of its program; empty unless it is registered, as are the following then.
+    /// Version of the node's program. Like the following fields, empty unless the node is registered.
     pub version: Box<str>,
-    /// Commit of its program.
+    /// Commit of the node's program.
     pub commit: Box<str>,
-    /// Version of what its program exchanges with other nodes.
+    /// Version of the protocol between nodes that the node's program uses.
     pub inner_version: u32,
-    /// Start of its process, in seconds since 1970.
+    /// Start time of the node's process, in seconds since 1970.
     pub started: u64,
-    /// It answered lately.
+    /// Whether the node has answered this node recently.
     pub is_heard: bool,
-    /// The slots that it owns.
+    /// Number of slots that the node owns.
     pub slots: u64,
-    /// The newest of their epochs.
+    /// The newest epoch of the node's slots.
     pub newest_epoch: u64,
-    /// This node's links with it.
+    /// Links from this node to that node.
     pub links: PeerLinks,
 }
 
@@ -149,13 +151,13 @@ impl ClusterView {
         })
     }
 
-    /// The number of nodes that belong to the cluster and are expected to run.
+    /// Number of nodes that belong to the cluster and should be running.
     pub(crate) fn members(&self) -> u64 {
         self.nodes.iter().filter(|node| node.is_here).count() as u64
     }
 }
 
-/// The pages.
+/// The routes of the cluster pages.
 pub(crate) fn routes(page: Option<ClusterPage>) -> Router {
     Router::new()
         .route("/cluster", get(cluster))
@@ -169,7 +171,7 @@ async fn cluster(State(page): State<Option<ClusterPage>>) -> Answer {
     Ok(Json(view.ok().flatten().ok_or(NODE_SILENT)?.json()))
 }
 
-/// `POST /cluster/rebalance`: begins; `/cluster` shows how far it is.
+/// `POST /cluster/rebalance`: starts rebalancing; `/cluster` shows the progress.
 async fn rebalance(State(page): State<Option<ClusterPage>>) -> Answer {
     let ClusterPage { rebalance, .. } = page.ok_or(NONE)?;
     if !rebalance() {
@@ -187,7 +189,7 @@ const NODE_SILENT: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the node
 // Whether the nodes of a cluster have the same credentials files. A node that was forgotten when they changed still
 // lets in anyone who was removed, by way of itself.
 
-/// This node's credentials files, and the other nodes whose files differ. A clone is another way to the same.
+/// The credentials files of this node, and the nodes whose files differ; clones share them.
 #[derive(Clone)]
 pub(crate) struct Agreement {
     in_force: Option<InForce>,
@@ -195,7 +197,7 @@ pub(crate) struct Agreement {
     differing: Shared<Differing>,
 }
 
-/// The other nodes whose files differ, by name.
+/// Nodes whose credentials files differ, by name.
 #[derive(Debug, Default)]
 struct Differing(BTreeMap<String, Differs>);
 
@@ -215,23 +217,24 @@ impl Agreement {
         }
     }
 
-    /// The credentials in force; `None` where no signature is asked for.
+    /// The credentials in force; `None` if signatures are not required.
     pub(crate) fn credentials(&self) -> Option<&InForce> {
         self.in_force.as_ref()
     }
 
-    /// The SHA-256 of this node's files as hexadecimal digits; `None` where no signature is asked for.
+    /// SHA-256 of this node's credentials files in hexadecimal; `None` if signatures are not required.
     fn own(&self) -> Option<String> {
         let files = self.in_force.as_ref()?.borrow().files()?;
         Some(HEXLOWER.encode(&files))
     }
 
-    /// This node's part, for other nodes.
+    /// Returns the hash of this node's credentials files as a document, for other nodes.
     pub(crate) fn own_json(&self) -> Value {
         value!({ "sha256": self.own() })
     }
 
-    /// This node's files, and the nodes with other ones; `None` where no signature is asked for.
+    /// The hash of this node's credentials files, and the nodes whose files differ; `None` if signatures are not
+    /// required.
     pub(crate) fn json(&self) -> Option<Value> {
         let differing = self.differing.lock();
         let differ = differing.0.iter().map(|(node, it)| {
@@ -242,8 +245,8 @@ impl Agreement {
         Some(value!({ "sha256": self.own()?, "differ": differ.collect::<Vec<_>>() }))
     }
 
-    /// For how many seconds the files of each node have differed: 0 of this one, whose name is empty outside of a
-    /// cluster, and nothing of others that have the same.
+    /// Number of seconds for which each node's files have differed. This node, whose name is empty outside a cluster,
+    /// is included with 0; nodes with the same files are omitted.
     pub(crate) fn seconds(&self) -> Vec<(String, u64)> {
         let own = self.nodes.as_ref().map_or("", |nodes| &nodes.own);
         let differing = self.differing.lock();
@@ -252,7 +255,7 @@ impl Agreement {
         std::iter::once((own.into(), 0)).chain(others).collect()
     }
 
-    /// Asks the other nodes again and again, for as long as the process runs.
+    /// Polls the other nodes for the lifetime of the process.
     pub(crate) async fn follow(self) {
         let Some(nodes) = self.nodes.clone().filter(|_| self.in_force.is_some()) else {
             return;
@@ -277,8 +280,8 @@ impl Agreement {
 }
 
 impl Differing {
-    /// Takes the replies of the other nodes. Gives those whose files have differed for [`LATE`], each once. A node that
-    /// does not answer is not judged.
+    /// Processes the replies of the other nodes, and returns the nodes whose files have differed for [`LATE`]. Each
+    /// node is returned once. Nodes that do not answer are ignored.
     fn take(&mut self, own: &str, replies: NodeReplies, now: Instant) -> Vec<String> {
         let mut known = std::mem::take(&mut self.0);
         for NodeReply { node, status, body } in replies.replies {
@@ -305,13 +308,14 @@ impl Differing {
     }
 }
 
-/// The path that other nodes are asked for.
+/// The path requested from other nodes.
 pub(crate) const PATH: &str = "/credentials";
 
-/// Time between two looks at the other nodes.
+/// Interval between polls of the other nodes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Files that differ for as long as this were forgotten: nodes read theirs within seconds of one another.
+/// Time after which differing files are assumed to be an oversight, since nodes reload their files within seconds of
+/// each other.
 const LATE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

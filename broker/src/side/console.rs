@@ -1,8 +1,8 @@
-//! The console: its files, the figures of its first page, and the events that keep its pages up to date.
+//! The console: its files, the figures of its first page, and the events that keep its pages current.
 //!
-//! Here is `GET /overview`: what runs, its figures of this second, and those of the last hour (`history`). `assets` has
-//! the files; `events` is the page that streams are asked for, `stream` one of them, and `topics` what it may be about,
-//! with the feeds and the state that each topic begins with.
+//! This file serves `GET /overview`: settings and status, current figures, and the figures of the last hour
+//! (`history`). `assets` contains the files; `events` is the page that opens streams, `stream` a single stream, and
+//! `topics` what streams can subscribe to, with each topic's feed and initial state.
 
 pub(crate) mod assets;
 pub(crate) mod events;
@@ -27,10 +27,10 @@ use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Looks at every shard; blocks for a bounded time.
+/// Queries every shard; blocks for a limited time.
 pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 
-/// The figures of the process, shared by all who ask: shards are looked at once a second at most.
+/// The figures of the process, shared by all requests: shards are queried about once a second at most.
 pub(crate) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
@@ -43,7 +43,7 @@ pub(crate) struct Overview {
 struct Live {
     look: Look,
     meter: Meter,
-    /// The figures of the last look.
+    /// The figures of the last query.
     latest: Option<(Instant, Value)>,
 }
 
@@ -69,7 +69,7 @@ impl Overview {
         }
     }
 
-    /// The figures of this second.
+    /// The current figures.
     pub(crate) async fn now(&self) -> Value {
         let status = self.status.status();
         let mut live = Arc::clone(&self.live).lock_owned().await;
@@ -108,29 +108,29 @@ impl Overview {
         self.history.lock().store()
     }
 
-    /// The way to the courier of hooks, if any are configured.
+    /// The courier of hooks, if any are configured.
     pub(crate) fn hooks(&self) -> Option<Hooks> {
         self.history.lock().hooks.clone()
     }
 
-    /// Connections that lost their place to a newer one and stay, as they were counted last.
+    /// Number of open connections that a newer one has superseded, at the last count.
     pub(crate) fn superseded(&self) -> u64 {
         self.history.lock().superseded()
     }
 
-    /// Connections that confirm nothing, as they were counted last.
+    /// Number of connections that do not acknowledge messages, at the last count.
     pub(crate) fn doubtful(&self) -> u64 {
         self.history.lock().doubtful()
     }
 
-    /// The figures of this second, with what is wrong, for streams.
+    /// The current figures and problems, for event streams.
     pub(crate) async fn event(&self) -> Value {
         let mut figures = self.now().await;
         self.problems.show(&mut figures);
         figures
     }
 
-    /// The whole document.
+    /// The complete `/overview` document.
     pub(crate) async fn document(&self) -> Value {
         let status = self.status.status();
         let now = self.now().await;
@@ -146,15 +146,15 @@ impl Overview {
         document
     }
 
-    /// The connections that a reload of credentials refuses and that stay for the moment, since they are more than
-    /// half of all.
+    /// Number of connections that reloaded credentials no longer allow, but that stay open for now because they are
+    /// more than half of all connections.
     fn forbidden(&self) -> Option<RecheckSum> {
         let credentials = self.agreement.credentials()?;
         credentials.borrow().recheck().waiting()
     }
 }
 
-/// The files that were read again and refused.
+/// The files whose reload was rejected.
 fn refused(reloads: &Reloads) -> Value {
     let reloads = reloads.lock();
     let refused = reloads.iter().filter_map(|(what, reload)| {
@@ -164,7 +164,7 @@ fn refused(reloads: &Reloads) -> Value {
     refused.collect()
 }
 
-/// The configuration file beside what runs, if there is one.
+/// The configuration file compared with the running settings, if there is one.
 fn of_file(report: &FileReport) -> Option<Value> {
     let FileReport {
         running,
@@ -181,14 +181,14 @@ fn of_file(report: &FileReport) -> Option<Value> {
     })
 }
 
-/// The sources of the page.
+/// State of the overview page.
 #[derive(Clone)]
 struct OverviewPage {
     overview: Arc<Overview>,
     troubled: Arc<Troubled>,
 }
 
-/// The page.
+/// The route of the overview.
 pub(crate) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
     Router::new()
         .route("/overview", get(page))
@@ -201,7 +201,7 @@ async fn page(State(page): State<OverviewPage>) -> Json<Value> {
     Json(document)
 }
 
-/// The properties of the node that do not change while the process runs.
+/// The node's properties that stay constant while the process runs.
 fn node(settings: &Settings) -> Value {
     let (profile, engine): (&str, &str) = (settings.profile.into(), settings.engine.into());
     value!({
@@ -220,7 +220,7 @@ fn node(settings: &Settings) -> Value {
     })
 }
 
-/// Figures are this old at most: less than a second, so that a page which asks once a second gets new ones each time.
+/// Maximum age of cached figures: less than a second, so that a page polling once a second gets new ones each time.
 const FRESH: Duration = Duration::from_millis(900);
-/// Rates over more than this are not those of the moment.
+/// Maximum age of the previous sample for rates to count as current.
 const STALE: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
-//! The pages for tests, `/dev/…`: only under `--dev`.
+//! The `/dev/…` pages for tests, available only under `--dev`.
 //!
-//! In reading order: this page, with `/dev/parity` and `/dev/reset`; `request` (what a request says in its body and its
-//! parameters, or what is wrong there); `clock`; `captures` (copies of messages) and `messages` (what they say);
+//! Modules in reading order: this one, with `/dev/parity` and `/dev/reset`; `request` (parsing and validation of
+//! request bodies and parameters); `clock`; `captures` (copies of messages) and `messages` (their content);
 //! `connections`; `faults` and `fault_rule`.
 
 mod captures;
@@ -33,17 +33,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// The parts of the process that the pages for tests need.
+/// The parts of the process that the test pages use.
 pub struct DevTools {
     /// Moves the clocks of all shards.
     pub clocks: MoveClocks,
-    /// Copies of messages, if they are kept.
+    /// The captured messages, if capturing is enabled.
     pub captures: Option<Captures>,
-    /// The environment of clients.
+    /// Environment variables for clients.
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// The pages, or why there are none. Call it on the side thread's runtime.
+/// Returns the routes, or an error. Must be called on the side thread's runtime.
 pub(crate) fn routes(
     tools: Option<DevTools>,
     inspector: Inspector,
@@ -86,15 +86,15 @@ pub(crate) fn routes(
         .route("/dev/{*page}", any(unknown))
 }
 
-/// A page and what it needs.
+/// A route with its state.
 fn one<S: Clone + Send + Sync + 'static>(path: &str, page: MethodRouter<S>, needs: S) -> Router {
     Router::new().route(path, page).with_state(needs)
 }
 
-/// The variables for clients, by name.
+/// Environment variables for clients, as name and value.
 type Environment = Arc<[(&'static str, String)]>;
 
-/// `GET /dev/environment`: the variables for clients.
+/// `GET /dev/environment`: environment variables for clients.
 async fn environment(State(variables): State<Environment>) -> Json<Value> {
     let text = |(name, value): &(&str, String)| ((*name).into(), value.as_str().into());
     Json(Value::Object(variables.iter().map(text).collect()))
@@ -114,7 +114,7 @@ async fn unknown() -> Fault {
 
 // `GET /dev/parity`: what the cloud service would have refused, and this broker did not.
 
-/// Answers with the findings of all shards, the first ones first.
+/// Returns the findings of all shards, sorted by first occurrence.
 pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Answer {
     let channel = Parameters::parse(query.as_deref(), &["channel"])?.glob("channel");
     let answers = shards.ask_all(Question::Parity).await.ok_or(SILENT)?;
@@ -139,7 +139,7 @@ pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery
     Ok(Json(value!({ "findings": found })))
 }
 
-/// Adds a finding to those of other shards: of the account each shard may have some.
+/// Merges a finding with those of other shards, since an account may have findings on several.
 fn add(found: &mut Vec<StrictFinding>, finding: StrictFinding) {
     let same = |other: &&mut StrictFinding| {
         (other.rule, &other.channel) == (finding.rule, &finding.channel)
@@ -177,8 +177,8 @@ struct ResetPage {
     pub(crate) clock: ClockPage,
 }
 
-/// Ends connections, channels, faults and copies of messages; without a prefix the skew of the calendar too. Answers
-/// when all of it is done.
+/// Removes connections, channels, faults and message copies; without a prefix, also resets the calendar skew. Responds
+/// when everything is done.
 async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     let prefix = parse(&body)?;
     let faults = page.faults.end(&prefix).await;
@@ -198,8 +198,8 @@ async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     })))
 }
 
-/// Ends the channels of a prefix with their connections: how many there were of both; `None` when a shard does not
-/// answer, or the store takes too long.
+/// Deletes the channels with a prefix and closes their connections; returns both counts, or `None` if a shard does not
+/// respond or the store takes too long.
 async fn end_channels(shards: &Shards, prefix: &str) -> Option<(u64, u64)> {
     let until = Instant::now() + DONE_WITHIN;
     let (mut connections, mut channels) = (0, 0);
@@ -248,8 +248,8 @@ fn parse(bytes: &[u8]) -> Result<String, String> {
     Ok(prefix.unwrap_or_default())
 }
 
-/// The longest wait for deletions to become durable.
+/// Maximum time to wait for deletions to become durable.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 
-/// The interval at which shards are asked whether they are.
+/// Interval at which shards are polled for completion.
 const AGAIN: Duration = Duration::from_millis(2);

@@ -1,6 +1,6 @@
-//! Events for the pages that watch: each topic is a feed.
+//! Event feeds for live pages, one per topic.
 //!
-//! A feed keeps its last events once, for all streams. A stream costs its position in each feed, and the one event
+//! A feed stores its last events once for all streams. A stream stores only its position in each feed, and the event
 //! that it is writing.
 
 use crate::limits::{
@@ -16,15 +16,16 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// An event as it is sent: `event: …`, `data: …` and an empty line. All streams share its bytes.
+/// A formatted event: `event: …`, `data: …` and an empty line. All streams share its bytes.
 pub(crate) type Event = Bytes;
 
-/// The text of an event. JSON has no line breaks, so one line of data is enough.
+/// Formats an event. JSON contains no line breaks, so one line of data suffices.
 pub(crate) fn event(name: &str, data: &Value) -> Event {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-/// The same, within [`EVENT_BYTES_MAX`]: a list in the data is halved until it fits, and `left_out` says by how many.
+/// Formats an event of at most [`EVENT_BYTES_MAX`]. A list in the data is halved until the event fits, and `left_out`
+/// is set to the number of entries removed.
 pub(crate) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Event {
     let mut left_out = 0;
     loop {
@@ -44,14 +45,14 @@ pub(crate) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Eve
     }
 }
 
-/// Which end of a list matters more.
+/// The end of a list to keep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     First,
     Last,
 }
 
-/// Wakes the streams when there is something new in any feed.
+/// Wakes the streams when any feed has a new event.
 #[derive(Clone, Debug)]
 pub(crate) struct Bell(watch::Sender<()>);
 
@@ -66,13 +67,14 @@ impl Bell {
         self.0.send_replace(());
     }
 
-    /// A receiver for a stream, which sees each ring.
+    /// Returns a receiver by which a stream observes every ring.
     pub(crate) fn listen(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
 }
 
-/// One topic. Sending never waits: a stream that is too far behind loses events, and gets their number.
+/// The feed of one topic. Sending never blocks: a stream that falls too far behind loses events and learns their
+/// number.
 #[derive(Debug)]
 pub(crate) struct Feed {
     ring: Shared<Ring>,
@@ -83,31 +85,31 @@ pub(crate) struct Feed {
 /// The kind of a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Events that each matter.
+    /// A sequence of events, none of which may be skipped.
     Events,
-    /// States, of which the newest matters.
+    /// States of a single subject, of which only the newest matters.
     States,
-    /// States of channels: of each the newest matters.
+    /// Channel states, of which only the newest of each channel matters.
     StatesOfChannels,
 }
 
-/// The last events.
+/// The stored events.
 #[derive(Debug)]
 struct Ring {
-    /// By their numbers.
+    /// Events by number.
     events: BTreeMap<u64, Kept>,
-    /// The numbers of the states of channels.
+    /// The event number of each channel's newest state.
     newest: BTreeMap<Arc<Identity>, u64>,
     bytes: usize,
-    /// The number of the next one.
+    /// Number of the next event.
     next: u64,
-    /// Some with smaller numbers were dropped.
+    /// Events with smaller numbers may have been dropped.
     lost_before: u64,
     watchers: usize,
     pace: Pace,
 }
 
-/// An event that is kept, with the channel whose state it is.
+/// A stored event, with its channel if it is a channel state.
 #[derive(Debug)]
 struct Kept {
     of: Option<Arc<Identity>>,
@@ -115,14 +117,14 @@ struct Kept {
 }
 
 impl Kept {
-    /// The bytes of the event, and of the channel in the maps.
+    /// Size of the event and of the channel's map entries, in bytes.
     fn bytes(&self) -> usize {
         let of_channel = |of: &Arc<Identity>| of.as_str().len() + PLACES_BYTES;
         self.event.len() + self.of.as_ref().map_or(0, of_channel)
     }
 }
 
-/// The rate of a feed: events sent and skipped within one second.
+/// Rate of a feed: events sent and skipped in the current second.
 #[derive(Debug)]
 struct Pace {
     since: Instant,
@@ -130,38 +132,38 @@ struct Pace {
     skipped: u64,
 }
 
-/// The position of one stream in a feed.
+/// A stream's position in a feed.
 #[derive(Debug)]
 pub(crate) struct Position {
     feed: Arc<Feed>,
     next: u64,
-    /// The one channel whose states it is for.
+    /// The channel whose states the stream receives, if only one.
     only: Option<Arc<Identity>>,
 }
 
-/// The result of a read at a stream's position.
+/// The result of reading at a stream's position.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Nothing new.
+    /// There is nothing new.
     Nothing,
     /// The next event.
     Event(Event),
-    /// This many were lost: the position is now behind the last one.
+    /// Number of events lost. The position has been moved after the last event.
     Lagged(u64),
 }
 
 impl Feed {
-    /// Of events that each matter.
+    /// Creates a feed of events, none of which may be skipped.
     pub(crate) fn of_events(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::Events, bell)
     }
 
-    /// Of states, of which the newest matters: a stream that is behind gets that one next.
+    /// Creates a feed of states: a stream that falls behind gets only the newest.
     pub(crate) fn of_states(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::States, bell)
     }
 
-    /// Of states of channels: a stream that is behind gets the newest of each.
+    /// Creates a feed of channel states: a stream that falls behind gets the newest of each channel.
     pub(crate) fn of_channels(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::StatesOfChannels, bell)
     }
@@ -188,12 +190,12 @@ impl Feed {
         })
     }
 
-    /// A position behind the last event.
+    /// Returns a position after the last event.
     pub(crate) fn watch(self: &Arc<Self>) -> Position {
         self.watch_only(None)
     }
 
-    /// The same for the states of one channel alone, if one is given.
+    /// Returns a position after the last event, limited to the states of one channel if one is given.
     pub(crate) fn watch_only(self: &Arc<Self>, only: Option<Arc<Identity>>) -> Position {
         let mut ring = self.ring.lock();
         ring.watchers += 1;
@@ -208,12 +210,13 @@ impl Feed {
         self.ring.lock().watchers > 0
     }
 
-    /// Sends an event of this name to all who watch; `data` is made if there are any, and the second has room.
+    /// Sends an event with this name to all subscribers; `data` is called only if there are any and the rate limit
+    /// permits.
     pub(crate) fn send(&self, name: &str, data: impl FnOnce() -> Value) {
         self.send_event(|| event(name, &data()));
     }
 
-    /// The same for a text that is made already.
+    /// Like `send`, for an event that `event` formats.
     pub(crate) fn send_event(&self, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
@@ -230,7 +233,7 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Sends the newest state of a channel, in the place of one that some streams have not taken.
+    /// Sends the newest state of a channel, replacing an older state that some streams have not read.
     pub(crate) fn send_state(&self, of: Identity, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
@@ -241,7 +244,7 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Something was lost that nobody can be sent: all streams begin again.
+    /// Records the loss of an event, which makes all streams restart with the current state.
     pub(crate) fn lose(&self) {
         let mut ring = self.ring.lock();
         ring.next += 1;
@@ -251,14 +254,14 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Reports how much was skipped, once the second is over.
+    /// Reports the number of skipped events when the second is over.
     pub(crate) fn tick(&self, now: Instant) {
         if self.ring.lock().next_second(now, self.most()) {
             self.bell.ring();
         }
     }
 
-    /// The number of events that are kept, and their bytes.
+    /// Maximum number of stored events, and their maximum total size in bytes.
     fn most(&self) -> (usize, usize) {
         match self.kind {
             Kind::Events => (FEED_EVENTS_WAITING_MAX, FEED_BYTES_WAITING_MAX),
@@ -294,7 +297,7 @@ impl Ring {
         (self.events, self.newest, self.bytes) = Default::default();
     }
 
-    /// The first event from a number on, of one channel if one is given, and its number.
+    /// The first event with at least this number and its number, limited to one channel if one is given.
     fn from(&self, number: u64, only: Option<&Identity>) -> Option<(u64, &Event)> {
         let found = match only {
             None => self.events.range(number..).next(),
@@ -306,7 +309,7 @@ impl Ring {
         found.map(|(number, kept)| (*number, &kept.event))
     }
 
-    /// Whether it said that some were skipped.
+    /// Starts a new second if due; returns whether skipped events were reported.
     fn next_second(&mut self, now: Instant, most: (usize, usize)) -> bool {
         let pace = &mut self.pace;
         if now.saturating_duration_since(pace.since).as_secs() == 0 {
@@ -322,12 +325,12 @@ impl Ring {
 }
 
 impl Position {
-    /// Moves behind the last event.
+    /// Moves to the position after the last event.
     pub(crate) fn move_to_end(&mut self) {
         self.next = self.feed.ring.lock().next;
     }
 
-    /// Returns the next event, or how many were lost, and moves behind it.
+    /// Returns the next event, or the number of lost ones, and advances past it.
     pub(crate) fn next(&mut self) -> Next {
         let ring = self.feed.ring.lock();
         if self.next < ring.lost_before {
@@ -357,7 +360,7 @@ impl Drop for Position {
     }
 }
 
-/// The places of a channel in the maps of a feed.
+/// Size of a channel's entries in the maps of a feed, in bytes.
 const PLACES_BYTES: usize = 128;
 
 #[cfg(test)]

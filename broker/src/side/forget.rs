@@ -1,8 +1,8 @@
-//! What this process remembers of people and devices, forgotten: what names somebody, by `POST /forget`, and what is
+//! Erasure of personal data stored by this process: data that names a person or device, by `POST /forget`, and data
 //! older than `[privacy] keep`.
 //!
-//! That is in memory, in five places: kept refusals, troubled sessions, members of problems, the last lines of the log,
-//! and notes of the recorders; and on the disk, marks and causes of the history. `deploy/PRIVACY.md` has what is
+//! In memory, personal data is in five stores: refusals, troubled sessions, members of problems, recent log lines, and
+//! the recorders' notes; on disk, it is in marks and causes of the history. `deploy/PRIVACY.md` covers data stored
 //! elsewhere.
 
 use crate::edge::turn::calendar;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Everything that remembers somebody. A clone is another way to the same.
+/// All stores of personal data; clones share them.
 #[derive(Clone)]
 pub(crate) struct Memories {
     pub(crate) refusals: Arc<Refusals>,
@@ -42,13 +42,13 @@ pub(crate) struct Memories {
     pub(crate) inspector: Inspector,
 }
 
-/// The page.
+/// The route of the page.
 pub(crate) fn routes(memories: Memories) -> Router {
     let routes = Router::new().route(PATH, post(forget));
     routes.with_state(memories)
 }
 
-/// `POST /forget`, with `{"text": "…"}`: on this node, and on the others where they agree in etcd.
+/// `POST /forget`, with `{"text": "…"}`: erases data on this node and, in a cluster, on all others.
 async fn forget(
     State(memories): State<Memories>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -77,7 +77,7 @@ async fn forget(
 }
 
 impl Memories {
-    /// Forgets on this node what a request names: the numbers of what is gone, as a document.
+    /// Erases the data that a request names on this node, and returns the counts as a document.
     pub(crate) async fn forget_here(&self, posted: &Posted) -> Result<Value, Fault> {
         let Wanted { text } = serde_json::from_str(&posted.body).map_err(|_| BAD_BODY)?;
         if !(1..=FORGET_BYTES_MAX).contains(&text.len()) {
@@ -109,7 +109,7 @@ impl Memories {
         }))
     }
 
-    /// Forgets what is older than this, again and again; nothing if it is 0.
+    /// Periodically erases data older than `keep_ms`; does nothing if it is 0.
     pub(crate) async fn age(self, keep_ms: u64) {
         if keep_ms == 0 {
             return;
@@ -128,7 +128,7 @@ impl Memories {
         }
     }
 
-    /// Erases marks and causes of the history: their number.
+    /// Erases marks and causes of the history; returns their number.
     async fn history_notes(
         &self,
         fits: impl Fn(u64, &str) -> bool + Send + 'static,
@@ -138,7 +138,7 @@ impl Memories {
         erased.ok().flatten().ok_or(DISK_SILENT)
     }
 
-    /// Erases notes of all shards: the number of events.
+    /// Erases notes on all shards; returns the number of events.
     async fn notes(&self, forget: &Forget) -> Result<usize, Fault> {
         let shards = &self.inspector.shards;
         let (mut erased, mut number) = (0, 0);
@@ -162,14 +162,14 @@ impl Memories {
     }
 }
 
-/// The body of a request.
+/// The request body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
     text: String,
 }
 
-/// Adds the numbers of another node.
+/// Adds the counts of another node.
 fn add(sum: &mut Value, more: &Value) {
     for name in [
         "refusals", "sessions", "problems", "lines", "notes", "history",
@@ -179,7 +179,7 @@ fn add(sum: &mut Value, more: &Value) {
     }
 }
 
-/// Whether a refusal names somebody.
+/// Whether a refusal contains a text that names a person or device.
 fn names(refused: &Refused, text: &str) -> bool {
     let claims = &refused.claims;
     let explained = refused.explain.as_deref().map(|it| &*it.canonical_request);
@@ -199,8 +199,8 @@ fn names(refused: &Refused, text: &str) -> bool {
     remote == text || all.any(|it| mentions(it, text))
 }
 
-/// Whether a line has a text as a whole word: `10.0.0.1` is not in `10.0.0.12`. In lines of the log, and in JSON, some
-/// characters are escaped.
+/// Whether a line contains a text as a whole word: `10.0.0.1` does not match `10.0.0.12`. Log lines and JSON escape
+/// some characters.
 fn mentions(line: &str, text: &str) -> bool {
     let escaped = text.escape_debug().to_string();
     [text, &escaped].into_iter().any(|text| {
@@ -230,7 +230,7 @@ const DISK_SILENT: Fault = Fault::new(
     "the disk of the history does not answer: nothing in memory was erased; ask again",
 );
 
-/// Between two looks at what has become too old, at least and at most.
+/// Minimum and maximum pause between two checks for outdated data.
 const PAUSE_LEAST: Duration = Duration::from_secs(1);
 const PAUSE_MOST: Duration = Duration::from_secs(60);
 

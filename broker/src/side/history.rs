@@ -1,15 +1,15 @@
-//! The history of this node: rows of figures, marks and causes, in two files of fixed size in the data
-//! directory; and `GET /history`, which shows them.
+//! History of this node: rows of figures, marks and causes, in two fixed-size files in the data directory; and `GET
+//! /history`, which shows them.
 //!
 //! ```text
 //!  main thread ── a row every 2 s, marks ──┐  bounded queue                     ┌── history.ring   rows
 //!                                          ├──────────────► thread "history" ──┤
 //!  side thread ── causes, forget ──────────┘                                    └── history.notes  marks, causes
 //! ```
-//! `slots` has the form of both files, `rows` and `notes` what is in them. A thread of its own writes, so that a disk
-//! that hangs holds nobody else; it does not wait for the disk either, so a loss of power takes the last seconds along,
-//! while a kill takes nothing that was written. What finds the queue full is lost. Nothing is kept in memory: readers
-//! read the files, on a thread of the runtime's pool, one at a time.
+//! `slots` defines the format of both files, `rows` and `notes` their content. A dedicated thread writes, so that a
+//! hanging disk blocks no other thread. Writes are not synced: a power loss loses the last seconds, a kill loses
+//! nothing that was written. Entries are dropped if the queue is full. Nothing is cached in memory: the files are read
+//! on a blocking thread of the runtime, one reader at a time.
 
 pub(crate) mod notes;
 pub(crate) mod rows;
@@ -40,25 +40,25 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::Mutex;
 
-/// The history of this node. A clone is another way to the same; that of [`Default`] keeps nothing.
+/// The history of this node. Clones share it, and an instance made by [`Default`] stores nothing.
 #[derive(Clone, Debug)]
 pub struct HistoryStore {
     rows: Arc<Slots>,
     notes: Arc<Slots>,
     jobs: Option<Sender<Job>>,
-    /// Answers are made one at a time.
+    /// Serialises requests that read the files.
     turn: Arc<Mutex<()>>,
 }
 
-/// Whether a note is to be forgotten, by its time in milliseconds and its text.
+/// Decides whether to erase a note, by its time in milliseconds and its text.
 type Fits = Box<dyn Fn(u64, &str) -> bool + Send>;
 
-/// An order to the thread that writes.
+/// A job for the writer thread.
 enum Job {
     Tick(Box<Tick>),
     Note(Note),
     Forget(Fits, Sender<usize>),
-    /// All before it is written.
+    /// Acknowledge once all earlier jobs are written.
     Settle(Sender<()>),
 }
 
@@ -80,11 +80,11 @@ impl Default for HistoryStore {
 }
 
 impl HistoryStore {
-    /// The history in a data directory, or in memory; also in memory where the directory takes no file, which is
-    /// logged.
+    /// Opens the history in a data directory, or in memory if there is none; falls back to memory and logs a warning if
+    /// the files cannot be created.
     ///
     /// # Errors
-    /// The thread cannot be started.
+    /// Fails if the writer thread cannot be started.
     pub fn open(data_dir: Option<&Path>) -> io::Result<Self> {
         let slots = |name: &str, bytes, reserved| {
             let opened = data_dir.map(|dir| Slots::open(&dir.join(name), reserved));
@@ -109,12 +109,12 @@ impl HistoryStore {
         })
     }
 
-    /// Keeps what happened since the tick before.
+    /// Records the figures since the previous tick.
     pub(crate) fn tick(&self, tick: Tick) {
         self.order(Job::Tick(Box::new(tick)));
     }
 
-    /// Keeps a mark of this moment.
+    /// Records a mark at the current time.
     pub fn mark(&self, kind: MarkKind, says: impl Into<String>) {
         self.order(Job::Note(Note::Mark(Mark {
             at: calendar().0,
@@ -123,13 +123,13 @@ impl HistoryStore {
         })));
     }
 
-    /// Keeps a cause, in place of an earlier one of its id.
+    /// Records a cause, replacing an earlier one with the same id.
     pub fn record(&self, cause: Cause) {
         self.order(Job::Note(Note::Cause(Box::new(cause))));
     }
 
-    /// Forgets marks and causes by their time in milliseconds and their text: their number. Blocks for a bounded time;
-    /// `None` when the disk takes longer.
+    /// Erases marks and causes selected by time in milliseconds and text; returns their number. Blocks for a limited
+    /// time; `None` if the disk takes longer.
     pub(crate) fn forget(
         &self,
         fits: impl Fn(u64, &str) -> bool + Send + 'static,
@@ -143,7 +143,7 @@ impl HistoryStore {
         forgotten.recv_timeout(SETTLE_MAX).ok()
     }
 
-    /// Waits until all before is written, for a bounded time.
+    /// Waits for all earlier jobs to be written, for a limited time.
     pub fn settle(&self) {
         let (to, settled) = bounded(1);
         self.order(Job::Settle(to));
@@ -156,7 +156,7 @@ impl HistoryStore {
         }
     }
 
-    /// The last hour, for the overview: a list for each of its columns.
+    /// The last hour, for the overview: a list for each column.
     pub(crate) fn hour(&self) -> Value {
         let now = calendar().0;
         let span = now.saturating_sub(HOUR_MS)..=now;
@@ -180,14 +180,14 @@ impl HistoryStore {
     }
 }
 
-/// Columns of refusals.
+/// Columns that count refusals.
 pub(crate) const REFUSED: [&str; 4] = [
     "refused_signature",
     "refused_policy",
     "refused_rate",
     "refused_other",
 ];
-/// Columns of the last hour that rows have.
+/// Columns of rows that the last hour includes.
 const HOUR: [&str; 6] = [
     "deliveryP50Us",
     "deliveryP99Us",
@@ -197,7 +197,7 @@ const HOUR: [&str; 6] = [
     "viewers",
 ];
 
-/// To three digits after the point.
+/// Rounds to three decimals.
 pub(crate) fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
@@ -209,16 +209,16 @@ struct Writer {
     notes: Arc<Slots>,
     open: [Open; STEPS.len()],
     kept: Notes,
-    /// Notes that found the disk full.
+    /// Notes waiting because the disk was full.
     waiting: VecDeque<Note>,
-    /// Since when nothing could be written, and why.
+    /// Time at which writes started to fail, and the error.
     failing: Option<(u64, String)>,
-    /// Where the tick before ended, by the wall clock.
+    /// Wall-clock end of the previous tick.
     ended_ms: Option<u64>,
 }
 
 impl Writer {
-    /// Finds where an earlier process stopped, and marks it if that one could not.
+    /// Resumes after the entries of earlier processes, and adds a mark of the last one's end if it left none.
     fn new(rows: Arc<Slots>, notes: Arc<Slots>) -> Self {
         let open = STEPS.each_ref().map(|step| Open::of(&rows, step));
         let kept = Notes::of(&notes);
@@ -279,7 +279,7 @@ impl Writer {
         self.write_notes();
     }
 
-    /// Writes what waits, as far as the disk takes it.
+    /// Writes the waiting notes until the disk accepts no more.
     fn write_notes(&mut self) {
         while let Some(note) = self.waiting.front() {
             let written = match note {
@@ -297,7 +297,7 @@ impl Writer {
         }
     }
 
-    /// Reports the begin and the end of a time in which nothing can be written.
+    /// Logs the start and end of a period in which writes fail.
     fn has_written(&mut self, written: io::Result<()>) {
         match (written, self.failing.take()) {
             (Ok(()), None) => {}
@@ -333,7 +333,8 @@ impl Note {
     }
 }
 
-/// The words for a wall clock that went otherwise than the steady one.
+/// The text of the mark for a jump of the wall clock, detected by comparison with the monotonic clock; `None` without a
+/// jump.
 fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     let seconds = at_ms.abs_diff(ended_ms) / 1000;
     if seconds < JUMP_S {
@@ -346,19 +347,19 @@ fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     })
 }
 
-/// Corrections of a clock by its daemon are less.
+/// Minimum clock jump to report, in seconds; corrections by a time daemon are smaller.
 const JUMP_S: u64 = 5;
 
 // The page.
 
-/// The page.
+/// The route of the page.
 pub(crate) fn routes(store: HistoryStore, inspector: Inspector) -> Router {
     let router = Router::new().route("/history", get(page));
     router.with_state((store, inspector))
 }
 
-/// `GET /history?from=&to=&step=&format=&scope=`: the rows of this node and of each other one, and marks and causes of
-/// all nodes, unless the scope is `node`.
+/// `GET /history?from=&to=&step=&format=&scope=`: the rows of every node, and the marks and causes of all nodes; only
+/// those of this node if the scope is `node`.
 async fn page(
     State((store, inspector)): State<(HistoryStore, Inspector)>,
     RawQuery(query): RawQuery,
@@ -401,12 +402,12 @@ const ENDS: Fault = Fault::new(
     "the process ends",
 );
 
-/// What a request asks for.
+/// The parameters of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wanted {
     from: u64,
     to: u64,
-    /// The index of a step; none for the finest that fits.
+    /// Index into `STEPS`; `None` selects the finest step whose rows fit the response.
     step: Option<usize>,
 }
 
@@ -427,11 +428,11 @@ impl Wanted {
     }
 }
 
-/// In the order of [`STEPS`].
+/// Names of the steps, in the order of [`STEPS`].
 const STEP_NAMES: [&str; STEPS.len()] = ["2s", "1m", "15m"];
 
 impl HistoryStore {
-    /// Reads the files, on a thread of the pool.
+    /// Runs a function that reads the files on a blocking thread of the runtime.
     async fn read<T: Send + 'static>(
         &self,
         query: &str,
@@ -475,7 +476,7 @@ impl HistoryStore {
         document
     }
 
-    /// The rows as lines, with a head.
+    /// Formats the rows as CSV with a header.
     fn csv(&self, wanted: &Wanted) -> String {
         let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
         let mut text = format!("t,{}\r\n", names.join(","));
@@ -490,7 +491,7 @@ impl HistoryStore {
         text
     }
 
-    /// The rows, the seconds of each, and the oldest moment that there is.
+    /// The rows, the duration of each in seconds, and the oldest available time.
     fn rows(&self, wanted: &Wanted) -> (Vec<Row>, u64, Option<u64>) {
         let Wanted { from, to, step } = *wanted;
         let mut all = STEPS.each_ref().map(|step| rows::read(&self.rows, step));
@@ -513,13 +514,13 @@ impl HistoryStore {
     }
 }
 
-/// The numbers of a column.
+/// The values of a column.
 fn column(rows: &[Row], name: &str) -> Value {
     let numbers = rows.iter().map(|row| row.get(name).map(rounded));
     numbers.collect()
 }
 
-/// Rows of a step, merged in groups so that they fit the answer, and the size of a group.
+/// Merges rows of a step in groups so that they fit the response; also returns the group size.
 fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
     let mut times = 1;
     let mut fewer = rows.clone();
@@ -539,14 +540,14 @@ fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
 
 const _: () = assert!(RING_BYTES + NOTES_BYTES <= HISTORY_BYTES);
 
-/// The names of the files.
+/// Name of the file with rows.
 const RING: &str = "history.ring";
 const NOTES: &str = "history.notes";
 
 const HOUR_MS: u64 = 3_600_000;
-/// Longest wait for the thread that writes.
+/// Maximum time to wait for the writer thread.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// Of that thread: it keeps a row and a slot on it.
+/// Stack size of the writer thread, which keeps a row and a slot on it.
 const STACK_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `/hooks`: how the receivers of events do, and a test of one.
+//! `/hooks`: the state of event receivers, and a test delivery.
 
 use crate::config;
 use crate::hooks::{HookReport, Hooks, Order, Outcome, WakeResult};
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json as value};
 use strum::VariantNames;
 use tokio::sync::oneshot;
 
-/// The sources of the pages.
+/// State of the pages.
 #[derive(Clone)]
 struct Source {
     hooks: Option<Hooks>,
@@ -65,7 +65,7 @@ fn named(names: &[&str], counts: &[u64]) -> Value {
     pairs.collect::<Map<_, _>>().into()
 }
 
-/// `POST /hooks/NAME/test`: one event `hook.test`, outside the queue.
+/// `POST /hooks/NAME/test`: sends one `hook.test` event, bypassing the queue.
 async fn test(State(source): State<Source>, Path(name): Path<String>) -> Answer {
     let no_such = || {
         let settings = source.running.settings();

@@ -1,4 +1,4 @@
-//! The inspector: what pages about channels ask, of the shards here and of the other nodes.
+//! The inspector: queries of channel pages to the local shards and to other nodes.
 
 use crate::side::admin::http::{Fault, parameter};
 use axum::http::StatusCode;
@@ -13,15 +13,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// Shards and nodes, and which channel is meant by a name. A clone is another way to the same.
+/// Access to shards and other nodes, and resolution of channel names; clones share it.
 #[derive(Clone)]
 pub(crate) struct Inspector {
     pub(crate) shards: Shards,
-    /// The requests between the nodes, where they agree in etcd on who owns what.
+    /// The client for requests to other nodes, in a cluster.
     pub(crate) nodes: Option<NodePages>,
     region: Arc<str>,
     account: Arc<str>,
-    /// The silence after which a client is pinged, or 0.
+    /// Idle time in milliseconds after which a client is pinged, or 0.
     pub(crate) ping_ms: u64,
 }
 
@@ -36,8 +36,8 @@ impl Inspector {
         }
     }
 
-    /// The channel of a name, in the configured region and account unless the query says otherwise. The name may stand
-    /// behind `name:`, as browsers need it in paths for names that are one or two dots.
+    /// Resolves a channel name, by default in the configured region and account. The name may be prefixed with `name:`,
+    /// which browsers need for names consisting of one or two dots, since these have a meaning in a path.
     pub(crate) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
         let name = name.strip_prefix("name:").unwrap_or(name);
         if ChannelName::parse(name).is_err() {
@@ -54,20 +54,20 @@ impl Inspector {
         ))
     }
 
-    /// The channel of a name in the configured region and account.
+    /// The identity of the channel with this name in the configured region and account.
     pub(crate) fn own(&self, name: &str) -> Identity {
         Identity::new(&self.region, &self.account, name)
     }
 
-    /// This node's name, where several nodes have channels.
+    /// Name of this node, in a cluster.
     pub(crate) fn node(&self) -> Option<&str> {
         self.nodes.as_ref().map(|nodes| &*nodes.own)
     }
 
-    /// The nodes, if all are to answer.
+    /// The other nodes, if the query covers all nodes.
     ///
     /// # Errors
-    /// The query has another scope than there is.
+    /// Fails if the scope in the query is unknown.
     pub(crate) fn scope(&self, query: &str) -> Result<Option<&NodePages>, Fault> {
         match parameter(query, "scope")?.as_deref() {
             None | Some("cluster") => Ok(self.nodes.as_ref()),
@@ -76,7 +76,8 @@ impl Inspector {
         }
     }
 
-    /// Adds the entries of all nodes to this list, the newest first, where the query asks for the first page of them.
+    /// Adds the entries of all other nodes to the list in the document and sorts it, newest first, if the query
+    /// requests the first page of all nodes.
     pub(crate) async fn newest(
         &self,
         path: &str,
@@ -103,7 +104,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// The document of a channel: this node's, or that of the node that has it.
+    /// Returns the local document of a channel, or that of the node that serves the channel.
     pub(crate) async fn found(
         &self,
         (path, query): (&str, &str),
@@ -128,7 +129,7 @@ impl Inspector {
     }
 }
 
-/// Entries with their node.
+/// Adds the node's name to each entry.
 fn named(list: Value, node: &str) -> Vec<Value> {
     let mut entries: Vec<Value> = serde_json::from_value(list).unwrap_or_default();
     entries
@@ -137,7 +138,7 @@ fn named(list: Value, node: &str) -> Vec<Value> {
     entries
 }
 
-/// Names in a document the node that has its channel, where several nodes have channels.
+/// Adds the name of the channel's node to a document, in a cluster.
 pub(crate) fn name_node(document: &mut Value, node: Option<&str>) {
     if let Some(node) = node {
         document["node"] = node.into();
@@ -149,7 +150,7 @@ const NOT_ALL: Fault = Fault::new(
     "not on the nodes that answer, and not all do: see /cluster",
 );
 
-/// There is no such channel.
+/// The response if the channel does not exist.
 pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such channel in this account and region: see /channels",
@@ -157,22 +158,22 @@ pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
 
 // Questions to the shards of this process.
 
-/// Answers the inspector: returns the answer of each shard that was meant, in the order of shards, `None` for one that
-/// does not answer; blocks for a bounded time.
+/// Executes an inspector query and returns the response of each addressed shard, in shard order, with `None` for an
+/// unresponsive shard. Blocks for a limited time.
 pub type Inspect = Box<dyn FnMut(&Whom, &Question) -> Vec<(ShardId, Option<Reply>)> + Send>;
 
-/// Which shards a question is for.
+/// The shards that a query addresses.
 #[derive(Clone, Debug)]
 pub enum Whom {
     /// Every shard.
     All,
-    /// The one where this channel lives, if it exists.
+    /// The home shard of this channel, if it exists.
     Home(Identity),
-    /// This one.
+    /// A single shard.
     One(ShardId),
 }
 
-/// The shards, as pages ask them: one question at a time, off this thread. A clone is another way to the same.
+/// Query access to the shards. Queries run one at a time, off the side thread; clones share it.
 #[derive(Clone)]
 pub(crate) struct Shards {
     inspect: Arc<Mutex<Inspect>>,
@@ -187,12 +188,12 @@ impl Shards {
         }
     }
 
-    /// Whether there is a shard of this number.
+    /// Whether a shard with this number exists.
     pub(crate) fn has(&self, shard: ShardId) -> bool {
         shard.index() < self.count
     }
 
-    /// Asks every shard: their answers in the order of shards, or `None` when one does not answer.
+    /// Queries every shard; returns their responses in shard order, or `None` if one does not respond.
     pub(crate) async fn ask_all(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
         let answers = self.ask(Whom::All, question).await;
         let whole = answers.into_iter();
@@ -200,7 +201,7 @@ impl Shards {
         whole.collect()
     }
 
-    /// Asks the shard where a channel lives; `None` when it does not answer.
+    /// Queries the home shard of a channel; `None` if it does not respond.
     pub(crate) async fn ask_home(
         &self,
         channel: Identity,
@@ -211,7 +212,7 @@ impl Shards {
         first.and_then(|(shard, reply)| reply.map(|reply| (shard, reply)))
     }
 
-    /// Asks one shard; `None` when it does not answer.
+    /// Queries one shard; `None` if it does not respond.
     pub(crate) async fn ask_one(&self, shard: ShardId, question: Question) -> Option<Reply> {
         let answers = self.ask(Whom::One(shard), question).await;
         answers.into_iter().next().and_then(|(_, reply)| reply)
@@ -227,30 +228,30 @@ impl Shards {
 // Requests between nodes that follow etcd: each node answers for its own channels, and the one that is asked puts the
 // answers together. `scope=node` asks one node alone, and so do nodes each other.
 
-/// The requests of this node to the others, and of the others to it.
+/// Requests from this node to the other nodes, and from them to this node.
 #[derive(Clone)]
 pub struct NodePages {
-    /// This node's name.
+    /// Name of this node.
     pub own: Arc<str>,
-    /// Asks the other nodes that have channels what they have at a path. Nothing comes when too much is asked.
+    /// Requests a path from all other nodes. The channel is closed without a reply if there are too many requests.
     pub ask: Arc<dyn Fn(String) -> oneshot::Receiver<NodeReplies> + Send + Sync>,
-    /// The node that serves a channel, as far as this one knows; none while its slot has no owner.
+    /// Looks up the node that serves a channel, according to this node; `None` while the channel's slot has no owner.
     pub owner: Arc<FindOwner>,
-    /// Posts to a path of one other node, once: whether that was carried out is unknown if it does not reply. Nothing
-    /// comes when too much is asked.
+    /// Posts to a path on another node, without retries: if no reply arrives, it is unknown whether the request was
+    /// carried out. The channel is closed without a reply if there are too many requests.
     pub post: Arc<InspectorPost>,
-    /// Paths that other nodes ask for.
+    /// Requests that other nodes send to this node.
     pub asked: Arc<Mutex<mpsc::Receiver<AskedPath>>>,
 }
 
-/// The name of the node that serves a channel.
+/// Finds the name of the node that serves a channel.
 pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
 
-/// Takes the name of a node, a path, and what is posted to it.
+/// Posts a body to a path on a named node.
 pub type InspectorPost =
     dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
 
-/// A request by which an operator posts to a path.
+/// An operator's POST request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
     /// The body.
@@ -259,17 +260,17 @@ pub struct Posted {
     pub remote: SocketAddr,
 }
 
-/// The other nodes' replies to a request for a path.
+/// The other nodes' replies to a path request.
 #[derive(Debug, Default)]
 pub struct NodeReplies {
-    /// Of those that replied in time.
+    /// Replies that arrived in time.
     pub replies: Vec<NodeReply>,
-    /// The others.
+    /// Names of the nodes that did not reply.
     pub missing: Vec<String>,
 }
 
 impl NodeReplies {
-    /// The documents by node; and the nodes that sent none.
+    /// The documents by node, and the names of the nodes that sent none.
     pub(crate) fn documents(self) -> (Vec<(String, Value)>, Vec<String>) {
         let (mut documents, mut missing) = (Vec::new(), self.missing);
         for NodeReply { node, status, body } in self.replies {
@@ -283,40 +284,40 @@ impl NodeReplies {
     }
 }
 
-/// A node's reply to a request for a path.
+/// A node's reply to a path request.
 #[derive(Debug)]
 pub struct NodeReply {
-    /// Its name.
+    /// Name of the node.
     pub node: String,
-    /// The status of its answer.
+    /// HTTP status of the reply.
     pub status: u16,
     /// The document.
     pub body: Value,
 }
 
-/// Takes status and document of an answer, once.
+/// Takes the status and document of the reply, once.
 pub type TakeReply = Box<dyn FnOnce(u16, &Value) + Send>;
 
-/// A path that another node asks for.
+/// A path requested by another node.
 pub struct AskedPath {
     /// The path with its query.
     pub path: String,
-    /// The request that is posted to it; `None` when it is read.
+    /// The POST request; `None` for a GET request.
     pub posted: Option<Posted>,
-    /// Takes status and document.
+    /// Takes the status and document of the reply.
     pub reply: TakeReply,
 }
 
 impl NodePages {
-    /// Asks the other nodes for a path.
+    /// Requests a path from the other nodes.
     pub(crate) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
         // The first of a name counts.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
         replies.map_err(|_| BUSY)
     }
 
-    /// Adds the entries of other nodes to these lists of this one's document, each with its node, their numbers at
-    /// these pointers to this one's, and the names of nodes that sent nothing. Returns their documents.
+    /// Requests other nodes' documents and merges them into the local one: list entries with node names, sums of the
+    /// counts at the given pointers, and names of nodes without a reply. Returns the other nodes' documents.
     pub(crate) async fn join(
         &self,
         path: &str,
@@ -344,10 +345,10 @@ impl NodePages {
         Ok(others)
     }
 
-    /// Posts to the node that serves a channel, once: its answer.
+    /// Posts to the node that serves a channel, without retries, and returns its response.
     ///
     /// # Errors
-    /// It does not answer, so nobody knows whether it was carried out.
+    /// Fails if the node does not respond; it is then unknown whether the request was carried out.
     pub(crate) async fn post(
         &self,
         owner: &str,

@@ -1,5 +1,5 @@
-//! Access to pages from the local network, under `--lan`: for browsers that redeemed a code, and holders of the admin
-//! token; the codes, and the pages where they are made and redeemed.
+//! Access to pages from the local network under `--lan`, for browsers that redeemed a pairing code and holders of the
+//! admin token. Includes the codes and the pages that create and redeem them.
 //!
 //! ```text
 //!  Host          the address of `--lan`, or a name of --dev-host
@@ -8,8 +8,8 @@
 //!  public        the files of the pages, and where a code is redeemed
 //!  else          the cookie of a session, or the token
 //! ```
-//! These requests come through a TLS listener. The admin listener's own rules, by which nothing is asked where no token
-//! is configured, are never applied to them.
+//! Requests from the local network arrive through a TLS listener. The admin listener's own rules, which require nothing
+//! if no token is configured, are never applied to them.
 
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
 use crate::side::admin::access::{AccessRefusal, is_of_another_site, is_page, the_host};
@@ -32,20 +32,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The pages for devices of the local network.
+/// The pages for devices on the local network.
 pub struct Lan {
-    /// Connections for them.
+    /// The connections of these devices.
     pub visits: Visits,
-    /// Codes and sessions.
+    /// Pairing codes and sessions.
     pub pairing: Pairing,
 }
 
-/// The rules of access to them.
+/// Access rules of the local network's pages.
 #[derive(Clone)]
 pub(crate) struct LanAccess {
     pub(crate) pairing: Pairing,
     tokens: Option<Tokens>,
-    /// Hosts by which browsers reach the listener.
+    /// Host names by which browsers reach the listener.
     hosts: Arc<[String]>,
 }
 
@@ -59,7 +59,7 @@ impl LanAccess {
         }
     }
 
-    /// Whether a request may be answered.
+    /// Checks whether a request may be answered.
     pub(crate) fn check(
         &self,
         method: &Method,
@@ -107,7 +107,7 @@ impl LanAccess {
     }
 }
 
-/// Whether `Origin` is that of the listener; `None` where there is none.
+/// Whether `Origin` is that of the listener; `None` if it is absent.
 fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next()?.as_bytes();
@@ -115,7 +115,8 @@ fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     Some(ours && origins.next().is_none())
 }
 
-/// The cookie of a session. The prefix has browsers take it over TLS from this host alone (RFC 6265bis).
+/// The cookie of a session. Because of its name's prefix, browsers accept it only from this exact host and over TLS
+/// (RFC 6265bis).
 pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
     let seconds = PAIR_SESSION_LIFE.as_secs();
     let text =
@@ -127,7 +128,7 @@ fn is_of_pairing(path: &str) -> bool {
     path.starts_with("/pair/")
 }
 
-/// The same bytes for everybody, or a page that shows nothing of the service.
+/// Whether a path serves static content or a page that exposes nothing about the service.
 fn is_public(path: &str) -> bool {
     path.starts_with("/assets/") || is_of_pairing(path)
 }
@@ -139,7 +140,7 @@ const COOKIE: &str = "__Host-heliograph";
 // Codes and sessions are random and kept in memory, by their hash: what is looked up says nothing about the secret,
 // however long a look takes. When there is no room for another one, the oldest makes room.
 
-/// The codes and sessions of the process; a clone is another way to the same.
+/// The codes and sessions of the process; clones share them.
 #[derive(Clone, Default)]
 pub struct Pairing(Shared<Secrets>);
 
@@ -149,13 +150,13 @@ struct Secrets {
     sessions: Kept,
 }
 
-/// Hashes of secrets and when each ends, the oldest first.
+/// Hashes of secrets with their expiry, oldest first.
 #[derive(Default)]
 struct Kept(VecDeque<([u8; 32], Instant)>);
 
 impl Pairing {
-    /// A new code, such as the path of a URL has it: 26 capital letters and digits. `None` when the system gives no
-    /// random bytes.
+    /// Creates a code, in the form used in a URL path: 26 capital letters and digits. `None` if the system's random
+    /// generator fails.
     pub fn code(&self, now: Instant) -> Option<String> {
         let mut bytes = [0; 16];
         entropy::fill(&mut bytes).ok()?;
@@ -172,7 +173,7 @@ impl Pairing {
         self.0.lock().codes.has(code, now)
     }
 
-    /// A session for a code, which is then used up; `None` when it was used, is too old or never was one.
+    /// Redeems a code for a session; `None` if it was used already, has expired or never existed.
     fn redeem(&self, code: &str, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
         entropy::fill(&mut bytes).ok()?;
@@ -187,7 +188,7 @@ impl Pairing {
         Some(session)
     }
 
-    /// Whether this is a session.
+    /// Whether this is a valid session.
     pub(crate) fn admits(&self, session: &str, now: Instant) -> bool {
         self.0.lock().sessions.has(session, now)
     }
@@ -219,25 +220,25 @@ impl Kept {
     }
 }
 
-/// The life of a code: until the phone is there and its certificate warning read.
+/// Lifetime of a code: long enough to get the phone and read its certificate warning.
 const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
-/// The life of a session: a day's work.
+/// Lifetime of a session: one working day.
 const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
 // `/pair/{code}`: where a phone redeems a code; `POST /try/pair`: a new code, for the page that shows it.
 //
 // A visit alone uses nothing up, since programs that preview links visit them too: the page has a button.
 
-/// The state that both pages need.
+/// State of the pairing pages.
 #[derive(Clone)]
 struct PairPage {
-    /// Under `--lan`.
+    /// The pairing codes and sessions, under `--lan`.
     pairing: Option<Pairing>,
-    /// The URL at which devices reach this machine, where there is one.
+    /// The URL at which devices on the local network reach this machine, if there is one.
     base: Option<Arc<str>>,
 }
 
-/// The routes of both.
+/// The routes of the pairing pages.
 pub(crate) fn routes(pairing: Option<Pairing>, settings: &Settings) -> Router {
     let base = settings.lan_url().map(Arc::from);
     Router::new()
@@ -256,7 +257,7 @@ async fn page(State(it): State<PairPage>, Path(code): Path<String>) -> Result<Re
     })
 }
 
-/// `POST /pair/{code}`: a session for the browser.
+/// `POST /pair/{code}`: redeems the code and opens a session for the browser.
 async fn redeem(
     State(it): State<PairPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -272,7 +273,7 @@ async fn redeem(
     ))
 }
 
-/// `POST /try/pair`: a code as a URL and as the drawing of a QR code.
+/// `POST /try/pair`: creates a code and returns it as a URL and as a QR code image.
 async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) -> Answer {
     let (pairing, base) = it.pairing.zip(it.base).ok_or(OFF)?;
     if seat.is_of_lan() {
@@ -290,7 +291,7 @@ async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) 
     })))
 }
 
-/// The answer to a device that is not paired, in the place of a page.
+/// The page shown to an unpaired device instead of the requested one.
 pub(crate) fn unpaired() -> Response {
     shown(StatusCode::UNAUTHORIZED, "needed")
 }

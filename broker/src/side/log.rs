@@ -1,14 +1,15 @@
-//! Log lines, on stderr; none per message. `line` has their format, `writer` their thread, `tail` the last of them,
-//! `page` the answer to who asks for them.
+//! The log on stderr, with no lines per message. `line` defines the format of the lines, `writer` runs the log thread,
+//! `tail` keeps recent lines, and `page` serves them.
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐
 //!                               ├──► one bounded queue ──► the log thread (`writer.rs`) ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
-//! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted, as is what stderr
-//! does not take (a full disk). Audit entries of changes have places of their own in it, kept before the change is
-//! made; without one, and while stderr takes nothing, it is not made. A place is taken until its line is written.
+//! Logging never blocks: lines are dropped and counted if stderr is slow and the queue is full, or if stderr rejects
+//! them (a full disk). Audit entries of changes have reserved queue capacity, which is acquired before the change is
+//! made; if none is left, or while stderr fails, the change is refused. The capacity is released once the line is
+//! written.
 
 pub(crate) mod line;
 pub(crate) mod page;
@@ -44,7 +45,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The way to the log; a clone is another way to the same.
+/// A handle to the log; clones share it.
 #[derive(Clone, Debug)]
 pub struct Log {
     to: Sender<Item>,
@@ -52,7 +53,7 @@ pub struct Log {
     kept: LogMemory,
 }
 
-/// The part of the written log that stays in memory.
+/// The part of the written log that is kept in memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogMemory {
     pub(crate) tail: Arc<LogTail>,
@@ -61,13 +62,13 @@ pub(crate) struct LogMemory {
     pub(crate) problems: Arc<Problems>,
 }
 
-/// The places of the queue, by who may use them.
+/// The queue's capacity, by kind of item.
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(crate) lines: LinePlaces,
     audits: AuditPlaces,
     dropped: AtomicU64,
-    /// The last write to stderr failed: no change begins.
+    /// Whether the last write to stderr failed. If so, changes are refused.
     failing: AtomicBool,
 }
 
@@ -77,7 +78,7 @@ impl Places {
     }
 }
 
-/// Places for what may be dropped: those taken, and how many there are.
+/// Capacity for droppable lines: the number in use, and the limit.
 #[derive(Debug)]
 pub(crate) struct LinePlaces {
     taken: AtomicUsize,
@@ -98,12 +99,12 @@ impl LinePlaces {
         self.taken.fetch_update(order, order, one_more).is_ok()
     }
 
-    /// Whether more than this many are taken.
+    /// Whether more than `taken` units are in use.
     fn exceeds(&self, taken: usize) -> bool {
         self.taken.load(Ordering::Relaxed) > taken
     }
 
-    /// Gives this many places back.
+    /// Releases this many units of capacity.
     pub(crate) fn give_back(&self, places: usize) {
         let before = self.taken.fetch_sub(places, Ordering::Relaxed);
         debug_assert!(before >= places, "a place is given back once");
@@ -114,23 +115,23 @@ impl LinePlaces {
 #[derive(Debug)]
 pub(crate) enum Item {
     Entry(Entry),
-    /// The entry of a change, in a place that was kept for this account.
+    /// The audit entry of a change, whose capacity was reserved for this account.
     Change(Entry, Account),
-    /// A line as the formatter made it.
+    /// A formatted line.
     Line(Box<[u8]>),
-    /// Everything before this is to be written; then it is answered.
+    /// Write everything queued before this, then acknowledge.
     Flush(Sender<()>),
-    /// Everything before this is to be kept in memory; then it is answered. In the place of a line.
+    /// Apply everything queued before this to the log's memory, then acknowledge. Uses the capacity of a line.
     Mark(oneshot::Sender<()>),
 }
 
-/// Sends log lines to stderr from here on. `RUST_LOG` sets what is logged; without it, this level and above.
+/// Starts logging to stderr. `RUST_LOG` sets the filter; without it, lines of this level and above are logged.
 ///
 /// # Errors
-/// The log thread cannot be started, or stderr is closed.
+/// Fails if the log thread cannot be started, or stderr is closed.
 ///
 /// # Panics
-/// When it is called twice in a process.
+/// Panics if called twice in a process.
 pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     // A descriptor of its own: a thread that panics while the log waits for stderr must not wait for its lock.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
@@ -153,7 +154,7 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     Ok(log)
 }
 
-/// Has the lines filtered, by a filter that [`set_log_level`] replaces.
+/// Installs the log subscriber with a filter that [`set_log_level`] can replace.
 fn install<S>(lines: S, filter: Targets)
 where
     S: Subscriber + Send + Sync + 'static,
@@ -164,16 +165,16 @@ where
     let _ = FILTER.set(Box::new(replace));
 }
 
-/// Logs this level and above from here on, unless `RUST_LOG` says otherwise.
+/// Sets the minimum level to log, unless `RUST_LOG` is set.
 ///
 /// # Errors
-/// The log has ended.
+/// Fails if the log thread has ended.
 pub(crate) fn set_log_level(level: LogLevel) -> Result<(), String> {
     let filter = filter_of_environment(level.into()).map_err(|error| error.to_string())?;
     FILTER.get().map_or(Ok(()), |replace| replace(filter))
 }
 
-/// Replaces the filter of the process's log, which is one like its subscriber.
+/// Replaces the log filter of the process, which is global like the log subscriber.
 static FILTER: OnceLock<Box<ReplaceFilter>> = OnceLock::new();
 
 type ReplaceFilter = dyn Fn(Targets) -> Result<(), String> + Send + Sync;
@@ -182,7 +183,7 @@ fn filter_of_environment(level: &str) -> io::Result<Targets> {
     filter(std::env::var("RUST_LOG").ok().as_deref(), level)
 }
 
-/// What is logged: by `RUST_LOG` where it can be read, such as `warn` or `info,broker::edge=debug`, else this level and
+/// The log filter: that of `RUST_LOG` if it is valid, such as `warn` or `info,broker::edge=debug`, else this level and
 /// above.
 fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     let configured = || level.parse::<Targets>().map_err(io::Error::other);
@@ -193,11 +194,11 @@ fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     Ok(filter.with_target(RUNTIME_RINGS, LevelFilter::ERROR))
 }
 
-/// Standard error: on a terminal warnings and errors have their colours. What the process keeps of its log has none.
+/// Standard error, with coloured warnings and errors on a terminal. Lines kept in memory are never coloured.
 struct Painted(File, Screen);
 
 impl Write for Painted {
-    /// Takes whole lines.
+    /// Writes whole lines only.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let Self(stderr, screen) = self;
         if !screen.is_terminal() {
@@ -216,7 +217,7 @@ impl Write for Painted {
     }
 }
 
-/// A line with its level in a colour.
+/// Returns a line with its level coloured.
 fn painted(line: &str, screen: Screen) -> String {
     let (level, colour) = match tail::level(line) {
         "ERROR" => ("ERROR", Colour::Red),
@@ -226,7 +227,7 @@ fn painted(line: &str, screen: Screen) -> String {
     line.replacen(level, &screen.paint(colour, level), 1)
 }
 
-/// Makes a thread that panics wait for the lines before it; what it does then is up to the hook that is there.
+/// Makes a panicking thread flush earlier lines before the previously installed panic hook runs.
 fn flush_on_panic(log: Log) {
     let then = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -251,7 +252,7 @@ impl Log {
         (Self { to, places, kept }, from)
     }
 
-    /// A log without a reader: for tests.
+    /// A log without a reader, for tests.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
         Self::new(1, 0).0
@@ -267,47 +268,47 @@ impl Log {
         self.kept.clone()
     }
 
-    /// Queues an item without looking for its place.
+    /// Queues an item without checking capacity.
     #[cfg(test)]
     pub(crate) fn queue(&self, item: Item) {
         self.to.try_send(item).unwrap();
     }
 
-    /// A shard's way to the log.
+    /// Returns a shard's handle to the log.
     #[must_use]
     pub fn journal(&self) -> Box<dyn Journal> {
         Box::new(self.clone())
     }
 
-    /// The last refusals that were noted.
+    /// The recent refusals.
     pub(crate) fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.kept.recent)
     }
 
-    /// The last sessions that did not go well.
+    /// The recent sessions that failed or were degraded.
     #[must_use]
     pub fn troubled(&self) -> Arc<Troubled> {
         Arc::clone(&self.kept.troubled)
     }
 
-    /// Causes of what is wrong.
+    /// The causes of current problems.
     pub(crate) fn problems(&self) -> Arc<Problems> {
         Arc::clone(&self.kept.problems)
     }
 
-    /// Lines and entries that found the queue full, or that stderr did not take.
+    /// Number of lines and entries dropped because the queue was full or stderr rejected them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.places.dropped.load(Ordering::Relaxed)
     }
 
-    /// The last lines, for pages that show them.
+    /// The recent lines, for pages that show them.
     #[must_use]
     pub fn tail(&self) -> Arc<LogTail> {
         Arc::clone(&self.kept.tail)
     }
 
-    /// Waits until everything logged so far is written, `limit` at most twice.
+    /// Waits until everything logged so far is written, for at most twice `limit`.
     pub fn flush(&self, limit: Duration) {
         let (done, wait) = bounded(1);
         if self.to.send_timeout(Item::Flush(done), limit).is_ok() {
@@ -316,9 +317,9 @@ impl Log {
         }
     }
 
-    /// Waits until what is queued by now is in the memory of the log, [`SETTLED_MAX`] at most: for those who read that
-    /// memory. A shard answers a client first, and the log thread reads of it a moment later. Streams get what comes
-    /// later all the same; pages that ask shards see what these did before they answered.
+    /// Waits until everything queued so far has reached the log's memory, for at most [`SETTLED_MAX`]. Called before
+    /// that memory is read, since a shard answers its client before the log thread processes the event. Later entries
+    /// still reach the streams; pages that query shards include everything that the shards saw before they answered.
     pub(crate) async fn settled(&self) {
         let marked = async {
             while !self.places.lines.take() {
@@ -384,7 +385,7 @@ impl<'w> MakeWriter<'w> for Log {
     }
 }
 
-/// Takes the formatter's lines, each in one piece.
+/// Receives the formatter's lines, each in one write.
 #[derive(Debug)]
 pub struct Lines<'l>(&'l Log);
 
@@ -403,19 +404,20 @@ impl Write for Lines<'_> {
 
 const LOG_THREAD: &str = "log";
 
-/// The longest wait of a thread that panics for a queue with room, and again for the lines: a stderr that takes nothing
-/// must not keep a process that is broken.
+/// Maximum time for which a panicking thread waits for queue space, and again for the lines to be written. A blocked
+/// stderr must not keep a broken process alive.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
 
-/// The longest wait of a reader for the log thread, and its pause while there is no place in the queue.
+/// Maximum time for which a reader waits for the log thread, followed by the pause between its retries while the queue
+/// is full.
 const SETTLED_MAX: Duration = Duration::from_secs(1);
 const SETTLED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Threads that wait for a flush at a time: the main thread at the end, and one that panics.
+/// Maximum number of threads waiting for a flush: the main thread at exit, and one that panics.
 const FLUSHES_MAX: usize = 4;
 
-/// The runtime warns when it cannot register buffers for input and output of files. The broker does none, and makes it
-/// release them at once when it could.
+/// Log target of glommio's warning that buffers for file I/O cannot be registered. The broker does no file I/O through
+/// glommio and releases registered buffers at once.
 const RUNTIME_RINGS: &str = "glommio::sys::uring";
 
 // Places for the audit entries of changes, by account: all shards take from them, and none waits for another.
@@ -423,7 +425,7 @@ const RUNTIME_RINGS: &str = "glommio::sys::uring";
 // The rule is that of the places of a shard, which cannot be taken back either: an account takes one while it holds
 // fewer than are free, so that one account alone gets half, and the next one half of the rest at once.
 
-/// The places, and who holds them.
+/// The capacity for audit entries, with the number of entries reserved per account.
 #[derive(Debug)]
 struct AuditPlaces {
     most: usize,
@@ -432,7 +434,7 @@ struct AuditPlaces {
 }
 
 impl AuditPlaces {
-    /// This many places, all free.
+    /// Creates capacity for `most` entries.
     pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
@@ -441,8 +443,8 @@ impl AuditPlaces {
         }
     }
 
-    /// Takes a place; false when the account has its share. Shards that ask at the same moment may not see each
-    /// other's, so an account may get one more for each of them.
+    /// Reserves capacity for one entry. Returns false if the account has used up its share. Concurrent reservations by
+    /// shards may not see each other, so an account may exceed its share by one entry per shard.
     pub(crate) fn take(&self, account: Account) -> bool {
         let held = self.held_by(account);
         let one_more = |taken: usize| {
@@ -457,14 +459,14 @@ impl AuditPlaces {
         taken
     }
 
-    /// Gives one back.
+    /// Releases the capacity of one entry.
     pub(crate) fn give_back(&self, account: Account) {
         let held = self.held_by(account).fetch_sub(1, Ordering::Relaxed);
         let taken = self.taken.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(held > 0 && taken > 0, "a place is given back once");
     }
 
-    /// The number of those taken.
+    /// Number of reserved entries.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
@@ -476,7 +478,8 @@ impl AuditPlaces {
     }
 }
 
-/// Accounts whose numbers have the same remainder count as one. A prime, so that numbers in a row are all apart.
+/// Number of counters. Accounts whose numbers have the same remainder share a counter; a prime, so that consecutive
+/// numbers are spread out.
 const PARTS: usize = 1021;
 
 #[cfg(test)]

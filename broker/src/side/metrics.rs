@@ -1,7 +1,7 @@
-//! The metrics as tables, and `GET /metrics`, which scrapes them: those of the shards in `shards`, those of the process
-//! in `process`, as texts by `exposition`.
+//! The metrics as tables, and `GET /metrics`, which scrapes them: metrics of the shards are in `shards`, those of the
+//! process in `process`, and their text formats in `exposition`.
 //!
-//! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
+//! Every series exists from the first scrape, starting at 0; label values come from closed sets, never from the wire.
 
 pub(crate) mod exposition;
 mod process;
@@ -28,19 +28,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// The state of the whole process at one scrape.
+/// The state of the process at the time of a scrape.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Each shard's answer, in any order.
+    /// Each shard's response, in any order.
     pub shards: Vec<Scraped<Snapshot>>,
-    /// Since the scrape before, or since the start: how much of its time each shard (in its order) did not wait.
+    /// Fraction of time that each shard (by index) was busy since the previous scrape or the start.
     pub busy_ratios: Vec<f64>,
-    /// The figures that are of no shard.
+    /// Figures of the process as a whole.
     pub process: ProcessState,
 }
 
 impl Report {
-    /// The metrics text.
+    /// Formats the report as metrics text.
     pub(crate) fn text(self, format: Format) -> String {
         let mut sum = Snapshot::default();
         for shard in &self.shards {
@@ -60,13 +60,13 @@ impl Report {
 
 // `GET /metrics`: one scrape at a time.
 
-/// Collects the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
+/// Collects the metrics, blocking for a limited time. Returns `None` if a shard does not respond.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
-/// The sources of the metrics: the scrape, and what the side thread adds.
+/// The sources of the metrics: the scrape, and figures that the side thread adds.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    /// One scrape at a time; the others wait for their turn.
+    /// Locked during a scrape, so that scrapes run one at a time.
     scrape: Arc<Mutex<Scrape>>,
     hub: Arc<Hub>,
     status: StatusBoard,
@@ -94,7 +94,7 @@ impl Metrics {
     }
 }
 
-/// The page.
+/// The route of the page.
 pub(crate) fn routes(metrics: Metrics) -> Router {
     Router::new()
         .route("/metrics", get(page))
@@ -131,17 +131,17 @@ async fn page(
 
 // The counters of every shard at one moment, for `/metrics`.
 
-/// Asks the shards; one exists, and one scrape runs at a time.
+/// Scrapes the shards. There is a single instance, so one scrape runs at a time.
 pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
     survey: Survey<M, Scraped<Snapshot>>,
-    /// Microseconds that each shard had been busy in all, at the last whole report.
+    /// Total busy time of each shard in microseconds, at the last complete report.
     busy_us: Vec<u64>,
-    /// When the last whole report was made.
+    /// Time of the last complete report.
     reported: Instant,
 }
 
 impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
-    /// A scraper of the shards behind `mailboxes`.
+    /// Creates a scraper of the shards with these mailboxes.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
         Self {
@@ -151,7 +151,8 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         }
     }
 
-    /// Every shard's counters, or `None` when a shard does not answer within `limit`. Blocks that long at most.
+    /// Collects every shard's counters; `None` if a shard does not respond within `limit`. Blocks for at most that
+    /// time.
     pub fn scrape(&mut self, limit: Duration) -> Option<Report> {
         let all = self.survey.all();
         let answers = self.survey.ask(all, limit, Post::Scrape);
@@ -175,7 +176,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         }
     }
 
-    /// The shards that have not answered.
+    /// The shards that did not respond.
     #[must_use]
     pub fn silent(&self) -> Vec<ShardId> {
         self.survey.silent()

@@ -1,14 +1,17 @@
-//! Problems: one list of what is wrong, built for causes; a pure table, fed by the log thread and by the side thread.
+//! Problems: a list of what is wrong, grouped by cause. The list is a pure table fed by the log thread and the side
+//! thread.
 //!
-//! A **cause** is a check and the most specific thing that explains two channels or more: a key (or a certificate), a
-//! principal (or a thing, or a subject), an authority, an address (its network); else the channel itself. So thirty
-//! cameras with one revoked key are one row, and eight single troubles are eight. An address explains only requests
-//! that name neither key nor principal nor authority: behind one address there may be a whole fleet.
+//! A **cause** is a check together with the most specific entity that explains two or more channels: a key (or
+//! certificate), a principal (or thing, or subject), an authority, or an address (its network); otherwise the channel
+//! itself. Thus thirty cameras with one revoked key are one row, and eight unrelated problems are eight rows. An
+//! address explains only requests that name no key, principal or authority, because a whole fleet may share one
+//! address.
 //!
-//! A row begins with its channel and is found by all that its first request named. When another channel comes by one of
-//! these, the row grows to that and is found by that alone from then on; its id, made of what it began with, and its
-//! onset stay. A channel stays in its row of a check whichever key it tries next, unless that key has a row. A viewer's
-//! session without an answer counts for the row of its camera, where that was refused.
+//! A row starts with its channel and is found by every entity that its first request named. When another channel
+//! matches one of these, the row is generalised to that entity and from then on is found only by it; its id, derived
+//! from its initial values, and its onset do not change. A channel stays in its row of a check whichever key it tries
+//! next, unless that key has a row. An unanswered viewer session is counted in the row of its camera if the camera was
+//! refused.
 //!
 //! **Ends.** A member ends when its channel and role are seen connected later than its last event ([`Seen`]; the
 //! shards are asked, a bounded number a second, about open members alone); one of a session without an answer also when
@@ -38,12 +41,12 @@ pub(crate) use rows::{By, Incident, Kind, Look, Seen};
 use std::sync::MutexGuard;
 use table::Table;
 
-/// The problems of the process. The log thread and the side thread add to it, the admin listener reads.
+/// The problems of the process. The log thread and the side thread write, the admin listener reads.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Shared<Table>);
 
 impl Problems {
-    /// Reads an entry that the log writes.
+    /// Updates the problems from an entry as it is written to the log.
     pub(crate) fn note(&self, entry: &Entry) {
         match entry {
             Entry::Refused(refused) => note_refused(&mut self.lock(), refused),
@@ -59,13 +62,13 @@ impl Problems {
         }
     }
 
-    /// The table, for a moment.
+    /// Locks the table; hold the guard only briefly.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock()
     }
 }
 
-/// Takes a refusal in.
+/// Adds a refusal to the table.
 fn note_refused(table: &mut Table, refused: &Refused) {
     let is_of_use = matches!(refused.check, Check::ChannelExists | Check::Draining);
     if refused.status < 400 || is_of_use {

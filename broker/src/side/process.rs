@@ -16,11 +16,11 @@ use std::{io, panic, process};
 
 // `mi_collect` is linked with it
 
-/// Blocks the signals that end or reload the server, for this thread and all that it starts: only the side thread lets
-/// them in, so that no shard is interrupted.
+/// Blocks the signals that stop or reload the server, on this thread and on all threads that it spawns. Only the side
+/// thread receives them, so that no shard is interrupted.
 ///
 /// # Errors
-/// The system refuses, which it has no reason to.
+/// Fails if the system call fails, which is not expected.
 pub fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK)
 }
@@ -28,7 +28,7 @@ pub fn block_signals() -> io::Result<()> {
 /// Unblocks the signals on this thread.
 ///
 /// # Errors
-/// As [`block_signals`].
+/// See [`block_signals`].
 pub fn unblock_signals() -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK)
 }
@@ -54,17 +54,18 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
 /// The effect of SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// The files that may change are read again.
+    /// Files are reloaded.
     Reloads,
-    /// The same, unless the terminal that the process was started on is gone: then the process ends.
+    /// Files are reloaded. If the terminal on which the process was started no longer exists, the process exits
+    /// instead.
     EndsWithTerminal,
-    /// None: it was ignored when the process started, as by `nohup`.
+    /// SIGHUP has no effect, because it was ignored when the process started, as under `nohup`.
     Ignored,
 }
 
 impl Hangup {
-    /// The effect for this process, before a handler is set. A development server that was started on a terminal ends
-    /// with it: nobody is left who could stop it, and it would keep its ports.
+    /// Determines the effect of SIGHUP for this process, before a handler is installed. A development server started on
+    /// a terminal exits with the terminal; otherwise, nobody could stop it and it would keep its ports.
     #[must_use]
     pub fn of_process(dev: bool) -> Self {
         let on_terminal =
@@ -80,25 +81,27 @@ impl Hangup {
         }
     }
 
-    /// Whether a SIGHUP ends the process.
+    /// Whether a SIGHUP received now ends the process.
     pub(crate) fn ends(self) -> bool {
         self == Self::EndsWithTerminal && !terminal_opens()
     }
 }
 
-/// Whether the process has a controlling terminal that is there.
+/// Whether the process has a controlling terminal that still exists.
 fn terminal_opens() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// Whether a process ignores SIGHUP, by its `/proc/PID/status`: signal 1 is the lowest bit of the mask.
+/// Whether a process ignores SIGHUP according to its `/proc/PID/status`, in which signal 1 is the lowest bit of the
+/// mask.
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Makes a panic in any thread end the process with exit code 1, in every build: half a server is worse than none.
+/// Makes a panic in any thread exit the process with code 1, in every build, since a partly running server is worse
+/// than none.
 pub fn end_on_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -107,8 +110,9 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Forbids core files, for good: memory has secret keys, and those that sessions and TLS hang on. A process that is not
-/// "dumpable" would be safer still, but would hide from its operator who holds a port, and how much memory it takes.
+/// Permanently disables core files, since memory contains secret keys, including those of sessions and TLS. Making the
+/// process not "dumpable" would be safer, but would hide from the operator which ports it holds and how much memory it
+/// uses.
 pub fn forbid_core_files() {
     let none = Rlimit {
         current: Some(0),
@@ -117,22 +121,22 @@ pub fn forbid_core_files() {
     let _ = setrlimit(Resource::Core, none); // a limit may always be lowered
 }
 
-/// Makes the kernel back this process with small pages only, from here on. A kernel that refuses costs memory only.
+/// Disables transparent huge pages for this process. If the kernel refuses, the process only uses more memory.
 ///
-/// A huge page takes 2 MiB where one byte is touched, and an idle shard touches a few bytes in many places: with huge
-/// pages resident memory is a multiple of what is in use, and above what the budgets promise.
+/// A huge page uses 2 MiB even if only one byte of it is touched, and an idle shard touches a few bytes in many pages.
+/// With huge pages, resident memory would be a multiple of the memory in use and exceed the budgets.
 pub fn avoid_huge_pages() {
     let _ = disable_transparent_huge_pages(true);
 }
 
-/// Makes the allocator return pages to the system that were free for longer than its delay. It looks for them itself
-/// only when it frees another, which a process without work does not do.
+/// Makes the allocator return pages to the system that have been free for longer than its delay. By itself, the
+/// allocator checks for such pages only when memory is freed, which does not happen in an idle process.
 pub fn give_memory_back() {
     mi_collect(false);
 }
 
-/// Unmaps the program's code: a start or a reload has run several times as much of it as serving does. Its pages stay
-/// in the kernel's cache of the file, from where those that are used come back, sixteen at a time.
+/// Unmaps the program's code, since a startup or reload executes several times more of it than normal operation needs.
+/// The pages stay in the kernel's page cache and are mapped again on use, sixteen at a time.
 pub(crate) fn unmap_code() {
     let here = unmap_code as *const () as usize;
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -157,7 +161,8 @@ unsafe extern "C" {
     safe fn mi_collect(force: bool);
 }
 
-/// Raises the limit of open files to the hard one; returns what it is then. Not being allowed to raise it is no error.
+/// Raises the limit of open files to the hard limit and returns the resulting value. Failure to raise it is not an
+/// error.
 pub(crate) fn raise_open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -171,7 +176,7 @@ pub(crate) fn raise_open_files() -> usize {
     count(limit)
 }
 
-/// The hard limit of open files, to which a start raises its own.
+/// The hard limit of open files, to which startup raises the soft limit.
 pub(crate) fn open_files_hard() -> usize {
     count(getrlimit(Resource::Nofile).maximum)
 }
@@ -182,18 +187,18 @@ fn count(limit: Option<u64>) -> usize {
     })
 }
 
-/// The limit of open files.
+/// The soft limit of open files.
 pub(crate) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The time since the machine's start, by `CLOCK_MONOTONIC`: what service managers compare with their own.
+/// The time since boot by `CLOCK_MONOTONIC`, which service managers compare with their own readings of that clock.
 #[must_use]
 pub fn monotonic() -> Duration {
     clock(ClockId::Monotonic)
 }
 
-/// By how many seconds local time is ahead of UTC at a moment, by `TZ` and `/etc/localtime`.
+/// Offset of local time from UTC at a given time, in seconds, according to `TZ` and `/etc/localtime`.
 pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     let at = libc::time_t::try_from(at_s).unwrap_or(0);
     let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
@@ -205,7 +210,7 @@ pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     local.tm_gmtoff
 }
 
-/// Memory in use, from `/proc`; 0 without it.
+/// Resident memory from `/proc`, in bytes; 0 without it.
 pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -213,7 +218,7 @@ pub(crate) fn resident_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// The processor time, user and system, that all threads have used.
+/// Total CPU time, user and system, used by all threads.
 pub(crate) fn cpu_time() -> Duration {
     clock(ClockId::ProcessCPUTime)
 }

@@ -1,24 +1,24 @@
-//! Every file that a server reads, and how reloads of those went that may change under it.
+//! All files that a server reads, and the results of reloading those that may change at run time.
 
 use crate::side::shared_state::Shared;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-/// Files that a server reads together.
+/// A group of files that the server reads together.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadFiles {
-    /// The keys that name them.
+    /// The configuration keys that name the files.
     pub files: &'static str,
-    /// The name under which they are read again, when they change and on SIGHUP; empty for those of the start alone.
+    /// Name of the reload, which happens when the files change and on SIGHUP; empty for files read only at startup.
     pub reloaded: &'static str,
-    /// The effect of a fault at the start, where it is not that there is none.
+    /// Text appended to the effect of an error in the table, if the files are an exception.
     pub exception: &'static str,
-    /// A test of what a fault does.
+    /// Name of a test that checks the effect of an error.
     pub test: &'static str,
 }
 
-/// All of them. Metrics have each that is reloaded, also where there is none of a kind; the page of operation has the
-/// table.
+/// All files that the server reads. Metrics include every reloadable kind, even if no file is configured; the
+/// operations page contains this list as a table.
 pub const READ_FILES: &[ReadFiles] = &[
     ReadFiles {
         files: "`broker.toml`, `ice.secret_file`",
@@ -76,7 +76,7 @@ pub const READ_FILES: &[ReadFiles] = &[
     },
 ];
 
-/// A row of the table: files, when they are read again, what a fault does, metric, test.
+/// Formats a row of the table: files, when they are reloaded, effect of an error, metric, test.
 impl Display for ReadFiles {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
@@ -97,22 +97,22 @@ impl Display for ReadFiles {
     }
 }
 
-/// The names of those that are reloaded.
+/// The names of the reloadable files.
 pub fn reloaded() -> impl Iterator<Item = &'static str> {
     let names = READ_FILES.iter().map(|row| row.reloaded);
     names.filter(|name| !name.is_empty())
 }
 
-/// How reloads of files went, by the subject that they are about. Not part of the status: what is in force serves.
+/// Results of file reloads by subject. They do not affect the status, since the files in force continue to be used.
 pub type Reloads = Shared<BTreeMap<&'static str, Reload>>;
 
-/// How the reloads of a subject went; moments are milliseconds since 1970 UTC.
+/// Results of the reloads of a subject's files; times are in milliseconds since 1970 UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
-    /// When its files were last read and put in force.
+    /// Time at which its files were last read and put in force.
     pub succeeded_ms: u64,
-    /// Since when they could not be, and why.
+    /// Time since which reloads have failed, and the error.
     pub failed: Option<(u64, Box<str>)>,
-    /// The last seconds, since 1970, of certificates in force, each by what it is for.
+    /// Expiry of the certificates in force by purpose, in seconds since 1970.
     pub ends: Vec<(&'static str, u64)>,
 }

@@ -1,10 +1,10 @@
-//! The last refusals, in memory: what operators search to find out why a connection failed; and counts of all by check
-//! and subject.
+//! The most recent refusals, kept in memory so that operators can find out why a connection failed, and counts of all
+//! refusals by check and subject.
 //!
-//! The last ones are as many as [`REFUSALS_KEPT_MAX`] and [`REFUSALS_KEPT_BYTES_MAX`] allow. Beyond that, the network
-//! with the most of them loses the oldest one of its largest group (one check of one channel or key): a flood from one
-//! network pushes out its own, and a camera that storms its own, so that the one line of a device elsewhere, or behind
-//! the same address, stays.
+//! Up to [`REFUSALS_KEPT_MAX`] refusals and [`REFUSALS_KEPT_BYTES_MAX`] bytes are stored. Beyond that, the oldest
+//! refusal of the largest group (one check of one channel or key) in the network with the most refusals is evicted. A
+//! flood from one network therefore evicts only refusals of that network, and a retrying camera only its own, so that a
+//! single refusal of another device, even at the same address, is retained.
 
 use crate::edge::turn::calendar;
 use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
@@ -18,37 +18,37 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The last refusals. The log thread adds to it, the admin listener reads.
+/// The most recent refusals. The log thread adds to them, the admin listener reads.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     ring: Shared<Ring>,
     noted: Notify,
 }
 
-/// The result of a search: the refusals, and the extent of what was searched.
+/// A search result: the refusals, and information about what was searched.
 #[derive(Debug)]
 pub(crate) struct RefusalMatches {
-    /// The newest first.
+    /// Matching refusals, newest first.
     pub(crate) refusals: Vec<Arc<Refused>>,
-    /// The number of those that fit, shown or not.
+    /// Number of matches, including those not shown.
     pub(crate) found: usize,
-    /// The number of the last one that is shown, if older ones fit.
+    /// Number of the last refusal returned, if older refusals match.
     pub(crate) next: Option<u64>,
-    /// The number of kept refusals.
+    /// Number of stored refusals.
     pub(crate) kept: usize,
-    /// When the oldest that is kept happened.
+    /// Time of the oldest stored refusal.
     pub(crate) since: Option<Wall>,
-    /// Refusals that were counted and not noted, since there were too many within a window.
+    /// Number of refusals that were counted but not logged, because there were too many in a time window.
     pub(crate) suppressed: u64,
 }
 
 #[derive(Debug)]
 struct Ring {
-    /// Most rows, and most bytes of them.
+    /// Maximum number of rows, and their maximum size in bytes.
     most: (usize, usize),
-    /// By their number in the order of arrival.
+    /// Refusals by number, in order of arrival.
     rows: BTreeMap<u64, Arc<Refused>>,
-    /// The numbers of each network's groups, in order. Names that do not exist are one group.
+    /// Refusal numbers of each group of each network, in order. Names that do not exist form one group.
     of: BTreeMap<Prefix, BTreeMap<GroupKey, VecDeque<u64>>>,
     groups: Groups,
     bytes: usize,
@@ -57,7 +57,7 @@ struct Ring {
 }
 
 impl Recent {
-    /// Reads an entry that the log has written.
+    /// Stores an entry that was written to the log if it is a refusal.
     pub(crate) fn note(&self, entry: Entry) {
         match entry {
             Entry::Refused(refused) => {
@@ -79,17 +79,17 @@ impl Recent {
         }
     }
 
-    /// Returns when one was noted since it returned last. For one reader.
+    /// Waits until a refusal has been stored since the last call. Supports only a single waiting reader.
     pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
 
-    /// Forgets those that fit: their number.
+    /// Erases matching refusals; returns their number.
     pub(crate) fn forget(&self, fits: impl Fn(&Refused) -> bool) -> usize {
         self.locked(|ring| ring.forget(fits))
     }
 
-    /// Those from a number on, the oldest first, and the number of the next one.
+    /// Refusals with at least this number, oldest first, and the number of the next refusal.
     pub(crate) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
         self.locked(|ring| {
             let rows = ring.rows.range(number..).map(|(_, row)| row);
@@ -97,12 +97,12 @@ impl Recent {
         })
     }
 
-    /// The newest that fit, at most this many.
+    /// At most `most` of the newest matching refusals.
     pub(crate) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> RefusalMatches {
         self.before(u64::MAX, most, fits)
     }
 
-    /// The same of those before a number.
+    /// At most `most` of the newest matching refusals before a number.
     pub(crate) fn before(
         &self,
         number: u64,
@@ -126,7 +126,7 @@ impl Recent {
         })
     }
 
-    /// Reads the groups, and of each that has kept refusals that fit, the newest of them.
+    /// Reads the groups, each with the newest stored refusal that matches, if any.
     pub(crate) fn groups<T>(
         &self,
         fits: impl Fn(&Refused) -> bool,
@@ -178,7 +178,8 @@ impl Ring {
         }
     }
 
-    /// Takes out the oldest of the largest group of the network that has most; of equal ones the oldest.
+    /// Evicts the oldest refusal of the largest group in the network with the most refusals. Ties are resolved in
+    /// favour of evicting the oldest refusal.
     fn evict(&mut self) {
         let oldest = |numbers: &VecDeque<u64>| numbers.front().copied().unwrap_or(u64::MAX);
         let largest = self.of.iter_mut().max_by_key(|(_, groups)| {
@@ -219,7 +220,7 @@ impl Ring {
         }
     }
 
-    /// Groups keep their counts, which name nobody.
+    /// Erases matching refusals. Groups keep their counts, which contain no personal data.
     fn forget(&mut self, fits: impl Fn(&Refused) -> bool) -> usize {
         let all = self.rows.iter().filter(|(_, row)| fits(row));
         let numbers: Vec<u64> = all.map(|(number, _)| *number).collect();
@@ -231,7 +232,7 @@ impl Ring {
     }
 }
 
-/// The network of a refusal, and its group there.
+/// The network of a refusal, and its group within it.
 fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     let (check, subject) = key_of(refused);
     let subject = if subject.is_absent(check) {
@@ -242,7 +243,7 @@ fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     (Prefix::of(refused.remote.ip()), (check, subject))
 }
 
-/// Why a request was refused; where its time was wrong, how far its clock is off comes first.
+/// The reason why a request was refused. For a wrong time, the client's clock error comes first.
 pub(crate) fn says(refused: &Refused) -> String {
     let says = refused.check.says();
     let Some(skew) = refused.claims.clock_skew_s else {
@@ -260,7 +261,7 @@ pub(crate) fn says(refused: &Refused) -> String {
     }
 }
 
-/// The texts of a refusal that come from its request, its caller or a policy.
+/// The texts of a refusal that come from the request, the caller or a policy.
 pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
     let Claims {
         channel,
@@ -294,7 +295,7 @@ pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
         .chain(shown)
 }
 
-/// Bytes that a refusal takes in memory, with its places in the orders.
+/// Memory use of a refusal in bytes, including its index entries.
 fn bytes_of(refused: &Refused) -> usize {
     let texts: usize = texts(refused).map(str::len).sum();
     let shown = refused
@@ -312,7 +313,7 @@ fn bytes_of(refused: &Refused) -> usize {
     size_of::<Refused>() + refused.request_id.len() + texts + shown + explain + ROW_BYTES
 }
 
-/// The places of a row in the orders by number and by network, with the longest subject.
+/// Upper bound on the size of a row's entries in the by-number and by-network indexes, assuming the longest subject.
 const ROW_BYTES: usize = 512;
 
 // The refusals by check and subject: how often, since when, and in which minutes of the last hour.
@@ -321,7 +322,7 @@ const ROW_BYTES: usize = 512;
 // [`REFUSAL_GROUPS_KEPT_MAX`] groups; beyond that, the check with the most of them loses the one that was quiet the
 // longest, and its refusals count among the others of that check.
 
-/// A check, and what the refusal was about.
+/// A check, and the subject of the refusal.
 type GroupKey = (Check, Subject<'static>);
 
 /// The group of a refusal.
@@ -332,13 +333,13 @@ pub(crate) fn key_of(refused: &Refused) -> GroupKey {
     (refused.check, subject.into_owned())
 }
 
-/// The groups of all refusals.
+/// Counts of all refusals by group.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: BTreeMap<GroupKey, Group>,
-    /// Refusals of which not even the check is known.
+    /// Number of refusals whose check is unknown.
     others: u64,
-    /// All refusals.
+    /// Total number of refusals.
     refusals: u64,
 }
 
@@ -349,21 +350,22 @@ pub(crate) struct Group {
     pub(crate) refusals: u64,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// The newest that was noted, without what its signature was compared with; `None` for the others of a check.
+    /// The newest logged refusal, without the values that its signature was compared with; `None` for the group of a
+    /// check's remaining refusals.
     pub(crate) newest: Option<Refused>,
     minutes: Minutes,
 }
 
-/// Refusals by minutes, of the last hour.
+/// Refusals per minute over the last hour.
 #[derive(Clone, Debug)]
 struct Minutes {
     counts: [u32; MINUTES],
-    /// The last minute that is counted, since 1970.
+    /// The last minute counted, in minutes since 1970.
     last: u64,
 }
 
 impl Groups {
-    /// Counts one that was noted.
+    /// Counts a logged refusal.
     pub(crate) fn note(&mut self, refused: &Refused) {
         let group = self.add(key_of(refused), refused.at, 1);
         group.newest = Some(Refused {
@@ -373,7 +375,7 @@ impl Groups {
         self.limit();
     }
 
-    /// Counts those that were not noted: all of them, and by subject as far as that is known.
+    /// Counts refusals that were not logged: the total, and by subject if known.
     pub(crate) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
         let told: u64 = counts.iter().map(|count| count.refusals).sum();
         let untold = refusals.saturating_sub(told);
@@ -396,7 +398,7 @@ impl Groups {
         self.limit();
     }
 
-    /// Those that fit, the last ones first.
+    /// Matching groups, most recent first.
     pub(crate) fn find(&self, fits: impl Fn(&GroupKey, &Group) -> bool) -> Vec<&Group> {
         let all = self.groups.iter().filter(|(key, group)| fits(key, group));
         let mut found: Vec<&Group> = all.map(|(_, group)| group).collect();
@@ -404,7 +406,7 @@ impl Groups {
         found
     }
 
-    /// All refusals, and those of them of which not even the check is known.
+    /// Total number of refusals, and the number of those whose check is unknown.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.refusals, self.others)
     }
@@ -469,7 +471,7 @@ impl Group {
         }
     }
 
-    /// The refusals of each minute of the hour that ends with this moment, the oldest first.
+    /// The number of refusals in each minute of the hour ending now, oldest first.
     pub(crate) fn minutes(&self, now: Wall) -> [u32; MINUTES] {
         self.minutes.until(now.0 / MINUTE_MS)
     }
@@ -499,7 +501,7 @@ impl Minutes {
     }
 }
 
-/// An hour.
+/// Number of minutes counted: one hour.
 const MINUTES: usize = 60;
 const MINUTE_MS: u64 = 60_000;
 

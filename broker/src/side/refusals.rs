@@ -1,7 +1,7 @@
-//! Why requests were refused: `GET /refusals`, `GET /refusals/groups` and `GET /refusals/{id}`.
+//! Refusals and their reasons: `GET /refusals`, `GET /refusals/groups` and `GET /refusals/{id}`.
 //!
-//! Searches cover the kept refusals; an id alone is enough for one that is not kept any more, since ids of refusals say
-//! themselves when, where and why. Every text of the wire is escaped by the JSON library.
+//! Searches cover the stored refusals; a refusal that is no longer stored can still be looked up by its id, which
+//! encodes time, place and reason. All text from the wire is escaped by the JSON library.
 
 use crate::edge::turn::calendar;
 use crate::side::admin::http::{Answer, Fault, fault_id, rfc3339, time_of};
@@ -24,20 +24,21 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The kept refusals, and the reader of refusals' ids.
+/// The stored refusals, and the decoder of refusal ids.
 #[derive(Debug)]
 pub struct Refusals {
     log: Log,
     recent: Arc<Recent>,
     reader: RefusalReader,
     shards: u16,
-    /// The number of the next one that streams get.
+    /// Number of the next refusal to send to streams.
     next: AtomicU64,
-    /// Milliseconds by which the shards' calendars have been ahead of the system's at most: tests move them.
+    /// Maximum number of milliseconds by which the shards' calendars have been ahead of the system clock, which happens
+    /// only in tests.
     ahead_ms: AtomicU64,
 }
 
-/// The pages.
+/// The routes of the refusal pages.
 pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
     Router::new()
         .route("/refusals", get(list))
@@ -48,8 +49,8 @@ pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
 
 type Sources = (Arc<Refusals>, Inspector);
 
-/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: kept refusals, the
-/// newest first, of all nodes unless the scope is `node`; `before` goes on in those of this node.
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: stored refusals, newest
+/// first, of all nodes unless the scope is `node`. `before` continues with refusals of this node only.
 async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -60,8 +61,8 @@ async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): Raw
     Ok(Json(document))
 }
 
-/// `GET /refusals/groups?channel=&check=&text=&limit=`, and as `/refusals`: the refusals by check and channel, the last
-/// first; each node's groups are its own.
+/// `GET /refusals/groups?channel=&check=&text=&limit=`, and further parameters of `/refusals`: refusals by check and
+/// channel, most recent first. Groups are local to each node.
 async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -72,8 +73,8 @@ async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): R
     Ok(Json(document))
 }
 
-/// `GET /refusals/{id}`: one refusal, with what its signature was compared with, from the node that keeps it; or what
-/// its id alone says.
+/// `GET /refusals/{id}`: one refusal with the values that its signature was compared with, from the node that stores
+/// it; if none does, the information encoded in the id.
 async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String>) -> Answer {
     let id = plain_id(&id);
     let own = refusals.own(&id).await;
@@ -94,7 +95,7 @@ async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String
 }
 
 impl Refusals {
-    /// Of a broker of this many shards, whose log is this.
+    /// Creates the refusals of a broker with this log and number of shards.
     #[must_use]
     pub fn new(log: &Log, keys: &SessionKeys, shards: usize) -> Self {
         Self {
@@ -107,43 +108,43 @@ impl Refusals {
         }
     }
 
-    /// The shards' calendars are about to be ahead of the system's by this many milliseconds.
+    /// Records that the shards' calendars will be ahead of the system clock by this many milliseconds.
     pub(crate) fn calendars_move(&self, ahead_ms: u64) {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
-    /// Causes of what is wrong.
+    /// The causes of current problems.
     pub(crate) fn problems(&self) -> Arc<Problems> {
         self.log.problems()
     }
 
-    /// The kept refusals, for other pages.
+    /// The stored refusals, for other pages.
     pub(crate) fn shared(&self) -> Arc<Recent> {
         Arc::clone(&self.recent)
     }
 
-    /// The kept refusals.
+    /// The stored refusals.
     pub(crate) fn recent(&self) -> &Recent {
         &self.recent
     }
 
-    /// Waits until what the log has been given by now is among the kept refusals, and in its other memories.
+    /// Waits until everything logged so far has reached the log's memory, including the stored refusals.
     pub(crate) async fn settled(&self) {
         self.log.settled().await;
     }
 
-    /// Of no broker: for tests.
+    /// Creates an empty set of refusals without a broker, for tests.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
         Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
     }
 
-    /// Returns when one was noted since it returned last.
+    /// Waits until a refusal has been stored since the last call.
     pub(crate) async fn noted(&self) {
         self.recent.noted().await;
     }
 
-    /// Sends those that were noted to the streams that watch.
+    /// Sends new refusals to the subscribed streams.
     pub(crate) fn publish(&self, feed: &Feed) {
         let from = self.next.load(Ordering::Relaxed);
         let (noted, next) = self.recent.since(from);
@@ -153,14 +154,14 @@ impl Refusals {
         }
     }
 
-    /// The state that a stream begins with: the newest refusals that streams were sent, or would have been.
+    /// The initial state of a stream: the newest refusals, up to the last one published to streams.
     pub(crate) fn state(&self, feed: &Feed) -> Value {
         self.publish(feed);
         let next = self.next.load(Ordering::Relaxed);
         self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
     }
 
-    /// The document of one refusal, which may be of a moment ago.
+    /// The local document of a refusal, even if it was logged only a moment ago.
     async fn own(&self, id: &str) -> Result<Value, Fault> {
         if self.recent.find(0, |it| *it.request_id == *id).found == 0 {
             self.settled().await;
@@ -168,7 +169,7 @@ impl Refusals {
         self.page(Some(id), "")
     }
 
-    /// The document of this node: a list, its groups, or one refusal.
+    /// The local document: a list, its groups, or one refusal.
     pub(crate) fn page(&self, what: Option<&str>, query: &str) -> Result<Value, Fault> {
         match what {
             None => Ok(self.list(&Filter::parse(query)?)),
@@ -252,7 +253,7 @@ impl Refusals {
         Some(refusal)
     }
 
-    /// The document of a refusal that is not kept: what its id says.
+    /// The document of a refusal that is not stored, from the information encoded in its id.
     fn of_id(&self, id: &str, says: &RefusalId) -> Value {
         let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
         let refused = Refused::unread(id, says.at, says.status, "", says.check, nowhere);
@@ -321,7 +322,7 @@ const NOT_OURS: Fault = Fault::new(
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 
-/// Adds the certificate or the token, and the role; null where there is none.
+/// Adds the certificate or token, and the role, to a row; null if absent.
 fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     let nothing = Presented::default();
     for (name, text) in sign_in.unwrap_or(&nothing).named() {
@@ -331,7 +332,7 @@ fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
 
 // Which refusals are wanted, as `/refusals` is asked for them.
 
-/// Which refusals are wanted. All that is named must fit.
+/// Filter for refusals, which must match all given conditions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     id: Option<String>,
@@ -341,9 +342,9 @@ pub(crate) struct Filter {
     remote: Option<IpAddr>,
     check: Option<Check>,
     since: Option<Wall>,
-    /// A part of any name, id or address, in any case.
+    /// Substring of any name, id or address, case-insensitive.
     text: Option<String>,
-    /// Those before this number, which the page before names.
+    /// Upper bound on the refusal number, exclusive, as given by the previous page.
     pub(crate) before: Option<u64>,
     pub(crate) limit: Option<usize>,
 }
@@ -396,7 +397,7 @@ impl Filter {
             && self.has_text(refused)
     }
 
-    /// Whether a group fits by its check, and the newest refusal that was noted of it.
+    /// Whether a group matches, judging by its check and its newest logged refusal.
     fn fits_group(&self, check: Check, newest: Option<&Refused>) -> bool {
         match newest {
             Some(refused) => self.fits(refused),
@@ -411,7 +412,7 @@ impl Filter {
         }
     }
 
-    /// Whether the text is a part of what the refusal names.
+    /// Whether the refusal contains the search text.
     fn has_text(&self, refused: &Refused) -> bool {
         let Some(part) = &self.text else { return true };
         let has = |text: &str| text.to_lowercase().contains(part);
@@ -422,12 +423,12 @@ impl Filter {
     }
 }
 
-/// An id as people paste it.
+/// Normalises an id as pasted by a user.
 fn plain_id(text: &str) -> String {
     text.trim().to_ascii_lowercase()
 }
 
-/// A channel by its name, or by its ARN.
+/// Extracts the channel name from a name or ARN.
 fn channel_name(text: String) -> String {
     match ChannelArn::parse(&text, false) {
         Ok(arn) => arn.name().to_owned(),
@@ -435,7 +436,7 @@ fn channel_name(text: String) -> String {
     }
 }
 
-/// An address, with a port or without.
+/// Parses an address with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let socket = || text.parse().ok().map(|socket: SocketAddr| socket.ip());

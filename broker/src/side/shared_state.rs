@@ -1,5 +1,4 @@
-//! Values shared by threads that are no shards (the main thread, the log thread, the side thread), such as the state of
-//! the process.
+//! Values shared by the main, log and side threads, but not by shards, such as the status of the process.
 
 use crate::side::read_files::Reloads;
 use broker_core::readiness::Readiness;
@@ -15,7 +14,7 @@ use strum::{FromRepr, IntoStaticStr, VariantArray};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// A value that several of these threads use; a clone is another way to the same.
+/// A value shared by threads; clones share it.
 #[derive(Debug, Default)]
 pub struct Shared<T>(Arc<Mutex<T>>);
 
@@ -24,7 +23,7 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// The value, for a moment. It is consistent after each use, so a thread that panicked spoils nothing.
+    /// Locks the value. A panic of another thread does not poison it, since the value is consistent after each use.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -38,32 +37,31 @@ impl<T> Clone for Shared<T> {
 
 // The state of the process, as `/ready` reports it.
 
-/// One word about the process.
+/// Status of the process in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRepr, IntoStaticStr, VariantArray)]
 #[repr(u8)]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
-    /// Listeners do not accept yet.
+    /// Listeners are not accepting yet.
     #[default]
     Starting,
-    /// All is well.
+    /// Everything works.
     Ok,
-    /// The process is about to end.
+    /// The process is shutting down.
     Draining,
-    /// The registry's store fails.
+    /// The registry's store is failing.
     StoreFailed,
 }
 
 impl Status {
-    /// The word in the answers of `/live` and `/ready`.
+    /// The word used in the responses of `/live` and `/ready`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// The process's status, shared between the main thread, which sets it, the side thread, which shows it, and the
-/// shards, which answer probes by it.
+/// The process's status: set by the main thread, shown by the side thread, and used by the shards to answer probes.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Board>);
 
@@ -76,30 +74,30 @@ struct Board {
     configuration: Shared<FileReport>,
 }
 
-/// The settings in force, which a reload replaces.
+/// The settings in force, replaced by a reload.
 pub type Running = Shared<Arc<Settings>>;
 
 impl Running {
-    /// The settings of this moment.
+    /// The current settings.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.lock())
     }
 }
 
-/// The configuration file beside what runs; empty without a file.
+/// Comparison of the configuration file with the running settings; empty without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileReport {
-    /// SHA-256 of the file that is in force as a whole, in hexadecimal digits.
+    /// SHA-256 in hexadecimal of the last file that is fully in force.
     pub running: Box<str>,
-    /// SHA-256 of the file as it was read last.
+    /// SHA-256 in hexadecimal of the file as last read.
     pub file: Box<str>,
-    /// The keys in which it differs from what runs: those that a SIGHUP applies, and those that need a restart.
+    /// The keys that differ from the running settings: those that SIGHUP applies, and those that need a restart.
     pub waiting: SettingChanges,
 }
 
 impl StatusBoard {
-    /// One of a process that starts with these settings.
+    /// Creates the report of a process that starts with these settings.
     #[must_use]
     pub fn of(settings: &Arc<Settings>) -> Self {
         let board = Self::default();
@@ -113,37 +111,37 @@ impl StatusBoard {
         self.0.readiness.set_serves(status == Status::Ok);
     }
 
-    /// Sets whether the registry's store fails, which [`StatusBoard::status`] shows while all else is well. True when
-    /// it was otherwise before.
+    /// Sets whether the registry's store is failing, which [`StatusBoard::status`] reports if there is no other
+    /// problem. Returns whether the value has changed.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.readiness.set_store_failed(failed)
     }
 
-    /// How reloads went: the main thread notes it.
+    /// Results of reloads, recorded by the main thread.
     #[must_use]
     pub fn reloads(&self) -> &Reloads {
         &self.0.reloads
     }
 
-    /// The settings in force: the main thread replaces them.
+    /// The settings in force, replaced by the main thread.
     #[must_use]
     pub fn running(&self) -> &Running {
         &self.0.running
     }
 
-    /// The configuration file beside what runs: the main thread notes it.
+    /// The configuration file compared with the running settings, updated by the main thread.
     #[must_use]
     pub fn configuration(&self) -> &Shared<FileReport> {
         &self.0.configuration
     }
 
-    /// Whether it is [`Status::Ok`], for shards.
+    /// Whether the status is [`Status::Ok`], for shards.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.0.readiness.clone()
     }
 
-    /// The status; at first [`Status::Starting`].
+    /// The status, initially [`Status::Starting`].
     #[must_use]
     pub fn status(&self) -> Status {
         let number = self.0.status.load(Ordering::Relaxed);

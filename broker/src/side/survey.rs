@@ -1,6 +1,6 @@
-//! Questions to shards: each is posted, and its answer is awaited for a bounded time.
+//! Queries to shards: each query is posted to a mailbox, and its response awaited for a limited time.
 //!
-//! Scrapes, the inspector and the pulse each have a survey of their own.
+//! Scrapes, the inspector and the pulse each use a separate survey.
 
 use crate::edge::Post;
 use broker_core::{id::ShardId, machine::Machine};
@@ -10,24 +10,24 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Asks shards questions of one kind, whose answers are an `A`.
+/// Queries shards for responses of type `A`.
 ///
-/// A shard that owes an answer is not asked again, so one that hangs has at most one letter of a survey in its
-/// mailbox, and costs the time limit once: from then on it is known to be silent.
+/// A shard that owes a response is not queried again, so a hanging shard holds at most one letter of a survey in its
+/// mailbox and costs the time limit only once: afterwards it is known to be silent.
 pub struct Survey<M: Machine, A> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     shards: Vec<SurveyedShard<A>>,
 }
 
 struct SurveyedShard<A> {
-    /// The receiver of the answer while the question is under way.
+    /// Receiver of the response while a query is in flight.
     from: Option<Receiver<A>>,
-    /// Since when there has been no answer, also for want of room in the mailbox.
+    /// Time since which the shard has not responded, including because its mailbox was full.
     silent_since: Option<Instant>,
 }
 
 impl<M: Machine, A> Survey<M, A> {
-    /// A survey of the shards behind `mailboxes`.
+    /// Creates a survey of the shards with these mailboxes.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
         let one = |_| SurveyedShard {
@@ -38,14 +38,14 @@ impl<M: Machine, A> Survey<M, A> {
         Self { mailboxes, shards }
     }
 
-    /// All shards.
+    /// The indexes of all shards.
     #[must_use]
     pub fn all(&self) -> Range<usize> {
         0..self.shards.len()
     }
 
-    /// The answer of each of these shards, in order; `None` for one that does not answer within `limit`, or owes an
-    /// answer to an earlier question. Blocks that long at most.
+    /// Returns the response of each of these shards, in order, or `None` for a shard that does not respond within
+    /// `limit` or still owes an earlier response. Blocks for at most `limit`.
     pub fn ask(
         &mut self,
         shards: Range<usize>,
@@ -68,7 +68,7 @@ impl<M: Machine, A> Survey<M, A> {
         posted.into_iter().map(answer).collect()
     }
 
-    /// Posts a question to a shard. False when the shard owes an answer, or its mailbox is full.
+    /// Posts a query to a shard. Returns false if the shard owes a response or its mailbox is full.
     pub fn post(
         &mut self,
         shard: usize,
@@ -90,19 +90,19 @@ impl<M: Machine, A> Survey<M, A> {
         posted
     }
 
-    /// The shard's answer, if it has arrived.
+    /// Takes the shard's response if it has arrived.
     pub fn take(&mut self, shard: usize) -> Option<A> {
         self.receive(shard, |from| from.try_recv().ok())
     }
 
-    /// The time for which the shard has not answered, if an answer is due.
+    /// Time for which the shard has not responded, if a response is due.
     #[must_use]
     pub fn silence(&self, shard: usize, now: Instant) -> Option<Duration> {
         let since = self.shards.get(shard)?.silent_since?;
         Some(now.saturating_duration_since(since))
     }
 
-    /// The shards that owe an answer.
+    /// The shards that owe a response.
     #[must_use]
     pub fn silent(&self) -> Vec<ShardId> {
         let owing = self.shards.iter().zip(0..);

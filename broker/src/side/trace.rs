@@ -1,10 +1,10 @@
-//! Traces of channels: what happened, what that suggests, and the viewers whose session did not go well.
+//! Traces of channels: what happened, the likely causes, and the viewers with failed or degraded sessions.
 //!
-//! Here is `GET /channels/{name}/trace`, and the reader of the notes that a shard has of a channel. `timeline` makes
-//! connections of them, each with its events and the facts that these show; `hints` has the tables of conditions on
-//! these facts with their sentences; `failed_sessions` keeps the sessions that went wrong. The document is the one
-//! model of a session: `drawing` makes pictures and archives of it, `text` what people read on a terminal. Every text
-//! of the wire is escaped by the JSON library.
+//! This file serves `GET /channels/{name}/trace` and reads a shard's notes on a channel. `timeline` groups the notes
+//! into connections, each with its events and the facts derived from them; `hints` contains tables of conditions on
+//! these facts, each with a sentence; `failed_sessions` stores sessions that failed. The document is the only model of
+//! a session: `drawing` renders pictures and archives from it, `text` terminal output. All text from the wire is
+//! escaped by the JSON library.
 
 mod drawing;
 pub(crate) mod failed_sessions;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use timeline::{Story, TimelineConnection, TimelineReading};
 use tokio::sync::Mutex;
 
-/// The page.
+/// The route of the page.
 pub(crate) fn routes(traces: Traces) -> Router {
     Router::new()
         .route("/channels/{name}/trace", get(trace))
@@ -72,7 +72,7 @@ async fn trace(
     })
 }
 
-/// The trace of a channel of this node.
+/// The trace of a channel on this node.
 pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
@@ -117,8 +117,8 @@ fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Adds a hint about the request of a connection that was served and noticed, as a signature under `--dev` that is
-/// refused elsewhere.
+/// Adds a hint to a connection whose request was served but noted for its signature, such as one that only `--dev`
+/// accepts.
 fn add_noticed(document: &mut Value, noticed: &Refused) {
     let why = noticed.policy.as_deref();
     let why = why.unwrap_or_else(|| noticed.check.says());
@@ -133,7 +133,7 @@ fn add_noticed(document: &mut Value, noticed: &Refused) {
     }
 }
 
-/// The parameters of a request for a trace.
+/// The query parameters of a trace request.
 #[derive(Debug, PartialEq, Eq)]
 struct TraceQuery {
     client: Option<String>,
@@ -151,7 +151,7 @@ impl TraceQuery {
     }
 }
 
-/// The clocks at which a trace was read: moments of the one become dates of the other.
+/// The readings of both clocks when a trace was read, used to convert monotonic times to dates and vice versa.
 #[derive(Clone, Copy)]
 struct TraceClocks(Wall, u64);
 
@@ -167,7 +167,7 @@ impl TraceClocks {
     }
 }
 
-/// The whole answer.
+/// The complete response.
 fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: u64) -> Value {
     let (wall, now) = reading.read;
     let (clocks, since_us) = (TraceClocks(wall, now), reading.since_us);
@@ -195,7 +195,7 @@ fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: 
     })
 }
 
-/// Most noticed requests of a channel that its trace has hints about.
+/// Maximum number of noticed requests per channel for which a trace includes hints.
 const NOTICED_SHOWN_MAX: usize = 64;
 
 fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {
@@ -247,7 +247,7 @@ fn master(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     master
 }
 
-/// Whether the last hint is that signaling is done.
+/// Whether the last hint states that signaling is done.
 fn is_done(hints: &[Hint]) -> bool {
     (hints.last()).is_some_and(|hint| hint.kind == HintKind::SignalingDone)
 }
@@ -328,7 +328,7 @@ fn shown(event: &TraceEvent, of: &TimelineConnection) -> Value {
     shown
 }
 
-/// The kind of an event of a message, and the member that says more, with its value.
+/// The kind of a message event, and the name and value of a member with more detail.
 fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
     match passage {
         Passage::Relayed => ("message", "route", "to"),
@@ -353,7 +353,7 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-/// To a tenth of a millisecond.
+/// Rounds to a tenth of a millisecond.
 fn rounded(ms: f64) -> f64 {
     (ms * 10.0).round() / 10.0
 }
@@ -361,24 +361,24 @@ fn rounded(ms: f64) -> f64 {
 /// Words of a viewer about its peer connection.
 const SEEN: [&str; 3] = ["peer_connected", "peer_failed", "first_frame"];
 
-/// Events in an answer, unless the query says otherwise.
+/// Default number of events in a response.
 const LIMIT_DEFAULT: usize = 500;
 
-/// The most that it may say.
+/// Maximum number of events in a response.
 const LIMIT_MAX: usize = 5_000;
 
-/// Of a picture in a file, unless the query says otherwise.
+/// Default width of a picture in a file, in pixels.
 const PICTURE_WIDTH: i32 = 900;
 
 // Reads the notes that shards have of a channel.
 
-/// The traces of channels. A clone is another way to the same.
+/// The traces of channels; clones share them.
 #[derive(Clone)]
 pub(crate) struct Traces {
     pub(crate) inspector: Inspector,
-    /// Requests that were refused or noticed.
+    /// Requests that were refused, or served but noticed.
     recent: Arc<Recent>,
-    /// One trace is read at a time: see [`TRACE_EVENTS_MAX`].
+    /// Serialises the reading of traces: see [`TRACE_EVENTS_MAX`].
     turn: Arc<Mutex<()>>,
 }
 
@@ -391,7 +391,7 @@ impl Traces {
         }
     }
 
-    /// The hints of the trace of a viewer's connection that was at this address; `None` when its notes are gone.
+    /// The hints for a viewer's connection from this address; `None` if the shard no longer has notes on it.
     async fn hints(
         &self,
         identity: &Identity,
@@ -409,7 +409,7 @@ impl Traces {
         one.map(|one| of_viewer(&one.facts))
     }
 
-    /// Reads the notes of a channel, step by step, the newest first, up to this many events.
+    /// Reads the notes of a channel in steps, newest first, up to `most` events.
     async fn read(&self, identity: &Identity, most: usize) -> Result<TimelineReading, Fault> {
         let mut reading = TimelineReading::default();
         let mut from = None;

@@ -1,8 +1,9 @@
-//! `POST /try/session`: what a page needs to be one master, or one viewer, of one channel for a quarter of an hour.
+//! `POST /try/session`: issues credentials with which a page can act as one master or viewer of one channel for 15
+//! minutes.
 //!
-//! The keys are temporary credentials as GetFederationToken gives them: sealed, not stored. They stand for the first
-//! principal of the credentials file that may connect in this way, so they never allow what the file does not, and end
-//! with that principal.
+//! The keys are temporary credentials like those issued by GetFederationToken: sealed, not stored. They act for the
+//! first principal in the credentials file that may connect in this way, so they never allow more than the file does,
+//! and become invalid with that principal.
 
 use crate::edge::turn::calendar;
 use crate::limits::TRY_SESSIONS_PER_MINUTE;
@@ -33,36 +34,36 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
-/// The channel that `/try` proposes, and the issuer of its sessions.
+/// The channel that `/try` suggests, and the issuer of its sessions.
 #[derive(Default)]
 pub struct Tries {
-    /// The channel that the page proposes.
+    /// Name of the channel that the page suggests.
     pub channel: String,
-    /// Issues sessions; `None` where no signature is required.
+    /// Issues sessions; `None` if signatures are not required.
     pub lender: Option<Mutex<Lender>>,
 }
 
-/// The principals in force, for threads other than those of shards.
+/// The credentials in force, for threads other than shards.
 pub type InForce = watch::Receiver<Arc<Credentials>>;
 
-/// Issues sessions, a few per minute.
+/// Issues sessions, rate-limited to a few per minute.
 pub struct Lender {
     credentials: InForce,
     session_keys: Arc<SessionKeys>,
     nonces: Nonces,
     journal: Box<dyn Journal>,
-    /// When the latest were given.
+    /// Times at which the most recent sessions were issued.
     given: VecDeque<Instant>,
 }
 
-/// A session.
+/// A session issued to a page.
 struct Session {
     keys: Temporary,
     expires_s: u64,
     request_id: String,
 }
 
-/// The sources of sessions, and the check of who gets one.
+/// The issuer of sessions, with the access rules for requesting them.
 #[derive(Clone)]
 pub(crate) struct TrySessions {
     pub(crate) tries: Arc<Tries>,
@@ -71,7 +72,7 @@ pub(crate) struct TrySessions {
     pub(crate) running: Running,
 }
 
-/// Answers with credentials, a presigned URL and ICE servers.
+/// Returns credentials, a presigned URL and ICE servers.
 pub(crate) async fn session(
     State(it): State<TrySessions>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -130,7 +131,7 @@ async fn give(
     ))
 }
 
-/// The ARN of a channel that exists.
+/// The ARN of an existing channel.
 async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn, Fault> {
     let reply = inspector
         .shards
@@ -147,7 +148,7 @@ async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn,
 }
 
 impl Lender {
-    /// `nonces` are its own: no shard draws the same.
+    /// Creates an issuer; `nonces` must not be shared with any shard.
     #[must_use]
     pub fn new(
         credentials: InForce,
@@ -238,7 +239,7 @@ impl Lender {
         })
     }
 
-    /// Counts one more session of this minute.
+    /// Counts a session towards the limit per minute, or refuses it.
     fn make_room(&mut self, at: Instant) -> Result<(), Fault> {
         while self
             .given
@@ -257,7 +258,7 @@ impl Lender {
         Ok(())
     }
 
-    /// A UUID of version 4 form.
+    /// Generates a request id in the form of a version 4 UUID.
     fn request_id(&mut self) -> String {
         let mut hex =
             data_encoding::HEXLOWER.encode(self.nonces.draw().get(..16).unwrap_or_default());
@@ -319,7 +320,7 @@ fn answer(
     })
 }
 
-/// The configured servers as a browser's peer connection takes them.
+/// The configured ICE servers, in the format of a browser's peer connection.
 fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Wall) -> Vec<Value> {
     if settings.ice.is_empty() {
         return Vec::new();
@@ -347,10 +348,10 @@ fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Wall) -> Vec<V
     servers.iter().map(entry).collect()
 }
 
-/// Of how long a session is.
+/// Lifetime of a session, in seconds.
 const SESSION_S: u64 = 15 * 60;
 const MINUTE: Duration = Duration::from_secs(60);
-/// The federated user of all sessions, as GetCallerIdentity names it.
+/// Name of the federated user of all sessions, as reported by GetCallerIdentity.
 const NAME: &str = "try-page";
 
 // The body of a request for a session: one channel, role and client id, and the policy that allows just these.
@@ -364,7 +365,7 @@ struct SessionRequest {
 }
 
 impl SessionRequest {
-    /// `{"channel","role","clientId"}`.
+    /// Parses `{"channel","role","clientId"}`.
     pub(crate) fn of(body: &[u8]) -> Result<Self, Fault> {
         let members: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
         let is_known = |key: &&String| ["channel", "role", "clientId"].contains(&key.as_str());
@@ -402,7 +403,7 @@ impl SessionRequest {
         }
     }
 
-    /// Exactly one channel, role and client id.
+    /// The policy that allows exactly one channel, role and client id.
     pub(crate) fn policy(&self, arn: &str) -> Result<Policy, PolicyError> {
         let mut statement = value!({
             "Effect": "Allow",

@@ -1,4 +1,4 @@
-//! Checks of a certificate chain: its order, its validity, its key; and the PEM files that it is read from.
+//! Validation of a certificate chain: its order, its validity, its key; and of the PEM files it is read from.
 
 use crate::files::{self, ReadError};
 use crate::tls_files::expiry::{Expiry, moment};
@@ -14,24 +14,24 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-/// Certificates that are presented together: the leaf, then who issued each one before.
+/// Certificates presented together: the leaf, followed by the issuer of each previous one.
 pub(crate) struct Chain {
     certificates: Vec<CertificateDer<'static>>,
-    /// The public key of each, as the certificate has it (SubjectPublicKeyInfo in DER).
+    /// The public key of each certificate (SubjectPublicKeyInfo in DER).
     public_keys: Vec<Vec<u8>>,
     names: Vec<String>,
-    /// The serial number of the leaf, as hexadecimal digits.
+    /// Serial number of the leaf, in hexadecimal.
     serial: String,
     expiry: Expiry,
     warnings: Vec<String>,
 }
 
 impl Chain {
-    /// Reads a file of `[tls] cert`.
+    /// Reads the file of `[tls] cert`.
     ///
     /// # Errors
-    /// The file is no PEM of certificates, their order is wrong, or one that clients need is not valid at `now`: too
-    /// early, or too late where that is refused.
+    /// The file does not contain PEM certificates, their order is wrong, or one that clients need is not yet valid at
+    /// `now`, or has expired where that is rejected.
     pub(crate) fn read(path: &Path, now: SystemTime, expired: Expired) -> Result<Self, TlsFault> {
         let certificates = read_certificates(CERT, path)?;
         let refused = |what: String| fault(CERT, path, &what);
@@ -84,10 +84,10 @@ impl Chain {
         })
     }
 
-    /// Checks that `key` is the leaf's.
+    /// Checks that `key` belongs to the leaf.
     ///
     /// # Errors
-    /// It is another certificate's of the file, or none's.
+    /// The key belongs to another certificate of the file, or to none.
     pub(crate) fn fits(
         &self,
         key: &dyn SigningKey,
@@ -129,13 +129,13 @@ impl Chain {
         &self.certificates
     }
 
-    /// Name and serial number of the leaf, and the earliest end of all that is presented.
+    /// Name and serial number of the leaf, and the earliest expiry of the presented certificates.
     pub(crate) fn leaf(&self) -> [String; 3] {
         let name = self.names.first().cloned().unwrap_or_default();
         [name, self.serial.clone(), moment(self.expiry.not_after())]
     }
 
-    /// The earliest end of all that is presented.
+    /// The earliest expiry of the presented certificates.
     pub(crate) fn expiry(&self) -> &Expiry {
         &self.expiry
     }
@@ -145,28 +145,28 @@ impl Chain {
     }
 }
 
-/// The earliest end of the certificates of a PEM text; `None` without one that can be read.
+/// The earliest expiry of the certificates in a PEM text; `None` if none is readable.
 pub(crate) fn first_end(pem: &[u8]) -> Option<u64> {
     let certificates = CertificateDer::pem_slice_iter(pem).flatten();
     certificates.filter_map(|der| not_after(&der)).min()
 }
 
-/// The earliest end of the certificates of a file.
+/// The earliest expiry of the certificates in a file.
 pub(crate) fn first_end_of(path: &Path) -> Option<u64> {
     let read = files::read_regular(path, FILE_BYTES_MAX).ok()?;
     first_end(&read.content)
 }
 
-/// The last second at which a certificate is valid; `None` if it cannot be read.
+/// The last second at which a certificate is valid; `None` if it cannot be parsed.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(seconds(certificate.validity().not_after.timestamp()))
 }
 
-/// The number of certificates from the first on of which each but the last was issued by the next.
+/// Number of certificates at the start of the chain, each of which but the last was issued by its successor.
 ///
-/// RFC 5246 section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 lets
-/// strays be, and so do we; but the issuer at a wrong place is a mistake that some clients do not forgive.
+/// RFC 5246 section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 permits
+/// unrelated certificates, as do we; but an issuer in the wrong position is a mistake that some clients do not accept.
 fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
     let mut linked = 1;
     while let (Some(last), Some(next)) = (chain.get(linked - 1), chain.get(linked)) {
@@ -205,13 +205,13 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
     Ok(linked)
 }
 
-/// Whether `authority` is the issuer that `certificate` names.
+/// Whether `authority` is the issuer named by `certificate`.
 fn issued(authority: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
     authority.subject().as_raw() == certificate.issuer().as_raw()
 }
 
 /// # Errors
-/// The certificate is not yet valid, or has expired where that is refused.
+/// Fails if the certificate is not yet valid, or has expired where that is rejected.
 fn valid(
     certificate: &X509Certificate<'_>,
     place: usize,
@@ -244,7 +244,7 @@ fn valid(
     Ok(())
 }
 
-/// The name for people: the first alternative name, else the subject.
+/// Display name of a certificate: the first alternative name, else the subject.
 fn name(certificate: &X509Certificate<'_>) -> String {
     let common = certificate
         .subject()
@@ -262,19 +262,19 @@ fn name(certificate: &X509Certificate<'_>) -> String {
         .collect()
 }
 
-/// Seconds since 1970; what is before is 0.
+/// Seconds since 1970; 0 for earlier times.
 fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
 }
 
-/// A host name is 253 at most.
+/// Maximum length of a host name, in characters.
 const NAME_CHARS_MAX: usize = 253;
 
 // Reads one PEM file within a bound; an error names what the file contains instead.
 //
 // Nothing of a file's text is ever quoted: it may be a key.
 
-/// A key of the configuration and what its file may hold.
+/// A configuration key and the permitted content of its file.
 #[derive(Clone, Copy)]
 pub(crate) struct ChainRule {
     key: &'static str,
@@ -285,31 +285,31 @@ pub(crate) struct ChainRule {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{key} = {path}: {rule}")]
 pub struct TlsFault {
-    /// The key that names the file, such as `tls.cert`.
+    /// Configuration key that names the file, such as `tls.cert`.
     pub key: &'static str,
     /// The file.
     pub path: PathBuf,
-    /// The rule that the file breaks, and what was found.
+    /// The rule broken by the file, and its actual content.
     pub rule: String,
 }
 
-/// `[tls] cert`.
+/// Rule for `[tls] cert`.
 pub(crate) const CERT: ChainRule = ChainRule {
     key: "tls.cert",
     allowed: "a PEM file with one certificate or a chain, the leaf first",
 };
-/// `[tls] client_ca`.
+/// Rule for `[tls] client_ca`.
 pub(crate) const CLIENT_CA: ChainRule = ChainRule {
     key: "tls.client_ca",
     allowed: "a PEM file with the certificates of authorities",
 };
-/// `[tls] key`.
+/// Rule for `[tls] key`.
 const KEY: ChainRule = ChainRule {
     key: "tls.key",
     allowed: "a PEM file with an unencrypted private key",
 };
 
-/// The certificates of a file, in its order: at least one, [`CERTIFICATES_MAX`] at most.
+/// Reads the certificates of a file in order: at least one, at most [`CERTIFICATES_MAX`].
 ///
 /// # Errors
 /// The fault of the file.
@@ -332,7 +332,7 @@ pub(crate) fn read_certificates(
     Ok(certificates)
 }
 
-/// The private key of `[tls] key`: PKCS #8, PKCS #1 or SEC 1.
+/// Reads the private key of `[tls] key`: PKCS #8, PKCS #1 or SEC 1.
 ///
 /// # Errors
 /// The fault of the file.
@@ -342,12 +342,12 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFaul
         .map_err(|error| fault(KEY, path, &what(&error, "PRIVATE KEY", &text)))
 }
 
-/// A key that was read, but is of no use.
+/// The fault of a key that is readable but unusable.
 pub(crate) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
     fault(KEY, path, error)
 }
 
-/// `key = FILE: must be …: …`.
+/// Formats `key = FILE: must be …: …`.
 pub(crate) fn fault(rule: ChainRule, path: &Path, error: &dyn Display) -> TlsFault {
     let ChainRule { key, allowed } = rule;
     TlsFault {
@@ -369,7 +369,7 @@ fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
     Ok(read.content)
 }
 
-/// Why a file without the wanted section has none.
+/// The reason why a file does not contain the expected section.
 fn missing(wanted: &str, text: &[u8]) -> String {
     let has = |label: &str| {
         let begin = format!("{label}-----");
@@ -392,7 +392,7 @@ fn missing(wanted: &str, text: &[u8]) -> String {
     format!("there is no `-----BEGIN {wanted}-----` in it{hint}")
 }
 
-/// Describes the fault of a PEM file, without its text.
+/// Describes the fault of a PEM file, without quoting its text.
 fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
     #[expect(
         clippy::wildcard_enum_match_arm,
@@ -413,7 +413,7 @@ fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
 
 const CERTIFICATE: &str = "CERTIFICATE";
 
-/// A chain is a few KiB, a bundle of all public authorities 250 KiB. A longer file is refused.
+/// Maximum file size; a chain takes a few KiB, a bundle of all public authorities 250 KiB.
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// All public authorities are 150. A longer list is refused.
+/// Maximum number of certificates in a file; there are about 150 public authorities.
 const CERTIFICATES_MAX: usize = 1000;

@@ -1,14 +1,14 @@
-//! The end of the certificates in use, and the urgency with which the log warns of it.
+//! Expiry of the certificates in use, and the urgency of log warnings about it.
 
 use codec::calendar::civil;
 use std::time::SystemTime;
 
-/// The end of the certificate that ends first among those presented.
+/// Expiry of the certificate that expires first among those presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     not_after: u64,
     whose: String,
-    /// The effect of the end, as a log line says it.
+    /// The effect of the expiry, as stated in the log.
     effect: &'static str,
 }
 
@@ -19,12 +19,12 @@ pub enum Urgency {
     Month,
     /// Within 7 days.
     Week,
-    /// Within a day, or past.
+    /// Within a day, or already expired.
     Day,
 }
 
 impl Expiry {
-    /// Expiry of a certificate that clients are presented.
+    /// Expiry of a certificate presented to clients.
     pub(crate) fn new(not_after: u64, whose: String) -> Self {
         Self {
             not_after,
@@ -33,7 +33,7 @@ impl Expiry {
         }
     }
 
-    /// Expiry of a file by which this process connects to others.
+    /// Expiry of a file with which this process connects to others.
     pub(crate) fn of_client(not_after: u64, key: &str) -> Self {
         Self {
             effect: "connections with it fail",
@@ -41,13 +41,13 @@ impl Expiry {
         }
     }
 
-    /// The last second at which it is valid, in seconds since 1970.
+    /// The last second of validity, since 1970.
     #[must_use]
     pub fn not_after(&self) -> u64 {
         self.not_after
     }
 
-    /// Logs the warning at its level, if there is one.
+    /// Logs the warning at its level, if any.
     pub(crate) fn log(&self) {
         match self.notice(SystemTime::now()) {
             Some((Urgency::Day, text)) => tracing::error!("{text}"),
@@ -56,7 +56,7 @@ impl Expiry {
         }
     }
 
-    /// Of whose certificate it is, and its moment.
+    /// Formats the owner of the certificate and its expiry time.
     #[must_use]
     pub fn text(&self) -> String {
         format!(
@@ -94,7 +94,7 @@ impl Expiry {
     }
 }
 
-/// A moment as text, such as `2026-11-20 12:00:00 UTC`.
+/// Formats a time such as `2026-11-20 12:00:00 UTC`.
 pub(crate) fn moment(seconds: u64) -> String {
     let (year, month, day) = civil((seconds / DAY).cast_signed());
     let of_day = seconds % DAY;

@@ -1,14 +1,15 @@
-//! TLS tickets that every node of a cluster makes and opens, and that end with the certificates of their session.
+//! TLS tickets that can be issued and opened by every node of a cluster, and expire with the certificates of their
+//! session.
 //!
 //! ```text
 //! ticket = period 4 | seed 16 | AES-256-GCM( session ) with tag 16
 //! key    = HKDF-SHA-256( secret, period | seed | clients' authorities )
 //! ```
-//! Each ticket is sealed under a key of its own, since its seed is random: so it does not matter how many tickets all
-//! nodes make together. A ticket is good in the period of its making and in the next one, which is six to twelve hours,
-//! and in the one before for the sake of clocks that differ.
+//! Each ticket is sealed under a separate key derived from its random seed, so the total number of tickets issued by
+//! all nodes does not matter. A ticket is valid in the period of its creation and the next one, which is six to twelve
+//! hours, and in the preceding one to tolerate clock differences.
 //!
-//! Source: RFC 5869 (HKDF); NIST SP 800-38D (GCM); RFC 5077 section 4 (what a ticket must hold).
+//! Source: RFC 5869 (HKDF); NIST SP 800-38D (GCM); RFC 5077 section 4 (contents of a ticket).
 
 use crate::tls_files::chain;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -21,11 +22,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
-/// Makes and opens them. Shows nothing of its secrets.
+/// Issues and opens tickets. Does not reveal its secrets.
 pub(crate) struct SharedTickets {
-    /// The one that seals, then those that open as well.
+    /// The secret that seals tickets, followed by those that only open them.
     secrets: Vec<Prk>,
-    /// A ticket stands for a client certificate that was checked once: so it goes with those who signed it.
+    /// Authorities of client certificates. A ticket attests a verified client certificate, so it is only valid with the
+    /// same authorities.
     authorities: Box<[u8]>,
 }
 
@@ -100,13 +102,13 @@ impl fmt::Debug for SharedTickets {
     }
 }
 
-/// Which period of the Unix epoch a moment is in.
+/// Number of the period, counted from the Unix epoch, that contains a time.
 fn period(now: SystemTime) -> Option<u32> {
     let since = now.duration_since(UNIX_EPOCH).ok()?;
     u32::try_from(since.as_secs() / u64::from(PERIOD_SECONDS)).ok()
 }
 
-/// Each key seals one ticket, so there is nothing to tell apart.
+/// A constant nonce, since each key seals only one ticket.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
@@ -114,7 +116,7 @@ fn nonce() -> Nonce {
 const PERIOD_BYTES: usize = 4;
 const HEAD_BYTES: usize = PERIOD_BYTES + 16;
 
-/// As often as the keys of a node without a cluster are replaced.
+/// Length of a period in seconds, equal to the rotation interval of ticket keys on a node without a cluster.
 const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 
 // TLS tickets that end with the certificates of their session.
@@ -129,14 +131,14 @@ const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 // certificate; where they are not as expected there is no ticket, and so no resumption. Source: rustls 0.23,
 // `ServerSessionValue`.
 
-/// Makes tickets under one certificate of the server; opens those made under any, by the same keys.
+/// Issues tickets bound to one of the server's certificates; opens those bound to any of them, with the same keys.
 #[derive(Debug)]
 pub(crate) struct EndingTickets {
-    /// Seals and opens.
+    /// Seals and opens the tickets.
     pub(crate) keys: Arc<dyn ProducesTickets>,
-    /// The last second of the server's certificates, since 1970.
+    /// The last second of validity of the server's certificates, since 1970.
     pub(crate) not_after: u64,
-    /// The source of the present time.
+    /// Source of the current time.
     pub(crate) clock: Arc<dyn TimeProvider>,
 }
 
@@ -174,7 +176,7 @@ impl ProducesTickets for EndingTickets {
     }
 }
 
-/// The certificate of the client in a session's bytes, if it showed one; `None` for bytes that are no session.
+/// The client's certificate in an encoded session, if any; `None` if the bytes are not a session.
 ///
 /// ```text
 /// 0 | 1, name 1+   version 2   suite 2   secret 1+   extended 1   0 | 1, chain 3+ (certificate 3+ …)   …
@@ -204,7 +206,7 @@ fn flag(bytes: &[u8]) -> Option<(bool, &[u8])> {
     }
 }
 
-/// Bytes behind their number, which has `N` bytes.
+/// Splits off bytes preceded by their length, which takes `N` bytes.
 fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<N>()?;
     let number = number

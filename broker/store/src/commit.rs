@@ -27,9 +27,9 @@ use std::thread::{Builder, JoinHandle};
 /// One change of the map.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// Caller's id of the change, returned in [`Done`].
+    /// The caller's id for the change, returned in [`Done`].
     pub ticket: T,
-    /// At most [`KEY_BYTES_MAX`] bytes.
+    /// Key to change, at most [`KEY_BYTES_MAX`] bytes.
     pub key: Box<str>,
     /// Value to set, at most [`VALUE_BYTES_MAX`] bytes; `None` removes the key, which need not exist.
     pub value: Option<Box<[u8]>>,
@@ -41,16 +41,16 @@ impl<T> Change<T> {
     }
 }
 
-/// The outcome of a change.
+/// Outcome of a change.
 #[derive(Debug)]
 pub struct Done<T> {
     /// [`Change::ticket`] of the change.
     pub ticket: T,
-    /// `Ok`: durable. `Err`: not in the map, see [`CommitError`].
+    /// `Ok`: durable. `Err`: not applied, see [`CommitError`].
     pub result: Result<(), CommitError>,
 }
 
-/// Submits changes to the thread. One clone per shard; none of them ever waits.
+/// Submits changes to the commit thread. One clone per shard; submission never blocks.
 #[derive(Debug)]
 pub struct Committer<T> {
     queue: Sender<Letter<T>>,
@@ -67,7 +67,7 @@ impl<T> Clone for Committer<T> {
 }
 
 impl<T> Committer<T> {
-    /// Submits a change. `on_done` is called for it exactly once. Changes of one key are made in the order of these
+    /// Submits a change. `on_done` is called for it exactly once. Changes of one key are applied in the order of these
     /// calls.
     ///
     /// # Errors
@@ -93,12 +93,12 @@ impl<T> Committer<T> {
         }
     }
 
-    /// Submits changes that are made in one commit, all or none, and waits for it. `on_done` is called for each. Not
-    /// for a shard's thread.
+    /// Submits changes to be committed together, all or none, and waits for the result. `on_done` is called for each.
+    /// Must not be called on a shard's thread.
     ///
     /// # Errors
-    /// [`TogetherError::Refused`] if they are too many or too large for one commit or the thread has ended: `on_done`
-    /// is not called; or the commit failed.
+    /// [`TogetherError::Refused`] if they are too many or too large for one commit or the thread has ended, in which
+    /// case `on_done` is not called; or the commit failed.
     pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
         let is_large = |change: &Change<T>| {
             let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
@@ -123,11 +123,12 @@ impl<T> Committer<T> {
         committed.map_err(TogetherError::Commit)
     }
 
-    /// A snapshot of the map with every change reported as done before this call. Waits for the batch in progress and
-    /// the changes queued before: some milliseconds with a healthy disk. Not for a shard's thread.
+    /// A snapshot of the map that includes every change reported as done before this call. Waits for the batch in
+    /// progress and the changes queued before: some milliseconds with a healthy disk. Must not be called on a shard's
+    /// thread.
     ///
     /// # Errors
-    /// [`SnapshotError`].
+    /// A [`SnapshotError`].
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         let (reply, answer) = bounded(1);
         let sent = self.queue.send(Letter::Snapshot(reply));
@@ -135,7 +136,7 @@ impl<T> Committer<T> {
         answer.recv().unwrap_or(Err(SnapshotError::Closed))
     }
 
-    /// Health of the store. Costs one load, may be called at any time.
+    /// Health of the store. Costs one load and may be called at any time.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Acquire) {
@@ -146,7 +147,7 @@ impl<T> Committer<T> {
     }
 }
 
-/// The running thread. Dropping it calls [`Writer::close`].
+/// The running commit thread. Dropping it calls [`Writer::close`].
 #[derive(Debug)]
 pub struct Writer<T> {
     committer: Committer<T>,
@@ -160,9 +161,9 @@ impl<T> Writer<T> {
         self.committer.clone()
     }
 
-    /// Commits what was submitted before, then ends the thread and releases the file. Waits for that.
+    /// Commits everything submitted before, then ends the thread and releases the file. Blocks until done.
     ///
-    /// Changes submitted meanwhile are committed or refused, each reported as usual.
+    /// Changes submitted while it blocks are committed or refused, and reported as usual.
     pub fn close(self) {
         drop(self);
     }
@@ -183,11 +184,11 @@ impl<T> Drop for Writer<T> {
 #[derive(Debug)]
 enum Letter<T> {
     Change(Change<T>),
-    /// Changes of one commit, with a receiver of the result.
+    /// Changes for a single commit, with a sender for the result.
     Together(Vec<Change<T>>, Sender<Result<(), CommitError>>),
-    /// Request for a snapshot after everything before it is done.
+    /// Request for a snapshot, taken after all earlier changes are committed.
     Snapshot(Sender<Result<Snapshot, SnapshotError>>),
-    /// End of the queue.
+    /// Ends the queue.
     Close,
 }
 
@@ -222,22 +223,22 @@ where
     })
 }
 
-/// State of the thread. `database` is `None` after a failed batch, until the next one opens it again.
+/// State of the commit thread. `database` is `None` after a failed batch, until the next one reopens it.
 struct CommitThread<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
     on_room: R,
     health: Arc<AtomicU8>,
     database: Option<Database>,
-    /// Gate of this `database`'s snapshots.
+    /// Gate for this `database`'s snapshots.
     gate: Arc<SnapshotGate>,
-    /// Requester of a snapshot, which gets it when the batch is done.
+    /// Pending snapshot request, answered when the batch is done.
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
-    /// Receivers of the result of the batch in progress.
+    /// Senders for the result of the batch in progress.
     awaited: Vec<Sender<Result<(), CommitError>>>,
     disk: Arc<CheckedDisk>,
     probe: PathBuf,
-    /// Dropped last, when the engine has released the file.
+    /// The store's lock, dropped last, after the engine has released the file.
     _lock: Lock,
 }
 
@@ -288,7 +289,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a change and takes further queued ones, within the bounds of a batch. `false`: the queue has ended.
+    /// Waits for a change and takes further queued ones, within the limits of a batch. `false` if the queue has ended.
     fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
         let Some(mut letter) = self.next() else {
@@ -321,8 +322,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a letter. Checks for room from time to time while the disk is full: callers may have been refused, so
-    /// that no change would ever show it.
+    /// Waits for a request. Periodically checks a full disk for free space: callers may have been refused, so that no
+    /// further change would reveal that there is space again.
     fn next(&mut self) -> Option<Letter<T>> {
         while self.health.load(Ordering::Relaxed) == FULL {
             match self.letters.recv_timeout(PROBE_PAUSE) {
@@ -338,8 +339,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         self.letters.recv().ok()
     }
 
-    /// Whether the disk accepts some more bytes, in a separate file that is removed at once: the store's own is not
-    /// touched.
+    /// Whether the disk has free space, tested with a separate file that is removed immediately: the store's file is
+    /// not touched.
     fn has_room(&self) -> bool {
         let write = || {
             let mut file = File::options()
@@ -391,7 +392,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
     }
 }
 
-/// Makes the changes of a batch in one transaction and waits until it is on the disk.
+/// Applies the changes of a batch in one transaction and waits until it is on disk.
 fn write<T>(database: &Database, batch: &[Change<T>]) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;

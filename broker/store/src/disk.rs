@@ -1,8 +1,8 @@
-//! The open file, its past failures, the engine on it, and file locks.
+//! The open file, its recorded failures, the engine on it, and file locks.
 //!
-//! The engine reports a failed system call as an error like any other and refuses all that follows. Which call failed,
-//! and how, decides whether writing may continue after the file was opened again, so failures are recorded here, where
-//! the calls are made.
+//! The engine reports a failed system call like any other error and refuses all later operations. Which call failed,
+//! and how, determines whether writing may continue after reopening the file, so failures are recorded here, where the
+//! calls are made.
 
 use crate::limits::CACHE_BYTES;
 use redb::{Database, DatabaseError, StorageBackend, TableDefinition};
@@ -16,11 +16,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Worst failure of a file so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No failure.
     None = 0,
-    /// A write found no room. Bytes written before it do not count, and the file can be written again.
+    /// A write failed for lack of space. Bytes written before it are disregarded, and the file can be written again.
     NoRoom = 1,
-    /// A write or a sync failed otherwise. The kernel may have dropped accepted bytes, and will not report that twice.
+    /// A write or a sync failed for another reason. The kernel may have dropped accepted bytes, and will not report
+    /// that failure again.
     Broken = 2,
 }
 
@@ -38,16 +39,16 @@ pub(crate) struct CheckedDisk {
 #[derive(Debug, Default)]
 pub(crate) struct Breakage {
     pub(crate) writes: std::sync::atomic::AtomicI32,
-    /// Writes that still succeed before they fail.
+    /// Number of writes that succeed before all further writes fail.
     pub(crate) writes_left: std::sync::atomic::AtomicU32,
     pub(crate) syncs: std::sync::atomic::AtomicI32,
-    /// Number of requested syncs.
+    /// Number of syncs requested so far.
     pub(crate) syncs_seen: std::sync::atomic::AtomicU32,
-    /// Receives every call, where a test has set it.
+    /// Receives every call, if set by a test.
     pub(crate) log: std::sync::OnceLock<crossbeam_channel::Sender<Call>>,
 }
 
-/// A call that changes the file.
+/// A call that modifies the file.
 #[cfg(test)]
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
@@ -74,16 +75,16 @@ impl CheckedDisk {
         }
     }
 
-    /// Clears the lack of room: the file is about to be opened again.
+    /// Clears a recorded lack of space, because the file is about to be reopened.
     ///
     /// # Panics
-    /// If the file is broken, which cannot be cleared.
+    /// Panics if the file is broken, which cannot be cleared.
     pub(crate) fn forget_no_room(&self) {
         assert!(self.fault() < Fault::Broken);
         self.fault.store(Fault::None as u8, Ordering::Release);
     }
 
-    /// Marks the file as broken, whatever its calls returned.
+    /// Marks the file as broken, regardless of its calls' results.
     pub(crate) fn give_up(&self) {
         self.fault.store(Fault::Broken as u8, Ordering::Release);
     }
@@ -96,7 +97,7 @@ impl CheckedDisk {
         self.file.read_exact_at(out, offset)
     }
 
-    /// Records a failure; `no_room` is the meaning of a lack of room for this call.
+    /// Records a failure; `no_room` is the fault that a lack of space means for this call.
     fn note(&self, result: io::Result<()>, no_room: Fault) -> io::Result<()> {
         if let Err(error) = &result {
             let lacks_room = matches!(
@@ -159,7 +160,7 @@ impl Breakage {
     }
 }
 
-/// The file as a backend of the engine.
+/// The file as a storage backend of the engine.
 #[derive(Debug)]
 pub(crate) struct Live(pub(crate) Arc<CheckedDisk>);
 
@@ -190,15 +191,15 @@ impl StorageBackend for Live {
 
 // A file that one process holds at a time.
 
-/// The lock of a file, held until it is dropped or the process ends.
+/// A lock on a file, held until it is dropped or the process ends.
 ///
-/// A child process that was forked and has not yet executed its program has a copy of the descriptor, which would hold
-/// the lock if only this one were closed: so the lock is released explicitly.
+/// A child process that was forked and has not yet executed its program has a copy of the descriptor, which would still
+/// hold the lock if only this one were closed: so the lock is released explicitly.
 #[derive(Debug)]
 pub struct Lock(File);
 
 impl Lock {
-    /// Locks a file, which is created for its owner only if it does not exist.
+    /// Locks a file; creates it if it does not exist, accessible to its owner only.
     ///
     /// # Errors
     /// [`TryLockError::WouldBlock`]: another one has it; else the system's error.
@@ -211,7 +212,7 @@ impl Lock {
     /// Locks an open file.
     ///
     /// # Errors
-    /// As [`Lock::take`].
+    /// The same errors as [`Lock::take`].
     pub fn of(file: File) -> Result<Self, TryLockError> {
         file.try_lock()?;
         Ok(Self(file))
@@ -224,13 +225,13 @@ impl Drop for Lock {
     }
 }
 
-/// Opens the engine on a sound file.
+/// Opens the engine on an undamaged file.
 pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, DatabaseError> {
     database_repairing(backend, |_| true)
 }
 
-/// Opens the engine, which calls back before each step of a repair, with its progress from 0 to 1, to ask whether to
-/// continue.
+/// Opens the engine with a callback before each step of a repair, which gets the progress from 0 to 1 and decides
+/// whether to continue.
 pub(crate) fn database_repairing(
     backend: impl StorageBackend,
     may_go_on: impl Fn(f64) -> bool + 'static,
@@ -245,7 +246,7 @@ pub(crate) fn database_repairing(
         .create_with_backend(backend)
 }
 
-/// The map itself.
+/// The table of rows.
 pub(crate) const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("rows");
 
 #[cfg(test)]

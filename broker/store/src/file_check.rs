@@ -1,8 +1,8 @@
 //! Check of a file before it is opened: a read-only view, whose changes stay in memory and are dropped with it, and the
-//! first bytes, which name the valid commit.
+//! file's head, which selects the valid commit.
 //!
-//! The engine marks a file as open, and repairs what it can, before it reports a fault. A refused file must stay as it
-//! was found, or the next start would take the repaired one for sound. So a file is checked through this view first.
+//! The engine marks a file as open, and repairs what it can, before it reports a fault. A refused file must stay
+//! unchanged, or the next start would consider the repaired one sound. So a file is checked through this view first.
 
 #![expect(
     clippy::disallowed_types,
@@ -16,14 +16,14 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Read-only view. Exists while a file is checked.
+/// Read-only view of a file. Exists only while the file is checked.
 #[derive(Debug)]
 struct Overlay {
     disk: Arc<CheckedDisk>,
     pages: Mutex<Pages>,
 }
 
-/// Pages that differ from the file, and the length. `len` ends the view wherever the file ends.
+/// Pages that differ from the file, and the length. The view ends at `len`, regardless of the file's length.
 #[derive(Debug)]
 struct Pages {
     changed: BTreeMap<u64, Box<[u8]>>,
@@ -120,7 +120,7 @@ fn end_of(offset: u64, len: usize) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// An offset within one buffer, which therefore fits.
+/// Converts an offset within one buffer, which therefore fits.
 fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
@@ -144,16 +144,16 @@ fn index(bytes: u64) -> usize {
 // * A newer commit in the other slot was cut off before it was confirmed (or the flag flipped). If it is complete, it
 //   counts: its result may not have been reported, but nothing contradicts it. If not, it is as if it had never begun.
 
-/// Contents of the head of a file; lives while that file is opened.
+/// The head of a file; exists only while the file is opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileHead {
     flags: u8,
-    /// Transaction numbers of the slots, unproven.
+    /// Transaction numbers of the slots, not yet verified.
     transactions: [u64; 2],
 }
 
 impl FileHead {
-    /// Reads the head, and compares what never changes.
+    /// Reads the head, and checks its constant parts.
     pub(crate) fn read(disk: &CheckedDisk) -> io::Result<Self> {
         let mut bytes = [0; HEAD_BYTES];
         disk.read(0, &mut bytes)?;
@@ -172,20 +172,20 @@ impl FileHead {
         })
     }
 
-    /// The valid slot by the flag.
+    /// The slot that the head's flag marks as valid.
     pub(crate) fn named(self) -> usize {
         usize::from(self.flags & OTHER_SLOT)
     }
 
-    /// The other slot, if it claims to be newer.
+    /// The other slot, if its transaction number is higher.
     pub(crate) fn newer(self) -> Option<usize> {
         let other = 1 - self.named();
         (self.transactions[other] > self.transactions[self.named()]).then_some(other)
     }
 
-    /// Opens the commit of one slot on a view of the file, which verifies the checksum of each of its pages.
+    /// Opens the commit of one slot on a view of the file, verifying the checksum of each of its pages.
     ///
-    /// The view shows no other commit, and nothing that a clean end has left behind is trusted.
+    /// The view shows no other commit, and trusts nothing that a clean shutdown left.
     pub(crate) fn view(
         self,
         disk: &Arc<CheckedDisk>,
@@ -204,7 +204,7 @@ impl FileHead {
         })?)
     }
 
-    /// Selects another slot as the valid one.
+    /// Marks another slot as the valid one.
     pub(crate) fn name(self, disk: &CheckedDisk, slot: usize) -> io::Result<()> {
         disk.write(FLAGS_AT as u64, &[self.flags_for(slot)])?;
         disk.sync()
@@ -221,7 +221,8 @@ const fn slot_at(slot: usize) -> usize {
 }
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-/// Two zeros, pages of 4096 bytes, no page for a region's head, pages of a region: the engine's choice for every file.
+/// Two zeros, the page size (4096 bytes), the number of header pages per region (none), and the number of pages per
+/// region: the engine's choice for every file.
 const GEOMETRY: &[u8] = &[0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 const FLAGS_AT: usize = MAGIC.len();
 const OTHER_SLOT: u8 = 1;
@@ -231,8 +232,8 @@ const TRANSACTION_AT: usize = 104;
 const CHECKSUM_AT: usize = 112;
 const HEAD_BYTES: usize = slot_at(2);
 
-/// Progress reported by the engine when it has found the selected commit unsound and is about to try the other one:
-/// 0.3. The engine reports 0 when it begins, and 0.6 and 0.9 later on.
+/// Progress reported by the engine when it has found the selected commit corrupt and is about to try the other one:
+/// 0.3. The engine reports 0 at the beginning, and 0.6 and 0.9 later on.
 const OTHER_COMMIT_TRIED: RangeInclusive<f64> = 0.1..=0.45;
 
 #[cfg(test)]

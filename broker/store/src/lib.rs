@@ -1,6 +1,6 @@
-//! An embedded durable map from text keys to bytes, with batched commits on a thread of its own.
+//! An embedded durable map from text keys to bytes, with batched commits on a separate thread.
 //!
-//! Knows nothing of channels: its callers give keys and values a meaning. In reading order:
+//! Knows nothing of channels: its callers interpret keys and values. In reading order:
 //!
 //! * [`limits`]: how large keys, values, queues, batches and caches may be;
 //! * [`OpenError`], [`CommitError`], [`Refused`]: errors, with the remedy in the text;
@@ -21,15 +21,16 @@
 //!                               ──► pages ──► sync ──► slot ──► sync ──► on_done(ticket)
 //! ```
 //! A commit has two phases (pages and slot first, then the byte that makes the slot the valid one, each synced), so the
-//! valid slot is never torn and a wrong checksum is damage, never a crash. Opening verifies the checksums of all
-//! reachable pages, on a read-only view of the file: a damaged file is refused as it was found. Rows are read through
-//! that view too; the file itself is written from [`Store::start`] on, after their reader has accepted them.
+//! valid slot is never torn and a wrong checksum means damage, never a crash. Opening verifies the checksums of all
+//! reachable pages, on a read-only view of the file: a damaged file is refused and left unchanged. Rows are read
+//! through that view too; the file itself is written from [`Store::start`] on, after the rows' reader has accepted
+//! them.
 //!
-//! The file is not compacted at a start: the engine uses free pages before the file grows, and returns those at its end
-//! with commits and when it is closed. Compacting would rewrite all of it while everybody waits.
+//! The file is not compacted at startup: the engine uses free pages before the file grows, and releases those at its
+//! end on commits and when it is closed. Compacting would rewrite the whole file while all clients wait.
 //!
-//! Not here: retries of a failed sync (bytes that the kernel dropped cannot be requested again), logs, look-ups of a
-//! key (records live in their owners' memory), repair by guessing.
+//! Out of scope: retries of a failed sync (bytes that the kernel dropped cannot be recovered), logs, lookups by key
+//! (records are in the memory of their owners), repair by guessing.
 
 mod commit;
 mod disk;
@@ -49,11 +50,11 @@ use thiserror::Error;
 
 // Errors of opening, of submitting a change, and of committing it.
 
-/// Reason why a store cannot be opened or read. Each text says which file, what is wrong, and what to do. Nothing was
-/// written.
+/// Reason why a store cannot be opened or read. Each error message names the file, the fault, and the remedy. Nothing
+/// was written.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The file is damaged: bits changed, cut short, or not a store at all.
+    /// The file is damaged: corrupted, truncated, or not a store at all.
     #[error(
         "the store {file} is damaged: {what}. It was left as it is. Put a backup in its place, or move it away to \
          start with an empty store"
@@ -61,7 +62,7 @@ pub enum OpenError {
     Damaged {
         /// The file.
         file: PathBuf,
-        /// Fault that was found.
+        /// The fault found.
         what: String,
     },
     /// The file was written by a later version of this program.
@@ -74,10 +75,10 @@ pub enum OpenError {
         file: PathBuf,
         /// Format number of the file.
         found: u64,
-        /// Highest format that this version reads.
+        /// Highest format that this version can read.
         known: u64,
     },
-    /// Another process has the directory's store open.
+    /// Another process holds the lock of the directory's store.
     #[error(
         "the store is in use by another process, which holds {file}: stop that one, or use another directory"
     )]
@@ -85,14 +86,14 @@ pub enum OpenError {
         /// The lock file.
         file: PathBuf,
     },
-    /// The system refused access.
+    /// The operating system denied access.
     #[error(
         "the store cannot be opened: {file}: {error}: must be a readable and writable directory, on a disk with room"
     )]
     Io {
         /// The file or directory.
         file: PathBuf,
-        /// The system's error.
+        /// The operating system's error.
         error: io::Error,
     },
 }
@@ -100,33 +101,34 @@ pub enum OpenError {
 /// State of a running store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// The last commit succeeded, or there was none.
+    /// The last commit succeeded, or none has been made yet.
     Fine,
-    /// The last commit found no room on the disk. Each later one retries; ends by itself when there is room.
+    /// The last commit found no space on the disk. Each later commit retries; the state ends by itself when there is
+    /// space.
     Full,
-    /// The disk failed. Nothing is written until the process is restarted: what a failed sync left on the disk is
+    /// The disk failed. Nothing is written until the process is restarted: the effect of a failed sync on the disk is
     /// unknown.
     Failed,
 }
 
-/// Reason why a change was not committed. The map is as before the batch, but after [`Health::Failed`] it may be found
-/// changed when it is opened again: whether the disk kept unconfirmed bytes is unknown.
+/// Reason why a change was not committed. The map is as before the batch, but after [`Health::Failed`] it may turn out
+/// to be changed when it is reopened: whether the disk kept unconfirmed bytes is unknown.
 #[derive(Clone, Debug, Error)]
 #[error("{text}")]
 pub struct CommitError {
     /// Health of the store after the failure.
     pub health: Health,
-    /// The failure, with the remedy; contains no key and no value.
+    /// Description of the failure, with the remedy; contains no key and no value.
     pub text: Arc<str>,
 }
 
-/// Reason why a change was refused. Nothing of it will be committed.
+/// Reason why a change was refused. No part of it will be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// [`crate::limits::QUEUE_CHANGES_MAX`] changes are queued already.
+    /// [`crate::limits::QUEUE_CHANGES_MAX`] changes are already queued.
     #[error("too many changes wait for the disk: try again")]
     Busy,
-    /// The key or the value is longer than [`crate::limits`] allow.
+    /// The key or the value is longer than [`crate::limits`] allows.
     #[error("the change is larger than the store takes")]
     TooLarge,
     /// The store has failed or was closed: it accepts no change.
@@ -134,7 +136,7 @@ pub enum Refused {
     Closed,
 }
 
-/// Reason why changes of one commit were not made.
+/// Reason why a joint commit was not made.
 #[derive(Clone, Debug, Error)]
 pub enum TogetherError {
     /// The changes were refused.

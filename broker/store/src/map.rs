@@ -1,4 +1,4 @@
-//! Opening, checking and reading.
+//! Opening, checking and reading a store.
 
 use crate::OpenError;
 use crate::commit::{self, Done, Writer};
@@ -12,15 +12,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The map, checked and readable. One per process; ends in [`Store::start`] or by being dropped.
+/// The map, checked and readable. One per process; consumed by [`Store::start`] or dropped.
 ///
-/// An existing file is not changed before [`Store::start`], so that a caller that cannot read the rows leaves it as it
-/// was found.
+/// An existing file is not modified before [`Store::start`], so a caller that cannot interpret the rows leaves it
+/// unchanged.
 #[derive(Debug)]
 pub struct Store {
     /// The valid commit, on a read-only view.
     view: Database,
-    /// Written to the file's head when writing begins, to confirm a commit that was complete but not confirmed.
+    /// Slot to mark as valid in the file's head when writing begins, to confirm a commit that was complete but
+    /// unconfirmed.
     completed: Option<(FileHead, usize)>,
     pub(crate) disk: Arc<CheckedDisk>,
     file: PathBuf,
@@ -28,14 +29,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in an existing directory, creates an empty one for its owner only if there is none, and verifies
-    /// the checksum of every page.
+    /// Opens the store in an existing directory and verifies the checksum of every page; creates an empty store,
+    /// accessible to its owner only, if there is none.
     ///
-    /// Reads the whole file. With [`Store::load`] and [`Store::start`] that takes 0.7 to 1.6 s for a million rows of
-    /// some 110 bytes on two busy cores.
+    /// Reads the whole file. Together with [`Store::load`] and [`Store::start`], this takes 0.7 to 1.6 s for a million
+    /// rows of some 110 bytes on two busy cores.
     ///
     /// # Errors
-    /// [`OpenError`]; the file is then as it was.
+    /// [`OpenError`]; the file is left unchanged.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let lock = lock(&dir.join(LOCK_NAME))?;
         let file = dir.join(FILE_NAME);
@@ -60,8 +61,8 @@ impl Store {
         })
     }
 
-    /// Verifies the store in a directory as [`Self::open`] does, without its lock: for a store that no process has
-    /// open. Nothing is created or written.
+    /// Verifies the store in a directory like [`Self::open`], but without taking its lock: for a store that no process
+    /// has open. Nothing is created or written.
     ///
     /// # Errors
     /// [`OpenError`]; also if there is no store.
@@ -77,7 +78,7 @@ impl Store {
         &self.file
     }
 
-    /// Passes every row to `row`, in the order of the keys' bytes, and returns their number.
+    /// Passes every row to `row`, sorted by the bytes of the keys, and returns their number.
     ///
     /// # Errors
     /// [`OpenError`]; rows passed before must not be used.
@@ -96,19 +97,19 @@ impl Store {
         Ok(rows)
     }
 
-    /// All rows, for reading a few at a time.
+    /// A snapshot of all rows, which can be read a few at a time.
     ///
     /// # Errors
-    /// [`SnapshotError`].
+    /// A [`SnapshotError`].
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         Snapshot::of(&self.view, &Arc::default())
     }
 
-    /// Adds the rows from `fill` in one commit, all or none, which is durable when this returns. Memory is bounded by
-    /// [`CACHE_BYTES`], however many rows there are.
+    /// Adds the rows from `fill` in one commit, all or none, which is durable on return. Memory is bounded by
+    /// [`CACHE_BYTES`], regardless of the number of rows.
     ///
     /// # Errors
-    /// The error of `fill` or of the system; the map is then unchanged.
+    /// The error of `fill` or of the operating system; the map is then unchanged.
     pub fn put(self, fill: &mut Fill<'_>) -> io::Result<()> {
         drop(self.view);
         if let Some((head, slot)) = self.completed {
@@ -117,12 +118,12 @@ impl Store {
         put_all(&self.disk, fill).map_err(of_system)
     }
 
-    /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each accepted
-    /// change, in the order of submission; it must not block. `on_room` is called on the same thread each time a full
-    /// disk has room again, without any change being submitted.
+    /// Opens the file for writing and starts the commit thread. `on_done` is called on that thread, once for each
+    /// accepted change, in the order of submission; it must not block. `on_room` is called on the same thread each time
+    /// a full disk has space again, without any change being submitted.
     ///
     /// # Errors
-    /// [`OpenError`], also when the system has no thread.
+    /// [`OpenError`], also when no thread can be created.
     pub fn start<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,
@@ -152,17 +153,17 @@ impl Store {
     }
 }
 
-/// Initial state of the thread.
+/// Initial state of the commit thread.
 pub(crate) struct Parts {
     pub(crate) database: Database,
     pub(crate) disk: Arc<CheckedDisk>,
     pub(crate) lock: Lock,
-    /// File written to check whether there is room.
+    /// Path of the file written to check for free space.
     pub(crate) probe: PathBuf,
 }
 
 /// Verifies a file: all checksums, the format number, and the existence of the table of rows. Nothing is written.
-/// Returns the view of it, and the slot that the head should select if that is another one.
+/// Returns the view, and the slot that the head should mark as valid if it marks the other one.
 fn check(
     file: &Path,
     disk: &Arc<CheckedDisk>,
@@ -201,14 +202,14 @@ fn check(
     Ok((database, newer.map(|slot| (head, slot))))
 }
 
-/// Passes rows, each to the function that it gets.
+/// Produces rows by passing each one to the given function.
 pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> io::Result<()> + 'f;
 
-/// Creates a store with the rows from `fill`, for its owner only, in a directory without one. The store is complete and
-/// durable when this returns. Memory is bounded by [`CACHE_BYTES`], however many rows there are.
+/// Creates a store with the rows from `fill` in a directory without one, accessible to its owner only. The store is
+/// complete and durable on return. Memory is bounded by [`CACHE_BYTES`], regardless of the number of rows.
 ///
 /// # Errors
-/// The error of `fill` or of the system; then there is no store.
+/// The error of `fill` or of the operating system, in which case no store exists.
 pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
     if file.try_exists()? {
@@ -219,7 +220,7 @@ pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Creates an empty store under another name, and renames it when it is complete and durable.
+/// Creates an empty store under a temporary name, and renames it when it is complete and durable.
 fn make(dir: &Path) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
     make_of(&young, &mut |_| Ok(()))?;
@@ -239,7 +240,7 @@ fn make_of(young: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     put_all(&disk, fill).map_err(of_system)
 }
 
-/// One transaction with the format number and the rows from `fill`, durable when this returns.
+/// Writes the format number and the rows from `fill` in one transaction, durable on return.
 fn put_all(disk: &Arc<CheckedDisk>, fill: &mut Fill<'_>) -> Result<(), redb::Error> {
     let database = database(Live(Arc::clone(disk)))?;
     let mut transaction = database.begin_write()?;
@@ -271,7 +272,7 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
     })
 }
 
-/// Decides whether an error of the engine was caused by the system or by the bytes in the file.
+/// Decides whether an engine error was caused by the operating system or by the bytes in the file.
 fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     match system_error(error.into()) {
         Ok(error) => io_error(file, error),
@@ -280,7 +281,8 @@ fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     }
 }
 
-/// An error of the system. One without an error number is none: not a store at all, or a truncated one.
+/// An error of the operating system. An error without an error number is not one: the file is not a store at all, or is
+/// truncated.
 fn system_error(error: redb::Error) -> Result<io::Error, redb::Error> {
     if let redb::Error::Io(error) = error {
         let from_system = error.raw_os_error().is_some();
@@ -307,10 +309,11 @@ fn io_error(file: &Path, error: io::Error) -> OpenError {
     }
 }
 
-/// Properties of the file as a whole.
+/// Properties of the whole file.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
-/// Format that this version writes. Raised when the meaning of rows to this crate changes; a lower one is migrated.
+/// Format number written by this version. Incremented when the meaning of rows to this crate changes; a lower one is
+/// migrated.
 const FORMAT: u64 = 1;
 
 const FILE_NAME: &str = "store.redb";

@@ -1,8 +1,8 @@
-//! Snapshots: one moment of the map, read while changes continue.
+//! Snapshots: a consistent view of the map, read while changes continue.
 //!
-//! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by the changes meanwhile.
-//! After a failed commit the engine is opened again and may reuse those pages, so a [`SnapshotGate`] ends every earlier
-//! snapshot: nothing is read through it any more, and its reader learns that its copy is incomplete.
+//! The engine keeps the pages of a snapshot for as long as it is being read: meanwhile the file grows with each change.
+//! After a failed commit the engine is reopened and may reuse those pages, so a [`SnapshotGate`] ends every earlier
+//! snapshot: no more rows are read through it, and its reader learns that its copy is incomplete.
 
 #![expect(
     clippy::disallowed_types,
@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
-/// One moment of the map. Holds one path of pages in memory, and does not hinder commits.
+/// A consistent view of the map. Holds one path of pages in memory, and does not block commits.
 pub struct Snapshot {
     rows: Range<'static, &'static str, &'static [u8]>,
     gate: Arc<SnapshotGate>,
@@ -30,7 +30,7 @@ impl fmt::Debug for Snapshot {
 /// Reason why there is no snapshot, or why it ended.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
-    /// The store was closed, or a commit has failed since: further rows may not be of the same moment.
+    /// The store was closed, or a commit has failed since: further rows may not be consistent with earlier ones.
     #[error("the store was closed or failed meanwhile: try again")]
     Ended,
     /// The store is not open for reading: its disk is full or has failed.
@@ -41,14 +41,14 @@ pub enum SnapshotError {
     Engine(redb::Error),
 }
 
-/// Whether snapshots of one opening of the engine may still be read.
+/// Whether snapshots from one opening of the engine may still be read.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotGate {
     shut: Mutex<bool>,
 }
 
 impl SnapshotGate {
-    /// Ends reading. Waits for a batch of rows that is being read.
+    /// Ends all reading of snapshots. Waits for the batch of rows that is being read.
     pub(crate) fn shut(&self) {
         *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
@@ -66,12 +66,11 @@ impl Snapshot {
         })
     }
 
-    /// Passes the next rows, in the order of the keys' bytes, until `row` wants no more for now or there is none.
-    /// Returns whether there may be more. `row` must be quick, since a store that fails or closes waits for it.
+    /// Passes the next rows, sorted by the bytes of the keys, until `row` asks to stop or no rows are left. Returns
+    /// whether there may be more. `row` must be quick, since a store that fails or closes waits for it.
     ///
     /// # Errors
-    /// [`SnapshotError`]; the rows passed are then no whole copy.
-    /// [`SnapshotError`]; what was given is then no whole copy.
+    /// [`SnapshotError`]; the rows passed so far are then an incomplete copy.
     pub fn read(
         &mut self,
         mut row: impl FnMut(&str, &[u8]) -> bool,

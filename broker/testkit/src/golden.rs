@@ -1,4 +1,4 @@
-//! Texts that users and scripts see, compared with files of the repository.
+//! Texts seen by users and scripts, compared with golden files of the repository.
 
 use crate::program::run;
 use std::io::Write;
@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-/// Environment variable that has the files written anew instead of compared, whatever its value.
+/// Environment variable that, if set to any value, causes the files to be rewritten instead of compared.
 const RENEW: &str = "RENEW";
 
-/// Asserts that a text is that of the file of this name in a folder.
+/// Asserts that a text equals the file with this name in a folder.
 ///
 /// # Panics
-/// When it is another one: the message shows the lines that differ, and how to write the file anew.
+/// Panics if they differ; the message shows the differing lines and how to rewrite the file.
 pub fn assert_golden(folder: &str, name: &str, text: &str) {
     let path = Path::new(folder).join(name);
     if env::var_os(RENEW).is_some() {
@@ -27,8 +27,8 @@ pub fn assert_golden(folder: &str, name: &str, text: &str) {
     }
 }
 
-/// The lines in which a text differs from a file, each with the line before and behind it. A file that is absent is
-/// empty.
+/// The lines in which a text differs from a file, each with one line of context before and after it. A missing file
+/// counts as empty.
 fn difference(path: &Path, text: &str) -> Option<String> {
     if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
         return None;
@@ -49,10 +49,10 @@ fn difference(path: &Path, text: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&printed).into_owned())
 }
 
-/// The help of a program and of all of its subcommands, each behind the command that prints it.
+/// The help of a program and of all of its subcommands, each after the command that prints it.
 ///
 /// # Panics
-/// When a command does not print its help.
+/// Panics if a command does not print its help.
 pub fn help(name: &str, program: impl Fn() -> Command) -> String {
     let mut all = String::new();
     let mut open = vec![String::new()];
@@ -70,7 +70,7 @@ pub fn help(name: &str, program: impl Fn() -> Command) -> String {
     all
 }
 
-/// The names of the commands that a help lists, in its order. They may be in several lists.
+/// The names of the subcommands listed in a help text, in order. They may be in several lists.
 fn subcommands(help: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut is_listed = false;

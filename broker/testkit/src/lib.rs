@@ -1,6 +1,6 @@
-//! Support of tests that start the binary `heliograph`: its command, its ready line and log, its metrics, its end;
-//! texts that users see, compared with files; inputs for readers; and waiting with a bound. For `[dev-dependencies]`
-//! only. It changes no features of what the workspace builds.
+//! Support for tests that start the `heliograph` binary: its command, ready line, log, metrics and exit; texts seen by
+//! users, compared with files; fuzz inputs for parsers; and waiting with a time limit. For `[dev-dependencies]` only.
+//! Does not change the features with which the workspace is built.
 //!
 //! ```no_run
 //! use testkit::{Program, Running, until_true};
@@ -16,7 +16,7 @@
 //! broker.signal("TERM");
 //! assert!(broker.ended().success());
 //! ```
-//! Everything here panics where the system refuses something or a time is over, as a test does.
+//! All functions panic on system errors and timeouts, as a test does.
 
 mod golden;
 mod mutations;

@@ -1,10 +1,10 @@
-//! Inputs for readers, made of written ones by seeded mutations.
+//! Fuzz inputs for parsers, generated from samples by seeded mutations.
 
-/// Gives `reads` inputs made of samples, the samples themselves first; it says whether it could read one. The same ones
-/// in every run; `FUZZ_RUNS` asks for another number than the default.
+/// Passes inputs generated from samples to `reads`, starting with the samples themselves; `reads` returns whether it
+/// could parse the input. Deterministic; `FUZZ_RUNS` overrides the number of inputs.
 ///
 /// # Panics
-/// When it reads none of the mutated ones, or all: then they are not what they should be.
+/// Panics if `reads` can parse none or all of the mutated inputs, which then test nothing.
 pub fn mutations(samples: &[Vec<u8>], pieces: &[&[u8]], mut reads: impl FnMut(&[u8]) -> bool) {
     for sample in samples {
         let text = String::from_utf8_lossy(sample);
@@ -23,10 +23,10 @@ pub fn mutations(samples: &[Vec<u8>], pieces: &[&[u8]], mut reads: impl FnMut(&[
     assert!((1..runs).contains(&read), "{read} of {runs} were read");
 }
 
-/// Inputs beside the samples.
+/// Number of inputs in addition to the samples.
 const RUNS: u64 = 5_000;
 
-/// A small generator (splitmix64).
+/// A small pseudorandom generator (splitmix64).
 struct Seeded(u64);
 
 impl Seeded {
@@ -38,7 +38,8 @@ impl Seeded {
         usize::try_from(mixed % bound.max(1) as u64).expect("it is below a usize")
     }
 
-    /// Changes a place: a cut, a byte, a part that is gone or many times there, a part of another sample, a piece.
+    /// Mutates an input: truncates it, changes a byte, removes or repeats a part, or inserts a part of another sample
+    /// or a piece.
     fn mutate(&mut self, input: &mut Vec<u8>, samples: &[Vec<u8>], pieces: &[&[u8]]) {
         let at = self.below(input.len() + 1);
         let end = (at + self.below(24)).min(input.len());

@@ -1,4 +1,4 @@
-//! The program under test, its directories, and runs that end by themselves.
+//! The program under test, its directories, and commands that exit by themselves.
 
 use crate::wait::{WITHIN, ended_within};
 use std::io::Read;
@@ -8,47 +8,48 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::{env, fs};
 
-/// The binary `heliograph`, and a place for directories of tests. One for each program of tests.
+/// The `heliograph` binary, and a location for test directories. One per test program.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     built: &'static str,
     directories: &'static str,
 }
 
-/// A directory that is removed when it is dropped.
+/// A directory removed on drop.
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
-/// The end of a program that ran to it.
+/// The result of a program that exited.
 #[derive(Clone, Debug)]
 pub struct Exit {
-    /// Exit code; `None` for a signal.
+    /// Exit code; `None` if the program was ended by a signal.
     pub code: Option<i32>,
-    /// The text that it wrote to standard output.
+    /// Text written to standard output.
     pub stdout: String,
-    /// The text that it wrote to standard error.
+    /// Text written to standard error.
     pub stderr: String,
 }
 
-/// The engine on which all brokers of tests run, where the environment names one and a test does not.
+/// The engine for all brokers in tests that do not choose one, if set in the environment.
 #[must_use]
 pub fn engine() -> Option<String> {
     env::var("HELIOGRAPH_TEST_ENGINE").ok()
 }
 
 impl Program {
-    /// The binary beside this one, and directories below that one: `CARGO_BIN_EXE_…` of any program of the workspace,
-    /// since they are built into one directory, and `CARGO_TARGET_TMPDIR`. Cargo gives both to tests of a crate alone.
+    /// Locates the binary next to `built`, and test directories below `directories`. Pass `CARGO_BIN_EXE_…` of any
+    /// program of the workspace, since all are built into one directory, and `CARGO_TARGET_TMPDIR`. Cargo sets both
+    /// variables only for the tests of a crate.
     #[must_use]
     pub const fn new(built: &'static str, directories: &'static str) -> Self {
         Self { built, directories }
     }
 
-    /// The binary's path; `BROKER_UNDER_TEST` names another one, such as an older build that an attack is to be seen
-    /// working on.
+    /// The binary's path; `BROKER_UNDER_TEST` overrides it, for example with an older build to show that an attack
+    /// succeeds against it.
     ///
     /// # Panics
-    /// When it has not been built.
+    /// Panics if the binary has not been built.
     #[must_use]
     pub fn binary(&self) -> PathBuf {
         let other = env::var_os("BROKER_UNDER_TEST");
@@ -62,13 +63,14 @@ impl Program {
         binary
     }
 
-    /// Another program of the workspace.
+    /// The path of another program of the workspace.
     #[must_use]
     pub fn beside(&self, name: &str) -> PathBuf {
         Path::new(self.built).with_file_name(name)
     }
 
-    /// A command of the binary that reads nothing and logs as it is configured, whatever `RUST_LOG` is outside.
+    /// A command that runs the binary with no input and with the configured logging, regardless of `RUST_LOG` in the
+    /// environment.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.binary());
@@ -76,19 +78,19 @@ impl Program {
         command
     }
 
-    /// A directory of its own.
+    /// A new temporary directory.
     #[must_use]
     pub fn directory(&self) -> Directory {
         Directory(self.fresh_directory())
     }
 
-    /// The path of a new directory, which the caller removes.
+    /// Creates a new directory, which the caller must remove; returns its path.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// Panics if the directory cannot be created.
     #[must_use]
     pub fn fresh_directory(&self) -> PathBuf {
-        /// Makes directories differ within this process.
+        /// Makes directory names unique within this process.
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("live-{}-{number}", process::id());
@@ -101,16 +103,16 @@ impl Program {
 }
 
 impl Directory {
-    /// The path of a file in it, or its own for an empty name.
+    /// The path of a file in the directory, or of the directory itself if the name is empty.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Writes a file in it and returns its path.
+    /// Writes a file in the directory and returns its path.
     ///
     /// # Panics
-    /// When it cannot be written.
+    /// Panics if the file cannot be written.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).expect("a file under target/");
@@ -118,13 +120,13 @@ impl Directory {
     }
 }
 
-/// Puts an executable copy of a file at a path, by a process of its own.
+/// Installs an executable copy of a file at a path, using a separate process.
 ///
-/// A file that this process wrote cannot be run (ETXTBSY) while a child that another thread has just forked holds it
-/// open, as every child does until it runs its own program.
+/// A file written by this process cannot be executed (ETXTBSY) while a child just forked by another thread holds it
+/// open, as every child does until it executes its program.
 ///
 /// # Panics
-/// When it cannot be written.
+/// Panics if the copy cannot be written.
 pub fn install(from: &Path, to: &Path) {
     let mut command = Command::new("install");
     let status = command.args(["-m", "755"]).args([from, to]).status();
@@ -143,10 +145,10 @@ impl Drop for Directory {
     }
 }
 
-/// Runs a command that ends by itself.
+/// Runs a command that exits by itself.
 ///
 /// # Panics
-/// When it does not start, or does not end within [`WITHIN`]: then it is killed.
+/// Panics if the program does not start, or does not exit within [`WITHIN`], in which case it is killed.
 pub fn run(command: &mut Command) -> Exit {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");

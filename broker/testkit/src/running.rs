@@ -1,4 +1,4 @@
-//! A broker that has written its ready line.
+//! A broker that has printed its ready line.
 
 use crate::program::engine;
 use crate::scrape::Scrape;
@@ -13,21 +13,21 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// A process of `heliograph serve`. Dropping it kills it; when the test failed, its log is printed then.
+/// A `heliograph serve` process. Killed on drop; if the test failed, its log is then printed.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// Locked, so that threads of a test may share the broker.
+    /// Locked, so that threads of a test can share the broker.
     stdout: Mutex<Receiver<String>>,
     log: PathBuf,
     ready: String,
 }
 
 impl Running {
-    /// Starts the command, whose arguments are complete, with its log in this file; returns when it is ready.
+    /// Starts a command with complete arguments, logging to this file; returns when it is ready.
     ///
     /// # Panics
-    /// When it writes no ready line within [`WITHIN`].
+    /// Panics if the command prints no ready line within [`WITHIN`].
     pub fn start(command: &mut Command, log: &Path) -> Self {
         if let Some(engine) = engine().filter(|_| command.get_args().all(|it| it != "--engine")) {
             command.args(["--engine", &engine]);
@@ -60,24 +60,24 @@ impl Running {
         }
     }
 
-    /// The ready line, whole.
+    /// The complete ready line.
     #[must_use]
     pub fn ready(&self) -> &str {
         &self.ready
     }
 
-    /// The first word of the ready line that begins so, without its beginning: `http://`, `https://`,
-    /// `admin=http://`, `ca=`.
+    /// The first word of the ready line with this prefix, without the prefix: `http://`, `https://`, `admin=http://`,
+    /// `ca=`.
     #[must_use]
     pub fn find_word(&self, begins: &str) -> Option<&str> {
         let mut words = self.ready.split(' ');
         words.find_map(|word| word.strip_prefix(begins))
     }
 
-    /// Word of the ready line that begins so, where there must be one.
+    /// The word of the ready line with this prefix, which must exist.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if there is no such word.
     #[must_use]
     pub fn word(&self, begins: &str) -> &str {
         let word = self.find_word(begins);
@@ -90,61 +90,61 @@ impl Running {
         self.child.id()
     }
 
-    /// The log so far.
+    /// The log output so far.
     #[must_use]
     pub fn log(&self) -> String {
         text_of(&self.log)
     }
 
-    /// The lines of standard output after the ready line, as far as they have come.
+    /// The lines of standard output received so far after the ready line.
     #[must_use]
     pub fn further_output(&self) -> Vec<String> {
         self.lines().try_iter().collect()
     }
 
-    /// All lines of standard output after the ready line, which end with the process.
+    /// All lines of standard output after the ready line; waits for the process to exit.
     #[must_use]
     pub fn rest_of_output(&self) -> Vec<String> {
         self.lines().iter().collect()
     }
 
-    /// Sends a signal by its name, such as `TERM`.
+    /// Sends a signal given by name, such as `TERM`.
     ///
     /// # Panics
-    /// When there is no such process or signal.
+    /// Panics if there is no such process or signal.
     pub fn signal(&self, name: &str) {
         let script = format!("kill -{name} {}", self.id());
         let sent = Command::new("sh").args(["-c", &script]).status();
         assert!(sent.expect("sh runs").success(), "kill -{name} failed");
     }
 
-    /// Kills the process with SIGKILL and waits for its end.
+    /// Kills the process with SIGKILL and waits for it.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Waits for the end of the process, within [`WITHIN`].
+    /// Waits for the process to exit, within [`WITHIN`].
     ///
     /// # Panics
-    /// When it goes on: then it is killed.
+    /// Panics if the process does not exit, after killing it.
     pub fn ended(&mut self) -> ExitStatus {
         self.ended_within(WITHIN)
     }
 
-    /// Exit status of the program, which ends within this limit.
+    /// Exit status of the process, which must exit within this limit.
     ///
     /// # Panics
-    /// When it goes on: then it is killed.
+    /// Panics if the process does not exit, after killing it.
     pub fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         ended_within(&mut self.child, limit)
             .unwrap_or_else(|| panic!("still there after {limit:?}"))
     }
 
-    /// The body of a page of the admin listener, which must be there and want no token.
+    /// The body of a page of the admin listener, which must exist and require no token.
     ///
     /// # Panics
-    /// When the answer is another one.
+    /// Panics if the response has another status.
     #[must_use]
     pub fn page(&self, path: &str) -> String {
         let answer = page(self.word("admin=http://"), path);
@@ -153,7 +153,7 @@ impl Running {
         body.to_owned()
     }
 
-    /// All metrics at one moment.
+    /// A scrape of all metrics.
     #[must_use]
     pub fn scrape(&self) -> Scrape {
         Scrape::new(self.page("/metrics"))
@@ -176,10 +176,10 @@ impl Drop for Running {
     }
 }
 
-/// The answer to a GET of this page, its head included.
+/// The response to a GET of this page, including its head.
 ///
 /// # Panics
-/// When there is none.
+/// Panics if there is no response.
 #[must_use]
 pub fn page(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("a listener");

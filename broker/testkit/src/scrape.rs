@@ -1,35 +1,35 @@
-//! The text of `/metrics`.
+//! Parser for the text of `/metrics`.
 
-/// All metrics at one moment.
+/// A scrape of all metrics.
 #[derive(Clone, Debug)]
 pub struct Scrape(String);
 
 impl Scrape {
-    /// The scrape with this text.
+    /// Creates a scrape from this text.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text as it came.
+    /// The text as received.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// The sum of one metric over its labels, or of one series if the name has its labels.
+    /// The sum of a metric over its labels, or the value of one series if the name includes its labels.
     ///
     /// # Panics
-    /// When there is no such metric.
+    /// Panics if there is no such metric.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {
         self.sum_with(name, "")
     }
 
-    /// The sum of one metric over the series whose labels hold this text.
+    /// The sum of a metric over the series whose labels contain this text.
     ///
     /// # Panics
-    /// When there is no such series.
+    /// Panics if there is no such series.
     #[must_use]
     pub fn sum_with(&self, name: &str, label: &str) -> f64 {
         let is_wanted = |line: &&str| {
@@ -48,10 +48,10 @@ impl Scrape {
         samples.iter().sum()
     }
 
-    /// As [`Scrape::sum`], of a metric that counts.
+    /// Like [`Scrape::sum`], for an integer metric.
     ///
     /// # Panics
-    /// When there is no such metric.
+    /// Panics if there is no such metric.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "counters of a test are small"

@@ -1,4 +1,4 @@
-//! A service manager's store of descriptors (`FileDescriptorStoreMax=` in systemd.service(5)), which outlives the
+//! A service manager's file descriptor store (`FileDescriptorStoreMax=` in systemd.service(5)), which outlives the
 //! process that fills it.
 
 use rustix::net::{
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-/// The store of one service, behind the socket of notifications.
+/// The descriptor store of one service, with its notification socket.
 #[derive(Debug)]
 pub struct DescriptorStore {
     socket: String,
@@ -24,14 +24,14 @@ pub struct DescriptorStore {
     kept: Arc<Mutex<Kept>>,
 }
 
-/// Descriptors with their names.
+/// Stored descriptors with their names.
 type Kept = Vec<(String, OwnedFd)>;
 
 impl DescriptorStore {
-    /// An empty one for at most `max` descriptors.
+    /// Creates an empty store for at most `max` descriptors.
     ///
     /// # Panics
-    /// When its socket cannot be made.
+    /// Panics if its socket cannot be created.
     #[must_use]
     pub fn new(max: usize) -> Self {
         let (socket, addr) = fresh_name();
@@ -42,7 +42,7 @@ impl DescriptorStore {
         Self { socket, max, kept }
     }
 
-    /// The names of what it keeps, sorted, each as often as there are descriptors of it.
+    /// Sorted names of the stored descriptors, repeated for descriptors of the same name.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let kept = lock(&self.kept);
@@ -51,21 +51,21 @@ impl DescriptorStore {
         names
     }
 
-    /// Keeps a descriptor that no process of the service has sent.
+    /// Stores a descriptor that was not sent by a process of the service.
     pub fn keep(&self, name: &str, descriptor: impl Into<OwnedFd>) {
         lock(&self.kept).push((name.into(), descriptor.into()));
     }
 
-    /// Closes all, as at a stop that is no restart.
+    /// Closes all descriptors, as on a stop without a restart.
     pub fn clear(&self) {
         lock(&self.kept).clear();
     }
 
-    /// A command that becomes this program, whose arguments are to follow, started as by a service manager: with all
-    /// descriptors that are kept at that moment. Wants python3.
+    /// A command that executes this program, with arguments to be added, like a service manager: it receives all
+    /// descriptors stored at that time. Requires python3.
     ///
     /// # Panics
-    /// When it cannot be prepared.
+    /// Panics if the command cannot be prepared.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         let (name, addr) = fresh_name();
@@ -106,7 +106,7 @@ impl Drop for DescriptorStore {
     }
 }
 
-/// Does what one notification says; false at an empty one.
+/// Receives one notification and applies it; returns `false` if it was empty.
 fn obey(notifications: &UnixDatagram, kept: &Mutex<Kept>, max: usize) -> bool {
     let (mut text, mut space) = ([0; 4096], [MaybeUninit::uninit(); ANCILLARY_BYTES]);
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -140,7 +140,7 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().expect("nobody panics with it")
 }
 
-/// A name that no other socket of this machine has, and its address.
+/// A unique socket name on this machine, and its address.
 fn fresh_name() -> (String, SocketAddr) {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -149,10 +149,10 @@ fn fresh_name() -> (String, SocketAddr) {
     (name, addr)
 }
 
-/// Space for the most descriptors that travel in one message, 253.
+/// Space for the maximum number of descriptors in one message, 253.
 const ANCILLARY_BYTES: usize = 2048;
 
-/// Fetches the descriptors and becomes the program, with them from number 3 on: sd_listen_fds(3).
+/// Fetches the descriptors and executes the program, with the descriptors numbered from 3: sd_listen_fds(3).
 const PASS: &str = r#"
 import fcntl, os, socket, sys
 with socket.socket(socket.AF_UNIX) as link:

@@ -1,44 +1,44 @@
-//! Waiting with a bound.
+//! Waiting with a time limit.
 
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Patience of [`until`]: long enough for a start on a busy machine, in which the certificate is made and every shard
-/// listens.
+/// Time limit of [`until`]: long enough for a start on a busy machine, including generating the certificate and opening
+/// listeners on every shard.
 pub const WITHIN: Duration = Duration::from_secs(30);
 
-/// The rest between two looks: short beside what tests wait for, long beside what a look costs.
+/// Pause between two polls: short compared to what tests wait for, long compared to the cost of a poll.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// How many times longer than on a quiet machine something may take here, as `deploy/ci/check.sh` says: it knows how
-/// slow the machine is, and how many steps it runs side by side.
+/// Factor by which operations may be slower here than on a quiet machine, as set by `deploy/ci/check.sh`, which knows
+/// the machine's speed and the number of steps that it runs in parallel.
 #[must_use]
 pub fn slow() -> u32 {
     let said = std::env::var("HELIOGRAPH_TESTS_SLOW").ok();
     said.and_then(|said| said.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// Asks again and again until there is an answer, which it returns.
+/// Polls until there is a result, and returns it.
 ///
 /// # Panics
-/// When there is none within [`WITHIN`].
+/// Panics if there is no result within [`WITHIN`].
 pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     until_within(WITHIN, what, ask)
 }
 
-/// Asks again and again until it is so.
+/// Polls until the condition is true.
 ///
 /// # Panics
-/// When it is not so within [`WITHIN`].
+/// Panics if the condition is not true within [`WITHIN`].
 pub fn until_true(what: &str, mut is_so: impl FnMut() -> bool) {
     until(what, || is_so().then_some(()));
 }
 
-/// As [`until`], for as long as this on a quiet machine.
+/// Like [`until`], with this time limit on a quiet machine.
 ///
 /// # Panics
-/// When there is no answer within the limit.
+/// Panics if there is no result within the limit.
 pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let limit = limit * slow();
     let begun = Instant::now();
@@ -53,10 +53,10 @@ pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Opt
     }
 }
 
-/// Waits for the end of a process; kills it and returns `None` when it takes longer than this.
+/// Waits for a process to exit; kills it and returns `None` if it does not exit within the limit.
 ///
 /// # Panics
-/// When the process cannot be asked.
+/// Panics if the process cannot be queried.
 pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Parsing a body into a typed call.
+//! Parses a request body into a typed call.
 
 use crate::control::{
     ApiError, CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
@@ -10,40 +10,40 @@ use crate::control::{
 use crate::control::{constraint::BodyRules, json::Body};
 use crate::identifiers::ChannelArn;
 
-/// One API call: an operation with its checked request. Owned, so that it can travel to the channel's home shard.
+/// An API call: an operation with its validated request. Owned, so that it can be sent to the channel's home shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// CreateSignalingChannel.
+    /// A call of CreateSignalingChannel.
     Create(CreateSignalingChannel),
-    /// DescribeSignalingChannel.
+    /// A call of DescribeSignalingChannel.
     Describe(DescribeSignalingChannel),
-    /// ListSignalingChannels.
+    /// A call of ListSignalingChannels.
     List(ListSignalingChannels),
-    /// UpdateSignalingChannel.
+    /// A call of UpdateSignalingChannel.
     Update(UpdateSignalingChannel),
-    /// DeleteSignalingChannel.
+    /// A call of DeleteSignalingChannel.
     Delete(DeleteSignalingChannel),
-    /// TagResource.
+    /// A call of TagResource.
     Tag(TagResource),
-    /// UntagResource.
+    /// A call of UntagResource.
     Untag(UntagResource),
-    /// ListTagsForResource.
+    /// A call of ListTagsForResource.
     ListTags(ListTagsForResource),
-    /// GetSignalingChannelEndpoint.
+    /// A call of GetSignalingChannelEndpoint.
     Endpoint(GetSignalingChannelEndpoint),
-    /// DescribeMediaStorageConfiguration.
+    /// A call of DescribeMediaStorageConfiguration.
     MediaStorage(DescribeMediaStorageConfiguration),
-    /// UpdateMediaStorageConfiguration.
+    /// A call of UpdateMediaStorageConfiguration.
     UpdateMediaStorage(UpdateMediaStorageConfiguration),
-    /// DescribeMappedResourceConfiguration.
+    /// A call of DescribeMappedResourceConfiguration.
     MappedResource(DescribeMappedResourceConfiguration),
-    /// GetIceServerConfig.
+    /// A call of GetIceServerConfig.
     Ice(GetIceServerConfig),
-    /// SendAlexaOfferToMaster.
+    /// A call of SendAlexaOfferToMaster.
     Alexa(SendAlexaOfferToMaster),
-    /// JoinStorageSession.
+    /// A call of JoinStorageSession.
     Join(JoinStorageSession),
-    /// JoinStorageSessionAsViewer.
+    /// A call of JoinStorageSessionAsViewer.
     JoinAsViewer(JoinStorageSessionAsViewer),
 }
 
@@ -71,7 +71,7 @@ impl Call {
         }
     }
 
-    /// The channel that the call is about, as far as it names one by ARN.
+    /// The channel's ARN, if the call names one.
     #[must_use]
     pub const fn arn(&self) -> Option<&ChannelArn> {
         match self {
@@ -95,7 +95,7 @@ impl Call {
         }
     }
 
-    /// Name of the call's channel; `None` for calls about all channels or about a stream.
+    /// Name of the call's channel; `None` for calls on all channels or on a stream.
     #[must_use]
     pub fn channel_name(&self) -> Option<&str> {
         match self {
@@ -118,16 +118,16 @@ impl Call {
     }
 }
 
-/// Parses a request body into a typed call. The body (at most 64 KiB, bounded by the caller) is changed in place and
-/// useless afterwards.
+/// Parses a request body into a typed call. The body (at most 64 KiB, enforced by the caller) is modified in place and
+/// unusable afterwards.
 ///
 /// # Errors
-/// [`ErrorKind::Serialization`](crate::control::ErrorKind::Serialization) when the body is not one JSON object in
-/// UTF-8, when a known member has a wrong JSON type, is given twice, or when an integer does not fit 64 bits;
-/// [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument) when a required member is missing or a
-/// member breaks its constraints;
-/// [`ErrorKind::TagsPerResourceExceededLimit`](crate::control::ErrorKind::TagsPerResourceExceededLimit) when Create or
-/// TagResource brings too many tags.
+/// [`ErrorKind::Serialization`](crate::control::ErrorKind::Serialization) if the body is not a single JSON object in
+/// UTF-8, a known member has a wrong JSON type or is duplicated, or an integer exceeds 64 bits;
+/// [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument) if a required member is missing or a
+/// member violates its constraints;
+/// [`ErrorKind::TagsPerResourceExceededLimit`](crate::control::ErrorKind::TagsPerResourceExceededLimit) if Create or
+/// TagResource contains too many tags.
 pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result<Call, ApiError> {
     let body = Body::parse(body)?;
     let object = body.object()?;

@@ -15,7 +15,7 @@ use strum::IntoStaticStr;
 
 // A channel in the responses of Describe and List.
 
-/// A channel as its record describes it.
+/// Metadata of a channel, from its record.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelInfo<'a> {
     /// The channel's name.
@@ -32,17 +32,18 @@ pub struct ChannelInfo<'a> {
     pub version: &'a str,
 }
 
-/// Channel states of AWS. Here a call is answered after its change, so that no caller sees an intermediate state.
+/// AWS's channel states. This service responds only after a change is complete, so callers never see an intermediate
+/// state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
-    /// Being created.
+    /// The channel is being created.
     Creating,
-    /// In use.
+    /// The channel is in use.
     Active,
-    /// Being changed.
+    /// The channel is being updated.
     Updating,
-    /// Being deleted: the C SDK does not connect to such a channel.
+    /// The channel is being deleted; the C SDK does not connect to it.
     Deleting,
 }
 
@@ -55,7 +56,7 @@ impl ChannelStatus {
 }
 
 /// Appends a channel as an object. The order of members, and `SingleMasterConfiguration` with a single member, are
-/// fixed: the C SDK reads the tokens flat, whatever object they are in.
+/// fixed: the C SDK scans the tokens flat, ignoring nesting.
 fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     crate::control::json::member(out, b'{', "ChannelName");
     crate::json::write::string(out, info.name);
@@ -78,14 +79,14 @@ fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 
 // CreateSignalingChannel, `/createSignalingChannel`.
 
-/// Creates a channel. Not idempotent: a taken name is refused with `ResourceInUseException`.
+/// Creates a channel. Not idempotent: an existing name is refused with `ResourceInUseException`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSignalingChannel {
     /// The name, unique per account and region.
     pub name: OwnedName,
     /// Lifetime of undelivered messages, in seconds: 5 to 120.
     pub ttl_seconds: u32,
-    /// At most 50, no key twice, in the order of the request.
+    /// At most 50 tags with unique keys, in the order of the request.
     pub tags: Vec<Tag>,
 }
 
@@ -133,16 +134,16 @@ pub fn create(out: &mut Vec<u8>, arn: &str) {
 /// Describes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeSignalingChannel {
-    /// Which channel.
+    /// The channel to describe.
     pub channel: Selector,
 }
 
 /// A channel by its name in the caller's account and region, or by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// By name: the channel that has it at present.
+    /// The channel that currently has this name.
     ByName(OwnedName),
-    /// By ARN: exactly that channel. Also when a matching name was given.
+    /// Exactly the channel with this ARN. Also used if both an ARN and its name were given.
     ByArn(ChannelArn),
 }
 
@@ -156,7 +157,7 @@ impl Selector {
         }
     }
 
-    /// Reads `ChannelName` and `ChannelARN`, at least one of them; the caller checks other members.
+    /// Parses `ChannelName` and `ChannelARN`, of which at least one is required; the caller checks other members.
     pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);
@@ -184,7 +185,7 @@ impl DescribeSignalingChannel {
     }
 }
 
-/// Appends the response: the channel.
+/// Appends the response, which contains the channel.
 pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     json::member(out, b'{', "ChannelInfo");
     channel_info(out, info);
@@ -196,21 +197,21 @@ pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 // Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that are
 // created or deleted between two pages.
 
-/// Most entries of one page, whatever `MaxResults` says: about 400 KiB of text.
+/// Maximum number of entries per page, regardless of `MaxResults`: about 400 KiB of text.
 pub const LIST_ENTRIES_MAX: usize = 1000;
 
 /// Range of `MaxResults`. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS: RangeInclusive<u32> = 1..=10_000;
 
-/// Entries of one page when the caller does not say. Source: API Reference, "ListSignalingChannels".
+/// Default number of entries per page. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS_DEFAULT: u32 = 500;
 
-/// Lists channels by name, in pages.
+/// Lists channels by name, with pagination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSignalingChannels {
-    /// Most entries of the page: 1 to [`LIST_ENTRIES_MAX`].
+    /// Maximum number of entries in the page: 1 to [`LIST_ENTRIES_MAX`].
     pub entries_max: usize,
-    /// Last name of the page before; `None`: first page.
+    /// Last name of the previous page; `None` for the first page.
     pub after: Option<OwnedName>,
     /// Prefix of the names to list.
     pub prefix: Option<OwnedName>,
@@ -242,7 +243,7 @@ impl ListSignalingChannels {
     }
 }
 
-/// Appends the response: a page of channels, and the token of the next page if there is one.
+/// Appends the response: a page of channels, and the token of the next page if any.
 pub fn list<'a>(
     out: &mut Vec<u8>,
     channels: impl IntoIterator<Item = ChannelInfo<'a>>,
@@ -264,7 +265,7 @@ pub fn list<'a>(
     out.push(b'}');
 }
 
-/// The token of the page that begins after this name: at most 344 characters of `[a-zA-Z0-9+/=]`.
+/// The token of the page that starts after this name: at most 344 characters of `[a-zA-Z0-9+/=]`.
 #[must_use]
 pub fn page_token(last_name: &str) -> String {
     let mut token = Vec::new();
@@ -284,7 +285,7 @@ fn name_of_token(token: &str) -> Result<OwnedName, ApiError> {
         .map_err(|_| refused())
 }
 
-/// `ChannelNameCondition` with its JSON types known: operator and value.
+/// `ChannelNameCondition` with only its JSON types checked: operator and value.
 type RawCondition<'b> = (Option<&'b str>, Option<&'b str>);
 
 fn read_condition<'b>(condition: Member<'_, 'b>) -> Result<Option<RawCondition<'b>>, ApiError> {
@@ -304,10 +305,10 @@ fn check_condition((operator, value): RawCondition<'_>) -> Result<OwnedName, Api
 
 // UpdateSignalingChannel, `/updateSignalingChannel`.
 
-/// Changes how long a channel keeps undelivered messages.
+/// Changes the lifetime of a channel's undelivered messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateSignalingChannel {
-    /// Which channel.
+    /// The channel to update.
     pub arn: ChannelArn,
     /// Expected version: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: Box<str>,
@@ -347,9 +348,9 @@ impl UpdateSignalingChannel {
 /// Deletes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteSignalingChannel {
-    /// Which channel.
+    /// The channel to delete.
     pub arn: ChannelArn,
-    /// Expected version, 1 to 64 characters of `[a-zA-Z0-9]`; `None`: any.
+    /// Expected version, 1 to 64 characters of `[a-zA-Z0-9]`; `None` accepts any.
     pub version: Option<Box<str>>,
 }
 
@@ -366,17 +367,17 @@ impl DeleteSignalingChannel {
 
 // GetSignalingChannelEndpoint, `/getSignalingChannelEndpoint`.
 
-/// Number of requested protocols. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
+/// Permitted number of requested protocols. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
 const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 
-/// Returns where to connect. The answer grants nothing: permission is checked at connect.
+/// Returns the endpoints to connect to. The response grants nothing: permission is checked on connecting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetSignalingChannelEndpoint {
-    /// Which channel.
+    /// The channel to connect to.
     pub arn: ChannelArn,
-    /// Each protocol once, in the order of the request; at least one. `[WSS]` when the caller names none.
+    /// The requested protocols without duplicates, in the order of the request; at least one, by default `[WSS]`.
     pub protocols: Vec<Protocol>,
-    /// Role that the endpoint is for; viewer by default.
+    /// Role for which the endpoint is requested; viewer by default.
     pub role: Role,
 }
 
@@ -386,7 +387,7 @@ pub struct GetSignalingChannelEndpoint {
 pub enum Protocol {
     /// Signaling over WebSocket.
     Wss,
-    /// ICE configuration and Alexa offers over HTTPS.
+    /// ICE configuration and Alexa offers, over HTTPS.
     Https,
 }
 
@@ -423,7 +424,7 @@ impl GetSignalingChannelEndpoint {
     }
 }
 
-/// Appends the response: one entry per requested protocol, in that order.
+/// Appends the response: an entry per requested protocol, in that order.
 pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
     crate::control::json::member(out, b'{', "ResourceEndpointList");
     out.push(b'[');
@@ -440,7 +441,7 @@ pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
     out.extend_from_slice(b"]}");
 }
 
-/// `Protocols` and `Role` with their JSON types known.
+/// `Protocols` and `Role` with only their JSON types checked.
 type RawConfiguration<'b> = (Option<Vec<&'b str>>, Option<&'b str>);
 
 fn read_configuration<'b>(configuration: Member<'_, 'b>) -> Result<RawConfiguration<'b>, ApiError> {

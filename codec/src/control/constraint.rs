@@ -1,5 +1,5 @@
-//! Constraints that several operations share: lengths, patterns and ranges, with errors that name the member and the
-//! accepted values; and checked identifiers that own their text.
+//! Constraints shared by several operations: lengths, patterns and ranges, with errors that name the member and the
+//! accepted values; and validated identifiers that own their text.
 //!
 //! Source: the service models and the KVS API Reference, per member.
 
@@ -7,11 +7,11 @@ use crate::control::ApiError;
 use crate::identifiers::{ArnError, ChannelArn, ChannelName, ClientId};
 use std::ops::RangeInclusive;
 
-/// Rules for request bodies.
+/// Validation rules for request bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyRules {
-    /// Accept only ARNs of the partition `aws`, the pattern of the signaling model. Off, any partition is accepted:
-    /// devices in `aws-cn` and `aws-us-gov` exist.
+    /// Whether only ARNs in partition `aws` are accepted, as in the signaling service model. Otherwise any partition
+    /// is, since devices in `aws-cn` and `aws-us-gov` exist.
     pub strict: bool,
 }
 
@@ -21,37 +21,37 @@ const TTL_SECONDS_DEFAULT: u32 = 60;
 /// Range of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS: RangeInclusive<u32> = 5..=120;
 
-/// The longest `CurrentVersion`, in characters. Source: model `kinesisvideo`, shape `Version`.
+/// Maximum length of `CurrentVersion`, in characters. Source: model `kinesisvideo`, shape `Version`.
 const VERSION_CHARS_MAX: usize = 64;
 
-/// The longest `NextToken`, in characters. Source: model `kinesisvideo`, shape `NextToken`.
+/// Maximum length of `NextToken`, in characters. Source: model `kinesisvideo`, shape `NextToken`.
 const NEXT_TOKEN_CHARS_MAX: usize = 1024;
 
-/// The value of a required member.
+/// Returns the value of a required member.
 pub(crate) fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ApiError> {
     value.ok_or_else(|| ApiError::invalid(format!("{name} is required.")))
 }
 
-/// A channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
+/// Parses a channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
 pub(crate) fn channel_name(name: &'static str, text: &str) -> Result<OwnedName, ApiError> {
     ChannelName::parse(text)
         .map(OwnedName::from)
         .map_err(|_| not_identifier(name))
 }
 
-/// A client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
+/// Parses a client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
 pub(crate) fn client_id(name: &'static str, text: &str) -> Result<OwnedClientId, ApiError> {
     ClientId::parse(text)
         .map(OwnedClientId::from)
         .map_err(|_| not_identifier(name))
 }
 
-/// The required `ChannelARN`.
+/// Parses the required `ChannelARN`.
 pub(crate) fn channel_arn(text: Option<&str>, rules: &BodyRules) -> Result<ChannelArn, ApiError> {
     arn("ChannelARN", text, rules)
 }
 
-/// A channel's required ARN, in operations that call it `ResourceARN` or `channelArn`.
+/// Parses a channel's required ARN, for operations that call it `ResourceARN` or `channelArn`.
 pub(crate) fn arn(
     name: &'static str,
     text: Option<&str>,
@@ -61,7 +61,7 @@ pub(crate) fn arn(
     ChannelArn::parse(text, rules.strict).map_err(|error| not_arn(name, error))
 }
 
-/// A `StreamARN`, which differs from a channel's only by the word `stream`: returns the stream's name.
+/// Parses a `StreamARN`, which differs from a channel ARN only in the word `stream`, and returns the stream's name.
 pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str, ApiError> {
     const NAME: &str = "StreamARN";
     let no_stream = || ApiError::invalid("StreamARN must name a resource of the kind stream.");
@@ -85,10 +85,10 @@ pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str
     Ok(name)
 }
 
-/// `MessageTtlSeconds`: 5 to 120, 60 when absent.
+/// Validates `MessageTtlSeconds`: 5 to 120, default 60.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument).
+/// Returns [`ErrorKind::InvalidArgument`](crate::control::ErrorKind::InvalidArgument) if the value is out of range.
 pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
     let Some(value) = value else {
         return Ok(TTL_SECONDS_DEFAULT);
@@ -96,12 +96,12 @@ pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
     ttl_seconds(value)
 }
 
-/// A given `MessageTtlSeconds`: 5 to 120.
+/// Validates a given `MessageTtlSeconds`: 5 to 120.
 pub(crate) fn ttl_seconds(value: i64) -> Result<u32, ApiError> {
     integer("MessageTtlSeconds", value, TTL_SECONDS)
 }
 
-/// A `NextToken` within its pattern: at most 1024 characters of `[a-zA-Z0-9+/=]`, possibly none.
+/// Checks that a `NextToken` matches its pattern: at most 1024 characters of `[a-zA-Z0-9+/=]`, possibly empty.
 pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     let in_pattern = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     if text.len() > NEXT_TOKEN_CHARS_MAX || !text.bytes().all(in_pattern) {
@@ -112,7 +112,7 @@ pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Checks the `NextToken` of an operation whose answer is a single page: it must be empty.
+/// Checks the `NextToken` of an operation with a single-page response: it must be empty.
 pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());
@@ -123,7 +123,7 @@ pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     ))
 }
 
-/// `CurrentVersion`: 1 to 64 characters of `[a-zA-Z0-9]`.
+/// Validates `CurrentVersion`: 1 to 64 characters of `[a-zA-Z0-9]`.
 pub(crate) fn version(text: &str) -> Result<Box<str>, ApiError> {
     if !(1..=VERSION_CHARS_MAX).contains(&text.len())
         || !text.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -135,7 +135,7 @@ pub(crate) fn version(text: &str) -> Result<Box<str>, ApiError> {
     Ok(text.into())
 }
 
-/// An integer within its range.
+/// Checks that an integer is within its range.
 pub(crate) fn integer(
     name: &'static str,
     value: i64,
@@ -153,7 +153,7 @@ pub(crate) fn integer(
         })
 }
 
-/// The error's text, with the member's name in front.
+/// Converts an ARN error to an API error, prefixing its text with the member's name.
 fn not_arn(name: &'static str, error: ArnError) -> ApiError {
     let message = error.message();
     match message.strip_prefix("ChannelARN") {
@@ -170,12 +170,12 @@ fn not_identifier(name: &'static str) -> ApiError {
 
 // Checked identifiers that own their text, because a call travels to the channel's home shard.
 
-/// A channel name that owns its text: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Ordered bytewise, as lists are.
+/// An owned channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Ordered bytewise, as in lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnedName(Box<str>);
 
 impl OwnedName {
-    /// The name.
+    /// The name as a string.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.0
@@ -188,12 +188,12 @@ impl From<ChannelName<'_>> for OwnedName {
     }
 }
 
-/// A client id that owns its text: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
+/// An owned client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnedClientId(Box<str>);
 
 impl OwnedClientId {
-    /// The id.
+    /// The id as a string.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.0

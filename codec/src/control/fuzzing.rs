@@ -1,4 +1,4 @@
-//! The fuzz entry of this module. A fuzz target calls it, and so does a test with seeded inputs.
+//! Fuzz entry point of the API's body parser, called by a fuzz target and by a test with seeded inputs.
 
 use crate::control::call::{Call, parse};
 use crate::control::{
@@ -6,11 +6,11 @@ use crate::control::{
     StreamSelector, TAGS_MAX, error_body,
 };
 
-/// Parses `data` (its first byte picks operation and rules, the rest is the body) and checks what must hold of any
+/// Parses `data` (the first byte selects operation and rules, the rest is the body) and checks the invariants of the
 /// result.
 ///
 /// # Panics
-/// When a call breaks its documented bounds, or an error cannot be shown to its caller.
+/// Panics if a call violates its documented limits, or an error has an unexpected status or text.
 pub fn fuzz(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else {
         return;

@@ -1,14 +1,14 @@
-//! Members of JSON objects: read with their types from simd-json's tape, and written.
+//! Members of JSON objects: typed reading from simd-json's tape, and writing.
 
 use crate::control::ApiError;
 use crate::json::{Object, Value};
 use simd_json::Tape;
 
-/// A whole parsed body. Exists for one call.
+/// A parsed request body.
 pub(crate) struct Body<'b>(Tape<'b>);
 
 impl<'b> Body<'b> {
-    /// Parses a body, changing it in place.
+    /// Parses a body, modifying it in place.
     pub(crate) fn parse(body: &'b mut [u8]) -> Result<Self, ApiError> {
         let is_gzip = body.starts_with(&[0x1f, 0x8b]);
         match simd_json::to_tape(body) {
@@ -23,7 +23,7 @@ impl<'b> Body<'b> {
         }
     }
 
-    /// The body's object.
+    /// Returns the body's top-level object.
     pub(crate) fn object<'t>(&'t self) -> Result<Object<'t, 'b>, ApiError> {
         Value::of(&self.0.0)
             .object()
@@ -32,10 +32,10 @@ impl<'b> Body<'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// The members with these names, each possibly absent (or `null`); others are ignored.
+    /// Returns the members with these names, ignoring all others. A `null` member counts as absent.
     ///
     /// # Errors
-    /// A name that occurs twice.
+    /// Fails if one of these names is duplicated.
     pub(crate) fn members<const N: usize>(
         self,
         names: [&'static str; N],
@@ -61,7 +61,7 @@ impl<'t, 'b> Object<'t, 'b> {
     }
 }
 
-/// A member by name: absent, or of any type.
+/// A named member: absent, or of any type.
 #[derive(Clone, Copy)]
 pub(crate) struct Member<'t, 'b> {
     name: &'static str,
@@ -69,29 +69,29 @@ pub(crate) struct Member<'t, 'b> {
 }
 
 impl<'t, 'b> Member<'t, 'b> {
-    /// The member's string.
+    /// The string value of the member.
     pub(crate) fn text(self) -> Result<Option<&'b str>, ApiError> {
         self.typed("a string", Value::text)
     }
 
-    /// The member's integer.
+    /// The integer value of the member.
     pub(crate) fn integer(self) -> Result<Option<i64>, ApiError> {
         self.typed("an integer", Value::integer)
     }
 
-    /// The member's object.
+    /// The object value of the member.
     pub(crate) fn object(self) -> Result<Option<Object<'t, 'b>>, ApiError> {
         self.typed("an object", Value::object)
     }
 
-    /// The member's list of strings.
+    /// The member's value as a list of strings.
     pub(crate) fn texts(self) -> Result<Option<Vec<&'b str>>, ApiError> {
         self.typed("a list of strings", |value| {
             value.items()?.map(Value::text).collect()
         })
     }
 
-    /// The member's list of objects.
+    /// The member's value as a list of objects.
     pub(crate) fn objects(self) -> Result<Option<Vec<Object<'t, 'b>>>, ApiError> {
         self.typed("a list of objects", |value| {
             value.items()?.map(Value::object).collect()
@@ -119,7 +119,7 @@ struct NamedMember<'t, 'b> {
 
 // Members and numbers of response bodies, appended to a caller's buffer without white space.
 
-/// Appends `before` (`{` or `,`), the member's name (a literal, nothing to escape) and the colon.
+/// Appends `before` (`{` or `,`), the member's name (a literal that needs no escaping) and the colon.
 pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.push(before);
     out.push(b'"');
@@ -127,13 +127,13 @@ pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.extend_from_slice(b"\":");
 }
 
-/// Appends a whole number.
+/// Appends an integer.
 pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(number.to_string().as_bytes());
 }
 
-/// Appends milliseconds since the epoch as seconds with three decimals, `1767323075.123`: the timestamp form of AWS's
-/// JSON protocols, which botocore and the JavaScript SDK read as a number.
+/// Appends milliseconds since the epoch as seconds with three decimals, `1767323075.123`: the timestamp format of AWS's
+/// JSON protocols, which botocore and the JavaScript SDK parse as a number.
 pub(crate) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
     out.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
 }

@@ -1,4 +1,4 @@
-//! Operations of media ingestion, answered as AWS does for a channel without it.
+//! Media storage operations, with AWS's responses for channels without media storage.
 
 use crate::control::constraint::{
     BodyRules, OwnedClientId, OwnedName, arn, channel_arn, channel_name, client_id, integer,
@@ -13,20 +13,20 @@ use std::ops::RangeInclusive;
 /// Range of `MaxResults`. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
 const MAX_RESULTS: RangeInclusive<u32> = 1..=1;
 
-/// Returns which channels store into a stream: none, there are no streams here.
+/// Returns the channels whose media is stored in a stream. Always empty, since this service has no streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMappedResourceConfiguration {
-    /// Which stream.
+    /// The stream to query.
     pub stream: StreamSelector,
 }
 
 /// A stream by its name in the caller's account and region, or by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamSelector {
-    /// By name: 1 to 256 characters of `[a-zA-Z0-9_.-]`, as channels have.
+    /// A name: 1 to 256 characters of `[a-zA-Z0-9_.-]`, like a channel's.
     ByName(OwnedName),
-    /// By ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024
-    /// characters. Also when a matching name was given.
+    /// An ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024
+    /// characters; also used if a matching name was given.
     ByArn(Box<str>),
 }
 
@@ -66,17 +66,17 @@ impl DescribeMappedResourceConfiguration {
     }
 }
 
-/// Appends the response: no channel.
+/// Appends the response, with an empty list of channels.
 pub fn describe_mapped_resource(out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"MappedResourceConfigurationList":[]}"#);
 }
 
 // DescribeMediaStorageConfiguration, `/describeMediaStorageConfiguration`.
 
-/// Returns whether a channel's media is stored: never.
+/// Returns whether a channel's media is stored. Always disabled in this service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMediaStorageConfiguration {
-    /// Which channel.
+    /// The channel to query.
     pub channel: Selector,
 }
 
@@ -87,7 +87,7 @@ impl DescribeMediaStorageConfiguration {
     }
 }
 
-/// Appends the response: no storage. Clients that read this do not try to join a storage session.
+/// Appends the response: storage disabled. Clients that read this do not try to join a storage session.
 pub fn describe_media_storage(out: &mut Vec<u8>) {
     // The C SDK requires both members and accepts `null`.
     let text = br#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#;
@@ -96,14 +96,14 @@ pub fn describe_media_storage(out: &mut Vec<u8>) {
 
 // UpdateMediaStorageConfiguration, `/updateMediaStorageConfiguration`.
 
-/// Refusal of media storage and of storage sessions: an `InvalidArgumentException`, after the caller's permission and
-/// the channel were checked.
+/// Error text for enabling media storage and for joining storage sessions, sent as `InvalidArgumentException` after the
+/// caller's permission and the channel were checked.
 pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
 
-/// Switches a channel's media storage on or off. Off for every channel, always.
+/// Enables or disables media storage for a channel. Enabling it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateMediaStorageConfiguration {
-    /// Which channel.
+    /// The channel to update.
     pub arn: ChannelArn,
     /// Requested state; `true` is refused with [`MEDIA_STORAGE_REFUSED`].
     pub enabled: bool,
@@ -128,7 +128,7 @@ impl UpdateMediaStorageConfiguration {
     }
 }
 
-/// `StreamARN` and `Status` with their JSON types known.
+/// `StreamARN` and `Status` with only their JSON types checked.
 type RawConfiguration<'b> = (Option<&'b str>, Option<&'b str>);
 
 fn read_configuration<'b>(
@@ -146,10 +146,10 @@ fn read_configuration<'b>(
 // On AWS they make the service itself call the master or a viewer. Here permitted callers are answered with
 // [`MEDIA_STORAGE_REFUSED`]. Members begin with a small letter, unlike those of all other operations.
 
-/// Asks that the service connect to a channel's master, to store what it sends.
+/// Makes the service connect to a channel's master, to store its media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSession {
-    /// Which channel.
+    /// The channel whose media to store.
     pub arn: ChannelArn,
 }
 
@@ -161,12 +161,12 @@ impl JoinStorageSession {
     }
 }
 
-/// Asks that the service connect to a viewer of a channel whose master is stored.
+/// Makes the service connect to a viewer of a channel whose media is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSessionAsViewer {
-    /// Which channel.
+    /// The viewer's channel.
     pub arn: ChannelArn,
-    /// Which viewer.
+    /// The client id of the viewer.
     pub client_id: OwnedClientId,
 }
 

@@ -1,4 +1,4 @@
-//! Operations at a channel's own endpoint: ICE servers and Alexa offers.
+//! Operations of a channel's own endpoint: ICE servers and Alexa offers.
 
 use crate::base64::{self, Alphabet};
 use crate::control::constraint::{BodyRules, OwnedClientId, channel_arn, client_id, required};
@@ -10,16 +10,16 @@ use std::ops::RangeInclusive;
 /// Returns STUN and TURN servers with credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetIceServerConfig {
-    /// Which channel.
+    /// The channel to return servers for.
     pub arn: ChannelArn,
     /// The caller's client id, if given.
     pub client_id: Option<OwnedClientId>,
-    /// Requested name for the credentials, by the pattern of client ids.
+    /// User name requested for the credentials; matches the pattern of client ids.
     pub username: Option<OwnedClientId>,
 }
 
 impl GetIceServerConfig {
-    /// Name in the credentials: the requested username, else the client id, else `kvs`.
+    /// User name for the credentials: the requested one, else the client id, else `kvs`.
     #[must_use]
     pub fn credential_name(&self) -> &str {
         self.username
@@ -50,8 +50,8 @@ impl GetIceServerConfig {
     }
 }
 
-/// One ICE server of the response. The C SDK accepts at most 5 of them with 4 URIs of 127 characters each, credentials
-/// of at most 256 characters, and a lifetime above 30 s; an entry without any of the four members stops it.
+/// An ICE server of the response. The C SDK accepts at most 5, with up to 4 URIs of 127 characters each, credentials of
+/// up to 256 characters and a lifetime above 30 s; it fails on an entry that lacks any of the four members.
 #[derive(Clone, Copy, Debug)]
 pub struct IceServer<'a> {
     /// The credential.
@@ -60,11 +60,11 @@ pub struct IceServer<'a> {
     pub ttl_seconds: u32,
     /// `stun:`, `turn:` and `turns:` URIs, at least one.
     pub uris: &'a [String],
-    /// The user; must contain a `:`, at which the GStreamer client splits.
+    /// The user name; must contain a `:`, at which the GStreamer client splits it.
     pub username: &'a str,
 }
 
-/// Appends the response: the servers in order, members in the order of AWS.
+/// Appends the response: the servers in order, with members in the same order as AWS.
 pub fn ice(out: &mut Vec<u8>, servers: &[IceServer<'_>]) {
     crate::control::json::member(out, b'{', "IceServerList");
     out.push(b'[');
@@ -98,17 +98,17 @@ fn uris(out: &mut Vec<u8>, uris: &[String]) {
 
 // SendAlexaOfferToMaster, `/v1/send-alexa-offer-to-master`.
 
-/// Length of `MessagePayload`, in characters. Source: API Reference, "SendAlexaOfferToMaster".
+/// Permitted length of `MessagePayload`, in characters. Source: API Reference, "SendAlexaOfferToMaster".
 const PAYLOAD_CHARS: RangeInclusive<usize> = 1..=10_000;
 
 /// Delivers an offer to the master and waits for the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendAlexaOfferToMaster {
-    /// Which channel.
+    /// The channel to call.
     pub arn: ChannelArn,
-    /// The client id of the sender, to which the master answers.
+    /// The sender's client id, to which the master addresses its answer.
     pub sender: OwnedClientId,
-    /// The offer: 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, forwarded without being decoded.
+    /// The offer: 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, forwarded without decoding.
     pub payload: Box<str>,
 }
 
@@ -136,7 +136,7 @@ impl SendAlexaOfferToMaster {
     }
 }
 
-/// Appends the response: the master's answer, or `null` when none came in time.
+/// Appends the response: the master's answer, or `null` if none arrived in time.
 pub fn alexa(out: &mut Vec<u8>, answer: Option<&str>) {
     crate::control::json::member(out, b'{', "Answer");
     match answer {

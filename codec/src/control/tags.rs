@@ -1,4 +1,4 @@
-//! Operations on the tags of a channel.
+//! Operations on a channel's tags.
 
 use crate::control::constraint::{BodyRules, arn, only_page, required};
 use crate::control::json::Member;
@@ -8,38 +8,38 @@ use unicode_general_category::{GeneralCategory, get_general_category};
 
 // Tags: key and value pairs on a channel.
 
-/// Most tags of a channel. Source: API Reference, "TagResource".
+/// Maximum number of tags per channel. Source: API Reference, "TagResource".
 pub const TAGS_MAX: usize = 50;
 
-/// The longest key, in characters. Source: model `kinesisvideo`, shape `TagKey`.
+/// Maximum length of a key, in characters. Source: model `kinesisvideo`, shape `TagKey`.
 const KEY_CHARS_MAX: usize = 128;
 
-/// The longest value, in characters. Source: model `kinesisvideo`, shape `TagValue`.
+/// Maximum length of a value, in characters. Source: model `kinesisvideo`, shape `TagValue`.
 const VALUE_CHARS_MAX: usize = 256;
 
-/// One tag. Key and value are letters, separators, numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
+/// A tag. Key and value consist of letters, separators, numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
-    /// 1 to 128 characters.
+    /// The key, 1 to 128 characters.
     pub key: Box<str>,
-    /// 0 to 256 characters.
+    /// The value, 0 to 256 characters.
     pub value: Box<str>,
 }
 
-/// A tag with its JSON types checked and nothing else.
+/// A tag with only its JSON types checked.
 pub(crate) struct RawTag<'b> {
     key: Option<&'b str>,
     value: Option<&'b str>,
 }
 
-/// The tags of a member, typed.
+/// Reads the tags of a member, checking only JSON types.
 pub(crate) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {
     let tags = member.objects()?;
     tags.map(|tags| tags.into_iter().map(read_one).collect())
         .transpose()
 }
 
-/// A key: 1 to 128 characters of the classes.
+/// Validates a key: 1 to 128 characters of the permitted classes.
 fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
     if text.is_empty() || !fits(text, KEY_CHARS_MAX) {
         return Err(ApiError::invalid(format!(
@@ -49,7 +49,7 @@ fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
     Ok(text.into())
 }
 
-/// Checks count, lengths, character classes, and that no key repeats.
+/// Checks count, lengths, character classes, and that keys are unique.
 pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     if raw.len() > TAGS_MAX {
         let message = "Tags must be at most 50: a channel cannot have more.";
@@ -79,10 +79,10 @@ pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     Ok(tags)
 }
 
-/// Tags of these keys and values, by the rules of [`TagResource`](crate::control::tags::TagResource).
+/// Validates these keys and values as tags, by the rules of [`TagResource`](crate::control::tags::TagResource).
 ///
 /// # Errors
-/// The rule that one of them breaks.
+/// Fails with the rule that was violated.
 pub fn checked_tags<'b>(
     pairs: impl IntoIterator<Item = (&'b str, &'b str)>,
 ) -> Result<Vec<Tag>, ApiError> {
@@ -101,13 +101,13 @@ fn read_one<'b>(object: Object<'_, 'b>) -> Result<RawTag<'b>, ApiError> {
     })
 }
 
-/// Whether the text has at most this many characters, all of the pattern `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
+/// Whether the text has at most this many characters, all matching `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
 fn fits(text: &str, chars_max: usize) -> bool {
     text.chars().all(is_tag_char) && text.chars().count() <= chars_max
 }
 
-/// Unicode classes `L`, `Z`, `N` and the listed punctuation. Rust's `is_alphabetic`, `is_whitespace` and `is_numeric`
-/// are other sets (marks are alphabetic, tab is white space).
+/// Whether a character is in Unicode class `L`, `Z` or `N` or the listed punctuation. Rust's `is_alphabetic`,
+/// `is_whitespace` and `is_numeric` differ (they include marks and tab).
 fn is_tag_char(char: char) -> bool {
     if char.is_ascii() {
         return char.is_ascii_alphanumeric() || " _.:/=+-@".contains(char);
@@ -130,12 +130,12 @@ fn is_tag_char(char: char) -> bool {
 
 // TagResource, `/TagResource`.
 
-/// Adds tags to a channel; an existing key gets the new value.
+/// Adds tags to a channel, overwriting existing keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagResource {
-    /// Which channel.
+    /// The channel to tag.
     pub arn: ChannelArn,
-    /// 1 to 50, no key twice, in the order of the request.
+    /// 1 to 50 tags with unique keys, in the order of the request.
     pub tags: Vec<Tag>,
 }
 
@@ -160,9 +160,9 @@ impl TagResource {
 /// Removes tags from a channel; unknown keys are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntagResource {
-    /// Which channel.
+    /// The channel to remove tags from.
     pub arn: ChannelArn,
-    /// 1 to 50 valid keys, in the order of the request, possibly repeated.
+    /// 1 to 50 valid keys, in the order of the request; duplicates are allowed.
     pub keys: Vec<Box<str>>,
 }
 
@@ -191,7 +191,7 @@ impl UntagResource {
 /// Lists the tags of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListTagsForResource {
-    /// Which channel.
+    /// The channel whose tags to list.
     pub arn: ChannelArn,
 }
 
@@ -206,7 +206,7 @@ impl ListTagsForResource {
     }
 }
 
-/// Appends the response: all tags, as a map from key to value. There are at most 50, one page, so no token follows.
+/// Appends the response: all tags, as a map from key to value. At most 50 fit on one page, so there is no token.
 pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
     crate::control::json::member(out, b'{', "Tags");
     out.push(b'{');

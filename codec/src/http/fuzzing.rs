@@ -1,11 +1,12 @@
-//! Entry of fuzzers and of the seeded test: no input panics, and pieces read like the whole.
+//! Entry point of fuzzers and the seeded test, which check that no input causes a panic and that parsing piecewise
+//! gives the same result as parsing the whole.
 
 use crate::http::{Body, Head, HeadError, HeadLimits, HeadScanner, decode, pairs, upgrade};
 
-/// Reads `data` as a request head; in one piece and byte by byte must give the same result.
+/// Parses `data` as a request head, in one piece and byte by byte, which must give the same result.
 ///
 /// # Panics
-/// If the results differ, which is a bug.
+/// Panics if the results differ, which is a bug.
 pub fn fuzz(data: &[u8]) {
     let limits = HeadLimits {
         head_bytes: 2048,

@@ -1,19 +1,19 @@
-//! Query strings and percent-encoding (RFC 3986), as request signatures need them: decoded exactly once, `+` is a
-//! plus.
+//! Query strings and percent-encoding (RFC 3986) as required for request signatures: text is decoded exactly once, and
+//! `+` is not decoded to a space.
 
 use memchr::memchr;
 use std::{borrow::Cow, iter, mem};
 
-/// Percent-decoding error. Answered with 400.
+/// Percent-decoding error; the response is 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
-    /// A percent sign that two hexadecimal digits do not follow.
+    /// A percent sign is not followed by two hexadecimal digits.
     Percent,
     /// The decoded bytes are not UTF-8.
     Utf8,
 }
 
-/// The pairs of a query, undecoded: a name without `=` has an empty value, empty pairs are skipped.
+/// The name and value pairs of a query, undecoded. A name without `=` has an empty value; empty pairs are skipped.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = query;
     let parts = iter::from_fn(move || {
@@ -24,13 +24,13 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     parts.map(|part| cut(part, b'=').unwrap_or((part, "")))
 }
 
-/// `split_once` in fewer instructions: paid per query parameter of each connection.
+/// Like `split_once`, but with fewer instructions, since it runs for every query parameter of each connection.
 fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     let place = memchr(at, text.as_bytes())?;
     Some((text.get(..place)?, text.get(place + 1..)?))
 }
 
-/// Decodes a name or value once. `+` stays a plus; borrows when there is nothing to decode.
+/// Decodes a name or value once, leaving `+` unchanged. Borrows if there is nothing to decode.
 ///
 /// # Errors
 /// See [`QueryError`].
@@ -56,7 +56,7 @@ pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
     Ok(Cow::Owned(decoded))
 }
 
-/// Appends a name or value with every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case digits.
+/// Appends a name or value, encoding every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case hexadecimal digits.
 ///
 /// Source: AWS, "Create a signed AWS API request", `UriEncode`.
 pub fn encode(out: &mut String, text: &str) {

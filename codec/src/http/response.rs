@@ -1,25 +1,25 @@
-//! Responses: head and body appended in one piece, always with a length, never chunked.
+//! Responses: head and body written in one piece, always with a length, never chunked.
 //!
-//! The C SDK keeps only the last piece it reads and takes a body of up to 10 KiB, so an answer must arrive whole.
-//! Every response carries `Date` (clients correct their clocks by it), a request id, and what lets scripts of any
-//! page read both (Fetch standard, section 3.2).
+//! The C SDK keeps only the last chunk it reads and accepts a body of up to 10 KiB, so a response must arrive whole.
+//! Every response includes `Date` (clients correct their clocks by it), a request id, and headers that make both
+//! readable for scripts of any origin (Fetch standard, section 3.2).
 
 use crate::calendar::civil;
 use crate::http::scanner::is_token_byte;
 
-/// The interim answer for a client that waits before it sends its body (RFC 9110 section 15.2.1).
+/// The interim response for a client that waits before sending its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Fields of every response besides its content.
+/// Fields common to all responses.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta<'a> {
-    /// Time of the answer, in milliseconds since 1970 UTC.
+    /// Time of the response, in milliseconds since 1970 UTC.
     pub wall_ms: u64,
-    /// The request's id, for logs on both sides: visible ASCII.
+    /// The request id, for logs on both sides: visible ASCII.
     pub request_id: &'a str,
     /// Whether the connection closes after this response.
     pub close: bool,
-    /// Further header lines, each with its line end.
+    /// Additional header lines, each with its line terminator.
     pub fields: &'a str,
 }
 
@@ -28,13 +28,13 @@ pub struct Meta<'a> {
 pub struct ErrorHead<'a> {
     /// The bare exception name.
     pub error_type: &'a str,
-    /// Where the operator finds the reason; `None` in production.
+    /// Reference by which the operator finds the reason for the error; `None` in production.
     pub why: Option<&'a str>,
-    /// Seconds until the client should retry (RFC 9110 section 10.2.3), if it should.
+    /// Seconds until the client should retry (RFC 9110 section 10.2.3), if at all.
     pub retry_after_s: Option<u32>,
 }
 
-/// Whether the connection closes after a response that this module wrote.
+/// Whether a response written by this module closes the connection.
 #[must_use]
 pub fn ends_connection(response: &[u8]) -> bool {
     let mut lines = response.split(|byte| *byte == b'\n');
@@ -42,9 +42,9 @@ pub fn ends_connection(response: &[u8]) -> bool {
     head.any(|line| line == b"Connection: close\r")
 }
 
-/// Appends a response; an empty `content_type` writes none.
+/// Appends a response; an empty `content_type` omits the header.
 ///
-/// 426 names the WebSocket version that is supported (RFC 6455 section 4.4).
+/// A 426 response names the supported WebSocket version (RFC 6455 section 4.4).
 pub fn respond(
     out: &mut Vec<u8>,
     meta: &Meta<'_>,
@@ -80,8 +80,8 @@ pub fn respond(
     end(out, meta, body);
 }
 
-/// Appends the answer to a browser's preflight (`OPTIONS`): any page may use these methods, with the headers it asked
-/// for.
+/// Appends the response to a CORS preflight (`OPTIONS`), which allows these methods for any origin, with the headers it
+/// requested.
 pub fn preflight(
     out: &mut Vec<u8>,
     meta: &Meta<'_>,
@@ -104,9 +104,9 @@ pub fn preflight(
     end(out, meta, b"");
 }
 
-/// Appends the answer that turns a connection into a WebSocket, `accept` as `ws::accept_key` computes it.
+/// Appends the response that switches to WebSocket, with `accept` as computed by `ws::accept_key`.
 ///
-/// `Upgrade` and `Connection` are alone on their lines: old releases of the C SDK's library compare the whole
+/// `Upgrade` and `Connection` each contain a single value: old releases of the C SDK's library compare the entire
 /// value.
 pub fn switching_protocols(out: &mut Vec<u8>, meta: &Meta<'_>, accept: &[u8; 28], wss: bool) {
     out.reserve(RESERVE);
@@ -160,7 +160,7 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a number in decimal.
+/// Appends a decimal number.
 pub(crate) fn decimal(out: &mut Vec<u8>, number: usize) {
     if number >= 10 {
         decimal(out, number / 10);
@@ -197,19 +197,20 @@ const fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Every page may read every answer: signatures protect the service, and there are no cookies.
+/// CORS headers that allow any page to read every response: signatures protect the service, and there are no cookies.
 const CROSS_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\n\
     Access-Control-Expose-Headers: x-amzn-RequestId,x-amzn-ErrorType,Date\r\n";
 
-/// Initial capacity for a response's head, in bytes. Saves reallocation; not a bound.
+/// Initial capacity for a response's head, in bytes. Avoids reallocation; not a limit.
 const RESERVE: usize = 512;
 
 // The `Date` header: IMF-fixdate (RFC 9110 section 5.6.7), `Sun, 06 Nov 1994 08:49:37 GMT`.
 
-/// The length of an IMF-fixdate in bytes.
+/// Length of an IMF-fixdate, in bytes.
 pub const DATE_BYTES: usize = 29;
 
-/// Writes a moment, milliseconds since 1970 UTC, cut to seconds. Moments after the year 9999 read as its last second.
+/// Formats a time in milliseconds since 1970 UTC, truncated to seconds. Times after the year 9999 are clamped to its
+/// last second.
 #[must_use]
 pub fn imf_fixdate(wall_ms: u64) -> [u8; DATE_BYTES] {
     let seconds = (wall_ms / 1000).min(LAST_SECOND);
@@ -233,7 +234,7 @@ fn two(number: u64) -> [u8; 2] {
     [digit(number / 10), digit(number)]
 }
 
-/// The three letters of a day or month.
+/// The three-letter name of a day or month.
 fn name(names: &'static [u8], index: u64) -> &'static [u8] {
     let start = usize::try_from(index).unwrap_or_default() * 3;
     names.get(start..start + 3).unwrap_or(b"???")
@@ -247,7 +248,7 @@ fn put(out: &mut [u8], at: usize, text: &[u8]) {
 
 const DAYS: &[u8] = b"ThuFriSatSunMonTueWed";
 const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-/// 9999-12-31 23:59:59.
+/// Last second of the year 9999, in seconds since 1970.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]

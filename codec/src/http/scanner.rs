@@ -1,14 +1,15 @@
-//! Finds the end of a request head while its bytes arrive, in time linear in the bytes.
+//! Finds the end of a request head as its bytes arrive, in linear time.
 
 use crate::{limits, proxy};
 use memchr::memchr;
 
-/// Bounds of a request head.
+/// Limits of a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Longest head in bytes, with its request line and its final empty line.
+    /// Maximum size of the head in bytes, including the request line and the final empty line.
     pub head_bytes: usize,
-    /// Most header lines; more than [`limits::HEADER_LINES`](crate::limits::HEADER_LINES) has no effect.
+    /// Maximum number of header lines; values above [`limits::HEADER_LINES`](crate::limits::HEADER_LINES) have no
+    /// effect.
     pub header_lines: usize,
 }
 
@@ -21,26 +22,25 @@ impl Default for HeadLimits {
     }
 }
 
-/// A fault of a request head. The request is answered and the connection closed: bytes after the head cannot be told
-/// apart from it.
+/// An invalid request head. The connection is closed after the error response, since the extent of the head is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
-    /// More bytes than allowed: 431.
+    /// The head exceeds the size limit (status 431).
     TooLarge,
-    /// More header lines than allowed: 431.
+    /// The head exceeds the limit of header lines (status 431).
     TooManyHeaders,
-    /// Violates RFC 9112, as the text says: 400.
+    /// The head violates RFC 9112, as described (status 400).
     Malformed(&'static str),
-    /// A PROXY protocol header at a listener that expects none: 400.
+    /// A PROXY protocol header was received by a listener that expects none (status 400).
     Proxied,
-    /// A version other than 1.0 and 1.1 (RFC 9110 section 15.6.6): 505.
+    /// The version is neither 1.0 nor 1.1 (RFC 9110 section 15.6.6; status 505).
     UnsupportedVersion,
-    /// A body whose length is not given by `Content-Length` (RFC 9110 section 15.5.12): 411.
+    /// The body's length is not given by `Content-Length` (RFC 9110 section 15.5.12; status 411).
     LengthRequired,
 }
 
 impl HeadError {
-    /// The status to answer.
+    /// The status of the response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -51,7 +51,7 @@ impl HeadError {
         }
     }
 
-    /// The text for the peer: plain ASCII without quotes.
+    /// The response text: plain ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -65,12 +65,12 @@ impl HeadError {
     }
 }
 
-/// Finds the end of a request head in bytes that arrive in any pieces. One per connection that awaits a head.
+/// Finds the end of a request head that arrives in arbitrary pieces. One per connection waiting for a head.
 ///
-/// Each byte is examined once: the scanner remembers its position. Faults are refused early: a first byte that begins
-/// no request, a line feed without carriage return, too many lines, too many bytes.
+/// Each byte is examined once: the scanner remembers its position. Errors are detected early: a first byte that cannot
+/// start a request, a line feed without carriage return, too many lines, too many bytes.
 ///
-/// Invariant: `seen` bytes of the head were examined, with `lines` line ends among them.
+/// Invariant: the first `seen` bytes of the head were examined and contain `lines` line ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadScanner {
     seen: u32,
@@ -78,17 +78,17 @@ pub struct HeadScanner {
 }
 
 impl HeadScanner {
-    /// A scanner at the start of a head.
+    /// Creates a scanner at the start of a head.
     #[must_use]
     pub const fn new() -> Self {
         Self { seen: 0, lines: 0 }
     }
 
-    /// Examines the added bytes of `bytes_so_far`, which always starts at the head's first byte. `Some(n)`: the head is
-    /// the first `n` bytes. `None`: more bytes are needed. One empty line before the request line belongs to the head.
+    /// Examines the new bytes of `bytes_so_far`, which always starts at the head's first byte. `Some(n)`: the head is
+    /// the first `n` bytes. `None`: more bytes are needed. An empty line before the request line belongs to the head.
     ///
     /// # Errors
-    /// See [`HeadError`]; the scanner must not be used after one.
+    /// See [`HeadError`]; the scanner must not be used after an error.
     pub fn end(
         &mut self,
         bytes_so_far: &[u8],
@@ -132,7 +132,7 @@ fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
     bytes.get(..end).is_some_and(|line| line.ends_with(tail))
 }
 
-/// Refuses bytes that cannot begin a request, so that a peer of another protocol is answered at once.
+/// Rejects bytes that cannot start a request, so that a peer speaking another protocol gets a response at once.
 fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at
@@ -157,7 +157,7 @@ fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-/// Whether a byte may occur in a token: a method, a header's name, a connection option (RFC 9110 section 5.6.2).
+/// Whether a byte is valid in a token: a method, a header name, a connection option (RFC 9110 section 5.6.2).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

@@ -1,4 +1,4 @@
-//! The scanner against simd-json, and both against serde_json, over generated and mutated texts.
+//! Tests the scanner against simd-json, and both against serde_json, with generated and mutated texts.
 
 use super::{Member, MemberName, Members};
 use crate::json::{scan::scan, tape::TapeReader};
@@ -6,7 +6,7 @@ use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// A reader's result, with strings instead of positions.
+/// A reader's result, with strings in place of positions.
 #[derive(Debug, PartialEq, Eq)]
 struct MemberTexts {
     values: [Option<String>; 4],
@@ -91,7 +91,7 @@ fn wanted(members: &serde_json::Map<String, Value>) -> [Option<String>; 4] {
     })
 }
 
-/// Whether simd-json may refuse the text although it is grammatical: numbers beyond 64 bits, or depth.
+/// Whether simd-json may reject the text although it is grammatical, because of numbers beyond 64 bits or of nesting.
 fn is_beyond(text: &str) -> bool {
     let digits = text
         .split(|byte: char| !byte.is_ascii_digit())
@@ -216,7 +216,7 @@ fn the_corners_of_the_grammar() {
     assert_eq!(objects.len(), 12, "{objects:?}");
 }
 
-/// Texts at the edges of RFC 8259, twelve of them objects.
+/// Edge cases of RFC 8259, twelve of them objects.
 const CORNERS: &[&str] = &[
     r#"{"a":01}"#,
     r#"{"a":1.}"#,

@@ -1,20 +1,21 @@
-//! The flat scanner: one object of strings; of escapes only `\/`, only in the payload; other members of any value.
+//! The flat scanner: reads a single object of strings. The only escape allowed is `\/`, in the payload; unknown members
+//! may have any value.
 //!
 //! ```text
 //! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : [ … ] }
 //! ^ ^ key    ^ ^ string: to the next quote                      ^ skipped
 //! ```
 //! Many serializers escape the slashes of base64, and clients may send unknown members; other shapes are rare. The
-//! scanner never rejects a text: at anything else it returns `None`, and simd-json reads the text from its start. The
-//! text must be valid UTF-8, which the WebSocket layer has checked; then a quote or backslash byte is never part of a
-//! longer character.
+//! scanner never rejects a text: if it cannot read one, it returns `None`, and simd-json parses the text from the
+//! start. The text must be valid UTF-8, which the WebSocket layer has checked, so a quote or backslash byte is never
+//! part of a multi-byte character.
 
 use crate::base64;
 use crate::json::{Member, MemberName, Members, TextSpan};
 use memchr::{memchr, memchr2};
 
-/// Reads a text of the usual shape; slashes of the payload are unescaped in place. `None`: another shape; the text is
-/// unchanged.
+/// Parses a text of the usual shape, unescaping the payload's slashes in place. Returns `None` for any other shape,
+/// leaving the text unchanged.
 pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     let mut members = Members::default();
     if let Some(TextSpan { start, end }) = shape(text, &mut members)? {
@@ -78,7 +79,8 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     }
 }
 
-/// A member's name after its opening quote: the known member, if any, and the text after the closing quote.
+/// Reads a member's name after its opening quote; returns the known member, if any, and the text after the closing
+/// quote.
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (first, rest_of_name) = rest.split_first()?;
@@ -111,7 +113,8 @@ fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     Some((MemberName::of(name), after))
 }
 
-/// The payload after its opening quote. Base64 has no escapes and no control characters, so one check covers all.
+/// Reads the payload after its opening quote. Base64 contains neither escapes nor control characters, so checking it
+/// for base64 covers them too.
 #[inline]
 fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
@@ -122,8 +125,9 @@ fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// A string whose only escapes are `\/`, without control characters, after its opening quote. A function of its own,
-/// like [`has_control`]: otherwise every text would load the vectors of such loops.
+/// Reads a string without control characters whose only escapes are `\/`, after its opening quote. Like
+/// [`has_control`], a separate function, so that parsing an ordinary text does not load the vector constants of their
+/// loops.
 #[inline(never)]
 fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
@@ -135,8 +139,8 @@ fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_other == 0).then_some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Drops the backslashes of a string and fills the rest with blanks, so that all of it stays UTF-8; returns the length
-/// without the blanks.
+/// Unescapes a string's slashes in place and returns the new length. The remaining bytes become spaces, so that the
+/// whole slice stays valid UTF-8.
 fn unescape_slashes(text: &mut [u8]) -> usize {
     let Some(mut kept) = memchr(b'\\', text) else {
         return text.len();
@@ -157,7 +161,8 @@ fn unescape_slashes(text: &mut [u8]) -> usize {
 // A strict subset of RFC 8259: escapes by code point, fractions, exponents, numbers of more than 18 digits and deep
 // nesting are left to simd-json.
 
-/// Depth to which unknown values are skipped: what clients send, less than [`JSON_DEPTH`](crate::limits::JSON_DEPTH).
+/// Maximum nesting depth of unknown values that the scanner skips: enough for real clients, and less than
+/// [`JSON_DEPTH`](crate::limits::JSON_DEPTH).
 const DEPTH_MAX: u32 = 4;
 
 /// Skips a value; returns the text after it.
@@ -208,13 +213,13 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Skips a name and its colon; returns the text from the value on.
+/// Skips a name and its colon; returns the text starting at the value.
 fn skip_name(rest: &[u8]) -> Option<&[u8]> {
     let after = text(rest.strip_prefix(b"\"")?)?;
     Some(blank(blank(after).strip_prefix(b":")?))
 }
 
-/// Skips a string from its opening quote on; returns the text after it.
+/// Skips a string including its quotes; returns the text after it.
 fn text(rest: &[u8]) -> Option<&[u8]> {
     let mut from = 0;
     loop {
@@ -231,7 +236,7 @@ fn text(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Skips a word or an integer; returns the text after it.
+/// Skips a literal or an integer; returns the text after it.
 fn scalar(rest: &[u8]) -> Option<&[u8]> {
     for word in [&b"null"[..], b"true", b"false"] {
         if let Some(after) = rest.strip_prefix(word) {
@@ -250,7 +255,7 @@ fn scalar(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// [`plain`] for the few bytes of an action or an id: eight at a time.
+/// Like [`plain`], but for short strings such as an action or an id: scans eight bytes at a time.
 #[inline]
 pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (words, tail) = rest.as_chunks::<8>();
@@ -282,14 +287,15 @@ fn first_end(word: u64) -> usize {
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGHS: u64 = ONES << 7;
 
-/// A string without escapes and control characters, after its opening quote.
+/// Reads a string without escapes and control characters, after its opening quote.
 #[inline]
 pub(crate) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let found = string(rest)?;
     (!has_control(found.0)).then_some(found)
 }
 
-/// The text before a string's closing quote and the text after it; `None` for an escape or a missing end.
+/// Returns the text before a string's closing quote and the text after it; `None` for an escape or an unterminated
+/// string.
 #[inline]
 pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
@@ -297,7 +303,7 @@ pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Skips the white space of RFC 8259 section 2; returns the text after it.
+/// Skips white space as defined in RFC 8259 section 2; returns the text after it.
 #[inline]
 pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
     // There is nearly always none.
@@ -312,7 +318,7 @@ pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether the text has a character that strings must escape (RFC 8259 section 7).
+/// Whether the text contains a character that must be escaped in strings (RFC 8259 section 7).
 #[inline(never)]
 fn has_control(text: &[u8]) -> bool {
     text.iter()

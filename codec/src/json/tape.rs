@@ -1,22 +1,22 @@
-//! simd-json for what the scanner leaves: its tape (a flat list of nodes, built without recursion), with reused
-//! buffers.
+//! Parses with simd-json whatever the scanner does not handle. simd-json's tape is a flat list of nodes, built without
+//! recursion; its buffers are reused.
 //!
-//! Memory: the buffers grow to the largest text so far, at most about 40 bytes for each byte of a message (a text of
-//! nothing but commas). There is one reader per shard.
+//! Memory: the buffers grow with the largest text so far, to at most about 40 bytes per byte of a message (for a text
+//! consisting of commas). There is one reader per shard.
 
 use crate::json::{Member, MemberName, Members, Object, TextSpan, Value};
 use crate::limits::JSON_DEPTH;
 use simd_json::tape::{Node, Tape};
 use simd_json::{Buffers, fill_tape};
 
-/// Reads JSON texts of any shape. One per shard.
+/// Parses JSON texts of any shape. One per shard.
 pub(crate) struct TapeReader {
     buffers: Buffers,
     tape: Tape<'static>,
 }
 
 impl TapeReader {
-    /// A reader without buffers.
+    /// Creates a reader with empty buffers.
     pub(crate) fn new() -> Self {
         Self {
             buffers: Buffers::with_max_depth(0, JSON_DEPTH),
@@ -24,8 +24,8 @@ impl TapeReader {
         }
     }
 
-    /// The known members of a message. Strings with escapes are unescaped in place. `None`: not one JSON object, or
-    /// nested deeper than [`JSON_DEPTH`].
+    /// Parses the known members of a message. Strings with escapes are unescaped in place. `None` if it is not a single
+    /// JSON object, or nested deeper than [`JSON_DEPTH`].
     pub(crate) fn members(&mut self, text: &mut [u8]) -> Option<Members> {
         let base = text.as_ptr().addr();
         self.walk(text, |nodes| {
@@ -39,7 +39,7 @@ impl TapeReader {
         })
     }
 
-    /// An event of the service, as clients read it. Unknown members are skipped.
+    /// Parses an event of the service, as clients do. Unknown members are skipped.
     pub(crate) fn event<'a>(&mut self, text: &'a mut [u8]) -> Option<Event<'a>> {
         self.walk(text, |nodes| {
             let mut event = Event::default();
@@ -56,7 +56,7 @@ impl TapeReader {
         })
     }
 
-    /// Parses `text` and passes the tape to `look`; the tape's memory is reused for the next text.
+    /// Parses `text` and passes its tape to `look`; the tape's memory is reused for the next text.
     fn walk<'a, T>(
         &mut self,
         text: &'a mut [u8],
@@ -70,7 +70,7 @@ impl TapeReader {
     }
 }
 
-/// Members of a service event that clients read.
+/// The members of a service event that clients read.
 #[derive(Default)]
 pub(crate) struct Event<'a> {
     pub(crate) message_type: Option<&'a str>,
@@ -79,7 +79,7 @@ pub(crate) struct Event<'a> {
     pub(crate) status: Option<EventStatus<'a>>,
 }
 
-/// Members of a `statusResponse` that clients read.
+/// The members of a `statusResponse` that clients read.
 #[derive(Default)]
 pub(crate) struct EventStatus<'a> {
     pub(crate) correlation_id: Option<&'a str>,
@@ -88,7 +88,7 @@ pub(crate) struct EventStatus<'a> {
     pub(crate) description: Option<&'a str>,
 }
 
-/// A known member's value; `base` is the address of the text that contains its string.
+/// Converts a known member's value; `base` is the start address of the text that contains its string.
 fn member(value: Value<'_, '_>, base: usize) -> Member {
     match value.text() {
         Some(text) => {

@@ -1,6 +1,6 @@
-//! Writing JSON strings into a caller's buffer.
+//! Writes JSON strings into a caller-provided buffer.
 
-/// Appends `text` as a JSON string with its quotes; escapes only what RFC 8259 section 7 requires.
+/// Appends `text` as a quoted JSON string; escapes only what RFC 8259 section 7 requires.
 pub fn string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');

@@ -1,15 +1,15 @@
-//! Entry of fuzzers and of the seeded test: no input panics, pieces read like the whole, and frames are written as they
-//! were read.
+//! Entry point of fuzzers and the seeded test, which check that no input causes a panic, that parsing piecewise gives
+//! the same result as parsing the whole, and that parsed frames serialise to the same bytes.
 
 use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
 
-/// Frames read from a stream, each written again with its stream, and the error that ended it.
+/// Frames read from a byte stream, each serialised again with its stream number, and the error that ended it.
 pub type SeenFrames = (Vec<Vec<u8>>, Option<FrameError>);
 
-/// Reads `data` as a hello and as frames, at once and cut by its first byte.
+/// Parses `data` as a hello and frames, both whole and split by its first byte.
 ///
 /// # Panics
-/// When the two differ, or a frame is written otherwise than it was read, which is a bug.
+/// Panics if the results differ, or a frame is not serialised to the bytes it was parsed from: both are bugs.
 pub fn fuzz(data: &[u8]) {
     fuzz_hello(data);
     let Some((&cut, stream)) = data.split_first() else {
@@ -23,10 +23,10 @@ pub fn fuzz(data: &[u8]) {
     assert!(written <= stream.len(), "more was read than came");
 }
 
-/// Frames that a reader returns for a stream in pieces of this length.
+/// Returns the frames that a reader finds in a byte stream arriving in pieces of this length.
 ///
 /// # Panics
-/// When the reader breaks its own contract.
+/// Panics if the reader violates its contract.
 pub fn run(stream: &[u8], piece: usize) -> SeenFrames {
     let mut reader = Reader::default();
     let mut frames = Vec::new();
@@ -47,7 +47,7 @@ pub fn run(stream: &[u8], piece: usize) -> SeenFrames {
     (frames, None)
 }
 
-/// The frame as bytes.
+/// Serialises the frame.
 fn again(stream: u32, frame: &Frame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, stream, frame);

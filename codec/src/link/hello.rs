@@ -1,4 +1,4 @@
-//! The hello: the first bytes of each side of a link.
+//! The hello: the first bytes sent by each side of a link.
 //!
 //! ```text
 //!   0           8          12       14
@@ -7,38 +7,38 @@
 //!  └───────────┴──────────┴────────┴─────────┴──────────────────┴────────────────────┘
 //!   cluster: length 1, text          node: length 1, name, directory 4, start 8
 //! ```
-//! Bytes after the shards within the length are skipped, so that a later version can add fields.
+//! Additional bytes after the shards, within the length, are skipped, so that later versions can add fields.
 
 use crate::link::take;
 
-/// First bytes of one side.
+/// The hello of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// Version of everything that nodes exchange.
+    /// Version of the protocol between nodes.
     pub version: u32,
-    /// The cluster's id.
+    /// Id of the cluster.
     pub cluster: &'a str,
-    /// Node that sends the hello.
+    /// The sending node.
     pub from: NodeName<'a>,
-    /// Node that the hello is for.
+    /// The addressed node.
     pub to: NodeName<'a>,
-    /// Shard of the owner at which the link ends: in the front's hello the requested one, or [`ANY_SHARD`].
+    /// Index of the owner's shard at which the link ends; in the front's hello, the requested shard or [`ANY_SHARD`].
     pub shard: u16,
-    /// The number of the sender's shards.
+    /// Number of shards on the sending node.
     pub shards: u16,
 }
 
-/// Any shard of the owner: the front does not know how many there are.
+/// Requests any shard of the owner, for a front that does not know the owner's number of shards.
 pub const ANY_SHARD: u16 = u16::MAX;
 
-/// One process of a node.
+/// Identifies a node and its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeName<'a> {
     /// The node's name: 1 to [`NAME_BYTES_MAX`] bytes.
     pub name: &'a str,
-    /// Number of its data directory; 0, with a start of 0, when the process is unknown.
+    /// Number of the process's data directory. If the process is unknown, this and `start` are 0.
     pub directory: u32,
-    /// Number of its start on that directory.
+    /// Number of the process's start with that directory.
     pub start: u64,
 }
 
@@ -46,21 +46,21 @@ pub struct NodeName<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHello;
 
-/// Longest name of a node or cluster.
+/// Maximum length of a node or cluster name, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 
-/// Longest hello: three names, two processes, and room for fields of later versions.
+/// Maximum length of a hello in bytes: three names, two processes, and spare space for fields of later versions.
 pub const HELLO_BYTES_MAX: usize = 512;
 
 const _: () = assert!(FIXED_BYTES + 3 * (1 + NAME_BYTES_MAX) + 2 * 12 + 4 <= HELLO_BYTES_MAX);
 
 const MAGIC: [u8; 8] = *b"HELIOLNK";
 
-/// Bytes before the cluster.
+/// Number of bytes before the cluster id.
 const FIXED_BYTES: usize = 14;
 
 impl<'a> Hello<'a> {
-    /// Appends the hello. A name that is too long is left out; the receiver then refuses the hello.
+    /// Appends the hello. A name that is too long is omitted; the receiver then rejects the hello.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut rest = Vec::with_capacity(HELLO_BYTES_MAX);
         write_name(&mut rest, self.cluster);
@@ -78,10 +78,10 @@ impl<'a> Hello<'a> {
         out.extend_from_slice(&rest);
     }
 
-    /// The hello at the start of `bytes` and its length; `None` while it is incomplete.
+    /// Parses the hello at the start of `bytes`; returns it with its length, or `None` if it is incomplete.
     ///
     /// # Errors
-    /// The bytes are not a hello: reported at the first wrong byte, the length, or a name.
+    /// Fails if the bytes are not a hello, as soon as a byte, the length or a name is invalid.
     pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, NotHello> {
         let begun = bytes.len().min(MAGIC.len());
         if bytes.get(..begun) != MAGIC.get(..begun) {

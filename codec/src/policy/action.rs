@@ -1,12 +1,12 @@
-//! Actions in policies: their names, and which operations a pattern matches.
+//! Actions in policies: their names, and matching of patterns against them.
 
 use std::sync::LazyLock;
 use strsim::osa_distance;
 
-/// Makes the enum of the actions that are asked here, with their names, from one table.
+/// Defines the enum of supported actions with their names from one table.
 macro_rules! actions {
     ($($(#[$doc:meta])* $action:ident = $service:literal $name:literal,)+) => {
-        /// An action that this service asks policies about.
+        /// An action that this service authorises by policies.
         ///
         /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service" and
         /// "AWS IoT".
@@ -19,7 +19,7 @@ macro_rules! actions {
             /// Every action.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$action),+];
 
-            /// The name with its service, such as `kinesisvideo:ConnectAsMaster`.
+            /// The name including its service, such as `kinesisvideo:ConnectAsMaster`.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -27,7 +27,7 @@ macro_rules! actions {
                 }
             }
 
-            /// The name without its service, such as `ConnectAsMaster`: that of the API operation.
+            /// The name without its service, such as `ConnectAsMaster`, which is also the name of the API operation.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -41,64 +41,65 @@ macro_rules! actions {
 actions! {
     /// Connecting as a channel's master.
     ConnectAsMaster = "kinesisvideo" "ConnectAsMaster",
-    /// Connecting as a viewer; has a client id.
+    /// Connecting as a viewer, identified by its client id.
     ConnectAsViewer = "kinesisvideo" "ConnectAsViewer",
-    /// Making a channel; its resource ends in `/*`.
+    /// Creating a channel; its resource ends in `/*`.
     CreateSignalingChannel = "kinesisvideo" "CreateSignalingChannel",
-    /// Reading a channel.
+    /// Describing a channel.
     DescribeSignalingChannel = "kinesisvideo" "DescribeSignalingChannel",
-    /// Changing a channel.
+    /// Updating a channel.
     UpdateSignalingChannel = "kinesisvideo" "UpdateSignalingChannel",
     /// Deleting a channel.
     DeleteSignalingChannel = "kinesisvideo" "DeleteSignalingChannel",
     /// Listing channels; its resource is `*`.
     ListSignalingChannels = "kinesisvideo" "ListSignalingChannels",
-    /// Asking where to connect.
+    /// Getting the endpoints of a channel.
     GetSignalingChannelEndpoint = "kinesisvideo" "GetSignalingChannelEndpoint",
-    /// Fetching ICE servers; may have a client id.
+    /// Fetching ICE servers, optionally with a client id.
     GetIceServerConfig = "kinesisvideo" "GetIceServerConfig",
-    /// Calling a master for an Alexa device.
+    /// Sending an offer to a master on behalf of an Alexa device.
     SendAlexaOfferToMaster = "kinesisvideo" "SendAlexaOfferToMaster",
     /// Adding tags.
     TagResource = "kinesisvideo" "TagResource",
-    /// Taking tags away.
+    /// Removing tags.
     UntagResource = "kinesisvideo" "UntagResource",
-    /// Reading tags.
+    /// Listing tags.
     ListTagsForResource = "kinesisvideo" "ListTagsForResource",
     /// Reading the media storage configuration.
     DescribeMediaStorageConfiguration = "kinesisvideo" "DescribeMediaStorageConfiguration",
-    /// Changing the media storage configuration.
+    /// Updating the media storage configuration.
     UpdateMediaStorageConfiguration = "kinesisvideo" "UpdateMediaStorageConfiguration",
-    /// Reading which stream a channel is recorded to.
+    /// Querying the channels whose media is stored in a stream.
     DescribeMappedResourceConfiguration = "kinesisvideo" "DescribeMappedResourceConfiguration",
     /// Joining a storage session as master.
     JoinStorageSession = "kinesisvideo" "JoinStorageSession",
     /// Joining a storage session as viewer.
     JoinStorageSessionAsViewer = "kinesisvideo" "JoinStorageSessionAsViewer",
-    /// Asking for temporary credentials; its resource is the federated user.
+    /// Requesting temporary credentials; its resource is the federated user.
     GetFederationToken = "sts" "GetFederationToken",
-    /// Asking who one is; always allowed.
+    /// Querying the caller's own identity; always allowed.
     GetCallerIdentity = "sts" "GetCallerIdentity",
     /// Assuming a role; its resource is the role.
     AssumeRole = "sts" "AssumeRole",
-    /// Assuming a role with a token of an OpenID provider; asked of the role's trust alone.
+    /// Assuming a role with a token of an OpenID provider; checked only against the role's trust policy.
     AssumeRoleWithWebIdentity = "sts" "AssumeRoleWithWebIdentity",
-    /// Giving a session tags.
+    /// Adding tags to a session.
     TagSession = "sts" "TagSession",
-    /// Giving a session a source identity.
+    /// Setting a session's source identity.
     SetSourceIdentity = "sts" "SetSourceIdentity",
-    /// Asking the credentials provider for keys of a role alias, with a certificate; its resource is the alias.
+    /// Requesting credentials of a role alias from the credentials provider with a certificate; its resource is the
+    /// alias.
     AssumeRoleWithCertificate = "iot" "AssumeRoleWithCertificate",
 }
 
 impl Action {
-    /// The action of an API operation's name without its service, such as `ConnectAsMaster`; exact.
+    /// The action with this API operation name, without its service, such as `ConnectAsMaster`; case-sensitive.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
-    /// Part of sealed session tokens: an action keeps its bit, and a new one comes last.
+    /// The action's bit in sealed session tokens. Existing actions keep their bits, and new actions are appended.
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -106,16 +107,16 @@ impl Action {
 
 const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
 
-/// A set of actions: a bit for each.
+/// A set of actions, with a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Actions(u32);
 
 impl Actions {
-    /// The actions that a pattern of a policy matches, without regard to case. A pattern for an action of another
-    /// service, or for one of these services that is not served here, is valid and matches none.
+    /// The actions that a policy pattern matches, case-insensitively. A pattern for an action of another service, or
+    /// for an unsupported action of a supported service, is valid and matches none.
     ///
     /// # Errors
-    /// The fault of the pattern: its form, or that these services have no such action.
+    /// Fails if the pattern is malformed, or matches no known action of a supported service.
     pub(crate) fn of_pattern(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self(u32::MAX));
@@ -152,12 +153,12 @@ impl Actions {
         })
     }
 
-    /// The bytes of a set in a policy.
+    /// Serialises the set for a policy.
     pub(crate) const fn bytes(self) -> [u8; ACTIONS_BYTES] {
         self.0.to_be_bytes()
     }
 
-    /// The set of these bytes.
+    /// Reads a set from its serialised bytes.
     pub(crate) const fn of_bytes(bytes: [u8; ACTIONS_BYTES]) -> Self {
         Self(u32::from_be_bytes(bytes))
     }
@@ -166,7 +167,7 @@ impl Actions {
         self.0 & action.bit() != 0
     }
 
-    /// All that are not in it.
+    /// The complement of the set.
     pub(crate) const fn others(self) -> Self {
         Self(!self.0)
     }
@@ -182,7 +183,7 @@ impl From<Action> for Actions {
     }
 }
 
-/// Bytes of a set in a policy.
+/// Length of a serialised set, in bytes.
 pub(crate) const ACTIONS_BYTES: usize = 4;
 
 /// The actions of Kinesis Video Streams.
@@ -195,10 +196,10 @@ static STS: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("sts", STS
 /// The action of AWS IoT.
 static IOT: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("iot", &[]));
 
-/// Longest name of an action in a policy, in bytes: three times the longest that there is.
+/// Maximum length of an action name in a policy, in bytes: three times the longest existing one.
 const ACTION_BYTES_MAX: usize = 128;
 
-/// Actions of Kinesis Video Streams that concern media, which this service does not touch: they load and mean nothing.
+/// Media actions of Kinesis Video Streams, which this service does not support. Policies may name them, without effect.
 const KINESISVIDEO_UNSERVED: &[&str] = &[
     "CreateStream",
     "DeleteEdgeConfiguration",
@@ -230,7 +231,7 @@ const KINESISVIDEO_UNSERVED: &[&str] = &[
     "UpdateStreamStorageConfiguration",
 ];
 
-/// Actions of STS that are not served here.
+/// Unsupported actions of STS.
 const STS_UNSERVED: &[&str] = &[
     "AssumeRoleWithSAML",
     "AssumeRoot",
@@ -246,27 +247,27 @@ const STS_UNSERVED: &[&str] = &[
 
 // The names of a service's actions: matched with a pattern all at once, and the one that a misspelt one is nearest to.
 
-/// The actions of one service: those that are asked about here, then those that load and mean nothing.
+/// The actions of one service: supported ones first, then those accepted in policies without effect.
 struct ActionNames {
     known: Vec<Name>,
-    /// For each letter, its places in each name: a bit for each.
+    /// For each letter, a bit mask per name of the positions at which the letter occurs.
     letters: Box<[[u64; NAMES_MAX]; 26]>,
-    /// The place behind the last letter of each name; none where there is no name.
+    /// For each name, a bit mask of the position after its last letter; 0 in unused entries.
     ends: [u64; NAMES_MAX],
 }
 
 struct Name {
     name: &'static str,
-    /// The action of this name; none if it is not served here.
+    /// A set of the action with this name; empty if the action is not supported.
     actions: Actions,
 }
 
-/// Occurrences of each letter in a name, in either case.
+/// Counts of each letter in a name, case-insensitive.
 type LetterCounts = [u8; 26];
 
 impl ActionNames {
     /// # Panics
-    /// When there are more than [`NAMES_MAX`] names, or one is too long.
+    /// Panics if there are more than [`NAMES_MAX`] names, or one is too long.
     pub(crate) fn new(service: &str, unserved: &[&'static str]) -> Self {
         let served = Action::ALL.into_iter().filter(|action| {
             let its = action.as_str().split(':').next();
@@ -297,7 +298,7 @@ impl ActionNames {
         }
     }
 
-    /// The actions whose names match a pattern, without regard to case; `None` when it matches no name.
+    /// The actions whose names match a pattern, case-insensitively; `None` if it matches no name.
     fn matching(&self, pattern: &str) -> Option<Actions> {
         // A bit for each place in a name that the pattern so far leads to.
         let mut names = [1u64; NAMES_MAX];
@@ -328,10 +329,9 @@ impl ActionNames {
             .reduce(Actions::union)
     }
 
-    /// The known name that takes the fewest edits; for a pattern, the known name whose beginning takes the fewest.
-    /// `None` when the fewest are more than [`HINT_EDITS_MAX`]. Compares the [`HINT_NAMES_MAX`] names whose letters
-    /// differ least, and none whose letters differ by more edits than that: so no name is compared with one that is
-    /// much longer or shorter.
+    /// The known name with the smallest edit distance (for a pattern, the smallest distance of a prefix). `None` if the
+    /// distance exceeds [`HINT_EDITS_MAX`]. Compares only the [`HINT_NAMES_MAX`] names with the most similar letter
+    /// counts within that distance, which excludes names of very different length.
     fn nearest(&self, written: &str) -> Option<&'static str> {
         let written = written.to_ascii_lowercase();
         let plain = written.replace(['*', '?'], "");
@@ -355,7 +355,8 @@ impl ActionNames {
     }
 }
 
-/// A lower bound of the edits between two names: each adds, removes or replaces one letter, or swaps two.
+/// A lower bound of the edit distance between two names, where an edit adds, removes or replaces a letter, or swaps two
+/// letters.
 fn fewest_edits(one: &LetterCounts, other: &LetterCounts) -> usize {
     let pairs = one.iter().zip(other);
     let (more, fewer) = pairs.fold((0, 0), |(more, fewer), (one, other)| {
@@ -377,20 +378,20 @@ fn letters_of(name: &str) -> LetterCounts {
     letters
 }
 
-/// The number of a letter, in either case.
+/// The index of a letter, case-insensitive.
 fn letter(byte: u8) -> Option<usize> {
     let number = (byte | 0x20).wrapping_sub(b'a');
     (number < 26).then_some(usize::from(number))
 }
 
-/// Room for the names of one service: kinesisvideo has 46.
+/// Maximum number of action names of one service: kinesisvideo has 46 names.
 const NAMES_MAX: usize = 48;
 
-/// Most edits from a misspelt name to the one that it is taken for.
+/// Maximum edit distance between a misspelt name and its suggestion.
 const HINT_EDITS_MAX: usize = 3;
 
-/// Most known names that a misspelt one is compared with. Each takes its letters times those of the other: the longest
-/// has 35.
+/// Maximum number of known names compared with a misspelt one. Each comparison costs the product of both lengths: the
+/// longest name has 35 letters.
 const HINT_NAMES_MAX: usize = 4;
 
 #[cfg(test)]

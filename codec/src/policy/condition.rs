@@ -1,11 +1,11 @@
-//! One condition of a statement: an operator, a key and values, and whether a request meets it.
+//! A condition of a statement: an operator, a key and values, and its evaluation for a request.
 //!
 //! ```text
 //! operator 2 | key | values
 //! ```
-//! The values are a list, as those of a statement. A condition is met, is not met, or depends on a value that is not
-//! known here. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context keys",
-//! "Conditions with multiple context keys or values".
+//! The values are a list, like those of a statement. A condition is met, is not met, or depends on a value that is not
+//! known here. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context keys", "Conditions
+//! with multiple context keys or values".
 
 pub use crate::policy::context::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
 use crate::policy::operator::{self, ARN_PARTS, Comparison, Operator, Quantifier, RequiredOrder};
@@ -21,22 +21,23 @@ use std::str;
 pub(crate) struct Condition<'p> {
     pub(crate) operator: Operator,
     pub(crate) key: Key<'p>,
-    /// One at least; they may be empty.
+    /// At least one value; values may be empty.
     pub(crate) values: List<'p>,
 }
 
 impl<'p> Condition<'p> {
-    /// Appends the condition.
+    /// Serialises the condition.
     ///
     /// # Errors
-    /// Its values are too long.
+    /// The values are too long.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
         out.extend(self.operator.bytes());
         self.key.write(out);
         self.values.write(out)
     }
 
-    /// The first condition of these bytes, and what is behind it; `None` when they are none of [`Self::write`].
+    /// Reads the first condition of these bytes and returns it with the remaining bytes. Returns `None` if the bytes
+    /// were not produced by [`Self::write`].
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&operator, rest) = bytes.split_first_chunk()?;
         let operator = Operator::of_bytes(operator)?;
@@ -50,7 +51,7 @@ impl<'p> Condition<'p> {
         Some((condition, rest))
     }
 
-    /// Whether a request meets it.
+    /// Whether a request meets the condition.
     pub(crate) fn holds(&self, values: &Values<'_>, work: &mut ConditionWork) -> Match {
         work.steps += 1;
         let first = values.value(self.key, 0);
@@ -89,7 +90,7 @@ impl<'p> Condition<'p> {
         }
     }
 
-    /// Whether a value of the request is one of the policy's.
+    /// Whether a value of the request matches one of the policy's values.
     fn matches(&self, value: &Value<'_>, values: &Values<'_>, work: &mut ConditionWork) -> Match {
         let mut room = ShortText::new();
         let compared = Compared::new(self.operator.comparison(), value, &mut room);
@@ -105,13 +106,13 @@ impl<'p> Condition<'p> {
 
 // A value of a request, compared with values of a policy.
 
-/// A value of a request as an operator takes it.
+/// A request value in the form required by an operator.
 #[expect(
     clippy::large_enum_variant,
     reason = "it is on the stack while one value is compared"
 )]
 enum Compared<'v> {
-    /// Value that no operator compares: it matches nothing.
+    /// A value that no operator compares, so it matches nothing.
     Other,
     Text(&'v str),
     TextInAnyCase(&'v str),
@@ -125,7 +126,7 @@ enum Compared<'v> {
 }
 
 impl<'v> Compared<'v> {
-    /// The value for a comparison. `room` is for its text, where it has none yet.
+    /// Prepares the value for a comparison. `room` is the buffer for the text of a value that is not a text.
     pub(crate) fn new(
         comparison: Comparison,
         value: &'v Value<'_>,
@@ -165,7 +166,7 @@ impl<'v> Compared<'v> {
         }
     }
 
-    /// Whether it matches a value of a policy.
+    /// Whether the request's value matches one of the policy's values.
     pub(crate) fn matches(
         &self,
         entry: &[u8],
@@ -195,7 +196,7 @@ impl<'v> Compared<'v> {
     }
 }
 
-/// Compares with a text, whose variables are replaced first.
+/// Compares the value with a text of the policy after replacing its variables.
 fn with_text(
     entry: &[u8],
     values: &Values<'_>,
@@ -213,7 +214,7 @@ fn with_text(
     }
 }
 
-/// Compares with a pattern, whose variables are replaced first.
+/// Compares the value with a pattern of the policy after replacing its variables.
 fn with_pattern(
     entry: &[u8],
     text: &PatternText<'_>,
@@ -240,8 +241,8 @@ fn with_pattern(
     }
 }
 
-/// Compares the six parts of an ARN, the last of which may have colons, with a pattern each. `*`, and a variable in the
-/// place of a whole ARN, are patterns of a text like any other.
+/// Compares each of the six parts of an ARN, the last of which may contain colons, with a pattern. A policy value that
+/// is `*` or starts with a variable is compared as a plain text pattern.
 fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionWork) -> Match {
     if entry == b"*" || variable::is_first(entry) {
         return with_pattern(entry, &PatternText::new(text), values, work);
@@ -262,8 +263,8 @@ fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionW
     all.min(with_pattern(entry, &PatternText::new(text), values, work))
 }
 
-/// Whether a text matches a pattern with a wildcard for one character, of which the text has some of several bytes.
-/// Goes back to the last [`MANY`], character by character, so it ends where the work does.
+/// Whether a text with multi-byte characters matches a pattern with a single-character wildcard. Backtracks to the last
+/// [`MANY`], character by character, bounded by the work limit.
 fn by_characters<const MANY: u8, const ONE: u8>(
     pattern: &[u8],
     text: &[u8],
@@ -315,7 +316,7 @@ fn lower(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(char::to_lowercase)
 }
 
-/// Whether an address is in a network, or is the address that is written for one.
+/// Whether an address is in a network, or equals an address given as one.
 fn is_in_network(address: IpAddr, network: &str) -> bool {
     let Some((base, bits)) = operator::network(network) else {
         return false;
@@ -333,7 +334,7 @@ fn is_in_network(address: IpAddr, network: &str) -> bool {
     }
 }
 
-/// Whether a text is these bytes in base64.
+/// Whether a text is the base64 encoding of these bytes.
 fn is_encoded(text: &str, base64: &[u8]) -> bool {
     let (bytes, encoded) = (text.as_bytes().chunks(3), base64.chunks(4));
     bytes.len() == encoded.len()
@@ -346,11 +347,11 @@ fn is_encoded(text: &str, base64: &[u8]) -> bool {
 
 // Whether something matches, and the work that it takes to find out.
 
-/// Whether something matches.
+/// The result of a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Match {
     No,
-    /// Depends on a value that is not known here.
+    /// The result depends on a value that is not known here.
     Open,
     Yes,
 }
@@ -370,7 +371,7 @@ impl Match {
         }
     }
 
-    /// Whether one of several matches. Those behind the first that does are not looked at.
+    /// Combines several matches into whether any of them matches; stops at the first that does.
     pub(crate) fn any(several: impl IntoIterator<Item = Self>) -> Self {
         let mut best = Self::No;
         for one in several {
@@ -382,24 +383,25 @@ impl Match {
         best
     }
 
-    /// Whether all of several match. Those behind the first that does not are not looked at.
+    /// Combines several matches into whether all of them match; stops at the first that does not.
     pub(crate) fn all(several: impl IntoIterator<Item = Self>) -> Self {
         Self::any(several.into_iter().map(Self::not)).not()
     }
 }
 
-/// The work of the conditions of a document, and room for texts whose variables are replaced.
+/// The work spent on a document's conditions, and a buffer for texts with replaced variables.
 pub(crate) struct ConditionWork {
     pub(crate) steps: u64,
     steps_max: u64,
-    /// The condition of the last statement that did not hold: 0 is that on the client id, the others count from 1.
+    /// Index of the condition that failed in the last statement: 0 for the condition on the client id; others are
+    /// counted from 1.
     pub(crate) failed: Option<u16>,
-    /// Made when a text has to be expanded.
+    /// Allocated when a text is first expanded.
     scratch: Option<ExpansionRoom>,
 }
 
 impl ConditionWork {
-    /// Work on a document of this number of bytes.
+    /// Creates the work counter for a document of this number of bytes.
     pub(crate) const fn new(bytes: usize) -> Self {
         Self {
             steps: 0,
@@ -409,31 +411,31 @@ impl ConditionWork {
         }
     }
 
-    /// Whether the conditions took more work than they may.
+    /// Whether the conditions exceeded their work limit.
     pub(crate) const fn is_over(&self) -> bool {
         self.steps > self.steps_max
     }
 
-    /// The steps that they may take.
+    /// Maximum number of steps for the conditions.
     const fn steps_max(&self) -> u64 {
         self.steps_max
     }
 
-    /// The room, and the counter of steps.
+    /// Returns the buffer and the step counter.
     pub(crate) fn scratch(&mut self) -> (&mut ExpansionRoom, &mut u64) {
         let scratch = self.scratch.get_or_insert([0; size_of::<ExpansionRoom>()]);
         (scratch, &mut self.steps)
     }
 }
 
-/// Steps that the conditions of any document may take.
+/// Number of steps that the conditions of any document may take, whatever its length.
 const STEPS_FREE: u64 = 16 * 1024;
 
-/// Steps that they may take beside for each of its bytes.
+/// Number of additional steps per byte of the document.
 ///
-/// Each value of a request is compared with each one of the policy, and a request has up to 50 keys of tags: what a
-/// document of 2,048 characters could ask for took milliseconds. What ten patterns with `*` in their middle take for
-/// all of 50 keys is a third of [`STEPS_FREE`].
+/// Each value of a request is compared with each value of the policy, and a request may contain up to 50 tag keys, so a
+/// document of 2,048 characters could cost milliseconds. Ten patterns with `*` in the middle, compared with all 50
+/// keys, use a third of [`STEPS_FREE`].
 const STEPS_PER_BYTE: u64 = 8;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Condition keys, names of facts about a request that conditions and variables ask for, and their values.
+//! Condition keys (names of facts about a request that conditions and variables use) and their values.
 //!
 //! Source: IAM User Guide, "AWS global condition context keys", "IAM and AWS STS condition context keys"; AWS IoT Core
 //! Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
@@ -9,10 +9,10 @@ use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-/// Makes the enum of the keys with their names from one table.
+/// Defines the enum of the keys with their names from one table.
 macro_rules! keys {
     ($($(#[$doc:meta])* $key:ident = $name:literal,)+) => {
-        /// The name of a condition key, without what it is about (the key of a tag, an issuer and its claim).
+        /// The name of a condition key, without its variable part (a tag's key, or an issuer with its claim).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum KeyName {
@@ -20,10 +20,11 @@ macro_rules! keys {
         }
 
         impl KeyName {
-            /// Every name. Part of sealed session tokens: a name keeps its place, and another one comes last.
+            /// Every name. Their positions are part of sealed session tokens, so names keep their positions and new
+            /// ones are appended.
             const ALL: &[Self] = &[$(Self::$key,)+];
 
-            /// The name as AWS spells it; of keys of tags all that stands before the tag's.
+            /// The name as AWS spells it; for tag keys, the part before the tag's key.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -35,21 +36,21 @@ macro_rules! keys {
 }
 
 keys! {
-    /// The client id of a viewer. Ours: AWS has none for it.
+    /// The client id of a viewer. Specific to this service: AWS has no such key.
     ClientId = "kinesisvideo:ClientId",
-    /// The moment of the request, as a date.
+    /// The time of the request, as a date.
     CurrentTime = "aws:CurrentTime",
-    /// Time in seconds since 1970 UTC.
+    /// The time of the request, in seconds since 1970 UTC.
     EpochTime = "aws:EpochTime",
     /// The address of the client.
     SourceIp = "aws:SourceIp",
-    /// Whether the client speaks TLS to this server.
+    /// Whether the client connects to this server over TLS.
     SecureTransport = "aws:SecureTransport",
     /// The region of this server.
     RequestedRegion = "aws:RequestedRegion",
-    /// The header User-Agent.
+    /// The `User-Agent` header.
     UserAgent = "aws:UserAgent",
-    /// The header Referer.
+    /// The `Referer` header.
     Referer = "aws:Referer",
     /// The name of a user.
     UserName = "aws:username",
@@ -59,7 +60,7 @@ keys! {
     PrincipalArn = "aws:PrincipalArn",
     /// The account of the caller.
     PrincipalAccount = "aws:PrincipalAccount",
-    /// The kind of the caller.
+    /// The principal type of the caller.
     PrincipalType = "aws:PrincipalType",
     /// A tag of the caller.
     PrincipalTag = "aws:PrincipalTag/",
@@ -67,37 +68,37 @@ keys! {
     ResourceTag = "aws:ResourceTag/",
     /// A tag that the request sets.
     RequestTag = "aws:RequestTag/",
-    /// The keys of tags that the request names.
+    /// The tag keys that the request names.
     TagKeys = "aws:TagKeys",
-    /// The moment at which temporary credentials were issued.
+    /// The time at which temporary credentials were issued.
     TokenIssueTime = "aws:TokenIssueTime",
     /// The ARN of a resource on whose behalf a role is assumed.
     SourceArn = "aws:SourceArn",
-    /// Account of the source.
+    /// The account of the resource on whose behalf a role is assumed.
     SourceAccount = "aws:SourceAccount",
     /// The source identity of a session.
     SourceIdentity = "aws:SourceIdentity",
     /// The provider that signed a user in.
     FederatedProvider = "aws:FederatedProvider",
-    /// The session name that a role is assumed with.
+    /// The session name used in assuming a role.
     RoleSessionName = "sts:RoleSessionName",
-    /// The external id that a role is assumed with.
+    /// The external id used in assuming a role.
     ExternalId = "sts:ExternalId",
-    /// The source identity that a role is assumed with.
+    /// The source identity used in assuming a role.
     RequestedSourceIdentity = "sts:SourceIdentity",
-    /// The keys of session tags that go on to further roles.
+    /// The keys of session tags that are passed on to further roles.
     TransitiveTagKeys = "sts:TransitiveTagKeys",
     /// The name of a thing that signed in with a certificate.
     ThingName = "credentials-iot:ThingName",
-    /// Type of the thing.
+    /// The type of the thing.
     ThingTypeName = "credentials-iot:ThingTypeName",
-    /// The id of its certificate.
+    /// The id of the thing's certificate.
     AwsCertificateId = "credentials-iot:AwsCertificateId",
     /// A claim of a provider's token: `ISSUER:sub`, `ISSUER:aud` and so on.
     Claim = "ISSUER:CLAIM",
-    /// A key of AWS whose fact cannot be here.
+    /// An AWS key that never has a value in this service.
     Foreign = "",
-    /// Whether a service asks: that of the devices' sign-ins is the only one.
+    /// Whether the request is made by an AWS service. True only for the sign-in of devices.
     PrincipalIsAwsService = "aws:PrincipalIsAWSService",
 }
 
@@ -106,16 +107,16 @@ keys! {
 pub struct Key<'a> {
     /// Name of the key.
     pub name: KeyName,
-    /// The key of a tag, or all of a [`KeyName::Claim`] or [`KeyName::Foreign`]; of others empty. Compared without
-    /// regard to case.
+    /// The key of a tag, or the entire [`KeyName::Claim`] or [`KeyName::Foreign`]; empty for others. Compared
+    /// case-insensitively.
     pub detail: &'a str,
 }
 
 impl<'a> Key<'a> {
-    /// Reads a key, without regard to case.
+    /// Parses a key, case-insensitively.
     ///
     /// # Errors
-    /// There is none of this name; the message lists those that there are.
+    /// Fails if the key is unknown, listing the known keys.
     pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
         let of_things = THINGS
             .iter()
@@ -156,14 +157,15 @@ impl<'a> Key<'a> {
         Ok(found)
     }
 
-    /// Appends the bytes of a key.
+    /// Serialises the key.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         out.push(self.name as u8);
         out.push(u8::try_from(self.detail.len()).unwrap_or(0)); // bounded above
         out.extend(self.detail.bytes());
     }
 
-    /// The key of these bytes, and what is behind it; `None` when they are none of [`Self::write`].
+    /// Reads the key at the start of these bytes and returns it with the remaining bytes. Returns `None` if the bytes
+    /// were not produced by [`Self::write`].
     pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&[name, length], rest) = bytes.split_first_chunk()?;
         let (detail, rest) = rest.split_at_checked(length.into())?;
@@ -172,7 +174,7 @@ impl<'a> Key<'a> {
         Some((Self { name, detail }, rest))
     }
 
-    /// Whether a request may have several values of it.
+    /// Whether a request may have several values for the key.
     pub(crate) const fn has_several(self) -> bool {
         matches!(
             self.name,
@@ -181,7 +183,7 @@ impl<'a> Key<'a> {
     }
 }
 
-/// A set of names of keys: a bit for each.
+/// A set of key names, with a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KeyNames(u32);
 
@@ -197,7 +199,7 @@ impl KeyNames {
 
 const _: () = assert!(KeyName::ALL.len() <= u32::BITS as usize);
 
-/// A claim's key: an issuer, which is a host with or without a path, and the name of a claim.
+/// Parses a claim's key: an issuer (a host, optionally with a path) and a claim name.
 fn claim(text: &str) -> Option<Key<'_>> {
     let (issuer, claim) = text.rsplit_once(':')?;
     let host = issuer.split('/').next().unwrap_or_default();
@@ -209,7 +211,7 @@ fn claim(text: &str) -> Option<Key<'_>> {
     (is_claim && is_host && is_path).then_some(Key { name, detail: text })
 }
 
-/// Whether a key is one of IoT policies, which things have for their messages.
+/// Whether a key belongs to IoT policies, which govern the messages of things.
 fn is_of_iot(text: &str) -> bool {
     let (begin, rest) = text.split_at_checked(4).unwrap_or_default();
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:[]".contains(&byte);
@@ -229,18 +231,19 @@ fn known_names() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Longest part of a key behind its name, in bytes: one byte holds its length, and no byte is that of a marker.
+/// Maximum length of the part of a key after its name, in bytes. The length must fit into one byte that is never a
+/// marker.
 const DETAIL_BYTES_MAX: usize = 240;
 
-/// Names by which IoT policies ask for what the credentials provider knows. Source: AWS IoT Core Developer Guide,
+/// Names by which IoT policies refer to values of the credentials provider. Source: AWS IoT Core Developer Guide,
 /// "Thing policy variables".
 const THINGS: &[(&str, KeyName)] = &[
     ("iot:Connection.Thing.ThingName", KeyName::ThingName),
     ("iot:Connection.Thing.ThingTypeName", KeyName::ThingTypeName),
 ];
 
-/// Keys of AWS whose facts cannot be here: several factors, virtual networks, organisations, services that call on
-/// behalf of others. They load, so that policies can be pasted, and are absent.
+/// AWS keys that never have a value in this service: multi-factor authentication, virtual networks, organisations,
+/// services calling on behalf of others. Accepted so that existing policies can be used unchanged.
 const FOREIGN: &[&str] = &[
     "aws:AssumedRoot",
     "aws:CalledVia",
@@ -271,13 +274,14 @@ const FOREIGN: &[&str] = &[
 
 /// The values of a request's condition keys.
 ///
-/// A policy asks for those that it names and for no others, so that a value may be made when it is asked for.
+/// A policy requests only the values that it uses, so they may be computed on demand.
 pub trait Context {
-    /// A value of a key, counted from 0 where a request may have several; [`Value::Absent`] behind the last one.
+    /// Returns the value of a key at index `nth`, counted from 0 if a request may have several; [`Value::Absent`] after
+    /// the last one.
     fn value(&self, key: Key<'_>, nth: usize) -> Value<'_>;
 }
 
-/// No values.
+/// A context without values.
 impl Context for () {
     fn value(&self, _: Key<'_>, _: usize) -> Value<'_> {
         Value::Absent
@@ -287,29 +291,30 @@ impl Context for () {
 /// A value of a condition key.
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
-    /// The request has none.
+    /// The request has no value.
     Absent,
-    /// Unknown here: the decision is [`crate::policy::condition::Decision::Open`] where it depends on it.
+    /// The value is not known on this shard. A decision that depends on it is
+    /// [`crate::policy::condition::Decision::Open`].
     Unknown,
-    /// Nobody can tell which value counts, if any: a statement that depends on it allows nothing, and denies what it
-    /// would deny by some value.
+    /// The value is ambiguous or unavailable. A statement that depends on it allows nothing, and denies whatever it
+    /// would deny for some value.
     Lost,
-    /// A text. One of more than [`VALUE_BYTES_MAX`] bytes is as absent.
+    /// A text. Texts of more than [`VALUE_BYTES_MAX`] bytes count as absent.
     Text(&'a str),
-    /// A text that was made for the question.
+    /// A text computed on demand.
     Made(ShortText),
     /// A number.
     Number(u64),
-    /// A date, in seconds since 1970 UTC.
+    /// A date and time, in seconds since 1970 UTC.
     Date(u64),
-    /// Yes or no.
+    /// A boolean.
     Flag(bool),
-    /// An address.
+    /// An IP address.
     Address(IpAddr),
 }
 
 impl<'a> Value<'a> {
-    /// A text, if there is one.
+    /// Creates a text value, or an absent value for `None`.
     #[must_use]
     pub fn of(text: Option<&'a str>) -> Self {
         text.map_or(Self::Absent, Self::Text)
@@ -317,7 +322,8 @@ impl<'a> Value<'a> {
 }
 
 impl Value<'_> {
-    /// The value as policies write it; `None` where there is none. `room` is for one that is no text yet.
+    /// The value in the notation of policies; `None` if the request has no value. `room` is the buffer for a value that
+    /// is not a text.
     pub(crate) fn text<'t>(&'t self, room: &'t mut ShortText) -> Option<&'t str> {
         let written = match self {
             Value::Absent | Value::Unknown | Value::Lost => return None,
@@ -332,13 +338,13 @@ impl Value<'_> {
     }
 }
 
-/// All values of a request.
+/// All condition values of a request.
 pub(crate) struct Values<'a> {
     client_id: Option<&'a str>,
     context: &'a dyn Context,
-    /// Values that were asked for are known elsewhere.
+    /// Whether a value requested since `Self::begin` is known only on another shard.
     elsewhere: Cell<bool>,
-    /// Values that were asked for are lost.
+    /// Whether a value requested since `Self::begin` is lost.
     lost: Cell<bool>,
 }
 
@@ -352,18 +358,18 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Forgets which values were asked for.
+    /// Resets the record of requested values.
     pub(crate) fn begin(&self) {
         self.elsewhere.set(false);
         self.lost.set(false);
     }
 
-    /// Whether values that were asked for since [`Self::begin`] are lost, and none is known elsewhere.
+    /// Whether a value requested since [`Self::begin`] is lost, and none is known only on another shard.
     pub(crate) fn only_lost(&self) -> bool {
         self.lost.get() && !self.elsewhere.get()
     }
 
-    /// A value of a key. One that is longer than any may be is absent; one that is lost is as unknown.
+    /// Returns a value of a key. An overlong value counts as absent, and a lost value as unknown.
     pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         let value = match (key.name, nth) {
             (KeyName::ClientId, 0) => self.client_id.map_or(Value::Absent, Value::Text),
@@ -391,7 +397,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
+/// Formats a date as `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
 fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
     let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
     let (year, month, day) = calendar::civil(days.min(DAYS_MAX));
@@ -402,7 +408,7 @@ fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
     )
 }
 
-/// A text of up to [`ShortText::BYTES_MAX`] bytes in place. Writing more is an error.
+/// An inline text of up to [`ShortText::BYTES_MAX`] bytes. Writing more is an error.
 #[derive(Clone, Copy)]
 pub struct ShortText {
     bytes: [u8; Self::BYTES_MAX],
@@ -410,7 +416,7 @@ pub struct ShortText {
 }
 
 impl ShortText {
-    /// Longest text in bytes: the ARN of a session of a role.
+    /// Maximum length in bytes: the ARN of a role session.
     pub const BYTES_MAX: usize = 192;
 
     /// An empty text.
@@ -422,7 +428,7 @@ impl ShortText {
         }
     }
 
-    /// The text of these parts; as far as it has room, which callers see to.
+    /// Formats these parts. Text beyond the capacity is truncated, which callers must avoid.
     #[must_use]
     pub fn of(parts: fmt::Arguments<'_>) -> Self {
         let mut text = Self::new();
@@ -435,7 +441,7 @@ impl ShortText {
         text
     }
 
-    /// The text.
+    /// The text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
@@ -466,10 +472,11 @@ impl fmt::Debug for ShortText {
     }
 }
 
-/// Longest text of a value in bytes: 256 characters of a tag. A longer one would take more work than one of an ARN.
+/// Maximum length of a text value in bytes, enough for a tag of 256 characters. A longer value would take more work
+/// than an ARN.
 pub const VALUE_BYTES_MAX: usize = crate::limits::ARN_BYTES;
 
-/// The last day of the year 9999.
+/// The last day of the year 9999, in days since 1970.
 const DAYS_MAX: i64 = 2_932_896;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The entry of fuzzers and of the seeded test: no text makes reading or deciding panic.
+//! Entry point of fuzzers and the seeded test, which check that no text causes a panic in parsing or deciding.
 
 use crate::policy::{Action, Policy, Request};
 
-/// Reads `data` as a document and asks it something.
+/// Parses `data` as a document and evaluates a request against it.
 pub fn fuzz(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Ok(policy) = Policy::parse(&text) else {

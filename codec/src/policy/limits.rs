@@ -1,28 +1,32 @@
-//! The bounds of a document.
+//! Limits of policy documents.
 
-/// Longest document in bytes. Source: ours; IAM's own bounds (2,048 to 10,240 without blanks) lie below.
+/// Maximum length of a document in bytes. Source: our choice; IAM's own limits (2,048 to 10,240 characters without
+/// white space) are lower.
 pub const POLICY_BYTES_MAX: usize = 64 * 1024;
 
-/// Longest document of GetFederationToken in bytes. Source: STS API Reference, `Policy`: *Maximum length of 2048*.
+/// Maximum length of a document for GetFederationToken in bytes. Source: STS API Reference, `Policy`: *Maximum length
+/// of 2048*.
 pub const SESSION_POLICY_BYTES_MAX: usize = 2048;
 
-/// Longest trust document in bytes. Source: ours; IAM's own bound (2,048 to 4,096 without blanks) lies below.
+/// Maximum length of a trust document in bytes. Source: our choice; IAM's own limits (2,048 to 4,096 characters without
+/// white space) are lower.
 pub const TRUST_BYTES_MAX: usize = 16 * 1024;
 
-/// Most statements of a document.
+/// Maximum number of statements in a document.
 pub const STATEMENTS_MAX: usize = 256;
 
-/// Most entries of one list of a statement: actions, resources, values of a condition.
+/// Maximum number of entries in a list of a statement: actions, resources, or values of a condition.
 pub const ENTRIES_MAX: usize = 512;
 
-/// Longest single pattern in bytes: twice a channel ARN.
+/// Maximum length of a single pattern in bytes: twice that of a channel ARN.
 pub const PATTERN_BYTES_MAX: usize = 2048;
 
-/// Most variables of a document.
+/// Maximum number of variables in a document.
 pub const VARIABLES_MAX: usize = 1024;
 
-/// Most variables of a document of GetFederationToken: each may be as long as its value, and take as much work.
+/// Maximum number of variables in a document for GetFederationToken: expanding each may take as much work as its value
+/// is long.
 pub const SESSION_VARIABLES_MAX: usize = 32;
 
-/// Most faults that are reported of one document.
+/// Maximum number of errors reported per document.
 pub const FAULTS_MAX: usize = 20;

@@ -1,4 +1,4 @@
-//! Lists of texts in a policy: the length in two bytes, then the entries, a [`BETWEEN`] between two of them.
+//! Lists of texts in a policy: a two-byte length, then the entries, separated by [`BETWEEN`].
 
 use memchr::memchr;
 
@@ -7,7 +7,7 @@ use memchr::memchr;
 pub(crate) struct List<'p>(&'p [u8]);
 
 impl<'p> List<'p> {
-    /// The list of entries, each behind a [`begin_entry`].
+    /// Creates a list from entries, each started with [`begin_entry`].
     pub(crate) const fn new(entries: &'p [u8]) -> Self {
         Self(entries)
     }
@@ -18,10 +18,10 @@ impl<'p> List<'p> {
         Some((Self(list), rest))
     }
 
-    /// Appends the list.
+    /// Serialises the list.
     ///
     /// # Errors
-    /// It is too long.
+    /// The list is too long.
     pub(crate) fn write(self, out: &mut Vec<u8>) -> Result<(), String> {
         let length = u16::try_from(self.0.len());
         let length = length.map_err(|_| format!("a list: must be at most {} bytes", u16::MAX))?;
@@ -30,22 +30,22 @@ impl<'p> List<'p> {
         Ok(())
     }
 
-    /// Whether it has no byte.
+    /// Whether the list contains no bytes.
     pub(crate) const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes of the list.
+    /// The serialised list.
     pub(crate) const fn bytes(self) -> &'p [u8] {
         self.0
     }
 
-    /// Sole entry, if there is exactly one.
+    /// The only entry, if there is exactly one.
     pub(crate) fn only(self) -> Option<&'p [u8]> {
         (!self.is_empty() && memchr(BETWEEN, self.0).is_none()).then_some(self.0)
     }
 
-    /// Entries; of an empty list one that is empty.
+    /// The entries of the list. An empty list yields one empty entry.
     pub(crate) fn entries(self) -> impl Iterator<Item = &'p [u8]> {
         let mut rest = Some(self.0);
         std::iter::from_fn(move || {
@@ -57,10 +57,10 @@ impl<'p> List<'p> {
     }
 }
 
-/// Begins another entry of a list that is not the first; the caller appends its bytes.
+/// Starts an entry after the first; the caller appends its bytes.
 pub(crate) fn begin_entry(list: &mut Vec<u8>) {
     list.push(BETWEEN);
 }
 
-/// The separator between two entries of a list. No byte of UTF-8.
+/// Separator between entries of a list; never occurs in UTF-8.
 const BETWEEN: u8 = 0xFF;

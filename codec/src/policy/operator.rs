@@ -1,4 +1,4 @@
-//! Condition operators: their names, how each compares, and the values of typed ones.
+//! Condition operators: their names, how each compares, and the parsing of typed values.
 //!
 //! Source: IAM User Guide, "IAM JSON policy elements: Condition operators", "Single-valued vs. multivalued context
 //! keys".
@@ -9,32 +9,32 @@ use data_encoding::BASE64;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// The way in which an operator compares a value of the request with one of the policy.
+/// How an operator compares a value of the request with a value of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
-    /// Byte by byte.
+    /// As bytes.
     Text,
-    /// Without regard to case.
+    /// Case-insensitively.
     TextInAnyCase,
-    /// With a pattern.
+    /// Against a pattern.
     Pattern,
-    /// As a number.
+    /// As numbers.
     Number(RequiredOrder),
-    /// As a moment.
+    /// As dates.
     Date(RequiredOrder),
-    /// As yes or no.
+    /// As a boolean.
     Flag,
-    /// With bytes in base64.
+    /// Against base64-encoded bytes.
     Bytes,
-    /// With a network.
+    /// Against a network.
     Address,
-    /// With an ARN, part by part.
+    /// Against an ARN, part by part.
     Arn,
-    /// With nothing: whether there is a value.
+    /// By presence of a value only.
     Presence,
 }
 
-/// The order that the request's value and the policy's must have.
+/// Required order of the request's value relative to the policy's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequiredOrder {
     Equal,
@@ -45,7 +45,8 @@ pub(crate) enum RequiredOrder {
 }
 
 impl RequiredOrder {
-    /// Whether a request's value lies so to a policy's, if that is one.
+    /// Whether a request's value has this order relative to `limit`, the policy's value. False if `limit` is `None`,
+    /// that is, invalid.
     pub(crate) fn holds(self, value: i128, limit: Option<i128>) -> bool {
         let Some(limit) = limit else {
             return false;
@@ -61,32 +62,32 @@ impl RequiredOrder {
     }
 }
 
-/// The values of a request that have to match, where it has several.
+/// Which of the values that a request has for one key must match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
-    /// One has to match.
+    /// A single value must match.
     None,
-    /// `ForAllValues`.
+    /// All values must match (`ForAllValues`).
     All,
-    /// `ForAnyValue`.
+    /// Any of the values must match (`ForAnyValue`).
     Any,
 }
 
 /// An operator of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Operator {
-    /// Index in [`OPERATORS`].
+    /// Index into [`OPERATORS`].
     number: u8,
     pub(crate) quantifier: Quantifier,
-    /// A request without the key passes.
+    /// Whether the condition is met by a request without the key.
     pub(crate) if_exists: bool,
 }
 
 impl Operator {
-    /// Reads an operator with its prefix and suffix, without regard to case.
+    /// Parses an operator with its prefix and suffix, case-insensitively.
     ///
     /// # Errors
-    /// There is none of this name; the message lists those that there are.
+    /// Fails if the operator is unknown, listing the known ones.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (quantifier, name) = match text.split_once(':') {
             Some((set, name)) if set.eq_ignore_ascii_case("ForAllValues") => {
@@ -129,14 +130,14 @@ impl Operator {
         known.map_or(Comparison::Presence, |(_, comparison, _)| *comparison)
     }
 
-    /// Whether it holds where its comparison does not.
+    /// Whether the operator inverts its comparison.
     pub(crate) fn is_negated(self) -> bool {
         OPERATORS
             .get(usize::from(self.number))
             .is_some_and(|(.., negated)| *negated)
     }
 
-    /// The kind of text that a value of the policy is; `None` where it has no variables.
+    /// The kind of variable expansion for a value of the policy; `None` if the value cannot contain variables.
     pub(crate) fn place(self) -> Option<Place> {
         match self.comparison() {
             Comparison::Text | Comparison::TextInAnyCase => Some(Place::Text),
@@ -150,10 +151,10 @@ impl Operator {
         }
     }
 
-    /// Checks a value of the policy.
+    /// Validates a value of the policy.
     ///
     /// # Errors
-    /// The values that are allowed.
+    /// Fails with a description of the permitted values.
     pub(crate) fn check(self, text: &str) -> Result<(), String> {
         let (is_valid, rule) = match self.comparison() {
             Comparison::Text | Comparison::TextInAnyCase | Comparison::Pattern => (true, ""),
@@ -183,7 +184,7 @@ impl Operator {
         Err(format!("value {text} of {name}: must be {rule}"))
     }
 
-    /// A value that was checked, as a policy keeps it.
+    /// Converts a validated value to the form in which a policy stores it.
     pub(crate) fn kept(self, text: &str) -> Cow<'_, str> {
         let is_date = matches!(self.comparison(), Comparison::Date(_));
         let short = is_date.then(|| short_date(text)).flatten();
@@ -195,7 +196,7 @@ impl Operator {
         known.map_or("", |(name, ..)| *name)
     }
 
-    /// The bytes of an operator.
+    /// Serialises the operator.
     pub(crate) const fn bytes(self) -> [u8; 2] {
         let quantifier = match self.quantifier {
             Quantifier::None => 0,
@@ -206,7 +207,7 @@ impl Operator {
         [self.number, quantifier | if_exists]
     }
 
-    /// The operator of these bytes; `None` when they are none of [`Self::bytes`].
+    /// Reads an operator from its serialised bytes. Returns `None` if the bytes were not produced by [`Self::bytes`].
     pub(crate) fn of_bytes([number, mode]: [u8; 2]) -> Option<Self> {
         let quantifier = match mode & 3 {
             0 => Quantifier::None,
@@ -224,13 +225,13 @@ impl Operator {
     }
 }
 
-/// Parts of an ARN.
+/// Number of parts of an ARN.
 pub(crate) const ARN_PARTS: usize = 6;
 
 const IF_EXISTS: &str = "IfExists";
 
-/// The operators with what they compare, and whether they hold where that does not. Part of sealed session tokens: an
-/// operator keeps its place, and another one comes last.
+/// The operators with their comparisons, and whether they negate them. Their positions are part of sealed session
+/// tokens, so operators keep them and new operators are appended.
 const OPERATORS: &[(&str, Comparison, bool)] = &[
     ("StringEquals", Comparison::Text, false),
     ("StringNotEquals", Comparison::Text, true),
@@ -304,7 +305,7 @@ const OPERATORS: &[(&str, Comparison, bool)] = &[
 // Values of typed condition operators: numbers, dates, yes and no, networks. They are read when a policy loads, to
 // refuse what is none, and again for each comparison: their texts are shorter than what is read from them.
 
-/// A number in billionths: `-12`, `0.5`.
+/// Parses a decimal number such as `-12` or `0.5` into billionths.
 pub(crate) fn number(text: &str) -> Option<i128> {
     if text.len() <= 18
         && let Some(whole) = digits_of(text)
@@ -325,13 +326,14 @@ pub(crate) fn number(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// A number as [`number`] has it.
+/// Converts an integer to the scale of [`number`].
 pub(crate) fn scaled(number: u64) -> i128 {
     i128::from(number) * BILLION
 }
 
-/// A moment in billionths of seconds since 1970 UTC: of the forms `2026`, `2026-11`, `2026-11-22`, `2026-11-22T05:54Z`,
-/// `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, and as a number of seconds of five digits or more.
+/// Parses a time into billionths of seconds since 1970 UTC, in the forms `2026`, `2026-11`, `2026-11-22`,
+/// `2026-11-22T05:54Z`, `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, or as a number of seconds of at least
+/// five digits.
 ///
 /// Source: W3C Note "Date and Time Formats"; IAM User Guide, "Condition operators": *or in epoch (UNIX) time*.
 pub(crate) fn date(text: &str) -> Option<i128> {
@@ -359,15 +361,15 @@ pub(crate) fn date(text: &str) -> Option<i128> {
     Some(i128::from(days) * 86_400 * BILLION + seconds)
 }
 
-/// The date as a policy keeps it: in seconds since 1970, which take no time to read, where that is a number and no
-/// longer.
+/// Converts a date to its stored form: the number of seconds since 1970, which is faster to parse, if it is an integer
+/// and its text is no longer than the date's.
 fn short_date(text: &str) -> Option<String> {
     let date = date(text).filter(|date| *date >= 0 && date % BILLION == 0)?;
     let seconds = (date / BILLION).to_string();
     (5..=text.len()).contains(&seconds.len()).then_some(seconds)
 }
 
-/// The time of a day with its offset, in billionths of seconds.
+/// Parses a time of day with its offset, in billionths of seconds.
 fn time(text: &str) -> Option<i128> {
     let at = text.find(['Z', 'z', '+', '-'])?;
     let (time, offset) = text.split_at_checked(at)?;
@@ -393,7 +395,7 @@ fn time(text: &str) -> Option<i128> {
     Some(i128::from(hour * 60 + minute - offset_minutes) * 60 * BILLION + seconds)
 }
 
-/// Yes or no.
+/// Parses a boolean.
 pub(crate) fn flag(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         return Some(true);
@@ -401,7 +403,7 @@ pub(crate) fn flag(text: &str) -> Option<bool> {
     text.eq_ignore_ascii_case("false").then_some(false)
 }
 
-/// An address, and how many of its bits count: all, unless `/` and a number follow.
+/// Parses an address and its prefix length in bits, which is the full length unless `/` and a number follow.
 pub(crate) fn network(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, Some(bits)),
@@ -420,7 +422,7 @@ pub(crate) fn network(text: &str) -> Option<(IpAddr, u32)> {
     Some((address, bits))
 }
 
-/// A number of exactly this many digits.
+/// Parses a number of exactly this many digits.
 fn exact(text: &str, digits: usize) -> Option<i64> {
     let number = digits_of(text).filter(|_| text.len() == digits)?;
     i64::try_from(number).ok()

@@ -1,36 +1,37 @@
-//! Texts with `*` and `?`, matched 1,024 places of the text at a time.
+//! Patterns with `*` and `?`, matched at 1,024 positions of the text at a time.
 //!
 //! # Theory of operation
-//! The part of a pattern before its first `*` is compared with the beginning of the text, the part behind its last one
-//! with the end. The parts between are looked for one behind the other. Each is taken where it is found first: a later
-//! place would leave less text to the parts behind it.
+//! The part of a pattern before its first `*` is compared with the start of the text, and the part after its last `*`
+//! with the end of the text. The parts in between are searched one after the other. Each takes its first match, since a
+//! later match would leave less text for the following parts.
 //!
-//! A part without `?` is searched by a library, in time that grows with the text alone. One with `?` is looked for at
-//! 1,024 places at once: there is a bit for each place where it may begin, and each byte of the
-//! part clears the bits of the places where the text has another byte:
+//! A part without `?` is searched by a library, in time linear in the text. A part with `?` is searched at 1,024
+//! positions at once: each possible start position has a bit, and each byte of the part clears the bits of the
+//! positions where the text differs:
 //! ```text
 //! text  a b c a x c     part a?c     a at +0: 1..1..   ? at +1: all   c at +2: 1..1..   found at the first bit
 //! ```
-//! The bits lie in sixteen words side by side, place after place: place 0 in the first word, place 1 in the second,
-//! place 16 in the first one again. So the places of a byte further on are those of the next words, and sixteen places
-//! on they are the next bits: all words are read from one place of a row on and shifted by as much, which the compiler
-//! makes into few wide instructions.
+//! The bits are interleaved over sixteen words: position 0 is in the first word, position 1 in the second, position 16
+//! in the first again. The positions of the next byte are thus in the next words, and those sixteen bytes later in the
+//! next bits: all words are read starting from one index of a row and shifted equally, which the compiler turns into a
+//! few wide instructions.
 //!
-//! The places of a byte in the text are the common bits of two rows: the places of its upper and of its lower half.
+//! The positions of a byte in the text are the intersection of two rows: the positions of its upper and of its lower
+//! half.
 //!
 //! # Work
-//! A step is one byte of a part at up to 64 places, up to 64 bytes compared at an end, or 8 bytes that are searched. A
-//! part of `p` bytes that
-//! takes up `t` bytes of the text, those before it included, is looked for at `t - p + 1` places, which takes
-//! `p × ⌈(t - p + 1) / 64⌉` steps at most: never more than `t × ⌈p / 64⌉`. So a text takes at most as many steps as it
-//! has bytes, times the words of the pattern: ⌈its bytes / 64⌉.
+//! One step is one byte of a part compared at up to 64 positions, up to 64 bytes compared at the start or end of the
+//! text, or 8 bytes searched. A part of `p` bytes that consumes `t` bytes of the text, including those before its
+//! match, is searched at `t - p + 1` positions, which takes at most `p × ⌈(t - p + 1) / 64⌉` steps: never more than `t
+//! × ⌈p / 64⌉`. So matching takes at most the length of the text in bytes times the number of 64-byte words of the
+//! pattern.
 
 use crate::limits::ARN_BYTES;
 use memchr::{memchr, memmem, memrchr};
 use std::cell::OnceCell;
 
-/// Appends a pattern: `*` matches any bytes, `?` any one byte. Neither stops at `/` or `:`. Runs of `*` mean no more
-/// than one of them.
+/// Appends a pattern: `*` matches any bytes, `?` any one byte, both including `/` and `:`. Consecutive `*` are
+/// equivalent to one.
 pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     let mut before = 0;
     for byte in text.bytes() {
@@ -41,24 +42,24 @@ pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// A text that patterns are matched with. Allocates nothing.
+/// A text to match patterns against. Does not allocate.
 pub(crate) struct PatternText<'a> {
     bytes: &'a [u8],
-    /// Made when a part is looked for: most patterns differ at the beginning.
+    /// Built on the first search, since most patterns already differ at the start of the text.
     index: OnceCell<Index>,
 }
 
-/// The places of the two halves of a byte in a text of at most [`ARN_BYTES`]: a row of words for each value that a half
-/// can have, with a bit for each place.
+/// Positions of the two halves of a byte in a text of at most [`ARN_BYTES`] bytes: for each value of a half, a row of
+/// words with a bit for each position.
 struct Index {
     upper: [Row; 16],
     lower: [Row; 16],
 }
 
-/// Words of places; behind them the same a place further in each, for what is read beyond the last word.
+/// A row of positions, followed by the same row shifted by one position, for reads past the last word.
 type Row = [u64; 2 * WORDS];
 
-/// A bit for each of the places at which a part is looked for at once: bit `b` of word `w` for place `16 b + w`.
+/// A bit for each position searched at once: bit `b` of word `w` stands for position `16 b + w`.
 type Places = [u64; WORDS];
 
 impl<'a> PatternText<'a> {
@@ -69,22 +70,22 @@ impl<'a> PatternText<'a> {
         }
     }
 
-    /// The text.
+    /// The underlying text.
     pub(crate) const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Whether each character is one byte.
+    /// Whether all characters are single bytes.
     pub(crate) const fn is_ascii(&self) -> bool {
         self.bytes.is_ascii()
     }
 
-    /// Whether the whole text matches a pattern that [`push`] wrote. Adds to `steps`.
+    /// Whether the whole text matches a pattern written by [`push`]. Increments `steps` by the number of steps taken.
     pub(crate) fn matches(&self, pattern: &[u8], steps: &mut u64) -> bool {
         self.matches_with::<b'*', b'?'>(pattern, steps)
     }
 
-    /// Matches a pattern whose wildcards are [`MANY`] and [`ONE`].
+    /// Like `Self::matches`, for a pattern with the wildcards [`MANY`] and [`ONE`].
     pub(crate) fn matches_expanded(&self, pattern: &[u8], steps: &mut u64) -> bool {
         self.matches_with::<MANY, ONE>(pattern, steps)
     }
@@ -124,7 +125,7 @@ impl<'a> PatternText<'a> {
         true
     }
 
-    /// The first place of a part among the places from `from` to `last`. It ends within the text from each of them.
+    /// Finds the first match of a part at positions `from` to `last`; at each of them, the part ends within the text.
     fn find<const ONE: u8>(
         &self,
         part: &[u8],
@@ -170,7 +171,8 @@ impl<'a> PatternText<'a> {
     }
 }
 
-/// The first place of a part; `keep` clears the bits of the places that, this far on, do not have a byte.
+/// Finds the first match of a part at positions `from` to `last`. `keep` clears the bits of the positions where the
+/// text at the given offset differs from a byte.
 fn find<const ONE: u8>(
     part: &[u8],
     from: usize,
@@ -201,7 +203,7 @@ fn find<const ONE: u8>(
     Some(bit as usize * WORDS + word)
 }
 
-/// The bits of the places from this one on, which is at most [`PLACES`].
+/// A bit mask of the positions from `place` on, which is at most [`PLACES`].
 fn from_place(place: usize) -> Places {
     let bits = |from: usize| if from < 64 { u64::MAX << from } else { 0 };
     let (bit, first) = (place / WORDS, place % WORDS);
@@ -238,7 +240,7 @@ impl Index {
         index
     }
 
-    /// Clears the bits of the places where the text, this far on, has another byte.
+    /// Clears the bits of the positions where the text at offset `at` differs from `wanted`.
     #[inline]
     fn keep(&self, wanted: u8, at: usize, found: &mut Places) {
         let words = |rows: &[Row; 16], half: u8| {
@@ -254,7 +256,7 @@ impl Index {
     }
 }
 
-/// Whether a part without `*` matches a text of its length.
+/// Whether a part without `*` matches a text of the same length.
 fn is_same<const ONE: u8>(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
     part.chunks(64).zip(text.chunks(64)).all(|(part, text)| {
         *steps += 1;
@@ -265,23 +267,23 @@ fn is_same<const ONE: u8>(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
     })
 }
 
-/// Any bytes, in a pattern in which every other byte means itself. No byte of UTF-8.
+/// Wildcard for any number of bytes in an expanded pattern, whose other bytes are literal. Never occurs in UTF-8.
 pub(crate) const MANY: u8 = 0xFE;
 
-/// Any one byte, in such a pattern.
+/// Wildcard for any one byte in an expanded pattern. Never occurs in UTF-8.
 pub(crate) const ONE: u8 = 0xFD;
 
-/// Bytes of a text in which a part without wildcards is searched in the time of a step.
+/// Number of bytes of a text that are searched for a part without wildcards in the time of one step.
 const SEARCHED_BYTES_PER_STEP: usize = 8;
 
-/// Words of places.
+/// Number of words in a bit mask of positions.
 const WORDS: usize = 16;
 
-/// Places at which a part is looked for at once.
+/// Number of positions searched at once.
 const PLACES: usize = 64 * WORDS;
 const _: () = assert!(ARN_BYTES <= PLACES);
 
-/// Bytes of a part between two looks whether any place is left.
+/// Number of bytes of a part compared between checks for whether any candidate position remains.
 const BETWEEN_LOOKS: usize = 4;
 
 #[cfg(test)]

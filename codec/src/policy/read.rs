@@ -1,5 +1,5 @@
-//! From JSON text to statements. serde_json reads the text and knows the position; what is allowed there is in
-//! `policy/rules.rs`.
+//! Converts JSON text to statements. serde_json parses the text and tracks positions; `policy/rules.rs` defines what is
+//! allowed.
 
 use crate::policy::PolicyError;
 use crate::policy::condition::{Condition, Key, KeyName};
@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Reads a document that may have this number of variables, and returns its statements, one behind the other. The first
-/// `forgiven` faults are skipped: the statements are then of no use, but the error is the next fault.
+/// Parses a document with at most this number of variables and returns its concatenated statements. The first
+/// `forgiven` errors are skipped, so that a later error is returned; the statements are then unusable.
 pub(crate) fn document(
     text: &str,
     grammar: Grammar,
@@ -32,8 +32,8 @@ pub(crate) fn document(
     Ok(statements)
 }
 
-/// Whether the document is of a version that has variables, which may stand behind its statements. Not looked for where
-/// no text can have one.
+/// Whether the document's version supports variables. The version may follow the statements, so it is read separately,
+/// and only if the text may contain variables.
 fn has_variables(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Versioned<'a> {
@@ -45,13 +45,13 @@ fn has_variables(text: &str) -> bool {
     may_have_one && versioned().is_some_and(|it| it.version == rules::VERSION_WITH_VARIABLES)
 }
 
-/// The document: an object.
+/// Parses the document, which is an object.
 struct Document<'a>(&'a Reading);
 
-/// `Statement`: one or a list.
+/// `Statement`: a single statement or a list.
 struct Statements<'a>(&'a Reading, &'a mut Vec<u8>);
 
-/// One statement: an object.
+/// Parses a single statement, which is an object.
 struct OneStatement<'a>(&'a Reading, &'a mut Vec<u8>);
 
 impl<'de> Visitor<'de> for Document<'_> {
@@ -124,20 +124,20 @@ impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
     }
 }
 
-/// The members of a statement that were read so far. One that is missing or wrong has no value: such a statement is
-/// skipped, never used.
+/// The members of a statement read so far. Missing or invalid ones have no value; such a statement is skipped, never
+/// used.
 #[derive(Default)]
 struct PolicyDraft {
     effect: Option<Effect>,
     actions: Option<Actions>,
-    /// Of a trust document its principals.
+    /// Resource patterns; in a trust document, the principals.
     resources: Vec<u8>,
     expands_resources: bool,
     found: FoundConditions,
 }
 
 impl PolicyDraft {
-    /// Reads the patterns of actions.
+    /// Parses the action patterns.
     fn actions<'de, M: MapAccess<'de>>(
         &mut self,
         reading: &Reading,
@@ -151,7 +151,7 @@ impl PolicyDraft {
         }))
     }
 
-    /// Reads the patterns of resources.
+    /// Parses the resource patterns.
     fn resources<'de, M: MapAccess<'de>>(
         &mut self,
         reading: &Reading,
@@ -225,23 +225,23 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
 
 // `Condition`: operators, each with keys and their values.
 
-/// `Condition`: an object of operators.
+/// `Condition`: an object keyed by operator.
 struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut FoundConditions);
 
 /// The conditions of a statement.
 #[derive(Default)]
 struct FoundConditions {
-    /// The operators, so that each comes once.
+    /// Parses the value of an operator: an object keyed by condition key.
     operators: Vec<Operator>,
     /// Values of `StringEquals` on the client id.
     pub(crate) equals: Vec<u8>,
-    /// Values of `StringLike` on it.
+    /// Values of `StringLike` on the client id.
     pub(crate) like: Vec<u8>,
-    /// The other conditions, one behind the other.
+    /// The other conditions, concatenated.
     pub(crate) others: Vec<u8>,
 }
 
-/// The value of an operator: an object of keys.
+/// The value of an operator: an object keyed by condition key.
 struct Keys<'a>(&'a Reading, Operator, &'a mut FoundConditions);
 
 impl<'de> DeserializeSeed<'de> for Conditions<'_> {
@@ -371,7 +371,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
 
 // `Principal`: `"*"`, or an object of kinds, each with its names.
 
-/// The principals of a statement, and where they are kept.
+/// The principals of a statement, and the buffer that stores them.
 struct Principals<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Vec<u8>);
 
 impl Principals<'_> {

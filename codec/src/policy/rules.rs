@@ -1,18 +1,18 @@
-//! The members that a policy document may hold, and their values.
+//! The members of policy documents, and their permitted values.
 
 use crate::policy::limits::PATTERN_BYTES_MAX;
 
 /// The kind of a document.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grammar {
-    /// The rights of its owner: its statements have resources.
+    /// A permissions policy: its statements contain resources.
     Permissions,
-    /// The trust of a role: its statements have principals.
+    /// A role's trust policy: its statements contain principals.
     Trust,
 }
 
 impl Grammar {
-    /// The members that a statement may have.
+    /// The permitted members of a statement.
     pub(crate) const fn members(self) -> &'static [&'static str] {
         match self {
             Self::Permissions => STATEMENT_MEMBERS,
@@ -20,7 +20,7 @@ impl Grammar {
         }
     }
 
-    /// The members that a statement must have.
+    /// The required members of a statement.
     const fn needed(self) -> [&'static str; 3] {
         match self {
             Self::Permissions => ["Effect", "Action", "Resource"],
@@ -29,12 +29,12 @@ impl Grammar {
     }
 }
 
-/// The members that an object had so far.
+/// The members of an object read so far.
 #[derive(Default)]
 pub(crate) struct Members(Vec<&'static str>);
 
 impl Members {
-    /// The known member of a name, if it is one and occurs for the first time.
+    /// Returns the known member with this name, on its first occurrence.
     pub(crate) fn note(
         &mut self,
         name: &str,
@@ -66,7 +66,8 @@ impl Members {
         self.0.contains(&name)
     }
 
-    /// Checks that a statement had what it needs. A member with an invalid value was reported at its place.
+    /// Checks that a statement has all required members. Members with invalid values were already reported at their
+    /// positions.
     pub(crate) fn require_statement(&self, grammar: Grammar) -> Result<(), String> {
         for (name, other) in PAIRS {
             if self.has(name) && self.has(other) {
@@ -118,7 +119,8 @@ pub(crate) fn resource(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// A principal of a trust document as it is kept: its kind, a colon and its name. An account is its root.
+/// Converts a principal in a trust document to its stored form: its kind, a colon and its name. An account is
+/// represented by its root principal.
 pub(crate) fn principal(kind: &str, text: &str) -> Result<String, String> {
     let text = bounded(text)?;
     let wrong = |rule: &str| format!("principal {}: {rule}", excerpt(text));
@@ -142,7 +144,7 @@ fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a text is the ARN of somebody who may assume a role.
+/// Whether a text is the ARN of a principal that can assume roles.
 fn is_caller(arn: &str) -> bool {
     let iam = arn.strip_prefix("arn:aws:iam::");
     let sts = arn.strip_prefix("arn:aws:sts::");
@@ -160,7 +162,7 @@ fn is_caller(arn: &str) -> bool {
     is_account(account) && (is_named || (iam.is_some() && name == "root"))
 }
 
-/// A value of a condition, which may be empty.
+/// Validates a condition value, which may be empty.
 pub(crate) fn value(text: &str) -> Result<&str, String> {
     if text.is_empty() {
         Ok(text)
@@ -179,7 +181,7 @@ pub(crate) fn bounded(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// A text in quotes, cut off when long.
+/// Quotes a text for an error message, truncating it if long.
 pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -190,10 +192,10 @@ pub(crate) fn excerpt(text: &str) -> String {
 /// The kinds of principals.
 pub(crate) const PRINCIPAL_KINDS: &[&str] = &["AWS", "Service", "Federated"];
 
-/// Every principal, as it is kept.
+/// The stored form of the wildcard principal.
 pub(crate) const EVERYBODY: &str = "AWS:*";
 
-/// In place of the name of a member that is skipped.
+/// Name that represents a skipped member.
 pub(crate) const IGNORED: &str = "";
 
 pub(crate) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
@@ -208,8 +210,8 @@ const STATEMENT_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Members of a statement of a trust document. Each kind of document has members that the other one does not evaluate:
-/// they are distinguished from misspelt ones.
+/// Members of a statement in a trust document, some of which permissions policies do not evaluate. Used to tell a
+/// member of the other kind of document from a misspelt one.
 const TRUST_MEMBERS: &[&str] = &[
     "Sid",
     "Effect",
@@ -220,19 +222,19 @@ const TRUST_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Members of which a statement has one.
+/// Pairs of members of which a statement must contain exactly one.
 const PAIRS: [(&str, &str); 3] = [
     ("Action", "NotAction"),
     ("Resource", "NotResource"),
     ("Principal", "NotPrincipal"),
 ];
 
-/// The version whose texts may have variables.
+/// The document version that supports variables.
 pub(crate) const VERSION_WITH_VARIABLES: &str = "2012-10-17";
 
 const EXCERPT_CHARS_MAX: usize = 80;
 
-/// The effect of a statement on the requests that it matches.
+/// The effect of a statement on matching requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Allow,

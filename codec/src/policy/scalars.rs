@@ -1,17 +1,17 @@
-//! Strings and lists of strings of a document, and the faults that are skipped.
+//! Strings and lists of strings of a document, and error skipping.
 
 use crate::policy::{limits::ENTRIES_MAX, rules::Grammar, variable::Allowance};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
-/// The reading of a document: what all its parts share.
+/// State shared by all parts of a document's parser.
 pub(crate) struct Reading {
-    /// The kind of the document.
+    /// Kind of document being parsed.
     pub(crate) grammar: Grammar,
-    /// The number of faults that are still skipped.
+    /// Number of errors still to be skipped.
     forgiven: Cell<usize>,
-    /// The variables that it may have.
+    /// The number of variables still allowed.
     pub(crate) allowance: Allowance,
 }
 
@@ -24,7 +24,7 @@ impl Reading {
         }
     }
 
-    /// Returns the checked value, or `instead` when it is a fault that is skipped.
+    /// Returns the validated value, or `instead` if an error is to be skipped.
     pub(crate) fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
         let rule = match checked {
             Ok(value) => return Ok(value),
@@ -36,7 +36,7 @@ impl Reading {
         Ok(instead)
     }
 
-    /// A value of this name that is a string.
+    /// Creates a parser for the value of the named member, which must be a string.
     pub(crate) const fn strings<'a>(&'a self, name: &'a str) -> Scalars<'a> {
         Scalars {
             reading: self,
@@ -45,7 +45,7 @@ impl Reading {
         }
     }
 
-    /// A value of this name that is a string, a number, true or false.
+    /// Creates a parser for the value of the named member, which must be a string, number or boolean.
     pub(crate) const fn scalars<'a>(&'a self, name: &'a str) -> Scalars<'a> {
         Scalars {
             reading: self,
@@ -55,12 +55,12 @@ impl Reading {
     }
 }
 
-/// The scalars that a value may be.
+/// The scalar types permitted for a value.
 #[derive(Clone, Copy)]
 pub(crate) struct Scalars<'a> {
     reading: &'a Reading,
     name: &'a str,
-    /// Not strings alone.
+    /// Whether types other than strings are permitted.
     any: bool,
 }
 
@@ -78,8 +78,8 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarT
     }
 }
 
-/// Visits of scalars that are not strings: if strings alone are allowed, faults that can be skipped like others, since
-/// the scalar was read whole.
+/// Visitor methods for scalars that are not strings. If only strings are permitted, such a scalar is an error that can
+/// be skipped, since it was read completely.
 macro_rules! no_strings {
     ($($visit:ident $kind:ty: $unexpected:ident),+) => {
         $(fn $visit<E: Error>(mut self, value: $kind) -> Result<(), E> {

@@ -1,10 +1,10 @@
-//! One statement, as its bytes lie in a policy.
+//! A statement in its serialised form.
 //!
 //! ```text
 //! kind 1 | actions 4 | resources | values of StringEquals | values of StringLike | other conditions, if any
 //! ```
-//! The two lists of values are those of a client id, which most conditions are about; a condition that the statement
-//! does not have is an empty list. The other conditions are one behind the other.
+//! Conditions on the client id, the most common ones, are stored as two lists of values; a missing condition is an
+//! empty list. Other conditions are concatenated.
 
 use crate::policy::Request;
 use crate::policy::action::{ACTIONS_BYTES, Actions};
@@ -18,33 +18,33 @@ use crate::policy::{context::Values, list::List, operator::Operator, pattern::Pa
 pub(crate) struct Statement<'p> {
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
-    /// Whether it applies to all resources but those that match.
+    /// Whether the statement applies to all resources except those that match its patterns.
     pub(crate) spares_resources: bool,
-    /// Some of them have variables.
+    /// Whether some of the resources contain variables.
     pub(crate) expands_resources: bool,
-    /// Patterns, at least one; one must match.
+    /// Resource patterns, at least one.
     pub(crate) resources: List<'p>,
     /// `StringEquals` on `kinesisvideo:ClientId`: one of its values must be the request's client id.
     pub(crate) equals: List<'p>,
-    /// `StringLike`: one of its patterns must match the client id.
+    /// `StringLike` on `kinesisvideo:ClientId`: one of its patterns must match the request's client id.
     pub(crate) like: List<'p>,
-    /// The other conditions, one behind the other.
+    /// The other conditions, concatenated.
     pub(crate) conditions: List<'p>,
 }
 
-/// The use of a key by a statement.
+/// How a statement uses a key.
 #[derive(Clone, Copy)]
 pub(crate) enum KeyUse {
-    /// In a condition of this operator.
+    /// The key of a condition with this operator.
     Condition(Operator),
-    /// As a variable.
+    /// A variable.
     Variable {
-        /// Whether it has a value for requests that have none.
+        /// Whether the variable has a default for requests without a value.
         has_default: bool,
     },
 }
 
-/// A request, with what was found out about its texts so far.
+/// A request, with its texts prepared for matching.
 pub(crate) struct StatementSubject<'a> {
     request: &'a Request<'a>,
     resource: PatternText<'a>,
@@ -62,7 +62,8 @@ impl<'a> StatementSubject<'a> {
         }
     }
 
-    /// Whether the resource matches a pattern whose variables are replaced. `without_value`: if one has no value.
+    /// Whether the request's resource matches a pattern after variable replacement. `without_value` is the result if a
+    /// variable has no value.
     fn is_on(&self, pattern: &[u8], without_value: Match, work: &mut ConditionWork) -> Match {
         if !has_markers(pattern) {
             return self.resource.matches(pattern, &mut work.steps).into();
@@ -78,7 +79,8 @@ impl<'a> StatementSubject<'a> {
 }
 
 impl<'p> Statement<'p> {
-    /// The first statement of these bytes, and what is behind it; `None` when they are none of [`Self::write`].
+    /// Reads the first statement of these bytes and returns it with the remaining bytes. Returns `None` if the bytes
+    /// were not produced by [`Self::write`].
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&[kind], rest) = bytes.split_first_chunk()?;
         let (&actions, rest) = rest.split_first_chunk::<ACTIONS_BYTES>()?;
@@ -110,10 +112,10 @@ impl<'p> Statement<'p> {
         Some((statement, rest))
     }
 
-    /// Appends the statement.
+    /// Serialises the statement.
     ///
     /// # Errors
-    /// A list is too long.
+    /// Fails if a list is too long.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
         let effect = match self.effect {
             Effect::Allow => ALLOW,
@@ -134,7 +136,8 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Refuses a statement of a trust document that allows something to everybody, or to all but some, in any case.
+    /// Rejects a statement of a trust document that unconditionally allows an action to everybody, or to everybody
+    /// except some principals.
     pub(crate) fn check_trust(&self) -> Result<(), String> {
         let conditions = [self.equals, self.like, self.conditions];
         let is_conditional = conditions.iter().any(|list| !list.is_empty());
@@ -148,9 +151,10 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Whether it applies to a request. Adds the work to `steps`, and that of the other conditions to `work`.
+    /// Whether the statement applies to a request. Increments `steps` by the work done, except for conditions other
+    /// than those on the client id, whose work is counted in `work`.
     ///
-    /// Values that are lost are decided for the worse: a statement that depends on one denies, and does not allow.
+    /// Lost values are resolved pessimistically: a statement that depends on one denies, and does not allow.
     pub(crate) fn matches(
         &self,
         subject: &StatementSubject<'_>,
@@ -214,7 +218,7 @@ impl<'p> Statement<'p> {
         applies.min(met)
     }
 
-    /// The other conditions; `None` for one that cannot be read, which is the last.
+    /// The conditions other than those on the client id; ends with `None` if a condition cannot be read.
     pub(crate) fn conditions(&self) -> impl Iterator<Item = Option<Condition<'p>>> {
         let mut rest = self.conditions.bytes();
         std::iter::from_fn(move || {
@@ -227,7 +231,7 @@ impl<'p> Statement<'p> {
         })
     }
 
-    /// Passes on each key that it names besides the client id. `None` when some part cannot be read.
+    /// Passes each key that the statement names, except the client id, to `seen`. `None` if part of it cannot be read.
     pub(crate) fn each_key(&self, mut seen: impl FnMut(Key<'_>, KeyUse)) -> Option<()> {
         let mut of_variables = |list: List<'_>| {
             let mut entries = list.entries();
@@ -247,8 +251,8 @@ impl<'p> Statement<'p> {
         Some(())
     }
 
-    /// Whether its conditions on the client id hold. Source: IAM User Guide, "Condition operators": an absent key
-    /// matches nothing.
+    /// Whether the statement's conditions on the client id hold. Source: IAM User Guide, "Condition operators": an
+    /// absent key matches nothing.
     fn holds(&self, subject: &StatementSubject<'_>, steps: &mut u64) -> bool {
         if self.equals.is_empty() && self.like.is_empty() {
             return true;
@@ -265,14 +269,14 @@ impl<'p> Statement<'p> {
     }
 }
 
-/// Of the kind of a statement: it allows; else it denies.
+/// Flag: the statement allows; otherwise it denies.
 const ALLOW: u8 = 1;
 
-/// Resources are those to which the statement does not apply.
+/// Flag: the resources are those to which the statement does not apply.
 const SPARES_RESOURCES: u8 = 2;
 
-/// Some of its resources have variables.
+/// Flag: some resources contain variables.
 const EXPANDS_RESOURCES: u8 = 8;
 
-/// Conditions other than those on the client id by `StringEquals` and `StringLike`.
+/// Flag: there are conditions other than those on the client id with `StringEquals` and `StringLike`.
 const CONDITIONS: u8 = 4;

@@ -1,7 +1,7 @@
-//! Trust documents: who may assume a role.
+//! Trust documents, which define who may assume a role.
 //!
-//! Their grammar is that of other policies, with `Principal` in the place of `Resource`. A principal is named itself,
-//! or with its whole account: a permission of its own is needed unless it is named itself.
+//! The grammar is that of other policies, with `Principal` in place of `Resource`. A principal is named directly or
+//! through its account; in the latter case, the principal's own policies must also allow the action.
 //!
 //! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
 //! Reference, "AssumeRole".
@@ -14,60 +14,61 @@ use crate::policy::{
 use crate::policy::{list::List, statement::Statement};
 use std::collections::BTreeSet;
 
-/// A trust document that was read.
+/// A parsed trust document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trust {
     statements: Box<[Clause]>,
 }
 
-/// One statement: principals, and actions with conditions.
+/// A statement: principals, and actions with conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Clause {
-    /// Whether it applies to all principals but those that it names.
+    /// Whether the statement applies to all principals except those listed.
     spares: bool,
     denies: bool,
-    /// Each with its kind: `AWS:arn:…`.
+    /// The named principals, each with its kind: `AWS:arn:…`.
     principals: Box<[Box<str>]>,
-    /// The statement on any resource.
+    /// The statement's actions and conditions, as a policy that applies to all resources (`Resource: "*"`).
     rule: Policy,
 }
 
-/// Somebody who wants to assume a role, as trust documents may name them.
+/// A caller that wants to assume a role, with the names by which trust documents may refer to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Trusted<'a> {
-    /// Names of their own, each with its kind: `AWS:arn:aws:iam::123456789012:user/back-end`.
+    /// The caller's names, each with its kind: `AWS:arn:aws:iam::123456789012:user/back-end`.
     pub own: &'a [&'a str],
-    /// Account principal, `AWS:arn:aws:iam::123456789012:root`; `None` where a token of a provider is all there is.
+    /// Account principal, `AWS:arn:aws:iam::123456789012:root`; `None` if the caller has only a provider's token.
     pub account: Option<&'a str>,
 }
 
 /// The decision of a trust document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustDecision {
-    /// A statement allows it that names the one who asks.
+    /// A statement allows the request and names the caller directly.
     Allow,
-    /// A statement allows it to their account or to everybody: their own permission is needed too.
+    /// A statement allows the request for the caller's account or for everybody; the caller's own policies must also
+    /// allow it.
     AllowAccount,
-    /// A statement denies it.
+    /// A statement denies the request.
     Deny,
-    /// No statement applies.
+    /// No statement applies to the request.
     NoMatch,
 }
 
-/// The statement of a trust document that refuses.
+/// The statement of a trust document that caused a request to be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustGround {
-    /// Position in the document, from 1.
+    /// Position of the statement in the document, counted from 1.
     pub statement: usize,
-    /// The condition of its rule that does not hold, if one does not.
+    /// The failed condition of the statement's rule, if any.
     ground: Ground,
 }
 
 impl Trust {
-    /// Reads a document of at most [`TRUST_BYTES_MAX`] bytes.
+    /// Parses a document of at most [`TRUST_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// The first fault, with its line and column.
+    /// Fails with the first error, including its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         within(text, TRUST_BYTES_MAX)?;
         let bytes = read::document(text, Grammar::Trust, VARIABLES_MAX, 0)?;
@@ -75,10 +76,10 @@ impl Trust {
             .ok_or_else(|| PolicyError::whole("the document cannot be kept".to_owned()))
     }
 
-    /// Reads a document as [`Self::parse`] does, for the operator who wrote it.
+    /// Parses a document as [`Self::parse`] does, reporting all errors to the operator.
     ///
     /// # Errors
-    /// All faults, as [`Policy::parse_with_faults`].
+    /// Fails with all errors, like [`Policy::parse_with_faults`].
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Trust, first))
     }
@@ -108,8 +109,9 @@ impl Trust {
         Some(Self { statements })
     }
 
-    /// Decides whether somebody may do this with the role. Adds the work to `steps` as [`Policy::decide`] does. The
-    /// ground is the statement that denies it, or the first one that would allow it, except for a condition.
+    /// Decides whether a caller may perform this action on the role. Increments `steps` like [`Policy::decide`]. The
+    /// returned ground is the statement that denies the request, or the first that would allow it if its conditions
+    /// were met.
     #[must_use]
     pub fn decide(
         &self,
@@ -144,35 +146,35 @@ impl Trust {
         decision
     }
 
-    /// The key of the condition that did not hold; `None` for a statement that denies.
+    /// The key of the condition that failed; `None` if the statement denies the request.
     #[must_use]
     pub fn failed_key(&self, ground: TrustGround) -> Option<String> {
         let clause = self.statements.get(ground.statement.checked_sub(1)?)?;
         clause.rule.failed_key(ground.ground)
     }
 
-    /// Whether some statement allows the action to somebody.
+    /// Whether any statement allows the action to anyone.
     #[must_use]
     pub fn allows(&self, action: Action) -> bool {
         let mut rules = self.statements.iter().map(|clause| &clause.rule);
         rules.any(|rule| rule.allowed_somewhere().any(|allowed| allowed == action))
     }
 
-    /// The principals that statements name, each with its kind.
+    /// The principals named in statements, each with its kind.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
         let named = self.statements.iter().flat_map(|clause| &clause.principals);
         named.map(|name| &**name)
     }
 
-    /// The claims of providers that its statements name, each as `ISSUER:CLAIM`.
+    /// The provider claims used in the statements, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let rules = self.statements.iter().map(|clause| &clause.rule);
         rules.flat_map(Policy::claims).collect()
     }
 
-    /// The ARNs of OpenID providers that statements allow something to, each with whether the statement names a claim
-    /// of that provider.
+    /// The ARNs of OpenID providers that some statement allows, each with whether the statement uses a claim of that
+    /// provider.
     pub fn federated(&self) -> impl Iterator<Item = (&str, bool)> {
         let allows = self.statements.iter().filter(|clause| !clause.denies);
         allows.flat_map(|clause| {
@@ -186,7 +188,7 @@ impl Trust {
         })
     }
 
-    /// Whether some statement denies everybody, and another lets devices or users of a provider in.
+    /// Whether a statement denies everybody while another allows devices or users of a provider.
     #[must_use]
     pub fn denies_sign_ins(&self) -> bool {
         let signs_in = |name: &str| name.starts_with("Service:") || name.starts_with("Federated:");
@@ -197,13 +199,13 @@ impl Trust {
         all.any(denies) && let_in.any(|name| signs_in(name))
     }
 
-    /// Whether some statement names a key, in a condition or as a variable.
+    /// Whether any statement uses a key, in a condition or as a variable.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         self.statements.iter().any(|clause| clause.rule.reads(name))
     }
 
-    /// Remarks for the operator, as [`Policy::remarks`].
+    /// Remarks for the operator; see [`Policy::remarks`].
     pub fn remarks(&self) -> impl Iterator<Item = String> {
         let remarks = self
             .statements
@@ -214,15 +216,15 @@ impl Trust {
     }
 }
 
-/// Whether a claim's key is of an issuer; without regard to case, as keys are compared.
+/// Whether a claim's key belongs to an issuer; case-insensitive, like all keys.
 fn is_of(key: &str, issuer: &str) -> bool {
     let of = key.rsplit_once(':').map(|(of, _)| of);
     of.is_some_and(|of| of.eq_ignore_ascii_case(issuer))
 }
 
 impl Clause {
-    /// Whether it is about somebody: by a name of their own, or by their account. Everybody are those of any account
-    /// where something is allowed, and all where it is denied: devices and users of providers, too.
+    /// Whether the clause applies to a caller, by name or by account. A wildcard covers callers with an account in
+    /// allowing statements, and all callers, including devices and users of providers, in denying ones.
     fn applies(&self, who: &Trusted<'_>) -> TrustDecision {
         let is_named = who.own.iter().any(|name| self.names(name));
         let is_of_account = match who.account {

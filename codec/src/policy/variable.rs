@@ -1,11 +1,11 @@
-//! Policy variables: `${KEY}`, `${KEY, 'default'}`, and `${*}`, `${?}`, `${$}` for those characters themselves.
+//! Policy variables: `${KEY}`, `${KEY, 'default'}`, and `${*}`, `${?}`, `${$}` for the literal characters.
 //!
 //! ```text
 //! in a policy   VARIABLE | key | 0, or length of the default + 1, and the default      LITERAL | * or ?
 //! expanded      MANY and ONE for the wildcards, every other byte means itself
 //! ```
-//! A value is taken literally: it is never read as a pattern. So the wildcards of an expanded text are bytes that no
-//! value has. Source: IAM User Guide, "IAM policy elements: Variables and tags".
+//! Values are literal and never interpreted as patterns. The wildcards of an expanded text are therefore bytes that
+//! occur in no value. Source: IAM User Guide, "IAM policy elements: Variables and tags".
 
 use crate::limits::ARN_BYTES;
 use crate::policy::context::{Key, KeyName, ShortText, Value, Values};
@@ -17,15 +17,15 @@ use std::cell::Cell;
 /// The kind of a text with variables.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// A resource: a pattern, in which no value adds a part of an ARN.
+    /// A resource pattern. A variable's value must not add parts to the ARN.
     Resource,
-    /// A value with wildcards.
+    /// A condition value with wildcards.
     Pattern,
-    /// A value without.
+    /// A condition value without wildcards.
     Text,
 }
 
-/// The number of variables that a document may still have; [`None`] where its version has none.
+/// Number of variables that a document may still contain; [`None`] if its version does not support variables.
 pub(crate) struct Allowance(Cell<Option<usize>>);
 
 impl Allowance {
@@ -33,7 +33,7 @@ impl Allowance {
         Self(Cell::new(variables))
     }
 
-    /// Takes one.
+    /// Uses up one variable.
     fn take(&self) -> Result<(), &'static str> {
         let left = self.0.get().unwrap_or_default().checked_sub(1);
         let left = left.ok_or("the document has more variables than it may")?;
@@ -44,20 +44,20 @@ impl Allowance {
 
 /// The result of an expansion.
 pub(crate) enum Expanded<'s> {
-    /// The text.
+    /// The expanded text.
     Text(&'s [u8]),
-    /// Longer than any text that it is compared with.
+    /// The text is longer than any text it is compared with.
     TooLong,
-    /// A variable has no value, or in a resource one that holds `/` or `:`.
+    /// A variable has no value or, in a resource, a value that contains `/` or `:`.
     WithoutValue,
-    /// The value of a variable is not known here.
+    /// A variable's value is not known on this shard.
     Unknown,
 }
 
-/// Room for an expanded text.
+/// Buffer for an expanded text.
 pub(crate) type ExpansionRoom = [u8; EXPANDED_BYTES_MAX];
 
-/// Appends a text to a policy. Returns whether it has markers, so that it has to be expanded.
+/// Appends a text to a policy. Returns whether it contains markers and must therefore be expanded.
 pub(crate) fn write_text(
     out: &mut Vec<u8>,
     text: &str,
@@ -105,7 +105,7 @@ pub(crate) fn write_text(
     Ok(has_markers)
 }
 
-/// The name of a variable, its default, and the text behind it.
+/// Splits the text after `${` into the variable's name, its default, and the text after the variable.
 fn split(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let end = text.find(['}', ','])?;
     let (inside, rest) = text.split_at_checked(end)?;
@@ -118,8 +118,8 @@ fn split(text: &str) -> Option<(&str, Option<&str>, &str)> {
     Some((inside.trim(), Some(default), behind))
 }
 
-/// Passes the key of each variable of a text on, and whether it has a default. `None` when the text is none of
-/// [`write_text`].
+/// Passes the key of each variable of a text to `seen`, with whether the variable has a default. Returns `None` if the
+/// text was not produced by [`write_text`].
 pub(crate) fn each_variable(text: &[u8], mut seen: impl FnMut(Key<'_>, bool)) -> Option<()> {
     let mut rest = text;
     while let Some(marker) = memchr(VARIABLE, rest) {
@@ -130,10 +130,10 @@ pub(crate) fn each_variable(text: &[u8], mut seen: impl FnMut(Key<'_>, bool)) ->
     Some(())
 }
 
-/// The key of a variable, its default, and the bytes behind it.
+/// The key of a variable, its default, and the bytes after it.
 type Variable<'a> = (Key<'a>, Option<&'a [u8]>, &'a [u8]);
 
-/// The key of a variable behind its marker, its default, and what follows.
+/// Reads the key and default of a variable after its marker, and returns them with the remaining bytes.
 fn read(bytes: &[u8]) -> Option<Variable<'_>> {
     let (key, rest) = Key::read(bytes)?;
     let (&length, rest) = rest.split_first()?;
@@ -141,17 +141,17 @@ fn read(bytes: &[u8]) -> Option<Variable<'_>> {
     Some((key, (length > 0).then_some(default), rest))
 }
 
-/// Whether a text has to be expanded.
+/// Whether a text must be expanded.
 pub(crate) fn has_markers(text: &[u8]) -> bool {
     memchr2(VARIABLE, LITERAL, text).is_some()
 }
 
-/// Whether a text begins with a variable.
+/// Whether a text starts with a variable.
 pub(crate) fn is_first(text: &[u8]) -> bool {
     text.first() == Some(&VARIABLE)
 }
 
-/// The part of a text before its first colon that is in no variable, and the part behind it.
+/// Splits a text at its first colon outside variables.
 pub(crate) fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = text;
     while let Some((&byte, behind)) = rest.split_first() {
@@ -164,7 +164,7 @@ pub(crate) fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// Replaces the variables of a text by their values. Adds to `steps` one for each, and one for each 64 bytes.
+/// Replaces the variables of a text by their values. Increments `steps` by one for each variable and for each 64 bytes.
 pub(crate) fn expand<'s>(
     text: &[u8],
     place: Place,
@@ -241,12 +241,12 @@ pub(crate) fn expand<'s>(
 struct Writer<'s> {
     scratch: &'s mut ExpansionRoom,
     length: usize,
-    /// Bytes that are not [`MANY`].
+    /// Number of bytes written other than [`MANY`].
     literal: usize,
 }
 
 impl Writer<'_> {
-    /// False when the text is longer than any that it is compared with.
+    /// Appends literal bytes; returns false if the text becomes longer than any text it is compared with.
     fn literals(&mut self, bytes: &[u8]) -> bool {
         self.literal += bytes.len();
         let end = self.length + bytes.len();
@@ -281,11 +281,12 @@ impl Writer<'_> {
 
 const FORM: &str = "must be ${KEY}, ${KEY, 'default'}, ${*}, ${?} or ${$}";
 
-/// Begins a variable. No byte of UTF-8, as the next one.
+/// Marks the start of a variable. Never occurs in UTF-8.
 const VARIABLE: u8 = 0xFE;
 
-/// Precedes a character that would be a wildcard.
+/// Marks a literal character that would otherwise be a wildcard. Never occurs in UTF-8.
 const LITERAL: u8 = 0xFD;
 
-/// No text that is compared has more than [`ARN_BYTES`]; between two bytes there is at most one [`MANY`].
+/// Maximum length of an expanded text in bytes: [`ARN_BYTES`], the maximum of compared texts, with a [`MANY`] around
+/// each byte.
 const EXPANDED_BYTES_MAX: usize = 2 * ARN_BYTES + 1;

@@ -1,20 +1,20 @@
-//! The client's side of signaling messages, for tests and the load generator: writes requests, reads events.
+//! The client's side of signaling messages, for tests and the load generator: writes requests, parses events.
 
 use crate::ws::{self, Opcode};
 use crate::{json::tape, signal::Action};
 use std::fmt;
 
-/// A message to send, in the spelling of the JavaScript SDK. Texts must need no escapes; nothing is checked, so that
+/// A message to send, spelled as by the JavaScript SDK. Texts must not need escaping. Nothing is validated, so that
 /// tests can send invalid messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text.
+    /// The payload as base64 text.
     pub payload: &'a str,
-    /// The client id of the recipient; viewers leave it out.
+    /// Client id of the recipient; omitted by viewers.
     pub recipient: Option<&'a str>,
-    /// The correlation id for responses to faults.
+    /// The correlation id for error responses.
     pub correlation_id: Option<&'a str>,
 }
 
@@ -36,7 +36,7 @@ impl Outgoing<'_> {
         out.extend_from_slice(b"\"}");
     }
 
-    /// Appends the message as one masked text frame; `scratch` holds its text and saves an allocation.
+    /// Appends the message as one masked text frame. `scratch` is a reusable buffer for its text.
     pub fn write(&self, out: &mut Vec<u8>, scratch: &mut Vec<u8>, key: [u8; 4]) {
         scratch.clear();
         self.write_text(scratch);
@@ -44,39 +44,39 @@ impl Outgoing<'_> {
     }
 }
 
-/// A text of the service as a client reads it. Members that are not strings read as absent.
+/// A text from the service as seen by a client. Members that are not strings count as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceText<'a> {
-    /// `SDP_OFFER`, `GO_AWAY`, `STATUS_RESPONSE`, ….
+    /// The message type: `SDP_OFFER`, `GO_AWAY`, `STATUS_RESPONSE`, ….
     pub message_type: Option<&'a str>,
-    /// Base64 text.
+    /// The payload as base64 text.
     pub payload: Option<&'a str>,
-    /// The viewer that sent it; towards masters only.
+    /// Client id of the sending viewer; only in texts for masters.
     pub sender: Option<&'a str>,
     /// The contents of a status response.
     pub status: Option<Status<'a>>,
 }
 
-/// The `statusResponse` of a text.
+/// The `statusResponse` of a text from the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status<'a> {
-    /// Correlation id of the message that it is about.
+    /// Correlation id of the message that the status refers to.
     pub correlation_id: Option<&'a str>,
-    /// The exception's name.
+    /// The exception name.
     pub error_type: Option<&'a str>,
-    /// `400`, as text.
+    /// The status code as text, such as `400`.
     pub status_code: Option<&'a str>,
-    /// For humans.
+    /// Human-readable description.
     pub description: Option<&'a str>,
 }
 
-/// Parses texts of the service. Owns reused buffers.
+/// Parses texts from the service. Owns reusable buffers.
 pub struct EventParser {
     tape: tape::TapeReader,
 }
 
 impl EventParser {
-    /// A parser without buffers.
+    /// Creates a parser with empty buffers.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -84,7 +84,7 @@ impl EventParser {
         }
     }
 
-    /// Parses one text, whose escapes are undone in place. `None`: not a JSON object.
+    /// Parses a text, unescaping in place. `None` if it is not a JSON object.
     pub fn parse<'a>(&mut self, text: &'a mut [u8]) -> Option<ServiceText<'a>> {
         let event = self.tape.event(text)?;
         let status = event.status.map(|status| Status {

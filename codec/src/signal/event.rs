@@ -1,25 +1,26 @@
-//! Service → client: a delivered message, and the two events without one. All are whole WebSocket text frames.
+//! Messages from the service to clients: delivered messages, and the two events without a message, all as complete
+//! WebSocket text frames.
 //!
-//! The order of members and the absence of white space and of further members are part of the contract: old clients
-//! take raw slices of the text, never unescape, and fail on a member that is not a string.
+//! The order of members and the absence of white space and additional members are part of the contract: old clients
+//! slice the raw text without unescaping, and fail on a member that is not a string.
 
 use crate::ws::{self, Opcode};
 use crate::{identifiers::CorrelationId, signal::Action};
 use std::ops::Range;
 
-/// A message on its way to its recipient.
+/// A message for delivery to its recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text, as in [`crate::signal::Request::payload`]: needs no escapes.
+    /// Base64 text, as in [`crate::signal::Request::payload`]; needs no escaping.
     pub payload: &'a [u8],
-    /// The viewer's client id for a master; `None` for viewers.
+    /// Client id of the sending viewer, in a message to a master; `None` in messages to viewers.
     pub sender: Option<&'a str>,
 }
 
 impl Delivery<'_> {
-    /// The length of the frame that [`Delivery::write`] appends, in bytes.
+    /// Length of the frame appended by [`Delivery::write`], in bytes.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         let text_bytes = self.text_bytes();
@@ -42,13 +43,13 @@ impl Delivery<'_> {
         out.extend_from_slice(END);
     }
 
-    /// The payload in a frame that [`Delivery::write`] made; empty for any other.
+    /// The payload of a frame made by [`Delivery::write`]; empty for any other.
     #[must_use]
     pub fn payload_of(frame: &[u8]) -> &[u8] {
         frame.get(Self::payload_range(frame)).unwrap_or_default()
     }
 
-    /// The range of that payload, in bytes from the start of the frame.
+    /// The byte range of the payload in a frame made by `Delivery::write`.
     #[must_use]
     pub fn payload_range(frame: &[u8]) -> Range<usize> {
         let mut places = frame
@@ -61,7 +62,7 @@ impl Delivery<'_> {
         begin..begin + bytes
     }
 
-    /// Length of the text, in bytes.
+    /// Length of the event's text, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let sender_bytes = self
@@ -72,12 +73,12 @@ impl Delivery<'_> {
     }
 }
 
-/// Asks a client to disconnect, and to reconnect if it wants; the service closes within a minute.
+/// Asks a client to disconnect and reconnect if desired; the service closes the connection within a minute.
 ///
 /// Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";
 
-/// Asks a client to fetch its ICE configuration again, since its relay will stop.
+/// Asks a client to fetch its ICE configuration again, since its relay is about to stop.
 pub const RECONNECT_ICE_SERVER: &[u8] = b"\x81\x26{\"messageType\":\"RECONNECT_ICE_SERVER\"}";
 
 const BEFORE_PAYLOAD: &[u8] = b"{\"messagePayload\":\"";
@@ -97,27 +98,27 @@ const _: () = assert!(GO_AWAY.len() == 2 + 0x19 && RECONNECT_ICE_SERVER.len() ==
 pub enum StatusFault {
     /// The action is missing or unknown.
     UnsupportedAction,
-    /// The payload is missing, too long, or outside the alphabet.
+    /// The payload is missing, too long, or contains characters outside the base64 alphabet.
     Payload {
-        /// The longest payload allowed, in bytes.
+        /// Maximum payload length, in bytes.
         payload_bytes: usize,
     },
-    /// A master's recipient is missing or malformed.
+    /// The recipient of a master's message is missing or malformed.
     Recipient,
-    /// A known member twice, or of a wrong JSON type.
+    /// A known member is duplicated or has a wrong JSON type.
     Malformed,
     /// A master sent an offer.
     MasterOffer,
-    /// The connection sends faster than its quota.
+    /// The connection exceeds its rate limit.
     RateExceeded,
-    /// The channel's store of undelivered messages is full.
+    /// The channel's storage for undelivered messages is full.
     TooManyUndelivered,
-    /// The service failed, not the client.
+    /// An internal error of the service.
     Internal,
 }
 
 impl StatusFault {
-    /// The exception's name on the wire.
+    /// The exception name on the wire.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -131,7 +132,7 @@ impl StatusFault {
         }
     }
 
-    /// The status code: 400, or 500 for a fault of the service.
+    /// The status code: 400, or 500 for an internal error.
     #[must_use]
     pub const fn status_code(self) -> u16 {
         match self {
@@ -177,8 +178,8 @@ impl StatusFault {
     }
 }
 
-/// Appends any status response as one unmasked text frame. `error_type` and `description` are plain ASCII without
-/// quotes and backslashes, of 1 to 256 and 1 to 1024 characters.
+/// Appends an arbitrary status response as an unmasked text frame. `error_type` and `description` must be plain ASCII
+/// without quotes and backslashes, 1 to 256 and 1 to 1024 characters long.
 pub fn status_response(
     out: &mut Vec<u8>,
     correlation_id: CorrelationId<'_>,
@@ -233,7 +234,7 @@ fn frame(
     }
 }
 
-/// A number in decimal, at the end of `digits`.
+/// Formats a number in decimal at the end of `digits`.
 fn decimal(digits: &mut [u8; 20], number: usize) -> &str {
     let (mut left, mut start) = (number, digits.len());
     for (place, digit) in digits.iter_mut().enumerate().rev() {

@@ -1,14 +1,15 @@
-//! Entry of fuzzers and of the seeded test: the flat scanner and simd-json agree, and nothing panics.
+//! Entry point of fuzzers and the seeded test, which check that the flat scanner and simd-json agree, and that no input
+//! causes a panic.
 
 use crate::base64;
 use crate::json::tape;
 use crate::signal::client::EventParser;
 use crate::signal::{Delivery, Fault, FaultKind, MessageRules, Parser, Request, Role, judge};
 
-/// Reads `data` as a message, by the scanner and by simd-json, in both roles and under both profiles.
+/// Parses `data` as a message with the scanner and with simd-json, in both roles and under both profiles.
 ///
 /// # Panics
-/// If the readers disagree or a request breaks its invariants, which are bugs.
+/// Panics if the readers disagree or a request violates its invariants, which are bugs.
 pub fn fuzz(data: &[u8]) {
     // The WebSocket layer has checked that a text is UTF-8.
     let text = String::from_utf8_lossy(data).into_owned();
@@ -41,7 +42,7 @@ pub fn fuzz(data: &[u8]) {
     let _ = EventParser::new().parse(&mut text.into_bytes());
 }
 
-/// Checks the invariants of a request, and that its delivery reads back as written.
+/// Checks the invariants of a request, and that its delivery parses back to the same message.
 fn check(request: &Request<'_>, role: Role, rules: &MessageRules) {
     assert!((1..=rules.payload_bytes).contains(&request.payload.len()));
     assert!(

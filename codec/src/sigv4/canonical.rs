@@ -1,4 +1,4 @@
-//! The canonical request and the string to sign, written from the received request.
+//! Builds the canonical request and the string to sign from the received request.
 //!
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
@@ -8,17 +8,17 @@ use crate::{http::Head, limits::HEADER_LINES, sigv4::ALGORITHM};
 use memchr::memchr2;
 use std::ops::Range;
 
-/// The parts of a canonical request besides the query's form.
+/// The source of a canonical request: everything except the encoding of its query.
 pub(crate) struct Source<'a> {
     pub(crate) head: &'a Head<'a>,
-    /// Signed method and query.
+    /// Method that was signed. It and `query` differ from those of `head` if a token is verified.
     pub(crate) method: &'a str,
     pub(crate) query: &'a str,
-    /// The names of the signed headers, joined by `;`.
+    /// Names of the signed headers, joined by `;`.
     pub(crate) signed_headers: &'a [u8],
-    /// The SHA-256 of the body in hexadecimal digits.
+    /// SHA-256 of the body in hexadecimal.
     pub(crate) payload_hash: &'a [u8],
-    /// Whether the query carries the signature, which is then left out.
+    /// Whether the query contains the signature, which is then omitted.
     pub(crate) signed_in_query: bool,
 }
 
@@ -31,10 +31,10 @@ pub(crate) struct Places {
 }
 
 impl Source<'_> {
-    /// Writes the canonical request, and returns the offsets of its parts.
+    /// Writes the canonical request and returns the offsets of its parts.
     ///
     /// # Errors
-    /// [`Refusal::Mismatch`] when `host` is not signed, or a signed header is absent or listed twice.
+    /// [`Refusal::Mismatch`] if `host` is not signed, or a signed header is absent or listed twice.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
@@ -62,7 +62,7 @@ impl Source<'_> {
         Ok(Places { path, query, host })
     }
 
-    /// Writes the signed headers in the order of the list, and returns the range of the host.
+    /// Writes the signed headers in list order and returns the range of the host.
     fn headers(&self, out: &mut Vec<u8>) -> Result<Range<usize>, Refusal> {
         let mut host = None;
         let mut written = 0u64; // a bit per header line: none is written twice, which bounds the work
@@ -100,7 +100,7 @@ impl Source<'_> {
 
 const _: () = assert!(HEADER_LINES <= 64, "one bit of a u64 per header line");
 
-/// Writes the string to sign of a canonical request.
+/// Writes the string to sign for a canonical request.
 pub(crate) fn string_to_sign(
     out: &mut Vec<u8>,
     moment: &[u8; 16],
@@ -117,7 +117,7 @@ pub(crate) fn string_to_sign(
     out.extend_from_slice(&hex(request_hash));
 }
 
-/// The host of `HOST` or `HOST:PORT`.
+/// The host in `HOST` or `HOST:PORT`.
 pub(crate) fn bare_host(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port))
@@ -129,7 +129,7 @@ pub(crate) fn bare_host(authority: &str) -> &str {
     }
 }
 
-/// Writes a header's value: trimmed, runs of blanks as one space.
+/// Writes a header value, trimmed and with runs of spaces and tabs collapsed to one space.
 fn folded(out: &mut Vec<u8>, value: &[u8]) {
     if memchr2(b' ', b'\t', value).is_none() {
         out.extend_from_slice(value);

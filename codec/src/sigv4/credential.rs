@@ -1,4 +1,4 @@
-//! The credential: an access key id and the scope of its signing key.
+//! The credential of a signature: an access key id and the scope of its signing key.
 
 use crate::sigv4::refusal::{Malformed, Refusal, Scope};
 use crate::sigv4::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
@@ -14,14 +14,14 @@ pub enum Service {
 }
 
 impl Service {
-    /// The name in a scope.
+    /// Name of the service in a scope.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A credential as sent, `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`. Lives as long as its claim.
+/// A credential as sent: `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
     pub(crate) access_key_id: &'a str,
@@ -29,12 +29,12 @@ pub(crate) struct Credential<'a> {
     pub(crate) region: &'a str,
     pub(crate) service: &'a str,
     terminator: &'a str,
-    /// Everything after the access key id and its slash.
+    /// Everything after the access key id and the slash.
     pub(crate) scope: &'a str,
 }
 
 impl<'a> Credential<'a> {
-    /// Splits a credential. The access key id is visible ASCII, 1 to 128 bytes.
+    /// Parses a credential. The access key id must be visible ASCII, 1 to 128 bytes.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(text).map_err(|_| Malformed::Credential)?;
         let (access_key_id, scope) = text.split_once('/').ok_or(Malformed::Credential)?;
@@ -56,7 +56,8 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Checks that the scope is of this server and day, in the basic format. Without `region`, any region is accepted.
+    /// Checks that the scope matches this server and the day of `moment`, a time in the basic format. Without `region`,
+    /// any region is accepted.
     pub(crate) fn check(
         &self,
         service: Service,

@@ -1,5 +1,5 @@
-//! Diagnosis of refused signatures: finds common mistakes of clients and proxies by verifying what they may have signed
-//! in place of what arrived. For operators only: no such form is ever accepted.
+//! Diagnosis of signature mismatches: finds common mistakes of clients and proxies by verifying what they may have
+//! signed instead of what arrived. For operators only; none of these forms is ever accepted.
 
 use crate::sigv4::canonical::{Places, bare_host};
 use crate::sigv4::endpoint::{MASTER_PATH, VIEWER_PATH};
@@ -9,16 +9,16 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
 
-/// Part of the request that was signed in another form than it was sent.
+/// The part of the request that was signed in a different form than sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignedAs {
     /// Path that was signed.
     Path(String),
     /// Host that was signed, with or without a port, or followed by a path.
     Host(String),
-    /// The query percent-encoded once; it arrived encoded twice.
+    /// The query was signed percent-encoded once but arrived encoded twice.
     EncodedOnce,
-    /// The query percent-encoded twice.
+    /// The query was signed percent-encoded twice.
     EncodedTwice,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for SignedAs {
     }
 }
 
-/// Signature of a request that was refused for it.
+/// A request refused for a signature mismatch.
 pub(crate) struct Refused {
     pub(crate) places: Places,
     pub(crate) signature: [u8; 32],
@@ -45,9 +45,9 @@ pub(crate) struct Refused {
 }
 
 impl Verifier {
-    /// Form that the client of the last request signed, if it was refused for its signature. `hosts`: names by which
-    /// clients may know the server. Takes some twenty SHA-256 of the canonical request, for known and unknown keys
-    /// alike.
+    /// Finds the form that the client signed in the last request, if that request was refused for a signature mismatch.
+    /// `hosts` are names by which clients may know the server. Computes about twenty SHA-256 hashes of the canonical
+    /// request, whether or not the key is known.
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         let refused = self.refused.as_ref()?;
@@ -87,7 +87,7 @@ impl Verifier {
         is_of(path, &twice, host).then_some(SignedAs::EncodedTwice)
     }
 
-    /// Whether the signature is that of a canonical request of these pieces.
+    /// Whether the signature matches a canonical request assembled from these parts.
     fn is_signed(&self, refused: &Refused, request: [&str; 7]) -> bool {
         let mut context = Context::new(&SHA256);
         for piece in request {
@@ -103,7 +103,7 @@ impl Verifier {
 }
 
 impl Places {
-    /// The pieces of a canonical request, with path, query and host replaced.
+    /// Splits a canonical request into parts, with path, query and host replaced.
     fn replaced<'a>(
         &self,
         text: &'a str,
@@ -121,5 +121,5 @@ impl Places {
     }
 }
 
-/// Most hosts to try beside those derived from the request's own.
+/// Maximum number of hosts to try in addition to those derived from the request's own.
 const HOSTS_MAX: usize = 4;

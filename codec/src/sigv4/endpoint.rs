@@ -1,4 +1,4 @@
-//! Endpoints whose path names a role, and the ways in which clients sign an upgrade at them: some take the path for a
+//! Endpoints whose path names a role, and the ways in which clients sign an upgrade to them: some treat the path as
 //! part of the host, or add or drop it between signing and connecting.
 
 /// Path of the WebSocket endpoint of masters.
@@ -6,15 +6,15 @@ pub const MASTER_PATH: &str = "/master";
 /// Path of the WebSocket endpoint of viewers.
 pub const VIEWER_PATH: &str = "/viewer";
 
-/// A path and host that a client may have signed in place of the requested ones.
+/// A path and host that a client may have signed instead of the requested ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OtherForm {
-    /// Signed path; `None`: as sent.
+    /// Signed path; `None` for the requested path.
     pub(crate) path: Option<&'static str>,
     pub(crate) host: OtherHost,
 }
 
-/// Signed host.
+/// The host that was signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherHost {
     AsSent,
@@ -23,9 +23,9 @@ pub(crate) enum OtherHost {
     WithPath(&'static str),
 }
 
-/// Other forms to try for an upgrade at this path: none unless it is an endpoint's.
+/// Alternative forms to try for an upgrade at this path; none unless it is the path of an endpoint.
 ///
-/// The signed path decides the role, so the forms of one role never include the other's path.
+/// The signed path determines the role, so the alternatives for one role never include the path of the other.
 pub(crate) fn other_forms(path: &str) -> &'static [OtherForm] {
     match path {
         "/" => &OF_ROOT,
@@ -37,7 +37,7 @@ pub(crate) fn other_forms(path: &str) -> &'static [OtherForm] {
     }
 }
 
-/// Form to try for every request: the host without its port, as the SDKs for Android and iOS sign it.
+/// Alternative form tried for every request: the host without its port, as signed by the SDKs for Android and iOS.
 pub(crate) const WITHOUT_PORT: OtherForm = OtherForm {
     path: None,
     host: OtherHost::WithoutPort,
@@ -55,8 +55,8 @@ const OF_ROOT: [OtherForm; OTHER_FORMS_MAX] = [
     with(MASTER_PATH, OtherHost::AsSent),
 ];
 
-/// Forms at the path of a role: the path with or without its final slash, and `/` with the host alone or followed by
-/// the path.
+/// Alternatives for the path of a role: the path with or without its final slash, and `/` with the host alone or with
+/// the host followed by the path.
 const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORMS_MAX] {
     [
         with("/", OtherHost::AsSent),
@@ -66,6 +66,6 @@ const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORM
     ]
 }
 
-/// Most canonical requests tried beyond those of any request, in each encoding of its query: each costs one SHA-256 of
-/// it and one HMAC.
+/// Maximum number of additional canonical requests tried for each encoding of the query. Each costs one SHA-256 and one
+/// HMAC.
 const OTHER_FORMS_MAX: usize = 4;

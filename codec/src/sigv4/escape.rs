@@ -1,11 +1,12 @@
-//! Percent-encoding for signatures: decodes once and notes whether the text was encoded as AWS prescribes.
+//! Percent-encoding for signatures: decodes once and records whether the text was encoded as AWS prescribes.
 //!
 //! Source: AWS, "Create a signed AWS API request", `UriEncode`.
 
 use crate::sigv4::refusal::Malformed;
 use memchr::memchr;
 
-/// Appends a name or value decoded once; `+` is a plus. Returns whether the text is strict: encoding gives it back.
+/// Appends a name or value, decoded once and without decoding `+` to a space. Returns whether the encoding is strict,
+/// that is, whether re-encoding reproduces the text.
 pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;
@@ -26,7 +27,7 @@ pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> 
     Ok(strict)
 }
 
-/// Whether a text has only unreserved bytes and percent signs.
+/// Whether a text contains only unreserved bytes and percent signs.
 fn is_plain(text: &[u8]) -> bool {
     // Arithmetic for sixteen bytes at a time; a table for the rest, which is faster for single bytes.
     let (front, back) = text
@@ -53,7 +54,7 @@ const PLAIN: [bool; 256] = {
     table
 };
 
-/// Appends a text with every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case digits.
+/// Appends a text, encoding every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case digits.
 pub(crate) fn encode(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, &ENCODED);
 }
@@ -63,7 +64,8 @@ pub(crate) fn encode_path(out: &mut Vec<u8>, path: &[u8]) {
     write_encoded(out, path, &ENCODED_IN_PATH);
 }
 
-/// Writes three bytes for each one and keeps as many as it takes: no branch depends on the text.
+/// Writes three bytes for each input byte but advances only by the encoded length, so that no branch depends on the
+/// text.
 fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     let mut end = out.len();
     out.resize(end + 3 * text.len(), 0);
@@ -77,7 +79,7 @@ fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     out.truncate(end);
 }
 
-/// An encoded byte, and its length.
+/// An encoded byte and its length.
 type Encoded = ([u8; 3], u8);
 
 const ENCODED: [Encoded; 256] = encoded(false);
@@ -106,15 +108,15 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
     table
 }
 
-/// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Arithmetic, not a table, so that it vectorizes.
+/// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Computed rather than looked up, so that it vectorizes.
 const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')
 }
 
-/// Class of a byte as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the digits
-/// of escapes are as good as random: a branch would be mispredicted half the time.
+/// Classifies a byte as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the
+/// digits of escapes are effectively random: a branch would be mispredicted half the time.
 fn hex_class(byte: u8) -> u8 {
     HEX_CLASS
         .get(usize::from(byte))

@@ -1,12 +1,13 @@
-//! Entry of fuzzers and of the seeded test: no request panics, and no unsigned one is accepted.
+//! Entry point of fuzzers and the seeded test, which check that no request causes a panic and no unsigned request is
+//! accepted.
 
 use crate::http::{Head, HeadLimits};
 use crate::sigv4::{AccessKey, RequestRules, Service, SigningKeys, Verifier};
 
-/// Verifies `data`, a request head followed by its body, with a key of the test vectors and with none.
+/// Verifies `data`, a request head followed by its body, with a key of the test vectors and without a key.
 ///
 /// # Panics
-/// When the key is ignored, or an answer needs escapes: both are bugs.
+/// Panics if the key is ignored, or an error response contains characters that need escaping: both are bugs.
 pub fn fuzz(data: &[u8]) {
     let limits = HeadLimits::default();
     let end = data.windows(4).position(|window| window == b"\r\n\r\n");

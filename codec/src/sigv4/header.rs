@@ -1,4 +1,4 @@
-//! The header form: `Authorization: AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
+//! Signatures in a header: `Authorization: AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
 
 use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use crate::{http::Head, sigv4::ALGORITHM};
@@ -13,7 +13,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) token: Option<&'a str>,
 }
 
-/// Reads the parts; `None` without an `Authorization` header.
+/// Parses the parts; `None` without an `Authorization` header.
 pub(crate) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> {
     let Some(authorization) = single(head, "Authorization")? else {
         return Ok(None);
@@ -59,7 +59,7 @@ fn moment(head: &Head<'_>) -> Result<Stamp, Malformed> {
     Stamp::parse_date_header(date.as_bytes()).ok_or(Malformed::Date)
 }
 
-/// Value of a header that must not repeat.
+/// Value of a header that must not be repeated.
 fn single<'a>(head: &Head<'a>, name: &'static str) -> Result<Option<&'a str>, Malformed> {
     let mut values = head
         .headers()

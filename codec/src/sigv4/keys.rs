@@ -1,4 +1,4 @@
-//! Signing keys: a secret's derived key of one day, region and service, its HMAC, and a cache of derived keys.
+//! Signing keys: the key derived from a secret for a day, region and service, its HMAC, and a cache of derived keys.
 
 use crate::sigv4::TERMINATOR;
 use crate::sigv4::credential::Credential;
@@ -7,7 +7,8 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// Key of one secret, day, region and service, with its HMAC initialized: 1.2 KiB. Debug output hides it.
+/// Key derived from one secret for a day, region and service, with its HMAC initialized: 1.2 KiB. Debug output hides
+/// it.
 ///
 /// Source: AWS, "Create a signed AWS API request", step 3.
 #[derive(Clone)]
@@ -25,7 +26,7 @@ impl SigningKey {
         Self(key)
     }
 
-    /// The signature of a string to sign.
+    /// Signs a string to sign.
     #[must_use]
     pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
         let mut signature = [0; 32];
@@ -43,17 +44,17 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// 32 bytes as lower-case hexadecimal digits.
+/// Formats 32 bytes as lower-case hexadecimal.
 ///
 /// # Panics
-/// If the number of bytes is not 32, the length of a SHA-256 and its HMAC.
+/// Panics if there are not 32 bytes, the length of a SHA-256 and its HMAC.
 pub(crate) fn hex(bytes: &[u8]) -> [u8; 64] {
     let mut text = [b'0'; 64];
     HEXLOWER.encode_mut(bytes, &mut text);
     text
 }
 
-/// 64 hexadecimal digits, in either case, as the 32 bytes they stand for.
+/// Parses 64 hexadecimal digits, in either case, into 32 bytes.
 pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let is_long_enough = text.len() == 2 * bytes.len();
@@ -68,14 +69,14 @@ pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
 // entries, so that a key used with many dates evicts no other. All temporary keys of a set together have two entries as
 // well, since a caller may request any number of them. Only known ids are cached, hence the plain hash.
 
-/// Derived keys by access key id, day, region and service. Exists per shard. Debug output hides the keys.
+/// Cache of derived keys by access key id, day, region and service; one per shard. Debug output hides the keys.
 ///
-/// An entry costs 1.5 KiB once used. Each is bound to its secret: after a rotation the old derivation no longer matches
-/// and is replaced.
+/// Each entry takes 1.5 KiB once used, and is bound to its secret: after a rotation, the key derived from the old
+/// secret no longer matches and is replaced.
 pub struct SigningKeys {
     /// Sets of the cache; each grows to [`WAYS`] entries.
     sets: Vec<Vec<Entry>>,
-    /// Number of look-ups so far; orders entries by their last use.
+    /// Number of look-ups so far, used to order entries by last use.
     tick: u64,
 }
 
@@ -89,7 +90,7 @@ struct Entry {
 }
 
 impl SigningKeys {
-    /// A cache of at least `entries_max` entries, rounded up to whole sets.
+    /// Creates a cache of at least `entries_max` entries, rounded up to whole sets.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
         let mut sets = Vec::new();
@@ -109,12 +110,13 @@ impl SigningKeys {
         self.len() == 0
     }
 
-    /// Removes every derived key. Needed only to keep no trace of removed keys.
+    /// Removes all derived keys. Needed only to erase the keys of removed credentials from memory.
     pub fn clear(&mut self) {
         self.sets.iter_mut().for_each(Vec::clear);
     }
 
-    /// Signing key of this id, scope and secret, derived if it is not cached. Temporary keys are those with a token.
+    /// Returns the signing key for this id, scope and secret, deriving it if it is not cached. Temporary keys are those
+    /// with a token.
     pub(crate) fn of(
         &mut self,
         id: &str,
@@ -155,9 +157,9 @@ impl SigningKeys {
     }
 }
 
-/// Index of the entry that a further key evicts; `None` when the set has room. The least recently used entry is
-/// evicted: of the same id if that has used up its share, else of temporary keys if it is one and they have used up
-/// theirs, else of the set.
+/// Index of the entry to evict for a new key; `None` if none needs to be evicted. The victim is the least recently used
+/// entry of the same id if that id is at its limit, else of all temporary keys if the new key is temporary and their
+/// limit is reached, else of the whole set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
@@ -210,7 +212,7 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
-/// FNV-1a over the bytes, mixed at the end so that the low bits depend on all.
+/// FNV-1a of the bytes, with final mixing so that the low bits depend on all bytes.
 fn hash(text: &str) -> u64 {
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
@@ -218,13 +220,13 @@ fn hash(text: &str) -> u64 {
     hash ^ hash >> 32
 }
 
-/// Entries per set.
+/// Number of entries per set.
 const WAYS: usize = 8;
 
-/// Entries per access key id: around midnight, requests of two days arrive.
+/// Maximum number of cached keys per access key id: around midnight, requests of two days arrive.
 const PLACES_PER_ID: usize = 2;
 
-/// Entries for all temporary keys of a set.
+/// Maximum number of entries for temporary keys per set.
 const PLACES_OF_TEMPORARY: usize = 2;
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! The query string as it is signed: its pairs encoded as AWS prescribes (strict) or as they came (raw), sorted; and
-//! the parts of a signature that a presigned URL carries in it.
-//! Most URLs arrive encoded as prescribed. Then strict and raw are the same text, nothing is copied, and one attempt to
-//! verify is enough.
+//! The query string in its signed form (pairs encoded as AWS prescribes, *strict*, or as received, *raw*; sorted) and
+//! the parts of a signature in a presigned URL. Most URLs arrive strictly encoded. Both forms are then the same text,
+//! nothing is copied, and a single verification attempt suffices.
 
 use crate::sigv4::escape::{decode, encode};
 use crate::sigv4::{ALGORITHM, QUERY_PARAMETERS_MAX};
@@ -9,8 +8,8 @@ use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
 use std::cmp::Ordering;
 
-/// Parameters of the protocol, in the order of their names. Names are case-sensitive except those of channel and client
-/// id, which some client SDKs write in another case.
+/// Query parameters of the protocol, sorted by name. Names are case-sensitive except those of channel and client id,
+/// which some SDKs write in another case.
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters"; KVS WebRTC guide, "ConnectAsViewer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ impl Parameter {
     /// Number of parameters.
     pub const COUNT: usize = 9;
 
-    /// Name in the spelling of the protocol.
+    /// Name as spelled in the protocol.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,7 +54,7 @@ impl Parameter {
         }
     }
 
-    /// The parameter with this decoded name; `None` if the protocol has none.
+    /// The parameter with this decoded name, if the protocol defines it.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let mut any_case = [Self::ChannelArn, Self::ClientId].into_iter();
@@ -74,28 +73,29 @@ impl Parameter {
     }
 }
 
-/// The pairs of one request's query. Its memory is reused for the next request.
+/// The pairs of a request's query. Memory is reused for the next request.
 #[derive(Debug, Default)]
 pub(crate) struct QueryPairs {
     pairs: Vec<Pair>,
     /// Whether the query arrived strictly encoded.
     is_strict: bool,
-    /// The pairs strictly encoded and concatenated; empty until [`Query::encode`], and if the query arrived so.
+    /// The pairs, strictly encoded and concatenated. Empty before [`Query::encode`], or if the query arrived strictly
+    /// encoded.
     strict: Vec<u8>,
 }
 
-/// Protocol parameters of a query, and its faults.
+/// Protocol parameters of a query, and its errors.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProtocolParameters {
-    /// Ranges of their decoded values; the first occurrence of each.
+    /// Ranges of the decoded values; the first occurrence of each.
     values: [Option<(usize, usize)>; Parameter::COUNT],
-    /// The first repeated parameter of the protocol.
+    /// The first repeated protocol parameter.
     pub(crate) twice: Option<Parameter>,
-    /// Fault that prevents a canonical form.
+    /// Error because of which the query has no canonical form.
     pub(crate) fault: Option<Malformed>,
 }
 
-/// One pair: as received, decoded, and strictly encoded.
+/// A query pair as received, decoded, and strictly encoded.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     raw: PairSpan,
@@ -113,7 +113,7 @@ struct PairSpan {
     end: usize,
 }
 
-/// Form of the query.
+/// Encoding of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Strict,
@@ -217,8 +217,8 @@ impl QueryPairs {
         Ok(name_is_strict && value_is_strict && equals.is_some())
     }
 
-    /// Writes every pair in the strict encoding, unless the query arrived so. The query must have no fault, and
-    /// `decoded` must be unchanged since [`Query::read`].
+    /// Writes every pair in strict encoding, unless the query arrived strictly encoded. The query must be free of
+    /// errors, and `decoded` unchanged since [`Query::read`].
     pub(crate) fn encode(&mut self, decoded: &[u8]) {
         if self.is_strict {
             return;
@@ -245,8 +245,8 @@ impl QueryPairs {
         !self.is_strict
     }
 
-    /// Appends the canonical query: the pairs sorted by name, then by value, joined by `&`. `query` is the text that
-    /// was read and encoded. A signature in the query is left out.
+    /// Appends the canonical query: pairs sorted by name, then value, joined by `&`. `query` must be the text passed to
+    /// `read` and `encode`. The signature in a query is omitted.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -309,7 +309,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) token: Option<&'a [u8]>,
 }
 
-/// Whether a query carries a signature, or a part of one.
+/// Whether a query contains a signature, or a part of one.
 pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     let mut pieces = [
         Parameter::Algorithm,
@@ -320,7 +320,8 @@ pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     pieces.any(|parameter| found.value(parameter, decoded).is_some())
 }
 
-/// Reads the parts out of the decoded query, which lives at most this many seconds.
+/// Parses the parts of a presigned request from its decoded query. The request's lifetime may be at most `most`
+/// seconds.
 pub(crate) fn read<'a>(
     found: &ProtocolParameters,
     decoded: &'a [u8],
@@ -353,7 +354,7 @@ pub(crate) fn read<'a>(
     })
 }
 
-/// A decimal number from 1 to this one, with no more digits.
+/// Parses a decimal number from 1 to `most`, with no more digits than `most`.
 fn expires(text: &[u8], most: u32) -> Option<u32> {
     if text.is_empty() || text.len() > most.ilog10() as usize + 1 {
         return None;

@@ -5,41 +5,41 @@ use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
 /// Reason why a request is refused. Displays as the text for the caller: ASCII without quotes, backslashes and angle
-/// brackets, and nothing of the request but digits.
+/// brackets, containing nothing from the request but digits.
 ///
 /// The phrases `Signature expired` and `Signature not yet current` are part of the contract: the C SDK searches for
 /// them and corrects its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The request has no signature.
+    /// The request is not signed.
     Missing,
-    /// A part is missing or malformed.
+    /// A part of the signature is missing or malformed.
     Malformed(Malformed),
-    /// A query parameter of the protocol occurs twice.
+    /// A protocol parameter is repeated in the query.
     Duplicate(&'static str),
-    /// Signed too long ago.
+    /// The request was signed too long ago.
     Expired {
         /// Time of the signature.
         signed: Stamp,
-        /// The server's clock.
+        /// Current time of the server.
         now: Stamp,
-        /// Longest accepted age.
+        /// Maximum accepted age.
         window: Window,
     },
-    /// Signed in the future.
+    /// The request was signed in the future.
     Early {
         /// Time of the signature.
         signed: Stamp,
-        /// The server's clock.
+        /// Current time of the server.
         now: Stamp,
-        /// Longest accepted lead over the server's clock.
+        /// Maximum accepted lead over the server's clock.
         window: Window,
     },
     /// The credential's scope is wrong.
     Scope(Scope),
-    /// Unknown access key id.
+    /// The access key id is unknown.
     UnknownKey,
-    /// The session token is absent, wrong or out of place, although the signature is valid.
+    /// The session token is absent, wrong or unexpected, although the signature is valid.
     Token,
     /// The key has expired; signature and token are valid.
     TokenExpired,
@@ -47,64 +47,64 @@ pub enum Refusal {
     Mismatch,
 }
 
-/// The part that is missing or malformed.
+/// A missing or malformed part of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// An algorithm other than `AWS4-HMAC-SHA256`.
+    /// The algorithm is not `AWS4-HMAC-SHA256`.
     Algorithm,
     /// A part of the `Authorization` header is missing.
     HeaderPart(&'static str),
     /// A part of the `Authorization` header is repeated or unknown.
     HeaderParts,
-    /// A header that must not repeat occurs twice.
+    /// A header that must not be repeated occurs twice.
     HeaderTwice(&'static str),
-    /// Neither `X-Amz-Date` nor `Date`.
+    /// Both `X-Amz-Date` and `Date` are missing.
     HeaderDate,
     /// A query parameter is missing.
     QueryPart(&'static str),
-    /// Invalid format of the time.
+    /// The format of the time is invalid.
     Date,
-    /// `X-Amz-Expires` is not a number from 1 to this one.
+    /// `X-Amz-Expires` is not a number from 1 to this maximum.
     Expires(u32),
     /// The credential does not have five elements, or its access key id is invalid.
     Credential,
-    /// The signature is not 64 hexadecimal digits.
+    /// `X-Amz-Expires` is not a number from 1 to the given maximum.
     Signature,
-    /// A percent sign in the query that two hexadecimal digits do not follow.
+    /// A percent sign in the query is not followed by two hexadecimal digits.
     Percent,
-    /// The name of a protocol parameter is percent-encoded. No client needs that, and a party that reads the query
-    /// without decoding names would see another request than the signed one.
+    /// The name of a protocol parameter is percent-encoded. No client needs that, and a party that does not decode
+    /// names would see a different request from the signed one.
     Disguised,
     /// The values of the query are percent-encoded twice.
     EncodedTwice,
-    /// More query parameters than [`crate::sigv4::QUERY_PARAMETERS_MAX`].
+    /// There are more query parameters than [`crate::sigv4::QUERY_PARAMETERS_MAX`].
     TooMany,
 }
 
-/// Expected element of a credential's scope.
+/// The wrong element of a credential's scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The server's service.
+    /// The service; contains the expected one.
     Service(Service),
-    /// The server's region.
+    /// The region.
     Region,
-    /// The terminator `aws4_request`.
+    /// The terminator, which must be `aws4_request`.
     Terminator,
-    /// The day of the signature.
+    /// The day, which must be that of the signature.
     Date {
-        /// The scope's day, if it is eight digits.
+        /// The day in the scope, if it consists of eight digits.
         scope: Option<[u8; 8]>,
         /// Day of the signature.
         signed: [u8; 8],
     },
 }
 
-/// Accepted clock difference, or the lifetime of a URL. Displays as `5 min.` or `299 sec.`.
+/// Accepted clock difference, or lifetime of a URL. Displays as `5 min.` or `299 sec.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The tolerance of clocks, in seconds.
+    /// The clock tolerance, in seconds.
     Tolerance(u64),
-    /// A presigned URL's `X-Amz-Expires`, in seconds.
+    /// The `X-Amz-Expires` of a presigned URL, in seconds.
     Expires(u32),
 }
 
@@ -112,26 +112,26 @@ pub enum Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
-    /// [`Refusal::Missing`].
+    /// Corresponds to [`Refusal::Missing`].
     Missing,
-    /// [`Refusal::Malformed`] and [`Refusal::Duplicate`].
+    /// Corresponds to [`Refusal::Malformed`] and [`Refusal::Duplicate`].
     Malformed,
-    /// [`Refusal::Expired`].
+    /// Corresponds to [`Refusal::Expired`].
     Expired,
-    /// [`Refusal::Early`].
+    /// Corresponds to [`Refusal::Early`].
     Early,
-    /// [`Refusal::Scope`].
+    /// Corresponds to [`Refusal::Scope`].
     Scope,
-    /// [`Refusal::UnknownKey`].
+    /// Corresponds to [`Refusal::UnknownKey`].
     UnknownKey,
-    /// [`Refusal::Token`] and [`Refusal::TokenExpired`].
+    /// Corresponds to [`Refusal::Token`] and [`Refusal::TokenExpired`].
     Token,
-    /// [`Refusal::Mismatch`].
+    /// Corresponds to [`Refusal::Mismatch`].
     Mismatch,
 }
 
 impl Reason {
-    /// Every reason, in the order of their declaration.
+    /// Every reason, in declaration order.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The metric's label.

@@ -1,7 +1,7 @@
 //! Signing side: presigned URLs and signed API calls, for `heliograph presign` and for load tests.
 //!
-//! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL is that of the KVS WebRTC
-//! SDK for JavaScript, the call that of botocore (codec/PROTOCOL.md, SIG).
+//! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL format is that of the KVS
+//! WebRTC SDK for JavaScript, the call format that of botocore (codec/PROTOCOL.md, SIG).
 
 use crate::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
 use crate::sigv4::{
@@ -14,9 +14,9 @@ use std::fmt::{self, Write};
 /// Long-lived or temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
-    /// `AKID…` or `ASIA…`.
+    /// The access key id: `AKID…` or `ASIA…`.
     pub access_key_id: &'a str,
-    /// Secret of the key.
+    /// The secret access key.
     pub secret_access_key: &'a str,
     /// The token of a temporary key.
     pub session_token: Option<&'a str>,
@@ -28,50 +28,50 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// WebSocket upgrade that a presigned URL allows.
+/// WebSocket upgrade that a presigned URL authorises.
 #[derive(Clone, Copy, Debug)]
 pub struct Upgrade<'a> {
-    /// The host with its port, as clients send it in `Host`.
+    /// Host and port, as clients send them in `Host`.
     pub host: &'a str,
-    /// The channel.
+    /// The ARN of the channel.
     pub channel_arn: &'a str,
-    /// The viewer's id; `None` for the master.
+    /// The viewer's client id; `None` for the master.
     pub client_id: Option<&'a str>,
     /// Lifetime of the URL in seconds: 1 to 604 800.
     pub expires_s: u32,
-    /// Seconds since 1970.
+    /// Current time, in seconds since 1970.
     pub now_s: u64,
 }
 
-/// Requests of a player that a presigned URL allows: an offer, POSTed to the path of a channel.
+/// A player's request that a presigned URL authorises: an offer, POSTed to the path of a channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Player<'a> {
-    /// The host with its port, as clients send it in `Host`.
+    /// Host and port, as clients send them in `Host`.
     pub host: &'a str,
-    /// Name of the channel.
+    /// Name of the player's channel.
     pub channel: &'a str,
-    /// The viewer's id in policies.
+    /// The viewer's client id, as used in policies.
     pub client_id: &'a str,
     /// Lifetime of the URL in seconds: 1 to 31 536 000.
     pub expires_s: u32,
-    /// Seconds since 1970.
+    /// Current time, in seconds since 1970.
     pub now_s: u64,
 }
 
 /// An API call: a POST with a JSON body.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// The host with its port, as clients send it in `Host`.
+    /// Host and port, as clients send them in `Host`.
     pub host: &'a str,
     /// The path, percent-encoded.
     pub path: &'a str,
-    /// The body. Its `Content-Type` is [`JSON`].
+    /// The request body. Its `Content-Type` is [`JSON`].
     pub body: &'a str,
-    /// Seconds since 1970.
+    /// Current time, in seconds since 1970.
     pub now_s: u64,
 }
 
-/// The headers of a signed call besides `Host` and `Content-Type`.
+/// The headers of a signed call, without `Host` and `Content-Type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHeaders<'a> {
     authorization: String,
@@ -81,7 +81,7 @@ pub struct SignedHeaders<'a> {
 }
 
 impl SignedHeaders<'_> {
-    /// Names and values.
+    /// The header names and values.
     pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let always = [
             ("Authorization", self.authorization.as_str()),
@@ -94,21 +94,21 @@ impl SignedHeaders<'_> {
     }
 }
 
-/// Signs for one region. Caches the derived key of the day: one per thread.
+/// Signs requests for one region. Caches the key derived for the current day. Use one signer per thread.
 #[derive(Clone, Debug)]
 pub struct Signer<'a> {
     keys: Keys<'a>,
     region: &'a str,
     /// `YYYYMMDD/REGION/SERVICE/aws4_request`; empty before the first signature.
     scope: String,
-    /// Key of `scope`.
+    /// Signing key for `scope`.
     key: Option<SigningKey>,
-    /// The canonical request, then the string to sign.
+    /// Buffer for the canonical request, then for the string to sign.
     text: Vec<u8>,
 }
 
 impl<'a> Signer<'a> {
-    /// A signer with these keys for this region.
+    /// Creates a signer with these keys for this region.
     #[must_use]
     pub const fn new(keys: Keys<'a>, region: &'a str) -> Self {
         Self {
@@ -120,12 +120,12 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Path and query of a presigned URL: everything after the host.
+    /// Returns path and query of a presigned URL: everything after the host.
     pub fn presign(&mut self, upgrade: &Upgrade<'_>) -> String {
         self.presigned("/", Some(upgrade.channel_arn), upgrade)
     }
 
-    /// Path and query of a player's URL. The query alone is the player's token.
+    /// Returns path and query of a player's URL. The query alone is the player's token.
     pub fn presign_player(&mut self, player: &Player<'_>) -> String {
         let upgrade = Upgrade {
             host: player.host,
@@ -179,7 +179,7 @@ impl<'a> Signer<'a> {
         target
     }
 
-    /// The headers of a signed API call.
+    /// Returns the headers of a signed API call.
     pub fn sign(&mut self, call: &Call<'_>) -> SignedHeaders<'a> {
         let time = self.begin(call.now_s);
         let session_token = self.keys.session_token;
@@ -216,7 +216,8 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Clears the buffer for a canonical request, and on a new day sets its scope; returns the time in signed form.
+    /// Clears the buffer for a canonical request, and updates the scope if the day has changed. Returns the time in the
+    /// format to sign.
     fn begin(&mut self, now_s: u64) -> [u8; 16] {
         let time = Stamp::from_epoch(now_s).basic();
         let day = text_of(&time).get(..DAY_BYTES).unwrap_or_default();
@@ -228,7 +229,7 @@ impl<'a> Signer<'a> {
         time
     }
 
-    /// The signature of the canonical request in `text`.
+    /// Signs the canonical request in `text`.
     fn signature(&mut self, time: &[u8; 16]) -> [u8; 64] {
         let hash = digest(&SHA256, &self.text);
         string_to_sign(&mut self.text, time, &self.scope, hash.as_ref());
@@ -247,7 +248,7 @@ fn push_pair(target: &mut String, name: &str, value: &str) {
     crate::http::encode(target, value);
 }
 
-/// Digits and letters as text.
+/// Converts digits and letters to text.
 fn text_of(ascii: &[u8]) -> &str {
     std::str::from_utf8(ascii).unwrap_or_default()
 }
@@ -255,9 +256,9 @@ fn text_of(ascii: &[u8]) -> &str {
 /// The signed `Content-Type` of a call's body.
 pub const JSON: &str = "application/json";
 const SERVICE: &str = "kinesisvideo";
-/// Bytes of `YYYYMMDD`.
+/// Length of `YYYYMMDD`.
 const DAY_BYTES: usize = 8;
 /// Initial capacity for path and query without a session token.
 const TARGET_BYTES: usize = 640;
-/// Bytes of one percent-encoded byte.
+/// Length of a percent-encoded byte.
 const ESCAPED_BYTES: usize = 3;

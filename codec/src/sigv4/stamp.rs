@@ -1,26 +1,26 @@
-//! Time of a signature: `20260102T030405Z`, and the two forms of the `Date` header.
+//! Time of a signature: `20260102T030405Z`, and the two formats of the `Date` header.
 
 use crate::calendar::{civil, days};
 use std::fmt;
 
-/// A moment in seconds since 1970 UTC, from the year 0 to the year 9999, as signatures write it.
+/// A time in seconds since 1970 UTC, from year 0 to year 9999, as used in signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(i64);
 
 impl Stamp {
-    /// The moment this many seconds after 1970; saturates at the last second of the year 9999.
+    /// The time this many seconds after 1970; saturates at the last second of the year 9999.
     #[must_use]
     pub fn from_epoch(seconds: u64) -> Self {
         Self(i64::try_from(seconds).map_or(LAST_SECOND, |seconds| seconds.min(LAST_SECOND)))
     }
 
-    /// Seconds since 1970, negative before.
+    /// Seconds since 1970, negative for earlier times.
     #[must_use]
     pub const fn epoch(self) -> i64 {
         self.0
     }
 
-    /// Parses ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`, and nothing else. `None` for an invalid time.
+    /// Parses only ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`. `None` for an invalid time.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; 16] = text.try_into().ok()?;
@@ -51,8 +51,8 @@ impl Stamp {
         Self::of(year, month, day, time)
     }
 
-    /// Parses a `Date` header: an IMF-fixdate (RFC 9110 section 5.6.7), the form of botocore with a numeric zone of
-    /// zero, or the basic format.
+    /// Parses a `Date` header: an IMF-fixdate (RFC 9110 section 5.6.7), botocore's format with a numeric zone of zero,
+    /// or the basic format.
     #[must_use]
     pub fn parse_date_header(text: &[u8]) -> Option<Self> {
         if text.len() == 16 {
@@ -94,7 +94,7 @@ impl Stamp {
         Self::of(number(&[y0, y1, y2, y3])?, month, number(&[d0, d1])?, time)
     }
 
-    /// `YYYYMMDD'T'HHMMSS'Z'`.
+    /// Formats the time as `YYYYMMDD'T'HHMMSS'Z'`.
     #[must_use]
     pub fn basic(self) -> [u8; 16] {
         let (days, second) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
@@ -109,13 +109,13 @@ impl Stamp {
         ]
     }
 
-    /// The moment this many seconds later.
+    /// The time `seconds` later.
     pub(crate) fn after(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(seconds))
     }
 
-    /// The moment this many seconds earlier.
+    /// The time `seconds` earlier.
     pub(crate) fn before(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(seconds))
@@ -141,7 +141,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// A number of decimal digits alone.
+/// Parses a number that consists only of decimal digits.
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |number, &byte| {
         let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
@@ -149,14 +149,14 @@ fn number(digits: &[u8]) -> Option<i64> {
     })
 }
 
-/// The last two digits of a number.
+/// Formats the last two digits of a number.
 fn two(number: i64) -> [u8; 2] {
     let digit = |value: i64| b'0' + u8::try_from(value.rem_euclid(10)).unwrap_or_default();
     [digit(number.div_euclid(10)), digit(number)]
 }
 
 const DAY: i64 = 86_400;
-/// 9999-12-31 23:59:59.
+/// Last second of the year 9999, in seconds since 1970.
 const LAST_SECOND: i64 = 253_402_300_799;
 const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",

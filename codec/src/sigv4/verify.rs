@@ -1,4 +1,4 @@
-//! Verification: a claim is read from a request, then checked with the key that it names.
+//! Verification: a claim is parsed from a request, then checked with the key that it names.
 
 use crate::http::Head;
 use crate::sigv4::canonical::{Places, Source, bare_host, string_to_sign};
@@ -14,36 +14,36 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use std::{fmt, iter};
 
-/// Requirements on a request.
+/// Requirements for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRules<'a> {
-    /// The service of the scope.
+    /// The expected service in the scope.
     pub service: Service,
-    /// The region of the scope; `None` takes any.
+    /// The expected region in the scope; `None` accepts any.
     pub region: Option<&'a str>,
-    /// The server's clock, in seconds since 1970 UTC.
+    /// Current time of the server, in seconds since 1970 UTC.
     pub now_s: u64,
-    /// The tolerance for a client's clock, in seconds, unless its key overrides it; at most [`CLOCK_TOLERANCE_S_MAX`].
+    /// Tolerance for a client's clock, in seconds, unless its key overrides it; at most [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
-    /// Whether an empty session token counts as none.
+    /// Whether an empty session token counts as absent.
     pub empty_token_is_none: bool,
 }
 
-/// A key found by the caller.
+/// A key looked up by the caller.
 #[derive(Clone, Copy)]
 pub struct AccessKey<'a> {
-    /// The secret.
+    /// The secret access key.
     pub secret_access_key: &'a str,
-    /// Token of a temporary key. Requests must carry it; requests of other keys must carry none.
+    /// Token of a temporary key. Requests must include it; requests with other keys must not include any.
     pub session_token: Option<&'a str>,
     /// Expiry of a temporary key, in seconds since 1970 UTC, inclusive.
     pub expires_s: Option<u64>,
-    /// Tolerance for this client's clock, in seconds, in place of that of [`RequestRules`]; at most
+    /// Clock tolerance for this client in seconds, overriding that of [`RequestRules`]; at most
     /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: Option<u64>,
 }
 
-/// Verifies one request after the other. Exists per shard: owns the reused memory, some KiB after the first request.
+/// Verifies requests one at a time. Owns reusable buffers, which take a few KiB after the first request. One per shard.
 #[derive(Default)]
 pub struct Verifier {
     query: QueryPairs,
@@ -51,17 +51,18 @@ pub struct Verifier {
     canonical_request: Vec<u8>,
     string_to_sign: Vec<u8>,
     hashed_bytes: u64,
-    /// The last request, if it was refused for its signature.
+    /// The last request, if it was refused for a signature mismatch.
     pub(crate) refused: Option<Refused>,
 }
 
-/// A request whose parts, scope and clock are valid, and whose signature is still unchecked. Lives while the key is
+/// A request whose parts, scope and time are valid, but whose signature is not yet checked. Exists while the key is
 /// looked up.
 ///
-/// Borrows the [`Verifier`]: a caller that waits for the request's body reads the head again when the body has arrived.
+/// Borrows the [`Verifier`]: a caller that waits for the request's body parses the head again when the body has
+/// arrived.
 pub struct Claim<'a> {
     head: &'a Head<'a>,
-    /// Signed method and query.
+    /// Method that was signed. It and `query_text` differ from those of `head` if a token is verified.
     method: &'a str,
     query_text: &'a str,
     now: Stamp,
@@ -70,7 +71,7 @@ pub struct Claim<'a> {
     signed_headers: &'a [u8],
     signature: [u8; 32],
     signed: Stamp,
-    /// Written form of `signed`, needed twice.
+    /// The formatted time `signed`, stored because it is needed twice.
     moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
@@ -83,19 +84,19 @@ pub struct Claim<'a> {
     refused: &'a mut Option<Refused>,
 }
 
-/// Position of a signature.
+/// Location of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signed {
     /// In the `Authorization` header.
     Header,
-    /// In the query, valid for this many seconds.
+    /// In the query, with a lifetime.
     Query {
-        /// `X-Amz-Expires`.
+        /// The value of `X-Amz-Expires`, in seconds.
         expires_s: u32,
     },
 }
 
-/// The parts of a request that a signature is read from and covers.
+/// The parts of a request that contain its signature or are covered by it.
 struct Read<'a> {
     header: Option<header::Parts<'a>>,
     method: &'a str,
@@ -103,25 +104,25 @@ struct Read<'a> {
     expires_s_max: u32,
 }
 
-/// Form in which a signature matched.
+/// The form in which a signature matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Signed in the `Authorization` header.
     Header,
     /// Presigned; the query encoded as AWS prescribes.
     Strict,
-    /// Presigned; the query as it arrived, possibly with another host or path.
+    /// Presigned; the query as received, possibly with another host or path.
     Raw,
 }
 
-/// The verified signer of a request, with the form and the time of the signature.
+/// The verified signer of a request, with the form and time of the signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified<'a> {
     /// Access key id of the signer. Visible ASCII, 1 to 128 bytes.
     pub access_key_id: &'a str,
     /// Region of the scope.
     pub region: &'a str,
-    /// Header or query form.
+    /// The form in which the signature matched.
     pub form: Form,
     /// Time of the signature, by the client's clock.
     pub signed: Stamp,
@@ -130,17 +131,17 @@ pub struct Verified<'a> {
 }
 
 impl Verifier {
-    /// A verifier without memory.
+    /// Creates a verifier with empty buffers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads the signature of a request, and refuses what no key could make valid.
+    /// Parses the signature of a request, and refuses requests that no key could make valid.
     ///
     /// # Errors
     /// [`Refusal::Missing`], [`Refusal::Malformed`], [`Refusal::Duplicate`], [`Refusal::Scope`]; [`Refusal::Expired`]
-    /// and [`Refusal::Early`] beyond the tolerance of every clock.
+    /// and [`Refusal::Early`] if the time is outside every possible clock tolerance.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -156,11 +157,11 @@ impl Verifier {
         self.claim(head, read, rules)
     }
 
-    /// Reads the token of a player, wherever the request has it: the query of a URL that was presigned for `GET` and
-    /// may live up to [`PLAYER_EXPIRES_S_MAX`]. The claim is verified without a body.
+    /// Parses the token of a player, wherever in the request it was found: the query of a URL presigned for `GET`, with
+    /// a lifetime of up to [`PLAYER_EXPIRES_S_MAX`]. The claim is verified without a body.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// See [`Self::read`].
     pub fn read_token<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -177,7 +178,7 @@ impl Verifier {
         self.claim(head, read, rules)
     }
 
-    /// Forgets the last request: an early refusal must not be shown with parts of another one.
+    /// Discards the last request, so that an early refusal of the next one is not shown with parts of it.
     fn forget(&mut self) {
         self.refused = None;
         self.canonical_request.clear();
@@ -263,20 +264,21 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// The canonical request of the last head, as far as it was written: empty after an early refusal. May contain a
-    /// session token, which must be removed before it is shown.
+    /// The canonical request of the last head, as far as it was written; empty after a refusal before verification. May
+    /// contain a session token, which must be removed before display.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request
     }
 
-    /// Bytes of canonical requests and bodies hashed since the verifier was created: the work of [`Claim::verify`].
+    /// Number of bytes of canonical requests and bodies hashed since the verifier was created, a measure of the work of
+    /// [`Claim::verify`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.hashed_bytes
     }
 
-    /// The string to sign of the last head; empty after an early refusal.
+    /// The string to sign of the last head; empty after a refusal before verification.
     #[must_use]
     pub fn string_to_sign(&self) -> &[u8] {
         &self.string_to_sign
@@ -296,28 +298,28 @@ impl<'a> Claim<'a> {
         self.credential.region
     }
 
-    /// The request's session token, unverified: keys without stored state are unsealed from it.
+    /// The request's session token, not yet verified. Keys that are not stored on the server are unsealed from it.
     #[must_use]
     pub const fn session_token(&self) -> Option<&'a [u8]> {
         self.token
     }
 
-    /// The claim as one of an upgrade: at the path of an endpoint, other signed paths are tried as well.
+    /// Marks the claim as that of an upgrade. At the path of an endpoint, other signed paths are then also tried.
     #[must_use]
     pub const fn of_upgrade(mut self) -> Self {
         self.is_upgrade = true;
         self
     }
 
-    /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown. Takes
-    /// one SHA-256 of the canonical request and one of the body; a short canonical request takes one more if its query
-    /// could be signed as it arrived, one more if its host has a port, and four more for an upgrade at the path of an
-    /// endpoint, in either encoding of its query.
+    /// Verifies the signature, which covers the whole body, with the key of [`Self::access_key_id`], or `None` if it is
+    /// unknown. Costs one SHA-256 of the canonical request and one of the body. A short canonical request may be hashed
+    /// again: once for the query as received and, in either encoding of the query, once if its host has a port and four
+    /// times for an upgrade at the path of an endpoint.
     ///
     /// # Errors
-    /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`],
+    /// [`Refusal::Expired`] and [`Refusal::Early`] according to the key's clock tolerance; [`Refusal::Mismatch`],
     /// [`Refusal::UnknownKey`]; then [`Refusal::Token`] and [`Refusal::TokenExpired`], which only the holder of the
-    /// secret can learn.
+    /// secret can observe.
     pub fn verify(
         mut self,
         key: Option<&AccessKey<'_>>,
@@ -363,8 +365,9 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// The form in which the signature matches under this key, and the signed path; `None` if no form matches. Leaves
-    /// the canonical request as sent: operators compare that with the client's.
+    /// Tries each accepted form of the request and returns the one whose signature matches with this key, along with
+    /// the signed path; `None` if no form matches. The canonical request is then that of the request as received, for
+    /// operators to compare with the client's.
     fn matching_form(
         &mut self,
         signing_key: &SigningKey,
@@ -439,7 +442,8 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Hash of the canonical request with another path or host; `None` if the request has these already.
+    /// Hash of the canonical request with another path or host; `None` if the form omits the port and the host has
+    /// none.
     fn hash_of(&self, form: &OtherForm, places: &Places) -> Option<Digest> {
         let text = &self.canonical_request;
         let sent = str::from_utf8(text.get(places.host.clone())?).ok()?;
@@ -462,7 +466,7 @@ impl<'a> Claim<'a> {
         Some(context.finish())
     }
 
-    /// Whether the signature matches a canonical request with this hash.
+    /// Checks whether the signature matches a canonical request with this hash.
     fn is_of(&mut self, signing_key: &SigningKey, request_hash: Digest) -> bool {
         *self.hashed_bytes += self.canonical_request.len() as u64;
         let scope = self.credential.scope;
@@ -476,7 +480,7 @@ impl<'a> Claim<'a> {
         verify_slices_are_equal(&signature, &self.signature).is_ok()
     }
 
-    /// Whether the request was signed within the window. Refusals name the window `told`.
+    /// Checks that the request was signed within the tolerance. Refusals report `told` as the tolerance.
     fn check_clock(&self, tolerance_s: u64, told: u64) -> Result<(), Refusal> {
         let (signed, now) = (self.signed, self.now);
         if signed > now.after(tolerance_s) {
@@ -501,7 +505,7 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Whether the token is the key's, and the key has not expired.
+/// Checks that the token is the key's, and that the key has not expired.
 fn check_token(key: &AccessKey<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(), Refusal> {
     let is_right = match (key.session_token, sent) {
         (Some(own), Some(sent)) => verify_slices_are_equal(own.as_bytes(), sent).is_ok(),
@@ -552,18 +556,19 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// Longest strict canonical request that is tried in other forms as well, in bytes. Those forms are for the URLs of
-/// SDKs, whose longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed once.
+/// Maximum length of a strict canonical request for which other forms are also tried, in bytes. Those forms are for
+/// URLs from SDKs, whose longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed only once.
 const AGAIN_BYTES_MAX: usize = 8 * 1024;
 
-/// The SHA-256 of nothing.
+/// The SHA-256 of the empty string.
 pub(crate) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Id for the cached keys of unknown ids. No access key id is empty, so these have entries of their own.
+/// Access key id under which the cached keys of all unknown ids are stored. No real id is empty, so these keys have
+/// separate entries.
 const UNKNOWN_ID: &str = "";
 
-/// Secret for unknown keys, as long as real ones.
+/// Secret used for unknown keys, as long as real ones.
 const UNKNOWN: AccessKey<'static> = AccessKey {
     secret_access_key: "0000000000000000000000000000000000000000",
     session_token: None,

@@ -1,4 +1,4 @@
-//! AssumeRole: its parameters.
+//! Parameters of AssumeRole.
 
 use crate::control::{TAGS_MAX, Tag};
 use crate::sts::POLICY_ARNS_MAX;
@@ -13,28 +13,29 @@ use std::fmt;
 /// The parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssumeRole {
-    /// The role.
+    /// The role to assume.
     pub role: RoleArn,
     /// The name of the session: 2 to 64 characters of `[a-zA-Z0-9_+=,.@-]`.
     pub session_name: Box<str>,
-    /// Lifetime of the credentials, in seconds; `None`: an hour, or the role's maximum if that is shorter.
+    /// Lifetime of the credentials, in seconds; `None` means an hour, or the role's maximum if shorter.
     pub duration_s: Option<u32>,
-    /// Session policy, which limits the rights of the role: 1 to 2,048 characters of JSON that is not parsed here.
+    /// Session policy, which limits the role's rights: 1 to 2,048 characters of JSON, not parsed here.
     pub policy: Option<Box<str>>,
-    /// ARNs of policies that limit the rights of the role, [`POLICY_ARNS_MAX`] at most.
+    /// ARNs of policies that limit the role's rights, at most [`POLICY_ARNS_MAX`].
     pub policy_arns: Vec<Box<str>>,
-    /// The secret between the caller and the role's owner: 2 to 1,224 characters.
+    /// Secret shared between the caller and the role's owner: 2 to 1,224 characters.
     pub external_id: Option<Box<str>>,
-    /// Tags of the session, 50 at most, no key twice in whatever case.
+    /// Session tags, at most 50, with keys that are unique case-insensitively.
     pub tags: Vec<Tag>,
-    /// Keys of tags, each one of `tags`, that pass on to roles which the session assumes.
+    /// Keys from `tags` that are passed on to roles that the session assumes.
     pub transitive_tag_keys: Vec<Box<str>>,
-    /// The source identity, naming the person or program behind the session: 2 to 64 characters, as session names.
+    /// The source identity, which identifies the person or program using the session: 2 to 64 characters from the same
+    /// set as in session names.
     pub source_identity: Option<Box<str>>,
 }
 
 impl AssumeRole {
-    /// A request for a role and session name without options.
+    /// Creates a request with a role and session name, without options.
     #[must_use]
     pub fn new(role: RoleArn, session_name: &str) -> Self {
         Self {
@@ -51,16 +52,16 @@ impl AssumeRole {
     }
 }
 
-/// AssumeRoleWithWebIdentity.
+/// A request for AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssumeRoleWithWebIdentity {
     /// The provider's token.
     pub token: WebToken,
-    /// The requested session; options of AssumeRole alone are absent.
+    /// The requested session, without the options that exist only in AssumeRole.
     pub role: AssumeRole,
 }
 
-/// Session parameters that AssumeRole has in its request, and AssumeRoleWithWebIdentity in the provider's token.
+/// Session parameters that AssumeRole takes from its request, and AssumeRoleWithWebIdentity from the provider's token.
 /// Source: IAM User Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with assumed roles".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionClaims {
@@ -73,10 +74,10 @@ pub struct SessionClaims {
 }
 
 impl SessionClaims {
-    /// Checks the parameters by the rules of AssumeRole.
+    /// Validates the parameters by the rules of AssumeRole.
     ///
     /// # Errors
-    /// As AssumeRole.
+    /// Fails with the error that AssumeRole would return.
     pub fn checked(
         tags: Vec<(String, String)>,
         transitive: Vec<String>,
@@ -94,7 +95,7 @@ impl SessionClaims {
 }
 
 impl AssumeRole {
-    /// The session with parameters from a token added.
+    /// Adds the parameters from a token to the session.
     #[must_use]
     pub fn with_claims(&self, claims: SessionClaims) -> Self {
         Self {
@@ -106,12 +107,12 @@ impl AssumeRole {
     }
 }
 
-/// Token of an OpenID provider, of 4 to 20,000 characters. Debug output hides it.
+/// Token of an OpenID provider, 4 to 20,000 characters long. Debug output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebToken(Box<str>);
 
 impl WebToken {
-    /// The token's text, for its verification only.
+    /// The token's text, for verification only.
     #[must_use]
     pub const fn reveal(&self) -> &str {
         &self.0
@@ -131,7 +132,7 @@ pub struct RoleArn {
 }
 
 impl RoleArn {
-    /// Parses a role's ARN; `None` if the text is not one. Names have 1 to 64 characters.
+    /// Parses a role's ARN; `None` if it is invalid. Names have 1 to 64 characters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (account, name) = split(text)?;
@@ -141,7 +142,7 @@ impl RoleArn {
         (is_account && is_name).then(|| Self { text: text.into() })
     }
 
-    /// The ARN.
+    /// The ARN as a string.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.text
@@ -153,7 +154,7 @@ impl RoleArn {
         split(&self.text).unwrap_or_default().0
     }
 
-    /// The name.
+    /// Name of the role.
     #[must_use]
     pub fn name(&self) -> &str {
         split(&self.text).unwrap_or_default().1
@@ -207,7 +208,7 @@ pub(crate) fn assume_role(
     })
 }
 
-/// Takes the parameters of AssumeRoleWithWebIdentity.
+/// Parses the parameters of AssumeRoleWithWebIdentity.
 pub(crate) fn assume_role_with_web_identity(
     form: &mut FormParameters,
     rules: &FormRules,
@@ -243,7 +244,7 @@ pub(crate) fn assume_role_with_web_identity(
     })
 }
 
-/// `RoleArn`. Source: model, shape `arnType`: 20 to 2,048 characters.
+/// Validates `RoleArn`. Source: model, shape `arnType`: 20 to 2,048 characters.
 fn checked_role(text: Option<&str>) -> Result<RoleArn, Error> {
     let Some(text) = text else {
         return Err(invalid("Value null at 'roleArn'", "not be null"));
@@ -255,7 +256,7 @@ fn checked_role(text: Option<&str>) -> Result<RoleArn, Error> {
     })
 }
 
-/// `PolicyArns`. Whether these policies exist is checked elsewhere.
+/// Validates `PolicyArns`. Whether these policies exist is checked elsewhere.
 fn checked_policy_arns(form: &mut FormParameters) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("PolicyArns", ["arn"]);
     if entries.len() > POLICY_ARNS_MAX {
@@ -270,7 +271,8 @@ fn checked_policy_arns(form: &mut FormParameters) -> Result<Vec<Box<str>>, Error
     entries.collect()
 }
 
-/// `Tags`. Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging in IAM and AWS STS".
+/// Validates `Tags`. Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging in IAM and
+/// AWS STS".
 fn checked_tags(form: &mut FormParameters) -> Result<Vec<Tag>, Error> {
     let entries = form.take_list("Tags", ["Key", "Value"]).into_iter();
     let entries = entries.map(|[key, value]| {
@@ -282,7 +284,7 @@ fn checked_tags(form: &mut FormParameters) -> Result<Vec<Tag>, Error> {
     tags_within(entries)
 }
 
-/// Checks the number of session tags: [`TAGS_MAX`] at most.
+/// Checks the number of session tags: at most [`TAGS_MAX`].
 fn tags_within(
     entries: impl ExactSizeIterator<Item = Result<(String, String), Error>>,
 ) -> Result<Vec<Tag>, Error> {
@@ -329,7 +331,7 @@ fn checked_tag_text(
     Err(invalid(value, broken))
 }
 
-/// `TransitiveTagKeys`: each must be the key of a tag.
+/// Validates `TransitiveTagKeys`: each must be the key of a tag.
 fn checked_transitive(form: &mut FormParameters, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
     let entries = form.take_list("TransitiveTagKeys", [""]).into_iter();
     let keys = entries.map(|[key]| key.unwrap_or_default());

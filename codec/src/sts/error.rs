@@ -1,20 +1,20 @@
-//! Errors of requests, and their form on the wire.
+//! Errors of requests, and their wire format.
 
 use crate::{sigv4::Refusal, sts::xml};
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Refusal of a request: a code with the text for the caller.
+/// Refusal of a request: an error code and a text for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The code.
     pub kind: ErrorKind,
-    /// One or two sentences. Quotes at most a short word or a number of the request.
+    /// Text of one or two sentences. Quotes at most a short word or number from the request.
     pub message: Cow<'static, str>,
 }
 
 impl Error {
-    /// An error of this kind with this text.
+    /// Creates an error with this code and text.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Error {
 }
 
 impl From<Refusal> for Error {
-    /// STS has its own names for bad signatures; statuses and texts are the same.
+    /// Converts a signature error. STS uses different names for these errors, but the same statuses and texts.
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
             Refusal::Missing => ErrorKind::MissingAuthenticationToken,
@@ -42,58 +42,58 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Error codes.
+/// The error codes of STS.
 ///
 /// Source: AWS STS API Reference, "Common Errors" and the errors of GetFederationToken; for `SignatureDoesNotMatch`,
-/// `ExpiredToken` and `AccessDenied`, which the pages omit or spell otherwise, observed answers of the service.
+/// `ExpiredToken` and `AccessDenied`, which those pages omit or spell differently, observed responses of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub enum ErrorKind {
-    /// The form is malformed, or has unknown or repeated parameters.
+    /// The form is malformed, or contains unknown or repeated parameters.
     InvalidQueryParameter,
-    /// No `Action`.
+    /// `Action` is missing.
     MissingAction,
-    /// Unknown action or version.
+    /// The action or version is unknown.
     InvalidAction,
-    /// A parameter is missing or breaks its constraints.
+    /// A parameter is missing or violates its constraints.
     ValidationError,
-    /// A parameter requests something that this service does not have.
+    /// A parameter requests an unsupported feature.
     InvalidParameterValue,
     /// The policy is invalid.
     MalformedPolicyDocument,
     /// The policy and tags are too long for a session token.
     PackedPolicyTooLarge,
-    /// A rate limit.
+    /// A rate limit was exceeded.
     Throttling,
     /// A part of the signature is missing or malformed.
     IncompleteSignature,
     /// The request has no signature.
     MissingAuthenticationToken,
-    /// The signature does not match, or is of another time, region or service.
+    /// The signature does not match, or is for another time, region or service.
     SignatureDoesNotMatch,
-    /// Unknown key or session token.
+    /// The key or session token is unknown.
     InvalidClientTokenId,
     /// The session token has expired.
     ExpiredToken,
-    /// Denied by policy.
+    /// The policy denies the request.
     AccessDenied,
-    /// Fault of the service.
+    /// An internal error of the service.
     InternalFailure,
-    /// Full or draining: retry elsewhere or later.
+    /// The service is at capacity or draining: retry elsewhere or later.
     ServiceUnavailable,
     /// The provider's token is invalid.
     InvalidIdentityToken,
     /// The provider's token has expired.
     ExpiredTokenException,
-    /// A claim of the provider's token breaks a rule.
+    /// A claim of the provider's token violates a rule.
     #[strum(serialize = "IDPRejectedClaim")]
     IdpRejectedClaim,
 }
 
 impl ErrorKind {
-    /// Every kind, in the order of their declaration.
+    /// Every kind, in declaration order.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The code, as `<Code>` carries it.
+    /// The code, as sent in `<Code>`.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.into()
@@ -125,7 +125,7 @@ impl ErrorKind {
         }
     }
 
-    /// The party at fault, as `<Type>` carries it.
+    /// The party at fault, as sent in `<Type>`.
     const fn blame(self) -> &'static str {
         if self.status() < 500 {
             "Sender"
@@ -147,7 +147,7 @@ pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id:
     xml::close(out, "ErrorResponse");
 }
 
-/// A word of the request for use in an error's text: short and plain, or empty.
+/// Returns a word from the request for use in an error text, or `(unprintable)` if it is too long or not plain.
 pub(crate) fn shown(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if (1..=SHOWN_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain) {
@@ -157,7 +157,7 @@ pub(crate) fn shown(text: &str) -> &str {
     }
 }
 
-/// Longest word of a request that an error quotes, in bytes.
+/// Maximum length of a word from a request quoted in an error, in bytes.
 const SHOWN_BYTES_MAX: usize = 64;
 
 #[cfg(test)]

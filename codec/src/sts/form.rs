@@ -1,7 +1,7 @@
-//! Bodies of `application/x-www-form-urlencoded`: pairs, percent signs and pluses, and the constraints of parameters.
+//! Bodies of type `application/x-www-form-urlencoded`: splitting, decoding, and parameter constraints.
 //!
-//! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing"; but invalid UTF-8 and invalid
-//! percent-encoding are refused, because two readers might disagree about what was signed.
+//! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing". Unlike there, invalid UTF-8
+//! and invalid percent-encoding are rejected, because two parsers might disagree about what was signed.
 
 use crate::http::{self, QueryError};
 use crate::sts::error::{Error, ErrorKind, shown};
@@ -10,7 +10,7 @@ use crate::sts::{DURATION_S_DEFAULT, DURATION_S_MAX, PARAMETERS_MAX, POLICY_CHAR
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// The decoded parameters of a body, in order; no name twice. Exists for one request.
+/// The decoded parameters of a body, in order, with unique names. Kept for one request.
 pub(crate) struct FormParameters(Vec<(String, String)>);
 
 impl FormParameters {
@@ -34,8 +34,9 @@ impl FormParameters {
         Ok(Self(parameters))
     }
 
-    /// Removes a list, `NAME.member.1.MEMBER` and so on: for each entry the values of `members`, in the order of the
-    /// numbers. An empty member is the entry itself. SDKs write an empty list as its name with an empty value.
+    /// Removes a list, `NAME.member.1.MEMBER` and so on, and returns the values of `members` for each entry, ordered by
+    /// its number. An empty string in `members` denotes the entry itself. An empty list may be sent as its name with an
+    /// empty value, as SDKs do.
     pub(crate) fn take_list<const N: usize>(
         &mut self,
         list: &str,
@@ -69,7 +70,7 @@ impl FormParameters {
         entries.into_values().collect()
     }
 
-    /// Removes a parameter.
+    /// Removes and returns a parameter.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let position = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.swap_remove(position).1)
@@ -81,7 +82,7 @@ impl FormParameters {
     }
 }
 
-/// Decodes a name or value once: `+` is a blank, `%2B` a plus.
+/// Decodes a name or value once: `+` is a space, `%2B` a plus.
 fn decode(text: &str) -> Result<String, Error> {
     let text = text.replace('+', " ");
     match http::decode(&text) {
@@ -100,32 +101,33 @@ fn malformed(what: &str) -> Error {
 
 // Constraints of parameters, and the errors for violations.
 
-/// Character set of a name, with the model's pattern.
+/// Character set of a parameter, with its pattern in the model.
 pub(crate) struct FormLetters {
-    /// Characters beside `[A-Za-z0-9_]`.
+    /// Characters permitted in addition to `[A-Za-z0-9_]`.
     pub(crate) more: &'static str,
     /// Pattern in the model.
     pub(crate) pattern: &'static str,
 }
 
-/// `[\w+=,.@-]*`. Source: model, shapes `userNameType`, `roleSessionNameType`, `sourceIdentityType`.
+/// Characters of names: `[\w+=,.@-]*`. Source: model, shapes `userNameType`, `roleSessionNameType`,
+/// `sourceIdentityType`.
 pub(crate) const NAMES: FormLetters = FormLetters {
     more: "+=,.@-",
     pattern: "[\\w+=,.@-]*",
 };
 
-/// `[\w+=,.@:\/-]*`. Source: model, shape `externalIdType`.
+/// Characters of external ids: `[\w+=,.@:\/-]*`. Source: model, shape `externalIdType`.
 pub(crate) const EXTERNAL_IDS: FormLetters = FormLetters {
     more: "+=,.@:/-",
     pattern: "[\\w+=,.@:\\/-]*",
 };
 
-/// `Name`: 2 to 32 characters. Source: model, shape `userNameType`.
+/// Validates `Name`: 2 to 32 characters. Source: model, shape `userNameType`.
 pub(crate) fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
     checked_text("name", name, 2..=32, &NAMES)
 }
 
-/// Checks a text's length and characters. `member` is its name in the model.
+/// Validates a text's length and characters. `member` is its name in the model.
 pub(crate) fn checked_text(
     member: &str,
     text: Option<&str>,
@@ -147,7 +149,7 @@ pub(crate) fn checked_text(
     Err(invalid(&value, &broken))
 }
 
-/// Checks the number of characters.
+/// Validates the number of characters.
 pub(crate) fn checked_length(
     value: &str,
     text: &str,
@@ -164,7 +166,7 @@ pub(crate) fn checked_length(
     Err(invalid(value, &broken))
 }
 
-/// `Policy`: 1 to 2,048 characters, tab, line ends and U+0020 to U+00FF. Source: model, shape
+/// Validates `Policy`: 1 to 2,048 characters, tab, line ends and U+0020 to U+00FF. Source: model, shape
 /// `sessionPolicyDocumentType`.
 pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     let length = policy.chars().count();
@@ -181,7 +183,7 @@ pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     Err(invalid("Value at 'policy'", broken))
 }
 
-/// `DurationSeconds`: decimal digits.
+/// Validates `DurationSeconds`: decimal digits.
 pub(crate) fn checked_duration(
     duration: Option<&str>,
     rules: &FormRules,
@@ -211,8 +213,8 @@ pub(crate) fn checked_duration(
     Ok(Some(seconds))
 }
 
-/// An error in the wording of AWS's validation, which tools search for the bound. The first violated constraint is
-/// reported.
+/// Creates an error in the wording of AWS's validation, in which tools search for the limit. Only the first violated
+/// constraint is reported.
 pub(crate) fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
         "1 validation error detected: {value} failed to satisfy constraint: Member must {must}"
@@ -220,10 +222,10 @@ pub(crate) fn invalid(value: &str, must: &str) -> Error {
     Error::new(ErrorKind::ValidationError, message)
 }
 
-/// Shortest lifetime of a token, in seconds: long enough to set one up by hand.
+/// Minimum lifetime of a token, in seconds: long enough to set up a token by hand.
 const DURATION_S_MIN: u32 = 60;
 
-/// Shortest lifetime of a token under strict rules, in seconds. Source: model, shape `durationSecondsType`.
+/// Minimum lifetime of a token under strict rules, in seconds. Source: model, shape `durationSecondsType`.
 const DURATION_S_MIN_STRICT: u32 = 900;
 
 const _: () = assert!(DURATION_S_MIN < DURATION_S_MIN_STRICT);

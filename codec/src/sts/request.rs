@@ -1,4 +1,4 @@
-//! Parsing a form into a typed request.
+//! Parses a form into a typed request.
 
 use crate::sts::assume::{
     AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
@@ -7,41 +7,41 @@ use crate::sts::error::{Error, ErrorKind, shown};
 use crate::sts::form::{FormParameters, checked_duration, checked_name, checked_policy};
 use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 
-/// Rules for requests.
+/// Validation rules for requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormRules {
-    /// Require a token lifetime of at least 900 s, as AWS does. Off, 60 s are enough.
+    /// Whether a token must live for at least 900 s, as on AWS. Otherwise 60 s suffice.
     pub strict: bool,
 }
 
-/// One checked request.
+/// A validated request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Returns temporary credentials with a part of the caller's rights.
+    /// Returns temporary credentials with a subset of the caller's rights.
     GetFederationToken {
         /// User name of the credentials: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
         name: Box<str>,
-        /// Rights of the credentials, as far as the caller has them too: 1 to 2,048 characters of Latin-1, JSON that is
-        /// not parsed here. `None`: no rights.
+        /// Rights of the credentials, limited to those of the caller: 1 to 2,048 characters of Latin-1, JSON that is
+        /// not parsed here. `None` means no rights.
         policy: Option<Box<str>>,
         /// Lifetime of the credentials, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
         duration_s: u32,
     },
     /// Returns temporary credentials with the caller's rights.
     GetSessionToken {
-        /// Lifetime of the credentials, in seconds: as for GetFederationToken.
+        /// Lifetime of the credentials, in seconds; limits as for GetFederationToken.
         duration_s: u32,
     },
     /// Returns temporary credentials with the rights of a role.
     AssumeRole(Box<AssumeRole>),
-    /// Returns temporary credentials with the rights of a role, for a provider's token.
+    /// Returns temporary credentials with the rights of a role, in exchange for a provider's token.
     AssumeRoleWithWebIdentity(Box<AssumeRoleWithWebIdentity>),
     /// Returns the caller's identity. Allowed to everyone.
     GetCallerIdentity,
 }
 
 impl Request {
-    /// The request's AWS name: its metrics label.
+    /// The request's AWS name, used as its metrics label.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -54,7 +54,8 @@ impl Request {
     }
 }
 
-/// Whether a `Content-Type` is that of a form. Parameters of the media type (a `charset`) are ignored: forms are UTF-8.
+/// Whether a `Content-Type` denotes a form. Parameters of the media type (such as `charset`) are ignored: forms are
+/// UTF-8.
 #[must_use]
 pub fn is_form(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default();
@@ -63,13 +64,13 @@ pub fn is_form(content_type: &str) -> bool {
         .eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Parses a body into a request. The caller bounds the body (64 KiB) and has verified its signature.
+/// Parses a body into a request. The caller must have limited the body to 64 KiB and verified its signature.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidQueryParameter`] when the form is malformed or has a parameter that is repeated, unknown to the
-/// action, or one too many; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`];
-/// [`ErrorKind::InvalidParameterValue`] when a parameter requests something that this service does not have, or tags
-/// contradict each other; [`ErrorKind::ValidationError`] when a parameter is missing or violates its constraints.
+/// [`ErrorKind::InvalidQueryParameter`] if the form is malformed, has too many parameters, or one that is repeated or
+/// unknown to the action; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`];
+/// [`ErrorKind::InvalidParameterValue`] if a parameter requests an unsupported feature, or tags contradict each other;
+/// [`ErrorKind::ValidationError`] if a parameter is missing or violates its constraints.
 pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let mut form = FormParameters::parse(body)?;
     let action = form.take("Action").filter(|action| !action.is_empty());
@@ -135,7 +136,7 @@ fn get_session_token(mut form: FormParameters, rules: &FormRules) -> Result<Requ
     Ok(Request::GetSessionToken { duration_s })
 }
 
-/// Refuses second-factor codes, which this service does not check: ignoring them would promise a check.
+/// Rejects second-factor codes, which are not supported. Ignoring them would give the impression that they are checked.
 pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     for name in ["SerialNumber", "TokenCode"] {
         if form.take(name).is_some() {
@@ -146,8 +147,8 @@ pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses parameters that would change the rights of the credentials, and unknown ones. SDKs write an empty list as a
-/// name with an empty value, which requests nothing.
+/// Rejects unknown parameters, and unsupported ones that would change the rights of the credentials. An empty list sent
+/// as a name with an empty value, as SDKs do, is accepted.
 fn nothing_ignored(form: &FormParameters) -> Result<(), Error> {
     for (name, value) in form.left() {
         let list = name.split('.').next().unwrap_or_default();

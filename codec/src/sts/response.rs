@@ -1,4 +1,4 @@
-//! Responses.
+//! STS responses.
 
 use crate::calendar;
 use crate::sts::xml;
@@ -7,7 +7,7 @@ use std::fmt;
 /// Temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
-    /// The access key id: 16 to 128 characters of `[a-zA-Z0-9_]`; those of temporary keys begin with `ASIA`.
+    /// The access key id: 16 to 128 characters of `[a-zA-Z0-9_]`; those of temporary keys start with `ASIA`.
     pub access_key_id: &'a str,
     /// The key's secret.
     pub secret_access_key: &'a str,
@@ -27,25 +27,25 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// Answer to GetFederationToken and AssumeRole: credentials with their owner.
+/// Response to GetFederationToken and AssumeRole: credentials with their owner.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted<'a> {
     /// The credentials.
     pub keys: Keys<'a>,
-    /// The ARN of their owner: `arn:aws:sts::<account>:federated-user/<name>` or `…:assumed-role/<role>/<session>`.
+    /// The owner's ARN: `arn:aws:sts::<account>:federated-user/<name>` or `…:assumed-role/<role>/<session>`.
     pub arn: &'a str,
-    /// The owner's id: `<account>:<name>`, or the role's unique id, a colon and the session's name.
+    /// The owner's id: `<account>:<name>`, or the role's unique id, a colon and the session name.
     pub id: &'a str,
-    /// Used part of the space for policies and tags, in percent: 0 to 100.
+    /// Used share of the maximum size of policies and tags, in percent: 0 to 100.
     pub packed_policy_percent: u8,
-    /// The source identity; only for sessions of roles.
+    /// The source identity; only for role sessions.
     pub source_identity: Option<&'a str>,
 }
 
-/// The answer to GetCallerIdentity.
+/// Response to GetCallerIdentity.
 #[derive(Clone, Copy, Debug)]
 pub struct CallerIdentity<'a> {
-    /// The caller's id; of a federated user `<account>:<name>`.
+    /// The caller's id; for a federated user `<account>:<name>`.
     pub user_id: &'a str,
     /// The account: decimal digits.
     pub account: &'a str,
@@ -53,7 +53,7 @@ pub struct CallerIdentity<'a> {
     pub arn: &'a str,
 }
 
-/// Appends the answer to GetFederationToken.
+/// Appends the response to GetFederationToken.
 pub fn federation_token(out: &mut Vec<u8>, token: &Granted<'_>, request_id: &str) {
     let names = ["GetFederationTokenResponse", "GetFederationTokenResult"];
     answer(out, names, request_id, |out| {
@@ -61,13 +61,13 @@ pub fn federation_token(out: &mut Vec<u8>, token: &Granted<'_>, request_id: &str
     });
 }
 
-/// Appends the answer to GetSessionToken.
+/// Appends the response to GetSessionToken.
 pub fn session_token(out: &mut Vec<u8>, keys: &Keys<'_>, request_id: &str) {
     let names = ["GetSessionTokenResponse", "GetSessionTokenResult"];
     answer(out, names, request_id, |out| credentials(out, keys));
 }
 
-/// Appends the answer to AssumeRole.
+/// Appends the response to AssumeRole.
 pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
     let names = ["AssumeRoleResponse", "AssumeRoleResult"];
     answer(out, names, request_id, |out| {
@@ -75,18 +75,18 @@ pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
     });
 }
 
-/// Facts of a provider's token that the answer to AssumeRoleWithWebIdentity names.
+/// Claims of a provider's token that the response to AssumeRoleWithWebIdentity includes.
 #[derive(Clone, Copy, Debug)]
 pub struct WebIdentity<'a> {
     /// The claim `sub`.
     pub subject: &'a str,
-    /// The client id.
+    /// The client id that the token was issued for.
     pub audience: &'a str,
     /// The claim `iss`.
     pub provider: &'a str,
 }
 
-/// Appends the answer to AssumeRoleWithWebIdentity.
+/// Appends the response to AssumeRoleWithWebIdentity.
 pub fn web_identity(
     out: &mut Vec<u8>,
     role: &Granted<'_>,
@@ -105,7 +105,7 @@ pub fn web_identity(
     });
 }
 
-/// Appends the answer to GetCallerIdentity.
+/// Appends the response to GetCallerIdentity.
 pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_id: &str) {
     let names = ["GetCallerIdentityResponse", "GetCallerIdentityResult"];
     answer(out, names, request_id, |out| {
@@ -115,7 +115,7 @@ pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_i
     });
 }
 
-/// An answer; `result` writes its content.
+/// Appends a response; `write` appends the content of its `result` element.
 fn answer(
     out: &mut Vec<u8>,
     [response, result]: [&'static str; 2],
@@ -154,7 +154,7 @@ fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
     xml::close(out, "Credentials");
 }
 
-/// A moment in ISO 8601, `2026-01-02T03:04:05Z`; saturates at the last second of the year 9999.
+/// Formats a time in ISO 8601, `2026-01-02T03:04:05Z`; saturates at the last second of the year 9999.
 fn moment(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(LAST_S).min(LAST_S);
     let (year, month, day) = calendar::civil(seconds / DAY_S);
@@ -167,10 +167,10 @@ fn moment(seconds: u64) -> String {
     )
 }
 
-/// A day, in seconds.
+/// Length of a day, in seconds.
 const DAY_S: i64 = 24 * 60 * 60;
 
-/// 9999-12-31T23:59:59Z, in seconds since the epoch.
+/// Last second of the year 9999, in seconds since 1970.
 const LAST_S: i64 = 253_402_300_799;
 
 #[cfg(test)]

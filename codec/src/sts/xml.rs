@@ -1,8 +1,8 @@
-//! XML elements, appended to a caller's buffer without white space.
+//! XML elements, appended to a caller-provided buffer without white space.
 
 use crate::sts::VERSION;
 
-/// Appends the start of the outermost element, with the name space of the API.
+/// Appends the start tag of the root element, with the API's namespace.
 pub(crate) fn open_root(out: &mut Vec<u8>, name: &'static str) {
     for part in [
         "<",
@@ -15,21 +15,21 @@ pub(crate) fn open_root(out: &mut Vec<u8>, name: &'static str) {
     }
 }
 
-/// Appends an element's start.
+/// Appends a start tag.
 pub(crate) fn open(out: &mut Vec<u8>, name: &'static str) {
     for part in ["<", name, ">"] {
         out.extend_from_slice(part.as_bytes());
     }
 }
 
-/// Appends an element's end.
+/// Appends an end tag.
 pub(crate) fn close(out: &mut Vec<u8>, name: &'static str) {
     for part in ["</", name, ">"] {
         out.extend_from_slice(part.as_bytes());
     }
 }
 
-/// Appends an element that holds text.
+/// Appends an element that contains text.
 pub(crate) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
     open(out, name);
     text(out, value);
@@ -37,7 +37,7 @@ pub(crate) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
 }
 
 /// Appends text. Characters that XML 1.0 cannot represent (section 2.2, `Char`) become U+FFFD; a carriage return is
-/// escaped, because readers turn a bare one into a line feed (section 2.11).
+/// escaped, because parsers convert a bare one to a line feed (section 2.11).
 pub(crate) fn text(out: &mut Vec<u8>, value: &str) {
     for char in value.chars() {
         let spelled = match char {

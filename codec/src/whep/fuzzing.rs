@@ -1,15 +1,15 @@
-//! Entry of fuzzers and of tests: whatever a camera sends, a player gets an SDP of lines and sections as the camera
-//! ordered them, with nothing between but candidates.
+//! Entry point of fuzzers and tests, which check that whatever a camera sends, a player gets an SDP of lines and
+//! sections in the camera's order, with nothing inserted except candidates.
 
 use crate::base64;
 use crate::json::write;
 use crate::limits::{WHEP_ANSWER_BYTES, WHEP_CANDIDATES, WHEP_GATHERED_BYTES};
 use crate::whep::{Fault, Gathered, Target, lines, offer_payload, read, text};
 
-/// Reads `data`, pieces between bytes of 255: the first is an SDP, the others are JSON of candidates or whole payloads.
+/// Splits `data` at bytes of value 255. The first part is an SDP, the others are JSON candidates or whole payloads.
 ///
 /// # Panics
-/// If an invariant of the module does not hold, which is a bug.
+/// Panics if an invariant of the module is violated, which is a bug.
 pub fn fuzz(data: &[u8]) {
     let mut pieces = data.split(|byte| *byte == 0xFF);
     let sdp = String::from_utf8_lossy(pieces.next().unwrap_or_default());
@@ -54,7 +54,7 @@ pub fn fuzz(data: &[u8]) {
     assert!(own.next().is_none() && added <= kept);
 }
 
-/// An offer reaches the camera as it is, but for its options.
+/// Checks that an offer reaches the camera unchanged except for its options.
 fn offer(sdp: &str) {
     let sent = match offer_payload(sdp.as_bytes(), usize::MAX) {
         Ok(sent) => sent,

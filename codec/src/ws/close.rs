@@ -4,36 +4,37 @@
 
 /// The purpose of the connection was fulfilled.
 pub const NORMAL: u16 = 1000;
-/// The endpoint is going down or away.
+/// The endpoint is shutting down or the client is leaving.
 pub const GOING_AWAY: u16 = 1001;
 /// The peer violated the protocol.
 pub const PROTOCOL: u16 = 1002;
-/// A kind of data that the endpoint does not accept.
+/// The endpoint received a kind of data that it does not accept.
 pub const UNSUPPORTED: u16 = 1003;
-/// Data inconsistent with its type: text that is not UTF-8.
+/// The data does not match its type, such as text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
-/// A message that violates a policy without a code of its own.
+/// A message violates a policy that has no specific code.
 pub const POLICY: u16 = 1008;
-/// A message too big to process.
+/// A message is too big to process.
 pub const TOO_BIG: u16 = 1009;
 
-/// Longest reason in bytes: a control frame's payload less the code.
+/// Maximum length of a reason in bytes: a control frame's payload minus the code.
 pub const REASON_BYTES_MAX: usize = super::CONTROL_BYTES_MAX - 2;
 
-/// The body of a close frame that has one.
+/// The body of a close frame, if not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// The status code; one that [`valid_code`] allows.
+    /// The status code; valid according to [`valid_code`].
     pub code: u16,
     /// The reason, at most [`REASON_BYTES_MAX`] bytes; often empty.
     pub reason: &'a str,
 }
 
 impl<'a> CloseFrame<'a> {
-    /// Parses the payload of a close frame; `None` when it is empty, which means code 1005; that code is never sent.
+    /// Parses the payload of a close frame. Returns `None` if it is empty, which is equivalent to code 1005, a code
+    /// that is never sent.
     ///
     /// # Errors
-    /// One byte of payload, a code that must not be sent, a reason that is not UTF-8.
+    /// The payload has one byte, the code must not be sent, or the reason is not UTF-8.
     pub fn parse(payload: &'a [u8]) -> Result<Option<Self>, FrameError> {
         if payload.is_empty() {
             return Ok(None);
@@ -56,9 +57,9 @@ impl<'a> CloseFrame<'a> {
     }
 }
 
-/// Whether a code may be in a close frame.
+/// Whether a code is valid in a close frame.
 ///
-/// 1000 to 1003 and 1007 to 1011 of the RFC, 1012 to 1014 registered since with IANA ("WebSocket Close Code Number
+/// 1000 to 1003 and 1007 to 1011 from the RFC, 1012 to 1014 registered later with IANA ("WebSocket Close Code Number
 /// Registry": service restart, try again later, bad gateway), 3000 to 3999 for libraries, 4000 to 4999 for
 /// applications.
 #[must_use]
@@ -129,46 +130,46 @@ impl From<FrameError> for CloseFrame<'static> {
 
 // Every way in which a peer can violate the protocol.
 
-/// Protocol violation by a peer: the connection is failed (RFC 6455 section 7.1.7) with
+/// Protocol violation by a peer; the connection is failed (RFC 6455 section 7.1.7) with
 /// [`close_code`](FrameError::close_code) and [`reason`](FrameError::reason).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameError {
     /// A reserved bit is set and no extension was negotiated (section 5.2). Closed with 1002.
     ReservedBits,
-    /// An opcode that is reserved (section 5.2). Closed with 1002.
+    /// The opcode is reserved (section 5.2). Closed with 1002.
     UnknownOpcode,
-    /// A client's frame that is not masked (section 5.1). Closed with 1002.
+    /// A client's frame is not masked (section 5.1). Closed with 1002.
     Unmasked,
-    /// A server's frame that is masked (section 5.1). Closed with 1002.
+    /// A server's frame is masked (section 5.1). Closed with 1002.
     Masked,
-    /// A length in a longer form than it needs (section 5.2). Closed with 1002.
+    /// The length is not encoded in its shortest form (section 5.2). Closed with 1002.
     LengthNotMinimal,
-    /// A 64-bit length with its most significant bit set (section 5.2). Closed with 1002.
+    /// The most significant bit of a 64-bit length is set (section 5.2). Closed with 1002.
     LengthTopBit,
-    /// A control frame of more than 125 bytes (section 5.5). Closed with 1002.
+    /// A control frame exceeds 125 bytes (section 5.5). Closed with 1002.
     ControlTooLong,
-    /// A control frame without FIN (section 5.5). Closed with 1002.
+    /// A control frame lacks FIN (section 5.5). Closed with 1002.
     ControlFragmented,
-    /// A continuation while no message is under way (section 5.4). Closed with 1002.
+    /// A continuation frame arrived outside a message (section 5.4). Closed with 1002.
     ContinuationWithoutStart,
-    /// A text or binary frame while a fragmented message is under way (section 5.4). Closed with 1002.
+    /// A text or binary frame arrived inside a fragmented message (section 5.4). Closed with 1002.
     StartInsideMessage,
-    /// A close frame with one byte of payload (section 5.5.1). Closed with 1002.
+    /// A close frame has one byte of payload (section 5.5.1). Closed with 1002.
     CloseTooShort,
-    /// A close code that must not be on the wire (sections 7.4.1 and 7.4.2). Closed with 1002.
+    /// The close code must not be sent (sections 7.4.1 and 7.4.2). Closed with 1002.
     CloseCode,
-    /// A close reason that is not UTF-8 (section 5.5.1). Closed with 1007.
+    /// The close reason is not UTF-8 (section 5.5.1). Closed with 1007.
     CloseReasonNotUtf8,
-    /// A text message that is not UTF-8 (section 8.1). Closed with 1007.
+    /// The text message is not UTF-8 (section 8.1). Closed with 1007.
     TextNotUtf8,
-    /// A message longer than the receiver's rules allow (section 10.4). Closed with 1009.
+    /// The message is longer than the receiver's rules allow (section 10.4). Closed with 1009.
     MessageTooBig(Excess),
-    /// A message in more frames than the receiver's rules allow (section 10.4). Closed with 1008, because the message
-    /// may be small enough: 1009 would point the peer to the wrong fault.
+    /// The message has more frames than the receiver's rules allow (section 10.4). Closed with 1008, because its length
+    /// may be acceptable and 1009 would mislead the peer.
     TooManyFragments,
 }
 
-/// Length of a message that is too big, and the longest accepted. Three bytes each, so that a receiver stays small;
+/// Length of a message that is too big, and the maximum length. Each is stored in three bytes, to keep receivers small;
 /// greater values saturate at [`Excess::GREATEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Excess {
@@ -180,13 +181,13 @@ impl Excess {
     /// Greatest representable length: one byte less than 16 MiB.
     pub const GREATEST: u32 = (1 << 24) - 1;
 
-    /// No lengths.
+    /// Unknown lengths, used as a placeholder.
     pub const NONE: Self = Self {
         bytes: [0; 3],
         most: [0; 3],
     };
 
-    /// A message of `bytes` where `most` are accepted.
+    /// Creates the value for a message of `bytes` bytes where at most `most` bytes are permitted.
     #[must_use]
     pub fn new(bytes: u64, most: u64) -> Self {
         let three = |length: u64| {
@@ -200,14 +201,14 @@ impl Excess {
         }
     }
 
-    /// Length of the message in bytes, as far as its headers declare it.
+    /// Length of the message in bytes, as declared by its headers so far.
     #[must_use]
     pub fn bytes(self) -> u32 {
         let [low, middle, high] = self.bytes;
         u32::from_le_bytes([low, middle, high, 0])
     }
 
-    /// Longest accepted message, in bytes.
+    /// Maximum length of a message, in bytes.
     #[must_use]
     pub fn most(self) -> u32 {
         let [low, middle, high] = self.most;
@@ -216,7 +217,7 @@ impl Excess {
 }
 
 impl FrameError {
-    /// Error for a message of `bytes` where `most` are accepted.
+    /// Creates the error for a message of `bytes` bytes where at most `most` bytes are permitted.
     #[cold]
     pub(crate) fn too_big(bytes: u64, most: usize) -> Self {
         Self::MessageTooBig(Excess::new(bytes, most as u64))

@@ -1,6 +1,6 @@
-//! Entry of fuzzers, and a model to compare with.
+//! Entry point of fuzzers, and a reference model for comparison.
 //!
-//! An input is a plan and a stream:
+//! An input consists of a plan, which configures the run, and a stream:
 //! ```text
 //!  byte 0             byte 1    n bytes                          the rest
 //!  side, rules        n         lengths of reads, in turn        the stream
@@ -19,28 +19,29 @@ pub enum Owned {
     Ping(Vec<u8>),
     /// A pong.
     Pong(Vec<u8>),
-    /// A close.
+    /// A close frame.
     Close(Option<(u16, String)>),
 }
 
-/// Everything observable of a stream: the items, the error that ended it, whether the receiver is idle afterwards and
-/// whether it is inside a message.
+/// Everything observable about a stream: the items, the error that ended it, and whether the receiver is idle or inside
+/// a message afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenItems {
-    /// The items in their order.
+    /// The items, in order.
     pub items: Vec<Owned>,
-    /// Violation after the last item.
+    /// The violation after the last item, if any.
     pub error: Option<FrameError>,
-    /// [`Receiver::is_idle`] at the end.
+    /// Final result of [`Receiver::is_idle`].
     pub idle: bool,
-    /// [`Receiver::in_message`] at the end.
+    /// Final result of [`Receiver::in_message`].
     pub in_message: bool,
 }
 
-/// Runs one input: the stream whole, cut by the plan, and through the model. All must agree.
+/// Runs one input: feeds the stream to a receiver whole, then split according to the plan, and to the model. All
+/// results must agree.
 ///
 /// # Panics
-/// When they differ.
+/// Panics if the results differ.
 pub fn fuzz(data: &[u8]) {
     let Some((&[choice, cuts], rest)) = data.split_first_chunk() else {
         return;
@@ -78,10 +79,11 @@ pub fn fuzz(data: &[u8]) {
     );
 }
 
-/// Items and error of a stream that arrives in reads of these lengths (the last one holds the rest).
+/// Runs a receiver on a stream that arrives in reads of these lengths (the last read contains the remainder), and
+/// returns what it observed.
 ///
 /// # Panics
-/// When the receiver breaks its own contract.
+/// Panics if the receiver violates its contract.
 pub fn run(
     side: Side,
     rules: &FrameRules,
@@ -134,7 +136,8 @@ pub fn run(
     }
 }
 
-/// Reference model of a stream, in the plainest way: all of it in memory, copied, std's UTF-8.
+/// Reference model of a receiver, as simple as possible: keeps the whole stream in memory, copies it, and validates
+/// UTF-8 with std.
 pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> SeenItems {
     let mut seen = SeenItems {
         items: Vec::new(),
@@ -158,7 +161,7 @@ pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> SeenItems {
     seen
 }
 
-/// The next frame of a stream, or the incomplete one at its end.
+/// Parses the next frame of a stream, or the incomplete frame at its end.
 fn model_frame(
     side: Side,
     rules: &FrameRules,

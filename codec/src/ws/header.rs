@@ -1,4 +1,4 @@
-//! The frame header: flags, opcode, three length forms, mask key; and the masking of payloads.
+//! The frame header (flags, opcode, the three length encodings, masking key), and the masking of payloads.
 //!
 //! ```text
 //!  byte 0            byte 1            then                                     then
@@ -8,30 +8,30 @@
 
 use crate::ws::FrameError;
 
-/// Longest frame header in bytes: two, eight of length, four of mask key (RFC 6455 section 5.2).
+/// Maximum length of a frame header in bytes: two, eight of length, four of masking key (RFC 6455 section 5.2).
 pub const HEADER_BYTES_MAX: usize = 14;
 
-/// Longest payload of a control frame in bytes (RFC 6455 section 5.5).
+/// Maximum payload of a control frame, in bytes (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// Type of a frame (RFC 6455 section 5.2). The reserved values 3 to 7 and 11 to 15 are left out.
+/// Type of a frame (RFC 6455 section 5.2), without the reserved values 3 to 7 and 11 to 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// A further frame of a fragmented message (0).
+    /// A subsequent frame of a fragmented message (0).
     Continuation,
     /// The first frame of a text message (1).
     Text,
-    /// The first frame of a binary message (2).
+    /// A binary frame, the first of its message (2).
     Binary,
-    /// The closing handshake (8).
+    /// A close frame, for the closing handshake (8).
     Close,
-    /// Request for a pong (9).
+    /// A request for a pong (9).
     Ping,
-    /// Answer to a ping, or an unsolicited sign of life (10).
+    /// A response to a ping, or an unsolicited heartbeat (10).
     Pong,
 }
 
-/// Local side of the connection. Decides who masks (RFC 6455 section 5.1).
+/// Local side of the connection, which determines who masks (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// Server: incoming frames are masked, outgoing ones are not.
@@ -40,33 +40,35 @@ pub enum Side {
     Client,
 }
 
-/// Header of one incoming frame, valid by itself.
+/// Header of an incoming frame, valid on its own.
 ///
-/// Whether the frame may arrive at this point (fragments, sizes) is checked by the [`Receiver`](crate::ws::Receiver).
+/// Whether the frame is permitted in its context (fragments, sizes) is checked by the
+/// [`Receiver`](crate::ws::Receiver).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whether this frame ends its message.
     pub fin: bool,
-    /// The type of the frame.
+    /// Type of the frame.
     pub opcode: Opcode,
-    /// Mask key in wire order; in a server's frame zeros, which mask nothing.
+    /// Masking key in wire order; zeros in a server's frame, which mask nothing.
     pub key: [u8; 4],
-    /// The length of the payload in bytes; below 2⁶³.
+    /// Payload length in bytes; below 2⁶³.
     pub payload_bytes: u64,
-    /// The length of the header itself in bytes, 2 to [`HEADER_BYTES_MAX`].
+    /// Length of the header itself in bytes, 2 to [`HEADER_BYTES_MAX`].
     pub header_bytes: usize,
 }
 
 impl Header {
-    /// Parses the header at the start of `bytes`; `None` when more bytes are needed, never with [`HEADER_BYTES_MAX`] of
-    /// them.
+    /// Parses the header at the start of `bytes`. Returns `None` if more bytes are needed, which is never the case from
+    /// [`HEADER_BYTES_MAX`] bytes on.
     ///
-    /// Each rule is checked at the first byte that can violate it, so that every longer prefix of the same bytes gives
+    /// Each rule is checked at the first byte that can violate it, so that every longer prefix of the same stream gives
     /// the same result.
     ///
     /// # Errors
-    /// Violations of section 5 of the RFC in a header by itself: reserved bits and opcodes, the wrong side's masking,
-    /// lengths in a longer form than needed or with the top bit, control frames that are long or fragmented.
+    /// Violations of section 5 of the RFC that are visible in the header alone: reserved bits and opcodes, wrong
+    /// masking, lengths not in their shortest form or with the top bit set, control frames that are too long or
+    /// fragmented.
     #[inline]
     pub fn parse(bytes: &[u8], side: Side) -> Result<Option<Self>, FrameError> {
         let Some((&first, rest)) = bytes.split_first() else {
@@ -171,7 +173,7 @@ const fn check_masking(side: Side, masked: bool) -> Result<(), FrameError> {
     }
 }
 
-/// Payload length from its seven bits and the bytes after them, with the bytes after the length.
+/// Decodes the payload length from its seven bits and the following bytes; also returns the remaining bytes.
 #[inline]
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
@@ -208,23 +210,23 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     }
 }
 
-/// Bit of the first byte that ends a message.
+/// Bit of the first byte that marks the end of a message.
 pub(crate) const FIN: u8 = 0x80;
-/// Bits of the first byte that only extensions may set.
+/// Bits of the first byte that are reserved for extensions.
 const RESERVED: u8 = 0x70;
-/// Opcode in the first byte.
+/// Mask of the opcode in the first byte.
 pub(crate) const OPCODE: u8 = 0x0F;
 /// Bit of the opcode that distinguishes control frames from data frames.
 pub(crate) const CONTROL: u8 = 0x08;
-/// Bit of the second byte that announces a mask key.
+/// Bit of the second byte that announces a masking key.
 pub(crate) const MASKED: u8 = 0x80;
-/// Length in the second byte.
+/// Mask of the length in the second byte.
 const LENGTH: u8 = 0x7F;
-/// Longest payload whose length fits the second byte.
+/// Maximum payload length that fits into the second byte.
 pub(crate) const SHORT_MAX: u8 = 125;
-/// Seven-bit value that announces two bytes of length.
+/// Seven-bit length that announces a 16-bit length.
 pub(crate) const LENGTH_16: u8 = 126;
-/// Seven-bit value that announces eight bytes of length.
+/// Seven-bit length that announces a 64-bit length.
 pub(crate) const LENGTH_64: u8 = 127;
 
 const _: () = assert!(
@@ -238,15 +240,15 @@ const _: () = assert!(
 
 /// Masks or unmasks `payload` in place; both are the same operation.
 ///
-/// `offset` is the position of `payload`'s first byte in the frame's whole payload: the key continues from there. Only
-/// its two lowest bits matter.
+/// `offset` is the position of `payload`'s first byte within the frame's whole payload, which determines where in the
+/// key masking starts. Only its two lowest bits matter.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let _ = mask_and_look(payload, key, offset);
 }
 
-/// Masks like [`mask`] and returns whether the result is ASCII, and so UTF-8: each word is in a register anyway, so the
-/// check costs next to nothing, where a separate pass over a short text costs as much as the masking.
+/// Masks like [`mask`] and returns whether the result is ASCII, and therefore UTF-8: each word is in a register anyway,
+/// so the check is nearly free, whereas a separate pass over a short text costs as much as the masking.
 #[inline]
 pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
@@ -277,7 +279,7 @@ pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> 
     seen & BEYOND_ASCII == 0
 }
 
-/// Bits that are clear in ASCII, for each byte of a word.
+/// Mask of the bits of a word that are clear if all its bytes are ASCII.
 const BEYOND_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! State of incomplete frames and messages, and the validation of text that arrives in pieces.
+//! State of incomplete frames and messages, and validation of text that arrives in pieces.
 //!
 //! ```text
 //!  cut inside a header ──► head: its first bytes
@@ -6,8 +6,8 @@
 //!                            ├─ control ─► control: at most 125 bytes, lent from here
 //!                            └─ data ────► message: grows by what arrived, lent from here after FIN
 //! ```
-//! A control frame between two fragments leaves the message alone. An item whose payload is whole in the caller's bytes
-//! is lent from there even if its header was cut, or a message is incomplete around it.
+//! A control frame between two fragments does not affect the message. An item whose payload is entirely in the caller's
+//! bytes is borrowed from there, even if its header was split or it arrived within an incomplete message.
 
 use crate::ws::FrameError;
 use crate::ws::close::CloseFrame;
@@ -16,22 +16,23 @@ use crate::ws::header::{
 };
 use crate::ws::receiver::{FrameRules, ItemKind, Kind, LocatedItem, PayloadPlace, settle};
 
-/// Rare state of a receiver. Exists per connection while it is inside a frame or message, until the end was lent.
+/// The rarely needed state of a receiver. Exists while the connection is inside a frame or message, until the caller is
+/// done with the completed item.
 #[derive(Debug)]
 pub(crate) struct Partial {
-    /// The frame whose payload is awaited.
+    /// The frame whose payload is incomplete.
     frame: Option<PartialFrame>,
-    /// The incomplete data message, or the one just lent.
+    /// The incomplete data message, or the complete one borrowed by the caller.
     message: Option<Message>,
-    /// Whether `message` was lent: the next call drops it.
+    /// Whether `message` was lent to the caller. If so, the next call drops it.
     lent: bool,
-    /// Bytes of `head` that are filled.
+    /// Number of valid bytes in `head`.
     head_bytes: u8,
-    /// Bytes of `control` that are filled.
+    /// Number of valid bytes in `control`.
     control_bytes: u8,
-    /// The start of a header.
+    /// The start of an incomplete header.
     head: [u8; HEADER_BYTES_MAX],
-    /// The payload of a control frame.
+    /// The payload of an incomplete control frame.
     control: [u8; CONTROL_BYTES_MAX],
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Partial {
 #[derive(Clone, Copy, Debug)]
 struct PartialFrame {
     header: Header,
-    /// Bytes of its payload consumed so far.
+    /// Number of bytes of the frame's payload consumed so far.
     taken: usize,
 }
 
@@ -47,9 +48,9 @@ struct PartialFrame {
 #[derive(Debug)]
 struct Message {
     kind: Kind,
-    /// Frames so far.
+    /// Number of frames so far.
     frames: u32,
-    /// Length of its prefix that is known to be UTF-8, if it is text.
+    /// Length of the prefix known to be valid UTF-8, for text.
     proven: usize,
     bytes: Vec<u8>,
 }
@@ -69,7 +70,7 @@ impl Default for Partial {
 }
 
 impl Partial {
-    /// Consumes `bytes` up to the end of the next item; all of them if there is none.
+    /// Consumes `bytes` up to the end of the next item, or all of them if there is none.
     ///
     /// # Errors
     /// See [`Receiver::next`](crate::ws::Receiver::next).
@@ -114,7 +115,7 @@ impl Partial {
         }
     }
 
-    /// Payload of an item that is buffered here.
+    /// Returns the payload of an item that is buffered in this state.
     pub(crate) fn kept(&mut self, what: ItemKind) -> Option<&mut [u8]> {
         match what {
             ItemKind::Message(_) => self.message.as_mut().map(|message| &mut message.bytes[..]),
@@ -132,13 +133,13 @@ impl Partial {
             && self.control_bytes == 0
     }
 
-    /// Bytes of memory that the incomplete message takes.
+    /// Memory used by the incomplete message, in bytes.
     pub(crate) fn kept_bytes(&self) -> usize {
         let message = self.message.as_ref();
         message.map_or(0, |message| message.bytes.capacity())
     }
 
-    /// Whether a data message is incomplete with at least one byte of it consumed.
+    /// Whether a data message is incomplete, with at least one byte consumed.
     pub(crate) fn in_message(&self) -> bool {
         let started = self.message.is_some() && !self.lent;
         let announced = self
@@ -148,7 +149,7 @@ impl Partial {
         started || announced
     }
 
-    /// Drops what the previous call has lent.
+    /// Drops the buffers that the caller borrowed until this call.
     fn forget_lent(&mut self) {
         if self.lent {
             self.lent = false;
@@ -192,7 +193,7 @@ impl Partial {
         }
     }
 
-    /// Checks a header in context: order of fragments, their number, the message's size.
+    /// Checks a header in context: order and number of fragments, and size of the message.
     fn admit(&mut self, header: &Header, rules: &FrameRules) -> Result<(), FrameError> {
         let before = match (header.opcode, &mut self.message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
@@ -223,8 +224,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Consumes the available part of a frame's payload; the frame stays open if that is not all of it. Returns the
-    /// number of bytes consumed, and the item that they completed.
+    /// Consumes the available part of a frame's payload; the frame stays open if more is needed. Returns the number of
+    /// bytes consumed, and the item completed by them, if any.
     fn take_payload(
         &mut self,
         frame: PartialFrame,
@@ -261,7 +262,7 @@ impl Partial {
         ))
     }
 
-    /// Consumes a part of a control frame's payload.
+    /// Consumes part of a control frame's payload.
     fn take_control(
         &mut self,
         what: ItemKind,
@@ -283,7 +284,7 @@ impl Partial {
         Ok(Some(what))
     }
 
-    /// Consumes a part of a data frame's payload, of which `left` bytes were awaited.
+    /// Consumes part of a data frame's payload, of which `left` bytes had not been consumed yet.
     fn take_data(
         &mut self,
         kind: Kind,
@@ -315,8 +316,8 @@ impl Message {
         }
     }
 
-    /// Reserves memory for `arrived` bytes: at least doubles, but not beyond the message's end if that is known. A
-    /// declared length alone never costs memory.
+    /// Reserves memory for `arrived` bytes: at least doubles the capacity, but not beyond the message's end if that is
+    /// known. A declared length alone never causes an allocation.
     fn reserve(&mut self, left: Option<u64>, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed <= self.bytes.capacity() {
@@ -329,7 +330,7 @@ impl Message {
         self.bytes.reserve_exact(capacity - self.bytes.len());
     }
 
-    /// Checks the available text at once: a message that cannot become valid is refused before its end.
+    /// Validates the text received so far, so that an invalid message is refused before its end.
     fn prove(&mut self) -> Result<(), FrameError> {
         match self.kind {
             Kind::Binary => Ok(()),
@@ -343,7 +344,7 @@ impl Message {
         }
     }
 
-    /// Checks the end: text must not end inside a character.
+    /// Completes the message, checking that text does not end inside a character.
     fn finish(&self) -> Result<Kind, FrameError> {
         match self.kind {
             Kind::Text if self.proven < self.bytes.len() => Err(FrameError::TextNotUtf8),
@@ -353,8 +354,8 @@ impl Message {
 }
 
 impl Header {
-    /// Kind of the item and end of its payload; `None` unless the frame is an item by itself and its payload, which
-    /// starts at `from`, is whole in the caller's `length` bytes.
+    /// Kind of the item and end of its payload; `None` unless the frame is an item by itself and its payload, starting
+    /// at `from`, is complete within the caller's `length` bytes.
     #[inline]
     pub(crate) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;
@@ -380,11 +381,11 @@ const _: () = assert!(CONTROL & OPCODE == CONTROL && CONTROL_BYTES_MAX <= u8::MA
 // A text's buffer has a boundary before which everything is valid. At most three bytes follow it: the start of a
 // character whose end has not arrived. They are checked again with the next piece, so no other state is needed.
 
-/// Checks `text` from `proven` on and returns the new boundary, at most three bytes before the end of `text`; `None`
-/// when no continuation can make `text` valid.
+/// Validates `text` from `proven` on and returns the new boundary, at most three bytes before the end of `text`; `None`
+/// if no continuation can make `text` valid.
 ///
-/// `proven` is the boundary of the last call for the same text, 0 at first. The text is complete when the boundary is
-/// its end.
+/// `proven` is the boundary returned by the previous call for the same text, initially 0. The text is complete if the
+/// boundary is at its end.
 fn prove(text: &[u8], proven: usize) -> Option<usize> {
     let fresh = text.get(proven..)?;
     let (whole, begun) = fresh.split_at_checked(fresh.len() - begun_bytes(fresh))?;
@@ -397,7 +398,7 @@ fn prove(text: &[u8], proven: usize) -> Option<usize> {
     Some(text.len() - begun.len())
 }
 
-/// Length of an incomplete character at the end, by its first byte.
+/// Number of bytes of an incomplete character at the end of a text.
 fn begun_bytes(text: &[u8]) -> usize {
     for (behind, &byte) in (1..=CHARACTER_BYTES_MAX - 1).zip(text.iter().rev()) {
         let length = match byte {
@@ -412,7 +413,7 @@ fn begun_bytes(text: &[u8]) -> usize {
     0
 }
 
-/// The longest UTF-8 character in bytes (RFC 3629 section 3).
+/// Maximum length of a UTF-8 character in bytes (RFC 3629 section 3).
 const CHARACTER_BYTES_MAX: usize = 4;
 
 #[cfg(test)]

@@ -1,63 +1,64 @@
-//! The incoming side of a connection: bytes in, messages and control frames out.
+//! The incoming side of a connection: turns bytes into messages and control frames.
 //!
-//! Theory of operation. The usual frame lies whole in the bytes of one read and is a message by itself. It is unmasked
-//! and checked in place and lent from there; the receiver buffers nothing. Everything else is rare, and its state is in
-//! one box ([`Partial`]) that exists only while it is needed:
+//! Theory of operation. Usually, a frame is complete within the bytes of one read and is a message by itself. It is
+//! unmasked and validated in place and borrowed from these bytes; the receiver buffers nothing. All other cases are
+//! rare, and their state is in one box ([`Partial`]) that exists only while needed:
 //! ```text
 //!  bytes of one read   │ frame │ frame │ fra            the first two are lent in place, "fra" goes into the box
 //!  bytes of the next   │ me │ frame │                   the first is lent from the box, the second in place
 //! ```
-//! Rules are checked in an order that does not depend on how the stream is cut: a header when it is complete (first by
-//! itself, then in context), text as its bytes arrive, a close frame's body when it is complete. So any cutting gives
-//! the same items and the same error.
+//! Rules are checked in an order that does not depend on how the stream is split: a header when it is complete (first
+//! by itself, then in context), text as its bytes arrive, a close frame's body when it is complete. Every split
+//! therefore gives the same items and the same error.
 //!
-//! Each call first *locates* the next item (a small value, [`LocatedItem`]) and then lends it, so that the borrow of
-//! the item begins after everything that can fail.
+//! Each call first *locates* the next item (a small value, [`LocatedItem`]) and then lends it to the caller, so that
+//! the borrow starts only after all steps that can fail.
 
 use crate::ws::FrameError;
 use crate::ws::header::{Header, Side, mask_and_look};
 use crate::ws::{close::CloseFrame, partial::Partial};
 
-/// Bounds of a receiver, shared by all connections of a kind.
+/// Limits of a receiver, shared by all connections of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
-    /// Longest message in bytes, over all its fragments. Checked on each header, before the payload arrives.
+    /// Maximum length of a message in bytes, over all its fragments. Checked on each header, before the payload
+    /// arrives.
     pub message_bytes: usize,
-    /// Most frames of a message, empty ones included; 0 means 1.
+    /// Maximum number of frames per message, including empty ones; 0 means 1.
     pub fragments: u32,
 }
 
-/// The type of a message, as its first frame declares it.
+/// The type of a message, as declared by its first frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Text: UTF-8.
+    /// Text, valid UTF-8.
     Text,
-    /// Binary: any bytes.
+    /// Arbitrary bytes.
     Binary,
 }
 
-/// A received message or control frame. Lent until the next call.
+/// A received message or control frame, borrowed until the next call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// A whole message.
+    /// A complete message.
     Message {
-        /// Text or binary.
+        /// The kind of message.
         kind: Kind,
-        /// The payload, unmasked; valid UTF-8 if it is text. At most [`FrameRules::message_bytes`]; may be changed in
-        /// place.
+        /// The unmasked payload, at most [`FrameRules::message_bytes`] long; valid UTF-8 if it is text. May be modified
+        /// in place.
         payload: &'a mut [u8],
     },
-    /// A ping with its payload, to be answered by a pong with the same (RFC 6455 section 5.5.3).
+    /// A ping with its payload, to be answered by a pong with the same payload (RFC 6455 section 5.5.3).
     Ping(&'a [u8]),
     /// A pong with its payload.
     Pong(&'a [u8]),
-    /// A close with its code and reason, if it has any. The caller must discard whatever follows.
+    /// A close frame with its code and reason, if any. The caller must discard all bytes after it.
     Close(Option<CloseFrame<'a>>),
 }
 
-/// The incoming side of one connection. One exists per connection, for its life; 16 bytes and no heap while idle.
+/// The incoming side of a connection. Exists for the connection's lifetime; 16 bytes and no heap memory while idle.
 ///
-/// The caller passes the bytes of each read and loops until there is no further item:
+/// The caller passes the bytes of each read and loops until there are no more items:
 /// ```
 /// use codec::ws::{FrameRules, Item, Kind, Receiver, Side};
 ///
@@ -109,14 +110,14 @@ pub(crate) enum ItemKind {
 /// Position of an item's payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PayloadPlace {
-    /// Range of the caller's bytes.
+    /// Range within the caller's bytes.
     Bytes(usize, usize),
-    /// In the box.
+    /// Buffered in `Partial`.
     Kept,
 }
 
 impl Receiver {
-    /// A receiver at the start of a connection's frames.
+    /// Creates a receiver at the start of a connection's frames.
     #[must_use]
     pub const fn new(side: Side) -> Self {
         Self {
@@ -127,14 +128,14 @@ impl Receiver {
     }
 
     /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed, and the item; without an
-    /// item all of `bytes` was consumed. The caller calls again with the rest until there is no item.
+    /// item, all of `bytes` was consumed. The caller repeats this with the remaining bytes until there is no item.
     ///
-    /// Payload bytes are unmasked where they lie. The item is lent from `bytes` if its frame lies whole in it, else
+    /// Payload bytes are unmasked in place. The item is borrowed from `bytes` if its frame is complete there, otherwise
     /// from the receiver.
     ///
     /// # Errors
-    /// The peer's first violation of RFC 6455 or of `rules`. The receiver is unusable afterwards: it owns no heap and
-    /// always returns the same error.
+    /// The peer's first violation of RFC 6455 or of `rules`. The receiver is unusable afterwards: it owns no heap
+    /// memory and always returns the same error.
     #[inline]
     pub fn next<'a>(
         &'a mut self,
@@ -155,7 +156,7 @@ impl Receiver {
         Ok((used, item))
     }
 
-    /// A receiver that has failed with this error, copied from another.
+    /// Creates a receiver that has failed with an error copied from another receiver.
     #[must_use]
     pub fn failed(side: Side, error: FrameError) -> Self {
         Self {
@@ -171,15 +172,15 @@ impl Receiver {
         self.failed
     }
 
-    /// Whether nothing is buffered: no part of a frame or message. Then the receiver owns no heap.
+    /// Whether nothing is buffered, neither part of a frame nor of a message. The receiver then owns no heap memory.
     ///
-    /// True whenever the caller's loop has seen `None` at the end of a message.
+    /// Always true once the caller's loop has reached `None` at the end of a message.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// Whether a data message is incomplete with some of it consumed: watched by a deadline for slow senders.
+    /// Whether a data message is incomplete and partly consumed, which a deadline for slow senders monitors.
     #[must_use]
     pub fn in_message(&self) -> bool {
         self.partial
@@ -187,7 +188,7 @@ impl Receiver {
             .is_some_and(|partial| partial.in_message())
     }
 
-    /// Bytes of memory that an incomplete message takes; 0 while the receiver is idle.
+    /// Memory used by an incomplete message, in bytes; 0 while the receiver is idle.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.partial
@@ -227,7 +228,7 @@ impl Receiver {
         self.find_kept(rules, bytes)
     }
 
-    /// Locates the next item, if it uses buffered bytes or leaves some.
+    /// Locates the next item if that requires buffered bytes, or leaves bytes to buffer.
     #[inline(never)]
     fn find_kept(
         &mut self,
@@ -260,10 +261,10 @@ impl Receiver {
     }
 }
 
-/// Unmasks and checks the whole payload of an item.
+/// Unmasks and validates the whole payload of an item.
 ///
 /// # Errors
-/// Text that is not UTF-8; a bad body of a close frame.
+/// Fails if the text is not UTF-8, or the body of a close frame is invalid.
 #[inline]
 pub(crate) fn settle(
     what: ItemKind,
@@ -288,5 +289,5 @@ pub(crate) fn settle(
     }
 }
 
-/// The key that masks nothing, used for unmasked frames.
+/// A masking key that changes nothing, used for unmasked frames.
 const NO_KEY: [u8; 4] = [0; 4];

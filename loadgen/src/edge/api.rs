@@ -1,6 +1,6 @@
-//! Calls of the control plane before and after a run: channels made, and removed again.
+//! Control plane calls that create channels before a run and delete them afterwards.
 //!
-//! One call after the other on one connection, blocking: nothing is measured here.
+//! Calls are sequential and blocking on one connection because nothing is measured here.
 
 use crate::edge::{http, signal};
 use crate::{address::Target, plan::Plan};
@@ -11,12 +11,12 @@ use std::{fmt, thread};
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
-/// Why a call failed.
+/// Reason why a call failed.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// The service's answer: status, error type, text.
+    /// The service returned an error: status, error type and message.
     Refused(u16, String, String),
-    /// No answer.
+    /// The service did not respond.
     NoAnswer(ureq::Error),
 }
 
@@ -35,27 +35,27 @@ impl From<ureq::Error> for ApiError {
     }
 }
 
-/// The channels of a share that were made for a run, or were there already.
+/// Channels of this process's share of the run, both newly created and existing ones.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    /// The ARNs of the channels, by their place in the share.
+    /// ARNs of all channels of the share, in ascending order of channel number.
     pub(crate) arns: Vec<String>,
-    /// Those that were made; they are deleted after the run.
+    /// ARNs of the channels that were created and must be deleted after the run.
     made: Vec<String>,
 }
 
-/// The control plane of a target.
+/// Control plane client for a target.
 pub(crate) struct Api<'a> {
     client: Agent,
-    /// Scheme and authority.
+    /// Base URL: scheme and authority.
     url: String,
-    /// Host and, unless it is the scheme's own, port.
+    /// Host, and port unless it is the scheme's default.
     host: &'a str,
     signer: Option<Signer<'a>>,
 }
 
 impl<'a> Api<'a> {
-    /// The control plane behind the plan's targets, if there is one; nothing is connected yet.
+    /// Creates a client for the plan's first target without connecting; `None` if the plan has no targets.
     pub(crate) fn new(plan: &'a Plan, tls: TlsConfig) -> Option<Self> {
         let target = plan.targets.first()?;
         let scheme = if target.tls { "https" } else { "http" };
@@ -71,10 +71,10 @@ impl<'a> Api<'a> {
         })
     }
 
-    /// Makes the channels of the plan's share; one that is there already is used and kept.
+    /// Creates the channels of the plan's share. Channels that already exist are used, but not deleted after the run.
     ///
     /// # Errors
-    /// The first call that fails, with the channel's name. The channels made before it are in `channels`.
+    /// Returns the first failure, with the channel's name. Channels created before it are listed in `channels`.
     pub(crate) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
         for channel in plan.share.channels(plan.channels) {
             if signal::stopped() {
@@ -108,7 +108,7 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
-    /// Deletes the channels that were made. Returns how many could not be deleted, with the last error.
+    /// Deletes the channels that were created. Returns the number that could not be deleted, with the last error.
     pub(crate) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
         let mut failed = None;
         for arn in &channels.made {
@@ -121,7 +121,7 @@ impl<'a> Api<'a> {
         failed
     }
 
-    /// One call, repeated with back-off while the service limits the rate.
+    /// Makes one call, retrying with back-off while the service throttles it.
     fn call(&mut self, path: &str, body: &Value) -> Result<Value, ApiError> {
         let body = body.to_string();
         let mut patience = PATIENCE;
@@ -178,11 +178,11 @@ impl<'a> Api<'a> {
     }
 }
 
-/// The time that a call may take.
+/// Timeout of a call.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Attempts of a call, and the first and the longest pause between them.
+/// Maximum number of attempts per call, and the initial and maximum back-off between them.
 const ATTEMPTS: u32 = 30;
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_secs(2);
-/// Longest answer that is read.
+/// Maximum size of a response body, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;

@@ -1,74 +1,74 @@
-//! The shared state of a run's threads: the phase that the conductor sets, and each worker's numbers.
+//! Shared state of a run's threads: the phase set by the conductor, and each worker's counters.
 
 use crate::measure::ErrorCounts;
 use crate::result::{ErrorKind, KINDS};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-/// The phases of a run. They follow each other in this order and none comes back.
+/// Phases of a run, in order; phases never repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RunPhase {
-    /// The first connections open, so that the server has touched the memory that it keeps anyway.
+    /// The first connections open, so that the server has touched the memory it needs regardless of load.
     OpenFirst,
-    /// All others open.
+    /// All remaining connections open.
     OpenAll,
-    /// The load runs, and is not measured.
+    /// The load runs but is not measured.
     WarmUp,
     /// The load runs and is measured.
     Measure,
-    /// Nothing new begins; what is under way arrives.
+    /// No new work starts; work in flight completes.
     Drain,
     /// Connections close.
     Close,
 }
 
-/// The one shared object of a run.
+/// State shared by all threads of a run.
 #[derive(Debug)]
 pub(crate) struct RunBoard {
     phase: AtomicU8,
-    /// The beginning of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until it is known.
+    /// Start of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until known.
     begins_ns: AtomicU64,
-    /// One for each worker, written by it alone, once a turn.
+    /// Gauges, one per worker, each written only by its worker, once per turn.
     pub(crate) gauges: Vec<Gauge>,
 }
 
-/// A worker's numbers. Aligned to a cache line's pair, so that workers do not slow each other down.
+/// Counters of a worker. Aligned to a pair of cache lines to avoid false sharing between workers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Gauge {
-    /// Connections that reached 101.
+    /// Number of connections that received a 101 response.
     pub(crate) opened: AtomicU64,
-    /// Connections that failed.
+    /// Number of connections that failed.
     pub(crate) failed: AtomicU64,
-    /// Connections open at this moment.
+    /// Number of connections currently open.
     pub(crate) open: AtomicU64,
-    /// Connections opened and closed as intended.
+    /// Number of connections opened and closed as intended.
     pub(crate) cycles: AtomicU64,
-    /// Messages composed.
+    /// Number of messages composed.
     pub(crate) sent: AtomicU64,
-    /// Messages arrived.
+    /// Number of messages received.
     pub(crate) received: AtomicU64,
-    /// Masters that are open, or that were given up (sessions).
+    /// Number of masters that are open or were given up, in mode sessions.
     pub(crate) masters: AtomicU64,
-    /// Sessions begun.
+    /// Number of sessions started.
     pub(crate) scheduled: AtomicU64,
-    /// Sessions that went all the way.
+    /// Number of sessions that completed all steps.
     pub(crate) completed: AtomicU64,
-    /// Sessions that did not.
+    /// Number of sessions that did not complete.
     pub(crate) unwell: AtomicU64,
-    /// Median of the last whole interval, in microseconds.
+    /// Median latency of the last full interval, in microseconds.
     pub(crate) p50_us: AtomicU64,
-    /// 99th percentile of the last whole interval, in microseconds.
+    /// 99th percentile latency of the last full interval, in microseconds.
     pub(crate) p99_us: AtomicU64,
-    /// Failures by [`ErrorKind::place`]: names have no bound and stay with the worker.
+    /// Failures by [`ErrorKind::place`]; their names are unbounded and kept by the worker.
     kinds: [AtomicU64; KINDS.len()],
-    /// No session is to begin and none runs.
+    /// Whether no sessions are running or left to start.
     pub(crate) through: AtomicBool,
-    /// The worker is done, well or not.
+    /// Whether the worker has finished, successfully or not.
     pub(crate) over: AtomicBool,
 }
 
-/// The sums of all gauges at one moment.
+/// Totals over all gauges at one point in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     pub(crate) opened: u64,
@@ -81,20 +81,20 @@ pub(crate) struct Sum {
     pub(crate) scheduled: u64,
     pub(crate) completed: u64,
     pub(crate) unwell: u64,
-    /// The highest of any worker: good enough to look at.
+    /// Highest median latency of any worker, in microseconds; accurate enough for display.
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
-    /// Failures by [`ErrorKind::place`].
+    /// Number of failures, indexed by [`ErrorKind::place`].
     pub(crate) kinds: [u64; KINDS.len()],
-    /// Workers whose sessions are through.
+    /// Number of workers with no sessions left to run.
     pub(crate) through: u64,
-    /// Workers that are done.
+    /// Number of workers that have finished.
     pub(crate) over: u64,
 }
 
 impl Gauge {
-    /// Reports all failures of its worker until here. Called once a turn: their names are looked at only when there are
-    /// more than were reported.
+    /// Publishes the worker's failures so far. Called once per turn; names are only looked up if the count has
+    /// increased.
     pub(crate) fn tell(&self, errors: &ErrorCounts) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
         if errors.kinds().is_empty() || errors.total() == self.kinds.iter().map(load).sum::<u64>() {
@@ -111,7 +111,7 @@ impl Gauge {
 }
 
 impl RunBoard {
-    /// A board for this many workers.
+    /// Creates a board for this many workers.
     pub(crate) fn new(workers: usize) -> Self {
         Self {
             phase: AtomicU8::new(RunPhase::OpenFirst as u8),
@@ -120,7 +120,7 @@ impl RunBoard {
         }
     }
 
-    /// The phase.
+    /// The current phase.
     pub(crate) fn phase(&self) -> RunPhase {
         match self.phase.load(Ordering::Relaxed) {
             0 => RunPhase::OpenFirst,
@@ -132,23 +132,23 @@ impl RunBoard {
         }
     }
 
-    /// Sets the phase; workers see it within their longest sleep.
+    /// Sets the phase; workers notice it when they next wake up.
     pub(crate) fn enter(&self, phase: RunPhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// The beginning of the schedule, if it is known.
+    /// Start of the schedule, if known.
     pub(crate) fn begins_ns(&self) -> Option<u64> {
         let moment = self.begins_ns.load(Ordering::Relaxed);
         (moment != u64::MAX).then_some(moment)
     }
 
-    /// Announces the beginning of the schedule to every worker.
+    /// Announces the start of the schedule to all workers.
     pub(crate) fn begin_at(&self, moment_ns: u64) {
         self.begins_ns.store(moment_ns, Ordering::Relaxed);
     }
 
-    /// All numbers added up.
+    /// Sums all gauges.
     pub(crate) fn sum(&self) -> Sum {
         let mut sum = Sum::default();
         for gauge in &self.gauges {

@@ -1,4 +1,5 @@
-//! Leads the workers of a run through its phases, and looks at the clock and at both processes at the right moments.
+//! Takes the workers of a run through its phases, and samples the clock and the CPU time of load generator and service
+//! at phase boundaries.
 //!
 //! | mode | before | measured | after |
 //! |---|---|---|---|
@@ -18,7 +19,7 @@ use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Leads one run, on the thread that shows it.
+/// Controls one run, on the thread that displays its progress.
 pub(crate) struct Conductor<'a, 'w> {
     shared: RunContext<'a>,
     plan: &'a Plan,
@@ -31,16 +32,16 @@ pub(crate) struct Conductor<'a, 'w> {
 /// The conductor's record of a run.
 pub(crate) struct Course {
     started: SystemTime,
-    /// Whether every connection that was to be there before the load was.
+    /// Whether all connections required before the load starts were opened.
     all_opened: bool,
-    /// Whether the operator ended it.
+    /// Whether the operator stopped the run.
     stopped: bool,
     from: Sample,
     to: Sample,
     memory: MemoryFigures,
 }
 
-/// Both processes and the counters at one moment.
+/// CPU time of load generator and service, and the workers' counters, at one point in time.
 struct Sample {
     at: Instant,
     sum: Sum,
@@ -48,16 +49,17 @@ struct Sample {
     server_cpu_ns: Option<u64>,
 }
 
-/// The result of opening the connections.
+/// Result of opening the connections.
 struct OpeningResult {
-    /// Whether the load can begin.
+    /// Whether all connections were opened, so that the load can start.
     all: bool,
-    /// The server's memory and the number of connections after the first ones.
+    /// Resident memory of the service in bytes, and number of open connections, after the first few connections were
+    /// opened.
     base: Option<(u64, u64)>,
 }
 
 impl<'a, 'w> Conductor<'a, 'w> {
-    /// A conductor of this run.
+    /// Creates the conductor of this run.
     pub(crate) const fn new(
         shared: RunContext<'a>,
         server: Option<Server>,
@@ -74,7 +76,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Leads the run to its end.
+    /// Conducts the run until it ends.
     pub(crate) fn conduct(&self) -> Course {
         let started = SystemTime::now();
         let opened = self.open();
@@ -117,7 +119,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Connects the parties that are to be there before the load begins.
+    /// Opens the connections required before the load starts.
     fn open(&self) -> OpeningResult {
         match self.plan.mode {
             Mode::Storm | Mode::Connect => OpeningResult {
@@ -151,8 +153,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all peers are open, the first ones before the others, so that the growth of the server can be
-    /// separated from what it needs anyway.
+    /// Waits until all peers are open. A few are opened first, so that memory growth per connection can be separated
+    /// from the server's base usage.
     fn open_peers(&self) -> OpeningResult {
         let wanted = self.plan.connections();
         let tried = |sum: &Sum| sum.opened + sum.failed;
@@ -180,7 +182,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits for the moment to begin, if there is one.
+    /// Waits for the start time, if there is one.
     fn await_start(&self) {
         let moment = match self.start {
             StartSignal::AtOnce => return,
@@ -213,7 +215,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Bytes by which the server grew for each connection since `base`.
+    /// Server memory growth per connection since `base`, in bytes.
     fn growth_since(&self, base: Option<(u64, u64)>) -> Option<f64> {
         let (rss_before, open_before) = base?;
         self.wait(SETTLE, |_| false);
@@ -222,7 +224,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         (open > open_before).then(|| (rss as f64 - rss_before as f64) / (open - open_before) as f64)
     }
 
-    /// Begins what is measured.
+    /// Begins the measured phase.
     fn begin(&self) -> Sample {
         self.watch.say("measuring");
         let span = match &self.plan.schedule {
@@ -245,7 +247,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         from
     }
 
-    /// Runs the load: for its time, or until every session is over.
+    /// Runs the load for its duration or until every session has ended.
     fn measure(&self) {
         match self.plan.mode {
             Mode::Sessions => while !self.wait(SECOND, |sum| self.is_over(sum)) {},
@@ -260,13 +262,13 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Whether nothing more can come of the load, or nothing more should.
+    /// Whether the load has completed or should stop.
     fn is_over(&self, sum: &Sum) -> bool {
         let all_through = sum.through >= self.board.gauges.len() as u64;
         all_through || sum.over > 0 || signal::stopped()
     }
 
-    /// Waits for what is under way.
+    /// Waits for sessions or messages in flight to complete.
     fn drain(&self, all_opened: bool) {
         match self.plan.mode {
             Mode::Sessions | Mode::Storm => {
@@ -279,8 +281,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits for messages until all have arrived, or none does any more. A first Ctrl-C does not cut this short, or
-    /// they would count as lost.
+    /// Waits until all messages have arrived or no more arrive. A first Ctrl-C does not end the wait, because messages
+    /// in flight would then count as lost.
     fn drain_messages(&self) {
         loop {
             let last = self.board.sum();
@@ -293,8 +295,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until something happens, at most `patience`; returns whether it did. Ctrl-C and the end of a worker end it
-    /// as well.
+    /// Waits until `happened` returns true, for at most `patience`; returns whether it did. Ctrl-C or the end of a
+    /// worker also ends the wait.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
         let begun = Instant::now();
         let was_stopped = signal::stopped();
@@ -323,7 +325,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
 }
 
 impl Course {
-    /// Fills in what only the whole of a run knows, and judges it; the workers' counts are there already.
+    /// Fills in the fields that concern the whole run and computes the verdict; the workers' counts must already be
+    /// present.
     pub(crate) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
         let (from, to) = (&self.from, &self.to);
         let duration_s = (to.at - from.at).as_secs_f64();
@@ -359,18 +362,18 @@ impl Course {
     }
 }
 
-/// The load before it is measured.
+/// Warm-up time before measurement starts.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// The time from the word to begin to the first session: every worker has seen it by then.
+/// Delay from the start signal to the first session, so that every worker has seen the signal.
 const LEAD: Duration = Duration::from_millis(100);
-/// After this long without a change, everything that was asked for is there.
+/// Time without progress after which opening or draining counts as settled.
 const SETTLE: Duration = Duration::from_millis(300);
-/// After this long without a connection that opened or failed, the target does not answer.
+/// Time without an opened or failed connection after which the target counts as unresponsive.
 const STALL: Duration = Duration::from_secs(25);
-/// The time that a session needs to close, beside its patience.
+/// Time for a session to close, in addition to its patience.
 const FAREWELL: Duration = Duration::from_secs(6);
-/// After this long without an arrival, what is missing is lost.
+/// Time without an arrival after which missing messages count as lost.
 const DRAIN_STALL: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
-/// The time between two looks at the board while waiting.
+/// Polling interval of the board while waiting.
 const LOOK: Duration = Duration::from_millis(10);

@@ -1,8 +1,8 @@
-//! A blocking HTTP client for requests that are no part of the load: channels made and removed, metrics read.
+//! Blocking HTTP client for requests outside the load: creating and deleting channels, and reading metrics.
 //!
-//! The API calls of sessions (`--discover`) do not use it. They are load: their connections count in the figures, are
-//! made on schedule from `--source-addresses`, and share the ring of their worker, which must not block. Those are
-//! written by [`crate::visit::write_call`] and read by [`crate::visit::Discovery`].
+//! The API calls of sessions (`--discover`) do not use it because they are part of the load: their connections are
+//! counted, are opened on schedule from `--source-addresses`, and share their worker's ring, which must not block.
+//! Those calls are written by [`crate::visit::write_call`] and read by [`crate::visit::Discovery`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-/// A client that connects to these addresses only, whatever host a URL names. `timeout` is for a whole request. It
-/// follows no redirects, uses no proxy, and returns every status as an answer.
+/// Creates a client that connects only to these addresses, whatever host a URL names. `timeout` applies to a whole
+/// request. Redirects are not followed, proxies are not used, and every status is returned as a response.
 pub(crate) fn client(
     addresses: impl Iterator<Item = SocketAddr>,
     tls: TlsConfig,
@@ -31,7 +31,7 @@ pub(crate) fn client(
     Agent::with_parts(config, DefaultConnector::new(), CheckedAddresses(addresses))
 }
 
-/// Addresses that were resolved and checked before: none is off loopback unless the target is owned.
+/// Addresses that were resolved and checked earlier: all are loopback unless the target is owned.
 #[derive(Debug)]
 struct CheckedAddresses(Vec<SocketAddr>);
 
@@ -48,7 +48,7 @@ impl Resolver for CheckedAddresses {
     }
 }
 
-/// Addresses that [`ResolvedSocketAddrs`] has room for.
+/// Capacity of [`ResolvedSocketAddrs`], in addresses.
 const ADDRESSES_MAX: usize = 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! This machine and its limits: descriptors, CPUs, kernel.
+//! Properties and limits of this machine: descriptors, CPUs, kernel.
 #![expect(
     unsafe_code,
     reason = "one socket option is set through libc; no safe wrapper has it"
@@ -11,22 +11,22 @@ use socket2::Socket;
 use std::os::fd::AsRawFd;
 use std::{fs, io};
 
-/// The machine that a run was driven from.
+/// The machine that generated the load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriverMachine {
-    /// The processor's name.
+    /// Name of the processor.
     pub cpu: Option<String>,
-    /// CPUs that this process may use.
+    /// Number of CPUs available to this process.
     pub cpus: Option<usize>,
-    /// The kernel's release.
+    /// Kernel release.
     pub kernel: Option<String>,
-    /// Memory in bytes.
+    /// Total memory, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Processes that ran or wanted to, on average over the minute before the run.
+    /// Load average over the minute before the run.
     pub load_average: Option<f64>,
 }
 
-/// Looks at this machine.
+/// Reads this machine's properties.
 #[must_use]
 pub fn machine() -> DriverMachine {
     let value = |file: &str, name: &str| {
@@ -47,18 +47,18 @@ pub fn machine() -> DriverMachine {
     }
 }
 
-/// The limits of this machine for a process that opens many connections. Those that cannot be found out are `None`.
+/// Limits of this machine for a process that opens many connections. Unknown ones are `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineLimits {
-    /// Open descriptors, if the limit is raised as far as it goes.
+    /// Maximum number of open descriptors after raising the limit.
     pub descriptors: Option<u64>,
-    /// Local ports of each address towards one target.
+    /// Number of local ports per source address and target address.
     pub ports: Option<u64>,
-    /// Memory that can be had without swapping, in bytes.
+    /// Memory available without swapping, in bytes.
     pub memory_bytes: Option<u64>,
 }
 
-/// Looks at what this machine allows.
+/// Reads this machine's limits.
 #[must_use]
 pub fn limits() -> MachineLimits {
     let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
@@ -81,16 +81,16 @@ pub fn limits() -> MachineLimits {
     }
 }
 
-/// A number that no other run is likely to have.
+/// Generates a run id that is unlikely to be used by another run.
 #[must_use]
 pub fn run_id() -> u32 {
     fastrand::u32(..)
 }
 
-/// Raises this process's limit of open descriptors as far as it may; returns the limit.
+/// Raises this process's limit on open descriptors as far as permitted; returns the new limit.
 ///
 /// # Errors
-/// The kernel's error.
+/// Returns the kernel's error.
 pub(crate) fn raise_descriptors() -> io::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = maximum;
@@ -98,11 +98,11 @@ pub(crate) fn raise_descriptors() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// Makes a later bind to an address leave the choice of the port to connect, when the other end is known: one port then
-/// serves as many connections as there are pairs of addresses.
+/// Defers the choice of the local port from bind to connect, when the peer address is known, so that a port can be
+/// reused for different peers.
 ///
 /// # Errors
-/// The kernel's error.
+/// Returns the kernel's error.
 pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
@@ -126,7 +126,7 @@ pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
 /// Pins the calling thread to one CPU.
 ///
 /// # Errors
-/// The CPU does not exist or is not this process's to use.
+/// Returns an error if the CPU does not exist or is not available to this process.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);

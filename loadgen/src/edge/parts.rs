@@ -1,7 +1,7 @@
-//! A run in several processes on one machine: each has a part of it, they begin together, and their reports are merged.
+//! Runs in several processes on one machine: each runs a part, all start together, and their reports are merged.
 //!
-//! Each part reports its progress on its standard output ([`PartNews`]). When all connections are open it says so and
-//! waits; when all parts wait, each is sent the moment to begin on its standard input.
+//! Each part reports its progress on standard output ([`PartNews`]). When all its connections are open, it reports that
+//! and waits; when all parts are waiting, each receives the start time on standard input.
 
 use crate::edge::{StartSignal, check_moment, signal};
 use crate::live::{PartNews, Progress, RunFollower};
@@ -17,11 +17,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
 
-/// Runs this program this many times, each with its part and the same `flags` (those after `run`), and merges what they
-/// report. Each is pinned to one of `--cores` in turn. Ctrl-C is passed on; each part then ends gently.
+/// Runs this program in several processes, each with its part and the same `flags` (those after `run`), and merges
+/// their reports. Processes are pinned to `--cores` in rotation. Ctrl-C is forwarded, and each part then stops
+/// gracefully.
 ///
 /// # Errors
-/// A process cannot be started, or one ends without a report: what it said is on standard error.
+/// Returns an error if a process cannot be started or exits without a report; its messages are on standard error.
 pub fn run_parts(
     options: &Options,
     flags: &[String],
@@ -54,7 +55,7 @@ pub fn run_parts(
     Ok(report)
 }
 
-/// The start of a part: the moment that comes on standard input, in nanoseconds since 1970.
+/// Start signal of a part: the start time is read from standard input, in nanoseconds since 1970.
 #[must_use]
 pub fn word_of_stdin() -> StartSignal {
     let (tell, word) = mpsc::channel();
@@ -70,7 +71,7 @@ pub fn word_of_stdin() -> StartSignal {
     StartSignal::OnWord(word)
 }
 
-/// The command of the part at this place.
+/// Command line for the part with this index.
 fn command(
     options: &Options,
     flags: &[String],
@@ -96,17 +97,17 @@ fn command(
     Ok(command)
 }
 
-/// One of the processes.
+/// A part process.
 struct Part {
     child: Child,
-    /// The stream on which it gets the moment to begin.
+    /// Stream to which the start time is written.
     word: Option<ChildStdin>,
     is_ready: bool,
-    /// Its latest progress; `None` before it reported any.
+    /// Latest progress; `None` until the first report.
     progress: Option<Progress>,
 }
 
-/// A report of the part at a place; `None`: it has ended.
+/// Index of a part and its report; `None` if the part has ended.
 type News = (usize, Option<PartNews>);
 
 impl Part {
@@ -133,7 +134,8 @@ impl Part {
     }
 }
 
-/// Follows all parts to their end: has them begin together, shows their progress, passes the operator's signal on once.
+/// Follows all parts until they end: starts them together, shows their progress and forwards the operator's signal
+/// once.
 fn follow(
     parts: &mut [Part],
     news: &Receiver<News>,
@@ -184,7 +186,7 @@ fn follow(
     Ok(())
 }
 
-/// Sends every part that waits the moment to begin.
+/// Sends the start time to all waiting parts.
 fn begin(parts: &mut [Part], options: &Options) {
     let soon = SystemTime::now() + LEAD;
     let moment = options.start_at.map_or(soon, |at| soon.max(at.time()));
@@ -195,7 +197,7 @@ fn begin(parts: &mut [Part], options: &Options) {
     }
 }
 
-/// A folder for the parts' reports, gone with its owner.
+/// Directory for the parts' reports, removed when dropped.
 struct PartsFolder(PathBuf);
 
 impl PartsFolder {
@@ -218,9 +220,9 @@ impl Drop for PartsFolder {
     }
 }
 
-/// The time between two looks for the operator's signal.
+/// Polling interval for the operator's signal.
 const LOOK: Duration = Duration::from_millis(20);
-/// The time between two displays of the progress.
+/// Interval between progress updates.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// The time from the word to begin to the beginning: every part has it by then.
+/// Delay from the start signal to the start time, so that every part has received it.
 const LEAD: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! CPU time and memory of a process, as the kernel reports them in `/proc`, and those of the service's process.
+//! CPU time and memory of processes, from `/proc`, and of the service, locally or from its metrics.
 
 use crate::edge::http;
 use rustix::param::clock_ticks_per_second;
@@ -14,31 +14,31 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process with this id.
+    /// Finds the process with this id.
     ///
     /// # Errors
-    /// There is none, or it must not be looked at.
+    /// Returns an error if the process does not exist or may not be inspected.
     pub fn find(pid: u32) -> io::Result<Self> {
         let process = Self { pid };
         process.cpu_ns()?;
         Ok(process)
     }
 
-    /// This process.
+    /// Returns this process.
     pub(crate) fn own() -> Self {
         Self {
             pid: std::process::id(),
         }
     }
 
-    /// CPU time of all its threads, user and kernel, in nanoseconds.
+    /// CPU time of all threads, user and kernel, in nanoseconds.
     ///
-    /// Source: `/proc/PID/task/TID/schedstat`, first number (proc_pid_schedstat: time spent on the CPU). The ticks of
-    /// `/proc/PID/stat` are 10 ms apart, too coarse for a short run; but threads that have ended are only in them, so
-    /// they count where they are more.
+    /// Source: `/proc/PID/task/TID/schedstat`, first number (proc_pid_schedstat: time spent on the CPU). Ticks in
+    /// `/proc/PID/stat` are 10 ms, too coarse for a short run, but only they include threads that have exited; the
+    /// larger value is used.
     ///
     /// # Errors
-    /// The process is gone.
+    /// Returns an error if the process has exited.
     pub fn cpu_ns(self) -> io::Result<u64> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
@@ -57,25 +57,25 @@ impl Process {
         Ok(sum.max(ticks * tick_ns))
     }
 
-    /// User and kernel time of all its threads, also of those that have ended, in ticks of the kernel.
+    /// User and kernel time of all threads, including exited ones, in kernel ticks.
     ///
     /// Source: `/proc/PID/stat`, fields 14 and 15 (proc_pid_stat).
     ///
     /// # Errors
-    /// The process is gone.
+    /// Returns an error if the process has exited.
     pub fn ticks(self) -> io::Result<[u64; 2]> {
         let path = format!("/proc/{}/stat", self.pid);
         let stat = fs::read_to_string(&path)?;
         ticks(&stat).ok_or_else(|| io::Error::other(format!("{path} without times: {stat}")))
     }
 
-    /// Memory that it has in use, in bytes: resident pages, shared ones included.
+    /// Resident memory in bytes, including shared pages.
     ///
-    /// Source: `Rss` of `/proc/PID/smaps_rollup`, which counts pages; the numbers of `statm` lag behind. Where
-    /// the process uses transparent huge pages, growth comes in steps of 2 MiB.
+    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which counts pages; the numbers in `statm` lag behind. If the process
+    /// uses transparent huge pages, memory grows in steps of 2 MiB.
     ///
     /// # Errors
-    /// The process is gone, or is another user's.
+    /// Returns an error if the process has exited or belongs to another user.
     pub fn rss_bytes(self) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
         let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
@@ -87,7 +87,8 @@ impl Process {
     }
 }
 
-/// User and kernel time in `/proc/PID/stat`, its fields 14 and 15. The second one, a name, may hold anything.
+/// Parses user and kernel time, fields 14 and 15 of `/proc/PID/stat`. The second field, a name, may contain any
+/// characters.
 fn ticks(stat: &str) -> Option<[u64; 2]> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
@@ -97,16 +98,16 @@ fn ticks(stat: &str) -> Option<[u64; 2]> {
 
 // The service's process: its CPU time and memory, from the kernel if it runs here, or from its admin listener.
 
-/// The source of the figures of the service's process.
+/// Source of the service's CPU time and memory.
 #[derive(Clone, Debug)]
 pub enum Server {
     /// A process on this machine.
     Process(Process),
-    /// An admin listener that serves `/metrics` in the Prometheus text format, as plain HTTP.
+    /// An admin listener that serves `/metrics` in Prometheus text format over plain HTTP.
     Admin(AdminEndpoint),
 }
 
-/// An admin listener. Shows nothing of its token.
+/// An admin listener. Its token is hidden in debug output.
 #[derive(Clone)]
 pub struct AdminEndpoint {
     address: SocketAddr,
@@ -120,18 +121,18 @@ impl fmt::Debug for AdminEndpoint {
 }
 
 impl Server {
-    /// The process with this id.
+    /// Uses the process with this id.
     ///
     /// # Errors
-    /// There is none, or access is denied.
+    /// Returns an error if the process does not exist or access is denied.
     pub fn process(pid: u32) -> io::Result<Self> {
         Process::find(pid).map(Self::Process)
     }
 
-    /// The service behind this admin address, which may want a token.
+    /// Uses the service at this admin address, with a token if required.
     ///
     /// # Errors
-    /// It does not answer, or its metrics lack the CPU time.
+    /// Returns an error if the listener does not respond or its metrics do not include CPU time.
     pub fn admin(address: SocketAddr, token: Option<String>) -> io::Result<Self> {
         let server = Self::Admin(AdminEndpoint { address, token });
         server.cpu_ns()?;
@@ -141,7 +142,7 @@ impl Server {
     /// CPU time of the process, user and kernel, in nanoseconds.
     ///
     /// # Errors
-    /// It has ended, or does not answer.
+    /// Returns an error if the process has exited or does not respond.
     pub fn cpu_ns(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.cpu_ns(),
@@ -151,10 +152,10 @@ impl Server {
         }
     }
 
-    /// Resident memory in bytes.
+    /// Resident memory, in bytes.
     ///
     /// # Errors
-    /// It has ended, or does not answer.
+    /// Returns an error if the process has exited or does not respond.
     pub fn rss_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.rss_bytes(),
@@ -163,7 +164,7 @@ impl Server {
     }
 }
 
-/// A metric without labels of the admin listener.
+/// Fetches a metric without labels from the admin listener.
 fn metric(AdminEndpoint { address, token }: &AdminEndpoint, name: &str) -> io::Result<f64> {
     let client = http::client([*address].into_iter(), TlsConfig::default(), TIMEOUT);
     let mut request = client.get(format!("http://{address}/metrics"));
@@ -185,7 +186,7 @@ fn metric(AdminEndpoint { address, token }: &AdminEndpoint, name: &str) -> io::R
     value(&text, name).ok_or_else(|| io::Error::other(format!("/metrics has no {name}")))
 }
 
-/// The value of a metric without labels in a Prometheus text.
+/// Extracts the value of a metric without labels from Prometheus text.
 fn value(text: &str, name: &str) -> Option<f64> {
     let rest = text
         .lines()
@@ -203,9 +204,9 @@ fn whole(figure: f64) -> u64 {
     whole
 }
 
-/// The time that a request may take.
+/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer that is read.
+/// Maximum size of a response, in bytes.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]

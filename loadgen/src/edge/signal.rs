@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks for an end with a report, the second ends the process at once.
+//! Ctrl-C handling: the first one stops the run with a report, the second terminates the process immediately.
 
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -10,10 +10,10 @@ use std::sync::{Arc, LazyLock};
 
 static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From here on the first SIGINT or SIGTERM only raises a flag.
+/// Installs the handlers: from now on the first SIGINT or SIGTERM only sets a flag.
 ///
 /// # Errors
-/// The kernel's error.
+/// Returns the kernel's error.
 pub(crate) fn watch() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first one finds the flag down.
@@ -23,13 +23,13 @@ pub(crate) fn watch() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the operator wants an end.
+/// Whether the operator has requested a stop.
 pub(crate) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Asks a process that we started for an end, as Ctrl-C would. It must not have been waited for, so that its id is
-/// still its own.
+/// Asks a child process to stop, like Ctrl-C. The child must not have been waited for, so that its process id is still
+/// valid.
 pub(crate) fn interrupt(child: &Child) {
     // It fails when the process has ended, which is as well.
     let _ = kill_process(Pid::from_child(child), Signal::INT);

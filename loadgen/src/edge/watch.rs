@@ -1,4 +1,4 @@
-//! Shows a run to its audience: looks at the board while the conductors wait, and hands on the run's progress four
+//! Reports a run's progress: reads the board while the conductor waits, and forwards the progress to the audience four
 //! times a second.
 
 use crate::edge::board::Sum;
@@ -8,33 +8,32 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The way from the board to the audience. One for each run, on the conductor's thread.
+/// Forwards progress from the board to the audience. One per run, on the conductor's thread.
 pub(crate) struct Watch<'a>(RefCell<WatchState<'a>>);
 
 struct WatchState<'a> {
     audience: &'a mut dyn RunFollower,
-    /// The name of the phase, its beginning, and its time or the number of connections that it opens; `None` before the
-    /// first phase.
+    /// Name of the phase, its start, and the condition that ends it; `None` before the first phase.
     phase: Option<(&'static str, Instant, Goal)>,
-    /// The sums of the last second, the oldest first.
+    /// Totals over the last second, oldest first.
     seen: VecDeque<(Instant, Sum)>,
 }
 
-/// When a phase is over.
+/// Condition that ends a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// When so much time has passed.
+    /// Ends after this duration.
     Span(Duration),
-    /// When this many connections are open or have failed.
+    /// Ends when this many connections are open or have failed.
     Opened(u64),
-    /// When this many masters are open or were given up.
+    /// Ends when this many masters are open or were given up.
     Masters(u64),
-    /// Nobody can say.
+    /// The end is not known in advance.
     Unknown,
 }
 
 impl<'a> Watch<'a> {
-    /// A watch for this audience.
+    /// Creates a watch for this audience.
     pub(crate) fn new(audience: &'a mut dyn RunFollower) -> Self {
         Self(RefCell::new(WatchState {
             audience,
@@ -48,17 +47,17 @@ impl<'a> Watch<'a> {
         self.0.borrow_mut().audience.say(line);
     }
 
-    /// Reports that the load waits for the word to begin.
+    /// Reports that the load is waiting for the start signal.
     pub(crate) fn ready(&self) {
         self.0.borrow_mut().audience.ready();
     }
 
-    /// A phase begins.
+    /// Begins a phase.
     pub(crate) fn enter(&self, phase: &'static str, goal: Goal) {
         self.0.borrow_mut().phase = Some((phase, Instant::now(), goal));
     }
 
-    /// Hands on the run's progress, if it is time to.
+    /// Reports the run's progress, if an update is due.
     pub(crate) fn look(&self, sum: &Sum) {
         let inner = &mut *self.0.borrow_mut();
         let now = Instant::now();
@@ -111,7 +110,7 @@ fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Pr
     }
 }
 
-/// Failures by the name of their kind, the most frequent first.
+/// Failures by kind, most frequent first.
 fn errors(sum: &Sum) -> Vec<(String, u64)> {
     let mut errors: Vec<_> = KINDS
         .iter()
@@ -123,7 +122,7 @@ fn errors(sum: &Sum) -> Vec<(String, u64)> {
     errors
 }
 
-/// Events of each second; `None` for those that the mode does not have.
+/// Events per second; `None` for those that do not occur in this mode.
 struct EventRates {
     sessions: Option<f64>,
     messages: Option<f64>,
@@ -143,7 +142,7 @@ impl EventRates {
 }
 
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// Rates are taken over the last second.
+/// Number of progress samples per second, over which rates are computed.
 const SHOWS_A_SECOND: usize = 4;
 
 #[cfg(test)]

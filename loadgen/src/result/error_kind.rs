@@ -1,13 +1,13 @@
-//! Why something failed, and what to do about it: names of errors fall into a closed set of kinds.
+//! Classification of failures, with advice: error names are mapped to a closed set of kinds.
 
-/// Why a connection, a call or a session failed: what errors of a report with like names have in common.
+/// Kind of failure of a connection, call or session, which groups errors with similar names.
 #[derive(Debug)]
 pub struct ErrorKind {
-    /// The short name, while a run is shown.
+    /// Short name, used in live progress.
     pub name: &'static str,
-    /// The beginnings of the names of its errors, as the edge counts them.
+    /// Prefixes of the error names that belong to this kind.
     begins: &'static [&'static str],
-    /// The probable cause, and the advice for the operator.
+    /// Probable cause, and advice for the operator.
     pub advice: &'static str,
 }
 
@@ -17,7 +17,7 @@ macro_rules! kinds {
     };
 }
 
-/// Every kind; the last one is that of names which no other has.
+/// All kinds; the last one matches all remaining names.
 pub const KINDS: &[ErrorKind] = kinds![
     "refused", ["refused", "connect_refused"],
         "nobody listens at the target, or its accept queue is full: check --target and the service's log";
@@ -72,14 +72,15 @@ pub const KINDS: &[ErrorKind] = kinds![
 ];
 
 impl ErrorKind {
-    /// The kind of an error by its name.
+    /// Kind of the error with this name.
     #[must_use]
     pub fn of(name: &str) -> &'static Self {
         &KINDS[Self::place(name)]
     }
 
-    /// The place among [`KINDS`] of an error by its name: `refused`, `status:403` and the like, or as the edge counts
-    /// them, `refused_403_AccessDeniedException` (an upgrade) and `call_403_AccessDeniedException`.
+    /// Index in [`KINDS`] of the kind of the error with this name: `refused`, `status:403` and the like, or a name
+    /// counted by the I/O layer, such as `refused_403_AccessDeniedException` (an upgrade) or
+    /// `call_403_AccessDeniedException`.
     #[must_use]
     pub fn place(name: &str) -> usize {
         let of_name = |wanted: &str| KINDS.iter().position(|kind| kind.name == wanted);

@@ -1,22 +1,22 @@
-//! The groups of figures that a document consists of.
+//! Groups of figures that make up a document.
 
 use crate::result::{Spread, spread};
 use hdrhistogram::Histogram;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The resource that the driver ran out of. In the order in which one hides the next: without a descriptor or a port
-/// nothing begins at all.
+/// Resource that the load generator exhausted. Sorted by precedence: without descriptors or ports, nothing can start at
+/// all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Saturated {
-    /// No descriptors were left for sockets.
+    /// No descriptors were available for sockets.
     Descriptors,
-    /// No local port was left for the target.
+    /// No local ports were available for the target.
     Ports,
-    /// The driver's CPUs were busy all the time.
+    /// The load generator's CPUs were fully used.
     Cpu,
-    /// Sessions began, or messages were sent, later than the schedule said.
+    /// Sessions started, or messages were sent, later than scheduled.
     Lag,
 }
 
@@ -50,21 +50,21 @@ impl Saturated {
     }
 }
 
-/// The time by which sessions began or messages were sent later than their schedule, in microseconds. Open loop: each
-/// figure of a latency holds this already.
+/// Delay of session starts or sent messages relative to the schedule, in microseconds. In an open loop, latencies
+/// already include it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleLag {
-    /// 99 of 100 were not later than this.
+    /// 99th percentile.
     pub p99: Option<u64>,
-    /// The latest.
+    /// Maximum delay.
     pub max: Option<u64>,
-    /// The histogram in microseconds: HDR V2 deflate, base64.
+    /// Histogram in microseconds: HDR V2 deflate, base64.
     #[serde(default)]
     pub hdr: Option<String>,
 }
 
 impl ScheduleLag {
-    /// The figures of a histogram in microseconds; all unknown if it is empty.
+    /// Computes the figures from a histogram in microseconds; all are unknown if it is empty.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         match Spread::of(histogram) {
@@ -77,7 +77,7 @@ impl ScheduleLag {
         }
     }
 
-    /// The spread of the lag, if the histogram is known.
+    /// Distribution of the lag, if the histogram is known.
     #[must_use]
     pub fn spread(&self) -> Option<Spread> {
         Spread::of(&spread::decode(self.hdr.as_deref()?).ok()?)
@@ -86,37 +86,37 @@ impl ScheduleLag {
 
 // Workers count in `u64`; in a document each count may be unknown.
 
-/// Counts of a worker as a document has them: all of them are known.
+/// Converts a worker's counts to the form used in documents, with all of them known.
 ///
 /// # Panics
-/// `T` has other members than the counts.
+/// Panics if the members of `T` differ from those of the counts.
 #[must_use]
 pub fn known<T: DeserializeOwned>(counts: &impl Serialize) -> T {
     let known = serde_json::to_value(counts).and_then(serde_json::from_value);
     known.expect("a group of counts has the same members in both forms")
 }
 
-/// Sessions by what became of them. A session is what a real viewer does, from its start to its intended end.
+/// Sessions by outcome. Each simulates a real viewer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions<N = Option<u64>> {
-    /// Begun, when they were due or later.
+    /// Sessions started, on schedule or late.
     pub scheduled: N,
-    /// Went all the way: connected, offered, answered, every message arrived, held, closed.
+    /// Sessions that completed all steps: connect, offer, answer, receipt of every message, hold and close.
     pub completed: N,
-    /// Did not.
+    /// Sessions that did not complete.
     pub failed: N,
 }
 
-/// Connections by what became of them.
+/// Connections by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionFigures<N = Option<u64>> {
-    /// Reached the answer 101.
+    /// Connections that received a 101 response.
     pub opened: N,
-    /// Did not, or ended otherwise than intended.
+    /// Connections that failed to open or ended unexpectedly.
     pub failed: N,
-    /// Most that were open at one time.
+    /// Maximum number of connections open at the same time.
     pub peak: N,
-    /// Opened and closed in the measured span.
+    /// Connections opened and closed in the measured phase.
     #[serde(default)]
     pub cycles: N,
     /// TLS handshakes that resumed a session.
@@ -124,58 +124,59 @@ pub struct ConnectionFigures<N = Option<u64>> {
     pub resumed: N,
 }
 
-/// The connections of one target, where there are several.
+/// Connections to one of several targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetCounts {
-    /// The target.
+    /// URL of the target.
     pub url: String,
-    /// Reached the answer 101.
+    /// Connections that received a 101 response.
     pub opened: u64,
-    /// Did not, or ended otherwise than intended.
+    /// Connections that failed to open or ended unexpectedly.
     pub failed: u64,
 }
 
-/// Channels whose connections the service ended while master and viewers were to stay, each as often as it happened.
+/// Channels whose connections the service ended while master and viewers were meant to stay, counted once per
+/// occurrence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOff {
-    /// All of them.
+    /// Number of cut-off channels.
     pub channels: Option<u64>,
-    /// Those whose parties have met again.
+    /// Number of cut-off channels whose parties have reconnected to each other.
     pub recovered: Option<u64>,
 }
 
-/// Messages by what became of them. The five faults are disjoint in sum: a message that came back corrupted, or at the
-/// wrong peer, is not counted as lost too.
+/// Messages by outcome. The five faults do not overlap: a message that arrives corrupted or at the wrong peer is not
+/// also counted as lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages<N = Option<u64>> {
-    /// Composed and queued for sending.
+    /// Messages composed and queued for sending.
     pub sent: N,
-    /// Arrived in any state.
+    /// Messages received in any condition.
     pub received: N,
-    /// Never arrived.
+    /// Messages that never arrived.
     pub lost: N,
-    /// Arrived once more, after having arrived.
+    /// Messages that arrived again after a first arrival.
     pub duplicated: N,
-    /// Arrived behind one that the same sender had sent later.
+    /// Messages that arrived after a later message from the same sender.
     pub reordered: N,
-    /// Arrived with other bytes than were sent, or as another kind of message.
+    /// Messages that arrived with modified bytes or as another message type.
     pub corrupted: N,
-    /// Arrived at a peer that it was not for, or under another sender's name.
+    /// Messages that arrived at the wrong peer or under another sender's name.
     pub misrouted: N,
-    /// The service answered them: their sender was too fast. They are not lost as well.
+    /// Messages that the service rejected because their sender was too fast; not also counted as lost.
     pub throttled: N,
-    /// The service answered them otherwise. They are not lost as well.
+    /// Messages that the service rejected for another reason; not also counted as lost.
     pub refused: N,
 }
 
 impl Messages {
-    /// Messages that the service answered in place of passing them on, by name, as far as they are known.
+    /// Messages that the service rejected instead of forwarding, by name, if known.
     #[must_use]
     pub const fn declined(&self) -> [(&'static str, Option<u64>); 2] {
         [("throttled", self.throttled), ("refused", self.refused)]
     }
 
-    /// The five faults by name, as far as they are known.
+    /// The five faults by name, if known.
     #[must_use]
     pub const fn faults(&self) -> [(&'static str, Option<u64>); 5] {
         [
@@ -188,31 +189,31 @@ impl Messages {
     }
 }
 
-/// Spans by kind; without a value they are null.
+/// Latencies by kind; null if there are no values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyFigures {
-    /// TCP: from the start to the established connection.
+    /// TCP: from the start until the connection is established.
     pub connect: Option<Spread>,
-    /// TLS: from there to the end of the handshake.
+    /// TLS: from the established connection to the end of the handshake.
     pub tls: Option<Spread>,
-    /// WebSocket: from there to the answer 101.
+    /// WebSocket: from the end of the previous step to the 101 response.
     pub upgrade: Option<Spread>,
-    /// From the answer 101 to the arrival of the SDP answer.
+    /// From the 101 response to the arrival of the SDP answer.
     pub offer_answer: Option<Spread>,
-    /// A message, from composing it, or in the open loop from when it was due, to looking at it on the other side.
+    /// Message: from its composition, or its due time in an open loop, until the recipient processes it.
     pub message: Option<Spread>,
-    /// A whole session's way: from the moment that it was due to the arrival of the SDP answer.
+    /// Complete session setup: from the due time to the arrival of the SDP answer.
     #[serde(default)]
     pub setup: Option<Spread>,
-    /// A channel that was cut off: from the first connection that it lost until its master and its viewers have met
-    /// again.
+    /// Recovery of a cut-off channel: from its first lost connection until its master and viewers have reconnected to
+    /// each other.
     #[serde(default)]
     pub recovery: Option<Spread>,
 }
 
 impl LatencyFigures {
-    /// The spans of each kind with its name for people, in the order in which a session passes through them; the first
-    /// [`STEPS`] follow each other.
+    /// Latencies of each kind with a display name, in the order of a session's steps; the first [`STEPS`] are
+    /// consecutive.
     #[must_use]
     pub const fn all(&self) -> [(&'static str, Option<&Spread>); 7] {
         [
@@ -226,7 +227,8 @@ impl LatencyFigures {
         ]
     }
 
-    /// The spans that a user waits for: the answer where there are sessions, else a message, else the way to the 101.
+    /// Latency that matters most to users: the answer if there are sessions, otherwise a message, otherwise the 101
+    /// response.
     #[must_use]
     pub fn headline(&self) -> Option<(&'static str, &Spread)> {
         let [connect, _, upgrade, answer, message, setup, _] = self.all();
@@ -236,30 +238,30 @@ impl LatencyFigures {
     }
 }
 
-/// Kinds of span that follow each other in a session.
+/// Number of kinds of latency that are consecutive steps of a session.
 pub const STEPS: usize = 4;
 
-/// CPU time of both sides in the measured span.
+/// CPU time of load generator and service in the measured phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// The driver's, in seconds.
+    /// CPU time of the load generator, in seconds.
     pub driver_s: Option<f64>,
-    /// The service's, if its process is on this machine and was named.
+    /// CPU time of the service in seconds, if its process is local and was specified.
     pub server_s: Option<f64>,
-    /// The driver's for each message that arrived, in microseconds.
+    /// CPU time of the load generator per received message, in microseconds.
     pub driver_us_per_message: Option<f64>,
-    /// The service's.
+    /// CPU time of the service per received message, in microseconds.
     pub server_us_per_message: Option<f64>,
-    /// The driver's for each connection opened and closed, in microseconds.
+    /// CPU time of the load generator per connection opened and closed, in microseconds.
     #[serde(default)]
     pub driver_us_per_connection: Option<f64>,
-    /// The service's.
+    /// CPU time of the service per connection opened and closed, in microseconds.
     #[serde(default)]
     pub server_us_per_connection: Option<f64>,
 }
 
 impl Cpu {
-    /// The figures of this much CPU time for this many messages, and this many connections opened and closed.
+    /// Computes the figures from total CPU time, and the number of messages and of connections opened and closed.
     #[must_use]
     pub fn of(driver_s: Option<f64>, server_s: Option<f64>, messages: f64, cycles: f64) -> Self {
         let each =
@@ -275,42 +277,42 @@ impl Cpu {
     }
 }
 
-/// Memory of both sides at the end of the measured span.
+/// Memory of load generator and service at the end of the measured phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryFigures {
-    /// The driver's resident bytes.
+    /// Resident memory of the load generator, in bytes.
     pub driver_rss_bytes: Option<u64>,
-    /// The service's.
+    /// Resident memory of the service, in bytes.
     pub server_rss_bytes: Option<u64>,
-    /// Bytes by which the service grew for each connection, after the first ones.
+    /// Growth of the service's memory per connection, in bytes, measured after the first few connections.
     #[serde(default)]
     pub server_bytes_per_connection: Option<f64>,
 }
 
-/// About one second of the measured span.
+/// About one second of the measured phase.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Its end, in seconds from the beginning of the measured span.
+    /// End of the interval, in seconds since the start of the measured phase.
     pub t_s: f64,
-    /// Sessions completed in it.
+    /// Number of sessions completed in the interval.
     pub sessions: Option<u64>,
-    /// Messages that arrived in it.
+    /// Number of messages received in the interval.
     pub messages: Option<u64>,
-    /// Connections open at its end.
+    /// Number of connections open at the end of the interval.
     pub open: Option<u64>,
-    /// The median of its latencies (of the kind that [`Latencies::headline`] names), in microseconds.
+    /// Median of the interval's latencies (of the kind named by [`Latencies::headline`]), in microseconds.
     pub p50_us: Option<u64>,
-    /// Their 99th percentile.
+    /// 99th percentile of the interval's latencies, in microseconds.
     pub p99_us: Option<u64>,
-    /// Failures in it.
+    /// Number of failures in the interval.
     pub errors: Option<u64>,
-    /// Their histogram in microseconds: HDR V2 deflate, base64.
+    /// Histogram of the interval's latencies in microseconds: HDR V2 deflate, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hdr: Option<String>,
 }
 
 impl Interval {
-    /// Sets the latencies from a histogram in microseconds; unknown if it is empty.
+    /// Sets the latencies from a histogram in microseconds; they are unknown if it is empty.
     #[must_use]
     pub fn with_latencies(mut self, histogram: &Histogram<u64>) -> Self {
         if let Some(spread) = Spread::of(histogram) {

@@ -1,49 +1,50 @@
-//! The figures of a report, one row each, in the order in which a reader asks: the one table behind the text on a
-//! terminal, the page, and the comparison of several runs.
+//! The figures of a report, one per row, in reading order: the single table behind the terminal output, the page, and
+//! the comparison of several runs.
 
 use crate::result::words::{self, bytes, cost_us, figure, seconds};
 use crate::result::{Document, LatencyFigures};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// One figure of all runs that are shown.
+/// A figure, with its values for all runs shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// The group that it belongs to.
+    /// Group of the figure.
     pub group: &'static str,
-    /// The name of the figure; unique in its group.
+    /// Name of the figure; unique within its group.
     pub label: String,
-    /// The rule by which runs are compared.
+    /// Rule for comparing runs.
     pub sense: Sense,
-    /// The figure of each run, for comparisons.
+    /// Value of the figure for each run, for comparisons.
     pub values: Vec<Option<f64>>,
-    /// The same for people; [`UNKNOWN`] where a run does not know it.
+    /// Messages received per second of the measured phase, if known.
     pub texts: Vec<String>,
 }
 
-/// The rule by which a figure is judged.
+/// Rule for judging a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sense {
-    /// It says what was asked for, or is neither good nor bad.
+    /// Describes the requested load, or is neither good nor bad.
     Plain,
-    /// More is better.
+    /// Higher is better.
     High,
-    /// Less is better.
+    /// Lower is better.
     Low,
-    /// Anything but zero is a fault.
+    /// Any value other than zero is a fault.
     Zero,
 }
 
 impl Document {
-    /// Messages that arrived each second of the measured span, if the log has them.
+    /// Messages received per second of the measured phase, if the log contains them.
     #[must_use]
     pub fn messages_per_s(&self) -> Option<f64> {
         let seen = self.intervals.iter().map(|interval| interval.messages);
         self.rate(seen.sum::<Option<u64>>()?, self.messages.received)
     }
 
-    /// The meaning of the service's CPU time for each message, where the rate is too low for it to be the cost of one.
+    /// Explanation of the service's CPU time per message if the rate is too low for it to reflect the cost of a
+    /// message.
     #[must_use]
     pub fn service_cost_words(&self) -> Option<String> {
         self.cpu.server_us_per_message?;
@@ -55,7 +56,7 @@ impl Document {
         ))
     }
 
-    /// Sessions completed each second of the measured span. Those of a storm stay to its end: they have no rate.
+    /// Sessions completed per second of the measured phase; `None` for a storm, whose sessions stay until the end.
     #[must_use]
     pub fn sessions_per_s(&self) -> Option<f64> {
         if self.mode == "storm" {
@@ -65,14 +66,15 @@ impl Document {
         self.rate(seen.sum::<Option<u64>>()?, self.sessions.completed)
     }
 
-    /// Connections opened and closed each second of the measured span.
+    /// Connections opened and closed per second of the measured phase.
     #[must_use]
     pub fn cycles_per_s(&self) -> Option<f64> {
         let cycles = self.connections.cycles.filter(|count| *count > 0)?;
         (self.duration_s > 0.0).then(|| cycles as f64 / self.duration_s)
     }
 
-    /// The rate by the log if there is one, else by the count of the whole run.
+    /// Events per second: `seen` over the duration of the log if there is one, otherwise `whole` over the measured
+    /// phase.
     fn rate(&self, seen: u64, whole: Option<u64>) -> Option<f64> {
         match self.intervals.last() {
             Some(last) => (last.t_s > 0.0).then(|| seen as f64 / last.t_s),
@@ -83,10 +85,10 @@ impl Document {
     }
 }
 
-/// A figure that every run may have: its name, its unit, how it is judged, and where it is in the document.
+/// A figure that runs may have: its name, unit, rule for judging, and accessor in the document.
 type FigureRow = (&'static str, Unit, Sense, fn(&Document) -> Option<f64>);
 
-/// The unit of a figure: how people read it.
+/// Unit of a figure: formats it for display.
 type Unit = fn(f64) -> String;
 
 macro_rules! figures {
@@ -136,7 +138,7 @@ const COST: &[FigureRow] = figures![
     "schedule lag max", lag_us, Plain, d => float(d.schedule_lag_us.max);
 ];
 
-/// The quantiles of a table; the longest is the last.
+/// Quantiles shown in tables; the highest is last.
 pub const QUANTILES: [(&str, f64); 5] = [
     ("p50", 0.5),
     ("p90", 0.9),
@@ -145,7 +147,7 @@ pub const QUANTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
-/// The figures of several runs, a row each: one that none of them knows is left out.
+/// The figures of several runs, one row each; a figure unknown in all runs is omitted.
 #[must_use]
 pub fn rows(documents: &[&Document]) -> Vec<Row> {
     let rows = &mut Vec::new();
@@ -204,7 +206,7 @@ pub fn rows(documents: &[&Document]) -> Vec<Row> {
     std::mem::take(rows)
 }
 
-/// Channels that were cut off; nothing is to be said of none.
+/// Number of channels that were cut off; `None` if there were none.
 fn cut_off(document: &Document) -> Option<u64> {
     document.cut_off.channels.filter(|count| *count > 0)
 }
@@ -229,9 +231,9 @@ fn lag_us(us: f64) -> String {
     }
 }
 
-/// The group of quantiles, which one document alone has as a table of its own.
+/// Name of the group of latency quantiles, which is a separate table for a single document.
 pub const LATENCY: &str = "Latency";
-/// Messages a second below which a service has nothing else to do when one arrives.
+/// Messages per second below which a service wakes up for each message.
 const LOW_RATE: f64 = 5_000.0;
-/// Shown in place of an unknown figure.
+/// Text shown in place of an unknown figure.
 pub const UNKNOWN: &str = "–";

@@ -1,4 +1,4 @@
-//! The spans of one kind: a few quantiles for the reader and the full histogram for everything else.
+//! Distribution of latencies of one kind: a few quantiles for the reader, and the full histogram for everything else.
 
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
@@ -6,16 +6,16 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
-/// The spans of one kind in microseconds; at least one.
+/// Distribution of latencies of one kind in microseconds, with at least one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "SpreadFigures", try_from = "SpreadFigures")]
 pub struct Spread {
     figures: SpreadFigures,
-    /// Absent if the file had none.
+    /// Histogram; `None` if the file did not contain one.
     histogram: Option<Histogram<u64>>,
 }
 
-/// The figures as they are in the file.
+/// The figures as stored in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct SpreadFigures {
     count: u64,
@@ -28,7 +28,7 @@ struct SpreadFigures {
 }
 
 impl Spread {
-    /// The spread of a histogram whose values are microseconds; `None` if it is empty.
+    /// Computes the distribution from a histogram in microseconds; `None` if it is empty.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
         if histogram.is_empty() {
@@ -49,20 +49,19 @@ impl Spread {
         })
     }
 
-    /// The number of spans.
+    /// Number of values.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.figures.count
     }
 
-    /// The longest, in microseconds.
+    /// Maximum, in microseconds.
     #[must_use]
     pub const fn max(&self) -> u64 {
         self.figures.max
     }
 
-    /// The span that this share of all does not exceed, in microseconds. Without the histogram only those of the file
-    /// are known.
+    /// Quantile at this share, in microseconds. Without a histogram, only the quantiles stored in the file are known.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<u64> {
         if let Some(histogram) = &self.histogram {
@@ -85,14 +84,13 @@ impl Spread {
         self.histogram.as_ref()
     }
 
-    /// The histogram as HDR V2 deflate in base64.
+    /// Encodes the histogram as HDR V2 deflate in base64.
     #[must_use]
     pub fn hdr(&self) -> Option<String> {
         self.figures.hdr.clone()
     }
 
-    /// Adds the spans of another part: exact if both have their histogram, else only the count and the longest are
-    /// known.
+    /// Adds the values of another part: exact if both have a histogram, otherwise only count and maximum are known.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let both = self.histogram.as_ref().zip(other.histogram.as_ref());
@@ -121,7 +119,7 @@ impl From<Spread> for SpreadFigures {
 impl TryFrom<SpreadFigures> for Spread {
     type Error = String;
 
-    /// The figures are taken from the histogram if there is one: a file whose figures say otherwise does not deceive.
+    /// Uses the figures from the histogram if there is one, so that inconsistent figures in a file are ignored.
     fn try_from(figures: SpreadFigures) -> Result<Self, Self::Error> {
         let Some(text) = &figures.hdr else {
             return Ok(Self {
@@ -134,13 +132,13 @@ impl TryFrom<SpreadFigures> for Spread {
     }
 }
 
-/// The sum of two encoded histograms; `None` where one is not known.
+/// Sum of two encoded histograms; `None` if either is unknown.
 pub(crate) fn both(one: &Option<String>, other: &Option<String>) -> Option<Histogram<u64>> {
     let [one, other] = [one, other].map(|text| decode(text.as_deref()?).ok());
     sum_of(&one?, &other?)
 }
 
-/// The sum of both, in the finer of the two resolutions.
+/// Sum of both histograms, at the higher of the two resolutions.
 fn sum_of(one: &Histogram<u64>, other: &Histogram<u64>) -> Option<Histogram<u64>> {
     let (finer, coarser) = if one.sigfig() >= other.sigfig() {
         (one, other)
@@ -163,13 +161,13 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-/// Reads HDR V2 deflate in base64.
+/// Decodes HDR V2 deflate in base64.
 ///
-/// The compression is undone here and not by the histogram's own reader, which would take the length that a text claims
-/// for true and reserve up to 4 GiB.
+/// Decompresses the data itself rather than with the histogram's reader, which would trust the length claimed in the
+/// text and reserve up to 4 GiB.
 ///
 /// # Errors
-/// The fault of the text, for the operator.
+/// Returns a description of the error, for the operator.
 pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let wrong =
         |what: &str| format!("hdr: {what}; allowed is a histogram as HDR V2 deflate in base64");
@@ -197,8 +195,8 @@ pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
         .map_err(|error| wrong(&error.to_string()))
 }
 
-/// Whether the header of a V2 histogram says the truth and asks for no more memory than such histograms need: cookie,
-/// length of the counts, offset, digits, lowest and highest value, ratio; all big-endian.
+/// Checks that the header of a V2 histogram is consistent and within the accepted bounds: cookie, length of the counts,
+/// offset, digits, lowest and highest value, ratio; all big-endian.
 fn check_header(plain: &[u8]) -> Option<()> {
     let (header, counts) = plain.split_first_chunk::<HEADER_BYTES>()?;
     let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
@@ -209,14 +207,14 @@ fn check_header(plain: &[u8]) -> Option<()> {
     sound.then_some(())
 }
 
-/// First bytes of a deflated V2 histogram.
+/// Initial bytes of a deflated V2 histogram.
 const DEFLATE_COOKIE: u32 = 0x1c84_9314;
-/// Bytes of a V2 histogram before its counts.
+/// Number of bytes in a V2 histogram before its counts.
 const HEADER_BYTES: usize = 40;
-/// Digits and highest value that are taken: a histogram of these bounds has 29,000 counts.
+/// Maximum number of digits and maximum value accepted; a histogram with these bounds has 29,000 counts.
 const DIGITS_MAX: u32 = 3;
 const VALUE_MAX: u64 = 1 << 42;
-/// A histogram of these bounds before its deflation: at most 9 bytes a count.
+/// Maximum size of an uncompressed histogram, in bytes: at most 9 bytes per count.
 const PLAIN_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Documents as a text table, several side by side.
+//! Formats documents as a text table, several side by side.
 
 use crate::result::rows::{LATENCY, QUANTILES, UNKNOWN, rows};
 use crate::result::{Document, Run, Verdict, words};
@@ -6,17 +6,17 @@ use hdrhistogram::Histogram;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Whether a text has colours.
+/// Whether text is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// None: for pipes and files.
+    /// No colours, for pipes and files.
     Plain,
-    /// For a terminal.
+    /// Colours, for a terminal.
     Coloured,
 }
 
 impl Paint {
-    /// That of standard output, or standard error: colours on a terminal, unless `NO_COLOR` has a value.
+    /// Selects colours for standard output or standard error: used on a terminal, unless `NO_COLOR` is set.
     #[must_use]
     pub fn of(is_terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -28,7 +28,7 @@ impl Paint {
         }
     }
 
-    /// A text in a colour, by its number of ECMA-48.
+    /// Colours a text, given the colour's ECMA-48 number.
     fn colour(self, number: u8, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
@@ -37,8 +37,8 @@ impl Paint {
     }
 }
 
-/// The table: a line for each figure that at least one document knows, and the verdict of each last. One document alone
-/// has a line for each span, with its quantiles and a histogram.
+/// Formats the table: a row for each figure known in at least one document, followed by the verdicts. A single document
+/// also has a row for each latency, with quantiles and a histogram.
 #[must_use]
 pub fn table(runs: &[Run], paint: Paint) -> String {
     let documents: Vec<&Document> = runs.iter().map(|run| &run.document).collect();
@@ -76,7 +76,7 @@ pub fn table(runs: &[Run], paint: Paint) -> String {
     out
 }
 
-/// What to do about each kind of failure, and where the first of them is explained.
+/// Advice for each kind of failure, with the command that explains the first refusal of that kind.
 fn advice(documents: &[&Document]) -> String {
     let mut out = String::new();
     let kinds = documents.iter().flat_map(|document| document.errors.keys());
@@ -92,7 +92,8 @@ fn advice(documents: &[&Document]) -> String {
     out
 }
 
-/// Green for a run in which all was well, yellow for one that says less than it should, red for one that failed.
+/// ECMA-48 colour of the verdict: green for success, yellow for a run that was stopped, limited by the load generator
+/// or missed a threshold, red for failure.
 fn colour(document: &Document) -> u8 {
     let missed = document.thresholds().is_some_and(|it| it.are_missed());
     match document.verdict() {
@@ -103,7 +104,7 @@ fn colour(document: &Document) -> u8 {
     }
 }
 
-/// The quantiles of each span of a document, and how its values are spread from the fastest to the slowest.
+/// The percentiles and distribution of each latency in a document.
 fn percentiles(document: &Document) -> String {
     let head = QUANTILES.iter().map(|(name, _)| (*name).to_owned());
     let head = [LATENCY.to_owned()].into_iter().chain(head);
@@ -126,7 +127,7 @@ fn percentiles(document: &Document) -> String {
     format!("\n{}", aligned(&lines))
 }
 
-/// A histogram as [`BARS`] characters: each stands for spans within the same ratio to those of the next.
+/// Renders a histogram as [`BARS`] characters on a logarithmic scale.
 fn bars(histogram: &Histogram<u64>) -> String {
     let place_of = |us: u64| (us.max(1) as f64).ln();
     let (low, high) = (place_of(histogram.min()), place_of(histogram.max()));
@@ -154,12 +155,12 @@ fn floor(value: f64) -> usize {
     usize::try_from(words::whole(value.floor())).unwrap_or(usize::MAX)
 }
 
-/// Characters of a histogram.
+/// Number of characters in a histogram.
 const BARS: usize = 12;
-/// Its bars by height.
+/// Bar characters by height.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Columns as wide as their widest cell, the first to the left, the others to the right.
+/// Aligns columns to their widest cell, the first left-aligned, the others right-aligned.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -186,7 +187,8 @@ fn aligned(lines: &[Vec<String>]) -> String {
     out
 }
 
-/// A name as one line of printable characters, at most [`NAME_CHARS_MAX`]: the end says most of a path.
+/// Converts a name to one line of printable characters, at most [`NAME_CHARS_MAX`]; keeps the end, the most informative
+/// part of a path.
 fn plain(name: &str) -> String {
     let printable = name.chars().filter(|c| !c.is_control());
     let chars: Vec<char> = printable.collect();

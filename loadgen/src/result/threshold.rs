@@ -1,5 +1,5 @@
-//! The operator's thresholds for a run (`--p99-below` and the like) beside the measurements: they colour the verdict,
-//! and change the exit code where `--fail-on-threshold` asks for it.
+//! The operator's thresholds for a run (`--p99-below` and the like) compared with the measurements: they colour the
+//! verdict and, with `--fail-on-threshold`, change the exit code.
 
 use crate::result::{Document, Spread, Verdict, words};
 use serde::Serialize;
@@ -9,24 +9,25 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Thresholds(Vec<Threshold>);
 
-/// A threshold of a run, and what was measured.
+/// A threshold of a run, with the measured value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Threshold {
-    /// The argument that set it: `p50_below`, `p90_below`, `p99_below`, `p999_below`, `max_below` or `failed_below`.
+    /// Argument that sets the threshold: `p50_below`, `p90_below`, `p99_below`, `p999_below`, `max_below` or
+    /// `failed_below`.
     name: &'static str,
-    /// In milliseconds; of `failed_below` in per cent.
+    /// Limit in milliseconds; in per cent for `failed_below`.
     limit: f64,
-    /// The measurement in the same unit; null if there is none.
+    /// Measured value in the same unit; null if there is none.
     value: Option<f64>,
-    /// Whether it is below the limit. What was not measured is not.
+    /// Whether the value is below the limit; false if nothing was measured.
     met: bool,
-    /// Both in words.
+    /// Limit and measured value as text.
     #[serde(skip)]
     words: String,
 }
 
 impl Document {
-    /// The thresholds that the command line or the scenario sets; `None` without any.
+    /// Thresholds set by the command line or the scenario; `None` if there are none.
     #[must_use]
     pub fn thresholds(&self) -> Option<Thresholds> {
         let mut all = Vec::new();
@@ -59,7 +60,8 @@ impl Document {
         (!all.is_empty()).then_some(Thresholds(all))
     }
 
-    /// The exit code: that of the verdict; with `--fail-on-threshold` [`MISSED`] if all was well but a threshold.
+    /// The exit code: that of the verdict, or [`MISSED`] with `--fail-on-threshold` if the run was otherwise successful
+    /// but missed a threshold.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let is_wanted = self.arguments.get("fail_on_threshold") == Some(&Value::Bool(true));
@@ -71,8 +73,8 @@ impl Document {
         verdict.exit_code()
     }
 
-    /// The number of failures, the number of all, and their noun: sessions, or connections where there are none. `None`
-    /// if there was nothing that could fail.
+    /// Number of failures, total number, and what was counted: sessions, or connections if there are no sessions.
+    /// `None` if the total is 0 or unknown.
     fn failures(&self) -> Option<(u64, u64, &'static str)> {
         let sessions = self.sessions.failed.zip(self.sessions.scheduled);
         let (failed, all, what) = match sessions {
@@ -88,7 +90,7 @@ impl Document {
 }
 
 impl Threshold {
-    /// `fact` is the measurement, as a number and in words; or why there is none.
+    /// Creates a threshold. `fact` is the measured value as a number and as text, or the reason why there is none.
     fn new(
         name: &'static str,
         limit: f64,
@@ -112,19 +114,19 @@ impl Threshold {
 }
 
 impl Thresholds {
-    /// All of them, in the order of the flags.
+    /// All thresholds, in the order of the flags.
     #[must_use]
     pub fn all(&self) -> &[Threshold] {
         &self.0
     }
 
-    /// Whether one of them is missed.
+    /// Whether any threshold is missed.
     #[must_use]
     pub fn are_missed(&self) -> bool {
         self.0.iter().any(|threshold| !threshold.met)
     }
 
-    /// The thresholds in one sentence or two, those that are missed first.
+    /// Describes the thresholds in one or two sentences, missed ones first.
     #[must_use]
     pub fn words(&self) -> String {
         let sentence = |how: &str, is_met: bool| {
@@ -142,16 +144,16 @@ impl Thresholds {
     }
 }
 
-/// A figure of the latency, in microseconds, if it is known.
+/// Reads a latency figure in microseconds, if known.
 type Figure = fn(&Spread) -> Option<u64>;
 
-/// The threshold of failures: its argument.
+/// Argument of the failure threshold.
 const FAILED: &str = "failed_below";
 
-/// The exit code of a run that was well and missed a threshold, where that is asked for.
+/// Exit code of a successful run that missed a threshold, if requested.
 pub const MISSED: u8 = 4;
 
-/// The thresholds of the latency: the argument, the figure's name, the figure.
+/// Latency thresholds: the argument, the figure's name, the figure.
 const LATENCIES: [(&str, &str, Figure); 5] = [
     ("p50_below", "p50", |spread| spread.quantile(0.5)),
     ("p90_below", "p90", |spread| spread.quantile(0.9)),

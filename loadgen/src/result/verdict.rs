@@ -1,26 +1,26 @@
-//! The verdict of a document, as a word and as an exit code.
+//! Verdict of a document, as a word and an exit code.
 
 use crate::result::{Document, Saturated};
 use serde::{Deserialize, Serialize};
 
-/// The end of a run, as the program's exit code says it; each outranks those before it.
+/// Outcome of a run and its exit code; later variants take precedence over earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All well: 0.
+    /// Success; exit code 0.
     Well,
-    /// Messages lost, duplicated, reordered, corrupted or misrouted: 1.
+    /// Messages lost, duplicated, reordered, corrupted or misrouted; exit code 1.
     Faulty,
-    /// The target failed: connections or sessions did not come about or broke: 3.
+    /// The target failed, because connections or sessions could not be established or broke; exit code 3.
     TargetFailed,
-    /// This machine's ports or descriptors did not suffice: 2.
+    /// The machine did not have enough ports or descriptors; exit code 2.
     Limits,
-    /// Stopped by the operator: 130.
+    /// Stopped by the operator; exit code 130.
     Stopped,
 }
 
 impl Verdict {
-    /// The exit code.
+    /// Exit code of the verdict.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -33,22 +33,22 @@ impl Verdict {
     }
 }
 
-/// The facts about the end of a run that only the engine knows.
+/// Information about the end of a run that only the engine has.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
-    /// Every connection that was to be opened before the load was.
+    /// Whether all connections required before the load starts were opened.
     pub all_opened: bool,
-    /// The operator ended it.
+    /// Whether the operator stopped the run.
     pub stopped: bool,
-    /// The share of its CPUs that the driver used.
+    /// Fraction of its CPUs that the load generator used.
     pub driver_busy: f64,
 }
 
 impl Document {
-    /// Judges a run whose figures are all there: sets `verdict`, `ok` and `saturated`.
+    /// Judges a run whose figures are complete: sets `verdict`, `ok` and `saturated`.
     ///
-    /// Ctrl-C outranks all; a target that is gone, or was never there, outranks what became of messages. Where there
-    /// are sessions, connections may fail as long as every session comes about.
+    /// Ctrl-C takes precedence over everything; an unreachable target takes precedence over message faults. If there
+    /// are sessions, connections may fail as long as every session is established.
     pub fn judge(&mut self, ending: Ending) {
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.opened.unwrap_or_default();
@@ -78,7 +78,7 @@ impl Document {
             .or_else(|| is_late.then_some(Saturated::Lag));
     }
 
-    /// The resource that this machine had too little of.
+    /// The resource that this machine exhausted.
     fn exhausted(&self) -> Option<Saturated> {
         let some = |kind: &str| self.errors.get(kind).is_some_and(|&count| count > 0);
         if some("descriptors_exhausted") {
@@ -90,8 +90,8 @@ impl Document {
         }
     }
 
-    /// The engine's verdict, or else that of the figures: a target that is gone, or was never there, outranks what
-    /// became of messages, and `ok` is looked at last.
+    /// The engine's verdict, or otherwise one derived from the figures: an unreachable target takes precedence over
+    /// message faults, and `ok` is considered last.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if let Some(verdict) = self.verdict {
@@ -112,19 +112,19 @@ impl Document {
         }
     }
 
-    /// Messages that did not arrive once, in order, unchanged and where they belong.
+    /// Number of messages that did not arrive exactly once, in order, unmodified and at the right peer.
     #[must_use]
     pub fn faults(&self) -> u64 {
         sum(&self.messages.faults())
     }
 
-    /// Messages that the service answered in place of passing them on: they are not lost.
+    /// Number of messages that the service rejected instead of forwarding; they are not lost.
     #[must_use]
     pub fn declined(&self) -> u64 {
         sum(&self.messages.declined())
     }
 
-    /// The verdict in plain words, one line, the saturation of the driver first.
+    /// The verdict in plain words on one line, with saturation of the load generator first.
     #[must_use]
     pub fn headline(&self) -> String {
         let mut words = self.verdict_words();
@@ -140,7 +140,7 @@ impl Document {
         }
     }
 
-    /// The verdict in plain words, without the saturation.
+    /// The verdict in plain words, without saturation.
     #[must_use]
     pub fn verdict_words(&self) -> String {
         match self.verdict() {
@@ -222,13 +222,13 @@ fn sum(counts: &[(&str, Option<u64>)]) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// The quotas that throttle messages, and the key that turns them off.
+/// End of the verdict for throttled messages: the quotas that throttle them, and the key that disables the quotas.
 const THROTTLED: &str =
     " by `ice` and `sdp` of the broker's [quotas], which `off = true` there turns off";
 
-/// The share of its CPUs from which on the driver limits the run.
+/// CPU usage at which the load generator counts as the bottleneck, as a fraction.
 const BUSY_MAX: f64 = 0.95;
-/// The 99th percentile of the schedule's lag from which on the driver limits the run, in microseconds.
+/// 99th percentile of the schedule lag at which the load generator counts as the bottleneck, in microseconds.
 const LAG_US_MAX: u64 = 20_000;
 
 #[cfg(test)]

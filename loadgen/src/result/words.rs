@@ -1,11 +1,10 @@
-//! Figures as people read them: three significant digits and a unit. Used by the text table, the page and the live view
-//! alike.
+//! Formats figures for people: three significant digits and a unit. Used by the text table, the page and the live view.
 
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A span in microseconds: `412 µs`, `1.84 ms`, `12.3 s`, `2 min 05 s`.
+/// Formats a duration in microseconds: `412 µs`, `1.84 ms`, `12.3 s`, `2 min 05 s`.
 #[must_use]
 pub fn span_us(us: u64) -> String {
     let us = us as f64;
@@ -18,7 +17,7 @@ pub fn span_us(us: u64) -> String {
     }
 }
 
-/// A span in microseconds with fractions, such as CPU time for one message: `3.42 µs`.
+/// Formats a fractional duration in microseconds, such as CPU time per message: `3.42 µs`.
 #[must_use]
 pub fn cost_us(us: f64) -> String {
     if us < 1_000.0 {
@@ -28,7 +27,7 @@ pub fn cost_us(us: f64) -> String {
     }
 }
 
-/// A span in seconds: `0.30 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`.
+/// Formats a duration in seconds: `0.30 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
     if !(0.0..LONGEST_S).contains(&seconds) {
@@ -43,7 +42,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// The nearest whole number from 0 to [`u64::MAX`]; 0 for what is no number.
+/// Rounds to the nearest integer from 0 to [`u64::MAX`]; 0 for NaN.
 #[must_use]
 #[expect(
     clippy::cast_possible_truncation,
@@ -54,7 +53,7 @@ pub const fn whole(figure: f64) -> u64 {
     figure.round() as u64
 }
 
-/// A count with its thousands set apart: `1,000,000`.
+/// Formats a count with thousands separators: `1,000,000`.
 #[must_use]
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -68,7 +67,7 @@ pub fn count(count: u64) -> String {
     text
 }
 
-/// A count with the word for what it counts: `1 address`, `2 addresses`.
+/// Formats a count with a noun: `1 address`, `2 addresses`.
 #[must_use]
 pub fn counted(number: u64, one: &str, several: &str) -> String {
     format!(
@@ -78,7 +77,7 @@ pub fn counted(number: u64, one: &str, several: &str) -> String {
     )
 }
 
-/// A figure of any size: `0`, `3.42`, `412`, `18,240`, `1.25 M`.
+/// Formats a figure of any size: `0`, `3.42`, `412`, `18,240`, `1.25 M`.
 #[must_use]
 pub fn figure(value: f64) -> String {
     if !value.is_finite() {
@@ -99,7 +98,7 @@ pub fn figure(value: f64) -> String {
     count(whole(value))
 }
 
-/// Bytes: `812 B`, `43.9 KiB`, `1.20 GiB`.
+/// Formats a size: `812 B`, `43.9 KiB`, `1.20 GiB`.
 #[must_use]
 pub fn bytes(bytes: f64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
@@ -116,14 +115,14 @@ pub fn bytes(bytes: f64) -> String {
     format!("{} {unit}", three(value))
 }
 
-/// A moment as `2026-01-31T23:59:59Z`.
+/// Formats a time as `2026-01-31T23:59:59Z`.
 #[must_use]
 pub fn rfc3339(moment: SystemTime) -> String {
     let moment = OffsetDateTime::from(moment).truncate_to_second();
     moment.format(&Rfc3339).unwrap_or_default()
 }
 
-/// Three significant digits of a number below a thousand, without zeros that say nothing.
+/// Formats a number below one thousand with three significant digits, without trailing zeros.
 fn three(value: f64) -> String {
     let places = match value.abs() {
         0.0 => 0,
@@ -138,7 +137,7 @@ fn three(value: f64) -> String {
     }
 }
 
-/// Seconds from which on a span is not one of a run.
+/// Maximum plausible duration of a run, in seconds.
 const LONGEST_S: f64 = 1e10;
 
 #[cfg(test)]

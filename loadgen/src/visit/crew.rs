@@ -1,4 +1,4 @@
-//! The parties of one thread, by the line (connection) that each is on.
+//! Parties of one thread, by connection.
 
 use crate::peer::{Event, LinkError, Name, PeerLink};
 use crate::schedule::RunShare;
@@ -9,87 +9,87 @@ use crate::visit::{Arrival, MessageBook, Stage, Viewer, sessions};
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
-/// The party on a line.
+/// The party on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Party {
-    /// Nobody: the line is free, or its party has left it.
+    /// No party: the connection is free, or its party has left.
     Nobody,
-    /// The master of this channel, for sessions.
+    /// The master of this channel, serving sessions.
     Master(u32),
-    /// A viewer, for one session.
+    /// A viewer with its session.
     Viewer(Viewer),
-    /// A master or a viewer without sessions: it is there, and relays if the run does.
+    /// A master or viewer without sessions, which stays connected and relays messages if the run does.
     Peer(Peer),
 }
 
 /// A party without sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its name.
+    /// Name of the peer.
     pub name: Name,
-    /// The stage of its connection: [`Stage::Hold`] while it is open.
+    /// Stage of the connection: [`Stage::Hold`] while it is open.
     pub stage: Stage,
 }
 
-/// The outcome of a call of [`Crew::receive`].
+/// Outcome of [`Crew::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveOutcome {
-    /// Messages, or nothing.
+    /// Nothing except possibly received messages.
     Nothing,
-    /// An API call was answered: the next one is due, or the connection.
+    /// An API call succeeded; the party makes its next call or connects.
     Answered,
-    /// An API call was refused; that was counted.
+    /// An API call was refused, and the failure was counted.
     Refused,
     /// The upgrade was accepted.
     Opened,
-    /// The closing handshake that we began is over.
+    /// The closing handshake started by this side is complete.
     Closed,
-    /// The service closed of its own accord; it was answered.
+    /// The service closed the connection; the close was answered.
     ClosedByService,
 }
 
-/// The end of a session.
+/// Outcome of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything was sent and received.
+    /// All messages were sent and received.
     Completed,
-    /// The session's time is over while its connections are open: what is missing is lost.
+    /// The session timed out with its connections open; missing messages are lost.
     TimedOut,
-    /// The session's connection, or its master's, broke: what was under way cannot be held against the service.
+    /// The connection of the session or its master broke; missing messages do not count as lost.
     Broken,
 }
 
-/// The parties of one thread. Owns no socket and no clock: the moment is in its desk.
+/// Parties of one thread. Has no sockets and no clock; the current time is a field of `desk`.
 #[derive(Debug)]
 pub struct Crew {
-    /// Counters, buffers, the moment.
+    /// Counters, buffers and the current time.
     pub desk: MessageDesk,
-    /// The messages between peers.
+    /// Messages exchanged between peers.
     pub relay: Relay,
     pub(crate) share: RunShare,
     pub(crate) people: Vec<Person>,
-    /// The line of each session that runs.
+    /// Connection of each running session, by session number.
     pub(crate) lines: AHashMap<u32, u32>,
-    /// Since when each master of the share is open, and on which line.
+    /// Opening time and connection of each master of the share, if open.
     pub(crate) masters: Vec<Option<(u64, u32)>>,
-    /// The books of the sessions that ended last, for what comes twice or late.
+    /// Books of recently ended sessions, to recognise duplicate and late messages.
     pub(crate) ended: VecDeque<(u32, MessageBook, MessageBook)>,
-    /// Lines whose sessions have received and sent everything.
+    /// Connections whose sessions have received and sent all messages.
     pub(crate) settled: Vec<u32>,
-    /// Lines whose sessions have their answer, and candidates to say one after the other.
+    /// Connections whose sessions were answered and have candidates to trickle.
     pub(crate) answered: Vec<u32>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Person {
     link: PeerLink,
-    /// The API calls that are made on this line, before another one serves the party.
+    /// API calls made on this connection before the party moves to another one.
     discovery: Option<Box<DiscoveryCalls>>,
     pub(crate) party: Party,
 }
 
-/// Bytes that a crew keeps for each line, and for each session in its table of lines: the table is filled to a half at
-/// least, a place in it is a key, a value and a byte.
+/// Memory per connection in a crew, in bytes, including its session's hash table entry: a key, a value and a control
+/// byte, in a table that is at least half full.
 pub const LINE_BYTES: usize = size_of::<Person>() + 2 * (2 * size_of::<u32>() + 1);
 
 const _: () = assert!(
@@ -98,7 +98,7 @@ const _: () = assert!(
 );
 
 impl Crew {
-    /// The crew of this share of the channels.
+    /// Creates the crew for this share of the channels.
     #[must_use]
     pub fn new(desk: MessageDesk, share: RunShare) -> Self {
         let masters = share.channels(desk.terms.channels).map(|_| None).collect();
@@ -115,7 +115,7 @@ impl Crew {
         }
     }
 
-    /// Puts a party on a free line.
+    /// Assigns a party to a free connection.
     pub fn seat(&mut self, line: u32, party: Party) {
         let place = line as usize;
         if self.people.len() <= place {
@@ -137,7 +137,7 @@ impl Crew {
         }
     }
 
-    /// The party on a line.
+    /// The party on a connection.
     #[must_use]
     pub fn party(&self, line: u32) -> &Party {
         self.people
@@ -145,7 +145,7 @@ impl Crew {
             .map_or(&Party::Nobody, |person| &person.party)
     }
 
-    /// The viewer on a line.
+    /// The viewer on a connection, if any.
     pub fn viewer_mut(&mut self, line: u32) -> Option<&mut Viewer> {
         match &mut self.people.get_mut(line as usize)?.party {
             Party::Viewer(viewer) => Some(viewer),
@@ -153,27 +153,27 @@ impl Crew {
         }
     }
 
-    /// Whether the master of this channel of the share is open.
+    /// Whether the master of this channel of the share is connected.
     #[must_use]
     pub fn is_master_open(&self, channel: u32) -> bool {
         let master = self.masters.get(self.share.index(channel));
         master.is_some_and(Option::is_some)
     }
 
-    /// Makes the party on a line send its API calls there, before another line serves it.
+    /// Starts API calls of the party on a connection, before it moves to another one.
     pub fn begin_discovery(&mut self, line: u32, discovery: Box<DiscoveryCalls>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.discovery = Some(discovery);
         }
     }
 
-    /// The API calls that are made on a line; `None` if it carries messages, or is free.
+    /// API calls made on a connection; `None` if it carries messages or is free.
     #[must_use]
     pub fn discovery(&self, line: u32) -> Option<&DiscoveryCalls> {
         self.people.get(line as usize)?.discovery.as_deref()
     }
 
-    /// Takes a party off a line on which it made API calls, for another one.
+    /// Takes a party off the connection used for its API calls, so that it can move to another one.
     pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<DiscoveryCalls>)> {
         let person = self.people.get_mut(line as usize)?;
         let discovery = person.discovery.take()?;
@@ -184,17 +184,17 @@ impl Crew {
         Some((party, discovery))
     }
 
-    /// Begins a line's upgrade: appends the request for this host and target.
+    /// Starts a connection's upgrade: appends the request for this host and target.
     pub fn ask(&mut self, line: u32, host: &str, target: &str, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link = PeerLink::open(host, target, &mut self.desk.random, out);
         }
     }
 
-    /// Handles all of `bytes`, received on a line; appends what is to be sent on the same line in return.
+    /// Processes `bytes` received on a connection; appends any reply to be sent on it.
     ///
     /// # Errors
-    /// The connection is of no more use, see [`LinkError`].
+    /// Returns an error if the connection is no longer usable, see [`LinkError`].
     pub fn receive(
         &mut self,
         line: u32,
@@ -257,12 +257,12 @@ impl Crew {
         Ok(heard)
     }
 
-    /// A line whose session has received and sent everything since the last call, if there is one.
+    /// Returns a connection whose session has received and sent all messages since the last call, if any.
     pub fn settled(&mut self) -> Option<u32> {
         self.settled.pop()
     }
 
-    /// Begins a line's closing handshake.
+    /// Starts a connection's closing handshake.
     pub fn close(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link.close(&mut self.desk.random, out);
@@ -274,8 +274,8 @@ impl Crew {
         }
     }
 
-    /// Takes the party off a line and closes a viewer's books: what is missing counts as `verdict` says. Whether the
-    /// session as a whole completed or failed is the caller's to count, since it may connect again.
+    /// Takes the party off a connection and closes a viewer's books, counting missing messages according to `verdict`.
+    /// The caller counts the session as completed or failed, since it may reconnect.
     pub fn leave(&mut self, line: u32, verdict: Verdict) -> Party {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Party::Nobody;
@@ -330,7 +330,7 @@ impl Crew {
         }
     }
 
-    /// The name under which this error is counted; the id of the request that was refused is kept.
+    /// Name under which this error is counted; the request id of a refused request is recorded.
     pub fn kind_of(&mut self, error: &LinkError) -> String {
         let kind = error.kind();
         if let Some(id) = error.request_id() {
@@ -339,25 +339,26 @@ impl Crew {
         kind
     }
 
-    /// Starts the exchange of messages of the peer on a line: appends a window of them for each counterpart.
+    /// Starts the message exchange of the peer on a connection: appends a window of messages for each counterpart.
     pub fn start(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.start(name, &mut self.desk, out);
         }
     }
 
-    /// Appends the message that the peer on a line was due to send at `due_ns`, in this round of all peers.
+    /// Appends the message that the peer on a connection was due to send at `due_ns`; `round` determines to which
+    /// viewer a master sends.
     pub fn say(&mut self, line: u32, round: u64, due_ns: u64, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.say(name, (round, due_ns), &mut self.desk, out);
         }
     }
 
-    /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong
-    /// place, or because the service answered that it does not take it, is not lost as well.
+    /// Finalises the counts: missing messages are lost, except those that arrived corrupted or at the wrong peer, or
+    /// that the service rejected.
     ///
-    /// Of messages without an id the service says nothing. Where it says that it does not take those with one, the few
-    /// before them count as not taken either.
+    /// The service reports rejections only of messages with an id. If there were any, messages that were missing when
+    /// ids were introduced also count as rejected.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();
@@ -389,7 +390,8 @@ impl Crew {
 // Messages of sessions that are over.
 
 impl Crew {
-    /// A message of a session that is over: it came twice, or too late, or its session is forgotten.
+    /// Counts a message of an ended session as duplicate, or as an error if it had not arrived before or the session's
+    /// books are no longer kept.
     pub(crate) fn of_ended(
         &mut self,
         session: u32,

@@ -1,42 +1,42 @@
-//! The API calls that a party makes before it connects: where to connect, and which TURN servers to use.
+//! API calls that a party makes before it connects, to learn its endpoint and TURN servers.
 
 use crate::address::Endpoint;
 use codec::sigv4::signer::{self, JSON, Signer};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-/// A party's calls, one after the other. Lives while they are made, on one connection or on several.
+/// A party's sequential API calls. Exists while they are in progress, on one or several connections.
 #[derive(Debug)]
 pub struct DiscoveryCalls {
     role: Role,
     answered: u8,
-    /// The part of the answer that has arrived.
+    /// Part of the response received so far.
     bytes: Vec<u8>,
-    /// The endpoints that the service named.
+    /// Endpoints returned by the service.
     endpoints: Option<EndpointList>,
-    /// The service closes the connection: the next call needs another.
+    /// Whether the service closes the connection, so that the next call needs another one.
     over: bool,
 }
 
-/// The party that calls.
+/// Role of the calling party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A channel's master. It asks for its endpoint only.
+    /// A channel's master, which only requests its endpoint.
     Master,
     /// A viewer.
     Viewer,
 }
 
-/// The answer to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
+/// Response to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EndpointList {
-    /// For the connection.
+    /// Endpoint of the WebSocket connection.
     wss: Endpoint,
-    /// For the calls after it.
+    /// Endpoint of subsequent API calls.
     https: Endpoint,
 }
 
-/// One of the calls.
+/// An API call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// GetSignalingChannelEndpoint.
@@ -45,14 +45,14 @@ pub enum Call {
     IceServers,
 }
 
-/// The result of received bytes.
+/// Result of processing received bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// More are needed.
+    /// The response is incomplete; more bytes are needed.
     Part,
     /// The call succeeded.
     Answered,
-    /// The call failed: the name under which that is counted, and the request id, empty if there is none.
+    /// The call failed: the name under which it is counted, and the request id, empty if there is none.
     Refused(String, String),
 }
 
@@ -63,7 +63,7 @@ impl Reply {
 }
 
 impl DiscoveryCalls {
-    /// No call was made yet.
+    /// Creates the state before the first call.
     #[must_use]
     pub const fn new(role: Role) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl DiscoveryCalls {
         }
     }
 
-    /// The next call; `None` when all were answered.
+    /// The next call; `None` if all were answered.
     #[must_use]
     pub const fn next(&self) -> Option<Call> {
         match (self.answered, self.role) {
@@ -85,7 +85,8 @@ impl DiscoveryCalls {
         }
     }
 
-    /// The endpoint of the next call, or of the connection if there is none; `None`: the target of the first call.
+    /// Endpoint of the next call or, after the last call, of the WebSocket connection; `None` before endpoints are
+    /// known, when the target is used.
     #[must_use]
     pub fn place(&self) -> Option<&Endpoint> {
         let endpoints = self.endpoints.as_ref()?;
@@ -95,18 +96,18 @@ impl DiscoveryCalls {
         })
     }
 
-    /// Whether the service ends this connection.
+    /// Whether the service is closing this connection.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Continues on another connection.
+    /// Continues on a new connection.
     pub const fn move_on(&mut self) {
         self.over = false;
     }
 
-    /// Reads received bytes of the answer.
+    /// Processes received bytes of the response.
     pub fn take_in(&mut self, bytes: &[u8]) -> Reply {
         self.bytes.extend_from_slice(bytes);
         match Answer::parse(&self.bytes) {
@@ -144,7 +145,7 @@ impl DiscoveryCalls {
 }
 
 impl EndpointList {
-    /// The two endpoints of an answer; `None` if one is missing or is no URL.
+    /// Extracts the two endpoints from a response; `None` if one is missing or not a URL.
     fn read(body: &[u8]) -> Option<Self> {
         let answer: Value = serde_json::from_slice(body).ok()?;
         let list = answer.get("ResourceEndpointList")?.as_array()?;
@@ -166,7 +167,8 @@ impl EndpointList {
 }
 
 impl Call {
-    /// Path and JSON body for a channel and a viewer, or its master (`None`), as the SDK for JavaScript asks.
+    /// Path and JSON body of the request for a viewer of a channel, or for its master if `client_id` is `None`, as sent
+    /// by the SDK for JavaScript.
     #[must_use]
     pub fn request(self, arn: &str, client_id: Option<&str>) -> (&'static str, String) {
         match self {
@@ -191,7 +193,7 @@ impl Call {
     }
 }
 
-/// Appends the request of a call, signed if there is a signer. The connection is kept.
+/// Appends the request of a call, signed if there is a signer. The connection is kept alive.
 pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mut Signer<'_>>) {
     let &signer::Call {
         host, path, body, ..
@@ -206,36 +208,36 @@ pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mu
     out.extend_from_slice(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
 }
 
-/// Longest answer that is read: more than the C SDK reads.
+/// Maximum size of a response in bytes; more than the C SDK accepts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 // The answer to an API call, as far as a client looks at it.
 
-/// An HTTP answer, whole.
+/// A complete HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// 200 if all is well.
+    /// Status code, 200 on success.
     pub status: u16,
-    /// AWS' name of what is not.
+    /// AWS error type.
     pub error_type: String,
-    /// The request id; empty if there is none.
+    /// Request id; empty if there is none.
     pub request_id: String,
     /// Whether the service closes the connection.
     pub closes: bool,
-    /// The content.
+    /// Response body.
     pub body: Vec<u8>,
 }
 
-/// The bytes are no answer: no HTTP, or without the length that these services always give.
+/// The bytes are not a valid response: not HTTP, or without a valid `Content-Length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the answer is no HTTP with a Content-Length")]
 pub struct NoAnswer;
 
 impl Answer {
-    /// The answer that these bytes begin with, once it is whole.
+    /// Parses the response at the start of these bytes; `None` until it is complete.
     ///
     /// # Errors
-    /// [`NoAnswer`].
+    /// Returns [`NoAnswer`] if the bytes are not a response.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, NoAnswer> {
         let mut lines = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut lines);

@@ -1,4 +1,4 @@
-//! The shared parts of one thread's parties: buffers, counters, and the writing and reading of messages.
+//! State shared by the parties of a thread: buffers, counters, and the writing and parsing of messages.
 
 use crate::measure::{ErrorCounts, Latencies, Latency, MessageTally, Sessions};
 use crate::peer::{PayloadStamp, filler, place_of, write_client_id};
@@ -7,53 +7,54 @@ use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
 use fastrand::Rng;
 
-/// The terms that are the same for every party of a run.
+/// Parameters common to all parties of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartyTerms {
-    /// Distinguishes this run's messages from others'.
+    /// Run id, which distinguishes this run's messages from those of other runs.
     pub run: u32,
-    /// Characters of a candidate's payload.
+    /// Length of a candidate's payload, in characters.
     pub payload_bytes: usize,
-    /// Characters of an offer's and an answer's payload.
+    /// Length of the payload of offers and answers, in characters.
     pub sdp_bytes: usize,
-    /// Candidates that each side sends, at most [`crate::visit::CANDIDATES_MAX`].
+    /// Number of candidates sent by each side, at most [`crate::visit::CANDIDATES_MAX`].
     pub candidates: u32,
-    /// Nanoseconds from a side's answer or candidate to its next candidate; 0: all at once.
+    /// Delay before a side's next candidate, counted from its answer or previous candidate, in nanoseconds; 0 sends all
+    /// at once.
     pub trickle_ns: u64,
-    /// Channels of the run: session n is one of channel n modulo this.
+    /// Number of channels in the run: session n belongs to channel n modulo this number.
     pub channels: u32,
-    /// Viewers of each channel, where each of them is connected for the whole run.
+    /// Number of viewers per channel, if each of them is connected for the whole run.
     pub viewers: u32,
-    /// Messages that each peer begins with towards each counterpart; 0: nothing is relayed.
+    /// Number of messages that each peer initially sends to each counterpart; 0 if no messages are relayed.
     pub window: u32,
 }
 
-/// The desk at which the parties of one thread read and write. One per thread.
+/// Reads and writes messages for the parties of a thread. One per thread.
 #[derive(Debug)]
 pub struct MessageDesk {
-    /// The moment of this turn, nanoseconds of the run's clock. Set by the edge.
+    /// Time of this turn, in nanoseconds of the run's clock. Set by the I/O layer.
     pub now_ns: u64,
-    /// The terms that are the same for every party.
+    /// Parameters common to all parties.
     pub terms: PartyTerms,
-    /// Mask keys, handshake keys, back-off.
+    /// Random numbers for mask keys, handshake keys and back-off.
     pub random: Rng,
-    /// Messages by what became of them; [`Tally::lost`] counts what was missing at the end of each session, and
-    /// includes what came corrupted or elsewhere until [`crate::visit::Crew::close_books`].
+    /// Messages by outcome; [`Tally::lost`] counts those missing at the end of each session and, until
+    /// [`crate::visit::Crew::close_books`], includes those that arrived corrupted or at the wrong peer.
     pub tally: MessageTally,
-    /// Sessions by what became of them.
+    /// Sessions by outcome.
     pub sessions: Sessions,
-    /// Spans.
+    /// Latencies by kind.
     pub latencies: Latencies,
-    /// The set-ups of the interval that runs; the caller that logs it clears it.
+    /// Setup latencies of the current interval; cleared by the caller that logs it.
     pub recent: Latency,
     /// Failures by kind.
     pub errors: ErrorCounts,
-    /// Channels that were cut off.
+    /// Cut-off channels and their recovery times.
     pub recovery: Recovery,
-    /// Messages have a correlation id, so that the service answers those that it does not take. Set by the edge: an id
-    /// costs bytes, so only where messages are not measured, or where some were answered.
+    /// Whether messages carry a correlation id, so that the service reports those it rejects. Set by the I/O layer: ids
+    /// cost bytes and are used only if messages are not measured, or after some were rejected.
     pub asks: bool,
-    /// Messages that were under way, or missing, when ids began: what became of them the service did not say.
+    /// Number of messages in flight or missing when ids were introduced; the service did not report their outcome.
     pub unasked: u64,
     filler: String,
     parser: EventParser,
@@ -62,30 +63,30 @@ pub struct MessageDesk {
     scratch: Vec<u8>,
 }
 
-/// A message to be written.
+/// A message to write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
     pub(crate) channel: u32,
-    /// The sender's place.
+    /// Number of the sender.
     pub(crate) from: u32,
-    /// The recipient's place.
+    /// Number of the recipient.
     pub(crate) to: u32,
     pub(crate) sequence: u64,
     pub(crate) action: Action,
-    /// The moment from which its way counts, nanoseconds of the run's clock.
+    /// Start of the message's latency, in nanoseconds of the run's clock.
     pub(crate) since_ns: u64,
 }
 
-/// A message as it arrived, all of its own claims checked that need no memory.
+/// A received message that has passed all stateless checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) stamp: PayloadStamp,
-    /// The place of the viewer that the service names as the sender; `None`: it names none.
+    /// Number of the viewer that the service names as the sender; `None` if it names none.
     pub(crate) sender: Option<u32>,
 }
 
 impl MessageDesk {
-    /// A desk for parties on these terms.
+    /// Creates a desk for parties with these parameters.
     #[must_use]
     pub fn new(terms: PartyTerms, seed: u64) -> Self {
         Self {
@@ -108,7 +109,7 @@ impl MessageDesk {
         }
     }
 
-    /// Appends a message for its recipient.
+    /// Appends a message to its recipient.
     pub(crate) fn write(&mut self, message: Message, out: &mut Vec<u8>) {
         let Message {
             channel,
@@ -147,8 +148,8 @@ impl MessageDesk {
         self.tally.sent += 1;
     }
 
-    /// Reads a text that arrived and counts it; `None` when it needs no further handling. `sdp` is the type of message
-    /// 0, an offer or an answer; without it all are candidates.
+    /// Parses and counts a received text; `None` if it needs no further handling. `sdp` is the type of message 0, an
+    /// offer or an answer; without it, all messages are candidates.
     pub(crate) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {
             return self.corrupted();
@@ -190,7 +191,7 @@ impl MessageDesk {
         Some(Letter { stamp, sender })
     }
 
-    /// Counts that the service closed a connection of its own accord.
+    /// Counts a connection closed by the service.
     pub(crate) fn count_close(&mut self, code: Option<u16>) {
         let code = code.map_or_else(|| "none".into(), |code| code.to_string());
         self.errors.count(&format!("closed_by_service_{code}"));
@@ -203,10 +204,10 @@ impl MessageDesk {
     }
 }
 
-/// A name chosen by the service, cut to a length that fits a table of errors.
+/// Truncates a name chosen by the service to fit the error table.
 fn clipped(name: &str) -> &str {
     name.get(..48).unwrap_or(name)
 }
 
-/// The master's place in its channel.
+/// Number of the master in its channel.
 pub(crate) const MASTER: u32 = 0;

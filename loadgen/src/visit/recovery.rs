@@ -1,26 +1,27 @@
-//! The time for which channels are cut off when the service loses their connections: from the first that it ends to the
-//! moment when master and viewers have met again.
+//! Recovery time of channels whose connections are lost by the service: from the first lost connection until the master
+//! and viewers have reconnected to each other.
 
 use crate::measure::Latency;
 use ahash::AHashMap;
 
-/// The channels of a thread that are cut off, and the times for which others were. Those that never were cost nothing.
+/// Cut-off channels of a thread, and the recovery times of those that have recovered. Channels that were never cut off
+/// use no memory.
 #[derive(Debug)]
 pub struct Recovery {
     cut_off: AHashMap<u32, CutOff>,
-    /// Channels that were cut off, each as often as it was.
+    /// Number of cut-off channels, counted once per occurrence.
     pub cut_offs: u64,
-    /// The time for which each was cut off that has met again.
+    /// Recovery times of channels that have recovered.
     pub spans: Latency,
 }
 
-/// A channel that is cut off.
+/// A cut-off channel.
 #[derive(Clone, Copy, Debug)]
 struct CutOff {
     since_ns: u64,
-    /// Its master is not connected.
+    /// Whether the master is disconnected.
     lacks_master: bool,
-    /// Viewers that had an answer, and have none since.
+    /// Number of viewers that lost their connection after an answer and have not been answered since.
     viewers: u32,
 }
 
@@ -35,17 +36,17 @@ impl Default for Recovery {
 }
 
 impl Recovery {
-    /// The service ended the connection of a channel's master.
+    /// Records that the service ended the connection of a channel's master.
     pub fn master_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).lacks_master = true;
     }
 
-    /// The service ended the connection of a viewer that had its answer.
+    /// Records that the service ended the connection of a viewer that had been answered.
     pub fn viewer_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).viewers += 1;
     }
 
-    /// A channel's master is connected.
+    /// Records that a channel's master has connected.
     pub fn master_came(&mut self, channel: u32, now_ns: u64) {
         if let Some(cut_off) = self.cut_off.get_mut(&channel) {
             cut_off.lacks_master = false;
@@ -53,7 +54,7 @@ impl Recovery {
         }
     }
 
-    /// A viewer that was lost has its answer.
+    /// Records that a disconnected viewer has been answered again.
     pub fn viewer_answered(&mut self, channel: u32, now_ns: u64) {
         if let Some(cut_off) = self.cut_off.get_mut(&channel) {
             cut_off.viewers = cut_off.viewers.saturating_sub(1);
@@ -61,7 +62,7 @@ impl Recovery {
         }
     }
 
-    /// Channels that have met again.
+    /// Number of channels that have recovered.
     #[must_use]
     pub fn recovered(&self) -> u64 {
         self.cut_offs - self.cut_off.len() as u64

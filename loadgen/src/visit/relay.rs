@@ -1,7 +1,7 @@
-//! Relaying. In the closed loop each peer begins with a window of messages towards each counterpart, and answers every
-//! message that arrives for the first time by one. So a master and a viewer have two windows under way between them,
-//! one from each side, for as long as nothing is lost. In the open loop nothing is answered: the edge says whose turn
-//! it is.
+//! Message relaying. In the closed loop, each peer sends an initial window of messages to each counterpart and replies
+//! to each message that arrives for the first time, so a master and a viewer have two windows in flight, one from each
+//! side, as long as nothing is lost. In the open loop, there are no replies; the I/O layer determines which peer sends
+//! next.
 
 use crate::peer::{ArrivalKind, Event, LinkError, Name, PeerLink, Sequence};
 use crate::visit::crew::{Peer, ReceiveOutcome};
@@ -9,27 +9,27 @@ use crate::visit::messages::{MASTER, Message, MessageDesk, PartyTerms};
 use crate::{schedule::RunShare, visit::Stage};
 use codec::signal::Action;
 
-/// The messages between the peers of one thread. Both ends of every message are on the same thread.
+/// Messages between the peers of one thread. Both ends of every message are on the same thread.
 #[derive(Debug)]
 pub struct Relay {
-    /// Whether what arrives is answered. Set by the edge.
+    /// Whether messages are replied to. Set by the I/O layer.
     pub is_speaking: bool,
-    /// Whether spans are recorded. Set by the edge.
+    /// Whether latencies are recorded. Set by the I/O layer.
     pub is_measured: bool,
     share: RunShare,
     viewers: u32,
-    /// Channel after channel of the share, viewer after viewer; empty unless the run relays.
+    /// Pairs sorted by channel of the share, then viewer; empty unless the run relays messages.
     pairs: Vec<Pair>,
 }
 
-/// A master and one of its viewers; no heap while nothing is missing.
+/// A master and one of its viewers; needs no heap memory while no messages are missing.
 #[derive(Clone, Debug, Default)]
 struct Pair {
     to_master: Direction,
     to_viewer: Direction,
 }
 
-/// The messages from one of them to the other.
+/// Messages from one peer of a pair to the other.
 #[derive(Clone, Debug, Default)]
 struct Direction {
     sent: u64,
@@ -37,7 +37,7 @@ struct Direction {
 }
 
 impl Relay {
-    /// Nothing was said yet between the peers of this share.
+    /// Creates the relay for the peers of this share, before any messages are sent.
     pub(crate) fn new(terms: PartyTerms, share: RunShare) -> Self {
         let pairs = if terms.window > 0 {
             share.channels(terms.channels).count() * terms.viewers as usize
@@ -53,7 +53,7 @@ impl Relay {
         }
     }
 
-    /// Sends a window of messages to every counterpart of a peer.
+    /// Sends a window of messages to each counterpart of a peer.
     pub(crate) fn start(&mut self, name: Name, desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let counterparts = if name.place == MASTER {
             1..=self.viewers
@@ -70,8 +70,7 @@ impl Relay {
         }
     }
 
-    /// Sends the message of a peer that was due at this moment: a master's goes to one of its viewers, another one each
-    /// round.
+    /// Sends a peer's message that is due now; a master sends to a different viewer each round.
     pub(crate) fn say(
         &mut self,
         name: Name,
@@ -90,7 +89,7 @@ impl Relay {
         }
     }
 
-    /// Handles what a peer received on its link: nothing of it concerns another line, so that this is a short loop.
+    /// Processes bytes received by a peer. Affects no other connection, which keeps the loop short.
     pub(crate) fn receive(
         &mut self,
         (peer, link): (&mut Peer, &mut PeerLink),
@@ -120,10 +119,10 @@ impl Relay {
         Ok(heard)
     }
 
-    /// Handles a text that arrived at a peer, and answers it while messages are exchanged.
+    /// Processes a text received by a peer, and replies to it if `is_speaking`.
     ///
-    /// Only a message under way that arrives for the first time is answered. Were any other, a service that makes two
-    /// messages of one would have the load grow without end.
+    /// Only messages that arrive for the first time are replied to; otherwise, a service that duplicates messages would
+    /// make the load grow without limit.
     fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let Some(letter) = desk.read(text, None) else {
             return;
@@ -159,7 +158,7 @@ impl Relay {
         }
     }
 
-    /// Messages that did not arrive intact where they belong.
+    /// Number of messages that did not arrive intact at the right peer.
     #[must_use]
     pub fn missing(&self) -> u64 {
         let directions = self
@@ -171,8 +170,8 @@ impl Relay {
             .sum()
     }
 
-    /// The messages from the peer at place `from` of a channel to the one at place `to`, and those in return; `None`
-    /// unless one of them is the master.
+    /// Messages from peer `from` of a channel to peer `to`, and those in the opposite direction; `None` unless one of
+    /// them is the master.
     fn directions(
         &mut self,
         channel: u32,
@@ -202,7 +201,7 @@ impl Relay {
 }
 
 impl Direction {
-    /// Writes the next message of a peer to the one at place `to`; its way counts from `since_ns`.
+    /// Writes the next message of a peer to peer `to`; its latency counts from `since_ns`.
     fn write(
         &mut self,
         name: Name,

@@ -1,5 +1,5 @@
-//! Sessions: what the messages of a viewer and of its master mean, candidates one after the other, and what is missing
-//! at the end.
+//! Sessions: handling of messages of viewers and their masters, trickling of candidates, and counting of missing
+//! messages at the end.
 
 use crate::visit::crew::{Crew, Party, Person, Verdict};
 use crate::visit::messages::{Letter, MASTER, Message, MessageDesk};
@@ -7,7 +7,7 @@ use crate::visit::{Arrival, Stage, Viewer};
 use codec::signal::Action;
 
 impl Crew {
-    /// Closes the books of a session that is over: what is missing counts as `verdict` says.
+    /// Closes the books of an ended session, counting missing messages according to `verdict`.
     pub(crate) fn close_book(&mut self, viewer: &Viewer, verdict: Verdict) {
         let master = self
             .masters
@@ -108,7 +108,7 @@ impl Crew {
         self.count(line, arrival, stamp.sent_ns);
     }
 
-    /// Counts an arrival of a session that runs, and finds out whether it was the last.
+    /// Counts an arrival in a running session, and checks whether it was the last one.
     fn count(&mut self, line: u32, arrival: Arrival, sent_ns: u64) {
         match arrival {
             Arrival::InOrder => {}
@@ -135,8 +135,8 @@ impl Crew {
     }
 }
 
-/// The viewer on a line, if a message that was sent at `sent_ns` is one of its present connection. Else the message is
-/// counted as one of an earlier connection, as is every message while the viewer has no connection.
+/// The viewer on a connection, if a message sent at `sent_ns` belongs to its current connection. Otherwise the message
+/// is counted as one of an earlier connection, as are all messages while the viewer is not connected.
 fn viewer_of<'a>(
     people: &'a mut [Person],
     desk: &mut MessageDesk,
@@ -203,18 +203,18 @@ fn write(
     desk.write(message, out);
 }
 
-/// Sessions whose books are kept after their end: 24 bytes each.
+/// Maximum number of ended sessions whose books are kept, 24 bytes each.
 const ENDED_MAX: usize = 4096;
 
 // Candidates that are said one after the other, as browsers find them.
 
 impl Crew {
-    /// A line whose session has had its answer since the last call, and has candidates to trickle.
+    /// Returns a connection whose session has been answered since the last call and has candidates to trickle.
     pub fn answered(&mut self) -> Option<u32> {
         self.answered.pop()
     }
 
-    /// The next candidate of the viewer on a line.
+    /// Appends the next candidate of the viewer on a connection.
     pub fn trickle(&mut self, line: u32, out: &mut Vec<u8>) {
         let desk = &mut self.desk;
         if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
@@ -225,7 +225,7 @@ impl Crew {
         }
     }
 
-    /// The next candidate of the master to the viewer on `line`, for the line of [`Crew::master_line`].
+    /// Appends the next candidate from the master to the viewer on `line`, to be sent on [`Crew::master_line`].
     pub fn trickle_back(&mut self, line: u32, out: &mut Vec<u8>) {
         let desk = &mut self.desk;
         if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
@@ -236,7 +236,7 @@ impl Crew {
         }
     }
 
-    /// The line of the open master of the session on `line`.
+    /// Connection of the master of the session on `line`, if open.
     #[must_use]
     pub fn master_line(&self, line: u32) -> Option<u32> {
         let Party::Viewer(viewer) = self.party(line) else {
@@ -246,13 +246,13 @@ impl Crew {
         self.masters.get(place)?.map(|(_, line)| line)
     }
 
-    /// Whether the session on a line has candidates left to trickle.
+    /// Whether the session on a connection has candidates left to trickle.
     pub fn has_more(&mut self, line: u32) -> bool {
         trickling(&mut self.people, line, self.desk.terms.candidates).is_some()
     }
 }
 
-/// The session on a line, if it has its answer and the sides have not said all of their candidates.
+/// The session on a connection, if it has been answered and has candidates left to send.
 fn trickling(people: &mut [Person], line: u32, candidates: u32) -> Option<&mut Viewer> {
     let Party::Viewer(viewer) = &mut people.get_mut(line as usize)?.party else {
         return None;

@@ -1,4 +1,4 @@
-//! Reactions to news: a party goes a step further, comes back later, or is through.
+//! Handling of connection events: a party takes its next step, retries later, or finishes.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{Call, DiscoveryCalls, Party, Peer, ReceiveOutcome, Stage, Verdict, Viewer};
@@ -6,7 +6,7 @@ use crate::worker::lines::News;
 use crate::{options::Mode, worker::Worker};
 
 impl Worker<'_> {
-    /// Goes on after news.
+    /// Handles a connection event.
     pub(crate) fn advance(&mut self, news: News) {
         match news {
             News::Connected(line) => self.connected(line),
@@ -27,7 +27,7 @@ impl Worker<'_> {
         }
     }
 
-    /// TCP is established: counted from the moment that was due for a session's first connection.
+    /// Handles an established TCP connection; the latency of a session's first connection counts from its due time.
     fn connected(&mut self, line: u32) {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
@@ -120,7 +120,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A session has sent and received everything.
+    /// Handles a session that has sent and received all messages.
     fn settled(&mut self, line: u32) {
         if self.phase() >= RunPhase::Drain {
             self.close(line);
@@ -134,14 +134,14 @@ impl Worker<'_> {
         }
     }
 
-    /// Begins the closing handshake of a party that is open.
+    /// Starts the closing handshake of a party that is open.
     pub(crate) fn close(&mut self, line: u32) {
         let crew = &mut self.crew;
         self.lines.write(line, |out| crew.close(line, out));
         self.say_farewell(line);
     }
 
-    /// Our close was answered.
+    /// Handles the reply to our close.
     fn closed(&mut self, line: u32) {
         self.opened.remove(line);
         match self.crew.leave(line, Verdict::Completed) {
@@ -166,7 +166,7 @@ impl Worker<'_> {
         self.say_farewell(line);
     }
 
-    /// A connection ended otherwise than we wanted.
+    /// Handles a connection that ended unexpectedly.
     pub(crate) fn lost(&mut self, line: u32, kind: &str) {
         if *self.crew.party(line) == Party::Nobody {
             return self.lines.cut(line);
@@ -177,7 +177,7 @@ impl Worker<'_> {
         self.again_or_failed(party);
     }
 
-    /// Takes the party off a connection that failed.
+    /// Takes the party off a failed connection.
     fn gone(&mut self, line: u32) -> Party {
         self.connections.failed += 1;
         if let Some(counts) = self.by_target.get_mut(self.lines.target_number(line)) {
@@ -195,7 +195,7 @@ impl Worker<'_> {
         self.crew.leave(line, Verdict::Broken)
     }
 
-    /// Whether the connection of the party on a line was opened.
+    /// Whether the connection of the party was opened.
     fn is_open(&self, line: u32) -> bool {
         match self.crew.party(line) {
             Party::Nobody => false,
@@ -206,7 +206,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules another connection of a party that has none, or counts the party as failed.
+    /// Schedules a reconnect of a party without a connection, or counts the party as failed.
     pub(crate) fn again_or_failed(&mut self, party: Party) {
         match party {
             Party::Nobody => {}
@@ -270,7 +270,7 @@ impl Worker<'_> {
         }
     }
 
-    /// No session begins from here on: those that hold, or wait to connect again, end.
+    /// Stops starting sessions, and ends those that are on hold or waiting to reconnect.
     pub(crate) fn stop_sessions(&mut self) {
         let given_up = self.forget_retries();
         self.active -= given_up;
@@ -283,7 +283,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Ends every connection.
+    /// Closes all connections.
     pub(crate) fn close_all(&mut self) {
         let _ = self.forget_retries();
         for line in 0..self.lines.len() {
@@ -305,7 +305,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether a line's spans are of interest: those of masters only in a storm.
+    /// Whether a connection's latencies are recorded; those of masters only in a storm.
     fn is_measured(&self, line: u32) -> bool {
         match self.crew.party(line) {
             Party::Viewer(_) | Party::Peer(_) => true,
@@ -315,5 +315,6 @@ impl Worker<'_> {
     }
 }
 
-/// A master that failed this often in a row is not waited for before the run; it continues to retry.
+/// Number of consecutive failures after which a run no longer waits for a master before it starts; the master continues
+/// to retry.
 const MASTER_ATTEMPTS: u32 = 5;

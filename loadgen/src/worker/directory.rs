@@ -1,5 +1,4 @@
-//! The endpoints that a worker knows, the connections that wait for one that is being looked up, and the thread that
-//! looks them up.
+//! Endpoints known to a worker, connections waiting for one to be resolved, and the thread that resolves them.
 
 use crate::address::{AddressError, AddressFamily, Endpoint};
 use crate::plan::{CertificateTrust, Plan};
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-/// One per worker.
+/// Directory of endpoints. One per worker.
 pub(crate) struct Directory {
     places: AHashMap<Endpoint, EndpointState>,
     asks: Option<Sender<LookupRequest>>,
@@ -18,28 +17,28 @@ pub(crate) struct Directory {
     found: Receiver<LookupAnswer>,
 }
 
-/// The state of an endpoint.
+/// State of an endpoint.
 enum EndpointState {
-    /// It has a route of this number.
+    /// The endpoint has a route with this number.
     Route(u16),
-    /// It is being looked up; these connections wait, each a line and its generation. As many as there are lines at
-    /// most.
+    /// The endpoint is being resolved; these connections, each a number and a generation, wait for it. At most as many
+    /// as the worker has connections.
     Asked(Vec<(u32, u32)>),
 }
 
-/// The way to an endpoint.
+/// Result of looking up an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndpointRoute {
-    /// The route of this number.
+    /// The route with this number.
     Known(u16),
-    /// It is being looked up; the line is called again.
+    /// The endpoint is being resolved; the connection is resumed afterwards.
     Asked,
-    /// There is none, under this name.
+    /// There is no route; the failure is counted under this name.
     Refused(&'static str),
 }
 
 impl Directory {
-    /// The routes that are known from the start, by their numbers; what else is asked for is looked up there.
+    /// Creates a directory of the initial routes, by number; `lookup` resolves other endpoints.
     pub(crate) fn new(routes: &[Arc<Route>], lookup: Option<&Lookup>) -> Self {
         let (reply, found) = mpsc::channel();
         let endpoint = |route: &Route| Endpoint {
@@ -59,7 +58,7 @@ impl Directory {
         }
     }
 
-    /// The way to an endpoint, for this connection.
+    /// Returns the route to an endpoint for this connection.
     pub(crate) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> EndpointRoute {
         match self.places.get_mut(endpoint) {
             Some(EndpointState::Route(number)) => return EndpointRoute::Known(*number),
@@ -88,7 +87,7 @@ impl Directory {
         EndpointRoute::Asked
     }
 
-    /// Records the route of an endpoint, or that there is none; returns the connections that wait for it.
+    /// Records the route of an endpoint, or that there is none; returns the connections waiting for it.
     fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
         let before = match route {
             Some(number) => self.places.insert(endpoint, EndpointState::Route(number)),
@@ -102,7 +101,7 @@ impl Directory {
 }
 
 impl Worker<'_> {
-    /// Continues the connections whose endpoints were looked up.
+    /// Resumes connections whose endpoints have been resolved.
     pub(crate) fn hear_lookups(&mut self) {
         while let Ok((endpoint, found)) = self.directory.found.try_recv() {
             let route = found.and_then(|route| {
@@ -129,16 +128,16 @@ impl Worker<'_> {
 // Looks up where discovery leads, on a thread of its own: a resolver may take seconds, in which no session must wait
 // for another's.
 
-/// The thread that resolves endpoints, one per process. It ends when no sender of questions is left; it is not joined.
+/// Thread that resolves endpoints, one per process. Exits when all request senders are dropped; never joined.
 #[derive(Debug)]
 pub(crate) struct Lookup {
     asks: Sender<LookupRequest>,
 }
 
-/// An endpoint, and the way there or under which name its failure is counted.
+/// An endpoint and its route, or the name under which its failure is counted.
 type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
 
-/// One question.
+/// A request to resolve an endpoint.
 #[derive(Debug)]
 pub(crate) struct LookupRequest {
     pub(crate) endpoint: Endpoint,
@@ -146,7 +145,7 @@ pub(crate) struct LookupRequest {
 }
 
 impl Lookup {
-    /// Begins the thread; what it finds must be allowed by the plan.
+    /// Starts the thread; it only resolves endpoints permitted by the plan.
     pub(crate) fn start(plan: &Plan) -> Self {
         let (asks, inbox) = mpsc::channel::<LookupRequest>();
         let mut finder = Finder::new(plan);
@@ -160,20 +159,20 @@ impl Lookup {
         Self { asks }
     }
 
-    /// A way to ask.
+    /// Returns a sender for requests.
     pub(crate) fn asks(&self) -> Sender<LookupRequest> {
         self.asks.clone()
     }
 }
 
-/// The endpoints that were found, and the rules for those to come.
+/// Resolved endpoints, and the rules for new ones.
 struct Finder {
     trust: CertificateTrust,
     resumes: bool,
-    /// Whether other machines are allowed.
+    /// Whether endpoints on other machines are permitted.
     abroad: bool,
     family: AddressFamily,
-    /// The trust of the first TLS endpoint, for all others: authorities are read once.
+    /// TLS configuration of the first endpoint, reused for all others so that authorities are read only once.
     client: Option<Client>,
     known: AHashMap<Endpoint, Arc<Route>>,
 }
@@ -192,7 +191,7 @@ impl Finder {
         }
     }
 
-    /// Failures are not kept: a resolver may know better the next time.
+    /// Failures are not cached because a later attempt may succeed.
     fn find(&mut self, endpoint: &Endpoint) -> Result<Arc<Route>, String> {
         if let Some(route) = self.known.get(endpoint) {
             return Ok(Arc::clone(route));
@@ -240,7 +239,7 @@ impl Finder {
     }
 }
 
-/// Most endpoints of one run; a service has a few for each region. A session that is sent to yet another one fails.
+/// Maximum number of endpoints in a run; a service has a few per region. Sessions directed to further endpoints fail.
 const ENDPOINTS_MAX: usize = 4_096;
 const _: () = assert!(
     ENDPOINTS_MAX + 65 <= u16::MAX as usize,

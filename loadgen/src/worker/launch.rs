@@ -1,4 +1,4 @@
-//! Connects parties: masters and peers first, sessions on schedule.
+//! Connects parties: masters and peers first, then sessions on schedule.
 
 use crate::edge::board::RunPhase;
 use crate::peer::{client_id, unsigned_target};
@@ -8,8 +8,8 @@ use crate::{options::Mode, worker::Worker};
 use codec::sigv4::signer;
 
 impl Worker<'_> {
-    /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the
-    /// load.
+    /// Connects waiting masters and peers, a few at a time before the first session is due, or all at once if
+    /// connecting is the load.
     pub(crate) fn open_waiting(&mut self) {
         if self.phase() >= RunPhase::Drain {
             self.waiting.clear();
@@ -32,7 +32,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The number of connections that may begin in this turn.
+    /// Number of connections that may be started in this turn.
     fn room(&self) -> usize {
         let room = match self.shared.plan.mode {
             Mode::Storm if !self.is_begun() => 0,
@@ -45,7 +45,7 @@ impl Worker<'_> {
         usize::try_from(self.first).map_or(room, |first| room.min(first))
     }
 
-    /// Starts the exchange of messages of all peers.
+    /// Starts the message exchange of all peers.
     pub(crate) fn start_peers(&mut self) {
         for line in 0..self.lines.len() {
             let crew = &mut self.crew;
@@ -53,7 +53,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Begins the sessions that are due.
+    /// Starts the sessions that are due.
     pub(crate) fn launch(&mut self) {
         let now_ns = self.now_ns();
         for _ in 0..LAUNCHES_PER_TURN {
@@ -77,7 +77,7 @@ impl Worker<'_> {
         }
     }
 
-    /// When the next session is due; `None` while nothing is to begin.
+    /// Time when the next session is due; `None` outside the measured phase or if no sessions are left.
     pub(crate) fn next_due(&mut self) -> Option<u64> {
         if self.phase() != RunPhase::Measure {
             return None;
@@ -92,7 +92,7 @@ impl Worker<'_> {
         begins_ns.is_some_and(|begins_ns| begins_ns <= self.now_ns())
     }
 
-    /// Begins a party's first connection: for its API calls if it makes any.
+    /// Opens a party's first connection, for its API calls if it makes any.
     pub(crate) fn connect(&mut self, party: Party) {
         let (route, role) = match &party {
             Party::Nobody => return,
@@ -116,7 +116,7 @@ impl Worker<'_> {
         self.connect_over(route, party, discovery);
     }
 
-    /// Begins a party's connection over a route, for these calls or for its messages.
+    /// Opens a party's connection over a route, for the given API calls or for messages.
     fn connect_over(&mut self, route: u16, party: Party, discovery: Option<Box<DiscoveryCalls>>) {
         let plan = self.shared.plan;
         let number = match &party {
@@ -147,7 +147,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The first stage of a viewer.
+    /// Initial stage of a viewer.
     pub(crate) fn first_stage(&self) -> Stage {
         if self.shared.plan.discover {
             Stage::AwaitCalls
@@ -156,8 +156,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Makes a party's next API call, on its line or where the service wants it; after the last one it connects where
-    /// the service wants that.
+    /// Makes a party's next API call, on its current connection or at the endpoint given by the service; after the last
+    /// call, connects to the endpoint given by the service.
     pub(crate) fn call(&mut self, line: u32) {
         let Some(discovery) = self.crew.discovery(line) else {
             return;
@@ -180,7 +180,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Goes on over another connection.
+    /// Moves the party to a new connection over a route.
     fn move_on(&mut self, line: u32, route: u16) {
         let Some((mut party, mut discovery)) = self.crew.move_on(line) else {
             return;
@@ -216,7 +216,7 @@ impl Worker<'_> {
             .write(line, |out| visit::write_call(out, &call, signer));
     }
 
-    /// The channel of the party on a line, and a viewer's client id.
+    /// Channel of the party on a connection, and the client id if it is a viewer.
     fn name_of(&self, line: u32) -> Option<(u32, Option<String>)> {
         match self.crew.party(line) {
             Party::Nobody => None,
@@ -238,12 +238,12 @@ impl Worker<'_> {
         made.map_or_else(|| plan.naming.arn(channel), Clone::clone)
     }
 
-    /// Seconds since 1970.
+    /// Current time, in seconds since 1970.
     fn now_s(&self) -> u64 {
         self.shared.zero_s + self.now_ns() / 1_000_000_000
     }
 
-    /// Sends the upgrade request of the party on a line.
+    /// Sends the upgrade request of the party on a connection.
     pub(crate) fn ask(&mut self, line: u32) {
         let Some(route) = self.lines.route(line) else {
             return;
@@ -269,7 +269,7 @@ impl Worker<'_> {
             .write(line, |out| crew.ask(line, host, &target, out));
     }
 
-    /// The target of a channel's peer: its master on one, its first viewer on the next, and so on. After a failure the
+    /// Target for a channel's peer: its master uses one, its first viewer the next, and so on. After a failure, the
     /// next one is tried.
     fn target_of(&self, channel: u32, place: u32, attempts: u32) -> u16 {
         let targets = self.shared.plan.targets.len().max(1) as u64;
@@ -277,7 +277,8 @@ impl Worker<'_> {
         u16::try_from(number % targets).unwrap_or_default()
     }
 
-    /// The route of a session: the detour for its share of them, spread over all channels, or a target.
+    /// Route of a session: the alternative target for its percentage of sessions, spread over all channels, or a
+    /// regular target.
     fn route_of(&self, viewer: &Viewer) -> u16 {
         let plan = self.shared.plan;
         let session = viewer.session;
@@ -296,9 +297,9 @@ impl Worker<'_> {
     }
 }
 
-/// Life of a presigned URL in seconds, as the SDK for JavaScript signs it.
+/// Lifetime of a presigned URL in seconds, as used by the SDK for JavaScript.
 const EXPIRES_S: u32 = 299;
-/// Masters and peers that connect at one time in one thread, where that is not the load itself.
+/// Maximum number of masters and peers connecting concurrently per thread, if connecting is not the load itself.
 const OPENING_MAX: usize = 64;
-/// Most connections begun in one turn, so that what is under way is looked at in between.
+/// Maximum number of connections started per turn, so that those in progress are served in between.
 const LAUNCHES_PER_TURN: usize = 256;

@@ -1,12 +1,12 @@
-//! Connections by the dozen thousand on one ring: dialled, secured, read, written, ended. The crew knows what the bytes
-//! mean.
+//! I/O of tens of thousands of connections on one ring: connect, TLS, receive, send and close. The crew interprets the
+//! bytes.
 //!
 //! ```text
 //!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
 //!              └─────────────┴─── broken, cut ───┴────────────▲
 //! ```
-//! Each step is reported as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect
-//! nor receive nor send. Sends of a turn are gathered: one for each line that has something to say.
+//! Each step is reported as [`News`]. A connection is freed when the kernel no longer has a pending connect, receive or
+//! send on its socket. Sends are batched per turn, one for each connection with output.
 
 use crate::address::Target;
 use crate::edge::machine::bind_address_no_port;
@@ -22,54 +22,54 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One way to reach the service.
+/// A route to the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     /// The target.
     pub(crate) target: Target,
-    /// The TLS configuration, if it is secured.
+    /// TLS configuration, if the target uses TLS.
     pub(crate) tls: Option<Client>,
 }
 
-/// An event on a line.
+/// An event on a connection.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// TCP is established.
+    /// The TCP connection is established.
     Connected(u32),
-    /// Bytes can be exchanged: TCP is established, and TLS if the route has it.
+    /// Data can be exchanged: the TCP connection is established, as is TLS if the route uses it.
     Ready(u32),
-    /// Bytes came: [`Lines::read`] them.
+    /// Bytes were received; process them with [`Lines::read`].
     Bytes(u32, Lent),
-    /// The connection ended otherwise than we wanted, for this reason. It was cut. Reported once, and not after an end
-    /// of ours.
+    /// The connection ended unexpectedly for this reason, and was cut. Reported once, and not after the connection was
+    /// ended by this side.
     Broken(u32, String),
-    /// The line is free. Reported once for each that was opened.
+    /// The connection is free. Reported once for each that was opened.
     Freed(u32),
 }
 
-/// The connections of one thread.
+/// Connections of one thread.
 pub(crate) struct Lines {
     ring: Ring,
     engine: Engine,
     routes: Vec<Arc<Route>>,
     lines: Vec<Line>,
     free: Vec<u32>,
-    /// Counts the connections that were begun, round and round.
+    /// Number of connections started, modulo 256.
     opened: u8,
     news: VecDeque<News>,
     rearm: Vec<u32>,
     dirty: Vec<u32>,
-    /// Empty buffers, to be used again.
+    /// Empty buffers for reuse.
     spare: Vec<Vec<u8>>,
     plain: Vec<u8>,
     reply: Vec<u8>,
 }
 
 impl Lines {
-    /// No lines yet, and these routes, by their numbers.
+    /// Creates the table without connections, with these routes by number.
     ///
     /// # Errors
-    /// The ring cannot be made.
+    /// Returns an error if the ring cannot be created.
     pub(crate) fn new(routes: Vec<Arc<Route>>, engine: Engine) -> io::Result<Self> {
         let settings = RingSettings {
             engine,
@@ -91,11 +91,11 @@ impl Lines {
         })
     }
 
-    /// Begins a connection over a route, from this address if one is given. Returns its line. Connections are spread
-    /// over the addresses of the route.
+    /// Starts a connection over a route, from this source address if given, and returns its number. Connections are
+    /// spread over the addresses of the route.
     ///
     /// # Errors
-    /// No socket is to be had, or it cannot be bound.
+    /// Returns an error if a socket cannot be created or bound.
     pub(crate) fn open(&mut self, route: u16, source: Option<Ipv4Addr>) -> io::Result<u32> {
         let way = self.routes.get(usize::from(route));
         let way = way.ok_or_else(|| io::Error::other("no such route"))?;
@@ -125,7 +125,7 @@ impl Lines {
         }
     }
 
-    /// Connects to the next address of a line's route; `None` if all were tried.
+    /// Connects to the next address of a connection's route; `None` if all were tried.
     fn connect_elsewhere(&mut self, index: u32) -> Option<io::Result<()>> {
         let line = &mut self.lines[index as usize];
         let target = &self.routes.get(usize::from(line.route))?.target;
@@ -138,65 +138,65 @@ impl Lines {
         Some(dial(target, line.source).map(|socket| self.connect(index, socket, target)))
     }
 
-    /// The route of a line.
+    /// Route of a connection.
     pub(crate) fn route(&self, index: u32) -> Option<Arc<Route>> {
         self.routes
             .get(usize::from(self.route_number(index)))
             .cloned()
     }
 
-    /// The number of a line's route.
+    /// Number of a connection's route.
     pub(crate) fn route_number(&self, index: u32) -> u16 {
         self.lines[index as usize].route
     }
 
-    /// The same as a place in a list of targets, which are the first routes.
+    /// Index of a connection's route in the list of targets, which are the first routes.
     pub(crate) fn target_number(&self, index: u32) -> usize {
         usize::from(self.route_number(index))
     }
 
-    /// Adds a route and returns its number; `None` if there is no room for another.
+    /// Adds a route and returns its number; `None` if the table is full.
     pub(crate) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
         let number = u16::try_from(self.routes.len()).ok()?;
         self.routes.push(route);
         Some(number)
     }
 
-    /// Which connection of its line this one is.
+    /// Generation of a connection, which increases each time its number is reused.
     pub(crate) fn generation(&self, index: u32) -> u32 {
         self.lines[index as usize].generation
     }
 
-    /// Whether its handshake resumed a TLS session.
+    /// Whether the handshake resumed a TLS session.
     pub(crate) fn is_resumed(&self, index: u32) -> bool {
         let tls = self.lines[index as usize].tls.as_deref();
         tls.is_some_and(TlsConnection::is_resumed)
     }
 
-    /// Whether a line is taken, also by a connection that ends.
+    /// Whether a connection number is in use, including by a connection that is closing.
     pub(crate) fn is_taken(&self, index: u32) -> bool {
         self.lines[index as usize].state != LineState::Free
     }
 
-    /// Records that a step begins; returns when the last one began.
+    /// Records the start of a step; returns the start of the previous one.
     pub(crate) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
         std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
     }
 
-    /// Lines that are taken.
+    /// Number of connections in use.
     pub(crate) fn taken(&self) -> usize {
         self.lines.len() - self.free.len()
     }
 
-    /// The number of lines, free or not.
+    /// Number of connections, in use or free.
     pub(crate) fn len(&self) -> u32 {
         narrow(self.lines.len())
     }
 
-    /// Sends what waits, lets the kernel work, and waits at most `patience` for something to happen.
+    /// Submits pending sends, and waits at most `patience` for events.
     ///
     /// # Errors
-    /// The ring failed.
+    /// Returns an error if the ring fails.
     pub(crate) fn turn(&mut self, patience: Duration) -> io::Result<()> {
         for index in std::mem::take(&mut self.rearm) {
             let line = &self.lines[index as usize];
@@ -224,7 +224,7 @@ impl Lines {
         self.ring.enter(want, Some(patience))
     }
 
-    /// The next event; `None` when it is time for another turn.
+    /// Returns the next event; `None` when another turn is needed.
     pub(crate) fn next(&mut self) -> Option<News> {
         loop {
             if let Some(news) = self.news.pop_front() {
@@ -251,7 +251,8 @@ impl Lines {
         }
     }
 
-    /// Passes received bytes to the crew; `None` when they were part of TLS only, or the line expects nothing.
+    /// Passes received bytes to the crew; `None` if they only concerned TLS, or if no data is expected on the
+    /// connection.
     pub(crate) fn read(
         &mut self,
         index: u32,
@@ -302,7 +303,7 @@ impl Lines {
         heard
     }
 
-    /// Lets `write` append bytes to a line, and queues it for sending.
+    /// Appends bytes to a connection with `write`, and queues them for sending.
     pub(crate) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Up {
@@ -324,7 +325,7 @@ impl Lines {
         self.mark(index);
     }
 
-    /// Sends what waits on a line and expects nothing more but its end.
+    /// Sends pending bytes on a connection, and then only waits for it to close.
     pub(crate) fn finish(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Free {
@@ -334,7 +335,7 @@ impl Lines {
         self.release(index);
     }
 
-    /// Ends a line at once. What the kernel holds of it completes by that.
+    /// Closes a connection immediately, which also completes its operations in the kernel.
     pub(crate) fn cut(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state == LineState::Free {
@@ -436,7 +437,7 @@ impl Lines {
         }
     }
 
-    /// Lists the line for the next flush if it has something to send; else takes its buffer back.
+    /// Adds the connection to the next flush if it has output; otherwise reclaims its buffer.
     fn mark(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.out.is_empty() {
@@ -472,7 +473,7 @@ impl Lines {
     }
 }
 
-/// A socket towards this address, from the source address that is wanted.
+/// Creates a socket for this address, bound to the source address if given.
 fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM.cloexec(), None)?;
     socket.set_tcp_nodelay(true)?;
@@ -484,7 +485,7 @@ fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Buffers kept for reuse, and how large each may be.
+/// Maximum number of buffers kept for reuse, and the maximum size of each.
 const SPARE_MAX: usize = 1024;
 const SPARE_BYTES: usize = 256 * 1024;
 

@@ -1,4 +1,4 @@
-//! One connection's socket, and what is under way on it.
+//! Socket of a connection, and its operations in flight.
 
 use crate::worker::tls::TlsConnection;
 use ring::Key;
@@ -6,80 +6,80 @@ use socket2::Socket;
 use std::io;
 use std::net::Ipv4Addr;
 
-/// The edge's half of a connection. 64 bytes, free or not.
+/// I/O state of a connection. 64 bytes, in use or free.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) socket: Option<Socket>,
     pub(crate) tls: Option<Box<TlsConnection>>,
-    /// Bytes that wait to be sent, as they go to the socket. Without capacity while there are none.
+    /// Bytes waiting to be written to the socket; no capacity while empty.
     pub(crate) out: Vec<u8>,
-    /// When the present step of connecting began, nanoseconds of the run's clock.
+    /// Start of the current connecting step, in nanoseconds of the run's clock.
     pub(crate) since_ns: u64,
-    /// Distinguishes the completions and deadlines of this connection from an earlier one's.
+    /// Generation, which distinguishes completions and deadlines of this connection from those of an earlier one.
     pub(crate) generation: u32,
-    /// Which of the routes it takes.
+    /// Number of the route.
     pub(crate) route: u16,
-    /// The address of the route that it connects to, counted on from where it began.
+    /// Offset of the current address within the route, counted from the first one tried.
     pub(crate) address: u8,
-    /// Addresses that it has tried without success.
+    /// Number of addresses tried without success.
     pub(crate) tried: u8,
-    /// The address that it connects from; `None` leaves it to the kernel.
+    /// Source address; `None` leaves the choice to the kernel.
     pub(crate) source: Option<Ipv4Addr>,
     pub(crate) state: LineState,
-    /// A connect is in the kernel.
+    /// Whether a connect is in flight.
     pub(crate) connecting: bool,
-    /// A receive is armed.
+    /// Whether a receive is armed.
     pub(crate) receiving: bool,
-    /// A send is in the kernel.
+    /// Whether a send is in flight.
     pub(crate) sending: bool,
-    /// It is in the list of those to be flushed.
+    /// Whether the connection is queued for the next flush.
     pub(crate) dirty: bool,
-    /// It was cut: what waits is not sent.
+    /// Whether the connection was cut, so that pending bytes are not sent.
     pub(crate) cut: bool,
 }
 
-/// The state of a connection.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LineState {
-    /// There is none.
+    /// No connection.
     #[default]
     Free,
-    /// TCP.
+    /// The TCP connection is being established.
     Connecting,
-    /// TLS.
+    /// The TLS handshake is in progress.
     Securing,
-    /// Bytes travel.
+    /// The connection is ready for data.
     Up,
-    /// Nothing more is expected but its end. What comes is thrown away.
+    /// The connection is closing. Received bytes are discarded.
     Ending,
 }
 
 impl Line {
-    /// The key under which the operations of this connection complete; `index` is the line's place.
+    /// Key with which operations of this connection complete; `index` is the number of the connection.
     pub(crate) const fn key(&self, index: u32) -> Key {
         Key::new((self.generation as u64 & GENERATION_MASK) << 32 | index as u64)
     }
 
-    /// Whether nothing in the kernel refers to the socket any more and nothing waits to be sent.
+    /// Whether the kernel no longer uses the socket and nothing is waiting to be sent.
     pub(crate) const fn is_over(&self) -> bool {
         let quiet = !self.connecting && !self.receiving && !self.sending;
         matches!(self.state, LineState::Ending) && quiet && (self.cut || self.out.is_empty())
     }
 
-    /// Whether it is sensible to send: nothing is under way that forbids it.
+    /// Whether a send can be started: there is output, and no operation in flight prevents it.
     pub(crate) const fn may_send(&self) -> bool {
         !self.sending && !self.connecting && !self.cut && !self.out.is_empty()
     }
 
-    /// The name of a failure, if an answer to received bytes (a pong or a close) was added to the `waiting` bytes
-    /// before it, and too many wait.
+    /// Returns the name of a failure if a reply to received bytes (a pong or a close) was added to the `waiting` bytes,
+    /// and too many are now pending.
     pub(crate) fn has_unread_answers(&self, waiting: usize) -> Option<&'static str> {
         let bytes = self.out.len();
         (bytes > waiting && bytes > OUT_BYTES_MAX).then_some("answers_not_read")
     }
 
-    /// Closes the socket and makes the line ready for another connection. Which route it took is known until then: news
-    /// of it may wait.
+    /// Closes the socket and prepares for another connection. The route is kept until then because events may still
+    /// refer to it.
     pub(crate) fn clear(&mut self) {
         *self = Self {
             generation: self.generation.wrapping_add(1),
@@ -90,11 +90,11 @@ impl Line {
     }
 }
 
-/// Bytes that may wait on a line when something received is answered. A service that sends pings and reads no answer
-/// has its connection ended.
+/// Maximum number of bytes pending on a connection when a reply is added. The connection of a service that sends pings
+/// but does not read the replies is closed.
 const OUT_BYTES_MAX: usize = 256 * 1024;
 
-/// The name under which a failure of the world is counted.
+/// Name under which an I/O error is counted.
 pub(crate) fn kind_of(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => "connect_refused".into(),
@@ -107,13 +107,12 @@ pub(crate) fn kind_of(error: &io::Error) -> String {
     }
 }
 
-/// Lines are numbered by 32 bits: a worker has at most 10⁹ parties by the bounds of the options, and memory for far
-/// fewer.
+/// Converts an index to 32 bits: option limits allow a worker at most 10⁹ parties, and memory far fewer.
 pub(crate) fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// The line of a key.
+/// Extracts the connection number from a key.
 pub(crate) const fn index_of(key: Key) -> u32 {
     // The lower half of the number, as `Line::key` put it there.
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]

@@ -1,7 +1,7 @@
-//! Deadlines: sessions that take too long, the end of holds, reconnects, and messages on schedule.
+//! Deadlines: session timeouts, end of holds, reconnects, and scheduled messages.
 //!
-//! Each timeout that is the same for all connections has a queue, which is in order by construction; only back-off
-//! needs a sorted map. An entry whose line has another connection by then is skipped.
+//! Each timeout with a constant duration has a queue, which is inherently sorted; only back-off needs an ordered map.
+//! Entries whose connection has since been replaced are skipped.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
@@ -9,23 +9,23 @@ use crate::worker::Worker;
 use crate::worker::socket::Line;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The deadlines of a worker.
+/// Deadlines of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// When a connection must have got as far as it should.
+    /// Deadlines for the progress of a connection.
     patience: VecDeque<DueMoment>,
-    /// When the next candidates of a session are sent.
+    /// Times at which the next candidates of a session are sent.
     trickles: VecDeque<DueMoment>,
-    /// When a hold is over.
+    /// Times at which holds end.
     holds: VecDeque<DueMoment>,
-    /// When a closed connection must be gone.
+    /// Deadlines for closing connections.
     farewells: VecDeque<DueMoment>,
-    /// Reconnects by moment; the second number makes equal moments distinct.
+    /// Reconnects by time; the second number makes equal times distinct.
     retries: BTreeMap<(u64, u64), Party>,
     ticket: u64,
 }
 
-/// A moment that belongs to one connection of a line.
+/// Deadline of a specific connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DueMoment {
     at_ns: u64,
@@ -34,7 +34,7 @@ struct DueMoment {
 }
 
 impl Timers {
-    /// The first moment that is due.
+    /// Time of the earliest deadline.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let queues = [&self.patience, &self.trickles, &self.holds, &self.farewells];
         let queued = queues
@@ -46,20 +46,20 @@ impl Timers {
 }
 
 impl Worker<'_> {
-    /// Starts the timeout of a line's whole session.
+    /// Starts the timeout of the session on a connection.
     pub(crate) fn be_patient(&mut self, line: u32) {
         let patience = self.shared.plan.patience;
         let due = self.due(line, u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
         self.timers.patience.push_back(due);
     }
 
-    /// Schedules the next candidate of a line's session and of its master.
+    /// Schedules the next candidate of a connection's session and of its master.
     pub(crate) fn trickle_later(&mut self, line: u32) {
         let due = self.due(line, self.shared.plan.terms.trickle_ns);
         self.timers.trickles.push_back(due);
     }
 
-    /// The next candidate of each side.
+    /// Sends the next candidate of each side.
     fn trickle(&mut self, line: u32) {
         let crew = &mut self.crew;
         // A master that is not connected sends nothing until it is.
@@ -72,13 +72,13 @@ impl Worker<'_> {
         }
     }
 
-    /// Starts the hold of a line's party.
+    /// Starts the hold of the party on a connection.
     pub(crate) fn hold(&mut self, line: u32, span_ns: u64) {
         let due = self.due(line, span_ns);
         self.timers.holds.push_back(due);
     }
 
-    /// Starts the timeout of a line's close.
+    /// Starts the timeout for closing a connection.
     pub(crate) fn say_farewell(&mut self, line: u32) {
         let due = self.due(line, FAREWELL_NS);
         self.timers.farewells.push_back(due);
@@ -92,8 +92,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules a reconnect after `attempts` failures in a row, as the SDKs do: after a random time of at most 100 ms,
-    /// doubled with each failure up to 10 s (full jitter).
+    /// Schedules a reconnect after `attempts` consecutive failures, like the SDKs: after a random time of at most 100
+    /// ms, doubled with each failure up to 10 s (full jitter).
     pub(crate) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))
@@ -105,7 +105,7 @@ impl Worker<'_> {
             .insert((at_ns, self.timers.ticket), party);
     }
 
-    /// Drops the viewers that wait to connect again; returns their number.
+    /// Drops viewers waiting to reconnect; returns their number.
     pub(crate) fn forget_retries(&mut self) -> u64 {
         let retries = std::mem::take(&mut self.timers.retries);
         let viewers = retries
@@ -114,7 +114,7 @@ impl Worker<'_> {
         viewers.count() as u64
     }
 
-    /// Does everything that is due.
+    /// Handles all due deadlines.
     pub(crate) fn on_time(&mut self) {
         let now_ns = self.now_ns();
         while let Some(line) = self.next_line(|timers| &mut timers.patience) {
@@ -137,7 +137,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The line of the next entry of a queue that is due and still has the same connection.
+    /// Connection of the next due entry in a queue; entries whose connection has been replaced are skipped.
     fn next_line(
         &mut self,
         queue: impl Fn(&mut Timers) -> &mut VecDeque<DueMoment>,
@@ -151,7 +151,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A connection is not where it should be in time.
+    /// Handles a connection that has not made progress in time.
     fn too_late(&mut self, line: u32) {
         match self.crew.party(line) {
             Party::Nobody => {}
@@ -174,7 +174,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A session's connection is open, but what it waits for has not come.
+    /// Handles a session that timed out although its connection is open.
     fn unanswered(&mut self, line: u32, kind: &str) {
         self.crew.desk.errors.count(kind);
         self.opened.remove(line);
@@ -183,7 +183,7 @@ impl Worker<'_> {
         self.again_or_failed(party);
     }
 
-    /// A close did not finish in time.
+    /// Handles a close that was not completed in time.
     fn still_there(&mut self, line: u32) {
         match self.crew.party(line) {
             // It was closed or given up: only the socket is left.
@@ -195,13 +195,13 @@ impl Worker<'_> {
     }
 }
 
-/// The time that a close may take.
+/// Timeout of a close, in nanoseconds.
 const FAREWELL_NS: u64 = 5_000_000_000;
-/// The first span of the back-off, and the longest. Source: C SDK `StateMachine.c`.
+/// Initial and maximum back-off, in nanoseconds. Source: C SDK `StateMachine.c`.
 const BACK_OFF_NS: u64 = 100_000_000;
 const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 
-/// Most deadlines of one connection: patience, the next candidate or the hold, and farewell.
+/// Maximum number of deadlines per connection: patience, next candidate or hold, and farewell.
 const DUES: usize = 3;
 // A plain connection: its line, its party and its moments, in tables that double as they grow.
 const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<DueMoment>()) <= 700);
@@ -210,20 +210,20 @@ const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300)
 
 // Messages on schedule: peers that are connected for the whole run send in turn, whatever the service does.
 
-/// When each message of a worker is due, and on which line.
+/// Schedule of a worker's messages: when each is due, and on which connection.
 #[derive(Debug)]
 pub(crate) struct MessagePace {
-    /// The lines of its peers, in whose order they send.
+    /// Connections of the peers, in sending order.
     lines: Vec<u32>,
     begun_ns: u64,
-    /// The time from one message to the next.
+    /// Interval between messages, in nanoseconds.
     gap_ns: f64,
-    /// The number of messages that were due so far.
+    /// Number of messages due so far.
     count: u64,
 }
 
 impl MessagePace {
-    /// When the next message is due, in nanoseconds of the run's clock.
+    /// Time when the next message is due, in nanoseconds of the run's clock.
     pub(crate) fn next_due(&self) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -234,7 +234,7 @@ impl MessagePace {
         self.begun_ns + since_ns
     }
 
-    /// The line whose turn it is, and how many turns each line had before.
+    /// Returns the connection whose turn it is to send, and the number of completed rounds.
     fn take(&mut self) -> Option<(u32, u64)> {
         let lines = self.lines.len() as u64;
         let place = self.count.checked_rem(lines)?;
@@ -246,7 +246,7 @@ impl MessagePace {
 }
 
 impl Worker<'_> {
-    /// Begins the schedule of messages of this worker's peers: its channels' part of all messages.
+    /// Starts the message schedule of this worker's peers, with its share of all messages.
     pub(crate) fn begin_pace(&mut self) {
         let plan = self.shared.plan;
         let Some(rate) = plan.pace else {
@@ -262,7 +262,7 @@ impl Worker<'_> {
         });
     }
 
-    /// Sends the messages that are due.
+    /// Sends all messages that are due.
     pub(crate) fn say_due(&mut self) {
         let now_ns = self.now_ns();
         let is_measured = self.phase() == RunPhase::Measure;
@@ -287,7 +287,7 @@ impl Worker<'_> {
     }
 }
 
-/// Most messages sent in one turn, so that what arrives is looked at in between.
+/// Maximum number of messages sent per turn, so that received data is processed in between.
 const MESSAGES_PER_TURN: usize = 256;
 
 #[cfg(test)]

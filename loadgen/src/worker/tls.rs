@@ -1,4 +1,4 @@
-//! The client side of TLS: trusted certificates, tickets, and bytes between the socket and the peer.
+//! TLS client: trusted certificates, session tickets, and the exchange of data between socket and peer.
 
 use crate::plan::CertificateTrust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,23 +18,24 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// The configuration that all TLS connections of a run share, with the name of a host.
+/// TLS configuration shared by all connections of a run, with a host name.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
-/// One TLS connection.
+/// A TLS connection.
 #[derive(Debug)]
 pub(crate) struct TlsConnection(ClientConnection);
 
 impl Client {
-    /// A client with this trust; `None` if no TLS is spoken. Unless it `resumes` sessions, each handshake is full.
+    /// Creates a client with this trust; `None` if TLS is not used. Unless `resumes` is set, every handshake is a full
+    /// one.
     ///
     /// # Errors
-    /// The authority's file cannot be read or holds no certificate; the system trusts no authority; the host cannot
-    /// be a name in a certificate.
+    /// Returns an error if the authority's file cannot be read or contains no certificate, the system trusts no
+    /// authority, or the host is not a valid certificate name.
     pub(crate) fn new(
         trust: &CertificateTrust,
         resumes: bool,
@@ -64,20 +65,20 @@ impl Client {
         Ok(Some(Self { config, name }))
     }
 
-    /// The same trust for another host.
+    /// Creates a client with the same trust for another host.
     ///
     /// # Errors
-    /// It cannot be a name in a certificate.
+    /// Returns an error if the host is not a valid certificate name.
     pub(crate) fn towards(&self, host: &str) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = Arc::clone(&self.config);
         Ok(Self { config, name })
     }
 
-    /// A new connection, and the first bytes of its handshake at the end of `out`.
+    /// Creates a connection and appends its first handshake bytes to `out`.
     ///
     /// # Errors
-    /// An error of rustls.
+    /// Returns an error from rustls.
     pub(crate) fn connect(&self, out: &mut Vec<u8>) -> io::Result<TlsConnection> {
         let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
         let mut tls = TlsConnection(connection.map_err(io::Error::other)?);
@@ -88,7 +89,7 @@ impl Client {
 }
 
 impl TlsConnection {
-    /// Whether the handshake is still under way.
+    /// Whether the handshake is still in progress.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.0.is_handshaking()
     }
@@ -98,10 +99,10 @@ impl TlsConnection {
         self.0.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Reads records; appends their contents to `plain` and replies to `out`.
+    /// Decrypts received records into `plain`, and appends replies to `out`.
     ///
     /// # Errors
-    /// The certificate is not trusted, or the service broke the protocol; an alert is in `out`.
+    /// Returns an error if the certificate is not trusted or the service violated the protocol; an alert is in `out`.
     pub(crate) fn receive(
         &mut self,
         mut records: &[u8],
@@ -125,10 +126,10 @@ impl TlsConnection {
         Ok(())
     }
 
-    /// Encrypts `plain` to the end of `out`.
+    /// Encrypts `plain` and appends the result to `out`.
     ///
     /// # Errors
-    /// An error of rustls.
+    /// Returns an error from rustls.
     pub(crate) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.0.writer().write_all(plain)?;
         self.flush(out)
@@ -142,10 +143,10 @@ impl TlsConnection {
     }
 }
 
-/// The trust of a run for [`crate::edge::http`], in whose connections nothing is measured.
+/// TLS configuration of a run for [`crate::edge::http`], whose connections are not measured.
 ///
 /// # Errors
-/// As [`Client::new`].
+/// See [`Client::new`].
 pub(crate) fn of_calls(trust: &CertificateTrust) -> io::Result<TlsConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
@@ -186,7 +187,7 @@ fn about(file: &Path, what: &dyn Display) -> io::Error {
     io::Error::other(format!("--tls-ca {}: {what}", file.display()))
 }
 
-/// The authorities that this system trusts, except those that cannot be read.
+/// Certificate authorities trusted by the system, excluding unreadable ones.
 fn system_roots() -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(load_native_certs().certs);
@@ -198,8 +199,8 @@ fn system_roots() -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Accepts any certificate, but checks that the service holds its key: the handshake costs the same except for the
-/// chain.
+/// Accepts any certificate but verifies that the service holds its key, so that the handshake costs the same except for
+/// chain verification.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
@@ -242,9 +243,9 @@ impl ServerCertVerifier for Anyone {
 
 // The tickets of a service, for connections to come.
 
-/// Tickets of TLS 1.3 by the name of the service, the oldest first. Each is used once (RFC 8446 appendix C.4).
+/// TLS 1.3 tickets by server name, oldest first. Each is used once (RFC 8446 appendix C.4).
 ///
-/// The library's own store keeps eight for each name, which connections that begin at once use up.
+/// rustls's own store keeps eight per name, which are quickly used up by concurrent connections.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>);
 
@@ -288,7 +289,7 @@ impl ClientSessionStore for Tickets {
     }
 }
 
-/// Names whose tickets are kept: one for each target is usual.
+/// Maximum number of server names whose tickets are kept; usually one per target.
 const NAMES_MAX: usize = 64;
-/// Tickets that are kept for a name: more than connections are under way at a time.
+/// Maximum number of tickets kept per name; more than the number of concurrent handshakes.
 const TICKETS_MAX: usize = 4_096;

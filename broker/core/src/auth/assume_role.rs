@@ -17,13 +17,13 @@ use codec::sts::{AssumeRole, ErrorKind};
 /// Permitted session of a role.
 #[derive(Debug)]
 pub struct Assumption {
-    /// The session, without session policies.
+    /// Grant for the session, not yet limited by session policies.
     pub role: RoleGrant,
-    /// Lifetime, in seconds.
+    /// Lifetime of the session, in seconds.
     pub duration_s: u32,
 }
 
-/// A request with everything that the decision depends on.
+/// An AssumeRole request, with the caller and role needed to evaluate it.
 struct TrustQuestion<'a> {
     caller: &'a Caller,
     role: &'a Role,
@@ -31,11 +31,11 @@ struct TrustQuestion<'a> {
     steps: &'a mut u64,
 }
 
-/// Decides whether a caller may start this session of a role. Adds the work of the policies to `steps` in any case, as
-/// [`codec::policy::Policy::decide`] does.
+/// Decides whether a caller may start this session of a role. The cost of evaluating policies is added to `steps` even
+/// on refusal, as in [`codec::policy::Policy::decide`].
 ///
 /// # Errors
-/// The refusal in terms of STS: the caller is denied an action, or the request contradicts the role or the caller's
+/// Returns an STS refusal if the caller is denied an action, or the request conflicts with the role or the caller's
 /// session.
 pub fn assume(
     caller: &Caller,
@@ -83,7 +83,7 @@ pub fn assume(
     })
 }
 
-/// The refusal of an action, whose answer is the same whether there is such a role or not.
+/// Creates the refusal of an action. The response is the same whether or not the role exists.
 fn denied(caller: &Caller, request: &AssumeRole, action: Action, check: Check) -> Refusal {
     let message = caller.denial(action, request.role.as_str());
     Refusal::new(check, ErrorKind::AccessDenied, message)
@@ -98,7 +98,8 @@ fn invalid(message: &'static str) -> Refusal {
 }
 
 impl TrustQuestion<'_> {
-    /// Refuses unless the role's trust, and the caller's own policies where they count, allow the action.
+    /// Refuses unless the action is allowed by the role's trust policy and, where required, by the caller's own
+    /// policies.
     fn may(&mut self, action: Action) -> Result<(), Refusal> {
         let request = self.request;
         let question = PolicyQuestion {
@@ -144,8 +145,9 @@ impl TrustQuestion<'_> {
         Err(denied(self.caller, request, action, check).by_policy(ground))
     }
 
-    /// Refuses unless the caller's own policies allow the action. A role of the same account that names the caller
-    /// itself needs no permission, but policies may still deny it, and session policies still apply.
+    /// Refuses unless the caller's own policies allow the action. A role of the same account whose trust policy names
+    /// the caller directly needs no permission, but policies may still deny the action, and session policies still
+    /// apply.
     fn may_itself(
         &mut self,
         question: &PolicyQuestion<'_>,
@@ -178,7 +180,7 @@ impl TrustQuestion<'_> {
         }
     }
 
-    /// Statement of the trust that refuses.
+    /// Describes why the trust policy refused the action: the statement responsible, or that no statement applies.
     fn trust_ground(&self, action: Action, ground: Option<TrustGround>) -> Box<str> {
         let name = &self.role.name;
         let Some(ground) = ground else {
@@ -201,7 +203,7 @@ impl TrustQuestion<'_> {
     }
 }
 
-/// Roles by which the session is reached: those of the caller's session, and its own.
+/// Chain of roles leading to the requested session: the chain of the caller's session, followed by that session's role.
 fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     let Some(session) = caller.role() else {
         return Ok(Vec::new());
@@ -217,7 +219,7 @@ fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     Ok(via)
 }
 
-/// Tags of the session. Transitive tags of the caller's session cannot be replaced.
+/// Tags of the session. Transitive tags of the caller's session cannot be overridden.
 fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, Refusal> {
     let passed_on = caller.tags().iter().filter(|tag| tag.transitive);
     let mut tags: Vec<SessionTag> = passed_on.cloned().collect();
@@ -275,14 +277,15 @@ fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, R
     Err(refusal.by_policy(Some(ground.into())))
 }
 
-/// Message for a session whose token would be too long.
+/// Error message for a session whose token would be too long.
 pub(crate) const SESSION_TOO_LONG: &str =
     "The policies, tags and roles of the session take more room than a session token has.";
 
-/// Default lifetime of a session, in seconds, unless the role's maximum is shorter.
+/// Default session lifetime, in seconds; the role's maximum applies if shorter.
 const DEFAULT_S: u32 = 3600;
 
-/// Longest lifetime of a session that a role's session starts, in seconds. Source: IAM User Guide, "Role chaining".
+/// Maximum lifetime of a session started from another role session, in seconds. Source: IAM User Guide, "Role
+/// chaining".
 const CHAINED_S_MAX: u32 = 3600;
 
 #[cfg(test)]

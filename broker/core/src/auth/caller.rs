@@ -1,4 +1,4 @@
-//! Callers of requests: their permissions, ARNs and ids; and supposed callers, for operators' questions.
+//! Callers of requests: their permissions, ARNs and ids; also hypothetical callers, for operators' queries.
 
 use crate::auth::grant::SessionTag;
 use crate::auth::policy_question::{CallerQuestion, Origin, PolicyQuestion};
@@ -18,36 +18,36 @@ use std::fmt::{self, Write};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Caller with a verified signature, or anyone where none is required. Cheap to clone; travels with a connection to its
-/// home shard, and does not change when the credentials are replaced.
+/// An authenticated caller, or an anonymous one where signatures are not required. Cheap to clone; travels with a
+/// connection to its home shard and is not updated when the credentials are replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {
     who: CallerKind,
-    /// The region whose channels exist; `None`: any.
+    /// Region of the server's channels; `None` for any region.
     region: Option<Arc<str>>,
-    /// Origin of the request; `None` where policies do not apply, and in tests.
+    /// Origin of the request; `None` in tests and where policies do not apply.
     origin: Option<Origin>,
 }
 
 #[derive(Clone, Debug)]
 enum CallerKind {
-    /// No signature was required.
+    /// An anonymous caller of this account; no signature is required.
     Anyone(Arc<str>),
-    /// A principal itself.
+    /// A principal using its long-term key.
     Principal(Arc<Principal>),
-    /// Temporary credentials.
+    /// A holder of temporary credentials.
     Session(Arc<Session>),
-    /// A sign-in that has no credentials yet.
+    /// A sign-in that has not yet received credentials.
     SigningIn(Arc<SigningIn>),
 }
 
-/// A sign-in, which may do nothing but start a session of a role.
+/// A sign-in, which may only start a session of a role.
 #[derive(Debug)]
 struct SigningIn {
     sign_in: Arc<SignIn>,
     /// Account of the provider or thing.
     account: Box<str>,
-    /// The name for logs.
+    /// Name in logs.
     label: String,
 }
 
@@ -55,17 +55,17 @@ struct SigningIn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Ruling {
-    /// Check that failed, by which operators know whether to add or to remove a statement; `None` when allowed, also
-    /// where the decision depends on tags of a channel on another shard.
+    /// Check that failed, so that operators know whether to add or remove a statement; `None` if allowed, or if the
+    /// decision depends on tags of a channel on another shard.
     pub denied: Option<Check>,
-    /// Work of the decision: see [`codec::policy::Policy::decide`].
+    /// Cost of the decision: see [`codec::policy::Policy::decide`].
     pub steps: u64,
-    /// Policy and statement that refuse, if any.
+    /// Policy and statement that caused a refusal, if any.
     ground: PolicyGround,
 }
 
 impl Caller {
-    /// A caller without a signature check: belongs to this account and may do everything.
+    /// Creates an anonymous caller that belongs to this account and may perform every action.
     #[must_use]
     pub fn anyone(account: &str) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Caller {
         }
     }
 
-    /// A principal that has signed.
+    /// Creates the caller for a principal whose signature was verified.
     #[must_use]
     pub const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl Caller {
         Self::of_session(Arc::new(session), region)
     }
 
-    /// Caller of a shared session.
+    /// Creates the caller for a shared session.
     pub(crate) const fn of_session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
         Self {
             who: CallerKind::Session(session),
@@ -98,7 +98,7 @@ impl Caller {
         }
     }
 
-    /// A sign-in at an account, without credentials.
+    /// Creates the caller for a sign-in to an account, without credentials.
     #[must_use]
     pub fn signing_in(sign_in: SignIn, account: &str, region: Option<Arc<str>>) -> Self {
         let label = sign_in.label();
@@ -114,7 +114,7 @@ impl Caller {
         }
     }
 
-    /// The caller, with the origin of its request.
+    /// Attaches the origin of the request to the caller.
     #[must_use]
     pub fn from_origin(self, origin: Origin) -> Self {
         Self {
@@ -131,7 +131,7 @@ impl Caller {
         self.region.as_deref()
     }
 
-    /// Whether a policy that applies to the caller names this condition key.
+    /// Whether any policy that applies to the caller refers to this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.who {
@@ -144,7 +144,7 @@ impl Caller {
         }
     }
 
-    /// Name of a user of the credentials file.
+    /// User name, if the caller is a user from the credentials file.
     pub(crate) fn user_name(&self) -> Option<&str> {
         match &self.who {
             CallerKind::Principal(principal) => Some(&principal.name),
@@ -156,12 +156,12 @@ impl Caller {
         }
     }
 
-    /// Session of a role, if the caller is one.
+    /// The role session, if the caller is one.
     pub(crate) fn role(&self) -> Option<&RoleSession> {
         self.session_of()?.role()
     }
 
-    /// Temporary credentials, if the caller has any.
+    /// The caller's temporary credentials, if any.
     pub(crate) fn session_of(&self) -> Option<&Session> {
         match &self.who {
             CallerKind::Anyone(_) | CallerKind::Principal(_) | CallerKind::SigningIn(_) => None,
@@ -169,7 +169,7 @@ impl Caller {
         }
     }
 
-    /// Token or certificate behind the caller, whether or not it has credentials yet.
+    /// Token or certificate that the caller signed in with, whether or not it has received credentials.
     #[must_use]
     pub fn sign_in(&self) -> Option<&SignIn> {
         match &self.who {
@@ -179,12 +179,12 @@ impl Caller {
         }
     }
 
-    /// Token or certificate of a caller without credentials.
+    /// Token or certificate of a caller that has not yet received credentials.
     pub(crate) fn signing_in_by(&self) -> Option<&SignIn> {
         self.sign_in().filter(|_| self.signs_in())
     }
 
-    /// Whether the caller is a sign-in without credentials.
+    /// Whether the caller is a sign-in that has not yet received credentials.
     pub(crate) const fn signs_in(&self) -> bool {
         matches!(self.who, CallerKind::SigningIn(_))
     }
@@ -204,13 +204,13 @@ impl Caller {
         )))
     }
 
-    /// Whether the caller has no temporary credentials: a principal, or anyone.
+    /// Whether the caller does not use temporary credentials: a principal or an anonymous caller.
     #[must_use]
     pub fn is_long_term(&self) -> bool {
         self.session_of().is_none() && !self.signs_in()
     }
 
-    /// Names by which a trust may refer to the caller, each with its kind.
+    /// Names by which a trust policy may refer to the caller, each prefixed with its kind.
     pub(crate) fn trust_names(&self) -> Vec<String> {
         if let CallerKind::SigningIn(signing_in) = &self.who {
             return vec![signing_in.sign_in.trust_name()];
@@ -223,7 +223,8 @@ impl Caller {
         names
     }
 
-    /// Caller data kept while its connection is open or its device waits; `None` for callers without keys.
+    /// Caller data to keep while the connection is open or the device's request is pending; `None` for callers without
+    /// credentials.
     #[must_use]
     pub fn held(&self) -> Option<HeldCaller> {
         let held = match &self.who {
@@ -238,7 +239,7 @@ impl Caller {
         })
     }
 
-    /// Issue time of the caller's temporary credentials.
+    /// Issue time of the caller's temporary credentials, if known.
     pub(crate) fn issued_s(&self) -> Option<u64> {
         self.session_of()?.issued_s
     }
@@ -253,7 +254,8 @@ impl Caller {
         self.role()?.source_identity.as_deref()
     }
 
-    /// Root of sessions that the caller requests: its own key or sign-in, for a session its root; `None` for anyone.
+    /// Root for sessions that the caller requests: that of its own session, or its key or sign-in; `None` for anonymous
+    /// callers.
     pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
             CallerKind::Anyone(_) => None,
@@ -275,7 +277,7 @@ impl Caller {
         }
     }
 
-    /// The account: 12 digits. Owns whatever the caller creates.
+    /// Account id (12 digits); resources that the caller creates belong to it.
     #[must_use]
     pub fn account(&self) -> &str {
         match &self.who {
@@ -286,7 +288,8 @@ impl Caller {
         }
     }
 
-    /// Name in logs: the principal's, `federated-user/` and a name, role and session, or the sign-in; `-` for anyone.
+    /// Name in logs: the principal's name, `federated-user/` and a name, role and session, or the sign-in; `-` for
+    /// anonymous callers.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.who {
@@ -316,7 +319,7 @@ impl Caller {
         }
     }
 
-    /// Expiry of the credentials, in seconds since 1970 UTC; `None`: never.
+    /// Expiry of the credentials, in seconds since 1970 UTC; `None` if they do not expire.
     #[must_use]
     pub fn expires_s(&self) -> Option<u64> {
         match &self.who {
@@ -326,11 +329,11 @@ impl Caller {
         }
     }
 
-    /// Decides a question by the caller's policies. GetCallerIdentity is always allowed; GetFederationToken never with
-    /// temporary credentials.
+    /// Evaluates the caller's policies for a request. GetCallerIdentity is always allowed; GetFederationToken is never
+    /// allowed with temporary credentials.
     ///
-    /// A caller whose rights depend on tags of a channel on another shard is allowed here, and asked again there: see
-    /// [`Self::reads`].
+    /// If the decision depends on tags of a channel on another shard, the request is allowed here and decided again
+    /// there: see [`Self::reads`].
     pub fn decide(&self, question: &PolicyQuestion<'_>) -> Ruling {
         let context = CallerQuestion {
             caller: self,
@@ -362,7 +365,7 @@ impl Caller {
         }
     }
 
-    /// Policy and statement that refuse, for operators only; `None` if nothing was refused.
+    /// Policy and statement that caused the refusal, for operators only; `None` if nothing was refused.
     #[must_use]
     pub fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         ruling.denied?;
@@ -394,7 +397,7 @@ impl Caller {
         Some(text.into())
     }
 
-    /// Text for a denied caller. Source: AWS, "Troubleshoot access denied error messages".
+    /// Error message for a denied caller. Source: AWS, "Troubleshoot access denied error messages".
     #[must_use]
     pub fn denial(&self, action: Action, resource: &str) -> String {
         if self.signs_in() {
@@ -407,8 +410,7 @@ impl Caller {
         )
     }
 
-    /// Whether a channel with this ARN can exist for the caller: of this region and the caller's account. All others
-    /// look absent.
+    /// Whether the ARN is in this region and the caller's account. All other channels are reported as nonexistent.
     #[must_use]
     pub fn sees(&self, arn: &ChannelArn) -> bool {
         let of_region = self
@@ -427,9 +429,9 @@ impl Caller {
 // Names of callers: ARNs and ids.
 
 impl Caller {
-    /// Identity for limits that callers of a channel share: the access key id of a principal; account and name of a
-    /// federated user or role session, with its client id if its policy lets it connect under only one. Other client
-    /// ids do not count: the holder of a key may choose any. `None` for anyone.
+    /// Identity for limits among callers that share a channel: a principal's access key id, or the account and name of
+    /// a federated user or role session, plus its client id if its policy permits only one. Other client ids are
+    /// ignored because the key's holder may choose any. `None` for anonymous callers.
     #[must_use]
     pub fn identity(&self) -> Option<impl Hash + '_> {
         match &self.who {
@@ -447,7 +449,7 @@ impl Caller {
         }
     }
 
-    /// ARN in refusals and in the answer to GetCallerIdentity.
+    /// ARN used in refusals and in the GetCallerIdentity response.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
@@ -455,7 +457,7 @@ impl Caller {
         arn
     }
 
-    /// [`Self::arn`] without allocation.
+    /// [`Self::arn`] without an allocation.
     fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
         let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
@@ -471,7 +473,7 @@ impl Caller {
         }
     }
 
-    /// ARN of the owner of the rights: for a role's session, the role.
+    /// ARN of the principal whose policies apply: for a role session, the role.
     pub(crate) fn short_principal_arn(&self) -> ShortText {
         let Some(session) = self.role() else {
             return self.short_arn();
@@ -481,9 +483,9 @@ impl Caller {
         arn
     }
 
-    /// The `UserId` of GetCallerIdentity: for a principal `AIDA` and 16 characters that depend on account and name
-    /// only; for a federated user `<account>:<name>`; for a role session `AROA` and 16 characters, a colon and the
-    /// session's name; for anyone the account.
+    /// The `UserId` of GetCallerIdentity: for a principal, `AIDA` and 16 characters derived only from account and name;
+    /// for a federated user, `<account>:<name>`; for a role session, `AROA` and 16 characters, a colon and the session
+    /// name; for an anonymous caller, the account.
     ///
     /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
     #[must_use]
@@ -491,7 +493,7 @@ impl Caller {
         self.short_user_id().as_str().to_owned()
     }
 
-    /// [`Self::user_id`] without allocation.
+    /// [`Self::user_id`] without an allocation.
     pub(crate) fn short_user_id(&self) -> ShortText {
         let of_principal = |principal: &Principal| {
             let mut room = [0; 16];
@@ -522,16 +524,16 @@ impl Caller {
     }
 }
 
-/// ARN of a federated user: the resource of GetFederationToken, and the caller that uses the token.
+/// ARN of a federated user, both as the resource of GetFederationToken and as the caller that uses the token.
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
     format!("arn:aws:sts::{account}:{FEDERATED_USER}{name}")
 }
 
-/// Prefix of a federated user's name in ARNs and logs, where the bare name could be a principal's.
+/// Prefix of a federated user's name in ARNs and logs, to distinguish it from a principal's name.
 pub(crate) const FEDERATED_USER: &str = "federated-user/";
 
-/// 16 characters that depend on the ARN only.
+/// Derives a 16-character id from the ARN alone.
 fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     let hash = digest(&SHA256, arn.as_bytes());
     let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
@@ -539,7 +541,7 @@ fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     std::str::from_utf8(room).unwrap_or_default()
 }
 
-/// Id of a role's session: the role's id, a colon and the session's name.
+/// Id of a role session: the role's id, a colon and the session name.
 #[must_use]
 pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
     let mut room = [0; 16];
@@ -549,7 +551,8 @@ pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
 // Supposed callers, without authentication, for operators' questions about permissions.
 
 impl Caller {
-    /// The session of a role, as if its trust had let it in: this sign-in, or else a principal of its account.
+    /// A hypothetical session of the role, as if its trust policy had admitted this sign-in or, without one, a
+    /// principal of the role's account.
     #[must_use]
     pub fn supposed_session(
         role: Arc<Role>,
@@ -583,8 +586,7 @@ impl Caller {
         Self::session(session, region)
     }
 
-    /// Policy and statement that allow what [`Self::decide`] allows: the first of several. `None` where no statement is
-    /// needed.
+    /// First policy and statement that allow what [`Self::decide`] allows; `None` if no statement is needed.
     #[must_use]
     pub fn allowed_by(&self, question: &PolicyQuestion<'_>) -> Option<Box<str>> {
         let policies = match &self.who {

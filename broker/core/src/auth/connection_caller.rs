@@ -1,7 +1,7 @@
-//! Callers of open connections, kept so that permissions can be checked again; and sessions that connections share.
+//! Callers of open connections, kept so that permissions can be rechecked, and the sessions that connections share.
 //!
-//! A connection keeps one pointer: to its principal, or to the session of its token, which all connections of the token
-//! share. The connection itself knows moment, address and channel of the request.
+//! A connection stores one pointer, either to its principal or to its token's session, which is shared by all
+//! connections that use the token. The connection itself stores the time, address and channel of the request.
 
 use crate::auth::policy_question::{Origin, OriginHeaders};
 use crate::auth::session::{RoleSession, Root, Session, SessionScope, Source};
@@ -22,26 +22,26 @@ enum HeldKind {
     WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
 }
 
-/// Credentials in force, by which callers are looked up again.
+/// Current credentials, in which callers are looked up again.
 pub struct InForce<'a> {
-    /// The file, read.
+    /// The parsed credentials file.
     pub credentials: &'a Credentials,
-    /// Sessions of connections, by these credentials.
+    /// Sessions of open connections under these credentials.
     pub sessions: &'a mut SharedSessions,
-    /// The region whose channels exist; `None`: any.
+    /// Region of the server's channels; `None` for any region.
     pub region: Option<Arc<str>>,
-    /// The moment, in seconds since 1970 UTC.
+    /// Current time, in seconds since 1970 UTC.
     pub now_s: u64,
 }
 
-/// Credential of a caller that no longer exists.
+/// Reason why a caller's credentials are no longer valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// Key of this principal: removed, given another secret, or expired.
+    /// The key of this principal was removed, expired or was given another secret.
     Key(Box<str>),
-    /// Sign-in: its provider, certificate or thing.
+    /// The sign-in is no longer valid: its provider, certificate or thing was removed.
     SignIn(Box<str>),
-    /// Role, a role by which it was assumed, or a session policy.
+    /// The role, a role in its chain, or a session policy was removed.
     Role(Box<str>),
 }
 
@@ -54,12 +54,12 @@ impl HeldCaller {
         Self(HeldKind::Session(session))
     }
 
-    /// The caller, with headers of its request.
+    /// Attaches headers of the request to the caller.
     pub(crate) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
         Self(HeldKind::WithHeaders(Box::new((self, headers))))
     }
 
-    /// Name and key of a principal of the credentials file; temporary credentials are nobody else's.
+    /// Name and key of a principal from the credentials file; `None` for temporary credentials.
     pub(crate) fn credential(&self) -> Option<(&str, &str)> {
         match &self.0 {
             HeldKind::Principal(it) => Some((&it.name, &it.access_key_id)),
@@ -68,7 +68,7 @@ impl HeldCaller {
         }
     }
 
-    /// Whether a policy that applies to the caller names this condition key.
+    /// Whether any policy that applies to the caller refers to this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.0 {
@@ -80,11 +80,11 @@ impl HeldCaller {
         }
     }
 
-    /// Looks the caller up again in the credentials in force, as if its request arrived at this moment; `origin` is the
-    /// request's, without headers, which are added here.
+    /// Looks the caller up in the current credentials, as if its request arrived now; `origin` is the request's origin
+    /// without headers, which are added here.
     ///
     /// # Errors
-    /// The caller's key, role or sign-in is gone.
+    /// Returns an error if the caller's key, role or sign-in no longer exists.
     pub fn again(&self, now: &mut InForce<'_>, origin: Origin) -> Result<Caller, Gone> {
         match &self.0 {
             HeldKind::Principal(principal) => {
@@ -108,7 +108,7 @@ impl HeldCaller {
         }
     }
 
-    /// The caller, sharing the session with other connections of its token.
+    /// Shares the session with other connections that use its token.
     pub fn shared(self, sessions: &mut SharedSessions) -> Self {
         match self.0 {
             HeldKind::Session(session) => Self(HeldKind::Session(sessions.share(session))),
@@ -118,7 +118,8 @@ impl HeldCaller {
     }
 }
 
-/// The principal with the same key, unless its secret has changed or an earlier expiry was set that has passed.
+/// The current principal with the same key, unless its secret has changed or its expiry was moved to a time that has
+/// passed.
 fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> {
     let found = now.credentials.find(&old.access_key_id);
     let found = found.filter(|found| {
@@ -141,7 +142,7 @@ fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     }
 }
 
-/// Looks up everything that a session refers to again, as when its token arrives.
+/// Looks up everything that a session refers to, as when its token is first presented.
 fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     let (source, scope) = match &old.source {
         Source::Federated(parent, name) => {
@@ -177,7 +178,7 @@ fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     })
 }
 
-/// Session policies by the file in force; `None` when one is gone.
+/// Looks up the session policies in the current file; `None` if one no longer exists.
 fn renewed_scope(old: &SessionScope, credentials: &Credentials) -> Option<SessionScope> {
     let SessionScope::Within(policies) = old else {
         return Some(old.clone());
@@ -211,11 +212,11 @@ impl fmt::Display for Gone {
 
 // Sessions of tokens that connections of one shard share.
 
-/// Sessions of tokens with open connections, shared between connections of a token. One per shard; an evicted token is
-/// parsed and stored once for each further connection.
+/// Sessions with open connections, shared by the connections that use the same token. One per shard; after eviction,
+/// the token is parsed and stored separately for each new connection.
 #[derive(Debug)]
 pub struct SharedSessions {
-    /// Indexed by a part of the access key id.
+    /// Sessions, indexed by a hash of the access key id.
     places: Box<[Weak<Session>]>,
 }
 
@@ -228,12 +229,12 @@ impl Default for SharedSessions {
 }
 
 impl SharedSessions {
-    /// The credentials were replaced: sessions of the old ones are no longer shared.
+    /// Drops all sessions after the credentials were replaced, so that they are no longer shared.
     pub fn clear(&mut self) {
         self.places.fill(Weak::new());
     }
 
-    /// The stored session of the same token, or this one, which is stored.
+    /// Returns the stored session of the same token; otherwise stores and returns this one.
     #[must_use]
     pub(crate) fn share(&mut self, session: Arc<Session>) -> Arc<Session> {
         if let Some(found) = self.find(&session) {
@@ -252,7 +253,7 @@ impl SharedSessions {
     }
 }
 
-/// Index of a token: access key ids are random, and each belongs to one token.
+/// Table index for a token. Access key ids are random, and each belongs to one token.
 fn place_of(session: &Session) -> usize {
     let bytes = session.key_id.as_str().bytes();
     let hash = bytes.fold(0_usize, |hash, byte| {
@@ -261,7 +262,7 @@ fn place_of(session: &Session) -> usize {
     hash % PLACES
 }
 
-/// Tokens with a shared session: 16 KiB per shard.
+/// Maximum number of tokens with a shared session; uses 16 KiB per shard.
 const PLACES: usize = 2048;
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! The parsed credentials file: principals by access key id, roles, providers and things, as a snapshot that is
-//! replaced whole.
+//! Parsed credentials file: an immutable snapshot of principals by access key id, roles, providers and things.
 
 use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::principal::{Principal, Role};
@@ -10,34 +9,35 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// All principals. One per process, shared as `Arc<Credentials>`; a reload creates another.
+/// All principals, roles, providers and things. One per process, shared as `Arc<Credentials>`; a reload creates a new
+/// one.
 ///
-/// The last owner frees it, which takes milliseconds with very many principals: the code that replaces it should keep
-/// the old one until the shards have released it, and drop it off the shard threads.
+/// Dropping the last reference takes milliseconds with many principals: after a replacement, keep the old snapshot
+/// until all shards have released it, then drop it off the shard threads.
 #[derive(Debug, Default)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,
-    /// By name.
+    /// Roles by name.
     roles: BTreeMap<Box<str>, Arc<Role>>,
     /// Session policies, by name.
     policies: BTreeMap<Box<str>, Arc<Policy>>,
-    /// By issuer.
+    /// Providers by issuer.
     providers: BTreeMap<Box<str>, Arc<Provider>>,
-    /// Role aliases of devices by name, each with the hash of its role and trust.
+    /// Device role aliases by name, each with the hash of its role and trust policy.
     aliases: BTreeMap<Box<str>, (RoleAlias, u64)>,
-    /// Devices, if they may sign in.
+    /// Registry of devices; `None` if devices may not sign in.
     things: Option<Box<Things>>,
-    /// Used part of each account's rate of temporary credentials.
+    /// Usage of each account's rate limit for temporary credentials.
     granted: BTreeMap<Box<str>, GrantRates>,
-    /// Open connections that these credentials refuse.
+    /// Count of open connections that these credentials would refuse.
     recheck: Recheck,
     /// See [`Self::files`].
     files: Option<[u8; 32]>,
 }
 
 impl Credentials {
-    /// Indexes principals, of which the last of an access key id counts. The file that they are from has at most
-    /// [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX), with a key id and a name each.
+    /// Indexes principals; if an access key id occurs twice, the last one wins. The file contains at most
+    /// [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX), each with a key id and a name.
     #[must_use]
     pub fn new(principals: Vec<Principal>) -> Self {
         let mut all = Self::default();
@@ -50,12 +50,12 @@ impl Credentials {
         all
     }
 
-    /// The accounts of principals and roles, in order.
+    /// The accounts of principals and roles, sorted.
     pub fn accounts(&self) -> impl Iterator<Item = &str> {
         self.granted.keys().map(|digits| &**digits)
     }
 
-    /// Adds roles, of which the last of a name counts, and session policies.
+    /// Adds roles and session policies; if a role name occurs twice, the last one wins.
     #[must_use]
     pub fn with_roles(
         mut self,
@@ -75,7 +75,7 @@ impl Credentials {
         self
     }
 
-    /// Adds providers, of which the last of an issuer counts.
+    /// Adds providers; if an issuer occurs twice, the last one wins.
     #[must_use]
     pub fn with_providers(mut self, providers: Vec<Provider>) -> Self {
         for provider in providers {
@@ -86,18 +86,18 @@ impl Credentials {
         self
     }
 
-    /// The provider of an issuer without `https://`.
+    /// The provider with this issuer, given without `https://`.
     #[must_use]
     pub fn provider(&self, issuer: &str) -> Option<&Arc<Provider>> {
         self.providers.get(issuer)
     }
 
-    /// Every provider, in the order of the issuers.
+    /// All providers, sorted by issuer.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.values()
     }
 
-    /// Adds role aliases, of which the last of a name counts, and devices. Roles must be added before.
+    /// Adds devices and role aliases; if an alias occurs twice, the last one wins. Roles must be added first.
     #[must_use]
     pub fn with_things(mut self, aliases: Vec<RoleAlias>, things: Option<Things>) -> Self {
         let named = aliases.into_iter().map(|alias| {
@@ -119,54 +119,54 @@ impl Credentials {
         }
     }
 
-    /// SHA-256 of all files read, equal on two nodes with equal files; `None` without a file.
+    /// SHA-256 of all credentials files, which lets nodes compare their contents; `None` without a file.
     #[must_use]
     pub fn files(&self) -> Option<[u8; 32]> {
         self.files
     }
 
-    /// The role alias of a name.
+    /// The role alias with this name.
     #[must_use]
     pub fn alias(&self, name: &str) -> Option<&RoleAlias> {
         self.aliases.get(name).map(|(alias, _)| alias)
     }
 
-    /// Hash of an alias's role and its trust: keys that a device got by the alias end when it changes. Equal on all
-    /// nodes of a cluster with the same file.
+    /// Hash of an alias's role and trust policy; when it changes, keys issued through the alias become invalid. Equal
+    /// on all nodes of a cluster with the same file.
     #[must_use]
     pub fn alias_grounds(&self, name: &str) -> u64 {
         self.aliases.get(name).map_or(0, |(_, grounds)| *grounds)
     }
 
-    /// Every role alias, in the order of the names.
+    /// All role aliases, sorted by name.
     pub fn aliases(&self) -> impl Iterator<Item = &RoleAlias> {
         self.aliases.values().map(|(alias, _)| alias)
     }
 
-    /// Devices, if they may sign in.
+    /// Devices; `None` if they may not sign in.
     #[must_use]
     pub fn things(&self) -> Option<&Things> {
         self.things.as_deref()
     }
 
-    /// The role of an account and a name.
+    /// The role with this name in the account.
     #[must_use]
     pub fn role(&self, account: &str, name: &str) -> Option<&Arc<Role>> {
         self.roles.get(name).filter(|role| role.account == account)
     }
 
-    /// Whether a role of this name exists.
+    /// Whether a role with this name exists.
     #[must_use]
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.contains_key(name)
     }
 
-    /// Every role, in the order of the names.
+    /// All roles, sorted by name.
     pub fn roles(&self) -> impl Iterator<Item = &Role> {
         self.roles.values().map(Arc::as_ref)
     }
 
-    /// Whether a sign-in is still accepted: checked at each use of its credentials.
+    /// Whether a sign-in is still accepted. Checked each time its credentials are used.
     #[must_use]
     pub fn knows(&self, sign_in: &SignIn) -> bool {
         match sign_in {
@@ -185,14 +185,14 @@ impl Credentials {
             && things.any(|things| things.knows(identity))
     }
 
-    /// The policy of a name.
+    /// The session policy with this name.
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
         self.policies.get(name)
     }
 
-    /// First principal of an account, by access key id, that may do this and has not expired. Principals with a foreign
-    /// session token are skipped: that token would be needed too.
+    /// First unexpired principal of an account, in order of access key id, whose policies allow the request. Principals
+    /// with a foreign session token are skipped because the token would be needed as well.
     #[must_use]
     pub fn first_allowed(
         &self,
@@ -208,35 +208,35 @@ impl Credentials {
         })
     }
 
-    /// Rates of temporary credentials of an account, shared by all shards.
+    /// Rate limits for temporary credentials of an account, shared by all shards.
     pub(crate) fn grant_rates(&self, account: &str) -> Option<&GrantRates> {
         self.granted.get(account)
     }
 
-    /// Open connections that these credentials refuse.
+    /// Count of open connections that these credentials would refuse.
     #[must_use]
     pub const fn recheck(&self) -> &Recheck {
         &self.recheck
     }
 
-    /// The principal of an access key id.
+    /// The principal with this access key id.
     #[must_use]
     pub fn find(&self, access_key_id: &str) -> Option<&Arc<Principal>> {
         self.by_id.get(access_key_id)
     }
 
-    /// Every principal, in the order of the access key ids.
+    /// All principals, sorted by access key id.
     pub fn principals(&self) -> impl Iterator<Item = &Principal> {
         self.by_id.values().map(Arc::as_ref)
     }
 
-    /// The number of principals.
+    /// Number of principals.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Whether there is no principal.
+    /// Whether there are no principals.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()

@@ -1,7 +1,7 @@
-//! Registry of certificates and the things that each stands for.
+//! Registry of certificates and the things each may identify as.
 //!
-//! A sorted array of entries of 44 bytes, and the concatenated names in one text: a million certificates with names
-//! of up to 50 letters take less than 100 MB, and a look-up twenty comparisons.
+//! A sorted array of 44-byte entries, with all names concatenated in one string: a million certificates with names of
+//! up to 50 characters take less than 100 MB, and a look-up takes twenty comparisons.
 
 use crate::auth::devices::Identified;
 use codec::policy::Policy;
@@ -9,21 +9,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Certificates by fingerprint: filled first, then sorted by [`Self::finish`].
+/// Certificates by fingerprint; filled first, then sorted by [`Self::finish`].
 #[derive(Debug, Default)]
 pub struct DeviceRegistry {
     max: usize,
-    /// In the order of the fingerprints; several in a row for one that has several things.
+    /// Sorted by fingerprint; a certificate with several things has consecutive entries.
     entries: Vec<RegistryEntry>,
     names: String,
     types: Vec<Arc<str>>,
-    /// Number of each type in entries; empty once finished.
+    /// Index of each thing type, used while entries are added; empty once finished.
     type_numbers: BTreeMap<Arc<str>, u16>,
-    /// Policies of certificates that have their own.
+    /// Policies specific to single certificates.
     policies: Vec<[Arc<Policy>; 1]>,
     /// Disabled things.
     inactive: BTreeSet<Box<str>>,
-    /// The file ends with a count, so truncation is detected.
+    /// Whether the file ends with a count, so that truncation is detected.
     is_counted: bool,
 }
 
@@ -33,9 +33,9 @@ struct RegistryEntry {
     fingerprint: [u8; 32],
     /// Offset of the thing's name.
     name_at: u32,
-    /// Index of the type plus one; 0: none.
+    /// Index of the type plus one; 0 for none.
     thing_type: u16,
-    /// Index of the policy plus one; 0: none.
+    /// Index of the policy plus one; 0 for none.
     policy: u16,
     name_bytes: u8,
     is_inactive: bool,
@@ -46,18 +46,18 @@ const _: () = assert!(size_of::<RegistryEntry>() <= 44);
 /// Result of a look-up.
 #[derive(Debug)]
 pub(crate) enum RegistryLookup<'a> {
-    /// No line has the certificate.
+    /// The certificate is not registered.
     Unknown,
-    /// Disabled certificate.
+    /// The certificate is disabled.
     Inactive,
-    /// Known certificate, which does not stand for the requested thing.
+    /// The certificate is registered, but not for the requested thing.
     Other,
-    /// The certificate stands for this thing.
+    /// The certificate is registered for this thing.
     Registered(Identified<'a>),
 }
 
 impl DeviceRegistry {
-    /// The number of certificates and things that they stand for.
+    /// Number of pairs of a certificate and a thing.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -69,7 +69,7 @@ impl DeviceRegistry {
         self.entries.is_empty()
     }
 
-    /// Most certificates, and most disabled things; 0 without a registry.
+    /// Maximum number of certificates and disabled things together; 0 without a registry.
     #[must_use]
     pub fn max(&self) -> usize {
         self.max
@@ -87,12 +87,12 @@ impl DeviceRegistry {
         self.is_counted
     }
 
-    /// Policies that certificates have of their own.
+    /// Policies specific to single certificates.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.iter().flatten()
     }
 
-    /// Memory in bytes, without disabled things.
+    /// Memory used by the registry, in bytes, excluding disabled things.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.entries) + self.names.len()
@@ -104,12 +104,12 @@ impl DeviceRegistry {
         self.inactive.contains(name)
     }
 
-    /// Things of a certificate, in the order of the file.
+    /// Things of a certificate, in file order.
     pub fn things_of(&self, fingerprint: &[u8; 32]) -> impl Iterator<Item = &str> {
         self.of(fingerprint).iter().map(|entry| self.name(*entry))
     }
 
-    /// Certificates of a thing, by a full scan: for operators' questions.
+    /// Certificates of a thing, found by a full scan; for operators' queries.
     pub(crate) fn certificates_of(&self, name: &str) -> impl Iterator<Item = &[u8; 32]> {
         let own = self
             .entries
@@ -118,8 +118,8 @@ impl DeviceRegistry {
         own.map(|entry| &entry.fingerprint)
     }
 
-    /// The certificate, where the request names `wanted` or no thing; `policies`: those of certificates without their
-    /// own. A certificate with one inactive line is inactive.
+    /// Looks up a certificate for the thing `wanted`, if the request names one; `policies` apply to certificates
+    /// without their own. A certificate is inactive if any of its lines is.
     pub(crate) fn lookup<'a>(
         &'a self,
         certificate: &'a [u8; 32],
@@ -166,23 +166,23 @@ impl DeviceRegistry {
     }
 }
 
-/// Reason why a line of a registry is refused.
+/// Reason why a registry line is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceRegistryError {
-    /// There are more than this many.
+    /// The registry exceeds this maximum.
     TooMany(usize),
-    /// More types than the index can address.
+    /// There are more thing types than an index can address.
     TooManyTypes,
-    /// More policies than the index can address.
+    /// There are more policies than an index can address.
     TooManyPolicies,
-    /// Names longer in total than offsets can address.
+    /// The total length of all names exceeds what offsets can address.
     TooLong,
 }
 
 // The file is read line by line.
 
 impl DeviceRegistry {
-    /// Registry for at most `max` certificates and disabled things together.
+    /// Creates a registry for at most `max` certificates and disabled things together.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
@@ -191,10 +191,10 @@ impl DeviceRegistry {
         }
     }
 
-    /// Adds a certificate with a thing.
+    /// Adds a certificate and one of its things.
     ///
     /// # Errors
-    /// The registry is full.
+    /// Returns an error if the registry is full.
     pub fn add(
         &mut self,
         fingerprint: [u8; 32],
@@ -221,14 +221,14 @@ impl DeviceRegistry {
     /// Disables a thing.
     ///
     /// # Errors
-    /// There is no room.
+    /// Returns an error if the registry is full.
     pub fn switch_off(&mut self, name: &str) -> Result<(), DeviceRegistryError> {
         self.room()?;
         self.inactive.insert(name.into());
         Ok(())
     }
 
-    /// The finished registry; `is_counted`: the file ends with a count.
+    /// Sorts and returns the registry; `is_counted` states whether the file ends with a count.
     #[must_use]
     pub fn finish(mut self, is_counted: bool) -> Self {
         // Names lie in the order of the file, so that the first line of a certificate stays the first.

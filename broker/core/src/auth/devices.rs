@@ -5,8 +5,8 @@
 //!             ├ registry, by fingerprint ──▶ inactive: refused | its things, its policies
 //!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
 //! ```
-//! The registry has priority over authorities, so that a certificate of any issuer can be disabled there. IoT policies
-//! decide whether a thing may use an alias.
+//! The registry takes precedence over certificate authorities, so a certificate from any issuer can be disabled there.
+//! IoT policies decide whether a thing may use an alias.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".
@@ -23,21 +23,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Role alias that devices request.
+/// Role alias that devices may request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleAlias {
     /// The name; `[\w=,@-]{1,128}`, unique.
     pub name: Box<str>,
     /// The name of the role.
     pub role: Box<str>,
-    /// The account of both.
+    /// Account of the alias and the role.
     pub account: Box<str>,
-    /// Lifetime of its keys, in seconds.
+    /// Lifetime of the issued keys, in seconds.
     pub duration_s: u32,
 }
 
 impl RoleAlias {
-    /// ARN in IoT policies and conditions.
+    /// ARN as used in IoT policies and conditions.
     #[must_use]
     pub fn arn(&self, region: &str) -> String {
         alias_arn(region, &self.account, &self.name)
@@ -50,52 +50,52 @@ pub fn alias_arn(region: &str, account: &str, name: &str) -> String {
     format!("arn:aws:iot:{region}:{account}:rolealias/{name}")
 }
 
-/// All devices that may sign in. Part of the credentials, shared by all shards.
+/// Registry and authorities of devices that may sign in. Part of the credentials, shared by all shards.
 #[derive(Debug, Default)]
 pub struct Things {
-    /// Server names at which connections are asked for a certificate, in lower case.
+    /// Server names for which clients are asked for a certificate, in lower case.
     pub hosts: Box<[Box<str>]>,
-    /// Policies of certificates without their own.
+    /// Policies of certificates that have none of their own.
     pub policies: Box<[Arc<Policy>]>,
     /// Certificates by fingerprint.
     pub registry: DeviceRegistry,
-    /// Authorities whose certificates name their thing.
+    /// Certificate authorities whose certificates contain the thing's name.
     pub authorities: Box<[ThingAuthority]>,
-    /// Sorted numbers of certificates that revocation lists name.
+    /// Revoked certificates, as sorted numbers that identify them in revocation lists.
     pub revoked: Box<[u64]>,
-    /// Sign-ins of each thing within the hour.
+    /// Number of sign-ins of each thing in the current hour.
     pub sign_ins: SignIns,
 }
 
-/// Authority that certifies things.
+/// Certificate authority for things.
 #[derive(Clone, Debug)]
 pub struct ThingAuthority {
-    /// SHA-256 of its public key.
+    /// SHA-256 of the authority's public key.
     pub key: [u8; 32],
-    /// Accepted names, with `*` for any letters; `None`: all.
+    /// Accepted names, where `*` matches any characters; `None` accepts all.
     pub names: Option<Box<str>>,
     /// Number of revoked certificates; `None` without a revocation list.
     pub revoked: Option<usize>,
-    /// Policies of its certificates.
+    /// Policies of the certificates it issues.
     pub policies: Box<[Arc<Policy>]>,
-    /// Subject of its certificate, for operators.
+    /// Subject of the authority's certificate, shown to operators.
     pub subject: Box<str>,
-    /// Last valid second, since 1970 UTC.
+    /// Last second of validity, since 1970 UTC.
     pub ends_s: u64,
-    /// Earliest next update of its revocation lists, since 1970 UTC; `None` if no list has one.
+    /// Earliest next update of its revocation lists, in seconds since 1970 UTC; `None` if no list specifies one.
     pub list_ends_s: Option<u64>,
 }
 
-/// Thing that a certificate stands for.
+/// Thing identified by a certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Identified<'a> {
     /// The certificate's fingerprint.
     pub certificate: &'a [u8; 32],
-    /// Thing that the request names; `None` if it names none.
+    /// Thing named in the request, if any.
     pub name: Option<&'a str>,
     /// The thing's type.
     pub thing_type: Option<&'a str>,
-    /// Authority that certified the thing; `None` for a thing of the registry.
+    /// Authority that certified the thing; `None` if the registry lists it.
     pub vouched: Option<&'a Certified>,
     pub(crate) policies: &'a [Arc<Policy>],
 }
@@ -103,21 +103,21 @@ pub struct Identified<'a> {
 /// Reason why a certificate is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThingRefusal<'a> {
-    /// Valid only from this second since 1970 UTC on.
+    /// Not valid before this time, in seconds since 1970 UTC.
     NotYet(u64),
-    /// Expired at this second since 1970 UTC.
+    /// Expired at this time, in seconds since 1970 UTC.
     Ended(u64),
     /// Disabled in the registry.
     Inactive,
-    /// Revoked, or another certificate of its chain is.
+    /// The certificate or another in its chain is revoked.
     Revoked,
-    /// Not in the registry, and not certified by an authority, for this reason.
+    /// Neither registered nor certified by an authority, for the given reason.
     Unknown(&'a str),
-    /// The authority may not certify this name.
+    /// The authority is not permitted to certify this name.
     ForeignName(&'a str),
     /// The thing is disabled.
     NameInactive,
-    /// The requested thing is not one of the certificate's, of which this is one.
+    /// The certificate is not valid for the requested thing, but for others, such as the given one.
     Name(Option<&'a str>),
 }
 
@@ -207,11 +207,11 @@ impl Things {
         Ok(identified)
     }
 
-    /// A thing by each certificate that may stand for it: those in the registry, otherwise those of any authority that
-    /// may certify the name, otherwise one without policies of its own. For operators' questions.
+    /// The thing as identified by each certificate it may use: those in the registry, otherwise one of each authority
+    /// that may certify the name, otherwise one without policies of its own. For operators' queries.
     ///
     /// # Errors
-    /// The thing is disabled, or all of its certificates are.
+    /// Returns an error if the thing or all of its certificates are disabled.
     pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Vec<Identified<'a>>, ThingRefusal<'a>> {
         if self.registry.is_inactive(name) {
             return Err(ThingRefusal::NameInactive);
@@ -248,7 +248,8 @@ impl Things {
         self.registry.lookup(id, wanted, &self.policies)
     }
 
-    /// Whether the thing of a registry's certificate is disabled; without a name, all of its things.
+    /// Whether the thing of a registered certificate is disabled; without a name, whether all things of the certificate
+    /// are.
     fn is_switched_off(&self, certificate: &[u8; 32], name: Option<&str>) -> bool {
         match name {
             Some(name) => self.registry.is_inactive(name),
@@ -299,8 +300,8 @@ impl Things {
         numbers.any(|number| self.revoked.binary_search(number).is_ok())
     }
 
-    /// Whether keys given to a thing are still valid: its certificate and its name are still accepted. The name in an
-    /// authority's certificate counts also if the request for the keys did not name it.
+    /// Whether keys issued to a thing are still valid, that is, its certificate and name are still accepted. The name
+    /// in an authority's certificate is checked even if the request for the keys did not name the thing.
     #[must_use]
     pub fn knows(&self, identity: &ThingIdentity) -> bool {
         if self.is_revoked(&identity.numbers) {
@@ -336,8 +337,8 @@ impl ThingAuthority {
 }
 
 impl Identified<'_> {
-    /// Decides by the IoT policies whether the thing may use a role alias, from this address at this second. Adds the
-    /// work to `steps`; the text names the statement that refuses.
+    /// Evaluates the IoT policies to decide whether the thing may use a role alias from this address at this time. Adds
+    /// the cost of the evaluation to `steps`; the error text names the statement that refuses.
     #[must_use]
     pub fn may_use(
         &self,
@@ -406,7 +407,7 @@ pub fn certificate_id(fingerprint: &[u8; 32]) -> String {
     data_encoding::HEXLOWER.encode(fingerprint)
 }
 
-/// Whether a name matches a pattern, in which `*` stands for any letters.
+/// Whether a name matches a pattern, in which `*` matches any characters.
 fn is_like(name: &str, pattern: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return name == pattern;
@@ -435,8 +436,8 @@ fn is_like(name: &str, pattern: &str) -> bool {
 // A place belongs to the first thing of the hour. Things whose place is another's are not counted: frequent ones get it
 // early in the next hour.
 
-/// Sign-ins of things by certificate and name, shared by all shards. Part of the credentials: a reload starts from
-/// zero.
+/// Number of sign-ins per certificate and name, shared by all shards. Part of the credentials, so a reload resets the
+/// counts.
 #[derive(Debug)]
 pub struct SignIns {
     places: Box<[AtomicU64]>,
@@ -452,7 +453,7 @@ impl Default for SignIns {
 }
 
 impl SignIns {
-    /// Counts a sign-in; returns true for the first beyond [`SIGN_INS_PER_HOUR`], once an hour.
+    /// Counts a sign-in. Returns `true` for the first one beyond [`SIGN_INS_PER_HOUR`], at most once an hour.
     pub(crate) fn exceeds(&self, certificate: &[u8; 32], name: Option<&str>, now_s: u64) -> bool {
         let key = key_of(certificate, name);
         let (tag, hour) = (key >> 32, (now_s / 3600) & HOURS);
@@ -473,7 +474,7 @@ impl SignIns {
     }
 }
 
-/// Key of a thing: the certificate's fingerprint, which is random, with the name's FNV-1a.
+/// Key of a thing: the FNV-1a hash of its name, combined with the certificate's fingerprint, which is random.
 fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     let first = certificate.first_chunk::<8>().copied().unwrap_or_default();
     let name = name.unwrap_or_default().bytes();
@@ -483,7 +484,7 @@ fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
     u64::from_be_bytes(first) ^ name
 }
 
-/// Mask of an hour.
+/// Bit mask of the hour number.
 const HOURS: u64 = (1 << 20) - 1;
 const COUNTS: u64 = (1 << 12) - 1;
 

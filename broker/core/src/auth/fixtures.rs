@@ -1,4 +1,4 @@
-//! Principals, roles and sessions of tests.
+//! Principals, roles and sessions for tests.
 
 use crate::auth::principal::{Principal, Role};
 use crate::auth::session::{RoleSession, Root, Session, SessionKeyId, SessionScope, Source};
@@ -12,7 +12,7 @@ pub(crate) fn policies(texts: &[&str]) -> Vec<Arc<Policy>> {
     read.map(Arc::new).collect()
 }
 
-/// A principal with the key `AKID` and its name.
+/// Creates a principal whose access key id is `AKID` followed by its name.
 pub(crate) fn principal(name: &str, texts: &[&str]) -> Principal {
     Principal {
         name: name.into(),
@@ -35,7 +35,7 @@ pub(crate) fn role(name: &str, texts: &[&str], trust: &str) -> Role {
     }
 }
 
-/// A session of a role without tags, begun by the principal `root`.
+/// Creates a session of a role without tags, started by the principal `root`.
 pub(crate) fn role_session(role: Role) -> RoleSession {
     RoleSession {
         label: format!("{}/s1", role.name),

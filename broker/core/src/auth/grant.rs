@@ -7,10 +7,10 @@ use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::{control::TAGS_MAX, sts, sts::POLICY_ARNS_MAX};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Rights of temporary credentials, as their token has them.
+/// Rights granted by temporary credentials, as encoded in their token.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Root: of the caller, or of the first of a chain of roles.
+    /// Root of the grant: that of the caller or, in a chain of roles, of the first role session.
     pub root: GrantRoot,
     /// Holder of the rights.
     pub holder: GrantHolder,
@@ -20,7 +20,7 @@ pub struct Grant {
     pub expires_s: u64,
 }
 
-/// Root of a grant.
+/// Key or sign-in from which a grant derives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GrantRoot {
     /// Key of a principal.
@@ -35,15 +35,15 @@ pub enum GrantRoot {
 /// Holder of a grant.
 #[derive(Clone, Debug)]
 pub enum GrantHolder {
-    /// The principal that requested it.
+    /// The principal that requested the credentials.
     User,
-    /// A federated user of that principal.
+    /// A federated user of the requesting principal.
     Federated {
         /// The account: 12 digits.
         account: Box<str>,
         /// The user's name: 2 to 32 bytes.
         name: Box<str>,
-        /// The policy, at most [`SESSION_POLICY_BYTES_MAX`] bytes; `None`: no rights.
+        /// Session policy of at most [`SESSION_POLICY_BYTES_MAX`] bytes; `None` grants no rights.
         policy: Option<Policy>,
     },
     /// A session of a role.
@@ -55,9 +55,9 @@ pub enum GrantHolder {
 pub struct RoleGrant {
     /// The role's account.
     pub account: Box<str>,
-    /// The role.
+    /// Name of the role.
     pub role: Box<str>,
-    /// Roles between the root and this one, each once.
+    /// Names of the roles between the root and this role, without duplicates.
     #[serde(deserialize_with = "at_most::<_, _, _, CHAIN_MAX>")]
     pub via: Vec<Box<str>>,
     /// Name of the session.
@@ -67,40 +67,40 @@ pub struct RoleGrant {
     /// Tags of the session.
     #[serde(deserialize_with = "at_most::<_, _, _, TAGS_MAX>")]
     pub tags: Vec<SessionTag>,
-    /// Names of session policies.
+    /// Names of the session policies.
     #[serde(deserialize_with = "at_most::<_, _, _, POLICY_ARNS_MAX>")]
     pub policies: Vec<Box<str>>,
-    /// Inline session policy; `Err`: that of the token is invalid.
+    /// Inline session policy; `Err` if the token's policy is invalid.
     #[serde(serialize_with = "write_policy", deserialize_with = "read_policy")]
     pub policy: InlinePolicy,
 }
 
-/// Inline session policy, if any; `Err`: an invalid one.
+/// Inline session policy, if any; `Err` if it is invalid.
 pub(crate) type InlinePolicy = Result<Option<Policy>, ()>;
 
 /// Tag of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTag {
-    /// 1 to 128 characters.
+    /// Key of 1 to 128 characters.
     pub key: Box<str>,
-    /// 0 to 256 characters.
+    /// Value of 0 to 256 characters.
     pub value: Box<str>,
-    /// Whether the tag passes on to roles that the session assumes.
+    /// Whether the tag is inherited by roles that the session assumes.
     pub transitive: bool,
 }
 
-/// A token that was opened. Its signature and its end are still to be checked.
+/// An opened token whose signature and expiry are still to be checked.
 #[derive(Clone, Debug)]
 pub struct OpenedToken {
-    /// The grant.
+    /// Grant decoded from the token.
     pub grant: Grant,
-    /// The fingerprint of the secret of the principal that began it, if one did; `None` in tokens of version 1.
+    /// Fingerprint of the secret of the principal that requested the token, if any; `None` in tokens of version 1.
     pub(crate) issuer: Option<Issuer>,
-    /// The secret access key that signs requests.
+    /// Secret access key used to sign requests.
     pub(crate) secret_access_key: Secret,
 }
 
-/// Fingerprint of a principal's secret, and the session key that made it.
+/// Fingerprint of a principal's secret, and the session key it was computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Issuer {
     pub(crate) key: [u8; FINGERPRINT_BYTES],
@@ -108,7 +108,7 @@ pub(crate) struct Issuer {
 }
 
 impl RoleGrant {
-    /// Session that a request asks for, without policies.
+    /// Session that an AssumeRole request asks for, without its session policies.
     pub(crate) fn of(request: &sts::AssumeRole) -> Self {
         let tags = request.tags.iter().map(|tag| SessionTag {
             key: tag.key.clone(),
@@ -129,7 +129,7 @@ impl RoleGrant {
 }
 
 impl Grant {
-    /// Grant of a federated user of the principal with this access key id.
+    /// Creates the grant of a federated user of the principal with this access key id.
     #[must_use]
     pub fn federated(
         parent: &str,
@@ -152,7 +152,7 @@ impl Grant {
         }
     }
 
-    /// Version and encoding; `None` when a part is too long.
+    /// Version and encoded bytes; `None` if a field is too long.
     pub(crate) fn encode(&self) -> Option<(u8, Vec<u8>)> {
         let (role, policy) = match &self.holder {
             GrantHolder::User => (None, None),
@@ -174,7 +174,7 @@ impl Grant {
         Some((SESSION, wire::write(&fields)))
     }
 
-    /// Expiry, then each part with its length.
+    /// Encodes the expiry, then each field prefixed with its length.
     fn encode_user(&self, account: &str, name: &str, policy: Option<&Policy>) -> Option<Vec<u8>> {
         let GrantRoot::Key { access_key_id } = &self.root else {
             return None;
@@ -197,7 +197,7 @@ impl Grant {
         Some(bytes)
     }
 
-    /// Decodes the grant of a token of this version.
+    /// Decodes the grant in a token of this version.
     pub(crate) fn decode(version: u8, bytes: &[u8]) -> Option<Self> {
         if version == SESSION {
             type Fields = (GrantRoot, u64, u64, Option<RoleGrant>);
@@ -231,7 +231,7 @@ impl Grant {
     }
 }
 
-/// Policy of a federated user's token: encoded, before version 3 as text. `None`: no rights.
+/// Reads the policy in a federated user's token, which is text before version 3. `None` grants no rights.
 fn read_grant_policy(version: u8, bytes: &[u8]) -> Option<Policy> {
     if bytes.is_empty() {
         return None;
@@ -257,9 +257,9 @@ const ACCOUNT_BYTES_MAX: usize = 12;
 const ID_BYTES_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 32;
 
-/// Longest grant of a federated user.
+/// Maximum size of a federated user's grant, in bytes.
 pub(crate) const GRANT_BYTES_MAX: usize =
     8 + 4 * 2 + ACCOUNT_BYTES_MAX + ID_BYTES_MAX + NAME_BYTES_MAX + SESSION_POLICY_BYTES_MAX;
 
-/// Most roles between the root and the last role of a chain.
+/// Maximum number of roles between the root and the last role of a chain.
 pub(crate) const CHAIN_MAX: usize = 8;

@@ -1,25 +1,25 @@
-//! Rate of temporary credentials per account, and each caller's share of it.
+//! Rate limit for temporary credentials per account, and each caller's share of it.
 
 use crate::limits::{GRANT_CALLERS, GRANT_WAIT_MS};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Used part of one account's rate. Refused calls take nothing. Shared by all shards.
+/// Usage of one account's rate limit. Refused calls are not counted. Shared by all shards.
 ///
-/// A caller may use all of it, unless another caller of the account waits: then each has half.
+/// A caller may use the full rate unless another caller of the account is waiting; then each is limited to half.
 #[derive(Debug, Default)]
 pub(crate) struct GrantRates {
     account: SharedBucket,
-    /// Buckets by a keyed hash of the caller: callers with the same index count as one.
+    /// Buckets by a keyed hash of the caller; callers with the same index share a bucket.
     callers: [SharedBucket; GRANT_CALLERS],
-    /// Caller that was refused last, and when: its index plus one in the upper half, wrapped milliseconds in the lower
-    /// one.
+    /// Most recently refused caller and time of the refusal: the caller's index plus one in the upper half, wrapped
+    /// milliseconds in the lower half.
     waiting: AtomicU64,
 }
 
 impl GrantRates {
-    /// Whether a caller of this hash may get keys.
+    /// Whether the rate limit permits issuing keys to the caller with this hash.
     pub(crate) fn has(&self, caller: u64, rate: Rate, now: Now) -> bool {
         let (place, own) = self.of(caller);
         if self.others_wait(place, now) && !own.has(half(rate), now) {
@@ -33,7 +33,7 @@ impl GrantRates {
         has
     }
 
-    /// Counts keys given to a caller.
+    /// Counts keys issued to a caller.
     pub(crate) fn take(&self, caller: u64, rate: Rate, now: Now) {
         self.account.take(rate, now);
         self.of(caller).1.take(half(rate), now); // one that has more than half stays without

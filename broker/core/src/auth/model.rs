@@ -1,4 +1,5 @@
-//! Callers compared with a slow, plain model: documents as JSON values, wildcards by their definition.
+//! Compares decisions about callers with a slow, simple model, which evaluates policies as JSON values and matches
+//! wildcards by definition.
 
 use super::{Caller, PolicyQuestion, Principal};
 use crate::auth::fixtures::{self, ACCOUNT};
@@ -71,7 +72,7 @@ fn like(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// A value, or all values of a list.
+/// Iterates over a single value or over all values of a list.
 fn each(value: &Value) -> Vec<&Value> {
     value
         .as_array()
@@ -85,7 +86,7 @@ fn texts(value: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// Decision by documents: (allowed, denied).
+/// Decision of the policy documents, as (allowed, denied).
 fn judge(documents: &[&str], action: Action, resource: &str, client: Option<&str>) -> (bool, bool) {
     let (mut allowed, mut denied) = (false, false);
     for document in documents {

@@ -1,4 +1,4 @@
-//! Questions to a caller's policies, with the values of condition keys.
+//! Questions evaluated against a caller's policies, with the values of condition keys.
 
 use crate::auth::caller::Caller;
 use crate::auth::sign_in::SignIn;
@@ -8,12 +8,12 @@ use codec::policy::{Action, Context, Key, KeyName, Request, Value};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Question to a caller's policies: may it do this?
+/// An authorization question: may the caller perform this action?
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyQuestion<'a> {
-    /// The action.
+    /// Action that the caller wants to perform.
     pub action: Action,
-    /// ARN of a channel (for its creation with `/*` in place of the time) or of a federated user, or `*`.
+    /// ARN of a channel (with `/*` in place of the creation time when creating one) or of a federated user, or `*`.
     pub resource: &'a str,
     /// Client id of a viewer.
     pub client_id: Option<&'a str>,
@@ -21,7 +21,7 @@ pub struct PolicyQuestion<'a> {
     pub request_tags: RequestTags<'a>,
     /// Tags of the channel.
     pub resource_tags: ResourceTags<'a>,
-    /// Session of a role that is requested.
+    /// Requested role session, if any.
     pub assumed: Option<Assumed<'a>>,
 }
 
@@ -30,9 +30,9 @@ pub struct PolicyQuestion<'a> {
 pub struct Assumed<'a> {
     /// Name of the session.
     pub session_name: &'a str,
-    /// The external id.
+    /// External id, if the request contains one.
     pub external_id: Option<&'a str>,
-    /// The source identity, if the request names one.
+    /// Source identity, if the request contains one.
     pub source_identity: Option<&'a str>,
     /// Keys of transitive tags.
     pub transitive_tag_keys: &'a [Box<str>],
@@ -41,7 +41,7 @@ pub struct Assumed<'a> {
 /// Tags in a request.
 #[derive(Clone, Copy, Debug)]
 pub enum RequestTags<'a> {
-    /// None.
+    /// The request contains no tags.
     None,
     /// Tags to set.
     Set(&'a [Tag]),
@@ -49,17 +49,17 @@ pub enum RequestTags<'a> {
     Removed(&'a [Box<str>]),
 }
 
-/// Tags of a request's channel.
+/// Tags of the channel that a request concerns.
 #[derive(Clone, Copy, Debug)]
 pub enum ResourceTags<'a> {
     /// Known tags; empty if the channel does not exist.
     Known(&'a [Tag]),
-    /// The channel is on another shard, where the question is asked again.
+    /// The channel is on another shard, where the question is decided again.
     Elsewhere,
 }
 
 impl<'a> PolicyQuestion<'a> {
-    /// A question about a resource without tags.
+    /// Creates a question about a resource without tags.
     #[must_use]
     pub const fn new(action: Action, resource: &'a str) -> Self {
         Self {
@@ -82,12 +82,12 @@ pub struct Origin {
     pub tls: bool,
     /// Time of the request, in seconds since 1970 UTC.
     pub asked_s: u64,
-    /// Headers that a policy of the caller names.
+    /// Headers that a policy of the caller tests.
     pub headers: Option<Arc<OriginHeaders>>,
 }
 
 impl Origin {
-    /// Origin of a request at a moment, in seconds since 1970 UTC, without headers.
+    /// Origin of a request at this time, in seconds since 1970 UTC, without headers.
     #[must_use]
     pub fn of(peer: Peer, asked_s: u64) -> Self {
         Self {
@@ -102,20 +102,20 @@ impl Origin {
 /// Request headers that conditions can test.
 #[derive(Clone, Debug, Default)]
 pub struct OriginHeaders {
-    /// User-Agent.
+    /// The `User-Agent` header.
     pub user_agent: Option<Box<str>>,
-    /// Referer.
+    /// The `Referer` header.
     pub referer: Option<Box<str>>,
 }
 
-/// A caller with its question: source of the values of condition keys.
+/// A caller and its question, which provide the values of condition keys.
 pub(crate) struct CallerQuestion<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) question: &'a PolicyQuestion<'a>,
 }
 
 impl CallerQuestion<'_> {
-    /// Value of a key that has at most one.
+    /// Value of a single-valued key.
     fn sole(&self, key: Key<'_>) -> Value<'_> {
         let (caller, origin) = (self.caller, self.caller.origin());
         let of_origin =
@@ -183,7 +183,7 @@ impl CallerQuestion<'_> {
 }
 
 impl<'a> CallerQuestion<'a> {
-    /// The question as a policy request.
+    /// Converts the question to a policy request.
     pub(crate) const fn request(&'a self) -> Request<'a> {
         Request {
             action: self.question.action,
@@ -231,9 +231,9 @@ impl Context for CallerQuestion<'_> {
     }
 }
 
-/// Value of a tag. Keys are compared without regard to case. Source: IAM User Guide, "AWS global condition context
-/// keys". If a channel has several keys that differ only in case, none of them allows anything and each may deny;
-/// otherwise a caller that adds a second one would choose which counts.
+/// Value of a tag. Keys are case-insensitive. Source: IAM User Guide, "AWS global condition context keys". If a channel
+/// has several keys that differ only in case, none of them can allow and each can deny; otherwise a caller could add a
+/// second one to choose which counts.
 fn tag<'t>(tags: &'t [Tag], key: &str) -> Value<'t> {
     let mut found = tags.iter().filter(|tag| tag.key.eq_ignore_ascii_case(key));
     match (found.next(), found.next()) {

@@ -5,12 +5,12 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Secret text: wiped when dropped, hidden in debug output.
+/// Secret text, wiped when dropped and hidden in debug output.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The text, for signatures and tokens only.
+    /// The plain text; use only for signatures and tokens.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -35,24 +35,24 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A signer of requests. About half a KiB; shared by all shards.
+/// A user that signs requests with a long-term key. Uses about half a KiB; shared by all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// The name in logs and refusals; `[\w+=,.@-]{1,64}`, unique.
+    /// Name in logs and refusals; `[\w+=,.@-]{1,64}`, unique.
     pub name: String,
-    /// The account: 12 digits.
+    /// Account id: 12 digits.
     pub account: String,
     /// Access key id; `\w{1,128}`, unique.
     pub access_key_id: String,
     /// Secret access key.
     pub secret: Secret,
-    /// Token that requests must carry; `None`: they must carry none.
+    /// Token that requests must carry; if `None`, they must not carry one.
     pub session_token: Option<Secret>,
-    /// Expiry, in seconds since 1970 UTC; `None`: never.
+    /// Expiry, in seconds since 1970 UTC; `None` if the key does not expire.
     pub expires_s: Option<u64>,
-    /// Tolerance for the principal's clock, in seconds; `None`: the server's.
+    /// Tolerance for the principal's clock, in seconds; `None` for the server's default.
     pub clock_tolerance_s: Option<u64>,
-    /// Policies that grant rights. Without any, the principal may do nothing.
+    /// Policies that grant rights; without any policy, the principal has no rights.
     pub policies: Vec<Arc<Policy>>,
 }
 
@@ -69,14 +69,14 @@ impl Principal {
         write!(out, "arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
-    /// Decision of all policies on a request. Adds the work to `steps`, as [`Policy::decide`] does.
+    /// Combined decision of all policies on a request. Adds the cost to `steps`, as [`Policy::decide`] does.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         decide_all(&self.policies, request, steps, &mut None)
     }
 }
 
-/// Decision of all policies on a request, with the policy and statement that refuse.
+/// Combined decision of all policies, with the policy and statement that caused a refusal.
 pub(crate) fn decide_all(
     policies: &[Arc<Policy>],
     request: &Request<'_>,
@@ -98,7 +98,7 @@ pub(crate) fn decide_all(
     joined
 }
 
-/// Statement that refuses, for operators; `None` where no statement is about the request.
+/// Statement that caused the refusal, for operators; `None` if no statement concerns the request.
 pub(crate) fn refusing_statement(
     policies: &[Arc<Policy>],
     ground: Option<(usize, Ground)>,
@@ -113,7 +113,7 @@ pub(crate) fn refusing_statement(
     ))
 }
 
-/// Refusal by a statement of a policy or trust: a denial, or a condition that does not hold.
+/// Text for a refusal by a statement of a policy or trust policy: an explicit denial, or an unmet condition.
 pub(crate) fn refusal_text(document: &str, number: usize, failed_key: Option<String>) -> String {
     let why = match failed_key {
         None => "denies it".to_owned(),
@@ -122,7 +122,7 @@ pub(crate) fn refusal_text(document: &str, number: usize, failed_key: Option<Str
     format!("{document}, statement {number}, {why}")
 }
 
-/// Name of a policy for operators.
+/// Name of a policy as shown to operators.
 pub(crate) fn policy_name(policy: &Policy) -> &str {
     match policy.name() {
         "" => "the session's policy",
@@ -135,20 +135,20 @@ pub(crate) fn policy_names(policies: &[Arc<Policy>]) -> String {
     names.join(", ")
 }
 
-/// A role. Shared by all shards.
+/// A role from the credentials file. Shared by all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// The name; `[\w+=,.@-]{1,64}`, unique.
     pub name: String,
     /// The account: 12 digits.
     pub account: String,
-    /// Policies that grant rights. Without any, sessions of the role may do nothing.
+    /// Policies that grant rights; without any policy, sessions of the role have no rights.
     pub policies: Vec<Arc<Policy>>,
-    /// Trust policy: who may assume the role.
+    /// Trust policy: the callers that may assume the role.
     pub trust: Trust,
-    /// Longest lifetime of a session, in seconds.
+    /// Maximum lifetime of a session, in seconds.
     pub max_session_s: u32,
-    /// Tolerance for the clock of a session's owner, in seconds; `None`: the server's.
+    /// Tolerance for the clock of a session's holder, in seconds; `None` for the server's default.
     pub clock_tolerance_s: Option<u64>,
 }
 

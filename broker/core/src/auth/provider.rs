@@ -1,4 +1,4 @@
-//! OpenID providers, with whose tokens people and programs sign in, and the keys of these tokens.
+//! OpenID providers whose tokens people and programs use to sign in, and their token-signing keys.
 //!
 //! # Theory of operation
 //! ```text
@@ -7,10 +7,10 @@
 //!                                 ▼                                  │ signature last, by one key of KeySet
 //!                              the provider, by its issuer ──────────┘
 //! ```
-//! Cheap, public checks come first: a token for another service, or an expired one, costs no signature check and causes
-//! no fetch of keys. Keys come from a file or from the provider; they are fetched elsewhere.
+//! Cheap checks that need no secrets come first: a token that has expired or is for another service costs no signature
+//! check and triggers no key fetch. Keys are loaded from a file or fetched from the provider by other code.
 //!
-//! Moments are arguments: the signature library must not read its clock.
+//! The current time is an argument: the signature library must not read its own clock.
 //!
 //! Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation"; RFC 8725, "JSON Web Token Best Current
 //! Practices"; IAM User Guide, "Available keys for AWS OIDC federation".
@@ -27,12 +27,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A provider of the credentials file. Shared by all shards.
+/// An OpenID provider from the credentials file. Shared by all shards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
-    /// The account of the provider: 12 digits.
+    /// Account id of the provider: 12 digits.
     pub account: Box<str>,
-    /// Issuer without `https://`; unique.
+    /// Issuer URL without `https://`; unique.
     pub issuer: Box<str>,
     /// Client ids whose tokens are accepted.
     pub client_ids: Vec<Box<str>>,
@@ -40,43 +40,44 @@ pub struct Provider {
     pub algorithms: Algorithms,
     /// Source of the keys.
     pub keys: KeySource,
-    /// Names of the claims that policies and trusts of the file test, beside `sub` and `aud`, in small letters.
+    /// Names of the claims tested by policies and trust policies of the file, in addition to `sub` and `aud`, in lower
+    /// case.
     pub claims: Vec<Box<str>>,
 }
 
-/// The source of a provider's keys.
+/// Source of a provider's keys.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeySource {
-    /// A file beside the credentials file, already read.
+    /// A file next to the credentials file, already loaded.
     File(Arc<KeySet>),
-    /// The provider's own documents.
+    /// The provider's discovery documents.
     Discovery(Discovery),
 }
 
-/// How to reach a provider's documents.
+/// Settings for fetching a provider's documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
-    /// CA certificates of the provider's server, in PEM; `None`: those of the system.
+    /// CA certificates for the provider's server, in PEM; `None` to use the system's.
     pub ca: Option<Box<[u8]>>,
-    /// Hosts beside the issuer's that may serve the keys.
+    /// Hosts other than the issuer's that may serve the keys.
     pub hosts: Vec<Box<str>>,
     /// Whether the server may have a private address.
     pub private: bool,
 }
 
-/// Signature algorithms, each once; never with shared secrets.
+/// Signature algorithms, without duplicates; never symmetric ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(Vec<Algorithm>);
 
 impl Default for Algorithms {
-    /// The algorithms that nearly every provider uses.
+    /// The algorithms used by nearly every provider.
     fn default() -> Self {
         Self(vec![Algorithm::RS256, Algorithm::ES256])
     }
 }
 
 impl Algorithms {
-    /// Algorithms by name; `None` when a name is unknown or has no public key.
+    /// Looks up algorithms by name; `None` if a name is unknown or denotes a symmetric algorithm.
     pub fn of_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<Self> {
         let all: Option<Vec<_>> = names.into_iter().map(named).collect();
         let mut some = Vec::new();
@@ -99,26 +100,26 @@ impl Algorithms {
 }
 
 impl Provider {
-    /// Whether a session of this identity is still valid: its client is accepted. A policy that tests a claim that was
-    /// not kept decides for the worse: see [`codec::policy::Value::Lost`].
+    /// Whether a session of this identity is still valid, that is, its client is still accepted. A policy that tests a
+    /// discarded claim takes the stricter outcome: see [`codec::policy::Value::Lost`].
     pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
         self.account == identity.account && self.client_ids.contains(&identity.audience)
     }
 
-    /// Issuer as in tokens and discovery documents.
+    /// Issuer URL as it appears in tokens and discovery documents.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}", self.issuer)
     }
 
-    /// Host of the issuer, with its port if it names one.
+    /// Host of the issuer, with its port if specified.
     #[must_use]
     pub fn host(&self) -> &str {
         self.issuer.split('/').next().unwrap_or_default()
     }
 }
 
-/// The algorithm with this name, if it has a public key.
+/// The algorithm with this name, if it is asymmetric.
 pub(crate) fn named(name: &str) -> Option<Algorithm> {
     let known = Algorithms::NAMES.contains(&name);
     known.then(|| name.parse().ok()).flatten()
@@ -128,22 +129,22 @@ pub(crate) fn named(name: &str) -> Option<Algorithm> {
 //
 // Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
 
-/// A provider's keys for signing tokens.
+/// A provider's token-signing keys.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<SigningKey>,
-    /// Keys of the document that were dropped.
+    /// Number of unusable keys in the document, which were dropped.
     dropped: usize,
 }
 
-/// Public key of a provider.
+/// A provider's public key.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     id: Option<Box<str>>,
-    /// Algorithms of the key, by its type, its curve and its `alg`.
+    /// Algorithms usable with the key, determined by its type, curve and `alg`.
     algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
-    /// The published form, to tell keys apart.
+    /// Published form of the key, used to distinguish keys.
     source: Jwk,
 }
 
@@ -152,7 +153,7 @@ pub(crate) struct SigningKey {
 pub enum KeySetFault {
     /// Longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
     TooLong,
-    /// Not a JSON object with a list `keys`.
+    /// Not a JSON object with a `keys` array.
     Malformed,
     /// More keys than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
     TooMany,
@@ -160,14 +161,14 @@ pub enum KeySetFault {
     NoneUsable,
 }
 
-/// A key set document. Keys are parsed one by one: one of unknown type does not invalidate the others.
+/// A key set document. Keys are parsed individually, so one of an unknown type does not invalidate the others.
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<Value>,
 }
 
 impl KeySet {
-    /// Parses a document. Keys for other uses, RSA keys below 2,048 bits and shared secrets are dropped.
+    /// Parses a document. Keys for other uses, RSA keys below 2,048 bits and symmetric keys are dropped.
     ///
     /// # Errors
     /// See [`KeySetFault`].
@@ -196,7 +197,7 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Whether no key is usable.
+    /// Whether there are no usable keys.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -208,7 +209,7 @@ impl KeySet {
         self.dropped
     }
 
-    /// Keys with this id, or all without an id, that fit the algorithm.
+    /// Keys suitable for the algorithm; only those with this id, if given.
     pub(crate) fn fitting<'k>(
         &'k self,
         id: Option<&'k str>,
@@ -251,7 +252,7 @@ impl fmt::Display for KeySetFault {
     }
 }
 
-/// A key that can sign tokens; `None` for any other.
+/// Converts a key that can sign tokens; returns `None` for any other.
 fn signing_key(value: Value) -> Option<SigningKey> {
     let source: Jwk = serde_json::from_value(value).ok()?;
     let common = &source.common;
@@ -279,7 +280,7 @@ fn signing_key(value: Value) -> Option<SigningKey> {
     })
 }
 
-/// Algorithms of a key type that is strong enough; the library may add types.
+/// Algorithms for a key; `None` if it is too weak or of an unsupported type.
 fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     if let AlgorithmParameters::RSA(rsa) = parameters {
         return is_strong(&rsa.n, &rsa.e).then_some(RSA);
@@ -299,7 +300,7 @@ fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     None
 }
 
-/// Whether an RSA key has 2,048 to 8,192 bits, and an exponent that is cheap to use.
+/// Whether an RSA key has 2,048 to 8,192 bits and an exponent that is cheap to use.
 fn is_strong(modulus: &str, exponent: &str) -> bool {
     let bytes = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok();
     let (Some(modulus), Some(exponent)) = (bytes(modulus), bytes(exponent)) else {
@@ -332,23 +333,24 @@ const RSA: &[Algorithm] = &[
 
 // Fetched keys of providers: a snapshot for all shards, replaced whole.
 
-/// Keys of every provider whose keys are fetched, by issuer. One per process, shared as `Arc<Keyring>`.
+/// Fetched keys of all providers, by issuer. One per process, shared as `Arc<Keyring>`.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     by_issuer: BTreeMap<Box<str>, ProviderKeys>,
 }
 
-/// Keys of one provider, and the request for newer ones.
+/// Keys of one provider, and a flag that requests newer keys.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderKeys {
-    /// Keys fetched last; `None` before the first fetch, and when they are stale.
+    /// Most recently fetched keys; `None` before the first fetch and when stale.
     keys: Option<Arc<KeySet>>,
-    /// Request for newer keys: set by shards, taken by the task that fetches; shared by all snapshots.
+    /// Whether newer keys are requested: set by shards, cleared by the task that fetches keys, and shared by all
+    /// snapshots.
     wish: Arc<AtomicBool>,
 }
 
 impl Keyring {
-    /// A snapshot of these keys.
+    /// Creates a snapshot of these keys.
     #[must_use]
     pub fn of(entries: impl IntoIterator<Item = (Box<str>, ProviderKeys)>) -> Self {
         Self {
@@ -356,7 +358,7 @@ impl Keyring {
         }
     }
 
-    /// Keys of a provider in force, from its file or fetched.
+    /// Current keys of a provider, from its file or fetched.
     #[must_use]
     pub fn keys_of<'k>(&'k self, provider: &'k Provider) -> Option<&'k KeySet> {
         match &provider.keys {
@@ -368,7 +370,7 @@ impl Keyring {
         }
     }
 
-    /// Requests newer keys of a provider: a token with valid claims named an unknown one.
+    /// Requests newer keys of a provider, after a token with valid claims named an unknown key.
     pub fn wish(&self, provider: &Provider) {
         if let Some(entry) = self.by_issuer.get(&provider.issuer) {
             entry.wish.store(true, Ordering::Relaxed);
@@ -377,14 +379,14 @@ impl Keyring {
 }
 
 impl ProviderKeys {
-    /// The provider with these keys.
+    /// Creates an entry for the same provider with these keys.
     #[must_use]
     pub fn with(&self, keys: Option<Arc<KeySet>>) -> Self {
         let wish = Arc::clone(&self.wish);
         Self { keys, wish }
     }
 
-    /// Whether newer keys were requested since the last call.
+    /// Whether newer keys were requested since the last call; clears the request.
     #[must_use]
     pub fn take_wish(&self) -> bool {
         self.wish.swap(false, Ordering::Relaxed)

@@ -1,5 +1,5 @@
-//! Tokens of OpenID providers: header and claims, verification, and the requirements on id tokens for accounts of the
-//! console.
+//! Tokens of OpenID providers: parsing of header and claims, verification, and the requirements on id tokens for
+//! console accounts.
 
 use crate::auth::provider::{self, KeySet, Provider};
 use crate::auth::sign_in::{Claim, WebIdentity};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A token with its header and claims parsed, all unverified.
+/// A token with its header and claims parsed but nothing verified.
 pub struct Unverified<'t> {
     token: &'t str,
     header: TokenHeader,
@@ -23,10 +23,10 @@ pub struct Unverified<'t> {
 }
 
 impl<'t> Unverified<'t> {
-    /// Parses a token in the compact form of RFC 7515, section 7.1.
+    /// Parses a token in compact serialization (RFC 7515, section 7.1).
     ///
     /// # Errors
-    /// The text is not a token, or is too long.
+    /// Returns an error if the text is too long or not a token.
     pub fn read(token: &'t str) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         if token.len() > WEB_TOKEN_BYTES_MAX {
@@ -57,14 +57,14 @@ impl<'t> Unverified<'t> {
         })
     }
 
-    /// Issuer of the token, without `https://`; `None` if it cannot be a provider's.
+    /// Issuer of the token, without `https://`; `None` if no provider can have this issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         let issuer = self.issuer.strip_prefix("https://");
         issuer.or_else(|| (self.issuer == SHORT_ISSUER).then_some(SHORT_ISSUER))
     }
 
-    /// The claim `iss`, unverified.
+    /// The `iss` claim, unverified.
     #[must_use]
     pub fn claimed_issuer(&self) -> &str {
         &self.issuer
@@ -73,12 +73,12 @@ impl<'t> Unverified<'t> {
     /// Tags and source identity for the session.
     ///
     /// # Errors
-    /// A claim is invalid.
+    /// Returns an error if a claim is invalid.
     pub fn session_claims(&self) -> Result<SessionClaims, TokenFault> {
         self.claims.session()
     }
 
-    /// Client that the token was issued to, if stated: the claim `azp`, for access tokens also `client_id`. Source: RFC
+    /// Client that the token was issued to, if stated: the `azp` claim or, for access tokens, `client_id`. Source: RFC
     /// 9068, section 2.2.
     fn party(&self) -> Result<Option<&str>, TokenFault> {
         let of = |name, rule| match self.claims.has(name) {
@@ -105,7 +105,7 @@ impl<'t> Unverified<'t> {
         }
     }
 
-    /// The claim `sub`, unverified.
+    /// The `sub` claim, unverified.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.claims.text("sub")
@@ -119,8 +119,8 @@ impl fmt::Debug for Unverified<'_> {
 }
 
 impl Provider {
-    /// Verifies a token of this provider at a moment, in seconds since 1970 UTC: expiry, audience, other claims, and
-    /// the signature last.
+    /// Verifies a token of this provider at a given time, in seconds since 1970 UTC: first expiry, audience and other
+    /// claims, then the signature.
     ///
     /// # Errors
     /// See [`TokenFault`].
@@ -160,7 +160,7 @@ impl Provider {
         })
     }
 
-    /// Client id that the token is for, and the values of `ISSUER:oaud`.
+    /// Client id the token is intended for, and the values of `ISSUER:oaud`.
     fn audience(&self, token: &Unverified<'_>) -> Result<(Box<str>, Vec<Box<str>>), TokenFault> {
         let claims = &token.claims;
         let rule = "the claim aud is needed: one text or a list of at most 16";
@@ -180,7 +180,7 @@ impl Provider {
         Ok((audience, others))
     }
 
-    /// Claims that policies and trusts test.
+    /// Collects the claims that policies and trust policies test.
     fn kept(
         &self,
         claims: &TokenMembers,
@@ -238,7 +238,7 @@ impl Provider {
     }
 }
 
-/// Checks the times of a token that has not expired.
+/// Checks the time claims of a token that has not expired.
 fn check_moments(claims: &TokenMembers, expires_s: u64, now_s: u64) -> Result<(), TokenFault> {
     let rule = TokenFault::Claim;
     let issued_s = claims
@@ -264,27 +264,27 @@ const SHORT_ISSUER: &str = "accounts.google.com";
 /// Tolerance for a provider's clock, in seconds.
 const TOLERANCE_S: u64 = 60;
 
-/// Longest lifetime of a token, in seconds: bounds the use of a stolen one.
+/// Maximum lifetime of a token, in seconds; limits the use of a stolen one.
 const LIFE_S_MAX: u64 = 24 * 60 * 60;
 
-/// Longest header of a token.
+/// Maximum size of a token's header, in bytes.
 const HEADER_BYTES_MAX: usize = 4096;
 
 // Header and claims of a token, parsed but unverified.
 
-/// Members of a JSON object. A repeated name is refused: two readers might see different values.
+/// Members of a JSON object. Duplicate names are rejected because two parsers might see different values.
 pub(crate) struct TokenMembers(BTreeMap<String, Value>);
 
-/// Used parts of a header.
+/// The header members that are used.
 pub(crate) struct TokenHeader {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
-    /// Whether the type is that of RFC 9068.
+    /// Whether the type denotes an access token (RFC 9068).
     is_access_token: bool,
 }
 
 impl TokenHeader {
-    /// Parses a header. Members that bring the token's own keys or have an unsupported meaning are refused.
+    /// Parses a header. Rejects members that supply a key or have an unsupported meaning.
     pub(crate) fn read(json: &[u8]) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         let members =
@@ -326,13 +326,13 @@ impl TokenMembers {
         self.0.contains_key(name)
     }
 
-    /// A text that is neither empty nor too long.
+    /// A string member that is neither empty nor too long.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let text = self.0.get(name)?.as_str()?;
         (1..=CLAIM_BYTES_MAX).contains(&text.len()).then_some(text)
     }
 
-    /// A moment in seconds; fractions are cut off.
+    /// A time in seconds, with any fraction truncated.
     pub(crate) fn moment(&self, name: &str) -> Option<u64> {
         let number = self.0.get(name)?;
         number.as_u64().or_else(|| {
@@ -344,8 +344,8 @@ impl TokenMembers {
         })
     }
 
-    /// All values of a claim as texts; none if it is absent, an object, too long, or a list with anything but texts,
-    /// numbers and booleans.
+    /// All values of a claim as strings; empty if the claim is absent, an object, too long, or a list with anything but
+    /// strings, numbers and booleans.
     pub(crate) fn values(&self, name: &str) -> Vec<Box<str>> {
         let known = self
             .0
@@ -360,7 +360,7 @@ impl TokenMembers {
         values.unwrap_or_default()
     }
 
-    /// Whether a claim of exactly this name is the text, or a list that has it.
+    /// Whether the claim with exactly this name equals the text or is a list that contains it.
     fn has_value(&self, name: &str, text: &str) -> bool {
         match self.0.get(name) {
             Some(Value::String(only)) => only == text,
@@ -369,12 +369,12 @@ impl TokenMembers {
         }
     }
 
-    /// Whether a claim is `true`, as a boolean or, as some providers write it, as a text.
+    /// Whether a claim is `true`, as a boolean or, as some providers send it, as a string.
     fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true))) || self.has_value(name, "true")
     }
 
-    /// The audiences: one text, or a list of them.
+    /// The audiences: a single string or a list.
     fn audiences(&self) -> Option<Vec<Box<str>>> {
         let audience = self.0.get("aud")?;
         let Some(list) = audience.as_array() else {
@@ -391,8 +391,8 @@ impl TokenMembers {
 }
 
 impl TokenMembers {
-    /// Tags and source identity of the session: nested, `{"principal_tags": {"KEY": ["VALUE"]}, "transitive_tag_keys":
-    /// ["KEY"]}`, or flat, each in a claim of its own.
+    /// Tags and source identity of the session, either nested as `{"principal_tags": {"KEY": ["VALUE"]},
+    /// "transitive_tag_keys": ["KEY"]}` or flat, each in a separate claim.
     pub(crate) fn session(&self) -> Result<SessionClaims, TokenFault> {
         let mut tags = Vec::new();
         let mut transitive = Vec::new();
@@ -422,7 +422,7 @@ impl TokenMembers {
     }
 }
 
-/// Adds the tags of one claim; `None` when it has another form.
+/// Adds the tags of a nested claim; `None` if it has another form.
 fn nested(
     value: &Value,
     tags: &mut Vec<(String, String)>,
@@ -441,7 +441,7 @@ fn nested(
     Some(())
 }
 
-/// Adds a tag: a text, or a list of one.
+/// Adds a tag whose value is a string or a list of one string.
 fn add_tag(key: &str, value: &Value, tags: &mut Vec<(String, String)>) -> Option<()> {
     let value = match value.as_array().map(Vec::as_slice) {
         Some([sole]) => sole.as_str()?,
@@ -460,7 +460,7 @@ fn add_texts(list: &Value, texts: &mut Vec<String>) -> Option<()> {
     })
 }
 
-/// A text, number or boolean in the form that conditions compare.
+/// Converts a string, number or boolean to the form that conditions compare.
 fn scalar(value: &Value) -> Option<Box<str>> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -497,40 +497,41 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// Members of a header that supply a key, or change the meaning of the token.
+/// Header members that supply a key or change the meaning of the token.
 const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
 
-/// Accepted types: sign-ins and access tokens (RFC 9068). Logout tokens and others have types of their own.
+/// Accepted token types: sign-ins and access tokens (RFC 9068). Logout tokens and others use different types.
 const TYPES: &[&str] = &["JWT", ACCESS_TOKEN];
 const ACCESS_TOKEN: &str = "at+jwt";
 
-/// Claim of tags of the session. Source: IAM User Guide, "Pass session tags in AWS STS", "InTransit session tags using
-/// AssumeRoleWithWebIdentity".
+/// Claim that contains session tags. Source: IAM User Guide, "Pass session tags in AWS STS", "InTransit session tags
+/// using AssumeRoleWithWebIdentity".
 const TAGS: &str = "https://aws.amazon.com/tags";
 
 const TAGS_RULE: TokenFault =
     TokenFault::Claim("the claim https://aws.amazon.com/tags has no tags of a session");
 
-/// Claim of the source identity. Source: IAM User Guide, "Monitor and control actions taken with assumed roles".
+/// Claim that contains the source identity. Source: IAM User Guide, "Monitor and control actions taken with assumed
+/// roles".
 const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
 
 const SOURCE_IDENTITY_RULE: TokenFault =
     TokenFault::Claim("the claim https://aws.amazon.com/source_identity is no source identity");
 
-/// Longest used claim, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity", `SubjectFromWebIdentityToken`,
-/// *maximum length of 255*.
+/// Maximum length of a claim that is used, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
+/// `SubjectFromWebIdentityToken`, *maximum length of 255*.
 const CLAIM_BYTES_MAX: usize = 255;
 
-/// Most values of one claim.
+/// Maximum number of values per claim.
 const CLAIM_VALUES_MAX: usize = 16;
 
-/// Bound below which moments are exact as floats.
+/// Upper bound for times in seconds: 2⁵³, up to which integers are exact as floats.
 const MOMENT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// Reason why a token is refused. No text repeats contents of the token.
+/// Reason why a token is refused. Messages never include contents of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
-    /// Not a token, or its header requires something unsupported: text for the caller.
+    /// Not a token, or its header requires an unsupported feature; contains a message for the caller.
     Malformed(&'static str),
     /// Unknown issuer.
     Issuer,
@@ -538,20 +539,20 @@ pub enum TokenFault {
     Expired,
     /// Issued for another client.
     Audience,
-    /// Named claim is missing or invalid.
+    /// The named claim is missing or invalid.
     Claim(&'static str),
-    /// The provider has no key with this name, or none that fits: it may have a newer one.
+    /// No key of the provider has the token's key id or suits its algorithm; the provider may have a newer key.
     UnknownKey,
-    /// The provider's keys are unknown.
+    /// No keys of the provider are known.
     NoKeys,
-    /// Several keys fit a token that names none.
+    /// Several keys suit a token that does not name one.
     AmbiguousKey,
-    /// Invalid signature, or an algorithm that the provider may not use.
+    /// Invalid signature, or an algorithm not accepted for the provider.
     Signature,
 }
 
 impl TokenFault {
-    /// Whether newer keys of the provider might make the token valid: its issuer, audience and expiry are right.
+    /// Whether the token might be valid with newer keys of the provider: its issuer, audience and expiry are valid.
     #[must_use]
     pub const fn asks_for_keys(self) -> bool {
         matches!(self, Self::UnknownKey | Self::NoKeys)
@@ -578,13 +579,13 @@ impl fmt::Display for TokenFault {
 /// Required contents of an id token.
 #[derive(Clone, Copy, Debug)]
 pub struct WantedClaims<'w> {
-    /// Client that requested it.
+    /// Client that requested the token.
     pub client_id: &'w str,
     /// Nonce of this sign-in.
     pub nonce: &'w str,
-    /// Claim that decides: a text, or a list of texts.
+    /// Claim that decides access: a string or a list of strings.
     pub claim: &'w str,
-    /// Value that the claim must be or contain.
+    /// Value that the claim must equal or contain.
     pub value: &'w str,
 }
 
@@ -595,15 +596,15 @@ pub enum AccountFault {
     Token(TokenFault),
     /// Issued for another sign-in.
     Nonce,
-    /// Valid, but this subject has no access.
+    /// Valid, but this subject is not permitted access.
     Stranger(Box<str>),
-    /// Valid, but the address of this subject is not verified.
+    /// Valid, but this subject's email address is not verified.
     Unchecked(Box<str>),
 }
 
 impl Provider {
-    /// Verifies an id token of this provider at a moment, in seconds since 1970 UTC, and returns its subject. An
-    /// `email` decides only with `email_verified`: with many providers people may enter any address.
+    /// Verifies an id token of this provider at a given time, in seconds since 1970 UTC, and returns its subject. An
+    /// `email` claim grants access only with `email_verified`, because many providers let users enter any address.
     ///
     /// Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation", and section 5.1, `email_verified`.
     ///

@@ -1,29 +1,30 @@
-//! Result of checking all open connections by other credentials, summed over the shards of a process.
+//! Result of rechecking all open connections against new credentials, summed over the shards of a process.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Number of open connections, in all shards, that replaced credentials refuse. Part of each set of credentials.
+/// Number of open connections, over all shards, that new credentials would refuse. Part of each set of credentials.
 #[derive(Debug, Default)]
 pub struct Recheck {
-    /// Shards that have checked all of their connections.
+    /// Number of shards that have checked all of their connections.
     shards: AtomicU32,
     connections: AtomicU64,
     forbidden: AtomicU64,
-    /// Shards that keep refused connections open, since more than half are refused, until other credentials arrive.
+    /// Number of shards that keep refused connections open until the next credentials arrive, because more than half
+    /// would be refused.
     waiting: AtomicU32,
 }
 
-/// Sums of all shards.
+/// Totals over all shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecheckSum {
-    /// Open connections.
+    /// Number of open connections.
     pub connections: u64,
-    /// Refused ones among them.
+    /// Number of open connections that the new credentials refuse.
     pub forbidden: u64,
 }
 
 impl RecheckSum {
-    /// Whether more than half are refused.
+    /// Whether more than half of the connections are refused.
     #[must_use]
     pub const fn is_most(self) -> bool {
         self.forbidden > self.connections / 2
@@ -31,7 +32,7 @@ impl RecheckSum {
 }
 
 impl Recheck {
-    /// Adds a shard's result. Returns the sums if it was the last of this number of shards.
+    /// Adds a shard's result. Returns the totals if it was the last of `shards` shards.
     pub(crate) fn counted(&self, own: RecheckSum, shards: u32) -> Option<RecheckSum> {
         self.connections
             .fetch_add(own.connections, Ordering::Relaxed);
@@ -40,7 +41,7 @@ impl Recheck {
         (before + 1 >= shards).then(|| self.sums())
     }
 
-    /// The sums, once all of this number of shards are done.
+    /// The totals, once all `shards` shards have finished.
     pub(crate) fn result(&self, shards: u32) -> Option<RecheckSum> {
         (self.shards.load(Ordering::Acquire) >= shards).then(|| self.sums())
     }
@@ -54,7 +55,7 @@ impl Recheck {
         }
     }
 
-    /// The sums, while refused connections stay open because they are more than half.
+    /// The totals, if any shard keeps refused connections open because they are more than half.
     #[must_use]
     pub fn waiting(&self) -> Option<RecheckSum> {
         (self.waiting.load(Ordering::Relaxed) > 0).then(|| self.sums())

@@ -1,4 +1,4 @@
-//! Owners of temporary credentials: the source and the extent of their rights.
+//! Holders of temporary credentials: the source and scope of their rights.
 
 use crate::auth::grant::{GrantRoot, SessionTag};
 use crate::auth::principal::{Principal, Role, decide_all};
@@ -8,39 +8,39 @@ use codec::policy::{Action, Decision, Ground, KeyName, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// Identity and rights that temporary credentials grant.
+/// Identity and rights conferred by temporary credentials.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) source: Source,
     pub(crate) scope: SessionScope,
     pub(crate) key_id: SessionKeyId,
-    /// Issue time, in seconds since 1970 UTC, if the token has it.
+    /// Issue time, in seconds since 1970 UTC, if recorded in the token.
     pub(crate) issued_s: Option<u64>,
-    /// Earlier of the expiries of the grant and of its root principal.
+    /// Expiry of the grant or of its root principal, whichever is earlier, in seconds since 1970 UTC.
     pub(crate) expires_s: u64,
 }
 
-/// Source of the rights.
+/// Source of a session's rights.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// GetFederationToken: a user with rights of a principal, and its name in logs: `federated-user/NAME`.
+    /// GetFederationToken: a user with the rights of a principal, and the name used in logs, `federated-user/NAME`.
     Federated(Arc<Principal>, String),
     /// GetSessionToken: the principal itself.
     User(Arc<Principal>),
-    /// AssumeRole.
+    /// AssumeRole: the session of a role.
     Role(RoleSession),
 }
 
-/// The principal or the role whose rights a session has.
+/// Principal or role from which a session derives its rights.
 pub(crate) struct Owner<'a> {
     pub(crate) name: &'a str,
     pub(crate) account: &'a str,
     pub(crate) policies: &'a [Arc<Policy>],
-    /// The most by which the owner's clock may be off, in seconds; `None`: as for everybody.
+    /// Tolerance for the owner's clock, in seconds; `None` for the default.
     pub(crate) clock_tolerance_s: Option<u64>,
 }
 
-/// The beginning of a session.
+/// Root credential of a session.
 #[derive(Clone, Debug)]
 pub(crate) enum Root {
     /// The key of a principal.
@@ -54,35 +54,35 @@ pub(crate) enum Root {
 pub(crate) struct RoleSession {
     pub(crate) role: Arc<Role>,
     pub(crate) name: Box<str>,
-    /// Role and session, as logged: `ROLE/SESSION`.
+    /// Role and session as they appear in logs: `ROLE/SESSION`.
     pub(crate) label: String,
     /// Root of the chain of roles.
     pub(crate) root: Root,
-    /// Roles between the root and this one, each once.
+    /// Names of the roles between the root and this role, without duplicates.
     pub(crate) via: Vec<Box<str>>,
     pub(crate) tags: Vec<SessionTag>,
     pub(crate) source_identity: Option<Box<str>>,
 }
 
-/// Session policies: limit the rights of the source.
+/// Session policies, which limit the rights of the source.
 #[derive(Clone, Debug)]
 pub(crate) enum SessionScope {
     /// No limit.
     All,
-    /// Actions that one of these allows and none denies.
+    /// Only actions that one of these policies allows and none denies.
     Within(Vec<Arc<Policy>>),
     /// No rights.
     Nothing,
 }
 
-/// Policy and statement that refuse.
+/// Policy and statement that caused a refusal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolicyGround {
-    /// Whether the session's policy refuses, and the source would allow.
+    /// Whether the session policy refuses although the source would allow.
     pub(crate) of_session: bool,
-    /// Whether keys of this kind may never do this, whatever the policies allow.
+    /// Whether credentials of this kind can never perform the action, whatever the policies allow.
     pub(crate) of_keys: bool,
-    /// Index of a policy, and the statement.
+    /// Index of the policy, and the statement within it.
     pub(crate) statement: Option<(usize, Ground)>,
 }
 
@@ -110,7 +110,7 @@ impl SessionScope {
 }
 
 impl Session {
-    /// The principal or the role whose rights the session has.
+    /// The principal or role from which the session derives its rights.
     pub(crate) fn owner(&self) -> Owner<'_> {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => Owner {
@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    /// The decision of the session and its source together: each must allow, none may deny.
+    /// Combined decision of the session and its source: both must allow, and neither may deny.
     pub(crate) fn decide(
         &self,
         request: &Request<'_>,
@@ -164,8 +164,8 @@ impl Session {
         }
     }
 
-    /// Whether these credentials may request temporary credentials by this action. Source: IAM User Guide, "Compare AWS
-    /// STS credentials".
+    /// Whether these credentials may be used for this STS action. Source: IAM User Guide, "Compare AWS STS
+    /// credentials".
     fn may_ask_sts(&self, action: Action) -> bool {
         !matches!(
             (action, &self.source),
@@ -173,7 +173,7 @@ impl Session {
         )
     }
 
-    /// Whether the session policies allow this, whatever the source may do.
+    /// Whether the session policies allow the request, regardless of the source's rights.
     pub(crate) fn is_within(&self, request: &Request<'_>, steps: &mut u64) -> bool {
         self.may_ask_sts(request.action)
             && self.scope.decide(request, steps, &mut None) == Decision::Allow
@@ -215,7 +215,7 @@ impl Session {
         }
     }
 
-    /// The token or certificate at the root, if any.
+    /// The token or certificate at the root; `None` if the root is a principal.
     pub(crate) fn sign_in(&self) -> Option<&Arc<SignIn>> {
         match &self.role()?.root {
             Root::SignIn(sign_in) => Some(sign_in),
@@ -241,7 +241,7 @@ impl Session {
         }
     }
 
-    /// The only client id under which the session may connect as a viewer.
+    /// The only client id that the session may use as a viewer, if it is restricted to one.
     pub(crate) fn sole_client_id(&self) -> Option<&[u8]> {
         match self.scope.policies() {
             [policy] => policy.sole_client_id(Action::ConnectAsViewer),
@@ -251,7 +251,7 @@ impl Session {
 }
 
 impl Root {
-    /// Root as part of a grant, with the secret that the grant ends with; empty for a sign-in.
+    /// Root as encoded in a grant, and the secret whose change invalidates the grant; empty for a sign-in.
     pub(crate) fn granting(&self) -> (GrantRoot, &str) {
         match self {
             Self::Principal(principal) => {
@@ -262,7 +262,7 @@ impl Root {
         }
     }
 
-    /// Expiry of the principal; `None`: never.
+    /// Expiry of the principal; `None` if it does not expire.
     pub(crate) fn expires_s(&self) -> Option<u64> {
         match self {
             Self::Principal(principal) => principal.expires_s,
@@ -271,12 +271,12 @@ impl Root {
     }
 }
 
-/// Access key id of temporary credentials. All have the same length, so it needs no allocation.
+/// Access key id of temporary credentials; fixed length, so it needs no allocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
 
 impl SessionKeyId {
-    /// An id that was recognized as one of this service's.
+    /// Converts an id already recognized as issued by this service.
     pub(crate) fn of(id: &str) -> Self {
         let bytes = id.as_bytes().first_chunk();
         Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))

@@ -1,4 +1,4 @@
-//! Temporary credentials without stored state: the token is the grant, sealed.
+//! Temporary credentials without stored state: the token is the sealed grant.
 //!
 //! # Theory of operation
 //! ```text
@@ -7,21 +7,21 @@
 //! issuer = HMAC-SHA-256(session key, access key id | secret), 16 of its bytes: part of the grant
 //! key of the seal 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
 //! ```
-//! The issuer binds a token to the secret that requested it: when the principal's secret or access key id changes, or
-//! the principal is removed, the token is invalid. The grant has the parsed policy, so that it is parsed once, by the
-//! shard that issued the token.
+//! The issuer field binds a token to the secret of the principal that requested it: the token becomes invalid when the
+//! principal is removed or its secret or access key id changes. The grant contains the policy in parsed form, so it is
+//! parsed only once, by the issuing shard.
 //!
-//! Version 5: sessions of principals and roles. Nothing of them is stored either: everything that they refer to is
-//! looked up at each use, so that removing any of it ends them. Version 4, which is refused, lacked the numbers by
-//! which revocation lists name a certificate.
+//! Version 5: sessions of principals and roles. These are not stored either; everything they refer to is looked up at
+//! each use, so removing any of it invalidates them. Version 4, which is refused, lacked the numbers that identify a
+//! certificate in revocation lists.
 //!
-//! Version 3: federated users. Version 2 has the text of the policy, version 1 no issuer either. Both are accepted
-//! until they expire, which is within the longest duration of a grant after the upgrade: refusing them would disconnect
-//! every browser that has one, and an operator who must revoke one at once removes the principal or `session.key`.
+//! Version 3: federated users. Version 2 contains the policy as text; version 1 also has no issuer. Both are accepted
+//! until they expire, at most the maximum grant duration after the upgrade: refusing them would disconnect every
+//! browser that holds one, and an operator can revoke one immediately by removing the principal or `session.key`.
 //!
-//! Everything is derived from the mark, and the mark from nonce and grant. So each token is sealed under its own key,
-//! and a repeated nonce would give the same token for the same grant and unrelated ones for others: harmless. `key`
-//! names the session key, so that a rotation does not try both.
+//! All values are derived from the mark, which is derived from the nonce and grant. Each token is therefore sealed with
+//! its own key, and a repeated nonce is harmless: the same grant yields the same token, and different grants yield
+//! unrelated ones. `key` identifies the session key, so that only one key is tried during a rotation.
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
@@ -38,7 +38,7 @@ use data_encoding::BASE32;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Keys that seal temporary credentials. Shared by all shards as `Arc<SessionKeys>`, and by all nodes with the same
+/// Keys that seal temporary credentials. Shared by all shards as `Arc<SessionKeys>`, and by all nodes that use the same
 /// file.
 pub struct SessionKeys {
     current: Sealer,
@@ -48,27 +48,27 @@ pub struct SessionKeys {
 /// Temporary credentials as issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Temporary {
-    /// `ASIA` and 16 of `A-Z2-7`.
+    /// `ASIA` followed by 16 characters of `A-Z2-7`.
     pub access_key_id: String,
-    /// 40 characters of base64.
+    /// 40 base64 characters.
     pub secret_access_key: Secret,
-    /// At most [`TOKEN_BYTES_MAX`] characters of base64.
+    /// At most [`TOKEN_BYTES_MAX`] base64 characters.
     pub session_token: Secret,
     /// Expiry, in seconds since 1970 UTC.
     pub expires_s: u64,
 }
 
-/// Reason why a grant was not sealed.
+/// Reason why a grant could not be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// A part is too long: callers check that first.
+    /// A field is too long; callers check this first.
     TooLong,
-    /// The crypto library failed, which is not expected.
+    /// The crypto library failed unexpectedly.
     Library,
 }
 
 impl SealError {
-    /// Refusal of a call for temporary credentials, with a message for a grant that is too long.
+    /// Converts the error to a refusal, with this message if the grant is too long.
     pub(crate) fn refusal(self, too_long: &'static str) -> Refusal {
         let (check, kind, message) = match self {
             Self::TooLong => (
@@ -87,7 +87,8 @@ impl SealError {
 }
 
 impl SessionKeys {
-    /// Keys that seal under `current` and open tokens of either. Each has 32 random bytes; wipe them afterwards.
+    /// Creates keys that seal under `current` and open tokens of either key. Each key is 32 random bytes; the caller
+    /// should wipe its copies afterwards.
     #[must_use]
     pub fn new(current: &[u8; 32], previous: Option<&[u8; 32]>) -> Self {
         Self {
@@ -96,11 +97,11 @@ impl SessionKeys {
         }
     }
 
-    /// Seals a grant into temporary credentials. `secret`: that of the principal at its root, empty for sign-ins. The
-    /// grant ends when it changes.
+    /// Seals a grant into temporary credentials. `secret` is the secret of the root principal, empty for sign-ins;
+    /// changing it invalidates the grant.
     ///
     /// # Errors
-    /// See [`SealError`]; also for a token longer than [`TOKEN_BYTES_MAX`].
+    /// See [`SealError`]; also returned for a token longer than [`TOKEN_BYTES_MAX`].
     pub fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -122,8 +123,8 @@ impl SessionKeys {
         Ok(temporary)
     }
 
-    /// Opens the token of a request with this access key id; `None` when it is foreign, or belongs to another id. Takes
-    /// a few microseconds, and next to nothing for bytes that cannot be a token.
+    /// Opens the token of a request with this access key id; `None` if it is foreign or belongs to another id. Takes a
+    /// few microseconds, but almost nothing for bytes that cannot be a token.
     #[must_use]
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
@@ -163,7 +164,8 @@ impl SessionKeys {
         })
     }
 
-    /// Whether a token was requested with this secret of its parent. Tokens of version 1 have no issuer, and pass.
+    /// Whether a token was requested with this secret of its principal. Tokens of version 1 have no issuer and always
+    /// pass.
     #[must_use]
     pub fn was_begun_with(&self, opened: &OpenedToken, id: &str, secret: &Secret) -> bool {
         let issuer = opened.issuer;
@@ -176,7 +178,8 @@ impl SessionKeys {
         tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
     }
 
-    /// Keys for request ids of refusals: the first one writes them, both read them. `None` without a previous key.
+    /// Keys for request ids of refusals: the first one encrypts, both decrypt. The second is `None` if there is no
+    /// previous key.
     #[must_use]
     pub fn refusal_keys(&self) -> [Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>>; 2] {
         [Some(&self.current), self.previous.as_ref()].map(|sealer| sealer?.refusal_key())
@@ -195,26 +198,26 @@ impl fmt::Debug for SessionKeys {
     }
 }
 
-/// Bytes of a nonce.
+/// Length of a nonce, in bytes.
 pub const NONCE_BYTES: usize = 32;
 
-/// Longest session token in characters: it is part of URLs, whose heads have 16 KiB.
+/// Maximum length of a session token, in characters: it is sent in URLs, and request heads are limited to 16 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
-/// A key of AES-128.
+/// Length of an AES-128 key, in bytes.
 const REFUSAL_KEY_BYTES: usize = 16;
-/// Tokens of sessions of principals and roles.
+/// Version of tokens for sessions of principals and roles.
 pub(crate) const SESSION: u8 = 5;
 pub(crate) const VERSION: u8 = 3;
-/// Version of tokens with the text of the policy.
+/// Version of tokens that contain the policy as text.
 const TEXTUAL: u8 = 2;
-/// Version of tokens without an issuer as well.
+/// Version of tokens with the policy as text and without an issuer.
 const UNBOUND: u8 = 1;
 pub(crate) const ISSUER_BYTES: usize = 16;
 pub(crate) const FINGERPRINT_BYTES: usize = 4;
 const MARK_BYTES: usize = 32;
 const PREFIX: &str = "ASIA";
-/// Length of the access key ids of temporary credentials.
+/// Length of the access key ids of temporary credentials, in bytes.
 pub(crate) const ACCESS_KEY_ID_BYTES: usize = PREFIX.len() + 16;
 
 const _: () = assert!(
@@ -225,7 +228,7 @@ const _: () = assert!(
 
 // Values derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
 
-/// A session key, as its derived keys.
+/// A session key, in the form of its derived keys.
 struct Sealer {
     pub(crate) fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,
@@ -286,7 +289,7 @@ impl Sealer {
         })
     }
 
-    /// Fingerprint of a principal's secret. Ids contain no 0 byte, so no two pairs give the same bytes.
+    /// Fingerprint of a principal's secret. Ids contain no zero byte, so the encoding of each pair is unique.
     pub(crate) fn issuer(&self, access_key_id: &str, secret: &str) -> [u8; ISSUER_BYTES] {
         let mut context = hmac::Context::with_key(&self.issuer);
         context.update(access_key_id.as_bytes());
@@ -326,10 +329,10 @@ impl Sealer {
     }
 }
 
-/// Bytes derived from a mark: the key of the seal, the access key id, the secret.
+/// Bytes derived from a mark: sealing key, access key id and secret.
 struct DerivedKeys(Zeroizing<[u8; DERIVED_BYTES]>);
 
-/// Length of derived bytes.
+/// Length of the derived bytes.
 struct DerivedLength(usize);
 
 impl KeyType for DerivedLength {
@@ -357,7 +360,7 @@ impl DerivedKeys {
     }
 }
 
-/// Bytes of a token before its mark, authenticated by the seal.
+/// Token bytes before the mark, authenticated by the seal.
 pub(crate) fn header(
     version: u8,
     fingerprint: [u8; FINGERPRINT_BYTES],
@@ -366,18 +369,18 @@ pub(crate) fn header(
     [version, a, b, c, d]
 }
 
-/// Zero nonce: each key seals one text only.
+/// All-zero nonce; safe because each key seals only one plaintext.
 fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
 
-/// Length of the tag of AES-256-GCM.
+/// Length of an AES-256-GCM tag, in bytes.
 const TAG_BYTES: usize = 16;
 const DERIVED_BYTES: usize = 32 + 10 + 30;
 
 // Nonces: a counter under a key.
 
-/// Generates nonces that never repeat and cannot be predicted. Exists per shard; the seed is drawn once per start.
+/// Generates unpredictable nonces that never repeat. One per shard; the seed is generated at each start.
 pub struct Nonces {
     key: Key,
     shard: u16,
@@ -385,7 +388,7 @@ pub struct Nonces {
 }
 
 impl Nonces {
-    /// Nonces of one shard, from 32 random bytes.
+    /// Creates the nonce generator of a shard from 32 random bytes.
     #[must_use]
     pub fn new(seed: &[u8; 32], shard: u16) -> Self {
         Self {
@@ -395,7 +398,7 @@ impl Nonces {
         }
     }
 
-    /// The next nonce.
+    /// Returns the next nonce.
     pub fn draw(&mut self) -> [u8; NONCE_BYTES] {
         let mut place = [0; 10];
         let (shard, counter) = place.split_at_mut(2);

@@ -1,52 +1,52 @@
-//! Identities outside the credentials file: signed in with a provider's token or a certificate.
+//! Identities outside the credentials file, authenticated by a provider's token or a certificate.
 
 use codec::policy::{Action, Key, KeyName, ShortText, Value};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-/// Identity proved by a provider or a certificate. Part of sealed session tokens: see [`crate::wire`].
+/// Identity authenticated by a provider or a certificate. Part of sealed session tokens: see [`crate::wire`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SignIn {
-    /// By a token of an OpenID provider.
+    /// Authenticated by a token of an OpenID provider.
     Web(WebIdentity),
-    /// By a certificate.
+    /// Authenticated by a certificate.
     Thing(ThingIdentity),
 }
 
 /// Identity of an OpenID provider's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebIdentity {
-    /// The account of the provider.
+    /// Account of the provider.
     pub account: Box<str>,
     /// Issuer without `https://`.
     pub provider: Box<str>,
-    /// The claim `sub`.
+    /// The `sub` claim.
     pub subject: Box<str>,
-    /// Client id that the token was accepted for: `azp` if present, otherwise `aud`.
+    /// Client id for which the token was accepted: `azp` if present, otherwise `aud`.
     pub audience: Box<str>,
-    /// Further claims that are kept, `oaud` among them.
+    /// Other retained claims, including `oaud`.
     pub claims: Vec<Claim>,
 }
 
 /// A claim of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The name without the provider.
+    /// Claim name without the provider prefix.
     pub name: Box<str>,
     /// All values of the claim.
     pub values: Vec<Box<str>>,
 }
 
-/// The identity of a certificate.
+/// Identity of a thing that signed in with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThingIdentity {
-    /// The certificate: the SHA-256 of its DER.
+    /// SHA-256 of the certificate's DER encoding.
     pub certificate: [u8; 32],
-    /// Numbers by which revocation lists name it and the certificates between it and its authority.
+    /// Numbers that identify the certificate and its intermediates in revocation lists.
     pub numbers: Vec<u64>,
     /// Thing named at sign-in, if any.
     pub name: Option<Box<str>>,
-    /// The type of that thing.
+    /// Type of the named thing, if any.
     pub thing_type: Option<Box<str>>,
     /// Requested role alias.
     pub alias: Box<str>,
@@ -56,17 +56,17 @@ pub struct ThingIdentity {
     pub authority: Option<Vouched>,
 }
 
-/// The authority of a certificate.
+/// Certificate authority of a thing's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vouched {
-    /// The SHA-256 of the authority's public key.
+    /// SHA-256 of the authority's public key.
     pub authority: [u8; 32],
-    /// Thing's name in the certificate, if the sign-in did not name one: the name may be disabled all the same.
+    /// Thing's name in the certificate, if the sign-in did not name one; needed because that thing may be disabled.
     pub unnamed: Option<Box<str>>,
 }
 
 impl SignIn {
-    /// Name in logs: provider and subject, or the thing, or the id of the certificate.
+    /// Name in logs: provider and subject, thing name, or certificate id.
     #[must_use]
     pub fn label(&self) -> String {
         match self {
@@ -78,7 +78,7 @@ impl SignIn {
         }
     }
 
-    /// Action that gives it a session of a role.
+    /// Action by which the identity obtains a role session.
     #[must_use]
     pub const fn action(&self) -> Action {
         match self {
@@ -95,7 +95,7 @@ impl SignIn {
         }
     }
 
-    /// Principal in trusts of roles.
+    /// Principal as named in trust policies.
     pub(crate) fn trust_name(&self) -> String {
         match self {
             Self::Web(identity) => format!("Federated:{}", identity.provider_arn().as_str()),
@@ -103,7 +103,7 @@ impl SignIn {
         }
     }
 
-    /// Value of a condition key that depends on the identity only.
+    /// Value of a condition key that depends only on the identity.
     pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         match self {
             Self::Web(identity) => match (key.name, nth) {
@@ -117,7 +117,7 @@ impl SignIn {
 }
 
 impl WebIdentity {
-    /// ARN of the provider. The buffer suffices: see [`PROVIDER_BYTES_MAX`].
+    /// ARN of the provider. Always fits the buffer: see [`PROVIDER_BYTES_MAX`].
     fn provider_arn(&self) -> ShortText {
         let Self {
             account, provider, ..
@@ -127,8 +127,8 @@ impl WebIdentity {
         ))
     }
 
-    /// Value of a claim by its full key, `ISSUER:CLAIM`; keys are compared without regard to case. A claim that was not
-    /// kept is lost.
+    /// Value of a claim by its full key, `ISSUER:CLAIM`; keys are case-insensitive. A claim that was not retained
+    /// counts as lost.
     fn claim(&self, key: &str, nth: usize) -> Value<'_> {
         let claim = key
             .split_at_checked(self.provider.len())
@@ -173,12 +173,12 @@ impl ThingIdentity {
     }
 }
 
-/// Longest name of a provider in bytes: policies match its ARN.
+/// Maximum length of a provider's name, in bytes, so that its ARN can be matched by policies.
 pub const PROVIDER_BYTES_MAX: usize =
     ShortText::BYTES_MAX - "arn:aws:iam::123456789012:oidc-provider/".len();
 
-/// Service that trusts of roles for things name. Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS
-/// services using AWS IoT Core credential provider".
+/// Service principal named in trust policies of roles for things. Source: AWS IoT Core Developer Guide, "Authorizing
+/// direct calls to AWS services using AWS IoT Core credential provider".
 const CREDENTIALS_PROVIDER: &str = "credentials.iot.amazonaws.com";
 
 #[cfg(test)]

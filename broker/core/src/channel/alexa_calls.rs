@@ -1,38 +1,40 @@
-//! Calls that wait for the master's answer: those of SendAlexaOfferToMaster, and those of players. See
-//! codec/PROTOCOL.md, ALEXA and WHEP.
+//! Calls waiting for the master's answer: SendAlexaOfferToMaster requests and players' calls. See codec/PROTOCOL.md,
+//! ALEXA and WHEP.
 //!
-//! A call keeps its offer as a whole frame until it ends: if a master leaves before it answered, the next one gets the
-//! offer.
+//! A call keeps its offer as a complete frame until the call ends; if a master leaves before answering, the next one
+//! receives the offer.
 
 use crate::channel::players::Player;
 use crate::channel::rare::Rare;
 use crate::id::{CallRef, SessionKey};
 use crate::time::Now;
 
-/// A call that waits for its answer.
+/// A call waiting for its answer.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    /// Caller to answer.
+    /// Caller that receives the answer.
     pub caller: CallRef,
-    /// Sender's id, to which the master answers.
+    /// Sender id to which the master addresses its answer.
     pub sender: Box<str>,
-    /// When the call times out and is answered without content.
+    /// When the call times out and gets an empty response.
     pub expires: Now,
     /// Number of the offer in the channel's order of acceptance.
     pub order: u64,
-    /// The offer's frame for the master.
+    /// Frame that carries the offer to the master.
     pub frame: Box<[u8]>,
-    /// Master that has the offer in its outbox, or got it and may answer. `None`: the call waits for the next master.
+    /// Master that has the offer in its outbox, or has received it and may answer. `None` while the call waits for the
+    /// next master.
     pub given: Option<SessionKey>,
-    /// Masters that got the offer and were superseded: they do not get it twice. At most as many as may be superseded.
+    /// Superseded masters that received the offer, which is not sent to them again. Bounded by the maximum number of
+    /// superseded connections.
     pub had: Vec<SessionKey>,
-    /// Whether a master got the whole offer. Further deliveries are not counted.
+    /// Whether the complete offer has been delivered to a master; later deliveries are not counted.
     pub delivered: bool,
-    /// Player that waits; `None` for Alexa, whose call ends with the answer.
+    /// The waiting player; `None` for Alexa, whose call ends with the answer.
     pub player: Option<Box<Player>>,
 }
 
-/// The two kinds of calls, which are bounded apart.
+/// The two kinds of calls, each with its own limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallKind {
     Alexa,
@@ -40,7 +42,7 @@ pub(crate) enum CallKind {
 }
 
 impl CallKind {
-    /// Kind of a call with this player.
+    /// Kind of a call: a player's if `player` is set, otherwise an Alexa caller's.
     pub(crate) fn of(player: &Option<Box<Player>>) -> Self {
         match player {
             None => Self::Alexa,
@@ -50,7 +52,7 @@ impl CallKind {
 }
 
 impl Waiting {
-    /// Records that a master got the offer and was superseded.
+    /// Records that a master received the offer and was superseded.
     pub(crate) fn was_had(&mut self, by: SessionKey) {
         if !self.had.contains(&by) {
             self.had.push(by);
@@ -62,24 +64,24 @@ impl Waiting {
         CallKind::of(&self.player)
     }
 
-    /// Whether it waits for the next master: none has the offer, and none has answered.
+    /// Whether the call waits for the next master: none has the offer, and none has answered.
     pub(crate) fn awaits_master(&self) -> bool {
         let player = self.player.as_deref();
         self.given.is_none() && player.is_none_or(|player| !player.has_answer())
     }
 
-    /// Whether the offer was never in an outbox, and so has not ended in a counter.
+    /// Whether the offer was never placed in an outbox, so its outcome has not been counted yet.
     pub(crate) fn never_left(&self) -> bool {
         self.given.is_none() && !self.delivered
     }
 }
 
-/// Calls of one channel, oldest first. At most one per sender.
+/// Calls of one channel, oldest first; at most one per sender.
 #[derive(Debug, Default)]
 pub(crate) struct Calls(Rare<Waiting>);
 
 impl Calls {
-    /// Whether no call waits.
+    /// Whether no calls are waiting.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -91,54 +93,54 @@ impl Calls {
         self.0.len()
     }
 
-    /// Adds a call. The caller has removed an older one of the same sender before.
+    /// Adds a call. The caller must already have removed an older one from the same sender.
     pub(crate) fn add(&mut self, call: Waiting) {
         debug_assert!(self.of(&call.sender).is_none());
         self.0.push(call);
     }
 
-    /// The call that waits for an answer to `sender`.
+    /// The call waiting for an answer to `sender`.
     #[must_use]
     pub(crate) fn of(&self, sender: &str) -> Option<&Waiting> {
         self.0.iter().find(|call| *call.sender == *sender)
     }
 
-    /// Mutable call that waits for an answer to `sender`.
+    /// Mutable reference to the call waiting for an answer to `sender`.
     pub(crate) fn of_mut(&mut self, sender: &str) -> Option<&mut Waiting> {
         self.0.iter_mut().find(|call| *call.sender == *sender)
     }
 
-    /// Removes the call of a sender: it ends.
+    /// Removes the call waiting for an answer to `sender`, because it ends.
     pub(crate) fn take(&mut self, sender: &str) -> Option<Waiting> {
         let place = self.0.iter().position(|call| *call.sender == *sender)?;
         Some(self.0.remove(place))
     }
 
-    /// Removes a caller's call: the caller has disconnected.
+    /// Removes the call of a caller that has disconnected.
     pub(crate) fn take_of_caller(&mut self, caller: CallRef) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.caller == caller)?;
         Some(self.0.remove(place))
     }
 
-    /// Removes the call whose offer has this number.
+    /// Removes the call whose offer has the number `order`.
     pub(crate) fn take_of_order(&mut self, order: u64) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.order == order)?;
         Some(self.0.remove(place))
     }
 
-    /// Removes one call that expired by `now`.
+    /// Removes one call that has expired by `now`.
     pub(crate) fn take_expired(&mut self, now: Now) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.expires <= now)?;
         Some(self.0.remove(place))
     }
 
-    /// Removes any call: the channel ends.
+    /// Removes an arbitrary call because the channel ends.
     pub(crate) fn take_any(&mut self) -> Option<Waiting> {
         let last = self.0.len().checked_sub(1)?;
         Some(self.0.remove(last))
     }
 
-    /// The call whose offer has this number.
+    /// The call whose offer has the number `order`.
     pub(crate) fn by_order(&mut self, order: u64) -> Option<&mut Waiting> {
         self.0.iter_mut().find(|call| call.order == order)
     }
@@ -153,7 +155,7 @@ impl Calls {
         self.0.iter_mut()
     }
 
-    /// Earliest expiry.
+    /// Earliest expiry of a call.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
         self.0.iter().map(|call| call.expires).min()

@@ -1,42 +1,42 @@
-//! Latest endpoint requests of callers: distinguish a master that names a client id from a viewer, and a viewer that
-//! names none from a master (codec/PROTOCOL.md, CON-2).
+//! Latest endpoint requests of callers, used to recognize a master that sends a client id and a viewer that sends none
+//! (codec/PROTOCOL.md, CON-2).
 
 use crate::id::CallerId;
 use crate::limits::{MASTER_REQUESTS_MAX, VIEWER_REQUESTS_MAX};
 use crate::settings::Program;
 
-/// Latest endpoint requests of callers for the channel, newest first in each list. When a list is full, the oldest is
+/// Latest endpoint requests for the channel, newest first in each list. When a list is full, the oldest entry is
 /// evicted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndpointRequests {
-    /// Callers that requested the master's endpoint, or connected as the master.
+    /// Callers that requested the master endpoint, or connected as the master.
     masters: [Option<KnownMaster>; MASTER_REQUESTS_MAX],
-    /// Callers whose latest request was for a viewer's endpoint.
+    /// Callers whose latest request was for the viewer endpoint.
     viewers: [Option<CallerId>; VIEWER_REQUESTS_MAX],
 }
 
 #[derive(Clone, Copy, Debug)]
 struct KnownMaster {
     caller: CallerId,
-    /// Program that made the request.
+    /// Client program that made the request.
     program: Program,
-    /// Whether the caller's latest request was for the master's endpoint.
+    /// Whether the caller's latest request for an endpoint was for that of the master.
     asked_last: bool,
 }
 
-/// Endpoint that a caller requested.
+/// Endpoint requested by a caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RequestedEndpoint {
-    /// The master's, for this program.
+    /// The master endpoint, requested by this program.
     Master(Program),
-    /// The master's, by a caller that may not connect as the master.
+    /// The master endpoint, requested by a caller that may not connect as the master.
     MasterInVain,
-    /// A viewer's.
+    /// The viewer endpoint.
     Viewer,
 }
 
 impl EndpointRequests {
-    /// Records a request.
+    /// Records a caller's request for an endpoint.
     pub(crate) fn note(&mut self, caller: CallerId, asked: RequestedEndpoint) {
         let is_viewer = matches!(asked, RequestedEndpoint::Viewer);
         let others = self.viewers.into_iter().flatten();
@@ -64,7 +64,7 @@ impl EndpointRequests {
         self.masters = std::array::from_fn(|_| masters.next());
     }
 
-    /// Records a caller that may connect as the master without a known request, if there is a free place.
+    /// Records a caller that may connect as the master but has no known request, if the table has a free entry.
     pub(crate) fn note_master(&mut self, caller: CallerId) {
         if self.is_master(caller) {
             return;
@@ -83,18 +83,18 @@ impl EndpointRequests {
         masters.any(|known| known.caller == caller)
     }
 
-    /// Program by which a caller requested the master's endpoint, if that was its latest request.
+    /// Program with which the caller requested the master endpoint, if that was its latest request.
     pub(crate) fn as_master(&self, caller: CallerId) -> Option<Program> {
         let mut all = self.masters.iter().flatten();
         all.find(|known| known.caller == caller && known.asked_last)
             .map(|known| known.program)
     }
 
-    /// Whether a connection without client id is refused as a viewer's: its caller's latest request was for a viewer's
+    /// Whether a connection without a client id is refused because its caller's latest request was for the viewer
     /// endpoint.
     ///
-    /// Cameras keep an endpoint for hours, and some share their keys with viewers. So a caller that may be the master
-    /// is admitted while no master is connected, and any other one when it retries.
+    /// Cameras keep an endpoint for hours, and some share their credentials with viewers. So a caller that may be the
+    /// master is admitted while no master is connected; any other caller is admitted when it retries.
     pub(crate) fn refuses(&mut self, caller: CallerId, has_master: bool) -> bool {
         let is_viewer = self.viewers.contains(&Some(caller));
         if !is_viewer || has_master {

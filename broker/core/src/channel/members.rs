@@ -1,20 +1,21 @@
 //! Connections of a channel: the master's slot, the viewers' slots, and superseded connections.
 //!
-//! A superseded connection may have begun a message: some of its bytes were sent, the rest were not. The message's
-//! outcome is known only after the rest was sent, or the connection has ended. Until then the slot is *held*: messages
-//! for it are queued, since a returned message must precede newer ones of its sender.
+//! A superseded connection may be in the middle of sending a message. The message's outcome is known only once the rest
+//! has been sent or the connection has ended. Until then the slot is *held*: messages for it are queued, since a
+//! returned message must precede newer ones from its sender.
 //!
-//! Invariant: a session has at most one slot. The newest wins; the older one stays, silent, until its own limits end
-//! it, with at most four such per slot. Closing it earlier would make a client that reconnects automatically take the
-//! slot back at once, and two such clients would fight for it.
+//! Invariant: a session has at most one slot. The newest connection wins; the older one stays open, silent, until its
+//! own limits end it, with at most four such connections per slot. If it were closed earlier, a client that reconnects
+//! automatically would take the slot back at once, and two such clients would fight over it.
 //!
 //! A connection that ends within a second of its admission, without a frame from its client, returns the slot to the
-//! connection that it superseded: it may have been an upgrade whose client had left. A client that sent a frame was
-//! there, and the superseded one may have been dead by then.
+//! connection it superseded: its client may have given up before the upgrade completed. If the client did send a frame,
+//! it was alive, and the superseded connection may have been dead by then.
 //!
-//! When the slot's own connection has left and no other has come for a while, there is nothing to fight for: the slot
-//! is *vacant*, and the last superseded connection is closed so that its client may reconnect. One at a time, since one
-//! is enough: the one before it is closed only if the slot is still vacant after the same while.
+//! When the slot's own connection has left and no other has arrived for a while, there is nothing to fight over: the
+//! slot is *vacant*, and the most recently superseded connection is closed so that its client can reconnect. They are
+//! closed one at a time, since one reconnect is enough: the next is closed only if the slot is still vacant after the
+//! same delay.
 
 use crate::channel::rare::Rare;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
@@ -23,12 +24,12 @@ use ahash::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Slot of a connection.
+/// Slot occupied by a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
-    /// The master's.
+    /// The master's slot.
     Master,
-    /// One client id's.
+    /// The slot of a viewer's client id.
     Viewer(Rc<str>),
 }
 
@@ -38,9 +39,10 @@ pub(crate) struct Members {
     master: Option<SessionKey>,
     viewers: Viewers,
     superseded: Rare<Superseded>,
-    /// Slots that are held. Nearly always empty.
+    /// Slots that are held; nearly always empty.
     held: Rare<Held>,
-    /// Vacant slots with superseded connections, and when the next of these is closed. Nearly always empty.
+    /// Vacant slots with superseded connections, each with the time at which its next superseded connection is closed;
+    /// nearly always empty.
     vacant: Rare<(Slot, Now)>,
 }
 
@@ -49,42 +51,42 @@ pub(crate) struct Members {
 struct Superseded {
     slot: Slot,
     session: SessionKey,
-    /// Connection that superseded this one, and returns the slot if it ends soon.
+    /// Connection that superseded this one and returns the slot to it if it ends shortly after its admission.
     by: SessionKey,
-    /// When it was superseded.
+    /// When the connection was superseded.
     since: Now,
     /// Whether a newer connection of the slot has sent a message and left.
     overtaken: bool,
 }
 
-/// A connection that leaves.
+/// A leaving connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaver {
     /// The connection.
     pub session: SessionKey,
-    /// Whether it ends soon after its admission, and its client has sent nothing.
+    /// Whether the connection ends soon after its admission and its client has sent nothing.
     pub brief: bool,
-    /// Whether it has sent a message.
+    /// Whether the connection has sent a message.
     pub spoke: bool,
 }
 
-/// A slot whose superseded connection has begun a message and not finished it.
+/// A slot whose superseded connection has a partially sent message.
 #[derive(Debug)]
 struct Held {
     slot: Slot,
     by: SessionKey,
-    /// When the connection is aborted; never, once it was.
+    /// When to abort the connection; `u64::MAX` if it was aborted or its message has ended.
     until: Now,
-    /// When the connection is asked for its unacknowledged bytes.
+    /// When to query the connection's unacknowledged bytes.
     ask: Now,
 }
 
 /// Result of a join.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
-    /// Connection that was superseded: silent from here on.
+    /// Connection that was superseded and is silent from now on.
     pub superseded: Option<SessionKey>,
-    /// Oldest superseded connection, beyond the limit: to be closed with 1001.
+    /// Oldest superseded connection, if over the limit; to be closed with 1001.
     pub evicted: Option<SessionKey>,
     /// Superseded connections that hold the slot.
     pub holders: Vec<SessionKey>,
@@ -107,22 +109,22 @@ impl Members {
         self.viewers.get(id)
     }
 
-    /// The master's connection, if messages may be delivered: its slot is not held.
+    /// The master's connection, if messages may be delivered to it (its slot is not held).
     #[must_use]
     pub(crate) fn to_master(&self) -> Option<SessionKey> {
         self.master
             .filter(|_| self.held.is_empty() || !self.holds(&Slot::Master))
     }
 
-    /// A viewer's connection, if messages may be delivered: its slot is not held.
+    /// A viewer's connection, if messages may be delivered to it (its slot is not held).
     #[must_use]
     pub(crate) fn to_viewer(&self, id: &str) -> Option<SessionKey> {
         let held = |held: &Held| matches!(&held.slot, Slot::Viewer(other) if **other == *id);
         self.viewer(id).filter(|_| !self.held.iter().any(held))
     }
 
-    /// Holds the slot of a superseded connection that has begun a message, until [`Members::release`]; at `until` the
-    /// connection is aborted.
+    /// Holds the slot of a superseded connection that has a partially sent message, until [`Members::release`]; at
+    /// `until` the connection is aborted.
     pub(crate) fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
         let ask = Now(u64::MAX);
         self.held.push(Held {
@@ -133,8 +135,8 @@ impl Members {
         });
     }
 
-    /// Schedules the query for the unacknowledged bytes of a connection that holds its slot. If the message that it had
-    /// begun has `ended`, it is not aborted.
+    /// Schedules the query for the unacknowledged bytes of a connection that holds its slot. If its partially sent
+    /// message has `ended`, the connection is not aborted.
     pub(crate) fn ask_holder(&mut self, by: SessionKey, due: Now, ended: bool) {
         let mut held = self.held.iter_mut();
         if let Some(held) = held.find(|held| held.by == by) {
@@ -145,14 +147,14 @@ impl Members {
         }
     }
 
-    /// A connection that holds its slot and must be queried by `now`, once each.
+    /// Takes a connection that holds its slot and must be queried by `now`; each is returned once.
     pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.ask <= now)?;
         held.ask = Now(u64::MAX);
         Some(held.by)
     }
 
-    /// The connection that has a slot.
+    /// The connection that occupies a slot.
     #[must_use]
     pub(crate) fn of(&self, slot: &Slot) -> Option<SessionKey> {
         match slot {
@@ -161,14 +163,15 @@ impl Members {
         }
     }
 
-    /// Releases the slot that a superseded connection holds. False if it held none.
+    /// Releases the slot held by a superseded connection. Returns `false` if it held none.
     pub(crate) fn release(&mut self, by: SessionKey) -> bool {
         let before = self.held.len();
         self.held.retain(|held| held.by != by);
         self.held.len() < before
     }
 
-    /// When the next connection that holds a slot is queried or aborted, or the next one is closed for a vacant slot.
+    /// When the next connection that holds a slot is queried or aborted, or the next one is closed because of a vacant
+    /// slot.
     #[must_use]
     pub(crate) fn next_overdue(&self) -> Option<Now> {
         let held = self.held.iter().map(|held| held.until.min(held.ask));
@@ -176,7 +179,8 @@ impl Members {
             .min()
     }
 
-    /// The last superseded connection of a slot that has been vacant for long enough by `now`: to be closed.
+    /// Takes the most recently superseded connection of a slot that has been vacant for long enough by `now`, for the
+    /// caller to close.
     pub(crate) fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);
@@ -185,21 +189,21 @@ impl Members {
         last.map(|last| last.session)
     }
 
-    /// Removes a vacancy without superseded connections.
+    /// Removes the vacancy of a slot that has no superseded connections.
     fn forget_vacancy(&mut self, slot: &Slot) {
         if !self.vacant.is_empty() && !self.superseded.iter().any(|older| older.slot == *slot) {
             self.vacant.retain(|(other, _)| other != slot);
         }
     }
 
-    /// A connection that has held a slot for too long by `now`, once each.
+    /// Takes a connection that has held a slot for too long by `now`; each is returned once.
     pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
         Some(held.by)
     }
 
-    /// The connections that hold a slot.
+    /// Connections that hold a slot.
     pub(crate) fn holders(&self) -> impl Iterator<Item = SessionKey> {
         self.held.iter().map(|held| held.by)
     }
@@ -208,13 +212,13 @@ impl Members {
         self.held.iter().any(|held| held.slot == *slot)
     }
 
-    /// Number of connected viewers, without superseded ones.
+    /// Number of connected viewers, excluding superseded ones.
     #[must_use]
     pub(crate) fn viewers(&self) -> usize {
         self.viewers.len()
     }
 
-    /// Connections of viewers, without superseded ones, in the order of their keys.
+    /// Connections of viewers, excluding superseded ones, sorted by key.
     #[must_use]
     pub(crate) fn viewers_now(&self) -> Vec<SessionKey> {
         let mut viewers = self.viewers.sessions();
@@ -230,7 +234,7 @@ impl Members {
         !connected && self.held.is_empty()
     }
 
-    /// Every connection of the channel, superseded ones included, in no particular order of viewers.
+    /// Every connection of the channel, including superseded ones; viewers are in no particular order.
     #[must_use]
     pub(crate) fn all(&self) -> Vec<SessionKey> {
         let mut all = self.viewers.sessions();
@@ -240,7 +244,7 @@ impl Members {
         all
     }
 
-    /// Whether the slot would exceed `viewers_max`.
+    /// Whether occupying the slot would exceed `viewers_max`.
     #[must_use]
     pub(crate) fn is_full_for(&self, slot: &Slot, viewers_max: usize) -> bool {
         let Slot::Viewer(id) = slot else {
@@ -249,10 +253,10 @@ impl Members {
         self.viewers.len() >= viewers_max && self.viewers.get(id).is_none()
     }
 
-    /// Gives a connection its slot; the one that had it is superseded. Replacements do not count against the limit.
+    /// Assigns a connection its slot and supersedes the previous occupant. Replacements do not count against the limit.
     ///
     /// # Errors
-    /// [`TableFull`] for one viewer more than `viewers_max`.
+    /// [`TableFull`] if the number of viewers would exceed `viewers_max`.
     pub(crate) fn join(
         &mut self,
         slot: Slot,
@@ -278,7 +282,7 @@ impl Members {
         })
     }
 
-    /// Removes a connection that left at `now`. Returns the one that gets the slot back.
+    /// Removes a connection that left at `now`. Returns the connection that gets the slot back, if any.
     pub(crate) fn leave(&mut self, slot: &Slot, leaver: Leaver, now: Now) -> Option<SessionKey> {
         if self.of(slot) == Some(leaver.session) {
             self.note_spoken(slot, leaver, usize::MAX);
@@ -306,7 +310,7 @@ impl Members {
         None
     }
 
-    /// Removes a superseded connection. If it was brief, connections that it superseded are superseded by its
+    /// Removes a superseded connection. If it was brief, the connections it superseded are treated as superseded by its
     /// successor.
     fn give_way_no_more(&mut self, slot: &Slot, leaver: Leaver) {
         let own = |older: &Superseded| older.session == leaver.session;
@@ -320,15 +324,15 @@ impl Members {
         others.for_each(|older| older.by = by);
     }
 
-    /// Records on older connections of the slot whether a leaving one sent a message.
+    /// Marks the slot's older connections as overtaken if the leaving connection sent a message.
     fn note_spoken(&mut self, slot: &Slot, leaver: Leaver, place: usize) {
         let older = self.superseded.iter_mut().take(place);
         let same = older.filter(|older| older.slot == *slot);
         same.for_each(|older| older.overtaken |= leaver.spoke);
     }
 
-    /// Stops a superseded connection from getting its slot back: its messages were returned, and it might get them
-    /// twice.
+    /// Prevents a superseded connection from getting its slot back: its messages were returned, so it could receive
+    /// them twice.
     pub(crate) fn give_way_for_good(&mut self, session: SessionKey) {
         let mut older = self.superseded.iter_mut();
         if let Some(older) = older.find(|older| older.session == session) {
@@ -346,14 +350,15 @@ impl Members {
         !self.superseded.is_empty()
     }
 
-    /// Superseded connections that are open, each with when it was superseded, and the connection that has the slot.
+    /// Open superseded connections, each with the time at which it was superseded and the connection that now occupies
+    /// its slot.
     pub(crate) fn displaced(&self) -> impl Iterator<Item = (SessionKey, Now, SessionKey)> {
         let held = |older: &Superseded| Some((older.session, older.since, self.of(&older.slot)?));
         self.superseded.iter().filter_map(held)
     }
 
-    /// When a connection was superseded, and whether a newer one of its slot has sent a message since: one that left,
-    /// or one that `spoke`. `None` if it has its slot, or is not a member.
+    /// When a connection was superseded, and whether a newer connection of its slot has sent a message since; `spoke`
+    /// reports this for those still open. `None` if the connection still has its slot or is not a member.
     pub(crate) fn lost(
         &self,
         session: SessionKey,
@@ -400,16 +405,16 @@ impl Members {
 
 // Viewers' slots of one channel: connections by client id.
 
-/// Viewers by client id. Most channels have one viewer at a time, which is stored inline: a hash table takes some 250
-/// bytes. The hasher is an argument, since all channels of a shard share it.
+/// Viewers by client id. Most channels have one viewer at a time, which is stored inline because a hash table takes
+/// about 250 bytes. The hasher is passed as an argument, since all channels of a shard share it.
 #[derive(Debug, Default)]
 pub(crate) enum Viewers {
-    /// No viewer.
+    /// No viewers.
     #[default]
     None,
-    /// A single viewer, without a table.
+    /// A single viewer, stored without a table.
     One(Rc<str>, SessionKey),
-    /// Several viewers; the table is freed with the last one.
+    /// Several viewers; the table is freed when the last one leaves.
     Many(
         #[expect(
             clippy::box_collection,
@@ -431,7 +436,7 @@ impl Viewers {
         }
     }
 
-    /// The number of viewers.
+    /// Number of viewers.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::None => 0,
@@ -440,7 +445,7 @@ impl Viewers {
         }
     }
 
-    /// Whether there is no viewer.
+    /// Whether there are no viewers.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::None)
     }
@@ -454,7 +459,7 @@ impl Viewers {
         }
     }
 
-    /// Gives a connection the slot of a client id; returns the one that had it.
+    /// Assigns a connection to a client id's slot; returns the previous occupant.
     pub(crate) fn insert(
         &mut self,
         id: Rc<str>,
@@ -480,7 +485,7 @@ impl Viewers {
         }
     }
 
-    /// Gives a connection the slot of a known client id.
+    /// Replaces the connection of a known client id.
     pub(crate) fn replace(&mut self, id: &str, session: SessionKey) {
         match self {
             Self::One(only, older) if **only == *id => *older = session,

@@ -1,9 +1,9 @@
-//! Queued messages for peers that are not connected: codec/PROTOCOL.md, KEEP.
+//! Messages queued for disconnected peers; see codec/PROTOCOL.md, KEEP.
 //!
-//! A key is a direction and a viewer's id. Each key has at most one offer and one answer, the latest, and the ICE
-//! candidates of the offer in the order of acceptance: those that followed it, and before a connection's first offer
-//! also those that the same connection had sent, since some clients send candidates first. Stored as whole frames, so
-//! that a delivery is one copy.
+//! A key consists of a direction and a viewer's id. Each key has at most one offer and one answer, the latest of each,
+//! and the offer's ICE candidates in the order of acceptance: those that followed it and, for a connection's first
+//! offer, also those that the connection sent before it, since some clients send candidates first. Messages are stored
+//! as complete frames, so that a delivery is a single copy.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -31,29 +31,29 @@ pub enum Towards {
 pub(crate) struct Message {
     /// The action.
     pub action: Action,
-    /// Expiry.
+    /// When the message expires.
     pub expires: Now,
     /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// Length of the sender's id at the end of the frame; 0 for messages to viewers.
+    /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
     /// See [`crate::session::outbox::DeliveryMark`].
     pub from: Option<SessionKey>,
-    /// See `from`.
+    /// Whether the message is the first offer of `from`.
     pub first: bool,
-    /// The whole WebSocket frame.
+    /// The complete WebSocket frame.
     pub frame: Box<[u8]>,
 }
 
-/// Key of a message.
+/// Key of a queued message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyName<'a> {
     /// The direction.
     pub towards: Towards,
     /// The viewer's id.
     pub viewer: &'a Rc<str>,
-    /// Caller of the viewer's connection, for messages from a viewer whose caller has a share of its own. A key keeps
-    /// the caller that created it.
+    /// Caller of the viewer's connection, for messages from a viewer whose caller has its own share. A key keeps the
+    /// caller that created it.
     pub caller: Option<CallerId>,
 }
 
@@ -72,17 +72,17 @@ struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     caller: Option<CallerId>,
-    /// When to check whether another viewer has replaced this one, which closed its connection by a close frame.
+    /// When to check whether another viewer has replaced this one, which ended its connection with a close frame.
     closed: Option<Now>,
     messages: VecDeque<Message>,
 }
 
-/// Bounds of a channel's queue, and the shard's remaining bytes.
+/// Limits of a channel's queue, and the bytes left on the shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// Bytes of the whole queue.
+    /// Maximum size of the whole queue in bytes.
     pub channel_bytes: usize,
-    /// Remaining bytes of the shard.
+    /// Bytes left on the shard.
     pub shard_bytes: usize,
 }
 
@@ -91,9 +91,9 @@ pub(crate) struct Room {
 pub(crate) struct Kept<'a> {
     /// The viewer.
     pub viewer: &'a Rc<str>,
-    /// Caller of its connection, if that has a share of its own.
+    /// Caller of the viewer's connection, if it has its own share.
     pub caller: Option<CallerId>,
-    /// The oldest offer, else the oldest message.
+    /// The oldest offer, or the oldest message if there is no offer.
     pub message: &'a Message,
 }
 
@@ -102,11 +102,11 @@ pub(crate) struct Kept<'a> {
 pub(crate) struct Full;
 
 impl Pending {
-    /// Queues a message. Calls `dropped` for each older one that it replaces. Returns the evicted key, if any; only
-    /// keys of viewers that are `gone` are evicted.
+    /// Queues a message. Calls `dropped` for each older one it replaces. Returns the evicted key, if any; only keys of
+    /// viewers that are `gone` are evicted.
     ///
     /// # Errors
-    /// [`Full`] when the queue has no room; nothing has changed.
+    /// [`Full`] if the message does not fit; nothing is changed.
     pub(crate) fn keep(
         &mut self,
         name: KeyName<'_>,
@@ -146,14 +146,14 @@ impl Pending {
         Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
     }
 
-    /// Index of the key to evict for a message. `None` when there is room, or the key exists.
+    /// Index of the key to evict to make room for a message. `None` if there is room or the key already exists.
     ///
-    /// A caller that has used up its share of the keys must evict one of its own. When all keys are taken, a caller
-    /// that would still have more gives one up: the one with most keys among those with a key of a viewer that is gone.
-    /// Keys without a caller count as those of one caller, without a share.
+    /// A caller that has used up its share of the keys must evict one of its own. When all keys are taken, a key is
+    /// evicted from the caller with the most keys among those that would still have more than the newcomer and have a
+    /// key of a departed viewer. Keys without a caller count as belonging to a single caller without a share.
     ///
     /// # Errors
-    /// [`Full`] when no key can be evicted.
+    /// [`Full`] if no key can be evicted.
     fn leaving(
         &self,
         name: KeyName<'_>,
@@ -180,7 +180,8 @@ impl Pending {
         leaving.map(|(place, _)| Some(place)).ok_or(Full)
     }
 
-    /// Caller of a key and the time of its check after a close, if the key exists; otherwise what a new key would have.
+    /// Caller of a key, and when to check whether its departed viewer has been replaced; if the key does not exist, the
+    /// values for a new one.
     #[must_use]
     pub(crate) fn facts_of(&self, name: KeyName<'_>) -> (Option<CallerId>, Option<Now>) {
         let mut keys = self.keys.iter();
@@ -188,7 +189,7 @@ impl Pending {
         key.map_or((name.caller, None), |key| (key.caller, key.closed))
     }
 
-    /// Sets when to check a key whose viewer closed by a close frame; `None` if it ended otherwise.
+    /// Sets when to check a key whose viewer sent a close frame; `None` if its connection ended otherwise.
     pub(crate) fn set_closed(&mut self, towards: Towards, viewer: &str, until: Option<Now>) {
         let mut keys = self.keys.iter_mut();
         if let Some(key) = keys.find(|key| key.is(towards, viewer)) {
@@ -196,8 +197,8 @@ impl Pending {
         }
     }
 
-    /// Removes the oldest key whose viewer closed long enough ago by `now` and is still `gone`, if another viewer of
-    /// its caller has a key or is connected (`others`).
+    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`, if another
+    /// viewer of its caller has a key or is connected (`others`).
     pub(crate) fn take_closed(
         &mut self,
         now: Now,
@@ -218,8 +219,8 @@ impl Pending {
         }
     }
 
-    /// Removes all messages of one key and adds some that an outbox returned: in the order of acceptance, so that
-    /// queueing them one by one keeps returned ones before newer ones.
+    /// Removes all messages of one key and merges in messages returned by an outbox, in the order of acceptance, so
+    /// that queueing them one by one keeps returned messages before newer ones.
     pub(crate) fn take_with(
         &mut self,
         towards: Towards,
@@ -232,8 +233,8 @@ impl Pending {
         all
     }
 
-    /// Bytes by which the queue grows with a message, net of what it replaces or evicts. `None` when the channel has no
-    /// room, or the caller has used up its share.
+    /// Number of bytes by which the queue grows with a message, net of what it replaces or evicts. `None` if the
+    /// message exceeds the channel's limit or its caller's share.
     #[must_use]
     pub(crate) fn growth(
         &self,
@@ -260,16 +261,16 @@ impl Pending {
         (fits && has_part).then(|| bytes.saturating_sub(freed))
     }
 
-    /// Bytes in the keys of a caller.
+    /// Number of bytes queued under the keys of a caller.
     fn bytes_of(&self, caller: CallerId) -> usize {
         let keys = self.keys.iter();
         let own = keys.filter(|key| key.caller == Some(caller));
         own.map(PendingKey::bytes).sum()
     }
 
-    /// Evicts one message to free memory: among the keys of viewers that are `gone`, else among all, the largest (of
-    /// equal ones that with the oldest message) loses its oldest candidate, else its oldest message. Returned with its
-    /// key.
+    /// Evicts one message to free memory and returns it with its key: the oldest candidate, or else the oldest message,
+    /// of the largest key. Keys of viewers that are `gone` come first; among keys of equal size, the one with the
+    /// oldest message.
     pub(crate) fn evict(
         &mut self,
         gone: impl Fn(&str) -> bool,
@@ -303,9 +304,9 @@ impl Pending {
         key
     }
 
-    /// Removes everything for the master except for viewers that are `held`, by key: viewers that are `gone` last,
-    /// otherwise by oldest offer (else oldest message). Each comes with the number in the order of acceptance before
-    /// which waiting calls precede it: that message's, or the end.
+    /// Removes all messages for the master except those of viewers that are `held`, grouped by key and sorted by oldest
+    /// offer (or else oldest message), with viewers that are `gone` last. Each key comes with an acceptance number:
+    /// waiting calls with a lower number are delivered before it.
     pub(crate) fn take_for_master(
         &mut self,
         held: impl Fn(&str) -> bool,
@@ -332,7 +333,7 @@ impl Pending {
             .collect()
     }
 
-    /// Removes everything.
+    /// Removes all messages.
     pub(crate) fn take_all(&mut self) -> Vec<Message> {
         self.bytes = 0;
         let keys = self.keys.take().into_iter();
@@ -361,7 +362,7 @@ impl Pending {
         self.keys.retain(|key| !key.messages.is_empty());
     }
 
-    /// When the next message expires, or the next key of a closed viewer is checked.
+    /// When the next message expires or the next key of a closed viewer is due for its check.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
         let expiries = self.messages().map(|(_, _, message)| message.expires);
@@ -379,7 +380,7 @@ impl Pending {
         })
     }
 
-    /// Viewers with messages for the master, in the order of their keys' creation.
+    /// Viewers with messages for the master, in the order in which their keys were created.
     pub(crate) fn for_master(&self) -> impl Iterator<Item = Kept<'_>> {
         let keys = self.keys.iter();
         let keys = keys.filter(|key| key.towards == Towards::Master);
@@ -394,7 +395,7 @@ impl Pending {
         })
     }
 
-    /// Bytes queued.
+    /// Number of bytes queued.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -417,7 +418,7 @@ impl PendingKey {
         frames.sum()
     }
 
-    /// Number of the first message in the order of acceptance.
+    /// Acceptance number of the oldest message.
     fn oldest(&self) -> u64 {
         self.messages.front().map_or(0, |oldest| oldest.order)
     }
@@ -432,8 +433,8 @@ impl PendingKey {
             .map_or(u64::MAX, |message| message.order)
     }
 
-    /// Whether a new message replaces a queued one: an offer replaces the old one and its candidates, an answer the old
-    /// answer; a full list of candidates drops its oldest.
+    /// Whether a queued message is dropped for a new one: an offer replaces the old offer and its candidates, an answer
+    /// the old answer; a full list of candidates drops its oldest.
     fn goes(&self, new: &Message, kept: &Message, candidates_seen: usize) -> bool {
         match new.action {
             Action::SdpOffer => match kept.action {

@@ -5,30 +5,30 @@
 //!    | offer ───────► | candidate | answer | candidate |  quiet ───► 201        |
 //!                     |◄──────────────── gather_max ────────────────►|
 //! ```
-//! Candidates may come before the answer. Without an answer the call waits for all of its time.
+//! Candidates may arrive before the answer. Without an answer, the call waits for its full duration.
 
 use crate::settings::Whep;
 use crate::{id::CallerId, id::SessionKey, time::Now};
 use codec::signal::Action;
 use codec::whep::{Fault, Gathered};
 
-/// A player's part of its call. Exists from the call's offer to its answer.
+/// A player's part of its call; exists from the offer until the answer.
 #[derive(Debug)]
 pub(crate) struct Player {
     /// Client id that the player signed.
     pub client_id: Box<str>,
-    /// Caller that has a share of the channel's rates.
+    /// Caller of the player, if it has its own share of the channel's rate limits.
     pub caller: Option<CallerId>,
-    /// Whether its answer names ICE servers.
+    /// Whether the player's answer lists ICE servers.
     pub has_ice: bool,
-    /// When its request was read.
+    /// When the player's request was read.
     pub posted: Now,
-    /// Master whose messages are gathered. One that comes instead before the answer begins anew.
+    /// Master whose messages are gathered. If another master takes over before the answer, gathering restarts.
     from: Option<SessionKey>,
     gathered: Gathered,
-    /// First message that was gathered.
+    /// When the first message was gathered.
     began: Now,
-    /// Last message that was gathered.
+    /// When the last message was gathered.
     last: Now,
 }
 
@@ -37,12 +37,12 @@ pub(crate) struct Player {
 pub struct Played {
     /// The SDP.
     pub sdp: String,
-    /// Whether the player may have ICE servers.
+    /// Whether the player may use ICE servers.
     pub has_ice: bool,
 }
 
 impl Player {
-    /// A call that was posted at this moment.
+    /// Creates a call posted at the given time.
     pub(crate) fn new(
         client_id: Box<str>,
         caller: Option<CallerId>,
@@ -66,10 +66,10 @@ impl Player {
         self.gathered.has_answer()
     }
 
-    /// Takes an answer or a candidate of a master; false when it is left out.
+    /// Adds an answer or a candidate from a master; returns `false` if it is ignored.
     ///
     /// # Errors
-    /// The fault of an answer of which no player could use anything.
+    /// The reason why no player could use the answer.
     pub(crate) fn take(
         &mut self,
         from: SessionKey,
@@ -98,7 +98,7 @@ impl Player {
         Ok(kept)
     }
 
-    /// When the call ends, with what it has by then.
+    /// When the call ends if no further message arrives.
     pub(crate) fn ends(&self, rules: &Whep) -> Now {
         let most = self.longest(rules);
         if self.gathered.is_complete() {
@@ -111,7 +111,7 @@ impl Player {
         quiet.min(self.began.after(rules.gather_max_ms)).min(most)
     }
 
-    /// When the call ends at the latest.
+    /// Latest time at which the call ends.
     pub(crate) fn longest(&self, rules: &Whep) -> Now {
         self.posted.after(rules.wait_ms)
     }

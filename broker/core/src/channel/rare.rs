@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A list that takes one word while it is empty, where a `Vec` takes three: an active channel has several.
+/// A list that takes one word while empty, compared to three for a `Vec`; an active channel contains several.
 #[derive(Debug)]
 pub(crate) struct Rare<T>(
     #[expect(
@@ -23,10 +23,10 @@ impl<T> Rare<T> {
         self.0.get_or_insert_default().push(item);
     }
 
-    /// Removes the item at `place`.
+    /// Removes the item at index `place`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the index is out of range.
     pub(crate) fn remove(&mut self, place: usize) -> T {
         let list = self.0.as_mut().expect("the place of an item");
         let item = list.remove(place);

@@ -1,5 +1,5 @@
-//! Rates of one channel: connects, calls and changes. Masters and all others have separate buckets, and each of the
-//! others has a share.
+//! Rate limits of one channel: connects, calls and changes. Masters have separate buckets; every other caller has its
+//! own share of a limit.
 
 use crate::limits::{CALLER_BUCKETS_MAX, CALLER_TOKENS};
 use crate::settings::{Quotas, Rate};
@@ -9,18 +9,18 @@ use codec::control::Operation;
 /// Events counted per channel. Source: KVS WebRTC service quotas, the column "per channel".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metered {
-    /// Connect of a master.
+    /// A master connects.
     ConnectAsMaster,
-    /// Connect of a viewer.
+    /// A viewer connects.
     ConnectAsViewer,
-    /// A call.
+    /// A call of an operation.
     Call(Operation),
     /// A call by a caller that may connect as the master.
     CallAsMaster(Operation),
 }
 
 impl Metered {
-    /// Rate of the event; `None` if it is not limited per channel.
+    /// Rate limit of the event; `None` if it is not limited per channel.
     #[must_use]
     pub(crate) fn rate(self, quotas: &Quotas) -> Option<Rate> {
         if quotas.off {
@@ -52,17 +52,17 @@ impl Metered {
     }
 }
 
-/// Buckets of one channel in use. Nearly always none.
+/// Buckets of one channel that are in use; nearly always empty.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    /// At most one per event.
+    /// Buckets shared by all callers, at most one per event.
     channel: Vec<Used>,
-    /// At most one per event and caller, and [`CALLER_BUCKETS_MAX`] in all: the one with the least debt is evicted for
-    /// the next.
+    /// Buckets of single callers, at most one per event and caller, and [`CALLER_BUCKETS_MAX`] in total; when full, the
+    /// one with the least debt is evicted.
     callers: Vec<Used>,
 }
 
-/// Used tokens of one rate, by one caller or by all together.
+/// A partly used bucket, either a caller's or the one shared by all callers.
 #[derive(Debug)]
 struct Used {
     what: Metered,
@@ -89,8 +89,8 @@ impl Rates {
             && own.is_none_or(|own| own.bucket.has_several(CALLER_TOKENS, rate, now))
     }
 
-    /// Takes a token of the channel's bucket, and of the caller's if it has a share; returns false, and takes nothing,
-    /// if either is empty.
+    /// Takes a token from the channel's bucket, and from the caller's if it has a share. If either is empty, takes
+    /// nothing and returns `false`.
     pub(crate) fn take(
         &mut self,
         what: Metered,
@@ -113,7 +113,7 @@ impl Rates {
         true
     }
 
-    /// Evicts the caller with the least debt if the table is full and this caller is not in it.
+    /// Evicts the caller with the least debt if the table is full and does not contain `caller`.
     fn make_room(&mut self, what: Metered, caller: Option<CallerId>, quotas: &Quotas, now: Now) {
         let known = self.callers.iter().any(|used| used.is(what, caller));
         if known || self.callers.len() < CALLER_BUCKETS_MAX {
@@ -126,7 +126,7 @@ impl Rates {
         }
     }
 
-    /// Drops every bucket that is full again; returns when the next check is worthwhile.
+    /// Drops every bucket that is full again; returns when to check next.
     pub(crate) fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let in_debt = |used: &Used| used.full_in(quotas, now) > 0;
         self.channel.retain(in_debt);
@@ -138,7 +138,7 @@ impl Rates {
 }
 
 impl Used {
-    /// Takes tokens, which must exist, of a caller's bucket.
+    /// Takes tokens from a bucket; the caller must have checked that they are available.
     fn take(
         all: &mut Vec<Self>,
         (what, caller): (Metered, Option<CallerId>),

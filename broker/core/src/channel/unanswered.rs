@@ -1,12 +1,13 @@
-//! Offers that a master has received and not answered: codec/PROTOCOL.md, KEEP-9.
+//! Offers that a master has received but not answered; see codec/PROTOCOL.md, KEEP-9.
 //!
 //! ```text
 //!  accepted ──► under way ── confirmed ──► with the master ── another master connects ──► due: given once more, then
 //!                   │                            │                                              forgotten
 //!                   └── answered, a newer offer, its viewer's close, its time is over: forgotten ──┘
 //! ```
-//! A master that restarts between an offer and its answer has lost it, and its viewer waits in vain. While an offer is
-//! due, the viewer's newer messages are queued: they follow the offer and its candidates.
+//! A master that restarts between an offer and its answer has lost the offer, and the viewer would wait in vain. While
+//! an offer is due for redelivery, the viewer's newer messages are queued so that they follow the offer and its
+//! candidates.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -21,13 +22,13 @@ pub(crate) struct Offer {
     pub viewer: Rc<str>,
     /// The viewer's connection.
     pub from: SessionKey,
-    /// Caller of that connection, if it has a share of its own; known once a master has acknowledged the offer.
+    /// Caller of the viewer's connection, if it has its own share; set once a master has acknowledged the offer.
     pub caller: Option<CallerId>,
     /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// Expiry.
+    /// When the offer expires.
     pub expires: Now,
-    /// Candidates that followed, as far as their master has acknowledged them.
+    /// Candidates that followed the offer and that the master has acknowledged.
     pub candidates: Rare<Candidate>,
     stage: Stage,
 }
@@ -37,26 +38,26 @@ pub(crate) struct Offer {
 pub(crate) struct Candidate {
     /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// The whole WebSocket frame.
+    /// The complete WebSocket frame.
     pub frame: Box<[u8]>,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// In flight: not acknowledged by the master.
+    /// In flight: not yet acknowledged by the master.
     UnderWay,
-    /// Acknowledged by a master: its frame.
+    /// Acknowledged by a master; contains the offer's frame.
     Had(Box<[u8]>),
-    /// To be delivered again, to this connection of the master, at this moment.
+    /// Due for redelivery to this connection of the master at this time.
     Due(Box<[u8]>, SessionKey, Now),
 }
 
-/// Connection of a master that gets an offer again.
+/// The master's connection to which an offer is redelivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedMaster {
-    /// The current one, at this moment.
+    /// The current connection; the offer is due at this time.
     Current(Now),
-    /// The next one.
+    /// The next connection.
     Next,
 }
 
@@ -65,8 +66,8 @@ pub enum AwaitedMaster {
 pub(crate) struct Unanswered(Rare<Offer>);
 
 impl Unanswered {
-    /// Records an accepted offer, in place of the viewer's older one and, beyond the bound, of the oldest one. Returns
-    /// whether messages waited for one of these to be delivered again.
+    /// Records an accepted offer, replacing the viewer's older one and, at the limit, evicting the oldest. Returns
+    /// whether messages were waiting for the redelivery of a removed offer.
     pub(crate) fn begin(
         &mut self,
         viewer: &str,
@@ -89,15 +90,15 @@ impl Unanswered {
         releases
     }
 
-    /// Removes a viewer's answered offer. Returns whether messages of the viewer waited for it to be delivered again.
+    /// Removes a viewer's answered offer. Returns whether messages of the viewer were waiting for its redelivery.
     pub(crate) fn end(&mut self, viewer: &str) -> bool {
         let holds = self.holds(viewer);
         self.0.retain(|offer| *offer.viewer != *viewer);
         holds
     }
 
-    /// Removes the offers of a closed viewer connection. One that messages wait for expires instead, which releases
-    /// them.
+    /// Removes the offers of a closed viewer connection. An offer that messages are waiting for is expired instead,
+    /// which releases them.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
         self.0.retain(|offer| offer.from != from || offer.is_due());
         for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
@@ -105,8 +106,8 @@ impl Unanswered {
         }
     }
 
-    /// Records that a master has acknowledged an offer; returns its viewer, or `None` if the offer is gone. `then`: the
-    /// master's connection that gets it again, and when, if another one has acknowledged it.
+    /// Records that a master has acknowledged an offer; returns the offer's viewer, or `None` if the offer is gone. If
+    /// the master's current connection is another one, `then` is that connection and when to redeliver the offer to it.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,
@@ -127,7 +128,7 @@ impl Unanswered {
         Some(Rc::clone(&offer.viewer))
     }
 
-    /// Records that the master with a viewer's offer has acknowledged a candidate that followed; stored with the offer
+    /// Records that the master with a viewer's offer has acknowledged a later candidate, which is stored with the offer
     /// if `is_senders`.
     pub(crate) fn followed(
         &mut self,
@@ -148,7 +149,7 @@ impl Unanswered {
         offer.candidates.push(candidate);
     }
 
-    /// Schedules delivery of acknowledged offers to another connection of the master, at this moment.
+    /// Schedules redelivery of acknowledged offers to another connection of the master, at `at`.
     pub(crate) fn give_to(&mut self, by: SessionKey, at: Now) {
         for offer in self.0.iter_mut() {
             offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
@@ -158,7 +159,7 @@ impl Unanswered {
         }
     }
 
-    /// Takes scheduled deliveries from a connection of the master that ended or lost its slot: they wait for the next
+    /// Cancels redeliveries scheduled for a master's connection that ended or lost its slot; they wait for the next
     /// one.
     pub(crate) fn take_from(&mut self, by: SessionKey) {
         for offer in self.0.iter_mut() {
@@ -169,7 +170,7 @@ impl Unanswered {
         }
     }
 
-    /// Whether the messages of a viewer wait for its offer to be delivered again.
+    /// Whether messages of a viewer are waiting for the redelivery of its offer.
     #[inline]
     pub(crate) fn holds(&self, viewer: &str) -> bool {
         let mut offers = self.0.iter();
@@ -182,7 +183,7 @@ impl Unanswered {
         self.0.iter().any(|offer| *offer.viewer == *viewer)
     }
 
-    /// Connection of the master that gets this viewer's offer again.
+    /// The master's connection to which this viewer's offer is redelivered.
     pub(crate) fn awaited(&self, viewer: &str) -> Option<AwaitedMaster> {
         let offer = self.0.iter().find(|offer| *offer.viewer == *viewer)?;
         match &offer.stage {
@@ -192,7 +193,7 @@ impl Unanswered {
         }
     }
 
-    /// Removes one offer that is due by `now`, with its frame.
+    /// Removes one offer that is due by `now` and returns it with its frame.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<(Offer, Box<[u8]>)> {
         let due = |offer: &Offer| matches!(offer.stage, Stage::Due(_, _, at) if at <= now);
         let place = self.0.iter().position(due)?;
@@ -203,7 +204,8 @@ impl Unanswered {
         }
     }
 
-    /// Removes offers that expired by `now`. Returns whether messages waited for one of them to be delivered again.
+    /// Removes offers that have expired by `now`. Returns whether messages were waiting for the redelivery of one of
+    /// them.
     pub(crate) fn expire(&mut self, now: Now) -> bool {
         let is_over = |offer: &Offer| offer.expires <= now;
         let releases = self.0.iter().any(|offer| is_over(offer) && offer.is_due());
@@ -211,8 +213,9 @@ impl Unanswered {
         releases
     }
 
-    /// Frees memory: drops the candidates of the oldest offer with any, else the oldest offer with a frame; false when
-    /// there is none. Messages that wait for it are released when it is due.
+    /// Frees memory: drops the candidates of the oldest offer that has any, or else the frame of the oldest offer that
+    /// has one. Returns `false` if there was nothing to drop. Messages waiting for the offer are released when it is
+    /// due.
     pub(crate) fn evict(&mut self) -> bool {
         let mut offers = self.0.iter_mut();
         if let Some(offer) = offers.find(|offer| !offer.candidates.is_empty()) {
@@ -230,7 +233,8 @@ impl Unanswered {
         true
     }
 
-    /// When the next acknowledged offer is due or expires. `reached`: messages may go to the master; else none is due.
+    /// When the next acknowledged offer is due or expires. If `reached` is false, the master cannot receive messages
+    /// and no offer is due.
     pub(crate) fn next_due(&self, reached: bool) -> Option<Now> {
         let due = self.0.iter().filter_map(|offer| match offer.stage {
             Stage::UnderWay => None,
@@ -240,17 +244,17 @@ impl Unanswered {
         due.min()
     }
 
-    /// Bytes of frames, including candidates.
+    /// Total size of the stored frames in bytes, including candidates.
     pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(Offer::bytes).sum()
     }
 
-    /// Whether no offer has a frame.
+    /// Whether no offer holds a frame.
     pub(crate) fn is_idle(&self) -> bool {
         self.0.iter().all(|offer| offer.bytes() == 0)
     }
 
-    /// Whether there is no offer.
+    /// Whether there are no offers.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,4 +1,4 @@
-//! Authority: until when this node may admit, and when it is alone.
+//! Authority: how long this node may admit clients, and when it counts as alone.
 //!
 //! ```text
 //!            first registration           nobody answers, and somebody could take
@@ -8,78 +8,79 @@
 //!      is known who could take    ▼    │                                        ▼
 //!                               Exception            Answered, or after the second time in 10 minutes Held
 //! ```
-//! A paused process continues at `Asking`: it waits for one round of questions before it decides.
+//! A paused process resumes in `Asking`: it completes one round of questions before deciding.
 //!
-//! etcd's answers count from the older of two moments: the question to which it showed the slots, and the keepalive
-//! that renewed the lease. A claim waits for the lease to expire, so an owner has stopped by then.
+//! etcd's answers count from the earlier of two times: when the question that showed the slots was sent, and when the
+//! keepalive that renewed the lease was sent. A claim waits for the lease to expire, by which time the owner has
+//! stopped.
 //!
-//! A node that was alone, or paused for as long, may return while others take its slots. No claim is made against a
-//! registration, so it admits once etcd shows its own registration, and by answers of peers only if none of them has
-//! etcd. A full etcd accepts neither: then the node announces to its peers, all of which must answer, that it serves,
-//! before it does.
+//! A node that was alone or paused for a lease or longer may return while others are claiming its slots. A registration
+//! blocks claims, so the node admits clients once etcd shows its own registration; answers of peers suffice only if
+//! none of them can reach etcd. A full etcd accepts neither registrations nor claims: the node then first announces to
+//! its peers, all of which must answer, that it serves.
 
 use crate::cluster::limits::{
     ALONE_AGAIN_MS, ANNOUNCED_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, Spans, TICK_MS,
 };
 use crate::time::Now;
 
-/// Whether a node may serve its slots, and until when. One per process.
+/// Decides whether a node may serve its slots, and for how long. One per process.
 #[derive(Debug)]
 pub struct Authority {
     standing: Standing,
     valid_until: Now,
-    /// When the newest question was sent to which etcd showed the slots.
+    /// Send time of the latest question to which etcd showed the slots.
     etcd: Option<Now>,
-    /// The part of `etcd` during which nobody could take a slot: etcd kept the registration, or accepted no claims.
+    /// Like `etcd`, but only while no node could claim a slot: etcd held the registration, or accepted no claims.
     protected: Option<Now>,
-    /// The end of the last gap in the ticks.
+    /// End of the last gap between ticks.
     gap: Option<Now>,
-    /// When this node was last alone.
+    /// Time when this node was last alone.
     alone_at: Option<Now>,
     held_until: Option<Now>,
-    /// When it began to announce that it serves, to return without a registration.
+    /// Time when the node began to announce that it serves, in order to return without a registration.
     announced: Option<Now>,
-    /// Whether its last right to admit expired without renewal: others may take its slots.
+    /// Whether the last permission to admit expired without renewal, so that others may have claimed the slots.
     lapsed: bool,
     spans: Spans,
 }
 
-/// Facts for a decision, from the rest of the node.
+/// State of the node on which `Authority::decide` bases its decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds {
-    /// When the newest question was sent that a peer answered.
+    /// Send time of the latest question that a peer answered.
     pub peers: Option<Now>,
-    /// Whether this process has etcd, or a peer that answers it.
+    /// Whether this process can reach etcd, directly or through a peer that answers.
     pub etcd_is_near: bool,
-    /// Start of the lease of this process's registration, by the last acknowledged keepalive.
+    /// Start of the registration's lease, according to the last acknowledged keepalive.
     pub lease: Option<Now>,
-    /// Whether etcd is full: it accepts no registration, and so no claim.
+    /// Whether etcd is full and thus accepts no registrations or claims.
     pub is_full: bool,
-    /// Whether every node that is registered beside this one answers it.
+    /// Whether every other registered node answers this one.
     pub has_all_peers: bool,
-    /// Whether any peer may take slots.
+    /// Whether any peer could claim slots.
     pub may_be_taken: bool,
 }
 
-/// Reason why a node serves, or does not.
+/// Reason why a node does or does not serve its slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Never registered: serves nothing.
+    /// Never registered; serves nothing.
     Starting,
     /// etcd or a peer answers.
     Answered,
-    /// Nobody answers, and as far as this node knows nobody can take its slots: serves on.
+    /// No answers, but no other node can claim its slots, so it continues to serve.
     Exception,
-    /// Was paused, and waits for one round of questions.
+    /// Paused earlier; waiting for one round of questions.
     Asking,
-    /// Nobody answers, and somebody may take its slots.
+    /// No answers, and other nodes may claim its slots.
     Alone,
-    /// Was alone twice in a short time, and waits although somebody answers.
+    /// Alone twice in a short time; waits although others answer.
     Held,
 }
 
 impl Authority {
-    /// State of a process that never registered.
+    /// Creates the state of a process that has never registered.
     #[must_use]
     pub fn new(spans: Spans) -> Self {
         Self {
@@ -96,18 +97,18 @@ impl Authority {
         }
     }
 
-    /// Sets the spans of the lease that etcd granted.
+    /// Sets the time spans for the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// End of the validity of admissions.
+    /// Time until which clients may be admitted.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.valid_until
     }
 
-    /// Reason why the node serves, or does not.
+    /// Reason why the node does or does not serve its slots.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.standing
@@ -120,13 +121,13 @@ impl Authority {
         }
     }
 
-    /// Discards etcd's answers: it has another history.
+    /// Discards etcd's answers because it has a different history.
     pub fn lose_etcd(&mut self) {
         self.etcd = None;
         self.protected = None;
     }
 
-    /// When the newest question was sent to which etcd showed the slots.
+    /// Send time of the latest question to which etcd showed the slots.
     #[must_use]
     pub fn etcd_asked(&self) -> Option<Now> {
         self.etcd
@@ -139,14 +140,14 @@ impl Authority {
             .is_some_and(|asked| now.since(asked) <= HAS_ETCD_MS)
     }
 
-    /// Whether etcd's last answer that shows the slots is older than a lease: slots may have moved since.
+    /// Whether etcd's last answer showing the slots is older than a lease, so that slots may have moved since.
     #[must_use]
     pub fn is_outdated(&self, now: Now) -> bool {
         self.etcd
             .is_none_or(|asked| now.since(asked) > self.spans.lease_ms())
     }
 
-    /// Records a registration, the first or another.
+    /// Records a registration, whether first or renewed.
     pub fn registers(&mut self) {
         if self.standing == Standing::Starting {
             self.standing = Standing::Alone;
@@ -165,7 +166,7 @@ impl Authority {
         }
     }
 
-    /// Decides until when the node may admit. True when it has just become alone.
+    /// Decides until when the node may admit clients. Returns `true` if it has just become alone.
     pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
         let may_be_taken = grounds.may_be_taken;
         self.announce(grounds, now);
@@ -209,9 +210,9 @@ impl Authority {
         self.announced = announces.then_some(since);
     }
 
-    /// Extends `protected`: etcd's answers count while nobody can take a slot, since a claim waits for the lease after
-    /// a keepalive. A full etcd accepts no claims, but may as soon as it has room: a returning node has announced by
-    /// then that it serves, and etcd has shown the slots since.
+    /// Extends `protected`: etcd's answers count while no node can claim a slot, since a claim waits for a lease after
+    /// the last keepalive. A full etcd accepts no claims, but may do so once space is freed; by then, a returning node
+    /// has announced that it serves, and etcd has shown the slots since.
     fn protect(&mut self, grounds: &Grounds) {
         let asked = match (grounds.lease, self.announced) {
             (Some(lease), _) => self.etcd.min(Some(lease)),
@@ -221,16 +222,16 @@ impl Authority {
         self.protected = self.protected.max(asked);
     }
 
-    /// When the newest question was sent whose answer lets this node admit.
+    /// Send time of the latest question whose answer permits admission.
     fn answered(&self, grounds: &Grounds) -> Option<Now> {
         let counts = !self.lapsed || !grounds.etcd_is_near;
         self.protected.max(grounds.peers.filter(|_| counts))
     }
 
-    /// Whether this node tells others that it serves: it does, or is about to.
+    /// Whether this node announces to others that it serves, or is about to.
     ///
-    /// A node that returns while etcd accepts no registration is protected by this statement only: etcd may accept
-    /// claims again at any moment.
+    /// For a node that returns while etcd accepts no registrations, this announcement is the only protection: etcd may
+    /// accept claims again at any time.
     #[must_use]
     pub fn says_that_it_serves(&self, now: Now) -> bool {
         now < self.valid_until || self.announced.is_some()

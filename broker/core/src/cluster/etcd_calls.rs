@@ -1,19 +1,19 @@
-//! Calls to etcd in flight, and the watch. The outcome of a call that timed out is unknown: it is never repeated
-//! blindly, but the state is read back.
+//! etcd calls in flight and the watch. The outcome of a timed-out call is unknown: it is never blindly retried; the
+//! state is read back instead.
 
 use crate::cluster::limits::{CALL_MS, READ_EVERY_MS};
 use crate::cluster::message::{Call, CallId, WatchId};
 use crate::cluster::types::{Epoch, Key, LeaseId, Revision, Slot, Value};
 use crate::time::Now;
 
-/// The calls of one process, and its watch.
+/// The etcd calls of one process, and its watch.
 #[derive(Debug, Default)]
 pub(crate) struct EtcdCalls {
     pub(crate) next: u64,
     pub(crate) under_way: Vec<UnderWay>,
     pub(crate) watch: Watch,
     pub(crate) watches: u32,
-    /// Whether a read is needed: something is unknown.
+    /// Whether a full read is needed because some state is unknown.
     pub(crate) wanted: bool,
     last_read: Option<Now>,
 }
@@ -23,11 +23,11 @@ pub(crate) struct EtcdCalls {
 pub(crate) struct UnderWay {
     /// Number of the call.
     pub(crate) id: CallId,
-    /// When it was sent.
+    /// Time when the call was sent.
     pub(crate) sent: Now,
-    /// Highest revision known by then: a linearizable reply cannot show a lower one.
+    /// Highest revision known when the call was sent; a linearizable reply cannot show a lower one.
     pub(crate) known: Revision,
-    /// Purpose, which decides the effect of the reply.
+    /// Purpose of the call, which determines how its reply is handled.
     pub(crate) purpose: Purpose,
     /// Puts of a transaction, applied once it is committed; empty for other calls.
     pub(crate) puts: Vec<(Key, Value)>,
@@ -40,17 +40,17 @@ pub(crate) enum Purpose {
     Grant,
     /// Register under a lease.
     Register,
-    /// Keep the registration alive.
+    /// Renew the lease of the registration.
     KeepAlive(LeaseId),
-    /// Read everything.
+    /// Read all slots, registrations and members.
     Read,
-    /// Query the progress of the watch.
+    /// Request the watch's progress.
     Progress,
     /// Claim slots.
     Claim,
     /// Transfer a slot to another node.
     Transfer(Slot, Epoch),
-    /// Give a slot a new epoch after a transfer with an unknown outcome.
+    /// Assign a slot a new epoch after a transfer with an unknown outcome.
     Retake(Slot, Epoch),
     /// Write a slot's value without an owner.
     Vacate,
@@ -58,24 +58,24 @@ pub(crate) enum Purpose {
     Away,
     /// Revoke the registration.
     Revoke,
-    /// Write a record: the reply is for the shard that wrote.
+    /// Write a record; the reply is passed to the shard that requested the write.
     Write(Slot, u32),
 }
 
-/// The watch.
+/// State of the watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Watch {
     #[default]
     Closed,
     Open {
         id: WatchId,
-        /// When it was opened, or last reported its progress.
+        /// Time when the watch was opened or last reported its progress.
         progress: Now,
     },
 }
 
 impl EtcdCalls {
-    /// Numbers and records a call.
+    /// Assigns the call a number and records it.
     pub(crate) fn send(
         &mut self,
         purpose: Purpose,
@@ -102,14 +102,14 @@ impl EtcdCalls {
         id
     }
 
-    /// A number for a call without a reply: a watch.
+    /// Returns a number for a call without a reply, namely a watch.
     pub(crate) fn number(&mut self) -> CallId {
         let id = CallId(self.next);
         self.next += 1;
         id
     }
 
-    /// Removes the call that a reply is for; `None` if it timed out before.
+    /// Removes the call that a reply belongs to; `None` if it has already timed out.
     pub(crate) fn replied(&mut self, id: CallId) -> Option<UnderWay> {
         let place = self.under_way.iter().position(|call| call.id == id)?;
         Some(self.under_way.remove(place))
@@ -127,17 +127,17 @@ impl EtcdCalls {
         self.under_way.iter().any(|call| call.purpose == *purpose)
     }
 
-    /// Requests a read of everything: something is unknown.
+    /// Requests a full read because some state is unknown.
     pub(crate) fn want_read(&mut self) {
         self.wanted = true;
     }
 
-    /// Records that a read was answered.
+    /// Records that a read was completed.
     pub(crate) fn was_read(&mut self, now: Now) {
         self.last_read = Some(now);
     }
 
-    /// Whether the known state is being refreshed, so that no decision should be based on it.
+    /// Whether the known state is being refreshed, so that no decision should rely on it.
     #[must_use]
     pub(crate) fn is_unsure(&self) -> bool {
         self.wanted || self.last_read.is_none()
@@ -153,7 +153,7 @@ impl EtcdCalls {
         is_due && !self.awaits(&Purpose::Read)
     }
 
-    /// Opens the next watch, from `complete` on, unless one is open.
+    /// Opens the next watch, starting at `complete`, unless one is open.
     pub(crate) fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
         if self.watch != Watch::Closed {
             return None;
@@ -183,7 +183,7 @@ impl EtcdCalls {
         }
     }
 
-    /// Ends a watch that has been silent for too long: it may be dead without an error.
+    /// Ends a watch that has been silent for too long and may have died without an error.
     pub(crate) fn end_blind_watch(&mut self, now: Now) {
         if let Watch::Open { progress, .. } = self.watch
             && now.since(progress) > CALL_MS
@@ -193,15 +193,15 @@ impl EtcdCalls {
         }
     }
 
-    /// Handles a pause of the process. Its watch may still deliver old changes and report progress before them, so
-    /// everything is read again and watched from there.
+    /// Handles a pause of the process. The watch may still deliver old changes and premature progress reports, so
+    /// everything is read again and a new watch starts from the revision read.
     pub(crate) fn gap(&mut self) {
         self.close_watch();
         self.under_way.retain(|call| call.purpose != Purpose::Read);
         self.wanted = true;
     }
 
-    /// Handles the end of the watch. Its progress is no longer awaited.
+    /// Handles the end of the watch. Its progress is no longer expected.
     pub(crate) fn close_watch(&mut self) {
         self.watch = Watch::Closed;
         self.under_way

@@ -1,4 +1,4 @@
-//! A node's view of etcd's keys: per key the higher revision wins, whether from a read, a watch or a peer.
+//! A node's view of etcd's keys: for each key the highest revision wins, whether from a read, a watch or a peer.
 
 use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use crate::cluster::types::{
@@ -9,17 +9,18 @@ use crate::time::Now;
 
 /// Slots, registrations and members as known to one node. One per process.
 ///
-/// `complete ≤ newest`: every change up to `complete` is applied, and single slots may be known beyond it.
+/// `complete ≤ newest`: every change up to `complete` is applied, while individual slots may be known at later
+/// revisions.
 #[derive(Debug)]
 pub struct View {
     slots: Vec<SlotRecord>,
     nodes: Vec<NodeView>,
-    /// Keys of nodes, by node, as far as they were set.
+    /// Keys of nodes, indexed by node; only as many as were set.
     keys: Vec<NodeKey>,
     complete: Revision,
     newest: Revision,
     etcd: Option<EtcdId>,
-    /// Slots whose record changed since [`Self::take_changed`], with the record before.
+    /// Slots whose record changed since [`Self::take_changed`], with the previous record.
     changed: Vec<(Slot, SlotRecord)>,
     currency: Currency,
     first_registration: Option<Now>,
@@ -32,11 +33,11 @@ struct NodeView {
     roster_as_of: Revision,
     registration: Option<Registration>,
     registration_as_of: Revision,
-    /// Since when it is known to have no registration, or one of another cluster.
+    /// Time since which the node is known to have no registration, or only one of another cluster.
     absent_since: Option<Now>,
 }
 
-/// Since when, and until when, the view is complete.
+/// Period for which the view is known to be complete.
 #[derive(Clone, Copy, Debug, Default)]
 struct Currency {
     since: Now,
@@ -44,7 +45,7 @@ struct Currency {
 }
 
 impl View {
-    /// An empty view of `slots` slots, with the highest revision of an earlier start.
+    /// Creates an empty view of `slots` slots, with the highest revision seen before the restart.
     #[must_use]
     pub fn new(slots: u16, newest: Revision, etcd: Option<EtcdId>) -> Self {
         Self {
@@ -60,13 +61,13 @@ impl View {
         }
     }
 
-    /// Every slot's record, in order.
+    /// Records of all slots, in order.
     #[must_use]
     pub fn slots(&self) -> &[SlotRecord] {
         &self.slots
     }
 
-    /// Record of a slot; for an unknown slot, that of a slot without owner.
+    /// Record of a slot; an unknown slot is reported as having no owner.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> SlotRecord {
         self.slots.get(slot.index()).copied().unwrap_or_default()
@@ -90,44 +91,44 @@ impl View {
         self.etcd
     }
 
-    /// Records a revision seen.
+    /// Raises the highest revision seen.
     pub fn raise(&mut self, revision: Revision) {
         self.newest = self.newest.max(revision);
     }
 
-    /// A node's membership.
+    /// Membership state of a node in the roster.
     #[must_use]
     pub fn roster(&self, node: NodeId) -> Option<RosterState> {
         self.node(node).roster.map(|(state, _)| state)
     }
 
-    /// The address in a node's roster entry.
+    /// Address in a node's roster entry.
     #[must_use]
     pub fn address(&self, node: NodeId) -> Option<Address> {
         self.node(node).roster.map(|(_, address)| address)
     }
 
-    /// Revision that a transaction must compare a node's membership with; 0 without one.
+    /// Revision to compare a node's membership with in a transaction; 0 if it has none.
     #[must_use]
     pub fn roster_at(&self, node: NodeId) -> Revision {
         let known = self.node(node);
         known.roster.map_or(Revision(0), |_| known.roster_as_of)
     }
 
-    /// Registration of a node, if it is a peer's.
+    /// Registration of a node, if it belongs to this cluster.
     #[must_use]
     pub fn registration(&self, node: NodeId) -> Option<Registration> {
         self.written(node)
             .filter(|registration| registration.kinship == Kinship::Peer)
     }
 
-    /// Registration in etcd under a node's name, of any kinship.
+    /// Registration stored in etcd under a node's name, whether or not it belongs to this cluster.
     #[must_use]
     pub fn written(&self, node: NodeId) -> Option<Registration> {
         self.node(node).registration
     }
 
-    /// Registrations that do not count: their processes belong to another cluster.
+    /// Registrations that are ignored because their processes belong to another cluster.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Registration)> {
         self.nodes().filter_map(|node| {
             let written = self.written(node)?;
@@ -135,21 +136,21 @@ impl View {
         })
     }
 
-    /// Registration of this process of a node.
+    /// Registration of this incarnation of a node.
     #[must_use]
     pub fn registered(&self, owner: Owner) -> Option<Registration> {
         self.registration(owner.node)
             .filter(|registration| registration.incarnation == owner.incarnation)
     }
 
-    /// Revision that a transaction must compare a node's registration with; 0 without one.
+    /// Revision to compare a node's registration with in a transaction; 0 if it has none.
     #[must_use]
     pub fn registration_at(&self, node: NodeId) -> Revision {
         self.written(node)
             .map_or(Revision(0), |registration| registration.revision)
     }
 
-    /// Revision that a transaction must compare a watched key with; 0 without one.
+    /// Revision to compare a watched key with in a transaction; 0 if it is absent.
     #[must_use]
     pub fn at(&self, key: Key) -> Revision {
         match key {
@@ -160,32 +161,32 @@ impl View {
         }
     }
 
-    /// All nodes that any key names.
+    /// All nodes named by any key.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(|index| NodeId(u16::try_from(index).unwrap_or(u16::MAX)))
     }
 
-    /// Sets a node's key; nodes with lower numbers have theirs.
+    /// Sets a node's key; those of nodes with lower numbers must be set first.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         if node.index() == self.keys.len() && node.index() < NODES_MAX {
             self.keys.push(key);
         }
     }
 
-    /// Key of a node that is the same on all nodes; its number where all nodes have the same numbers.
+    /// Key that identifies a node consistently on all nodes; defaults to its number.
     #[must_use]
     pub fn key(&self, node: NodeId) -> NodeKey {
         let key = self.keys.get(node.index()).copied();
         key.unwrap_or_else(|| NodeKey(node.0.into()))
     }
 
-    /// When this process first saw a registration, its own included.
+    /// Time when this process first saw any registration, including its own.
     #[must_use]
     pub fn first_registration(&self) -> Option<Now> {
         self.first_registration
     }
 
-    /// How long, in milliseconds, a node's registration was absent while the view was complete.
+    /// Time for which a node's registration has been absent from a complete view, in milliseconds.
     #[must_use]
     pub fn absent_ms(&self, node: NodeId) -> u64 {
         let (Some(absent), Some(until)) = (self.node(node).absent_since, self.currency.until)
@@ -195,7 +196,7 @@ impl View {
         until.since(absent.max(self.currency.since))
     }
 
-    /// Records that the watch has shown all changes before `asked`, when its progress was requested.
+    /// Records that the watch has delivered all changes up to `asked`, the time its progress was requested.
     pub fn current_at(&mut self, asked: Now) {
         match self.currency.until {
             Some(until) if asked.since(until) <= PROGRESS_GAP_MS => {
@@ -205,7 +206,7 @@ impl View {
         }
     }
 
-    /// Records that the view may have missed something before `now`: absence is counted from there on.
+    /// Records that the view may have missed changes before `now`; absence is counted from then on.
     pub fn renew_currency(&mut self, now: Now) {
         self.currency = Currency {
             since: now,
@@ -213,12 +214,12 @@ impl View {
         };
     }
 
-    /// Invalidates the view's currency, after a pause of this process.
+    /// Marks the view as no longer current, after a pause of this process.
     pub fn lose_currency(&mut self) {
         self.currency.until = None;
     }
 
-    /// Applies all keys as of one revision. Missing keys are absent.
+    /// Applies all keys as of one revision. Keys not listed are absent.
     pub fn apply_snapshot(&mut self, snapshot: &Snapshot, now: Now) {
         self.etcd = Some(snapshot.etcd);
         self.raise(snapshot.revision);
@@ -250,7 +251,7 @@ impl View {
         self.complete = self.complete.max(snapshot.revision);
     }
 
-    /// Applies changes of the watch that follow [`Self::complete`].
+    /// Applies changes from the watch that follow [`Self::complete`].
     pub fn apply_changes(&mut self, changes: &[Change], now: Now) {
         for change in changes {
             self.apply(change, now);
@@ -259,20 +260,20 @@ impl View {
         }
     }
 
-    /// Applies the puts of an own transaction. The watch may still deliver earlier changes.
+    /// Applies the puts of this node's own transaction. The watch may still deliver earlier changes.
     pub fn apply_puts(&mut self, puts: &[Change], now: Now) {
         for put in puts {
             self.apply(put, now);
         }
     }
 
-    /// Records that the watch has shown everything up to `revision`.
+    /// Records that the watch has delivered all changes up to `revision`.
     pub fn complete_to(&mut self, revision: Revision) {
         self.raise(revision);
         self.complete = self.complete.max(revision);
     }
 
-    /// Applies a slot's record from any source: the higher epoch wins.
+    /// Applies a slot's record from any source; the higher epoch wins.
     pub fn learn(&mut self, slot: Slot, record: SlotRecord) {
         let Some(known) = self.slots.get_mut(slot.index()) else {
             return;
@@ -287,12 +288,12 @@ impl View {
         }
     }
 
-    /// Slots whose record changed since the last call, with the record before; some may occur twice.
+    /// Slots whose record changed since the last call, with the previous record; a slot may occur more than once.
     pub fn take_changed(&mut self) -> Vec<(Slot, SlotRecord)> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Slots with an epoch beyond `complete`, for a peer that knows everything up to it.
+    /// Slots with an epoch after `complete`, for a peer that knows everything up to it.
     #[must_use]
     pub fn changes_after(&self, complete: Revision) -> Vec<(Slot, SlotRecord)> {
         if self.newest <= complete {
@@ -305,8 +306,8 @@ impl View {
             .collect()
     }
 
-    /// Whether a snapshot has a slot at a lower epoch than was known by revision `known`, or lacks it: a slot's key is
-    /// never deleted.
+    /// Whether a snapshot lacks a slot or contains it at a lower epoch than was known at revision `known`; slot keys
+    /// are never deleted.
     #[must_use]
     pub fn contradicts(&self, snapshot: &Snapshot, known: Revision) -> bool {
         let mut shown = vec![Epoch::default(); self.slots.len()];
@@ -388,7 +389,7 @@ impl View {
         }
     }
 
-    /// Entry of a node, added if needed; `None` beyond [`NODES_MAX`], which the driver's list observes.
+    /// State of a node, added if needed; `None` beyond [`NODES_MAX`], a limit that the driver's list respects.
     fn grow(&mut self, node: NodeId) -> Option<&mut NodeView> {
         if node.index() >= NODES_MAX {
             return None;

@@ -1,12 +1,13 @@
-//! Clients on links to the owners of their channels, and which of them to close because another node has the channel,
-//! or because this node ends.
+//! Clients that are forwarded over links to the owners of their channels, and the closing of those whose channel has
+//! moved or whose node is shutting down.
 //!
-//! An idle client learns nothing from an owner that hangs or is gone, and no byte of its own would show it. So a client
-//! is closed when the map names another owner. The former owner has closed it already if it could: it closes its
-//! connections before it gives a slot away, and when it wakes after others took one. So comparing the owner's number is
-//! enough: an owner that lost a slot and has it again has closed its earlier streams.
+//! An idle client learns nothing from an owner that hangs or has crashed, so a client is closed when the slot map names
+//! another owner. The former owner, if able, has already closed it: an owner closes its connections before it gives a
+//! slot away, and when it wakes up after others claimed one. Comparing the owner's number is therefore sufficient: an
+//! owner that lost and regained a slot has closed its earlier streams.
 //!
-//! Closed clients reconnect at once. Closes are spread over time, masters first: viewers that reconnect then find them.
+//! Closed clients reconnect at once. Closing is spread over time, masters first, so that viewers find them when they
+//! reconnect.
 
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
 use crate::cluster::slot_maps::SlotMap;
@@ -15,54 +16,55 @@ use crate::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Clients of a shard that other nodes serve, by number.
+/// Clients of a shard that are served by other nodes, by number.
 #[derive(Debug, Default)]
 pub struct Leads {
-    /// Owner that each leads to, until it is closed.
+    /// Forwarding target of each client, until it is closed.
     leads: BTreeMap<u32, Lead>,
-    /// Clients whose owner still has the channel, as far as is known.
+    /// Clients whose channel is still owned by the node they are forwarded to, according to this node's view; grouped
+    /// by slot and owner.
     groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
-    /// Clients to close, oldest first.
+    /// Groups of clients to close, oldest first.
     leaving: VecDeque<Leaving>,
     /// Clients being closed.
     closing: BTreeSet<u32>,
-    /// Number of changes of the map at the last check.
+    /// The slot map's number of owner changes at the last check.
     changes: u64,
 }
 
-/// A client's way to its channel.
+/// Forwarding target of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lead {
-    /// Slot of its channel.
+    /// Slot of the client's channel.
     pub slot: Slot,
-    /// Node that it is forwarded to.
+    /// Node that the client is forwarded to.
     pub node: NodeId,
-    /// Whether its client is the channel's master.
+    /// Whether the client is the channel's master.
     pub is_master: bool,
 }
 
 /// Reason why a client is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCause {
-    /// Another node has its channel.
+    /// The channel has moved to another node.
     Lost,
     /// Shutdown of this node.
     Drain,
 }
 
-/// Clients that lost their owner at one moment, or all of them when this node begins to end.
+/// Clients that lost their owner at the same time, or all clients when this node begins to shut down.
 #[derive(Debug)]
 struct Leaving {
     cause: CloseCause,
     began: Now,
     span_ms: u64,
-    /// Numbers of the clients, in the order of closing.
+    /// Numbers of the clients, in closing order.
     places: Vec<u32>,
     closed: usize,
 }
 
 impl Leads {
-    /// Adds a forwarded client; its owner may have lost the slot before.
+    /// Adds a forwarded client; its owner may have lost the slot already.
     pub fn enter(&mut self, place: u32, lead: Lead, map: &SlotMap, now: Now) {
         self.leave(place);
         self.leads.insert(place, lead);
@@ -92,8 +94,8 @@ impl Leads {
         }
     }
 
-    /// Finds clients whose channel another node has, if the map has changed. Takes time in the number of slots that
-    /// clients lead to.
+    /// Finds clients whose channel has moved to another node, if the map has changed. Takes time proportional to the
+    /// number of slots in use.
     pub fn follow(&mut self, map: &SlotMap, now: Now) {
         if map.changes() != self.changes {
             self.look(map, now);
@@ -113,7 +115,7 @@ impl Leads {
         }
     }
 
-    /// Schedules closing of clients whose link to the owner has died, as if the owner had lost its slots.
+    /// Schedules closing of clients whose link to the owner failed, as if the owner had lost its slots.
     pub fn lose(&mut self, places: &[u32], now: Now) {
         let mut lost = Vec::new();
         for place in places {
@@ -133,7 +135,7 @@ impl Leads {
         self.close(CloseCause::Lost, lost, (now, LOST_CLOSE_MS));
     }
 
-    /// Schedules closing of all clients over this time, since this node ends.
+    /// Schedules closing of all clients, spread over `span_ms`, because this node is shutting down.
     pub fn leave_all(&mut self, span_ms: u64, now: Now) {
         let all = std::mem::take(&mut self.groups).into_values().flatten();
         self.close(CloseCause::Drain, all.collect(), (now, span_ms));
@@ -164,7 +166,7 @@ impl Leads {
         self.leads.is_empty() && self.closing.is_empty()
     }
 
-    /// The next client to close by `now`, and why.
+    /// Returns the next client due to be closed by `now`, and why.
     pub fn next(&mut self, now: Now) -> Option<(u32, CloseCause)> {
         loop {
             let leaving = self
@@ -184,7 +186,7 @@ impl Leads {
         }
     }
 
-    /// Whether a client has lost its owner, or is leaving.
+    /// Whether a client has lost its owner or is being closed.
     fn has_no_owner(&self, place: u32) -> bool {
         let lead = self.leads.get(&place);
         lead.is_some_and(|lead| {
@@ -193,16 +195,16 @@ impl Leads {
         })
     }
 
-    /// When the next client is closed.
+    /// Time when the next client is to be closed.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.leaving.iter().map(Leaving::due).min()
     }
 
-    /// Checks that each client is listed under its owner, or will be closed.
+    /// Checks that each client either is listed under its owner or will be closed.
     ///
     /// # Panics
-    /// If one is not.
+    /// Panics if a client is neither listed nor scheduled for closing.
     pub fn invariants(&self) {
         let mut listed = 0;
         for ((slot, node), group) in &self.groups {
@@ -232,14 +234,14 @@ impl Leads {
 }
 
 impl Leaving {
-    /// When the next client is closed.
+    /// Time when the next client is to be closed.
     fn due(&self) -> Now {
         let all = self.places.len().max(1) as u64;
         self.began.after(self.span_ms * self.closed as u64 / all)
     }
 }
 
-/// Whether a node other than `node` has a slot.
+/// Whether a slot is owned by a node other than `node`.
 fn is_lost(map: &SlotMap, slot: Slot, node: NodeId) -> bool {
     map.owner_of(slot).is_some_and(|owner| owner != node)
 }

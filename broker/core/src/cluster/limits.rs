@@ -1,171 +1,173 @@
-//! Bounds and time spans of the cluster, some of them parts of a lease. Spans are milliseconds of the node's own
-//! monotonic clock.
+//! Limits and time spans of the cluster, some of them fractions of a lease. Time spans are in milliseconds of the
+//! node's own monotonic clock.
 
-/// Version of everything that nodes of one cluster exchange: keys in etcd, messages, links. Raised with each change
-/// that the version before would not understand; neighbouring versions share a cluster.
+/// Version of everything exchanged between nodes of a cluster: etcd keys, messages, links. Raised with each change that
+/// the previous version would not understand; adjacent versions can share a cluster.
 ///
-/// 7 has links in place of a connection for each client. Versions 2, 4 and 6 were never released, so versions 1, 3 and
-/// 5 have no neighbours: each refuses the other by its number.
+/// Version 7 introduced links in place of one connection per client. Versions 2, 4 and 6 were never released, so
+/// versions 1, 3 and 5 have no adjacent version and refuse each other.
 ///
-/// A build for tests has its neighbour's number by `HELIOGRAPH_TEST_INNER_VERSION`, one digit: see
+/// Test builds take the number of an adjacent version, one digit, from `HELIOGRAPH_TEST_INNER_VERSION`: see
 /// `deploy/ci/upgrade.sh`.
 pub const INNER_VERSION: u32 = match option_env!("HELIOGRAPH_TEST_INNER_VERSION") {
     Some(digit) => (digit.as_bytes()[0] - b'0') as u32,
     None => 7,
 };
 
-/// Slots of a cluster: the number of parts that channels are divided into. Never changes.
+/// Number of slots into which a cluster's channels are divided. Never changes.
 pub const SLOTS: u16 = 4_096;
 
-/// Most nodes of one cluster over its whole life, in the driver's list of names.
+/// Maximum number of nodes of one cluster over its whole lifetime, in the driver's list of names.
 pub const NODES_MAX: usize = 256;
 
 /// Interval of ticks.
 pub const TICK_MS: u64 = 500;
 
-/// Interval of rounds of questions, keepalives and progress requests.
+/// Interval between rounds of questions, keepalives and progress requests.
 pub const ROUND_MS: u64 = 1_000;
 
-/// A longer span without a tick means that the process was paused: nothing from before it counts.
+/// Time without a tick after which the process counts as paused, which invalidates everything received before.
 pub const GAP_MS: u64 = 2_000;
 
-/// Longest interval between progress reports of the watch without a gap in the view.
+/// Maximum interval between the watch's progress reports before the view counts as incomplete.
 pub const PROGRESS_GAP_MS: u64 = 2_500;
 
-/// A node *has etcd* while etcd's last answer that shows the slots is not older than this.
+/// Maximum age of etcd's last answer showing the slots for a node to *have etcd*.
 pub const HAS_ETCD_MS: u64 = 3_000;
 
-/// Time-out of a call: its outcome is then unknown, and the state is read back.
+/// Timeout of a call; its outcome is then unknown, and the state is read back.
 pub const CALL_MS: u64 = 3_000;
 
-/// Interval of full reads of the slots, whatever the watch reports.
+/// Interval of full reads of the slots, independent of the watch.
 pub const READ_EVERY_MS: u64 = 60_000;
 
-/// Time for which other nodes leave a node's slots to its next incarnation.
+/// Time for which other nodes leave a restarting node's slots to its next incarnation.
 pub const RESTARTED_MS: u64 = 5_000;
 
-/// Shortest time for which other nodes leave a slot to the node that rendezvous hashing names.
+/// Minimum time for which other nodes leave a slot to the node chosen by rendezvous hashing.
 pub const FALLBACK_MS: u64 = 1_000;
 
-/// Longest random addition to [`FALLBACK_MS`], so that the others do not all claim at once. Both are part of the 10 s
-/// after which a lost host's slots are served; a lease, a report of the watch and the absence come before.
+/// Maximum random addition to [`FALLBACK_MS`], so that the other nodes do not all claim at once. Both delays are part
+/// of the 10 s in which a lost host's slots are served again, in addition to a lease, a watch report and the absence.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
-/// Addition to both for a slot that was never owned, counted from when the named node last took such a slot: all nodes
-/// then claim their parts of 4,096 slots batch by batch, and the fastest would take slots that the others have not
-/// reached.
+/// Additional delay, on top of `FALLBACK_MS` and its random addition, for a slot that was never owned, counted from
+/// when the chosen node last claimed such a slot: all nodes then claim their share of 4,096 slots in batches, and the
+/// fastest would otherwise claim slots that the others have not reached yet.
 pub const FIRST_FALLBACK_MS: u64 = 4_000;
 
-/// Time after its start for which a node takes no slot of an owner that has not answered it since.
+/// Time after startup during which a node claims no slots of an owner that has not yet answered it.
 pub const GRACE_MS: u64 = 30_000;
 
-/// Time from the first registration until a node claims slots that were never owned. Ends early once a node has begun
-/// to: a node that starts later would otherwise wait longer than the others wait for it.
+/// Time from the first registration until a node claims slots that were never owned. Ends early once another node has
+/// begun, because a node that starts later would otherwise wait longer than the others wait for it.
 pub const FIRST_CLAIM_MS: u64 = 10_000;
 
-/// A slot is given up after loading was tried for this long, with etcd answering. A slot that waits behind
-/// [`LOADS_MAX`] others counts from the last loaded slot, not from its claim.
+/// Time after which a node gives up a slot that it cannot load although etcd answers. For a slot queued after
+/// [`LOADS_MAX`] others, it counts from the last loaded slot rather than from the claim.
 pub const LOAD_MAX_MS: u64 = 10_000;
 
-/// Time for which a node leaves a slot that it could not load to the others.
+/// Time for which a node leaves a slot that it could not load to other nodes.
 pub const SHUN_MS: u64 = 30_000;
 
-/// Time over which clients of a slot that was given away are closed: their clients meet again within 2 s of that.
+/// Time over which the clients of a slot that was given away are closed; all must be reconnected within 2 s of the
+/// change of owner.
 pub const GIVEN_CLOSE_MS: u64 = 500;
 
-/// Time over which clients are closed whose slot was taken from a node that is gone, or hangs: the clients of all its
-/// channels reconnect, each with up to five TLS handshakes. Part of the 10 s within which they meet again.
+/// Time over which clients are closed when their slot was claimed from a node that crashed or hangs: the clients of all
+/// its channels reconnect, each with up to five TLS handshakes. Part of the 10 s within which they are reconnected.
 pub const LOST_CLOSE_MS: u64 = 1_000;
 
-/// Time for which a node that returns while etcd accepts no registration announces that it serves before it does: each
-/// peer queries it within a round, and takes none of its slots for a lease. Claims in flight have ended by then, and
-/// what they took is in an answer of the following round.
+/// Time for which a node that returns while etcd accepts no registration announces that it will serve: each peer
+/// queries it within one round and then claims none of its slots for a lease. By then, claims in flight have completed,
+/// and their results are known from an answer in the following round.
 pub const ANNOUNCED_MS: u64 = CALL_MS + 2 * ROUND_MS;
 
-/// Longest gap between a peer's answers meanwhile: one lost question is no interruption.
+/// Maximum gap between a peer's answers during the announcement; one lost question does not count as an interruption.
 pub const ANNOUNCED_GAP_MS: u64 = 3 * ROUND_MS;
 
-/// Slots in one claim: etcd accepts 128 operations per transaction.
+/// Maximum number of slots in one claim: etcd accepts 128 operations per transaction.
 pub const SLOTS_PER_CLAIM: usize = 100;
 
-/// First pause after a failed claim while the view shows no reason; doubles up to [`CLAIM_PAUSE_MAX_MS`]. A claim that
-/// lost against another one is retried as soon as the view shows that.
+/// Initial back-off after a failed claim if the view shows no reason; doubles up to [`CLAIM_PAUSE_MAX_MS`]. A claim
+/// that lost to another one is retried as soon as the view shows it.
 pub const CLAIM_PAUSE_MS: u64 = 50;
 
-/// Longest pause between claims that fail for no visible reason: a fifteenth of the time of a recovery.
+/// Maximum back-off between claims that fail for no visible reason: a fifteenth of the recovery time.
 pub const CLAIM_PAUSE_MAX_MS: u64 = 1_000;
 
-/// Slots whose records are read at a time: a third of the slots is read in 43 rounds, 0.9 s with an etcd that is 20 ms
-/// away.
+/// Maximum number of slots whose records are read concurrently: a third of the slots is read in 43 rounds, 0.9 s at 20
+/// ms from etcd.
 pub const LOADS_MAX: usize = 32;
 
-/// Slots that one node transfers at a time.
+/// Maximum number of slots that one node transfers concurrently.
 pub const TRANSFERS_MAX: usize = 8;
 
-/// Longest time for which a drain waits for a node that can take its slots.
+/// Maximum time for which a drain waits for a node that can take over its slots.
 pub const DRAIN_MAX_MS: u64 = 25_000;
 
-/// As [`DRAIN_MAX_MS`], where every other registered node stops as well, or none is registered: two rounds of questions
-/// show it.
+/// Like [`DRAIN_MAX_MS`], if every other registered node is also stopping or none is registered; takes two rounds of
+/// questions to detect.
 pub const DRAIN_ALONE_MS: u64 = 2_000;
 
-/// Time for which a transfer waits for a parcel's answer, and a slot for the next attempt.
+/// Time for which a transfer waits for the response to a parcel, and the delay before a slot's next transfer attempt.
 pub const PARCEL_WAIT_MS: u64 = 3_000;
 
-/// Time for which a parcel is kept for a transfer that does not arrive: the lifetime of a pending message.
+/// Time for which a parcel is kept for a transfer that has not arrived: the lifetime of a pending message.
 pub const PARCEL_KEPT_MS: u64 = 120_000;
 
-/// Most parcels that one node keeps for transfers; further ones are refused, and the giver asks another node.
+/// Maximum number of parcels that one node keeps for transfers; further ones are refused, and the sender tries another
+/// node.
 pub const PARCELS_MAX: usize = 8 * 64;
 
-/// Longest time for which a transfer with an unknown outcome keeps its slot from being served.
+/// Maximum time for which a transfer with an unknown outcome keeps its slot from being served.
 pub const UNKNOWN_MAX_MS: u64 = 10_000;
 
-/// A node that is alone for the second time within this span waits a whole TTL before it serves again.
+/// A node that becomes alone twice within this time waits for a full TTL before it serves again.
 pub const ALONE_AGAIN_MS: u64 = 600_000;
 
 // Links: one connection between two nodes that carries many clients.
 
-/// Most clients on one link. One more is refused, and gets another link, or 503.
+/// Maximum number of clients on one link. Further ones are refused, and use another link or receive 503.
 pub const LINK_STREAMS_MAX: usize = 1 << 17;
 
-/// Unacknowledged bytes of one stream, in each direction. The sender keeps the rest: a session in its outbox, which has
-/// a bound of its own; a client's bytes stay in the kernel.
+/// Maximum number of unacknowledged bytes per stream and direction. Further bytes wait at the sender: a session's in
+/// its outbox, which has a separate limit; a client's in the kernel.
 pub const LINK_WINDOW_BYTES: usize = 256 * 1024;
 
-/// Bytes of the other node that one end buffers for slow clients or sessions. Beyond it the largest stream of the
-/// account with most bytes is closed as a slow consumer.
+/// Maximum number of received bytes that one end buffers for slow clients or sessions. Beyond it, the largest stream of
+/// the account with the most buffered bytes is closed as a slow consumer.
 pub const LINK_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of its own clients or sessions that one end buffers until they are in frames. Beyond it nothing more is read
-/// from any until half of it is sent, and no stream begins.
+/// Maximum number of bytes from local clients or sessions that one end buffers before they are framed. Beyond it,
+/// nothing is read from any of them and no stream is opened until half of it is sent.
 pub const LINK_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of one write; the rest has its turn in the next one. A write ends with a whole frame.
+/// Target size of one write, in bytes; remaining frames are sent in the next write. A write ends on a frame boundary.
 pub const LINK_WRITE_BYTES: usize = 256 * 1024;
 
-/// Most unacknowledged sends to one client that are remembered, 24 bytes each. Further ones count as one, acknowledged
+/// Maximum number of unacknowledged sends tracked per client, 24 bytes each. Further ones are merged and acknowledged
 /// with the last.
 pub const LINK_SENDS_MAX: usize = 64;
 
-/// Time from a send to the PING that checks whether it arrived.
+/// Time from a send until a PING checks whether it arrived.
 pub const LINK_PING_MS: u64 = 1_000;
 
-/// Time without a frame, while something is unacknowledged, after which a link is suspect: no stream begins on it.
+/// Time without a frame, while data is unacknowledged, after which a link is suspect: no streams are opened on it.
 pub const LINK_DOUBT_MS: u64 = 3_000;
 
-/// Time without a frame after which the other node counts as gone: its clients end, and what is unacknowledged goes
-/// elsewhere.
+/// Time without a frame after which the other node counts as dead: its clients are disconnected, and unacknowledged
+/// messages are redirected.
 pub const LINK_DEAD_MS: u64 = 10_000;
 
-/// After a pause of its own longer than this, a front forwards nothing before a PONG: the owner may have given it up.
+/// Pause after which a front forwards nothing until it receives a PONG, because the owner may have given up the link.
 pub const LINK_FENCE_MS: u64 = 2_000;
 
-/// Time for which the END of an answered call waits for other frames of its link: a write of its own would be a third
-/// of the cost of a call for two nodes.
+/// Time for which the END of an answered call waits for other frames on its link: a separate write would add a third to
+/// the cost of a call across two nodes.
 pub const LINK_QUIET_MS: u64 = 100;
 
-/// Interval of queries to the kernel about a client with unacknowledged bytes, also before the first query.
+/// Interval of queries to the kernel about a client with unacknowledged bytes, and the delay before the first query.
 pub const LINK_SWEEP_MS: u64 = 1_000;
 
 /// Time after which a link without streams is closed.
@@ -205,38 +207,40 @@ const _: () = {
 // An owner that nobody answers stops by its own clock before others may take its slots: a fifth of a lease before they
 // may claim at the earliest, and another fifth for the absence.
 
-/// Time spans of one node. All copies are replaced together when etcd grants another lease.
+/// Time spans of one node. All copies are replaced together when etcd grants a different lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spans {
     lease_ms: u64,
 }
 
 impl Spans {
-    /// Spans of a lease of this many milliseconds.
+    /// Time spans for a lease of this many milliseconds.
     #[must_use]
     pub const fn of_lease(lease_ms: u64) -> Self {
         Self { lease_ms }
     }
 
-    /// Lifetime of a registration without a keepalive; a slot not reported for as long counts as silent.
+    /// Lifetime of a registration without a keepalive; also the time without a report after which a slot counts as
+    /// silent.
     #[must_use]
     pub const fn lease_ms(self) -> u64 {
         self.lease_ms
     }
 
-    /// Validity of an answer, from the moment its question was sent.
+    /// Validity of an answer, counted from the time its question was sent.
     #[must_use]
     pub const fn hearing_ms(self) -> u64 {
         self.lease_ms - self.part_ms()
     }
 
-    /// Time for which a registration must be absent from a current view before the slots of its node may be taken.
+    /// Time for which a registration must be absent from a current view before its node's slots may be claimed.
     #[must_use]
     pub const fn absence_ms(self) -> u64 {
         self.part_ms()
     }
 
-    /// Time by which answers expire before a registration, and for which a registration must be absent.
+    /// Margin by which answers expire before a registration does; also the time for which a registration must be
+    /// absent.
     const fn part_ms(self) -> u64 {
         self.lease_ms / 5
     }

@@ -1,13 +1,14 @@
-//! A link: one connection between two nodes, on which each client of the *front* whose channel the *owner* has is a
-//! stream. Bytes, frames and rules without sockets: [`Link`] is one end, with the role of the front or the owner.
+//! A link: one connection between two nodes, with a stream for each client of the *front* whose channel belongs to
+//! the *owner*. Contains buffering, framing and protocol rules without sockets; [`Link`] is one end, as front or owner.
 //!
 //! ```text
 //!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session
 //!         ── receive ─► push, end ───────────────────────── Link ══ frames ══ Link ── push, end, ask ──
 //!                                                          front              owner
 //! ```
-//! A turn of the edge: [`Link::stood_still`] if it did not run; [`Link::read`] with everything received, and
-//! [`Link::poll`] until `None` after each input; [`Link::tick`]; then one [`Link::write`], if the last one was sent.
+//! In each turn, the edge calls [`Link::stood_still`] if it was paused; [`Link::read`] with everything received, and
+//! [`Link::poll`] until `None` after each input; [`Link::tick`]; then [`Link::write`] once, if the previous write has
+//! completed.
 //!
 //! * **Credit is acknowledgement.** A stream has at most a window of bytes that its receiver has not acknowledged; a
 //!   client's bytes are acknowledged by its machine. So the owner knows what a dead link, front or client leaves
@@ -22,8 +23,8 @@
 //!   gave the link up has returned the messages that are in the front's buffers, and answers with a reset. The same
 //!   holds for a suspect link.
 //!
-//! Stream ids rise and are never reused on a link. A frame for an ended stream is skipped; one for a stream that never
-//! began, or out of bounds, is a [`Fault`], which ends the link.
+//! Stream ids increase and are never reused on a link. A frame for an ended stream is ignored; one that is out of
+//! bounds or for a stream that never existed is a [`Fault`], which ends the link.
 
 mod events;
 mod figures;
@@ -44,37 +45,38 @@ use pulse::{Pulse, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Stream;
 
-/// A link at one end, after the hellos.
+/// Endpoint of a link, after the exchange of hellos.
 #[derive(Debug)]
 pub struct Link {
     role: Role,
-    /// Bytes that the local side of a stream may have unacknowledged.
+    /// Maximum number of unacknowledged bytes from the local side of a stream.
     window: u32,
-    /// Boxed: ids only rise, which leaves the nodes of a tree half full.
+    /// Boxed because ever-increasing ids leave the tree's nodes half full.
     streams: BTreeMap<u32, Box<Stream>>,
-    /// Highest stream id so far.
+    /// Highest stream id used.
     newest: u32,
     reader: Reader,
     pulse: Pulse,
-    /// PING, PONG and AWAY of the next write.
+    /// PING, PONG and AWAY to send in the next write.
     ping: Option<u64>,
     pong: Option<u64>,
     owes_away: bool,
     is_away: bool,
-    /// Queues of streams with control frames, and with bytes for frames: each stream once; some may be gone.
+    /// Queues of streams with control frames and of streams with data to frame; each stream at most once, possibly
+    /// after its removal.
     controls: VecDeque<u32>,
     pieces: VecDeque<u32>,
-    /// Calls of which only the END is left: sent with other frames, or after [`LINK_QUIET_MS`].
+    /// Calls that only need to send END: sent with other frames, or after [`LINK_QUIET_MS`].
     quiet: Vec<u32>,
     quiet_since: Option<Now>,
-    /// Streams with unacknowledged bytes, by the time of the next query to the kernel.
+    /// Streams with unacknowledged bytes, sorted by the time of the next query to the kernel.
     sweep: BTreeSet<(Now, u32)>,
-    /// Streams whose local side waits for room that other streams use.
+    /// Streams whose local side waits for buffer space used by other streams.
     starved: VecDeque<u32>,
-    /// Bytes buffered for local sides, and of local sides that are in no frame yet.
+    /// Bytes buffered for local sides, and bytes from local sides not yet framed.
     held: usize,
     waiting: usize,
-    /// Unacknowledged bytes of local sides.
+    /// Unacknowledged bytes from local sides.
     unconfirmed: u64,
     waiting_max: usize,
     empty_since: Option<Now>,
@@ -85,15 +87,15 @@ pub struct Link {
 /// Side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Has the clients' connections, and begins streams.
+    /// Accepts the clients' connections and opens streams.
     Front,
-    /// Has the clients' channels, and a session for each stream.
+    /// Owns the clients' channels and has a session for each stream.
     Owner,
 }
 
 impl Link {
-    /// An end after the hellos. `window`: bytes that the local side of a stream may have unacknowledged, at most
-    /// [`LINK_WINDOW_BYTES`].
+    /// Creates one end of a link after the exchange of hellos. `window` is the maximum number of unacknowledged bytes
+    /// from the local side of a stream, at most [`LINK_WINDOW_BYTES`].
     #[must_use]
     pub fn new(role: Role, window: u32, now: Now) -> Self {
         Self {
@@ -125,7 +127,7 @@ impl Link {
 
     // The connection.
 
-    /// Reads bytes of the other side, in any pieces.
+    /// Reads bytes from the other side, split at any position.
     pub fn read(&mut self, bytes: &[u8], now: Now) {
         if !bytes.is_empty() {
             self.pulse.heard(now);
@@ -147,7 +149,7 @@ impl Link {
         self.reader = reader;
     }
 
-    /// Ends the link: its connection has ended.
+    /// Ends the link after its connection was lost.
     pub fn broke(&mut self, why: Death) {
         if self.death.is_none() {
             self.death = Some(why);
@@ -155,12 +157,13 @@ impl Link {
         }
     }
 
-    /// Records that this side did not run for `span_ms`, until `now`. Call before anything is read.
+    /// Records that this side did not run for `span_ms`, until `now`. Must be called before anything is read.
     pub fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.pulse.stood_still(span_ms, now);
     }
 
-    /// Ends a turn, after everything received was read: judges the other side, and queries kernels.
+    /// Ends a turn after everything received was read: checks the other side's liveness, and starts due queries to
+    /// clients' kernels.
     pub fn tick(&mut self, now: Now) {
         if self.death.is_some() {
             return;
@@ -199,7 +202,7 @@ impl Link {
         }
     }
 
-    /// When [`Link::tick`] is due at the latest.
+    /// Latest time at which [`Link::tick`] must be called.
     #[must_use]
     pub fn due(&self, now: Now) -> Option<Now> {
         let idle = self.empty_since.map(|since| since.after(LINK_IDLE_MS));
@@ -219,7 +222,7 @@ impl Link {
         self.death.is_none() && (of_link || !is_empty)
     }
 
-    /// Appends the frames of this turn: control frames first, then at most one DATA of each stream.
+    /// Appends the frames of this turn: control frames first, then at most one DATA frame per stream.
     pub fn write(&mut self, out: &mut Vec<u8>, now: Now) {
         if self.death.is_some() {
             return;
@@ -268,18 +271,19 @@ impl Link {
         self.events.pop_front()
     }
 
-    /// Whether the link is suspect: the other side is silent, and no stream begins.
+    /// Whether the link is suspect: the other side is silent, and no streams can be opened.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.pulse.is_doubtful()
     }
 
-    /// Stops streams from beginning; existing ones continue.
+    /// Stops opening streams; existing ones continue.
     pub fn leave(&mut self) {
         self.owes_away |= !std::mem::replace(&mut self.is_away, true);
     }
 
-    /// Whether one of the two nodes begins no more streams: its process ends, or the link has used all its ids.
+    /// Whether either node has stopped opening streams, because its process is shutting down or the link has used all
+    /// its ids.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.is_away
@@ -287,10 +291,11 @@ impl Link {
 
     // Local side of a stream. Ids of ended streams are ignored.
 
-    /// Front: opens a stream for a client of `account` with its whole `request`, at least one byte. Returns its id.
+    /// On the front, opens a stream for a client of `account` with its complete `request`, at least one byte, and
+    /// returns the stream's id.
     ///
     /// # Errors
-    /// No stream may begin on this link.
+    /// Returns an error if no stream may be opened on this link.
     pub fn open(
         &mut self,
         client: &Client,
@@ -313,10 +318,10 @@ impl Link {
         Ok(self.newest)
     }
 
-    /// Front: whether a stream may begin.
+    /// On the front, checks whether a stream may be opened.
     ///
     /// # Errors
-    /// The reason why none may.
+    /// Returns the reason why none may be opened.
     pub fn accepts(&self) -> Result<(), Refused> {
         let is_full = self.streams.len() >= LINK_STREAMS_MAX || self.waiting >= self.waiting_max;
         for (refuses, why) in [
@@ -332,7 +337,7 @@ impl Link {
         Ok(())
     }
 
-    /// Bytes that the local side may push. If 0, [`Event::Room`] follows.
+    /// Number of bytes that the local side may push. If 0, [`Event::Room`] follows.
     pub fn room(&mut self, id: u32) -> usize {
         let left = self.waiting_max.saturating_sub(self.waiting);
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -345,14 +350,14 @@ impl Link {
         room
     }
 
-    /// Pushes bytes of the local side, at most [`Link::room`]. `whole`: a WebSocket frame ends with them. A front
-    /// passes on the kernel's answer first if [`Link::is_unconfirmed`], so that the owner learns what the client had
-    /// acknowledged when it sent these bytes.
+    /// Pushes bytes from the local side, at most [`Link::room`]. `whole` states whether they complete a WebSocket
+    /// frame. If [`Link::is_unconfirmed`], a front must first report the kernel's count of unacknowledged bytes, so
+    /// that the owner knows what the client had acknowledged when it sent these bytes.
     pub fn push(&mut self, id: u32, bytes: &[u8], whole: bool) {
         self.change(id, |stream| stream.outgoing.push(bytes, whole));
     }
 
-    /// Bytes for the local side. Empty while a front does not know whether the owner has given the link up.
+    /// Bytes to deliver to the local side. Empty while a front does not know whether the owner has given up the link.
     #[must_use]
     pub fn inbox(&self, id: u32) -> &[u8] {
         let stream = self.streams.get(&id).filter(|_| !self.is_fenced());
@@ -369,7 +374,8 @@ impl Link {
         });
     }
 
-    /// Front: the client's kernel accepted the oldest `bytes` taken from the inbox, as `wire` bytes on the wire.
+    /// On the front, records that the client's kernel accepted the oldest `bytes` taken from the inbox, as `wire` bytes
+    /// on the wire.
     pub fn sent(&mut self, id: u32, bytes: usize, wire: usize, now: Now) {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.takes()) else {
             return;
@@ -385,14 +391,14 @@ impl Link {
         }
     }
 
-    /// Front: whether the client has unacknowledged bytes.
+    /// On the front, whether the client has unacknowledged bytes.
     #[must_use]
     pub fn is_unconfirmed(&self, id: u32) -> bool {
         let stream = self.streams.get(&id);
         stream.is_some_and(|stream| stream.incoming.oldest().is_some())
     }
 
-    /// Front: sets the kernel's count of unacknowledged bytes on the wire; too many is safe.
+    /// On the front, sets the kernel's count of unacknowledged bytes on the wire; an overestimate is safe.
     pub fn unacknowledged(&mut self, id: u32, bytes: u64, round_trip_ms: u32) {
         self.change(id, |stream| {
             stream.incoming.confirm_wire(bytes, round_trip_ms);
@@ -401,41 +407,42 @@ impl Link {
         });
     }
 
-    /// Owner: has the front query the client's kernel. [`Event::Confirmed`] follows.
+    /// On the owner, asks the front to query the client's kernel. [`Event::Confirmed`] follows.
     pub fn ask(&mut self, id: u32) {
         self.change(id, |stream| stream.owes_ask = true);
     }
 
-    /// Ends the stream from the local side. A front passes on the kernel's answer first. After [`How::Fin`] and
-    /// [`How::Finish`] another end may follow, which takes effect at once; all others are final.
+    /// Ends the stream from the local side. A front must first report the kernel's count of unacknowledged bytes.
+    /// [`How::Fin`] and [`How::Finish`] may be followed by another end, which takes effect at once; all others are
+    /// final.
     pub fn end(&mut self, id: u32, how: How) {
         self.change(id, |stream| stream.end(how));
     }
 
-    /// Front: ends a stream because another node has the client's channel, or this node ends. The client gets
-    /// [`Event::Ended`], as if the link had died, and the owner a reset.
+    /// On the front, ends a stream because the client's channel has moved or this node is shutting down. The client
+    /// receives [`Event::Ended`], as if the link had died, and the owner a reset.
     pub fn lose(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));
         self.end(id, How::Reset);
     }
 
-    /// Pushed bytes that are unacknowledged; 0 for an ended stream.
+    /// Number of pushed bytes not yet acknowledged; 0 for an ended stream.
     #[must_use]
     pub fn unconfirmed(&self, id: u32) -> u64 {
         let stream = self.streams.get(&id);
         stream.map_or(0, |stream| stream.outgoing.unconfirmed())
     }
 
-    /// Limits the bytes of local sides that wait for frames, where links share [`LINK_WAITING_BYTES_MAX`].
+    /// Limits the number of bytes from local sides that wait to be framed, if links share [`LINK_WAITING_BYTES_MAX`].
     pub fn bound_waiting(&mut self, bytes: usize) {
         self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
     }
 
-    /// Checks the sums and each stream's offsets.
+    /// Checks the totals and each stream's offsets.
     ///
     /// # Panics
-    /// If one is wrong.
+    /// Panics if a total or an offset is inconsistent.
     pub fn invariants(&self) {
         let mut sums = (0, 0, 0);
         for (id, stream) in &self.streams {
@@ -490,7 +497,7 @@ impl Link {
         Ok(())
     }
 
-    /// Applies a frame to its stream. False if the stream has ended.
+    /// Applies a frame to its stream. Returns `false` if the stream has ended.
     fn begun(
         &mut self,
         id: u32,
@@ -560,7 +567,7 @@ impl Link {
 
     // Steps of one stream.
 
-    /// Changes a stream, and updates what depends on it: sums, lists, events, and its end.
+    /// Modifies a stream and updates everything derived from it: totals, queues, events and its removal.
     fn change<R>(&mut self, id: u32, step: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.streams.get_mut(&id)?;
         self.held -= stream.incoming.held().len();
@@ -653,9 +660,9 @@ impl Link {
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
-    /// Closes the largest streams of the account with most buffered bytes, until a 64th of its bytes is free, since a
-    /// bound is reached. With many small streams, closing one at a time would visit all of them again for each further
-    /// message.
+    /// Frees space when a limit is reached: closes the largest streams of the account with the most buffered bytes
+    /// until a 64th of its bytes is free. With many small streams, closing one at a time would require a full scan for
+    /// each further message.
     pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -680,12 +687,12 @@ impl Link {
 
     // The link.
 
-    /// Whether received bytes may date from before a pause, and are withheld.
+    /// Whether received bytes may predate a pause and are withheld.
     fn is_fenced(&self) -> bool {
         self.role == Role::Front && self.pulse.is_fenced()
     }
 
-    /// Releases withheld bytes: the owner has not given the link up.
+    /// Releases withheld bytes, since the owner has not given up the link.
     fn unfence(&mut self) {
         let streams = self.streams.iter();
         let held = streams.map(|(id, stream)| (*id, stream.incoming.held().len()));
@@ -694,7 +701,7 @@ impl Link {
             .extend(held.map(|(id, bytes)| Event::Inbox(id, bytes)));
     }
 
-    /// Returns unsent requests of a suspect link, to be retried elsewhere.
+    /// Returns unsent requests on a suspect link, so that they are retried elsewhere.
     fn return_unbegun(&mut self) {
         let streams = self.streams.iter();
         let unbegun = streams.filter(|(_, stream)| !stream.opening.is_empty());
@@ -702,7 +709,7 @@ impl Link {
         unbegun.into_iter().for_each(|id| self.bury(id));
     }
 
-    /// Ends a stream without the other side.
+    /// Ends and removes a stream without involving the other side.
     fn bury(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));

@@ -1,48 +1,48 @@
-//! Answers of other nodes, and nodes that do not answer.
+//! Answers of other nodes, and detection of nodes that do not answer.
 //!
-//! Only answers count, each from the moment its question was *sent*: a question that arrives proves nothing, since old
-//! ones lie in socket buffers. For taking a slot, an owner's statements count from their *arrival*. Both err on the
-//! safe side.
+//! Only answers count, each from the time its question was *sent*: receiving a question proves nothing, since old ones
+//! may linger in socket buffers. For claiming a slot, an owner's statements count from their *arrival*. Both rules err
+//! on the safe side.
 
 use crate::cluster::limits::{ANNOUNCED_GAP_MS, NODES_MAX, Spans};
 use crate::cluster::message::{Answer, Held};
 use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::{cluster::etcd_view::View, time::Now};
 
-/// Knowledge of a node's peers from querying them. One per process.
+/// State of a node's peers, as learned from their answers. One per process.
 #[derive(Debug)]
 pub struct Silence {
     peers: Vec<Peer>,
-    /// By slot: when an answer last reported it as served, and at which epoch.
+    /// Epoch and arrival time of the last answer that reported each slot as served, indexed by slot.
     served: Vec<Option<(Epoch, Now)>>,
-    /// Moment before which questions do not count: the process was paused.
+    /// Time of the last pause's end; questions sent before it do not count.
     gap: Now,
     spans: Spans,
 }
 
-/// Answers of one peer.
+/// State of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
-    /// Start of an uninterrupted series of questions.
+    /// Start of the uninterrupted series of questions to the peer.
     asked_since: Option<Now>,
-    /// When the newest question was sent that it answered.
+    /// Send time of the latest question that the peer answered.
     answered: Option<Now>,
     word: Option<Word>,
-    /// When the question was sent that `word` answers: an older answer does not replace it.
+    /// Send time of the question that `word` answers; older answers do not replace it.
     word_asked: Now,
     parting: Parting,
-    /// Whether its slots were free to take, as far as etcd and silence could show.
+    /// Whether the peer's slots were free to claim, according to etcd and its silence.
     written_off: bool,
 }
 
-/// Statement of a peer about itself in its newest answer.
+/// Status that a peer reported in its latest answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// Process of the peer.
+    /// Incarnation of the peer.
     pub incarnation: Incarnation,
-    /// Whether the peer had etcd.
+    /// Whether the peer could reach etcd.
     pub has_etcd: bool,
-    /// Whether the peer was stopping.
+    /// Whether the peer was shutting down.
     pub stopping: bool,
 }
 
@@ -51,12 +51,12 @@ pub struct Word {
 enum Parting {
     #[default]
     None,
-    /// Said goodbye, or its host refused the connection.
+    /// The peer said goodbye, or its host refused the connection.
     Gone,
 }
 
 impl Silence {
-    /// State without any answers.
+    /// Creates the state without any answers.
     #[must_use]
     pub fn new(slots: u16, spans: Spans) -> Self {
         Self {
@@ -67,19 +67,19 @@ impl Silence {
         }
     }
 
-    /// Sets the spans of the lease that etcd granted.
+    /// Sets the time spans for the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Records a question to `peer`.
+    /// Records that a question was sent to `peer`.
     pub fn asks(&mut self, peer: NodeId, now: Now) {
         if let Some(known) = self.grow(peer) {
             known.asked_since.get_or_insert(now);
         }
     }
 
-    /// Records that the process was paused until `now`: nothing from before counts.
+    /// Records that the process was paused until `now`; earlier questions and answers no longer count.
     pub fn gap(&mut self, now: Now) {
         self.gap = now;
         for peer in &mut self.peers {
@@ -88,7 +88,8 @@ impl Silence {
         }
     }
 
-    /// Records slots reported as served in an answer, also in one to another process of this node's name.
+    /// Records slots that an answer reports as served, including answers addressed to another process with this node's
+    /// name.
     pub fn serves(&mut self, serves: &[Held], now: Now) {
         for held in serves {
             if let Some(place) = self.served.get_mut(held.slot.index()) {
@@ -118,34 +119,34 @@ impl Silence {
         }
     }
 
-    /// Records that the peer ends, or that nothing listens on its host.
+    /// Records that the peer is shutting down, or that nothing listens on its address.
     pub fn parts(&mut self, peer: NodeId) {
         if let Some(known) = self.grow(peer) {
             known.parting = Parting::Gone;
         }
     }
 
-    /// Records whether the slots of `peer` could be taken, as of a moment when etcd answered.
+    /// Records whether the slots of `peer` were free to claim when etcd last answered.
     pub fn write_off(&mut self, peer: NodeId, written_off: bool) {
         if let Some(known) = self.grow(peer) {
             known.written_off = written_off;
         }
     }
 
-    /// Whether `peer` answered a question recent enough to count.
+    /// Whether `peer` answered a question recently enough to count.
     #[must_use]
     pub fn reaches(&self, peer: NodeId, now: Now) -> bool {
         self.answered_within(peer, self.spans.hearing_ms(), now)
     }
 
-    /// Whether `peer` answered a question that was sent less than this long ago.
+    /// Whether `peer` answered a question sent less than `span_ms` ago.
     #[must_use]
     pub fn answered_within(&self, peer: NodeId, span_ms: u64, now: Now) -> bool {
         let answered = self.peer(peer).answered;
         answered.is_some_and(|asked| now.since(asked) < span_ms)
     }
 
-    /// Whether every node registered beside `me` answers, without an interruption.
+    /// Whether every other registered node answers without interruption.
     #[must_use]
     pub fn has_all_peers(&self, view: &View, me: NodeId, now: Now) -> bool {
         let others = view.nodes().filter(|node| *node != me);
@@ -153,7 +154,7 @@ impl Silence {
         registered.all(|node| self.answered_within(node, ANNOUNCED_GAP_MS, now))
     }
 
-    /// Whether a peer recently reported having etcd, also if this process was paused since.
+    /// Whether a peer recently reported reaching etcd, even if this process was paused since.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
         self.peers.iter().any(|peer| {
@@ -162,13 +163,13 @@ impl Silence {
         })
     }
 
-    /// Whether `peer` was queried for as long as an answer counts, without an interruption, and no answer counts.
+    /// Whether `peer` was queried without interruption for as long as answers are valid, and has no valid answer.
     #[must_use]
     pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
         self.asked_for(peer, now, self.spans.hearing_ms()) && !self.reaches(peer, now)
     }
 
-    /// When the newest question was sent that any peer answered.
+    /// Send time of the latest question that any peer answered.
     #[must_use]
     pub fn newest_answered(&self) -> Option<Now> {
         self.peers.iter().filter_map(|peer| peer.answered).max()
@@ -180,23 +181,23 @@ impl Silence {
         self.peer(peer).word.is_some()
     }
 
-    /// The process of `peer` that answered last, and when that question was sent.
+    /// The process of `peer` that answered last, and the send time of that question.
     #[must_use]
     pub fn last(&self, peer: NodeId) -> Option<(Incarnation, Now)> {
         let known = self.peer(peer);
         known.word.map(|word| (word.incarnation, known.word_asked))
     }
 
-    /// Statement of `peer` about itself in its newest answer.
+    /// Status that `peer` reported in its latest answer.
     #[must_use]
     pub fn word(&self, peer: NodeId) -> Option<Word> {
         self.peer(peer).word
     }
 
-    /// Whether `peer` may be on a side of the cluster that can take slots, as of its last answer.
+    /// Whether `peer`, as of its last answer, may be in a partition of the cluster that can claim slots.
     ///
-    /// A peer cannot if it left, if its own slots were free to take when etcd last answered, or if it had no etcd
-    /// either. One that never answered can.
+    /// A peer cannot claim slots if it left, if its own slots were free to claim when etcd last answered, or if it
+    /// could not reach etcd either. A peer that never answered can.
     #[must_use]
     pub fn may_take(&self, peer: NodeId) -> bool {
         let known = self.peer(peer);
@@ -206,14 +207,14 @@ impl Silence {
         known.word.is_none_or(|word| word.has_etcd)
     }
 
-    /// Whether `owner` was queried for a lease and never reported that it serves `slot` at `epoch`.
+    /// Whether `owner` was queried for a full lease without reporting that it serves `slot` at `epoch`.
     #[must_use]
     pub fn is_silent(&self, owner: NodeId, slot: Slot, epoch: Epoch, now: Now) -> bool {
         let silence_ms = self.spans.lease_ms();
         self.asked_for(owner, now, silence_ms) && self.unserved_for(slot, epoch, now, silence_ms)
     }
 
-    /// Whether `peer` was queried for this many milliseconds without an interruption.
+    /// Whether `peer` was queried without interruption for `span_ms`.
     #[must_use]
     pub fn asked_for(&self, peer: NodeId, now: Now, span_ms: u64) -> bool {
         self.peer(peer)
@@ -221,7 +222,7 @@ impl Silence {
             .is_some_and(|since| now.since(since) >= span_ms)
     }
 
-    /// Whether `peer`, as of a moment, had been queried for a lease and answered none of those questions.
+    /// Whether `peer`, as of the given time, had been queried for a full lease without answering.
     #[must_use]
     pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
         let silence_ms = self.spans.lease_ms();

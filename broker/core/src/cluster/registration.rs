@@ -1,8 +1,8 @@
-//! Registration: a key under a lease, which shows that this process is alive; and whether another process of this
-//! node's name is alive.
+//! Registration: a key under a lease that shows that this process is alive, and detection of other live processes with
+//! this node's name.
 //!
-//! The registration in the view counts: of several attempts with unknown outcomes it is the one that was committed,
-//! with its lease.
+//! The registration shown in the view is authoritative: if several attempts had unknown outcomes, it is the one that
+//! was committed, with its lease.
 
 use crate::cluster::message::{ExpectedRevision, Heard, Transaction};
 use crate::cluster::types::{
@@ -17,37 +17,37 @@ pub(crate) struct Registering {
     me: Owner,
     address: Address,
     namesake: Namesake,
-    /// Lease for the next attempt.
+    /// Lease for the next registration attempt.
     granted: Option<LeaseId>,
-    /// A lease, and when its newest acknowledged keepalive, or the call that granted it, was sent.
+    /// A lease, and the send time of its last acknowledged keepalive or of the call that granted it.
     kept: Option<(LeaseId, Now)>,
-    /// A lease that no longer exists, whatever the view shows.
+    /// A lease known to have expired, whatever the view shows.
     gone: Option<LeaseId>,
-    /// Whether etcd refused an attempt since the last read: while it is full, it accepts no claims either.
+    /// Whether etcd refused an attempt since the last read; a full etcd accepts no claims either.
     refused: bool,
-    /// Whether the roster had this node while it was registered.
+    /// Whether the roster listed this node while it was registered.
     joined: bool,
-    /// Newest registration of this process that was noticed.
+    /// Revision of the newest registration of this process noticed in the view.
     noticed: Revision,
-    /// Since when another process's registration under this name blocks this one.
+    /// Time since which another process's registration under this name has blocked this one.
     foreign_since: Option<Now>,
 }
 
-/// Right of this process to its node's name, by the roster and the registrations.
+/// Whether this process may use its node's name, according to the roster and registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// May register, or is registered.
+    /// The process may register or is registered.
     Own,
-    /// Another process had the name, and may be gone.
+    /// Another process had the name and may have exited.
     Occupied,
-    /// Another process has the name.
+    /// Another process uses the name.
     Taken,
-    /// The node was removed.
+    /// The node was removed from the roster.
     Removed,
 }
 
 impl Registering {
-    /// State of a process that starts at `now`, and listens at `address`.
+    /// Creates the state of a process that starts at `now` and listens on `address`.
     #[must_use]
     pub(crate) fn new(me: Owner, address: Address, now: Now) -> Self {
         Self {
@@ -64,15 +64,15 @@ impl Registering {
         }
     }
 
-    /// Registration of this process, as far as is known.
+    /// Registration of this process, according to the view.
     #[must_use]
     pub(crate) fn current(&self, view: &View) -> Option<Registration> {
         view.registered(self.me)
             .filter(|registration| self.gone != Some(registration.lease))
     }
 
-    /// Whether the view shows a registration of this process that was not noticed before, in whatever way it was made:
-    /// the reply to its transaction may be lost.
+    /// Whether the view shows a registration of this process for the first time, however it was made: the reply to its
+    /// transaction may have been lost.
     pub(crate) fn notices(&mut self, view: &View) -> bool {
         let newest = self
             .current(view)
@@ -88,28 +88,28 @@ impl Registering {
         self.refused
     }
 
-    /// Records that etcd refused a lease, or the registration.
+    /// Records that etcd refused a lease or the registration.
     pub(crate) fn refused(&mut self) {
         self.refused = true;
     }
 
-    /// Records a read of etcd.
+    /// Records that etcd was read, so that earlier refusals no longer count.
     pub(crate) fn was_read(&mut self) {
         self.refused = false;
     }
 
-    /// Records a lease granted in answer to a call sent at `asked`.
+    /// Records a lease granted by a call sent at `asked`.
     pub(crate) fn granted(&mut self, lease: LeaseId, asked: Now) {
         self.granted = Some(lease);
         self.kept = Some((lease, asked));
     }
 
-    /// Records a renewal in answer to a keepalive sent at `asked`.
+    /// Records a renewal by a keepalive sent at `asked`.
     pub(crate) fn kept_alive(&mut self, lease: LeaseId, asked: Now) {
         self.kept = Some((lease, asked));
     }
 
-    /// Start of the lease of this process's registration, as far as etcd has answered; `None` without one.
+    /// Start of the registration's lease, according to etcd's last reply; `None` if not registered.
     #[must_use]
     pub(crate) fn kept_since(&self, view: &View) -> Option<Now> {
         let current = self.current(view)?;
@@ -117,7 +117,7 @@ impl Registering {
         (lease == current.lease).then_some(asked)
     }
 
-    /// Whether a lease is available for the next attempt.
+    /// Whether a lease is available for the next registration attempt.
     #[must_use]
     pub(crate) fn has_lease(&self) -> bool {
         self.granted.is_some()
@@ -133,13 +133,12 @@ impl Registering {
         self.namesake.found(is_peer, asked, heard, now);
     }
 
-    /// Right of this process to its name.
+    /// Determines whether this process may use its name.
     ///
-    /// Of two processes that had joined, the one with the later registration stays and the other one ends. A starting
-    /// process has the name at once where its predecessor ran at its address, since it listens there itself, with the
-    /// same directory or no registration. Elsewhere the predecessor may be alive: then this process ends, or waits
-    /// until neither etcd nor any node has had an answer from it for a lease.
-    /// any node has had an answer of it for a lease.
+    /// If two processes have joined, the one that registered later stays and the other exits. A starting process owns
+    /// the name at once if its predecessor used the same address, where it now listens itself, and either the same
+    /// directory or no registration. Otherwise the predecessor may still be alive: this process exits, or waits until
+    /// neither etcd nor any node has heard from the predecessor for a lease.
     pub(crate) fn place(
         &mut self,
         view: &View,
@@ -177,7 +176,7 @@ impl Registering {
         }
     }
 
-    /// Right to the name while no other process is registered under it.
+    /// Determines the right to the name while no other process is registered under it.
     fn unregistered(&self, view: &View, spans: Spans, now: Now) -> Place {
         let node = self.me.node;
         let was_here = view.roster(node) == Some(RosterState::Here);
@@ -199,18 +198,20 @@ impl Registering {
         }
     }
 
-    /// Whether the other process was this one's predecessor: the same directory, which is locked, and the same address.
+    /// Whether the other process was this one's predecessor: it used the same directory, which is locked, and the same
+    /// address.
     fn is_restart(&self, view: &View, other: Registration) -> bool {
         other.incarnation.directory == self.me.incarnation.directory && self.is_at_home(view)
     }
 
-    /// Whether the roster has this process's address, or none.
+    /// Whether the roster contains this process's address or none.
     fn is_at_home(&self, view: &View) -> bool {
         let address = view.address(self.me.node);
         address.is_none_or(|address| address == self.address)
     }
 
-    /// The next attempt: under the granted lease, if the registration and the roster are as the view has them.
+    /// Returns the next registration transaction, under the granted lease, conditional on the registration and roster
+    /// shown by the view.
     pub(crate) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
@@ -244,20 +245,20 @@ impl Registering {
 // etcd alone cannot tell: a registration outlives its process by a lease, and a process outlives its registration when
 // etcd is down.
 
-/// Signs of life of other processes of this node's name, since the start of this one.
+/// Signs of life from other processes with this node's name, since this one started.
 #[derive(Debug)]
 struct Namesake {
     me: Incarnation,
     started: Now,
-    /// Last moment at which one may have answered.
+    /// Latest time at which another process with this node's name may have answered.
     sign: Now,
-    /// When the newest question was sent that another node has replied to.
+    /// Send time of the latest question to which another node replied.
     replied: Option<Now>,
     lives: bool,
 }
 
 impl Namesake {
-    /// State of a process that starts now.
+    /// Creates the state of a process that is starting.
     pub(crate) fn new(me: Incarnation, now: Now) -> Self {
         Self {
             me,
@@ -268,7 +269,8 @@ impl Namesake {
         }
     }
 
-    /// Records which process last answered the node, queried at `asked`, under this name; `is_peer`: another node.
+    /// Records which process last answered a node under this name, when queried at `asked`; `is_peer` if the node is
+    /// not this one.
     pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         if is_peer {
             self.replied = self.replied.max(Some(asked));
@@ -282,12 +284,13 @@ impl Namesake {
         self.lives |= self.started.after(heard.ago_ms) <= asked;
     }
 
-    /// Whether one has certainly answered after this process had started.
+    /// Whether another process with this node's name certainly answered after this process started.
     pub(crate) fn lives(&self) -> bool {
         self.lives
     }
 
-    /// Whether none has answered for `silence_ms`, as reported by another node within that time, if there is any.
+    /// Whether no other process with this node's name has answered for `silence_ms`; if there are other nodes, one must
+    /// have reported so within that time.
     pub(crate) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
         let replied = self
             .replied

@@ -1,4 +1,4 @@
-//! Secret shared by the nodes of a cluster, the keys that each derives from it, and the proof in a registration.
+//! The secret shared by the nodes of a cluster, the keys derived from it, and the proof in a registration.
 
 use crate::cluster::limits::INNER_VERSION;
 use crate::cluster::types::{Incarnation, Kinship};
@@ -8,11 +8,11 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// 32 random bytes, the same on every node, and optionally those of another secret that is accepted as well: the
-/// previous or the next one. Debug output hides them.
+/// 32 random bytes, identical on all nodes, and optionally those of a second accepted secret: the previous or the next
+/// one. Hidden in debug output.
 ///
-/// To replace a secret without an outage, every node gets a file with both, the old one first; then every node gets it
-/// with the new one first; then without the old one.
+/// To rotate a secret without an outage, give every node a file with both, old one first; then with the new one first;
+/// then without the old one.
 #[derive(Clone)]
 pub struct ClusterSecret {
     used: Bytes,
@@ -22,7 +22,7 @@ pub struct ClusterSecret {
 type Bytes = Zeroizing<[u8; 32]>;
 
 impl ClusterSecret {
-    /// Parses a file: one or two lines of 64 hexadecimal digits, the one in use first.
+    /// Parses a file: one or two lines of 64 hexadecimal digits, the current secret first.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -35,35 +35,35 @@ impl ClusterSecret {
         nothing_else.then_some(Self { used, accepted })
     }
 
-    /// Key of the hash that maps channels to slots, unless another was agreed on.
+    /// Key of the hash that maps channels to slots, unless the cluster agreed on another.
     ///
     /// # Panics
-    /// Never: 16 bytes are less than the hash that they are derived with.
+    /// Never panics: 16 bytes is less than the maximum output of the key derivation.
     #[must_use]
     pub fn slot_key(&self, cluster: &str) -> [u8; 16] {
         *derived(&self.used, b"heliograph slots 1", cluster)
     }
 
-    /// Seeds of the key pairs (Ed25519) by which the nodes of this cluster authenticate each other in TLS: the one in
-    /// use, then the other accepted one.
+    /// Seeds of the Ed25519 key pairs with which nodes of this cluster authenticate each other in TLS: the current one,
+    /// then the other accepted one.
     #[must_use]
     pub fn node_seeds(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph node 1", cluster)
     }
 
-    /// Keys that temporary credentials are sealed under: the one that seals, then the other accepted one.
+    /// Keys that seal temporary credentials: the current one, then the other accepted one.
     #[must_use]
     pub fn session_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph session 1", cluster)
     }
 
-    /// Keys from which those of TLS tickets for clients are derived: the one in use, then the other accepted one.
+    /// Keys from which the TLS ticket keys for clients are derived: the current one, then the other accepted one.
     #[must_use]
     pub fn ticket_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph tickets 1", cluster)
     }
 
-    /// Keys by which registrations in etcd prove that their processes have this secret.
+    /// Keys with which registrations in etcd prove that their processes know this secret.
     #[must_use]
     pub fn proof_keys(&self, cluster: &str) -> ProofKeys {
         ProofKeys::new(&self.each(b"heliograph registration 1", cluster))
@@ -78,7 +78,7 @@ impl ClusterSecret {
     }
 }
 
-/// The bytes of a line.
+/// Decodes the bytes of a line.
 fn bytes(line: &str) -> Option<Bytes> {
     let mut bytes = Zeroizing::new([0; 32]);
     if line.len() != 2 * bytes.len() {
@@ -88,7 +88,7 @@ fn bytes(line: &str) -> Option<Bytes> {
     decoded.ok().map(|_| bytes)
 }
 
-/// Derives bytes for one use in one cluster.
+/// Derives bytes for a given purpose and cluster.
 fn derived<const N: usize>(secret: &Bytes, salt: &[u8], cluster: &str) -> Zeroizing<[u8; N]> {
     let derived = Salt::new(HKDF_SHA256, salt).extract(&**secret);
     let mut bytes = Zeroizing::new([0; N]);
@@ -126,31 +126,31 @@ impl fmt::Debug for ClusterSecret {
 // A registration has one for each line of its process's secret, and is valid if one of them matches either line of the
 // reader's: during a rotation, nodes with neighbouring files accept each other.
 
-/// Keys of proofs: one for each line of the secret, the one in use first. Debug output hides them.
+/// Keys for proofs: one for each line of the secret, the current one first. Hidden in debug output.
 #[derive(Clone)]
 pub struct ProofKeys(Vec<Key>);
 
-/// Contents that a proof covers.
+/// Data covered by a proof.
 #[derive(Clone, Copy, Debug)]
 pub struct Registrant<'a> {
-    /// Id in the cluster's meta key.
+    /// Cluster id in the meta key.
     pub cluster: &'a str,
     /// Key of the hash that maps channels to slots.
     pub slot_key: &'a [u8; 16],
     /// The node's name.
     pub node: &'a str,
-    /// Process of the node.
+    /// Incarnation of the node.
     pub incarnation: Incarnation,
 }
 
 impl ProofKeys {
-    /// Keys from these bytes, the one in use first.
+    /// Creates keys from these bytes, the current one first.
     pub(crate) fn new<B: AsRef<[u8]>>(lines: &[B]) -> Self {
         let key = |bytes: &B| Key::new(HMAC_SHA256, bytes.as_ref());
         Self(lines.iter().map(key).collect())
     }
 
-    /// Proofs for a registration of this process, 32 bytes each.
+    /// Computes the proofs for a registration of this process, 32 bytes each.
     #[must_use]
     pub fn prove(&self, registrant: &Registrant<'_>) -> Vec<Vec<u8>> {
         let message = registrant.message();
@@ -159,7 +159,7 @@ impl ProofKeys {
             .collect()
     }
 
-    /// Relation of a registered process to this one's cluster, by its proofs and its inner version.
+    /// Determines a registered process's relation to this cluster from its proofs and inner version.
     #[must_use]
     pub fn kinship<'p>(
         &self,

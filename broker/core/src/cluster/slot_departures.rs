@@ -1,4 +1,4 @@
-//! Slots that leave this node: offered to another, transferred, given up; and the node's shutdown.
+//! Slots that leave this node by being offered to another, transferred or given up; also the node's shutdown.
 
 use crate::cluster::etcd_calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
@@ -12,7 +12,7 @@ use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Val
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
-    /// Starts the shutdown of this node. Without etcd nothing can be given away.
+    /// Starts the shutdown of this node. Slots can only be given away while etcd answers.
     pub(crate) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
@@ -23,7 +23,7 @@ impl Cluster {
         }
     }
 
-    /// Starts an even distribution: each node gives what exceeds its part, by its view.
+    /// Starts rebalancing: each node gives away the slots that exceed its share, according to its view.
     pub(crate) fn rebalance(&mut self, now: Now) {
         let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
         let mut nodes = candidates.nodes().to_vec();
@@ -79,12 +79,12 @@ impl Cluster {
         self.call(Purpose::Away, Call::Transaction(transaction), now);
     }
 
-    /// Whether the roster expects this node to run.
+    /// Whether the roster expects this node to be running.
     fn is_expected(&self) -> bool {
         self.view.roster(self.me.node) == Some(RosterState::Here)
     }
 
-    /// Offers the next slots that are given away.
+    /// Offers the next slots to give away.
     pub(crate) fn transfer(&mut self, now: Now) {
         for (slot, OwnSlot { epoch, .. }, target) in
             self.transfers
@@ -128,7 +128,7 @@ impl Cluster {
         self.call(purpose, Call::Transaction(transaction), now);
     }
 
-    /// Ends transfers that timed out. An unknown outcome is settled by a new epoch of the own slot.
+    /// Ends transfers that timed out. An unknown outcome is settled by writing the slot with a new epoch.
     pub(crate) fn check_transfers(&mut self, now: Now) {
         let own: Vec<(Slot, OwnSlot)> = self
             .slots
@@ -170,7 +170,7 @@ impl Cluster {
         }
     }
 
-    /// Gives up slots that could not be loaded: other nodes try.
+    /// Gives up slots that could not be loaded, so that other nodes can try.
     pub(crate) fn give_up_unloaded(&mut self, now: Now) {
         let has_etcd = self.authority.has_etcd(now);
         for held in self.slots.overdue(has_etcd, now) {
@@ -215,7 +215,7 @@ impl Cluster {
         }
     }
 
-    /// Revokes the registration of this process, if there is one.
+    /// Revokes the registration of this process, if any.
     pub(crate) fn revoke(&mut self, now: Now) {
         if let Some(registration) = self.registering.current(&self.view) {
             self.call(Purpose::Revoke, Call::Revoke(registration.lease), now);

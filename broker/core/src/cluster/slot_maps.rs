@@ -1,5 +1,5 @@
-//! Maps of slots: from a channel to its slot and the slot's owner, for shards ([`SlotMap`]); fixed owners from a file
-//! ([`FixedMap`]); sets of slots ([`SlotSet`]).
+//! Slot maps: from a channel to its slot and the slot's owner, for shards ([`SlotMap`]); fixed owners from a file
+//! ([`FixedMap`]); and sets of slots ([`SlotSet`]).
 
 use crate::cluster::limits::{NODES_MAX, SLOTS};
 use crate::cluster::types::{NodeId, Slot};
@@ -13,37 +13,36 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 // From a channel to its owner: the slot that its identity hashes to, and the owner of the slot.
 
-/// Owners of slots, as known to one node. One per process, read by its shards; written only by the code that follows
-/// the cluster.
+/// Owners of slots as known to one node. One per process, read by its shards and written only by the cluster driver.
 #[derive(Debug)]
 pub struct SlotMap {
-    /// Unknown until read from etcd.
+    /// Key of the hash that maps channels to slots; unset until read from etcd.
     key: OnceLock<[u64; 2]>,
     own: NodeId,
     names: Box<[OnceLock<Box<str>>]>,
     owners: Box<[AtomicU16]>,
-    /// Whether each slot's owner got it from the one before.
+    /// Whether each slot was transferred to its owner by the previous one.
     given: Box<[AtomicBool]>,
-    /// Whether each slot was this node's and no longer is.
+    /// Whether each slot was owned by this node but no longer is.
     left: Box<[AtomicBool]>,
-    /// Epoch of presence of each slot that this node serves, else 0.
+    /// Presence epoch of each slot; 0 if this node does not serve it.
     presence: Box<[AtomicU64]>,
-    /// Number of changes of these epochs.
+    /// Number of changes to presence epochs.
     presence_changes: AtomicU64,
-    /// Number of changes of owners.
+    /// Number of owner changes.
     changes: AtomicU64,
-    /// End of this node's right to admit to its own slots, by the clock of its shards.
+    /// Time until which this node may admit clients to its own slots, by the clock of its shards.
     valid_until: AtomicU64,
-    /// Whether a channel that is not in this node's own slots does not exist.
+    /// Whether channels outside this node's own slots can be reported as nonexistent.
     knows_absence: AtomicBool,
-    /// Number of nodes that own slots or could.
+    /// Number of nodes that own or could own slots.
     nodes: AtomicU16,
     is_fixed: bool,
 }
 
 impl SlotMap {
-    /// A map that does not change once its slots are assigned; `own` is this node's index in `names`. `key` is the same
-    /// on every node.
+    /// Creates a map that is fixed once its slots are assigned; `own` is this node's index in `names`. `key` is the
+    /// same on every node.
     #[must_use]
     pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
         let map = Self::empty(own, true);
@@ -55,7 +54,7 @@ impl SlotMap {
         map
     }
 
-    /// An empty map of a node that knows nothing yet: no slot has an owner, and nothing is admitted.
+    /// Creates an empty map for a node that knows nothing yet: no slot has an owner, and no client is admitted.
     #[must_use]
     pub fn unknown(own: NodeId) -> Self {
         Self::empty(own, false)
@@ -80,19 +79,19 @@ impl SlotMap {
         }
     }
 
-    /// Sets the key of the hash, which never changes: further calls are ignored.
+    /// Sets the hash key, which never changes; further calls are ignored.
     pub fn set_key(&self, key: &[u8; 16]) {
         self.key.get_or_init(|| numbers(key));
     }
 
-    /// Sets the name of a node, which never changes: further calls are ignored.
+    /// Sets the name of a node, which never changes; further calls are ignored.
     pub fn name_node(&self, node: NodeId, name: Box<str>) {
         if let Some(place) = self.names.get(node.index()) {
             place.get_or_init(|| name);
         }
     }
 
-    /// Sets the owner of `slot`; `None`: nobody serves it.
+    /// Sets the owner of `slot`; `None` if no node serves it.
     pub fn assign(&self, slot: Slot, node: Option<NodeId>) {
         let place = slot.index();
         if let (Some(owner), Some(left)) = (self.owners.get(place), self.left.get(place)) {
@@ -105,34 +104,34 @@ impl SlotMap {
         }
     }
 
-    /// Sets whether the present or next owner of `slot` was given it by the one before; else it took it.
+    /// Sets whether the current or next owner of `slot` received it from the previous owner rather than claiming it.
     pub fn set_given(&self, slot: Slot, is_given: bool) {
         if let Some(given) = self.given.get(slot.index()) {
             given.store(is_given, Ordering::Release);
         }
     }
 
-    /// Whether the owner of a slot was given it by the one before.
+    /// Whether the owner of a slot received it from the previous owner.
     #[must_use]
     pub fn is_given(&self, slot: Slot) -> bool {
         let given = self.given.get(slot.index());
         given.is_some_and(|given| given.load(Ordering::Acquire))
     }
 
-    /// Whether this node had a slot and no longer has it.
+    /// Whether this node owned a slot but no longer does.
     #[must_use]
     pub fn has_left(&self, slot: Slot) -> bool {
         let left = self.left.get(slot.index());
         left.is_some_and(|left| left.load(Ordering::Acquire))
     }
 
-    /// Number of changes of owners so far.
+    /// Number of owner changes so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Sets the epoch of presence with which this node serves a slot; 0: it does not.
+    /// Sets the presence epoch with which this node serves a slot; 0 if it does not.
     pub fn set_presence(&self, slot: Slot, epoch: u64) {
         if let Some(presence) = self.presence.get(slot.index()) {
             presence.store(epoch, Ordering::Release);
@@ -140,21 +139,20 @@ impl SlotMap {
         }
     }
 
-    /// Epoch of presence of a slot, 0 if this node does not serve it.
+    /// Presence epoch of a slot; 0 if this node does not serve it.
     #[must_use]
     pub fn presence(&self, slot: Slot) -> u64 {
         let presence = self.presence.get(slot.index());
         presence.map_or(0, |presence| presence.load(Ordering::Acquire))
     }
 
-    /// Number of changes of these epochs so far.
+    /// Number of changes to presence epochs so far.
     #[must_use]
     pub fn presence_changes(&self) -> u64 {
         self.presence_changes.load(Ordering::Acquire)
     }
 
-    /// Slots that this node serves, with their epochs of presence: runs of consecutive slots with the same epoch, in
-    /// order.
+    /// Slots that this node serves, as ranges of consecutive slots with the same presence epoch, in ascending order.
     #[must_use]
     pub fn presences(&self) -> Vec<(Slot, Slot, u64)> {
         let mut runs: Vec<(Slot, Slot, u64)> = Vec::new();
@@ -170,17 +168,17 @@ impl SlotMap {
         runs
     }
 
-    /// Sets the end of this node's right to admit to its own slots.
+    /// Sets the time until which this node may admit clients to its own slots.
     pub fn set_valid_until(&self, until: Now) {
         self.valid_until.store(until.0, Ordering::Release);
     }
 
-    /// Sets whether a channel that is not in this node's own slots is known not to exist.
+    /// Sets whether channels outside this node's own slots can be reported as nonexistent.
     pub fn set_knows_absence(&self, knows: bool) {
         self.knows_absence.store(knows, Ordering::Release);
     }
 
-    /// Whether a channel that is not in this node's own slots does not exist.
+    /// Whether channels outside this node's own slots can be reported as nonexistent.
     #[must_use]
     pub fn knows_absence(&self) -> bool {
         self.knows_absence.load(Ordering::Acquire)
@@ -191,13 +189,13 @@ impl SlotMap {
         self.nodes.store(nodes.max(1), Ordering::Release);
     }
 
-    /// Number of registered nodes, this one included: 1 at least.
+    /// Number of registered nodes, including this one; at least 1.
     #[must_use]
     pub fn nodes(&self) -> u16 {
         self.nodes.load(Ordering::Acquire)
     }
 
-    /// The node that has a channel at `now`; `None` when nobody has, or this node may not serve its own slots.
+    /// Node that owns a channel at `now`; `None` if no node owns it, or if this node does but may not serve its slots.
     #[must_use]
     pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
         let owner = self.owners.get(self.slot(identity)?.index())?;
@@ -206,7 +204,7 @@ impl SlotMap {
         (node != self.own || self.is_valid(now)).then_some(node)
     }
 
-    /// Whether this node may admit to its own slots at `now`.
+    /// Whether this node may admit clients to its own slots at `now`.
     #[must_use]
     pub fn is_valid(&self, now: Now) -> bool {
         now < Now(self.valid_until.load(Ordering::Acquire))
@@ -219,7 +217,7 @@ impl SlotMap {
         self.key.get().is_some() && self.owners.iter().any(has_one)
     }
 
-    /// Owner of a slot, as far as is known.
+    /// Owner of a slot, if known.
     #[must_use]
     pub fn owner_of(&self, slot: Slot) -> Option<NodeId> {
         let owner = self.owners.get(slot.index())?.load(Ordering::Acquire);
@@ -234,7 +232,7 @@ impl SlotMap {
         others.into_iter().collect()
     }
 
-    /// Whether owners never change.
+    /// Whether owners are fixed.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         self.is_fixed
@@ -253,15 +251,15 @@ impl SlotMap {
         name.map_or("", |name| name)
     }
 
-    /// Slot of a channel; `None` while the key of the hash is unknown.
+    /// Slot of a channel; `None` if the hash key is not yet known.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         Some(hash(*self.key.get()?, identity))
     }
 }
 
-/// Slot of a channel: SipHash-2-4 of `region:account:name` under the cluster's key, so that outsiders cannot target one
-/// slot.
+/// Slot of a channel: SipHash-2-4 of `region:account:name` under the cluster's key, so that outsiders cannot target a
+/// particular slot.
 #[must_use]
 pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
     hash(numbers(key), identity)
@@ -278,14 +276,14 @@ fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
     Slot(u16::try_from(place).unwrap_or(0))
 }
 
-/// Owner of a slot without owner: not a node's number.
+/// Owner number of a slot without an owner; not a valid node number.
 const NOBODY: u16 = u16::MAX;
 const _: () = assert!(NODES_MAX < NOBODY as usize);
 
 /// End of validity on a node with a fixed map.
 const FOR_EVER: Now = Now(u64::MAX);
 
-/// The key in the form of the hash.
+/// Converts the key to the hash function's format.
 fn numbers(key: &[u8; 16]) -> [u64; 2] {
     let (low, high) = key.split_at(8);
     let number = |bytes: &[u8]| {
@@ -306,19 +304,19 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
 // n3      10.0.0.3:7443     2731-4095
 // ```
 
-/// Nodes of a cluster and their slots. Every slot has one owner.
+/// Nodes of a cluster and their slots. Every slot has exactly one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedMap {
-    /// Name and inner address of each node, by [`NodeId`].
+    /// Name and inner address of each node, indexed by [`NodeId`].
     pub nodes: Vec<(Box<str>, SocketAddr)>,
     owners: Vec<NodeId>,
 }
 
 impl FixedMap {
-    /// Parses the text of a file.
+    /// Parses the text of a slot map file.
     ///
     /// # Errors
-    /// The error says what is expected, and in which line or for which slot.
+    /// Returns an error that states what is expected, and on which line or for which slot.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut nodes: Vec<(Box<str>, SocketAddr)> = Vec::new();
         let mut owners = vec![None; usize::from(SLOTS)];
@@ -338,14 +336,14 @@ impl FixedMap {
         Ok(Self { nodes, owners })
     }
 
-    /// The node of this name.
+    /// Node with this name.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<NodeId> {
         let place = self.nodes.iter().position(|(known, _)| **known == *name)?;
         Some(NodeId(u16::try_from(place).ok()?))
     }
 
-    /// The map for the node `own`, with the cluster's key of the hash.
+    /// Creates the map for the node `own`, with the cluster's hash key.
     #[must_use]
     pub fn slot_map(&self, key: &[u8; 16], own: NodeId) -> SlotMap {
         let names = self.nodes.iter().map(|(name, _)| name.clone()).collect();
@@ -397,7 +395,7 @@ fn bounds(range: &str) -> Option<(u16, u16)> {
     (first <= last && last < SLOTS).then_some((first, last))
 }
 
-/// A set of slots, one bit each.
+/// A set of slots, stored as one bit each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "&[u8]")]
 pub struct SlotSet([u64; WORDS]);
@@ -410,7 +408,7 @@ impl Default for SlotSet {
 }
 
 impl SlotSet {
-    /// The set of all slots.
+    /// Returns the set of all slots.
     #[must_use]
     pub fn all() -> Self {
         Self([u64::MAX; WORDS])
@@ -424,28 +422,28 @@ impl SlotSet {
         }
     }
 
-    /// Whether the set has a slot.
+    /// Whether the set contains a slot.
     #[must_use]
     pub fn has(&self, slot: Slot) -> bool {
         let (word, bit) = (slot.index() / BITS, slot.index() % BITS);
         self.0.get(word).is_some_and(|word| word & (1 << bit) != 0)
     }
 
-    /// Adds the slots of another set.
+    /// Adds all slots of another set.
     pub fn add(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word |= other;
         }
     }
 
-    /// Removes slots that another set lacks.
+    /// Removes slots that are not in another set.
     pub fn keep(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word &= other;
         }
     }
 
-    /// The lowest slot that the set lacks.
+    /// Lowest slot that is not in the set.
     #[must_use]
     pub fn first_missing(&self) -> Option<Slot> {
         (0..SLOTS).map(Slot).find(|slot| !self.has(*slot))
@@ -453,7 +451,7 @@ impl SlotSet {
 }
 
 impl Serialize for SlotSet {
-    /// Bytes, the least significant of each word first.
+    /// Serializes as bytes, the least significant byte of each word first.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(self.0.map(u64::to_le_bytes).as_flattened())
     }

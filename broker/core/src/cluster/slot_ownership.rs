@@ -1,5 +1,5 @@
-//! Own slots follow the view: gained ones are loaded and served, lost ones released with their pending messages and
-//! parcels.
+//! Synchronizes this node's slots with the view: gained slots are loaded and served; lost slots are released with their
+//! pending messages and parcels.
 
 use crate::cluster::message::{
     ClaimReason, Ending, Gain, Held, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause,
@@ -69,7 +69,7 @@ impl Cluster {
         kept.is_ok()
     }
 
-    /// Serves again after a transfer that was not committed.
+    /// Resumes serving `slot` after a transfer that was not committed.
     pub(crate) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
         let own = self.slots.own(slot);
         if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
@@ -78,7 +78,7 @@ impl Cluster {
         }
     }
 
-    /// Brings the own slots in line with the view.
+    /// Synchronizes the owned slots with the view.
     pub(crate) fn reconcile(&mut self, now: Now) {
         let changed = self.view.take_changed();
         self.slots.changes += changed.len() as u64;
@@ -160,7 +160,7 @@ impl Cluster {
         }
     }
 
-    /// Releases everything, since the process ends.
+    /// Releases all slots because the process is shutting down.
     pub(crate) fn end(&mut self, ending: Ending) {
         let own: Vec<(Slot, OwnSlot)> = self.slots.iter().collect();
         for (slot, OwnSlot { epoch, .. }) in own {

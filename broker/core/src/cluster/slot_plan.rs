@@ -1,4 +1,4 @@
-//! Choice of the slots that a node takes: a function of the view, equal on all nodes with the same view.
+//! Selection of the slots that a node claims: a function of the view, so nodes with the same view agree.
 
 use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
@@ -11,47 +11,47 @@ use crate::cluster::types::{
 use crate::cluster::{etcd_view::View, liveness::Silence};
 use crate::time::Now;
 
-/// When this node may claim which slot. One per process.
+/// Decides when this node may claim which slots. One per process.
 #[derive(Debug)]
 pub struct Plan {
     me: Owner,
     started: Now,
     spans: Spans,
     prospects: Vec<Prospect>,
-    /// By node: when it was last seen to take a slot that was never owned.
+    /// Time when each node was last seen to claim a slot that was never owned, indexed by node.
     first_taken: Vec<Option<Now>>,
     random: fastrand::Rng,
 }
 
-/// State of a slot that could be taken, under its current epoch.
+/// State of a slot that could be claimed, for its current epoch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prospect {
     epoch: Epoch,
-    /// Since when its owner's process is known to have a successor.
+    /// Time since which the owner's process is known to have a successor.
     followed: Option<Now>,
-    /// Since when nothing protects the slot.
+    /// Time since which the slot has been unprotected from claims.
     free: Option<Now>,
-    /// Time for which this node leaves it to the node that rendezvous hashing names.
+    /// Time for which this node leaves the slot to the node chosen by rendezvous hashing.
     fallback_ms: u64,
-    /// Former owner and reason of this node's claim, once it may claim.
+    /// Former owner and reason for the claim, once this node may claim the slot.
     taking: Option<Taking>,
 }
 
-/// Condition for the claim of a slot.
+/// Condition under which a slot may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// Not yet.
+    /// The slot may not be claimed yet.
     Protected,
-    /// Free now, or once the node named by hashing has had its time.
+    /// The slot is free, subject to the priority of the node chosen by hashing.
     Free,
-    /// Owned by this node before its restart.
+    /// The slot was owned by this node before it restarted.
     Own,
-    /// Free once the owner's next process has had its time.
+    /// The slot is free once the owner's successor has had time to claim it.
     Followed,
 }
 
 impl Plan {
-    /// Plan of a process that started at `started`; `seed` is for random choices.
+    /// Creates the plan of a process that started at `started`; `seed` is for random choices.
     #[must_use]
     pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
         Self {
@@ -64,19 +64,19 @@ impl Plan {
         }
     }
 
-    /// Sets the spans of the lease that etcd granted.
+    /// Sets the time spans for the lease granted by etcd.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Handles a pause of the process: free slots must be found free again.
+    /// Handles a pause of the process: slots must be found free again before they are claimed.
     pub fn gap(&mut self) {
         for prospect in &mut self.prospects {
             (prospect.free, prospect.followed) = (None, None);
         }
     }
 
-    /// Records that `node` took a slot that was never owned.
+    /// Records that `node` claimed a slot that was never owned.
     pub fn first_taken(&mut self, node: NodeId, now: Now) {
         if self.first_taken.len() <= node.index() {
             self.first_taken.resize(node.index() + 1, None);
@@ -86,8 +86,8 @@ impl Plan {
         }
     }
 
-    /// Removes and returns the former owner and the reason of the claim by which a slot came to this node; `None` if it
-    /// came in another way.
+    /// Removes and returns the former owner and the reason for the claim by which a slot was gained; `None` if it was
+    /// gained another way.
     pub fn take(&mut self, slot: Slot) -> Option<Taking> {
         self.prospects.get_mut(slot.index())?.taking.take()
     }
@@ -156,7 +156,8 @@ impl Plan {
         may
     }
 
-    /// Whether the slots of `owner` could be taken if they were not served: its registration is absent or another's.
+    /// Whether the slots of `owner` may be claimed if they are not served: its registration is absent or belongs to
+    /// another process.
     #[must_use]
     pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
         match view.registration(owner.node) {
@@ -165,7 +166,7 @@ impl Plan {
         }
     }
 
-    /// Whether this process has run for `span_ms`.
+    /// Whether this process has been running for `span_ms`.
     #[must_use]
     pub fn runs_for(&self, span_ms: u64, now: Now) -> bool {
         now.since(self.started) >= span_ms
@@ -214,7 +215,7 @@ impl Plan {
         }
     }
 
-    /// Whether this node takes nothing of others, and the slot is not its own.
+    /// Whether this node may not claim the slot because it is cut off from other nodes and the slot is not its own.
     fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
         let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
         candidates.is_cut_off() && !is_mine
@@ -227,14 +228,14 @@ impl Plan {
             || view.roster(owner) != Some(RosterState::Here)
     }
 
-    /// When a node was last seen to take a slot that was never owned.
+    /// Time when a node was last seen to claim a slot that was never owned.
     fn last_first(&self, node: Option<NodeId>) -> Now {
         let at = node.and_then(|node| self.first_taken.get(node.index()).copied());
         at.flatten().unwrap_or_default()
     }
 }
 
-/// Reason for the claim of a slot whose turn has come.
+/// Reason for claiming a slot that has become claimable.
 pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason {
     match (turn, record.owner) {
         (Turn::Own, _) => ClaimReason::Restarted,
@@ -250,9 +251,9 @@ pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason
     }
 }
 
-/// Whether the process that owns a slot is known to have a successor that claims the slot at once.
+/// Whether the slot's owner is known to have a successor process that will reclaim the slot at once.
 ///
-/// A successor on another directory, as after the replacement of a host, waits as any taker does: nobody waits for it.
+/// A successor with another directory, as after replacing a host, gets no priority: it waits like any other node.
 fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
     let follows = |other: Incarnation| {
         other != owner.incarnation && other.directory == owner.incarnation.directory
@@ -264,7 +265,7 @@ fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
             .is_some_and(|word| follows(word.incarnation))
 }
 
-/// The node that rendezvous hashing names for a slot. Changes for few slots when a node joins or leaves.
+/// Node chosen by rendezvous hashing for a slot. When a node joins or leaves, the choice changes for few slots.
 #[must_use]
 pub fn named(
     slot: Slot,
@@ -277,7 +278,7 @@ pub fn named(
     })
 }
 
-/// A well mixed number (the finaliser of SplitMix64).
+/// Scrambles a number with the SplitMix64 finaliser.
 fn mixed(number: u64) -> u64 {
     let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -285,10 +286,10 @@ fn mixed(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Slots that each owner gives to whom, so that all nodes of `nodes` have an equal part, give or take one.
+/// Plans the slots that each owner gives to other nodes so that all of `nodes` have equal shares, to within one slot.
 ///
-/// Every node with the same view, and `nodes` in the same order, computes the same list; each slot occurs at most once,
-/// and no node both gives and takes. Slots of owners that are not in `nodes` stay as they are.
+/// Nodes with the same view and the same order of `nodes` compute the same list; each slot occurs at most once, and no
+/// node both gives and receives slots. Slots of owners not in `nodes` are left alone.
 #[must_use]
 pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let mut counts = vec![0usize; nodes.len()];
@@ -337,7 +338,7 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
 // A node that does not answer is never named: clients would not reach what it took. A node that no other one answers,
 // while others are registered, takes only its own slots: it has another secret, or cannot reach the others.
 
-/// Candidates for slots. Computed for each decision.
+/// Candidate owners of slots. Computed for each decision.
 #[derive(Debug)]
 pub struct Candidates {
     nodes: Vec<NodeId>,
@@ -345,7 +346,7 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Candidates as seen by `me`: registered nodes that are present, without those that do not answer it.
+    /// Candidates as seen by `me`: registered nodes that are present and answer it.
     #[must_use]
     pub fn of(me: NodeId, view: &View, silence: &Silence, now: Now) -> Self {
         let mut others = view.nodes().filter(|node| *node != me);
@@ -363,21 +364,21 @@ impl Candidates {
         }
     }
 
-    /// Candidates, in the order of their numbers.
+    /// Candidates, sorted by number.
     #[must_use]
     pub fn nodes(&self) -> &[NodeId] {
         &self.nodes
     }
 
-    /// Whether no other node answers this one, while others are registered, as peers or not.
+    /// Whether no other node answers this one although others, peers or not, are registered.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
-    /// The node that rendezvous hashing names for a slot.
+    /// Node chosen by rendezvous hashing for a slot.
     ///
-    /// The former owner is left out: its next process claims the slot at once, or late on an empty directory.
+    /// The former owner is excluded: its next process reclaims the slot at once, or late if its directory is empty.
     pub(crate) fn named(&self, slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
         let owner = record.owner.map(|owner| owner.node);
         let others = self.nodes.iter().copied();

@@ -1,4 +1,4 @@
-//! Giving slots to other nodes: a drain gives all, `rebalance` what is above an equal part.
+//! Transfer of slots to other nodes: a drain gives away all slots, `rebalance` those above an equal share.
 //!
 //! ```text
 //!  giver                                   target                          etcd
@@ -8,8 +8,9 @@
 //!  Release ◄───────────────────────────────────────────────────────────── committed
 //!                                          Load, Serve with the parcel ◄── watch
 //! ```
-//! The slot's value names the parcel, so the parcel of an abandoned transfer is never delivered. A transaction with an
-//! unknown outcome is settled by writing the own slot under a new epoch: then the transfer can no longer be committed.
+//! The slot's value contains the parcel's id, so the parcel of an abandoned transfer is never delivered. A transaction
+//! with an unknown outcome is settled by writing the slot under a new epoch, after which the transfer can no longer be
+//! committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::slots::{OwnSlot, OwnSlots, Stage};
@@ -17,29 +18,29 @@ use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use crate::cluster::{etcd_view::View, liveness::Silence, message::Target, slot_plan::named};
 use crate::time::Now;
 
-/// Slots to give away, in a drain or by `rebalance`, and the pauses between attempts. One per process.
+/// Slots to give away in a drain or by `rebalance`, and the back-off between attempts. One per process.
 #[derive(Debug)]
 pub(crate) struct Transfers {
     me: Owner,
     parcels: u32,
     draining: Option<Draining>,
-    /// Slots to give by `rebalance`, and to whom.
+    /// Slots that `rebalance` gives away, with their targets.
     planned: Vec<(Slot, NodeId)>,
-    /// Nodes that refused a parcel, and until when they are not asked again.
+    /// Nodes that refused a parcel, and until when they are avoided.
     avoided: Vec<(NodeId, Now)>,
-    /// Until when nothing is offered, since etcd refused a transfer.
+    /// Time until which no slots are offered because etcd refused a transfer.
     resting: Option<Now>,
 }
 
 /// A drain in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draining {
-    /// When it last gave a slot away, or began.
+    /// Time when the drain began or last gave a slot away.
     progress: Now,
 }
 
 impl Transfers {
-    /// State without slots to give away.
+    /// Creates the state without slots to give away.
     #[must_use]
     pub(crate) fn new(me: Owner) -> Self {
         Self {
@@ -52,7 +53,7 @@ impl Transfers {
         }
     }
 
-    /// Starts to give all slots away.
+    /// Starts giving away all slots.
     pub(crate) fn drain(&mut self, now: Now) {
         self.planned.clear();
         self.draining.get_or_insert(Draining { progress: now });
@@ -64,8 +65,8 @@ impl Transfers {
         self.draining.is_some()
     }
 
-    /// Whether a drain has found no node for its slots for too long. If no other node is registered and running on, the
-    /// wait is short.
+    /// Whether a drain has found no target for its slots for too long. The wait is short if no other node is registered
+    /// and staying.
     #[must_use]
     pub(crate) fn is_hopeless(&self, view: &View, silence: &Silence, now: Now) -> bool {
         let goes_on = |node: NodeId| {
@@ -91,7 +92,7 @@ impl Transfers {
         }
     }
 
-    /// Plans to give these slots.
+    /// Plans to give away these slots.
     pub(crate) fn plan(&mut self, moves: Vec<(Slot, NodeId)>) {
         if self.draining.is_none() {
             self.planned = moves;
@@ -106,12 +107,12 @@ impl Transfers {
         self.planned.retain(|&(_, target)| target != node);
     }
 
-    /// Records that etcd refused a transfer: the next ones wait.
+    /// Records that etcd refused a transfer, which delays the next ones.
     pub(crate) fn rest(&mut self, now: Now) {
         self.resting = Some(now.after(PARCEL_WAIT_MS));
     }
 
-    /// Id of a further parcel.
+    /// Returns a new parcel id.
     pub(crate) fn next_parcel(&mut self) -> ParcelId {
         self.parcels += 1;
         ParcelId {
@@ -120,7 +121,7 @@ impl Transfers {
         }
     }
 
-    /// The next slots to offer, and to whom: as many as may be transferred at a time.
+    /// Returns the next slots to offer and their targets, up to the limit on concurrent transfers.
     pub(crate) fn next(
         &mut self,
         slots: &OwnSlots,
@@ -164,7 +165,7 @@ impl Transfers {
         next
     }
 
-    /// Nodes that can take slots: registered, present, with etcd, not stopping, and answering.
+    /// Nodes that can take over slots: registered, present, answering, with access to etcd and not shutting down.
     fn targets(&self, view: &View, silence: &Silence, now: Now) -> Vec<Target> {
         let can_take = |node: &NodeId| {
             *node != self.me.node

@@ -1,7 +1,7 @@
-//! Slots that this process owns by etcd: loaded, then served.
+//! Slots that this process owns according to etcd, from loading to serving.
 //!
-//! Pending messages that arrived with a slot are here as well. Which slots the node takes is in
-//! [`slot_claims`](crate::cluster::slot_claims), and which it gives in
+//! Also holds pending messages that arrived with a slot. The selection of slots to claim is in
+//! [`slot_claims`](crate::cluster::slot_claims), and that of slots to give away in
 //! [`slot_departures`](crate::cluster::slot_departures).
 
 use crate::cluster::limits::{LOAD_MAX_MS, LOADS_MAX, PARCEL_KEPT_MS, PARCELS_MAX, SHUN_MS};
@@ -10,60 +10,60 @@ use crate::cluster::types::{Epoch, ParcelId, Slot, SlotRecord};
 use crate::time::Now;
 use std::sync::Arc;
 
-/// State of the own slots. One per process.
+/// State of the slots that this node owns. One per process.
 #[derive(Debug)]
 pub struct OwnSlots {
     own: Vec<Option<OwnSlot>>,
     loading: usize,
     count: usize,
-    /// When a load last succeeded, or could first be tried: waiting slots are overdue by this.
+    /// Time when a load last succeeded or first became possible; the overdue time of waiting slots counts from it.
     progress: Now,
-    /// By slot: until when it is left to others, since its records could not be read.
+    /// Time until which each slot is left to other nodes because its records could not be read, indexed by slot.
     shunned: Vec<Option<Now>>,
     held: Arc<[Held]>,
     held_is_old: bool,
-    /// Parcels of other nodes, for slots that they give to this one.
+    /// Parcels from other nodes for slots that they are transferring to this one.
     pub(crate) parcels: Parcels,
-    /// Changes seen so far, of all slots.
+    /// Number of slot changes seen so far, over all slots.
     pub(crate) changes: u64,
 }
 
-/// An owned slot.
+/// A slot owned by this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnSlot {
-    /// Epoch since which it is owned.
+    /// Epoch since which this node has owned the slot.
     pub epoch: Epoch,
     /// Current stage.
     pub stage: Stage,
 }
 
-/// Stage of an owned slot, from its load to its transfer.
+/// Stage of an owned slot, from loading to transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Waiting for other loads, or for a retry of its own.
+    /// Waiting for loads of other slots, or to retry the load of this slot.
     Waiting {
-        /// First attempt since etcd answers.
+        /// Time of the first attempt to load the slot since etcd became available.
         since: Option<Now>,
     },
-    /// Reading its records.
+    /// The slot's records are being read.
     Loading {
-        /// First attempt since etcd answers.
+        /// Time of the first attempt to load the slot since etcd became available.
         since: Now,
     },
-    /// Served, while the node may serve.
+    /// Served, as long as the node may serve.
     Ready,
-    /// Writing its value without an owner.
+    /// The slot's value is being written without an owner.
     Vacating,
-    /// Pending messages are offered to another node, which has not answered.
+    /// Pending messages were offered to another node, which has not responded.
     Offered {
         /// Id of the parcel.
         parcel: ParcelId,
-        /// The other node.
+        /// Node to which the messages were offered.
         target: Target,
         /// Start of the stage.
         since: Now,
     },
-    /// The transaction of its transfer is in flight, or its outcome is unknown.
+    /// The transfer's transaction is in flight, or its outcome is unknown.
     Leaving {
         /// Id of the parcel.
         parcel: ParcelId,
@@ -73,7 +73,7 @@ pub enum Stage {
 }
 
 impl OwnSlot {
-    /// Whether the node holds the slot's channels: it serves them, or still keeps them for a transfer.
+    /// Whether the node holds the slot's channels, either serving them or keeping them for a transfer.
     #[must_use]
     pub fn is_held(&self) -> bool {
         match self.stage {
@@ -82,7 +82,7 @@ impl OwnSlot {
         }
     }
 
-    /// Parcel that another node may have.
+    /// Parcel that another node may hold.
     #[must_use]
     pub fn parcel(&self) -> Option<ParcelId> {
         match self.stage {
@@ -93,7 +93,7 @@ impl OwnSlot {
 }
 
 impl OwnSlots {
-    /// State without owned slots.
+    /// Creates the state without owned slots.
     #[must_use]
     pub fn new(slots: u16) -> Self {
         Self {
@@ -121,14 +121,14 @@ impl OwnSlots {
         self.count
     }
 
-    /// All own slots in order.
+    /// All owned slots in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, OwnSlot)> {
         (0u16..)
             .zip(&self.own)
             .filter_map(|(number, own)| own.map(|own| (Slot(number), own)))
     }
 
-    /// Slots whose channels this node holds, in order.
+    /// Slots whose channels this node holds, in ascending order.
     pub fn held(&mut self) -> Arc<[Held]> {
         if self.held_is_old {
             let held = self.iter().filter(|(_, own)| own.is_held());
@@ -140,7 +140,7 @@ impl OwnSlots {
         self.held.clone()
     }
 
-    /// Adds a slot, owned from `epoch` on.
+    /// Adds a slot owned since `epoch`.
     pub fn gain(&mut self, slot: Slot, epoch: Epoch, now: Now) {
         if self.loading == 0 {
             self.progress = now;
@@ -161,7 +161,7 @@ impl OwnSlots {
         }
     }
 
-    /// The next slots to load, as many as may be loaded at a time.
+    /// Returns the next slots to load, up to the limit on concurrent loads.
     pub fn start_loads(&mut self, now: Now) -> Vec<Held> {
         if self.loading >= LOADS_MAX || self.count == 0 {
             return Vec::new();
@@ -181,7 +181,7 @@ impl OwnSlots {
             .collect()
     }
 
-    /// Records the result of a load. True when the slot is served from here on.
+    /// Records the result of a load. Returns `true` if the slot is served from now on.
     pub fn loaded(&mut self, held: Held, whole: bool, now: Now) -> bool {
         let Some(own) = self.own(held.slot).filter(|own| own.epoch == held.epoch) else {
             return false;
@@ -199,9 +199,10 @@ impl OwnSlots {
         whole
     }
 
-    /// Slots that could not be loaded for too long. While etcd does not answer (`has_etcd`), the time starts again.
+    /// Slots that could not be loaded for too long. The time restarts while etcd does not answer, that is, unless
+    /// `has_etcd`.
     ///
-    /// A waiting slot is overdue only if no other one is loaded: many slots take their time.
+    /// A waiting slot is overdue only if no other slot is making progress, since loading many slots takes time.
     pub fn overdue(&mut self, has_etcd: bool, now: Now) -> Vec<Held> {
         if !has_etcd {
             self.progress = now;
@@ -232,14 +233,14 @@ impl OwnSlots {
         overdue
     }
 
-    /// Leaves the slot to others for a while.
+    /// Leaves the slot to other nodes for a while.
     pub fn shun(&mut self, slot: Slot, now: Now) {
         if let Some(place) = self.shunned.get_mut(slot.index()) {
             *place = Some(now.after(SHUN_MS));
         }
     }
 
-    /// Whether the slot is left to others.
+    /// Whether the slot is currently left to other nodes.
     #[must_use]
     pub fn is_shunned(&self, slot: Slot, now: Now) -> bool {
         let until = self.shunned.get(slot.index()).copied().flatten();
@@ -262,17 +263,18 @@ impl OwnSlots {
     }
 }
 
-/// Parcels that one process keeps: at most [`PARCELS_MAX`].
+/// Parcels kept by one process, at most [`PARCELS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Parcels {
     kept: Vec<(Parcel, Now)>,
 }
 
 impl Parcels {
-    /// Stores a parcel, in place of an earlier one of the same slot and giver, whose transfer was abandoned.
+    /// Stores a parcel. Replaces an earlier one for the same slot from the same giver, whose transfer was abandoned.
     ///
     /// # Errors
-    /// The parcel to drop: `parcel` itself, when there is no room or a later one came before it.
+    /// Returns the parcel to drop: `parcel` itself, if the store is full or already contains a later parcel for the
+    /// slot.
     pub(crate) fn keep(&mut self, parcel: Parcel, now: Now) -> Result<Option<ParcelId>, ParcelId> {
         let is_same = |kept: &Parcel| {
             kept.slot == parcel.slot && kept.id.giver == parcel.id.giver && kept.sent == parcel.sent
@@ -293,9 +295,10 @@ impl Parcels {
         Ok(None)
     }
 
-    /// Removes the parcels to deliver when a slot is served under `record`: first the one that the record names.
+    /// Removes and returns the parcels to deliver when a slot is served under `record`, the one named in the record
+    /// first.
     ///
-    /// The others that were sent ahead belong to abandoned transfers.
+    /// Any other parcels sent ahead belong to abandoned transfers.
     pub(crate) fn take(
         &mut self,
         slot: Slot,
@@ -313,7 +316,7 @@ impl Parcels {
         (named, late)
     }
 
-    /// Removes the parcels of a slot that came to another owner.
+    /// Removes the parcels of a slot that another owner has gained.
     pub(crate) fn forget(&mut self, slot: Slot, record: SlotRecord) -> Vec<ParcelId> {
         let is_void =
             |(parcel, _): &mut (Parcel, Now)| parcel.slot == slot && parcel.epoch < record.epoch;
@@ -321,7 +324,7 @@ impl Parcels {
         void.map(|(parcel, _)| parcel.id).collect()
     }
 
-    /// Removes the expired parcels.
+    /// Removes expired parcels.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<ParcelId> {
         let expired = self.kept.extract_if(.., |(_, until)| *until <= now);
         expired.map(|(parcel, _)| parcel.id).collect()

@@ -1,4 +1,4 @@
-//! Actions of a node by time alone: questions, keepalives, registration; and the decisions after each input.
+//! Time-driven actions of a node (questions, keepalives, registration), and the decisions made after each input.
 
 use crate::cluster::authority::{Grounds, Standing};
 use crate::cluster::limits::{GRACE_MS, ROUND_MS};
@@ -47,7 +47,8 @@ impl Cluster {
         self.check_transfers(now);
     }
 
-    /// Handles a pause of the process until `now`: nothing from before counts, and all nodes are queried at once.
+    /// Handles a pause of the process until `now`: everything received before is invalid, and all nodes are queried
+    /// immediately.
     pub(crate) fn gap(&mut self, now: Now) {
         self.times.last_tick = now;
         self.silence.gap(now);
@@ -58,7 +59,8 @@ impl Cluster {
         self.times.next_round = now;
     }
 
-    /// Follows up any input: own slots by the view, the right to serve, loads, claims, transfers.
+    /// Runs after each input: updates the owned slots from the view, the permission to serve, loads, claims and
+    /// transfers.
     pub(crate) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
             return;
@@ -108,9 +110,9 @@ impl Cluster {
         place
     }
 
-    /// Reason why a starting process must not join: the processes registered before it belong to another cluster.
+    /// Reason why a starting process must not join: the processes already registered belong to another cluster.
     ///
-    /// A process that has joined continues, and of two that start at once the later one ends.
+    /// A process that has joined continues; if two start at once, the later one exits.
     fn unwelcome(&self) -> Option<Ending> {
         if self.authority.standing() != Standing::Starting {
             return None;
@@ -136,7 +138,8 @@ impl Cluster {
         (is_stranger && !has_peer).then_some(Ending::Unproven)
     }
 
-    /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, a certain view.
+    /// Whether this node may change slot owners: it is registered, etcd answers with an unchanged history, no shard is
+    /// stuck, and the view is certain.
     pub(crate) fn can_act(&self, now: Now) -> bool {
         !self.obstacles.stuck
             && !self.obstacles.other_history
@@ -144,7 +147,7 @@ impl Cluster {
             && self.registering.current(&self.view).is_some()
     }
 
-    /// Writes a channel's record under its slot's epoch: a write of an earlier owner fails.
+    /// Writes a channel's record under its slot's epoch; a write by an earlier owner fails.
     pub(crate) fn write_record(&mut self, held: Held, number: u32, now: Now) {
         let transaction = Transaction {
             compares: vec![at(Key::Slot(held.slot), held.epoch)],
@@ -162,7 +165,7 @@ impl Cluster {
         }
     }
 
-    /// Takes the next step towards a registration, if there is none.
+    /// Takes the next step towards registration, unless registered.
     pub(crate) fn register(&mut self, now: Now) {
         let is_waiting =
             self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
@@ -187,10 +190,10 @@ impl Cluster {
         }
     }
 
-    /// Queries every node that is present, registered, or owns a slot.
+    /// Queries every node that is present, is registered or owns a slot.
     ///
-    /// While another process may have this node's name, it only asks about that one: nodes have one connection per
-    /// name, and answers go to the address in the roster.
+    /// While another process may be using this node's name, only that process is asked about: nodes have one connection
+    /// per name, and answers go to the address in the roster.
     fn ask(&mut self, now: Now) {
         if self.place(now) == Place::Occupied {
             return self.seek(now);
@@ -228,7 +231,7 @@ impl Cluster {
         self.registering.found(is_peer, asked, heard, now);
     }
 
-    /// By node: whether it owns a slot, as far as is known.
+    /// Whether each node is known to own a slot, indexed by node.
     fn owning(&self) -> Vec<bool> {
         let mut owning = vec![false; self.view.nodes().count()];
         for owner in self.view.slots().iter().filter_map(|record| record.owner) {
@@ -239,14 +242,14 @@ impl Cluster {
         owning
     }
 
-    /// Whether a node owns slots without being registered: its slots may have to be taken.
+    /// Whether any node owns slots but is not registered, so that its slots may have to be claimed.
     fn an_owner_is_absent(&self) -> bool {
         let owning = self.view.nodes().zip(self.owning());
         let mut owners = owning.filter_map(|(node, owns)| owns.then_some(node));
         owners.any(|node| self.view.registration(node).is_none())
     }
 
-    /// Records whose slots could be taken, as of when etcd last answered.
+    /// Records which nodes' slots were free to claim when etcd last answered.
     fn write_off(&mut self, now: Now) {
         let Some(as_of) = self.authority.etcd_asked() else {
             return;
@@ -262,7 +265,7 @@ impl Cluster {
         }
     }
 
-    /// Whether any node of the roster may be on a side of the cluster that takes slots.
+    /// Whether any node of the roster may be in a partition that can claim slots.
     pub(crate) fn may_be_taken(&self) -> bool {
         self.view.nodes().any(|node| {
             node != self.me.node
@@ -295,7 +298,7 @@ pub(crate) fn at(key: Key, at: Revision) -> ExpectedRevision {
     ExpectedRevision { key, at }
 }
 
-/// Value of a slot that gets this owner after `former`.
+/// Value of a slot's key that assigns `owner` after the record `former`.
 pub(crate) fn owned(owner: Owner, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
     Value::Slot {
         owner: Some(owner),

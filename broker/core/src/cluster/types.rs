@@ -1,4 +1,4 @@
-//! Basic types of the cluster: nodes, incarnations, slots, epochs, and the contents of etcd's keys.
+//! Basic cluster types: nodes, incarnations, slots, epochs and the contents of etcd's keys.
 
 use crate::cluster::limits::SLOTS;
 pub use crate::id::{NodeId, Slot};
@@ -13,24 +13,25 @@ impl TryFrom<u16> for Slot {
     }
 }
 
-/// Identity of a node on all nodes, whereas its [`NodeId`] is a number of one process: a hash of its name. Decisions
-/// that all nodes must make alike use it.
+/// Cluster-wide identity of a node: a hash of its name, whereas its [`NodeId`] is local to one process. Used in
+/// decisions that all nodes must make consistently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeKey(pub u64);
 
-/// One start of a node's process.
+/// A single run of a node's process.
 ///
-/// A directory is locked, so a later incarnation on the same machine proves that the earlier one has ended. A directory
-/// can be copied, so only etcd's order shows which of two is newer, never the numbers.
+/// Data directories are locked, so a later incarnation on the same machine proves that the earlier one has exited.
+/// Directories can be copied, so only etcd's order, never these numbers, shows which of two incarnations is newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
-    /// Random number from the creation of the data directory.
+    /// Random number generated with the data directory.
     pub directory: u32,
-    /// Rises with each start on that directory, by a random step: copies of a directory, started as often, differ.
+    /// Increased by a random step at each start with that directory, so that copies of a directory differ even after
+    /// equally many starts.
     pub start: u64,
 }
 
-/// Revision of etcd's store; 0 is before the first change, and as a key's revision it means that the key is absent.
+/// Revision of etcd's store; 0 precedes the first change and, as a key's revision, means that the key is absent.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -44,90 +45,91 @@ impl Revision {
     }
 }
 
-/// Revision at which a slot's key was last written: higher is newer. Fences every write of an owner.
+/// Revision at which a slot's key was last written; higher is newer. Fences all writes by owners.
 pub type Epoch = Revision;
 
-/// Lease of etcd.
+/// Id of an etcd lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
-/// Id of an etcd cluster, part of each of its answers.
+/// Id of an etcd cluster, contained in each of its replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EtcdId(pub u64);
 
 /// Id of a parcel: the pending messages of one slot in transit to its next owner. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParcelId {
-    /// Process that packed it.
+    /// Process that packed the parcel.
     pub giver: Incarnation,
-    /// Number of the parcel in that incarnation.
+    /// Number of the parcel within the giver's incarnation.
     pub number: u32,
 }
 
 /// Owner of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
-    /// The node.
+    /// Node that owns the slot.
     pub node: NodeId,
-    /// Process of the node.
+    /// Incarnation of the node.
     pub incarnation: Incarnation,
 }
 
-/// Contents of a slot's key: its owner since which epoch.
+/// Contents of a slot's key: the owner, and the epoch since which it owns the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
-    /// Epoch; 0: never owned.
+    /// Epoch of the record; 0 if never owned.
     pub epoch: Epoch,
-    /// Owner; `None`: the last owner could not serve it.
+    /// Owner; `None` if the last owner could not serve the slot.
     pub owner: Option<Owner>,
-    /// Parcel of this change of owner. The parcel of an abandoned transfer is thereby never used.
+    /// Parcel sent with this change of owner, if any. The parcel of an abandoned transfer is never used, because no
+    /// record names it.
     pub parcel: Option<ParcelId>,
-    /// Epoch of its channels' presence since this change: greater than before each change.
+    /// Presence epoch of the slot's channels since this change; increases with each change.
     pub presence: u64,
 }
 
-/// Registration of a node: a key that lives as long as its lease.
+/// Registration of a node: a key that exists as long as its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// Process that registered.
     pub incarnation: Incarnation,
-    /// Lease that holds the key.
+    /// Lease to which the key is attached.
     pub lease: LeaseId,
     /// Revision at which the key was written.
     pub revision: Revision,
-    /// Relation to this process's cluster.
+    /// Relation of the registered process to this process's cluster.
     pub kinship: Kinship,
 }
 
-/// Relation of a registered process to this one's cluster. Only a peer's registration counts.
+/// Relation of a registered process to this process's cluster. Only registrations of peers count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kinship {
-    /// Has proved that it has the cluster's secret, with an inner version equal to or next to this one's.
+    /// Has proved knowledge of the cluster's secret, and its inner version is equal or adjacent to this one's.
     Peer,
-    /// Has no valid proof for this process's secret, cluster id and slot hash key.
+    /// Did not provide a valid proof for this process's secret, cluster id and slot hash key.
     Unproven,
-    /// Has this inner version, which is neither this one's nor a neighbour.
+    /// Uses this inner version, which is neither equal nor adjacent to this one's.
     OtherVersion(u32),
 }
 
-/// The state of a node in the roster.
+/// Membership state of a node in the roster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RosterState {
-    /// Belongs to the cluster and is expected to run.
+    /// Member of the cluster that is expected to be running.
     Here,
-    /// Belongs to the cluster and was drained.
+    /// Member of the cluster that was drained.
     Away,
 }
 
-/// Hash of a node's address for clients, which only one process can have.
+/// Hash of a node's client address, which only one process can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub u64);
 
 /// Key of the cluster in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// Owner of a slot. No lease; never deleted, since its revision orders everything.
+    /// Owner of a slot. Not attached to a lease and never deleted, because its revision orders all changes.
     Slot(Slot),
     /// Registration of a node, under a lease.
     Registration(NodeId),
@@ -144,9 +146,9 @@ pub enum Value {
     Slot {
         /// Owner of the slot.
         owner: Option<Owner>,
-        /// Parcel of this change.
+        /// Parcel sent with the change to this owner, if any.
         parcel: Option<ParcelId>,
-        /// Epoch of presence: in a transaction the smallest that may be written.
+        /// Presence epoch; in a transaction, the minimum value to write.
         presence: u64,
     },
     /// See [`Registration`].
@@ -155,10 +157,10 @@ pub enum Value {
         incarnation: Incarnation,
         /// Lease of the key.
         lease: LeaseId,
-        /// Relation to the cluster of the process that reads it.
+        /// Relation of the registered process to the cluster of the process reading the key.
         kinship: Kinship,
     },
-    /// Membership of a node, and the address of the process that wrote it.
+    /// Membership of a node, and the address of the process that wrote the entry.
     Roster(RosterState, Address),
     /// A channel's record.
     Record,
@@ -171,17 +173,17 @@ pub struct Change {
     pub revision: Revision,
     /// The key.
     pub key: Key,
-    /// Value; `None`: deleted.
+    /// The value; `None` if the key was deleted.
     pub value: Option<Value>,
 }
 
 /// All slots, registrations and members as of one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The revision of the whole.
+    /// Revision of the snapshot.
     pub revision: Revision,
     /// Id of the etcd cluster.
     pub etcd: EtcdId,
-    /// Every existing key, with the revision of its last change.
+    /// All existing keys, each with the revision of its last change.
     pub entries: Vec<Change>,
 }

@@ -1,14 +1,14 @@
-//! Labels of the counters of clients: upgrades, HTTP requests, signatures and policies. Their sets are closed.
+//! Labels of the counters for client activity: upgrades, HTTP requests, signatures and policies. All are closed sets.
 
 use codec::control::Operation;
 use codec::sigv4;
 use strum::{EnumCount, VariantNames};
 
-/// Role that an upgrade requests.
+/// Role requested by an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeRole {
-    /// Master: without client id.
+    /// Master: no client id.
     Master,
     /// Viewer.
     Viewer,
@@ -28,13 +28,13 @@ impl UpgradeRole {
     }
 }
 
-/// Outcome of an upgrade. Each request for a WebSocket gets exactly one.
+/// Outcome of an upgrade; each WebSocket request gets exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeOutcome {
     /// 101.
     Accepted,
-    /// Violates a rule of HTTP, of WebSocket or of its parameters: 400, 405, 426.
+    /// Violates a rule of HTTP, WebSocket or its parameters: 400, 405, 426.
     Invalid,
     /// Missing or invalid signature: 403.
     Unauthenticated,
@@ -42,11 +42,11 @@ pub enum UpgradeOutcome {
     Forbidden,
     /// Unknown channel: 404.
     NotFound,
-    /// A limit or rate is exceeded: 400.
+    /// A limit or rate limit is exceeded: 400.
     Limited,
     /// The server is full: 503.
     Unavailable,
-    /// The server is shutting down, and another one or its next process serves the client: 503.
+    /// The server is shutting down, and another one or its successor process serves the client: 503.
     Draining,
 }
 
@@ -64,27 +64,27 @@ impl UpgradeOutcome {
     }
 }
 
-/// Outcome of a player's offer. Each gets exactly one.
+/// Outcome of a player's offer; each gets exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum PlayerOutcome {
     /// 201.
     Answered,
-    /// No camera connected in time: 409.
+    /// No camera connected before the timeout: 409.
     NoMaster,
-    /// The camera did not answer in time: 504.
+    /// The camera did not answer before the timeout: 504.
     Silent,
-    /// The camera takes no codec of the offer: 502.
+    /// The camera supports no codec of the offer: 502.
     NoCodec,
     /// No valid token, or denied by policy: 403.
     Forbidden,
     /// Unknown channel: 404.
     NotFound,
-    /// Not an offer that can be sent: 400, 405, 413, 415.
+    /// Not an offer that can be forwarded: 400, 405, 413, 415.
     Invalid,
-    /// A limit or rate is exceeded, or the server is full or shutting down: 503.
+    /// A limit or rate limit is exceeded, or the server is full or shutting down: 503.
     Unavailable,
-    /// The player hung up.
+    /// The player disconnected.
     HungUp,
 }
 
@@ -102,16 +102,16 @@ impl PlayerOutcome {
     }
 }
 
-/// Reason of a failure in `heliograph_auth_failures_total{reason}`.
+/// Reason in `heliograph_auth_failures_total{reason}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
-    /// Signature.
+    /// The signature is missing or invalid.
     Signature(sigv4::Reason),
-    /// Valid signature, denied by policy.
+    /// The signature is valid, but a policy denies the request.
     Policy,
 }
 
-/// Number of failures.
+/// Number of reasons.
 pub const AUTH_FAILURES: usize = sigv4::Reason::ALL.len() + 1;
 
 impl AuthFailure {
@@ -150,13 +150,13 @@ pub enum Requested {
     SessionToken,
     /// STS AssumeRoleWithWebIdentity.
     WebIdentity,
-    /// Keys for a certificate, by a role alias.
+    /// Credentials issued for a certificate through a role alias.
     RoleAlias,
     /// `GET /wake` of a device.
     Wake,
-    /// A player without an SDK, at `/whep/`.
+    /// Request of a player without an SDK, at `/whep/`.
     Whep,
-    /// `/ping` of a load balancer.
+    /// `/ping` from a load balancer.
     Ping,
     /// Anything else: an unknown path, or a malformed head.
     Unknown,
@@ -174,7 +174,7 @@ const SIGN_INS: [(&str, Requested); 5] = [
     ("certificate", Requested::RoleAlias),
 ];
 
-/// Sign-in requests, by kind: accepted and refused ones.
+/// Sign-in requests by kind, both accepted and refused.
 pub fn sign_ins(
     requests: &[[u64; STATUSES]; REQUESTED],
 ) -> impl Iterator<Item = (&'static str, [u64; 2])> + '_ {
@@ -231,15 +231,15 @@ impl Requested {
     }
 }
 
-/// Number of distinguished statuses.
+/// Number of statuses counted separately.
 pub const STATUSES: usize = 15;
 
-/// Counted statuses. Any other one counts as the next lower one, so none is lost.
+/// Counted statuses. Any other status counts as the next lower one, so none is lost.
 pub const STATUS: [u16; STATUSES] = [
     200, 204, 400, 401, 403, 404, 405, 408, 409, 411, 413, 426, 431, 500, 503,
 ];
 
-/// Index in [`STATUS`] of a status, or of the highest one below it.
+/// Index in [`STATUS`] of a status, or of the highest listed one below it.
 #[must_use]
 pub(crate) fn status_index(status: u16) -> usize {
     STATUS

@@ -1,18 +1,19 @@
-//! Histogram of durations in plain numbers: one comparison, an index and two additions per observation; and the latest
-//! sessions in its slow buckets.
+//! Histogram of durations made of plain counters, with one comparison, one index and two additions per observation;
+//! also the latest sessions in the slow buckets.
 //!
-//! Each octave has four buckets of equal width, so that quantiles are accurate within 12 %; octaves are exported.
+//! Each octave is divided into four buckets of equal width, so quantiles are accurate within 12 %. Only whole octaves
+//! are exported.
 
-/// Number of exported bounds of a histogram: 2 µs, 4 µs, … 67 s. Longer durations are in one more bucket.
+/// Number of exported bounds of a histogram: 2 µs, 4 µs, … 67 s. Longer durations go to one additional bucket.
 pub const BOUNDS: usize = 26;
 
-/// Buckets up to the highest bound: 1, 2, 3 and 4 µs, then four for each octave.
+/// Number of buckets up to the highest bound: 1, 2, 3 and 4 µs, then four per octave.
 pub const BUCKETS: usize = 4 * (BOUNDS - 1);
 
-/// Durations counted by quarters of octaves. One per shard and figure; a scrape adds up the shards.
+/// Distribution of durations in quarter-octave buckets. One per shard and metric; a scrape sums the shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Durations in each bucket (not cumulative), the unbounded one last.
+    /// Number of durations in each bucket (not cumulative), the unbounded one last.
     pub counts: [u64; BUCKETS + 1],
     /// Sum of all durations, in microseconds.
     pub sum_us: u64,
@@ -61,7 +62,7 @@ impl Histogram {
         since
     }
 
-    /// Upper bound of each octave in microseconds (inclusive; `None` for the last) with its count.
+    /// Upper bound of each octave in microseconds (inclusive; `None` for the last), with its count.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let count = |octave| match octave {
             0 => self.counts.get(..2),
@@ -76,8 +77,8 @@ impl Histogram {
         })
     }
 
-    /// Quantile in microseconds, within 12 %; `None` without durations. Durations beyond all bounds count as the
-    /// highest bound.
+    /// Duration in microseconds at the quantile `part`, accurate within 12 %; `None` if the histogram is empty.
+    /// Durations above all bounds count as the highest bound.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let count = self.count();
@@ -111,7 +112,7 @@ fn bucket(us: u64) -> usize {
     bucket.min(BUCKETS)
 }
 
-/// Geometric middle of a bucket, in microseconds.
+/// Geometric mean of a bucket's bounds, in microseconds.
 fn middle(bucket: usize) -> f64 {
     let bound = |bucket: usize| {
         let octave = i32::try_from(bucket / 4).unwrap_or(0);
@@ -129,20 +130,20 @@ fn middle(bucket: usize) -> f64 {
 // Latest session set-ups that took longer than a second, one for each bucket of the histogram, with its connection, so
 // that a point of a chart leads to a session.
 
-/// Buckets with an exemplar: those above 1.05 s, and the unbounded one.
+/// Number of buckets with an exemplar: those above 1.05 s, and the unbounded one.
 pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
 
-/// First octave that begins above a second: 1.05 to 2.1 s.
+/// First octave that begins above one second: 1.05 to 2.1 s.
 const FIRST: usize = 20;
 
-/// One session set-up.
+/// A single session setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exemplar {
     /// Number of the viewer's connection on its shard.
     pub connection: u64,
     /// Duration, in milliseconds.
     pub ms: u64,
-    /// End, in milliseconds since 1970.
+    /// Time at which the setup completed, in milliseconds since 1970.
     pub at_ms: u64,
 }
 
@@ -151,7 +152,7 @@ pub struct Exemplar {
 pub struct Exemplars([Option<Exemplar>; EXEMPLARS]);
 
 impl Exemplars {
-    /// Stores a session set-up, if it took long enough.
+    /// Stores a session setup as the exemplar of its bucket if it took longer than 1.05 s.
     pub fn note(&mut self, exemplar: Exemplar) {
         let us = exemplar.ms.saturating_mul(1000);
         let place = (FIRST - 1..BOUNDS).position(|octave| us <= 2 << octave);

@@ -1,22 +1,22 @@
-//! Purpose of a response: the request that it answers.
+//! Purpose of a response: the kind of request that it answers.
 
 use crate::event::access::{Requested, UpgradeRole};
 use codec::control::{ErrorKind, Family, Operation};
 
-/// Purpose of a response: decides how the response is counted, and the form of its errors.
+/// Purpose of a response; decides how the response is counted and how its errors are formatted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A call of the service's API.
     Api(Operation),
-    /// Call of STS, by its action; not known until its body was read.
+    /// A call of STS, by its action, which is unknown until the body has been read.
     Sts(Requested),
-    /// A request for a WebSocket.
+    /// A WebSocket upgrade request.
     Upgrade(UpgradeRole),
-    /// Device that waits for a caller.
+    /// `GET /wake` from a device that waits for a caller.
     Wake,
-    /// Device that requests keys with its certificate.
+    /// Request for credentials from a device with a certificate.
     RoleAlias,
-    /// A player without an SDK.
+    /// Request of a player without an SDK.
     Whep,
     /// Any other request, or a malformed one.
     Unknown,
@@ -26,7 +26,7 @@ pub enum Purpose {
 pub const PURPOSES: usize = Operation::ALL.len() + OTHERS.len();
 
 impl Purpose {
-    /// Word in the log.
+    /// Name in the log.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Purpose {
         }
     }
 
-    /// Form of errors.
+    /// Format of error responses.
     #[must_use]
     pub fn family(self) -> Family {
         match self {
@@ -57,7 +57,7 @@ impl Purpose {
         }
     }
 
-    /// Status of an error.
+    /// Status code of an error.
     #[must_use]
     pub fn status(self, kind: ErrorKind) -> u16 {
         match (self, kind) {
@@ -107,7 +107,7 @@ impl Purpose {
         }
     }
 
-    /// Number below [`PURPOSES`].
+    /// Index of the purpose, below [`PURPOSES`].
     #[must_use]
     pub fn index(self) -> usize {
         let operations = Operation::ALL.len();
@@ -133,7 +133,7 @@ impl Purpose {
     }
 }
 
-/// Purposes that are not operations of the service's API. Ids of refusals contain the numbers: append only.
+/// Purposes that are not operations of the service's API. Append only, since ids of refusals contain the indexes.
 const OTHERS: [Purpose; 12] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),

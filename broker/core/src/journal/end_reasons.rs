@@ -1,4 +1,4 @@
-//! Reasons of connection ends in plain words; the log and the metrics have one word each.
+//! Explanations of why connections ended; the log and the metrics use a single word for each.
 
 use crate::journal::EndReason;
 use codec::ws::{Excess, FrameError};
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU8;
 
 impl EndReason {
-    /// The reason in plain words.
+    /// Explanation of the reason.
     #[must_use]
     pub fn says(self) -> Cow<'static, str> {
         let says = match self {
@@ -46,7 +46,7 @@ impl EndReason {
     }
 }
 
-/// A length and its limit: "a message of 70,112 bytes; 65,536 are allowed".
+/// Formats a length and its limit, such as "a message of 70,112 bytes; 65,536 are allowed".
 pub(crate) fn too_long(what: &str, length: u64, most: u64, unit: &str) -> String {
     format!(
         "{what} of {} {unit}; {} are allowed",
@@ -55,7 +55,7 @@ pub(crate) fn too_long(what: &str, length: u64, most: u64, unit: &str) -> String
     )
 }
 
-/// A number with a comma between thousands, such as `13,014`.
+/// Formats a number with comma-separated thousands, such as `13,014`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -72,7 +72,7 @@ pub(crate) fn grouped(number: u64) -> String {
 // too big are stored separately.
 
 impl EndReason {
-    /// Code of the reason: its index plus one.
+    /// Code of the reason: its number in `REASONS`, counted from 1.
     #[must_use]
     pub(crate) fn code(self) -> NonZeroU8 {
         let is_too_big = matches!(self, Self::ProtocolError(FrameError::MessageTooBig(_)));
@@ -82,7 +82,7 @@ impl EndReason {
         code.and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MAX)
     }
 
-    /// The reason with this code, with the lengths of a message that was too big.
+    /// The reason with this code; `excess` contains the lengths if the reason is an oversized message.
     #[must_use]
     pub(crate) fn of_code(code: NonZeroU8, excess: Excess) -> Option<Self> {
         let known = REASONS.get(usize::from(code.get()) - 1).copied()?;
@@ -91,7 +91,7 @@ impl EndReason {
         Some(if is_too_big { whole } else { known })
     }
 
-    /// Lengths of a message that was too big; none for any other reason.
+    /// Lengths of an oversized message; none for other reasons.
     #[must_use]
     pub(crate) fn excess(self) -> Excess {
         if let Self::ProtocolError(FrameError::MessageTooBig(excess)) = self {
@@ -102,7 +102,7 @@ impl EndReason {
     }
 }
 
-/// A message that is too big, without its lengths.
+/// An oversized message, without its lengths.
 const TOO_BIG: EndReason = EndReason::ProtocolError(FrameError::MessageTooBig(Excess::NONE));
 
 /// All reasons, in the order of their codes.

@@ -1,4 +1,4 @@
-//! Journal of a shard, with limits for entries that peers can cause at will.
+//! Journal of a shard, with rate limits for entries that peers can trigger at will.
 
 use crate::journal::refusals::{Budget, LogShare};
 use crate::journal::{
@@ -13,11 +13,11 @@ use crate::{id::Account, time::Now};
 use std::fmt;
 use std::net::IpAddr;
 
-/// One shard's journal, with limits for entries that peers can cause at will.
+/// A shard's journal, with rate limits for entries that peers can trigger at will.
 pub struct LimitedJournal {
     journal: Box<dyn Journal>,
     refusals: Budget,
-    /// Denials, by network: one that floods hides no other.
+    /// Denials, by network, so that a flood from one does not hide the others.
     denials: Limiter<Prefix>,
     /// Connection ends, by the channel's account.
     ends: Limiter<Account>,
@@ -27,23 +27,23 @@ pub struct LimitedJournal {
     superseded: Limiter<Account>,
     troubles: Limiter<()>,
     nodes: Limiter<()>,
-    /// Requests that another node did not answer since the last line about one.
+    /// Number of requests that other nodes did not answer since the last logged one.
     unanswered: u64,
     suppressed: u64,
-    /// Changes refused because their audit entry had no place.
+    /// Number of changes refused because the log had no space for their audit entry.
     unauditable: u64,
 }
 
-/// Limits entries per second of the clock, in all and per holder.
+/// Limits the entries logged per second, in total and per holder (a network or an account).
 #[derive(Debug)]
 struct Limiter<K> {
     most: u32,
     of_one_most: u32,
     second: u64,
     noted: u32,
-    /// Holders of this second's entries, each with their number: at most as many as entries are allowed.
+    /// Holders of this second's entries, with their counts; bounded by the number of entries allowed.
     holders: Vec<(K, u32)>,
-    /// Entries suppressed since the last logged one.
+    /// Number of entries suppressed since the last logged one.
     untold: u64,
 }
 
@@ -59,7 +59,7 @@ impl<K: Copy + PartialEq> Limiter<K> {
         }
     }
 
-    /// Whether one more entry of a holder is logged; counted if not.
+    /// Whether one more entry of a holder may be logged; counts it if not.
     fn lets(&mut self, now: Now, holder: K) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
@@ -89,7 +89,7 @@ impl<K: Copy + PartialEq> Limiter<K> {
     }
 }
 
-/// Network of a peer, for shares of log lines: the /24 network of an IPv4 address, the /48 of an IPv6 one.
+/// Network of a peer, used to share log lines fairly: the /24 network of an IPv4 address, the /48 of an IPv6 one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
     /// An IPv4 network.
@@ -116,7 +116,7 @@ impl Prefix {
 }
 
 impl LimitedJournal {
-    /// A journal without entries.
+    /// Creates a journal without entries.
     #[must_use]
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
@@ -140,31 +140,32 @@ impl LimitedJournal {
         }
     }
 
-    /// Reserves a place for the audit entry of an account's change; false, and counted, when there is none: then the
-    /// change is refused. End the reservation by [`LimitedJournal::changed`] or [`LimitedJournal::unchanged`].
+    /// Reserves space for the audit entry of an account's change. Returns `false` and counts the failure if there is
+    /// none; the change must then be refused. Every reservation must be ended by [`LimitedJournal::changed`] or
+    /// [`LimitedJournal::unchanged`].
     pub fn keep_place(&mut self, account: Account) -> bool {
         let kept = self.journal.keep_place(account);
         self.unauditable += u64::from(!kept);
         kept
     }
 
-    /// Records a change in its reserved place.
+    /// Records a change in its reserved space.
     pub fn changed(&mut self, account: Account, audit: Audit) {
         self.journal.note_kept(account, Entry::Audit(audit));
     }
 
-    /// Returns the reserved place of a change that was not made.
+    /// Returns the reservation of a change that was not made.
     pub fn unchanged(&mut self, account: Account) {
         self.journal.give_back(account);
     }
 
-    /// Number of changes refused because their audit entry had no place.
+    /// Number of changes refused because the log had no space for their audit entry.
     #[must_use]
     pub fn unauditable(&self) -> u64 {
         self.unauditable
     }
 
-    /// Records a failure of the store: up to [`STORE_TROUBLES_LOGGED_PER_SECOND`], the others are counted.
+    /// Records a failure of the store; logs at most [`STORE_TROUBLES_LOGGED_PER_SECOND`], and counts further ones.
     pub fn trouble(&mut self, now: Now, error: Box<str>) {
         if self.troubles.lets(now, ()) {
             self.journal.note(Entry::StoreTrouble { error });
@@ -173,13 +174,13 @@ impl LimitedJournal {
         }
     }
 
-    /// Records how many open connections replaced credentials refuse.
+    /// Records how many open connections are no longer allowed by reloaded credentials.
     pub fn forbidden(&mut self, forbidden: Forbidden) {
         self.journal.note(Entry::Forbidden(forbidden));
     }
 
-    /// Records that another node did not answer a request: up to [`NODE_TROUBLES_LOGGED_PER_SECOND`] lines, which count
-    /// the requests since the line before.
+    /// Records that another node did not answer a request; logs at most [`NODE_TROUBLES_LOGGED_PER_SECOND`] lines, each
+    /// with the number of requests since the previous line.
     pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
         self.unanswered += 1;
         if self.nodes.lets(now, ()) {
@@ -197,9 +198,9 @@ impl LimitedJournal {
         self.suppressed
     }
 
-    /// Records the end of a connection to a channel of an account: up to [`ENDS_LOGGED_PER_SECOND`], and
-    /// [`ENDS_LOGGED_PER_ACCOUNT`] of one account. The others are counted, and their number is logged with the next
-    /// one.
+    /// Records the end of a connection to a channel of an account; logs at most [`ENDS_LOGGED_PER_SECOND`], and
+    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. Suppressed ends are counted, and their number is logged with the next
+    /// end.
     pub fn ended(&mut self, now: Now, account: Account, end: ConnectionEnd) {
         if !self.ends.lets(now, account) {
             self.suppressed += 1;
@@ -212,8 +213,8 @@ impl LimitedJournal {
         self.journal.note(Entry::ConnectionEnd(end));
     }
 
-    /// Records an unaccepted message, built only if it is logged, with the number of those suppressed before it: up to
-    /// [`UNACCEPTED_LOGGED_PER_SECOND`], and [`UNACCEPTED_LOGGED_PER_ACCOUNT`] of one account.
+    /// Records an unaccepted message, which is built only if it is logged, with the number suppressed before it; logs
+    /// at most [`UNACCEPTED_LOGGED_PER_SECOND`], and [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account.
     pub fn unaccepted(
         &mut self,
         now: Now,
@@ -228,8 +229,8 @@ impl LimitedJournal {
         self.journal.note(Entry::Unaccepted(Box::new(message)));
     }
 
-    /// Records a superseded connection, built only if it is logged, with the number of those suppressed before it:
-    /// limited as ends, by [`ENDS_LOGGED_PER_SECOND`] and [`ENDS_LOGGED_PER_ACCOUNT`].
+    /// Records a superseded connection, which is built only if it is logged, with the number suppressed before it. Has
+    /// the same limits as connection ends, [`ENDS_LOGGED_PER_SECOND`] and [`ENDS_LOGGED_PER_ACCOUNT`].
     pub fn superseded(
         &mut self,
         now: Now,
@@ -244,8 +245,8 @@ impl LimitedJournal {
         self.journal.note(Entry::Superseded(Box::new(superseded)));
     }
 
-    /// Records a refusal, built only if it is logged: the first of each group within a window, and a few more. The
-    /// others are counted, and [`LimitedJournal::window_over`] logs their numbers.
+    /// Records a refusal, which is built only if it is logged: the first of each group within a window, and a few
+    /// repeats. Suppressed refusals are counted, and [`LimitedJournal::window_over`] logs their number.
     pub fn refused(&mut self, now: Now, share: LogShare<'_>, refused: impl FnOnce() -> Refused) {
         self.window_over(now);
         if self.refusals.lets(share) {
@@ -255,21 +256,21 @@ impl LimitedJournal {
         }
     }
 
-    /// When [`LimitedJournal::window_over`] has numbers to log.
+    /// When [`LimitedJournal::window_over`] has counts to log.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.refusals.next_due()
     }
 
-    /// Logs the numbers of refusals suppressed within the last window, once it is over.
+    /// Logs the number of refusals suppressed within the last window, once the window has ended.
     pub fn window_over(&mut self, now: Now) {
         if let Some((refusals, counts)) = self.refusals.counts_until(now) {
             self.journal.note(Entry::Suppressed { refusals, counts });
         }
     }
 
-    /// Records a denial by policy, or a refused change: up to [`DENIALS_LOGGED_PER_SECOND`], and
-    /// [`DENIALS_LOGGED_PER_PREFIX`] of one network. Each is a refusal too, which is counted where it is not logged.
+    /// Records a denial by policy or a refused change; logs at most [`DENIALS_LOGGED_PER_SECOND`], and
+    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Each is also a refusal, so those not logged are still counted.
     pub fn denied(&mut self, now: Now, audit: Audit) {
         if self.denials.lets(now, Prefix::of(audit.remote.ip())) {
             self.journal.note(Entry::Audit(audit));

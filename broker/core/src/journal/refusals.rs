@@ -1,4 +1,4 @@
-//! Records of refused requests, for operators only, and the budget of such records in the log.
+//! Records of refused requests, for operators only, and the limit on how many are logged.
 
 use crate::limits::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
@@ -11,41 +11,41 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// A refused request or upgrade. Texts from the wire are as received, cut at [`NAMED_CHARS_MAX`] characters; none is a
-/// secret.
+/// A refused request or upgrade. Text from the wire is kept as received, truncated to [`NAMED_CHARS_MAX`] characters;
+/// none of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Request id of the answer.
+    /// Request id of the response.
     pub request_id: Box<str>,
-    /// Time of the answer.
+    /// Time of the response.
     pub at: Wall,
-    /// Status of the answer.
+    /// Status of the response.
     pub status: u16,
-    /// Error type of the answer, such as `ResourceNotFoundException`.
+    /// Error type of the response, such as `ResourceNotFoundException`.
     pub error_type: &'static str,
     /// Check that failed.
     pub check: Check,
-    /// The client's address.
+    /// Address of the client.
     pub remote: SocketAddr,
-    /// Reason why `remote` is the address of the proxy in front, although it may forward for others.
+    /// Why `remote` is the address of a proxy rather than that of its client.
     pub proxy: Option<&'static str>,
-    /// Kind of request: an operation's name, `upgrade`, or `head` if it was not parsed that far.
+    /// Kind of request: an operation's name, `upgrade`, or `head` if parsing failed in the head.
     pub what: &'static str,
     /// Name in policies: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
-    /// Statements of the request about itself.
+    /// Unverified claims of the request about itself.
     pub claims: Claims,
-    /// Number of the test's fault that refused it; under `--dev` only.
+    /// Number of the injected test fault that caused the refusal; only under `--dev`.
     pub fault: Option<u64>,
-    /// Policy and statement that refuse it, if a policy does; for a TLS handshake with nothing in common, the offer and
-    /// what would have matched.
+    /// Policy and statement that refused the request, if a policy did; for a TLS handshake without common parameters,
+    /// the client's offer and what would have matched.
     pub policy: Option<Box<str>>,
-    /// Texts that the signature was compared with, if it was compared and wrong.
+    /// Texts that the signature was computed over, if the signature was checked and did not match.
     pub explain: Option<Box<Explain>>,
 }
 
 impl Refused {
-    /// A refusal without a parsed request: only the address is known.
+    /// A refusal without a parsed request; only the address is known.
     #[must_use]
     pub fn unread(
         request_id: &str,
@@ -73,52 +73,52 @@ impl Refused {
     }
 }
 
-/// Unverified statements of a refused request about itself.
+/// Unverified claims of a refused request about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Name of its channel; the text itself, if it is not an ARN.
+    /// Name of the channel; the raw text if it is not an ARN.
     pub channel: Option<Box<str>>,
-    /// Account in its ARN; where only its name is known, the caller's.
+    /// Account in the channel's ARN; the caller's account if only the name is known.
     pub channel_account: Option<Account>,
     /// Client id of the viewer.
     pub client_id: Option<Box<str>>,
-    /// Session of the requested temporary credentials: `ROLE/SESSION`, or a federated user's name.
+    /// Requested session of the temporary credentials: `ROLE/SESSION`, or a federated user's name.
     pub session: Option<Box<str>>,
     /// Access key id of the signature.
     pub key_id: Option<Box<str>>,
-    /// Signer; without a valid signature, the owner of that key id.
+    /// Signer of the request; without a valid signature, the owner of the access key id.
     pub principal: Option<Box<str>>,
     /// Account of the signer.
     pub account: Option<Box<str>>,
-    /// Source identity: the person or program behind the signer's session.
+    /// Source identity: the person or program that the signer's session acts for.
     pub source_identity: Option<Box<str>>,
-    /// Time of the signature minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
-    /// negative number may be its age.
+    /// Time of the signature minus the server's clock, in seconds. A presigned URL is signed before use, so a negative
+    /// value may be its age.
     pub clock_skew_s: Option<i64>,
-    /// User agent, of a request of which only the head was read.
+    /// User agent, if only the head of the request was read.
     pub user_agent: Option<Box<str>>,
-    /// Certificate or token of the request or of its keys' root, and the requested role.
+    /// Certificate or token that the request presented or that its credentials originate from, and the requested role.
     pub sign_in: Option<Box<Presented>>,
 }
 
-/// Certificate or token of a sign-in, valid or not, and the requested role. A token is named by its issuer and subject
-/// and is never logged itself.
+/// Certificate or token of a sign-in, valid or not, and the requested role. A token is identified by its issuer and
+/// subject; the token itself is never logged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presented {
-    /// SHA-256 of the certificate's DER in hexadecimal digits, as AWS's `certificateId`.
+    /// SHA-256 of the certificate's DER in hexadecimal, like AWS's `certificateId`.
     pub certificate: Option<Box<str>>,
-    /// Thing that a device claims to be.
+    /// Thing name that a device claims.
     pub thing: Option<Box<str>>,
     /// The issuer of the token, without `https://`.
     pub issuer: Option<Box<str>>,
-    /// The claim `sub` of the token.
+    /// The `sub` claim of the token.
     pub subject: Option<Box<str>>,
     /// ARN of the requested role.
     pub role: Option<Box<str>>,
 }
 
 impl Presented {
-    /// Everything known, each with its name.
+    /// All known values, each with its name.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Option<&str>); 5] {
         let Self {
@@ -138,19 +138,19 @@ impl Presented {
     }
 }
 
-/// Texts that a signature was compared with. Secret values are cut to eight characters.
+/// Texts that a signature was computed over. Secret values are truncated to eight characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
-    /// Canonical request, at most [`EXPLAINED_BYTES_MAX`] bytes. Ends early where a signed header was missing.
+    /// Canonical request, at most [`EXPLAINED_BYTES_MAX`] bytes. Ends early if a signed header was missing.
     pub canonical_request: Box<str>,
     /// The scope in the string to sign: day, region, service.
     pub scope: Box<str>,
 }
 
-/// Most characters of a text from the wire that are logged.
+/// Maximum number of characters logged of a text from the wire.
 pub const NAMED_CHARS_MAX: usize = 256;
 
-/// Most bytes of a canonical request, and of a scope, that are logged.
+/// Maximum number of bytes logged of a canonical request or a scope.
 pub const EXPLAINED_BYTES_MAX: usize = 2048;
 
 // Budget of logged refusals: which of them a shard logs, and how the others are counted.
@@ -161,23 +161,23 @@ pub const EXPLAINED_BYTES_MAX: usize = 2048;
 // a few, so that each manual try is visible. Suppressed refusals are counted in their group, and the counts are logged
 // once the window is over. Groups beyond a network's share are counted as others.
 
-/// Subject of a refusal, as far as the request names it.
+/// Subject of a refusal, if the request names one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject<'a> {
     /// A channel by its account, if that is known, and its name.
     Channel(Option<Account>, Cow<'a, str>),
-    /// The key of a request without channel, by its id of at most [`KEY_ID_BYTES_MAX`] bytes.
+    /// The access key of a request without a channel, by its id of at most [`KEY_ID_BYTES_MAX`] bytes.
     Key(Cow<'a, str>),
-    /// Nothing with a name, or several things.
+    /// No subject, or refusals of several subjects counted together.
     Other,
 }
 
-/// Address, check and subject of a refusal: determine its share of the log.
+/// Address, check and subject of a refusal, which determine its share of the log.
 #[derive(Clone, Debug)]
 pub struct LogShare<'a> {
-    /// The address that asked.
+    /// Address of the requester.
     pub remote: IpAddr,
-    /// Check that failed.
+    /// The check that failed.
     pub check: Check,
     /// The subject of the request.
     pub subject: Subject<'a>,
@@ -186,7 +186,7 @@ pub struct LogShare<'a> {
 /// Number of suppressed refusals with one check and subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
-    /// Check; `None` where several groups were counted together.
+    /// The check; `None` if several groups were counted together.
     pub check: Option<Check>,
     /// Subject.
     pub subject: Subject<'static>,
@@ -194,21 +194,21 @@ pub struct RefusalCount {
     pub refusals: u64,
 }
 
-/// Logged refusals of one shard within a window: at most [`REFUSAL_GROUPS_MAX`] first ones, and
-/// [`REFUSALS_REPEATED_MAX`] more.
+/// Budget of logged refusals of one shard within a window: the first of up to [`REFUSAL_GROUPS_MAX`] groups, and
+/// [`REFUSALS_REPEATED_MAX`] repeats.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     window: u64,
     networks: BTreeMap<Prefix, Network>,
     groups: usize,
     repeated: u32,
-    /// Refusals of groups without a place.
+    /// Number of refusals in groups that did not fit into the table.
     others: u64,
-    /// All suppressed refusals.
+    /// Total number of suppressed refusals.
     untold: u64,
 }
 
-/// One network: at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
+/// Refusals of one network, at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
 #[derive(Debug, Default)]
 struct Network {
     groups: Vec<RefusalGroup>,
@@ -219,13 +219,13 @@ struct Network {
 struct RefusalGroup {
     check: Check,
     subject: Subject<'static>,
-    /// Suppressed refusals.
+    /// Number of suppressed refusals.
     untold: u64,
 }
 
 impl<'a> Subject<'a> {
-    /// Subject of a request for this channel of an account, signed with this key, valid or not. Texts that are not
-    /// names are ignored.
+    /// Subject of a request for this channel of an account, signed with this key, whether valid or not. Texts that are
+    /// not valid names are ignored.
     #[must_use]
     pub fn of(account: Option<Account>, channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
         let channel = channel.filter(|name| ChannelName::parse(name).is_ok());
@@ -237,7 +237,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The subject with owned texts.
+    /// Converts the subject to one with owned texts.
     #[must_use]
     pub fn into_owned(self) -> Subject<'static> {
         match self {
@@ -247,7 +247,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether a refusal by this check is about an unknown name.
+    /// Whether a refusal by this check concerns an unknown name.
     #[must_use]
     pub fn is_absent(&self, check: Check) -> bool {
         let absent_channel = matches!(check, Check::ChannelAbsent | Check::AccountHidden);
@@ -257,7 +257,7 @@ impl<'a> Subject<'a> {
 }
 
 impl Budget {
-    /// Counts of the last window, once, if it suppressed any.
+    /// Numbers of refusals suppressed in the last window, if any; returned once.
     pub(crate) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
         let window = now.0 / REFUSAL_WINDOW_MS;
         if window == self.window {
@@ -291,7 +291,7 @@ impl Budget {
         (self.untold > 0).then_some(Now((self.window + 1) * REFUSAL_WINDOW_MS))
     }
 
-    /// Whether one more is logged; counted if not.
+    /// Whether one more refusal may be logged; counts it if not.
     pub(crate) fn lets(&mut self, share: LogShare<'_>) -> bool {
         let noted = self.has_place(share);
         self.untold += u64::from(!noted);
@@ -338,7 +338,7 @@ impl Budget {
     }
 }
 
-/// Longest id of an existing key.
+/// Maximum length of an access key id, in bytes.
 pub const KEY_ID_BYTES_MAX: usize = 128;
 
 #[cfg(test)]

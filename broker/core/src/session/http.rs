@@ -1,4 +1,4 @@
-//! HTTP state of a connection, before its upgrade or without one: heads, bodies, and the response to a call.
+//! HTTP state of a connection, before or without an upgrade: heads, bodies, and the response to a call.
 
 use crate::auth::{Caller, HeldCaller, Ruling};
 use crate::event::{Purpose, Requested, UpgradeRole};
@@ -10,34 +10,35 @@ use codec::control::{Call, Operation, Protocol};
 use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
 use std::sync::Arc;
 
-/// HTTP state of one connection. Bytes are kept only while a head or body is incomplete or a call is in progress.
+/// HTTP state of one connection. Bytes are buffered only while a head or body is incomplete or a call is in progress.
 #[derive(Debug)]
 pub(crate) struct Http {
-    /// Awaited event.
+    /// The event that the connection waits for.
     pub stage: HttpStage,
-    /// Received bytes not yet used; begins with the awaited head or body.
+    /// Received but unconsumed bytes; begins with the awaited head or body.
     pub buffer: Vec<u8>,
-    /// Scanner of the awaited head, with its progress.
+    /// Incremental scanner of the awaited head.
     pub scanner: HeadScanner,
     /// Deadline of the awaited event.
     pub deadline: Now,
-    /// When the peer must have taken a byte of the queued answers; [`NEVER`] without any.
+    /// When the peer must have read a byte of the queued responses; [`NEVER`] if there are none.
     pub answer_due: Now,
     /// Number of the call in progress, or of the next one.
     pub serial: u32,
-    /// Whether at least one request was answered: then silence is the end of keep-alive, not an error.
+    /// Whether at least one request was answered, in which case silence ends keep-alive and is not an error.
     pub served: bool,
-    /// Whether a part of the awaited head was received: the rest has a deadline.
+    /// Whether part of the awaited head was received, in which case the rest has a deadline.
     pub begun: bool,
-    /// Whether the request in progress is a HEAD: its answer has no body.
+    /// Whether the request in progress is a HEAD, whose response has no body.
     pub bodiless: bool,
-    /// Whether the connection is queued, since its requests wait for a turn.
+    /// Whether the connection is queued because its requests wait for a turn.
     pub queued: bool,
-    /// Whether the peer sends no more: the connection ends with the last answer.
+    /// Whether the peer has closed its sending side (EOF); the connection ends with the last response.
     pub ended: bool,
-    /// Whether the peer's end follows the received bytes, and perhaps more: the peer waits for no WebSocket.
+    /// Whether the peer's EOF follows the received bytes, possibly after more bytes; such a peer is not waiting for a
+    /// WebSocket.
     pub ends_behind: bool,
-    /// Whether the session is one call of another node, and ends with its answer.
+    /// Whether the session is a single call from another node and ends with its answer.
     pub one_call: bool,
 }
 
@@ -54,30 +55,30 @@ pub(crate) enum HttpStage {
     AwaitHead,
     /// Body of a request.
     AwaitBody(Box<PendingBody>),
-    /// Answer from a home shard, or from several.
+    /// Answer from one or more home shards.
     AwaitReply(PendingCall, Expected),
-    /// A caller for the device.
+    /// A caller for the waiting device.
     AwaitWake(Box<AwaitedWake>),
-    /// The edge must move the connection to its channel's home, with the bytes that followed the head.
+    /// The edge must move the connection to its channel's home, with the bytes received after the head.
     AwaitHandover(Box<Admission>, Vec<u8>),
     /// The edge must forward the connection to the node that owns the channel.
     AwaitLink(Box<Onward>),
-    /// The edge must pass the connection to the side thread, with its request as received.
+    /// The edge must pass the connection to the side thread, with the request as received.
     AwaitAdmin(Vec<u8>),
-    /// A node that owns the channel: none does at present.
+    /// A node that owns the channel; none does at present.
     AwaitOwner(Box<Onward>),
 }
 
-/// A request that another node answers.
+/// A request to be answered by another node.
 #[derive(Debug)]
 pub struct Onward {
     /// Purpose of the request.
     pub purpose: Purpose,
-    /// The channel.
+    /// Identity of the channel.
     pub identity: Identity,
     /// Destination as a stream of a link.
     pub home: Option<StreamHome>,
-    /// Deadline for finding a node that answers; set at the first attempt.
+    /// Deadline for finding a node that responds; set at the first attempt.
     pub until: Option<Now>,
     /// The channel's name.
     pub channel: Box<str>,
@@ -85,60 +86,60 @@ pub struct Onward {
     pub client_id: Option<Box<str>>,
     /// The caller.
     pub caller: Caller,
-    /// Request as received, and further bytes.
+    /// The request as received, and any bytes after it.
     pub bytes: Vec<u8>,
     /// Length of the request alone, if it is a call.
     pub call: Option<usize>,
-    /// Most bytes of a TLS record to the client.
+    /// Maximum size of a TLS record sent to the client.
     pub record_bytes: usize,
-    /// Node that could not be reached, and when it is retried if it still has the channel.
+    /// Node that could not be reached, and when it is retried if it still owns the channel.
     pub(crate) failed: Option<(NodeId, Now)>,
-    /// Entry in the count of all such requests.
+    /// Counts the request among those that another node has yet to answer.
     pub counted: OnwardCount,
 }
 
-/// Number of requests that another node must still answer: each has a copy, wherever it is. One per shard.
+/// Number of requests that other nodes have yet to answer; each request holds a clone. One counter per shard.
 #[derive(Clone, Debug, Default)]
 pub struct OnwardCount(Arc<()>);
 
 impl OnwardCount {
-    /// Whether there is any such request.
+    /// Whether any request is waiting for another node's answer.
     pub(crate) fn any(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }
 
-/// A device that waits at its channel's home for a caller.
+/// A device waiting at its channel's home for a caller.
 #[derive(Debug)]
 pub(crate) struct AwaitedWake {
     /// Channel of the device.
     pub channel: ChannelKey,
-    /// Caller of the device, checked again while it waits.
+    /// Caller of the device, rechecked while it waits.
     pub caller: Option<HeldCaller>,
-    /// Remaining wait of the device, in milliseconds, while the connection's deadline is that of the next check of its
-    /// caller. Else 0.
+    /// Remaining wait of the device, in milliseconds, while the connection's deadline is the next check of its caller;
+    /// otherwise 0.
     pub left_ms: u32,
-    /// Whether the connection closes with the answer.
+    /// Whether the connection closes after the response.
     pub close: bool,
 }
 
-/// A valid upgrade request, or a device's wait, that its channel's home must still admit.
+/// A valid upgrade request or a device's wait that the channel's home has yet to admit.
 #[derive(Debug)]
 pub struct Admission {
     /// The channel as named in the request.
     pub arn: ChannelArn,
     /// The viewer's client id; `None` for the master.
     pub client_id: Option<Box<str>>,
-    /// Basis of the role.
+    /// How the role was determined.
     pub role_by: RoleBy,
-    /// Caller that connects.
+    /// The connecting caller.
     pub caller: Caller,
     /// Request to the channel's home.
     pub asks: Asks,
 }
 
 impl Admission {
-    /// The purpose of its answer.
+    /// Purpose of the response.
     pub(crate) fn purpose(&self) -> Purpose {
         match (self.asks, &self.client_id) {
             (Asks::Wake { .. }, _) => Purpose::Wake,
@@ -147,8 +148,8 @@ impl Admission {
         }
     }
 
-    /// The policy and the statement that refuse its caller, for operators; with what made it a viewer's, where that
-    /// may surprise.
+    /// Policy and statement that refuse the caller, for operators; includes why it counts as a viewer where that may be
+    /// surprising.
     pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         let ground = self.caller.ground_of(ruling)?;
         if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {
@@ -163,26 +164,26 @@ const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL wa
                             its endpoint, and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
 
 impl Admission {
-    /// Whether nothing names the role: no client id, at an endpoint for both.
+    /// Whether nothing specifies the role: no client id, at an endpoint that serves both.
     pub(crate) fn is_unnamed(&self) -> bool {
         self.client_id.is_none() && self.role_by == RoleBy::ClientId
     }
 
-    /// Whether it may be a viewer without its client id, which only the channel's home can tell.
+    /// Whether the client may be a viewer that omitted its client id, which only the channel's home can tell.
     pub(crate) fn may_lack_client_id(&self) -> bool {
         let is_web_socket = matches!(self.asks, Asks::WebSocket { .. });
         is_web_socket && self.client_id.is_none() && self.role_by != RoleBy::Endpoint
     }
 }
 
-/// Basis for the role of a connection, master or viewer: codec/PROTOCOL.md, CON-2.
+/// How the role of a connection, master or viewer, was determined; see codec/PROTOCOL.md, CON-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleBy {
     /// Presence of a client id in the URL.
     ClientId,
     /// Signed host or path of the endpoint.
     Endpoint,
-    /// Endpoint that the caller requested last, known at the channel's home: the client id is `MASTER`, or it is
+    /// Endpoint that the caller last requested, known at the channel's home; used if the client id is `MASTER`, or is
     /// missing and the caller may not be the master.
     LastRequest,
 }
@@ -191,7 +192,7 @@ impl RoleBy {
     /// All values, in the order of their numbers.
     pub(crate) const ALL: [Self; 3] = [Self::ClientId, Self::Endpoint, Self::LastRequest];
 
-    /// The name in traces.
+    /// Name in traces.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -205,47 +206,47 @@ impl RoleBy {
 /// Request of a connection to its channel's home.
 #[derive(Clone, Copy, Debug)]
 pub enum Asks {
-    /// A WebSocket.
+    /// A WebSocket upgrade.
     WebSocket {
         /// Accept key of the handshake.
         accept: [u8; 28],
         /// Client program. The subprotocol `wss` is echoed if it was offered.
         program: Program,
     },
-    /// An answer as soon as somebody waits for the channel's master.
+    /// A response as soon as someone waits for the channel's master.
     Wake {
-        /// Longest wait, in milliseconds.
+        /// Maximum wait, in milliseconds.
         wait_ms: u64,
-        /// Whether the connection closes with the answer.
+        /// Whether the connection closes after the response.
         close: bool,
     },
 }
 
-/// Parts of a request head kept while its body is awaited.
+/// Parts of a request head kept until the body arrives.
 #[derive(Debug)]
 pub(crate) struct PendingBody {
     /// Service of the call.
     pub target: Target,
     /// The `Host` field as sent.
     pub host: Box<str>,
-    /// Whether the connection closes with the answer.
+    /// Whether the connection closes after the response.
     pub close: bool,
     /// The body's length.
     pub length: usize,
     /// Program of the caller.
     pub program: Program,
-    /// Whole head, if a signature covers it and the body.
+    /// The complete head, if the signature covers both head and body.
     pub head: Option<Box<[u8]>>,
-    /// Head of a player's request, once its token was checked.
+    /// Head of a player's request, once its token has been checked.
     pub player: Option<Box<PlayerHead>>,
 }
 
-/// The head of a player's request, whose token is good.
+/// Head of a player's request with a valid token.
 #[derive(Clone, Debug)]
 pub(crate) struct PlayerHead {
     /// Name of the channel.
     pub channel: Box<str>,
-    /// Client id that the token names, else `whep`.
+    /// Client id named by the token, or `whep`.
     pub client_id: Box<str>,
     /// The caller.
     pub caller: Caller,
@@ -254,16 +255,16 @@ pub(crate) struct PlayerHead {
 /// Service of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// Operation of the path.
+    /// An operation named by the request path.
     Api(Operation),
     /// The security token service, at `/`.
     Sts,
-    /// A channel's camera, for a player.
+    /// A channel's camera, called by a player.
     Whep,
 }
 
 impl Target {
-    /// The purpose that the answer is counted for, before the body is read.
+    /// Purpose under which the response is counted before the body is read.
     pub(crate) fn purpose(self) -> Purpose {
         match self {
             Self::Api(operation) => Purpose::Api(operation),
@@ -273,93 +274,93 @@ impl Target {
     }
 }
 
-/// The parts of a call that are kept while its answer is awaited.
+/// Parts of a call kept until its answer arrives.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
-    /// Operation of the path.
+    /// Operation named by the request path.
     pub operation: Operation,
-    /// `Host` as sent: discovery answers with it.
+    /// `Host` as sent, which discovery returns.
     pub host: Box<str>,
-    /// Whether the connection closes with the answer.
+    /// Whether the connection closes after the response.
     pub close: bool,
     /// The caller.
     pub caller: Caller,
     /// Program of the caller.
     pub program: Program,
-    /// Client id in the call, if policies are evaluated once more with the tags of the channel.
+    /// Client id in the call, if policies are evaluated again with the channel's tags.
     pub client_id: Option<Box<str>>,
-    /// Name of the call's channel: for the log, if the call is refused.
+    /// Name of the call's channel, logged if the call is refused.
     pub channel: Option<Box<str>>,
-    /// Subject for the audit line: a channel's ARN, or the name of one to be created.
+    /// Subject of the audit entry: a channel's ARN, or the name of one to be created.
     pub subject: Option<Box<str>>,
-    /// Whether the log has reserved a place for that line.
+    /// Whether the log has reserved space for the audit entry.
     pub place_kept: bool,
-    /// Bytes of records of the caller's account, once all shards were queried.
+    /// Number of bytes in the records of the caller's account, once all shards have been queried.
     pub held: u64,
 }
 
 impl PendingCall {
-    /// Account whose places and shares the call uses.
+    /// Account whose limits and shares the call counts against.
     #[must_use]
     pub(crate) fn account(&self) -> Account {
         Account::of_digits(self.caller.account())
     }
 }
 
-/// A player's offer while its answer is awaited.
+/// A player's offer waiting for its answer.
 #[derive(Debug)]
 pub(crate) struct PlayerOffer {
-    /// Moment at which it was read.
+    /// When the offer was read.
     pub posted: Now,
-    /// Id of its call.
+    /// Id of the player's call.
     pub call: Box<str>,
 }
 
-/// Answer to build from a home shard's reply.
+/// Response to build from a home shard's reply.
 #[derive(Debug)]
 pub(crate) enum Expected {
     /// ARN of the created channel.
     Created,
     /// Description of the channel.
     Description,
-    /// Pages of all shards, merged once all have arrived.
+    /// Pages from all shards, merged once all have arrived.
     Pages {
-        /// Shards that have not answered.
+        /// Number of shards that have not answered.
         missing: usize,
-        /// Requested entries.
+        /// Number of entries requested.
         limit: usize,
-        /// Entries of the pages received.
+        /// Entries of the pages received so far.
         records: Vec<ListedChannel>,
-        /// Lowest of the last names of shards that have more: entries after it may be incomplete.
+        /// The lowest last name among shards that have more entries; entries after it may be incomplete.
         complete_to: Option<Box<str>>,
     },
-    /// Empty: a change was made.
+    /// Empty response: a change was made.
     Done,
-    /// Empty: the channel exists.
+    /// Empty response: the channel exists.
     Nothing,
     /// Tags of the channel.
     Tags,
-    /// The channel's media is not stored.
+    /// States that the channel's media is not stored.
     MediaStorage,
     /// Refusal of media storage, if the channel exists.
     NoMediaStorage,
-    /// Permission for one more such call of the account, before it is made.
+    /// Permits and holdings from every shard with state of the account, required before the call is made.
     Permit {
-        /// Shards that have not answered.
+        /// Number of shards that have not answered.
         missing: usize,
-        /// Holdings of the account on those that have.
+        /// Holdings of the account on the shards that have answered.
         held: Holding,
-        /// Call to make.
+        /// The call to make.
         call: Box<Call>,
     },
     /// Endpoints of the channel.
     Endpoints(Vec<Protocol>, Role),
-    /// ICE servers, with credentials in this name.
+    /// ICE servers, with credentials for this name.
     IceServers(Box<str>),
-    /// Answer of this channel's master; the call is withdrawn when its caller disconnects. The flag: another shard has
-    /// accepted the call, and waits for the notice of its end. With the offer, if it is a player's.
+    /// Answer from this channel's master; the call is withdrawn if its caller disconnects. The flag indicates that
+    /// another shard has accepted the call and waits for the notice of its end. Includes the offer if it is a player's.
     Answer(Identity, bool, Option<Box<PlayerOffer>>),
-    /// Rights of a player on ICE servers.
+    /// Whether a player may use ICE servers.
     PlayerServers,
 }
 
@@ -398,13 +399,14 @@ impl Http {
         }
     }
 
-    /// Whether received requests are still to be answered. `answers_wait`: they wait for the peer to take answers.
+    /// Whether received requests have yet to be answered. `answers_wait` is set if they wait for the peer to read
+    /// responses.
     #[must_use]
     pub(crate) fn has_more(&self, answers_wait: bool) -> bool {
         self.queued || (answers_wait && !self.buffer.is_empty())
     }
 
-    /// Allocated bytes of requests.
+    /// Number of bytes allocated for requests.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let aside = match &self.stage {
@@ -421,7 +423,7 @@ impl Http {
         self.buffer.capacity() + aside
     }
 
-    /// Whether a call is in progress, or a device waits.
+    /// Whether a call is in progress or a device is waiting.
     #[must_use]
     pub(crate) fn awaits_reply(&self) -> bool {
         matches!(

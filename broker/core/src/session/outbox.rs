@@ -1,20 +1,20 @@
-//! Outbox: bytes queued for a socket, and which of them are messages.
+//! Outbox: bytes queued for a socket, with the boundaries of the messages among them.
 //!
 //! ```text
 //!   0                    start     start+launched                              bytes.len()
 //!   |  written  | control  |  in flight  |        unsent                            |
 //!   |mark | mark|          |  mark  |  mark   | control |  mark  |
 //! ```
-//! Written bytes were passed to the kernel; those in flight were copied out by the edge (encrypted, or into a buffer
-//! that the kernel reads) and are not yet reported. A [`Mark`] delimits one message, so that unacknowledged messages
-//! are known when the connection ends: a message keeps its bytes until its acknowledgement. Bytes outside marks are
-//! control frames and HTTP answers: they are counted separately, so that they never take the room of messages.
+//! Written bytes have been passed to the kernel; bytes in flight have been copied out by the edge (encrypted, or into a
+//! buffer that the kernel reads) but not yet reported. A [`Mark`] delimits one message, so that the unacknowledged
+//! messages are known when the connection ends; a message keeps its bytes until it is acknowledged. Bytes outside marks
+//! are control frames and HTTP responses, which are counted separately so that they never take space from messages.
 //! Invariant: `start + launched ≤ bytes.len()`, marks are in order and do not overlap, the first `written` of them end
-//! at `start` or before; `of_messages` is the number of bytes after `start` within marks.
+//! at or before `start`; `of_messages` is the number of bytes after `start` within marks.
 //!
-//! Acknowledgement is computed from positions in the stream of bytes on the wire: `on_wire` of them were passed to the
-//! kernel since the buffer was allocated, and those that it holds without an acknowledgement are unacknowledged. That
-//! is a lower bound: earlier bytes, TLS overhead, an unreported send and the own FIN make it lower, never higher.
+//! Acknowledgement is computed from positions in the wire's byte stream: `on_wire` bytes have been passed to the kernel
+//! since the buffer was allocated, less those the kernel still holds unacknowledged. The result is a lower bound:
+//! earlier bytes, TLS overhead, an unreported send and the connection's own FIN can only lower it.
 
 use crate::id::SessionKey;
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
@@ -27,72 +27,73 @@ use std::ops::Range;
 /// One message in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Offset of its frame in the buffer, and the frame's length, in bytes.
+    /// Offset and length of the message's frame in the buffer, in bytes.
     begin: u32,
     /// See `begin`.
     pub bytes: u32,
     /// Delivery state of the message.
     pub launch: DeliveryMark,
-    /// When its last byte was passed to the kernel, and the bytes on the wire by then.
+    /// When the last byte was passed to the kernel, and the number of bytes on the wire by then.
     pub written: (Now, u64),
 }
 
-/// One cache line: a busy connection has several marks.
+/// Size of a cache line, since a busy connection has several marks.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// An offset in a buffer, or a length: `outbox_bytes` is at most a gigabyte, and as much may be spent before it.
+/// An offset in a buffer, or a length; fits because `outbox_bytes` is at most a gigabyte, and at most as much consumed
+/// space precedes it.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Mark {
-    /// Range of its frame in the buffer.
+    /// Range of the message's frame in the buffer.
     fn frame(&self) -> Range<usize> {
         self.begin as usize..self.begin as usize + self.bytes as usize
     }
 }
 
-/// Properties of a message in transit to a socket.
+/// Properties of a message that is being delivered to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryMark {
     /// Action of the message.
     pub action: Action,
-    /// Expiry, if it returns to the queue.
+    /// When the message expires if it returns to the queue.
     pub expires: Now,
     /// Number in the channel's order of acceptance.
     pub order: u64,
-    /// Length of the sender's id at the end of the frame; 0 for messages to viewers.
+    /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
-    /// Whether it is an Alexa caller's offer: its call keeps the frame, so it never returns.
+    /// Whether the message is an Alexa caller's offer, which never returns because its call keeps the frame.
     pub call: bool,
-    /// Whether it counts in the gauge and has an outcome: a redelivered offer does not.
+    /// Whether the message is counted in the gauge and has an outcome; a redelivered offer is not.
     pub counted: bool,
-    /// Connection of the viewer that sent it. `None` for a master's message, and for one from another node.
+    /// Connection of the viewer that sent the message. `None` for a master's message, and for one from another node.
     pub from: Option<SessionKey>,
-    /// Whether it is the first offer of that connection. An offer from another node counts as first, too: it was queued
-    /// there with what preceded it.
+    /// Whether the message is the first offer of the connection `from`. An offer from another node also counts as
+    /// first, since it was queued there together with the messages before it.
     pub first: bool,
-    /// Whether it may be a candidate of an unanswered offer: once acknowledged, it is stored with the offer.
+    /// Whether the message may be a candidate of an unanswered offer; once acknowledged, it is stored with the offer.
     pub follows: bool,
-    /// Time of acceptance ([`crate::time::Moment::micros`]), if its recipient was connected: queued messages are not
-    /// measured, nor those accepted at 0.
+    /// Time of acceptance ([`crate::time::Moment::micros`]), if the recipient was connected. Queued messages are not
+    /// measured, nor are those accepted at 0.
     pub accepted_us: Option<NonZeroU32>,
 }
 
-/// Queued bytes, by kind.
+/// Number of queued bytes, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// Bytes of messages.
+    /// Number of bytes of messages.
     pub messages: usize,
-    /// Bytes of control frames and HTTP answers.
+    /// Number of bytes of control frames and HTTP responses.
     pub control: usize,
 }
 
-/// Bytes queued for one socket. Owns nothing while empty.
+/// Bytes queued for one socket. Allocates nothing while empty.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Option<Box<Buffer>>);
 
-/// Buffer of an outbox that is not empty.
+/// Buffer of a non-empty outbox.
 #[derive(Debug, Default)]
 #[repr(C)] // what each message needs is in its first two lines
 struct Buffer {
@@ -101,41 +102,42 @@ struct Buffer {
     launched: usize,
     of_messages: usize,
     marks: VecDeque<Mark>,
-    /// Number of written marks, and their bytes.
+    /// Number of marks whose messages were passed to the kernel, and the number of their bytes.
     written: usize,
     written_bytes: usize,
-    /// Bytes of messages written since the last query to the kernel.
+    /// Number of message bytes written since the last query to the kernel.
     unasked: usize,
-    /// Bytes on the wire since the buffer was allocated, and the acknowledged ones among them.
+    /// Number of bytes on the wire since the buffer was allocated, and of those that were acknowledged.
     on_wire: u64,
     confirmed: u64,
-    /// Ends of messages that were returned after they were written, and the number of those acknowledged nevertheless.
+    /// End positions of messages that were returned after they were written, and the number of those later found to be
+    /// acknowledged.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// Bytes on the wire when the peer announced that it sends no more: its program reads nothing after them.
+    /// Position on the wire at which the peer announced that it sends no more; its program reads nothing after that.
     over: Option<u64>,
-    /// Whether messages that the next query finds unacknowledged are evicted for others.
+    /// Whether messages that the next query finds unacknowledged are evicted in favour of others.
     makes_room: bool,
-    /// Since when the peer is suspect.
+    /// Time since which the peer is suspect.
     doubtful_since: Option<Now>,
     /// Last measured round trip, in milliseconds.
     round_trip_ms: u32,
-    /// Ping in flight whose pong confirms messages.
+    /// Ping in flight whose pong confirms the messages before it.
     proof: Option<Proving>,
 }
 
-/// A ping whose pong confirms everything before it.
+/// A ping whose pong confirms all messages before it.
 #[derive(Clone, Copy, Debug)]
 struct Proving {
     /// Payload of the ping.
     counter: [u8; 4],
-    /// Number of marks before it.
+    /// Number of marks before the ping.
     covers: usize,
-    /// Time at which it was queued.
+    /// When the ping was queued.
     since: Now,
 }
 
-/// Buffers for reuse, of at most [`SPARE_OUTBOX_BYTES_MAX`].
+/// Buffers kept for reuse, of at most [`SPARE_OUTBOX_BYTES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Spares {
     #[expect(
@@ -147,7 +149,7 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
-    /// A pool of at most this many buffers.
+    /// Creates a pool of at most this many buffers.
     #[must_use]
     pub(crate) fn of(most: usize) -> Self {
         Self {
@@ -166,25 +168,25 @@ impl Default for Spares {
 /// Offers and candidates of viewers, each with its frame.
 pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
 
-/// A message returned from an outbox: its mark and its whole frame.
+/// A message returned from an outbox, with its mark and its complete frame.
 #[derive(Debug)]
 pub(crate) struct Unsent {
-    /// The message.
+    /// Delivery state of the message.
     pub launch: DeliveryMark,
-    /// Whether it was passed whole to the kernel, and not acknowledged.
+    /// Whether the message was passed completely to the kernel but not acknowledged.
     pub written: bool,
     /// The frame, header included.
     pub frame: Box<[u8]>,
 }
 
 impl Outbox {
-    /// Whether the outbox owns nothing: everything was passed on, and no acknowledgement is awaited.
+    /// Whether the outbox owns nothing: everything was passed to the kernel, and no acknowledgement is awaited.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Bytes not yet passed on, those in flight included.
+    /// Number of bytes not yet passed to the kernel, including those in flight.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.0
@@ -192,7 +194,7 @@ impl Outbox {
             .map_or(0, |buffer| buffer.bytes.len() - buffer.start)
     }
 
-    /// Bytes not yet passed on, and those of unacknowledged messages.
+    /// Number of bytes not yet passed to the kernel, and of unacknowledged messages.
     #[inline]
     #[must_use]
     pub(crate) fn bytes_kept(&self) -> usize {
@@ -200,7 +202,7 @@ impl Outbox {
         buffer.map_or(0, |buffer| buffer.bytes.len() - buffer.spent())
     }
 
-    /// Bytes of written, unacknowledged messages.
+    /// Number of bytes in written but unacknowledged messages.
     #[inline]
     #[must_use]
     pub(crate) fn unconfirmed_bytes(&self) -> usize {
@@ -214,7 +216,7 @@ impl Outbox {
         buffer.marks.front().map(|mark| mark.written.0)
     }
 
-    /// Bytes not yet passed on, by kind.
+    /// Number of bytes not yet passed to the kernel, by kind.
     #[must_use]
     pub(crate) fn load(&self) -> Load {
         self.0.as_ref().map_or_else(Load::default, |buffer| {
@@ -226,7 +228,7 @@ impl Outbox {
         })
     }
 
-    /// Queued bytes, without those in flight.
+    /// Queued bytes, excluding those in flight.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -236,19 +238,20 @@ impl Outbox {
             .unwrap_or_default()
     }
 
-    /// Whether bytes were copied out and are not yet reported.
+    /// Whether bytes were copied out but are not yet reported.
     #[must_use]
     pub(crate) fn in_flight(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.launched > 0)
     }
 
-    /// Whether a message is not yet passed on whole.
+    /// Whether a message has not yet been passed completely to the kernel.
     #[must_use]
     pub(crate) fn has_messages(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
     }
 
-    /// Whether at least `bytes` of messages were written since the last query: then the next one is due, once.
+    /// Whether at least `bytes` of messages were written since the last query, so that the next one is due; reported
+    /// once.
     #[inline]
     pub(crate) fn is_to_be_asked(&mut self, bytes: usize) -> bool {
         let buffer = self.0.as_mut().filter(|it| it.unasked >= bytes);
@@ -262,7 +265,7 @@ impl Outbox {
         }
     }
 
-    /// Drops the written, unacknowledged messages if they are marked for eviction: they no longer make the peer
+    /// Drops the written, unacknowledged messages if they are marked for eviction, so that they no longer make the peer
     /// suspect. Calls `dropped` for each.
     pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
@@ -278,8 +281,8 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Starts to confirm the messages in the outbox by a ping after them; returns its payload. `None` when one is in
-    /// flight, or nothing needs confirmation.
+    /// Starts confirming the messages in the outbox with a ping after them; returns its payload. `None` if one is
+    /// already in flight, or nothing needs confirmation.
     pub(crate) fn begin_proof(&mut self, now: Now) -> Option<[u8; 4]> {
         let buffer = self.0.as_mut().filter(|buffer| buffer.proof.is_none())?;
         let [.., a, b, c, d] = buffer.marks.back()?.launch.order.to_be_bytes();
@@ -298,8 +301,8 @@ impl Outbox {
         self.0.as_ref().is_some_and(|buffer| buffer.proof.is_some())
     }
 
-    /// Handles a pong: returns whether it answers the confirming ping. Then everything before that is acknowledged:
-    /// `confirmed` is called for each message.
+    /// Handles a pong; returns whether it answers the confirming ping. If so, everything before the ping is
+    /// acknowledged and `confirmed` is called for each message.
     pub(crate) fn proved(
         &mut self,
         spares: &mut Spares,
@@ -325,13 +328,13 @@ impl Outbox {
         true
     }
 
-    /// Since when the peer is suspect: one acknowledged byte ends that.
+    /// Time since which the peer is suspect; acknowledging a single byte ends that.
     #[must_use]
     pub(crate) fn doubtful_since(&self) -> Option<Now> {
         self.0.as_ref()?.doubtful_since
     }
 
-    /// Marks the peer as suspect, unless it is. Its messages are kept until `expires` at least.
+    /// Marks the peer as suspect, unless it already is. Its messages are kept at least until `expires`.
     pub(crate) fn doubt(&mut self, since: Now, expires: Now) {
         let Some(buffer) = &mut self.0 else { return };
         buffer.doubtful_since.get_or_insert(since);
@@ -340,8 +343,8 @@ impl Outbox {
         }
     }
 
-    /// Written, unacknowledged messages, oldest first, each with its frame. An Alexa caller's offer is left out: it
-    /// stays with its call.
+    /// Written but unacknowledged messages, oldest first, each with its frame. An Alexa caller's offer is omitted,
+    /// since it stays with its call.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&DeliveryMark, &[u8])> {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
@@ -351,20 +354,20 @@ impl Outbox {
         })
     }
 
-    /// Sets the measured round trip.
+    /// Sets the measured round-trip time.
     pub(crate) fn measured(&mut self, round_trip_ms: u32) {
         if let Some(buffer) = &mut self.0 {
             buffer.round_trip_ms = round_trip_ms;
         }
     }
 
-    /// Last measured round trip, in milliseconds; 0 if none was.
+    /// Last measured round-trip time, in milliseconds; 0 if never measured.
     #[must_use]
     pub(crate) fn round_trip_ms(&self) -> u32 {
         self.0.as_ref().map_or(0, |buffer| buffer.round_trip_ms)
     }
 
-    /// Number of messages returned after they were written, and of those that the peer acknowledged nevertheless.
+    /// Number of messages returned after they were written, and of those that the peer turned out to have acknowledged.
     #[must_use]
     pub(crate) fn returned(&self) -> (usize, u32) {
         let buffer = self.0.as_ref();
@@ -374,14 +377,14 @@ impl Outbox {
         })
     }
 
-    /// Whether the peer sends no more: see [`Self::peer_is_over`].
+    /// Whether the peer has stopped sending; see [`Self::peer_is_over`].
     #[must_use]
     pub(crate) fn is_over(&self) -> bool {
         self.0.as_ref().is_some_and(|it| it.over.is_some())
     }
 
-    /// Records that the peer sends no more: its program does not read what is unacknowledged. Nor the rest of a begun
-    /// message, which is still sent, before the own close frame.
+    /// Records that the peer has stopped sending, so its program will read neither the unacknowledged bytes nor the
+    /// rest of a partially sent message, which is still sent before the connection's own close frame.
     pub(crate) fn peer_is_over(&mut self) {
         let buffer = self.0.as_mut();
         if let Some(buffer) = buffer.filter(|it| !it.marks.is_empty() || !it.is_forgotten()) {
@@ -389,7 +392,7 @@ impl Outbox {
         }
     }
 
-    /// Appends what `write` writes, as control bytes; returns how many.
+    /// Appends the output of `write` as control bytes; returns their number.
     pub(crate) fn push(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let buffer = self.buffer(spares);
         let before = buffer.bytes.len();
@@ -397,7 +400,7 @@ impl Outbox {
         buffer.bytes.len() - before
     }
 
-    /// Appends what `write` writes, as one message; returns how many bytes.
+    /// Appends the output of `write` as one message; returns the number of bytes.
     pub(crate) fn push_message(
         &mut self,
         spares: &mut Spares,
@@ -425,9 +428,9 @@ impl Outbox {
         }
     }
 
-    /// Records that the oldest `bytes` were passed to the kernel, as `on_wire` bytes: as many, or with TLS those of
-    /// their records. Calls `written` for each message whose last byte was among them. Returns how many bytes are no
-    /// longer queued.
+    /// Records that the oldest `bytes` were passed to the kernel as `on_wire` bytes: the same number, or with TLS the
+    /// size of their records. Calls `written` for each message whose last byte was among them. Returns the number of
+    /// bytes that are no longer queued.
     #[inline]
     pub(crate) fn sent(
         &mut self,
@@ -471,8 +474,8 @@ impl Outbox {
         Load { messages, control }
     }
 
-    /// Records that the kernel holds `unacknowledged` bytes: all before them are acknowledged. Calls `confirmed` for
-    /// each message that becomes so.
+    /// Records that the kernel holds `unacknowledged` bytes, so everything before them is acknowledged. Calls
+    /// `confirmed` for each newly acknowledged message.
     pub(crate) fn confirm(
         &mut self,
         spares: &mut Spares,
@@ -507,7 +510,7 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Takes back the unacknowledged messages that were written until `by`, in order.
+    /// Takes back the unacknowledged messages written by `by`, in order.
     pub(crate) fn take_unconfirmed(&mut self, spares: &mut Spares, by: Now) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -524,7 +527,7 @@ impl Outbox {
         taken
     }
 
-    /// Takes back the messages of which no byte was sent, in order; control bytes and a begun message stay.
+    /// Takes back the messages of which no byte was sent, in order; control bytes and a partially sent message stay.
     pub(crate) fn take_unsent(&mut self, spares: &mut Spares) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -558,7 +561,7 @@ impl Outbox {
         unsent
     }
 
-    /// Takes back every unacknowledged message, and drops everything else: the connection has ended.
+    /// Takes back every unacknowledged message and drops everything else, since the connection has ended.
     pub(crate) fn drain(&mut self) -> Vec<Unsent> {
         let Some(buffer) = self.0.take() else {
             return Vec::new();
@@ -573,9 +576,9 @@ impl Outbox {
             .get_or_insert_with(|| spares.buffers.pop().unwrap_or_default())
     }
 
-    /// Frees unneeded bytes, of a large buffer once they are more than half of it, and the buffer when it is empty. If
-    /// messages were returned, their positions stay until the connection ends, and a ping in flight until its pong: a
-    /// redelivered message has a ping with the same number.
+    /// Frees bytes that are no longer needed (in a large buffer, once they exceed half of it), and the buffer itself
+    /// when it is empty. If messages were returned, their positions are kept until the connection ends, and a ping in
+    /// flight until its pong, since a redelivered message has a ping with the same number.
     fn settle(&mut self, spares: &mut Spares) {
         let Some(buffer) = &mut self.0 else {
             return;
@@ -613,14 +616,14 @@ impl Outbox {
 }
 
 impl Buffer {
-    /// Length of the unneeded prefix: bytes of no unacknowledged message.
+    /// Length of the prefix that belongs to no unacknowledged message.
     #[inline]
     fn spent(&self) -> usize {
         let first = self.marks.front();
         first.map_or(self.start, |mark| mark.frame().start.min(self.start))
     }
 
-    /// Unmarks the first message as written: it was acknowledged, or returned.
+    /// Removes the first written message from the counters, because it was acknowledged or returned.
     #[inline]
     fn unwritten(&mut self, mark: &Mark) {
         self.written -= 1;
@@ -630,7 +633,7 @@ impl Buffer {
         }
     }
 
-    /// Whether nothing of an empty buffer is needed later.
+    /// Whether an empty buffer holds no state that is needed later.
     fn is_forgotten(&self) -> bool {
         let returned = !self.returned.is_empty() || self.repeated > 0;
         !returned && self.over.is_none() && self.proof.is_none()
@@ -650,8 +653,8 @@ impl Buffer {
     }
 }
 
-/// A shorter prefix is left in place. Small, since a busy connection always has unacknowledged bytes: what it touches
-/// should stay in a core's cache.
+/// Minimum length of a prefix worth compacting. Small, since a busy connection always has unacknowledged bytes, and the
+/// memory it touches should stay in a core's cache.
 const COMPACT_BYTES: usize = 2 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Open WebSocket: frames, role, caller, rates, and its next deadline.
+//! An open WebSocket: frames, role, caller, rate limits, and the next deadline.
 
 use crate::id::{CallerId, ChannelKey};
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
@@ -12,7 +12,7 @@ use std::rc::Rc;
 /// Role of a connection on its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The device.
+    /// The master.
     Master,
     /// A viewer, by its client id.
     Viewer(Rc<str>),
@@ -52,26 +52,26 @@ pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) 
         .unwrap_or_default()
 }
 
-/// Figures of a connection for the log, written when it ends. Kept from its admission until its descriptor is free.
+/// Statistics of a connection, logged when it ends. Kept from its admission until its descriptor is free.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
     /// Time of admission.
     pub opened: Now,
-    /// Messages received, refused ones included; saturates.
+    /// Number of messages received, including refused ones; saturates.
     pub messages_in: u32,
-    /// Messages passed whole to the connection; saturates.
+    /// Number of messages delivered completely to the connection; saturates.
     pub messages_out: u32,
-    /// Times from a viewer's admission to its first offer and to its first answer; [`NOT_YET`] without. In
-    /// milliseconds, saturating.
+    /// Time from a viewer's admission to its first offer and to its first answer, in milliseconds, saturating;
+    /// [`NOT_YET`] if there was none.
     offered_ms: u32,
     answered_ms: u32,
 }
 
-/// No time yet.
+/// Value of a time before the first offer or answer.
 const NOT_YET: u32 = u32::MAX;
 
 impl Tally {
-    /// Figures at admission.
+    /// Statistics at admission.
     fn of(now: Now) -> Self {
         Self {
             opened: now,
@@ -86,7 +86,7 @@ impl Tally {
         u32::try_from(now.since(self.opened)).map_or(NOT_YET - 1, |ms| ms.min(NOT_YET - 1))
     }
 
-    /// Records an accepted offer of a viewer; true for the first one.
+    /// Records an accepted offer of a viewer; returns `true` for the first one.
     pub(crate) fn offered(&mut self, now: Now) -> bool {
         let first = self.offered_ms == NOT_YET;
         if first {
@@ -108,46 +108,48 @@ impl Tally {
     }
 }
 
-/// Index of a connection's message bounds among those of its shard.
+/// Index of a connection's message limits in its shard's list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsPlace(pub(crate) u8);
 
-/// Terms that are fixed when a connection is admitted.
+/// Terms fixed when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdmissionTerms {
-    /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. Otherwise it is closed with 1001 instead.
+    /// Whether the client may receive GO_AWAY and RECONNECT_ICE_SERVER; if not, the connection is closed with 1001
+    /// instead.
     pub notices: bool,
     /// Client program, which may limit the length of frames and messages.
     pub program: Program,
-    /// Index of its message bounds.
+    /// Index of the connection's message limits.
     pub bounds: BoundsPlace,
-    /// End of its age; never, without an age limit.
+    /// When the connection reaches its maximum age; never, if there is none.
     pub ends: Now,
 }
 
 /// State of one open WebSocket.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
-    /// Turns bytes into messages.
+    /// Assembles received bytes into messages.
     pub receiver: Receiver,
     /// Channel of the connection.
     pub channel: ChannelKey,
-    /// Role in which it was admitted.
+    /// Role in which the connection was admitted.
     pub role: Role,
-    /// Caller of a viewer that has a share of its own of the channel's viewer limits.
+    /// Caller of a viewer, if it has its own share of the channel's viewer limits.
     pub caller: Option<CallerId>,
-    /// Caller, if its permission is checked again; the reason of the refusal, once refused.
+    /// The caller, if its permission is rechecked; after a refusal, the reason for it.
     pub held: Held,
-    /// Whether a newer connection superseded it: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
+    /// Whether a newer connection has superseded this one, which may still send but receives nothing
+    /// (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,
-    /// Buckets that limit its messages.
+    /// Token buckets that limit the connection's messages.
     pub rates: MessageRates,
-    /// Reason of its nearest scheduled end.
+    /// Reason for the nearest scheduled end.
     leaves: Leaves,
-    /// Figures for the log, written when it ends.
+    /// Statistics, logged when the connection ends.
     pub tally: Tally,
-    /// Code of the reason of its end: the first cause. Not in the tally, where it would cost each connection a word.
-    /// The receiver has the lengths of a message that was too big.
+    /// Code of the reason why the connection ended; the first cause wins. Not in the tally, where it would cost each
+    /// connection a word. The receiver holds the lengths of an oversized message.
     reason: Option<NonZeroU8>,
     notices: Notices,
     /// See [`Terms::program`].
@@ -156,10 +158,11 @@ pub(crate) struct WebSocket {
     bounds: BoundsPlace,
     /// See [`Self::is_forbidden`].
     forbidden: bool,
-    /// Frames without effect within `idle_second` of the shard's clock. Never 0 again after the first one.
+    /// Number of frames without effect within `idle_second` of the shard's clock. Never returns to 0 after the first
+    /// one.
     idle_frames: u8,
     idle_second: u32,
-    /// Milliseconds from the first byte of an incomplete message to the last frame; [`NO_MESSAGE`] without one.
+    /// Milliseconds from the first byte of an incomplete message to `last_frame`; [`NO_MESSAGE`] if there is none.
     since_begin: u16,
     times: Times,
 }
@@ -174,34 +177,34 @@ enum Notices {
     Told,
 }
 
-/// Reason of a scheduled end.
+/// Reason for a scheduled end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
-    /// Age limit.
+    /// The maximum age is reached.
     OfAge,
-    /// Recalled by an operator, to reconnect.
+    /// Recalled by an operator, so that the client reconnects.
     Recalled,
-    /// May no longer be open, unless a check by then allows it.
+    /// The connection is no longer permitted, unless a permission check allows it before then.
     Asked,
 }
 
-/// Moments that determine the deadlines of a WebSocket.
+/// Times that determine the deadlines of a WebSocket.
 #[derive(Debug)]
 struct Times {
     /// See [`Terms::ends`].
     ends: Now,
     last_frame: Now,
-    /// Milliseconds from `last_frame` to a ping that no frame followed; [`NO_SPAN`] without one.
+    /// Milliseconds from `last_frame` to a ping that no frame has followed; [`NO_SPAN`] if there is none.
     to_ping: u32,
-    /// When bytes were last passed to the kernel, or a ping was queued: the low half of the moment, since pings are at
-    /// most a day apart.
+    /// When bytes were last passed to the kernel, or a ping was queued: only the low half of the time, which suffices
+    /// since pings are at most a day apart.
     last_sent: u32,
 }
 
-/// No time span.
+/// Value of `to_ping` while no ping is unanswered.
 const NO_SPAN: u32 = u32::MAX;
 
-/// No incomplete message.
+/// Value of `since_begin` without an incomplete message.
 const NO_MESSAGE: u16 = u16::MAX;
 
 const _: () = assert!(
@@ -210,47 +213,47 @@ const _: () = assert!(
 );
 
 impl Times {
-    /// When a ping was sent that no frame has followed.
+    /// When a ping was sent that no frame has followed yet.
     fn pinged(&self) -> Option<Now> {
         let span = Some(self.to_ping).filter(|ms| *ms != NO_SPAN)?;
         Some(self.last_frame.after(span.into()))
     }
 
-    /// Low half of a moment.
+    /// Low half of a time.
     #[expect(clippy::cast_possible_truncation, reason = "that is what it does")]
     const fn low(now: Now) -> u32 {
         now.0 as u32
     }
 
-    /// When bytes were last sent, possibly a moment that the clock jumps to.
+    /// When bytes were last sent; may lie in the future during a clock jump.
     fn last_sent(&self, now: Now) -> Now {
         let since = self.last_sent.wrapping_sub(Self::low(now)).cast_signed();
         Now(now.0.saturating_add_signed(since.into()))
     }
 
-    /// Time span of this many milliseconds. Measured spans are within minutes; 49 days are the maximum.
+    /// Interval of this many milliseconds. Measured intervals are a few minutes; the maximum is 49 days.
     fn span(ms: u64) -> u32 {
         u32::try_from(ms).map_or(NO_SPAN - 1, |ms| ms.min(NO_SPAN - 1))
     }
 }
 
-/// Action that is due on an open WebSocket.
+/// Action due on an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing before this moment.
+    /// Nothing is due before this time.
     At(Now),
-    /// The client was silent for long, or nothing was sent to it: ping it. Middleboxes may drop a connection that
-    /// either side is silent on.
+    /// The client has been silent for a while, or nothing has been sent to it: send a ping. Middleboxes may drop a
+    /// connection that is silent in either direction.
     Ping,
-    /// Age limit is near: send GO_AWAY.
+    /// The maximum age is near: send GO_AWAY.
     GoAway,
-    /// Silent for the whole idle limit: close 1001.
+    /// Silent for the whole idle timeout: close with 1001.
     Idle,
-    /// A ping timed out: the client does not read, or is gone. Close 1001.
+    /// A ping timed out because the client does not read or is gone: close with 1001.
     Unanswered,
-    /// Age limit is reached: close 1001.
+    /// The maximum age is reached: close with 1001.
     Old,
-    /// A message took too long from its first byte to its last: close 1008.
+    /// A message took too long from its first byte to its last: close with 1008.
     SlowMessage,
 }
 
@@ -289,7 +292,7 @@ impl WebSocket {
         }
     }
 
-    /// Reason of the end, if known.
+    /// Why the connection ends, if known.
     #[must_use]
     pub(crate) fn reason(&self) -> Option<EndReason> {
         let excess = match self.receiver.error() {
@@ -300,7 +303,7 @@ impl WebSocket {
             .and_then(|code| EndReason::of_code(code, excess))
     }
 
-    /// Sets the reason of the end, unless there is one.
+    /// Sets the reason for the end, unless one is already set.
     pub(crate) fn because(&mut self, reason: EndReason) {
         if self.reason.is_none() {
             self.reason = Some(reason.code());
@@ -317,19 +320,19 @@ impl WebSocket {
         self.program
     }
 
-    /// Index of its message bounds.
+    /// Index of the connection's message limits.
     #[inline]
     #[must_use]
     pub(crate) fn bounds(&self) -> BoundsPlace {
         self.bounds
     }
 
-    /// Whether the last check found that its caller may no longer connect.
+    /// Whether the last check found that the caller may no longer connect.
     pub(crate) fn is_forbidden(&self) -> bool {
         self.forbidden
     }
 
-    /// Records the result of a check.
+    /// Records the result of a permission check.
     pub(crate) fn was_asked(&mut self, forbidden: bool) {
         self.forbidden = forbidden;
     }
@@ -340,13 +343,13 @@ impl WebSocket {
         self.tally.opened
     }
 
-    /// Whether it has sent a message.
+    /// Whether the client has sent a message.
     #[must_use]
     pub(crate) fn spoke(&self) -> bool {
         self.tally.messages_in > 0
     }
 
-    /// Whether its client has sent a frame, even one that violated the protocol.
+    /// Whether the client has sent a frame, even one that violated the protocol.
     #[must_use]
     pub(crate) fn was_heard(&self) -> bool {
         use EndReason::{PeerClosed, ProtocolError, Unsupported};
@@ -363,12 +366,12 @@ impl WebSocket {
         self.times.last_frame
     }
 
-    /// Whether it is a viewer that no SDP_ANSWER was passed to.
+    /// Whether the connection is a viewer to which no SDP_ANSWER has been passed.
     pub(crate) fn awaits_answer(&self) -> bool {
         self.tally.answered_ms == NOT_YET && self.role != Role::Master
     }
 
-    /// Records an SDP_ANSWER passed to it; returns the time since admission for a viewer's first one.
+    /// Records an SDP_ANSWER passed to the connection; for a viewer's first one, returns the time since admission.
     pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
         self.awaits_answer().then(|| {
             self.tally.answered_ms = self.tally.span(now);
@@ -376,8 +379,9 @@ impl WebSocket {
         })
     }
 
-    /// Records received bytes. `begun`: they ended within a message or frame, whose time then runs. Returns whether a
-    /// deadline may be nearer than before: that of the incomplete message, or the next ping after an answered one.
+    /// Records received bytes. `begun` is set if they ended within a message or frame, whose timeout then runs. Returns
+    /// whether a deadline may be earlier than before: that of the incomplete message, or of the next ping after an
+    /// answered one.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         let answered = self.times.to_ping != NO_SPAN;
         let began = self.message_began().unwrap_or(now);
@@ -390,8 +394,8 @@ impl WebSocket {
         answered || begun
     }
 
-    /// Prepares a jump of the clock to `until`, in which no peer is read: if its age ends by then, its silence does not
-    /// end it before.
+    /// Prepares for a clock jump to `until`, during which no peer is read: if the maximum age is reached by then,
+    /// earlier silence does not end the connection first.
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {
@@ -406,25 +410,26 @@ impl WebSocket {
         Some(Now(self.times.last_frame.0.saturating_sub(ms.into())))
     }
 
-    /// Records that its bytes are passed to the kernel, or a ping.
+    /// Records that bytes or a ping are passed to the kernel.
     #[inline]
     pub(crate) fn sends(&mut self, now: Now) {
         self.times.last_sent = Times::low(now);
     }
 
-    /// Counts a whole message.
+    /// Counts a complete message.
     #[inline]
     pub(crate) fn message_came(&mut self) {
         self.message_ended();
         self.tally.messages_in = self.tally.messages_in.saturating_add(1);
     }
 
-    /// Records the end of a message, or a frame outside of one: the next message's time begins with its own first byte.
+    /// Records the end of a message, or of a frame outside of one; the next message's timeout starts with its own first
+    /// byte.
     pub(crate) fn message_ended(&mut self) {
         self.since_begin = NO_MESSAGE;
     }
 
-    /// Counts a frame without effect; false when there were too many within one second.
+    /// Counts a frame without effect; returns `false` if there were too many within one second.
     pub(crate) fn count_idle_frame(&mut self, now: Now) -> bool {
         let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
         if self.idle_second != second {
@@ -434,31 +439,31 @@ impl WebSocket {
         self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
-    /// Records a sent ping. Also called for one whose answer could not be read so far, to restart its time-out.
+    /// Records a sent ping. Also called to restart the timeout of a ping whose answer could not be read yet.
     pub(crate) fn pinged(&mut self, now: Now) {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
-    /// Records a pong that confirms messages: its client was heard. Returns whether a ping was unanswered: the next
-    /// deadline may be nearer.
+    /// Records a pong that confirms messages, so its client is alive. Returns whether a ping was unanswered, in which
+    /// case the next deadline may be earlier.
     pub(crate) fn answers(&mut self) -> bool {
         self.idle_frames = self.idle_frames.max(1);
         std::mem::replace(&mut self.times.to_ping, NO_SPAN) != NO_SPAN
     }
 
-    /// When a ping was sent that no frame has followed.
+    /// When a ping was sent that no frame has followed yet.
     #[must_use]
     pub(crate) fn pinged_at(&self) -> Option<Now> {
         self.times.pinged()
     }
 
-    /// Whether a ping was sent that no frame has followed.
+    /// Whether a ping was sent that no frame has followed yet.
     #[must_use]
     pub(crate) fn awaits_pong(&self) -> bool {
         self.times.pinged().is_some()
     }
 
-    /// Records GO_AWAY; false when it was sent before, or is not allowed.
+    /// Records that GO_AWAY is sent; returns `false` if it was sent before or is not allowed.
     pub(crate) fn tell_to_go(&mut self) -> bool {
         let open = self.notices == Notices::Open;
         if open {
@@ -467,37 +472,38 @@ impl WebSocket {
         open
     }
 
-    /// Whether it may get RECONNECT_ICE_SERVER.
+    /// Whether the client may receive RECONNECT_ICE_SERVER.
     #[must_use]
     pub(crate) fn takes_notices(&self) -> bool {
         self.notices != Notices::Never
     }
 
-    /// Schedules a close at `at`, so that the client reconnects; a nearer end stays.
+    /// Schedules a close at `at` so that the client reconnects; an earlier scheduled end takes precedence.
     pub(crate) fn recall(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Recalled);
         }
     }
 
-    /// Schedules a check by `at` whether it may still be open; a nearer end stays.
+    /// Schedules the end at `at` unless a permission check allows the connection by then; an earlier scheduled end
+    /// takes precedence.
     pub(crate) fn ask_by(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Asked);
         }
     }
 
-    /// Whether it is open only until a check.
+    /// Whether the connection stays open only until a permission check.
     pub(crate) fn is_asked(&self) -> bool {
         self.leaves == Leaves::Asked
     }
 
-    /// Records that the check allowed it, until the limit of its age.
+    /// Records that a permission check allowed the connection, until its maximum age.
     pub(crate) fn may_stay(&mut self, ends: Now) {
         (self.times.ends, self.leaves) = (ends, Leaves::OfAge);
     }
 
-    /// Reason of its scheduled end.
+    /// Reason for the scheduled end.
     #[must_use]
     pub(crate) fn end(&self) -> EndReason {
         match self.leaves {
@@ -507,7 +513,8 @@ impl WebSocket {
         }
     }
 
-    /// Whether the shard itself did not run when the answer to a ping was due, so that it may be unread in the socket.
+    /// Whether the shard was not running when the answer to a ping was due, so that the answer may be unread in the
+    /// socket.
     #[must_use]
     pub(crate) fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
         let due = self.pong(timeouts);
@@ -521,9 +528,10 @@ impl WebSocket {
         Some(whole_second(pinged.after(timeouts.pong_ms)))
     }
 
-    /// The action that is due at `now`, the gravest first. Superseded connections get neither pings nor GO_AWAY.
+    /// The most urgent action due at `now`. Superseded connections get neither pings nor GO_AWAY.
     ///
-    /// Actions that depend only on silence fall on whole seconds, so that one turn serves all clients of a second.
+    /// Actions that depend only on silence are aligned to whole seconds, so that one turn serves all clients of a
+    /// second.
     #[must_use]
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
@@ -560,23 +568,23 @@ impl WebSocket {
     }
 }
 
-/// The next whole second of the shard's clock, unless it is one.
+/// Rounds up to a whole second of the shard's clock.
 fn whole_second(at: Now) -> Now {
     Now(at.0.div_ceil(1000).saturating_mul(1000))
 }
 
-/// Caller of an open connection, or the reason why it may no longer be open. In 16 bytes.
+/// Caller of an open connection, or the reason why it is no longer permitted. Takes 16 bytes.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// Neither: never checked again.
+    /// Neither a caller nor a reason; the connection is never checked again.
     Nothing,
-    /// Caller.
+    /// The caller.
     Caller(HeldCaller),
-    /// Policy and statement that refuse the connection, or what is gone.
+    /// Policy and statement that forbid the connection, or the key, role, policy or sign-in that no longer exists.
     Refused(Box<Refused>),
 }
 
-/// Policy and statement that refuse a connection, or what is gone.
+/// Policy and statement that forbid a connection, or the key, role, policy or sign-in that no longer exists.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Box<str>);
 
@@ -590,7 +598,7 @@ impl Held {
         }
     }
 
-    /// Takes the reason why it may no longer be open.
+    /// Takes the reason why the connection is no longer permitted.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match std::mem::replace(self, Self::Nothing) {
             Self::Refused(refused) => Some(refused.0),
@@ -604,7 +612,7 @@ const _: () = assert!(size_of::<Held>() == 16);
 // Rates of one connection's messages. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
 // "SendIceCandidate".
 
-/// Buckets of one connection: allocated by its first message, so that a silent one has none.
+/// Token buckets of one connection, allocated by its first message, so that a silent one has none.
 #[derive(Debug, Default)]
 pub(crate) struct MessageRates(Option<Box<Buckets>>);
 
@@ -616,7 +624,7 @@ struct Buckets {
 }
 
 impl MessageRates {
-    /// Takes a token for one message; false when there is none.
+    /// Takes a token for one message; returns `false` if there is none.
     pub(crate) fn take(&mut self, action: Action, quotas: &Quotas, now: Now) -> bool {
         if quotas.off {
             return true;

@@ -1,30 +1,30 @@
-//! Changes of the configuration file of a running process: those that a SIGHUP puts in force, and those that wait for a
-//! restart.
+//! Changes to the configuration file of a running process: those applied by a SIGHUP, and those that require a restart.
 
 use crate::settings::{CLIENTS_MAX, HOOKS_MAX, KEYS, Key, Settings};
 
-/// When a change of a key in the file of a running process is in force.
+/// When a change of a key in the file of a running process takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// After a restart.
     AtStart,
     /// After a SIGHUP.
     OnSighup,
-    /// As soon as the file has changed: its table is read again by itself.
+    /// As soon as the file changes, since its table is reloaded automatically.
     WhenChanged,
 }
 
-/// The keys that differ, by their paths; an entry of `[[hook]]` or a row of `[clients]` by its name.
+/// Keys whose values differ between two configurations, by path; an entry of `[[hook]]` or a row of `[clients]` by its
+/// name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingChanges {
-    /// Keys that a SIGHUP puts in force.
+    /// Keys applied by a SIGHUP.
     pub applied: Vec<String>,
-    /// Keys that wait for a restart.
+    /// Keys that require a restart.
     pub restart: Vec<String>,
 }
 
 impl SettingChanges {
-    /// Whether nothing differs.
+    /// Whether no key differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.applied.is_empty() && self.restart.is_empty()
@@ -41,7 +41,7 @@ impl SettingChanges {
 }
 
 impl Key {
-    /// When a change of this key is in force. A key that is not named here waits for a restart.
+    /// When a change of this key takes effect. Keys not listed here require a restart.
     #[must_use]
     pub fn applied(&self) -> Applied {
         match (self.table(), self.path) {
@@ -61,7 +61,7 @@ impl Key {
 impl Settings {
     /// Settings with the keys of `file` that can be applied while running, and the keys that differ.
     ///
-    /// Under another profile nothing can be: it changes what the numbers mean.
+    /// No key can be applied if the profile differs, since it changes the meaning of the numbers.
     #[must_use]
     pub fn updated(&self, file: &Self) -> (Self, SettingChanges) {
         let (mut next, mut changes) = (self.clone(), SettingChanges::default());
@@ -104,7 +104,7 @@ impl Settings {
         (next, changes)
     }
 
-    /// Whether messages have the same bounds under other settings: those of a shard, and those of programs of clients.
+    /// Whether messages have the same limits under other settings, both those of a shard and those of client programs.
     #[must_use]
     pub fn bounds_messages_as(&self, other: &Self) -> bool {
         let of = |settings: &Self| {
@@ -118,15 +118,16 @@ impl Settings {
         of(self) == of(other) && self.clients == other.clients
     }
 
-    /// A directory that ends with the process has another name each time.
+    /// Whether a key has another value in `file`; a temporary data directory has a different name each time and does
+    /// not count.
     fn differs(&self, key: &Key, file: &Self) -> bool {
         let both_end = self.data_dir_ends && file.data_dir_ends;
         key.differs(self, file) && !(key.path == "data_dir" && both_end)
     }
 }
 
-/// A list of named entries, which keep their places: what runs knows them by these. An entry that is gone stays until a
-/// restart.
+/// A list of named entries with stable indexes, by which the running process refers to them. A removed entry stays
+/// until a restart.
 struct NamedEntries<'l, T> {
     table: &'static str,
     own: &'l mut Vec<T>,

@@ -5,26 +5,27 @@ use crate::settings::hooks::covers;
 use crate::settings::{GoAway, Settings};
 use serde::Serialize;
 
-/// A row of the table.
+/// A row of the `[clients]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Client {
-    /// Name of the row, one among all.
+    /// Unique name of the row.
     #[serde(skip)]
     pub name: String,
-    /// The pattern of its `User-Agent`, in which `*` stands for any text.
+    /// `User-Agent` pattern, in which `*` matches any text.
     pub user_agent: String,
-    /// The longest frame that it reads, without the frame's header: a longer message comes in several.
+    /// Maximum frame length that the program accepts, without the header; longer messages are sent in several frames.
     pub frame_bytes: Option<usize>,
-    /// The longest message that it reads: a longer one is refused to its sender.
+    /// Maximum message length that the program accepts; longer ones are refused to their sender.
     pub message_bytes: Option<usize>,
-    /// Whether it bears GO_AWAY and RECONNECT_ICE_SERVER.
+    /// Whether the program can handle GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: bool,
-    /// Whether a master connects to the path of its endpoint, as it signs it: the role may be said there (CON-2).
+    /// Whether a master connects to the same endpoint path that it signs, so that the path may contain the role
+    /// (CON-2).
     pub role_path: bool,
 }
 
 impl Client {
-    /// The row of a program that reads everything.
+    /// Creates the row of a program without limits.
     #[must_use]
     pub fn new(name: &str, user_agent: &str) -> Self {
         Self {
@@ -37,7 +38,7 @@ impl Client {
         }
     }
 
-    /// The rows that are there unless others are written under their names.
+    /// Built-in rows, which configured rows of the same name replace.
     #[must_use]
     pub fn built_in() -> Vec<Self> {
         let c_sdk = Self {
@@ -70,7 +71,7 @@ impl Client {
     }
 }
 
-/// Program of a client, known when it connects, in a byte: its row, and whether it offered the subprotocol
+/// Program of a client, known when it connects, packed into a byte: its row, and whether it offered the subprotocol
 /// `wss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program(u8);
@@ -79,26 +80,26 @@ impl Program {
     const WSS: u8 = 0x80;
     const SMALL: u8 = 0x40;
 
-    /// Notes that the connection offered `wss`.
+    /// Records whether the connection offered `wss`.
     #[must_use]
     pub const fn offering_wss(self, offers: bool) -> Self {
         Self(if offers { self.0 | Self::WSS } else { self.0 })
     }
 
-    /// Whether it offered the subprotocol `wss`.
+    /// Whether the connection offered the subprotocol `wss`.
     #[must_use]
     pub const fn offers_wss(self) -> bool {
         self.0 & Self::WSS != 0
     }
 
-    /// Whether its row has a longest frame: then no record of TLS has more than one.
+    /// Whether the program's row limits the frame length, in which case no TLS record contains more than one frame.
     #[inline]
     #[must_use]
     pub const fn takes_small_records(self) -> bool {
         self.0 & Self::SMALL != 0
     }
 
-    /// Program of the connection; without a row that of the other one.
+    /// The program of this connection, or that of `other` if it has no row.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         match self.0 & !Self::WSS {
@@ -107,7 +108,7 @@ impl Program {
         }
     }
 
-    /// Whether nothing is known: it reads everything.
+    /// Whether the program is unknown, so that no limits apply.
     #[inline]
     #[must_use]
     pub const fn is_unknown(self) -> bool {
@@ -115,20 +116,20 @@ impl Program {
     }
 }
 
-/// Bounds of the messages that a program reads.
+/// Limits of the messages that a program accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// The longest frame, without its header.
+    /// Maximum frame length, without the header.
     pub frame_bytes: usize,
-    /// The longest message.
+    /// Maximum message length.
     pub message_bytes: usize,
-    /// Whether it gets GO_AWAY and RECONNECT_ICE_SERVER.
+    /// Whether the program receives GO_AWAY and RECONNECT_ICE_SERVER.
     pub notices: bool,
 }
 
 impl Settings {
-    /// The program of this `User-Agent`, if there is one: of the rows whose patterns cover it the one with the longest
-    /// pattern. A pattern of stars alone covers none as well.
+    /// The program with this `User-Agent`, if any: among the rows whose patterns match, the one with the longest
+    /// pattern. A pattern consisting only of stars also matches a missing header.
     #[must_use]
     pub fn program(&self, user_agent: Option<&str>) -> Program {
         let agent = user_agent.unwrap_or_default().as_bytes();
@@ -143,13 +144,13 @@ impl Settings {
         }))
     }
 
-    /// Whether the master's endpoint for a program says its role in the path.
+    /// Whether the master's endpoint for a program contains the role in its path.
     #[must_use]
     pub fn says_role(&self, program: Program) -> bool {
         self.client(program).is_none_or(|row| row.role_path)
     }
 
-    /// Bounds of a program: its row narrows `[limits]` and `[signaling]`; the strict profile ignores it.
+    /// Limits of a program: its row tightens `[limits]` and `[signaling]`; the strict profile ignores it.
     #[must_use]
     pub fn reader(&self, program: Program) -> Reader {
         let row = self.client(program).filter(|_| !self.strict());
@@ -172,7 +173,7 @@ impl Settings {
         }
     }
 
-    /// Most bytes of a TLS record to a program: one frame with its header, where its row bounds frames.
+    /// Maximum size of a TLS record sent to a program, in bytes: one frame with its header, if its row limits frames.
     pub(crate) fn record_bytes(&self, program: Program) -> usize {
         let frame = self.reader(program).frame_bytes;
         frame.saturating_add(codec::ws::header_bytes(frame))
@@ -184,11 +185,12 @@ impl Settings {
     }
 }
 
-/// Rows of `[clients]` at most, with those that are built in: six bits hold them.
+/// Maximum number of rows of `[clients]`, including built-in ones; fits into six bits.
 pub const CLIENTS_MAX: usize = 32;
 const _: () = assert!(CLIENTS_MAX < Program::SMALL as usize);
 
-/// Bytes of a `User-Agent` that are compared: a pattern of as many stars takes no longer than its square.
+/// Maximum number of bytes of a `User-Agent` that are compared; a pattern with as many stars takes at most quadratic
+/// time.
 const USER_AGENT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

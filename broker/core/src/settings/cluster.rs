@@ -1,57 +1,56 @@
-//! Several nodes as one service: this node's part.
+//! Settings of this node in a cluster of several nodes that form one service.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Settings of a node that is one of several; all unset where it is the whole service.
+/// Settings of a node in a cluster; all unset if the node is the whole service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
-    /// The name of the cluster, the same on every node.
+    /// Name of the cluster, the same on every node.
     pub name: Option<String>,
-    /// The name of this node.
+    /// Name of this node.
     pub node: Option<String>,
-    /// A file with the secret that all nodes share.
+    /// File with the secret shared by all nodes.
     pub secret_file: Option<PathBuf>,
-    /// The address at which this node takes links of other nodes.
+    /// Address at which this node accepts links from other nodes.
     pub listen: Option<SocketAddr>,
-    /// The name or address of this node's host for other nodes, with etcd, where it is not that of [`Self::listen`].
+    /// Name or address of this node's host for other nodes, with etcd, if it differs from that of [`Self::listen`].
     pub advertise: Option<String>,
-    /// The port of each shard there, once they are bound; empty where all share that of [`Self::listen`].
+    /// Port of each shard at the advertised host, once they are bound; empty if all share the port of [`Self::listen`].
     pub ports: Vec<u16>,
-    /// A file that says which node owns which slots.
+    /// File that maps slots to the nodes that own them.
     pub map_file: Option<PathBuf>,
-    /// Whether discovery names the owner in the host.
+    /// Whether discovery includes the owner's name in the host.
     pub direct: bool,
-    /// The address to which other nodes send messages for this one, with etcd, if it was configured: see
-    /// [`Self::peers`].
+    /// Address to which other nodes send messages for this one, with etcd, if configured; see [`Self::peers`].
     pub peers: Option<SocketAddr>,
-    /// Instead of the file: where the nodes agree on it.
+    /// The etcd cluster in which the nodes agree on the map, as an alternative to `map_file`.
     pub etcd: Etcd,
-    /// Bytes that the database of etcd may have, where its members do not report that.
+    /// Size limit of etcd's database in bytes, if its members do not report one.
     pub etcd_quota_bytes: usize,
-    /// Life of this node's registration in etcd without a keepalive, in milliseconds: whole seconds.
+    /// Time after which this node's registration in etcd expires without a keepalive, in milliseconds: whole seconds.
     pub lease_ms: u64,
 }
 
-/// The members of etcd, and the certificates for connections to them.
+/// Members of etcd, and the certificates for connections to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etcd {
-    /// `http://` or `https://` with a host and perhaps a port, one for each member; none without etcd.
+    /// `http://` or `https://` with a host and an optional port, one for each member; empty without etcd.
     pub endpoints: Vec<String>,
-    /// PEM: the authorities of the members' certificates.
+    /// PEM: certificate authorities of the members' certificates.
     pub ca: Option<PathBuf>,
-    /// PEM: this node's certificate, where etcd asks for one.
+    /// PEM: this node's certificate, if etcd requires one.
     pub cert: Option<PathBuf>,
-    /// PEM: its key.
+    /// PEM: private key of this node's certificate.
     pub key: Option<PathBuf>,
-    /// The user, where etcd has users.
+    /// User name, if etcd uses authentication.
     pub user: Option<String>,
-    /// A file with the user's password.
+    /// File with the user's password.
     pub password_file: Option<PathBuf>,
 }
 
 impl ClusterSettings {
-    /// The address to which other nodes send messages, with etcd: the port behind that of [`Self::listen`], unless
+    /// Address to which other nodes send messages, with etcd: the port after that of [`Self::listen`], unless
     /// configured otherwise.
     #[must_use]
     pub fn peers(&self) -> Option<SocketAddr> {
@@ -62,9 +61,9 @@ impl ClusterSettings {
         self.peers.or_else(|| self.listen.and_then(behind))
     }
 
-    /// The addresses at which the shards listen for links: with etcd the first at
-    /// [`Self::listen`], the others alone on the ports behind that of messages; with a fixed map, which names one port,
-    /// all at [`Self::listen`]. `None` where there is no port of so high a number.
+    /// Addresses at which the shards listen for links: with etcd, the first at [`Self::listen`] and the others at the
+    /// ports after the one for messages; with a fixed map, which contains a single port, all at [`Self::listen`].
+    /// `None` if a port number would be too high.
     #[must_use]
     pub fn inner(&self, shards: usize) -> Option<Vec<SocketAddr>> {
         let listen = self.listen?;
@@ -84,7 +83,7 @@ impl ClusterSettings {
         (0..shards).map(one).collect()
     }
 
-    /// Host and port at which other nodes reach what listens there.
+    /// Host and port at which other nodes reach this listener.
     #[must_use]
     pub fn advertised(&self, listener: SocketAddr) -> String {
         let Some(host) = &self.advertise else {
@@ -96,19 +95,19 @@ impl ClusterSettings {
         }
     }
 
-    /// Name of this node, if discovery names it in the host.
+    /// Name of this node, if discovery includes it in the host.
     #[must_use]
     pub fn direct_node(&self) -> Option<&str> {
         self.node.as_deref().filter(|_| self.direct)
     }
 
-    /// Whether this node is one of several.
+    /// Whether this node is part of a cluster.
     #[must_use]
     pub fn is_on(&self) -> bool {
         *self != Self::default()
     }
 
-    /// Whether all is there that it needs.
+    /// Whether all required settings are present.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let Self {
@@ -151,17 +150,17 @@ impl Default for ClusterSettings {
 }
 
 impl Etcd {
-    /// Whether the nodes agree in etcd on who owns what.
+    /// Whether the nodes use etcd to agree on ownership.
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.endpoints.is_empty()
     }
 }
 
-/// The default of `cluster.etcd_quota_bytes`, which is etcd's own.
+/// Default of `cluster.etcd_quota_bytes`, the same as etcd's own.
 const ETCD_QUOTA_BYTES: usize = 2 << 30;
 
-/// The default of `cluster.lease`, of which the longest detection of a lost host follows.
+/// Default of `cluster.lease`, which determines how long it takes to detect a lost host.
 const LEASE_MS: u64 = 5_000;
 
 #[cfg(test)]

@@ -1,45 +1,45 @@
-//! Receivers of what happens on channels: `[[hook]]` and `[presence]`, and the patterns of channel names.
+//! Receivers of channel events: `[[hook]]` and `[presence]`, and the patterns of channel names.
 
 use crate::{record::Tags, settings::Settings};
 use std::path::PathBuf;
 
-/// A receiver of events. What is secret stays in its files.
+/// A receiver of events. Secrets stay in their files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// Name of the hook, one among all.
+    /// Unique name of the hook.
     pub name: String,
-    /// The address that events are posted to. `{channel}` in its path or query stands for the channel's name.
+    /// URL that events are posted to. `{channel}` in its path or query is replaced by the channel's name.
     pub url: String,
-    /// Whether it gets `channel.wake`.
+    /// Whether the hook receives `channel.wake`.
     pub wakes: bool,
-    /// Whether it gets `channel.presence`.
+    /// Whether the hook receives `channel.presence`.
     pub presence: bool,
-    /// Whether it gets `node.problem`.
+    /// Whether the hook receives `node.problem`.
     pub problems: bool,
-    /// A pattern of channel names, in which `*` stands for any text.
+    /// Pattern of channel names, in which `*` matches any text.
     pub channels: Option<String>,
-    /// A tag that channels have, as `key=value`.
+    /// Tag that channels must have, as `key=value`.
     pub tag: Option<(String, String)>,
-    /// A file with the secret that its events are signed with; during a rotation a second line has the other one.
+    /// File with the secret that signs the hook's events; during a rotation, its second line contains the other secret.
     pub secret_file: PathBuf,
-    /// Certificate and key that it is shown.
+    /// Client certificate and key presented to the hook.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// The authorities of its certificate, in place of the system's.
+    /// Certificate authorities of the hook's certificate, in place of the system's.
     pub ca: Option<PathBuf>,
-    /// The longest time for one request.
+    /// Timeout of a single request, in milliseconds.
     pub timeout_ms: u64,
-    /// The time for which a failed delivery is tried again.
+    /// Time for which a failed delivery is retried, in milliseconds.
     pub retry_ms: u64,
-    /// Whether events have the address of the master.
+    /// Whether events include the address of the master.
     pub include_remote: bool,
-    /// Whether events have the ids of clients.
+    /// Whether events include client ids.
     pub include_client_id: bool,
-    /// Whether plain HTTP may leave this machine.
+    /// Whether plain HTTP may be used to other machines.
     pub allow_plain: bool,
 }
 
 impl Hook {
-    /// Whether it watches a channel of this name with these tags.
+    /// Whether the hook watches a channel with this name and these tags.
     #[must_use]
     pub fn watches(&self, name: &str, tags: &Tags) -> bool {
         let named = self.channels.as_deref();
@@ -53,7 +53,7 @@ impl Hook {
 }
 
 impl Settings {
-    /// The hooks that watch a channel: bit n is entry n of the list.
+    /// Hooks that watch a channel: bit n is entry n of the list.
     #[must_use]
     pub fn hooks_of(&self, name: &str, tags: &Tags) -> u16 {
         let all = self.hooks.iter().enumerate();
@@ -61,7 +61,7 @@ impl Settings {
         watching.fold(0, |mask, (place, _)| mask | mask_of(place))
     }
 
-    /// The hooks that are sent `channel.wake`, in the same form.
+    /// Bitmask of the hooks that receive `channel.wake`: bit n is entry n of the list.
     #[must_use]
     pub fn waking_hooks(&self) -> u16 {
         let all = self.hooks.iter().enumerate();
@@ -70,51 +70,54 @@ impl Settings {
     }
 }
 
-/// The rules for all hooks.
+/// Presence settings common to all hooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PresenceRules {
-    /// The time for which the departure of a master is held back: one that comes again is no news.
+    /// Time for which the announcement of a master's departure is delayed, in milliseconds; if it reconnects within
+    /// this time, nothing is announced.
     pub linger_ms: u64,
-    /// The least time for which messages for an absent master are kept, on channels that a hook can wake.
+    /// Minimum time for which messages for an absent master are kept, in milliseconds, on channels that a hook can
+    /// wake.
     pub wake_ttl_ms: u64,
-    /// Whether devices may ask with `GET /wake`.
+    /// Whether devices may wait with `GET /wake`.
     pub wake_poll: bool,
-    /// The time after which a master is doubtful that has not confirmed a message: it is called as if it were absent.
+    /// Time after which a master that has not confirmed a message is suspect, in milliseconds; it is then woken as if
+    /// it were absent.
     pub doubt_ms: u64,
-    /// The time after which a doubtful master is reported gone.
+    /// Time after which a suspect master is reported gone, in milliseconds.
     pub gone_ms: u64,
 }
 
-/// The bit of an entry of the list.
+/// Bitmask of the hook at this index.
 #[must_use]
 pub const fn mask_of(place: usize) -> u16 {
     if place < HOOKS_MAX { 1 << place } else { 0 }
 }
 
-/// Entries of `[[hook]]` at most: a channel has one bit for each.
+/// Maximum number of `[[hook]]` entries; a channel has one bit for each.
 pub const HOOKS_MAX: usize = 16;
 
 // Patterns of names: `*` covers any text, `?` for any one byte. Names are ASCII.
 
-/// A pattern.
+/// A wildcard pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Box<[u8]>);
 
 impl Glob {
-    /// The pattern of this text; what is neither `*` nor `?` covers itself.
+    /// Creates a pattern from text; all characters other than `*` and `?` match themselves.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.as_bytes().into())
     }
 
-    /// The text, if it covers nothing else.
+    /// The literal text, if the pattern matches nothing else.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         let plain = !self.0.iter().any(|byte| matches!(byte, b'*' | b'?'));
         std::str::from_utf8(&self.0).ok().filter(|_| plain)
     }
 
-    /// Whether it covers the whole of `text`. At most as many steps as both lengths multiplied.
+    /// Whether the pattern matches all of `text`. The number of steps is at most the product of the lengths.
     #[must_use]
     pub fn covers(&self, text: &str) -> bool {
         covers(&self.0, text.as_bytes())

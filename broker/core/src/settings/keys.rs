@@ -1,4 +1,4 @@
-//! One key of the configuration: what it may hold, the field of [`Settings`] that it sets, and its defaults.
+//! A configuration key: its permitted values, the field of [`Settings`] that it sets, and its defaults.
 
 use crate::settings::value::{self, Checked, ConfigSpan};
 use crate::settings::{KEYS, Profile, Rate, Settings};
@@ -7,93 +7,94 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// A key of the configuration file. All of them are rows of [`KEYS`](crate::settings::KEYS).
+/// A key of the configuration file. All keys are rows of [`KEYS`](crate::settings::KEYS).
 #[derive(Debug)]
 pub struct Key {
-    /// With its table, such as `limits.payload_bytes`.
+    /// Path including the table, such as `limits.payload_bytes`.
     pub path: &'static str,
-    /// The values that it may hold, and its field.
+    /// Permitted values, and the field that stores them.
     pub kind: Kind,
-    /// As a flag would be written; entries of a list are separated by spaces. `None`: unset, or found out at start.
+    /// Default, written as for a flag, with entries of a list separated by spaces. `None` if unset, or determined at
+    /// startup.
     pub default: Option<&'static str>,
-    /// The default under the strict profile, if it differs; it also wins over that of `--dev`.
+    /// Default under the strict profile, if it differs; takes precedence over that of `--dev`.
     pub strict: Option<&'static str>,
     /// The default under `--dev`, if it differs.
     pub dev: Option<&'static str>,
-    /// Explanation in `deploy/broker.toml`, after range and differing defaults.
+    /// Explanation in `deploy/broker.toml`, after the range and the defaults that differ.
     pub doc: &'static str,
-    /// The flag that overrides it.
+    /// Flag that overrides the key.
     pub flag: Option<Flag>,
 }
 
 /// A flag of `heliograph serve` that overrides a key.
 #[derive(Debug)]
 pub struct Flag {
-    /// With its dashes, such as `--data-dir`.
+    /// Name with its dashes, such as `--data-dir`.
     pub name: &'static str,
-    /// The name of its value in the help.
+    /// Name of the value in the help.
     pub value: &'static str,
-    /// The help, without the default.
+    /// Help text, without the default.
     pub help: &'static str,
-    /// The default in words, for a key without one.
+    /// Description of the default, for a key without one.
     pub default: &'static str,
-    /// The path of the key whose flag must be given as well.
+    /// Path of the key whose flag must be given as well.
     pub requires: Option<&'static str>,
 }
 
-/// The values that a key may hold, and the functions that read and write its field. Durations are in milliseconds.
+/// Permitted values of a key, and the functions that read and write its field. Durations are in milliseconds.
 #[derive(Debug)]
 pub enum Kind {
-    /// A count or a size in a range.
+    /// A count or a size within a range.
     Number(Field<usize>, RangeInclusive<u64>),
-    /// A duration in a range; `off` if that begins at 0.
+    /// A duration within a range; may be `off` if the range begins at 0.
     Duration(Field<u64>, RangeInclusive<u64>),
     /// `true` or `false`.
     Switch(Field<bool>),
-    /// A table of `rate` and `burst`, each up to [`RATE_MAX`].
+    /// A table with `rate` and `burst`, each up to [`RATE_MAX`].
     Rate(Field<Rate>),
-    /// A text with a rule of its own. Every rule rejects the empty text.
+    /// A text with its own validation rule. Every rule rejects the empty text.
     Text {
         /// The text, if set.
         get: fn(&Settings) -> Option<String>,
-        /// Parses and stores it.
+        /// Parses and stores the text.
         set: fn(&mut Settings, &str) -> Checked<()>,
     },
-    /// A list of such texts.
+    /// A list of texts, each with the same validation rule.
     List {
-        /// The name of the entries.
+        /// The noun used for the entries in messages, such as "channels".
         entries: &'static str,
-        /// Whether there may be none.
+        /// Whether the list may be empty.
         may_be_empty: bool,
         /// The entries.
         get: fn(&Settings) -> Vec<String>,
-        /// Parses and stores them all, or none.
+        /// Parses and stores all entries, or none.
         set: fn(&mut Settings, &[&str]) -> Checked<()>,
     },
-    /// The path of a file or directory.
+    /// Path of a file or directory.
     Path {
         /// The path, if set.
         get: fn(&Settings) -> Option<&Path>,
-        /// Stores it.
+        /// Stores the path.
         set: fn(&mut Settings, PathBuf),
     },
-    /// The path of a file, or a list of them.
+    /// File paths, one or more.
     Paths {
         /// The paths.
         get: fn(&Settings) -> &[PathBuf],
-        /// Stores them.
+        /// Stores the paths.
         set: fn(&mut Settings, Vec<PathBuf>),
     },
-    /// CPU numbers, as a list or as a text such as `0-3,6`.
+    /// CPU numbers, as a list or as text such as `0-3,6`.
     Cpus {
         /// The numbers.
         get: fn(&Settings) -> &[usize],
-        /// Stores them.
+        /// Stores the numbers.
         set: fn(&mut Settings, Vec<usize>),
     },
 }
 
-/// The value of a key: as JSON what `/config` shows, as a text what a flag would be given.
+/// Value of a key: shown as JSON in `/config`, and as text in the form that a flag accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -103,7 +104,7 @@ pub enum Value {
     Number(usize),
     /// `true` or `false`.
     Switch(bool),
-    /// A rate with its burst.
+    /// A rate and its burst.
     Rate(Rate),
     /// A text, a path or a duration.
     Text(String),
@@ -131,9 +132,9 @@ impl fmt::Display for Value {
 /// The functions that read and write a field of [`Settings`].
 #[derive(Debug)]
 pub struct Field<T> {
-    /// Reads it.
+    /// Reads the field.
     pub get: fn(&Settings) -> T,
-    /// Writes it.
+    /// Writes the field.
     pub set: fn(&mut Settings, T),
 }
 
@@ -175,19 +176,19 @@ impl Key {
         self
     }
 
-    /// The key of a path, such as `limits.payload_bytes`.
+    /// The key with a path such as `limits.payload_bytes`.
     #[must_use]
     pub fn of(path: &str) -> Option<&'static Self> {
         KEYS.iter().find(|key| key.path == path)
     }
 
-    /// Table of the key, such as `limits`; empty for keys of the top.
+    /// Table of the key, such as `limits`; empty for top-level keys.
     #[must_use]
     pub fn table(&self) -> &'static str {
         self.path.rsplit_once('.').map_or("", |(table, _)| table)
     }
 
-    /// Name within the table.
+    /// Name of the key within its table.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.path
@@ -195,7 +196,7 @@ impl Key {
             .map_or(self.path, |(_, name)| name)
     }
 
-    /// The default under a profile, with or without `--dev`.
+    /// Default under a profile, with or without `--dev`.
     #[must_use]
     pub fn default_of(&self, profile: Profile, dev: bool) -> Option<&'static str> {
         match (self.strict, self.dev) {
@@ -205,10 +206,10 @@ impl Key {
         }
     }
 
-    /// Stores a value as a flag is written: the only text, or the entries of a list.
+    /// Stores a value given as for a flag: a single text, or the entries of a list.
     ///
     /// # Errors
-    /// The error says what is allowed; the settings are then as before.
+    /// A description of the permitted values; the settings are unchanged.
     pub fn put(&self, settings: &mut Settings, texts: &[&str]) -> Checked<()> {
         let text = texts.last().copied().unwrap_or_default();
         match &self.kind {
@@ -244,7 +245,7 @@ impl Key {
         Ok(())
     }
 
-    /// The value in these settings.
+    /// Value of the key in these settings.
     #[must_use]
     pub fn value(&self, settings: &Settings) -> Value {
         let path = |path: &Path| Value::Text(path.display().to_string());
@@ -270,30 +271,30 @@ impl Key {
         }
     }
 
-    /// Whether the key has another value in the one settings than in the other.
+    /// Whether the key's value differs between the two settings.
     #[must_use]
     pub fn differs(&self, one: &Settings, other: &Settings) -> bool {
         self.value(one) != self.value(other)
     }
 
-    /// Gives the key the value that it has in `from`. Lists and keys that may be unset are not applied while running.
+    /// Copies the key's value from `from`. Lists and optional keys cannot be changed in a running process.
     pub(crate) fn copy(&self, from: &Settings, to: &mut Settings) -> Checked<()> {
         self.put(to, &[&self.value(from).to_string()])
     }
 
-    /// Whether `text` may be the value, or an entry of it.
+    /// Checks that `text` is a valid value, or a valid entry of a list.
     ///
     /// # Errors
-    /// The error says what is allowed.
+    /// A description of the permitted values.
     pub fn check(&self, text: &str) -> Checked<()> {
         self.put(&mut Settings::default(), &[text])
     }
 }
 
-/// A number as a size of this machine.
+/// Converts a number to a `usize`.
 fn size(number: u64) -> Checked<usize> {
     usize::try_from(number).map_err(|_| format!("allowed at most {}", usize::MAX))
 }
 
-/// The largest rate and burst.
+/// Maximum rate and burst.
 pub const RATE_MAX: u32 = 1_000_000;

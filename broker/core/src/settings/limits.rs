@@ -1,4 +1,4 @@
-//! Bounds in bytes and pieces, rates, spans of time, and one shard's part of each budget.
+//! Limits on sizes and counts, rate limits, timeouts, and one shard's share of each.
 
 use crate::limits::{
     CHANGES_PER_SHARD_MAX, CONNECTIONS_PER_WAITING, ENVELOPE_BYTES_MAX, FEWEST_WAITING,
@@ -8,8 +8,8 @@ use crate::quota::Rate;
 use crate::settings::{Profile, Settings};
 use codec::control::Operation;
 
-/// Channels of an account under the strict profile, unless they are configured: twice as many in large regions. Source:
-/// KVS WebRTC service quotas, "CreateSignalingChannel".
+/// Channels per account under the strict profile, unless configured: twice as many in large regions. Source: KVS WebRTC
+/// service quotas, "CreateSignalingChannel".
 #[must_use]
 pub fn channels_per_account_strict(region: &str) -> usize {
     match region {
@@ -18,58 +18,61 @@ pub fn channels_per_account_strict(region: &str) -> usize {
     }
 }
 
-/// Bounds in bytes and pieces. `default()` is all zeros: the defaults of the configuration are [`Limits::of`].
+/// Limits on sizes and counts. `default()` is all zeros; the configuration's defaults are [`Limits::of`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Viewers connected to one channel at a time. Source: KVS WebRTC service quotas, "ConnectAsViewer".
+    /// Maximum number of viewers connected to one channel at a time. Source: KVS WebRTC service quotas,
+    /// "ConnectAsViewer".
     pub viewers_per_channel: usize,
-    /// Channels of one account; 0 is no limit. Source: KVS WebRTC service quotas, "CreateSignalingChannel".
+    /// Maximum number of channels of one account; 0 means no limit. Source: KVS WebRTC service quotas,
+    /// "CreateSignalingChannel".
     pub channels_per_account: usize,
-    /// Most bytes of memory of the records of one account's channels, on all shards and nodes.
+    /// Maximum memory of the records of one account's channels, in bytes, on all shards and nodes.
     pub record_bytes_per_account: usize,
-    /// Most bytes of memory of the records of all channels of the process. See [`Settings::record_bytes_of_shard`].
+    /// Maximum memory of the records of all channels of the process, in bytes. See [`Settings::record_bytes_of_shard`].
     pub record_bytes_total: usize,
-    /// Longest `messagePayload` in characters of base64 text.
+    /// Maximum length of `messagePayload`, in characters of base64 text.
     pub payload_bytes: usize,
-    /// Longest WebSocket frame and message in bytes.
+    /// Maximum length of a WebSocket frame and of a message, in bytes.
     pub message_bytes: usize,
-    /// Longest message, its envelope included, that a client gets which offered the subprotocol `wss`.
+    /// Maximum length of a message, including its envelope, sent to a client that offered the subprotocol `wss`.
     pub wss_message_bytes: usize,
-    /// Longest HTTP request head in bytes, its empty line included.
+    /// Maximum length of an HTTP request head in bytes, including its empty line.
     pub head_bytes: usize,
-    /// Most header lines of a request head.
+    /// Maximum number of header lines in a request head.
     pub header_lines: usize,
-    /// Longest HTTP request body in bytes.
+    /// Maximum length of an HTTP request body, in bytes.
     pub body_bytes: usize,
-    /// Most bytes of unfinished requests, of those that wait and of answers not taken, on all HTTP connections of the
-    /// process, and of unfinished messages on its WebSockets. See [`Settings::request_bytes_per_shard`].
+    /// Maximum number of bytes in unfinished requests, waiting requests and unread responses on all HTTP connections of
+    /// the process, and in unfinished messages on its WebSockets. See [`Settings::request_bytes_per_shard`].
     pub request_bytes: usize,
-    /// Most bytes that wait for one connection. At least [`Limits::pending_bytes_per_channel`].
+    /// Maximum number of bytes queued for one connection. At least [`Limits::pending_bytes_per_channel`].
     pub outbox_bytes: usize,
-    /// Most bytes that are written to all connections and not confirmed. See [`Settings::unconfirmed_bytes_of_shard`].
+    /// Maximum number of bytes written to all connections and not acknowledged. See
+    /// [`Settings::unconfirmed_bytes_of_shard`].
     pub unconfirmed_bytes_total: usize,
-    /// Most bytes that wait for all connections. See [`Settings::outbox_bytes_of_shard`].
+    /// Maximum number of bytes queued for all connections. See [`Settings::outbox_bytes_of_shard`].
     pub outbox_bytes_total: usize,
-    /// Most bytes that wait for all connections of one shard; 0 for an even part of the total.
+    /// Maximum number of bytes queued for all connections of one shard; 0 means an equal share of the total.
     pub outbox_bytes_per_shard: usize,
-    /// Most bytes of undelivered messages kept for one channel.
+    /// Maximum number of bytes of undelivered messages queued for one channel.
     pub pending_bytes_per_channel: usize,
-    /// Most bytes of undelivered messages kept. See [`Settings::pending_bytes_of_shard`].
+    /// Maximum number of bytes of undelivered messages queued. See [`Settings::pending_bytes_of_shard`].
     pub pending_bytes_total: usize,
-    /// Most bytes of undelivered messages kept by one shard; 0 for an even part of the total.
+    /// Maximum number of bytes of undelivered messages queued by one shard; 0 means an equal share of the total.
     pub pending_bytes_per_shard: usize,
-    /// Most client connections of the process. For one more a connection makes room that was not let in: see
-    /// `address_shares.rs`. WebSockets have most of them: see `shard/shares.rs` and
+    /// Maximum number of client connections of the process. Beyond it, a connection that was not admitted is evicted;
+    /// see `address_shares.rs`. Most of the capacity is available to WebSockets; see `shard/shares.rs` and
     /// [`Settings::connections_per_shard`].
     pub connections: usize,
-    /// Most TLS handshakes under way on one shard: see `EdgeSettings::handshakes` of the edge.
+    /// Maximum number of TLS handshakes in progress on one shard; see `EdgeSettings::handshakes` of the edge.
     pub handshakes_per_shard: usize,
-    /// Most TLS handshakes under way from one address; 0 for no limit but the one above.
+    /// Maximum number of TLS handshakes in progress from one address; 0 means that only `handshakes_per_shard` applies.
     pub handshakes_per_address: usize,
 }
 
 impl Limits {
-    /// The defaults of `profile`.
+    /// Defaults of `profile`.
     #[must_use]
     pub fn of(profile: Profile) -> Self {
         Settings::new(profile, false).limits
@@ -78,12 +81,11 @@ impl Limits {
 
 // Rates of clients, channels and accounts.
 
-/// Rates that clients may use up. Source: KVS WebRTC service quotas; the burst is five seconds of the rate.
-/// `default()` is all zeros: the defaults of the configuration are those of
-/// [`Settings::new`](crate::settings::Settings::new).
+/// Rate limits of clients. Source: KVS WebRTC service quotas; the burst is five seconds of the rate. `default()` is all
+/// zeros; the configuration's defaults are those of [`Settings::new`](crate::settings::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotas {
-    /// No rate is limited.
+    /// Whether all rate limits are disabled.
     pub off: bool,
     /// ConnectAsMaster per channel.
     pub connect_master: Rate,
@@ -115,12 +117,12 @@ pub struct Quotas {
     pub account_media_storage: Rate,
     /// SendAlexaOfferToMaster per account.
     pub account_alexa: Rate,
-    /// Calls of STS that issue keys, per account.
+    /// STS calls that issue credentials, per account.
     pub account_federation: Rate,
 }
 
 impl Quotas {
-    /// The rate of an operation per account, with its key; `None` where there is none.
+    /// Rate limit of an operation per account, with its key; `None` if there is none.
     pub(crate) fn account_rate(&self, operation: Operation) -> Option<(&'static str, Rate)> {
         let (key, rate) = match operation {
             Operation::CreateSignalingChannel => ("account_create", self.account_create),
@@ -150,54 +152,58 @@ impl Quotas {
 
 // Spans of time.
 
-/// Spans of time in milliseconds. 0 means "off" where a field says so. `default()` is all zeros: the defaults of
-/// the configuration are those of [`Settings::new`](crate::settings::Settings::new).
+/// Timeouts and other durations, in milliseconds. 0 means "off" where a field's description mentions it. `default()` is
+/// all zeros; the configuration's defaults are those of [`Settings::new`](crate::settings::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the accepted connection (TLS: from the end of its handshake) to the whole request head.
+    /// Time from accepting the connection (TLS: from the end of its handshake) to the complete request head.
     pub head_ms: u64,
-    /// From the accepted connection to the end of its TLS handshake.
+    /// Time from accepting the connection to the end of its TLS handshake.
     pub tls_ms: u64,
-    /// From the end of a request head to the end of its body.
+    /// Time from the end of a request head to the end of its body.
     pub body_ms: u64,
-    /// Without any frame from the client. Source: KVS WebRTC service quotas, "idle connection timeout".
+    /// Time without any frame from the client after which its connection is closed. Source: KVS WebRTC service quotas,
+    /// "idle connection timeout".
     pub idle_ms: u64,
-    /// Age at which a WebSocket connection ends; 0 is off. Source: KVS WebRTC service quotas, "connection duration".
+    /// Maximum age of a WebSocket connection; 0 means off. Source: KVS WebRTC service quotas, "connection duration".
     pub connection_age_ms: u64,
-    /// From GO_AWAY to the close. Source: KVS WebRTC service quotas, "GO_AWAY".
+    /// Time from GO_AWAY until the server closes the connection. Source: KVS WebRTC service quotas, "GO_AWAY".
     pub go_away_grace_ms: u64,
-    /// The server pings, on the next whole second, when for so long nothing came from a client, or nothing went to it;
-    /// 0 is off.
+    /// Time without data from or to a client after which the server sends a ping, on the next whole second; 0 means
+    /// off.
     pub ping_ms: u64,
-    /// From a ping to the end of a connection from which nothing has come since, on the next whole second; 0 is off.
+    /// Time after a ping at which a connection is closed, on the next whole second, if nothing has been received since;
+    /// 0 means off.
     pub pong_ms: u64,
-    /// Unacknowledged bytes end the connection after this (`TCP_USER_TIMEOUT`); 0 is the kernel's own.
+    /// Time after which a connection with unacknowledged bytes is closed (`TCP_USER_TIMEOUT`); 0 means the kernel's
+    /// default.
     pub tcp_user_ms: u64,
-    /// Between two requests of one HTTP connection.
+    /// Maximum time between two requests on one HTTP connection.
     pub keep_alive_ms: u64,
-    /// Within which an HTTP peer takes some of the answers that wait for it.
+    /// Time within which an HTTP peer must read some of the responses queued for it.
     pub answer_ms: u64,
-    /// From our close frame, or our FIN, to the peer's.
+    /// Time from our close frame, or our FIN, to the peer's.
     pub close_ms: u64,
-    /// From SIGTERM to the end of the process; under `--dev` one second, since nobody wants to wait for an idle client.
+    /// Time from SIGTERM to the end of the process; one second under `--dev`, since nobody wants to wait for an idle
+    /// client.
     pub drain_ms: u64,
-    /// Longest wait of a SendAlexaOfferToMaster call below its channel's MessageTtlSeconds; 0 is off.
+    /// Maximum wait of a SendAlexaOfferToMaster call, within its channel's MessageTtlSeconds; 0 means off.
     pub alexa_wait_max_ms: u64,
-    /// The most by which a signer's clock may be off.
+    /// Maximum difference between a signer's clock and the server's.
     pub clock_tolerance_ms: u64,
 }
 
 // One shard's part of each budget of the process.
 
 impl Settings {
-    /// One shard's part of [`Limits::connections`](crate::settings::limits::Limits::connections), rounded up.
+    /// A single shard's share of [`Limits::connections`](crate::settings::limits::Limits::connections), rounded up.
     #[must_use]
     pub fn connections_per_shard(&self) -> usize {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
-    /// One shard's part of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), but always room
-    /// for the largest request.
+    /// A single shard's share of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), but always
+    /// enough for the largest request.
     #[must_use]
     pub fn request_bytes_per_shard(&self) -> usize {
         let limits = &self.limits;
@@ -205,8 +211,8 @@ impl Settings {
         part.max(limits.head_bytes + limits.body_bytes)
     }
 
-    /// Most bytes that wait for all connections of one shard: as configured, or its part of the process's, which holds
-    /// some of the largest messages on any number of shards.
+    /// Maximum number of bytes queued for all connections of one shard: as configured, or its share of the process's
+    /// total, which fits a few of the largest messages on any number of shards.
     #[must_use]
     pub fn outbox_bytes_of_shard(&self) -> usize {
         self.part(
@@ -215,13 +221,13 @@ impl Settings {
         )
     }
 
-    /// Most bytes of messages that are written and not confirmed, of one shard.
+    /// Maximum number of bytes in one shard's messages that are written but not acknowledged.
     #[must_use]
     pub fn unconfirmed_bytes_of_shard(&self) -> usize {
         self.part(0, self.limits.unconfirmed_bytes_total)
     }
 
-    /// Most bytes of undelivered messages kept by one shard.
+    /// Maximum number of bytes of undelivered messages queued by one shard.
     #[must_use]
     pub fn pending_bytes_of_shard(&self) -> usize {
         self.part(
@@ -230,7 +236,7 @@ impl Settings {
         )
     }
 
-    /// Most bytes of the records of one shard's channels, but always room for some of the largest.
+    /// Maximum number of bytes in the records of one shard's channels, but always enough for a few of the largest.
     #[must_use]
     pub fn record_bytes_of_shard(&self) -> usize {
         let least = 4 * RECORD_BYTES_MAX;
@@ -242,8 +248,8 @@ impl Settings {
         )
     }
 
-    /// Notes of one shard's flight recorder: as configured. The default is less on more than 16 shards, which leaves
-    /// the process within its budget.
+    /// Number of notes in one shard's flight recorder, as configured. The default is lower on more than 16 shards, to
+    /// keep the process within its budget.
     #[must_use]
     pub fn recorder_notes_of_shard(&self) -> usize {
         match self.recorder.notes {
@@ -252,13 +258,13 @@ impl Settings {
         }
     }
 
-    /// Changes of the registry that one shard may have in flight.
+    /// Maximum number of registry changes that one shard may have in flight.
     #[must_use]
     pub fn changes_of_shard(&self) -> usize {
         CHANGES_PER_SHARD_MAX.min(self.waiting_most())
     }
 
-    /// Alexa calls that may wait on the channels of one shard.
+    /// Maximum number of Alexa calls that may wait on the channels of one shard.
     #[must_use]
     pub fn waiting_calls_of_shard(&self) -> usize {
         waiting_calls_per_shard(self.shards).min(self.waiting_most())

@@ -1,4 +1,4 @@
-//! Parsing of single values, or what is allowed instead. The same for flags and file.
+//! Parsing of single values, shared by flags and file. Errors describe the permitted values.
 
 use crate::settings::{Listen, Scheme};
 use codec::signal::Role;
@@ -10,13 +10,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use strum::VariantNames;
 
-/// A value, or the rule it breaks: the text after `key = value: `.
+/// A value, or the rule that it violates, as text to follow `key = value: `.
 pub type Checked<T> = Result<T, String>;
 
-/// A text whose length in bytes is one of `lengths`, and whose bytes are allowed.
+/// A text whose length in bytes is one of `lengths` and which contains only permitted bytes.
 ///
 /// # Errors
-/// `rule`, which says that.
+/// `rule`, which describes the permitted values.
 pub fn letters<'t>(
     text: &'t str,
     lengths: RangeInclusive<usize>,
@@ -29,14 +29,14 @@ pub fn letters<'t>(
     Err(rule.into())
 }
 
-/// One of a closed set of words, such as `default` or `strict`.
+/// A word from a closed set, such as `default` or `strict`.
 pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
     let words = || T::VARIANTS.iter().map(|word| format!("\"{word}\""));
     text.parse()
         .map_err(|_| format!("allowed {}", words().collect::<Vec<_>>().join(", ")))
 }
 
-/// The region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length is ours.
+/// The region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length limit is ours.
 pub fn region(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     let rule = "allowed 1 to 32 of the characters a-z 0-9 -";
@@ -49,7 +49,7 @@ pub fn account_id(text: &str) -> Checked<String> {
     letters(text, 12..=12, is_digit, "allowed 12 digits").map(str::to_owned)
 }
 
-/// A path, or anything else that only must not be empty.
+/// A path, or any other text whose only requirement is to be non-empty.
 pub fn filled(text: &str) -> Checked<String> {
     if text.is_empty() || text.contains('\0') {
         return Err("allowed a text that is not empty".into());
@@ -57,13 +57,13 @@ pub fn filled(text: &str) -> Checked<String> {
     Ok(text.into())
 }
 
-/// The name of a claim of a token.
+/// Name of a token claim.
 pub fn claim(text: &str) -> Checked<String> {
     let rule = "allowed 1 to 128 printable ASCII characters without space";
     letters(text, 1..=128, |byte| byte.is_ascii_graphic(), rule).map(str::to_owned)
 }
 
-/// The value of a claim. Source: STS API Reference, "AssumeRoleWithWebIdentity", `SubjectFromWebIdentityToken`: 255.
+/// Value of a token claim. Source: STS API Reference, "AssumeRoleWithWebIdentity", `SubjectFromWebIdentityToken`: 255.
 pub fn claim_value(text: &str) -> Checked<String> {
     let rule = "allowed 1 to 255 bytes without control characters";
     letters(text, 1..=255, |byte| !byte.is_ascii_control(), rule).map(str::to_owned)
@@ -110,7 +110,7 @@ pub fn socket(text: &str) -> Checked<SocketAddr> {
     address(text).map_err(|_| "allowed ADDR:PORT, such as 10.0.0.1:7443".into())
 }
 
-/// A network, or an address as the network of it alone.
+/// A network, or a single address as a network of its own.
 pub fn network(text: &str) -> Checked<IpNet> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse::<IpNet>().ok().or_else(alone);
@@ -120,15 +120,15 @@ pub fn network(text: &str) -> Checked<IpNet> {
     })
 }
 
-/// The name of a node or of a cluster: as long as a label in the domain name system.
+/// Name of a node or of a cluster; at most as long as a DNS label.
 pub fn node(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
     let rule = "allowed 1 to 63 of the characters a-z 0-9 . -";
     letters(text, 1..=63, is_allowed, rule).map(str::to_owned)
 }
 
-/// The host of a node for other nodes, without a port. IPv6 addresses are written without brackets. With a port it is
-/// no longer than what the roster may hold.
+/// Host at which other nodes reach a node, without a port. IPv6 addresses are written without brackets. Short enough
+/// that, with a port, it fits into the roster.
 pub fn node_host(text: &str) -> Checked<String> {
     let is_fine = match text.parse::<IpAddr>() {
         Ok(address) => !address.is_unspecified(),
@@ -140,7 +140,7 @@ pub fn node_host(text: &str) -> Checked<String> {
     Err("allowed a host name or an IP address, without a port, such as n1.internal".into())
 }
 
-/// A member of etcd.
+/// URL of an etcd member.
 pub fn etcd(text: &str) -> Checked<String> {
     endpoint(text, ["https", "http"]).map_err(|_| {
         "allowed https://HOST:PORT or http://HOST:PORT, such as https://10.0.0.11:2379".into()
@@ -155,7 +155,7 @@ fn address(text: &str) -> Checked<SocketAddr> {
     text.parse().map_err(|_| String::new())
 }
 
-/// An endpoint as clients get it: one of the schemes, a host, perhaps a port, and nothing else.
+/// An endpoint as returned to clients: one of the schemes, a host and an optional port, and nothing else.
 pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     let rule = || {
         format!(
@@ -171,8 +171,8 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     Err(rule())
 }
 
-/// The host and the port of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. Beside host names, `HOST` may have what
-/// resolvers take: `_`, and a dot at the end.
+/// Host and port of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. In addition to host names, `HOST` may contain what
+/// resolvers accept: `_`, and a trailing dot.
 #[must_use]
 pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -195,13 +195,13 @@ pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     is_fine.then_some((host, port))
 }
 
-/// An endpoint that discovery returns: as browsers write hosts, since they name them so in `Host`, whatever a client
-/// signs (RFC 3986 section 6.2.2.1).
+/// An endpoint returned by discovery, normalised as browsers write hosts, since that is what they send in `Host`
+/// regardless of what a client signs (RFC 3986 section 6.2.2.1).
 pub fn advertised(text: &str, schemes: [&str; 2]) -> Checked<String> {
     endpoint(text, schemes).map(normal)
 }
 
-/// An endpoint in small letters, without the default port of its scheme.
+/// Lower-cases an endpoint and removes the default port of its scheme.
 fn normal(endpoint: String) -> String {
     let endpoint = endpoint.to_ascii_lowercase();
     let usual = match endpoint.starts_with("https:") || endpoint.starts_with("wss:") {
@@ -211,8 +211,8 @@ fn normal(endpoint: String) -> String {
     usual.unwrap_or(&endpoint).to_owned()
 }
 
-/// The role that the path of an endpoint says. Clients may append a slash to it. No endpoint of viewers has one, but
-/// those who wrote it down still use it.
+/// Role specified by the path of an endpoint. Clients may append a slash to the path. Viewer endpoints no longer
+/// contain a role, but clients that stored an old endpoint still use it.
 #[must_use]
 pub fn role_of_path(path: &str) -> Option<Role> {
     match path.strip_suffix('/').unwrap_or(path) {
@@ -222,7 +222,7 @@ pub fn role_of_path(path: &str) -> Option<Role> {
     }
 }
 
-/// An endpoint without the path that says its role: signed so, it is one of either role (CON-2).
+/// An endpoint without the path that specifies its role; signed this way, it is valid for either role (CON-2).
 #[must_use]
 pub fn without_role(endpoint: &str) -> &str {
     let bare = |path| endpoint.strip_suffix(path);
@@ -231,8 +231,8 @@ pub fn without_role(endpoint: &str) -> &str {
         .unwrap_or(endpoint)
 }
 
-/// The origin of a page as browsers write it (RFC 6454 section 6.2): without the default port of the scheme. Pages of
-/// apps and extensions have schemes of their own, such as `capacitor`; `file://` has no host.
+/// Origin of a page as browsers write it (RFC 6454 section 6.2), without the scheme's default port. Pages of apps and
+/// extensions use custom schemes, such as `capacitor`; `file://` has no host.
 pub fn dev_origin(text: &str) -> Checked<String> {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -251,14 +251,14 @@ pub fn dev_origin(text: &str) -> Checked<String> {
         .map_err(|rule| format!("{rule}, SCHEME://HOST of an app or extension, file:// or null"))
 }
 
-/// The origin of a page on the web.
+/// Origin of a web page.
 pub fn origin(text: &str) -> Checked<String> {
     endpoint(text, ["https", "http"])
         .map(normal)
         .map_err(|_| "allowed https://HOST or http://HOST, perhaps with :PORT".into())
 }
 
-/// A name or an address by which clients reach a server. IPv6 addresses are written without brackets.
+/// Name or address by which clients reach a server. IPv6 addresses are written without brackets.
 pub fn dev_host(text: &str) -> Checked<String> {
     if text.parse::<IpAddr>().is_ok() || is_host(text) {
         return Ok(text.into());
@@ -266,7 +266,8 @@ pub fn dev_host(text: &str) -> Checked<String> {
     Err("allowed a host name or an IP address, such as bench.example or 192.0.2.7".into())
 }
 
-/// A domain that labels are put before. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are ours.
+/// A domain to which labels are prepended. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are
+/// reserved for our label.
 pub fn domain(text: &str) -> Checked<String> {
     if is_host(text) && text.parse::<Ipv4Addr>().is_err() && text.len() <= 253 - "m-01234567.".len()
     {
@@ -275,8 +276,8 @@ pub fn domain(text: &str) -> Checked<String> {
     Err("allowed a domain name, such as signaling.example.com".into())
 }
 
-/// A host name, or an IPv4 address: browsers take a name whose last label is a number for an address (WHATWG URL
-/// Standard, "ends in a number checker").
+/// Whether a text is a host name or an IPv4 address. Browsers treat a name whose last label is a number as an address
+/// (WHATWG URL Standard, "ends in a number checker").
 fn is_host(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let label = |label: &str| {
@@ -292,9 +293,9 @@ fn is_host(text: &str) -> bool {
     is_fine && (!is_number || text.parse::<Ipv4Addr>().is_ok())
 }
 
-/// A STUN or TURN URL, by RFC 7064 and RFC 7065. Browsers throw at any other, also beside good ones, so that a page has
-/// no connection at all; of other transports than udp and tcp, too. Source of the length: C SDK,
-/// `MAX_ICE_CONFIG_URI_LEN` 127.
+/// A STUN or TURN URL according to RFC 7064 and RFC 7065. Browsers throw on any other URL, even if the list also
+/// contains valid ones, and on transports other than udp and tcp, so that a page gets no connection at all. Source of
+/// the length: C SDK, `MAX_ICE_CONFIG_URI_LEN` 127.
 pub fn ice_url(text: &str) -> Checked<String> {
     if ice_parts(text).is_some() && text.len() <= 127 {
         return Ok(text.into());
@@ -304,8 +305,8 @@ pub fn ice_url(text: &str) -> Checked<String> {
     Err(rule.into())
 }
 
-/// Notice on a STUN or TURN URL that [`ice_url`] allows and some client cannot read. The C SDK takes
-/// all that is before the first colon for the host, and port 3478 where there is no colon.
+/// Notice about a STUN or TURN URL that [`ice_url`] accepts but some clients cannot parse. The C SDK takes everything
+/// before the first colon as the host, and port 3478 if there is no colon.
 #[must_use]
 pub fn ice_url_notice(text: &str) -> Option<&'static str> {
     match ice_parts(text)? {
@@ -322,7 +323,7 @@ pub fn ice_url_notice(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Scheme, host, port and query.
+/// Splits a URL into scheme, host, port and query.
 fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
     let (scheme, rest) = text.split_once(':')?;
     let (rest, query) = match rest.split_once('?') {
@@ -338,8 +339,8 @@ fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
     is_fine.then_some((scheme, host, port, query))
 }
 
-/// A name or password towards a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; no escape
-/// may be needed, since the C SDK never unescapes.
+/// A user name or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; must not
+/// need escaping, since the C SDK never unescapes.
 pub fn ice_word(text: &str) -> Checked<String> {
     let rule = "allowed 1 to 256 printable ASCII characters without space, \" and \\";
     letters(text, 1..=256, needs_no_escape, rule).map(str::to_owned)
@@ -349,7 +350,7 @@ fn needs_no_escape(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'
 }
 
-/// A list of CPUs such as `0-3,6`: at least one, none twice.
+/// A list of CPUs such as `0-3,6`: at least one, without duplicates.
 pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     let rule = || "allowed a list of CPU numbers and ranges, such as 0-3,6, none twice".to_owned();
     let number = |text: &str| {
@@ -376,10 +377,10 @@ pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     Ok(cpus)
 }
 
-/// The largest CPU number that a list may name: what Linux is built for at most.
+/// Maximum CPU number in a list, the highest that Linux can be built for.
 const CPU_MAX: usize = 8191;
 
-/// A whole number in a range.
+/// An integer within a range.
 pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     let digits = text.replace('_', "");
     match digits.parse::<u64>() {
@@ -388,7 +389,7 @@ pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     }
 }
 
-/// A span of time in milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are 0 if the range begins there.
+/// A duration in milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are 0 if the range begins at 0.
 pub fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
     let or_off = if range.contains(&0) {
         ", or \"off\""
@@ -434,7 +435,7 @@ fn milliseconds(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// Milliseconds, written in the largest unit that divides them.
+/// A number of milliseconds, displayed in the largest unit that divides it.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigSpan(pub u64);
 
@@ -454,7 +455,7 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-/// `1 to 10`.
+/// Formats a range, such as `1 to 10`.
 pub fn between<T: Display>(range: &RangeInclusive<T>) -> String {
     format!("{} to {}", range.start(), range.end())
 }

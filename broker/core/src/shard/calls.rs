@@ -1,4 +1,4 @@
-//! API calls on the shard of their connection: a question to the channel's shard, and its reply as a response.
+//! API calls on the shard of their connection: queries the channel's shard and returns its answer as an HTTP response.
 
 pub(crate) mod answers;
 pub(crate) mod channel_pages;
@@ -26,7 +26,7 @@ use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, too_busy, unauditable};
 
-/// Begins a call, if its caller may: its questions go to the homes of its channels.
+/// Begins a call if its caller is authorized, sending its queries to the homes of its channels.
 pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
     let (sockets, directory, cx, ..) = shard.parts();
     let BegunCall { key, asked, call } = &mut begun;
@@ -51,15 +51,16 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
     }
 }
 
-/// A call that begins: its signature is good.
+/// A call whose signature has been verified.
 pub(crate) struct BegunCall {
-    /// Connection of the call.
+    /// Connection that the call arrived on.
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
     pub(crate) call: Call,
 }
 
-/// Asks every shard that knows something of the account for its permit. The call goes on when all have answered.
+/// Asks the shard that counts the account's calls for a permit, and all shards for its holdings if they are needed. The
+/// call proceeds once all have answered.
 fn ask_for_permit(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -98,7 +99,7 @@ fn ask_for_permit(
     }
 }
 
-/// Goes on with a call that its caller and its account may make.
+/// Proceeds with a call that its caller's policies and its account's quota permit.
 fn go_on(sockets: &mut Sockets, directory: &Directory, cx: &mut Context, begun: BegunCall) {
     let BegunCall { key, asked, call } = begun;
     if let Call::List(list) = &call {
@@ -156,7 +157,7 @@ fn go_on(sockets: &mut Sockets, directory: &Directory, cx: &mut Context, begun: 
 }
 
 impl Sockets {
-    /// Sends a question to the shard that it is for.
+    /// Sends a query to the shard responsible for it.
     fn send_query(&mut self, cx: &mut Context, caller: CallRef, query: Query) {
         let home = self.home_of(&query.kind);
         if home == self.shard() {
@@ -182,7 +183,7 @@ impl Sockets {
         self.awaiting(key)
     }
 
-    /// Drops a call whose caller hung up. Earlier answers go out.
+    /// Drops a call whose caller hung up. Earlier responses are still sent.
     fn drop_call(&mut self, key: SessionKey, at: Moment) {
         if let Some(http) = self.http(key) {
             http.stage = HttpStage::AwaitHead;
@@ -190,13 +191,13 @@ impl Sockets {
         self.close_when_sent(key, at);
     }
 
-    /// Whether somebody waits for the answer of this call.
+    /// Whether this call still awaits its answer.
     pub(crate) fn awaits(&mut self, caller: CallRef) -> bool {
         let http = self.http(caller.session);
         http.is_some_and(|http| http.serial == caller.serial && http.awaits_reply())
     }
 
-    /// The shard that a question is for.
+    /// The shard that answers a query.
     fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
             QueryKind::Look(identity, _)
@@ -208,7 +209,8 @@ impl Sockets {
         }
     }
 
-    /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
+    /// Asks the home of a pending Alexa call to withdraw it because its caller hung up. False if the connection has no
+    /// such call.
     pub(crate) fn hang_up(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let Some((caller, identity, taken)) = self.give_up_offer(key) else {
             return false;
@@ -223,14 +225,14 @@ impl Sockets {
         true
     }
 
-    /// `home` has taken in an Alexa call, which waits there. A caller that is gone since withdraws it.
+    /// Records that `home` has queued an Alexa call; withdraws it if its caller has hung up in the meantime.
     pub(crate) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
         if !self.begin_offer(caller) {
             self.post(home, Letter::CallWithdrawn(caller));
         }
     }
 
-    /// A query found no room in its mailbox: its caller gets that as the answer.
+    /// Answers the caller of a query that a full mailbox refused.
     pub(crate) fn refused(&mut self, cx: &mut Context, letter: Letter) {
         if let Letter::Query(caller, query) = letter {
             self.heard_from(self.home_of(&query.kind), caller);
@@ -238,8 +240,8 @@ impl Sockets {
         }
     }
 
-    /// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn
-    /// finds nobody.
+    /// Acknowledges the end of an Alexa call that was queued on another shard. The answer to a withdrawn call is
+    /// dropped.
     pub(crate) fn offer_answered(
         &mut self,
         cx: &mut Context,
@@ -255,8 +257,8 @@ impl Sockets {
 }
 
 impl Directory {
-    /// The question of a call to the home of its channel, and the answer that it is to become; `None` where no channel
-    /// is asked: of a list, and of streams, of which there are none here, so none stores a channel.
+    /// The query of a call to its channel's home, and the response expected from it; `None` for lists, which query no
+    /// single channel, and for streams, since no channel has media storage.
     fn question(&self, caller: &Caller, call: Call) -> Option<(Expected, QueryKind)> {
         let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
         let select = |channel: Selector| match channel {
@@ -317,7 +319,7 @@ impl Directory {
     }
 }
 
-/// The subject of a call in its audit line; `None` for calls that change nothing.
+/// The subject of a call in its audit entry; `None` for calls that change nothing.
 pub(crate) fn audited(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),

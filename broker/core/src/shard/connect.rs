@@ -1,5 +1,5 @@
 //! Connections before they are WebSockets: bytes → heads and bodies → calls and upgrades, the admission of an upgrade
-//! to its channel, and its way to that channel's shard.
+//! to its channel, and its transfer to that channel's shard.
 
 pub(crate) mod admission;
 mod public_pages;
@@ -21,27 +21,27 @@ use std::net::SocketAddr;
 
 // HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
 
-/// The result of one step through the bytes.
+/// The result of one parsing step.
 #[derive(Clone, Copy)]
 pub(crate) enum Step {
-    /// More bytes are needed, or a call's answer.
+    /// More bytes, or the answer to a call, are needed.
     Wait,
-    /// Bytes used; there may be more to do.
+    /// Number of bytes consumed; more input may be left to process.
     Used(usize),
-    /// The connection became a WebSocket: what follows this many bytes are frames.
+    /// The connection became a WebSocket; its frames begin at this byte offset.
     Frames(usize),
-    /// The connection ends or has left: no byte more.
+    /// The connection closes or has left: no more bytes are processed.
     Over,
 }
 
-/// Whether the connection ends with the answer to a head whose body, if it has one, is not read.
+/// Whether the connection closes after the response to a head, whose body, if any, is not read.
 pub(crate) fn ends_with(head: &Head<'_>) -> bool {
     let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
     !head.keep_alive() || !no_body
 }
 
 impl Sockets {
-    /// The TLS handshake is over: the first head is awaited.
+    /// Awaits the first head after the TLS handshake.
     pub(crate) fn secured(&mut self, key: SessionKey, at: Moment) {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let Some(http) = self.http(key) else {
@@ -53,7 +53,7 @@ impl Sockets {
         self.place(key, crate::event::ConnectionRole::Http);
     }
 
-    /// Arms an HTTP connection for what it awaits next.
+    /// Arms the timeout of an HTTP connection for the next input it awaits.
     pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
         let head_ms = self.settings().timeouts.head_ms;
         let Some(session) = self.session(key) else {
@@ -85,20 +85,20 @@ impl Sockets {
     }
 }
 
-/// The next part of the bytes of an HTTP connection.
+/// The next part of an HTTP connection's input.
 pub(crate) enum Part {
-    /// Nothing that could be handled.
+    /// Nothing to process.
     None(Step),
-    /// A head of this number of bytes.
+    /// A head of this many bytes.
     Head(usize),
-    /// Bytes that cannot be a head.
+    /// Bytes that are not a valid head.
     NoHead(HeadError),
-    /// A body of this number of bytes.
+    /// A body of this many bytes.
     Body(usize),
 }
 
 impl Sockets {
-    /// Looks at what comes next; `waits`: it is not answered in this visit.
+    /// Scans the next part. `waits`: whether the part must be left for a later turn.
     pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
         let limits = self.rules().head;
         let session = self.session(key);
@@ -132,7 +132,7 @@ impl Sockets {
         }
     }
 
-    /// Whether the answer to this head has a body, also when the head cannot be understood.
+    /// Records whether the response to this head may have a body, even if the head is malformed.
     pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
         //# The HEAD method is identical to GET except that the server MUST NOT send content in the response.
@@ -146,7 +146,8 @@ impl Sockets {
 // Bytes of requests are charged to connections, and the one with most pays: see [`crate::shard::sockets`].
 
 impl Sockets {
-    /// Charges a session that has just received, and has somebody pay when that is too much.
+    /// Charges a session for bytes just received. If the total exceeds the limit, frees memory of the sessions that
+    /// hold the most.
     pub(crate) fn charge_received(&mut self, cx: &mut Context, key: SessionKey) {
         self.charge(key);
         for payers in 0.. {
@@ -165,7 +166,7 @@ impl Sockets {
         }
     }
 
-    /// Has those with most pay, when answers that are not taken are too much.
+    /// Frees memory of the sessions that hold the most while unsent responses exceed the limit.
     pub(crate) fn hold(&mut self, cx: &mut Context) {
         for _ in 0..PAYERS_PER_INPUT {
             let Some(payer) = self.largest_payer() else {
@@ -175,7 +176,7 @@ impl Sockets {
         }
     }
 
-    /// Frees what a connection holds.
+    /// Frees the memory that a connection holds.
     fn make_pay(&mut self, cx: &mut Context, key: SessionKey) {
         self.count_payer();
         let Some(session) = self.session(key) else {
@@ -234,8 +235,8 @@ const FULL: &str = "The server holds as many unfinished requests as it may. Try 
 
 // Connections that ended before there was a request: counted and noted like every other refusal.
 
-/// Counts and notes it, with what it offered in a TLS handshake, if that is why: the request id of the answer, if there
-/// is one.
+/// Counts and logs a rejected connection, with its TLS offer if that is the reason; returns the request id of the
+/// response, if there is one.
 pub(crate) fn turned_away(
     cx: &mut Context,
     remote: SocketAddr,

@@ -1,15 +1,15 @@
-//! The context of a step: when it is, what it counts, and what it leaves.
+//! The context of a step: its time, its telemetry, and the work that it defers.
 
 use crate::shard::telemetry::Telemetry;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
 
-/// The context of the input under way, which nearly every step takes.
+/// The context of the current input, passed to nearly every step.
 pub(crate) struct Context {
-    /// The moment of the input.
+    /// The time of the input.
     pub(crate) at: Moment,
-    /// Counters, log lines and notes.
+    /// Counters, log entries and notes.
     pub(crate) telemetry: Telemetry,
-    /// Work that steps leave to the shard.
+    /// Work that steps defer to the shard.
     pub(crate) todo: TodoList,
 }

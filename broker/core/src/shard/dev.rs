@@ -1,11 +1,11 @@
-//! The interposer of `--dev`: faults on request, copies of messages, findings, and a clean start.
+//! The interposer of `--dev`: injected faults, copies of messages, findings, and resets.
 //!
-//! A shard under `--dev` has an [`Interposer`] beside its parts, others have none. It stands before steps of the shard,
-//! and takes their place where a fault says so: before the admission of a connection ([`admit`]) and a call
-//! ([`answers_call`]), between the route of a message and its recipient's outbox ([`message_faults::on_message`], by
-//! [`with_care`](crate::shard::road::with_care)), and before what a step left is done ([`act`]). The step itself is
-//! always the shard's. What the interposer leaves to itself, or holds back, is [`Later`](faults::Later); what is due of
-//! it is done in each tick ([`take_due`]).
+//! A shard with `--dev` has an [`Interposer`] in addition to its parts, others have none. It runs before steps of the
+//! shard, and replaces them where a fault requires: before the admission of a connection ([`admit`]) and a call
+//! ([`answers_call`]), between the routing of a message and its recipient's outbox ([`message_faults::on_message`], by
+//! [`with_care`](crate::shard::road::with_care)), and before deferred work ([`act`]). The step itself is always the
+//! shard's. Work that the interposer defers or holds back is [`Later`](faults::Later); due work is done in each tick
+//! ([`take_due`]).
 
 pub(crate) mod connection_faults;
 pub(crate) mod faults;
@@ -37,7 +37,7 @@ pub use state::{AccountUse, Capture, Captured, Fate, StartDev, StrictFinding};
 
 // What the interposer does before steps of the shard.
 
-/// Admits a connection to its channel; false when it was refused, or is not answered.
+/// Admits a connection to its channel; false when it was refused, or gets no response.
 pub(crate) fn admit(
     shard: &mut State,
     key: SessionKey,
@@ -55,7 +55,7 @@ pub(crate) fn admit(
     is_admitted
 }
 
-/// Whether a fault deals with a call whose signature was checked.
+/// Whether a fault handles a call whose signature was checked.
 pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     let is_dealt_with = connection_faults::on_call(shard, begun);
     if !is_dealt_with && let Some((own, _, directory, cx)) = shard.interposed() {
@@ -65,7 +65,7 @@ pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     is_dealt_with
 }
 
-/// Stands before what a step of the shard left; returns what the shard does itself.
+/// Intercepts deferred work of the shard; returns what the shard must do itself.
 pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     if let Todo::Deliver(channel, role) = left {
         message_faults::deliver_pending(shard, (channel, &role));
@@ -85,14 +85,14 @@ pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     Some(left)
 }
 
-/// Counts the channels that came or went since the last call.
+/// Counts the channels created or removed since the last call.
 pub(crate) fn count_channels(shard: &mut State) {
     if let Some((own, _, directory, cx)) = shard.interposed() {
         own.observe(|it| it.count_channels(directory, cx.at));
     }
 }
 
-/// Answers a question about a channel, which is counted, and copied if it brings an offer that is taken in.
+/// Answers and counts a query about a channel, and copies its offer if it contains one that is accepted.
 fn answer(shard: &mut State, caller: CallRef, query: Query) {
     if !home::allows(&mut shard.directory, &mut shard.cx, caller, &query) {
         return;
@@ -108,7 +108,7 @@ fn answer(shard: &mut State, caller: CallRef, query: Query) {
     }
 }
 
-/// Does what the interposer has left to itself.
+/// Does work that the interposer deferred.
 pub(crate) fn go_on(shard: &mut State, later: Later) {
     let (sockets, _, cx, ..) = shard.parts();
     match later {
@@ -129,7 +129,7 @@ pub(crate) fn go_on(shard: &mut State, later: Later) {
     }
 }
 
-/// A connection was admitted: noted, and disturbed by faults about sessions.
+/// Notes an admitted connection, and applies session faults to it.
 fn joined(shard: &mut State, key: SessionKey) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -141,13 +141,13 @@ fn joined(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// The next thing that faults held back until now.
+/// The next item that faults held back and that is now due.
 pub(crate) fn take_due(shard: &mut State) -> Option<Later> {
     let (own, _, _, cx) = shard.interposed()?;
     own.faults.held.take_due(cx.at.now)
 }
 
-/// Connections that faults kept silent until now are sent something again.
+/// Resumes sending to connections that a fault muted until now.
 pub(crate) fn unmute_due(shard: &mut State) {
     if let Some((own, sockets, _, cx)) = shard.interposed() {
         connection_faults::unmute_due(own, sockets, cx.at);
@@ -156,7 +156,7 @@ pub(crate) fn unmute_due(shard: &mut State) {
 
 // What operators ask of the interposer.
 
-/// The findings of what the strict profile would have refused.
+/// The findings: requests that the strict profile would have refused.
 pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     let parity = shard
         .interposer
@@ -165,7 +165,7 @@ pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     parity.map(Parity::findings).unwrap_or_default()
 }
 
-/// Takes a fault in. True when it is one about sessions: it acts on those that are open.
+/// Adds a fault. True if it is a session fault, which applies to open sessions.
 pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
     let Some((own, _, _, cx)) = shard.interposed() else {
         return false;
@@ -178,30 +178,30 @@ pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
 // The end of channels that a test has used, under `--dev`: connections are closed, what was kept is withdrawn, names
 // are free.
 
-/// The channels that a shard is to end.
+/// Selects the channels that a shard resets.
 #[derive(Clone, Debug)]
 pub struct Reset {
-    /// Channels whose names begin with this.
+    /// Prefix of the channel names.
     pub prefix: Box<str>,
-    /// Only these, which an earlier step has left; `None` in the first step.
+    /// Only these channels, left over by an earlier step; `None` in the first step.
     pub only: Option<Vec<Identity>>,
 }
 
-/// The result of a step.
+/// The result of a reset step.
 #[derive(Clone, Debug, Default)]
 pub struct ResetStep {
-    /// Connections that are being closed.
+    /// Number of connections being closed.
     pub connections: u64,
-    /// Channels that are being deleted.
+    /// Number of channels being deleted.
     pub channels: u64,
-    /// Channels that the next step has to look at: changes of them were under way, or there were many.
+    /// Channels left for the next step: changes to them were in progress, or the step's limit was reached.
     pub left: Vec<Identity>,
-    /// Channels whose deletion is not durable yet.
+    /// Number of channels whose deletion is not durable yet.
     pub deleting: u64,
 }
 
 impl Reset {
-    /// The channels that it is about.
+    /// The channels to reset.
     pub(crate) fn channels(&mut self, directory: &Directory) -> Vec<Identity> {
         self.only.take().unwrap_or_else(|| {
             let names = directory.names().map(|(identity, _)| identity);
@@ -210,7 +210,7 @@ impl Reset {
         })
     }
 
-    /// First step of a reset: what is not about single channels.
+    /// First step of a reset: resets everything except individual channels.
     pub(crate) fn begin(&self, own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
         if self.only.is_none() && self.prefix.is_empty() {
             end_mute_requests(own, sockets, cx);
@@ -218,7 +218,7 @@ impl Reset {
         own.observe(|it| it.forget(&self.prefix));
     }
 
-    /// The channels that it is about whose deletion is not durable yet.
+    /// Number of channels to reset whose deletion is not durable yet.
     pub(crate) fn deleting(&self, directory: &Directory) -> u64 {
         let deleting = directory.names().filter(|(identity, key)| {
             let channel = directory.channel(*key);
@@ -230,7 +230,7 @@ impl Reset {
 }
 
 impl ResetStep {
-    /// Ends a channel, if the step may end one more.
+    /// Ends a channel, unless the step has reached its limit.
     pub(crate) fn end(&mut self, shard: &mut State, identity: Identity) -> Option<ChannelKey> {
         if self.channels >= RESET_CHANNELS_PER_STEP {
             self.left.push(identity);
@@ -255,7 +255,7 @@ impl ResetStep {
     }
 }
 
-/// Ends requests that a fault leaves without an answer.
+/// Ends requests that a fault keeps without a response.
 fn end_mute_requests(own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
     let mut mute = Vec::new();
     for slot in 0..sockets.places() {

@@ -1,8 +1,8 @@
-//! Which channels live here: by key, by name, by account; what is kept on them, and what is changed about them.
+//! The channels homed here, by key, name and account; their pending messages, and the changes made to them.
 //!
 //! Invariants (`invariants`): each channel of the table has its name in `names` and is counted in `holdings`; a channel
-//! has at most one change under way, and is being created or deleted only by it; `kept` and `waits` count exactly what
-//! the channels hold; a slot lists its channels.
+//! has at most one change in progress, and is only created or deleted by it; `kept` and `waits` count exactly what the
+//! channels hold; a slot lists its channels.
 
 mod accounts;
 mod changes;
@@ -33,64 +33,65 @@ use waiting_callers::{Lists, PageTurn, Polls, WaitingCalls};
 /// The channels of a shard.
 pub(crate) struct Directory {
     settings: Arc<Settings>,
-    /// The shard that this is, and where channels live.
+    /// The id of this shard, and the placement of channels.
     shard: ShardId,
     placement: Placement,
     hasher: RandomState,
     channels: Table<ChannelKey, Channel>,
-    /// In order, for lists by name. A hash map would need a second index; a look-up at connect costs some 20
-    /// comparisons at a million channels.
+    /// Channels sorted by identity, for lists by name. A hash map would need a second index; a lookup on connect costs
+    /// some 20 comparisons at a million channels.
     names: BTreeMap<Identity, ChannelKey>,
-    /// Channels and bytes of each account in each region.
+    /// Number of channels and bytes of each account in each region.
     holdings: Holdings,
-    /// Accounts and names of channels that ended before their connections, for the log lines of these; and how many
-    /// connections are left.
+    /// Accounts and names of channels that ended before their connections, for the connections' log lines, and the
+    /// number of connections left.
     former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
-    /// The use of the rates of accounts: one bucket for each account and operation.
+    /// Call rates of accounts: one bucket for each account and operation.
     account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
     changes: Changes,
     kept: PendingBudget,
-    /// Bytes of offers that were not answered, which may have a part of those that are kept.
+    /// Bytes of unanswered offers, limited to a part of the pending bytes.
     offers: OfferBudget,
-    /// Alexa calls that wait here.
+    /// Alexa calls pending on this shard.
     waits: WaitingCalls,
-    /// Devices that wait here.
+    /// Devices waiting on this shard.
     polls: Polls,
     pages: PageTurn,
     lists: Lists,
-    /// Channels on which a connection lost its slot; those where it has left since are dropped when they are read.
+    /// Channels on which a connection lost its slot; entries whose connections have left are dropped when they are
+    /// read.
     displaced: BTreeSet<ChannelKey>,
-    /// The news for those who watch.
+    /// Presence changes not yet reported to watchers of channels.
     news: News,
-    /// The epoch of presence of channels that have no slot.
+    /// The presence epoch of channels without a slot.
     epoch: u64,
-    /// The hooks that wake masters, by their bits.
+    /// The hooks that wake masters, as a bit set.
     waking: u16,
-    /// The place of the next channel whose hooks are looked up again, after they have changed.
+    /// Table position of the next channel whose hooks are looked up after the hooks changed.
     rewatch: Option<usize>,
-    /// The slots of this shard, where slots go from one node to another.
+    /// The slots of this shard, if slots move between nodes.
     slots: Option<Box<DirectorySlots>>,
 }
 
 /// The parts of a shard's start that concern its channels.
 pub(crate) struct DirectoryStart {
     pub(crate) store: Box<dyn Store>,
-    /// The creation time of the youngest channel of an earlier life.
+    /// The creation time of the newest channel of a previous process.
     pub(crate) newest: Wall,
-    /// Alexa calls that may wait.
+    /// Maximum number of pending Alexa calls.
     pub(crate) waiting_calls: usize,
-    /// Devices that may wait.
+    /// Maximum number of waiting devices.
     pub(crate) wake_polls: usize,
-    /// The slots of the shard, where slots go from one node to another.
+    /// The slots of the shard, if slots move between nodes.
     pub(crate) slots: Option<Box<DirectorySlots>>,
-    /// Readers of the states of watched channels.
+    /// Readers of the presence of watched channels.
     pub(crate) audience: Box<dyn Audience>,
-    /// The epoch of presence of channels that have no slot.
+    /// The presence epoch of channels without a slot.
     pub(crate) epoch: u64,
 }
 
 impl Directory {
-    /// No channels yet.
+    /// Creates a directory without channels.
     pub(crate) fn new(
         settings: Arc<Settings>,
         (shard, placement): (ShardId, Placement),
@@ -136,15 +137,15 @@ impl Directory {
         }
     }
 
-    /// Puts the records of an earlier life into the tables, no two of one name, before any other. Those that have no
-    /// room are left out.
+    /// Loads the records of a previous process into the empty tables; their names must be unique. Records that do not
+    /// fit are left out.
     pub(crate) fn load(&mut self, records: Records) {
         let put = |record| self.put_channel(record, Life::Active);
         // At once: a map that grows name by name is half empty where the names come in order.
         self.names = records.into_iter().filter_map(put).collect();
     }
 
-    /// From here on these are the settings.
+    /// Replaces the settings.
     pub(crate) fn adopt(&mut self, settings: Arc<Settings>) {
         self.kept.most = settings.pending_bytes_of_shard();
         self.offers.most = self.kept.most / UNANSWERED_BYTES_PARTS;
@@ -155,17 +156,17 @@ impl Directory {
         self.settings = settings;
     }
 
-    /// Forgets the use of the rates of accounts: there may be others.
+    /// Resets the rates of accounts, since the rates may have changed.
     pub(crate) fn forget_account_rates(&mut self) {
         self.account_rates.clear();
     }
 }
 
-/// The bytes that each account and channel keeps, and their bound.
+/// The pending bytes of each account and channel, and their limit.
 #[derive(Debug)]
 struct PendingBudget {
     shares: Shares,
-    /// Bytes that the shard may keep.
+    /// Maximum number of bytes pending on the shard.
     most: usize,
 }
 
@@ -178,7 +179,7 @@ impl PendingBudget {
     }
 }
 
-/// The bytes of offers that were not answered.
+/// The bytes of unanswered offers.
 #[derive(Debug)]
 struct OfferBudget {
     shares: Shares,
@@ -187,13 +188,13 @@ struct OfferBudget {
 }
 
 impl OfferBudget {
-    /// A channel has `after` bytes that had `before`.
+    /// Changes the bytes of a channel from `before` to `after`.
     fn change(&mut self, account: Account, channel: ChannelKey, before: usize, after: usize) {
         self.shares.change(account, channel, before, after);
         self.bytes = (self.bytes + after) - before;
     }
 
-    /// The channel that forgets some, if there are too many.
+    /// The channel that must evict offers, if the limit is exceeded.
     fn payer(&self) -> Option<ChannelKey> {
         self.shares.largest().filter(|_| self.bytes > self.most)
     }
@@ -205,19 +206,19 @@ impl OfferBudget {
 // change that is under way will need is there when it is durable. What was stored earlier, or comes with a slot, is
 // counted and never refused, so that the sum may be above what it may be; only growth is refused then.
 
-/// The channels of a shard's accounts. An account without channels is not kept.
+/// The channels of a shard's accounts. Accounts without channels have no entry.
 #[derive(Debug)]
 struct Holdings {
-    /// By `region:account:`.
+    /// Holdings by `region:account:`.
     tenants: BTreeMap<Box<str>, Holding>,
     bytes: u64,
     most: u64,
-    /// Whether the excess was noted.
+    /// Whether it has been reported that the limit is exceeded.
     noted: bool,
 }
 
 impl Holdings {
-    /// None yet, of at most this many bytes.
+    /// Creates empty holdings with this limit in bytes.
     pub(crate) fn of(most: usize) -> Self {
         Self {
             tenants: BTreeMap::new(),
@@ -227,34 +228,34 @@ impl Holdings {
         }
     }
 
-    /// Use of an account in a region.
+    /// Holdings of an account in a region.
     fn of_tenant(&self, tenant: &str) -> Holding {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
-    /// The accounts that have channels, by `region:account:`, in order.
+    /// The accounts that have channels, as sorted `region:account:` prefixes.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.tenants.keys().map(|tenant| &**tenant)
     }
 
-    /// All bytes.
+    /// Total number of bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The bytes and what they may be, when they have become more than that since this was asked last.
+    /// The bytes and their limit, if the limit was newly exceeded since the last call.
     fn exceeded(&mut self) -> Option<(u64, u64)> {
         let is_over = self.bytes > self.most;
         let was_noted = std::mem::replace(&mut self.noted, is_over);
         (is_over && !was_noted).then_some((self.bytes, self.most))
     }
 
-    /// Whether this many more fit.
+    /// Whether this many more bytes fit.
     pub(crate) fn has_room(&self, more: usize) -> bool {
         self.bytes.saturating_add(more as u64) <= self.most
     }
 
-    /// A channel of an account is there.
+    /// Adds a new channel to the holdings of an account.
     pub(crate) fn came(&mut self, tenant: &str, bytes: usize) {
         let came = Holding {
             channels: 1,
@@ -267,7 +268,7 @@ impl Holdings {
         }
     }
 
-    /// Uncounts a channel that is gone.
+    /// Subtracts a removed channel from the holdings of an account.
     pub(crate) fn went(&mut self, tenant: &str, bytes: usize) {
         self.change(tenant, bytes, 0);
         if let Some(held) = self.tenants.get_mut(tenant) {
@@ -278,7 +279,7 @@ impl Holdings {
         }
     }
 
-    /// One that counted with `before` bytes counts with `after`.
+    /// Changes the counted bytes of a channel from `before` to `after`.
     pub(crate) fn change(&mut self, tenant: &str, before: usize, after: usize) {
         if let Some(held) = self.tenants.get_mut(tenant) {
             let changed = |bytes: u64| (bytes + after as u64).saturating_sub(before as u64);
@@ -290,19 +291,19 @@ impl Holdings {
 
 // The changes of channels that are under way.
 
-/// A change that the store has, and who waits for its end.
+/// A change submitted to the store, and the caller that waits for its result.
 #[derive(Debug)]
 pub(crate) struct ChangeUnderWay {
-    /// The caller that gets the result; a channel that was created by a connect has none.
+    /// The caller that gets the result; `None` for a channel created by a connect.
     pub(crate) caller: Option<CallRef>,
-    /// The account whose place it has, if it has one: the caller's, or the channel's.
+    /// The account charged for the change, if any: the caller's, or the channel's.
     pub(crate) account: Option<Account>,
     pub(crate) step: ChangeStep,
-    /// Later changes of the same channel. Each has a place of its own.
+    /// Later changes of the same channel, each charged separately.
     pub(crate) waiting: WaitingQueries,
 }
 
-/// The step that is made once a change is durable.
+/// The step to apply once a change is durable.
 #[derive(Debug)]
 pub(crate) enum ChangeStep {
     Create,
@@ -310,16 +311,16 @@ pub(crate) enum ChangeStep {
     Delete,
 }
 
-/// The changes under way: at most one for each channel.
+/// The changes in progress: at most one for each channel.
 struct Changes {
     pub(crate) store: Box<dyn Store>,
-    /// Changes that the store has not reported.
+    /// Changes whose result the store has not reported yet.
     pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
-    /// Answered calls and those that wait behind them, by account.
+    /// Capacity used by changes in progress and those queued after them, by account.
     pub(crate) places: Places<Account>,
-    /// Channels whose deletion is not durable yet.
+    /// Number of channels whose deletion is not durable yet.
     pub(crate) deleting: u64,
-    /// When the youngest channel was made: a name made again at once is another channel all the same.
+    /// Creation time of the newest channel: a recreated channel always differs from the earlier one of its name.
     last_created: Wall,
 }
 
@@ -335,29 +336,29 @@ impl Changes {
     }
 }
 
-/// A change that was begun and is to be submitted: of which channel, and what it is.
+/// A change to be submitted, with its channel.
 pub(crate) type BegunChange = (ChannelKey, ChangeStep);
 
-/// Why a change cannot wait for the one under way.
+/// Why a change cannot be queued after the one in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NoWait {
-    /// As many changes of its channel wait as may.
+    /// The channel's queue of changes is full.
     Channel,
-    /// No place for one more of its account.
+    /// The account has no capacity left.
     Account,
 }
 
 // The invariant of the directory, which debug builds check after every input.
 
-/// Channels that are all looked at after every input. In a directory with more, which only tests of large tables have,
-/// the sums are compared alone.
+/// Maximum number of channels for which each channel is checked after every input. In a larger directory, found only in
+/// tests of large tables, only the totals are compared.
 const LOOKED_AT_MAX: usize = 64;
 
 impl Directory {
-    /// Checks what holds when an input was worked off.
+    /// Checks the invariants that hold after each input.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics if an invariant is violated.
     pub(crate) fn invariants(&self) {
         let channels = self.channels.len();
         assert_eq!(self.names.len(), channels, "each channel has one name");
@@ -367,7 +368,7 @@ impl Directory {
         }
     }
 
-    /// Changes under way are of channels, and their places are counted.
+    /// Checks that each change in progress has a channel and that its capacity is accounted for.
     fn check_changes(&self) {
         let all = &self.changes.under_way;
         let deletes = all
@@ -397,7 +398,7 @@ impl Directory {
         );
     }
 
-    /// Each channel is in every table as it should be, and what they hold is what is counted.
+    /// Checks that each channel is in every table, and that the totals match.
     fn check_channels(&self) {
         let (mut kept, mut calls, mut offers) = (0, 0, 0);
         for (identity, key) in &self.names {
@@ -436,7 +437,7 @@ impl Directory {
         );
     }
 
-    /// The channels of an account, and the bytes of their records.
+    /// Number of channels of an account, and the bytes of their records.
     fn sum_of(&self, tenant: &str) -> Holding {
         let own = self
             .names
@@ -454,7 +455,7 @@ impl Directory {
         holdings.fold(Holding::default(), Holding::and)
     }
 
-    /// The state of a channel is that of the change under way.
+    /// Checks that the state of a channel matches the change in progress.
     fn check_life(&self, identity: &Identity, key: ChannelKey, channel: &Channel) {
         let arn = &channel.record.arn;
         let named = [arn.region(), arn.account(), arn.name()];

@@ -1,4 +1,4 @@
-//! The ends of connections, the deadlines that lead to them, and the end of the process.
+//! The closing of connections, the deadlines that cause it, and the shutdown of the process.
 
 use crate::event::{ConnectionRole, Purpose};
 use crate::id::{Account, ChannelKey, SessionKey};
@@ -21,13 +21,13 @@ use codec::ws::{self, Opcode};
 // left to the shard ([`Todo`]).
 
 impl Sockets {
-    /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
+    /// Begins the close handshake of an open WebSocket: sends a close frame, then awaits the peer's echo.
     pub(crate) fn close(&mut self, cx: &mut Context, key: SessionKey, reason: EndReason) {
         let (code, text) = reason.close();
         self.close_with(cx, key, (reason, code, text));
     }
 
-    /// Closes a connection with this code and text.
+    /// Closes a connection with this code and reason.
     pub(crate) fn close_with(
         &mut self,
         cx: &mut Context,
@@ -45,7 +45,8 @@ impl Sockets {
         self.await_close_echo(key, deadline);
     }
 
-    /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
+    /// Disconnects a recipient that does not read: code 1008, although it may never see it. Its undelivered messages
+    /// are returned.
     pub(crate) fn cut_slow(&mut self, cx: &mut Context, key: SessionKey) {
         if self.web_socket(key).is_some() {
             self.close(cx, key, EndReason::SlowConsumer);
@@ -53,14 +54,14 @@ impl Sockets {
         }
     }
 
-    /// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves
-    /// here.
+    /// Closes the connection once the edge has sent the queued bytes. A WebSocket that has not left its channel leaves
+    /// it now.
     pub(crate) fn finish(&mut self, cx: &mut Context, key: SessionKey) {
         self.depart(cx, key);
         self.close_when_sent(key, cx.at);
     }
 
-    /// Closes a connection that has left its channel or has none, and that waits for no answer of a call.
+    /// Closes a connection that is not in a channel and awaits no answer to a call.
     pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
         let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
         let session = self.session(key);
@@ -73,7 +74,7 @@ impl Sockets {
         }
     }
 
-    /// Ends the connection at once, once.
+    /// Aborts the connection immediately; has no effect if already aborted.
     pub(crate) fn abort(&mut self, cx: &mut Context, key: SessionKey) {
         let state = self.session(key).map(|session| &session.state);
         if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
@@ -84,7 +85,7 @@ impl Sockets {
         self.output(Output::Abort(key));
     }
 
-    /// The peer will send no more.
+    /// Handles EOF from the peer.
     pub(crate) fn peer_ended(&mut self, cx: &mut Context, key: SessionKey) {
         self.peer_is_over(key, false);
         let Some(session) = self.session(key) else {
@@ -108,8 +109,8 @@ impl Sockets {
         self.take_leave(cx, key);
     }
 
-    /// The peer of an HTTP connection will send no more: it ends with the last answer, or at once if it waits for that
-    /// of an Alexa call, or as a device.
+    /// Handles EOF on an HTTP connection: it closes after the last response, or immediately if it waits for the answer
+    /// of an Alexa call or as a device that polls.
     fn sends_no_more(&mut self, cx: &mut Context, key: SessionKey, answers_wait: bool) {
         let Some(http) = self.http(key) else {
             return;
@@ -124,7 +125,8 @@ impl Sockets {
         }
     }
 
-    /// The edge has closed the connection. `unacknowledged`: the bytes that its peer had not acknowledged by then.
+    /// Handles a connection closed by the edge. `unacknowledged`: number of bytes that its peer had not acknowledged
+    /// when it was closed.
     pub(crate) fn gone(&mut self, cx: &mut Context, (key, unacknowledged): (SessionKey, u32)) {
         if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
             self.confirm_by_tcp(cx, key, unacknowledged);
@@ -158,7 +160,7 @@ impl Sockets {
         })));
     }
 
-    /// The older connection of a slot falls silent; what it was not sent is for the newer one.
+    /// Silences the older connection of a slot; its unsent messages go to the newer one.
     pub(crate) fn supersede(&mut self, cx: &mut Context, older: SessionKey) {
         self.place(older, ConnectionRole::Superseded);
         self.becomes(older, Standing::Superseded);
@@ -179,7 +181,7 @@ impl Sockets {
         self.ask(cx, older, cx.at.now);
     }
 
-    /// A connection has the slot again that it lost; false when it is closing itself.
+    /// Restores the slot that a connection had lost; false when the connection is closing.
     pub(crate) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
         let Some(web_socket) = self.web_socket(session) else {
             return false;
@@ -198,7 +200,7 @@ impl Sockets {
         true
     }
 
-    /// Takes a connection out of its channel, and out of its calls, if it is in any.
+    /// Removes a connection from its channel and its calls, if any.
     fn depart(&mut self, cx: &mut Context, key: SessionKey) {
         self.leave(cx, key);
         self.hang_up(cx, key);
@@ -206,7 +208,7 @@ impl Sockets {
         self.note_unanswered(cx, key);
     }
 
-    /// An open WebSocket leaves its channel: it is offline from here on.
+    /// Removes an open WebSocket from its channel; it is offline from now on.
     fn leave(&mut self, cx: &mut Context, key: SessionKey) {
         self.stops_being_behind(key);
         let Some(session) = self.session(key) else {
@@ -238,7 +240,7 @@ impl Sockets {
         self.forget_closing(is_viewer, key);
     }
 
-    /// Takes back what no byte of has left a connection that is no longer its slot's.
+    /// Takes back the messages of a connection that no longer holds its slot, except those partly sent.
     fn take_back(&mut self, cx: &mut Context, key: SessionKey) -> Returned {
         let until = self
             .waits_from(cx.at)
@@ -254,7 +256,7 @@ impl Sockets {
         }
     }
 
-    /// Why a connection ends that the edge cuts off without a word of ours: the end of the process, or a socket that
+    /// Close reason of a connection that the edge disconnects by itself: the process is shutting down, or the socket
     /// failed.
     fn cut_off_reason(&self) -> EndReason {
         if self.drains() {
@@ -268,7 +270,7 @@ impl Sockets {
 // Connections that do not take what waits for them: see [`crate::shard::sockets`].
 
 impl Sockets {
-    /// A socket had no room for what was to be sent.
+    /// Handles a full socket: the connection has fallen behind.
     pub(crate) fn falls_behind(&mut self, directory: &Directory, key: SessionKey) {
         let session = self.session(key);
         let channel = session.and_then(Session::channel);
@@ -277,7 +279,7 @@ impl Sockets {
         self.begin_behind(key, account);
     }
 
-    /// Connections that are behind hold too much: the slowest is closed. False when there is none, or when they do not.
+    /// Closes the slowest connection if all those that have fallen behind hold too many bytes; false otherwise.
     pub(crate) fn shed(&mut self, cx: &mut Context) -> bool {
         let slowest = self.slowest().filter(|_| self.too_far_behind());
         if let Some(slowest) = slowest {
@@ -286,8 +288,8 @@ impl Sockets {
         slowest.is_some()
     }
 
-    /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what
-    /// its peer does not read. When that is much on all such connections together, they are not waited for.
+    /// Marks a connection as cut off for not reading: its close frame and the partly sent message wait for the peer to
+    /// read. If all such connections together hold too many bytes, it is aborted.
     fn cut_off(&mut self, cx: &mut Context, key: SessionKey) {
         if self.note_cut(key) {
             self.abort(cx, key);
@@ -297,7 +299,7 @@ impl Sockets {
 
 // Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
-/// Milliseconds between two looks at a connection that stands still: nothing of it is due meanwhile.
+/// Interval in milliseconds between checks of a stalled connection, which has no other deadline.
 const STILL_LOOK_MS: u64 = 1000;
 
 pub(crate) fn session_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
@@ -319,7 +321,7 @@ pub(crate) fn session_due(sockets: &mut Sockets, cx: &mut Context, key: SessionK
     }
 }
 
-/// A head or body did not come in time: 408 if any of it came, else the connection just ends.
+/// Times out a head or body: responds 408 if part of it has arrived, otherwise only closes the connection.
 fn request_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     let Some(http) = sockets.http(key) else {
         return;
@@ -353,7 +355,7 @@ fn request_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     }
 }
 
-/// A call was not answered in time: its caller gets 503, and a later answer is dropped.
+/// Times out a call: its caller gets 503, and a later answer is dropped.
 fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.hang_up(cx, key);
     sockets.note_unanswered(cx, key);
@@ -362,7 +364,7 @@ fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     }
 }
 
-/// The error for a call that was not answered in time.
+/// The error for a call that timed out.
 pub(crate) fn overdue() -> Refusal {
     let message = "The call took too long. Whether it changed anything is not known.";
     Refusal::unavailable(Check::ReplyTimeout, message)
@@ -413,7 +415,7 @@ fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
 }
 
 impl Directory {
-    /// Ends what is due of a channel: kept messages and waiting calls that expire, and connections that end for it.
+    /// Handles the deadlines of a channel: expires its pending messages and calls, and ends connections that are due.
     pub(crate) fn channel_due(&mut self, cx: &mut Context, key: ChannelKey) {
         if self.channel(key).is_none() {
             return;
@@ -441,7 +443,7 @@ impl Directory {
 }
 
 impl Sockets {
-    /// Sends GO_AWAY to a client, once, if it may get it.
+    /// Sends GO_AWAY to a client, at most once, if the client supports it.
     pub(crate) fn go_away(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(web_socket) = self.web_socket(key) else {
             return;
@@ -454,7 +456,7 @@ impl Sockets {
         }
     }
 
-    /// The intake of a session's socket: paused, once or many times.
+    /// Whether the edge should pause reading from a session's socket, read once, or read many times.
     pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
         let Some(session) = self.session(key).filter(|it| !it.asking.is_half_open()) else {
             return Intake::Paused;
@@ -497,14 +499,14 @@ impl Sockets {
 // A walk goes over the table's slots in proportion to the time that has passed; one step takes a bounded number, and
 // the rest at once in the next turn. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
-/// No new connection or call is taken from here on.
+/// Begins the shutdown: from now on no connection or call is accepted.
 pub(crate) fn begin_drain(sockets: &mut Sockets, cx: &mut Context, within_ms: u64) {
     if sockets.begin_drain(within_ms, cx.at.now) {
         sockets.step_drain(cx);
     }
 }
 
-/// Refuses a request and ends its connection while the process is about to end; false when it is not.
+/// Refuses a request and closes its connection while the process is shutting down; false when it is not.
 pub(crate) fn refuses_in_drain(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -518,7 +520,7 @@ pub(crate) fn refuses_in_drain(
 }
 
 impl Sockets {
-    /// Goes on with a drain as far as the time that has passed.
+    /// Advances the drain in proportion to the elapsed time.
     pub(crate) fn step_drain(&mut self, cx: &mut Context) {
         let Some(step) = self.drain_step(cx.at.now) else {
             return;

@@ -1,9 +1,9 @@
-//! The shard's loops: over the frames and requests of what was received, and over what is due; and what a letter
-//! changes.
+//! The shard's loops over received frames and requests and over due work, and the handling of messages from other
+//! shards.
 //!
-//! Each item is a step of its own: what it leaves ([`Todo`](crate::shard::todo::Todo)) is done before the next one
-//! begins, so that a later item sees what an earlier one has changed. Only these methods, those of `shard.rs`,
-//! `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer (`dev/`) have all parts.
+//! Each item is a separate step: its deferred work ([`Todo`](crate::shard::todo::Todo)) is done before the next one
+//! begins, so that a later item sees the changes of an earlier one. Only these methods, those of `shard.rs`,
+//! `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer (`dev/`) have access to all parts.
 
 use crate::limits::{
     FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN, WAITING_REQUESTS_PER_TICK,
@@ -43,7 +43,7 @@ impl Shard {
         }
     }
 
-    /// The work done since the start, in units.
+    /// Work done since the start, in work units.
     pub(crate) fn work_done(&self) -> u64 {
         self.state.cx.telemetry.work()
             + self.state.sockets.requests_taken() * work_units::REQUEST
@@ -51,11 +51,11 @@ impl Shard {
             + self.state.directory.paged() * work_units::RECORD
     }
 
-    /// Handles bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at
-    /// once. False when it is none.
+    /// Handles bytes of an open WebSocket: every complete frame is forwarded, all frames of one receive at once. False
+    /// when the session is not an open WebSocket.
     ///
-    /// The receiver is lent out of its session for the time of the call, and the parser out of the shard's scratch
-    /// memory, so that what they borrow from `bytes` is separate from all that a message may change.
+    /// The receiver is taken out of its session during the call, and the parser out of the shard's scratch memory, so
+    /// that their borrows from `bytes` are independent of everything that a message may change.
     pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
         let Some((mut receiver, mut reader)) =
             road::lend(&mut self.state.sockets, from, self.state.cx.at)
@@ -112,7 +112,7 @@ impl Shard {
         true
     }
 
-    /// Handles bytes of an HTTP connection, or continues with those that wait there.
+    /// Handles bytes of an HTTP connection, or continues with its buffered bytes.
     pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let done = self.work_done();
         let allowed = self.state.sockets.begin_visit(done, self.state.cx.at);
@@ -120,8 +120,8 @@ impl Shard {
         self.state.sockets.end_visit(allowed - left);
     }
 
-    /// Reads requests where their bytes are; only what is incomplete, or must wait, is copied aside. Answers
-    /// at most `visit` heads and bodies; returns how many are left of them.
+    /// Parses requests in place; only incomplete ones, or those that must wait, are copied. Answers at most `visit`
+    /// heads and bodies; returns how many more may be answered.
     fn take_requests(&mut self, key: SessionKey, bytes: &mut [u8], mut visit: u32) -> u32 {
         let Some(http) = self.state.sockets.http(key) else {
             return visit;
@@ -150,8 +150,8 @@ impl Shard {
         visit
     }
 
-    /// Goes through whole requests; returns how many bytes are done with. A request behind a call waits for its
-    /// answer, which is taken at the end of the input.
+    /// Processes complete requests; returns the number of bytes consumed. A request pipelined after a call waits for
+    /// the call's answer, which is processed at the end of the input.
     fn requests(&mut self, key: SessionKey, bytes: &mut [u8], visit: &mut u32) -> usize {
         let mut used = 0;
         loop {
@@ -173,7 +173,7 @@ impl Shard {
         }
     }
 
-    /// Handles the next head or body, if it is whole and its turn has come.
+    /// Handles the next head or body, if it is complete and may be handled now.
     fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32) -> Step {
         let waits = *visit == 0 || self.state.sockets.turn_is_over(self.work_done());
         let part = self.state.sockets.next_part(key, rest, waits);
@@ -242,7 +242,7 @@ impl Shard {
         }
     }
 
-    /// Handles a whole body.
+    /// Handles a complete body.
     fn request_body(&mut self, key: SessionKey, body: &mut [u8]) {
         if self.state.interposer.is_some() {
             observations::on_body(&mut self.state, key, body);
@@ -266,8 +266,8 @@ impl Shard {
         }
     }
 
-    /// The next request that waited behind a call which was answered, or for its peer to take answers, begins. False
-    /// when there is none.
+    /// Begins the next request that waited for an earlier call's answer, or for its peer to read responses. False when
+    /// there is none.
     pub(crate) fn receive_answered(&mut self) -> bool {
         let Some(session) = self.state.sockets.next_going_on() else {
             return false;
@@ -276,8 +276,8 @@ impl Shard {
         true
     }
 
-    /// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at
-    /// an unfinished one is work too.
+    /// Continues with connections whose requests wait, each at most once. Each visit counts as at least one request,
+    /// since checking an incomplete request is work too.
     fn answer_waiting(&mut self) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
@@ -348,7 +348,7 @@ impl Shard {
 // The steps before which the interposer of `--dev` stands, where a shard has one.
 
 impl Shard {
-    /// Admits a connection to its channel, whose home this is; false when it was refused, or is not answered.
+    /// Admits a connection to its channel on its home; false when it was refused, or gets no response.
     pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission) -> bool {
         self.state.directory.complete(&mut admission);
         let State { sockets, cx, .. } = &mut self.state;
@@ -369,7 +369,7 @@ impl Shard {
         true
     }
 
-    /// Begins a call whose signature was checked, unless another node has its channel.
+    /// Begins a call whose signature was checked, unless another node owns its channel.
     fn begin_call(&mut self, mut begun: BegunCall, whole: Option<Vec<u8>>) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if let Some(whole) = whole
@@ -383,7 +383,7 @@ impl Shard {
         }
     }
 
-    /// Does what a step left, and what that leaves.
+    /// Does the work that a step deferred, and the work that results from it.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if !self.state.cx.todo.is_empty() {
@@ -415,7 +415,7 @@ impl Shard {
         dev::count_channels(&mut self.state);
     }
 
-    /// Goes on with what faults held back until now, a bounded number.
+    /// Releases a bounded number of items that faults held back until now.
     fn interposer_due(&mut self) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let Some(later) = dev::take_due(&mut self.state) else {
@@ -431,7 +431,7 @@ impl Shard {
 // Due work: deadlines, what faults held back, pages, slots that come and go, clients on links, the drain, and requests
 // that wait.
 
-/// Entries handled in one tick; what is left is due at once, in the next turn.
+/// Maximum number of entries handled per tick; any others are due in the next turn, which follows immediately.
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
@@ -447,7 +447,7 @@ impl Shard {
             .look_at_drain(quiet, self.state.cx.at.now);
     }
 
-    /// Does what is due.
+    /// Does all work that is due.
     pub(crate) fn tick(&mut self) {
         for _ in 0..DUE_PER_TICK {
             let (sockets, directory, cx, ..) = self.state.parts();
@@ -484,8 +484,8 @@ impl Shard {
         self.answer_waiting();
     }
 
-    /// Carries out what is due about slots: some orders and answers of all nodes, connections of a node that is alone,
-    /// messages to be packed.
+    /// Does the work due for slots: processes some orders and merged answers, closes connections of an isolated node,
+    /// and packs messages.
     fn work_on_slots(&mut self) {
         if self.state.directory.slots().is_none() {
             return;
@@ -532,7 +532,7 @@ impl Shard {
         }
     }
 
-    /// Goes on closing connections that were too many for the turn before.
+    /// Closes further connections, up to the limit of this turn.
     fn close_on(&mut self) {
         self.state.sockets.begin_closing(self.state.cx.at);
         while let Some((session, reason)) = self.state.sockets.next_to_close(self.state.cx.at) {
@@ -542,7 +542,7 @@ impl Shard {
         }
     }
 
-    /// Begins the next list that waits, if the turn has room; what it leaves is done before the one after it.
+    /// Begins the next queued list if the turn's budget permits; its deferred work is done before the next list begins.
     pub(crate) fn begin_list(&mut self) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if directory.page_turn().has_room_for_more(cx.at) {

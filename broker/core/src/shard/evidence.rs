@@ -1,6 +1,7 @@
-//! The notes of a refused request: what it named, who signed it, when, and how that was compared.
+//! Facts about a refused request: its parameters, its signer, its time, and the texts that its signature was checked
+//! against.
 //!
-//! Nothing here is made unless the refusal is noted in the log, and nothing is copied of requests that are served.
+//! Evidence is built only if the refusal is logged, and requests that are served copy nothing for it.
 
 use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
 use crate::event::Purpose;
@@ -14,51 +15,51 @@ use codec::sigv4::{Parameter, Stamp};
 use codec::whep;
 use std::borrow::Cow;
 
-/// The request that is refused: what its answer is counted for, and the facts that are known of it.
+/// The refused request: its purpose, and the known facts about it.
 #[derive(Clone, Copy)]
 pub(crate) struct Evidence<'a> {
-    /// The purpose that the answer is counted for.
+    /// The purpose under which the response is counted.
     pub(crate) purpose: Purpose,
-    /// The connection ends with the answer.
+    /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// The request id of the answer, if it is in an audit line.
+    /// The request id of the response, if an audit entry contains it.
     pub(crate) id: Option<&'a str>,
-    /// The channel's name, if it was read.
+    /// The channel's name, if it was parsed.
     pub(crate) channel: Option<&'a str>,
     pub(crate) channel_account: Option<Account>,
-    /// The viewer's client id, if it was read.
+    /// The viewer's client id, if it was parsed.
     pub(crate) client_id: Option<&'a str>,
-    /// The session of the temporary credentials that it asks for.
+    /// The requested session of temporary credentials.
     pub(crate) session: Option<&'a str>,
-    /// The ARN of the role that it asks for.
+    /// The ARN of the requested role.
     pub(crate) role: Option<&'a str>,
-    /// The certificate and the thing, or the token, of a sign-in that nobody vouches for.
+    /// The certificate and thing, or the token, of a sign-in whose identity is unverified.
     pub(crate) shown: Shown<'a>,
-    /// The caller, if their signature was found right.
+    /// The caller, if the signature was valid.
     pub(crate) caller: Option<&'a Caller>,
-    /// The request's head, while it is there.
+    /// The request's head, while it is available.
     pub(crate) head: Option<&'a Head<'a>>,
-    /// The number of the fault that refuses it.
+    /// The number of the injected fault that refuses the request.
     pub(crate) fault: Option<u64>,
-    /// The texts that the signature was compared with, if it was not right.
+    /// The texts that an invalid signature was compared with.
     pub(crate) signature: Option<SignatureEvidence<'a>>,
 }
 
-/// The proof of an identity as it was shown.
+/// The proof of identity as presented.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Shown<'a> {
-    /// The fingerprint of the certificate.
+    /// Fingerprint of the certificate.
     pub(crate) certificate: Option<&'a [u8; 32]>,
-    /// The thing that the request names.
+    /// Name of the thing in the request.
     pub(crate) thing: Option<&'a str>,
-    /// The issuer of the token.
+    /// Issuer of the token.
     pub(crate) issuer: Option<&'a str>,
-    /// The subject of the token.
+    /// Subject of the token.
     pub(crate) subject: Option<&'a str>,
 }
 
 impl<'a> Shown<'a> {
-    /// The proof of a caller that signs in, or whose session hangs on a sign-in.
+    /// The proof of a caller that signed in, or whose session derives from a sign-in.
     fn of(caller: &'a Caller) -> Option<Self> {
         Some(match caller.sign_in()? {
             SignIn::Thing(identity) => Self {
@@ -74,7 +75,7 @@ impl<'a> Shown<'a> {
         })
     }
 
-    /// Evidence as lines of the log have it.
+    /// The proof in the form used in log entries.
     fn presented(self) -> Presented {
         let text = |text: Option<&str>| text.map(named);
         Presented {
@@ -87,7 +88,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// A caller as lines of changes have it; `None` where requests are not signed.
+/// A caller in the form used in audit entries; `None` if requests are not signed.
 pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
     caller.is_known().then(|| {
         Box::new(AuditCaller {
@@ -100,16 +101,16 @@ pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
     })
 }
 
-/// The texts that a signature was compared with, and the keys.
+/// The texts and keys that a signature was checked with.
 #[derive(Clone, Copy)]
 pub(crate) struct SignatureEvidence<'a> {
     pub(crate) authenticator: &'a Authenticator,
-    /// Empty when it did not come to that.
+    /// The canonical request; empty if the check failed before it was built.
     pub(crate) canonical_request: &'a [u8],
     pub(crate) string_to_sign: &'a [u8],
 }
 
-/// The claims of a request's head, true or not.
+/// The unverified claims of a request's head.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claimed<'a> {
     pub(crate) channel: Option<Cow<'a, str>>,
@@ -121,7 +122,7 @@ pub(crate) struct Claimed<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// Of the last request of its connection, of which nothing more is known.
+    /// Evidence for the last request of its connection, without any facts about the request.
     pub(crate) fn of(purpose: Purpose) -> Self {
         Self {
             purpose,
@@ -140,7 +141,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Of one of which only the head was read.
+    /// Evidence for a request of which only the head was read.
     pub(crate) fn of_head(purpose: Purpose, head: &'a Head<'a>) -> Self {
         Self {
             head: Some(head),
@@ -148,7 +149,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Of an upgrade that was understood.
+    /// Evidence for a parsed upgrade.
     pub(crate) fn of_admission(admission: &'a Admission) -> Self {
         Self {
             channel: Some(admission.arn.name()),
@@ -159,7 +160,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Of a call that was understood.
+    /// Evidence for a parsed call.
     pub(crate) fn of_call(call: &'a PendingCall) -> Self {
         Self {
             close: call.close,
@@ -169,7 +170,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// The claims of the head, where nothing better is known.
+    /// The claims of the head, replaced by verified facts where known.
     pub(crate) fn claimed(&self) -> Claimed<'a> {
         let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
         if let Some(channel) = self.channel {
@@ -187,14 +188,14 @@ impl<'a> Evidence<'a> {
         claimed
     }
 
-    /// The account and the source identity of the signer.
+    /// The account and source identity of the signer.
     pub(crate) fn signer(&self) -> (Option<&'a str>, Option<&'a str>) {
         let known = self.caller.filter(|caller| caller.is_known());
         let source_identity = known.and_then(Caller::source_identity);
         (known.map(Caller::account), source_identity)
     }
 
-    /// The principal that signed the request, or that has the key which it names.
+    /// The principal that signed the request, or that owns the key in it.
     pub(crate) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
         let known = self.caller.filter(|caller| caller.is_known());
         let named = || {
@@ -204,7 +205,7 @@ impl<'a> Evidence<'a> {
         known.map(Caller::name).or_else(named)
     }
 
-    /// The proof of the caller's identity, or what was shown as one; and the role that is asked for.
+    /// The proof of the caller's identity, verified or not, and the requested role.
     pub(crate) fn presented(&self) -> Option<Box<Presented>> {
         let shown = self.caller.and_then(Shown::of).unwrap_or(self.shown);
         let presented = Presented {
@@ -214,8 +215,8 @@ impl<'a> Evidence<'a> {
         (presented != Presented::default()).then(|| Box::new(presented))
     }
 
-    /// The part that was signed otherwise than it was sent, of a request whose signature was wrong. What is looked for
-    /// does not depend on whether its key is known.
+    /// The part of a request that the signer signed differently, for a request with an invalid signature. The search
+    /// does not depend on whether the key is known.
     pub(crate) fn signed_as(&self, settings: &Settings) -> Option<Box<str>> {
         let authenticator = self.signature?.authenticator;
         let forwarded = self.head.and_then(|head| head.header("x-forwarded-host"));
@@ -227,7 +228,7 @@ impl<'a> Evidence<'a> {
         Some(limited(&signed.to_string()).into())
     }
 
-    /// The texts that the signature was compared with, as the log has them.
+    /// The texts that the signature was compared with, as logged.
     pub(crate) fn explain(&self) -> Option<Box<Explain>> {
         let signature = self.signature?;
         if signature.canonical_request.is_empty() {
@@ -284,14 +285,14 @@ fn before_slash(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// The first characters of a text from the wire.
+/// The first characters of a received text.
 pub(crate) fn named(text: &str) -> Box<str> {
     let end = text.char_indices().nth(NAMED_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or_default().into()
 }
 
-/// A canonical request as operators may read it: what is secret in it is cut first, then all of it.
+/// A canonical request as shown to operators: secrets are truncated first, then the whole text.
 fn shown(canonical_request: &[u8]) -> Box<str> {
     let text = String::from_utf8_lossy(canonical_request);
     let mut out = String::with_capacity(text.len().min(EXPLAINED_BYTES_MAX));
@@ -313,7 +314,7 @@ fn shown(canonical_request: &[u8]) -> Box<str> {
     limited(&out).into()
 }
 
-/// Appends a name and its value, which is cut if it is secret.
+/// Appends a name and its value, which is truncated if it is secret.
 fn push_cut(out: &mut String, pair: &str, between: char) {
     let name_and_value = pair.split_once(between);
     let secret = name_and_value.filter(|(name, _)| {
@@ -335,13 +336,13 @@ fn push_cut(out: &mut String, pair: &str, between: char) {
     }
 }
 
-/// As much of a text as is noted.
+/// Truncates a text to the length that is logged.
 fn limited(text: &str) -> &str {
     text.get(..text.floor_char_boundary(EXPLAINED_BYTES_MAX))
         .unwrap_or_default()
 }
 
-/// Parameters and headers whose values are cut.
+/// Parameters and headers whose values are truncated.
 const SECRET: [&str; 6] = [
     "X-Amz-Security-Token",
     "X-Amz-Signature",
@@ -351,10 +352,10 @@ const SECRET: [&str; 6] = [
     "X-Api-Key",
 ];
 
-/// Enough to compare, too little to use.
+/// Number of characters shown of a secret: enough to compare, too few to use.
 const SECRET_CHARS_SHOWN: usize = 8;
 
-/// Which line of a canonical request is the query: behind method and path.
+/// Line number of the query in a canonical request, after method and path.
 const QUERY_LINE: usize = 2;
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
-//! The flight recorder: a ring of small notes of what happened on the shard's channels, the oldest overwritten.
+//! The flight recorder: a ring buffer of short notes about events on the shard's channels; the oldest are overwritten.
 //!
-//! A note is four words, taken from what the step has in its registers: no clock is read, nothing is
-//! allocated, and nothing is decided by what a message says. Who a connection was is found out when notes are read
-//! ([`crate::shard::trace`]): those that are open have their sessions, and each one that left has notes of
-//! its own with its name and address. So the ring needs no other memory, and what it knows of a connection lasts as
-//! long as its notes.
+//! A note is four words, taken from values that the step already has in registers: no clock is read, nothing is
+//! allocated, and message contents have no influence. The identity of a connection is resolved when notes are read
+//! ([`crate::shard::trace`]): open connections have their sessions, and each one that left has notes with its name and
+//! address. So the ring needs no other memory, and data about a connection is kept only as long as its notes.
 
 use crate::channel::Towards;
 use crate::channel::pending::Message;
@@ -21,19 +20,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::ops::Range;
 
-/// The ring of one shard.
+/// The ring buffer of one shard.
 pub(crate) struct Recorder {
-    /// As many as configured, a power of two; none when nothing is recorded.
+    /// Buffer of the configured size, a power of two; empty when nothing is recorded.
     notes: Box<[Words]>,
-    /// Notes written since the start: the serial number of the next one.
+    /// Number of notes written since the start: the serial number of the next one.
     written: u64,
-    /// The serial number of the first note that was not erased for its age.
+    /// Serial number of the first note not erased because of its age.
     kept_from: u64,
     hasher: RandomState,
 }
 
 impl Recorder {
-    /// A ring of this many notes: 0 or a power of two. The memory is taken as notes come.
+    /// Creates a ring of this many notes: 0 or a power of two. Memory is committed as notes are written.
     pub(crate) fn new(notes: usize, hasher: RandomState) -> Self {
         debug_assert!(notes == 0 || notes.is_power_of_two());
         Self {
@@ -44,7 +43,7 @@ impl Recorder {
         }
     }
 
-    /// A message went from one connection to another.
+    /// Notes a message forwarded from one connection to another.
     #[inline]
     pub(crate) fn relayed(
         &mut self,
@@ -64,7 +63,8 @@ impl Recorder {
         ]);
     }
 
-    /// A message came from a connection and did not go on to another. `viewer` is whom a master named.
+    /// Notes a message that was received but not forwarded to a connection. `viewer` is the viewer addressed by a
+    /// master.
     pub(crate) fn came(
         &mut self,
         at: Moment,
@@ -76,7 +76,7 @@ impl Recorder {
         self.came_against(at, channel, passed, from, (viewer, 0));
     }
 
-    /// Notes a message that is longer than `most`, where no viewer is named.
+    /// Notes a message longer than `most`, whose viewer is unknown.
     pub(crate) fn came_against(
         &mut self,
         at: Moment,
@@ -96,8 +96,8 @@ impl Recorder {
         ]);
     }
 
-    /// Something became of a message that had come before, from or for `viewer`; `session` is the one that got it, or
-    /// had it.
+    /// Notes a later event of a message, from or for `viewer`; `session` is the connection that received it, or had it
+    /// queued.
     pub(crate) fn went(
         &mut self,
         at: Moment,
@@ -116,7 +116,7 @@ impl Recorder {
         ]);
     }
 
-    /// A call of a player came, to whose id masters answer.
+    /// Notes a player's call with the id that masters reply to.
     pub(crate) fn called(&mut self, at: Moment, channel: ChannelKey, bytes: usize, id: &str) {
         let passed = NotedMessage {
             action: Some(Action::SdpOffer),
@@ -128,7 +128,7 @@ impl Recorder {
         self.came(at, channel, passed, SessionKey::unpack(NOBODY), Some(id));
     }
 
-    /// A call of a player ended, with an answer of this status.
+    /// Notes the end of a player's call, with the status of the response.
     pub(crate) fn call_ended(&mut self, at: Moment, channel: ChannelKey, status: u16, id: &str) {
         let passed = NotedMessage {
             action: Some(Action::SdpAnswer),
@@ -140,7 +140,7 @@ impl Recorder {
         self.went(at, channel, passed, id, None);
     }
 
-    /// A connection was admitted.
+    /// Notes an admitted connection.
     pub(crate) fn joined(
         &mut self,
         at: Moment,
@@ -157,7 +157,7 @@ impl Recorder {
         ]);
     }
 
-    /// A connection left its channel.
+    /// Notes a connection that left its channel.
     pub(crate) fn left(&mut self, at: Moment, channel: ChannelKey, who: &NotedLeaver<'_>) {
         let name = who.role.client_id();
         let length = name.map_or(0, |id| self.put_name(channel, id));
@@ -185,7 +185,8 @@ impl Recorder {
         ]);
     }
 
-    /// A connection lost its slot to another, which is perhaps a master only since nothing named its role.
+    /// Notes a connection that lost its slot to another, which may be a master only by default because nothing named
+    /// its role.
     pub(crate) fn superseded(
         &mut self,
         at: Moment,
@@ -201,7 +202,7 @@ impl Recorder {
         ]);
     }
 
-    /// GO_AWAY was sent to a connection.
+    /// Notes that GO_AWAY was sent to a connection.
     pub(crate) fn told_to_go(&mut self, at: Moment, channel: ChannelKey, session: SessionKey) {
         self.put([
             micros(at),
@@ -235,7 +236,7 @@ impl Recorder {
         self.hasher.hash_one(address.to_canonical()) >> 16
     }
 
-    /// The mark that replaces a client id in notes: 48 bits of its hash.
+    /// The hash that replaces a client id in notes, 48 bits long.
     pub(crate) fn mark(&self, client_id: &str) -> u64 {
         self.hasher.hash_one(client_id) >> 16
     }
@@ -245,18 +246,18 @@ impl Recorder {
         !self.notes.is_empty()
     }
 
-    /// The serial number that the next note gets.
+    /// Serial number of the next note.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// The serial number of the oldest note that is left.
+    /// Serial number of the oldest note available.
     pub(crate) fn oldest(&self) -> u64 {
         let overwritten = self.written.saturating_sub(self.notes.len() as u64);
         overwritten.max(self.kept_from)
     }
 
-    /// Erases the notes of these serial numbers, as far as they are left.
+    /// Erases the notes with these serial numbers that are still available.
     pub(crate) fn erase(&mut self, serials: Range<u64>) {
         for serial in serials.start.max(self.oldest())..serials.end.min(self.written) {
             let place = self.place(serial);
@@ -266,20 +267,20 @@ impl Recorder {
         }
     }
 
-    /// Erases all notes before this serial number: they are over for good.
+    /// Erases all notes before this serial number permanently.
     pub(crate) fn erase_before(&mut self, serial: u64) {
         self.erase(0..serial);
         self.kept_from = self.kept_from.max(serial.min(self.written));
     }
 
-    /// The note of a serial number, unless it was overwritten or is not written yet.
+    /// The note with this serial number, unless it was overwritten or not written yet.
     pub(crate) fn get(&self, serial: u64) -> Option<Words> {
         let there = serial >= self.oldest() && serial < self.written;
         let note = self.notes.get(self.place(serial));
         note.filter(|_| there).copied()
     }
 
-    /// Puts a client id into as many notes as it takes; its length.
+    /// Writes a client id into as many notes as needed; returns the id's length in bytes.
     fn put_name(&mut self, channel: ChannelKey, id: &str) -> u64 {
         for piece in id.as_bytes().chunks(NAME_BYTES) {
             let mut words = [0; 3];
@@ -317,7 +318,7 @@ impl Recorder {
     }
 }
 
-/// A connection that leaves.
+/// A leaving connection.
 pub(crate) struct NotedLeaver<'a> {
     pub(crate) session: SessionKey,
     pub(crate) role: &'a Role,
@@ -336,7 +337,7 @@ pub(crate) struct NotedCall<'a> {
     pub(crate) client_id: Option<&'a str>,
 }
 
-/// The time of a turn in microseconds since the start. The clock of microseconds wraps, that of milliseconds does not.
+/// The time of a turn in microseconds since the start. The microsecond clock wraps, the millisecond clock does not.
 #[inline]
 pub(crate) fn micros(at: Moment) -> u64 {
     let ms = at.now.0.wrapping_mul(1000);
@@ -359,72 +360,72 @@ pub(crate) fn micros(at: Moment) -> u64 {
 // lengths of [`Excess`]. Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they
 // belong to: a reader that goes backwards meets that one first.
 
-/// One note.
+/// The words of one note.
 pub(crate) type Words = [u64; 4];
 
 /// The kinds of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Tag {
-    /// Bytes of a client id; the detail says how many.
+    /// Bytes of a client id; the detail is their number.
     Name = 1,
-    /// An address; the detail is 4 or 6.
+    /// An address; the detail is its IP version, 4 or 6.
     Address,
-    /// A connection was admitted; the detail is 1 for a viewer, and what says so.
+    /// A connection was admitted; the detail is 1 for a viewer, and the source of its role.
     Joined,
-    /// A connection left its channel; the detail is the reason, the length the time since its admission in ms.
+    /// A connection left its channel; the detail is the reason, and the length is the time since its admission in ms.
     Left,
-    /// A connection lost its slot to another; the detail is 1 for a master whose role nothing named.
+    /// A connection lost its slot to another one; the detail is 1 if the new connection is a master whose request named
+    /// no role.
     Superseded,
     /// GO_AWAY was sent.
     ToldToGo,
-    /// Something of a message; the detail is that of [`NotedMessage`].
+    /// A message event; the detail is that of [`NotedMessage`].
     Message,
     /// A call of the API; the detail is its place in [`NOTED_CALLS`] and its role. `who` is the mark of its address,
     /// `whom` that of its client id.
     ApiCall,
 }
 
-/// The passage of a message at one moment.
+/// A step in the passage of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
     /// Accepted into its recipient's outbox.
     Relayed,
-    /// Accepted and kept, since its recipient is absent.
+    /// Accepted and pending, since its recipient is absent.
     Kept,
     /// Accepted as the answer of an Alexa call.
     AnsweredCall,
-    /// Accepted after the Alexa call that it is for had ended.
+    /// Accepted after the Alexa call that it answers had ended.
     TooLateForCall,
-    /// Late: held back on its way until a newer connection of its sender had sent, or its time was
-    /// over.
+    /// Late: held back until a newer connection of its sender had sent a message, or until it expired.
     Late,
-    /// Kept, then moved into its recipient's outbox.
+    /// Moved from pending into its recipient's outbox.
     Delivered,
     /// Offer or answer that its recipient's machine has confirmed, noted when that was found.
     Confirmed,
-    /// Returned from an outbox, whose connection ended before it was sent.
+    /// Returned from an outbox, whose connection ended before the message was sent.
     Returned,
-    /// Sent and not confirmed by its recipient's machine: kept again.
+    /// Sent but not acknowledged by its recipient's host: pending again.
     Unconfirmed,
-    /// An offer that was delivered to a former master, which did not answer, or a candidate of it: it went to the next
-    /// one.
+    /// Sent to the next master: an offer that the former master received and did not answer, or a candidate for such an
+    /// offer.
     Repeated,
-    /// Kept, then overwritten by a newer one.
+    /// Overwritten by a newer message while pending.
     Overwritten,
-    /// Kept until its expiry: no recipient connected in time.
+    /// Expired while pending: no recipient connected in time.
     Expired,
-    /// Kept, or returned to be kept, and evicted for want of room.
+    /// Evicted while pending, or when returned to pending, for lack of space.
     Evicted,
-    /// Kept, then withdrawn: its viewer closed its connection, and another viewer of the same caller has come.
+    /// Withdrawn while pending: its viewer closed its connection, and another viewer of the same caller has connected.
     Withdrawn,
-    /// Candidate for an Alexa call that waits or has ended: none takes any.
+    /// Candidate for an Alexa call, pending or ended: Alexa calls accept none.
     ForCall,
-    /// Accepted as the offer of a player's call: no connection sent it.
+    /// Accepted as the offer of a player's call, which no connection sent.
     Called,
-    /// Candidate that a player's call takes.
+    /// Candidate accepted by a player's call.
     Gathered,
-    /// End of a player's call: the length is the status of its answer.
+    /// End of a player's call; the length field contains the status of the response.
     CallEnded,
     /// Not accepted.
     Unaccepted(Unaccepted),
@@ -464,21 +465,21 @@ impl Passage {
     }
 }
 
-/// A message in a note.
+/// A message as recorded in a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotedMessage {
-    /// `None` when it could not be understood.
+    /// Action; `None` for a malformed message.
     pub(crate) action: Option<Action>,
     pub(crate) towards: Towards,
     pub(crate) passage: Passage,
-    /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload.
+    /// Length of the message's frame towards the recipient, or of the payload if it is overlong.
     pub(crate) bytes: usize,
-    /// The candidates in an offer or answer that was looked into; of others it is not known.
+    /// Number of candidates in a parsed offer or answer; `None` for all other messages.
     pub(crate) candidates: Option<usize>,
 }
 
 impl NotedMessage {
-    /// The passage of a kept message.
+    /// The passage of a pending message.
     pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {
             action: Some(message.action),
@@ -491,7 +492,7 @@ impl NotedMessage {
         }
     }
 
-    /// Candidates of the description, as a note has them.
+    /// Number of candidates in the description, encoded for a note.
     #[inline]
     fn looked(&self) -> u64 {
         let count = self.candidates.map_or(0, |count| count.min(LOOKED_MAX) + 1);
@@ -530,12 +531,12 @@ impl NotedMessage {
     }
 }
 
-/// The candidates that an offer or answer contains, by its payload or frame; `None` of a candidate.
+/// Number of candidates in an offer or answer, from its payload or frame; `None` for a candidate.
 pub(crate) fn look_into(action: Action, text: &[u8]) -> Option<usize> {
     (action != Action::IceCandidate).then(|| base64::candidates(text))
 }
 
-/// The length of a name, and the candidates in a description, in the first word of a note.
+/// The length of a name and the number of candidates, from the first word of a note.
 pub(crate) fn name_and_candidates(first: u64) -> (u64, Option<u64>) {
     let name = (first & !(u64::MAX << LOOKED_SHIFT)) >> SHIFT;
     (name, (first >> LOOKED_SHIFT).checked_sub(1))
@@ -546,42 +547,42 @@ pub(crate) fn tag(tag: Tag, detail: u8) -> u64 {
     (tag as u64) << SHIFT | u64::from(detail) << 56
 }
 
-/// A length of 32 bits, in the upper 16 bits of two words.
+/// Splits a 32-bit length into the upper 16 bits of two words.
 #[inline]
 fn halves(length: usize) -> [u64; 2] {
     let length = (length as u64).min(u64::from(u32::MAX));
     [length << SHIFT, length >> 16 << SHIFT]
 }
 
-/// The lengths of a message that was too big, 24 bits each; 0 for any other reason.
+/// The actual and maximum length of an oversized message, 24 bits each; 0 for any other reason.
 pub(crate) fn lengths(reason: EndReason) -> u64 {
     let excess = reason.excess();
     u64::from(excess.bytes()) | u64::from(excess.most()) << 24
 }
 
-/// The reason of a code in a note, and of those lengths.
+/// The close reason with this code and these lengths.
 pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
     let length = |bits: u64| bits & Excess::GREATEST as u64;
     let excess = Excess::new(length(lengths), length(lengths >> 24));
     EndReason::of_code(NonZeroU8::new(code)?, excess)
 }
 
-/// The place where the upper 16 bits of a word begin.
+/// Position of the upper 16 bits of a word.
 pub(crate) const SHIFT: u32 = 48;
 
-/// The place of the number of candidates in the first word: a name has 9 bits before it.
+/// Position of the number of candidates in the first word, after the 9 bits of a name length.
 const LOOKED_SHIFT: u32 = SHIFT + 9;
 
-/// Largest number of candidates that a note can hold; more count as this many.
+/// Largest number of candidates that a note can hold; larger numbers are clamped.
 const LOOKED_MAX: usize = (1 << (64 - LOOKED_SHIFT)) - 2;
 
-/// The lower bits of a word.
+/// Mask of the lower bits of a word.
 pub(crate) const LOW: u64 = (1 << SHIFT) - 1;
 
-/// In place of a connection: none.
+/// Value that stands for no connection.
 pub(crate) const NOBODY: u64 = LOW;
 
-/// Bytes of a client id in one note.
+/// Number of bytes of a client id in one note.
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// Calls of the API that are noted: those that clients make before they connect.
@@ -591,7 +592,7 @@ pub(crate) const NOTED_CALLS: [Operation; 3] = [
     Operation::GetIceServerConfig,
 ];
 
-/// In the order of their numbers.
+/// All passages, sorted by number.
 const PASSAGES: [Passage; 18] = [
     Passage::Relayed,
     Passage::Kept,

@@ -1,5 +1,5 @@
-//! Authentication of requests by the shard that accepted their connection, issue of temporary credentials, and the
-//! progress of a recheck of open connections.
+//! Authentication of requests on the shard that accepted their connection, issue of temporary credentials, and progress
+//! of a recheck of open connections.
 
 use crate::address_shares;
 use crate::auth::grant_rates::GrantRates;
@@ -23,13 +23,13 @@ use std::sync::Arc;
 
 /// Authentication state of a shard: signatures, session keys, provider keys, rates.
 ///
-/// Invariant: temporary credentials that are sealed here are opened by the keys that sealed them.
+/// Invariant: temporary credentials sealed here can be opened with the same keys.
 pub(crate) struct Gate {
     /// Signature checks; `None` if they are off.
     authenticator: Option<Authenticator>,
-    /// The caller where no signature is checked.
+    /// The caller when signatures are not checked.
     anyone: Caller,
-    /// Bounds of a request's head.
+    /// Limits of a request head.
     head: HeadLimits,
     /// Keys that seal temporary credentials.
     session_keys: Arc<SessionKeys>,
@@ -39,7 +39,7 @@ pub(crate) struct Gate {
     sessions: SharedSessions,
     /// Recheck of open connections after a reload of the credentials.
     walk: Option<Walk>,
-    /// Fetched keys of providers.
+    /// Keys fetched from the providers.
     keyring: Arc<Keyring>,
     /// Rates of unsigned sign-ins, by address.
     sign_ins: KeyedRates<address_shares::Origin>,
@@ -48,7 +48,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// A gate with these keys. `account` is the one of callers whose signature is not checked.
+    /// Creates a gate with these keys. `account` is the account of callers whose signature is not checked.
     pub(crate) fn new(keys: StartKeys, account: &str, head: HeadLimits) -> Self {
         let StartKeys {
             authenticator,
@@ -69,17 +69,17 @@ impl Gate {
         }
     }
 
-    /// Whether requests have to be signed.
+    /// Whether requests must be signed.
     pub(crate) fn asks_for_signatures(&self) -> bool {
         self.authenticator.is_some()
     }
 
-    /// Head of a request, parsed again from its text.
+    /// Parses the head of a request from its stored text.
     pub(crate) fn reread<'h>(&self, text: &'h [u8]) -> Option<Head<'h>> {
         Head::parse(text, &self.head).ok()
     }
 
-    /// Refuses requests that no key and no body could make valid, before the body is awaited.
+    /// Refuses requests that no key and no body could make valid, before their body is read.
     pub(crate) fn precheck(
         &mut self,
         head: &Head<'_>,
@@ -92,7 +92,7 @@ impl Gate {
         }
     }
 
-    /// Signer of a request; anyone without signature checks. `head` is the text of a parsed head.
+    /// Signer of a request; anyone if signatures are not checked. `head` is the text of a parsed head.
     pub(crate) fn authenticate(
         &mut self,
         head: Option<&[u8]>,
@@ -140,13 +140,12 @@ impl Gate {
     }
 }
 
-/// Reason for operators why a caller's calls are refused unread.
+/// Reason for operators why a caller's calls are refused without being parsed.
 const REFUSED_TOO_OFTEN: &str = "calls of this caller for temporary credentials were refused too often: see why those \
                                  were, and let it stop or pause";
 
 impl Gate {
-    /// Issues temporary credentials to a caller, whatever proved its identity. They expire with the principal at the
-    /// root at the latest.
+    /// Issues temporary credentials to an authenticated caller. They expire with the root principal at the latest.
     ///
     /// # Errors
     /// See [`SealError`].
@@ -188,13 +187,13 @@ impl Gate {
         self.authenticator.is_some() && length <= UNSIGNED_FORM_BYTES_MAX
     }
 
-    /// Counts an unsigned sign-in of an address; false above its rate.
+    /// Counts an unsigned sign-in from an address; false if its rate is exceeded.
     pub(crate) fn may_sign_in(&mut self, peer: Peer, at: Moment) -> bool {
         let origin = address_shares::Origin::of(peer.remote.ip());
         self.sign_ins.take(origin, at.now)
     }
 
-    /// Checks a provider's token, unless signature checks are off.
+    /// Verifies a provider's token, unless signature checks are off.
     ///
     /// # Errors
     /// See [`TokenFault`].
@@ -224,10 +223,10 @@ impl Gate {
         Ok(caller.from_origin(Origin::of(peer, now_s)))
     }
 
-    /// Checks the rate of the caller's account, and that of its own refused calls. `hash`: of the caller.
+    /// Checks the rate of the caller's account, and that of the caller's refused calls. `hash`: the caller's hash.
     ///
     /// # Errors
-    /// Reason for operators; empty: the account is above its rate.
+    /// Returns a reason for operators; empty if the account exceeds its rate.
     pub(crate) fn may_grant(
         &self,
         caller: &Caller,
@@ -259,13 +258,13 @@ impl Gate {
         self.credentials()?.grant_rates(caller.account())
     }
 
-    /// Bytes hashed to check signatures.
+    /// Number of bytes hashed to check signatures.
     pub(crate) fn hashed_bytes(&self) -> u64 {
         let authenticator = self.authenticator.as_ref();
         authenticator.map_or(0, Authenticator::hashed_bytes)
     }
 
-    /// Evidence of the request whose signature was refused last.
+    /// Evidence of the last request whose signature was refused.
     pub(crate) fn evidence<'a>(
         &'a self,
         purpose: Purpose,
@@ -286,7 +285,7 @@ impl Gate {
         }
     }
 
-    /// Replaces the credentials; false without signature checks. `asks_again`: open connections are rechecked.
+    /// Replaces the credentials; false if signatures are not checked. `asks_again`: open connections are rechecked.
     pub(crate) fn replace_credentials(
         &mut self,
         credentials: Arc<Credentials>,
@@ -302,7 +301,7 @@ impl Gate {
         true
     }
 
-    /// Credentials in force, for a recheck of callers; `None` without signature checks.
+    /// Credentials in force, for a recheck of callers; `None` if signatures are not checked.
     pub(crate) fn in_force(&mut self, at: Moment) -> Option<InForce<'_>> {
         let authenticator = self.authenticator.as_ref()?;
         Some(InForce {
@@ -313,12 +312,12 @@ impl Gate {
         })
     }
 
-    /// Recheck in progress.
+    /// The recheck in progress.
     pub(crate) fn walk(&mut self) -> Option<&mut Walk> {
         self.walk.as_mut()
     }
 
-    /// Time of its next step.
+    /// Time of the recheck's next step.
     pub(crate) fn next_walk(&self) -> Option<Now> {
         self.walk.as_ref().and_then(Walk::next_due)
     }
@@ -328,10 +327,10 @@ impl Gate {
         self.keyring = keyring;
     }
 
-    /// Checks what holds between two inputs.
+    /// Checks the invariants that hold between inputs.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics if an invariant is violated.
     pub(crate) fn invariants(&self) {
         let opens = |authenticator: &Authenticator| authenticator.opens_with(&self.session_keys);
         assert!(
@@ -341,7 +340,7 @@ impl Gate {
     }
 }
 
-/// The caller with the origin of its request. Headers are copied for those whose policies name them.
+/// The caller with the origin of its request. Headers are copied for callers whose policies test them.
 fn with_origin(caller: Caller, head: &Head<'_>, peer: Peer, at: Moment) -> Caller {
     let names_headers = caller.reads(KeyName::UserAgent) || caller.reads(KeyName::Referer);
     let headers = names_headers.then(|| {
@@ -382,18 +381,19 @@ pub(crate) struct Walk {
 /// Stages of a recheck.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WalkStage {
-    /// Checks each connection from this index on; with the sums so far.
+    /// Checks each connection from this index on; carries the sums so far.
     Counting(usize, RecheckSum),
-    /// Awaits the other shards, or other credentials, until this moment at least; and whether the sums are known.
+    /// Awaits the other shards, or new credentials, at least until this time; the flag tells whether the sums are
+    /// known.
     Summing(Now, bool),
-    /// Schedules the end of refused sessions from this index on, by this moment.
+    /// Schedules the end of refused sessions from this index on, before this time.
     Marking(usize, Now),
     /// Finished.
     Over,
 }
 
 impl Walk {
-    /// Recheck that starts with the first connection.
+    /// Begins a recheck at the first connection.
     pub(crate) fn begin(began: Now) -> Self {
         let none = RecheckSum {
             connections: 0,
@@ -405,7 +405,7 @@ impl Walk {
         }
     }
 
-    /// Time of the next step.
+    /// Time of the recheck's next step.
     pub(crate) fn next_due(&self) -> Option<Now> {
         match self.stage {
             WalkStage::Counting(..) | WalkStage::Marking(..) => Some(Now(0)),
@@ -414,17 +414,17 @@ impl Walk {
         }
     }
 
-    /// Schedules another look at the sums.
+    /// Schedules another check of the sums.
     pub(crate) fn looks_again(&mut self, now: Now) {
         self.stage = WalkStage::Summing(now.after(RECHECK_LOOK_MS), false);
     }
 
-    /// Waits for other credentials, since more than half of the connections are refused.
+    /// Waits for new credentials, because more than half of the connections are refused.
     pub(crate) fn waits(&mut self) {
         self.stage = WalkStage::Summing(self.began.after(RECHECK_WAIT_MS), true);
     }
 
-    /// Schedules the end of refused sessions. `waited`: after the wait for other credentials.
+    /// Schedules the end of refused sessions. `waited`: whether the recheck has waited for new credentials.
     pub(crate) fn marks(&mut self, waited: bool) {
         let from = if waited { RECHECK_WAIT_MS } else { 0 };
         let by = self.began.after(from + RECHECK_CLOSE_MS);
@@ -436,7 +436,7 @@ impl Walk {
         self.stage = WalkStage::Over;
     }
 
-    /// Whether a connection accepted by the former credentials may still arrive from another shard.
+    /// Whether a connection accepted under the previous credentials may still arrive from another shard.
     pub(crate) fn is_recent(&self, now: Now) -> bool {
         now.since(self.began) < RECHECK_LATE_MS
     }

@@ -1,10 +1,11 @@
-//! Requests for channels of other nodes: who owns the channel, what goes to that node, and the answer when it does not.
+//! Requests for channels of other nodes: finding the owner, forwarding the request, and the response when the owner
+//! fails to answer.
 //!
-//! The node that accepts a connection checks the signature, since a call by name is for a channel of the caller's
-//! account, and since strangers are not to make nodes connect to each other. All else is decided by the owner, which
-//! gets the request as it came. What another node passed on stays here, whatever it asks for: no request travels in
-//! circles. It is one request, whose answer ends the session (`calls/responses.rs`): the next one is looked at by the
-//! node that the client is connected to.
+//! The node that accepts a connection verifies the signature, because a call by name refers to a channel of the
+//! caller's account, and because unauthenticated clients must not cause connections between nodes. Everything else is
+//! decided by the owner, which gets the request as received. A request forwarded by another node is never forwarded
+//! again, so no request loops. Only one request is forwarded, and its response ends the session (`calls/responses.rs`):
+//! the next one is handled by the node that the client is connected to.
 
 use crate::cluster::leads::Lead;
 use crate::event::{Purpose, UpgradeRole};
@@ -23,7 +24,7 @@ use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
 use codec::link::Kind;
 
-/// An upgrade for another node; `bytes`: its head and what followed.
+/// An upgrade for another node; `bytes`: its head and the bytes after it.
 pub(crate) fn of_upgrade(
     sockets: &Sockets,
     admission: Admission,
@@ -48,7 +49,7 @@ pub(crate) fn of_upgrade(
     }
 }
 
-/// Whether a call is answered by this node; if not, it is passed on or refused. `whole`: the request as it came.
+/// Whether this node answers a call; if not, the call is forwarded or refused. `whole`: the request as received.
 pub(crate) fn call_is_here(
     sockets: &mut Sockets,
     directory: &Directory,
@@ -88,7 +89,7 @@ pub(crate) fn call_is_here(
     false
 }
 
-/// Whether a player's channel is of this node; if not, its request is passed on or refused.
+/// Whether a player's channel is on this node; if not, the request is forwarded or refused.
 pub(crate) fn player_is_here(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -108,7 +109,7 @@ pub(crate) fn player_is_here(
     is_here
 }
 
-/// A call for another node; `whole`: the request as it came.
+/// A call for another node; `whole`: the request as received.
 fn of_call(
     sockets: &Sockets,
     purpose: Purpose,
@@ -132,8 +133,9 @@ fn of_call(
     }
 }
 
-/// Passes a request on to the node that owns its channel. Where owners change, one without an owner waits for one, and
-/// so does one of another node that knows another owner: one of the two is behind. Else it is refused.
+/// Forwards a request to the node that owns its channel. Where owners change, a request without an owner waits for one,
+/// as does a forwarded request if the two nodes disagree about the owner, since one of them is stale. Otherwise the
+/// request is refused.
 pub(crate) fn pass_on(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -156,8 +158,8 @@ pub(crate) fn pass_on(
     }
 }
 
-/// Whether an upgrade that another node passed on is closed without a byte: its slot was here and is another node's.
-/// The one that passed it on asks that one. Where the slot is still to come it waits, and so does a call, which is not
+/// Whether to close a forwarded upgrade without a response because its slot moved from here to another node, which the
+/// forwarding node then contacts. An upgrade whose slot has not arrived yet waits, as does a call, which must not be
 /// repeated.
 fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
     let map = sockets.placement().cluster();
@@ -166,12 +168,12 @@ fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
     matches!(home, Home::There(_)) && has_left && is_upgrade(onward)
 }
 
-/// Whether a request begins a WebSocket, or is a device's: it may be repeated.
+/// Whether a request opens a WebSocket or is a device's poll, and may be repeated.
 fn is_upgrade(onward: &Onward) -> bool {
     !matches!(onward.purpose, Purpose::Api(_) | Purpose::Whep)
 }
 
-/// The refusal of a request that is passed on to nobody.
+/// The refusal of a request that cannot be forwarded.
 fn without_owner(home: Home) -> Refusal {
     match home {
         Home::There(_) => Refusal::unavailable(Check::OwnerElsewhere, ELSEWHERE),
@@ -179,8 +181,8 @@ fn without_owner(home: Home) -> Refusal {
     }
 }
 
-/// A request waits for a node that has its channel and answers. Where owners do not change, when its time is over, and
-/// when too many wait, it is refused: with `refusal`. So is each while the process is about to end.
+/// Lets a request wait for a reachable owner of its channel. If owners do not change, its time is up, or too many
+/// requests wait, it is refused with `refusal`. During shutdown every request is refused.
 fn wait_for_owner(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -207,7 +209,7 @@ fn wait_for_owner(
     sockets.arm(key, next);
 }
 
-/// Looks for the owner that a request waits for.
+/// Looks up the owner that a request waits for.
 pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.ends_waiting(key);
     let is_inner = sockets.is_inner(key);
@@ -239,7 +241,7 @@ pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
     sockets.charge(key);
 }
 
-/// A request is taken in again, as if it had just come: its channel is here now.
+/// Processes a request again as if newly received, because its channel is here now.
 fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     if let Some(http) = sockets.http(key) {
         bytes.append(&mut http.buffer); // pipelined behind the request
@@ -250,8 +252,8 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     sockets.wait_for_turn(key);
 }
 
-/// Announces that a connection goes to another node; its release follows, when the answers before it are sent. One for
-/// which nobody would make room is refused before that.
+/// Announces that a connection moves to another node; its release follows once earlier responses are sent. If there is
+/// no capacity for the connection and nothing can be evicted, its request is refused instead.
 fn announce(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -277,7 +279,7 @@ fn announce(
     sockets.arm(key, deadline);
 }
 
-/// The bytes that go to the other node, or to the side thread.
+/// The bytes forwarded to the other node or the side thread.
 pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     let mut sent = PassedOn {
         peer: parcel.client(),
@@ -309,8 +311,8 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     Some(sent)
 }
 
-/// Takes the place of a client on a link, if there is one or another makes room. No WebSocket begins while the process
-/// is about to end.
+/// Takes capacity for a client on a link, if it is free or another client can be evicted. No WebSocket opens during
+/// shutdown.
 pub(crate) fn enters(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -344,7 +346,7 @@ pub(crate) fn enters(
     enters
 }
 
-/// The other node has answered a call: its client gets that, and what it sent behind the call has its turn.
+/// Sends the client the other node's response to a call, and continues with the requests pipelined after it.
 pub(crate) fn answered(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -362,8 +364,8 @@ pub(crate) fn answered(
     key
 }
 
-/// The other node did not answer, and the log gets a line: the client waits for another one if that got nothing of its
-/// request, or nothing that may not be repeated, which is `unsent`; else it gets 503.
+/// Handles a failure of the other node, which is logged. The client waits for another node if no part of its request
+/// was sent, or only repeatable parts, in which case `unsent` contains the request; otherwise it gets 503.
 pub(crate) fn bounce(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -425,7 +427,7 @@ fn refuse(
     responses::refuse(sockets, cx, key, &evidence, refusal);
 }
 
-/// Destination of a client of a channel as a stream of a link; `None` outside a cluster.
+/// Slot and account for a client forwarded as a stream of a link; `None` outside a cluster.
 fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
     let placement = sockets.placement();
     Some(StreamHome {
@@ -434,7 +436,7 @@ fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
     })
 }
 
-/// The holder of the place of a client on a link.
+/// The holder charged for a client on a link.
 fn holder(sockets: &Sockets, onward: &Onward) -> Holder {
     sockets.holder_of(&onward.caller, onward.identity.account())
 }

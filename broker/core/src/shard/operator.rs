@@ -1,5 +1,4 @@
-//! Questions of operators to a shard and its answers: channels and connections, what happened to them, and channels
-//! that are imported.
+//! Operator queries to a shard and its replies: channels and connections, their history, and imported channels.
 
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -27,76 +26,77 @@ use std::num::NonZeroU64;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// A question of the inspector.
+/// An operator's query.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// Channels by name, those of the same name by identity.
+    /// Channels sorted by name, channels with equal names by identity.
     Page {
-        /// The beginning of their names.
+        /// Prefix of the channel names.
         prefix: Box<str>,
-        /// The last channel of the page before.
+        /// The last channel of the previous page.
         after: Option<Identity>,
-        /// Channels at most; never more than [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
+        /// Maximum number of channels; capped at [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
         limit: usize,
-        /// A client id: [`ChannelLine::has_viewer`] tells which channels have such a viewer.
+        /// A client id: [`ChannelLine::has_viewer`] tells which channels have this viewer.
         viewer: Option<Box<str>>,
-        /// Whether [`ChannelLine::presence`] is wanted.
+        /// Whether to return [`ChannelLine::presence`].
         presence: bool,
     },
-    /// A part of what ListSignalingChannels answers, where several nodes have channels.
+    /// Part of a ListSignalingChannels response, if several nodes serve channels.
     Part(PageQuestion),
-    /// The channels of an account on the shard: `region:account:`.
+    /// Counts the shard's channels of an account, given as `region:account:`.
     Count(Box<str>),
-    /// One channel.
+    /// Details of one channel.
     Channel(Identity),
-    /// The events of one channel, newest first.
+    /// Events of a channel, newest first.
     Trace {
-        /// The channel.
+        /// The channel to trace.
         identity: Identity,
-        /// The beginning of this step, which the one before names; `None` for the first.
+        /// Where this step begins, as returned by the previous one; `None` for the first.
         from: Option<TracePlace>,
-        /// Events at most.
+        /// Maximum number of events.
         limit: usize,
     },
-    /// The channel and client of this connection; and the beginning of this step, if it is not the first.
+    /// Finds the channel and client of this connection; the second value is where this step begins, if it is not the
+    /// first.
     Session(SessionKey, Option<NonZeroU64>),
-    /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel; those that must not get it are
-    /// closed.
+    /// Sends RECONNECT_ICE_SERVER to every current connection, or to those of one channel; connections that do not
+    /// support it are closed.
     ReconnectIce {
-        /// The channel, if it is to be one.
+        /// The channel; `None` for all.
         channel: Option<Identity>,
-        /// The first slot of this step; the answer names that of the next one.
+        /// Table position at which this step begins; the reply contains that of the next one.
         from: usize,
     },
-    /// The end of connections of one channel, those that lost their place to a newer one included.
+    /// Closes connections of one channel, including superseded ones.
     Disconnect {
-        /// The channel.
+        /// The channel whose connections are closed.
         channel: Identity,
-        /// Which of its connections.
+        /// Which of its connections to close.
         which: Connections,
     },
-    /// Channels that an operator brings: each shard keeps the free names of its own.
+    /// Imports channels: each shard reserves the free names of which it is the home.
     Import(Arc<[Record]>),
-    /// Names of an import that are free again.
+    /// Releases names reserved for an import.
     ImportWithdrawn(Arc<[Record]>),
-    /// The connections that lost their slot to a newer one and stay.
+    /// Lists connections that lost their slot to a newer one and are still open.
     Displaced,
-    /// The use of each account; the first slot of this step, as the answer to the one before names it.
+    /// Returns the usage of each account, beginning at this table position, as returned by the previous step.
     Usage(usize),
-    /// A fault that a test makes, under `--dev`.
+    /// Adds a fault for a test (`--dev`).
     AddFault(SharedRule),
-    /// The end of what a test has made, under `--dev`; nothing elsewhere.
+    /// Ends everything that a test created (`--dev`); does nothing otherwise.
     Reset(Reset),
-    /// The findings of what the strict profile would have refused, under `--dev`.
+    /// Lists findings: requests that the strict profile would have refused (`--dev`).
     Parity,
-    /// The end of notes of the recorder; and the beginning of this step, if it is not the first.
+    /// Erases notes of the recorder; the second value is where this step begins, if it is not the first.
     Forget(Forget, Option<NonZeroU64>),
 }
 
-/// Some connections of a channel.
+/// Selects connections of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connections {
-    /// All of them.
+    /// All connections of the channel.
     All,
     /// Connections of masters.
     Masters,
@@ -106,42 +106,42 @@ pub enum Connections {
     Viewer(Box<str>),
 }
 
-/// The answer to a [`Question`].
+/// The reply to a [`Question`].
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Channels in order, and whether more would follow.
+    /// Sorted channels, and whether more follow.
     Page(Vec<ChannelLine>, bool),
-    /// The part of a page.
+    /// Part of a page.
     Part(Box<PagePart>),
-    /// Count of an account's channels.
+    /// Number and size of an account's channels.
     Count(Holding),
-    /// The channel, if it lives there.
+    /// The channel, if it is homed here.
     Channel(Option<Box<ChannelView>>),
-    /// One step of a channel's trace, if the channel lives there.
+    /// A step of a channel's trace, if the channel is homed here.
     Trace(Option<Box<TraceStep>>),
-    /// One step of looking for a connection.
+    /// A step of a search for a connection.
     Session(Box<SessionStep>),
-    /// The connections that were notified in this step, and the beginning of the next step, if any.
+    /// Number of connections notified in this step, and where the next step begins, if any.
     Reconnected(u64, Option<usize>),
-    /// The number of connections that are being closed, or `None` when the channel does not live there.
+    /// Number of connections being closed, or `None` when the channel is not homed here.
     Disconnected(Option<u64>),
-    /// The shard's part in an import.
+    /// The shard's part of an import.
     Import(Box<ImportPart>),
-    /// Displaced connections, those of one channel beside each other; at most [`DISPLACED_TOLD_MAX`].
+    /// Displaced connections, grouped by channel; at most [`DISPLACED_TOLD_MAX`].
     Displaced(Vec<DisplacedLine>),
-    /// The part of the use of accounts that this step has found, and the beginning of the next step, if any.
+    /// The accounts' usage found in this step, and where the next step begins, if any.
     Usage(Box<UsageTable>, Option<usize>),
-    /// Done.
+    /// Success without a result.
     Done,
-    /// The result of a step of a reset.
+    /// The result of a reset step.
     Reset(ResetStep),
     /// The findings.
     Findings(Vec<StrictFinding>),
-    /// The number of events that this step erased, and the beginning of the next step, if any.
+    /// Number of events erased in this step, and where the next step begins, if any.
     Forgotten(u64, Option<NonZeroU64>),
 }
 
-/// Erases one step of the recorder's notes.
+/// Erases the recorder's notes that `meant` selects, a bounded number per step.
 pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64>) -> Reply {
     let (erased, next) = trace::forget(cx.telemetry.note(), meant, before, cx.at);
     Reply::Forgotten(erased, next)
@@ -152,7 +152,7 @@ pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64
 // Answers are copies, made between two turns; a page and a step are bounded, so that no turn takes long.
 
 impl Sockets {
-    /// Notifies these connections; returns how many.
+    /// Notifies these connections; returns their number.
     pub(crate) fn reconnect_members(
         &mut self,
         cx: &mut Context,
@@ -163,7 +163,7 @@ impl Sockets {
         Reply::Reconnected(notified.count() as u64, None)
     }
 
-    /// Notifies connections from this place of the table on, as many as a step may.
+    /// Notifies the connections from this table position on, limited per step.
     pub(crate) fn reconnect_some(&mut self, cx: &mut Context, from: usize) -> Reply {
         let slots = self.places();
         let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
@@ -176,10 +176,11 @@ impl Sockets {
         Reply::Reconnected(notified as u64, (next < slots).then_some(next))
     }
 
-    /// Notifies one connection, or closes it to come back; false when it is no current one, or does not read.
+    /// Notifies one connection, or closes it so that it reconnects; false when the connection is not current or does
+    /// not read.
     ///
-    /// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
-    /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
+    /// Each reconnect costs up to four calls and an upgrade, so connections are closed one at a time, at intervals of
+    /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS).
     pub(crate) fn reconnect(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let has_room = self.has_control_room(cx, key);
         let Some(web_socket) = self.web_socket(key).filter(|it| !it.superseded) else {
@@ -201,13 +202,13 @@ impl Sockets {
 }
 
 impl Directory {
-    /// The connections of a channel, superseded ones included; `None` when it does not live here.
+    /// The connections of a channel, including superseded ones; `None` when the channel is not homed here.
     pub(crate) fn members_of(&self, identity: &Identity) -> Option<Vec<SessionKey>> {
         Some(self.members(self.key_of(identity)?))
     }
 }
 
-/// Ends some connections of a channel; returns how many.
+/// Closes the selected connections of a channel; returns their number.
 pub(crate) fn disconnect(
     sockets: &Sockets,
     directory: &Directory,
@@ -233,86 +234,87 @@ pub(crate) fn disconnect(
     Some(closed)
 }
 
-/// One channel in a page.
+/// A channel in a page.
 #[derive(Clone, Debug)]
 pub struct ChannelLine {
-    /// Identity.
+    /// Identity of the channel.
     pub identity: Identity,
-    /// ARN.
+    /// ARN of the channel.
     pub arn: ChannelArn,
     /// Whether a master is connected.
     pub master_connected: bool,
-    /// The number of connected viewers.
+    /// Number of connected viewers.
     pub viewers: usize,
-    /// The number of kept messages.
+    /// Number of pending messages.
     pub pending: usize,
-    /// Whether the viewer that was asked for is connected.
+    /// Whether the requested viewer is connected.
     pub has_viewer: bool,
-    /// The presence, if that was asked for and anybody is connected or waits.
+    /// The presence, if requested and a client is connected or waiting.
     pub presence: Option<Box<Presence>>,
-    /// Name and key of the connected master's principal, where presence was asked for and it has one.
+    /// Name and key of the connected master's principal, if presence was requested and the master has one.
     pub credential: Option<(Box<str>, Box<str>)>,
 }
 
-/// One channel in full.
+/// Full details of a channel.
 #[derive(Clone, Debug)]
 pub struct ChannelView {
-    /// Record.
+    /// Record of the channel.
     pub record: Record,
     /// Master, if connected.
     pub master: Option<PeerView>,
-    /// Viewers by client id.
+    /// Viewers sorted by client id.
     pub viewers: Vec<PeerView>,
-    /// The messages that are kept for absent peers, in the order of acceptance.
+    /// The messages pending for absent peers, in order of acceptance.
     pub pending: Vec<PendingView>,
-    /// Connections that lost their place to a newer one.
+    /// Number of superseded connections.
     pub superseded: usize,
-    /// Alexa calls without an answer.
+    /// Number of unanswered Alexa calls.
     pub waiting_calls: usize,
-    /// Presence; `None` while its slot moves.
+    /// Presence of the channel; `None` while the channel's slot moves.
     pub presence: Option<Presence>,
 }
 
-/// One connection of a channel.
+/// A connection of a channel.
 #[derive(Clone, Debug)]
 pub struct PeerView {
     /// A viewer's client id.
     pub client_id: Option<Box<str>>,
-    /// When it was admitted.
+    /// When the connection was admitted.
     pub connected_at: Wall,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// Whether it is TLS.
+    /// Whether the connection uses TLS.
     pub tls: bool,
-    /// Messages that it sent, refused ones included.
+    /// Number of messages received from the peer, including refused ones.
     pub messages_in: u32,
-    /// Messages that were handed to it whole.
+    /// Number of messages completely sent to the peer.
     pub messages_out: u32,
-    /// Milliseconds since the last bytes came from it.
+    /// Milliseconds since the last bytes were received from the peer.
     pub last_frame_age_ms: u64,
-    /// Bytes that wait for its socket.
+    /// Number of bytes queued for the socket.
     pub outbox_bytes: usize,
-    /// Bytes of messages that were sent to it, and that it has not confirmed.
+    /// Bytes of messages sent to the peer but not confirmed by it.
     pub unconfirmed_bytes: usize,
 }
 
-/// One kept message.
+/// A pending message.
 #[derive(Clone, Debug)]
 pub struct PendingView {
-    /// Which way it goes.
+    /// Direction of the message.
     pub towards: Towards,
-    /// The viewer at its other end.
+    /// The viewer at the message's other end.
     pub viewer: Box<str>,
     /// The action.
     pub action: Action,
-    /// Length of its frame.
+    /// Length of the message's frame.
     pub bytes: usize,
-    /// Milliseconds since it was accepted, if the channel's MessageTtlSeconds has not changed since.
+    /// Milliseconds since the message was accepted, if the channel's MessageTtlSeconds has not changed since.
     pub age_ms: u64,
 }
 
 impl Directory {
-    /// The first `limit` channels after `after`. Names are ordered within each account and region; those are merged.
+    /// The first `limit` channels after `after`. The lists of names, each sorted within one account and region, are
+    /// merged.
     pub(crate) fn inspect_page(
         &mut self,
         prefix: &str,
@@ -382,7 +384,7 @@ impl Directory {
     }
 }
 
-/// Puts into the lines of a page who is connected or waits, where there is anybody.
+/// Adds connected and waiting clients to those channels of a page that have any.
 pub(crate) fn read_presence(
     sockets: &Sockets,
     directory: &mut Directory,
@@ -406,7 +408,7 @@ pub(crate) fn read_presence(
     }
 }
 
-/// One channel in detail; `None` while it is only being created.
+/// Details of a channel; `None` while it is still being created.
 pub(crate) fn view(
     sockets: &Sockets,
     directory: &mut Directory,
@@ -460,7 +462,7 @@ pub(crate) fn view(
     Some(view)
 }
 
-/// The beginning of a page in the list of one account and region.
+/// Where a page begins in the list of one account and region.
 fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity> {
     let Some(after) = after.filter(|after| after.name() >= prefix) else {
         return Bound::Included(Identity::from_text(&format!("{group}{prefix}")));
@@ -473,7 +475,7 @@ fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity>
     }
 }
 
-/// A connection that lost its slot to a newer one and stays: it may send, and receives nothing.
+/// A connection that lost its slot to a newer one and is still open: it may send, but receives nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisplacedLine {
     /// The connection.
@@ -482,17 +484,17 @@ pub struct DisplacedLine {
     pub arn: ChannelArn,
     /// The client id of a viewer.
     pub client_id: Option<Box<str>>,
-    /// The address of its peer.
+    /// Address of the connection's peer.
     pub remote: SocketAddr,
-    /// The address of the peer that has the slot.
+    /// Address of the peer that holds the slot.
     pub by: SocketAddr,
-    /// When it lost the slot.
+    /// When the connection lost the slot.
     pub since: Wall,
-    /// Whether bytes came from it since.
+    /// Whether bytes have been received from the connection since it lost the slot.
     pub sends: bool,
 }
 
-/// The connections that lost their slot [`DISPLACED_MS`] ago or earlier.
+/// Connections that lost their slot at least [`DISPLACED_MS`] ago.
 pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment) -> Reply {
     let mut lines = Vec::new();
     for channel in directory.displaced() {
@@ -522,7 +524,7 @@ pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment
     Reply::Displaced(lines)
 }
 
-/// `None` for a connection that was superseded, or is closing.
+/// Details of a connection; `None` if it was superseded or is closing.
 fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
     let web_socket = session.open().filter(|web_socket| !web_socket.superseded)?;
     let age_ms = at.now.since(web_socket.opened());
@@ -542,16 +544,16 @@ fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
 // The channel and client of a connection's number, for operators: of open connections by their sessions, of those that
 // left by the recorder's notes, a bounded number in each step.
 
-/// One step of looking for a connection.
+/// A step of a search for a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionStep {
-    /// Channel, if it exists still, and the client id of a viewer.
+    /// The channel, if it still exists, and the client id of a viewer.
     pub found: Option<(Identity, Option<Box<str>>)>,
-    /// The note before which the next step looks, if there is more to look at.
+    /// The note before which the next step continues, if any are left.
     pub next: Option<NonZeroU64>,
 }
 
-/// Looks at one step's notes; at the open connections first.
+/// Searches one step's notes; the open connections first.
 pub(crate) fn look_up_connection(
     sockets: &Sockets,
     directory: &Directory,
@@ -586,18 +588,18 @@ fn found(directory: &Directory, channel: ChannelKey, client_id: Option<Box<str>>
 // Channels that an operator brings while the process runs: each shard keeps the names of its own, the store commits
 // all of them at once, and its report makes them ([`Directory::committed`]).
 
-/// The part of a shard in an import: of the channels that live there.
+/// A shard's part of an import: the channels of which it is the home.
 #[derive(Clone, Debug, Default)]
 pub struct ImportPart {
-    /// Names that are kept until the store reports their creation: places in the list, and the keys for the report.
+    /// Names reserved until the store reports their creation: positions in the list, and the keys for the report.
     pub kept: Vec<(usize, ChannelKey)>,
-    /// Channels that are there under a name of the list.
+    /// Existing channels with a name in the list.
     pub there: Vec<Record>,
-    /// Channels that cannot be made now: places in the list, and why.
+    /// Channels that cannot be created now: positions in the list, and the reason.
     pub faults: Vec<(usize, &'static str)>,
 }
 
-/// Keeps the names of a list that live here and are free.
+/// Reserves the free names of a list whose home is this shard.
 pub(crate) fn begin_import(
     sockets: &Sockets,
     directory: &mut Directory,
@@ -624,7 +626,7 @@ pub(crate) fn begin_import(
     Reply::Import(Box::new(part))
 }
 
-/// Gives free the names that were kept.
+/// Releases reserved names.
 pub(crate) fn withdraw_import(
     directory: &mut Directory,
     cx: &mut Context,
@@ -640,7 +642,7 @@ pub(crate) fn withdraw_import(
 }
 
 impl Directory {
-    /// Enters a channel of an operator into the tables, to be created when the store reports it.
+    /// Adds an operator's channel to the tables, to be created when the store reports it.
     fn keep_name(
         &mut self,
         record: &Record,

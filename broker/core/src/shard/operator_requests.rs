@@ -1,5 +1,4 @@
-//! Questions of operators where they take all parts of a shard; and the presence of watched channels, told after each
-//! input.
+//! Operator queries that need all parts of a shard, and the presence of watched channels, reported after each input.
 
 use crate::channel::{Channel, Live};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
@@ -20,7 +19,7 @@ use crate::time::{Moment, Now, Wall};
 use codec::signal::Action;
 
 impl Shard {
-    /// Answers a question of an operator, or takes one step of what it asks for.
+    /// Answers an operator's query, or performs one step of the requested operation.
     pub(crate) fn answer_operator(&mut self, question: Question) -> Reply {
         let (sockets, directory, cx, ..) = self.state.parts();
         match question {
@@ -98,7 +97,7 @@ impl Shard {
 // What operators ask of the interposer.
 
 impl Shard {
-    /// Takes a fault in; one about sessions acts on those that are open.
+    /// Adds a fault; a session fault is applied to open sessions.
     fn add_fault(&mut self, rule: SharedRule) -> Reply {
         let is_of_sessions = dev::add_fault(&mut self.state, rule);
         let places = self.state.sockets.places();
@@ -111,7 +110,7 @@ impl Shard {
         Reply::Done
     }
 
-    /// Ends channels that a test has used, a bounded number.
+    /// Resets a bounded number of channels used by a test.
     fn reset(&mut self, mut reset: Reset) -> ResetStep {
         let mut done = ResetStep::default();
         let Some((own, sockets, directory, cx)) = self.state.interposed() else {
@@ -134,9 +133,9 @@ impl Shard {
 
 // The use of accounts, for `GET /usage` and the metrics.
 
-/// Answers a step of a question for the use of all accounts: the messages of connections from this place of the table
-/// on; the first step has all other figures too. A connection that ends between two steps is missing until the next
-/// question.
+/// Answers one step of a query for the use of all accounts: message counts of the connections from this table position
+/// on; the first step also returns all other figures. A connection that closes between two steps is missing until the
+/// next query.
 fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) -> Reply {
     let mut table = UsageTable::default();
     if from == 0 {
@@ -160,7 +159,7 @@ fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) ->
     Reply::Usage(Box::new(table), (end < slots).then_some(end))
 }
 
-/// The gauges of the first [`USAGE_SERIES_MAX`] of these accounts, and of all others together.
+/// The gauges of the first [`USAGE_SERIES_MAX`] of `accounts`, and the total of all other accounts.
 pub(crate) fn usage_gauges(
     sockets: &Sockets,
     directory: &Directory,
@@ -187,7 +186,7 @@ pub(crate) fn usage_gauges(
 // The presence of watched channels, told when an input was worked off.
 
 impl Shard {
-    /// Tells those who watch what has changed.
+    /// Reports presence changes to watchers.
     #[inline]
     pub(crate) fn tell_presence(&mut self) {
         if self.state.directory.news().is_due(self.state.cx.at.now) {
@@ -216,8 +215,7 @@ impl Shard {
     }
 }
 
-/// The presence of a channel as it is now. Its sequence is greater than those of all states before; it has no cause of
-/// its own.
+/// The current presence of a channel, without a cause. Its sequence is greater than that of every earlier state.
 pub(crate) fn watched_presence(
     sockets: &Sockets,
     directory: &mut Directory,
@@ -233,7 +231,7 @@ pub(crate) fn watched_presence(
     })
 }
 
-/// The presence of a channel; `None` when there is nothing to send of it.
+/// The presence of a channel; `None` when there is nothing to report.
 fn presence(
     sockets: &Sockets,
     directory: &Directory,
@@ -273,16 +271,16 @@ fn presence(
     Some(presence)
 }
 
-/// Somebody who waits for a master.
+/// A client waiting for a master.
 #[derive(Clone, Copy, Debug)]
 struct Waits<'a> {
     client_id: &'a str,
     action: Action,
     caller: Option<CallerId>,
-    /// When that was accepted.
+    /// When the client's message was accepted.
     since: Now,
     expires: Now,
-    /// Nobody of the same caller waits for less time.
+    /// Whether this is the caller's newest waiting client.
     is_newest: bool,
 }
 
@@ -299,8 +297,8 @@ impl Waits<'_> {
     }
 }
 
-/// Waiting viewers that are named, oldest first: of too many the newest of each caller, then the oldest. So no caller
-/// hides that another one waits.
+/// Selects the waiting viewers to report, oldest first. If they exceed the limit, the newest of each caller are
+/// selected first, then the oldest, so that no caller can hide another one's wait.
 fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all.sort_by_key(|one| one.since);
     if all.len() > WAITERS_TOLD_MAX {
@@ -321,7 +319,7 @@ fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all
 }
 
-/// Viewers that wait for a master.
+/// Viewers waiting for a master.
 fn waiting<'a>(
     (live, doubtful): (&'a Live, Option<&'a Session>),
     channel: &Channel,

@@ -1,5 +1,5 @@
-//! Open connections are asked again whether they may be open: when the credentials are others, or the tags of their
-//! channel. See codec/PROTOCOL.md, CON.
+//! Open connections are authorized again when the credentials or the tags of their channel change. See
+//! codec/PROTOCOL.md, CON.
 
 use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, ResourceTags};
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
@@ -13,8 +13,8 @@ use crate::work_units;
 use crate::{id::SessionKey, journal::Forbidden, machine::Peer, record::Record, session::Session};
 use codec::policy::KeyName;
 
-/// Keeps the caller of a connection that was just admitted. True when it may not be what it is: it was let in by
-/// credentials of before, on its way between two shards.
+/// Stores the caller of a newly admitted connection. True if the connection, admitted under earlier credentials while
+/// moving between two shards, is no longer authorized.
 pub(crate) fn hold(
     sockets: &mut Sockets,
     directory: &Directory,
@@ -41,7 +41,8 @@ pub(crate) fn hold(
     is_recent && refuses(sockets, directory, cx, (gate, key))
 }
 
-/// Asks whether an open connection may still be open. If not, it keeps why, and is to be closed.
+/// Checks whether an open connection is still authorized. If not, the reason is recorded, and the connection must be
+/// closed.
 pub(crate) fn refuses(
     sockets: &mut Sockets,
     directory: &Directory,
@@ -74,8 +75,8 @@ pub(crate) fn refuses(
     false
 }
 
-/// The caller of an open connection by the credentials in force, or why it may not be open. `None` of one without a
-/// caller, and of what is no open WebSocket.
+/// The caller of an open connection under the credentials in force, or why it is no longer authorized. `None` for a
+/// connection without a caller, or without an open WebSocket.
 fn ask(
     session: &Session,
     directory: &Directory,
@@ -93,18 +94,18 @@ fn ask(
     judge(&asked, record, cx, gate)
 }
 
-/// The caller of a request that was allowed and is not over.
+/// The caller of an authorized request that is still in progress.
 pub(crate) struct AllowedCaller<'a> {
     pub(crate) held: &'a HeldCaller,
-    /// Of a viewer; `None` for the master and its device.
+    /// Client id of a viewer; `None` for the master and its device.
     pub(crate) client_id: Option<&'a str>,
-    /// When it asked.
+    /// Time of the request.
     pub(crate) since: Now,
     pub(crate) peer: Peer,
 }
 
-/// The caller by the credentials in force, or why it may not connect to a channel any more. `None` where no signature
-/// is asked for.
+/// The caller under the credentials in force, or why it may no longer connect to the channel. `None` if no signatures
+/// are required.
 pub(crate) fn judge(
     asked: &AllowedCaller<'_>,
     record: &Record,
@@ -135,8 +136,8 @@ pub(crate) fn judge(
     caller.held().map(Ok)
 }
 
-/// A channel has other tags: those of its connections whose policies read them are asked again within the time for
-/// that.
+/// Rechecks the connections of a channel whose tags changed, if their callers' policies read tags, spread over the
+/// permitted time.
 pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: Moment) {
     for key in members {
         let held = sockets.web_socket(key).map(|it| &it.held);
@@ -147,7 +148,7 @@ pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: 
     }
 }
 
-/// Goes on with asking all open connections, if that is due.
+/// Continues the recheck of all open connections, if it is due.
 pub(crate) fn step(
     sockets: &mut Sockets,
     directory: &Directory,
@@ -166,7 +167,7 @@ pub(crate) fn step(
     }
 }
 
-/// Asks the next connections, at most [`RECHECKS_PER_TURN`], and fewer where policies take long. Behind the last one
+/// Checks the next connections, at most [`RECHECKS_PER_TURN`], and fewer where policies are slow. After the last one
 /// the sums of this shard are known.
 fn count(
     sockets: &mut Sockets,
@@ -221,7 +222,7 @@ fn count(
     }
 }
 
-/// Looks whether all shards have counted, and how many connections are refused.
+/// Checks whether all shards have finished counting, and how many connections are refused.
 fn add_up(sockets: &Sockets, gate: &mut Gate, is_known: bool, at: Moment) {
     let shards = sockets.placement().shards().into();
     let recheck = gate.credentials().map(|all| all.recheck());
@@ -240,7 +241,7 @@ fn add_up(sockets: &Sockets, gate: &mut Gate, is_known: bool, at: Moment) {
     }
 }
 
-/// Gives those that are refused an end, spread over the time that is left.
+/// Schedules the end of refused connections, spread over the remaining time.
 fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Moment) {
     let last = sockets.places();
     let to = last.min(from + INSPECTED_SLOTS_PER_STEP);
@@ -263,7 +264,7 @@ fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Mo
     }
 }
 
-/// Has a connection asked again at some moment until then, as far as possible from those of others.
+/// Schedules a connection's next check before `by`, spread evenly among the checks of other connections.
 fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
     let end = sockets.spread_until(by, at.now);
     if let Some(web_socket) = sockets.web_socket(key) {
@@ -272,7 +273,7 @@ fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
     }
 }
 
-/// The reason of one whose principal is now of another account.
+/// Close reason when the principal now belongs to another account.
 const HIDDEN: &str = "its caller is of another account or region than the channel";
 
 #[cfg(test)]

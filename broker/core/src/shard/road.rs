@@ -1,5 +1,5 @@
-//! The road of a message: frame → message → route → outbox ([`pass`]), and what follows when the socket has taken the
-//! bytes ([`Sockets::sent`]).
+//! The road of a message: frame → message → route → outbox ([`pass`]), and the bookkeeping once the socket has accepted
+//! the bytes ([`Sockets::sent`]).
 //!
 //! ```text
 //!  each frame ──► pass:  text                     frame → text; control frames end here
@@ -12,12 +12,12 @@
 //!  left to the shard: the end of a connection, a message that waits for one, a channel's deadline, the answer of a
 //!                     call, offers of calls, a slot that is released
 //! ```
-//! A step ends a connection only as far as that is the connection's own: it is closing from there on. What follows for
-//! its channel is left to the shard, which does it before the next frame. A message whose recipient was closed for it
-//! waits behind that, as a copy ([`Deferred`](crate::shard::todo::Deferred)).
+//! A step closes a connection only by changing that connection's own state, which is closing from then on. The
+//! consequences for its channel are deferred to the shard, which handles them before the next frame. A message whose
+//! recipient was closed to make room waits until that is done, as a copy ([`Deferred`](crate::shard::todo::Deferred)).
 //!
-//! The steps are inlined into the road: each is called here alone, and returns more than fits into registers. Called as
-//! functions they cost a fifth of a small message.
+//! The steps are inlined into the road: each has a single caller, and returns more than fits into registers. As
+//! function calls they would take a fifth of the time that a small message needs.
 
 pub(crate) mod confirmation;
 pub(crate) mod delivery;
@@ -40,7 +40,7 @@ use codec::ws::{self, Item, Kind, Opcode, Receiver};
 use delivery::Unadmitted;
 use in_flight::Sender;
 
-/// Passes one frame on. What it leaves to the shard is done before the next frame.
+/// Processes one frame. Work that it defers to the shard is done before the next frame.
 ///
 /// # Errors
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
@@ -68,7 +68,7 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Reader) -> R
     Ok(())
 }
 
-/// Refuses a message that breaks a rule.
+/// Refuses an invalid message.
 #[cold]
 pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) -> Aside {
     let (sockets, _, cx, _) = shard.parts();
@@ -76,7 +76,7 @@ pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) -> 
     idle_frame(sockets, cx, from)
 }
 
-/// Refuses a message whose sender is too fast.
+/// Refuses a message whose sender exceeds its rate.
 #[cold]
 pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>) -> Aside {
     let (sockets, _, cx, _) = shard.parts();
@@ -85,8 +85,8 @@ pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>
 }
 
 impl Sockets {
-    /// The oldest `bytes` of a session were handed to the kernel, by `on_wire` bytes: messages whose last byte was
-    /// among them are written.
+    /// Handles the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes: messages whose last byte
+    /// is among them count as written.
     pub(crate) fn sent(
         &mut self,
         cx: &mut Context,
@@ -118,34 +118,34 @@ impl Sockets {
 // The steps of the road on the side of the sender: frame → text → message, control frames, and the end of a stream of
 // frames.
 
-/// Why a frame does not go on along the road.
+/// Why a frame is not processed further.
 pub(crate) enum Aside {
-    /// Handled: the next one follows.
+    /// The frame was handled; continue with the next one.
     Handled,
-    /// The stream is over for us: the rest of the bytes is discarded.
+    /// No more frames of the connection are processed: its remaining bytes are discarded.
     Ended,
 }
 
-/// The reader of the frames of one receive.
+/// State for reading the frames of one receive.
 pub(crate) struct Reader {
-    /// The connection that sent them.
+    /// The connection that sent the frames.
     pub(crate) from: SessionKey,
     /// Role of the sender.
     role: Role,
-    /// When they came.
+    /// When the frames were received.
     pub(crate) at: Moment,
     pub(crate) parser: Box<Parser>,
-    /// The place of the bounds of its messages.
+    /// Index of the message limits of the connection.
     pub(crate) bounds: BoundsPlace,
-    /// Pings among them.
+    /// Number of pings among the frames.
     pub(crate) pings: u32,
-    /// Messages among them may have been held back on their way: see
+    /// Whether messages in these frames may have been delayed in transit: see
     /// [`delivery::late_outcome`](crate::shard::road::delivery::late_outcome).
     pub(crate) may_be_late: bool,
 }
 
-/// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open
-/// WebSocket.
+/// Borrows the receiver of a session and the shard's parser, to be returned by [`give_back`]. `None` when the session
+/// has no open WebSocket.
 #[inline]
 pub(crate) fn lend(
     sockets: &mut Sockets,
@@ -171,16 +171,16 @@ pub(crate) fn lend(
     Some((receiver, reader))
 }
 
-/// Takes back what was lent, and notes that the peer was active; false when the session is gone.
+/// Returns the borrowed receiver and parser, and records that the peer was active; false when the session is gone.
 #[inline(always)]
 pub(crate) fn give_back(sockets: &mut Sockets, receiver: Receiver, reader: Reader) -> bool {
     sockets.take_lent(reader.from, (receiver, reader.parser), reader.at.now)
 }
 
-/// Frame → text. Control frames, binary messages and empty texts are handled here.
+/// Returns the text of a frame. Control frames, binary messages and empty texts are handled here.
 ///
 /// # Errors
-/// [`Aside`] for each of those.
+/// [`Aside`] for control frames, binary messages and empty texts.
 #[inline(always)]
 pub(crate) fn text<'a>(
     sockets: &mut Sockets,
@@ -250,8 +250,8 @@ pub(crate) fn text<'a>(
 }
 
 impl Sockets {
-    /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it,
-    /// which always leaves something to the shard.
+    /// Whether to process the frames that follow a forwarded one: forwarding may have closed its sender, which always
+    /// defers work to the shard.
     #[inline]
     pub(crate) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
         let session = self.session(key);
@@ -262,7 +262,7 @@ impl Sockets {
         }
     }
 
-    /// A frame without a message ended: the time of a message that it came within starts again.
+    /// Handles the end of a frame without a message: the time limit of a message that it interrupted restarts.
     #[inline]
     pub(crate) fn frame_ended(&mut self, key: SessionKey) {
         if let Some(web_socket) = self.web_socket(key) {
@@ -271,7 +271,7 @@ impl Sockets {
     }
 }
 
-/// A frame that moved nothing: each costs as much as one that did, so there may be few.
+/// Counts a frame without a message: it costs as much as one with a message, so few are allowed.
 #[cold]
 fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside {
     let Some(web_socket) = sockets.web_socket(key) else {
@@ -284,7 +284,7 @@ fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside
     Aside::Ended
 }
 
-/// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.
+/// Handles bytes received after our close frame: all are discarded except the peer's close frame, which ends the wait.
 pub(crate) fn receive_close_echo(
     sockets: &mut Sockets,
     cx: &mut Context,

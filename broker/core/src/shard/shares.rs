@@ -1,9 +1,10 @@
-//! Shares of accounts, channels and callers in the budgets of a shard: bytes, questions, places, connections.
+//! Fair shares of accounts, channels and callers in the budgets of a shard: bytes, queries, table capacity,
+//! connections.
 //!
-//! Accounts share the budget, the channels of an account its part. No account has a fixed part while there is room.
-//! When there is none, the account that holds most makes room, and within it the channel that holds most: so an
-//! account that holds less than an equal part of the budget, and a channel that holds less than an equal part of its
-//! account's, always finds room.
+//! Accounts share the budget, and the channels of an account share its part. No account has a fixed part while capacity
+//! is free. At the limit, the largest account yields, and within it the largest channel: so an account that holds less
+//! than an equal part of the budget, and a channel that holds less than an equal part of its account's, always finds
+//! capacity.
 
 use crate::auth::Caller as AuthCaller;
 use crate::id::{Account, CallRef, ChannelKey, Key, SessionKey};
@@ -12,15 +13,15 @@ use crate::time::Now;
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The bytes of one budget by account and channel, or by whatever else stands for them (`A`, `C`). Empty holders are
-/// not kept.
+/// The bytes of one budget by account and channel, or by other keys in their place (`A`, `C`). Empty holders are
+/// removed.
 #[derive(Debug)]
 pub struct Shares<A = Account, C = ChannelKey> {
     accounts: BTreeMap<A, AccountHolders<C>>,
     order: BTreeSet<(usize, A)>,
 }
 
-/// The channels of one account that hold something.
+/// The channels of one account that hold bytes.
 #[derive(Debug)]
 struct AccountHolders<C> {
     bytes: usize,
@@ -46,7 +47,7 @@ impl<C> Default for AccountHolders<C> {
 }
 
 impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
-    /// A channel that held `before` bytes holds `after`.
+    /// Changes a channel's bytes from `before` to `after`.
     pub fn change(&mut self, account: A, channel: C, before: usize, after: usize) {
         if before == after {
             return;
@@ -67,16 +68,16 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         }
     }
 
-    /// The channel that holds most of the account that holds most.
+    /// The channel with the most bytes in the account with the most bytes.
     #[must_use]
     pub fn largest(&self) -> Option<C> {
         let (_, account) = self.order.last()?;
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
-    /// The channel that is to make room for `more` bytes of one that holds `own`: of an account that would still hold
-    /// more than this one, else one of the same account that would. `None` when nobody would: then this one has
-    /// its share.
+    /// The channel to evict from for `more` bytes of a channel that holds `own`: in an account that would still hold
+    /// more than this one, otherwise a larger channel of the same account. `None` if there is none, since this channel
+    /// then already has its share.
     #[must_use]
     pub fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
         let held = self.held(account);
@@ -88,13 +89,13 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         (most > own + more).then_some(channel)
     }
 
-    /// The bytes of an account.
+    /// Number of bytes of an account.
     #[must_use]
     pub fn held(&self, account: A) -> usize {
         self.accounts.get(&account).map_or(0, |own| own.bytes)
     }
 
-    /// The accounts that hold something with what they hold, the largest first.
+    /// The accounts with their bytes, largest first.
     pub fn accounts(&self) -> impl Iterator<Item = (A, usize)> {
         self.order
             .iter()
@@ -102,13 +103,13 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
             .map(|(bytes, account)| (*account, *bytes))
     }
 
-    /// The bytes of the channels of an account, the largest first.
+    /// The channels of an account with their bytes, largest first.
     pub fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
         let holders = self.accounts.get(&account).into_iter();
         holders.flat_map(|holders| holders.order.iter().rev().cloned())
     }
 
-    /// The bytes of all channels.
+    /// Total bytes of all channels.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.accounts.values().map(|holders| holders.bytes).sum()
@@ -121,14 +122,14 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
 
 // Questions of one shard to another that have no answer yet.
 
-/// Questions under way to another shard.
+/// Queries in flight to another shard.
 pub(crate) struct ShareQuestions {
     all: Places<Account>,
     changes: Places<Account>,
 }
 
 impl ShareQuestions {
-    /// None, among this many shards.
+    /// Creates an empty set for this many shards.
     pub(crate) fn among(shards: usize) -> Self {
         Self {
             all: Places::of(calls_per_pair(shards)),
@@ -136,7 +137,7 @@ impl ShareQuestions {
         }
     }
 
-    /// Takes places for one more. False when its account has its share.
+    /// Reserves capacity for another query. False when the account has used its share.
     pub(crate) fn begin(&mut self, caller: CallRef) -> bool {
         let account = caller.account;
         if caller.change && !self.changes.take(account) {
@@ -149,7 +150,7 @@ impl ShareQuestions {
         may
     }
 
-    /// One is answered, or found no room.
+    /// Removes a query that was answered, or refused by a full mailbox.
     pub(crate) fn end(&mut self, caller: CallRef) {
         self.all.give_back(caller.account);
         if caller.change {
@@ -157,7 +158,7 @@ impl ShareQuestions {
         }
     }
 
-    /// Whether there are none.
+    /// Whether no query is in flight.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -170,7 +171,7 @@ impl ShareQuestions {
 // than are free takes none of them: where `n` accounts take what they can, each comes to an equal part of `n + 1`, and
 // the last part stays free for the next account.
 
-/// The places, by account or by whatever else stands for it. Who holds none is not kept.
+/// Units of capacity in use, by account or another key in its place. Holders without units have no entry.
 #[derive(Debug)]
 pub(crate) struct Places<A> {
     most: usize,
@@ -179,7 +180,7 @@ pub(crate) struct Places<A> {
 }
 
 impl<A: Copy + Ord> Places<A> {
-    /// Places, all free.
+    /// Creates a set with this capacity, all free.
     pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
@@ -188,7 +189,7 @@ impl<A: Copy + Ord> Places<A> {
         }
     }
 
-    /// Takes a place. False when the holder has as many as are free.
+    /// Takes one unit of capacity. False when the holder already has at least as many units as are free.
     pub(crate) fn take(&mut self, holder: A) -> bool {
         let held = self.holders.entry(holder).or_default();
         let may = *held < self.most - self.taken;
@@ -201,7 +202,7 @@ impl<A: Copy + Ord> Places<A> {
         may
     }
 
-    /// Gives one back. Harmless when the holder has none.
+    /// Returns one unit of capacity. No effect when the holder has none.
     pub(crate) fn give_back(&mut self, holder: A) {
         if let Some(held) = self.holders.get_mut(&holder) {
             *held -= 1;
@@ -212,12 +213,12 @@ impl<A: Copy + Ord> Places<A> {
         }
     }
 
-    /// The number of places that are taken.
+    /// Number of units taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken
     }
 
-    /// Whether nobody holds any.
+    /// Whether no capacity is taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == 0
     }
@@ -236,7 +237,7 @@ impl<A: Copy + Ord> Places<A> {
 // but of these there are few ([`leaving_most`]). Each takes 20 bytes here, and each caller some 200. A step takes
 // logarithmic time in the number of callers.
 
-/// The owner of connections that are counted together: a caller in an account, by
+/// The owner of connections that are counted together: a caller in an account, identified by
 /// [`identity`](crate::auth::Caller::identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Holder {
@@ -244,12 +245,12 @@ pub(crate) struct Holder {
     caller: u64,
 }
 
-/// Something that has a place.
+/// A connection counted against the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Member {
     /// A WebSocket of this shard.
     Session(SessionKey),
-    /// A client that another node serves, by its number at the edge.
+    /// A client served by another node, by its number at the edge.
     OnLink(u32),
 }
 
@@ -259,12 +260,12 @@ impl From<SessionKey> for Member {
     }
 }
 
-/// In which order connections of a caller make room.
+/// The order in which a caller's connections are evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// Ending: it has left its channel, and its descriptor is not free yet.
+    /// Closing: the connection has left its channel, but its descriptor is still in use.
     Ending,
-    /// A newer connection took its place.
+    /// Superseded by a newer connection.
     Superseded,
     /// A current viewer.
     Viewer,
@@ -272,27 +273,27 @@ pub(crate) enum Standing {
     Master,
 }
 
-/// The number of [`Standing`]s.
+/// Number of [`Standing`]s.
 const STANDINGS: usize = 4;
 
-/// The connections of a shard that have a place.
+/// The admitted connections of a shard.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     most: usize,
     leaving_most: usize,
-    /// Places, as in all counts here.
+    /// Number of connections counted.
     taken: usize,
     hasher: RandomState,
     seats: Seats,
-    /// Callers with connections, by number; and the numbers that are free.
+    /// Callers with connections, indexed by number; `free` lists the unused numbers.
     callers: Vec<CallerShares>,
     free: Vec<u32>,
     numbers: BTreeMap<Holder, u32>,
-    /// Callers that have the current master of a channel, and of each account the first one.
+    /// Callers with a channel's current master; `first_masters` holds the first master of each account.
     masters: BTreeSet<Holder>,
     first_masters: BTreeMap<Account, Member>,
     shares: Shares<Account, Holder>,
-    /// Connections that made room and are not gone, the first one first.
+    /// Evicted connections that are still open, oldest first.
     leaving: VecDeque<SessionKey>,
 }
 
@@ -300,14 +301,14 @@ pub(crate) struct Admitted {
 #[derive(Debug)]
 struct CallerShares {
     holder: Holder,
-    /// Number of places.
+    /// Number of connections.
     count: usize,
-    /// By [`Standing`].
+    /// Connections by [`Standing`].
     lists: [List; STANDINGS],
 }
 
 impl Admitted {
-    /// None, on a shard that may have this many connections.
+    /// Creates an empty set for a shard with this many connections.
     pub(crate) fn among(connections: usize, hasher: RandomState) -> Self {
         Self {
             most: admitted_most(connections),
@@ -325,7 +326,8 @@ impl Admitted {
         }
     }
 
-    /// The holder of connections of a caller to channels of an account: its own, where callers are known.
+    /// The holder charged for a caller's connections to channels of an account. If callers are known, the caller's own
+    /// account is charged.
     pub(crate) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
         let own = caller.is_known().then(|| caller.account());
         Holder {
@@ -339,23 +341,24 @@ impl Admitted {
         &self.shares
     }
 
-    /// The standing of a connection, if it has a place.
+    /// The standing of a connection, if it is counted.
     pub(crate) fn standing(&self, session: SessionKey) -> Option<Standing> {
         let (_, standing) = self.seats.of(session.into())?;
         Some(standing)
     }
 
-    /// Whether a place is free for one more of the holder, or another one makes room.
+    /// Whether another connection of the holder fits, if necessary by eviction.
     pub(crate) fn may_enter(&self, holder: Holder) -> bool {
         self.has_place() || self.payer(holder).is_some()
     }
 
-    /// Whether a place is free.
+    /// Whether capacity is free.
     pub(crate) fn has_place(&self) -> bool {
         self.taken < self.most
     }
 
-    /// Takes the place of one that makes room for one more of this holder; `None` when there is room, or nobody does.
+    /// Evicts a connection to admit another one of this holder; `None` when capacity is free, or nothing can be
+    /// evicted.
     pub(crate) fn make_room(&mut self, holder: Holder) -> Option<Member> {
         if self.has_place() {
             return None;
@@ -365,14 +368,15 @@ impl Admitted {
         Some(victim)
     }
 
-    /// Notes that one that made room is being closed, and returns the one before that is not waited for any more.
+    /// Records that an evicted connection is closing. If more are closing than the limit, returns the oldest one, which
+    /// is no longer awaited.
     pub(crate) fn closes(&mut self, session: SessionKey) -> Option<SessionKey> {
         self.leaving.push_back(session);
         let too_many = self.leaving.len() > self.leaving_most;
         too_many.then(|| self.leaving.pop_front()).flatten()
     }
 
-    /// A connection of this holder is admitted.
+    /// Admits a connection of this holder.
     pub(crate) fn enter(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
         let (member, number) = (member.into(), self.number(holder));
         self.taken += 1;
@@ -380,14 +384,14 @@ impl Admitted {
         self.list(member, number, standing);
     }
 
-    /// A connection is something else to its channel now. Harmless for one that has no place.
+    /// Changes the standing of a connection. No effect if the connection is not counted.
     pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
         if let Some(number) = self.unlist(session.into()) {
             self.list(session.into(), number, standing);
         }
     }
 
-    /// A connection is gone. Harmless for one that has no place.
+    /// Removes a connection. No effect if the connection is not counted.
     pub(crate) fn leave(&mut self, member: impl Into<Member>) {
         let member = member.into();
         if let Some(number) = self.unlist(member) {
@@ -398,8 +402,8 @@ impl Admitted {
         }
     }
 
-    /// The connection that makes room for one more of a holder. Of the caller with most, unless all that it has is the
-    /// first master: then of the next one, if that has enough.
+    /// The connection to evict for another one of a holder: from the largest caller, or from the next largest if the
+    /// largest has only the first master of its account. `None` if that caller has too few connections.
     fn payer(&self, holder: Holder) -> Option<Member> {
         let own = self.caller(holder).map_or(0, |caller| caller.count);
         let payer = self.shares.payer(holder.account, own, 1)?;
@@ -410,9 +414,10 @@ impl Admitted {
         callers.find_map(|(_, caller)| self.first_of(caller))
     }
 
-    /// The viewer of a full channel that makes room for one more of a holder: the newest one of the caller with most of
-    /// these viewers, if that has at least two more than the holder. So a caller with an equal part keeps it, and an
-    /// eviction never answers another one. Linear in the viewers, each with the moment of its admission.
+    /// The viewer to evict from a full channel for another one of a holder: the newest viewer of the caller with the
+    /// most viewers in the channel, if that caller has at least two more than the holder. So a caller with an equal
+    /// share keeps it, and evictions cannot alternate. Linear in the number of viewers, each given with its time of
+    /// admission.
     pub(crate) fn viewer_that_pays(
         &self,
         holder: Holder,
@@ -439,7 +444,7 @@ impl Admitted {
         self.callers.get(number as usize)
     }
 
-    /// The connection of a caller that makes room first.
+    /// The caller's connection to evict first.
     fn first_of(&self, payer: Holder) -> Option<Member> {
         let first = self.first_masters.get(&payer.account);
         let lists = self.caller(payer)?.lists.iter();
@@ -447,7 +452,7 @@ impl Admitted {
         newest.find(|member| Some(member) != first)
     }
 
-    /// The number of a caller, who may be new.
+    /// The number assigned to a caller, new or existing.
     fn number(&mut self, holder: Holder) -> u32 {
         if let Some(number) = self.numbers.get(&holder) {
             return *number;
@@ -496,7 +501,7 @@ impl Admitted {
         }
     }
 
-    /// Takes a connection out of its list; its caller's number, if it had a place.
+    /// Removes a connection from its list; returns its caller's number if the connection was counted.
     fn unlist(&mut self, member: Member) -> Option<u32> {
         let (number, standing) = self.seats.of(member)?;
         let caller = self.callers.get_mut(number as usize)?;
@@ -512,7 +517,7 @@ impl Admitted {
         Some(number)
     }
 
-    /// Finds another first master of an account if this was it.
+    /// Selects another first master of an account if this connection was the first.
     fn appoint(&mut self, account: Account, former: Member) {
         if self.first_masters.get(&account) != Some(&former) {
             return;
@@ -534,7 +539,7 @@ impl Admitted {
 // The lists go through the slots: what is before and after a connection is in its own place, so that nothing is
 // allocated for a connection, and nothing is moved or searched when one leaves.
 
-/// The places of all sessions by slot, and of all clients on links by number. They come in chunks and stay.
+/// List nodes of all sessions by index, and of all clients on links by number. Allocated in chunks and never freed.
 #[derive(Debug, Default)]
 struct Seats {
     sessions: MemberChunks,
@@ -543,18 +548,18 @@ struct Seats {
 
 type MemberChunks = Vec<Box<[MemberSeat]>>;
 
-/// One connection in its list.
+/// List node of one connection.
 #[derive(Clone, Copy, Debug)]
 struct MemberSeat {
     generation: u32,
-    /// [`NOBODY`] where no connection has the place.
+    /// Number of the connection's caller; [`NOBODY`] if the node is unused.
     caller: u32,
     older: u32,
     newer: u32,
     standing: Standing,
 }
 
-/// The ends of a list: slots, and numbers of clients on links with [`ON_LINK`].
+/// First and last element of a list: session indices, or numbers of clients on links with [`ON_LINK`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List {
     oldest: u32,
@@ -562,17 +567,17 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// A list without connections.
+    /// An empty list.
     const EMPTY: Self = Self {
         oldest: NOBODY,
         newest: NOBODY,
     };
 }
 
-/// In place of a slot or a caller: none.
+/// Value that stands for no node and no caller.
 const NOBODY: u32 = u32::MAX;
 
-/// Tells the number of a client on a link from a slot: both are smaller.
+/// Bit that distinguishes a client on a link from a session index: both kinds of numbers are smaller.
 const ON_LINK: u32 = 1 << 31;
 
 const CHUNK: usize = 64;
@@ -580,7 +585,7 @@ const CHUNK: usize = 64;
 const _: () = assert!(size_of::<MemberSeat>() == 20);
 
 impl Seats {
-    /// The caller of a connection and its list, if it has a place.
+    /// A connection's caller and list, if the connection is counted.
     pub(crate) fn of(&self, member: Member) -> Option<(u32, Standing)> {
         let (number, generation) = numbers(member);
         let seat = self.seat(number)?;
@@ -588,17 +593,17 @@ impl Seats {
         found.then_some((seat.caller, seat.standing))
     }
 
-    /// The connection that came last.
+    /// The connection added last.
     pub(crate) fn newest(&self, list: List) -> Option<Member> {
         self.member(list.newest)
     }
 
-    /// The connection that came first.
+    /// The connection added first.
     pub(crate) fn oldest(&self, list: List) -> Option<Member> {
         self.member(list.oldest)
     }
 
-    /// Puts a connection that has no place at the end of a list.
+    /// Appends a connection that is in no list.
     pub(crate) fn push(
         &mut self,
         list: &mut List,
@@ -684,7 +689,7 @@ impl Seats {
     }
 }
 
-/// The number of a place, and the generation of who has it.
+/// The index of a connection's list node, and the generation of its key.
 fn numbers(member: Member) -> (u32, u32) {
     match member {
         Member::Session(session) => {

@@ -1,4 +1,4 @@
-//! The rates of sign-ins that are not signed, by address, and of refused calls for temporary credentials, by caller.
+//! Rates of unsigned sign-ins by address, and of refused calls for temporary credentials by caller.
 
 use crate::limits::{
     GRANTS_REFUSED_BURST, GRANTS_REFUSED_PER_SECOND, REFUSED_CALLERS_MAX, SIGN_IN_ADDRESSES_MAX,
@@ -8,16 +8,16 @@ use crate::quota::{Bucket, Rate};
 use crate::{address_shares::Origin, time::Now};
 use std::collections::BTreeMap;
 
-/// A rate per key, with a bounded number of buckets. One per shard.
+/// Rate limits per key, with a bounded number of buckets. One per shard.
 #[derive(Debug)]
 pub(crate) struct KeyedRates<K> {
     rate: Rate,
-    /// Most buckets.
+    /// Maximum number of buckets.
     most: usize,
     buckets: BTreeMap<K, Bucket>,
-    /// Shared bucket of keys without their own.
+    /// Bucket shared by all keys that have no separate bucket.
     others: Bucket,
-    /// Time of the last removal of full buckets.
+    /// Time at which full buckets were last removed.
     swept: Now,
 }
 
@@ -48,7 +48,7 @@ impl<K: Ord> KeyedRates<K> {
         }
     }
 
-    /// Whether [`Self::take`] would find a token.
+    /// Whether [`Self::take`] would succeed.
     pub(crate) fn has(&self, key: &K, now: Now) -> bool {
         let is_full = self.buckets.len() >= self.most;
         let none = Bucket::default();
@@ -57,7 +57,7 @@ impl<K: Ord> KeyedRates<K> {
         bucket.has(self.rate, now)
     }
 
-    /// Counts one more; false when its rate is used up.
+    /// Takes a token; false when the rate is exceeded.
     pub(crate) fn take(&mut self, key: K, now: Now) -> bool {
         let rate = self.rate;
         let is_full = self.buckets.len() == self.most;
@@ -76,7 +76,7 @@ impl<K: Ord> KeyedRates<K> {
     }
 }
 
-/// Interval of removals: one takes some hundred microseconds.
+/// Interval between removals of full buckets, each of which takes some hundred microseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
 
 #[cfg(test)]

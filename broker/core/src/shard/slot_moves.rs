@@ -1,5 +1,5 @@
-//! The slots that this shard serves its channels of, where slots go from one node to another: which are served, which
-//! channels are in each, and what is still to be done about them.
+//! The slots in which this shard serves its channels, if slots move between nodes: which are served, the channels in
+//! each, and the work due for them.
 //!
 //! ```text
 //!             Serve: channels come, with messages of a parcel        Pause: connections are closed
@@ -10,8 +10,8 @@
 //!     └───────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!                                                     Release
 //! ```
-//! A slot's messages are *packed* when no connection of it has one that was begun or is not confirmed: what a
-//! connection's peer does not have is kept again by then, and goes along.
+//! A slot's messages are *packed* when none of its connections has an incomplete or unconfirmed message. Messages that
+//! a peer has not received are pending again at that point, and move too.
 
 use crate::channel::members::Members;
 use crate::channel::pending::{KeyName, Message};
@@ -40,7 +40,7 @@ use std::sync::Arc;
 // Slots that come, stay and go: what becomes of their channels, connections and kept messages.
 
 impl Directory {
-    /// Carries out an order about a slot.
+    /// Executes a slot order.
     pub(crate) fn obey(&mut self, cx: &mut Context, order: ShardOrder) {
         let ShardOrder {
             order,
@@ -131,7 +131,7 @@ impl Directory {
         }
     }
 
-    /// Closes a slot's connections; its messages are packed when none of them has begun one any more.
+    /// Closes a slot's connections; its messages are packed once none of them has an incomplete message.
     fn pack_when_still(
         &mut self,
         cx: &mut Context,
@@ -153,8 +153,8 @@ impl Directory {
             .each(Each::Still(slots.channels(held.slot).into_iter()));
     }
 
-    /// The slot of a channel may go: its calls and connections end, the master's first, so that the viewers that come
-    /// back find it.
+    /// Ends the calls and connections of a channel whose slot may move, the master's first, so that reconnecting
+    /// viewers find it.
     pub(crate) fn still_channel(&mut self, cx: &mut Context, key: ChannelKey) {
         self.fail_calls(cx, key, &nobody());
         let live = self.channel(key).and_then(Channel::live);
@@ -165,7 +165,7 @@ impl Directory {
         cx.todo.each(Each::close(all.collect(), EndReason::Drain));
     }
 
-    /// Packs the messages of a slot whose connections have ended what they began.
+    /// Packs the messages of a slot whose connections have completed their messages.
     pub(crate) fn look_at_packing(&mut self, cx: &mut Context, mut packing: SlotPacking) {
         let busy = self.busy(packing.held.slot);
         let is_late = cx.at.now >= packing.until;
@@ -193,14 +193,14 @@ impl Directory {
         }
     }
 
-    /// The connections of a slot that have messages begun or not confirmed, and those that are to be closed yet.
+    /// The connections of a slot with incomplete or unconfirmed messages, and those that have yet to be closed.
     fn busy(&self, slot: Slot) -> Vec<SessionKey> {
         let members = self.members_of_slot(slot);
         let busy = members.flat_map(|members| members.holders().chain(members.all()));
         busy.collect()
     }
 
-    /// The connections of a slot that have messages begun or not confirmed.
+    /// The connections of a slot with incomplete or unconfirmed messages.
     fn holders(&self, slot: Slot) -> Vec<SessionKey> {
         let members = self.members_of_slot(slot);
         members.flat_map(Members::holders).collect()
@@ -213,8 +213,8 @@ impl Directory {
         live.map(|live| &live.members)
     }
 
-    /// The channels of a slot go, and what is left of them: connections, calls, changes under way, kept messages. False
-    /// when it has none.
+    /// Drops the channels of a slot with their connections, calls, changes in progress and pending messages. False when
+    /// the slot has no channels.
     fn drop_slot(&mut self, cx: &mut Context, slot: Slot) -> bool {
         let Some(slots) = self.slots_mut() else {
             return false;
@@ -227,7 +227,7 @@ impl Directory {
         has_channels
     }
 
-    /// The slot of a channel goes, and with it the channel.
+    /// Drops a channel because its slot moves.
     pub(crate) fn drop_channel(&mut self, cx: &mut Context, key: ChannelKey) {
         if let Some(changing) = self.take_change(key) {
             self.answer_change(cx, key, changing);
@@ -236,7 +236,7 @@ impl Directory {
         self.end_channel(cx, key, &end);
     }
 
-    /// Answers those who asked for a change whose outcome is not known here any more.
+    /// Answers the callers of a change whose outcome this shard can no longer learn.
     fn answer_change(&mut self, cx: &mut Context, key: ChannelKey, changing: ChangeUnderWay) {
         let ChangeUnderWay {
             caller,
@@ -266,7 +266,7 @@ impl Directory {
     }
 }
 
-/// Leaves a parcel's messages to be put into their slot.
+/// Defers the unpacking of a parcel's messages into their slot.
 fn unpack(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
     if let Some(messages) = messages {
         cx.todo.push(Todo::Unpack(held.slot, messages, 0));
@@ -283,7 +283,7 @@ const MOVED: &str =
 // giver counts as withdrawn, the receiver counts as received. The message between nodes that brings a parcel says
 // which form this is.
 
-/// The messages of this shard's channels of a slot. They stay here as well, until it is known who has the slot.
+/// The messages of this shard's channels in a slot. They are also kept here until the new owner of the slot is known.
 pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     let mut out = Vec::new();
     let Some(slots) = directory.slots() else {
@@ -320,8 +320,8 @@ pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
 }
 
 impl Directory {
-    /// Takes in the message of a parcel that begins at this byte, if it is for a channel of this shard: it is kept, and
-    /// delivered if its recipient is here. The others follow when that is done.
+    /// Unpacks the message at this byte offset of a parcel, if its channel is on this shard: it becomes pending, and is
+    /// delivered if its recipient is connected. The following messages are unpacked after that.
     pub(crate) fn unpack(
         &mut self,
         cx: &mut Context,
@@ -375,7 +375,7 @@ impl Directory {
     }
 }
 
-/// A message of a parcel. The parcel's length bounds it.
+/// A message of a parcel. Its size is bounded by the parcel's length.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PackedMessage<'b> {
     towards: Towards,

@@ -1,15 +1,15 @@
-//! The connections: their sessions, the bytes that wait for their sockets, their deadlines, and their questions to
-//! other shards.
+//! The connections: their sessions, the bytes queued for their sockets, their deadlines, and their queries to other
+//! shards.
 //!
-//! Invariants (in `sockets/sessions.rs`; debug builds check them between two inputs): an entry of the wheel is that of
-//! a session or channel that is there; the gauges count exactly the sessions of the table; a session is charged for the
-//! bytes that it holds; connections that are behind are in the backlog with the bytes that wait for them; whatever
-//! waits for a turn, an owner or another shard is listed or counted for that once; a client on a link is listed by its
-//! owner, or is to be closed.
+//! Invariants (in `sockets/sessions.rs`; checked between inputs in debug builds): a wheel entry belongs to an existing
+//! session or channel; the gauges count exactly the sessions of the table; a session is charged for the bytes that it
+//! holds; connections that have fallen behind are in the backlog with their queued bytes; whatever waits for a turn, an
+//! owner or another shard is listed or counted once; a client on a link is listed by its owner, or is due to be closed.
 //!
-//! Only this file and `sockets/` change the tables. Steps call the operations of [`Sockets`], which keep them in step,
-//! and read sessions; of an HTTP connection or an open WebSocket they change the protocol's state itself
-//! ([`Sockets::http`], [`Sockets::web_socket`]), and [`Sockets::charge`] follows where bytes are kept or freed.
+//! Only this file and `sockets/` change the tables. Steps call the operations of [`Sockets`], which keep the tables
+//! consistent, and read sessions; they change only the protocol state of an HTTP connection or an open WebSocket
+//! directly ([`Sockets::http`], [`Sockets::web_socket`]), followed by [`Sockets::charge`] where bytes are stored or
+//! freed.
 
 mod bounds;
 pub(crate) mod outboxes;
@@ -45,91 +45,92 @@ pub(crate) struct Sockets {
     rules: Bounds,
     messages: AllMessageBounds,
     sessions: Table<SessionKey, Session>,
-    /// The outputs for the edge, the newest last. Not a `VecDeque`: its push is not inlined, so that an output is read
-    /// from memory, and a core waits until it has stored the message before it.
+    /// Outputs for the edge, newest last. Not a `VecDeque`: its push is not inlined, so that outputs would be read back
+    /// from memory, stalling the core until the store completes.
     outputs: Vec<Output<Letter>>,
-    /// Outputs that the edge takes at present, the oldest last.
+    /// Outputs that the edge is currently taking, oldest last.
     leaving: Vec<Output<Letter>>,
-    /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
+    /// Deadlines of sessions and channels, in one wheel, so that they are handled in order.
     wheel: Wheel<Timer>,
     scratch: Scratch,
-    /// Connections that do not take what waits for them.
+    /// Connections that have fallen behind.
     backlog: Backlog,
     unconfirmed: Unconfirmed,
     requests: Requests,
     shards: ShardLinks,
     ends: DueEnds,
     census: Census,
-    /// The places of WebSockets and clients on links.
+    /// Admission of WebSockets and clients on links.
     admitted: Admitted,
     leads: Leads,
-    /// The end of the last jump of the clock ([`crate::clock_jump`]).
+    /// The end of the last clock jump ([`crate::clock_jump`]).
     leap: Now,
     standstill: Standstill,
 }
 
-/// Memory that is used again.
+/// Memory reused between inputs.
 struct Scratch {
     spares: Spares,
-    /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
+    /// The shard's parser; `None` while borrowed to process bytes of a WebSocket. Boxed because it is moved each time.
     parser: Option<Box<codec::signal::Parser>>,
 }
 
-/// Requests on HTTP connections that are not answered yet.
+/// Unanswered requests on HTTP connections.
 #[derive(Default)]
 struct Requests {
-    /// The bytes that connections hold of them.
+    /// Bytes of unanswered requests held by connections.
     held: RequestBytes,
     turns: WorkTurns,
-    /// Sessions that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
+    /// Sessions that wait for an owner of their channel, or that were answered while waiting and are leaving: at most
     /// [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
     without_owner: BTreeSet<SessionKey>,
-    /// Sessions for other nodes, wherever they are.
+    /// Number of sessions whose request another node has yet to answer.
     onward: OnwardCount,
-    /// Whether the first request for an endpoint through a proxy that nobody named is still to be told of.
+    /// Whether the first endpoint request through an unconfigured proxy has yet to be logged.
     unadvertised: bool,
-    /// The names and certificates that connections to the credentials provider began with, and when; nothing of others.
+    /// Server names and certificates of connections to the credentials provider, with their start; no other
+    /// connections.
     shown: BTreeMap<SessionKey, (Arc<Shown>, Now)>,
 }
 
-/// Which shard this is, and what its connections wait for from the others.
+/// The id of this shard, and the queries of its connections to other shards.
 struct ShardLinks {
     id: ShardId,
     placement: Placement,
     /// Whether the process is ready for clients.
     readiness: Readiness,
-    /// Questions under way to each other shard.
+    /// Queries in flight to each other shard.
     asking: Vec<ShareQuestions>,
-    /// Connections here whose Alexa call waits on another shard.
+    /// Number of local connections whose Alexa call is pending on another shard.
     offers_out: usize,
 }
 
-/// When connections end that the shard ends by itself.
+/// Schedule of connections that the shard itself closes.
 struct DueEnds {
     drain: Option<Drain>,
-    /// The place of the last connection that is closed without notice in the spread of their ends: a fraction of 2³².
+    /// Position of the last connection closed without notice in the spread of closes, as a fraction of 2³².
     spread: u32,
-    /// Connections that are too many for one turn.
+    /// Connections whose closing exceeded the limit of a turn.
     closings: Closings,
-    /// When the last connection that an operator recalled is closed: the next one follows at a distance.
+    /// When the connection last recalled by an operator closes; the next recalled one closes after an interval.
     recalled: Now,
 }
 
-/// The last time for which the shard did not run.
+/// The last period during which the shard did not run.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Standstill {
     pub(crate) since: Now,
     pub(crate) until: Now,
-    /// By then all is read that came meanwhile.
+    /// Deadline by which all bytes received during the period are read.
     pub(crate) read_by: Now,
 }
 
-/// The number of connections of each kind.
+/// Number of connections of each kind.
 #[derive(Default)]
 struct Census {
-    /// All sessions, by [`ConnectionRole`](crate::event::ConnectionRole).
+    /// Number of sessions by [`ConnectionRole`](crate::event::ConnectionRole).
     places: [u64; CONNECTION_ROLES],
-    /// Connections that were admitted as WebSockets and are not gone.
+    /// Number of connections admitted as WebSockets and not gone.
     web_sockets: usize,
 }
 
@@ -188,26 +189,26 @@ impl Sockets {
         &self.settings
     }
 
-    /// The configured bounds in the form in which the codec takes them.
+    /// The configured limits in the codec's form.
     #[inline]
     pub(crate) fn rules(&self) -> &Bounds {
         &self.rules
     }
 
-    /// The bounds of messages.
+    /// The limits of messages.
     #[inline]
     pub(crate) fn message_bounds(&self) -> &AllMessageBounds {
         &self.messages
     }
 
-    /// From here on these are the settings. Connections keep the bounds of their messages.
+    /// Replaces the settings. Connections keep the message limits they were admitted with.
     pub(crate) fn adopt(&mut self, settings: Arc<Settings>) {
         self.rules = Bounds::of(&settings);
         self.messages.replace(&settings);
         self.settings = settings;
     }
 
-    /// The number of this shard.
+    /// The id of this shard.
     pub(crate) fn shard(&self) -> ShardId {
         self.shards.id
     }
@@ -222,13 +223,13 @@ impl Sockets {
         &self.shards.readiness
     }
 
-    /// From when on a wait for a peer counts: not before the end of a jump of the clock, in which no peer is read.
+    /// Start of a wait for a peer: not before the end of a clock jump, during which no peer is read.
     #[inline]
     pub(crate) fn waits_from(&self, at: Moment) -> Now {
         at.now.max(self.leap)
     }
 
-    /// The shard did not run.
+    /// Records a period in which the shard did not run.
     pub(crate) fn stood_still(&mut self, since: Now, until: Now) {
         self.standstill = Standstill {
             since,
@@ -237,12 +238,12 @@ impl Sockets {
         };
     }
 
-    /// The last time for which the shard did not run.
+    /// The last period during which the shard did not run.
     pub(crate) fn standstill(&self) -> Standstill {
         self.standstill
     }
 
-    /// The clock jumps: no peer is read until then.
+    /// Handles a clock jump: no peer is read until `until`.
     pub(crate) fn leap(&mut self, until: Now) {
         self.leap = until;
     }
@@ -252,7 +253,7 @@ impl Sockets {
 //
 // Slots come in chunks of fixed size, so a growing table never copies what it holds and never doubles its memory.
 
-/// Values of one kind under generational keys. Bounded by `capacity`.
+/// Values of one type under generational keys, limited to `capacity`.
 #[derive(Debug)]
 pub(crate) struct Table<K, T> {
     chunks: Vec<Box<[Slot<T>]>>,
@@ -269,7 +270,7 @@ struct Slot<T> {
 }
 
 impl<K: Key, T> Table<K, T> {
-    /// An empty table for at most `capacity` values.
+    /// Creates an empty table for at most `capacity` values.
     #[must_use]
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
@@ -281,13 +282,13 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// The number of values.
+    /// Number of values.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.live
     }
 
-    /// Whether one more fits.
+    /// Whether another value fits.
     #[must_use]
     pub(crate) fn has_room(&self) -> bool {
         self.live < self.capacity
@@ -296,7 +297,7 @@ impl<K: Key, T> Table<K, T> {
     /// Inserts a value; returns it when the table is full.
     ///
     /// # Errors
-    /// The value itself.
+    /// Returns the value itself.
     pub(crate) fn insert(&mut self, value: T) -> Result<K, T> {
         if !self.has_room() {
             return Err(value);
@@ -313,7 +314,7 @@ impl<K: Key, T> Table<K, T> {
         Ok(key)
     }
 
-    /// Puts a value in although the table is full: for a connection that comes back. The slots still bound it.
+    /// Inserts a value even if the table is full, for a connection that returns. The number of slots still limits it.
     fn insert_anyway(&mut self, value: T) -> Result<K, T> {
         let capacity = std::mem::replace(&mut self.capacity, SLOTS_MAX);
         let result = self.insert(value);
@@ -321,7 +322,7 @@ impl<K: Key, T> Table<K, T> {
         result
     }
 
-    /// Takes a value out and retires its key.
+    /// Removes a value and retires its key.
     pub(crate) fn remove(&mut self, key: K) -> Option<T> {
         let slot = self.slot_mut(key.slot())?;
         if slot.generation != key.generation() {
@@ -335,7 +336,7 @@ impl<K: Key, T> Table<K, T> {
         Some(value)
     }
 
-    /// The value of a key.
+    /// The value for a key.
     #[must_use]
     pub(crate) fn get(&self, key: K) -> Option<&T> {
         let slot = self
@@ -347,7 +348,7 @@ impl<K: Key, T> Table<K, T> {
             .filter(|_| slot.generation == key.generation())
     }
 
-    /// The value of a key, to be changed.
+    /// The value for a key, mutable.
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut T> {
         let slot = self.slot_mut(key.slot())?;
         if slot.generation == key.generation() {
@@ -357,13 +358,13 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// The number of slots that were ever used: the end for [`Table::at`].
+    /// Number of slots ever used: the end of the range for [`Table::at`].
     #[must_use]
     pub(crate) fn slots(&self) -> usize {
         self.chunks.len() * CHUNK
     }
 
-    /// The key in a slot, if it is taken: for walks over the whole table in pieces.
+    /// The key in a slot, if occupied: for iterating over the table in pieces.
     #[must_use]
     pub(crate) fn at(&self, number: usize) -> Option<K> {
         let slot = self.chunks.get(number / CHUNK)?.get(number % CHUNK)?;
@@ -397,7 +398,7 @@ const CHUNK: usize = 64;
 
 // The entries of the wheel.
 
-/// An entry of the wheel: the key of a session or of a channel, in one word.
+/// A wheel entry: the key of a session or a channel, packed into one word.
 #[derive(Clone, Copy, Debug)]
 struct Timer(u64);
 
@@ -426,34 +427,35 @@ impl Timer {
     }
 }
 
-/// The bit above a packed key.
+/// Bit that marks a packed channel key.
 const OF_CHANNEL: u64 = 1 << 48;
 
 // Which requests are answered now and which wait: a bounded number per connection at once, and of all connections at
 // one moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
 
-/// The remainder of a turn, and the connections that wait for the next one. One per shard.
+/// The remaining work budget of a turn, and the connections that wait for the next turn. One per shard.
 #[derive(Debug, Default)]
 struct WorkTurns {
-    /// The moment of the turn: all inputs of one turn have the same.
+    /// The time of the turn, the same for all its inputs.
     at: Moment,
-    /// Heads and bodies answered at that moment as they arrived.
+    /// Number of heads and bodies answered on arrival in this turn.
     pub(crate) fresh: u32,
-    /// The work after which those that arrive at that moment wait.
+    /// Amount of work after which requests arriving in this turn must wait.
     fresh_until: u64,
-    /// The work after which those wait that are looked at now.
+    /// Amount of work after which the requests now being processed must wait.
     until: u64,
-    /// Heads and bodies answered since the start.
+    /// Number of heads and bodies answered since the start.
     taken: u64,
-    /// Connections with bytes that may hold whole requests, each once; some of them may be gone.
+    /// Connections with buffered bytes that may contain complete requests, without duplicates; some may be gone.
     pub(crate) waiting: VecDeque<SessionKey>,
-    /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two
-    /// inputs.
+    /// Connections whose call was answered, or whose responses were read by the peer: their next request is due. Empty
+    /// between inputs.
     pub(crate) answered: VecDeque<SessionKey>,
 }
 
 impl WorkTurns {
-    /// The number of heads and bodies of a connection that may be answered as they arrive, after this much work.
+    /// Number of a connection's heads and bodies that may be answered on arrival. `done`: the work that the shard has
+    /// done.
     pub(crate) fn visit(&mut self, done: u64, at: Moment) -> u32 {
         if self.at != at {
             (self.at, self.fresh, self.fresh_until) = (at, 0, done + work_units::RECEIVES);
@@ -462,32 +464,32 @@ impl WorkTurns {
         REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN.saturating_sub(self.fresh))
     }
 
-    /// Requests that wait are answered from here on, after this much work.
+    /// Begins to answer waiting requests. `done`: the work that the shard has done.
     pub(crate) fn begin_tick(&mut self, done: u64) {
         self.until = done + work_units::TICK;
     }
 
-    /// The number of connections that wait.
+    /// Number of waiting connections.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The connection that waits longest: it waits no more.
+    /// Removes the connection that has waited longest.
     pub(crate) fn next_waiting(&mut self) -> Option<SessionKey> {
         self.waiting.pop_front()
     }
 
-    /// Heads and bodies answered since the start.
+    /// Number of heads and bodies answered since the start.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Whether the next request waits, by a shard that has done this work.
+    /// Whether the next request must wait, given the work that the shard has done.
     pub(crate) fn is_over(&self, done: u64) -> bool {
         done >= self.until
     }
 
-    /// One more head or body is answered.
+    /// Counts an answered head or body.
     pub(crate) fn take(&mut self) {
         self.taken += 1;
     }
@@ -500,24 +502,24 @@ impl WorkTurns {
 // connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address
 // that holds less than an equal part of the budget is served, whatever others hold.
 
-/// The bytes that connections hold, by address and connection.
+/// Bytes held by connections, by address and connection.
 #[derive(Debug, Default)]
 struct RequestBytes {
-    /// By the address they come from.
+    /// Bytes by client address.
     pub(crate) shares: Shares<Origin, SessionKey>,
-    /// The sum.
+    /// Total number of bytes.
     pub(crate) bytes: usize,
-    /// By connection: only those that hold something.
+    /// Bytes by connection, without connections that hold none.
     charges: BTreeMap<SessionKey, usize>,
-    /// Connections that had to make room for others' requests.
+    /// Number of connections refused or closed to free memory for others' requests.
     pub(crate) refused: u64,
 }
 
 impl RequestBytes {
-    /// Checks that the sum and the shares are those of the charges. Returns the number of charges.
+    /// Checks that the total and the shares match the charges. Returns the number of charges.
     ///
     /// # Panics
-    /// When they are not.
+    /// Panics if the total or the shares do not match.
     pub(crate) fn invariants(&self) -> usize {
         let sum: usize = self.charges.values().sum();
         assert_eq!(sum, self.bytes, "the sum of the charges");
@@ -534,29 +536,29 @@ impl RequestBytes {
 // closed: of the account with most, and of the channel with most in it, the one with most. So the last quarter is
 // always there for peers that read.
 
-/// A connection that is behind: its channel, and the bytes that wait for it.
+/// A connection that has fallen behind: its channel, and the number of bytes queued for it.
 type SlowConnection = (ChannelKey, u32, SessionKey);
 
-/// The bytes that wait for connections that are behind, and for those that were closed for it.
+/// Bytes queued for connections that have fallen behind or were closed for that.
 #[derive(Debug, Default)]
 struct Backlog {
     pub(crate) bytes: usize,
-    /// The channels of connections that are behind, and the bytes that wait in each.
+    /// Channels of connections that have fallen behind, and the bytes queued in each.
     channels: BTreeMap<ChannelKey, (Account, usize)>,
-    /// The connections of these channels that are behind, by the bytes that wait for them.
+    /// Connections of listed channels that have fallen behind, sorted by queued bytes.
     sessions: BTreeSet<SlowConnection>,
     shares: Shares,
-    /// Bytes of connections that were cut off and are not gone.
+    /// Bytes queued for connections that were cut off and are not gone.
     pub(crate) cut: usize,
 }
 
 impl Backlog {
-    /// A connection of a channel is behind: its bytes are counted with those of the channel and its account.
+    /// Begins to count a connection that has fallen behind: its bytes are added to those of its channel and account.
     pub(crate) fn admit(&mut self, channel: ChannelKey, account: Account) {
         self.channels.entry(channel).or_insert((account, 0));
     }
 
-    /// A connection of a channel that had `before` bytes waiting has `after`.
+    /// Changes a connection's queued bytes from `before` to `after`.
     pub(crate) fn change(
         &mut self,
         channel: Option<ChannelKey>,
@@ -581,14 +583,14 @@ impl Backlog {
         }
     }
 
-    /// The connection with most, of the channel with most in the account with most.
+    /// The connection with the most queued bytes, in the largest channel of the largest account.
     pub(crate) fn slowest(&self) -> Option<SessionKey> {
         let channel = self.shares.largest()?;
         let (_, _, session) = self.sessions.range(all_of(channel)).next_back()?;
         Some(*session)
     }
 
-    /// A channel ends; its connections do not yet.
+    /// Removes a channel that ends, although its connections are still open.
     pub(crate) fn withdraw(&mut self, channel: ChannelKey) {
         if let Some((account, waiting)) = self.channels.remove(&channel) {
             self.shares.change(account, channel, waiting, 0);
@@ -598,21 +600,21 @@ impl Backlog {
         }
     }
 
-    /// Whether bytes are counted for a channel.
+    /// Whether bytes of a channel are counted.
     pub(crate) fn has(&self, channel: ChannelKey) -> bool {
         self.channels.contains_key(&channel)
     }
 
-    /// Whether a connection of a channel is behind with this number of bytes.
+    /// Whether a connection of a channel is listed with this number of bytes.
     pub(crate) fn lists(&self, channel: ChannelKey, bytes: u32, session: SessionKey) -> bool {
         self.sessions.contains(&(channel, bytes, session))
     }
 
-    /// Checks that each channel has the bytes of its connections, and each account those of its channels. Returns all
-    /// bytes that are behind and the number of connections in channels.
+    /// Checks that each channel's bytes are the sum of its connections' bytes, and each account's the sum of its
+    /// channels'. Returns the total number of bytes and the number of connections.
     ///
     /// # Panics
-    /// When they have not.
+    /// Panics if a sum does not match.
     pub(crate) fn invariants(&self) -> (usize, usize) {
         let mut sum = 0;
         for (channel, (_, bytes)) in &self.channels {
@@ -627,7 +629,7 @@ impl Backlog {
     }
 }
 
-/// The entries of one channel among all connections that are behind.
+/// The range of one channel's entries among all connections that have fallen behind.
 fn all_of(channel: ChannelKey) -> RangeInclusive<SlowConnection> {
     let (first, last) = (SessionKey::unpack(0), SessionKey::unpack(u64::MAX));
     (channel, 0, first)..=(channel, u32::MAX, last)
@@ -635,10 +637,10 @@ fn all_of(channel: ChannelKey) -> RangeInclusive<SlowConnection> {
 
 // The progress of a drain, and of the end of connections that are too many for one turn.
 
-/// A drain under way.
+/// A drain in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
-    /// Since when clients are sent away.
+    /// When the drain began.
     began: Now,
     ends: Now,
     next: Now,
@@ -648,14 +650,14 @@ pub(crate) struct Drain {
     over: bool,
 }
 
-/// One step of a drain: what it does to the sessions in these places, at most [`CLOSES_PER_TURN`] of each kind.
+/// Step of a drain: the table positions of the sessions it acts on, at most [`CLOSES_PER_TURN`] of each kind.
 #[derive(Debug)]
 pub(crate) struct DrainStep {
-    /// Sessions that get GO_AWAY.
+    /// Table positions of the sessions to send GO_AWAY to.
     pub(crate) told: Range<usize>,
-    /// Sessions that are closed.
+    /// Table positions of the sessions to close.
     pub(crate) closed: Range<usize>,
-    /// Whether waiting calls are answered: once.
+    /// Whether to answer pending calls, which happens once.
     pub(crate) ends_calls: bool,
 }
 
@@ -672,12 +674,12 @@ impl Drain {
         }
     }
 
-    /// When its next step is due.
+    /// When the next step is due.
     pub(crate) fn next(&self) -> Option<Now> {
         (!self.over).then_some(self.next)
     }
 
-    /// The next step, if it is due, of a walk over this number of places.
+    /// The next step, if due, of a walk over this many table positions.
     pub(crate) fn step(&mut self, places: usize, now: Now) -> Option<DrainStep> {
         if self.over || self.next > now {
             return None;
@@ -703,14 +705,14 @@ impl Drain {
         Some(step)
     }
 
-    /// Ends it when its time is over, or earlier when nothing is left to wait for. True once.
+    /// Ends the drain when its time is up, or earlier if `empty`. Returns true once.
     pub(crate) fn end(&mut self, empty: bool, now: Now) -> bool {
         let ends = !self.over && (empty || now >= self.ends);
         self.over |= ends;
         ends
     }
 
-    /// The number of `places` that a walk between two `quarters` of the span should have seen by `now`.
+    /// Number of `places` that a walk between two `quarters` of the span should have visited by `now`.
     fn share(&self, places: usize, quarters: (u64, u64), now: Now) -> usize {
         let span = self.ends.since(self.began).max(1);
         let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));
@@ -719,25 +721,25 @@ impl Drain {
     }
 }
 
-/// The connections that are closed in the turns that follow, and the part of a turn for them. At most all open
-/// WebSockets.
+/// Connections to be closed in the following turns, at most all open WebSockets, and the number that the current turn
+/// has closed.
 #[derive(Debug, Default)]
 struct Closings {
-    /// The moment of the turn: all inputs of one turn have the same.
+    /// The time of the turn, the same for all its inputs.
     at: Moment,
-    /// Connections closed in it.
+    /// Number of connections closed in the turn.
     closed: usize,
-    /// Open WebSockets, those of masters first, so that the viewers that come back find them; and why they end.
+    /// Open WebSockets with their close reason, masters first, so that reconnecting viewers find them.
     waiting: BTreeMap<(bool, SessionKey), EndReason>,
 }
 
 impl Closings {
-    /// A turn begins.
+    /// Begins a turn.
     fn begin_turn(&mut self, at: Moment) {
         (self.at, self.closed) = (at, 0);
     }
 
-    /// Whether the turn of `at` has room for one more.
+    /// Whether the budget of the turn at `at` permits another close.
     pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             self.begin_turn(at);
@@ -745,27 +747,27 @@ impl Closings {
         self.closed < CLOSES_PER_TURN
     }
 
-    /// One more is closed in this turn.
+    /// Counts a close in this turn.
     pub(crate) fn count(&mut self) {
         self.closed += 1;
     }
 
-    /// A connection waits for a turn with room, unless it does already: a viewer's or a master's.
+    /// Queues a viewer's or a master's connection for closing, unless it is queued already.
     pub(crate) fn wait(&mut self, is_viewer: bool, session: SessionKey, reason: EndReason) {
         self.waiting.entry((is_viewer, session)).or_insert(reason);
     }
 
-    /// A connection is not open any more.
+    /// Removes a connection that is no longer open.
     pub(crate) fn forget(&mut self, is_viewer: bool, session: SessionKey) {
         self.waiting.remove(&(is_viewer, session));
     }
 
-    /// Whether any waits.
+    /// Whether any connection is queued.
     pub(crate) fn has_more(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// The next one, if the turn of `at` has room.
+    /// The next connection to close, if the budget of the turn at `at` permits.
     pub(crate) fn next(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
         if !self.has_room(at) {
             return None;
@@ -775,13 +777,13 @@ impl Closings {
         Some((session, reason))
     }
 
-    /// Sessions that wait, and whether each is a viewer's.
+    /// Queued sessions, and whether each is a viewer's.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (bool, SessionKey)> {
         self.waiting.keys().copied()
     }
 }
 
-/// Time for the answers of waiting calls to reach their callers.
+/// Time in milliseconds for the answers of pending calls to reach their callers.
 const LAST_CALL_MS: u64 = 500;
 
 #[cfg(test)]

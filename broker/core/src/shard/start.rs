@@ -13,51 +13,51 @@ use std::sync::Arc;
 pub struct Start {
     /// The configuration; its listeners hold their actual ports.
     pub settings: Arc<Settings>,
-    /// Which shard it is.
+    /// The shard's id.
     pub id: ShardId,
     /// The placement of channels.
     pub placement: Placement,
-    /// Seeds of its hash tables and of its generator of request ids and versions.
+    /// Seeds of the hash tables and of the generator of request ids and versions.
     pub seeds: [u64; 4],
-    /// The channels of an earlier life whose home this is.
+    /// The channels of a previous process that are homed here.
     pub records: Records,
-    /// A time that creation times of new channels must exceed: the latest of an earlier life, on whatever shard.
+    /// Latest creation time in a previous process, on any shard; those of new channels must be later.
     pub newest: Wall,
     /// The store that makes changes durable.
     pub store: Box<dyn Store>,
-    /// The journal of what operators read.
+    /// The journal that operators read.
     pub journal: Box<dyn Journal>,
-    /// The keys that signatures are checked with.
+    /// The keys used to check signatures.
     pub keys: StartKeys,
-    /// Client connections that it may have: its part of those that the process has descriptors for.
+    /// Maximum number of client connections: this shard's share of those for which the process has descriptors.
     pub connections: usize,
-    /// Alexa calls that may wait on its channels: [`Settings::waiting_calls_of_shard`] in a server, fewer in a test of
-    /// what happens then.
+    /// Maximum number of Alexa calls waiting on the shard's channels: [`Settings::waiting_calls_of_shard`] in a server,
+    /// fewer in tests of the limit.
     ///
     /// [`Settings::waiting_calls_of_shard`]: crate::settings::Settings::waiting_calls_of_shard
     pub waiting_calls: usize,
-    /// Devices that may wait on its channels: [`wake_polls_per_shard`] in a server.
+    /// Maximum number of devices waiting on the shard's channels: [`wake_polls_per_shard`] in a server.
     ///
     /// [`wake_polls_per_shard`]: crate::limits::wake_polls_per_shard
     pub wake_polls: usize,
-    /// The parts that it has under `--dev` only.
+    /// Parts used with `--dev` only.
     pub dev: StartDev,
-    /// The orders about slots, where slots go from one node to another. Records come with them.
+    /// The source of slot orders, if slots move between nodes. Orders then come with the records of their channels.
     pub slot_orders: Option<Box<dyn SlotOrders>>,
     /// Whether the process is ready for clients.
     pub readiness: Readiness,
-    /// Readers of the states of channels that a hook watches.
+    /// Readers of the presence of channels watched by a hook.
     pub audience: Box<dyn Audience>,
-    /// The epoch of presence: greater than that of every earlier process. Where slots go from one node to another, each
-    /// comes with its own.
+    /// The presence epoch: greater than that of every earlier process. If slots move between nodes, each slot has a
+    /// separate epoch.
     pub epoch: u64,
 }
 
-/// The keys that a shard checks signatures with.
+/// The keys that a shard uses to check signatures.
 pub struct StartKeys {
-    /// Checks signatures; `None` where none is required.
+    /// Checks signatures; `None` if none is required.
     pub authenticator: Option<Authenticator>,
-    /// The keys that temporary credentials are sealed with.
+    /// The keys that seal temporary credentials.
     pub session_keys: Arc<SessionKeys>,
     /// Nonces of session keys.
     pub nonces: Nonces,

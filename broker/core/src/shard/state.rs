@@ -6,18 +6,19 @@ use crate::shard::directory::Directory;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 
-/// The state of a shard. A step that changes one part or two takes these; one that may change any takes all.
+/// The state of a shard. A step that changes one or two parts borrows only these; a step that may change any borrows
+/// all.
 pub(crate) struct State {
     pub(crate) sockets: Sockets,
     pub(crate) directory: Directory,
     pub(crate) cx: Context,
     pub(crate) gate: Gate,
-    /// Under `--dev` only.
+    /// The interposer, with `--dev` only.
     pub(crate) interposer: Option<Box<Interposer>>,
 }
 
 impl State {
-    /// The parts, each borrowed for itself.
+    /// The parts, borrowed separately.
     #[inline(always)]
     pub(crate) fn parts(&mut self) -> (&mut Sockets, &mut Directory, &mut Context, &mut Gate) {
         (
@@ -28,7 +29,7 @@ impl State {
         )
     }
 
-    /// The interposer, and the parts that it looks at.
+    /// The interposer, and the parts that it observes.
     pub(crate) fn interposed(
         &mut self,
     ) -> Option<(&mut Interposer, &mut Sockets, &mut Directory, &mut Context)> {

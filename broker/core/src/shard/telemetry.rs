@@ -1,5 +1,5 @@
-//! Counters and notes: the ledger of messages, log lines, durations, and the random ids that log lines and answers
-//! share.
+//! Counters and notes: the ledger of messages, log entries, durations, and the random ids shared by log entries and
+//! responses.
 
 use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
@@ -16,24 +16,24 @@ use crate::work_units;
 use crate::{check::Check, record::Version};
 use codec::{signal::Role, whep::CALL_ID_BYTES};
 
-/// The telemetry of a shard. Nothing that the shard does depends on it, but on gauges of bytes and on the places of
-/// audit lines.
+/// The telemetry of a shard. The shard's behaviour depends on nothing in it except gauges of bytes and the reserved
+/// audit entries.
 ///
 /// Invariant: no message is lost or counted twice, and no gauge counts messages without their bytes.
 pub(crate) struct Telemetry {
     counters: Counters,
     journal: LimitedJournal,
-    /// The events of channels, for operators. Here, since every step has the telemetry to count what it notes.
+    /// Events of channels, for operators. Kept here because every step already has the telemetry.
     recorder: Recorder,
-    /// Session set-ups that took long.
+    /// Slow session set-ups.
     slow_setups: Exemplars,
-    /// Messages delivered in this turn, not measured yet.
+    /// Messages delivered in this turn whose latency has yet to be recorded.
     delivery_times: DeliveryTimes,
-    /// Frames taken in since the start.
+    /// Number of frames received since the start.
     frames: u64,
-    /// Counters by account; gauges are added up when asked.
+    /// Counters by account; gauges are computed on request.
     usage: UsageTable,
-    /// Request ids of answers that refuse nothing, and versions of channels, are drawn from it.
+    /// Generates the request ids of responses that are not refusals, and the versions of channels.
     random: fastrand::Rng,
     refusal_ids: RefusalIds,
 }
@@ -58,13 +58,13 @@ impl Telemetry {
         }
     }
 
-    /// A new request id: a UUID of version 4 form from the shard's generator.
+    /// A new request id: a version 4 UUID from the shard's generator.
     pub(crate) fn request_id(&mut self) -> String {
         let bits = self.random.u128(..);
         printed(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
     }
 
-    /// The request id of a refusal, which says why: see [`crate::refusal_id`].
+    /// The request id of a refusal, which encodes the reason: see [`crate::refusal_id`].
     pub(crate) fn refusal_id(
         &mut self,
         check: Check,
@@ -75,43 +75,43 @@ impl Telemetry {
         printed(self.refusal_ids.next(check, purpose, status, at))
     }
 
-    /// A version for a channel's record, from the shard's generator.
+    /// A new version of a channel's record, from the shard's generator.
     pub(crate) fn version(&mut self) -> Version {
         Version::draw(&mut self.random)
     }
 }
 
 impl Telemetry {
-    /// The log lines of this shard.
+    /// The journal of this shard.
     pub(crate) fn journal(&mut self) -> &mut LimitedJournal {
         &mut self.journal
     }
 
-    /// When the journal has something to note by itself.
+    /// When the journal next has to write an entry by itself.
     pub(crate) fn next_due(&self) -> Option<Now> {
         self.journal.next_due()
     }
 
-    /// The recorder, for a note.
+    /// The recorder, for writing a note.
     #[inline]
     pub(crate) fn note(&mut self) -> &mut Recorder {
         &mut self.recorder
     }
 
-    /// The recorder, for those who read its notes.
+    /// The recorder, for reading its notes.
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.recorder
     }
 }
 
 impl Telemetry {
-    /// All sends of a turn are over at `at`: the durations of its deliveries are counted.
+    /// Records the latency of a turn's deliveries once all its sends are complete, at `at`.
     pub(crate) fn flushed(&mut self, at: Moment) {
         self.delivery_times
             .record_all(at, &mut self.counters.delivery);
     }
 
-    /// Everything counted.
+    /// All counters.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             log_suppressed: self.journal.suppressed(),
@@ -120,15 +120,15 @@ impl Telemetry {
         }
     }
 
-    /// Session set-ups that took long, the last of each bucket.
+    /// Slow session set-ups, the last of each bucket.
     pub(crate) fn slow_setups(&self) -> Exemplars {
         self.slow_setups
     }
 
-    /// Checks what holds when an input was worked off.
+    /// Checks the invariants that hold after each input.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics if an invariant is violated.
     pub(crate) fn invariants(&self) {
         let counters = &self.counters;
         assert_eq!(
@@ -167,59 +167,59 @@ impl Telemetry {
 // what waits in outboxes, by messages and everything else.
 
 impl Telemetry {
-    /// A message was taken in.
+    /// Counts a received message.
     #[inline]
     pub(crate) fn count_received(&mut self, kind: Kind) {
         self.counters.receive(kind);
     }
 
-    /// A message ended that was neither kept nor in an outbox.
+    /// Counts the end of a message that was neither pending nor in an outbox.
     #[inline]
     pub(crate) fn count_ended(&mut self, kind: Kind, outcome: Outcome) {
         self.counters.end(kind, outcome);
     }
 
-    /// A message was not accepted.
+    /// Counts a message that was not accepted.
     pub(crate) fn count_unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
         self.counters.unaccepted(kind, reason);
     }
 
-    /// Messages are kept from here on: for an absent recipient, by a fault, or as the offer of a waiting call.
+    /// Counts messages that become pending: for an absent recipient, held by a fault, or as the offer of a pending
+    /// call.
     pub(crate) fn count_kept(&mut self, messages: usize) {
         self.counters.pending_messages += messages as u64;
     }
 
-    /// A kept message goes on.
+    /// Counts a message that is no longer pending.
     pub(crate) fn count_unkept(&mut self) {
         self.counters.pending_messages -= 1;
     }
 
-    /// A kept message ended.
+    /// Counts the end of a pending message.
     pub(crate) fn count_kept_ended(&mut self, kind: Kind, outcome: Outcome) {
         self.count_unkept();
         self.count_ended(kind, outcome);
     }
 
-    /// A message is in an outbox, where it takes `bytes`.
+    /// Counts a message that occupies `bytes` in an outbox.
     #[inline]
     pub(crate) fn count_queued(&mut self, bytes: usize) {
         self.counters.outbox_messages += 1;
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// A copy of a message is in an outbox, where it takes `bytes`. The message itself has an outcome of its own.
+    /// Counts a copy of a message that occupies `bytes` in an outbox. The message itself has its own outcome.
     pub(crate) fn count_copy_queued(&mut self, bytes: usize) {
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// A message was taken out of an outbox that had not sent it. Its bytes go with [`Telemetry::unload`].
+    /// Counts an unsent message taken out of an outbox. Its bytes are subtracted by [`Telemetry::unload`].
     pub(crate) fn count_taken_back(&mut self) {
         self.counters.outbox_messages -= 1;
     }
 
-    /// The last byte of a message, a frame of `frame_bytes`, was handed to the kernel. Its bytes go with
-    /// [`Telemetry::unload`].
-    /// An Alexa caller's offer ends here: its call keeps it for the next master.
+    /// Counts a message, a frame of `frame_bytes`, whose last byte was sent to the kernel. Its bytes are subtracted by
+    /// [`Telemetry::unload`]. The offer of an Alexa call counts as delivered: the call keeps it for the next master.
     #[inline]
     pub(crate) fn count_written(
         &mut self,
@@ -244,13 +244,13 @@ impl Telemetry {
         }
     }
 
-    /// A message that was written is confirmed.
+    /// Counts a written message that was confirmed.
     #[inline]
     pub(crate) fn count_confirmed(&mut self, launch: &DeliveryMark) {
         self.count_proved(launch, Outcome::Delivered);
     }
 
-    /// Counts a message that was proved, or given up unproved.
+    /// Counts a message that was confirmed, or given up without proof.
     #[inline]
     pub(crate) fn count_proved(&mut self, launch: &DeliveryMark, outcome: Outcome) {
         if launch.counted {
@@ -259,18 +259,18 @@ impl Telemetry {
         }
     }
 
-    /// A message that was written and not confirmed was taken back.
+    /// Counts an unconfirmed message that was taken back.
     pub(crate) fn count_returned(&mut self) {
         self.counters.written_messages -= 1;
         self.counters.returned += 1;
     }
 
-    /// Messages that were taken back were confirmed all the same.
+    /// Counts messages that were confirmed after they had been taken back.
     pub(crate) fn count_repeated(&mut self, messages: u32) {
         self.counters.repeated += u64::from(messages);
     }
 
-    /// The first SDP_ANSWER was delivered to a viewer, this many milliseconds after it was admitted.
+    /// Records the time from a viewer's admission to its first SDP_ANSWER, in milliseconds.
     pub(crate) fn count_setup(&mut self, viewer: SessionKey, ms: u64, at: Moment) {
         self.counters.session_setup.observe(ms * 1000, 1);
         self.slow_setups.note(Exemplar {
@@ -280,31 +280,31 @@ impl Telemetry {
         });
     }
 
-    /// An Alexa call waits for its answer.
+    /// Counts a new pending Alexa call.
     pub(crate) fn count_call_waiting(&mut self) {
         self.counters.waiting_calls += 1;
     }
 
-    /// An Alexa call waits no longer.
+    /// Counts the end of a pending Alexa call.
     pub(crate) fn count_call_over(&mut self) {
         self.counters.waiting_calls = self.counters.waiting_calls.saturating_sub(1);
     }
 }
 
 impl Telemetry {
-    /// A channel that kept `before` bytes keeps `after`.
+    /// Updates the gauge of pending bytes when those of a channel change from `before` to `after`.
     pub(crate) fn count_kept_bytes(&mut self, before: usize, after: usize) {
         let bytes = &mut self.counters.pending_bytes;
         *bytes = (*bytes + after as u64).saturating_sub(before as u64);
     }
 
-    /// Bytes that are no message (an answer, a pong, a close frame) wait in an outbox.
+    /// Counts bytes other than messages (a response, a pong, a close frame) in an outbox.
     #[inline]
     pub(crate) fn count_control_queued(&mut self, bytes: usize) {
         self.counters.control_bytes += bytes as u64;
     }
 
-    /// Uncounts bytes that have left an outbox.
+    /// Subtracts bytes that have left an outbox.
     #[inline]
     pub(crate) fn unload(&mut self, load: Load) {
         let counters = &mut self.counters;
@@ -312,7 +312,7 @@ impl Telemetry {
         counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
     }
 
-    /// Bytes of all kept messages.
+    /// Bytes of all pending messages.
     pub(crate) fn pending_bytes(&self) -> u64 {
         self.counters.pending_bytes
     }
@@ -323,12 +323,12 @@ impl Telemetry {
         self.counters.outbox_bytes
     }
 
-    /// Bytes in outboxes that are no messages.
+    /// Bytes in outboxes that do not belong to messages.
     pub(crate) fn control_bytes(&self) -> u64 {
         self.counters.control_bytes
     }
 
-    /// Whether no bytes wait in an outbox and no Alexa call waits for its answer.
+    /// Whether no bytes are queued in an outbox and no Alexa call is pending.
     pub(crate) fn is_quiet(&self) -> bool {
         self.counters.waiting_calls == 0
             && self.counters.outbox_bytes == 0
@@ -340,17 +340,17 @@ impl Telemetry {
 // that they cause.
 
 impl Telemetry {
-    /// An HTTP request was answered with `status`.
+    /// Counts an HTTP request answered with `status`.
     pub(crate) fn count_request(&mut self, requested: Requested, status: u16) {
         self.counters.request(requested, status);
     }
 
-    /// An upgrade was answered.
+    /// Counts the outcome of an upgrade.
     pub(crate) fn count_upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
         self.counters.upgrade(role, outcome);
     }
 
-    /// A player's offer ended; after this many milliseconds, if with an answer.
+    /// Counts the outcome of a player's offer, and its duration in milliseconds if it was answered.
     pub(crate) fn count_player(&mut self, outcome: PlayerOutcome, ms: Option<u64>) {
         if let Some(count) = self.counters.players.get_mut(outcome.index()) {
             *count += 1;
@@ -360,18 +360,18 @@ impl Telemetry {
         }
     }
 
-    /// An id for a player's call, from the shard's generator: letters and digits.
+    /// A new id for a player's call, from the shard's generator: letters and digits.
     pub(crate) fn call_id(&mut self) -> String {
         let letters = std::iter::repeat_with(|| self.random.alphanumeric());
         letters.take(CALL_ID_BYTES).collect()
     }
 
-    /// A call of an account was answered.
+    /// Counts an account's answered call.
     pub(crate) fn count_call(&mut self, account: Account) {
         self.usage.of(Some(account)).calls += 1;
     }
 
-    /// A request was refused, of an account if its caller is known.
+    /// Counts a refused request, and its account if the caller is known.
     pub(crate) fn count_refused(&mut self, account: Option<Account>) {
         self.usage.of(account).refusals += 1;
     }
@@ -381,40 +381,40 @@ impl Telemetry {
         &self.usage
     }
 
-    /// A check refused a request or a connection.
+    /// Counts a request or connection refused by a check.
     pub(crate) fn count_refusal(&mut self, check: Check) {
         self.counters.refusals.count(check);
     }
 
-    /// A signature or a policy kept somebody out.
+    /// Counts a request refused because of a signature or a policy.
     pub(crate) fn count_auth_failure(&mut self, failure: AuthFailure) {
         self.counters.auth_failure(failure);
     }
 
-    /// A policy was decided in this many steps.
+    /// Adds the number of steps that a policy evaluation took.
     pub(crate) fn count_policy_steps(&mut self, steps: u64) {
         self.counters.policy_steps += steps;
     }
 
-    /// A WebSocket connection to a channel of an account ended.
+    /// Counts the end of a WebSocket connection to a channel of an account.
     pub(crate) fn count_connection_end(&mut self, account: Option<Account>, end: &ConnectionEnd) {
         self.usage.of(account).messages += u64::from(end.messages_in);
         self.counters.connection_end(end.reason);
         self.counters.sessions.ended(end);
     }
 
-    /// A newer connection took the place of one with this role.
+    /// Counts a connection with this role that a newer one replaced.
     pub(crate) fn count_superseded(&mut self, role: Role) {
         self.counters.sessions.superseded(role);
     }
 
-    /// A frame was taken in.
+    /// Counts a received frame.
     #[inline]
     pub(crate) fn count_frame(&mut self) {
         self.frames += 1;
     }
 
-    /// The work of frames and of policies since the start, in units.
+    /// Work for frames and policies since the start, in work units.
     pub(crate) fn work(&self) -> u64 {
         self.frames * work_units::FRAME + self.counters.policy_steps * work_units::POLICY_STEP
     }
@@ -426,12 +426,13 @@ impl Telemetry {
 // turn. The first of a turn's sends is reported as late as the last. A message that was kept is not measured: the
 // absence of its recipient says nothing about the broker.
 
-/// Deliveries of one turn by the moment at which they were accepted.
+/// Deliveries of one turn, grouped by acceptance time, as (time, count) pairs.
 #[derive(Debug, Default)]
 struct DeliveryTimes(Vec<(u32, u64)>);
 
 impl DeliveryTimes {
-    /// A message accepted at `accepted_us` was handed over. When there is no room, `at` must do as the moment of it.
+    /// Records the delivery of a message accepted at `accepted_us`. When the buffer is full, `at` is used as the
+    /// delivery time of all buffered messages.
     #[inline]
     pub(crate) fn record(&mut self, accepted_us: u32, at: Moment, into: &mut Histogram) {
         match self.0.last_mut() {
@@ -445,7 +446,7 @@ impl DeliveryTimes {
         }
     }
 
-    /// All sends are over at `at`.
+    /// Records the buffered deliveries, all sent by `at`.
     fn record_all(&mut self, at: Moment, into: &mut Histogram) {
         for (accepted_us, messages) in self.0.drain(..) {
             into.observe(u64::from(at.micros.wrapping_sub(accepted_us)), messages);
@@ -453,51 +454,53 @@ impl DeliveryTimes {
     }
 }
 
-/// Different moments of acceptance among the deliveries of one turn: each costs 16 bytes of a buffer that stays.
+/// Maximum number of distinct acceptance times among the deliveries of one turn: each costs 16 bytes of a permanent
+/// buffer.
 const MOMENTS_MAX: usize = 64;
 
 // A copy of one shard's counters and gauges between two turns, and how shards add up.
 
-/// The figures of one shard in a scrape, which shows the sum over all.
+/// The metrics of one shard, which a scrape adds to those of all other shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Connections by [`ConnectionRole`](crate::event::ConnectionRole).
+    /// Number of connections by [`ConnectionRole`](crate::event::ConnectionRole).
     pub connections: [u64; CONNECTION_ROLES],
-    /// Channels that exist, those included that are being created or deleted.
+    /// Number of channels, including those being created or deleted.
     pub channels: u64,
-    /// Channels whose deletion is not durable yet.
+    /// Number of channels whose deletion is not durable yet.
     pub deleting: u64,
-    /// Bytes of their records: see `limits.record_bytes_total`.
+    /// Bytes of the channels' records: see `limits.record_bytes_total`.
     pub record_bytes: u64,
-    /// Entries of the timer wheel: never more than there are sessions and channels.
+    /// Number of timer wheel entries: at most the number of sessions and channels together.
     pub timers: u64,
-    /// Channel records that pages of ListSignalingChannels and of the inspector have looked at.
+    /// Number of channel records read for pages of ListSignalingChannels and of the inspector.
     pub records_read: u64,
-    /// Alexa calls of other shards that were taken in, and that these have not confirmed to be over.
+    /// Number of queued Alexa calls of other shards whose end has not been acknowledged.
     pub call_places: u64,
-    /// Devices that wait on its channels.
+    /// Number of devices waiting on the shard's channels.
     pub waiting_devices: u64,
-    /// Connections that have not confirmed a message for long enough to doubt that their peers are there.
+    /// Number of connections doubted because a message has been unconfirmed for too long.
     pub doubtful: u64,
-    /// Requests that wait for a node that has their channel.
+    /// Number of requests that wait for an owner of their channel.
     pub parked: u64,
-    /// Bytes that HTTP connections hold of requests and of answers not taken: see `limits.request_bytes`.
+    /// Bytes of requests and unread responses held by HTTP connections: see `limits.request_bytes`.
     pub request_bytes: u64,
-    /// HTTP connections that were refused or cut off since they held most of those bytes.
+    /// Number of HTTP connections refused or closed because they held the most request bytes.
     pub requests_refused: u64,
-    /// Since when the recorder has notes, in microseconds since the start; `None` when nothing is recorded, and in the
-    /// sum of shards.
+    /// Start of the recorder's notes, in microseconds since the start; `None` when nothing is recorded, and in the sum
+    /// of shards.
     pub recorded_since_us: Option<u64>,
-    /// Session set-ups that took long; none in the sum of shards, since their numbers are the shard's.
+    /// Slow session set-ups; empty in the sum of shards, since their numbers are specific to a shard.
     pub slow_setups: Exemplars,
-    /// Gauges of accounts of the credentials file, and of all others; none where no signature is asked for.
+    /// Gauges for each account of the credentials file, and for all other accounts together; empty if no signature is
+    /// required.
     pub accounts: UsageTable,
-    /// Everything counted.
+    /// All counters.
     pub counters: Counters,
 }
 
 impl Snapshot {
-    /// Adds another shard's.
+    /// Adds the metrics of another shard.
     pub fn add(&mut self, other: &Self) {
         for (sum, one) in self.connections.iter_mut().zip(other.connections) {
             *sum += one;

@@ -1,13 +1,13 @@
-//! The remainder of an input when a step is over.
+//! Deferred work of an input.
 //!
-//! A step changes the parts that it takes, and leaves here what concerns the others: that a WebSocket left its channel,
-//! that a call has its answer, that a channel's next deadline is another one. Only the shard does it
-//! (`todo_dispatch`), before the next step.
+//! A step changes the parts that it takes. Work for other parts is deferred here: a WebSocket left its channel, a call
+//! was answered, or a channel's next deadline changed. Only the shard performs it (`todo_dispatch`), before the next
+//! step.
 //!
-//! The list is one queue, used again, of small values; what is large is boxed. It stays empty for a relayed message.
-//! It is empty when a step begins, and never longer than [`STEPS_LEFT_MAX`], which debug builds check: what concerns
-//! many connections or channels is one entry ([`Each`]), of which one at a time is done. Connections that are too many
-//! for one turn are kept among the [`Sockets`](crate::shard::sockets::Sockets) until the next one.
+//! The list is a reused queue of small values; large ones are boxed. It stays empty for a relayed message. It is empty
+//! when a step begins, and never longer than [`STEPS_LEFT_MAX`], which debug builds check: work on many connections or
+//! channels is a single entry ([`Each`]), processed one item at a time. Connections that exceed one turn's limit are
+//! queued in the [`Sockets`](crate::shard::sockets::Sockets) until the next turn.
 
 use crate::channel::{Channel, Route, Towards};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
@@ -25,78 +25,80 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-/// One thing that a step leaves to the shard.
+/// Work that a step defers to the shard.
 #[derive(Debug)]
 pub(crate) enum Todo {
-    /// A call's question for a channel of this shard: as one that comes from another shard by a letter.
+    /// A call's query for a channel of this shard: handled like one from another shard.
     Query(CallRef, Box<Query>),
-    /// A list that a caller of this shard wants.
+    /// A list requested by a caller of this shard.
     List(CallRef, Box<PageQuestion>),
-    /// Lists that wait begin, as far as the turn has room.
+    /// Begins queued lists, within the turn's budget.
     BeginLists,
-    /// The answer of a call, for its caller's shard.
+    /// Sends the answer of a call to its caller's shard.
     Answer(CallRef, Box<Answer>),
-    /// The device that waited on this channel, by this connection, waits no more.
+    /// Removes the device that waited on this channel with this connection.
     PollOver(ChannelKey, SessionKey),
-    /// The end of an Alexa call that waited, for its caller's shard.
+    /// Sends the final answer of a pending Alexa call to its caller's shard.
     OfferAnswer(CallRef, Box<Answer>),
-    /// Every Alexa call that waits is answered: the process is about to end.
+    /// Answers every pending Alexa call, because the process is shutting down.
     FailCalls,
-    /// An Alexa call of another shard waits here from here on.
+    /// An Alexa call of another shard is now pending here.
     OfferTaken(CallRef),
-    /// A call of this shard was not answered in time.
+    /// A call of this shard timed out.
     Overdue(CallRef),
-    /// The caller of an Alexa call that waits on this shard, at this channel, hung up.
+    /// The caller of an Alexa call that is pending on this channel of this shard hung up.
     HungUp(CallRef, Box<Identity>),
-    /// An open WebSocket ends for this reason.
+    /// Closes an open WebSocket for this reason.
     Close(SessionKey, EndReason),
-    /// An open WebSocket whose caller may not connect any more ends, unless it may again; so does a device's wait.
+    /// Closes an open WebSocket whose caller is no longer authorized, unless a new check permits it; likewise ends a
+    /// device's wait.
     AskAgain(SessionKey),
-    /// A channel has other tags: its connections whose policies read them are asked again, and its device that waits.
+    /// A channel's tags changed: its connections whose policies read tags are rechecked, as is its waiting device.
     TagsChanged(ChannelKey),
-    /// A step that repeats over many connections, calls or channels, one at a time.
+    /// An operation on many connections, calls or channels, one at a time.
     Each(Box<Each>),
-    /// A message was not accepted: its line in the log.
+    /// Logs a message that was not accepted.
     Unaccepted(Box<Declined>),
     /// A WebSocket has left its channel, or lost its slot there.
     Left(Box<Left>),
     /// The connection of a WebSocket is gone.
     Gone(Box<Gone>),
-    /// The last bytes of offers of calls were handed over to this connection: their places in the order of acceptance.
+    /// The last bytes of these offers, given by their position in the order of acceptance, were sent to this
+    /// connection.
     OffersDelivered(SessionKey, Vec<u64>),
-    /// The master of a channel gets the offers of waiting calls that it has not got.
+    /// Sends the master of a channel the offers of pending calls that it has not received.
     GiveOffers(ChannelKey),
-    /// A connection that lost its slot has handed over what it had begun.
+    /// A connection that lost its slot has completed its partly sent message.
     Released(SessionKey),
-    /// More is not confirmed than may be: the account with most makes room.
+    /// Gives up unconfirmed messages of the largest account, because the limit is exceeded.
     MakeProofRoom,
-    /// Query what the peer of this connection has acknowledged.
+    /// Queries what the peer of this connection has acknowledged.
     Ask(SessionKey),
-    /// A master of this channel has confirmed, by this connection, the offers with these places and frames.
+    /// A master of this channel has confirmed, on this connection, the offers with these positions and frames.
     OffersConfirmed(ChannelKey, SessionKey, Offers),
-    /// Offers that a former master did not answer are due.
+    /// Repeats due offers that a former master did not answer.
     RepeatOffers(ChannelKey),
-    /// The peer of this connection is there after all.
+    /// The peer of this connection has shown signs of life.
     Confirmed(SessionKey),
-    /// The peer's acknowledgements of this connection are known.
+    /// The acknowledged bytes of this connection's peer are known.
     Told(SessionKey),
-    /// A message goes this way, now that connections were closed for it.
+    /// Resumes the delivery of a message on this route, after connections were closed for it.
     HandOn(Box<Deferred>, Route),
-    /// The messages that are kept for a role go to its current connection.
+    /// Delivers the pending messages of a role to its current connection.
     Deliver(ChannelKey, Role),
-    /// The next deadline of a channel may be another one.
+    /// Rearms the timer of a channel, whose next deadline may have changed.
     Arm(ChannelKey),
-    /// A channel is out of the tables.
+    /// A channel was removed from the tables.
     ChannelWent(Box<(ChannelKey, Channel)>),
-    /// The store has reported a change at once.
+    /// The result of a change, which the store reported immediately.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// Changes of a channel that waited for the one before.
+    /// Processes changes of a channel that were queued after the previous one.
     ServeWaiting(ChannelKey, Box<WaitingQueries>),
-    /// An order about a slot whose former channels are gone.
+    /// Executes a slot order after the slot's former channels are gone.
     Obey(Box<ShardOrder>),
-    /// The messages of a parcel behind this byte go into a slot.
+    /// Unpacks the messages of a parcel from this byte offset on into a slot.
     Unpack(Slot, Arc<[u8]>, usize),
-    /// A step that the interposer of `--dev` left to itself.
+    /// Work deferred by the interposer of `--dev`.
     Interposed(Box<Later>),
 }
 
@@ -105,41 +107,42 @@ pub(crate) enum Todo {
 pub(crate) struct Left {
     /// The connection.
     pub(crate) session: SessionKey,
-    /// Channel.
+    /// The channel that the WebSocket was in.
     pub(crate) channel: ChannelKey,
-    /// Role there.
+    /// Role in the channel.
     pub(crate) role: Role,
-    /// End, if it is a member no longer; one that was superseded stays, silent.
+    /// Details of the end, if the connection is no longer a member; a superseded connection remains a member, but is
+    /// silent.
     pub(crate) end: Option<MemberEnd>,
-    /// From when on waits for it count.
+    /// Time from which waits for the connection's peer are measured.
     pub(crate) from: Now,
-    /// Messages that it was not sent; `None` where they were taken back before.
+    /// Messages not sent to the connection; `None` if they were taken back earlier.
     pub(crate) returned: Option<Returned>,
 }
 
-/// The end of a member of a channel, for the recorder.
+/// The end of a channel member, for the recorder.
 #[derive(Debug)]
 pub(crate) struct MemberEnd {
-    /// The address of the other end.
+    /// Address of the peer.
     pub(crate) remote: SocketAddr,
-    /// When it was admitted.
+    /// When the connection was admitted.
     pub(crate) opened: Now,
-    /// Whether it has sent a message.
+    /// Whether the client has sent a message.
     pub(crate) spoke: bool,
-    /// Whether its client has sent any frame.
+    /// Whether the client has sent any frame.
     pub(crate) heard: bool,
-    /// Why it ends.
+    /// Why the connection ends.
     pub(crate) reason: EndReason,
 }
 
-/// Messages that a connection was not sent.
+/// Messages returned from a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Returned {
-    /// Messages of which no byte has left it.
+    /// Messages of which no byte was sent.
     pub(crate) unsent: Vec<Unsent>,
-    /// Whether one was begun: until when it may take the rest.
+    /// Deadline for completing a partly sent message, if there is one.
     pub(crate) begun: Option<Now>,
-    /// Whether some are written and not confirmed.
+    /// Whether unconfirmed messages remain.
     pub(crate) unconfirmed: bool,
 }
 
@@ -148,23 +151,23 @@ pub(crate) struct Returned {
 pub(crate) struct Gone {
     /// The connection.
     pub(crate) session: SessionKey,
-    /// Channel.
+    /// The channel that the WebSocket was in.
     pub(crate) channel: ChannelKey,
-    /// Role there.
+    /// Role in the channel.
     pub(crate) role: Role,
-    /// The other end.
+    /// The peer.
     pub(crate) peer: Peer,
-    /// The figures of its log line.
+    /// Statistics of the connection for the log entry.
     pub(crate) tally: Option<Tally>,
-    /// When its last bytes came, if it was open until now.
+    /// When the last bytes were received, if the connection was open until now.
     pub(crate) last_frame: Option<Now>,
-    /// Why it ended.
+    /// Why the connection ended.
     pub(crate) reason: EndReason,
-    /// Of one that may not be open any more: what refuses it.
+    /// The policy that refuses a connection which is no longer authorized.
     pub(crate) refused_by: Option<Box<str>>,
-    /// Messages that were not confirmed.
+    /// Messages that were not sent, or not confirmed.
     pub(crate) unsent: Vec<Unsent>,
-    /// How many of those that were sent were taken back, before or now.
+    /// Number of sent messages that were taken back, now or earlier.
     pub(crate) returned: u32,
 }
 
@@ -176,32 +179,32 @@ pub(crate) struct Declined {
     pub(crate) kind: Kind,
     pub(crate) towards: Towards,
     pub(crate) reason: Unaccepted,
-    /// The length of its frame towards the recipient; of one that is too long, that of the payload or of the message.
+    /// Length of the message's frame towards the recipient; for an overlong message, length of the payload or text.
     pub(crate) bytes: usize,
-    /// The longest that is allowed, of one that is too long; else 0.
+    /// Maximum length if the message is too long; otherwise 0.
     pub(crate) most: usize,
 }
 
-/// A message that goes on when the step is over, since connections were closed for it.
+/// A message whose delivery continues after the step, because connections were closed for it.
 #[derive(Debug)]
 pub(crate) struct Deferred {
-    /// The connection that sent it.
+    /// The connection that sent the message.
     pub(crate) from: SessionKey,
-    /// Channel.
+    /// The channel of the message.
     pub(crate) channel: ChannelKey,
-    /// The viewer that sent it; `None` for the master.
+    /// The viewer that sent the message; `None` for the master.
     pub(crate) sender: Option<Box<str>>,
     /// See [`DeliveryMark`].
     pub(crate) launch: DeliveryMark,
-    /// Payload, base64.
+    /// Payload, base64-encoded.
     pub(crate) payload: Box<[u8]>,
-    /// The viewer that it is for; empty for the master.
+    /// The viewer that the message is for; empty for the master.
     pub(crate) recipient: Box<str>,
-    /// The sender's name for it.
+    /// The sender's id for the message.
     pub(crate) correlation_id: Option<Box<str>>,
 }
 
-/// The list of what steps left, oldest first, and the answers that wait for the end of the input. Empty between two
+/// The work that steps deferred, oldest first, and the answers that wait for the end of the input. Empty between
 /// inputs.
 #[derive(Debug, Default)]
 pub(crate) struct TodoList {
@@ -210,7 +213,7 @@ pub(crate) struct TodoList {
 }
 
 impl TodoList {
-    /// Leaves this to the shard.
+    /// Defers an item to the shard.
     pub(crate) fn push(&mut self, todo: Todo) {
         self.steps.push_back(todo);
     }
@@ -220,14 +223,14 @@ impl TodoList {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
-    /// Leaves to the shard that all of these are done, one after the other.
+    /// Defers an operation on several items, performed one at a time.
     pub(crate) fn each(&mut self, each: Each) {
         if !each.is_empty() {
             self.push(Todo::Each(Box::new(each)));
         }
     }
 
-    /// The last byte of a call's offer was handed over to this connection: one entry for all of one send.
+    /// Records that the last byte of a call's offer was sent to this connection: one entry for all offers of a send.
     pub(crate) fn offer_delivered(&mut self, master: SessionKey, order: u64) {
         if let Some(Todo::OffersDelivered(same, orders)) = self.steps.back_mut()
             && *same == master
@@ -238,8 +241,8 @@ impl TodoList {
         }
     }
 
-    /// The caller of an answer is connected to this shard: it is taken when the input is over, before the requests that
-    /// wait behind the call.
+    /// Queues an answer whose caller is connected to this shard: it is processed at the end of the input, before the
+    /// requests pipelined after the call.
     pub(crate) fn take_later(&mut self, caller: CallRef, answer: Box<Answer>) {
         self.answers.push_back((caller, answer));
     }
@@ -249,36 +252,36 @@ impl TodoList {
         self.answers.pop_front()
     }
 
-    /// The next thing to be done.
+    /// The next item of work.
     pub(crate) fn pop(&mut self) -> Option<Todo> {
         self.invariants();
         self.steps.pop_front()
     }
 
-    /// Whether there is nothing to be done before the next step.
+    /// Whether no work is left before the next step.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Whether there is nothing to be done before the next input: no answer is to be taken either.
+    /// Whether no work is left before the next input, including answers.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.steps.is_empty() && self.answers.is_empty()
     }
 
-    /// The number of things to be done.
+    /// Number of queued items.
     pub(crate) fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// Moves what was left since there were `before` to the front: it belongs to what was just done.
+    /// Moves the items queued after the first `before` ones to the front, since they belong to the item just processed.
     pub(crate) fn newest_first(&mut self, before: usize) {
         let newest = self.steps.len().saturating_sub(before);
         self.steps.rotate_right(newest);
     }
 
-    /// Checks that no step has left more than may be.
+    /// Checks that no step has deferred more than the limit.
     #[inline]
     fn invariants(&self) {
         let (steps, answers) = (self.steps.len(), self.answers.len());
@@ -289,7 +292,7 @@ impl TodoList {
         debug_assert!(answers <= ANSWERS_PER_INPUT_MAX, "{answers} answers wait");
     }
 
-    /// Gives back the memory of many answers.
+    /// Releases memory after many answers.
     pub(crate) fn shrink(&mut self) {
         if self.answers.capacity() > STEPS_LEFT_MAX {
             self.answers.shrink_to(STEPS_LEFT_MAX);
@@ -301,35 +304,36 @@ const _: () = assert!(size_of::<Todo>() <= 48);
 
 // Many connections, calls or channels to which the same is done.
 
-/// Step done for each of many, one after the other: what one leaves comes before the next.
+/// An operation performed on many items, one at a time: work deferred by one item precedes the next item.
 #[derive(Debug)]
 pub(crate) enum Each {
-    /// Open WebSockets end for this reason: as many as a turn closes, the others in the turns that follow.
+    /// Closes open WebSockets for this reason: as many as one turn permits, and the remaining ones in the following
+    /// turns.
     Close(IntoIter<SessionKey>, EndReason),
-    /// Connections end at once, for this reason unless they have one.
+    /// Aborts connections, for this reason unless they already have one.
     Abort(IntoIter<SessionKey>, Option<EndReason>),
-    /// Connections whose peers' acknowledgements are queried.
+    /// Queries what the peers of these connections have acknowledged.
     Ask(IntoIter<SessionKey>),
-    /// The calls that wait at these channels are answered: the process is about to end.
+    /// Answers the pending calls of these channels, because the process is shutting down.
     FailCalls(IntoIter<ChannelKey>),
-    /// The calls and connections of these channels end: their slot may go.
+    /// Ends the calls and connections of these channels, because their slot may move.
     Still(IntoIter<ChannelKey>),
-    /// Channels that end, since their slot moves.
+    /// Drops channels whose slot moves.
     Drop(IntoIter<ChannelKey>),
 }
 
 impl Each {
-    /// Open WebSockets end for this reason.
+    /// Closes open WebSockets for this reason.
     pub(crate) fn close(sessions: Vec<SessionKey>, reason: EndReason) -> Self {
         Self::Close(sessions.into_iter(), reason)
     }
 
-    /// Connections end at once, for this reason unless they have one.
+    /// Aborts connections, for this reason unless they already have one.
     pub(crate) fn abort(sessions: Vec<SessionKey>, reason: Option<EndReason>) -> Self {
         Self::Abort(sessions.into_iter(), reason)
     }
 
-    /// Whether none is left.
+    /// Whether no item is left.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Close(sessions, _) | Self::Abort(sessions, _) | Self::Ask(sessions) => {

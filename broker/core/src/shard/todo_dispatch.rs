@@ -1,4 +1,4 @@
-//! The one `match` that does what steps left.
+//! The dispatch of deferred work, in a single `match`.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
 use crate::shard::calls::letters::{Answer, Letter, WaitingQueries};
@@ -11,10 +11,10 @@ use crate::shard::{Shard, dev, disconnect, recheck};
 use crate::{journal::EndReason, session::Session};
 
 impl Shard {
-    /// Does what steps left, and what that leaves; then answers reach their callers, and the requests that waited for
-    /// them begin.
+    /// Performs deferred work, including what results from it; then delivers answers to their callers, and begins the
+    /// requests that waited for them.
     ///
-    /// A relayed message leaves nothing: then this is a few looks, inlined into its way.
+    /// A relayed message defers nothing, so that only a few checks remain, inlined into its path.
     #[inline(always)]
     pub(crate) fn work_off(&mut self) {
         let nothing = self.state.cx.todo.is_done()
@@ -40,7 +40,7 @@ impl Shard {
         }
     }
 
-    /// Does one thing that a step left.
+    /// Performs one deferred item.
     pub(crate) fn act(&mut self, what: Todo) {
         let (sockets, directory, cx, ..) = self.state.parts();
         match what {
@@ -106,14 +106,14 @@ impl Shard {
         }
     }
 
-    /// A call's offer is with a master: its caller's shard is told.
+    /// Notifies the caller's shard that its Alexa call is pending on this shard.
     fn offer_taken(&mut self, caller: CallRef) {
         let (sockets, directory, ..) = self.state.parts();
         let letter = Letter::CallTaken(directory.shard(), caller);
         sockets.post(caller.shard, letter);
     }
 
-    /// Sets the timer of a channel.
+    /// Arms a channel's timer.
     fn arm(&mut self, key: ChannelKey) {
         let (sockets, directory, cx, _) = self.state.parts();
         if let Some((timer, next)) = directory.timer_of(key, cx.at.now) {
@@ -121,7 +121,8 @@ impl Shard {
         }
     }
 
-    /// An answer is on its way to its caller: on this shard, or by a letter of this kind.
+    /// Routes an answer to its caller: directly if the caller is on this shard, otherwise as the message that `letter`
+    /// creates.
     fn answer(
         &mut self,
         caller: CallRef,
@@ -137,7 +138,7 @@ impl Shard {
         }
     }
 
-    /// The last bytes of offers were handed over to a master.
+    /// Handles offers whose last bytes were sent to a master.
     fn offers_delivered(&mut self, master: SessionKey, orders: &[u64]) {
         let session = self.state.sockets.session(master);
         if let Some(channel) = session.and_then(Session::channel) {
@@ -147,7 +148,7 @@ impl Shard {
         }
     }
 
-    /// Does to the next of many what is done to each; the others follow when that is done.
+    /// Performs an operation on its next item; the remaining items follow afterwards.
     fn next_of(&mut self, mut each: Box<Each>) {
         let (sockets, directory, cx, ..) = self.state.parts();
         match &mut *each {
@@ -193,14 +194,14 @@ impl Shard {
         }
     }
 
-    /// The tags of a channel are others: who may be there.
+    /// Rechecks a channel's connections and waiting device after its tags changed.
     fn tags_changed(&mut self, channel: ChannelKey) {
         let (sockets, directory, cx, _) = self.state.parts();
         recheck::tags_changed(sockets, directory.members(channel), cx.at);
         wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), cx.at);
     }
 
-    /// An open WebSocket may not be open any more, or a device not wait, unless it may again.
+    /// Closes an open WebSocket or ends a device's wait that is no longer authorized, unless a new check permits it.
     fn ask_again(&mut self, session: SessionKey) {
         let (sockets, directory, cx, gate) = self.state.parts();
         if recheck::refuses(sockets, directory, cx, (gate, session)) {
@@ -210,7 +211,8 @@ impl Shard {
         }
     }
 
-    /// A WebSocket has left its channel, or lost its slot there. The one that it took the slot of may have that again.
+    /// Handles a WebSocket that has left its channel, or lost its slot there. The connection that it superseded may
+    /// regain the slot.
     fn left(&mut self, left: Left) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if let Some(returning) = directory.left(cx, &left)
@@ -227,7 +229,7 @@ impl Shard {
         self.state.directory.rest(left.channel);
     }
 
-    /// The connection of a WebSocket is gone.
+    /// Handles a WebSocket whose connection is gone.
     fn gone(&mut self, mut gone: Gone) {
         let State { directory, cx, .. } = &mut self.state;
         directory.gone(cx, &mut gone);
@@ -238,7 +240,7 @@ impl Shard {
         self.state.directory.connection_went(key);
     }
 
-    /// A connection that lost its slot has handed over what it had begun.
+    /// Handles a connection that lost its slot and has completed its partly sent message.
     fn released(&mut self, by: SessionKey) {
         let (sockets, directory, cx, ..) = self.state.parts();
         let Some(session) = sockets.session(by) else {
@@ -251,7 +253,7 @@ impl Shard {
         }
     }
 
-    /// The next change that waited for the one before is made.
+    /// Begins the next change that was queued after the previous one.
     fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<WaitingQueries>) {
         if let Some((caller, query)) = self.state.directory.next_waiting(&mut waiting) {
             home::serve(&mut self.state, caller, *query);

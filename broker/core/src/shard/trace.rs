@@ -1,8 +1,8 @@
-//! The recorder's notes of one channel, for operators: read backwards, a bounded number of notes in each step.
+//! The recorder's notes of one channel, for operators: read backwards, a bounded number of notes per step.
 //!
-//! A step gives events, newest first, and says where the next one begins. Names of connections that left come with
-//! their end, which a reader that goes backwards meets before anything else of them; those that are connected come
-//! with the first step.
+//! A step returns events, newest first, and where the next step begins. Names of connections that left are stored with
+//! the note of their departure, which is the first note about them when reading backwards; connected peers are listed
+//! by the first step.
 
 use crate::channel::{AwaitedMaster, Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -20,63 +20,64 @@ use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 
-/// The beginning of a step.
+/// Where a step begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracePlace {
-    /// The channel, as the first step found it: one of the same name that came after it is another.
+    /// The channel, as resolved by the first step: a channel recreated later under its name is a different one.
     channel: ChannelKey,
-    /// The serial number behind the first note that is looked at. A question is as short as any other without it, and
-    /// each letter has its length.
+    /// The serial number after the first note to read. Kept separately so that the enum of queries does not grow, since
+    /// it determines the size of every message between shards.
     before: NonZeroU64,
 }
 
-/// One step of a trace.
+/// A step of a trace.
 #[derive(Clone, Debug)]
 pub struct TraceStep {
-    /// When it was read, by both clocks: the calendar, and microseconds since the start.
+    /// Time of reading: wall clock time, and microseconds since the start.
     pub read: (Wall, u64),
-    /// Since when there are notes, in microseconds since the start; `None` when nothing is recorded.
+    /// Start of the available notes, in microseconds since the start; `None` when nothing is recorded.
     pub since_us: Option<u64>,
-    /// How long a master is open before it gets an offer again that a former one had and did not answer, in
-    /// milliseconds; `None` where it never does.
+    /// Time in milliseconds that a master must be open before it gets the offers that a former one received and did not
+    /// answer; `None` if offers are not repeated.
     pub repeats_after_ms: Option<u64>,
-    /// The connected peers, superseded connections included; in the first step only.
+    /// The connected peers, including superseded connections; only in the first step.
     pub connected: Vec<TracePeer>,
     /// The events, newest first.
     pub events: Vec<TraceEvent>,
-    /// The beginning of the next step, if there is more to read.
+    /// Where the next step begins, if there is more to read.
     pub next: Option<TracePlace>,
 }
 
 /// A connection in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracePeer {
-    /// Which connection it is.
+    /// The connection's key.
     pub session: SessionKey,
     /// A viewer's client id; `None` for a master.
     pub client_id: Option<Box<str>>,
-    /// The mark that replaces the client id where no connection is named: see [`TraceKind::Message`].
+    /// The hash that replaces the client id where no connection is named: see [`TraceKind::Message`].
     pub mark: Option<u64>,
     /// The peer's address.
     pub remote: SocketAddr,
     /// The mark that replaces it in [`TraceKind::ApiCall`].
     pub address: u64,
-    /// When it was admitted, in microseconds since the start, to the millisecond.
+    /// When the connection was admitted, in microseconds since the start, with millisecond precision.
     pub opened_us: u64,
-    /// Whether a message was sent to it long ago that it has not confirmed; unknown of one that is gone.
+    /// Whether a message sent long ago is still unconfirmed; unknown for a closed connection.
     pub unconfirmed: bool,
-    /// Whether TCP proves what it has: the machine does that ends its connection. Unknown of one that is gone.
+    /// Whether delivery is proved by TCP, that is by the host that terminates the connection. Unknown for a closed
+    /// connection.
     pub by_tcp: bool,
-    /// Of a viewer with an offer that a master has and did not answer: the master that gets it again.
+    /// For a viewer with an offer that a master received and did not answer: the master to which the offer is repeated.
     pub offer: Option<AwaitedMaster>,
 }
 
-/// One event.
+/// An event in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
-    /// The number of its note on this shard: no two events have the same, and they are ordered by it.
+    /// Serial number of the event's note on this shard: unique, and increasing in the order of events.
     pub serial: u64,
-    /// When, in microseconds since the start.
+    /// Time of the event, in microseconds since the start.
     pub at_us: u64,
     /// The kind of event.
     pub kind: TraceKind,
@@ -85,13 +86,13 @@ pub struct TraceEvent {
 /// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceKind {
-    /// A connection was admitted, and what said whether it is a master's.
+    /// A connection was admitted; the last value is the source of its role.
     Joined(SessionKey, Role, RoleBy),
-    /// A connection left the channel; its peer is known from here.
+    /// A connection left the channel, with its peer's details.
     Left(Box<TracePeer>, Option<EndReason>),
-    /// A connection lost its slot to the second one, of which nothing said that it is a master if that is true.
+    /// A connection lost its slot to the second one; the flag is true if the second one's request named no role.
     Superseded(SessionKey, SessionKey, bool),
-    /// GO_AWAY was sent to it.
+    /// GO_AWAY was sent to the connection.
     ToldToGo(SessionKey),
     /// A call of the API was answered, of no connection yet.
     ApiCall {
@@ -104,52 +105,52 @@ pub enum TraceKind {
         /// The mark of the client id that it names.
         client: Option<u64>,
     },
-    /// Something of a message.
+    /// A message event.
     Message {
-        /// `None` when it could not be understood.
+        /// Action; `None` for a malformed message.
         action: Option<Action>,
-        /// Which way it goes.
+        /// Direction of the message.
         towards: Towards,
-        /// The outcome.
+        /// Passage of the message at this event.
         passage: Passage,
-        /// The length of its frame towards the recipient; 0 when it has none. Of one whose payload is too long, that of
+        /// Length of the message's frame towards the recipient; 0 if there is none. For an overlong payload, length of
         /// the payload.
         bytes: usize,
-        /// The longest payload that is allowed, of one whose payload is too long; else 0.
+        /// Maximum payload length if the payload is too long; otherwise 0.
         most: usize,
-        /// The candidates in an offer or answer, where it was looked into.
+        /// Number of candidates in an offer or answer, if it was parsed.
         candidates: Option<usize>,
-        /// The connection that sent it, when it came.
+        /// The connection that sent the message, for an incoming one.
         from: Option<SessionKey>,
-        /// The connection that got it, or had it.
+        /// The connection that received the message, or had it queued.
         to: Option<SessionKey>,
-        /// The client id at its other end, where no connection of that viewer is named.
+        /// Hash of the client id at the other end, if no connection of that viewer is named.
         mark: Option<u64>,
-        /// Client id that a master wrote.
+        /// The client id addressed by a master.
         viewer: Option<Box<str>>,
     },
 }
 
-/// The part of a channel's notes that is wanted.
+/// Selects a part of a channel's notes.
 pub(crate) struct TraceQuestion {
     pub(crate) identity: Identity,
-    /// The place that an earlier step has come to; `None` for the newest notes.
+    /// Where an earlier step ended; `None` for the newest notes.
     pub(crate) from: Option<TracePlace>,
-    /// Notes that one step looks at, at most.
+    /// Maximum number of notes that one step reads.
     pub(crate) limit: usize,
 }
 
-/// The notes that the recorder is to forget.
+/// Selects the notes to erase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forget {
-    /// Of connections of this client id or address, and of messages for this client id.
+    /// Notes of connections with this client id or address, and of messages for this client id.
     Named(Box<str>),
-    /// From before this moment.
+    /// Notes from before this time.
     Before(Wall),
 }
 
-/// Erases one step of notes, those of a name from a place on backwards: the number of events that were erased, and the
-/// beginning of the next step, if there is more to look at.
+/// Erases the selected notes in one step; for a name, backwards from a position. Returns the number of events erased,
+/// and where the next step begins, if any notes are left to check.
 pub(crate) fn forget(
     recorder: &mut Recorder,
     forget: &Forget,
@@ -187,7 +188,7 @@ pub(crate) fn forget(
     (erased, NonZeroU64::new(serial))
 }
 
-/// Erases notes of before this time. Those without a time belong to the next one that has one.
+/// Erases notes from before this time. A note without a time belongs to the next note that has one.
 fn forget_old(recorder: &mut Recorder, least_us: u64) -> (u64, Option<NonZeroU64>) {
     let (mut erased, first) = (0, recorder.oldest());
     let mut kept_from = first;
@@ -214,7 +215,7 @@ fn forget_old(recorder: &mut Recorder, least_us: u64) -> (u64, Option<NonZeroU64
     (erased, NonZeroU64::new(kept_from).filter(|_| is_whole_step))
 }
 
-/// Whether a note has a name or an address that belongs to the next note.
+/// Whether a note contains a name or an address that belongs to the next note.
 fn belongs(recorder: &Recorder, serial: u64) -> bool {
     let note = recorder.get(serial);
     let tag = note.and_then(|note| tag_of(&note));
@@ -238,7 +239,7 @@ fn is_about(recorder: &Recorder, kind: &TraceKind, text: &str) -> bool {
     }
 }
 
-/// Reads one step of a channel's notes; `None` when the channel does not live here.
+/// Reads one step of a channel's notes; `None` when the channel is not homed here.
 pub(crate) fn step(
     sockets: &Sockets,
     directory: &Directory,
@@ -279,7 +280,8 @@ pub(crate) fn step(
     })
 }
 
-/// Since when there are notes: the start, until the first one is overwritten; `None` when nothing is recorded.
+/// Start of the available notes: the process start, until the first note is overwritten; `None` when nothing is
+/// recorded.
 pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     let oldest = recorder.oldest();
     if !recorder.is_on() || oldest == 0 {
@@ -291,8 +293,8 @@ pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     Some(timed.next().map_or(0, |[first, ..]| first & LOW))
 }
 
-/// The channel and client id of a connection that left, if it did within one step's notes before a place; else where
-/// the step ended.
+/// The channel and client id of a connection that left, if that is found within one step's notes before a position;
+/// otherwise where the step ended.
 pub(crate) fn left(
     recorder: &Recorder,
     session: SessionKey,
@@ -319,7 +321,8 @@ pub(crate) fn left(
     Err(serial)
 }
 
-/// Milliseconds after which a message is no longer on its way: it was asked for once by then.
+/// Time in milliseconds after which a message no longer counts as in transit: its acknowledgement has been queried once
+/// by then.
 const UNCONFIRMED_MS: u64 = 2 * ASK_AFTER_MS;
 
 fn connected(
@@ -351,7 +354,7 @@ fn connected(
     peers.collect()
 }
 
-/// Up to `limit` events from a place on, and the place where the step ended.
+/// Up to `limit` events from a position on, and where the step ended.
 fn backwards(
     recorder: &Recorder,
     key: ChannelKey,
@@ -453,7 +456,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     })
 }
 
-/// Whether a message of this passage came from a connection and went to no other.
+/// Whether a message with this passage came from a connection and was forwarded to no other.
 fn came(passage: Passage) -> bool {
     matches!(
         passage,
@@ -492,7 +495,7 @@ fn joined(session: SessionKey, detail: u8) -> Option<TraceKind> {
     Some(TraceKind::Joined(session, role, *by))
 }
 
-/// The name in the notes before a serial number; `None` when some of it was overwritten.
+/// The name in the notes before a serial number; `None` when part of it was overwritten.
 fn name(recorder: &Recorder, before: u64, bytes: usize) -> Option<Box<str>> {
     let first = before.checked_sub(bytes.div_ceil(NAME_BYTES) as u64)?;
     let mut text = Vec::with_capacity(bytes);
@@ -519,7 +522,7 @@ fn address([first, channel, low, high]: Words) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::try_from(first).ok()?))
 }
 
-/// The tag and the detail of a note.
+/// The tag and detail in a note's channel word.
 fn upper(channel: u64) -> [u8; 2] {
     let [.., tag, detail] = channel.to_le_bytes();
     [tag, detail]

@@ -1,40 +1,40 @@
-//! The use of each account: connections, calls, messages, refusals, and bytes that are queued for it.
+//! The usage of each account: connections, calls, messages, refusals, and pending bytes.
 //!
-//! Calls and refusals are counted where they are answered, messages of a connection when it ends: each has its account
-//! at hand there. Messages of open connections stay with the connections, and are added up for who asks, in steps. So
-//! the road of a message has no account.
+//! Calls and refusals are counted when they are answered, messages of a connection when it ends, since the account is
+//! available at that point. Message counts of open connections stay with the connections, and are summed on request, in
+//! steps. So the path of a message needs no account.
 
 use crate::id::Account;
 use crate::limits::USAGE_ACCOUNTS_MAX;
 use std::collections::BTreeMap;
 
-/// The use of one account. All but the gauges are counted from the start of the process on.
+/// The usage of one account. Everything except the gauges is counted from the start of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Gauge: admitted WebSocket connections.
     pub connections: u64,
-    /// Answered calls, refused ones included.
+    /// Number of answered calls, including refused ones.
     pub calls: u64,
-    /// Messages that its connections sent, refused ones included.
+    /// Number of messages sent by the account's connections, including refused ones.
     pub messages: u64,
-    /// Refused requests whose caller is known.
+    /// Number of refused requests whose caller is known.
     pub refusals: u64,
-    /// Gauge: bytes of messages that are kept for absent recipients.
+    /// Gauge: bytes of messages pending for absent recipients.
     pub queued_bytes: u64,
 }
 
-/// The use of accounts; that of `None` is of callers without a known account, and of accounts that found no place.
+/// Usage by account; `None` stands for callers without a known account, and for accounts beyond the table's capacity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageTable(BTreeMap<Option<Account>, Usage>);
 
 impl UsageTable {
-    /// The use of an account, to be changed.
+    /// The usage of an account, mutable.
     pub fn of(&mut self, account: Option<Account>) -> &mut Usage {
         let is_listed = self.0.len() < USAGE_ACCOUNTS_MAX || self.0.contains_key(&account);
         self.0.entry(account.filter(|_| is_listed)).or_default()
     }
 
-    /// Adds the use on another shard.
+    /// Adds the usage counted on another shard.
     pub fn add(&mut self, other: &Self) {
         for (account, usage) in other.rows() {
             let own = self.of(account);
@@ -46,7 +46,7 @@ impl UsageTable {
         }
     }
 
-    /// The accounts in order, behind the use of others.
+    /// The usage of each account, sorted by account; the entry without an account comes first.
     pub fn rows(&self) -> impl Iterator<Item = (Option<Account>, Usage)> {
         self.0.iter().map(|(account, usage)| (*account, *usage))
     }

@@ -1,1 +1,1 @@
-//! A crate of its own, so that the generator is built for its one test alone: `tests/generated.rs`.
+//! Separate crate, so that the generator is built only for its one test, `tests/generated.rs`.

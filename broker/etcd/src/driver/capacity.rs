@@ -1,8 +1,8 @@
-//! The fill of etcd: asked of a member every [`SIZE_EVERY_MS`]. The process refuses new channels where it is nearly
-//! full: at its quota etcd takes no change of anybody, until an operator has made room.
+//! Database usage of etcd, queried from a member every [`SIZE_EVERY_MS`]. The process refuses new channels when etcd is
+//! nearly full: once its quota is reached, etcd accepts no change from any client until an operator frees space.
 //!
-//! The part of the database that is in use counts. Free pages of it, such as compaction leaves, are used again
-//! before the file grows.
+//! Only the part of the database in use counts. Its free pages, such as those left by compaction, are reused before the
+//! file grows.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::operator::{MemberStatus, member};
@@ -11,16 +11,16 @@ use broker_core::time::Now;
 use std::sync::Arc;
 use tracing::{info, warn};
 
-/// The last report of it.
+/// Latest report of etcd's database usage.
 #[derive(Debug)]
 pub(crate) struct Capacity {
-    /// As it is configured, where no member reports one.
+    /// Configured quota, used if no member reports one.
     quota: u64,
-    /// When a member is asked next.
+    /// When a member is queried next.
     due: Now,
     is_asked: bool,
-    /// The quota that the member of this connection said: it asks for one connection more to learn it of an etcd
-    /// before version 3.6, and does not change while it runs.
+    /// Quota reported by the member of this connection, kept because the query needs an additional connection with etcd
+    /// before version 3.6, and the quota does not change while the member runs.
     said: Option<(u32, Option<u64>)>,
     fill: Option<(u64, u64)>,
 }
@@ -36,12 +36,12 @@ impl Capacity {
         }
     }
 
-    /// Bytes in use, and the quota, once a member has reported them.
+    /// Bytes in use and the quota, once a member has reported them.
     pub(crate) fn fill(&self) -> Option<(u64, u64)> {
         self.fill
     }
 
-    /// Asks the member of this connection, if it is time.
+    /// Queries the member of this connection, if a query is due.
     pub(crate) fn measure(&mut self, connection: &EtcdConnection) {
         let Some((generation, lines)) = connection.up() else {
             return;
@@ -68,7 +68,8 @@ impl Capacity {
         });
     }
 
-    /// A member has answered, or not: what is wrong with it the connections report. Returns what the process learns.
+    /// Handles a member's report or a failure, whose cause the connections report. Returns news for the process, if
+    /// any.
     pub(crate) fn measured(
         &mut self,
         generation: u32,
@@ -100,7 +101,7 @@ impl Capacity {
             .is_some_and(|(used, quota)| used >= quota / 100 * 80)
     }
 
-    /// A member's report. True if etcd has become nearly full by it, or no longer is.
+    /// Records a member's report. Returns `true` if etcd became nearly full or no longer is.
     fn learn(&mut self, status: &MemberStatus) -> bool {
         let before = self.is_nearly_full();
         // Before version 3.4 a member does not report what is in use.

@@ -1,5 +1,5 @@
-//! One of the node's two connections to etcd: the attempts to get it, and its trouble. Also the trouble with messages
-//! of other nodes.
+//! A connection of the node to etcd, of which there are two: connection attempts, and reporting of faults. Also faults
+//! of messages from other nodes.
 
 use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
@@ -15,17 +15,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// A connection, or the attempts to get one. After one that failed the next member is tried.
+/// A connection, or the attempts to open one. After a failure, the next member is tried.
 #[derive(Debug)]
 pub(crate) struct EtcdConnection {
     which: Which,
     options: Arc<Options>,
-    /// The member that is used, or tried next.
+    /// The current member, or the next to try.
     member: usize,
-    /// Counts connections: what belongs to an earlier one is not of this one.
+    /// Number of the connection, which identifies events of earlier ones.
     generation: u32,
     state: State,
-    /// Attempts in a row that came to nothing.
+    /// Number of consecutive failed attempts.
     failures: u32,
     trouble: ConnectionTrouble,
     events: TaskEvents,
@@ -39,7 +39,7 @@ enum State {
 }
 
 impl EtcdConnection {
-    /// No connection yet; the first member to try is `first`, of those there are.
+    /// Creates an unconnected state; `first` is the member to try first.
     pub(crate) fn new(
         which: Which,
         options: Arc<Options>,
@@ -63,7 +63,7 @@ impl EtcdConnection {
         }
     }
 
-    /// The connection, if there is one, and its number.
+    /// The open connection with its number, if any.
     pub(crate) fn up(&self) -> Option<(u32, &Lines)> {
         match &self.state {
             State::Up(lines) => Some((self.generation, lines)),
@@ -76,18 +76,18 @@ impl EtcdConnection {
         &self.options
     }
 
-    /// The member that is used or tried.
+    /// Endpoint of the current member, or of the one being tried.
     pub(crate) fn endpoint(&self) -> Box<str> {
         let endpoint = self.options.endpoints.get(self.member);
         endpoint.cloned().unwrap_or_default()
     }
 
-    /// Runs tasks whose calls go over it.
+    /// Spawner of tasks whose calls use the connection.
     pub(crate) fn events(&self) -> &TaskEvents {
         &self.events
     }
 
-    /// Makes a transaction, and reports its outcome with the number of the connection. Nothing without a connection.
+    /// Runs a transaction, and reports its outcome with the connection's number. No effect without a connection.
     pub(crate) fn transact(
         &self,
         transaction: TxnRequest,
@@ -101,7 +101,7 @@ impl EtcdConnection {
         }
     }
 
-    /// Connects if it is time.
+    /// Connects, if an attempt is due.
     pub(crate) fn connect(&mut self) {
         match self.state {
             State::Down { retry_at } if Instant::now() >= retry_at => {}
@@ -116,7 +116,7 @@ impl EtcdConnection {
         });
     }
 
-    /// An attempt has ended. Returns whether there is a connection.
+    /// Handles the end of a connection attempt. Returns whether there is a connection.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) -> bool {
         if generation == self.generation {
             match result {
@@ -127,15 +127,15 @@ impl EtcdConnection {
         self.up().is_some()
     }
 
-    /// A call over the connection was answered.
+    /// Records that a call on the connection was answered.
     pub(crate) fn works(&mut self, generation: u32) {
         if self.is_current(generation) {
             self.failures = 0;
         }
     }
 
-    /// A call failed. Returns true if the connection is given up for it: not where etcd refused the call, nor if
-    /// the connection was given up already.
+    /// Handles a failed call. Returns `true` if the connection is abandoned because of it, but not if etcd refused the
+    /// call or the connection was abandoned already.
     pub(crate) fn failed(&mut self, generation: u32, failure: &CallFailure) -> bool {
         if let CallFailure::Refused(_) = failure {
             self.trouble.begins(&failure.to_string());
@@ -165,17 +165,17 @@ impl EtcdConnection {
         self.state = State::Down { retry_at };
     }
 
-    /// Something is wrong with etcd, not with the connection.
+    /// Reports a fault of etcd itself, not of the connection.
     pub(crate) fn trouble_begins(&mut self, why: &str) {
         self.trouble.begins(why);
     }
 
-    /// All is well.
+    /// Clears the fault.
     pub(crate) fn trouble_ends(&mut self) {
         self.trouble.ends();
     }
 
-    /// The current trouble, if there is any.
+    /// The current fault, if any.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.trouble.current()
     }
@@ -184,18 +184,18 @@ impl EtcdConnection {
 // Trouble while it lasts, for the log and for operators who ask: of a connection to etcd, and of messages of other
 // nodes.
 
-/// Trouble of one connection.
+/// Faults of one connection.
 #[derive(Debug)]
 struct ConnectionTrouble {
-    /// The purpose of the connection, in the log.
+    /// Purpose of the connection, for the log.
     of: &'static str,
     current: Option<Box<str>>,
-    /// Logged lines: each fault once, until nothing is wrong any more.
+    /// Faults already logged; each is logged once until all are resolved.
     logged: Vec<Box<str>>,
 }
 
 impl ConnectionTrouble {
-    /// None so far.
+    /// Creates a state without faults.
     pub(crate) fn new(of: &'static str) -> Self {
         Self {
             of,
@@ -204,12 +204,12 @@ impl ConnectionTrouble {
         }
     }
 
-    /// The current trouble, if there is any.
+    /// The current fault, if any.
     pub(crate) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }
 
-    /// Something is wrong: logged, unless it was logged since all was well.
+    /// Records a fault, and logs it unless it was logged since the last recovery.
     fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
@@ -219,7 +219,7 @@ impl ConnectionTrouble {
         }
     }
 
-    /// All is well.
+    /// Records a recovery.
     fn ends(&mut self) {
         if self.current.take().is_some() {
             info!("{}: it answers again", self.of);
@@ -228,12 +228,12 @@ impl ConnectionTrouble {
     }
 }
 
-/// Nodes whose messages cannot be read: when the log had a line about each.
+/// Nodes that sent unreadable messages, and when each was last logged.
 #[derive(Debug, Default)]
 pub(crate) struct Strange(BTreeMap<NodeId, Now>);
 
 impl Strange {
-    /// A message of this node cannot be read: logged at most every [`NOTE_EVERY`].
+    /// Records an unreadable message from this node; logged at most once per [`NOTE_EVERY`].
     pub(crate) fn note(&mut self, node: NodeId, name: &Name, why: UnreadableMessage) {
         let now = now();
         let is_recent = |at: &Now| Duration::from_millis(now.since(*at)) < NOTE_EVERY;
@@ -247,7 +247,7 @@ impl Strange {
     }
 }
 
-/// Lines of one trouble: some for each member of an etcd.
+/// Maximum number of different faults logged until all are resolved; several for each etcd member.
 const LINES_MAX: usize = 16;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The connection for the registration's lease, the watch, and slots; and what else is asked over it: the meta key, the
-//! fill of etcd, reports about orders of operators.
+//! Connection for the registration's lease, the watch and slots. Also used for the meta key, the usage of etcd, and
+//! reports on operators' orders.
 
 use crate::driver::event::{Event, TaskOutcome};
 use crate::driver::{connection::EtcdConnection, core::Inputs};
@@ -23,21 +23,21 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// The connection, and what runs on it.
+/// The connection, and the streams and calls on it.
 #[derive(Debug)]
 pub(crate) struct Control {
     connection: EtcdConnection,
     meta: Meta,
-    /// The lease that is asked for, in seconds.
+    /// Requested lease duration, in seconds.
     lease_s: i64,
     lease: Option<EtcdStream<LeaseId>>,
     watch: Option<EtcdStream<WatchId>>,
-    /// Single calls without an answer.
+    /// Number of single calls in flight.
     under_way: usize,
     took: Duration,
 }
 
-/// Etcd is not that of the node's cluster: it has another history.
+/// etcd does not belong to the node's cluster: it has a different history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OtherCluster;
 
@@ -54,42 +54,42 @@ impl Control {
         }
     }
 
-    /// The connection, for calls that answer nothing to the rules.
+    /// The connection, for calls whose answers the core does not need.
     pub(crate) fn connection(&self) -> &EtcdConnection {
         &self.connection
     }
 
-    /// Whether no single call waits for its answer.
+    /// Whether no single call is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.under_way == 0
     }
 
-    /// The time that etcd took for the last keepalive that it answered.
+    /// Time that etcd took to answer the latest keepalive.
     pub(crate) fn took(&self) -> Duration {
         self.took
     }
 
-    /// The cluster's id, as far as it is known.
+    /// Id of the cluster, if known.
     pub(crate) fn cluster_id(&self) -> Option<Box<str>> {
         self.meta.id()
     }
 
-    /// The key of the hash that finds a channel's slot, once the meta key was read.
+    /// Key of the hash that maps a channel to its slot; `None` until the meta key has been read.
     pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.meta.slot_key()
     }
 
-    /// Connects if it is time.
+    /// Connects, if an attempt is due.
     pub(crate) fn connect(&mut self) {
         self.connection.connect();
     }
 
-    /// An attempt to connect has ended.
+    /// Handles the end of a connection attempt.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         self.connection.connected(generation, result);
     }
 
-    /// Gives up the connection if it does not answer.
+    /// Abandons the connection if it does not respond.
     pub(crate) fn look_after(&mut self, inputs: &mut Inputs) {
         let current = self.connection.up().map(|(generation, _)| generation);
         if let Some(generation) = current.filter(|_| self.is_silent(Instant::now())) {
@@ -97,7 +97,7 @@ impl Control {
         }
     }
 
-    /// Carries out a call of the rules.
+    /// Makes a call requested by the core.
     pub(crate) fn call(
         &mut self,
         id: CallId,
@@ -148,10 +148,10 @@ impl Control {
         }
     }
 
-    /// The meta key was read or written.
+    /// Handles the result of reading or writing the meta key.
     ///
     /// # Errors
-    /// The key is absent, or another cluster's, although the data directory knows a cluster.
+    /// If the key is absent or belongs to another cluster, although the data directory already has a cluster.
     pub(crate) fn meta_told(
         &mut self,
         generation: u32,
@@ -219,7 +219,7 @@ impl Control {
         self.watch = Some(EtcdStream::open(watch, follow));
     }
 
-    /// etcd grants a lease. A longer one than it was asked for is no fault, but lost nodes are noticed later.
+    /// Handles a granted lease. A longer lease than requested is not an error, but delays the detection of lost nodes.
     fn granted(&self, lease: LeaseId, granted_s: i64) -> Reply {
         if granted_s != self.lease_s {
             let asked_s = self.lease_s;
@@ -231,7 +231,7 @@ impl Control {
         Reply::Granted(lease, seconds.saturating_mul(1_000))
     }
 
-    /// A call was answered, or failed.
+    /// Handles the answer to a call, or its failure.
     pub(crate) fn told(
         &mut self,
         generation: u32,
@@ -271,7 +271,7 @@ impl Control {
         }
     }
 
-    /// A keepalive was answered, or the lease's stream has ended.
+    /// Handles the answer to a keepalive, or the end of the lease's stream.
     pub(crate) fn renewed(
         &mut self,
         generation: u32,
@@ -303,7 +303,7 @@ impl Control {
         }
     }
 
-    /// The watch has an answer, or has ended.
+    /// Handles an answer of the watch, or its end.
     pub(crate) fn watched(
         &mut self,
         generation: u32,
@@ -365,7 +365,7 @@ impl Control {
             || watch.is_some_and(|stream| stream.is_silent(now))
     }
 
-    /// The connection is given up, unless it was given up already.
+    /// Abandons the connection, unless it was abandoned already.
     fn failed(&mut self, generation: u32, failure: &CallFailure, inputs: &mut Inputs) {
         if self.connection.failed(generation, failure) {
             self.lease = None;
@@ -375,7 +375,7 @@ impl Control {
     }
 }
 
-/// Nothing was sent. The rules learn it with the next tick.
+/// Reports to the core on the next tick that the call was not sent.
 fn refuse(id: CallId, call: &Call, inputs: &mut Inputs) {
     match call {
         Call::Watch { watch, .. } => inputs.delay(NodeInput::WatchEnded(*watch)),
@@ -386,7 +386,7 @@ fn refuse(id: CallId, call: &Call, inputs: &mut Inputs) {
     }
 }
 
-/// The reply to a transaction.
+/// Converts the response of a transaction to the core's reply.
 fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply, Unreadable> {
     let header = outcome.header.as_ref();
     let (revision, etcd) = header_of(header);
@@ -410,23 +410,23 @@ const OTHER_CLUSTER: &str = "this etcd was emptied, or has another cluster of th
 // The first node writes it. A node that has seen etcd before never does: where the key is absent then, or is another
 // cluster's, etcd has another history.
 
-/// The key, as far as it is known.
+/// State of the meta key.
 #[derive(Debug)]
 pub(crate) struct Meta {
-    /// The id of the cluster that the data directory knows.
+    /// Id of the cluster stored in the data directory.
     expected: Option<Box<str>>,
-    /// The directory has seen etcd before.
+    /// Whether the data directory has seen etcd before.
     is_known: bool,
     found: Option<MetaValue>,
     is_asked: bool,
 }
 
-/// A key that cannot be used.
+/// Why the meta key cannot be used.
 #[derive(Debug)]
 pub(crate) enum MetaError {
-    /// Absent, or another cluster's, and this node has seen etcd before.
+    /// The key is absent or belongs to another cluster, and this node has seen etcd before.
     OtherCluster,
-    /// Unreadable, or of another version: the reason.
+    /// The key is unreadable or belongs to another version; contains the reason.
     Unusable(String),
 }
 
@@ -440,29 +440,29 @@ impl Meta {
         }
     }
 
-    /// The cluster's id, as far as it is known.
+    /// Id of the cluster, if known.
     pub(crate) fn id(&self) -> Option<Box<str>> {
         let found = self.found.as_ref().map(|meta| meta.id.clone());
         found.or_else(|| self.expected.clone())
     }
 
-    /// Whether etcd may be asked for more.
+    /// Whether the key was found, so that further requests may be sent to etcd.
     fn is_found(&self) -> bool {
         self.found.is_some()
     }
 
-    /// The key of the hash that finds a channel's slot.
+    /// Key of the hash that maps a channel to its slot.
     pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.found.as_ref().and_then(MetaValue::slot_key)
     }
 
-    /// Whether it is unknown, and not being asked.
+    /// Whether the key is unknown and no request for it is in flight.
     fn is_due(&self) -> bool {
         !self.is_found() && !self.is_asked
     }
 
-    /// The transaction that reads the key, or writes it if it is absent and this node may; nothing without random bytes
-    /// for it. Then [`Self::answered`].
+    /// Transaction that reads the key, or writes it if it is absent and this node may; `None` if no random bytes are
+    /// available. The caller must eventually call [`Self::answered`].
     pub(crate) fn request(&mut self, keys: &Keys) -> Option<TxnRequest> {
         let key = keys.meta();
         let read = RequestOp::read(RangeRequest::key(key.as_str()));
@@ -480,12 +480,12 @@ impl Meta {
         })
     }
 
-    /// A request has ended: another may be made.
+    /// Records the end of a request, so that another may be made.
     pub(crate) fn answered(&mut self) {
         self.is_asked = false;
     }
 
-    /// The key was read; nothing if it is absent. Returns its value if it is that of this node's cluster.
+    /// Records the key as read, `None` if it is absent. Returns its value if it belongs to this node's cluster.
     pub(crate) fn learn(
         &mut self,
         found: Option<MetaValue>,
@@ -512,18 +512,18 @@ impl Meta {
 
 // A stream of requests and answers to etcd: the keepalives of a lease, or a watch.
 
-/// An open stream. Dropping it ends its task.
+/// An open stream. Dropping it aborts its task.
 #[derive(Debug)]
 pub(crate) struct EtcdStream<Id> {
     id: Id,
     requests: mpsc::Sender<()>,
-    /// Requests without an answer, the oldest first.
+    /// Unanswered requests, oldest first.
     asked: VecDeque<(CallId, Instant)>,
     _task: Task,
 }
 
 impl<Id: PartialEq> EtcdStream<Id> {
-    /// Runs the task of a stream, which is given the receiver of its requests.
+    /// Spawns the task of a stream, which receives its requests.
     pub(crate) fn open<T: Future<Output = ()> + 'static>(
         id: Id,
         task: impl FnOnce(mpsc::Receiver<()>) -> T,
@@ -537,7 +537,7 @@ impl<Id: PartialEq> EtcdStream<Id> {
         }
     }
 
-    /// Whether it is the stream of this id.
+    /// Whether this is the stream with the id.
     fn is_of(&self, id: &Id) -> bool {
         self.id == *id
     }
@@ -546,14 +546,14 @@ impl<Id: PartialEq> EtcdStream<Id> {
         self.id
     }
 
-    /// Asks once more. The answer is taken for the oldest request, and answers may be left out.
+    /// Sends another request. An answer is attributed to the oldest request, since answers may be skipped.
     pub(crate) fn ask(&mut self, call: CallId) {
         if self.requests.try_send(()).is_ok() {
             self.note(call);
         }
     }
 
-    /// Notes a request that opening the stream has made.
+    /// Records a request made by opening the stream.
     pub(crate) fn note(&mut self, call: CallId) {
         self.asked.push_back((call, Instant::now()));
     }
@@ -565,12 +565,13 @@ impl<Id: PartialEq> EtcdStream<Id> {
             .is_some_and(|(_, asked)| now.duration_since(*asked) >= SILENT)
     }
 
-    /// The time since the oldest request without an answer.
+    /// Time since the oldest unanswered request.
     fn waits_for(&self) -> Option<Duration> {
         self.asked.front().map(|(_, asked)| asked.elapsed())
     }
 
-    /// The request that an answer belongs to. Those after it are forgotten: they may have been answered together.
+    /// Takes the request that an answer belongs to. Later requests are dropped, since they may have been answered
+    /// together.
     pub(crate) fn answered(&mut self) -> Option<CallId> {
         let call = self.asked.pop_front().map(|(call, _)| call);
         self.asked.clear();
@@ -578,7 +579,7 @@ impl<Id: PartialEq> EtcdStream<Id> {
     }
 }
 
-/// A task that ends with its owner.
+/// A task that is aborted when its owner is dropped.
 #[derive(Debug)]
 struct Task(JoinHandle<()>);
 
@@ -588,5 +589,5 @@ impl Drop for Task {
     }
 }
 
-/// Requests that wait for a stream to take them: one a second is made.
+/// Maximum number of requests queued for a stream; one is made per second.
 const REQUESTS_MAX: usize = 4;

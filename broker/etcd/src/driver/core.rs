@@ -1,7 +1,8 @@
-//! The rules of this node, and what waits for them.
+//! The core of this node and its queued inputs.
 //!
-//! One input, then all outputs, then the next input, as the core is driven in its simulation. What the outputs cause at
-//! once is queued behind them; what etcd refuses is reported with the next tick, so that nothing is tried in a loop.
+//! Processes one input, then all its outputs, then the next input, as the core's simulation does. Immediate effects of
+//! the outputs are queued after them; refusals by etcd are reported on the next tick, so that nothing is retried in a
+//! loop.
 
 use crate::{names::Names, system::now};
 use broker_core::cluster::message::{Ending, NodeInput, NodeOutput};
@@ -9,22 +10,22 @@ use broker_core::cluster::types::Owner;
 use broker_core::cluster::{Cluster, Config};
 use std::collections::VecDeque;
 
-/// The rules, their inputs, and the end that they come to.
+/// The cluster's state machine, its inputs, and the reason for its end.
 #[derive(Debug)]
 pub(crate) struct Core {
     cluster: Cluster,
     settings: Config,
-    /// Nodes whose keys the rules have.
+    /// Number of nodes whose keys have been passed to the state machine.
     named: usize,
     inputs: Inputs,
     ending: Option<Ending>,
 }
 
-/// Inputs that wait.
+/// Queued inputs.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     queue: VecDeque<NodeInput>,
-    /// Queued with the next tick.
+    /// Inputs to queue on the next tick.
     delayed: Vec<NodeInput>,
     stuck: bool,
 }
@@ -40,12 +41,12 @@ impl Core {
         }
     }
 
-    /// The rules, to be read.
+    /// The cluster's state machine, read-only.
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// Owner of slots that this process is: node and process.
+    /// The process as an owner of slots: node and incarnation.
     pub(crate) fn me(&self) -> Owner {
         self.settings.me
     }
@@ -54,7 +55,7 @@ impl Core {
         &mut self.inputs
     }
 
-    /// The rules know nodes by numbers of this process: they get what all nodes have in common.
+    /// Passes the nodes' cluster-wide keys to the state machine, which knows nodes by numbers local to this process.
     pub(crate) fn give_keys(&mut self, names: &Names) {
         for (node, name) in names.all().skip(self.named) {
             self.cluster.set_key(node, name.key());
@@ -62,7 +63,8 @@ impl Core {
         }
     }
 
-    /// Handles the next input; false if none waits. Then [`Self::poll_output`] until it returns `None`.
+    /// Handles the next input; returns `false` if none is queued. Afterwards, [`Self::poll_output`] must be called
+    /// until it returns `None`.
     pub(crate) fn handle_next(&mut self) -> bool {
         let Some(input) = self.inputs.queue.pop_front() else {
             return false;
@@ -76,8 +78,8 @@ impl Core {
         self.cluster.poll_output()
     }
 
-    /// etcd has another history: as if it showed a lower revision. The node has neither registered nor served so far,
-    /// so its rules are made again.
+    /// Starts over because etcd has a different history, as if it showed a lower revision. The node has neither
+    /// registered nor served yet, so its state machine is recreated.
     pub(crate) fn start_with_other_history(&mut self) {
         let mut memory = self.cluster.memory();
         memory.other_history = true;
@@ -85,12 +87,12 @@ impl Core {
         self.cluster = Cluster::new(&self.settings, now());
     }
 
-    /// The node ends for this reason.
+    /// Ends the node for this reason.
     pub(crate) fn end(&mut self, ending: Ending) {
         self.ending = Some(ending);
     }
 
-    /// The reason of the node's end, once it ends.
+    /// Why the node ends, once it does.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending
     }
@@ -101,17 +103,17 @@ impl Inputs {
         self.queue.push_back(input);
     }
 
-    /// Queues an input with the next tick.
+    /// Queues an input on the next tick.
     pub(crate) fn delay(&mut self, input: NodeInput) {
         self.delayed.push(input);
     }
 
-    /// Sets whether a shard hangs, which each tick says.
+    /// Sets whether a shard hangs, which each tick reports.
     pub(crate) fn set_stuck(&mut self, stuck: bool) {
         self.stuck = stuck;
     }
 
-    /// Queues what was delayed, then the tick.
+    /// Queues the delayed inputs, then the tick.
     pub(crate) fn tick(&mut self) {
         self.queue.extend(self.delayed.drain(..));
         self.queue.push_back(NodeInput::Tick { stuck: self.stuck });

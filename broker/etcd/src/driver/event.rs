@@ -1,5 +1,5 @@
-//! Reports of the node's tasks to its thread. A task has no state of the node: it makes one call or reads one stream,
-//! and its report says over which connection.
+//! Reports from the node's tasks to its thread. A task has no access to the node's state: it makes one call or reads
+//! one stream, and its report includes the number of its connection.
 
 use crate::rpc::calls::{CallFailure, EtcdAnswer, Part};
 use crate::rpc::generated::{TxnResponse, WatchResponse};
@@ -11,28 +11,28 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use tokio::sync::mpsc;
 
-/// One report. Numbers are those of the connection.
+/// A report from a task. The `u32` numbers identify the connection.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// An attempt to connect has ended.
+    /// A connection attempt has ended.
     Connected(Which, u32, Result<Lines, Box<str>>),
     /// A call about leases and slots was answered, or failed.
     Called(u32, CallId, Result<EtcdAnswer, CallFailure>),
-    /// A keepalive of a lease was answered, or its stream has ended.
+    /// A keepalive of a lease was answered, or the lease's stream has ended.
     Renewal(u32, LeaseId, Renewal),
-    /// The watch has an answer, or has ended.
+    /// The watch delivered an answer, or has ended.
     Watched(u32, WatchId, Result<WatchResponse, CallFailure>),
     /// A page of a slot's records was read, or the load has ended.
     Loaded(u32, Held, Part),
-    /// A batch of changes of records was answered, or failed.
+    /// A batch of record changes was answered, or failed.
     Written(u32, usize, Box<Request>, TaskOutcome),
     /// The meta key was read or written.
     Meta(u32, TaskOutcome),
-    /// The report about this order was written, or a report was not.
+    /// The report about this order was written, or writing a report failed.
     Reported(Option<Revision>),
-    /// The look-up of a host's name has ended.
+    /// A lookup of a host name has ended.
     LookedUp(Box<str>, Resolved),
-    /// The report of a member of etcd.
+    /// Status of an etcd member.
     Measured(u32, Result<MemberStatus, Box<str>>),
     /// The data directory was written.
     Kept(Result<(), Box<str>>),
@@ -45,24 +45,24 @@ pub(crate) enum Which {
     Records,
 }
 
-/// The result of a transaction.
+/// Result of a transaction.
 pub(crate) type TaskOutcome = Result<TxnResponse, CallFailure>;
 
-/// The addresses of a name, from the system's resolver.
+/// Addresses of a name, from the system's resolver.
 pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;
 
-/// Runs tasks that report to the node's thread. A clone for each part of the node.
+/// Spawns tasks that report to the node's thread. Each component of the node holds a clone.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskEvents(mpsc::Sender<Event>);
 
 impl TaskEvents {
-    /// The tasks' end and the node's: at most [`EVENTS_MAX`] wait between them.
+    /// Creates both ends of the queue of reports, which holds at most [`EVENTS_MAX`].
     pub(crate) fn channel() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
         (Self(sender), receiver)
     }
 
-    /// Runs a task on the node's thread, and reports its result.
+    /// Spawns a task on the node's thread that reports its result.
     pub(crate) fn spawn(&self, task: impl Future<Output = Event> + 'static) {
         let events = self.0.clone();
         tokio::task::spawn_local(async move {
@@ -72,7 +72,7 @@ impl TaskEvents {
         });
     }
 
-    /// Reports what each task with several reports is given.
+    /// Creates the callback with which a task sends several reports.
     pub(crate) fn reporter<T: 'static>(
         &self,
         name: impl Fn(T) -> Event + 'static,

@@ -1,4 +1,4 @@
-//! The rest of the process' end of the node, and the start of the node on a thread of its own.
+//! The process's handle of the node, and starting the node on a thread of its own.
 
 use crate::directory::{Directory, DirectoryError};
 use crate::driver::event::{Event, TaskEvents};
@@ -20,15 +20,15 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 /// Why a node does not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The name of the cluster or of the node is none.
+    /// The name of the cluster or of the node is invalid.
     Name(&'static str),
     /// No member of etcd is configured.
     NoEndpoint,
     /// The data directory cannot be used.
     Directory(DirectoryError),
-    /// The system gives no random bytes.
+    /// The system provides no random bytes.
     Random,
-    /// The system gives no thread, or no descriptors for its runtime.
+    /// The system provides no thread, or no descriptors for the runtime.
     System(io::Error),
 }
 
@@ -55,7 +55,7 @@ impl From<DirectoryError> for StartError {
     }
 }
 
-/// A command of the process to its node.
+/// A command from the process to its node.
 #[derive(Debug)]
 pub(crate) enum NodeCommand {
     Drain,
@@ -67,7 +67,8 @@ pub(crate) enum NodeCommand {
     Inspect(SyncSender<Inspection>),
 }
 
-/// A running node. Dropping it ends the node as if its process were killed; to leave in order is [`Self::drain`].
+/// A running node. Dropping it ends the node as if its process had been killed; [`Self::drain`] shuts it down
+/// gracefully.
 #[derive(Debug)]
 pub struct Handle {
     commands: Option<mpsc::Sender<NodeCommand>>,
@@ -76,43 +77,45 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Gives all slots to other nodes, then ends. [`crate::Service::exit`] is called last. False as with [`Commands`].
+    /// Hands over all slots to other nodes, then ends; [`crate::Service::exit`] is the last call. Returns `false` under
+    /// the same conditions as [`Commands`].
     pub fn drain(&self) -> bool {
         self.commands().send(NodeCommand::Drain)
     }
 
-    /// Whether a shard hangs: then the node neither renews its registration nor answers. False as with [`Commands`].
+    /// Sets whether a shard hangs, in which case the node neither renews its registration nor answers. Returns `false`
+    /// under the same conditions as [`Commands`].
     pub fn stuck(&self, stuck: bool) -> bool {
         self.commands().send(NodeCommand::Stuck(stuck))
     }
 
-    /// The registry's end of one shard.
+    /// The registry store of one shard.
     #[must_use]
     pub fn store(&self, shard: ShardId) -> EtcdStore {
         EtcdStore::new(shard, self.changes.clone())
     }
 
-    /// Commands for the node, from any thread.
+    /// A sender of commands to the node, usable from any thread.
     #[must_use]
     pub fn commands(&self) -> Commands {
         Commands(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 }
 
-/// Gives the node commands, and keeps it from nothing, its end included. A method returns false if its command was not
-/// taken: too many wait, or the node has ended.
+/// Sends commands to the node without keeping it alive. Methods return `false` if the command was not accepted because
+/// the queue is full or the node has ended.
 #[derive(Clone, Debug)]
 pub struct Commands(Option<mpsc::WeakSender<NodeCommand>>);
 
 impl Commands {
-    /// Gives what is above an equal part of the slots to other nodes.
+    /// Hands over slots in excess of an equal share to other nodes.
     #[must_use]
     pub fn rebalance(&self) -> bool {
         self.send(NodeCommand::Rebalance)
     }
 
-    /// The state of the node; nothing when it has ended. Waits for the node's thread, at most [`INSPECT`]: not for a
-    /// shard's.
+    /// The state of the node; `None` if it has ended. Waits for the node's thread, for at most [`INSPECT`], but never
+    /// for a shard's.
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
         let (reply, answer) = sync_channel(1);
@@ -120,19 +123,20 @@ impl Commands {
         is_asked.then(|| answer.recv_timeout(INSPECT).ok())?
     }
 
-    /// Sends the messages of a parcel that [`crate::Service::send`] asked for. Where they are not taken, the core
-    /// offers another parcel after a while.
+    /// Sends the messages of a parcel requested by [`crate::Service::send`]. If they are not accepted, the core offers
+    /// another parcel later.
     pub fn parcel(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
         self.send(NodeCommand::Parcel(to, parcel, bytes))
     }
 
-    /// Asks the process of a node: [`crate::Service::inquired`] there. Whatever cannot be delivered is lost.
+    /// Sends a query to the process of a node, which receives it in [`crate::Service::inquired`]. Undeliverable queries
+    /// are lost.
     #[must_use]
     pub fn inquire(&self, of: Name, number: u64, inquiry: Vec<u8>) -> bool {
         self.send(NodeCommand::Inquiry(of, number, inquiry))
     }
 
-    /// Replies to a node that asked: [`crate::Service::replied`] there.
+    /// Sends the reply to a node's query, which receives it in [`crate::Service::replied`].
     pub fn reply(&self, to: Name, number: u64, reply: Vec<u8>) -> bool {
         self.send(NodeCommand::Reply(to, number, reply))
     }
@@ -153,18 +157,18 @@ impl Drop for Handle {
     }
 }
 
-/// Starts nodes, each on a thread of its own.
+/// Starts nodes, each on its own thread.
 #[derive(Debug)]
 pub struct Driver;
 
 impl Driver {
-    /// Starts a node on a thread of its own. `peers` makes what carries messages to other nodes, which puts into the
-    /// mailbox what arrives; it is called on that thread.
+    /// Starts a node on its own thread. `peers` creates the transport of messages to other nodes, which puts incoming
+    /// messages into the mailbox; it is called on that thread.
     ///
-    /// etcd need not answer: a node that starts without it serves nothing until it does.
+    /// etcd does not have to be reachable: a node that starts without it serves nothing until it is.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`StartError`] if the node cannot start.
     pub fn start<S: HostService, P: Peers>(
         config: NodeConfig,
         service: S,

@@ -1,4 +1,4 @@
-//! The state of a node, for operators who ask.
+//! State of a node, as shown to operators.
 
 use crate::driver::{capacity::Capacity, control::Control, core::Core, records::Records};
 use crate::{config::InnerAddress, names::Name, schema::RegistrationRecord};
@@ -9,60 +9,60 @@ use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{Epoch, Kinship, NodeId, Slot};
 use std::time::Duration;
 
-/// The state of a node.
+/// State of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    /// Why it serves, or does not.
+    /// Why the node serves or does not.
     pub standing: Standing,
-    /// Whether etcd answered lately: without it nothing is taken, given or written.
+    /// Whether etcd responded recently; otherwise no slots or records are claimed, handed over or written.
     pub has_etcd: bool,
-    /// etcd shows another history than was known: as if it were gone, until the operator accepts it.
+    /// Whether etcd shows a different history than before; it is treated as unreachable until the operator accepts it.
     pub other_history: bool,
-    /// Slots that this process owns.
+    /// Number of slots owned by this process.
     pub owned: usize,
-    /// Number of those whose channels it holds.
+    /// Number of owned slots whose channels are loaded.
     pub served: usize,
-    /// Changes of slots that it has seen: owners and epochs.
+    /// Number of changes of owners and epochs observed by the process.
     pub slot_changes: u64,
-    /// No other node answers it, while others are registered: it takes no slots of theirs.
+    /// Whether no other node answers although others are registered, in which case this node takes none of their slots.
     pub is_cut_off: bool,
-    /// For how many milliseconds more it may admit, if nobody answers any more.
+    /// Remaining time for which the node may admit clients if nothing answers it any more, in milliseconds.
     pub valid_ms: u64,
-    /// Every node that it knows, this one first.
+    /// All known nodes, this one first.
     pub nodes: Vec<NodeState>,
-    /// Each slot's owner, if it has one, and epoch, as far as this node knows.
+    /// Owner, if any, and epoch of each slot, as known to this node.
     pub slots: Vec<(Option<Name>, Epoch)>,
-    /// The key of the hash that finds a channel's slot; unknown until etcd answered for the first time.
+    /// Key of the hash that maps a channel to its slot; unknown until etcd has answered for the first time.
     pub slot_key: Option<[u8; 16]>,
-    /// The last trouble with etcd, while there is any.
+    /// The latest fault of etcd, while one persists.
     pub trouble: Option<Box<str>>,
-    /// The time that etcd took for the last keepalive that it answered.
+    /// Time that etcd took to answer the latest keepalive.
     pub etcd_took: Duration,
-    /// Bytes of its database that are in use, and its quota, once a member has reported them.
+    /// Bytes in use in etcd's database, and its quota, once a member has reported them.
     pub etcd_fill: Option<(u64, u64)>,
 }
 
-/// A node, as this one knows it: another one, or itself.
+/// A node as known to this one, or this node itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeState {
     /// Name of the node.
     pub name: Name,
-    /// The address at which it is reached, by the roster.
+    /// Address at which the node is reached, according to the roster.
     pub inner: Option<InnerAddress>,
-    /// The roster has it here: it was not drained, nor removed.
+    /// Whether the roster expects the node to run, that is, it was neither drained nor removed.
     pub is_here: bool,
-    /// Whether its registration is in etcd, and counts.
+    /// Whether the node's registration is in etcd and valid.
     pub is_registered: bool,
-    /// Why its registration does not count, if it has one that does not.
+    /// Why the node's registration does not count, if it has one that does not.
     pub stranger: Option<Kinship>,
-    /// The registration that it has, counted or not.
+    /// The node's registration, whether or not it counts.
     pub registration: Option<RegistrationRecord>,
-    /// Whether it answered lately.
+    /// Whether the node answered recently.
     pub is_heard: bool,
 }
 
 impl Inspection {
-    /// Reads the parts of a node.
+    /// Collects the state from the components of a node.
     pub(crate) fn of(
         core: &Core,
         translator: &Translator,

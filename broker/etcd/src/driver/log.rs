@@ -1,5 +1,5 @@
-//! Lines of the log that say a thing once: what happened to slots and to the registration, and which registered nodes
-//! are strangers or go unanswered.
+//! Log lines that avoid repetition: what happened to slots and to the registration, and which registered nodes are
+//! strangers or do not respond.
 
 use crate::names::{Name, Names};
 use crate::system::now;
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 // Lines of each tick about this node: its slots, its registration, and another history of etcd.
 
-/// The events of the next lines, and the state that the last ones described.
+/// Events to be logged next, and the state as last logged.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     slots: SlotLog,
@@ -24,12 +24,12 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// A slot has come to this process.
+    /// Records that this process gained a slot.
     pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
         self.slots.gained(held, gain);
     }
 
-    /// The shards get an order: with some a slot is served, or is no longer this process's.
+    /// Records an order to the shards, if it means that a slot is served or released.
     pub(crate) fn order(&mut self, order: SlotOrder, cluster: &Cluster) {
         match order {
             SlotOrder::Serve(held, ..) => self.slots.serves(held),
@@ -48,7 +48,7 @@ impl Journal {
         self.slots.released(held, cause, record, giving);
     }
 
-    /// Lines for what happened to slots since the last tick, and to the registration of this node, `me`.
+    /// Logs what happened to slots since the last tick, and to the registration of this node, `me`.
     pub(crate) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
@@ -87,11 +87,11 @@ impl Journal {
 // The slots of a tick make one line for each transaction, former owner and reason; a transfer is a transaction for
 // each slot, so those of a tick to one node are one line. `deploy/log-schema.json` has the fields.
 
-/// Lines of one tick that keep transactions apart. Beyond it those of one owner and reason share a line: 41
-/// transactions claim all slots, but a node that was away for long may learn of thousands at once.
+/// Maximum number of lines per tick that list transactions separately. Beyond it, those of the same owner and reason
+/// share a line: 41 transactions claim all slots, but a node that was away for long may learn of thousands at once.
 const LINES_MAX: usize = 64;
 
-/// Events of slots since the last line of the log.
+/// Events of slots since the last log line.
 #[derive(Debug, Default)]
 struct SlotLog(BTreeMap<(SlotEvent, Option<Epoch>), SlotGroup>);
 
@@ -102,20 +102,20 @@ enum SlotEvent {
     Received(Option<NodeId>),
     Served,
     Transferred(Option<NodeId>, Giving),
-    /// A newer epoch has this owner.
+    /// Superseded by a newer epoch with this owner.
     Superseded(Option<NodeId>),
     NotLoaded,
     Ended,
 }
 
-/// Why this node gives slots away.
+/// Why this node hands over slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Giving {
     Drain,
     Rebalance,
 }
 
-/// Slots: how many, and of which epochs.
+/// Number of slots and the range of their epochs.
 #[derive(Clone, Copy, Debug, Default)]
 struct SlotGroup {
     slots: u64,
@@ -124,7 +124,7 @@ struct SlotGroup {
 }
 
 impl SlotLog {
-    /// A slot has come to this process.
+    /// Records that this process gained a slot.
     pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
         match gain {
             Gain::Claimed(taking) => {
@@ -134,12 +134,12 @@ impl SlotLog {
         }
     }
 
-    /// A slot is served.
+    /// Records that a slot is served.
     pub(crate) fn serves(&mut self, held: Held) {
         self.add(SlotEvent::Served, None, held.epoch);
     }
 
-    /// A slot is no longer this process's: `record` is what it has become.
+    /// Records that this process released a slot; `record` is the slot's new state.
     fn released(&mut self, held: Held, cause: ReleaseCause, record: SlotRecord, giving: Giving) {
         let owner = record.owner.map(|owner| owner.node);
         match cause {
@@ -158,7 +158,7 @@ impl SlotLog {
         }
     }
 
-    /// Writes the lines.
+    /// Writes the lines to the log.
     pub(crate) fn write<'n>(&mut self, name: impl Fn(NodeId) -> Option<&'n str>) {
         for ((what, _), group) in std::mem::take(&mut self.0) {
             write(what, group, |node| node.and_then(&name));
@@ -231,17 +231,17 @@ fn word(reason: ClaimReason) -> &'static str {
 // Lines of the log about nodes that are registered in etcd and are not of this node's cluster, and about a node that
 // no other one answers.
 
-/// The state that the last lines described.
+/// Strangers and unresponsive nodes as last logged.
 #[derive(Debug, Default)]
 struct Strangers {
     known: Vec<(NodeId, Kinship)>,
-    /// Since when no other node answers while others are registered.
+    /// Time since which no other node has answered although others are registered.
     cut_off: Option<Now>,
     is_cut_off: bool,
 }
 
 impl Strangers {
-    /// Lines for what has changed.
+    /// Logs what has changed since the last call.
     pub(crate) fn write(&mut self, cluster: &Cluster, names: &Names, now: Now) {
         let name = |node| names.name(node).map_or("", Name::as_str);
         let strangers: Vec<_> = cluster.strangers().collect();
@@ -298,8 +298,8 @@ fn line(kinship: Kinship) -> String {
     }
 }
 
-/// Time without an answer of any other node before there is a line about it: nodes need some seconds to find each
-/// other.
+/// Time without an answer from any other node after which the node is logged as cut off, in milliseconds; nodes need
+/// several seconds to find each other.
 const CUT_OFF_MS: u64 = 10_000;
 
 #[cfg(test)]

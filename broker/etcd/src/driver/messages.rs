@@ -1,4 +1,4 @@
-//! Messages to other nodes, and from them; and the addresses of their hosts.
+//! Messages to and from other nodes, and the addresses of their hosts.
 
 use crate::driver::connection::Strange;
 use crate::driver::event::{Event, Resolved, TaskEvents};
@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use tracing::{info, warn};
 
-/// The carrier of messages, and what has to be known to use it.
+/// The transport of messages, and the state needed to use it.
 pub(crate) struct PeerPost<P> {
     peers: P,
     hosts: Hosts,
@@ -40,7 +40,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Sends a message to a node, if it has a name.
+    /// Sends a message to a node, if its name is known.
     pub(crate) fn send(&mut self, to: NodeId, message: &Message, translator: &Translator) {
         let Some(name) = translator.names.name(to) else {
             return;
@@ -50,7 +50,7 @@ impl<P: Peers> PeerPost<P> {
         self.peers.send(name, &at.unwrap_or_default(), bytes);
     }
 
-    /// Asks a node for one message.
+    /// Sends a node a message that asks for a single reply.
     pub(crate) fn ask(&mut self, of: NodeId, message: &Message, translator: &Translator) {
         let (Some(name), Some(address)) = (translator.names.name(of), translator.peers(of)) else {
             return;
@@ -59,14 +59,14 @@ impl<P: Peers> PeerPost<P> {
         self.peers.ask(name, &self.hosts.at(address), bytes);
     }
 
-    /// Sends a message to a node of this name.
+    /// Sends a message to the node with this name.
     pub(crate) fn send_to(&mut self, to: &Name, message: &Message, translator: &mut Translator) {
         if let Ok(node) = translator.names.number(to) {
             self.send(node, message, translator);
         }
     }
 
-    /// Sends a parcel, in parts if it is long.
+    /// Sends a parcel, in parts if it is too long for one message.
     pub(crate) fn send_parcel(
         &mut self,
         to: &Name,
@@ -85,7 +85,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Sends parts of parcels again that were lost. Parcels that have not gone on for long are dropped, both ways.
+    /// Resends lost parts of parcels. Parcels that have made no progress for long are dropped, in both directions.
     pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
         for (to, part) in self.sending.again(now()) {
             self.send_to(&to, &Message::Part(part), translator);
@@ -93,7 +93,7 @@ impl<P: Peers> PeerPost<P> {
         self.receiving.expire(now());
     }
 
-    /// A node has a part of a parcel: the next one is sent, if there is any.
+    /// Handles the acknowledgement of a parcel's part by sending the next one, if any.
     pub(crate) fn part_taken(
         &mut self,
         (from, name): (NodeId, &Name),
@@ -106,12 +106,12 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// A node has said what becomes of a parcel: nothing more is sent of it.
+    /// Stops sending a parcel whose outcome the other node has reported.
     pub(crate) fn forget_parcel(&mut self, id: ParcelId) {
         self.sending.forget(id);
     }
 
-    /// A part of a parcel came. Returns the parcel's bytes if it was the last.
+    /// Handles a part of a parcel. Returns the parcel's bytes if it was the last.
     pub(crate) fn part(
         &mut self,
         from: NodeId,
@@ -130,12 +130,12 @@ impl<P: Peers> PeerPost<P> {
         whole
     }
 
-    /// Sends nothing from now on; ends when what was sent has left, or is lost.
+    /// Stops accepting messages; completes when everything sent has been delivered or lost.
     pub(crate) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.peers.finish()
     }
 
-    /// The message of a node, and its number. One that cannot be read is noted.
+    /// Decodes a message, and returns it with the node's number. An unreadable one is logged.
     pub(crate) fn read(
         &mut self,
         from: &Name,
@@ -152,8 +152,8 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// A connection to a node did not come about: the names of its hosts are looked up again. Returns the node, unless
-    /// messages go to a name, which may lead to a host that the node has left.
+    /// Handles a failed connection to a node by looking up the names of its hosts again. Returns the node, unless
+    /// messages go to a name, which may resolve to a host that the node has left.
     pub(crate) fn unreached(&mut self, name: &Name, translator: &mut Translator) -> Option<NodeId> {
         let node = translator.names.number(name).ok()?;
         let inner = translator.inner(node).map(|inner| &*inner.address);
@@ -163,12 +163,12 @@ impl<P: Peers> PeerPost<P> {
         is_no_name(translator.peers(node)?).then_some(node)
     }
 
-    /// The addresses of a host and port; none if its name was not found so far.
+    /// Addresses of a host and port; empty if the name has not been resolved yet.
     pub(crate) fn addresses(&self, of: &str) -> Vec<SocketAddr> {
         self.hosts.at(of)
     }
 
-    /// Learns the hosts that the roster has. Returns whether the addresses of a node have changed since the last call.
+    /// Updates the hosts from the roster. Returns whether the address of a node has changed since the last call.
     pub(crate) fn follow(&mut self, translator: &mut Translator) -> bool {
         let has_moved = translator.take_moved();
         if has_moved {
@@ -177,7 +177,7 @@ impl<P: Peers> PeerPost<P> {
         self.hosts.take_changed() || has_moved
     }
 
-    /// Looks up names that are due, on threads of the runtime.
+    /// Starts the lookups that are due, on threads of the runtime.
     pub(crate) fn look_up(&mut self) {
         for name in self.hosts.due(now()) {
             self.events.spawn(async move {
@@ -189,7 +189,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// A look-up has ended.
+    /// Handles the end of a lookup.
     pub(crate) fn looked_up(&mut self, name: &str, found: Resolved) {
         self.hosts.answered(name, found, now());
     }
@@ -205,33 +205,33 @@ impl<P: Peers> PeerPost<P> {
 // Of several addresses shards and messages use one until it fails. A second connection to find the quicker one would
 // be the third of each link.
 
-/// The names of the roster's hosts.
+/// Host names in the roster.
 #[derive(Debug, Default)]
 struct Hosts {
-    /// Two for each node at most.
+    /// At most two per node.
     names: BTreeMap<Box<str>, Host>,
-    /// Look-ups that have not ended, those of names that nobody has any more included.
+    /// Number of lookups in progress, including those of names no longer used.
     under_way: usize,
-    /// An address has changed since [`Self::take_changed`].
+    /// Whether an address has changed since [`Self::take_changed`].
     changed: bool,
 }
 
 #[derive(Debug, Default)]
 struct Host {
-    /// The last addresses that were found.
+    /// Addresses from the latest successful lookup.
     addresses: Vec<IpAddr>,
-    /// Whether a look-up is under way.
+    /// Whether a lookup is in progress.
     is_asked: bool,
-    /// When it began.
+    /// When the latest lookup began.
     asked: Now,
-    /// When the next one is.
+    /// When the next lookup is due.
     due: Now,
-    /// The log has it that it leads nowhere.
+    /// Whether a failure to resolve the name has been logged.
     is_noted: bool,
 }
 
 impl Hosts {
-    /// Replaces the known addresses with those of the roster: host and port each.
+    /// Replaces the known hosts with those of the roster, each given as host and port.
     fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));
@@ -240,7 +240,7 @@ impl Hosts {
         }
     }
 
-    /// The addresses that a host and port lead to; none if its name was not found so far.
+    /// Addresses that a host and port resolve to; empty if the name has not been resolved yet.
     pub(crate) fn at(&self, address: &str) -> Vec<SocketAddr> {
         if let Ok(at) = address.parse() {
             return vec![at];
@@ -256,14 +256,14 @@ impl Hosts {
         found.map(|ip| SocketAddr::new(*ip, port)).collect()
     }
 
-    /// A node was not reached there: its name may lead elsewhere.
+    /// Schedules an early lookup because a node was not reached at this address.
     fn doubt(&mut self, address: &str) {
         if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
             host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
         }
     }
 
-    /// The names that are to be looked up now: [`Self::answered`] follows for each, some time.
+    /// Names to look up now; the caller must eventually call [`Self::answered`] for each of them.
     pub(crate) fn due(&mut self, now: Now) -> Vec<Box<str>> {
         let mut names = Vec::new();
         for (name, host) in &mut self.names {
@@ -282,7 +282,7 @@ impl Hosts {
         names
     }
 
-    /// A look-up has ended.
+    /// Handles the end of a lookup.
     pub(crate) fn answered(&mut self, name: &str, found: Resolved, now: Now) {
         self.under_way = self.under_way.saturating_sub(1);
         let Some(host) = self.names.get_mut(name).filter(|host| host.is_asked) else {
@@ -307,7 +307,7 @@ impl Hosts {
 }
 
 impl Host {
-    /// Returns whether it has others than before: a resolver gives the same ones in another order each time.
+    /// Stores the resolved addresses. Returns whether the set has changed, ignoring the order, which resolvers vary.
     fn found(&mut self, name: &str, addresses: Vec<IpAddr>) -> bool {
         let as_set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
         let is_other = as_set(&addresses) != as_set(&self.addresses);
@@ -340,17 +340,17 @@ impl Host {
     }
 }
 
-/// Whether it is an address, and no name.
+/// Whether the host is an IP address rather than a name.
 fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }
 
-/// Whether it is no address at all: neither is its host one, nor a name.
+/// Whether the address is invalid: its host is neither an IP address nor a name.
 pub(crate) fn is_none(address: &str) -> bool {
     !is_no_name(address) && name_of(address).is_none()
 }
 
-/// The name in host and port, if the host is none of an address.
+/// Host name in a host and port, unless the host is an IP address.
 fn name_of(address: &str) -> Option<&str> {
     if is_no_name(address) {
         return None;

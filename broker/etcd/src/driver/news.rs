@@ -1,5 +1,4 @@
-//! News of the cluster for the process around the node: the places of channels, and the time until which they may be
-//! served.
+//! News of the cluster for the surrounding process: the owners of slots, and the time until which slots may be served.
 
 use crate::driver::messages::{PeerPost, is_none};
 use crate::names::{Names, shown};
@@ -12,13 +11,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tracing::warn;
 
-/// The news so far. Each method passes on what has changed since its last call.
+/// News published so far. Each method publishes what has changed since its last call.
 #[derive(Debug, Default)]
 pub(crate) struct NewsSoFar {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, ReachedAt>,
     owners: Vec<Option<NodeId>>,
-    /// The count of changes of slots that `owners` is of.
+    /// Number of slot changes at which `owners` was computed.
     changes: u64,
     valid_until: Now,
     knows_absence: bool,
@@ -29,7 +28,7 @@ pub(crate) struct NewsSoFar {
 type ReachedAt = (Box<[SocketAddr]>, Box<[u16]>);
 
 impl NewsSoFar {
-    /// The key of the hash that finds a channel's slot, once it is known.
+    /// Publishes the key of the hash that maps a channel to its slot, once it is known.
     pub(crate) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl HostService) {
         if let Some(key) = key.filter(|_| !self.has_slot_key) {
             self.has_slot_key = true;
@@ -37,7 +36,7 @@ impl NewsSoFar {
         }
     }
 
-    /// The addresses of nodes, by the roster and by where its names lead.
+    /// Publishes the addresses of nodes, from the roster and from resolving its names.
     pub(crate) fn addresses<P: Peers>(
         &mut self,
         translator: &mut Translator,
@@ -70,8 +69,8 @@ impl NewsSoFar {
         }
     }
 
-    /// The owners of slots, as far as `me` is concerned; the number of nodes; whether absence is known; the time until
-    /// which slots may be served.
+    /// Publishes the owners of slots as relevant to `me`, the number of nodes, whether the absence of a channel can be
+    /// determined, and the time until which slots may be served.
     pub(crate) fn cluster(
         &mut self,
         cluster: &Cluster,

@@ -1,6 +1,6 @@
-//! Orders of operators, which come as keys of etcd: `heliograph cluster drain`, `rebalance` and `check` write one for
-//! each node that is meant. Its value names the process, and its lease is that of the registration: so an order ends
-//! with the process, and no later one carries it out. The answer is a report, under the same lease.
+//! Operators' orders, which arrive as keys in etcd: `heliograph cluster drain`, `rebalance` and `check` write one for
+//! each node concerned. The value contains the process, and the lease is that of its registration, so an order expires
+//! with the process and no later one carries it out. The answer is a report under the same lease.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
@@ -11,30 +11,30 @@ use broker_core::cluster::types::{Incarnation, LeaseId, Revision};
 use broker_core::time::Now;
 use tracing::info;
 
-/// Orders to this process, and its reports.
+/// Orders to this process, and the reports on them.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    /// The revision of the last order that was taken.
+    /// Revision of the last order accepted.
     last: Revision,
     report: Option<Reporting>,
-    /// A report is on its way to etcd.
+    /// Whether a report is being written to etcd.
     is_writing: bool,
 }
 
-/// A report that is to be written.
+/// A report to be written.
 #[derive(Clone, Copy, Debug)]
 struct Reporting {
-    /// The order that it answers.
+    /// The order being reported on.
     order: Revision,
-    /// The time of the next write.
+    /// When the next write is due.
     next: Now,
-    /// The time at which it is given up, unless it is written until the end.
+    /// When the report is abandoned; `None` if it is written until the process ends.
     until: Option<Now>,
 }
 
 impl Orders {
-    /// Takes an order that was seen, once: it is to be carried out, and [`Self::due`] has a report about it. Nothing if
-    /// it is another process's, or was taken before.
+    /// Accepts an order once, so that the caller carries it out and [`Self::due`] returns its report. `None` if the
+    /// order is for another process or was accepted before.
     pub(crate) fn take(
         &mut self,
         revision: Revision,
@@ -68,7 +68,7 @@ impl Orders {
         Some(order.order)
     }
 
-    /// The order whose report is to be written now.
+    /// The order whose report is due now.
     pub(crate) fn due(&mut self) -> Option<Revision> {
         let report = self.report.filter(|_| !self.is_writing)?;
         if report.until.is_some_and(|until| now() >= until) {
@@ -78,7 +78,7 @@ impl Orders {
         (now() >= report.next).then_some(report.order)
     }
 
-    /// Writes the report that is due, under the lease of the registration. Without a connection it stays due.
+    /// Writes the report that is due, under the lease of the registration. Without a connection, it remains due.
     pub(crate) fn write(
         &mut self,
         connection: &EtcdConnection,
@@ -102,7 +102,7 @@ impl Orders {
         });
     }
 
-    /// The report about this order was written, or none was.
+    /// Handles the end of a write; `written` is the order whose report was written, if it succeeded.
     pub(crate) fn reported(&mut self, written: Option<Revision>) {
         self.is_writing = false;
         let is_left = |report: &Reporting| report.until.is_none() || Some(report.order) != written;

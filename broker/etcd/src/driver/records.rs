@@ -1,7 +1,7 @@
-//! The connection for records: loads of slots, and changes.
+//! The connection for records: loading slots, and changes.
 //!
-//! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
-//! transaction that the [`Writer`] carries out with others.
+//! The core decides under which epoch a change may be made: it is given [`Input::Write`], and returns a transaction
+//! that the [`Writer`] combines with others.
 
 use crate::driver::event::{Event, TaskOutcome};
 use crate::driver::{connection::EtcdConnection, core::Inputs};
@@ -22,25 +22,25 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 use tracing::error;
 
-/// The connection, and what runs on it.
+/// The connection, and the loads and changes on it.
 #[derive(Debug)]
 pub(crate) struct Records {
     connection: EtcdConnection,
     loads: Loads,
-    /// Changes that the rules were asked about.
+    /// Changes submitted to the core for a decision.
     asked: HashMap<u32, Submission>,
     next: u32,
     writer: Writer<Ticket>,
 }
 
-/// A load of a slot's records, by the connection that it was begun on.
+/// A load of a slot's records, with the number of its connection.
 #[derive(Clone, Copy)]
 pub(crate) struct LoadOf {
     pub(crate) generation: u32,
     pub(crate) held: Held,
 }
 
-/// A batch of changes, by the connection that it was sent on.
+/// A batch of changes, with the number of its connection.
 #[derive(Clone, Copy)]
 pub(crate) struct BatchOf {
     pub(crate) generation: u32,
@@ -58,22 +58,22 @@ impl Records {
         }
     }
 
-    /// Whether another change may be taken.
+    /// Whether another change can be accepted.
     pub(crate) fn has_room(&self) -> bool {
         self.writer.has_room()
     }
 
-    /// The current trouble of the connection, if there is any.
+    /// The current fault of the connection, if any.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.connection.trouble()
     }
 
-    /// Connects if it is time.
+    /// Connects, if an attempt is due.
     pub(crate) fn connect(&mut self) {
         self.connection.connect();
     }
 
-    /// An attempt to connect has ended.
+    /// Handles the end of a connection attempt.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         if self.connection.connected(generation, result) {
             // Nothing need be asked over it for hours.
@@ -81,7 +81,7 @@ impl Records {
         }
     }
 
-    /// Reads the records of a slot.
+    /// Loads the records of a slot.
     pub(crate) fn load(&self, held: Held, translator: &Translator, inputs: &mut Inputs) {
         let Some((generation, lines)) = self.connection.up() else {
             return inputs.delay(NodeInput::Loaded { held, whole: false });
@@ -94,8 +94,8 @@ impl Records {
         tokio::task::spawn_local(calls::load(lines.clone(), range, report));
     }
 
-    /// A shard wants a change. The rules say whether this node may make it; without the key that finds its slot it may
-    /// not.
+    /// Submits a shard's change to the core, which decides whether this node may make it. Refused if the key that
+    /// determines its slot is unknown.
     pub(crate) fn submit(
         &mut self,
         submission: Submission,
@@ -113,7 +113,7 @@ impl Records {
         inputs.push(NodeInput::Write(slot, number));
     }
 
-    /// The rules let a change be made.
+    /// Queues a change that the core has permitted.
     pub(crate) fn write(&mut self, call: CallId, transaction: &Transaction) {
         let record = transaction.puts.iter().find_map(|(key, _)| match key {
             Key::Record(slot, number) => Some((*slot, *number)),
@@ -135,14 +135,14 @@ impl Records {
         }
     }
 
-    /// The rules do not: the slot is not served here, or etcd does not answer.
+    /// Refuses a change that the core has rejected because the slot is not served here or etcd does not respond.
     pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl HostService) {
         if let Some(submission) = self.asked.remove(&number) {
             refuse(&submission, service);
         }
     }
 
-    /// Sends what waits, while there is a connection.
+    /// Sends queued batches while there is a connection.
     pub(crate) fn send(&mut self, translator: &Translator) {
         while self.connection.up().is_some() {
             let Some((lane, request)) = self.writer.next(now()) else {
@@ -163,7 +163,7 @@ impl Records {
         settle(late, None, inputs, service);
     }
 
-    /// Reports every change that has no outcome, at the end.
+    /// Reports the end of every change without an outcome, at shutdown.
     pub(crate) fn end(&mut self, service: &mut impl HostService) {
         let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
@@ -174,7 +174,7 @@ impl Records {
         }
     }
 
-    /// A page of a slot's records was read, or the load has ended.
+    /// Handles a page of a slot's records, or the end of the load.
     pub(crate) fn loaded(
         &mut self,
         load: LoadOf,
@@ -199,7 +199,7 @@ impl Records {
         }
     }
 
-    /// A batch of changes was answered, or failed.
+    /// Handles the answer to a batch of changes, or its failure.
     pub(crate) fn written(
         &mut self,
         batch: BatchOf,
@@ -235,7 +235,7 @@ impl Records {
         }
     }
 
-    /// A batch has its answer. Returns the changes that are settled by it, and which etcd said so.
+    /// Handles the result of a batch. Returns the changes it settles, and the id of the etcd that answered.
     fn settled(
         &mut self,
         generation: u32,
@@ -265,7 +265,7 @@ impl Records {
         }
     }
 
-    /// The connection is given up, unless it was given up already.
+    /// Abandons the connection, unless it was abandoned already.
     fn failed(&mut self, generation: u32, failure: &CallFailure) {
         if self.connection.failed(generation, failure) {
             self.connection.connect();
@@ -273,12 +273,12 @@ impl Records {
     }
 }
 
-/// Refuses a change that was not made and will not be.
+/// Refuses a change that was not made and will not be made.
 pub(crate) fn refuse(change: &Submission, service: &mut impl HostService) {
     service.written(change.ticket, Err(refused()));
 }
 
-/// Reports outcomes: to the rules, and to the shard.
+/// Reports outcomes to the core and to the shard.
 fn settle(
     settled: Vec<(Change<Ticket>, Settled)>,
     etcd: Option<EtcdId>,
@@ -323,7 +323,7 @@ fn refused() -> StoreError {
 
 // Batches of the [`crate::writer`] as transactions of etcd, and their answers.
 
-/// A batch as a transaction of etcd.
+/// Converts a batch to an etcd transaction.
 pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
     let lane = keys.lane(me, lane);
     let is_at = |key: &str, revision: Revision| Compare::unchanged(key, revision.0.cast_signed());
@@ -364,7 +364,8 @@ pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request
     }
 }
 
-/// The answer of etcd to a batch. The reads of one that was not made come in the order of [`transaction`].
+/// Converts etcd's response to the answer for a batch. If the batch was not made, its reads are in the order of
+/// [`transaction`].
 fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     let (revision, _) = header_of(outcome.header.as_ref());
     let mut rows = outcome.reads().map(<[_]>::first);
@@ -396,17 +397,17 @@ fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
 
 // Loads of slots: the rows of etcd as records, and loads that brought rows which are none.
 
-/// Loads that brought rows which cannot be read.
+/// Loads that returned unreadable rows.
 #[derive(Debug, Default)]
 struct Loads {
-    /// The number of such rows of each, and the line of the log about the first.
+    /// Number of unreadable rows of each load, and the log line about the first.
     spoilt: HashMap<Held, (u64, String)>,
-    /// The time of the last line of the log about such a slot.
+    /// When unreadable rows of a slot were last logged.
     noted: HashMap<Slot, Instant>,
 }
 
 impl Loads {
-    /// The records of a page, whose keys begin with `prefix`. Rows that cannot be read spoil the load.
+    /// Decodes the records of a page whose keys begin with `prefix`. Unreadable rows invalidate the load.
     pub(crate) fn page(&mut self, held: Held, prefix: &str, rows: &[KeyValue]) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::with_capacity(rows.len());
         for row in rows {
@@ -425,7 +426,7 @@ impl Loads {
         records
     }
 
-    /// A load ends. Returns whether rows spoilt it. The load is tried again, so the log has a line now and then.
+    /// Ends a load and returns whether unreadable rows invalidated it. Logged at intervals, since the load is retried.
     fn is_spoilt(&mut self, held: Held) -> bool {
         let Some((count, first)) = self.spoilt.remove(&held) else {
             return false;

@@ -1,5 +1,5 @@
-//! A node gives its slots to the others, and ends: its process is asked through etcd, so that this works from any
-//! machine that reaches etcd, and is allowed to all who may write there.
+//! Drain: a node hands over its slots to the others and shuts down. The order is sent through etcd, so it works from
+//! any machine that reaches etcd and is permitted to everyone who may write to etcd.
 
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::operator::{CommandError, Picture, Registered, SeenNode, Session, block_on, look, name};
@@ -7,22 +7,22 @@ use crate::{config::Options, names::Name, schema::OrderWord};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// The progress of a drain.
+/// Progress of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainProgress {
-    /// Slots that the node owns.
+    /// Number of slots that the node owns.
     pub slots: usize,
-    /// Messages that wait for peers on it, as it last reported.
+    /// Number of messages on the node that wait for peers, as last reported.
     pub waiting: Option<u64>,
-    /// Since the node was asked.
+    /// Time since the order was given.
     pub after: Duration,
 }
 
-/// Has a node give all its slots to others and end, and waits for that. `progress` gets what changed, once a second at
-/// most. Returns how long it took.
+/// Orders a node to hand over all its slots and shut down, and waits until it has. `progress` is called with changes,
+/// at most once per second. Returns the duration.
 ///
 /// # Errors
-/// [`CommandError`]. Where etcd does not answer any more, the node goes on as after SIGTERM.
+/// [`CommandError`] if the drain fails. If etcd stops responding, the node continues as after SIGTERM.
 pub fn drain(
     options: &Options,
     cluster: &str,
@@ -38,7 +38,7 @@ pub fn drain(
     })
 }
 
-/// Gives the order, unless something is against it.
+/// Writes the order, unless something prevents it.
 async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64), CommandError> {
     // A node that registers again meanwhile is asked again.
     for _ in 0..ATTEMPTS {
@@ -144,5 +144,5 @@ async fn await_end(
 const SILENT: &str = "it does not answer: it hangs, or is cut off from etcd. If it answers later, it drains then: look \
                       at its log";
 
-/// Attempts to ask a node, which may register again at the same time.
+/// Number of attempts to send the order to a node, which may register again at the same time.
 const ATTEMPTS: usize = 3;

@@ -1,6 +1,7 @@
-//! One member of etcd: what it says of itself.
+//! Status of a single etcd member, as reported by itself.
 //!
-//! Before version 3.6 its quota is in its metrics alone, which it serves on the port of clients, over HTTP/1.
+//! Before version 3.6, the quota is available only in the member's metrics, which are served on the client port over
+//! HTTP/1.
 
 use crate::config::Options;
 use crate::limits::{CALL, METRICS_BYTES_MAX};
@@ -17,39 +18,40 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::http::Uri;
 
-/// A member as it is configured.
+/// An etcd member, as configured.
 #[derive(Clone, Debug)]
 pub struct EtcdMember {
     /// URL of the member.
     pub endpoint: Box<str>,
-    /// Status, or why there is none.
+    /// Status of the member, or why it is unavailable.
     pub status: Result<MemberStatus, Box<str>>,
 }
 
-/// The status of a member, by its own account.
+/// Status of a member, as reported by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
-    /// Such as `3.5.13`.
+    /// Version, such as `3.5.13`.
     pub version: Box<str>,
-    /// The etcd that it is a member of.
+    /// Id of the etcd cluster that the member belongs to.
     pub etcd: u64,
-    /// Whether it leads.
+    /// Whether the member is the leader.
     pub leads: bool,
-    /// Whether it knows a leader.
+    /// Whether the member knows a leader.
     pub has_leader: bool,
-    /// Bytes of its database.
+    /// Size of the database, in bytes.
     pub size: u64,
-    /// Bytes in use.
+    /// Part of the database in use, in bytes.
     pub used: u64,
-    /// The quota of the database in bytes, where the member reports one.
+    /// Quota of the database in bytes, if the member reports one.
     pub quota: Option<u64>,
-    /// The member's alarms, such as a full quota.
+    /// Alarms of the member, such as a full quota.
     pub alarms: Vec<Box<str>>,
-    /// Seconds by which its clock is ahead of this machine's, to about one, where it was asked for its metrics.
+    /// Number of seconds by which the member's clock is ahead of this machine's, accurate to about one second, if its
+    /// metrics were queried.
     pub ahead_s: Option<i64>,
 }
 
-/// Asks a member.
+/// Queries a member.
 pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
     let endpoint = options.endpoints.get(member).cloned().unwrap_or_default();
     EtcdMember {
@@ -72,7 +74,7 @@ async fn ask(
     Ok(told)
 }
 
-/// Asks a member over a connection to it. Before version 3.6 it does not say its quota.
+/// Queries a member over an existing connection. Before version 3.6, members do not report their quota.
 pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     let status = answer(lines.status()).await?;
     let header = status.header.unwrap_or_default();
@@ -90,7 +92,7 @@ pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     })
 }
 
-/// The quota of a member's metrics; nothing where it has none, or is not asked in this way.
+/// Quota from a member's metrics; `None` if they do not contain it or cannot be queried this way.
 pub(crate) async fn quota(options: &Options, endpoint: &str) -> Option<u64> {
     quota_in(&answer_with_metrics(options, endpoint).await?)
 }
@@ -105,7 +107,7 @@ fn quota_in(answer: &str) -> Option<u64> {
     lines.find_map(|line| number(line.strip_prefix("etcd_server_quota_backend_bytes ")?))
 }
 
-/// By the head of an answer that has come just now.
+/// Clock difference in seconds according to the `Date` header of a response just received.
 fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
     let mut head = answer.lines().take_while(|line| !line.is_empty());
     let date = head.find_map(|line| {
@@ -119,7 +121,7 @@ fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
     Some(seconds(parse_http_date(date).ok()?)? - seconds(now)?)
 }
 
-/// A whole number as metrics have it, such as `8.589934592e+09`.
+/// An integer as formatted in metrics, such as `8.589934592e+09`.
 fn number(text: &str) -> Option<u64> {
     let value: f64 = text.trim().parse().ok()?;
     let fits = (1.0..=9e15).contains(&value) && value.fract() == 0.0;

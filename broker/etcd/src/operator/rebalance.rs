@@ -1,4 +1,4 @@
-//! Equal parts: every node that runs is asked to give the slots that it has above one, until nobody has more.
+//! Rebalancing: every running node is ordered to hand over the slots in excess of its equal share, until none has more.
 
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::operator::{self, CommandError, Picture, Registered, Session, block_on, name};
@@ -6,15 +6,15 @@ use crate::{config::Options, names::Name, schema::OrderWord};
 use std::collections::BTreeMap;
 use tokio::time::{Instant, sleep};
 
-/// The slots of each node that runs.
+/// Number of slots owned by each running node.
 pub type Parts = BTreeMap<Box<str>, usize>;
 
-/// Has the nodes give each other slots until all that run have an equal part, give or take one. `progress` gets the
-/// parts, first those before, then those that changed, once a second at most. Returns the last, and why they are not
-/// equal if they are not.
+/// Orders the nodes to hand slots to each other until every running node has an equal share, give or take one.
+/// `progress` is called with the shares, first the initial ones and then changes, at most once per second. Returns the
+/// final shares, and the reason if they are unequal.
 ///
 /// # Errors
-/// [`CommandError`].
+/// [`CommandError`] if the nodes cannot be ordered.
 pub fn rebalance(
     options: &Options,
     cluster: &str,

@@ -1,26 +1,26 @@
-//! The end of a node's membership: nobody asks for it, waits for it or counts it any more.
+//! Removal of a node from the membership, after which it is no longer expected, waited for or counted.
 
 use crate::config::Options;
 use crate::operator::{CommandError, answer, block_on, connect, name};
 use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::schema::{self, Keys, SlotValue, WatchedSubject};
 
-/// The fate of the slots of a node that is removed.
+/// Slots of a removed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovedSlots {
-    /// None: it left by a drain.
+    /// No slots: the node left with a drain.
     Given,
-    /// Left over by a lost host: the other nodes take them.
+    /// Slots left over from a lost host; the other nodes claim them.
     Lost,
 }
 
-/// Removes a node that does not run, and says how many slots it owned.
+/// Removes a node that is not running, and returns the number of slots it owned.
 ///
-/// The keys of its last batches of records stay: a copy of a batch that waits in a frozen member of etcd must not find
-/// them as it left them.
+/// The keys of the node's last batches of records are kept: if they were removed, a copy of a batch waiting in a frozen
+/// etcd member could still be applied.
 ///
 /// # Errors
-/// [`CommandError`].
+/// [`CommandError`] if the node cannot be removed.
 pub fn remove(
     options: &Options,
     cluster: &str,

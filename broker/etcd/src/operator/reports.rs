@@ -1,4 +1,4 @@
-//! Reports of nodes that are asked: their calendars, and the nodes that they reach.
+//! Reports requested from nodes: their clocks, and the nodes that they reach.
 
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
@@ -11,28 +11,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
-/// The report of a node.
+/// Report of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
-    /// By how many milliseconds its calendar is ahead of this machine's, at least: the answer came between two moments,
-    /// and 0 is a time between them.
+    /// Minimum number of milliseconds by which the node's clock is ahead of this machine's; 0 if its time lies between
+    /// those at which the report was requested and received.
     pub ahead_ms: i64,
-    /// The nodes that answered it lately.
+    /// Nodes that answered the reporting node recently.
     pub reaches: BTreeSet<Box<str>>,
-    /// The SHA-256 of its credentials files as hexadecimal digits; `None` of a node that has none, and of an older
-    /// program.
+    /// SHA-256 of the node's credentials files in hexadecimal; `None` if it has none or runs an older program.
     pub credentials: Option<Box<str>>,
-    /// Links with other nodes, both ways, by node name.
+    /// Links with other nodes, in both directions, by node name.
     pub links: BTreeMap<Arc<str>, LinkFigures>,
 }
 
-/// The reports of the nodes that are registered; nothing for those that did not answer in time.
+/// Reports of the registered nodes; `None` for those that did not respond in time.
 pub type NodeReports = BTreeMap<Box<str>, Option<NodeReport>>;
 
-/// Asks every node that is registered.
+/// Requests a report from every registered node.
 ///
 /// # Errors
-/// Why the nodes cannot be asked, in one line.
+/// Why no reports can be requested, in one line.
 pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>> {
     let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
     block_on(async {
@@ -69,7 +68,7 @@ pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>
     })
 }
 
-/// Gives the order; who is asked, and the revision that reports name.
+/// Writes the order. Returns the nodes concerned and the revision that their reports refer to.
 async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), ConnectError> {
     // A node that registers again meanwhile is asked again.
     for _ in 0..ATTEMPTS {
@@ -101,14 +100,14 @@ async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Co
     Ok(reports.collect())
 }
 
-/// The distance in milliseconds of a moment from the span in which it was read: above 0 if it is later.
+/// Difference in milliseconds between a time and the interval in which it was read: positive if later, 0 if within it.
 fn ahead_ms(moment: u64, first: u64, last: u64) -> i64 {
     let moment = moment.cast_signed();
     let nearest = moment.clamp(first.cast_signed(), last.max(first).cast_signed());
     moment.saturating_sub(nearest)
 }
 
-/// Attempts to ask nodes, of which one may register again at the same time.
+/// Number of attempts to send the order to the nodes, any of which may register again at the same time.
 const ATTEMPTS: usize = 3;
 
 #[cfg(test)]

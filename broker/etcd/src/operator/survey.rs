@@ -1,4 +1,4 @@
-//! The state of a cluster as etcd has it: its members, its registered nodes, and the number of slots of each.
+//! State of a cluster as stored in etcd: its members, its registered nodes, and the number of slots of each.
 
 use crate::config::{InnerAddress, Options};
 use crate::names::{Name, shown};
@@ -21,54 +21,54 @@ use tokio::task::spawn_local;
 /// A cluster at one revision of etcd.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSurvey {
-    /// The members of etcd, as they are configured.
+    /// Members of etcd, as configured.
     pub members: Vec<EtcdMember>,
-    /// The revision.
+    /// The revision that the survey shows.
     pub revision: i64,
     /// Whether etcd has ever removed old revisions.
     pub is_compacted: bool,
-    /// The cluster's meta key; nothing before its first node or import.
+    /// The cluster's meta key; `None` before its first node or import.
     pub meta: Option<Meta>,
-    /// The nodes that are members, registered, or own slots, by name.
+    /// Nodes that are members, registered, or own slots, by name.
     pub nodes: BTreeMap<Box<str>, NodeStatus>,
-    /// Slots whose last owner released them.
+    /// Number of slots released by their last owner.
     pub vacant: usize,
-    /// Slots that nobody ever owned.
+    /// Number of slots that have never been owned.
     pub unclaimed: usize,
-    /// Keys of ours with values that cannot be read: each with why.
+    /// Keys of this version whose values are unreadable, each with the reason.
     pub unreadable: Vec<String>,
-    /// Keys with our prefix that are not of this version, [`FOREIGN_KEYS_MAX`] of a place at most.
+    /// Keys with the cluster's prefix that do not belong to this version, at most [`FOREIGN_KEYS_MAX`] per range.
     pub strangers: Vec<String>,
 }
 
 /// The cluster's meta key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The cluster's id, drawn when it was founded.
+    /// Random id generated when the cluster was created.
     pub id: Box<str>,
-    /// The number of its slots.
+    /// Number of slots.
     pub slots: u16,
 }
 
-/// The state of a node as etcd has it.
+/// State of a node as stored in etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// The address at which other nodes reach it; nothing if it is no member.
+    /// Address at which other nodes reach the node; `None` if it is not a member.
     pub inner: Option<InnerAddress>,
-    /// Whether it is expected to run: it did not leave by a drain.
+    /// Whether the node is expected to run, that is, it did not leave with a drain.
     pub is_here: bool,
-    /// Registration, while it has one that counts.
+    /// The node's registration, if it has one that counts.
     pub registration: Option<RegistrationRecord>,
-    /// Why its registration does not count, if it has one that does not.
+    /// Why the node's registration does not count, if it has one that does not.
     pub stranger: Option<Kinship>,
-    /// Slots that it owns.
+    /// Number of slots that the node owns.
     pub slots: usize,
-    /// Number of those that an earlier process of it, or none that is registered, claimed.
+    /// Number of the node's slots claimed by an earlier or unregistered process.
     pub stale: usize,
 }
 
-/// Asks etcd for all of it. A member that does not answer is no error, as long as another does. Without `proofs` every
-/// registration counts.
+/// Reads the state from etcd. A member that does not respond is not an error as long as another does. Without `proofs`,
+/// every registration counts.
 ///
 /// # Errors
 /// Why the keys cannot be read, in one line.
@@ -117,7 +117,7 @@ async fn keys(
     Ok(survey)
 }
 
-/// Whether the first revision is gone.
+/// Whether the first revision has been compacted.
 async fn is_compacted(lines: &Lines, keys: &Keys) -> bool {
     let first = RangeRequest {
         revision: 1,

@@ -1,22 +1,22 @@
-//! The end of an upgrade: nodes of the former inner version may not start any more.
+//! Completion of an upgrade, after which nodes of the previous inner version can no longer start.
 
 use crate::operator::{CommandError, NOBODY, Picture, Session, answer, block_on, look, name};
 use crate::rpc::generated::{Compare, RequestOp, TxnRequest};
 use crate::{config::Options, schema};
 
-/// The lowest inner version before and after.
+/// Minimum inner version before and after the upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raised {
-    /// Before.
+    /// Minimum before the upgrade.
     pub from: u32,
-    /// After: that of every node.
+    /// Minimum after the upgrade, which is the version of all nodes.
     pub to: u32,
 }
 
-/// Raises the lowest inner version of a cluster to the one that all its nodes have.
+/// Raises the minimum inner version of a cluster to the version of all its nodes.
 ///
 /// # Errors
-/// [`CommandError`].
+/// [`CommandError`] if the version cannot be raised.
 pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, CommandError> {
     let cluster = name(cluster)?;
     block_on(async {
@@ -57,7 +57,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Comman
     })
 }
 
-/// The inner version that every node has.
+/// Inner version shared by all nodes.
 fn inner_of_all(picture: &Picture) -> Result<u32, CommandError> {
     let mut inner = Vec::new();
     for (name, seen) in &picture.nodes {

@@ -1,5 +1,5 @@
-//! Calls of etcd that have one answer, the records of a slot page by page, and what a failed call means: not sent,
-//! refused, or unknown.
+//! Unary calls to etcd, paged loading of a slot's records, and the classification of failed calls: not sent, refused,
+//! or unknown.
 
 use crate::limits::{CALL, LOAD_ROWS};
 use crate::rpc::connection::Lines;
@@ -11,23 +11,23 @@ use std::{fmt, io};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-/// A single call.
+/// A unary call.
 #[derive(Debug)]
 pub(crate) enum SingleCall {
-    /// A lease of this many seconds.
+    /// Grants a lease of this many seconds.
     Grant(i64),
-    /// The end of a lease.
+    /// Revokes a lease.
     Revoke(LeaseId),
-    /// A linearizable read of a range: first key, and the first beyond the last.
+    /// A linearizable read of a range: the first key, and the end, exclusive.
     Read((String, String)),
     /// A transaction.
     Transaction(TxnRequest),
 }
 
-/// The answer to a call.
+/// Response to a call.
 #[derive(Debug)]
 pub(crate) enum EtcdAnswer {
-    /// With its life without a keepalive, in seconds.
+    /// The granted lease, and its duration without a keepalive, in seconds.
     Granted(LeaseId, i64),
     Revoked,
     Read(RangeResponse),
@@ -54,7 +54,7 @@ pub(crate) async fn ask(lines: Lines, ask: SingleCall) -> Result<EtcdAnswer, Cal
     })
 }
 
-/// The answer to a call, which is awaited for [`CALL`].
+/// Awaits the response to a call, for at most [`CALL`].
 pub(crate) async fn answer<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, CallFailure> {
@@ -64,20 +64,20 @@ pub(crate) async fn answer<T>(
 
 // The meaning of a failed call of etcd: nothing was changed, or nobody knows.
 
-/// A call that failed.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallFailure {
-    /// etcd refused it: nothing was changed, and nothing will be.
+    /// etcd refused the call: nothing was or will be changed.
     Refused(Box<str>),
-    /// Nothing was changed, and nothing will be: the connection, or the token that etcd gave its user, had ended
-    /// before. The connection is given up; the next one gets a token of its own.
+    /// Not sent: nothing was or will be changed, because the connection, or the token issued by etcd for the user, had
+    /// already expired. The connection is abandoned; the next one gets its own token.
     NotSent(Box<str>),
-    /// Unknown outcome: carried out, perhaps later. The connection is given up.
+    /// Unknown outcome: the call may be carried out, perhaps later. The connection is abandoned.
     Unknown(Box<str>),
 }
 
-/// The connector's error when the channel wants a second connection: the first has ended, and the call that wants
-/// another was not sent. With the reason for that end, where one is known.
+/// The connector's error when the channel requests a second connection: the first has ended, and the call that needs
+/// another was not sent. Contains the reason why the first one ended, if known.
 #[derive(Clone, Debug)]
 pub(crate) struct Spent(pub(crate) Option<Box<str>>);
 
@@ -94,15 +94,15 @@ impl fmt::Display for Spent {
 impl Error for Spent {}
 
 impl CallFailure {
-    /// No answer in time.
+    /// The call timed out.
     pub(crate) fn late() -> Self {
         Self::Unknown("it did not answer in time".into())
     }
 
-    /// The meaning of the status of a call that failed.
+    /// Classifies the status of a failed call.
     ///
-    /// Refused is only what etcd refuses before it proposes a change to its members. A connection that breaks, a leader
-    /// that changes and a time-out of etcd itself leave the outcome open, whatever code they come with.
+    /// Only calls that etcd rejects before proposing a change to its members count as refused. A broken connection, a
+    /// leader change and a timeout within etcd leave the outcome unknown, whatever status code they carry.
     pub(crate) fn of(status: &Status) -> Self {
         if let Some(spent) = spent(status) {
             return Self::NotSent(spent.to_string().into());
@@ -144,7 +144,7 @@ impl fmt::Display for CallFailure {
     }
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line.
 pub(crate) fn chain(error: &dyn Error) -> Box<str> {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -155,7 +155,7 @@ pub(crate) fn chain(error: &dyn Error) -> Box<str> {
     text.into()
 }
 
-/// Why the client has no answer of etcd: in its words, and what caused it in the end.
+/// Why the client has no response from etcd: the status, with its root cause.
 fn broken(status: &Status) -> Box<str> {
     let mut cause = status.source();
     while let Some(inner) = cause.and_then(Error::source) {
@@ -167,7 +167,7 @@ fn broken(status: &Status) -> Box<str> {
     }
 }
 
-/// The end of the connection that caused an error, if one did.
+/// The error of a connection that had ended, if it is among the causes.
 fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -185,21 +185,21 @@ fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
 
 // The records of one slot, a page at a time, all of one revision.
 
-/// A page of a load, or its end.
+/// A page of a load, or the end of the load.
 #[derive(Debug)]
 pub(crate) enum Part {
-    /// Some rows, in the order of their keys.
+    /// Rows of a page, in key order.
     Rows(Vec<KeyValue>),
-    /// Whole, as of this revision.
+    /// The load is complete, as of this revision.
     Whole(Revision),
-    /// Failed: what came is not used.
+    /// The load failed; the pages received are not used.
     Failed(CallFailure),
 }
 
-/// Reads a range, page by page; reports each page, then the end.
+/// Reads a range page by page; reports each page, then the end.
 ///
-/// The first page is linearizable, so it shows at least the epoch under which the slot was taken; the others are of its
-/// revision, so that a channel that is removed meanwhile is in all of it or in none.
+/// The first page is linearizable, so it is at least as recent as the epoch under which the slot was claimed; the
+/// others have the same revision, so that a channel removed in the meantime is in all of them or in none.
 pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: impl AsyncFn(Part)) {
     let mut next = first.into_bytes();
     let mut revision = None;

@@ -1,6 +1,6 @@
-//! One connection to one member of etcd, and the calls over it.
+//! A connection to one etcd member, and the calls over it.
 //!
-//! The driver chooses members: a connection that does not answer is given up, with everything under way on it.
+//! The driver chooses members: a connection that does not respond is abandoned, with everything in flight on it.
 
 use crate::config::Options;
 use crate::limits::{
@@ -80,10 +80,10 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
     Ok(lines)
 }
 
-/// Opens the TCP connection, and TLS on it.
+/// Opens the TCP connection, with TLS on top of it if configured.
 ///
-/// Once: the channel would connect again by itself, and then nobody could tell a call that was not sent from one whose
-/// answer is lost.
+/// Connects only once: if the channel reconnected by itself, a call that was not sent could not be distinguished from
+/// one whose answer was lost.
 #[derive(Clone)]
 struct Dial {
     tls: Option<TlsConnector>,
@@ -91,24 +91,24 @@ struct Dial {
     fault: Fault,
 }
 
-/// Why a connection ended, once it did: such as the alert by which a member refuses the client's certificate, which
-/// comes after the handshake.
+/// Why a connection ended, once it has, such as the alert with which a member rejects the client's certificate, which
+/// arrives after the handshake.
 type Fault = Arc<OnceLock<Box<str>>>;
 
-/// A connection that HTTP/2 runs on: TCP, or TLS over it.
+/// A connection that carries HTTP/2: TCP, or TLS over it.
 trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
-/// A connection that notes why it ended.
+/// A connection that records why it ended.
 struct Noted {
     stream: Box<dyn ByteStream>,
     fault: Fault,
 }
 
 impl Noted {
-    /// Writes. Where that fails, the other end may have said why before, so its last bytes are awaited first: a socket
-    /// that its peer has closed can be read, to its end at least.
+    /// Writes to the stream. After a failure, waits for the peer's last bytes first, since they may contain the reason;
+    /// a socket closed by its peer can still be read at least to its end.
     fn write<T>(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -220,14 +220,14 @@ impl Service<Uri> for Dial {
 
 // The calls over one connection to a member of etcd.
 
-/// A connection, and the user whose calls it carries. Clones are of the same connection.
+/// A connection, and the user that its calls authenticate as. Clones share the connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
     channel: InterceptedService<Channel, Headers>,
 }
 
 impl Lines {
-    /// A connection over which calls are made; for a user (name, password) etcd is asked for a token first.
+    /// Prepares a connection for calls; for a user (name, password), first requests a token from etcd.
     pub(crate) async fn open(channel: Channel, user: Option<(&str, &str)>) -> Result<Self, Status> {
         let with = |token| Self {
             channel: InterceptedService::new(channel.clone(), Headers { token }),
@@ -248,29 +248,29 @@ impl Lines {
         Ok(with(Some(token)))
     }
 
-    /// A read: linearizable, unless it names a revision.
+    /// Performs a read, linearizable unless the request specifies a revision.
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
         self.call("/etcdserverpb.KV/Range", request).await
     }
 
-    /// A transaction.
+    /// Performs a transaction.
     pub(crate) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
         self.call("/etcdserverpb.KV/Txn", request).await
     }
 
-    /// A lease of at least this many seconds.
+    /// Grants a lease of at least this many seconds.
     pub(crate) async fn grant(&self, ttl: i64) -> Result<LeaseGrantResponse, Status> {
         let request = LeaseGrantRequest { ttl };
         self.call("/etcdserverpb.Lease/LeaseGrant", request).await
     }
 
-    /// The end of a lease.
+    /// Revokes a lease.
     pub(crate) async fn revoke(&self, id: i64) -> Result<LeaseRevokeResponse, Status> {
         let request = LeaseRevokeRequest { id };
         self.call("/etcdserverpb.Lease/LeaseRevoke", request).await
     }
 
-    /// A stream of keepalives.
+    /// Opens a stream of keepalives.
     pub(crate) async fn keep_alive(
         &self,
         questions: Questions<LeaseKeepAliveRequest>,
@@ -279,7 +279,7 @@ impl Lines {
             .await
     }
 
-    /// A stream of what changes.
+    /// Opens a stream of changes.
     pub(crate) async fn watch(
         &self,
         questions: Questions<WatchRequest>,
@@ -287,13 +287,13 @@ impl Lines {
         self.stream("/etcdserverpb.Watch/Watch", questions).await
     }
 
-    /// The status of the member, by its own account.
+    /// Status of the member, as reported by itself.
     pub(crate) async fn status(&self) -> Result<StatusResponse, Status> {
         self.call("/etcdserverpb.Maintenance/Status", StatusRequest {})
             .await
     }
 
-    /// A call with one answer.
+    /// Makes a unary call.
     async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
     where
         Q: Message + 'static,
@@ -304,7 +304,7 @@ impl Lines {
         Ok(answer.await?.into_inner())
     }
 
-    /// A call with a stream of requests, and one of answers.
+    /// Makes a call with a stream of requests and a stream of responses.
     async fn stream<Q, A>(
         &self,
         path: &'static str,
@@ -328,7 +328,7 @@ impl Lines {
     }
 }
 
-/// The metadata of each call: only a member that knows a leader is to answer, and the user's token.
+/// Metadata of each call: the user's token, and the requirement that the member knows a leader.
 #[derive(Clone)]
 struct Headers {
     token: Option<AsciiMetadataValue>,
@@ -345,7 +345,7 @@ impl Interceptor for Headers {
     }
 }
 
-/// The requests of a stream: one at once, then one for each word that comes.
+/// Requests of a stream: the first immediately, then one for each signal received.
 pub(crate) struct Questions<R> {
     first: Option<R>,
     each: R,

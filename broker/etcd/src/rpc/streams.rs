@@ -1,7 +1,7 @@
-//! Streams of requests and answers: keepalives of a lease, and a watch.
+//! Bidirectional streams: keepalives of a lease, and a watch.
 //!
-//! A keepalive that was queued is no answer: the lease lives on when the stream delivers an answer whose remaining time
-//! is above 0, and is gone when it is 0.
+//! Queueing a keepalive proves nothing: the lease is alive when the stream delivers a response with a remaining time
+//! above 0, and gone when it is 0.
 
 use crate::rpc::calls::CallFailure;
 use crate::rpc::connection::{Lines, Questions};
@@ -11,18 +11,18 @@ use crate::rpc::generated::{
 use broker_core::cluster::types::{LeaseId, Revision};
 use tokio::sync::mpsc;
 
-/// An answer of the stream, or its end.
+/// A response of the keepalive stream, or its end.
 #[derive(Debug)]
 pub(crate) enum Renewal {
-    /// The lease lives on.
+    /// The lease was renewed.
     Renewed,
-    /// There is no such lease.
+    /// The lease does not exist.
     Gone,
     /// The stream has ended.
     Ended(CallFailure),
 }
 
-/// Sends a keepalive at once, and one for each request; reports what comes of them until the stream ends.
+/// Sends a keepalive at once, and one for each request; reports the results until the stream ends.
 pub(crate) async fn keep(
     lines: Lines,
     lease: LeaseId,
@@ -51,12 +51,13 @@ pub(crate) async fn keep(
 
 // A watch of slots, registrations and members over one stream.
 
-/// Watches a range from a revision on, and asks how far it is for each request. Reports each answer: changes in the
-/// order of their revisions, where a deleted key has no version; or none, and everything up to the revision of its
-/// header was delivered. The last report is the failure: the stream has ended, or what it wanted was compacted.
+/// Watches a range from a revision on, and requests progress for each request. Reports each response: changes in
+/// revision order, where a deleted key has no version; or none, which means that everything up to the revision in its
+/// header has been delivered. The last report is the failure: the stream has ended, or the requested revision was
+/// compacted.
 ///
-/// Large revisions come in parts, so that no message exceeds what is taken. What a part of a revision lacks when the
-/// stream ends is read afterwards: the core reads the whole before it watches again.
+/// Large revisions are delivered in fragments, so that no message exceeds the maximum size. If the stream ends within a
+/// revision, the rest is read afterwards: the core reads everything before it watches again.
 pub(crate) async fn follow(
     lines: Lines,
     (first, end): (String, String),
@@ -91,7 +92,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// The connection is fine, the watch is not: nothing else on the connection is given up.
+/// Failure of the watch only; the connection and everything else on it remain usable.
 fn canceled(answer: &WatchResponse) -> CallFailure {
     let text = match answer.compact_revision {
         0 => format!("the watch was cancelled: {}", answer.cancel_reason),

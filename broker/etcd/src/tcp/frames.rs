@@ -1,4 +1,4 @@
-//! The bytes on a connection, once it is encrypted.
+//! Framing of the bytes on a connection, inside TLS.
 //!
 //! ```text
 //!  hello, of the node that connects, then of the other one:
@@ -6,7 +6,7 @@
 //!  frame, of the node that connects, and of the other one if it was asked:
 //!    length (4, the least significant byte first, 1 to 16 MiB) | a message
 //! ```
-//! The version of all this is part of the name that TLS agrees on ([`link::Purpose`]).
+//! The version of this format is part of the protocol name negotiated by TLS ([`link::Purpose`]).
 
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
 use crate::names::Name;
@@ -14,12 +14,12 @@ use crate::tcp::shared::within;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Names a node and the one that it means.
+/// Names the sending node and the node it intends to reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) from: Name,
     pub(crate) to: Name,
-    /// Whether it sends one message and awaits one: its name may be another process's.
+    /// Whether the sender only sends one message and awaits one reply, because its name may be another process's.
     pub(crate) only_asks: bool,
 }
 
@@ -65,7 +65,7 @@ async fn read_name(stream: &mut (impl AsyncRead + Unpin), length: u8) -> io::Res
     name.ok_or_else(|| garbage("no name"))
 }
 
-/// The length of the next frame; nothing at an end between frames.
+/// Reads the length of the next frame; `None` at EOF between frames.
 pub(crate) async fn read_length(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<usize>> {
@@ -82,7 +82,7 @@ pub(crate) async fn read_length(
     Ok(Some(length))
 }
 
-/// The message of a frame. Each piece of it must come within [`PEER_STALL`].
+/// Reads the message of a frame. Each piece of it must arrive within [`PEER_STALL`].
 pub(crate) async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     length: usize,
@@ -98,7 +98,7 @@ pub(crate) async fn read_message(
     Ok(message)
 }
 
-/// Writes a frame. Each piece of it must be taken within [`PEER_STALL`].
+/// Writes a frame. Each piece of it must be accepted within [`PEER_STALL`].
 pub(crate) async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &[u8],
@@ -113,12 +113,12 @@ pub(crate) async fn write(
     within(PEER_STALL, "it does not read", stream.flush()).await
 }
 
-/// The error for bytes that no node writes.
+/// Error for bytes that no node sends.
 pub(crate) fn garbage(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 const LENGTH_BYTES: usize = 4;
 
-/// Bytes of a message that are handed to TLS in one go.
+/// Number of bytes of a message passed to TLS at a time.
 const PIECE_BYTES: usize = 32 << 10;

@@ -1,4 +1,4 @@
-//! Connections of other nodes.
+//! Incoming connections from other nodes.
 //!
 //! ```text
 //!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox     (or it only asks: outgoing.rs)
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
-/// Accepts connections until it is dropped, which ends them.
+/// Accepts connections until dropped, which ends them.
 pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -69,7 +69,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
     }
 }
 
-/// A connection's place. Free again when it is dropped.
+/// A connection's slot, which is freed when dropped.
 struct Place {
     shared: Rc<NodeShared>,
     number: u64,
@@ -77,7 +77,7 @@ struct Place {
 }
 
 impl Place {
-    /// Admits a peer that has proved who it is. False if there are too many nodes.
+    /// Admits an authenticated peer. Returns `false` if there are too many nodes.
     fn prove(&mut self, name: &Name) -> bool {
         let is_member = self.shared.places.borrow_mut().prove(self.number, name);
         self.name = is_member.then(|| name.clone());
@@ -129,7 +129,8 @@ async fn serve(shared: Rc<NodeShared>, stream: TcpStream, from: SocketAddr, mut 
     }
 }
 
-/// The other side has the secret, and says who it is; this node answers, also if another one was meant.
+/// Completes the handshake with a peer that holds the secret and names itself; this node answers even if the peer
+/// intended to reach another.
 async fn greet(
     shared: &NodeShared,
     stream: TcpStream,

@@ -1,4 +1,4 @@
-//! The connection to one other node, and the queue before it; and a question over a connection of its own.
+//! Connection to one other node, and its send queue; also queries over a separate connection.
 
 use crate::limits::{
     ASKED_BYTES_MAX, NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX,
@@ -25,23 +25,23 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 use tracing::{info, warn};
 
-/// The way to one other node. Its connection comes about with the first message, and ends with its owner.
+/// Send queue of one other node. The connection is opened for the first message, and ends with its owner.
 pub(crate) struct Outgoing {
     way: Rc<Way>,
     queue: Option<mpsc::Sender<Queued>>,
-    /// Bytes of the queue that are free.
+    /// Number of free bytes in the queue.
     room: Arc<Semaphore>,
     task: Option<JoinHandle<()>>,
 }
 
-/// The addresses at which a node may be; shared with the task.
+/// Addresses at which a node may be reached; shared with the task.
 struct Way {
     addresses: RefCell<Vec<SocketAddr>>,
-    /// The one that was tried last.
+    /// The last address tried.
     used: Cell<Option<SocketAddr>>,
 }
 
-/// A message that waits, and the bytes that it takes of both budgets.
+/// A queued message, with permits for its bytes from both budgets.
 struct Queued {
     message: Vec<u8>,
     _charge: [OwnedSemaphorePermit; 2],
@@ -73,13 +73,13 @@ impl Outgoing {
         self.way.addresses.borrow()
     }
 
-    /// The node is at these addresses from now on. False if its connection is to none of them.
+    /// Sets the node's addresses. Returns `false` if its connection is to none of them.
     pub(crate) fn may_be_at(&self, at: &[SocketAddr]) -> bool {
         *self.way.addresses.borrow_mut() = at.to_vec();
         self.way.used.get().is_none_or(|used| at.contains(&used))
     }
 
-    /// Queues a message; false if there is no room for it here, or among all that wait.
+    /// Queues a message; returns `false` if this queue or the total of all queues is full.
     pub(crate) fn put(&self, message: Vec<u8>, all: &Arc<Semaphore>) -> bool {
         let bytes = u32::try_from(message.len()).unwrap_or(u32::MAX);
         let charge = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(bytes).ok();
@@ -94,7 +94,7 @@ impl Outgoing {
         queue.is_some_and(|queue| queue.try_send(queued).is_ok())
     }
 
-    /// Ends it as soon as what waits has left, or is lost.
+    /// Ends the connection as soon as all queued messages have been sent or lost.
     pub(crate) fn finish(mut self) -> impl Future<Output = ()> {
         self.queue = None;
         async move {
@@ -113,14 +113,14 @@ impl Drop for Outgoing {
     }
 }
 
-/// The task behind it.
+/// The task that owns the connection.
 struct Line {
     shared: Rc<NodeShared>,
     to: Name,
     way: Rc<Way>,
-    /// Connections in a row that took no message.
+    /// Number of consecutive connections that accepted no message.
     failures: u32,
-    /// The last line of the log about this node, and its time.
+    /// The last line logged about this node, and its time.
     noted: Option<(String, Instant)>,
 }
 
@@ -157,7 +157,7 @@ impl Line {
         }
     }
 
-    /// A connection to the next address.
+    /// Connects to the next address.
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let address = self.next_address();
         self.way.used.set(address);
@@ -170,7 +170,7 @@ impl Line {
         connect(&self.shared, address, &hello).await
     }
 
-    /// Of several addresses the next one after each failure.
+    /// The next address to try; each failure moves on to the next of several.
     fn next_address(&self) -> Option<SocketAddr> {
         let addresses = self.way.addresses.borrow();
         let nth = usize::try_from(self.failures).unwrap_or_default();
@@ -184,10 +184,10 @@ impl Line {
         used.map_or_else(|| to.to_string(), |at| format!("{to} at {at}"))
     }
 
-    /// Sends until nothing is to be sent any more.
+    /// Sends messages until the queue is closed.
     ///
     /// # Errors
-    /// Why the connection ended before.
+    /// Why the connection ended early.
     async fn send(
         &mut self,
         stream: TlsStream<TcpStream>,
@@ -234,7 +234,7 @@ impl Line {
         }
     }
 
-    /// Logs what is wrong: once, until it is something else or goes on for long.
+    /// Logs a failure once, and again if it changes or persists.
     fn failed(&mut self, error: &io::Error) {
         let is_other = error
             .get_ref()
@@ -259,7 +259,7 @@ impl Line {
     }
 }
 
-/// A connection whose other end is the node that is meant.
+/// Connects, and verifies that the peer is the intended node.
 pub(crate) async fn connect(
     shared: &NodeShared,
     address: SocketAddr,
@@ -292,17 +292,17 @@ pub(crate) async fn connect(
     within(PEER_HELLO, "it does not say in time who it is", greeting).await
 }
 
-/// The name that TLS files tickets under: there is one configuration for each node, and no use for tickets here.
+/// Server name under which TLS caches tickets; each node has its own configuration, and tickets are not used.
 const SERVER: &str = "node";
 
-/// A failure that lasts is logged again after this many times [`NOTE_EVERY`].
+/// Number of [`NOTE_EVERY`] intervals after which a persistent failure is logged again.
 const REPEATED: u32 = 6;
 
 const _: () = assert!(PEER_PAUSE.as_millis() < Duration::from_secs(1).as_millis());
 
 // One message and the reply to it, over a connection that ends with them.
 
-/// Asks a node at the first address where it is. The reply goes into the mailbox.
+/// Queries a node at the first of its addresses that responds. The reply is put into the mailbox.
 pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
     let hello = Hello {
         from: shared.node.clone(),
@@ -324,7 +324,7 @@ pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, m
     }
 }
 
-/// Passes on what a node asks, and replies.
+/// Passes on a query from another node, and sends the reply.
 pub(crate) async fn reply(
     shared: &NodeShared,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),

@@ -1,8 +1,9 @@
-//! Places of the connections to this node: of those that did not say who they are, and of nodes.
+//! Table of connections to this node: unauthenticated ones, and those of nodes.
 //!
-//! A stranger costs a deadline, and one of a bounded number of places. Those that come from addresses of nodes have
-//! places and handshakes of their own, so that a flood from elsewhere delays no node that connects again. Where all
-//! places are taken, the address that has most makes room, so that one address keeps no other one out.
+//! An unauthenticated connection has a deadline and takes one of a limited number of entries. Connections from
+//! addresses of nodes have separate entries and handshake queues, so that a flood from elsewhere does not delay a
+//! reconnecting node. When all entries are taken, a connection of the address with the most connections is evicted, so
+//! that no address can lock out another.
 
 use crate::limits::{ACCEPT_PAUSE, STRANGERS_MAX};
 use crate::{names::Name, system::now};
@@ -15,18 +16,18 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-/// The places of one node. A connection is known by its number.
+/// Connections to one node, identified by number.
 #[derive(Default)]
 pub(crate) struct Places {
     strangers: HashMap<u64, Stranger>,
-    /// Of addresses that nodes have, and of others.
+    /// Unauthenticated connections from addresses of nodes, and from other addresses.
     at_nodes: Kind,
     elsewhere: Kind,
-    /// One connection for each other node: a newer one replaces it, since the older one may be dead.
+    /// A connection for each other node; a newer one replaces it, since the older may be dead.
     members: HashMap<Name, (u64, AbortHandle)>,
-    /// The addresses of nodes by the roster, and by the look-ups of their names.
+    /// Addresses of nodes from the roster, and from resolving their names.
     roster: HashMap<Name, Vec<IpAddr>>,
-    /// The address from which each connected last.
+    /// Address from which each node last connected.
     proven: HashMap<Name, IpAddr>,
 }
 
@@ -36,14 +37,14 @@ struct Stranger {
     task: AbortHandle,
 }
 
-/// Strangers that share places and turns.
+/// Unauthenticated connections that share entries and a handshake queue.
 #[derive(Default)]
 struct Kind {
     crowd: Crowd<u64>,
     turn: Turn,
 }
 
-/// Handshakes begin one after the other, [`ACCEPT_PAUSE`] apart.
+/// Queue in which handshakes begin one after another, [`ACCEPT_PAUSE`] apart.
 #[derive(Clone, Default)]
 pub(crate) struct Turn(Rc<Mutex<()>>);
 
@@ -55,7 +56,7 @@ impl Turn {
 }
 
 impl Places {
-    /// The turns of a stranger from this address.
+    /// Handshake queue for a connection from this address.
     pub(crate) fn turn(&self, from: SocketAddr) -> Turn {
         if self.is_at_node(from) {
             self.at_nodes.turn.clone()
@@ -64,7 +65,7 @@ impl Places {
         }
     }
 
-    /// A stranger takes a place. Returns who left it, if there was none.
+    /// Adds an unauthenticated connection. Returns the address of the connection evicted for it, if any.
     pub(crate) fn enter(
         &mut self,
         number: u64,
@@ -92,7 +93,8 @@ impl Places {
         Some(left.from)
     }
 
-    /// A stranger has said that it is this node. False if it is being ended, or there are too many nodes.
+    /// Records that a connection was authenticated as this node. Returns `false` if the connection is being ended, or
+    /// if there are too many nodes.
     pub(crate) fn prove(&mut self, number: u64, name: &Name) -> bool {
         let Some(Stranger { from, task, .. }) = self.leave(number) else {
             return false;
@@ -109,7 +111,7 @@ impl Places {
         true
     }
 
-    /// A connection has ended: of a stranger, or of this node.
+    /// Removes a connection that has ended, whether unauthenticated or of this node.
     pub(crate) fn end(&mut self, number: u64, name: Option<&Name>) {
         self.leave(number);
         let Some(name) = name else {
@@ -121,7 +123,7 @@ impl Places {
         }
     }
 
-    /// A node is at one of these addresses.
+    /// Sets the addresses from which a node is expected.
     pub(crate) fn expect(&mut self, name: &Name, at: &[SocketAddr]) {
         let at = at.iter().map(|at| at.ip().to_canonical());
         self.roster.insert(name.clone(), at.collect());

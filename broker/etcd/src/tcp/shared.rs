@@ -1,4 +1,4 @@
-//! State that all connections of a node share: its name, TLS, places, bytes on their way, and notes for the log.
+//! State shared by all connections of a node: its name, TLS, connection table, byte budgets, and log notes.
 
 use crate::tcp::places::Places;
 use crate::{limits::NOTE_EVERY, names::Name, peers::PeerMailbox};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::warn;
 
-/// The state that all connections of a node share.
+/// State shared by all connections of a node.
 pub(crate) struct NodeShared {
     pub(crate) node: Name,
     pub(crate) acceptor: TlsAcceptor,
@@ -23,11 +23,11 @@ pub(crate) struct NodeShared {
     pub(crate) mailbox: PeerMailbox,
     pub(crate) notes: SharedNotes,
     pub(crate) places: RefCell<Places>,
-    /// Bytes of messages on their way in that are free.
+    /// Number of free bytes for incoming messages.
     pub(crate) incoming: Arc<Semaphore>,
 }
 
-/// Waits no longer than that.
+/// Limits the time of a future to `span`.
 pub(crate) async fn within<T>(
     span: Duration,
     what: &'static str,
@@ -41,35 +41,35 @@ pub(crate) async fn within<T>(
 
 // Counts of messages and connections, and lines of the log that are bounded in their rate.
 
-/// Counts of messages between nodes since the start. One per process; written by the driver's thread.
+/// Counters of messages between nodes since startup. One per process; written by the driver's thread.
 #[derive(Debug, Default)]
 pub struct PeerCounts {
-    /// Messages that were given to the system.
+    /// Messages passed to the kernel.
     pub sent: AtomicU64,
-    /// Messages that arrived and were given to this node.
+    /// Messages received and passed to this node.
     pub received: AtomicU64,
-    /// Messages that were to be sent, or arrived, and are lost.
+    /// Messages lost while being sent or after arriving.
     pub lost: AtomicU64,
-    /// Connections to this node that were refused: of strangers, or with something that no node sends.
+    /// Connections to this node that were refused: unauthenticated, or with bytes that no node sends.
     pub refused: AtomicU64,
 }
 
-/// Why a connection to this node is refused.
+/// Why a connection to this node was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
-    /// Peer with another secret, or of another cluster.
+    /// The peer has another secret, or belongs to another cluster.
     OtherCluster,
-    /// Peer that speaks something else, or ended first.
+    /// The peer speaks another protocol, or disconnected first.
     NoNode,
-    /// Peer that did not say in time who it is.
+    /// The peer did not identify itself in time.
     Silent,
-    /// Peer that means another node.
+    /// The peer intended to reach another node.
     OtherNode,
-    /// Peer with this node's name.
+    /// The peer has this node's name.
     SameName,
-    /// There are too many like it.
+    /// There are too many unauthenticated connections, or too many nodes.
     Crowded,
-    /// The bytes after its hello are none of the frames that a node sends.
+    /// The bytes after the peer's hello are not frames that a node sends.
     Garbage,
 }
 
@@ -90,10 +90,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Counts, and the log.
+/// Counters and rate-limited log lines.
 pub(crate) struct SharedNotes {
     counts: Arc<PeerCounts>,
-    /// When there was a line of each kind last, and how many were left out since.
+    /// When each kind of refusal was last logged, and how many have been suppressed since.
     lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
 }
 
@@ -109,7 +109,7 @@ impl SharedNotes {
         &self.counts
     }
 
-    /// A connection from `from` is refused: at most a line every [`NOTE_EVERY`] for each reason.
+    /// Records a refused connection from `from`; logged at most once per [`NOTE_EVERY`] for each reason.
     pub(crate) fn refused(&self, from: SocketAddr, why: Refusal) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
         let mut lines = self.lines.borrow_mut();
@@ -128,7 +128,7 @@ impl SharedNotes {
         );
     }
 
-    /// Why connections were refused so far.
+    /// Reasons for which connections have been refused so far.
     #[cfg(test)]
     pub(crate) fn reasons(&self) -> Vec<Refusal> {
         self.lines.borrow().keys().copied().collect()

@@ -1,4 +1,4 @@
-//! Devices of a credentials file: host names that ask for a certificate, authorities, and the registry.
+//! Devices of a credentials file: host names that request a certificate, authorities, and the registry.
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{KnownPolicies, policies};
@@ -14,14 +14,14 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
-/// The authorities of all tables, for the core and for the edge.
+/// Authorities of all tables, in the types used by the core and by the edge.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
     edge: Vec<DeviceAuthority>,
 }
 
-/// Table `[things]`, for the core and for the edge. `None` if it does not load.
+/// Reads the table `[things]`, for the core and for the edge. `None` if it does not load.
 pub(crate) fn things(
     section: &mut TableReader<'_, '_>,
     known: &KnownPolicies,
@@ -217,7 +217,7 @@ fn revocation_lists(
     }
 }
 
-/// A server name, in lower case.
+/// Parses a server name, converting it to lower case.
 fn host(text: &str) -> Checked<Box<str>> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
     let is_label = |label: &str| !label.is_empty() && label.len() <= 63;
@@ -231,32 +231,32 @@ fn host(text: &str) -> Checked<Box<str>> {
     Ok(text.to_ascii_lowercase().into())
 }
 
-/// A pattern of names of things.
+/// Parses a pattern of thing names.
 fn pattern(text: &str) -> Checked<Box<str>> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-*".contains(&byte);
     let rule = "allowed a pattern of thing names with *, such as \"plant2-*\"";
     letters(text, 1..=128, is_allowed, rule).map(Box::from)
 }
 
-/// Most server names: each connection's is compared with all.
+/// Maximum number of server names; each connection's name is compared with all.
 const HOSTS_MAX: usize = 16;
 
-/// Most authorities of one file.
+/// Maximum number of authorities in a file.
 const AUTHORITIES_MAX: usize = 64;
 
-/// Longest file of authorities.
+/// Maximum size of an authorities file, in bytes.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-/// Longest file of revocation lists: about a million entries.
+/// Maximum size of a revocation list file, in bytes; about a million entries fit.
 const CRL_BYTES_MAX: usize = 64 << 20;
 
-/// First byte of DER, never of PEM.
+/// First byte of DER; never occurs at the start of PEM.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// Default grace of overdue revocation lists.
+/// Default grace period for overdue revocation lists, in milliseconds.
 const GRACE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 
-/// Longest grace.
+/// Maximum grace period for overdue revocation lists, in milliseconds.
 const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
 // The registry of devices: a file of lines that is read one by one, so that a million of them take no memory but what
@@ -272,7 +272,7 @@ const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Reads a registry of at most `max` lines.
 ///
 /// # Errors
-/// All faults, [`FAULTS_MAX`] at most, each with its line.
+/// All faults, at most [`FAULTS_MAX`], each with its line.
 pub(crate) fn read(
     written: &str,
     known: &KnownPolicies,
@@ -287,10 +287,10 @@ pub(crate) fn read(
     Ok(read)
 }
 
-/// Reads the lines of a registry, which faults name as `path`.
+/// Reads the lines of a registry; error messages refer to it as `path`.
 ///
 /// # Errors
-/// As of [`read`].
+/// See [`read`].
 pub(crate) fn read_lines(
     reader: &mut impl BufRead,
     path: &str,
@@ -334,14 +334,14 @@ pub(crate) fn read_lines(
     Err(faults)
 }
 
-/// Last line of a registry with this text: see above.
+/// Generates the last line of a registry with this text: the number of its lines and its SHA-256.
 pub(crate) fn last_line(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     let (lines, digits) = (text.lines().count(), HEXLOWER.encode(digest.as_ref()));
     format!("{LAST_LINE}{lines} sha256={digits}\n")
 }
 
-/// Fault of a last line that does not match the lines before it.
+/// The fault if the last line does not match the preceding lines.
 fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
     let stated = String::from_utf8_lossy(stated);
     let (count, digits) = match stated.trim().split_once(" sha256=") {
@@ -359,10 +359,10 @@ fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
     })
 }
 
-/// Prefix of the last line.
+/// Prefix of a registry's last line.
 const LAST_LINE: &str = "# lines=";
 
-/// Appends the next line, within its bound; false at the end of the file.
+/// Appends the next line, limited in length; `false` at the end of the file.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
     let mut bounded = std::io::Read::take(reader, LINE_BYTES_MAX + 1);
     if bounded.read_until(b'\n', line)? == 0 {
@@ -375,7 +375,7 @@ fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<b
     Ok(true)
 }
 
-/// Adds a line to the registry.
+/// Parses a line and adds it to the registry.
 fn take(line: &[u8], known: &KnownPolicies, registry: &mut DeviceRegistry) -> Checked<()> {
     let line = std::str::from_utf8(line)
         .map_err(|_| FORM.to_owned())?
@@ -416,7 +416,7 @@ fn take(line: &[u8], known: &KnownPolicies, registry: &mut DeviceRegistry) -> Ch
     added.map_err(|error| error.to_string())
 }
 
-/// 64 hexadecimal digits.
+/// Parses 64 hexadecimal digits.
 fn digits(text: &str) -> Option<[u8; 32]> {
     let mut fingerprint = [0; 32];
     if text.len() != 64 {
@@ -426,21 +426,21 @@ fn digits(text: &str) -> Option<[u8; 32]> {
     decoded.ok().map(|_| fingerprint)
 }
 
-/// The form of a line.
+/// Expected format of a line, quoted in error messages.
 const FORM: &str = "allowed SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without \
                     the digits a thing that is inactive";
 
-/// Prefix of the fault of a line beyond the bound.
+/// Beginning of the error message for a registry with too many lines.
 const TOO_MANY: &str = "allowed at most";
 
-/// Longest line, in bytes: four times the longest names.
+/// Maximum length of a line, in bytes: four times the longest names.
 const LINE_BYTES_MAX: u64 = 1024;
 
-/// Most reported faults of one file.
+/// Maximum number of reported faults in a file.
 const FAULTS_MAX: usize = 20;
 
-/// Default of `max`: 64 MiB and the names.
+/// Default of `max`, in lines; a registry of this size takes 64 MiB plus the names.
 const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
 
-/// Largest `max`.
+/// Largest permitted value of `max`, in lines.
 const REGISTRY_MAX: usize = 10_000_000;

@@ -1,7 +1,8 @@
-//! Files of the credentials: the file itself, policies, secrets. Bounded, and checked for too wide permissions.
+//! Reads the files of the credentials: the main file, policies and secrets. Limits their sizes and checks for overly
+//! permissive modes.
 //!
-//! Each file is stamped before it is opened, so that no later change is missed, and hashed as it is read: nodes compare
-//! the SHA-256 of all.
+//! Each file is stamped before it is opened, so that no later change is missed, and hashed while it is read, since
+//! nodes compare the SHA-256 of all files.
 
 use crate::config::document::{TableReader, text};
 use crate::config::draft::{Fault, ValuePlace};
@@ -22,22 +23,22 @@ pub(crate) struct Files {
     main: PathBuf,
     /// Index of each file in `read`.
     known: BTreeMap<PathBuf, usize>,
-    /// Each once, in the order in which they were read first.
+    /// Files in the order of their first read, without duplicates.
     read: Vec<FileRead>,
-    /// Warnings about files: secrets with wide permissions, unusable keys.
+    /// Warnings about files: permissive modes of secrets, unusable keys.
     pub(crate) warnings: Vec<String>,
 }
 
-/// One file.
+/// A file that was read.
 struct FileRead {
     path: PathBuf,
-    /// Stamp just before the file was opened.
+    /// Stamp taken just before the file was opened.
     stamp: FileStamp,
-    /// SHA-256, once read to the end.
+    /// SHA-256, once the file has been read to its end.
     sha256: Option<Digest>,
 }
 
-/// File read in pieces and hashed on the way.
+/// A file hashed while it is read in pieces.
 pub(crate) struct Hashed {
     file: File,
     sha256: Context,
@@ -51,9 +52,9 @@ impl Read for Hashed {
     }
 }
 
-/// A secret from a file of its own.
+/// A secret read from a separate file.
 pub(crate) struct SecretFile {
-    /// Content without surrounding blanks.
+    /// The content with surrounding whitespace trimmed.
     pub(crate) content: Zeroizing<String>,
     pub(crate) path: PathBuf,
 }
@@ -74,8 +75,8 @@ impl Files {
         each.map(|file| (file.path.clone(), file.stamp)).unzip()
     }
 
-    /// Digest of the files in order: of their SHA-256, so that bytes cannot move between files. Paths do not count,
-    /// since nodes may use different folders. `None` if a file was not read to its end.
+    /// Digest of the files' SHA-256 in order, so that moving bytes between files changes it. Paths are excluded, since
+    /// nodes may use different folders. `None` if a file was not read to its end.
     pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         let mut all = Context::new(&SHA256);
         for file in &self.read {
@@ -84,17 +85,17 @@ impl Files {
         all.finish().as_ref().try_into().ok()
     }
 
-    /// The credentials file.
+    /// Reads the credentials file.
     pub(crate) fn read_main(&mut self) -> Result<Zeroizing<String>, Fault> {
         let main = self.main.clone();
         let content = self.secretive(main, MAIN_BYTES_MAX);
         content.map_err(|rule| Fault::of_text(ValuePlace::Default, rule))
     }
 
-    /// A policy or a trust document of a file that is relative to the credentials file.
+    /// Reads a policy or a trust document from a file with a path relative to the credentials file.
     ///
     /// # Errors
-    /// All faults of the document, or why there is none.
+    /// All faults of the document, or the reason why it cannot be read.
     pub(crate) fn document<T>(
         &mut self,
         written: &str,
@@ -112,7 +113,7 @@ impl Files {
         parse(&content.content).map_err(|errors| errors.iter().map(told).collect())
     }
 
-    /// A secret of a file that is relative to the credentials file.
+    /// Reads a secret from a file with a path relative to the credentials file.
     pub(crate) fn secret(&mut self, written: &str) -> Checked<SecretFile> {
         let path = self.beside(written)?;
         let content = self.secretive(path.clone(), SECRET_BYTES_MAX)?;
@@ -120,7 +121,7 @@ impl Files {
         Ok(SecretFile { content, path })
     }
 
-    /// The keys of a provider, of a file that is relative to the credentials file.
+    /// Reads the keys of a provider from a file with a path relative to the credentials file.
     pub(crate) fn key_set(&mut self, written: &str) -> Checked<KeySet> {
         let path = self.beside(written)?;
         let read = self.text(&path, KEY_SET_BYTES_MAX)?;
@@ -135,7 +136,7 @@ impl Files {
         Ok(keys)
     }
 
-    /// The certificates of authorities, in PEM, of a file that is relative to the credentials file.
+    /// Reads authority certificates in PEM format from a file with a path relative to the credentials file.
     pub(crate) fn certificates(&mut self, written: &str) -> Checked<Box<[u8]>> {
         let path = self.beside(written)?;
         let read = self.text(&path, CERTIFICATES_BYTES_MAX)?;
@@ -144,7 +145,7 @@ impl Files {
         Ok(pem.into())
     }
 
-    /// The bytes of a file that is relative to the credentials file.
+    /// Reads the bytes of a file with a path relative to the credentials file.
     pub(crate) fn bytes(&mut self, written: &str, bytes_max: usize) -> Checked<(Vec<u8>, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
@@ -153,7 +154,8 @@ impl Files {
         Ok((read.content.to_vec(), path))
     }
 
-    /// A file that is relative to the credentials file, to be read line by line; [`Self::closed`] follows.
+    /// Opens a file with a path relative to the credentials file, to be read line by line; the caller then calls
+    /// [`Self::closed`].
     pub(crate) fn open(&mut self, written: &str) -> Checked<(Hashed, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
@@ -162,7 +164,7 @@ impl Files {
         Ok((Hashed { file, sha256 }, path))
     }
 
-    /// Notes the digest of a file that was read to its end.
+    /// Records the digest of a file that was read to its end.
     pub(crate) fn closed(&mut self, path: &Path, file: Hashed) {
         self.hashed(path, file.sha256.finish());
     }
@@ -189,7 +191,7 @@ impl Files {
         Ok(read)
     }
 
-    /// Stamps a file before its first opening.
+    /// Stamps a file before it is first opened.
     fn note(&mut self, path: &Path) {
         if !self.known.contains_key(path) {
             self.known.insert(path.into(), self.read.len());
@@ -209,7 +211,7 @@ impl Files {
     }
 }
 
-/// Document under one of two keys: inline, or in a file if the key ends in `file`.
+/// Reads a document from one of two keys: inline, or from a file if the key ends in `file`.
 pub(crate) fn document<T>(
     section: &mut TableReader<'_, '_>,
     keys: [&'static str; 2],
@@ -240,11 +242,11 @@ fn told(path: &Path, error: ReadError) -> String {
     }
 }
 
-/// Longest credentials file: 1 KiB for each principal there may be.
+/// Maximum size of a credentials file, in bytes: 1 KiB for each permitted principal.
 const MAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Longest file of one secret.
+/// Maximum size of a file with one secret, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Longest file of authorities of a provider: each is kept in memory.
+/// Maximum size of a provider's authorities file, in bytes; each is kept in memory.
 const CERTIFICATES_BYTES_MAX: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use broker_core::settings::value::{self, Checked, letters};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Provider of this issuer, by default of the server's account. `None` if it does not load.
+/// Reads the provider with this issuer, whose account defaults to the server's. `None` if it does not load.
 pub(crate) fn provider(
     section: &mut TableReader<'_, '_>,
     issuer: &str,
@@ -61,7 +61,7 @@ pub(crate) fn provider(
     })
 }
 
-/// Checks rules across providers, and sets the claims that policies and trusts test.
+/// Checks the rules across providers, and collects the claims tested by policies and trusts.
 pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     let claims = claims(book);
     let mut issuers = BTreeSet::new();
@@ -155,7 +155,7 @@ pub(crate) fn remarks(
     }
 }
 
-/// The ARN by which trusts name a provider.
+/// The provider's ARN, as used in trusts.
 fn arn_of(provider: &Provider) -> String {
     let Provider {
         account, issuer, ..
@@ -163,7 +163,7 @@ fn arn_of(provider: &Provider) -> String {
     format!("arn:aws:iam::{account}:oidc-provider/{issuer}")
 }
 
-/// Every claim that policies and trusts name, in small letters.
+/// All claims named in policies and trusts, in lower case.
 fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     let policies = book.policies.values().flatten();
     let policies = policies.flat_map(|policy| policy.claims());
@@ -172,7 +172,7 @@ fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     all.map(|claim| claim.to_ascii_lowercase()).collect()
 }
 
-/// Names of a provider's claims among these, without those of every token.
+/// The provider's claims among `claims`, except those present in every token.
 fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     let issuer = provider.issuer.to_ascii_lowercase();
     let names = claims.iter().filter_map(|key| {
@@ -182,7 +182,7 @@ fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     names.collect()
 }
 
-/// An issuer without `https://`, as tokens have it: a host, and a path or not.
+/// Validates an issuer without `https://`, as in tokens: a host with an optional path.
 fn checked_issuer(text: &str) -> Checked<&str> {
     let rule = || {
         format!(
@@ -199,7 +199,7 @@ fn checked_issuer(text: &str) -> Checked<&str> {
     Err(rule())
 }
 
-/// A host with a port or without.
+/// Validates a host with an optional port.
 fn checked_host(text: &str) -> Checked<Box<str>> {
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
@@ -241,5 +241,5 @@ fn algorithms<'d>(value: &'d Raw<'d>) -> Checked<Algorithms> {
     Algorithms::of_names(names).ok_or_else(rule)
 }
 
-/// Most hosts beside the issuer's that may have a provider's keys.
+/// Maximum number of hosts, in addition to the issuer's, that may serve a provider's keys.
 const HOSTS_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! Roles of a credentials file, their aliases, and the policies and users that are referred to by name.
+//! Roles of a credentials file, their aliases, and the policies and users referenced by name.
 
 use crate::config::credentials::files::{Files, document};
 use crate::config::document::{Raw, TableReader};
@@ -9,7 +9,7 @@ use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Role of this name, by default of the server's account. `None` if it does not load.
+/// Reads the role with this name, whose account defaults to the server's. `None` if it does not load.
 pub(crate) fn role(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -46,7 +46,7 @@ pub(crate) fn role(
     })
 }
 
-/// Warnings about a valid but suspicious role. `arns`: of all principals and roles.
+/// Warnings about a valid but suspicious role. `arns`: ARNs of all principals and roles.
 pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     let mut remarks = Vec::new();
     if role.policies.is_empty() {
@@ -84,18 +84,18 @@ pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     remarks
 }
 
-/// Smallest `max_session`, in milliseconds.
+/// Minimum of `max_session`, in milliseconds.
 const SESSION_MS_MIN: u64 = 15 * 60 * 1000;
 
-/// Largest `max_session`. Source: IAM User Guide, "Update a role", *maximum session duration*.
+/// Maximum of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role", *maximum session duration*.
 const SESSION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
-/// Default of `max_session`. Source: as above.
+/// Default of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role".
 const SESSION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 // Role aliases of a credentials file: the names by which devices ask for a role.
 
-/// Role alias of this name. `None` if it does not load.
+/// Reads the role alias with this name. `None` if it does not load.
 pub(crate) fn alias(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -126,7 +126,7 @@ pub(crate) fn alias(
     })
 }
 
-/// Warning about a valid alias that refuses everybody.
+/// Warning about a valid alias that refuses every caller.
 pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
     let role = roles.iter().find(|role| *role.name == *alias.role)?;
     (alias.duration_s > role.max_session_s).then(|| {
@@ -137,29 +137,29 @@ pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
     })
 }
 
-/// Source: AWS IoT API Reference, `CreateRoleAlias`, `roleAlias`.
+/// Validates an alias name. Source: AWS IoT API Reference, `CreateRoleAlias`, `roleAlias`.
 fn alias_name(text: &str) -> Checked<()> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_=,@-".contains(&byte);
     let rule = "allowed 1 to 128 of the characters A-Z a-z 0-9 _ = , @ -";
     letters(text, 1..=128, is_allowed, rule).map(drop)
 }
 
-/// The shortest life of keys. Source: AWS IoT API Reference, `CreateRoleAlias`, `credentialDurationSeconds`; so are the
-/// others.
+/// Minimum lifetime of keys, in milliseconds. Source of the three lifetimes: AWS IoT API Reference, `CreateRoleAlias`,
+/// `credentialDurationSeconds`.
 const DURATION_MS_MIN: u64 = 15 * 60 * 1000;
 
-/// Longest lifetime of keys.
+/// Maximum lifetime of keys, in milliseconds.
 const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
-/// Default lifetime of keys.
+/// Default lifetime of keys, in milliseconds.
 const DURATION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 // Names within a credentials file: of policies, users and roles.
 
-/// Policies by name; `None` for one that does not load, so that its absence is not reported as well.
+/// Policies by name; `None` for a policy that does not load, so that references to it do not cause further faults.
 pub(crate) type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
 
-/// The policies of a list of names; the list may be empty.
+/// Reads the policies in a list of names, which may be empty.
 pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Arc<Policy>>> {
     let rule = || format!("allowed a list of up to {POLICIES_PER_PRINCIPAL_MAX} policy names");
     let entries = value.as_array().ok_or_else(rule)?;
@@ -188,7 +188,7 @@ pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Ar
     Ok(policies)
 }
 
-/// The tolerance of a principal's or a role's clock, in seconds.
+/// Reads the clock tolerance of a principal or a role, in seconds.
 pub(crate) fn clock_tolerance_s(section: &mut TableReader<'_, '_>) -> Option<u64> {
     let tolerance_ms = section.text("clock_tolerance", |text| {
         value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
@@ -196,15 +196,15 @@ pub(crate) fn clock_tolerance_s(section: &mut TableReader<'_, '_>) -> Option<u64
     tolerance_ms.map(|ms| ms / 1000)
 }
 
-/// A name of an IAM user. Source: IAM API Reference, `userNameType`.
+/// Validates an IAM user name. Source: IAM API Reference, `userNameType`.
 pub(crate) fn user_name(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
     let rule = "allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -";
     letters(text, 1..=64, is_allowed, rule).map(str::to_owned)
 }
 
-/// Most policies of one principal; IAM has 10 to 20. Each is asked for each request.
+/// Maximum number of policies per principal, all of which are evaluated for each request; IAM allows 10 to 20.
 const POLICIES_PER_PRINCIPAL_MAX: usize = 20;
 
-/// Most names that a fault lists.
+/// Maximum number of known policies listed in an error message.
 const NAMES_TOLD_MAX: usize = 10;

@@ -1,4 +1,4 @@
-//! Sessions of which another node, or the side thread, is the owner: their connections leave the table, and come back.
+//! Sessions owned by another node or the side thread: their connections leave the table, and may return.
 
 use crate::edge::connection::{Connection, NEVER};
 use crate::edge::io::Io;
@@ -10,7 +10,7 @@ use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, PassFailure, PassedOn};
 use std::os::fd::AsFd;
 
-/// A client whose connection has left the table: nothing of it is armed or in flight.
+/// A client whose connection has left the table; nothing of it is armed or in flight.
 pub(crate) struct Departed<M: Machine> {
     pub(crate) connection: Connection,
     pub(crate) parcel: M::Parcel,
@@ -19,7 +19,8 @@ pub(crate) struct Departed<M: Machine> {
 }
 
 impl<M: Machine> Sessions<M> {
-    /// A connection that leaves, as soon as the kernel holds nothing of it. A broken one ends here.
+    /// Takes a leaving connection out of the table once no operation on it is pending in the kernel. A broken
+    /// connection is closed instead.
     pub(crate) fn depart(&mut self, session: SessionKey, io: &mut Io) -> Option<Departed<M>> {
         self.watch(session, io);
         let flushed = if self.has_words_of_engine_alone(session) {
@@ -62,7 +63,7 @@ impl<M: Machine> Sessions<M> {
         })
     }
 
-    /// Whether all that is to be sent on a connection comes from its TLS engine, whose handshake is over.
+    /// Whether all unsent bytes of a connection come from its TLS engine, whose handshake is finished.
     fn has_words_of_engine_alone(&self, session: SessionKey) -> bool {
         let Some(connection) = self.connections.get(session) else {
             return false;
@@ -72,8 +73,8 @@ impl<M: Machine> Sessions<M> {
         is_secured && is_free && self.machine.unsent(session).is_empty()
     }
 
-    /// Passes a connection to the side thread as soon as the kernel holds nothing of it. It comes back, for the machine
-    /// to answer it, if there is none, or that has no room.
+    /// Passes a connection to the side thread once no operation on it is pending in the kernel. If there is no side
+    /// thread, or it is at capacity, the connection returns to the machine for a response.
     pub(crate) fn visit(&mut self, session: SessionKey, take: Option<&TakeAdmin>, io: &mut Io) {
         let Some(departed) = self.depart(session, io) else {
             return;
@@ -102,8 +103,8 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, connection, io);
     }
 
-    /// A client comes back whose request the node has not answered: for another owner, with what is `unsent`, or for
-    /// the machine to answer it.
+    /// Returns a client whose request the node has not answered: for another owner, with the `unsent` request, or for a
+    /// response from the machine.
     pub(crate) fn return_client(
         &mut self,
         client: Connection,
@@ -118,7 +119,7 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, client, io);
     }
 
-    /// The connection of a client is that of this session from here on.
+    /// Assigns a client's connection to this session.
     pub(crate) fn take_back(&mut self, session: SessionKey, client: Connection, io: &mut Io) {
         let mut connection = Connection::new(session, client.socket, client.tls);
         connection.ended = client.ended;

@@ -1,10 +1,11 @@
-//! End of a connection on a shard: handed over, closed, or aborted.
+//! The end of a connection on a shard: handed over, closed, or aborted.
 //!
-//! A graceful close sends everything, closes TLS by its alert, shuts the own side, and awaits the peer's end: bytes
-//! that arrived after close(2) would be answered by a reset, which may discard what the peer has not read. A peer that
-//! has announced by the protocol that it sends nothing more is not awaited, unless the kernel holds much for it, which
-//! would stay for as long as `TCP_USER_TIMEOUT` lasts; at its deadline it is reset. close(2) comes last and only when
-//! the kernel has completed everything armed: under an armed receive it would send no FIN and keep the socket open.
+//! A graceful close sends everything, sends TLS close_notify, shuts down the sending side, and waits for the peer's
+//! FIN: bytes that arrived after close(2) would cause a reset, which may discard data the peer has not read. A peer
+//! that has announced in the protocol that it sends nothing more is not awaited, unless the kernel holds many bytes for
+//! it, which would otherwise remain for up to `TCP_USER_TIMEOUT`; at its deadline it is reset. close(2) comes last,
+//! once the kernel has completed everything armed: with a receive still armed it would send no FIN and keep the socket
+//! open.
 
 use crate::edge::connection::{Connection, Stage, leaves_orphan, reset_at_close};
 use crate::edge::io::Io;
@@ -19,7 +20,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 impl<M: Machine> Sessions<M> {
-    /// Hands a connection over as soon as the kernel holds nothing of it.
+    /// Hands a connection over once no operation on it is pending in the kernel.
     pub(crate) fn leave(&mut self, session: SessionKey, to: ShardId, io: &mut Io) {
         self.watch(session, io);
         match self.flush(session, io) {
@@ -48,8 +49,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Removes a connection from the table once the kernel holds nothing of it, with the bytes received meanwhile and
-    /// the parcel of its session.
+    /// Removes a connection from the table once no operation on it is pending in the kernel. Returns it with the bytes
+    /// received meanwhile and the parcel of its session.
     pub(crate) fn release(
         &mut self,
         session: SessionKey,
@@ -63,7 +64,7 @@ impl<M: Machine> Sessions<M> {
         Some((connection, unread, self.machine.release(session)))
     }
 
-    /// Adds a connection from another shard, under the key that the machine has for it.
+    /// Adds a connection from another shard, under the key assigned by the machine.
     pub(crate) fn arrive(&mut self, session: SessionKey, connection: Travelling, io: &mut Io) {
         let arrived = Connection::new(session, connection.socket, connection.tls);
         self.connections.insert(session, arrived, io);
@@ -76,7 +77,7 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Sends the rest, with the alert that ends TLS, then shuts the own side.
+    /// Sends the remaining bytes and the TLS close_notify, then shuts down the sending side.
     pub(crate) fn close(&mut self, session: SessionKey, io: &mut Io) {
         match self.flush(session, io) {
             Flushed::All => {}
@@ -101,7 +102,8 @@ impl<M: Machine> Sessions<M> {
         self.watch(session, io);
     }
 
-    /// Reports to the machine that the peer sends no more, or broke: at most once, and not after a release.
+    /// Reports to the machine that the peer has closed its sending side, or that the connection broke: at most once,
+    /// and not after a release.
     pub(crate) fn ended(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
@@ -127,14 +129,14 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Whether a connection has many unacknowledged bytes: its end waits for those, up to the session's deadline.
+    /// Whether a connection has many unacknowledged bytes; closing waits for these, up to the session's deadline.
     fn is_unread(&self, session: SessionKey) -> bool {
         let connection = self.connections.get(session);
         self.machine.is_unconfirmed(session)
             && connection.is_some_and(|it| !it.broken && leaves_orphan(&it.socket))
     }
 
-    /// Closes a connection whose peer has acknowledged nearly everything, if it waits for that alone.
+    /// Closes a connection whose peer has acknowledged nearly everything, if nothing else delays it.
     pub(crate) fn has_read(&mut self, session: SessionKey, io: &mut Io) {
         let connection = self.connections.get(session);
         if connection.is_some_and(|it| it.stage == Stage::Lingering && it.ended) {
@@ -142,7 +144,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Closes the descriptor once the kernel holds nothing of it, and lets the machine forget the session.
+    /// Closes the descriptor once no operation on it is pending in the kernel, and reports the session as gone to the
+    /// machine.
     pub(crate) fn close_descriptor(&mut self, session: SessionKey, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|it| it.at_rest()) else {

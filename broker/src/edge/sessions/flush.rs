@@ -1,7 +1,7 @@
 //! Sending: once per turn for each connection with bytes to send.
 //!
-//! The usual way is one send(2) of everything. When the socket is full, the rest is copied (at most 256 KiB at a time)
-//! into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is reported when
+//! Usually a single send(2) transfers everything. When the socket is full, the rest is copied (at most 256 KiB at a
+//! time) into a buffer sent by the ring, and the machine learns that those bytes are in flight. `Sent` is reported when
 //! the kernel has accepted the last byte, with TLS the last byte of their ciphertext.
 
 use crate::edge::connection::{Connection, Receive, Stage, ring_key, widen};
@@ -17,16 +17,16 @@ use std::os::fd::AsFd;
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Nothing is left, neither here nor in flight.
+    /// Nothing is unsent or in flight.
     All,
-    /// The rest is in flight, or is sent in the next turn.
+    /// The remaining bytes are in flight, or are sent in the next turn.
     Waiting,
     /// Nothing can be sent any more.
     Broken,
 }
 
 impl<M: Machine> Sessions<M> {
-    /// Sends what is unsent.
+    /// Sends all unsent bytes.
     pub(crate) fn flush(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get(session) else {
             return Flushed::Broken;
@@ -125,7 +125,8 @@ impl<M: Machine> Sessions<M> {
         Flushed::Waiting
     }
 
-    /// Gives bytes to the ring, which waits for room; they contain `plain` of the machine's bytes.
+    /// Passes bytes to the ring, which waits for buffer space; `plain` is the number of the machine's bytes that they
+    /// contain.
     pub(crate) fn launch(
         &mut self,
         session: SessionKey,
@@ -168,7 +169,8 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Handles a broken connection. Bytes that the peer had sent before are still read; then the machine gets the end.
+    /// Handles a broken connection. Bytes that the peer sent earlier are still read; then the machine is informed of
+    /// the end.
     pub(crate) fn sunk(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
@@ -194,7 +196,8 @@ impl<M: Machine> Sessions<M> {
     }
 }
 
-/// One send(2) that does not wait: returns the bytes that the kernel accepted, `None` when the socket is broken.
+/// Calls send(2) once without blocking; returns the number of bytes accepted by the kernel, or `None` if the socket is
+/// broken.
 fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
     // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's has
     // come: then the descriptor may be closed without another word, and what is held back is dropped if that resets.

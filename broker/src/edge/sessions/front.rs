@@ -1,4 +1,4 @@
-//! Clients whose channels are on other nodes: into a stream of a link, and back or to their end.
+//! Clients whose channels are on other nodes: moved to a stream of a link, and returned or closed at its end.
 
 use crate::edge::connection::{Receive, Stage, has_left, widen};
 use crate::edge::io::Io;
@@ -20,7 +20,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 impl<M: Machine> Sessions<M> {
-    /// Begins a stream for a client.
+    /// Starts a stream for a client.
     pub(crate) fn begin_stream(&mut self, node: NodeId, departed: Departed<M>, io: &mut Io) {
         let Departed {
             connection,
@@ -45,7 +45,7 @@ impl<M: Machine> Sessions<M> {
         self.open_stream(place, io);
     }
 
-    /// Whether one more request may await a link, perhaps at the cost of another one.
+    /// Whether another request may wait for a link, possibly evicting a waiting one.
     fn waiting_room(&mut self, origin: Origin, bytes: usize, io: &mut Io) -> bool {
         loop {
             let streams = &mut self.streams;
@@ -62,7 +62,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Begins the stream of a client that awaits a link, if there is one.
+    /// Opens the stream of a client waiting for a link, if the link is available.
     pub(crate) fn open_stream(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get(place) else {
             return;
@@ -112,7 +112,7 @@ impl<M: Machine> Sessions<M> {
         streams.watch_client(place, io);
     }
 
-    /// A receive of a client is over.
+    /// Handles the completion of a client's receive.
     pub(crate) fn client_received(&mut self, place: u32, received: Received, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return io.drop_received(received);
@@ -143,7 +143,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// A client sends no more.
+    /// Handles the end of a client's input.
     fn client_ended(&mut self, place: u32, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
@@ -159,7 +159,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// A send of a client is over.
+    /// Handles the completion of a client's send.
     pub(crate) fn client_sent(
         &mut self,
         place: u32,
@@ -180,7 +180,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Gives a client what came for it, and does what its end asks for, or its deadline.
+    /// Forwards received bytes to a client, and handles its end or its deadline.
     pub(crate) fn serve_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;
@@ -229,7 +229,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.watch_client(place, io);
     }
 
-    /// The stream of a client has ended, behind all that came for it.
+    /// Handles the end of a client's stream, after all its bytes have been delivered.
     pub(crate) fn client_stream_ended(&mut self, place: u32, ending: Ending, io: &mut Io) {
         let client = self.streams.clients.get(place);
         let why = client.and_then(|client| client.why);
@@ -248,7 +248,7 @@ impl<M: Machine> Sessions<M> {
         self.finish_client(place, finale, io);
     }
 
-    /// The link of a client has died: one with an answer ends when it is its turn, which this returns.
+    /// Handles the death of a client's link: a client with a response is returned, to be closed later in turn.
     pub(crate) fn client_link_died(
         &mut self,
         place: u32,
@@ -274,7 +274,7 @@ impl<M: Machine> Sessions<M> {
         Some(place)
     }
 
-    /// The stream of a client is gone, as is whatever it had for the client.
+    /// Handles the removal of a client's stream, which discards any bytes for the client.
     pub(crate) fn client_stream_gone(&mut self, place: u32, io: &mut Io) {
         if let Some(client) = self.streams.clients.get_mut(place) {
             client.on = On::None;
@@ -284,7 +284,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// A client ends in this way, unless it is being reset.
+    /// Ends a client as specified by `finale`, unless it is already being reset.
     pub(crate) fn finish_client(&mut self, place: u32, mut finale: Finale, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
@@ -325,8 +325,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// A client comes back to the machine, with the answer to its call if it has one, as soon as nothing is armed on
-    /// it.
+    /// Returns a client to the machine, with the response to its call if any, once nothing is armed on it.
     fn bring_back(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.remove_client(place, io) else {
             return;
@@ -349,7 +348,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Closes a client's connection as soon as the kernel holds nothing of it.
+    /// Closes a client's connection once no operation on it is pending in the kernel.
     fn close_client(&mut self, place: u32, io: &mut Io) {
         if let Some((client, link, id)) = self.streams.spliced(place)
             && client.connection.at_rest()
@@ -361,7 +360,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Removes a client, once the kernel holds nothing of it.
+    /// Removes a client, once no operation on its connection is pending in the kernel.
     fn remove_client(&mut self, place: u32, io: &mut Io) -> Option<Client<M>> {
         let streams = &mut self.streams;
         let client = streams.clients.get(place);
@@ -377,8 +376,8 @@ impl<M: Machine> Sessions<M> {
         Some(client)
     }
 
-    /// The owner of a client is of no use to it any more. One that it has not answered comes back, and a WebSocket
-    /// ends, behind the last frame if it can.
+    /// Detaches a client from its owner, which can no longer serve it. A client without a response returns to the
+    /// machine; a WebSocket is closed, after its last frame if possible.
     pub(crate) fn lose_client(&mut self, place: u32, why: PassFailure, io: &mut Io) {
         if let Some((client, link, id)) = self.streams.spliced(place) {
             client.why.get_or_insert(why);
@@ -397,7 +396,7 @@ impl<M: Machine> Sessions<M> {
         self.finish_client(place, finale, io);
     }
 
-    /// A client makes room for another connection.
+    /// Evicts a client in favour of another connection.
     pub(crate) fn displace_client(&mut self, place: u32, io: &mut Io) {
         io.counts.evicted += 1;
         let client = self.streams.clients.get(place);
@@ -408,7 +407,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Ends a client since this node ends. One without an answer comes back; others get what their owner has for them.
+    /// Ends a client because this node shuts down. A client without a response returns to the machine; others receive
+    /// the remaining bytes of their owner.
     pub(crate) fn leave_with_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;

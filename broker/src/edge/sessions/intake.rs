@@ -8,8 +8,8 @@ use broker_core::machine::{Input, Machine, TurnedAway};
 use ring::{Lent, Received};
 
 impl<M: Machine> Sessions<M> {
-    /// Handles the completion of a receive; with `more` it is still armed. Returns what was received if no connection
-    /// has this session.
+    /// Handles the completion of a receive, which remains armed if `more`. Returns the bytes if no connection has this
+    /// session.
     pub(crate) fn received(
         &mut self,
         session: SessionKey,
@@ -58,7 +58,7 @@ impl<M: Machine> Sessions<M> {
         Ok(())
     }
 
-    /// Continues a handshake whose bytes waited.
+    /// Continues a handshake whose bytes were queued.
     pub(crate) fn step(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.connections.get_mut(session)
             && connection.receive == Receive::Queued
@@ -69,7 +69,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Takes bytes of a connection that travelled here or could not leave.
+    /// Processes bytes of a connection that was handed over, or that could not leave.
     pub(crate) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|connection| connection.is_open()) else {
@@ -83,7 +83,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Gives the machine the first bytes of a connection, as its client sent them.
+    /// Passes the first bytes of a connection to the machine, as sent by its client.
     pub(crate) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>, io: &mut Io) {
         if self
             .connections
@@ -98,8 +98,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Tells the machine if the sender of a possible WebSocket request has left: its end follows these bytes. `ended`:
-    /// that is known already.
+    /// Informs the machine if the sender of a potential WebSocket request has already disconnected after these bytes.
+    /// `ended`: whether that is already known.
     #[inline]
     fn look_behind(&mut self, session: SessionKey, bytes: &[u8], ended: bool) {
         if M::may_begin_web_socket(bytes) {
@@ -110,7 +110,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes received bytes to the machine, or to the TLS engine, or drops them.
+    /// Passes received bytes to the machine or the TLS engine, or drops them.
     fn take(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
         io.count_received(lent.len());
         let Some(connection) = self.connections.get_mut(session) else {
@@ -153,7 +153,7 @@ impl<M: Machine> Sessions<M> {
         io.ring.give_back(lent);
     }
 
-    /// Passes ciphertext to the engine at once, unless it belongs to a handshake and this turn has had its steps.
+    /// Passes ciphertext to the engine immediately, unless it belongs to a handshake and this turn's steps are used up.
     fn take_cipher(&mut self, session: SessionKey, lent: Lent, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return io.ring.give_back(lent);
@@ -166,7 +166,7 @@ impl<M: Machine> Sessions<M> {
         self.decrypted(session, read, io);
     }
 
-    /// [`Self::take_cipher`] for owned bytes, or none: then the engine continues with its buffered bytes.
+    /// Like [`Self::take_cipher`] for owned bytes; if empty, the engine continues with its buffered bytes.
     fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8], io: &mut Io) {
         if let Some(tls) = self
             .connections
@@ -178,7 +178,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Gives the machine the results of the engine, in this order: secured, bytes, end.
+    /// Passes the results of the engine to the machine, in this order: secured, bytes, end.
     fn decrypted(&mut self, session: SessionKey, read: Read, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;

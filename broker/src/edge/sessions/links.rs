@@ -1,4 +1,4 @@
-//! Links, driven: their connections, what comes on them, and their turn.
+//! Operation of links: their connections, received data, and their part of the turn.
 
 use crate::edge::connection::{Receive, has_unread};
 use crate::edge::connections::keep;
@@ -20,7 +20,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 impl<M: Machine> Sessions<M> {
-    /// The connect of a link is over, well or not.
+    /// Handles the completion of a link's connect.
     pub(crate) fn link_connected(&mut self, place: u32, result: &io::Result<()>, io: &mut Io) {
         let streams = &mut self.streams;
         let (Some(wire), Some(links)) = (streams.wires.get_mut(place), &streams.links) else {
@@ -36,7 +36,7 @@ impl<M: Machine> Sessions<M> {
         self.fail_link(place, PassFailure::Connect, io);
     }
 
-    /// A receive of a link is over; with `more` it is still armed.
+    /// Handles the completion of a link's receive, which remains armed if `more`.
     pub(crate) fn link_received(
         &mut self,
         place: u32,
@@ -77,7 +77,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place); // armed again once all buffers of this turn are back
     }
 
-    /// Goes on with a handshake that waited for its turn.
+    /// Continues a handshake that was queued.
     pub(crate) fn link_step(&mut self, place: u32, io: &mut Io) {
         let Some(wire) = self.streams.wires.get_mut(place) else {
             return; // it ended, and its place is free
@@ -93,7 +93,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// A send of a link is over.
+    /// Handles the completion of a link's send.
     pub(crate) fn link_sent(
         &mut self,
         place: u32,
@@ -109,7 +109,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Takes decrypted bytes: hellos follow the handshake, frames the hellos.
+    /// Processes decrypted bytes: hellos after the handshake, then frames.
     fn link_decrypted(&mut self, place: u32, read: Read, io: &mut Io) {
         let wire = self.streams.wires.get(place);
         let shakes = wire.is_some_and(|wire| wire.connection.handshaking());
@@ -131,8 +131,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// A step of a link's handshake: what the engine has to say goes out, and the front's hello behind its last words.
-    /// False when the link is to end.
+    /// Performs a step of a link's handshake: sends the engine's output, followed by the front's hello after the final
+    /// handshake message. Returns `false` if the link must end.
     fn link_shook(&mut self, place: u32, io: &mut Io) -> bool {
         let hello = self.streams.own_hello(place);
         let Some(wire) = self.streams.wires.get_mut(place) else {
@@ -153,25 +153,25 @@ impl<M: Machine> Sessions<M> {
         said && !too_much
     }
 
-    /// Takes a connection to the inner listener in.
+    /// Accepts a connection to the inner listener.
     pub(crate) fn accept_link(&mut self, socket: OwnedFd, origin: Origin, io: &mut Io) {
         self.streams.accept(socket, origin, io);
     }
 
-    /// Ends a connection to the inner listener that may be anybody's for a newcomer. False when there is none that
-    /// must. It has no session: of those there must be room already.
+    /// Closes an unauthenticated connection to the inner listener in favour of a newcomer. Returns `false` if none may
+    /// be evicted. Sessions are not affected: their capacity must be checked beforehand.
     pub(crate) fn end_stranger(&mut self, io: &mut Io) -> bool {
         self.machine.has_room() && self.streams.make_room(io)
     }
 
-    /// Takes a link in that another shard has passed on.
+    /// Adopts a link that another shard has passed on.
     pub(crate) fn adopt_link(&mut self, arrived: Travelling, io: &mut Io) {
         if let Some(place) = self.streams.enter(arrived, io) {
             self.greet_link(place, io);
         }
     }
 
-    /// Opens a link whose hello is whole, or hands it over to the shard that it is for.
+    /// Opens a link whose hello is complete, or hands it over to the shard it is for.
     fn greet_link(&mut self, place: u32, io: &mut Io) {
         let greeting = match self.streams.read_hello(place) {
             Ok(Some(greeting)) => greeting,
@@ -217,7 +217,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Does what a link says.
+    /// Handles the events of a link.
     fn poll_link(&mut self, place: u32, io: &mut Io) {
         let (mut dead, mut lost) = (None, Vec::new());
         while let Some(event) = self.streams.link(place).and_then(Link::poll) {
@@ -255,7 +255,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Something happened to the stream of a client. `lost`: clients of a dead link that are closed in their turn.
+    /// Handles an event of a client's stream. `lost`: collects clients of a dead link to be closed in turn.
     fn client_event(
         &mut self,
         client: u32,
@@ -279,7 +279,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// A link has ended.
+    /// Handles the end of a link.
     fn break_link(&mut self, place: u32, (death, why): (Death, PassFailure), io: &mut Io) {
         if self.streams.link(place).is_none() {
             return self.fail_link(place, why, io);
@@ -302,7 +302,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.keep_touched(touched);
     }
 
-    /// A link ends before it is open.
+    /// Ends a link that has not been opened yet.
     fn fail_link(&mut self, place: u32, why: PassFailure, io: &mut Io) {
         let clients = self.streams.failed(place);
         self.streams.count_refusal(place, why, io);
@@ -312,7 +312,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// The turn of links: bytes of sessions and clients into them and out again, then a tick and a write each.
+    /// Runs the link part of the turn: transfers bytes of sessions and clients in both directions, then ticks and
+    /// writes each link.
     pub(crate) fn serve_links(&mut self, io: &mut Io) {
         let mut touched = std::mem::take(&mut self.streams.touched_sessions);
         for session in touched.drain(..) {
@@ -380,8 +381,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// The other node gives no sign: upgrades that it has not answered are taken back, and a call has as long as any
-    /// other before it is refused.
+    /// Handles an unresponsive node: unanswered upgrades are taken back, while calls keep their usual time limit before
+    /// they are refused.
     fn lose_unanswered(&mut self, place: u32, io: &mut Io) {
         let locals = self
             .streams
@@ -413,7 +414,7 @@ impl<M: Machine> Sessions<M> {
         self.poll_link(place, io);
     }
 
-    /// Excuses links for a time in which this shard did not run.
+    /// Discounts a period in which this shard did not run from the timeouts of links.
     pub(crate) fn links_stood_still(&mut self, span_ms: u64, io: &Io) {
         for place in self.streams.wires.all() {
             if let Some(link) = self.streams.link(place) {
@@ -422,7 +423,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Closes all links and their clients, since the shard ends.
+    /// Closes all links and their clients, since the shard is stopping.
     pub(crate) fn close_links(&mut self, io: &mut Io) {
         for client in self.streams.clients.all() {
             self.finish_client(client, Finale::Cut { reset: false }, io);

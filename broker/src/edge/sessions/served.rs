@@ -1,4 +1,4 @@
-//! Sessions without a connection: streams of links, of clients that are connected to other nodes.
+//! Sessions without a connection: streams of links, for clients connected to other nodes.
 
 use crate::edge::io::Io;
 use crate::edge::sessions::Sessions;
@@ -10,7 +10,7 @@ use broker_core::machine::{Input, Intake, Machine, Peer, TurnedAway};
 use codec::link::{Client, How, Kind};
 
 impl<M: Machine> Sessions<M> {
-    /// A client of another node begins.
+    /// Opens the session of another node's client.
     pub(crate) fn stream_opened(&mut self, link: u32, id: u32, client: &Client, io: &mut Io) {
         let at = io.turn.at();
         let peer = Peer {
@@ -55,7 +55,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Something happened to the stream of a session.
+    /// Handles an event of a session's stream.
     pub(crate) fn session_event(&mut self, session: SessionKey, event: Event, io: &mut Io) {
         match event {
             Event::Inbox(_, bytes) => self.stream_came(session, bytes, io),
@@ -94,7 +94,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Confirms what a node that ends was given: its client reads that, so its next connection must not get it.
+    /// Confirms the bytes passed to a node that is shutting down: its client still reads them, so they must not be sent
+    /// again on its next connection.
     fn confirm_to_leaving_node(&mut self, session: SessionKey, io: &mut Io) {
         let link = self.streams.link_of(session);
         if link.is_some_and(|(link, _)| link.is_leaving()) {
@@ -109,7 +110,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Gives a session the next bytes of its client, unless it has no room for more.
+    /// Passes a client's next bytes to its session, unless the session is paused.
     fn stream_came(&mut self, session: SessionKey, bytes: usize, io: &mut Io) {
         let is_paused = self.machine.intake(session) == Intake::Paused;
         let Some(served) = self.streams.sessions.get_mut(&session) else {
@@ -123,7 +124,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// A session that the machine has let go takes no more.
+    /// Discards the input of a session released by the machine.
     fn drop_inbox(&mut self, session: SessionKey) {
         if let Some((link, id)) = self.streams.link_of(session) {
             link.took(id, link.inbox(id).len());
@@ -150,7 +151,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Gives the stream of a session what that has to say, and its end.
+    /// Passes a session's output to its stream, and then its end.
     pub(crate) fn serve_session(&mut self, session: SessionKey, io: &mut Io) {
         let Some(served) = self.streams.sessions.get_mut(&session) else {
             return;
@@ -185,7 +186,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// The machine closes a session, behind what that has said. False when it is no stream.
+    /// Closes a session's stream on behalf of the machine, after its unsent output. Returns `false` if it is not a
+    /// stream.
     pub(crate) fn close_stream(&mut self, session: SessionKey) -> bool {
         if let Some(served) = self.streams.sessions.get_mut(&session) {
             served.is_closing = true;
@@ -193,7 +195,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.touch_session(session)
     }
 
-    /// The machine ends a session at once. False when it is no stream.
+    /// Aborts a session's stream on behalf of the machine. Returns `false` if it is not a stream.
     pub(crate) fn abort_stream(&mut self, session: SessionKey) -> bool {
         let Some(served) = self.streams.sessions.get_mut(&session) else {
             return false;

@@ -5,8 +5,8 @@
 //!     │           │ ended, by the owner or the link            ▲
 //!     └───────────┴► finale: back to the machine, or closed ───┘
 //! ```
-//! A client's connection is in no table. Its bytes go into its stream, or wait here while that has no room, and then
-//! nothing more is read. Bytes for it stay in the link until its socket accepts them.
+//! A client's connection is in no table. Its bytes are forwarded to its stream, or kept here while the stream is full,
+//! during which nothing more is read. Bytes for the client stay in the link until its socket accepts them.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage};
 use crate::edge::io::Io;
@@ -24,59 +24,59 @@ use codec::link::{Client as Described, How, Kind};
 use codec::ws::close_frame;
 use std::os::fd::AsFd;
 
-/// One client, spliced to a stream of a link.
+/// A client spliced to a stream of a link.
 pub(crate) struct Client<M: Machine> {
     pub(crate) connection: Connection,
-    /// Session of the client, until the owner has answered.
+    /// Session of the client, until the owner has responded.
     pub(crate) parcel: Option<M::Parcel>,
     pub(crate) node: NodeId,
     pub(crate) home: StreamHome,
     pub(crate) kind: Kind,
     peer: Peer,
-    /// Most bytes of a TLS record to it.
+    /// Maximum size of a TLS record sent to the client.
     record_bytes: usize,
     pub(crate) on: On,
-    /// Bytes that its stream had no room for; those after a call.
+    /// Bytes received from the client that its stream could not accept yet, and those after a call.
     pub(crate) unread: Vec<u8>,
-    /// The answer to its call, so far.
+    /// The response to its call, so far.
     pub(crate) answer: Vec<u8>,
-    /// Reason why it returns, if it does so for a reason of this node.
+    /// Reason why it returns to the machine, if caused by this node.
     pub(crate) why: Option<PassFailure>,
     pub(crate) finale: Option<Finale>,
-    /// Whether this node shuts down: the client sends no more.
+    /// Whether this node is shutting down, so that no more client data is forwarded.
     pub(crate) is_leaving: bool,
-    /// Call on a suspect link: its answer has the time limit of a connect.
+    /// Whether it is a call on a suspect link: its response has the time limit of a connect.
     pub(crate) is_doubtful: bool,
-    /// Start of its stage.
+    /// Start of its current stage.
     pub(crate) since: Now,
 }
 
-/// Place of a client.
+/// Where a client is attached.
 pub(crate) enum On {
     /// Waiting for a link, with its request.
     Waiting(Vec<u8>),
     /// On a link, as one of its streams.
     Link(u32, u32),
-    /// On no link: the stream has ended.
+    /// On no link because the stream has ended.
     None,
 }
 
-/// End of a client on this node.
+/// How a client ends on this node.
 #[derive(Debug)]
 pub(crate) enum Finale {
-    /// The link has died: when it is its turn, a close frame with this code, or a reset.
+    /// The link died: closed later in turn by a close frame with this code, or a reset.
     Lost(Option<u16>),
-    /// Returns to the machine, which answers it or tries another owner with these bytes.
+    /// Returns to the machine, which responds or tries another owner with these bytes.
     Back(PassFailure, Vec<u8>),
-    /// Close frame with this code after everything sent, then the end.
+    /// Sends a close frame with this code after all other bytes, then ends.
     Close(u16),
-    /// End after everything sent.
+    /// Ends after everything has been sent.
     Finish,
-    /// The own side is shut; the client's end is awaited.
+    /// Waits for the client's FIN, after ours has been sent.
     Linger,
-    /// Immediate close, or reset.
+    /// Closes or resets immediately.
     Cut {
-        /// Whether by RST, since the client has a part of a frame or answer.
+        /// Whether to send RST, since the client has received part of a frame or response.
         reset: bool,
     },
 }
@@ -88,7 +88,7 @@ impl<M: Machine> AsMut<Connection> for Client<M> {
 }
 
 impl<M: Machine> Client<M> {
-    /// One that awaits a link to this node for its request.
+    /// Creates a client that waits for a link to `node` for its request.
     pub(crate) fn new(
         connection: Connection,
         parcel: M::Parcel,
@@ -130,17 +130,17 @@ impl<M: Machine> Client<M> {
         }
     }
 
-    /// Whether the owner has answered.
+    /// Whether the owner has responded.
     pub(crate) fn is_answered(&self) -> bool {
         self.parcel.is_none() || !self.answer.is_empty()
     }
 
-    /// Whether it is a call: its answer is collected here, and its client returns to the machine with it.
+    /// Whether it is a call: its response is collected here, and returned to the machine with its client.
     pub(crate) fn is_call(&self) -> bool {
         self.kind != Kind::Upgrade
     }
 
-    /// Deadline of the client, unless something happens.
+    /// Deadline of the client if nothing happens before.
     fn limit(&self) -> Now {
         let span = match (&self.finale, &self.on) {
             (Some(Finale::Linger), _) => CLIENT_LINGER_MS,
@@ -160,7 +160,7 @@ impl<M: Machine> Client<M> {
         self.since.after(span)
     }
 
-    /// Whether a TLS record of it is late.
+    /// Whether one of the client's TLS records is overdue.
     pub(crate) fn has_late_record(&self, io: &Io) -> bool {
         self.record_due(io) <= io.turn.at().now
     }
@@ -170,12 +170,12 @@ impl<M: Machine> Client<M> {
         begun.map_or(NEVER, |begun| begun.after(io.settings.record_ms))
     }
 
-    /// When it is late, or a TLS record of it.
+    /// Deadline of the client, or of its TLS record.
     pub(crate) fn due(&self, io: &Io) -> Now {
         self.limit().min(self.record_due(io))
     }
 
-    /// Whether more is read of it.
+    /// Whether to read more from the client.
     fn reads(&self) -> bool {
         let takes = match &self.finale {
             None => match self.kind {
@@ -197,8 +197,8 @@ impl<M: Machine> Client<M> {
         self.connection.write(key, bytes, self.record_bytes, io)
     }
 
-    /// Sends a piece of its inbox, and what its engine has to say. Returns whether there was any; `None` when the
-    /// connection is broken.
+    /// Sends part of the client's inbox, and pending output of its engine. Returns whether there was anything to send;
+    /// `None` if the connection is broken.
     fn send(&mut self, place: u32, link: Option<(&mut Link, u32)>, io: &mut Io) -> Option<bool> {
         let inbox = link.as_ref().map_or(&[][..], |(link, id)| link.inbox(*id));
         let piece = inbox.get(..inbox.len().min(ENCRYPT_BYTES))?;
@@ -227,7 +227,7 @@ impl<M: Machine> Client<M> {
         Some(true)
     }
 
-    /// Takes a piece of the answer to a call. False when that is longer than any.
+    /// Collects part of a call's response. Returns `false` if it is too long.
     fn gather(&mut self, link: &mut Link, id: u32, io: &mut Io) -> bool {
         let inbox = link.inbox(id);
         let length = inbox.len();
@@ -241,8 +241,8 @@ impl<M: Machine> Client<M> {
         self.answer.len() <= CALL_ANSWER_BYTES_MAX
     }
 
-    /// Goes on with an end behind all bytes: the close frame, and the end of TLS. Whether both are with the kernel, or
-    /// the connection is broken.
+    /// Continues ending a client after all its bytes: the close frame, then the end of TLS. Returns whether the kernel
+    /// has accepted both, or the connection is broken.
     pub(crate) fn say_end(&mut self, place: u32, io: &mut Io) -> bool {
         if let Some(Finale::Close(code)) = self.finale {
             self.finale = Some(Finale::Finish);
@@ -258,7 +258,7 @@ impl<M: Machine> Client<M> {
         self.say(place, &[], io)
     }
 
-    /// Sends bytes of this node's own. False while some wait, or when the connection is broken.
+    /// Sends bytes that originate on this node. Returns `false` if some remain unsent, or the connection is broken.
     fn say(&mut self, place: u32, bytes: &[u8], io: &mut Io) -> bool {
         let said = self.write(place, bytes, io);
         if said.is_none() {
@@ -267,7 +267,7 @@ impl<M: Machine> Client<M> {
         said.is_some_and(|(_, is_whole)| is_whole)
     }
 
-    /// Gives its bytes to its stream, as many as that has room for, and its end behind all of them.
+    /// Forwards the client's unread bytes to its stream, as many as the stream accepts, and EOF after all of them.
     pub(crate) fn give_unread(&mut self, link: &mut Link, id: u32) {
         if !self.is_call() && !self.unread.is_empty() {
             if link.is_unconfirmed(id) {
@@ -285,14 +285,14 @@ impl<M: Machine> Client<M> {
         }
     }
 
-    /// Resets its stream, behind what its machine has.
+    /// Resets the client's stream, after reporting the bytes not yet acknowledged by the client.
     pub(crate) fn reset_stream(&self, link: &mut Link, id: u32) {
         self.answer_kernel(link, id);
         link.end(id, How::Reset);
     }
 
-    /// Reports the client's acknowledged bytes to the owner. Not after a reset from this side, for which the kernel
-    /// counts everything as acknowledged: the report precedes the reset.
+    /// Reports the client's unacknowledged bytes to the owner, unless this side has reset the connection: the kernel
+    /// then considers all bytes acknowledged, so the report must precede the reset.
     pub(crate) fn answer_kernel(&self, link: &mut Link, id: u32) {
         if self.connection.stage == Stage::Shut {
             return;
@@ -302,11 +302,11 @@ impl<M: Machine> Client<M> {
     }
 }
 
-/// A client with its link and the id of its stream, if it has one.
+/// A client with its link and the id of its stream, if any.
 type OnLink<'a, M> = (&'a mut Client<M>, Option<(&'a mut Link, u32)>);
 
 impl<M: Machine> Streams<M> {
-    /// A client with its link and the id of its stream, if it has one.
+    /// The client with its link and the id of its stream, if any.
     pub(crate) fn client(&mut self, place: u32) -> Option<OnLink<'_, M>> {
         let client = self.clients.get_mut(place)?;
         let link = match client.on {
@@ -319,7 +319,7 @@ impl<M: Machine> Streams<M> {
         Some((client, link))
     }
 
-    /// A client with its stream, and that link served at the end of the turn.
+    /// A client with its stream, marking its link to be served at the end of the turn.
     pub(crate) fn spliced(&mut self, place: u32) -> Option<(&mut Client<M>, &mut Link, u32)> {
         if let On::Link(link, _) = self.clients.get(place)?.on {
             self.wires.touch(link);
@@ -329,7 +329,7 @@ impl<M: Machine> Streams<M> {
         Some((client, link, id))
     }
 
-    /// Gives a client what came for it. False when its connection is broken.
+    /// Forwards received bytes to a client. Returns `false` if its connection is broken.
     pub(crate) fn flush_client(&mut self, place: u32, io: &mut Io) -> bool {
         if let Some((client, link, id)) = self.spliced(place)
             && client.is_call()
@@ -348,7 +348,7 @@ impl<M: Machine> Streams<M> {
         true
     }
 
-    /// Reads more of a client, if more is to be read, and says when it is looked at.
+    /// Arms a client's receive if more is to be read, and sets its next deadline.
     pub(crate) fn watch_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.clients.get_mut(place) else {
             return;
@@ -368,7 +368,7 @@ impl<M: Machine> Streams<M> {
         self.clients.serve_by(place, due);
     }
 
-    /// The request of a client that awaits a link; it awaits none from here on.
+    /// Takes the request of a client waiting for a link, which stops waiting.
     pub(crate) fn take_request(&mut self, place: u32) -> Vec<u8> {
         let Some(client) = self.clients.get_mut(place) else {
             return Vec::new();
@@ -383,7 +383,7 @@ impl<M: Machine> Streams<M> {
         request
     }
 
-    /// Gives a client's bytes to its stream, as many as that has room for; the rest waits.
+    /// Forwards a client's bytes to its stream, as many as it accepts, and stores the remaining ones.
     pub(crate) fn push_up(&mut self, place: u32, bytes: &[u8]) {
         let Some((client, link)) = self.client(place) else {
             return;

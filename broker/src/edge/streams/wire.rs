@@ -1,4 +1,4 @@
-//! One connection of a link, and its stage.
+//! A connection of a link, and its stage.
 
 use crate::edge::connection::{Connection, NEVER, Receive};
 use crate::edge::io::Io;
@@ -19,19 +19,19 @@ use std::time::Duration;
 /// The local side of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Local {
-    /// Of a front: a client, by its number.
+    /// On a front: a client, by its number.
     Client(u32),
-    /// Of an owner.
+    /// On an owner: a session.
     Session(SessionKey),
 }
 
-/// One connection of a link.
+/// A connection of a link.
 pub(crate) struct Wire {
     pub(crate) connection: Connection,
     pub(crate) stage: Stage,
-    /// Front: the node and shard that it connects to.
+    /// On a front: the node and shard that it connects to.
     pub(crate) to: Option<(NodeId, u16)>,
-    /// Name of the other node, once its hello was read.
+    /// Name of the other node, once its hello has been read.
     pub(crate) peer: Arc<str>,
     pub(crate) locals: BTreeMap<u32, Local>,
     pub(crate) began: Now,
@@ -43,15 +43,15 @@ impl AsMut<Connection> for Wire {
     }
 }
 
-/// The stage of a link, by what it awaits.
+/// The stage of a link, by what it waits for.
 pub(crate) enum Stage {
-    /// The connect.
+    /// Completion of the connect.
     Connecting,
-    /// The other side's hello, of which this much has come; before it the handshake.
+    /// The peer's hello, with the bytes received so far; preceded by the handshake.
     Hello(Vec<u8>),
     /// Frames.
     Open(Box<Link>),
-    /// The final completions.
+    /// Final completions.
     Over,
 }
 
@@ -83,7 +83,7 @@ impl Wire {
         }
     }
 
-    /// Starts the handshake on the established connection. False when it cannot.
+    /// Starts the handshake on the established connection. Returns `false` on failure.
     pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
         let client = self.to.and_then(|(node, _)| {
             let (config, name) = links.client(shard, node)?;
@@ -118,7 +118,7 @@ impl Wire {
         };
     }
 
-    /// Latest time of its next service.
+    /// Time by which it must be served next.
     pub(crate) fn limit(&self, now: Now) -> Now {
         let span = match &self.stage {
             Stage::Open(link) => return link.due(now).unwrap_or(NEVER),
@@ -129,7 +129,7 @@ impl Wire {
         self.began.after(span)
     }
 
-    /// Whether it timed out before it was open.
+    /// Whether it timed out before being open.
     pub(crate) fn is_late(&self, now: Now) -> bool {
         self.begins() && self.limit(now) <= now
     }
@@ -138,14 +138,14 @@ impl Wire {
         matches!(self.stage, Stage::Connecting | Stage::Hello(_))
     }
 
-    /// Sends these bytes, encrypted, behind what the engine has to say. False when the connection is broken.
+    /// Encrypts and sends these bytes, after pending output of the engine. Returns `false` if the connection is broken.
     pub(crate) fn send(&mut self, place: u32, plain: &[u8], io: &mut Io) -> bool {
         let key = link_key(LinkEnd::Link(place));
         self.connection.write(key, plain, usize::MAX, io).is_some()
     }
 }
 
-/// Enables keepalive: a dead host is silent, and idle clients send nothing that would show it.
+/// Enables keepalive, since a dead host is silent, and idle clients send nothing that would reveal it.
 pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(10))
@@ -154,7 +154,7 @@ pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// A socket to connect with.
+/// Creates a socket to connect with.
 pub(crate) fn connecting_socket(
     address: SocketAddr,
     settings: &EdgeSettings,

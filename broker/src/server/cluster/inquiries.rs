@@ -1,4 +1,4 @@
-//! Inquiries to all other nodes, and replies to theirs: pages of channels, the holdings of an account, and pages of
+//! Inquiries to all other nodes, and replies to theirs: pages of channels, the holdings of an account, and pages for
 //! operators.
 //!
 //! ```text
@@ -6,9 +6,9 @@
 //!                                                             │
 //!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own shards ──► reply
 //! ```
-//! One thread, which waits for nobody but its own shards, for a moment. Each question is a *round*: it ends when all
-//! have replied, or when its time is over. An inquiry that gets no reply is sent again, except one that changes
-//! something, which is sent once.
+//! Runs a thread that only ever blocks briefly, on its own shards. Each question is a *round*, which ends when all
+//! nodes have replied or it times out. An inquiry without a reply is sent again, except for one with side effects,
+//! which is sent once.
 
 use crate::edge::Post;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_HEAD_BYTES_MAX};
@@ -30,48 +30,48 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// An event for the thread.
+/// An event for the inquiry thread.
 pub(crate) enum Event {
-    /// A call wants a page.
+    /// A call requests a page of channels.
     List(CallRef, PageQuestion),
-    /// A call wants to know what an account has on other nodes: `region:account:`.
+    /// A call requests an account's total on other nodes: `region:account:`.
     Count(CallRef, Box<str>),
-    /// An operator wants what the admin listeners of other nodes have at this path.
+    /// An operator requests a path from the admin listeners of other nodes.
     Get(String, oneshot::Sender<NodeReplies>),
-    /// An operator posts to a path of the node of this name.
+    /// An operator posts to a path on the node with this name.
     Post(Name, String, Posted, oneshot::Sender<NodeReplies>),
-    /// Another node wants to know something.
+    /// Another node sent an inquiry.
     Inquired(Name, u64, Vec<u8>),
-    /// Another node replies.
+    /// Another node sent a reply.
     Replied(Name, u64, Vec<u8>),
 }
 
-/// Events that wait for the thread. One more is lost, or refused.
+/// Maximum number of events queued for the inquiry thread. Further ones are dropped or refused.
 pub(crate) const EVENTS_MAX: usize = 256;
 
-/// Paths that other nodes ask for and that wait for the admin listener. One more is answered 503.
+/// Maximum number of queued requests by other nodes to the admin listener. Further ones get 503.
 pub(crate) const PATHS_MAX: usize = 16;
 
-/// Calls that wait until a page can be gathered for them. The next one is answered 503.
+/// Maximum number of calls waiting for a page to be gathered. Further ones get 503.
 const PAGES_WAITING_MAX: usize = 128;
 
-/// Paths of other nodes that are asked for or posted to at a time, and counts. One more is refused; a count is that of
-/// this node.
+/// Maximum number of concurrent requests to other nodes' admin listeners, and of counts. Further requests are refused;
+/// a count then covers only this node.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
 
-/// Time for a page of channels, for one of operators, and for a count, at most.
+/// Timeout of a page of channels, a page for operators, or a count.
 const PAGE_MAX: Duration = Duration::from_secs(3);
 const GET_MAX: Duration = Duration::from_secs(2);
 const COUNT_MAX: Duration = Duration::from_millis(500);
 
-/// After this long without a reply a node is asked again.
+/// Time without a reply after which a node is queried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Time for this node's own shards to answer, at most.
+/// Timeout for this node's own shards.
 const SHARDS_MAX: Duration = Duration::from_secs(1);
 
-/// The thread's state.
+/// State of the inquiry thread.
 pub(crate) struct Inquiries {
     desk: Weak<Desk>,
     map: Arc<SlotMap>,
@@ -80,27 +80,27 @@ pub(crate) struct Inquiries {
     admin: mpsc::Sender<AskedPath>,
     rounds: BTreeMap<u64, Round>,
     waiting: VecDeque<Page>,
-    /// The number of the next inquiry. The first is drawn: replies to those of an earlier process are not this one's.
+    /// Number of the next inquiry. Starts at a random number, so that replies to an earlier process are not accepted.
     next: u64,
 }
 
-/// Something that other nodes are asked.
+/// A question to other nodes, in progress.
 pub(crate) struct Round {
     what: RoundQuestion,
     inquiry: Vec<u8>,
-    /// Nodes whose reply has not come.
+    /// Nodes that have not replied yet.
     missing: Vec<Name>,
     until: Instant,
-    /// When those are asked again, or a page is begun again.
+    /// Time at which the missing nodes are queried again, or a page is restarted.
     again: Instant,
 }
 
 /// The question of a round, with its caller and the replies so far.
 enum RoundQuestion {
     Page(Page),
-    /// The channels of an account, so far.
+    /// The channels of an account counted so far.
     Count(CallRef, Holding),
-    /// The answers of admin listeners to a request, so far.
+    /// Request to admin listeners, with the replies so far.
     Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
 }
 
@@ -123,7 +123,7 @@ impl Inquiries {
         }
     }
 
-    /// Goes on until nobody is left who could ask.
+    /// Runs until all senders are gone.
     pub(crate) fn run(mut self, events: &Receiver<Event>) {
         loop {
             let event = match self.next_due() {
@@ -161,7 +161,7 @@ impl Inquiries {
         }
     }
 
-    /// Does what is due, and begins pages that there is room for.
+    /// Processes what is due, and starts pages as capacity permits.
     fn look(&mut self, now: Instant) {
         let due = |round: &Round| round.again.min(round.until) <= now;
         let numbers = self.rounds.iter().filter(|(_, round)| due(round));
@@ -185,8 +185,8 @@ impl Inquiries {
         self.look_at_waiting(now);
     }
 
-    /// Begins a round with these nodes. What changes something is asked once: without a reply nobody knows whether it
-    /// was carried out.
+    /// Starts a round with these nodes. Inquiries with side effects are sent once: without a reply it is unknown
+    /// whether they were carried out.
     fn begin(
         &mut self,
         what: RoundQuestion,
@@ -212,7 +212,7 @@ impl Inquiries {
         self.ask(number, round);
     }
 
-    /// Asks those who have not replied.
+    /// Sends the inquiry to nodes that have not replied.
     fn ask(&mut self, number: u64, round: Round) {
         for name in &round.missing {
             // A node that was not asked is asked again.
@@ -223,7 +223,7 @@ impl Inquiries {
         self.go_on(number, round);
     }
 
-    /// The other nodes that have a slot.
+    /// The other nodes that own at least one slot.
     fn nodes(&self) -> Vec<Name> {
         let others = self.map.others().into_iter();
         others
@@ -242,7 +242,7 @@ impl Inquiries {
         self.begin(what, &inquiry, nodes, COUNT_MAX);
     }
 
-    /// Asks the admin listeners of these nodes. Without room `to` is dropped.
+    /// Queries the admin listeners of these nodes. If the limit is reached, `to` is dropped.
     fn ask_admins(
         &mut self,
         inquiry: &Inquiry,
@@ -269,7 +269,7 @@ impl Inquiries {
         self.go_on(number, round);
     }
 
-    /// Ends a round that all have replied to.
+    /// Ends a round if all nodes have replied.
     fn go_on(&mut self, number: u64, mut round: Round) {
         if round.missing.is_empty() && self.is_whole(&mut round) {
             return self.end(round);
@@ -277,7 +277,7 @@ impl Inquiries {
         self.rounds.insert(number, round);
     }
 
-    /// A round is over: all have replied, or its time is.
+    /// Ends a round because all nodes have replied or it has timed out.
     fn end(&self, round: Round) {
         match round.what {
             RoundQuestion::Page(page) => self.end_page(page, &round.missing),
@@ -343,7 +343,7 @@ impl Inquiries {
         })
     }
 
-    /// The answers of this node's own shards; `None` when one does not answer.
+    /// The answers of this node's own shards; `None` if one does not answer.
     fn ask_shards(&mut self, question: &Question) -> Option<Vec<Reply>> {
         let post = |to| Post::Inspect(Box::new(question.clone()), to);
         let answers = self.shards.ask(self.shards.all(), SHARDS_MAX, post);
@@ -361,7 +361,7 @@ impl Inquiries {
 }
 
 impl RoundQuestion {
-    /// Adds a reply; false if it is none to this question.
+    /// Adds a reply; `false` if it does not match the round's question.
     fn add(&mut self, from: &Name, reply: InquiryReply) -> bool {
         match (self, reply) {
             (Self::Page(page), InquiryReply::Page(part)) => page.add(*part),
@@ -389,18 +389,18 @@ const TOO_LONG: &str = "the answer is too long to be passed on: ask the node tha
 // Pages of channels. One is whole when for every slot a node has said that it serves it, since the call came; while
 // slots move that is asked for again. What is not whole in time is refused, never shortened.
 
-/// While a slot moves, a page is begun again after this long.
+/// Time after which a page is restarted while a slot moves.
 const MOVED: Duration = Duration::from_millis(100);
 
-/// A page that a call wants.
+/// A page requested by a call.
 pub(crate) struct Page {
     caller: CallRef,
     question: PageQuestion,
     until: Instant,
     parts: Vec<PagePart>,
-    /// The page, once it is whole.
+    /// The page, once complete.
     whole: Option<Answer>,
-    /// The owner of the first slot that is in no part, if it is known.
+    /// Owner of the first slot missing from all parts, if known.
     lacking: Option<NodeId>,
 }
 
@@ -430,7 +430,7 @@ impl Inquiries {
         self.waiting.front().map(|page| page.until)
     }
 
-    /// Begins pages that there is room for; refuses those that have waited for too long.
+    /// Starts waiting pages as capacity permits, and refuses those that have waited too long.
     fn look_at_waiting(&mut self, now: Instant) {
         while let Some(page) = self.waiting.pop_front_if(|page| page.until <= now) {
             self.answer(page.caller, busy());
@@ -463,7 +463,7 @@ impl Inquiries {
         );
     }
 
-    /// The part of this node; `None` when a shard does not answer.
+    /// The part of a page that this node contributes; `None` if a shard does not answer.
     fn own_part(&mut self, question: &PageQuestion) -> Option<PagePart> {
         let share = (LIST_MERGED_MAX / self.shards.all().len().max(1)).max(1);
         let of_shard = PageQuestion {
@@ -482,7 +482,8 @@ impl Inquiries {
         Some(PagePart::of_node(parts?, question.limit))
     }
 
-    /// Whether a round that all have replied to can end. A page is begun again soon when it lacks a slot.
+    /// Whether a page is complete now that all nodes of its round have replied. A page that lacks a slot is restarted
+    /// soon.
     pub(crate) fn is_whole(&self, round: &mut Round) -> bool {
         let RoundQuestion::Page(page) = &mut round.what else {
             return true;
@@ -519,7 +520,7 @@ impl Inquiries {
     }
 }
 
-/// The answer without the parts of these nodes.
+/// The response if the parts of these nodes are missing.
 fn incomplete(mut nodes: Vec<&str>) -> Answer {
     nodes.sort_unstable();
     nodes.dedup();
@@ -546,9 +547,9 @@ enum Inquiry {
     Page(PageQuestion),
     /// The channels of an account: `region:account:`.
     Count(Box<str>),
-    /// The admin listener's answer at this path.
+    /// The response of the admin listener at this path.
     Get(String),
-    /// Answer that its admin listener takes this at a path, once.
+    /// A request for the admin listener at a path, executed once.
     Post(String, Posted),
 }
 
@@ -557,7 +558,7 @@ impl Inquiry {
         wire::write(self)
     }
 
-    /// The inquiry of these bytes; `None` if this version knows none such.
+    /// Decodes an inquiry; `None` if unknown to this version.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut inquiry = wire::read(bytes, BYTES_MAX)?;
         if let Self::Page(question) = &mut inquiry {
@@ -570,11 +571,11 @@ impl Inquiry {
 /// The answer to an inquiry.
 #[derive(Debug, Serialize, Deserialize)]
 enum InquiryReply {
-    /// To [`Inquiry::Page`].
+    /// Reply to [`Inquiry::Page`].
     Page(Box<PagePart>),
-    /// To [`Inquiry::Count`].
+    /// Reply to [`Inquiry::Count`].
     Count(Holding),
-    /// Status and document of an admin listener; the document is JSON.
+    /// Status and JSON document of an admin listener.
     Admin(u16, Box<str>),
 }
 
@@ -587,17 +588,17 @@ impl InquiryReply {
         wire::write(self)
     }
 
-    /// The reply of these bytes; `None` if they are none.
+    /// Decodes a reply; `None` if malformed.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         wire::read(bytes, REPLY_BYTES_MAX)
     }
 }
 
-/// Bytes of a reply, at most: of a page of an operator, which is refused there if it is longer. One of channels is a
-/// quarter.
+/// Maximum size of a reply in bytes: that of an operator's page, which is refused by the sender if longer. A page of
+/// channels takes a quarter of it.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes of an inquiry, at most: what an admin listener takes of a request.
+/// Maximum size of an inquiry in bytes: that of a request to an admin listener.
 const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! This node where the nodes agree in etcd on who owns what: a thread that follows the cluster, and the shards' ends of
-//! it.
+//! Node of a cluster whose slot owners are recorded in etcd: the thread that follows the cluster, and its interfaces to
+//! the shards.
 //!
 //! ```text
 //!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► Shards ──► Desk ──► Letter::Slots
@@ -39,32 +39,32 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 use tokio::sync::{mpsc, oneshot};
 
-/// Descriptors that it may need beside those of clients and shards.
+/// Number of descriptors needed in addition to those of clients and shards.
 pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 
-/// The running node. Dropped, it ends as if its process were killed.
+/// The running node. Dropping it has the same effect as killing its process.
 pub(crate) struct Node {
     files: EtcdFiles,
     handle: Handle,
     desk: Arc<Desk>,
     map: Arc<SlotMap>,
     news: Receiver<NodeNews>,
-    /// Tallies of the shards.
+    /// Statistics of the shards, for reports to operators.
     tallies: Shared<Tallies>,
-    /// The credentials in force, for its reports to operators.
+    /// The credentials in force, for reports to operators.
     in_force: Arc<OnceLock<InForce>>,
-    /// The cluster's name, and this node's.
+    /// Names of the cluster and of this node.
     names: (String, String),
-    /// Messages between nodes that were sent, received and lost, and refused connections.
+    /// Numbers of messages between nodes that were sent, received and lost, and of refused connections.
     counts: Arc<PeerCounts>,
     pages: NodePages,
 }
 
 impl Node {
-    /// Starts the node's thread. etcd need not answer: nothing is served until it does.
+    /// Starts the node's thread. Does not wait for etcd, but nothing is served until etcd responds.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] when a file is wrong, [`Failure::Fatal`] when the machine does not let it start.
+    /// [`Failure::Configuration`] if a file is invalid, [`Failure::Fatal`] if the machine prevents the start.
     pub(crate) fn start(
         settings: &Settings,
         (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
@@ -142,43 +142,45 @@ impl Node {
         })
     }
 
-    /// The files by which etcd is reached.
+    /// The files used to connect to etcd.
     pub(crate) fn files(&self) -> &EtcdFiles {
         &self.files
     }
 
-    /// The registry's end of one shard.
+    /// The registry's handle for one shard.
     pub(crate) fn store(&self, shard: ShardId) -> Box<dyn Store> {
         Box::new(self.handle.store(shard))
     }
 
-    /// One shard's end of what the node wants of it.
+    /// A shard's interface to slot orders of the node.
     pub(crate) fn orders(&self, shard: ShardId) -> Box<dyn SlotOrders> {
         let desk = Arc::clone(&self.desk);
         Box::new(End { desk, shard })
     }
 
-    /// The reports of the node: that an operator wants it to end, and, once, its end.
+    /// The reports of the node: a drain request by an operator and, once, its end.
     pub(crate) fn news(&self) -> Receiver<NodeNews> {
         self.news.clone()
     }
 
-    /// Takes what the shards have said last, for the reports to operators.
+    /// Updates the shards' tallies, for reports to operators.
     pub(crate) fn note(&self, tallies: Tallies) {
         *self.tallies.lock() = tallies;
     }
 
-    /// Says which credentials are in force from here on, for the reports to operators. Called once.
+    /// Sets the credentials in force, for reports to operators. Called once.
     pub(crate) fn reports_on(&self, in_force: InForce) {
         let _ = self.in_force.set(in_force);
     }
 
-    /// Begins to give all slots to other nodes; the end of that is reported. False when the node has ended.
+    /// Starts handing all slots over to other nodes, and reports when that is complete. Returns `false` if the node has
+    /// ended.
     pub(crate) fn drain(&self) -> bool {
         self.handle.drain()
     }
 
-    /// Whether a shard hangs: then this node does not renew its registration. False when that was not taken.
+    /// Sets whether a shard hangs, in which case this node does not renew its registration. Returns `false` if the
+    /// node's thread takes no commands.
     pub(crate) fn stuck(&self, stuck: bool) -> bool {
         let taken = self.handle.stuck(stuck);
         if !taken {
@@ -189,7 +191,7 @@ impl Node {
         taken
     }
 
-    /// The requests that operators may make of the node.
+    /// Callbacks with which operators inspect the cluster and rebalance its slots.
     pub(crate) fn page(&self) -> ClusterPage {
         let (inspector, (cluster, node)) = (self.handle.commands(), self.names.clone());
         let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
@@ -209,25 +211,25 @@ impl Node {
         }
     }
 
-    /// Pages of operators over all nodes.
+    /// Pages for operators about all nodes.
     pub(crate) fn pages(&self) -> NodePages {
         self.pages.clone()
     }
 
-    /// The number of slots that this node owns.
+    /// Number of slots owned by this node.
     pub(crate) fn slots(&self) -> usize {
         let own = Some(self.map.own());
         let slots = (0..SLOTS).map(Slot);
         slots.filter(|slot| self.map.owner_of(*slot) == own).count()
     }
 
-    /// Whether clients can be served: here, or by way of another node.
+    /// Whether clients can be served, either here or through another node.
     pub(crate) fn is_ready(&self) -> bool {
         self.map.has_owners()
     }
 }
 
-/// Why a node does not start.
+/// The failure for an error that prevents a node from starting.
 fn fatal(error: &dyn std::fmt::Display) -> Failure {
     Failure::Fatal(format!("the node cannot join its cluster: {error}"))
 }
@@ -246,13 +248,13 @@ fn carrier(settings: &Settings, part: &EtcdPart) -> Result<PeerListener, Failure
     })
 }
 
-/// Starts the thread that asks other nodes and answers them.
+/// Starts the thread that sends and answers inquiries.
 fn inquire(inquiries: Inquiries, asked: Receiver<Event>) -> io::Result<()> {
     let thread = Builder::new().name("inquiries".into());
     thread.spawn(move || inquiries.run(&asked)).map(drop)
 }
 
-/// The admin listener's requests to other nodes, and theirs to it.
+/// Connects the admin listener with the inquiries to and from other nodes.
 fn pages(
     own: &str,
     asking: Sender<Event>,
@@ -284,7 +286,7 @@ fn pages(
     }
 }
 
-/// The number of the first inquiry to other nodes.
+/// A random number for the first inquiry to other nodes.
 fn first_number() -> Result<u64, Failure> {
     let [number, ..] = seeds()?;
     Ok(number)
@@ -357,7 +359,7 @@ fn of_node(node: &NodeState) -> NodeView {
     }
 }
 
-/// Why a registration does not count.
+/// The reason why a registration is rejected.
 fn stranger(kinship: Kinship) -> String {
     match kinship {
         Kinship::Peer => String::new(),

@@ -1,5 +1,5 @@
-//! Between the node's thread and the shards: orders about slots on their way to each shard, and what shards report of
-//! them. Locks are held for moments, and no message of a client passes here.
+//! Interface between the node's thread and the shards: orders about slots for each shard, and reports of shards about
+//! them. Locks are held briefly, and client messages do not pass through here.
 
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
@@ -41,43 +41,43 @@ pub(crate) struct Desk {
     queues: Box<[Mutex<ShardOrders>]>,
     own: Mutex<Own>,
     pub(crate) journal: Journal,
-    /// The sender of parcels; set once the node runs.
+    /// The sender of parcels; set once the node is running.
     pub(crate) parcels: OnceLock<Commands>,
-    /// Questions to all nodes, for the thread that asks them.
+    /// Sender of inquiries to all nodes, for the thread that performs them.
     inquiries: Sender<Event>,
 }
 
-/// Orders for one shard, of each slot of this node a few at most; and answers to its calls' questions to all nodes.
+/// Orders for one shard, at most a few for each slot of this node; and replies to inquiries of its calls.
 #[derive(Default)]
 struct ShardOrders {
     orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
-    /// A letter that says so, or that the map has changed, is under way, or the shard takes them one by one.
+    /// Whether the shard has been notified of orders or a change of the map, or is processing orders one by one.
     is_told: bool,
 }
 
-/// The slots of this node, as its shards have them.
+/// The slots of this node, as seen by its shards.
 struct Own {
     slots: Vec<SlotServing>,
-    /// Messages that shards pack, by slot: those of a newer parcel take the place of older ones.
+    /// Messages being packed by shards, by slot; a newer parcel replaces an older one.
     packing: HashMap<Slot, Packing>,
 }
 
 /// The shards' progress with a slot.
 #[derive(Clone, Copy)]
 enum SlotServing {
-    /// Nobody is admitted.
+    /// No clients are admitted.
     Not,
-    /// Beginning: this many shards have not taken their channels in.
+    /// Loading: this many shards have not taken over their channels yet.
     Begins(Epoch, usize),
-    /// All have: the map says that the slot is here.
+    /// Complete: the map shows the slot as served here.
     All,
 }
 
-/// The messages of one slot.
+/// The messages of one slot being packed.
 struct Packing {
     parcel: ParcelId,
-    /// Shards whose part has not come.
+    /// Number of shards whose part is missing.
     missing: usize,
     bytes: Vec<u8>,
     to: Option<(Name, Parcel)>,
@@ -103,17 +103,17 @@ impl Desk {
         }
     }
 
-    /// The number of shards.
+    /// Number of shards.
     pub(crate) fn shards(&self) -> usize {
         self.queues.len()
     }
 
-    /// An order for one shard.
+    /// Sends an order to one shard.
     pub(crate) fn order(&self, shard: usize, order: ShardOrder) {
         self.put(shard, |queue| queue.orders.push_back(order));
     }
 
-    /// Orders each shard, with the messages of a parcel if the order names one.
+    /// Sends an order to every shard, with the messages of a parcel if the order names one.
     fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
         for shard in 0..self.shards() {
             let messages = messages.cloned();
@@ -125,14 +125,14 @@ impl Desk {
         }
     }
 
-    /// The answer of all nodes together to a call's question.
+    /// Passes on the combined answer of all nodes to a call's inquiry.
     pub(crate) fn answer(&self, (caller, answer): NodesAnswer) {
         self.put(caller.shard.index(), |queue| {
             queue.answers.push_back((caller, answer));
         });
     }
 
-    /// Has every shard look at the map: clients on links may have lost their owners.
+    /// Notifies every shard to check the map, since clients on links may have lost their owners.
     fn wake_shards(&self) {
         for shard in 0..self.shards() {
             self.put(shard, |_| ());
@@ -151,7 +151,7 @@ impl Desk {
         }
     }
 
-    /// The shards are about to take in a slot's channels, or to serve it on.
+    /// Records that the shards are about to load a slot's channels, or to continue serving it.
     pub(crate) fn begins(&self, held: Held) {
         let shards = self.shards();
         let mut own = self.own();
@@ -159,7 +159,7 @@ impl Desk {
         own.set(held.slot, SlotServing::Begins(held.epoch, shards));
     }
 
-    /// Nobody is admitted to a slot from here on.
+    /// Stops admission to a slot.
     pub(crate) fn ends(&self, slot: Slot) {
         let mut own = self.own();
         own.set(slot, SlotServing::Not);
@@ -167,7 +167,7 @@ impl Desk {
         self.journal.stops(slot);
     }
 
-    /// The shards are about to pack a slot's messages as this parcel.
+    /// Records that the shards are about to pack a slot's messages as this parcel.
     fn packs(&self, slot: Slot, parcel: ParcelId) {
         let missing = self.shards();
         let (bytes, to) = (Vec::new(), None);
@@ -180,12 +180,12 @@ impl Desk {
         self.own().packing.insert(slot, packing);
     }
 
-    /// A parcel is not wanted any more.
+    /// Drops a parcel that is no longer needed.
     fn forgets_packing(&self, slot: Slot) {
         self.own().packing.remove(&slot);
     }
 
-    /// A parcel goes to this node, as soon as it is packed.
+    /// Sends a parcel to the node `to` as soon as it has been packed.
     pub(crate) fn sends(&self, to: Name, parcel: Parcel) {
         let mut own = self.own();
         if let Some(packing) = own.packing.get_mut(&parcel.slot)
@@ -196,7 +196,7 @@ impl Desk {
         }
     }
 
-    /// A slot has this owner: what this node serves itself is known better from its shards.
+    /// Records the owner of a slot. For slots served by this node, the shards' state takes precedence.
     fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(SlotServing::All));
@@ -246,7 +246,7 @@ impl Own {
     }
 }
 
-/// One shard's end.
+/// Interface of one shard.
 pub(crate) struct End {
     pub(crate) desk: Arc<Desk>,
     pub(crate) shard: ShardId,
@@ -311,7 +311,7 @@ impl SlotOrders for End {
     }
 }
 
-/// Nobody panics while holding one of these, and what is in them is whole at all times.
+/// Locks a mutex, ignoring poisoning: no thread panics while holding it, and its content is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -321,42 +321,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A report of the node to the main thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeNews {
-    /// An operator wants the process to end in order.
+    /// An operator requested a graceful shutdown.
     Drain,
-    /// Ended, because of these other nodes if there are any.
+    /// Ended, with the other nodes that caused it, if any.
     Ended(Ending, Vec<String>),
 }
 
-/// Figures of all shards of this node together: some seconds old.
+/// Statistics of all shards of this node, up to some seconds old.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tallies {
-    /// Messages that wait for peers.
+    /// Number of messages queued for peers.
     pub(crate) waiting: u64,
     /// Links with other nodes.
     pub(crate) links: LinkTable,
 }
 
-/// The shards, as the node's thread sees them.
+/// The shards, as seen by the node's thread.
 pub(crate) struct ShardsOfNode {
     pub(crate) desk: Arc<Desk>,
     pub(crate) links: Arc<Links>,
     pub(crate) placement: Placement,
     pub(crate) report: Sender<NodeNews>,
-    /// Tallies of the shards.
+    /// Statistics of the shards, for reports to operators.
     pub(crate) tallies: Shared<Tallies>,
     /// The credentials in force, once they are known.
     pub(crate) in_force: Arc<OnceLock<InForce>>,
     /// The state of the store, as shards read it.
     pub(crate) readiness: Readiness,
-    /// Records of slots that are loaded, by shard: of as many slots as are loaded at a time.
+    /// Channel records of slots being loaded, by shard: limited by the number of slots loaded at a time.
     pub(crate) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
-    /// Messages of parcels that may be used.
+    /// Messages of parcels that may still be used.
     pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
     pub(crate) kept_bytes: usize,
 }
 
 impl HostService for ShardsOfNode {
-    /// The records and the messages that an order names are kept here, and go along to the shards.
+    /// Sends an order to the shards, with the records and messages it refers to, which are stored here.
     fn order(&mut self, order: SlotOrder) {
         match order {
             SlotOrder::Serve(held, parcel, presence) => self.serve(held, parcel, presence),
@@ -529,11 +529,12 @@ impl ShardsOfNode {
     }
 }
 
-/// A moment of the node's clock, which goes on while the machine sleeps, by the clock of the shards, which does not.
+/// Converts a time of the node's clock, which continues while the machine is suspended, to the shards' clock, which
+/// does not.
 ///
-/// A moment that has passed becomes 0, not the present: a turn that goes on may have begun before the present.
+/// A time in the past becomes 0, not the present, since a turn in progress may have started earlier.
 ///
-/// The clock of the shards is read first: a pause between the two makes the result earlier, never later.
+/// The shards' clock is read first, so that a pause between the two readings makes the result earlier, never later.
 fn as_shards_count(until: Now) -> Now {
     let shards = shards_now();
     match until.since(boottime()) {
@@ -556,14 +557,14 @@ fn as_shards_count(until: Now) -> Now {
 // Each line is one write to a file that is only appended to: lines of several threads stay whole, and none is lost
 // with the process.
 
-/// One per process. Without the variable it does nothing.
+/// Journal of slots, one per process. Does nothing unless `HELIOGRAPH_SLOT_JOURNAL` is set.
 pub(crate) struct Journal(Option<(File, String)>);
 
 impl Journal {
-    /// Opens the file, if there is one.
+    /// Opens the file, if one is configured.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// The file cannot be opened.
     pub(crate) fn open(node: &str) -> Result<Self, Failure> {
         let Some(path) = std::env::var_os(SLOT_JOURNAL) else {
             return Ok(Self(None));
@@ -606,7 +607,7 @@ impl Journal {
     }
 }
 
-/// The clock that goes on while the machine sleeps.
+/// The clock that continues while the machine is suspended.
 fn boottime() -> Now {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -614,5 +615,5 @@ fn boottime() -> Now {
     Now(seconds * 1_000 + milliseconds)
 }
 
-/// In the environment: the file of the lines.
+/// Environment variable with the path of the journal.
 const SLOT_JOURNAL: &str = "HELIOGRAPH_SLOT_JOURNAL";

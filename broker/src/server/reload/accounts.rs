@@ -1,4 +1,4 @@
-//! Accounts that may use the console: read at start with the file of their client's secret, and again when either
+//! Accounts that may use the console: read at startup together with the client's secret file, and reloaded when either
 //! changes.
 
 use crate::config;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Accounts in force. One per process that has some, on the main thread.
+/// Accounts in force. One per process with accounts, on the main thread.
 pub(crate) struct AccountsFile {
     /// The configuration file.
     config: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct AccountsFile {
     of_side: watch::Sender<Option<Arc<ConsoleAdmission>>>,
 }
 
-/// Gives the admin listener the accounts that may use it; the file must then be watched.
+/// Passes the permitted accounts to the admin listener; the file must then be watched.
 ///
 /// # Errors
 /// [`Failure::Configuration`]: the client's secret cannot be read.
@@ -70,7 +70,7 @@ impl Reloadable for AccountsFile {
             .collect()
     }
 
-    /// Sessions of accounts without access end at once. Without the table nobody has access.
+    /// Sessions of accounts without access end immediately. Without the table no account has access.
     fn reload(&mut self) -> Result<(), String> {
         let oidc =
             config::accounts_of(&self.config, self.listen).map_err(|error| error.to_string())?;

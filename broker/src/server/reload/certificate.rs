@@ -1,7 +1,7 @@
-//! Certificates of TLS listeners: read at start, and again on a reload; the log warns before they expire.
+//! Certificates of TLS listeners: read at startup, and again on a reload; expiry is logged in advance.
 //!
-//! The development certificate with an RSA key is generated beside a start, by a thread of low priority; it is put in
-//! force before clients can read its authority.
+//! The RSA development certificate is generated during startup by a low-priority thread; it is applied before clients
+//! can read its authority.
 
 use crate::dev_certificate::{self, DevCertificate, RsaWork};
 use crate::server::mailboxes::post_to_all;
@@ -24,20 +24,20 @@ pub(crate) struct Certificate {
     loader: SharedLoader,
     expiries: Vec<Expiry>,
     ends: Vec<(&'static str, u64)>,
-    /// See [`Presented::leaves`].
+    /// Name, serial number and expiry of each leaf; see [`Presented::leaves`].
     leaves: Vec<[String; 3]>,
-    /// Mailboxes of the shards, which get each new certificate.
+    /// Mailboxes of the shards, which receive each new certificate.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
 
-/// Loader of the certificates, shared with the thread that generates the development certificate with an RSA key;
-/// `None` when the process ends, so that nothing more is written.
+/// Loader of the certificates, shared with the thread that generates the RSA development certificate; `None` during
+/// shutdown, so that nothing more is written.
 type SharedLoader = Shared<Option<TlsLoader>>;
 
-/// Certificate at a start.
+/// Certificate at startup.
 pub(crate) struct InitialCertificate {
     pub(crate) certificate: Certificate,
-    /// Configuration with which shards begin.
+    /// Initial configuration of the shards.
     pub(crate) config: Arc<ServerConfig>,
     /// Authority that clients must trust, for the development certificate.
     pub(crate) ca: Option<PathBuf>,
@@ -46,11 +46,11 @@ pub(crate) struct InitialCertificate {
 }
 
 impl Certificate {
-    /// The operator's certificate, else the development one; `None` without a TLS listener. In a cluster ticket keys
+    /// The operator's certificate, else the development one; `None` without a TLS listener. In a cluster, ticket keys
     /// are derived from `ticket_keys`.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] when the operator's files are invalid.
+    /// [`Failure::Configuration`] if the operator's files are invalid.
     pub(crate) fn find(
         settings: &Settings,
         data_dir: &DataDir,
@@ -114,7 +114,7 @@ impl Reloadable for Certificate {
         loader.as_ref().map(TlsLoader::paths).unwrap_or_default()
     }
 
-    /// Later connections are presented the new one; existing ones keep theirs.
+    /// Later connections are presented the new certificate; existing ones keep theirs.
     fn reload(&mut self) -> Result<(), String> {
         let presented = match &mut *self.loader.lock() {
             Some(loader) => loader.load(SystemTime::now())?,
@@ -140,7 +140,7 @@ impl Drop for Certificate {
     }
 }
 
-/// Generates the development certificate with an RSA key, and puts it in force, on a thread of its own.
+/// Generates the RSA development certificate and applies it, on a separate thread.
 fn make_rsa(
     rsa: RsaWork,
     ca: PathBuf,
@@ -176,10 +176,11 @@ fn make_rsa(
         .map_err(|error| Failure::fatal("a thread cannot be started", &error))
 }
 
-/// A tenth of the processor's time beside a start on a single processor, and so within seconds on a busy one.
+/// Niceness of the thread that generates the RSA certificate. On a single processor it gets a tenth of the CPU time
+/// during startup; on a busy one it still finishes within seconds.
 const NICE: i32 = 10;
 
-/// The files that are read, and the development certificate that they are of, if they are.
+/// The files that are read, and the development certificate if the files belong to it.
 fn files(
     settings: &Settings,
     data_dir: &DataDir,

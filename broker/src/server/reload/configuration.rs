@@ -1,8 +1,8 @@
-//! The configuration file. A change is checked, and named in the log by its keys; a SIGHUP puts in force what can be,
-//! whole or not at all. The flags of the start still win.
+//! The configuration file. A change is validated, and its keys are logged; a SIGHUP applies everything that can be
+//! changed at runtime, all or nothing. Flags given at startup still take precedence.
 //!
-//! Shards get the settings as one value between two turns; the courier of hooks gets them first, since shards then tell
-//! of channels by them.
+//! Shards receive the settings as a single value between two turns; the courier of hooks receives them first, since
+//! shards then report channels according to them.
 
 use crate::config::{self, ServeFlags};
 use crate::edge::Post;
@@ -20,37 +20,37 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The configuration file of a process. One per process that has one, on the main thread.
+/// The configuration file of a process. One per process with such a file, on the main thread.
 pub(crate) struct ConfigurationFile {
     flags: ServeFlags,
     path: PathBuf,
-    /// The file, and those of secrets that it names.
+    /// The file, and the files of secrets it references.
     files: Vec<PathBuf>,
-    /// The configuration in force as file and flags have it: ports as they are written, for example.
+    /// The configuration in force according to the file and flags, before adjustments such as chosen ports.
     in_force: Settings,
-    /// Settings of different bounds of messages, which connections may have.
+    /// Settings with different message limits, which open connections may still use.
     bounds: Vec<Arc<Settings>>,
-    /// Keys that the last SIGHUP put in force.
+    /// Keys applied by the last SIGHUP.
     applied: String,
-    /// Bytes of the memory sum of the start.
+    /// The memory sum at startup, in bytes.
     memory: usize,
     status: StatusBoard,
     hooks: Option<Hooks>,
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
 
-/// A file without faults, and what follows from it.
+/// A valid file and its consequences.
 struct Checkup {
     sha256: Box<str>,
     in_force: Settings,
-    /// The settings in force with what the start found, such as ports.
+    /// The settings in force, adjusted by the startup, for example with chosen ports.
     running: Arc<Settings>,
     changes: SettingChanges,
 }
 
 impl ConfigurationFile {
-    /// Has the file that the process has started with looked at when it changes, if there is one that can be read
-    /// again. Comes before what the file names: a SIGHUP reads those by the settings that it puts in force.
+    /// Watches the file used at startup, if it can be reread. Must be called before the files it references are
+    /// watched, since a SIGHUP reads those according to the applied settings.
     pub(crate) fn start(
         flags: &ServeFlags,
         checked: &CheckedConfiguration,
@@ -92,7 +92,7 @@ impl ConfigurationFile {
         reloader.watch(Box::new(file), read);
     }
 
-    /// Reads the file, without putting anything in force.
+    /// Reads the file without applying anything.
     fn look(&mut self) -> Result<Checkup, String> {
         let path = self.path.display();
         if !self.path.is_file() {
@@ -134,7 +134,7 @@ impl ConfigurationFile {
         })
     }
 
-    /// Puts in force what was read.
+    /// Applies the settings that were read.
     fn apply(&mut self, running: &Arc<Settings>, in_force: Settings) -> Result<(), String> {
         let former = self.status.running().settings();
         let courier = self
@@ -159,7 +159,7 @@ impl ConfigurationFile {
         Ok(())
     }
 
-    /// Notes and logs the changes that need a restart.
+    /// Records and logs changes that require a restart.
     fn report(&self, sha256: Box<str>, changes: SettingChanges) {
         needs_restart(&changes);
         let mut report = self.status.configuration().lock();
@@ -237,7 +237,7 @@ fn needs_restart(changes: &SettingChanges) {
     }
 }
 
-/// The files that a configuration is read from: what else it names is read again by itself, or by a start.
+/// The files a configuration is read from; other files it references are reloaded separately, or read at startup.
 fn files_of(path: &Path, settings: &Settings) -> Vec<PathBuf> {
     let secrets = settings.ice_files.iter().cloned();
     std::iter::once(path.into()).chain(secrets).collect()

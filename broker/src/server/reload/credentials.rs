@@ -1,4 +1,4 @@
-//! The credentials file, which has the principals that may sign: read at start, and again when it changes; and the task
+//! The credentials file, with the principals that may sign: read at startup, and again when it changes; and the task
 //! that fetches the keys of its OpenID providers.
 
 use crate::config::{Loaded, load_credentials};
@@ -17,40 +17,40 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
 
-/// The credentials file in force. One per process that asks for signatures, on the main thread.
+/// The credentials file in force. One per process that requires signatures, on the main thread.
 pub(crate) struct CredentialsFile {
     path: PathBuf,
     account_id: String,
     /// The provider whose accounts use the console.
     console: Option<Box<str>>,
-    /// The files that were read last, the credentials file itself first.
+    /// The files read last, the credentials file first.
     files: Vec<PathBuf>,
     /// The devices that may sign in, for reminders.
     devices: Option<Arc<Devices>>,
-    /// The principals that shards have, and those they had before: these are freed here, where that stalls no shard.
+    /// The principals used by shards, and previous ones, which are freed here because that does not stall a shard.
     in_force: Vec<Arc<Credentials>>,
-    /// The principals that the side thread has.
+    /// The principals used by the side thread.
     of_side: watch::Sender<Arc<Credentials>>,
-    /// Of the shards, which get each new set of principals.
+    /// Mailboxes of the shards, which receive each new set of principals.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
 
-/// A start with credentials.
+/// Credentials at startup.
 pub(crate) struct InitialCredentials {
     pub(crate) file: CredentialsFile,
-    /// The principals that shards begin with.
+    /// Initial principals of the shards.
     pub(crate) credentials: Arc<Credentials>,
-    /// The devices that may sign in from the beginning.
+    /// Devices that may sign in initially.
     pub(crate) devices: Option<Arc<Devices>>,
-    /// The files as they were just before they were read.
+    /// Stamps of the files just before they were read.
     pub(crate) read: Vec<FileStamp>,
 }
 
 impl CredentialsFile {
-    /// The principals of the file that the settings name; `None` where no signature is asked for.
+    /// The principals of the file named in the settings; `None` if signatures are not required.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] with every fault of the file.
+    /// [`Failure::Configuration`] with all faults of the file.
     pub(crate) fn find(
         settings: &Settings,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
@@ -86,7 +86,7 @@ impl CredentialsFile {
         }))
     }
 
-    /// The principals in force, for threads other than those of shards.
+    /// The principals in force, for threads other than the shards'.
     pub(crate) fn in_force(&self) -> InForce {
         self.of_side.subscribe()
     }
@@ -102,7 +102,7 @@ impl CredentialsFile {
         self.devices.clone_from(&loaded.devices);
     }
 
-    /// Logs what was read, once it is used.
+    /// Logs a summary of the credentials when they are applied.
     fn tell(loaded: &Loaded) {
         if let Some(things) = loaded.credentials.things() {
             let (certificates, bytes) = (things.registry.len(), things.registry.bytes());
@@ -155,7 +155,7 @@ impl Reloadable for CredentialsFile {
         }
     }
 
-    /// Requests from here on are judged by the new principals; open connections stay.
+    /// Later requests are authorized with the new principals; open connections are kept.
     fn reload(&mut self) -> Result<(), String> {
         let loaded = self.load()?;
         if let Some(former) = self.in_force.last() {
@@ -177,7 +177,7 @@ impl Reloadable for CredentialsFile {
     }
 }
 
-/// Refuses files that look emptied or cut off by mistake, where those in force are not.
+/// Rejects files that appear emptied or truncated by mistake, if those in force are not.
 fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String> {
     let is_nobody = |credentials: &Credentials| {
         let has_providers = credentials.providers().next().is_some();
@@ -218,8 +218,7 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
 
 // The task that fetches keys of OpenID providers, and its way to the shards.
 
-/// The task, which is to be run on the side thread, and the credentials in force; `None` where no signature is asked
-/// for.
+/// Creates the task, to be run on the side thread, and the credentials in force; `None` if signatures are not required.
 pub(crate) fn fetcher(
     settings: &Settings,
     who: Option<&InitialCredentials>,

@@ -1,4 +1,4 @@
-//! The files by which etcd is reached: read at start, when they change, and before each connection.
+//! The files used to connect to etcd: read at startup, when they change, and before each connect.
 
 use crate::etcd_options::{self, EtcdFiles};
 use crate::server::reload::{Reloadable, Reloader};
@@ -6,7 +6,7 @@ use crate::tls_files::Expiry;
 use std::path::PathBuf;
 
 impl EtcdFiles {
-    /// Has the files read again when they change, if there are any.
+    /// Reloads the files when they change, if there are any.
     pub(crate) fn watch(&self, reloader: &mut Reloader) {
         if !self.files().is_empty() {
             self.remind();
@@ -24,7 +24,7 @@ impl Reloadable for EtcdFiles {
         etcd_options::files_of(&self.settings())
     }
 
-    /// Connections from here on are made with the new files; those that are open stay.
+    /// Later connections use the new files; open ones are kept.
     fn reload(&mut self) -> Result<(), String> {
         self.read().map_err(|faults| etcd_options::told(&faults))?;
         self.remind();

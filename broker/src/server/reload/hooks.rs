@@ -12,14 +12,14 @@ use broker_core::settings::Settings;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The hooks of a start; all empty without any.
+/// The hooks at startup; all fields are empty if there are no hooks.
 #[derive(Default)]
 pub(crate) struct Started {
-    /// To be run on the side thread.
+    /// The courier, to be run on the side thread.
     pub(crate) courier: Option<Courier>,
-    /// The ways to it.
+    /// The handles to the courier.
     pub(crate) hooks: Option<Hooks>,
-    /// The subject of reloads, and its files as they were just before they were read.
+    /// The reloadable files, with their stamps just before they were read.
     files: Option<(HookFiles, Vec<FileStamp>)>,
 }
 
@@ -29,10 +29,11 @@ struct HookFiles {
     hooks: Hooks,
 }
 
-/// Reads what the hooks of the settings need; the admin listener shows them, and who reads there gets states as well.
+/// Reads the files of the configured hooks and creates their courier. The courier and the readers of the admin listener
+/// receive the states of channels.
 ///
 /// # Errors
-/// [`Failure::Configuration`] with every fault of their files.
+/// [`Failure::Configuration`] with all faults of their files.
 pub(crate) fn prepare(
     status: &StatusBoard,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
@@ -61,7 +62,7 @@ pub(crate) fn prepare(
 }
 
 impl Started {
-    /// The files are watched from here on.
+    /// Watches the files for changes.
     pub(crate) fn watch(self, reloader: &mut Reloader) {
         if let Some((files, read)) = self.files {
             reloader.watch(Box::new(files), read);
@@ -69,10 +70,10 @@ impl Started {
     }
 }
 
-/// The clients of all hooks, with their files as they are.
+/// Creates the clients of all hooks from the current files.
 ///
 /// # Errors
-/// Every fault of these files, a line each.
+/// All faults of these files, one per line.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, String> {
     let told = |HookFault { key, path, rule }| format!("{key} = {}: {rule}", path.display());
     client::clients(settings).map_err(|faults| {
@@ -86,7 +87,7 @@ impl Reloadable for HookFiles {
         "files of hooks"
     }
 
-    /// A receiver that was gone gets events again.
+    /// A receiver that reported itself gone receives events again.
     fn acts_unchanged(&self) -> bool {
         true
     }
@@ -95,7 +96,7 @@ impl Reloadable for HookFiles {
         client::files_of(&self.running.settings())
     }
 
-    /// The events that wait stay; a hook that was off is on again.
+    /// Queued events are kept; a hook that was off is enabled again.
     fn reload(&mut self) -> Result<(), String> {
         let settings = self.running.settings();
         let clients = clients(&settings)?;

@@ -1,4 +1,4 @@
-//! The file of the admin listener's tokens: read at start, and again when it changes.
+//! The token file of the admin listener: read at startup, and again when it changes.
 
 use crate::failure::Failure;
 use crate::files::{self, Token};
@@ -15,7 +15,7 @@ struct TokenFile {
     of_side: watch::Sender<Vec<Token>>,
 }
 
-/// The tokens of the settings' file, if one is used; it is watched from here on.
+/// Reads the tokens of the configured file, if used, and watches it.
 ///
 /// # Errors
 /// [`Failure::Configuration`]: it cannot be read.
@@ -46,7 +46,7 @@ impl Reloadable for TokenFile {
         vec![self.path.clone()]
     }
 
-    /// Requests from here on need one of the file's tokens; event streams that were opened with another end.
+    /// Later requests require one of the file's tokens; event streams opened with another token end.
     fn reload(&mut self) -> Result<(), String> {
         let refused = |rule| format!("admin.token_file = {}: {rule}", self.path.display());
         let tokens = files::tokens(&self.path).map_err(refused)?;

@@ -1,4 +1,4 @@
-//! Checks of requests to the admin listener.
+//! Access checks of requests to the admin listener.
 //!
 //! ```text
 //!  Host          without a token: an address, localhost, or the host of a configured origin (DNS rebinding)
@@ -6,7 +6,7 @@
 //!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
 //!  Authorization with a token: the token, except for what is public; else a session of an account (`accounts`)
 //! ```
-//! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
+//! A request's destination address proves nothing: behind a proxy, all requests come from loopback.
 
 use crate::files::Token;
 use crate::side::admin::http::Fault;
@@ -17,34 +17,34 @@ use broker_core::settings;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The rules of one listener.
+/// The access rules of one listener.
 #[derive(Clone, Default)]
 pub(crate) struct Access {
-    /// Tokens, one of which non-public requests need.
+    /// Tokens, one of which non-public requests must carry.
     tokens: Option<Tokens>,
     /// Whether `/metrics` is public.
     metrics_open: bool,
-    /// Origins of pages beside the listener's own: what browsers see of it behind a proxy.
+    /// Origins of pages in addition to the listener's own, as browsers see them through a proxy.
     origins: Arc<[String]>,
-    /// Whether people may sign in with accounts.
+    /// Whether people can sign in with accounts.
     accounts: bool,
 }
 
 /// Reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessRefusal {
-    /// Sent by a page of another origin.
+    /// The request was sent by a page of another origin.
     Origin,
-    /// Possible DNS rebinding: the host is unknown.
+    /// The host is unknown: possible DNS rebinding.
     Host,
     /// The token is missing or wrong.
     Token,
-    /// A device of the local network has not redeemed a code.
+    /// A device on the local network has not redeemed a pairing code.
     Unpaired,
 }
 
 impl AccessRefusal {
-    /// The status of the answer, and its text.
+    /// The status and text of the response for this reason.
     pub(crate) const fn answer(self) -> Fault {
         let (code, text) = match self {
             Self::Origin => (
@@ -70,7 +70,7 @@ impl AccessRefusal {
 }
 
 impl Access {
-    /// The rules of a listener with these tokens, if any.
+    /// Creates the access rules of a listener with these tokens, if any.
     pub(crate) fn new(tokens: Option<Tokens>, settings: &settings::Admin) -> Self {
         Self {
             tokens,
@@ -85,13 +85,13 @@ impl Access {
         self.tokens.is_some()
     }
 
-    /// The tokens, and the one that the request has.
+    /// The token set, together with the token from it that the request carries.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<(&Tokens, Token)> {
         let tokens = self.tokens.as_ref()?;
         Some((tokens, tokens.borne(headers)?))
     }
 
-    /// Whether a request may be answered.
+    /// Checks whether a request may be answered.
     pub(crate) fn check(
         &self,
         method: &Method,
@@ -115,7 +115,7 @@ impl Access {
         }
     }
 
-    /// False if a browser states another origin.
+    /// Whether the request comes from our origin. False only if a browser reports a different origin.
     fn is_of_our_origin(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
@@ -128,8 +128,9 @@ impl Access {
         origin.strip_prefix(b"http://") == Some(host) || ours.any(|it| it.as_bytes() == origin)
     }
 
-    /// Whether the request names the listener by an address, or as the operator does. A name that a foreign server
-    /// gives to our address would make its page one of our origin; a request with the token comes from no such page.
+    /// Whether the request names the listener by an address or by a name that the operator configured. A foreign name
+    /// resolving to our address would make its page same-origin with ours; such a page cannot know the token, so a
+    /// request with the token passes.
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
         let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
             return false;
@@ -139,13 +140,13 @@ impl Access {
     }
 }
 
-/// `Host`, unless there are several: then it is not known which of them a browser or a proxy has looked at.
+/// The `Host` header, or `None` if there are several: a browser or proxy may have used any of them.
 pub(crate) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut hosts = headers.get_all(header::HOST).iter();
     hosts.next().filter(|_| hosts.next().is_none())
 }
 
-/// Whether a browser says that a page of another site caused the request; a visit to one of our pages is not meant.
+/// Whether a browser reports that a page of another site caused the request; navigation to one of our pages is exempt.
 pub(crate) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
     let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
     let visit =
@@ -171,22 +172,22 @@ fn is_address(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-/// Whether a path is that of a page for people.
+/// Whether a path is that of an HTML page.
 pub(crate) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/try")
 }
 
-/// True for paths that show nothing of the service but one word, or the same bytes to everybody.
+/// Whether a path exposes nothing but a one-word status, or static bytes that are the same for every client.
 fn is_public(path: &str) -> bool {
     is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
 }
 
-/// Whether a path is one by which people sign in.
+/// Whether a path belongs to account sign-in.
 fn is_of_accounts(path: &str) -> bool {
     matches!(path, "/account" | "/account/sign-in" | CALLBACK)
 }
 
-/// The path to which a provider sends browsers back.
+/// The path to which a provider redirects browsers.
 pub(crate) const CALLBACK: &str = "/account/callback";
 
 const METRICS: &str = "/metrics";

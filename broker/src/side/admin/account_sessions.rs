@@ -1,5 +1,5 @@
-//! Sessions of the console, and sign-ins under way: in memory, by the hash of a random text that the browser's cookie
-//! has.
+//! Console sessions and sign-ins in progress, held in memory and keyed by the hash of a random value in the browser's
+//! cookie.
 
 use crate::limits::{
     CONSOLE_SESSIONS_MAX, CONSOLE_SESSIONS_OF_ACCOUNT_MAX, CONSOLE_SIGN_INS_MAX, STREAMS_MAX,
@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// Account of a request.
+/// The account of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     /// Issuer of the provider without `https://`.
     pub(crate) issuer: Box<str>,
     /// Subject at the issuer.
     pub(crate) subject: Box<str>,
-    /// Session.
+    /// Hash of the session's cookie value.
     pub(crate) session: Hash,
     /// Expiry of the session.
     pub(crate) until: Instant,
@@ -46,8 +46,8 @@ struct Session {
 }
 
 impl Sessions {
-    /// Opens a session at an origin and returns the text of its cookie. Evicts the account's oldest at its bound, and
-    /// the oldest of all when full.
+    /// Opens a session at an origin and returns its cookie value. At the limit per account, evicts the account's oldest
+    /// session; at the total limit, the oldest of all.
     pub(crate) fn open(
         &mut self,
         subject: &str,
@@ -81,7 +81,7 @@ impl Sessions {
         Some((text, account))
     }
 
-    /// Account of a cookie's text at the origin of its session, with the rule that admitted it.
+    /// Finds the account and admission rule for a session's cookie value at the session's origin.
     pub(crate) fn find(
         &self,
         text: &str,
@@ -95,7 +95,7 @@ impl Sessions {
         counts.then(|| (found.account.clone(), Arc::clone(&found.basis)))
     }
 
-    /// Attaches a stream to a session: it ends with the session.
+    /// Attaches a stream to a session; the stream is closed when the session ends.
     pub(crate) fn hold(&mut self, account: &Account, stream: Line) {
         let is_it = |one: &&mut Session| one.account.session == account.session;
         let Some(session) = self.0.iter_mut().find(is_it) else {
@@ -113,7 +113,7 @@ impl Sessions {
         self.0.retain(|one| one.account.session != account.session);
     }
 
-    /// Ends expired sessions and those of another rule; returns them.
+    /// Ends and returns the sessions that have expired or were admitted by another rule.
     pub(crate) fn sweep(&mut self, basis: Option<Arc<Basis>>, now: Instant) -> Vec<Account> {
         let stays = |one: &Session| now < one.account.until && Some(&one.basis) == basis.as_ref();
         let mut ended = Vec::new();
@@ -134,50 +134,50 @@ impl Drop for Session {
     }
 }
 
-/// The life of a session: a day's work.
+/// Lifetime of a session: one working day.
 pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// Rule that admits accounts. Sessions of another rule end.
+/// Rule by which an account was admitted. When the rule changes, the session ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Basis {
     /// The provider's issuer without `https://`.
     pub(crate) issuer: Box<str>,
-    /// The client that the console is to it.
+    /// The console's client id at the provider.
     pub(crate) client_id: Box<str>,
-    /// Claim that decides, with its required value.
+    /// The claim that admits accounts, with its required value.
     pub(crate) claim: Box<str>,
     pub(crate) value: Box<str>,
 }
 
 // Sign-ins under way: what a browser was sent to its provider with, until it is back.
 
-/// One sign-in.
+/// A sign-in in progress.
 pub(crate) struct SignIn {
-    /// Value that the id token repeats.
+    /// The nonce that the id token must repeat.
     pub(crate) nonce: Zeroizing<String>,
-    /// Proof for the provider that its code was requested here.
+    /// The PKCE verifier, which proves to the provider that the code was requested here.
     pub(crate) verifier: Zeroizing<String>,
     /// Origin of the browser.
     pub(crate) origin: String,
-    /// Rule in force at the start.
+    /// The rule in force when the sign-in started.
     pub(crate) basis: Arc<Basis>,
 }
 
-/// Sign-ins, oldest first.
+/// Sign-ins in progress, oldest first.
 #[derive(Default)]
 pub(crate) struct SignIns(VecDeque<BegunSignIn>);
 
-/// Started sign-in; a taken one keeps its place until it expires.
+/// A started sign-in, which keeps its entry until it expires, even after use.
 struct BegunSignIn {
     at: Instant,
-    /// The hash of its state.
+    /// Hash of the sign-in's `state` parameter.
     state: Hash,
     from: Origin,
     sign_in: Option<SignIn>,
 }
 
 impl SignIn {
-    /// Sign-in with fresh secrets; `None` if the system has no randomness.
+    /// Creates a sign-in with fresh secrets; `None` if the system's random generator fails.
     pub(crate) fn new(origin: &str, basis: &Arc<Basis>) -> Option<Self> {
         Some(Self {
             nonce: random()?,
@@ -189,7 +189,8 @@ impl SignIn {
 }
 
 impl SignIns {
-    /// Stores a sign-in of an address and returns its state. When full, evicts the oldest of the address with most.
+    /// Stores the sign-in of an address and returns its state. At the limit, evicts the oldest sign-in of the address
+    /// with the most sign-ins.
     pub(crate) fn begin(
         &mut self,
         sign_in: SignIn,
@@ -210,7 +211,7 @@ impl SignIns {
         Some(state)
     }
 
-    /// Index of the oldest sign-in of the address with most.
+    /// Index of the oldest sign-in of the address with the most sign-ins.
     fn payer(&self) -> usize {
         let mut counts = BTreeMap::<Origin, usize>::new();
         for begun in &self.0 {
@@ -222,7 +223,7 @@ impl SignIns {
         place.unwrap_or_default()
     }
 
-    /// Takes the sign-in of a state: each serves once.
+    /// Removes and returns the sign-in with this state, which can be taken only once.
     pub(crate) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
         let hash = self::hash(state);
         let begun = self.0.iter_mut().find(|begun| begun.state == hash)?;
@@ -236,10 +237,10 @@ pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
 
 // Random texts that nobody can guess, and what is kept of them.
 
-/// SHA-256 of a secret, which is not stored itself.
+/// SHA-256 of a secret; the secret itself is not stored.
 type Hash = [u8; 32];
 
-/// A text of 256 random bits in base64url; `None` when the system has none.
+/// Returns 256 random bits in base64url; `None` if the system's random generator fails.
 pub(crate) fn random() -> Option<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut *bytes).ok()?;
@@ -253,7 +254,7 @@ pub(crate) fn hash(text: &str) -> Hash {
     hash
 }
 
-/// The challenge of a verifier. Source: RFC 7636, section 4.2, `S256`.
+/// The PKCE challenge of a verifier. Source: RFC 7636, section 4.2, `S256`.
 pub(crate) fn challenge(verifier: &str) -> String {
     BASE64URL_NOPAD.encode(&hash(verifier))
 }

@@ -1,4 +1,4 @@
-//! People's accounts: who is let in to the console by an OpenID provider, beside the holders of the admin token.
+//! People's accounts: users that an OpenID provider admits to the console, in addition to holders of the admin token.
 //!
 //! ```text
 //!  browser ── /account/sign-in ──► SignIns: state, nonce, verifier ── 303, cookie with the state ──► provider's page
@@ -33,19 +33,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
-/// Accounts that may use the console, from the start of the server.
+/// The accounts that may use the console, as configured at startup.
 pub struct Console {
-    /// The rule in force.
+    /// The admission rule in force.
     pub admission: watch::Receiver<Option<Arc<ConsoleAdmission>>>,
     /// Whether providers may be on loopback.
     pub dev: bool,
 }
 
-/// The rule of the configuration, with the client's secret. A reload replaces it.
+/// The configured rule with the client's secret. Replaced on reload.
 pub struct ConsoleAdmission {
-    /// The rule as the file has it.
+    /// The rule as configured.
     pub oidc: Oidc,
-    /// The content of the file that it names.
+    /// Content of the client secret file named by the rule.
     pub secret: Option<Zeroizing<String>>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct AccountsState {
     pub(crate) sessions: Shared<Sessions>,
 }
 
-/// The rule in force with the provider that it names.
+/// The rule in force and the provider that it names.
 pub(crate) struct Terms {
     pub(crate) basis: Arc<Basis>,
     pub(crate) provider: Arc<Provider>,
@@ -71,7 +71,7 @@ pub(crate) struct Terms {
 }
 
 impl Accounts {
-    /// Accounts of a listener with these origins.
+    /// Creates the accounts of a listener that is also reachable at these origins.
     pub(crate) fn new(
         console: Console,
         credentials: InForce,
@@ -89,10 +89,10 @@ impl Accounts {
         }))
     }
 
-    /// Account of a request. Changes must come from a page of the session's origin.
+    /// Finds the account of a request. Requests that change something must come from a page of the session's origin.
     ///
     /// # Errors
-    /// There is no valid session, or the origin differs.
+    /// Fails if there is no valid session, or the origin differs.
     pub(crate) fn admit(
         &self,
         method: &Method,
@@ -115,7 +115,8 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Ends sessions that expired or whose account is no longer admitted, with their event streams. Never returns.
+    /// Ends sessions that have expired or whose account is no longer admitted, and closes their event streams. Never
+    /// returns.
     pub(crate) async fn watch(self) {
         let mut admission = self.0.console.admission.clone();
         let mut credentials = self.0.credentials.clone();
@@ -141,7 +142,7 @@ impl Accounts {
         self.0.sessions.lock().hold(account, stream);
     }
 
-    /// Rule in force, if the credentials file has its provider and the client id is known.
+    /// The rule in force, if the credentials file contains its provider and the client id is known.
     pub(crate) fn terms(&self) -> Option<Terms> {
         let admission = self.0.console.admission.borrow().clone()?;
         let credentials = Arc::clone(&self.0.credentials.borrow());
@@ -162,7 +163,7 @@ impl Accounts {
     }
 }
 
-/// The client that the console is to a provider.
+/// The console's client id at a provider.
 pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'c str> {
     match (&oidc.client_id, &*provider.client_ids) {
         (Some(client_id), _) => Some(client_id),
@@ -171,7 +172,7 @@ pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'
     }
 }
 
-/// Whether a browser says that a page of this origin sends the request.
+/// Whether the browser reports that a page of this origin sent the request.
 fn is_from(headers: &HeaderMap, origin: &str) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let sole = origins.next().filter(|_| origins.next().is_none());

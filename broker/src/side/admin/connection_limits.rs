@@ -1,7 +1,8 @@
-//! Bounds of connections inside: a number of places, shared by address, and bytes that peers have not taken.
+//! Connection limits: a maximum number of connections, shared fairly by address, and a maximum number of unread
+//! response bytes.
 //!
-//! When all places are taken, a connection of the address that has most makes room ([`Crowd`]): its socket is shut
-//! down, so that its task reads the end, or fails to write, and closes the descriptor.
+//! At the limit, a connection of the address with the most connections is evicted ([`Crowd`]): its socket is shut down,
+//! so that its task reads EOF or fails to write, and closes the descriptor.
 
 use crate::side::shared_state::Shared;
 use broker_core::address_shares::{Crowd, Origin};
@@ -13,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::net::TcpStream;
 
-/// The way to the end of a connection.
+/// A handle for shutting down a connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line(Weak<TcpStream>);
 
@@ -22,12 +23,12 @@ impl Line {
         Self(Arc::downgrade(socket))
     }
 
-    /// Whether the connection is still there.
+    /// Whether the connection is still open.
     pub(crate) fn is_open(&self) -> bool {
         self.0.strong_count() > 0
     }
 
-    /// Shuts the connection down: its task reads the end, or fails to write, and drops what it holds.
+    /// Shuts the connection down. Its task then reads EOF or fails to write, and drops the connection's resources.
     pub(crate) fn end(&self) {
         if let Some(socket) = self.0.upgrade() {
             let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
@@ -35,7 +36,7 @@ impl Line {
     }
 }
 
-/// The places; a clone is another way to the same.
+/// The slots for admitted connections; clones share them.
 #[derive(Clone)]
 pub(crate) struct Inside {
     all: Shared<All>,
@@ -46,19 +47,19 @@ pub(crate) struct Inside {
 #[derive(Default)]
 struct All {
     crowd: Crowd<u64>,
-    /// By number: the oldest first. One that is on its way to its task is not there yet.
+    /// Connections by number, oldest first. A connection not yet passed to its task has an empty handle.
     lines: BTreeMap<u64, Line>,
     next: u64,
 }
 
-/// A place, until this is dropped.
+/// A reserved connection slot, released on drop.
 pub(crate) struct Place {
     number: u64,
     inside: Inside,
 }
 
 impl Inside {
-    /// Limits with this many places.
+    /// Creates limits with this many slots.
     pub(crate) fn new(places: usize) -> Self {
         Self {
             all: Shared::default(),
@@ -67,8 +68,8 @@ impl Inside {
         }
     }
 
-    /// A place for a connection that has sent nothing. Somebody always makes room: the address with most, else the
-    /// oldest of the same address, else the oldest of all.
+    /// Reserves a slot for a connection that has not sent anything. At the limit, always evicts a connection: one of
+    /// the address with the most connections, else the oldest of the same address, else the oldest of all.
     pub(crate) fn enter(&self, origin: Origin) -> Place {
         let now = self.now();
         let mut all = self.all.lock();
@@ -81,7 +82,8 @@ impl Inside {
         all.take(self, origin, now)
     }
 
-    /// A place for a connection that has sent its request, unless its address has as many as any other.
+    /// Reserves a slot for a connection that has sent its request. Returns `None` if all slots are taken and no other
+    /// address has more connections.
     pub(crate) fn enter_if_fair(&self, origin: Origin) -> Option<Place> {
         let now = self.now();
         let mut all = self.all.lock();
@@ -123,7 +125,8 @@ impl All {
 }
 
 impl Place {
-    /// The connection that ends when this place is wanted for another: at once, if it was wanted before.
+    /// Sets the connection that is shut down when this slot is evicted; shuts it down at once if the slot was already
+    /// evicted.
     pub(crate) fn has(&self, line: Line) {
         match self.inside.all.lock().lines.get_mut(&self.number) {
             Some(place) => *place = line,
@@ -131,7 +134,7 @@ impl Place {
         }
     }
 
-    /// The connection has sent something: those that have not make room before it.
+    /// Records that the connection has sent data; connections that have not are evicted first.
     pub(crate) fn spoke(&self) {
         self.inside.all.lock().crowd.spoke(self.number);
     }
@@ -148,7 +151,7 @@ impl Drop for Place {
 // Together they are at most as many as allowed: when one more does not fit, the connection whose bytes have waited
 // longest ends. A peer that reads holds its bytes for moments, so it is one that does not.
 
-/// The bytes of all connections; a clone is another way to the same.
+/// Unread response bytes of all connections; clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Unread {
     holders: Shared<Holders>,
@@ -157,7 +160,7 @@ pub(crate) struct Unread {
 
 #[derive(Debug, Default)]
 struct Holders {
-    /// The one that has waited longest first.
+    /// Connections by waiting time, longest first.
     by_age: BTreeMap<u64, Holder>,
     bytes: usize,
     next: u64,
@@ -169,7 +172,7 @@ struct Holder {
     bytes: usize,
 }
 
-/// Bytes that are held until this is dropped.
+/// Counts bytes as unread until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     of: Unread,
@@ -177,7 +180,7 @@ pub(crate) struct Hold {
 }
 
 impl Unread {
-    /// At most this many bytes; a single connection may hold more while nobody else holds any.
+    /// Creates a limit of this many bytes in total. A single connection may exceed it while no other has unread bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             holders: Shared::default(),
@@ -185,7 +188,7 @@ impl Unread {
         }
     }
 
-    /// Counts bytes that the peer of this connection is to take.
+    /// Counts bytes that the peer of this connection has yet to read.
     pub(crate) fn hold(&self, line: &Line, bytes: usize) -> Hold {
         let mut holders = self.holders.lock();
         let number = holders.next;

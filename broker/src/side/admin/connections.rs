@@ -1,14 +1,14 @@
-//! Connections of the admin listener: a bounded number, each for a bounded time and one request.
+//! Connections of the admin listener: limited in number and duration, with one request each.
 //!
-//! Clients' descriptors are counted apart from these, so neither can take those of the other. When all places are
-//! taken, the oldest connection of the address that has most makes room ([`Inside`]): without a token callers cannot be
-//! distinguished, and an operator's request takes milliseconds.
+//! Admin connections' descriptors are counted separately from clients', so neither can exhaust the other's. At the
+//! limit, the oldest connection of the address with the most connections is evicted ([`Inside`]): callers without a
+//! token cannot be distinguished, and an operator's request takes milliseconds.
 //!
-//! Devices of the local network (`--lan`) have a door of their own: shards pass their connections on, each with a place
-//! that it keeps to its end ([`Visits`]).
+//! Devices on the local network (`--lan`) have a separate queue, [`Visits`]: shards pass on their connections, each
+//! with a slot that is released when the connection closes.
 //!
-//! A connection that became an event stream gives up its place and its descriptor of these: streams have a bound of
-//! their own. It lives for as long as its peer reads.
+//! A connection that becomes an event stream releases its slot and descriptor, since streams have a separate limit. It
+//! remains open while its peer keeps reading.
 
 use crate::edge::{Secured, TakeAdmin, Visiting};
 use crate::limits::{
@@ -42,7 +42,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// Connections that may be inside at a time, of a process that may have this many descriptors.
+/// Maximum number of concurrent admin connections for a process with this descriptor limit.
 fn places(open_files: usize) -> usize {
     if open_files < ADMIN_FILES_MIN {
         ADMIN_CONNECTIONS_FEW
@@ -51,8 +51,8 @@ fn places(open_files: usize) -> usize {
     }
 }
 
-/// Descriptors of the admin listener's connections, of a process that may have this many: those of event streams too,
-/// and under `--lan` those of the local network.
+/// Number of descriptors for admin connections, for a process with this descriptor limit; includes event streams and,
+/// under `--lan`, the connections of the local network.
 #[must_use]
 pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     let of_lan = if lan {
@@ -63,53 +63,53 @@ pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     places(open_files) + LEAVING_MAX + STREAMS_MAX + of_lan
 }
 
-/// From a connection's beginning to its end. The slowest answer is that to a scrape which waits behind others of a
-/// shard that does not answer, a second each.
+/// Lifetime of a connection. The slowest response is that to a scrape queued after other scrapes of an unresponsive
+/// shard, each of which takes one second.
 const LIFE: Duration = Duration::from_secs(30);
 
-/// Bytes of an answer that give its connection a second more, up to [`LIFE`] from then on: a backup takes as long as
-/// it is large, if the client reads it.
+/// Number of response bytes that extend a connection's deadline by one second, up to [`LIFE`] from then. The duration
+/// of a backup therefore depends on its size, provided that the client reads it.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
-/// The pause in accepting after an error that is not of one connection.
+/// Pause in accepting after an error that does not concern a single connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
-/// The origin of connections.
+/// The source of connections.
 enum Source {
-    /// The admin listener: its sockets are one, whatever their addresses.
+    /// The admin listener, whose sockets are treated as one.
     Listeners {
         sockets: Vec<TcpListener>,
         inside: Inside,
         descriptors: Arc<Semaphore>,
         accepted: u64,
     },
-    /// The shards, which found places.
+    /// The shards, which have already reserved slots.
     Shards(Visits),
 }
 
-/// A source of connections with its bounds.
+/// A source of connections with its limits.
 pub(crate) struct Door {
     source: Source,
     life: Duration,
     unread: Unread,
 }
 
-/// One connection inside.
+/// An admitted connection.
 pub(crate) struct Visitor {
     socket: Arc<TcpStream>,
-    /// TLS engine, of a connection that a shard passed on.
+    /// TLS engine, if the connection was passed on by a shard.
     secured: Option<Secured>,
     spoke: bool,
     seat: Seat,
-    /// Whether it is an event stream.
+    /// Whether the connection has become an event stream.
     streams: bool,
     life: Duration,
     end: Pin<Box<Sleep>>,
-    /// Place and descriptor, which streams of the admin listener have elsewhere.
+    /// Slot and descriptor; `None` for event streams of the admin listener, which have a separate limit.
     held: Option<(Place, OwnedSemaphorePermit)>,
 }
 
-/// A connection as the answers to its request see it.
+/// A connection as seen by the handlers of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
     remote: SocketAddr,
@@ -117,38 +117,38 @@ pub(crate) struct Seat {
     line: Line,
     streams: Arc<AtomicBool>,
     unread: Unread,
-    /// The answer, until the connection ends.
+    /// Counts the bytes of the response as unread until the connection closes.
     answer: Shared<Option<Hold>>,
 }
 
 impl Seat {
-    /// The connection as an event stream, if it is one.
+    /// The handle of the connection if it is an event stream.
     pub(crate) fn stream(&self) -> Option<Line> {
         let streams = self.streams.load(Ordering::Relaxed);
         streams.then(|| self.line.clone())
     }
 
-    /// The other end.
+    /// The peer's address.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.remote
     }
 
-    /// Whether a shard passed the connection on: it came over TLS, and is never treated like one of loopback.
+    /// Whether a shard passed the connection on: such a connection uses TLS and is never treated as loopback.
     pub(crate) fn is_of_lan(&self) -> bool {
         self.of_lan
     }
 
-    /// From here on the connection is an event stream, which has a place elsewhere.
+    /// Marks the connection as an event stream, which is subject to a separate limit.
     pub(crate) fn becomes_a_stream(&self) {
         self.streams.store(true, Ordering::Relaxed);
     }
 
-    /// Counts bytes that wait for the other end, until the result is dropped.
+    /// Counts bytes as waiting to be sent until the returned value is dropped.
     pub(crate) fn holds(&self, bytes: usize) -> Hold {
         self.unread.hold(&self.line, bytes)
     }
 
-    /// Counts the bytes of the answer, until the connection ends.
+    /// Counts the bytes of the response as unread until the connection closes.
     pub(crate) fn answers(&self, bytes: usize) {
         *self.answer.lock() = Some(self.holds(bytes));
     }
@@ -170,7 +170,7 @@ impl Door {
         Self::with(source, life)
     }
 
-    /// Connections of devices of the local network.
+    /// Creates the source of connections from devices on the local network.
     pub(crate) fn of_lan(visits: Visits) -> Self {
         Self::with(Source::Shards(visits), LIFE)
     }
@@ -183,7 +183,7 @@ impl Door {
         }
     }
 
-    /// The next one that comes in.
+    /// Accepts the next connection.
     pub(crate) async fn accept(&mut self) -> Visitor {
         let of_lan = matches!(self.source, Source::Shards(_));
         let (socket, from, held, secured) = match &mut self.source {
@@ -249,7 +249,7 @@ async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr
     }
 }
 
-/// A connection of any socket; they take turns at being first.
+/// Polls all sockets for a connection, starting with a different one each time.
 fn poll_next(
     listeners: &[TcpListener],
     turn: u64,
@@ -265,7 +265,7 @@ fn poll_next(
     Poll::Pending
 }
 
-/// Whether a connection ended before it was accepted: the next one may be fine.
+/// Whether the error concerns only a connection that closed before it was accepted; the next one may succeed.
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -280,7 +280,7 @@ impl Visitor {
         self.seat.clone()
     }
 
-    /// The end of its time is an error of whatever it does.
+    /// Fails operations once the connection's deadline has passed.
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if !self.streams && self.seat.streams.load(Ordering::Relaxed) {
             self.streams = true;
@@ -294,7 +294,7 @@ impl Visitor {
         }
     }
 
-    /// Writes what the socket takes of an answer, or of what was encrypted.
+    /// Writes as much of a response, or of encrypted data, as the socket accepts.
     fn write(
         &mut self,
         context: &mut Context<'_>,
@@ -313,7 +313,7 @@ impl Visitor {
         }
     }
 
-    /// Receives bytes, or the end.
+    /// Receives bytes or EOF.
     fn receive(&self, context: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.socket.poll_read_ready(context))?;
@@ -324,7 +324,7 @@ impl Visitor {
         }
     }
 
-    /// Moves the end away for what was taken of an answer; that of a stream, by a whole life.
+    /// Extends the deadline in proportion to the response bytes sent; for an event stream, to a full lifetime from now.
     fn prolong(&mut self, bytes: usize) {
         if self.streams && bytes > 0 {
             self.end.as_mut().reset(Instant::now() + self.life);
@@ -342,7 +342,7 @@ impl Visitor {
 // The bytes of a connection that a shard passed on.
 
 impl Visitor {
-    /// Reads decrypted bytes, or the end.
+    /// Reads decrypted bytes or EOF.
     fn poll_secured(
         &mut self,
         context: &mut Context<'_>,
@@ -368,7 +368,8 @@ impl Visitor {
         }
     }
 
-    /// Encrypts some bytes and sends what the socket takes of them; the rest goes before any others.
+    /// Encrypts some bytes and sends as much as the socket accepts. Unsent encrypted bytes are sent before any new
+    /// ones.
     fn write_secured(
         &mut self,
         context: &mut Context<'_>,
@@ -387,7 +388,7 @@ impl Visitor {
         Poll::Ready(Ok(taken))
     }
 
-    /// Sends what was encrypted; nothing on a connection of the admin listener.
+    /// Sends encrypted data; does nothing on a connection of the admin listener.
     fn flush_secured(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.in_time(context)?;
         let unsent = |secured: Option<&Secured>| secured.is_some_and(|it| !it.unsent().is_empty());
@@ -406,7 +407,7 @@ impl Visitor {
 /// Bytes received at a time.
 const RECEIVED_BYTES: usize = 8 << 10;
 
-/// Bytes encrypted at a time: the most of a record.
+/// Bytes encrypted at a time: the maximum of a TLS record.
 const PIECE_BYTES: usize = 16 << 10;
 
 impl AsyncRead for Visitor {
@@ -453,7 +454,7 @@ impl AsyncWrite for Visitor {
         this.write(context, |socket, _| socket.try_write_vectored(parts))
     }
 
-    /// So an answer is in memory once: it is not copied behind its head.
+    /// Vectored writes avoid copying the body after its head, so that a response is in memory only once.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -474,7 +475,7 @@ impl AsyncWrite for Visitor {
 
 // The admin listener's connections, each served by the routes: a bounded head, within a bounded time.
 
-/// Serves who comes in, forever.
+/// Serves connections forever.
 pub(crate) async fn serve(mut door: Door, routes: Router) {
     loop {
         let visitor = door.accept().await;
@@ -500,7 +501,7 @@ async fn one(visitor: Visitor, routes: Router) {
     let _ = connection.await;
 }
 
-/// From a connection's beginning to the end of its head.
+/// Time limit for receiving the request head, from the start of the connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 // Connections that shards pass on: clients of a TLS listener that ask for pages, under `--lan`.
@@ -508,19 +509,19 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 // A shard has read the request, and gives all that it has of the connection. A place is kept for as long as that is
 // served. When none is left, the address with most makes room for others; to that one the shard answers 503.
 
-/// Connections that shards have passed on and nobody serves yet.
+/// Connections that shards have passed on and that are not yet served.
 pub struct Visits(Receiver<Passed>);
 
-/// Such a connection.
+/// A connection passed on by a shard.
 struct Passed {
     visiting: Visiting,
     held: Held,
 }
 
-/// A place, and a descriptor of those that may be in use.
+/// A connection slot and a descriptor permit.
 type Held = (Place, OwnedSemaphorePermit);
 
-/// A connection of a client at this address, and what it has.
+/// A connection that a shard passed on, with its resources.
 pub(crate) struct Visit {
     pub(crate) socket: TcpStream,
     pub(crate) remote: SocketAddr,
@@ -528,7 +529,7 @@ pub(crate) struct Visit {
     pub(crate) held: Held,
 }
 
-/// Both ends: what shards call, and what is served.
+/// Creates the function by which shards pass on connections, and the queue of connections to serve.
 #[must_use]
 pub fn visits() -> (TakeAdmin, Visits) {
     let (passed, visits) = channel(LAN_CONNECTIONS_MAX);
@@ -549,7 +550,7 @@ pub fn visits() -> (TakeAdmin, Visits) {
 }
 
 impl Visits {
-    /// The next one; `None` when no shard is left.
+    /// Waits for the next connection; `None` when all shards have stopped.
     pub(crate) async fn next(&mut self) -> Option<Visit> {
         loop {
             let Passed { visiting, held } = self.0.recv().await?;

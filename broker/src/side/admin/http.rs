@@ -1,5 +1,4 @@
-//! The forms of answers (JSON documents, refusals, dates and ids in them), and parts of requests that several pages
-//! read.
+//! Response formats (JSON documents, refusals, dates and ids), and request parts that several pages read.
 
 use axum::Json;
 use axum::http::uri::Authority;
@@ -12,10 +11,10 @@ use std::borrow::Cow;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A document, or why there is none.
+/// A JSON document, or the refusal of the request.
 pub(crate) type Answer = Result<Json<Value>, Fault>;
 
-/// The refusal of a request: a status, and a text for the operator.
+/// Refusal of a request: a status, and a text for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault(pub(crate) StatusCode, pub(crate) Cow<'static, str>);
 
@@ -24,46 +23,46 @@ impl Fault {
         Self(code, Cow::Borrowed(text))
     }
 
-    /// A request that cannot be meant.
+    /// A 400 response for a malformed request.
     pub(crate) const fn bad(text: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 }
 
-/// A reader of requests says in words why one cannot be meant.
+/// Converts the error text of a request parser into a 400 response.
 impl From<String> for Fault {
     fn from(text: String) -> Self {
         Self(StatusCode::BAD_REQUEST, text.into())
     }
 }
 
-/// `{"error":"…"}`.
+/// Responds with `{"error":"…"}`.
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         (self.0, Json(value!({ "error": self.1 }))).into_response()
     }
 }
 
-/// The id of the fault of this number, as `/dev/faults` gives it.
+/// The id of the fault with this number, as `/dev/faults` shows it.
 pub(crate) fn fault_id(number: u64) -> String {
     format!("f{number}")
 }
 
-/// RFC 3339 in UTC with milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds.
 pub(crate) fn rfc3339(at: Wall) -> String {
     codec::calendar::rfc3339(at.0)
 }
 
-/// A shard does not answer.
+/// The response if a shard does not respond.
 pub(crate) const SILENT: Fault =
     Fault::new(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
 
-/// The type of documents and of refusals.
+/// The content type of documents and refusals.
 pub(crate) const JSON: &str = "application/json";
 
 // Parts of requests that several pages read.
 
-/// The first parameter of a name, decoded; an empty one is as good as none.
+/// The first parameter with this name, decoded; an empty one counts as absent.
 pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
     let found = pairs(query).find(|(other, _)| *other == name);
     let text = found.map(|(_, text)| decode(text)).transpose();
@@ -71,7 +70,7 @@ pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault
     Ok(text.map(String::from).filter(|text| !text.is_empty()))
 }
 
-/// A moment of RFC 3339 in UTC, with or without a fraction of the second: `2026-01-02T03:04:05Z`.
+/// Parses an RFC 3339 time in UTC, with or without fractional seconds: `2026-01-02T03:04:05Z`.
 pub(crate) fn moment(text: &str) -> Option<Wall> {
     let text = text.strip_suffix(['Z', 'z'])?;
     let moment = OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).ok()?;
@@ -79,13 +78,13 @@ pub(crate) fn moment(text: &str) -> Option<Wall> {
     ms.ok().map(Wall)
 }
 
-/// A moment that a query names, in UTC, or by a span before now such as `-24h`.
+/// Parses a time parameter of a query: a time in UTC, or a span before now such as `-24h`.
 pub(crate) fn time(query: &str, name: &str, now_ms: u64) -> Result<Option<Wall>, Fault> {
     let text = parameter(query, name)?;
     text.map(|text| time_of(name, &text, now_ms)).transpose()
 }
 
-/// The moment of a parameter, as [`time`] reads it.
+/// Parses the time in a parameter, as [`time`] does.
 pub(crate) fn time_of(name: &str, text: &str, now_ms: u64) -> Result<Wall, Fault> {
     let found = match text.strip_prefix('-') {
         Some(span) => seconds(span).map(|it| Wall(now_ms.saturating_sub(it * 1000))),
@@ -94,7 +93,7 @@ pub(crate) fn time_of(name: &str, text: &str, now_ms: u64) -> Result<Wall, Fault
     found.ok_or_else(|| unusable(name, MOMENT, text))
 }
 
-/// The number of entries that a query asks for, at most this many.
+/// The number of entries that a query asks for, limited to `most`.
 pub(crate) fn limit(query: &str, default: usize, most: usize) -> Result<usize, Fault> {
     let Some(text) = parameter(query, "limit")? else {
         return Ok(default);
@@ -103,7 +102,7 @@ pub(crate) fn limit(query: &str, default: usize, most: usize) -> Result<usize, F
     limit.ok_or_else(|| format!("limit: allowed 1 to {most}").into())
 }
 
-/// The seconds of a span such as `24h`.
+/// Parses a time span such as `24h` into seconds.
 fn seconds(span: &str) -> Option<u64> {
     let (number, unit) = span.split_at_checked(span.len().checked_sub(1)?)?;
     let unit = match unit {
@@ -117,7 +116,7 @@ fn seconds(span: &str) -> Option<u64> {
     Some(u64::from(number) * unit)
 }
 
-/// A parameter that cannot be meant.
+/// The refusal of a malformed parameter.
 pub(crate) fn unusable(name: &str, expected: &str, found: &str) -> Fault {
     let found: String = found.chars().take(40).collect();
     format!("{name}: expected {expected}; found {found:?}").into()
@@ -126,7 +125,7 @@ pub(crate) fn unusable(name: &str, expected: &str, found: &str) -> Fault {
 const MOMENT: &str =
     "a moment in UTC such as 2026-01-02T03:04:05Z, or a span before now such as -24h (s, m, h, d)";
 
-/// A page of another origin cannot send this type without being asked whether it may.
+/// Checks for a JSON content type, which a page of another origin cannot send without a CORS preflight.
 pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -140,7 +139,7 @@ pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     ))
 }
 
-/// The host by which the request names this listener, without its port.
+/// The host by which the request names this listener, without the port.
 pub(crate) fn host_name(headers: &HeaderMap) -> &str {
     let host = headers
         .get(header::HOST)

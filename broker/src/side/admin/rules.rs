@@ -1,4 +1,4 @@
-//! The rules for every page of the admin listener: who may see it, and what each answer has.
+//! Rules common to all pages of the admin listener: access checks and response headers.
 
 use crate::limits::ADMIN_BODY_BYTES_MAX;
 use crate::side::admin::access::{self, Access, AccessRefusal};
@@ -17,13 +17,13 @@ use axum::response::{IntoResponse, Response};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-/// The checks of who may see pages.
+/// The access checks of pages.
 #[derive(Clone)]
 pub(crate) struct Rules {
     access: Access,
-    /// People who sign in with accounts, where some are let in.
+    /// People's accounts, if any are admitted.
     accounts: Option<Accounts>,
-    /// For devices of the local network, under `--lan`.
+    /// Access for devices on the local network, under `--lan`.
     lan: Option<LanAccess>,
 }
 
@@ -40,7 +40,7 @@ impl Rules {
         }
     }
 
-    /// The pages, behind these rules.
+    /// Applies these rules to the pages.
     pub(crate) fn hold_for(self, pages: Router) -> Router {
         pages
             .layer(middleware::from_fn_with_state(self, authorise))
@@ -51,7 +51,7 @@ impl Rules {
     }
 }
 
-/// Answers requests that the rules allow, and says why it does not answer others.
+/// Answers requests that the rules allow, and refuses others with the reason.
 async fn authorise(
     State(rules): State<Rules>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -88,8 +88,8 @@ async fn authorise(
     (scheme, fault).into_response()
 }
 
-/// Answers a request of an account. What may change something is logged with who asked for it, and a stream ends with
-/// the session.
+/// Answers a request of an account. Requests that may change something are logged with the account, and a stream ends
+/// with the session.
 async fn for_account(
     accounts: &Accounts,
     account: Account,
@@ -117,7 +117,7 @@ async fn for_account(
     response
 }
 
-/// A request of an account that may change something: logged when it is over, also when its caller has left.
+/// A request of an account that may change something: logged when it finishes, even if its caller has disconnected.
 struct AccountChange {
     account: Account,
     operation: String,
@@ -136,7 +136,8 @@ impl Drop for AccountChange {
     }
 }
 
-/// One request a connection: who has been answered keeps no place from others. What is not read is counted.
+/// Closes the connection after one response, so that it does not occupy a slot. The response bytes count as unread
+/// until then.
 async fn last_answer(
     ConnectInfo(seat): ConnectInfo<Seat>,
     request: Request,
@@ -151,8 +152,8 @@ async fn last_answer(
     response
 }
 
-/// Gives refusals by the framework itself (a method, a path that is no UTF-8, a long body) the form of every other
-/// refusal.
+/// Converts the framework's own refusals (wrong method, path that is not UTF-8, body too long) into the format of all
+/// other refusals.
 async fn errors_as_json(response: Response) -> Response {
     let (status, headers) = (response.status(), response.headers());
     let kind = headers.get(header::CONTENT_TYPE);
@@ -169,8 +170,8 @@ async fn errors_as_json(response: Response) -> Response {
     Fault(status, text.into()).into_response()
 }
 
-/// Adds the headers for browsers, except those that an answer sets itself: nothing but our own files and requests, no
-/// frames, nothing kept.
+/// Adds browser security headers unless the response already sets them: only our own files and requests, no framing, no
+/// caching.
 async fn for_browsers(mut response: Response) -> Response {
     for (name, value) in BROWSER_HEADERS {
         let headers = response.headers_mut();
@@ -196,8 +197,8 @@ pub(crate) const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// The path whose line is written where the session ends.
+/// The sign-out path. Requests to it are logged where the session ends.
 const SIGN_OUT: &str = "/account/sign-out";
 
-/// Types of bodies that no refusal of the framework has: errors, and pages that say what to do.
+/// Content types that the framework's own refusals never have: those of our errors and instruction pages.
 const OUR_KINDS: [&str; 2] = [JSON, "text/html; charset=utf-8"];

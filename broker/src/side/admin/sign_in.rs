@@ -1,5 +1,5 @@
-//! `/account…`: who is signed in, the way to the provider and back, and the end; with the origin, the cookies and the
-//! notices of that way.
+//! `/account…`: the current account, the redirect to the provider and back, and sign-out; with the origin, cookies and
+//! notices of sign-in.
 
 use crate::edge::turn::calendar;
 use crate::providers::SignInEndpoints;
@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The pages; none where no accounts are configured.
+/// The account routes; empty if no accounts are configured.
 pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
     let Some(accounts) = accounts else {
         return Router::new();
@@ -38,7 +38,7 @@ pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
         .with_state(accounts)
 }
 
-/// `GET /account`: the provider, and the account whose session the request has.
+/// `GET /account`: the provider, and the account of the request's session.
 async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<Value> {
     let now = Instant::now();
     let account = accounts.admit(&Method::GET, &headers, now).ok();
@@ -50,7 +50,7 @@ async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<V
     Json(value!({ "provider": provider, "account": account }))
 }
 
-/// `GET /account/sign-in`: sends the browser to the provider.
+/// `GET /account/sign-in`: redirects the browser to the provider.
 async fn sign_in(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -72,7 +72,7 @@ async fn sign_in(
     Ok(redirect(to, [Some(cookie), None]))
 }
 
-/// The provider's page with the request, up to its state.
+/// The provider's authorisation URL, with the parameters of the request up to `state`.
 fn address(
     endpoints: &SignInEndpoints,
     place: &BrowserPlace,
@@ -100,7 +100,7 @@ fn address(
     to
 }
 
-/// `GET /account/callback`: the browser is back. Whatever comes of it, its sign-in is over.
+/// `GET /account/callback`: the browser returns from the provider. Uses up the sign-in, whatever the outcome.
 async fn callback(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -123,7 +123,7 @@ async fn callback(
     }
 }
 
-/// The cookie of a session, if all is right.
+/// Completes the sign-in and returns the session cookie.
 async fn finish(
     accounts: &Accounts,
     place: &BrowserPlace,
@@ -160,7 +160,7 @@ async fn finish(
     cookie.ok_or_else(no_randomness)
 }
 
-/// The subject that the provider vouches for.
+/// Exchanges the code for an id token and returns its verified subject.
 async fn subject(
     accounts: &Accounts,
     place: &BrowserPlace,
@@ -212,7 +212,7 @@ async fn subject(
 }
 
 impl Accounts {
-    /// The places of the provider, once it has answered.
+    /// The provider's endpoints, if they have been fetched.
     fn endpoints(&self, terms: &Terms) -> Result<SignInEndpoints, Notice> {
         let known = self.0.known.borrow();
         let found = known.endpoints.get(&terms.basis.issuer).cloned();
@@ -227,7 +227,7 @@ impl Accounts {
         }
     }
 
-    /// The subject of an id token that is right.
+    /// The subject of a valid id token.
     fn verified(&self, terms: &Terms, token: &str, nonce: &str) -> Result<Box<str>, Notice> {
         let (basis, provider) = (&terms.basis, &terms.provider);
         let keyring = Arc::clone(&self.0.known.borrow().keyring);
@@ -263,7 +263,7 @@ impl Accounts {
     }
 }
 
-/// The refusal of an account, with what is wanted of it.
+/// The notice for an account that is not admitted, stating the rule's requirements.
 fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
     let basis = &terms.basis;
     tracing::warn!(issuer = %basis.issuer, subject = cut(subject), "an account was not let in to the console");
@@ -303,7 +303,7 @@ fn redirect(to: HeaderValue, cookies: [Option<HeaderValue>; 2]) -> Response {
     response
 }
 
-/// A parameter that is there once, decoded.
+/// A parameter that occurs exactly once, decoded.
 fn only(query: &str, name: &str) -> Option<String> {
     let mut found = pairs(query).filter(|(other, _)| *other == name);
     let (_, text) = found.next().filter(|_| found.next().is_none())?;
@@ -314,7 +314,7 @@ fn has(query: &str, name: &str) -> bool {
     pairs(query).any(|(other, _)| other == name)
 }
 
-/// Whether a word of a query may be shown. Source: RFC 6749, section 4.1.2.1; the characters are those of its words.
+/// Whether a query value may be displayed. Source: RFC 6749, section 4.1.2.1, which defines the permitted characters.
 fn is_word(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     (1..=64).contains(&word.len()) && word.bytes().all(plain)
@@ -347,17 +347,17 @@ const BUSY: &str = "others are signing in at this moment: begin again in some se
 const SILENT: &str = "the provider has not answered yet: try again in a minute, or use the token";
 const NO_SESSION: Fault = Fault::new(StatusCode::CONFLICT, "nobody is signed in with an account");
 
-/// Longest code.
+/// Maximum length of an authorisation code.
 const CODE_BYTES_MAX: usize = 4096;
 
 // The page that says why nobody was signed in.
 
-/// Why nobody was signed in, in a sentence or two for the person who tried.
+/// The reason why a sign-in failed, in a sentence or two for the user.
 #[derive(Debug)]
 struct Notice {
     code: StatusCode,
     text: String,
-    /// Names and values of what it is about, shown below each other.
+    /// Names and values of the relevant facts, shown one per line.
     facts: Vec<(&'static str, String)>,
 }
 
@@ -375,7 +375,7 @@ impl Notice {
         self
     }
 
-    /// The text alone, for the log.
+    /// The text only, for the log.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -394,7 +394,7 @@ impl IntoResponse for Notice {
     }
 }
 
-/// A text as the content of an element.
+/// Escapes a text for use as the content of an element.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -418,7 +418,7 @@ const fn is_of_direction(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The first characters of a text of a provider, for the log.
+/// Truncates a text from a provider, for the log.
 pub(crate) fn cut(text: &str) -> &str {
     let end = text.char_indices().nth(TEXT_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
@@ -454,19 +454,19 @@ const PAGE: &str = r#"<!doctype html>
 
 // The place of a browser when it asks: one of the operator's https origins, or loopback.
 
-/// The place of a request, with the names of its cookies.
+/// The origin of a request, with the names of its cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrowserPlace {
-    /// As browsers write it in `Origin`.
+    /// The origin as browsers write it in `Origin`.
     pub(crate) origin: String,
-    /// Whether cookies go over TLS only.
+    /// Whether cookies are sent over TLS only.
     pub(crate) secure: bool,
-    /// The port on loopback, where all ports share their cookies.
+    /// The port on loopback, where all ports share cookies.
     port: u16,
 }
 
 impl BrowserPlace {
-    /// The place of a request by its `Host`; `None` for one at which nobody signs in.
+    /// The origin of a request by its `Host`; `None` for one where sign-in is not possible.
     pub(crate) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
         let host = the_host(headers)?.to_str().ok()?;
         let is_named = |origin: &&String| origin.strip_prefix("https://") == Some(host);
@@ -488,13 +488,13 @@ impl BrowserPlace {
         })
     }
 
-    /// The address to which the provider sends the browser back.
+    /// The URL to which the provider redirects the browser.
     fn callback(&self) -> String {
         format!("{}{CALLBACK}", self.origin)
     }
 
-    /// Name of a cookie. `__Host-`: browsers take it from this very host alone, over TLS; `__Secure-`: the prefix of a
-    /// cookie for one path.
+    /// Name of a cookie. Browsers accept a cookie prefixed `__Host-` only from this exact host and over TLS;
+    /// `__Secure-` is the prefix for a cookie limited to one path.
     pub(crate) fn cookie(&self, of: CookieOf) -> String {
         let (prefix, name) = match of {
             CookieOf::Session => ("__Host-", "heliograph-session"),
@@ -506,7 +506,7 @@ impl BrowserPlace {
         }
     }
 
-    /// Header that sets a cookie; an empty value with a life of 0 removes it.
+    /// The header that sets a cookie; an empty value with a lifetime of 0 removes it.
     fn set(&self, of: CookieOf, value: &str, life_s: u64) -> Option<HeaderValue> {
         let (name, secure) = (self.cookie(of), if self.secure { "; Secure" } else { "" });
         let (path, same_site) = match of {
@@ -523,12 +523,12 @@ impl BrowserPlace {
     }
 }
 
-/// Subject of a cookie.
+/// The purpose of a cookie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CookieOf {
-    /// A session of the console.
+    /// A console session.
     Session,
-    /// A sign-in under way.
+    /// A sign-in in progress.
     State,
 }
 
@@ -541,7 +541,8 @@ fn is_loopback(host: &str) -> bool {
 
 // Cookies of requests. Source of all about cookies: RFC 6265bis, sections 4.1 and 4.2.
 
-/// The value of the cookie of this name; `None` when there are two, since it is not known whose the other one is.
+/// The value of the cookie with this name; `None` if there are two, since one of them may have been set by another
+/// host.
 pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = headers.get_all(header::COOKIE).iter();
     let texts = lines.filter_map(|line| line.to_str().ok());
@@ -554,7 +555,7 @@ pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     sole.filter(|value| (1..=VALUE_BYTES_MAX).contains(&value.len()))
 }
 
-/// Longest value that is one of ours.
+/// Maximum length of a cookie value that we set.
 const VALUE_BYTES_MAX: usize = 64;
 
 #[cfg(test)]

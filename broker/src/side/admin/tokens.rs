@@ -1,5 +1,5 @@
-//! The tokens of the admin listener: those of its file, one or two while they are replaced, and the event streams that
-//! were opened with each.
+//! The tokens of the admin listener: one token from its file, or two during a rotation, and the event streams opened
+//! with each.
 
 use crate::files::Token;
 use crate::side::admin::connection_limits::Line;
@@ -8,7 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, HeaderValue, header};
 use tokio::sync::watch;
 
-/// The tokens in force, of which callers need one. A clone is another way to the same.
+/// The tokens in force, one of which callers must present; clones share them.
 #[derive(Clone)]
 pub struct Tokens {
     in_force: watch::Receiver<Vec<Token>>,
@@ -16,7 +16,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// The tokens that the sender of the channel sets.
+    /// Creates a token set that follows the channel's latest value.
     #[must_use]
     pub fn new(in_force: watch::Receiver<Vec<Token>>) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Tokens {
         }
     }
 
-    /// The token in `Authorization`, if it is in force. Each one in force is compared, whichever it is.
+    /// The token in `Authorization`, if it is in force. Every token in force is compared, without stopping at a match.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<Token> {
         let given = headers.get(header::AUTHORIZATION);
         let given = given.map_or(&b""[..], HeaderValue::as_bytes);
@@ -38,7 +38,7 @@ impl Tokens {
         borne.cloned()
     }
 
-    /// Keeps an event stream, which ends when the token that opened it is removed.
+    /// Registers an event stream, which is closed when the token that opened it is removed.
     pub(crate) fn hold(&self, token: Token, stream: Line) {
         if !is_among(&self.in_force.borrow(), &token) {
             return stream.end(); // it was removed meanwhile
@@ -48,7 +48,7 @@ impl Tokens {
         streams.push((token, stream));
     }
 
-    /// Ends event streams of tokens that are removed. Returns when no further change can come.
+    /// Closes the event streams of removed tokens. Returns when the sender of the tokens is dropped.
     pub(crate) async fn watch(mut self) {
         while self.in_force.changed().await.is_ok() {
             let in_force = self.in_force.borrow_and_update();

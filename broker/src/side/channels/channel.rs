@@ -1,4 +1,4 @@
-//! `GET /channels/{name}`: one channel in full. Every text of the wire is escaped by the JSON library.
+//! `GET /channels/{name}`: full details of one channel. All text from the wire is escaped by the JSON library.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::presence::entry;
@@ -10,7 +10,7 @@ use broker_core::shard::{ChannelView, PeerView, PendingView, Question, Reply, To
 use codec::http::encode;
 use serde_json::{Value, json as value};
 
-/// `GET /channels/{name}?region=&account=&scope=`: one channel in full.
+/// `GET /channels/{name}?region=&account=&scope=`: full details of one channel.
 pub(crate) async fn one(
     State(inspector): State<Inspector>,
     Path(name): Path<String>,
@@ -21,7 +21,7 @@ pub(crate) async fn one(
     Ok(Json(document_of(&inspector, &identity, &query).await?))
 }
 
-/// A channel's document, whichever node has it, or why there is none.
+/// Fetches a channel's document from the node that serves it, or the reason why there is none.
 pub(crate) async fn document(inspector: &Inspector, identity: &Identity) -> Result<Value, Fault> {
     let mut query = String::from("region=");
     encode(&mut query, identity.region());
@@ -40,7 +40,7 @@ async fn document_of(
     inspector.found((&path, query), own).await
 }
 
-/// The document of a channel of this node.
+/// The document of a channel served by this node.
 pub(crate) async fn own_document(
     inspector: &Inspector,
     identity: &Identity,
@@ -114,5 +114,5 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// The other end of a viewer's messages.
+/// Name of the master as the peer of a viewer's messages.
 const MASTER: &str = "MASTER";

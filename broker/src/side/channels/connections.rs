@@ -1,5 +1,5 @@
-//! What operators do to connections of a channel, on the node that serves it: close them, or have clients fetch ICE
-//! servers again; and whose connection a number was.
+//! Operators' actions on a channel's connections, on the node that serves it: closing connections, making clients fetch
+//! ICE servers again, and identifying the client of a connection number.
 
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};
@@ -34,7 +34,8 @@ pub(crate) async fn disconnect(
     Ok((code, Json(document)))
 }
 
-/// The answer of this node, or of the one that has the channel: it is asked once, whatever comes of it.
+/// Returns the response of this node, or of the node that serves the channel, which is asked only once whatever it
+/// answers.
 async fn answer(
     inspector: &Inspector,
     (name, query): (&str, &str),
@@ -52,7 +53,7 @@ async fn answer(
     Ok((StatusCode::OK, document))
 }
 
-/// The path of a channel's page on another node.
+/// Path of a channel's page, for requests to another node.
 fn path(channel: &Identity) -> String {
     let mut path = format!("/channels/{}/disconnect?region=", channel.name());
     encode(&mut path, channel.region());
@@ -61,7 +62,7 @@ fn path(channel: &Identity) -> String {
     path
 }
 
-/// Closes connections of a channel that this node has. It may have gone to another one meanwhile.
+/// Closes connections of a channel on behalf of another node. The channel may meanwhile have moved to a third node.
 pub(crate) async fn by_owner(
     inspector: &Inspector,
     nodes: &NodePages,
@@ -78,7 +79,7 @@ pub(crate) async fn by_owner(
     }
 }
 
-/// Closes connections of a channel of this node.
+/// Closes connections of a channel on this node.
 async fn here(inspector: &Inspector, channel: &Identity, posted: &Posted) -> Result<Value, Fault> {
     let which = connections(posted.body.as_bytes())?;
     let question = Question::Disconnect {
@@ -95,7 +96,7 @@ async fn here(inspector: &Inspector, channel: &Identity, posted: &Posted) -> Res
     }
 }
 
-/// `{"clientId":"…"|null,"role":"master|viewer|all"}`; a client id means viewers.
+/// Parses `{"clientId":"…"|null,"role":"master|viewer|all"}`; a client id implies viewers.
 fn connections(body: &[u8]) -> Result<Connections, Fault> {
     // By way of a map: serde would take a list for a struct, too.
     let body: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
@@ -110,7 +111,7 @@ fn connections(body: &[u8]) -> Result<Connections, Fault> {
     }
 }
 
-/// The body of a request.
+/// The request body.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wanted {
@@ -137,7 +138,7 @@ const BAD_BODY: Fault = Fault::bad(
 
 // `POST /ice/reconnect`: clients fetch ICE servers again, of one channel or of all.
 
-/// `POST /ice/reconnect[?channel=]`: has clients fetch ICE servers again, a bounded number in each step.
+/// `POST /ice/reconnect[?channel=]`: makes clients fetch ICE servers again, a limited number in each step.
 pub(crate) async fn reconnect(
     State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
@@ -177,7 +178,8 @@ pub(crate) async fn reconnect(
 
 // `GET /usage`: what each account uses of this node.
 
-/// The connections, calls, messages, refusals and queued bytes of each account, in order, and of all others together.
+/// The connections, calls, messages, refusals and queued bytes per account, sorted, and the total of all other
+/// accounts.
 pub(crate) async fn usage(State(shards): State<Shards>) -> Answer {
     let (mut sum, mut from) = (UsageTable::default(), Some(0));
     while let Some(first) = from.take() {

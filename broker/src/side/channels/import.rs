@@ -1,4 +1,4 @@
-//! `POST /import[?dry_run=true]`: channels move in while the process runs, all in one commit or none.
+//! `POST /import[?dry_run=true]`: imports channels while the process runs, atomically in one commit.
 //!
 //! ```text
 //!  documents ─► checked whole ─► every shard: keep the free names ─► compared with what is there
@@ -23,10 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// The way to the store, by which channels of an import are made: in one commit, which it waits for.
+/// Commits the channels of an import to the store in one commit, and waits for it.
 pub type Commit = Arc<dyn Fn(Vec<Creation>) -> Result<(), String> + Send + Sync>;
 
-/// A channel to make: its shard, its key there, and its record.
+/// A channel to create: its shard, its key in that shard, and its record.
 pub type Creation = (ShardId, ChannelKey, Record);
 
 #[derive(Clone)]
@@ -36,7 +36,7 @@ struct Imports {
     turn: Arc<Semaphore>,
 }
 
-/// The page. Without a commit channels are not on this disk.
+/// The import route. Without `commit`, the page reports that channels are not stored on this disk.
 pub(crate) fn routes(commit: Option<Commit>, inspector: Inspector) -> Router {
     let turn = Arc::new(Semaphore::new(1));
     Router::new()
@@ -91,7 +91,8 @@ async fn import(
     Ok(Json(value!({ "made": made, "there": there })))
 }
 
-/// Has every shard keep the names of its own, and compares what is there with what is wanted. Returns those to make.
+/// Makes each shard reserve the names of its channels, and compares existing channels with the requested ones. Returns
+/// the channels to create.
 async fn keep(
     inspector: &Inspector,
     records: &Arc<[Record]>,
@@ -123,7 +124,7 @@ async fn keep(
     Ok(kept)
 }
 
-/// Gives free the names that shards kept.
+/// Releases the names reserved by shards.
 async fn withdraw(inspector: &Inspector, records: &Arc<[Record]>) {
     let question = Question::ImportWithdrawn(Arc::clone(records));
     // A shard that is silent now has this behind the names that it keeps.

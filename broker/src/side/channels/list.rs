@@ -1,5 +1,5 @@
-//! `GET /channels`: the channels of all shards and nodes by name, a page at a time; and lists of that kind in general.
-//! Every text of the wire is escaped by the JSON library.
+//! `GET /channels`: a paginated list of the channels of all shards and nodes, sorted by name; and paginated lists in
+//! general. All text from the wire is escaped by the JSON library.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter};
 use crate::side::channels::presence::entry;
@@ -13,8 +13,8 @@ use broker_core::shard::{ChannelLine, Question, Reply};
 use codec::identifiers::{ChannelArn, ChannelName};
 use serde_json::{Value, json as value};
 
-/// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: channels of all shards by name; of
-/// all nodes, unless the scope is `node`.
+/// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: channels of all shards, sorted by
+/// name; of all nodes, unless the scope is `node`.
 pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let limit = page_of(&query)?.limit;
@@ -22,7 +22,7 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
     Ok(Json(PAGES.of_all(&inspector, &query, limit, own).await?))
 }
 
-/// The page of this node.
+/// The local page of channels.
 pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let PageQuery {
         prefix,
@@ -48,38 +48,38 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     Ok(page(&lines, (more, presence), inspector.node()))
 }
 
-/// The parameters of a request for a page.
+/// The query parameters of a page request.
 #[derive(Debug, PartialEq, Eq)]
 struct PageQuery {
     prefix: String,
     after: Option<Identity>,
     limit: usize,
-    /// Whether each channel is to have who is there.
+    /// Whether to include the presence of each channel.
     presence: bool,
     filter: ChannelFilter,
 }
 
-/// Which channels are wanted. All that is named must fit.
+/// Filter for channels, which must match all given conditions.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ChannelFilter {
-    /// A part of the name, in lower case; names are compared in any case.
+    /// Substring of the name, in lower case; compared case-insensitively.
     contains: Option<String>,
-    /// A viewer of this client id is connected.
+    /// Client id of a connected viewer.
     client: Option<String>,
     state: Option<ChannelState>,
 }
 
-/// A state of channels that operators look for.
+/// A channel state that operators can filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 enum ChannelState {
     /// No master is connected.
     NoMaster,
-    /// Messages are kept, or viewers are connected without a master.
+    /// Messages are pending, or viewers are connected without a master.
     Waiting,
-    /// No master is connected, and somebody is, or waits.
+    /// No master is connected, and a viewer is connected or waiting.
     Awaited,
-    /// The master is connected and confirms nothing.
+    /// The master is connected but does not acknowledge messages.
     Doubtful,
 }
 
@@ -127,7 +127,7 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
     })
 }
 
-/// The place that a token encodes: the last channel of the page before.
+/// The position encoded in a token: the last channel of the previous page.
 fn after(token: &str) -> Option<Identity> {
     let text = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok()?;
     place_of(std::str::from_utf8(&text).ok()?)
@@ -151,7 +151,7 @@ fn page(
     PAGES.page(channels.collect(), last.map(|(_, line)| &line.identity))
 }
 
-/// The token of a page that ends with this channel.
+/// The token of a page whose last channel is this one.
 fn token(identity: &Identity) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string(identity.as_str().as_bytes())
 }
@@ -167,7 +167,7 @@ fn summary(shard: ShardId, line: &ChannelLine) -> Value {
     })
 }
 
-/// Pages of channels.
+/// The list of channels.
 const PAGES: Listing = Listing {
     path: "/channels",
     entries: "channels",
@@ -179,23 +179,23 @@ const BAD_TOKEN: Fault = Fault::bad("token: must be the nextToken of the page be
 
 // Lists of channels by name, of all shards and nodes, a page at a time.
 
-/// A list, as the admin listener has it.
+/// A paginated list of the admin listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listing {
-    /// Its path.
+    /// The list's path.
     pub(crate) path: &'static str,
-    /// The member of a page that has its entries.
+    /// Name of the member that contains the entries of a page.
     pub(crate) entries: &'static str,
-    /// The member that has the place of the next page.
+    /// Name of the member that contains the token of the next page.
     pub(crate) next: &'static str,
-    /// The part of an entry that has the channel's `name` and `arn`, as a JSON pointer.
+    /// JSON pointer to the part of an entry that contains the channel's `name` and `arn`.
     pub(crate) channel: &'static str,
-    /// The text of a place: of the last channel on the page before.
+    /// Encodes a position as a token: the last channel of the previous page.
     pub(crate) place: fn(&Identity) -> String,
 }
 
 impl Listing {
-    /// The page of all nodes, or of this one if the query says so.
+    /// The page of all nodes, or only of this node if the query requests that.
     pub(crate) async fn of_all(
         &self,
         inspector: &Inspector,
@@ -210,12 +210,12 @@ impl Listing {
         Ok(self.merge(own?, others?, limit))
     }
 
-    /// A page with these entries; `last` is the channel of the last one, if there are more.
+    /// Builds a page from these entries. `last` is the channel of the last entry, or `None` on the last page.
     pub(crate) fn page(&self, entries: Vec<Value>, last: Option<&Identity>) -> Value {
         value!({ self.entries: entries, self.next: last.map(self.place) })
     }
 
-    /// The page of all nodes: each sent as many channels as may be on it, in the order of names.
+    /// Merges the pages of all nodes by name; each node sent up to a full page of channels.
     pub(crate) fn merge(&self, own: Value, others: NodeReplies, limit: usize) -> Value {
         let (others, missing) = others.documents();
         let mut pages = vec![own];
@@ -250,23 +250,23 @@ impl Listing {
     }
 }
 
-/// The channels that are looked for on this node.
+/// A search for channels on this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Search<'a> {
-    /// The beginning of their names.
+    /// Prefix of the channels' names.
     pub(crate) prefix: &'a str,
-    /// The last channel of the page before.
+    /// Last channel of the previous page.
     pub(crate) after: Option<Identity>,
-    /// A client id to look for.
+    /// Client id of a viewer to search for.
     pub(crate) viewer: Option<&'a str>,
-    /// Whether the lines are to have who is there.
+    /// Whether to include the presence of each channel.
     pub(crate) presence: bool,
-    /// Channels at most.
+    /// Maximum number of channels.
     pub(crate) limit: usize,
 }
 
-/// The first channels of this node that fit, and whether there are more. A filter looks through all channels, as many
-/// at a time as a page may have.
+/// The first matching channels of this node, and whether there are more. A search with a filter scans all channels,
+/// fetching up to a page at a time.
 pub(crate) async fn gather(
     inspector: &Inspector,
     search: Search<'_>,
@@ -297,7 +297,7 @@ pub(crate) async fn gather(
     }
 }
 
-/// The first channels of pages of all shards by name, at most `limit`, and whether there are more.
+/// Merges the pages of all shards by name, up to `limit` channels; also returns whether there are more.
 fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, ChannelLine)>, bool) {
     let (mut lines, mut more) = (Vec::new(), false);
     for (shard, reply) in answers {
@@ -316,12 +316,12 @@ fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, Channe
     (lines, more)
 }
 
-/// The limit of a query.
+/// The limit given in a query.
 pub(crate) fn limit_of(query: &str) -> Result<usize, Fault> {
     limit(query, LIMIT_DEFAULT, LIST_PAGE_MAX)
 }
 
-/// The channel of `region:account:name`.
+/// Parses a channel of the form `region:account:name`.
 pub(crate) fn place_of(text: &str) -> Option<Identity> {
     let parts: Vec<&str> = text.split(':').collect();
     let named = matches!(parts[..], [_, _, name] if ChannelName::parse(name).is_ok());

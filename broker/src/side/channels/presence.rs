@@ -1,5 +1,5 @@
-//! The presence of channels: `GET /presence`, the channels on which anybody is connected or waits, by name, a page at a
-//! time; the form of a state; and the way of states from the shards to the event streams.
+//! Presence of channels: `GET /presence`, a paginated list by name of the channels with connected or waiting clients;
+//! the format of a presence state; and the queue by which states reach the event streams from the shards.
 
 use crate::hooks::event::ShownState;
 use crate::limits::STATES_TOLD_WAITING_MAX;
@@ -22,14 +22,14 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The page.
+/// The route of the presence page.
 pub(crate) fn routes(inspector: Inspector) -> Router {
     Router::new()
         .route("/presence", get(list))
         .with_state(inspector)
 }
 
-/// `GET /presence?after=&limit=&scope=`: of all nodes, unless the scope is `node`.
+/// `GET /presence?after=&limit=&scope=`: presence on all nodes, unless the scope is `node`.
 async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let limit = limit_of(&query)?;
@@ -37,7 +37,7 @@ async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> 
     Ok(Json(PAGES.of_all(&inspector, &query, limit, own).await?))
 }
 
-/// The page of this node.
+/// The local page of presence states.
 pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let after = parameter(query, "after")?;
     let after = after.map(|after| place(inspector, &after).ok_or(BAD_AFTER));
@@ -58,7 +58,7 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     Ok(PAGES.page(entries.collect(), last.map(|(_, line)| &line.identity)))
 }
 
-/// The channel after which a page begins: the `next` of the page before, or the name of one of the configured account.
+/// The channel after which a page begins: the `next` of the previous page, or a channel name in the configured account.
 fn place(inspector: &Inspector, after: &str) -> Option<Identity> {
     match ChannelName::parse(after) {
         Ok(_) => Some(inspector.own(after)),
@@ -66,7 +66,7 @@ fn place(inspector: &Inspector, after: &str) -> Option<Identity> {
     }
 }
 
-/// Pages of states.
+/// The list of presence states.
 const PAGES: Listing = Listing {
     path: "/presence",
     entries: "presence",
@@ -79,18 +79,18 @@ const BAD_AFTER: Fault =
 
 // A state as it is shown: as `channel.presence` has it, with addresses and client ids, which operators see anyway.
 
-/// A state that was read.
+/// Formats a presence state that was queried from a shard.
 pub(crate) fn entry(presence: &Presence, node: Option<&str>) -> Value {
     crate::hooks::event::state(node, presence, ShownState::ALL).into()
 }
 
-/// The event of a state that a shard told, with what has changed.
+/// Creates the event for a presence state that a shard reported, including what has changed.
 pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
     let told = crate::hooks::event::changed(node, presence, ShownState::ALL);
     event("presence", &told.into())
 }
 
-/// The gist of a state: its members, without its number and its times.
+/// The members of a state that indicate a change, without its number and times.
 pub(crate) fn gist(entry: &Value) -> Value {
     let waiting = entry["waiting"].as_array().into_iter().flatten();
     let waiting = waiting.map(|one| [&one["clientId"], &one["action"]]);
@@ -107,7 +107,7 @@ pub(crate) fn gist(entry: &Value) -> Value {
 
 // The way of states from the shards to those who read them: a bounded queue, used only while somebody does.
 
-/// The end of the way, at the event streams.
+/// The receiving end of the queue of presence states, read by the event streams.
 #[derive(Debug)]
 pub struct Readers {
     told: mpsc::Receiver<Told>,
@@ -116,7 +116,7 @@ pub struct Readers {
     slots: Option<Arc<SlotMap>>,
 }
 
-/// The beginning of the way, at the shards; a clone is another beginning of the same.
+/// The sending end of the queue of presence states, used by the shards; clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Teller {
     tell: mpsc::Sender<Told>,
@@ -124,7 +124,7 @@ pub struct Teller {
 }
 
 impl Readers {
-    /// A way that nobody uses yet; `slots` are those of this node, in a cluster.
+    /// Creates a queue without readers; `slots` are those of this node, in a cluster.
     #[must_use]
     pub fn new(slots: Option<Arc<SlotMap>>) -> Self {
         let (tell, told) = mpsc::channel(STATES_TOLD_WAITING_MAX);
@@ -136,14 +136,14 @@ impl Readers {
         }
     }
 
-    /// The beginning of the way.
+    /// Returns the sending end.
     #[must_use]
     pub fn teller(&self) -> Teller {
         self.teller.clone()
     }
 
-    /// Sends what shards tell to the streams, for as long as the process runs. Of channels that went to another node
-    /// with their slots nothing comes any more: the streams begin again.
+    /// Forwards the shards' states to the streams for the lifetime of the process. Channels that moved to another node
+    /// with their slots produce no further events, so the streams restart then.
     pub(crate) async fn feed(self, feed: Arc<Feed>, node: Option<Box<str>>) {
         self.feed_and_look(feed, node, LOOK_EVERY).await;
     }
@@ -180,12 +180,12 @@ fn send(feed: &Feed, presence: &Presence, node: Option<&str>) {
 }
 
 impl Teller {
-    /// Says whether anybody reads. What shards tell is for nobody until then.
+    /// Sets whether there are readers. While there are none, reported states are discarded.
     pub(crate) fn set_read(&self, is_read: bool) {
         self.is_read.store(is_read, Ordering::Relaxed);
     }
 
-    /// The audience of a shard: those who read, and the hooks, if there are any.
+    /// The audience of a shard: the readers, and the hooks if there are any.
     #[must_use]
     pub fn of_shard(&self, hooks: Option<Box<dyn Audience>>) -> Box<dyn Audience> {
         Box::new(Ears {
@@ -195,14 +195,15 @@ impl Teller {
     }
 }
 
-/// Both who listen to a shard.
+/// Combines the readers and the hooks as a shard's audience.
 struct Ears {
     readers: Teller,
     hooks: Option<Box<dyn Audience>>,
 }
 
 impl Audience for Ears {
-    /// Both have room for it, or it comes back: a listener that gets it twice has the newer one of two states.
+    /// Forwards the state to the readers and the hooks, or returns it if either queue is full. A listener that receives
+    /// a state twice keeps the newer version.
     fn tell(&mut self, told: Told) -> Result<(), Told> {
         let place = match self.readers.tell.try_reserve() {
             Ok(place) if self.is_read() && concerns_readers(&told) => Some(place),
@@ -232,7 +233,8 @@ fn concerns_hooks(told: &Told) -> bool {
     }
 }
 
-/// That a hook watches a channel no longer is said as if nobody were there, which is for that hook alone.
+/// Whether readers need this report. The end of a hook's watch is reported as an empty presence, which only that hook
+/// needs.
 fn concerns_readers(told: &Told) -> bool {
     match told {
         Told::Presence(presence) => presence.cause != PresenceCause::Unwatched,
@@ -240,10 +242,10 @@ fn concerns_readers(told: &Told) -> bool {
     }
 }
 
-/// Slots are looked at as often.
+/// Interval between checks of the slots.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// States that the streams are sent in one turn.
+/// Maximum number of states sent to the streams in one turn.
 const TOLD_PER_TURN: usize = 256;
 
 #[cfg(test)]

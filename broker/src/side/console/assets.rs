@@ -1,4 +1,4 @@
-//! The console's files: bytes of the binary, the same for everybody.
+//! The console's files, embedded in the binary and the same for every client.
 
 use crate::side::admin::http::Fault;
 use aws_lc_rs::digest;
@@ -70,7 +70,7 @@ const ASSETS: &[Asset] = assets!(
     "views/why.js",
 );
 
-/// A tag of each, by which browsers ask whether it has changed.
+/// An entity tag for each file.
 static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
     let tag = |asset: &Asset| {
         let hash = digest::digest(&digest::SHA256, asset.bytes);

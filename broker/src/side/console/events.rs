@@ -1,4 +1,4 @@
-//! `GET /events?topics=…`: server-sent events for pages that watch.
+//! `GET /events?topics=…`: server-sent events for live pages.
 //!
 //! ```text
 //!  overview      snapshot, then the figures once a second        one look at the shards for all watchers
@@ -9,8 +9,8 @@
 //!  presence      `resync`: read `GET /presence`; then `presence` of any channel of this node when it changes
 //!  presence:NAME `presence` of the channel, or `absent`; then when it changes
 //! ```
-//! Any stream also gets `draining`, `skipped` (too many events in a second), `lagged` (it read too slowly; its topic's
-//! snapshot follows) and a comment every 15 s.
+//! In addition to its topics, every stream receives `draining`, `skipped` (too many events in a second), `lagged` (the
+//! stream was read too slowly; a snapshot of the topic follows) and a comment every 15 s.
 
 use crate::limits::TOPICS_MAX;
 use crate::side::admin::connections::Seat;
@@ -31,14 +31,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The page.
+/// The route of the events page.
 pub(crate) fn routes(sources: Sources) -> Router {
     Router::new()
         .route("/events", get(events))
         .with_state(sources)
 }
 
-/// Feeds the streams for as long as the process runs: looks at what is watched, once a second.
+/// Feeds the streams for the lifetime of the process; queries watched channels once a second.
 pub(crate) async fn feed(sources: Sources) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +68,8 @@ pub(crate) async fn feed(sources: Sources) {
     }
 }
 
-/// Sends who is on the channels that are watched by name and may be on other nodes, whose shards tell those.
+/// Sends the presence of channels that are watched by name and may be served by other nodes, whose shards do not report
+/// to this node.
 async fn look_at_named(sources: &Sources) {
     let Some(own) = sources.inspector.node() else {
         return;
@@ -81,7 +82,7 @@ async fn look_at_named(sources: &Sources) {
     }
 }
 
-/// Feeds them refusals as they are noted.
+/// Publishes refusals to the event streams as they are logged.
 pub(crate) async fn feed_refusals(hub: Arc<Hub>, refusals: Arc<Refusals>) {
     loop {
         refusals.noted().await;
@@ -115,7 +116,7 @@ fn full(text: &'static str) -> Response {
     ([(header::RETRY_AFTER, "5")], fault).into_response()
 }
 
-/// The topics of a query, and what every stream has.
+/// Parses the topics of a query, and adds the topics that every stream subscribes to.
 fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
     let list = pairs(query).find(|(name, _)| *name == "topics");
     let list = decode(list.map_or("", |(_, list)| list)).map_err(|_| BAD_TOPICS)?;
@@ -146,7 +147,7 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
     Ok(topics)
 }
 
-/// The channel of a topic: `NAME`, of the region and account of the query, or `REGION/ACCOUNT/NAME`.
+/// Parses the channel of a topic: `NAME`, in the region and account of the query, or `REGION/ACCOUNT/NAME`.
 fn channel(inspector: &Inspector, place: &str, query: &str) -> Result<Identity, Fault> {
     let mut parts = place.rsplitn(2, '/');
     let name = parts.next().unwrap_or_default();

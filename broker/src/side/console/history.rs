@@ -1,4 +1,4 @@
-//! The service in figures: rates and quantiles between two looks at the shards, and the rows of its history.
+//! Figures of the service: rates and quantiles between two samples of the shards, and history rows.
 
 use crate::edge::Scraped;
 use crate::edge::turn::calendar;
@@ -18,36 +18,36 @@ use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// One look at a shard.
+/// A sample of a shard.
 #[derive(Clone, Debug)]
 pub struct ShardLook {
     /// The shard.
     pub shard: ShardId,
-    /// Its counters, unless it does not answer.
+    /// The shard's counters, if it has responded.
     pub answer: Option<Scraped<Snapshot>>,
-    /// The time for which it has not answered, if an answer is due.
+    /// Time for which the shard has failed to respond, if a response is due.
     pub silence: Option<Duration>,
 }
 
-/// Figures of the service at one moment. Rates and quantiles are those since the look before.
+/// Figures of the service at one time. Rates and quantiles cover the time since the previous sample.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Point {
     /// Milliseconds since 1970.
     pub(crate) at_ms: u64,
-    /// Connections by place; of a silent shard those of its last answer.
+    /// Number of connections by role. Unresponsive shards count with their last response.
     pub(crate) connections: [u64; CONNECTION_ROLES],
     pub(crate) channels: u64,
     pub(crate) pending_messages: u64,
     messages_per_second: f64,
-    /// Durations of set-up and delivery.
+    /// Durations of connection set-up and of delivery.
     durations: [Histogram; 2],
-    /// Counts by [`COUNTS`].
+    /// Counts, in the order of [`COUNTS`].
     counts: [u64; COUNTS.len()],
-    /// Refusals by [`REFUSED`].
+    /// Refusals, in the order of [`REFUSED`].
     refused_of: [u64; REFUSED.len()],
-    /// Refusals a second by check: those that occurred.
+    /// Refusals per second by check, without zero entries.
     pub(crate) refused: BTreeMap<&'static str, f64>,
-    /// Sign-ins since the start by kind: those let in and those refused, of kinds that occurred.
+    /// Number of accepted and refused sign-ins since the start, by kind, without zero entries.
     pub(crate) sign_ins: BTreeMap<&'static str, [u64; 2]>,
     pub(crate) shards: Vec<ShardPoint>,
 }
@@ -60,12 +60,12 @@ pub(crate) struct ShardPoint {
     connections: u64,
     outbox_bytes: u64,
     pending_bytes: u64,
-    /// Since the start.
+    /// Longest turn since the start, in microseconds.
     turn_max_us: u64,
     silence: Option<Duration>,
 }
 
-/// Turns the counters of looks into figures.
+/// Turns sampled counters into figures.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     last: Vec<Option<Scraped<Snapshot>>>,
@@ -80,7 +80,7 @@ impl Meter {
         }
     }
 
-    /// The figures since the look before.
+    /// Computes the figures since the previous sample.
     pub(crate) fn point(&mut self, now: Instant, at_ms: u64, looks: &[ShardLook]) -> Point {
         let span = now.saturating_duration_since(self.looked);
         let span = span.as_secs_f64().max(1e-3);
@@ -143,13 +143,13 @@ impl Meter {
     }
 }
 
-/// Refusals by check: the count, and the count before.
+/// Number of refusals by check, with the count of the previous sample.
 fn refusals(counters: &Counters, before: &Counters) -> impl Iterator<Item = (Check, u64, u64)> {
     let both = counters.refusals.each().zip(before.refusals.each());
     both.map(|((check, count), (_, before))| (check, count, before))
 }
 
-/// The column of a refusal: its place in [`REFUSED`].
+/// The column of a refusal: its index in [`REFUSED`].
 fn group_of(check: Check) -> usize {
     let id = check.id();
     let is_of = |prefixes: &[&str]| prefixes.iter().any(|prefix| id.starts_with(prefix));
@@ -176,7 +176,7 @@ fn group_of(check: Check) -> usize {
 
 type Count = (&'static str, fn(&Counters) -> u64);
 
-/// Columns of the history that are counted.
+/// Columns of the history that contain counts.
 const COUNTS: [Count; 7] = [
     ("connects", |it| {
         let of_role = it.upgrades.iter();
@@ -211,7 +211,7 @@ fn rate(count: u64, before: u64, span: f64) -> f64 {
     count.saturating_sub(before) as f64 / span
 }
 
-/// The median and the 99th percentile in another unit, to three digits after the point; null if nothing was measured.
+/// The median and 99th percentile in another unit, with three decimals; null if nothing was measured.
 fn quantiles(of: &Histogram, unit: f64) -> Value {
     let scaled = |part| of.quantile(part).map(|us| rounded(us / unit));
     value!({ "p50": scaled(0.5), "p99": scaled(0.99) })
@@ -244,7 +244,7 @@ impl ShardPoint {
 }
 
 impl Point {
-    /// As `/overview` shows it.
+    /// Formats the figures for `/overview`.
     pub(crate) fn json(&self, status: Status) -> Value {
         let connections = ConnectionRole::LABELS.iter().copied();
         let refused = self.refused.iter();
@@ -270,19 +270,19 @@ impl Point {
     }
 }
 
-/// Makes rows of the history from the answers that the main thread collects anyway to see whether shards live.
+/// Aggregates the responses that the main thread collects anyway to monitor the shards into history rows.
 pub struct History {
     meter: Meter,
-    /// Of the shards that answered since the last row.
+    /// Samples of the shards that responded since the last row.
     looks: Vec<ShardLook>,
     store: HistoryStore,
     pub(crate) hooks: Option<Hooks>,
-    /// Requests to hooks at the last row: taken, and failed.
+    /// Number of delivered and failed hook requests as of the last row.
     hooked: [u64; 2],
 }
 
 impl History {
-    /// Of this number of shards, with rows for this store.
+    /// Creates the history of this number of shards, which writes rows to this store.
     #[must_use]
     pub fn shared(shards: usize, now: Instant, store: HistoryStore) -> Shared<Self> {
         Shared::new(Self::new(shards, now, store))
@@ -303,26 +303,26 @@ impl History {
         }
     }
 
-    /// Counts requests to these hooks, too. Returns the way to what is kept.
+    /// Includes requests to these hooks in the rows. Returns the history store.
     pub fn count_hooks(&mut self, hooks: Option<Hooks>) -> HistoryStore {
         self.hooks = hooks;
         self.store()
     }
 
-    /// The way to what is kept.
+    /// The history store.
     #[must_use]
     pub fn store(&self) -> HistoryStore {
         self.store.clone()
     }
 
-    /// A shard's answer.
+    /// Records a shard's response.
     pub fn note(&mut self, answer: Scraped<Snapshot>) {
         if let Some(look) = self.looks.get_mut(answer.shard.index()) {
             look.answer = Some(answer);
         }
     }
 
-    /// Makes a row of what was noted, if it is time for one.
+    /// Ends the current interval if it is over, and aggregates its samples into a row.
     pub fn close(&mut self, now: Instant) {
         let span = now.saturating_duration_since(self.meter.looked);
         if span < ROW_EVERY {
@@ -351,7 +351,7 @@ impl History {
         self.store.tick(Tick { row, durations });
     }
 
-    /// Connections that lost their place to a newer one, as the shards counted them last.
+    /// Number of connections superseded by a newer one, at the shards' last count.
     pub(crate) fn superseded(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         let counts = last.filter_map(|seen| {
@@ -361,20 +361,20 @@ impl History {
         counts.sum()
     }
 
-    /// Connections that confirm nothing, as the shards counted them last.
+    /// Number of connections that do not acknowledge messages, at the shards' last count.
     pub(crate) fn doubtful(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         last.map(|seen| seen.snapshot.doubtful).sum()
     }
 
-    /// The meter that later looks are compared with.
+    /// A copy of the meter, against which later samples can be measured.
     pub(crate) fn meter(&self) -> Meter {
         self.meter.clone()
     }
 }
 
 impl Point {
-    /// Puts its figures into a row, except the quantiles.
+    /// Fills a row with all figures except the quantiles.
     fn fill(&self, row: &mut Row) {
         let of_role = |role: ConnectionRole| self.connections.get(role.index()).copied();
         let masters = whole(of_role(ConnectionRole::Master).unwrap_or_default());
@@ -399,7 +399,7 @@ impl Point {
     }
 }
 
-/// Requests to all hooks: those that were taken, and those that failed.
+/// Total number of requests to all hooks: delivered and failed.
 fn requests(hooks: &Hooks) -> [u64; 2] {
     let mut sums = [0; 2];
     for hook in hooks.report().hooks {
@@ -424,7 +424,7 @@ fn whole(count: u64) -> f64 {
     count as f64
 }
 
-/// Shards are asked every two seconds, by a clock that may be late.
+/// Minimum interval between rows: shards are polled every two seconds, by a timer that may be late.
 const ROW_EVERY: Duration = Duration::from_millis(1900);
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! The topics of event streams: their feeds (one for each topic, and one for each channel that is watched), and the
-//! state that each begins with.
+//! Topics of event streams, each with its feed and initial state; watched channels have one feed each.
 
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
 use crate::side::admin::http::Fault;
@@ -18,18 +17,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The feeds of all streams.
 pub(crate) struct Hub {
-    /// Rung by every feed.
+    /// The bell that every feed rings.
     pub(crate) bell: Bell,
     pub(crate) overview: Arc<Feed>,
     log: Arc<LogTail>,
     pub(crate) refusals: Arc<Feed>,
     pub(crate) troubled: Arc<Feed>,
-    /// Of the process as a whole.
+    /// Feed of notices about the whole process.
     pub(crate) notices: Arc<Feed>,
-    /// The states of channels, as shards tell them.
+    /// Feed of channel states, as shards report them.
     pub(crate) presence: Arc<Feed>,
     teller: Teller,
-    /// The channels that are watched by name for who is on them, with the last that was found out by asking.
+    /// Channels whose presence is watched by name, with the last state obtained by polling.
     named: Shared<Vec<(Weak<Identity>, Value)>>,
     channels: Shared<BTreeMap<Identity, Watched>>,
     places: Arc<Semaphore>,
@@ -38,7 +37,7 @@ pub(crate) struct Hub {
 /// A channel that is watched, or was within the last second.
 struct Watched {
     feed: Arc<Feed>,
-    /// The last state sent, without what changes with time alone.
+    /// The last state sent, without values that change merely because time passes.
     sent: Option<Value>,
     at: Instant,
 }
@@ -61,24 +60,25 @@ impl Hub {
         }
     }
 
-    /// Counts what was sent in the second that ends. Shards tell of all channels only while somebody reads it.
+    /// Ends the current second of rate limits, and makes shards report the presence of all channels only while there
+    /// are readers.
     pub(crate) fn tick(&self, now: Instant) {
         self.log.tick(now);
         self.refusals.tick(now);
         self.teller.set_read(self.presence.is_watched());
     }
 
-    /// A place for a stream; `None` when there is none.
+    /// Reserves a stream slot; `None` if all are taken.
     pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// The number of open streams.
+    /// Number of open streams.
     pub(crate) fn streams(&self) -> usize {
         STREAMS_MAX - self.places.available_permits()
     }
 
-    /// A topic of a stream; `None` when it is a channel, and too many others are watched.
+    /// Subscribes a stream to a topic. Returns `None` for a channel if too many other channels are watched.
     pub(crate) fn watch(&self, topic: Topic) -> Option<Watch> {
         let position = match &topic {
             Topic::Overview => self.overview.watch(),
@@ -111,7 +111,7 @@ impl Hub {
         Some(watched.feed.watch())
     }
 
-    /// A channel that is watched by its name; `None` when too many others are.
+    /// Registers a channel watched by name. Returns `None` if too many other channels are registered.
     fn name(&self, channel: &Identity) -> Option<Arc<Identity>> {
         let mut named = self.named.lock();
         named.retain(|(channel, _)| channel.strong_count() > 0);
@@ -131,7 +131,7 @@ impl Hub {
         position
     }
 
-    /// The channels that are watched by their names for who is on them.
+    /// The channels whose presence is watched by name.
     pub(crate) fn named(&self) -> Vec<Arc<Identity>> {
         let named = self.named.lock();
         named
@@ -140,7 +140,7 @@ impl Hub {
             .collect()
     }
 
-    /// Sends who is on a channel of another node, if that has changed.
+    /// Publishes the presence of another node's channel if it has changed.
     pub(crate) fn update_presence(&self, channel: &Identity, state: &Value) {
         let mut named = self.named.lock();
         let is_it = |known: &Weak<Identity>| known.upgrade().is_some_and(|it| *it == *channel);
@@ -154,14 +154,14 @@ impl Hub {
         }
     }
 
-    /// The channels that streams are about.
+    /// The channels that streams watch.
     pub(crate) fn watched(&self) -> Vec<Identity> {
         let mut channels = self.channels.lock();
         channels.retain(|_, watched| watched.feed.is_watched());
         channels.keys().cloned().collect()
     }
 
-    /// Sends a channel's state if it has changed.
+    /// Publishes a channel's state if it has changed.
     pub(crate) fn update(&self, channel: &Identity, state: Value) {
         let mut channels = self.channels.lock();
         let Some(watched) = channels.get_mut(channel) else {
@@ -175,12 +175,12 @@ impl Hub {
     }
 }
 
-/// The event of a channel's state. Of thousands of viewers it has the first.
+/// Formats the event for a channel's state. Of thousands of viewers, only the first are included.
 fn channel_event(state: Value) -> Event {
     fitting("channel", state, "/channel/viewers", End::First)
 }
 
-/// A document without its ages and the number of its state, which change while nothing happens.
+/// A copy of a document without ages and the state number, which change even if nothing happens.
 fn without_ages(document: &Value) -> Value {
     match document {
         Value::Object(members) => {
@@ -196,43 +196,43 @@ fn without_ages(document: &Value) -> Value {
     }
 }
 
-/// The time after which a watched channel's state is sent again for its ages alone.
+/// Interval at which an otherwise unchanged channel state is resent to update its ages.
 const REFRESH: Duration = Duration::from_secs(10);
 
 // The topics of streams, and a stream's position in each of its own.
 
-/// A topic that a stream may have.
+/// A topic of event streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
     /// Figures of the service.
     Overview,
     /// Lines of the log.
     Log,
-    /// Requests that were refused.
+    /// Refused requests.
     Refusals,
-    /// Viewers whose session did not go well.
+    /// Viewers with failed or degraded sessions.
     Troubled,
-    /// One channel.
+    /// A single channel.
     Channel(Identity),
     /// The presence of all channels of this node.
     Presence,
-    /// That of one channel.
+    /// The presence of one channel.
     PresenceOf(Identity),
-    /// Of the process as a whole; every stream has it.
+    /// Notices about the whole process; sent to every stream.
     Notices,
 }
 
-/// A topic of a stream.
+/// A stream's subscription to a topic.
 pub(crate) struct Watch {
     pub(crate) topic: Topic,
     pub(crate) position: Position,
-    /// Whether its state was sent.
+    /// Whether the initial state was sent.
     pub(crate) begun: bool,
 }
 
 // The current state of each topic: a stream begins with it, and starts from it again when it has missed something.
 
-/// The sources of the topics' states; a clone is another way to the same.
+/// The sources of the topics' states; clones share them.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) hub: Arc<Hub>,
@@ -244,7 +244,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The state of a topic; the position is where it ends.
+    /// Returns the current state of a topic, and moves `position` to the end of the topic's feed.
     pub(crate) async fn state(&self, topic: &Topic, position: &mut Position) -> Option<Event> {
         position.move_to_end();
         Some(match topic {
@@ -287,13 +287,13 @@ impl Sources {
         })
     }
 
-    /// The presence of a channel, whichever node has it.
+    /// The presence of a channel, from the node that serves it.
     pub(crate) async fn presence_of(&self, channel: &Identity) -> Result<Value, Fault> {
         let mut document = channel::document(&self.inspector, channel).await?;
         Ok(document["presence"].take())
     }
 
-    /// A channel's document under its name, or why there is none.
+    /// A channel's document under its name, or the reason why there is none.
     pub(crate) async fn channel_state(&self, channel: &Identity) -> Value {
         let mut state = match channel::document(&self.inspector, channel).await {
             Ok(document) => value!({ "channel": document, "error": null }),

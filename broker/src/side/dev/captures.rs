@@ -1,10 +1,10 @@
-//! Copies of messages on their way from the shards to `/dev/messages`, and those that are kept for it.
+//! Message copies from the shards for `/dev/messages`: the queue and the stored copies.
 //!
 //! ```text
 //!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► NewestCopies
 //! ```
-//! A shard never waits: what finds the queue full is counted and lost. What a client has received was copied before it
-//! was sent, so a request that comes after it sees the copy.
+//! Shards never wait: if the queue is full, copies are counted and dropped. A message is copied before it is sent to
+//! the client, so a request made after the client received the message returns the copy.
 
 use broker_core::shard::{Capture, Captured};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,26 +13,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{Mutex, Notify};
 
-/// The way of copies from the shards; a clone is another way to the same.
+/// The queue and the stored copies of messages from the shards; clones share them.
 #[derive(Clone)]
 pub struct Captures(Arc<SharedCaptures>);
 
 struct SharedCaptures {
     to: Sender<Captured>,
     from: Receiver<Captured>,
-    /// Bytes of the copies in the queue.
+    /// Total size of the queued copies, in bytes.
     queued_bytes: AtomicUsize,
     missed: AtomicU64,
     kept: Mutex<NewestCopies>,
     news: Notify,
 }
 
-/// The newest copies, with their numbers.
+/// The newest copies, with their sequence numbers.
 #[derive(Debug, Default)]
 pub(crate) struct NewestCopies {
     rows: VecDeque<(u64, Captured)>,
     bytes: usize,
-    /// The number of the last copy.
+    /// Number of the last copy.
     last: u64,
 }
 
@@ -51,13 +51,13 @@ impl Default for Captures {
 }
 
 impl Captures {
-    /// The receiver of one shard's copies.
+    /// Returns the receiver of a shard's copies.
     #[must_use]
     pub fn of_shard(&self) -> Box<dyn Capture> {
         Box::new(self.clone())
     }
 
-    /// Takes over what shards have sent, whenever they send, so that the newest copies are kept and not the oldest.
+    /// Continuously moves copies from the queue to the store, so that the newest are retained rather than the oldest.
     pub(crate) async fn keep_all(self) {
         loop {
             let news = self.0.news.notified();
@@ -66,12 +66,12 @@ impl Captures {
         }
     }
 
-    /// Waits for more copies, if none came since `notified` was made.
+    /// Waits for copies that arrive after this call.
     pub(crate) fn news(&self) -> tokio::sync::futures::Notified<'_> {
         self.0.news.notified()
     }
 
-    /// The copies, with all that have arrived.
+    /// Calls `use_kept` with the stored copies, including all that have arrived.
     pub(crate) async fn with<T>(&self, use_kept: impl FnOnce(&mut NewestCopies) -> T) -> T {
         let mut kept = self.0.kept.lock().await;
         while let Ok(copy) = self.0.from.try_recv() {
@@ -82,7 +82,7 @@ impl Captures {
         use_kept(&mut kept)
     }
 
-    /// Copies that were lost: too many in a second, or in the queue.
+    /// Number of dropped copies, because of too many in a second or a full queue.
     pub(crate) fn missed(&self) -> u64 {
         self.0.missed.load(Ordering::Relaxed)
     }
@@ -121,13 +121,13 @@ impl NewestCopies {
         }
     }
 
-    /// The copies after this number, oldest first.
+    /// The copies with numbers above this one, oldest first.
     pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = &(u64, Captured)> {
         let first = self.rows.partition_point(|(other, _)| *other <= number);
         self.rows.range(first..)
     }
 
-    /// Forgets copies; returns how many.
+    /// Removes matching copies; returns their number.
     pub(crate) fn forget(&mut self, which: impl Fn(&Captured) -> bool) -> usize {
         let before = self.rows.len();
         self.rows.retain(|(_, copy)| !which(copy));
@@ -135,7 +135,7 @@ impl NewestCopies {
         before - self.rows.len()
     }
 
-    /// The number of the last copy there was.
+    /// Number of the last copy made.
     pub(crate) fn last(&self) -> u64 {
         self.last
     }
@@ -146,16 +146,16 @@ fn size(copy: &Captured) -> usize {
     size_of::<Captured>() + copy.channel.len() + copy.viewer.len() + copy.payload.len()
 }
 
-/// Copies on their way.
+/// Maximum number of queued copies.
 const QUEUED_MAX: usize = 1024;
 
-/// Their bytes.
+/// Maximum total size of queued copies, in bytes.
 const QUEUED_BYTES_MAX: usize = 16 << 20;
 
-/// Copies that are kept; the oldest make room.
+/// Maximum number of stored copies; the oldest are evicted.
 const KEPT_MAX: usize = 2000;
 
-/// Their bytes.
+/// Maximum total size of stored copies, in bytes.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! `/dev/clock`: the clocks of all shards, moved forward, and the calendar alone moved either way.
+//! `/dev/clock`: advances the clocks of all shards, and skews the calendar in either direction.
 //!
-//! A request changes what the process remembers, and every shard gets the whole of that, not the difference: a shard
-//! that did not answer in time is right again with the next request.
+//! A request changes the total shift stored here, and every shard receives the total rather than the difference, so
+//! that a shard that missed one update is correct after the next.
 
 use crate::edge::Shift;
 use crate::side::admin::http::{Answer, SILENT, rfc3339};
@@ -19,28 +19,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::Mutex;
 
-/// Moves the clocks of all shards: returns the moment of each once all that is due by it is done, `None` for one that
-/// does not answer; blocks for a bounded time.
+/// Shifts the clocks of all shards and returns each shard's time once everything due by then has been processed, or
+/// `None` for an unresponsive shard. Blocks for a limited time.
 pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + Send>;
 
-/// The page. A clone is another way to the same.
+/// State of the page; clones share it.
 #[derive(Clone)]
 pub(crate) struct ClockPage {
-    /// One move at a time.
+    /// The clocks, locked during a move so that moves run one at a time.
     clocks: Arc<Mutex<Clocks>>,
     elapsed: Arc<Elapsed>,
-    /// Ids of refusals have the time of the shards' calendars.
+    /// Adjusted on each move, since refusal ids contain the time of the shards' calendars.
     refusals: Arc<Refusals>,
 }
 
-/// The time that has passed since the start, as the shards count it.
+/// The time elapsed since the start, as the shards count it.
 pub(crate) struct Elapsed {
     began: Instant,
-    /// Milliseconds by which the clocks of the shards are ahead.
+    /// Milliseconds by which the shards' clocks have been advanced.
     advanced_ms: AtomicU64,
 }
 
-/// The clocks, and how far they were moved.
+/// The clocks and their current shift.
 struct Clocks {
     shift: Shift,
     shards: MoveClocks,
@@ -54,7 +54,7 @@ impl Clocks {
         }
     }
 
-    /// Passes the shift of the clocks to every shard. Blocks.
+    /// Applies the shift to every shard. Blocks.
     fn apply(&mut self) -> (Shift, Option<Moment>) {
         let moments = (self.shards)(self.shift);
         let all: Option<Vec<Moment>> = moments.into_iter().map(|(_, at)| at).collect();
@@ -63,7 +63,7 @@ impl Clocks {
     }
 }
 
-/// A change of the clocks, as a request asks for it.
+/// A requested change of the clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
     advance_ms: u64,
@@ -71,7 +71,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// The calendar agrees with the other clock again.
+    /// Removes the skew, so that the calendar agrees with the monotonic clock again.
     pub(crate) const NO_SKEW: Self = Self {
         advance_ms: 0,
         skew_ms: Some(0),
@@ -79,14 +79,14 @@ impl Change {
 }
 
 impl Elapsed {
-    /// In milliseconds.
+    /// The elapsed time in milliseconds.
     pub(crate) fn ms(&self) -> u64 {
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         elapsed.saturating_add(self.advanced_ms.load(Ordering::Relaxed))
     }
 }
 
-/// The routes.
+/// The routes of the clock page.
 pub(crate) fn routes(page: ClockPage) -> Router {
     Router::new()
         .route("/dev/clock", get(show).post(change).delete(reset))
@@ -103,7 +103,7 @@ async fn change(State(page): State<ClockPage>, body: Bytes) -> Answer {
     page.move_clocks(parse(&body)?).await
 }
 
-/// `DELETE /dev/clock`: the skew ends. Time that has passed stays so.
+/// `DELETE /dev/clock`: removes the skew; the advance remains.
 async fn reset(State(page): State<ClockPage>) -> Answer {
     page.move_clocks(Change::NO_SKEW).await
 }
@@ -120,7 +120,7 @@ impl ClockPage {
         }
     }
 
-    /// The time that has passed, for other pages.
+    /// The elapsed time, for other pages.
     pub(crate) fn elapsed(&self) -> Arc<Elapsed> {
         Arc::clone(&self.elapsed)
     }
@@ -134,10 +134,10 @@ impl ClockPage {
         })))
     }
 
-    /// Moves the clocks: how far they are then, and the moment; `None` when a shard does not answer.
+    /// Moves the clocks and returns the new shift and time; the time is `None` if a shard does not respond.
     ///
     /// # Errors
-    /// The text for the client: they would be too far ahead.
+    /// Fails with an error text for the client if the clocks would be too far ahead.
     pub(crate) async fn shift(&self, change: Change) -> Result<(Shift, Option<Moment>), String> {
         let mut clocks = self.clocks.clone().lock_owned().await;
         clocks.shift = moved(clocks.shift, change)?;
@@ -166,7 +166,7 @@ fn parse(bytes: &[u8]) -> Result<Change, String> {
     })
 }
 
-/// A span of time with a sign.
+/// Parses a signed time span.
 fn skew(text: &str) -> Result<i64, String> {
     let (sign, span) = match text.strip_prefix('-') {
         Some(span) => (-1, span),
@@ -200,10 +200,11 @@ fn span(ms: i64) -> String {
     }
 }
 
-/// The largest step, either way: everything that a broker remembers with a time, but its certificates, ends within.
+/// Maximum size of one step in either direction, in milliseconds: a week. Everything with a time limit in a broker,
+/// except certificates, expires within a week.
 const ADVANCE_MS_MAX: u64 = 7 * 86_400_000;
 
-/// All steps together.
+/// Maximum total of all steps, in milliseconds: 3,650 days.
 const ADVANCED_MS_MAX: u64 = 3650 * 86_400_000;
 
 const KEYS: &str = "advance, wallSkew";

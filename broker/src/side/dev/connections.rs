@@ -1,6 +1,6 @@
-//! `GET /dev/connections`: who is connected to which channel; waits for connections that are yet to come.
+//! `GET /dev/connections`: lists the connections of channels; can wait for future ones.
 //!
-//! Shards are asked again and again while a request waits: nothing reports joins, so production pays nothing for it.
+//! Shards are polled while a request waits. They do not report joins, so the page costs nothing in production.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::list::{Search, gather};
@@ -15,19 +15,19 @@ use serde_json::{Value, json as value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Which connections a request is about.
+/// Filter of a connection query.
 #[derive(Debug)]
 struct ConnectionQuery {
     channel: Option<Glob>,
     role: Option<Role>,
     client_id: Option<Glob>,
     limit: usize,
-    /// The answer waits for this many.
+    /// Minimum number of connections to wait for.
     min: usize,
     wait: Duration,
 }
 
-/// Answers with the connections that match, once there are `min`, or `wait` is over.
+/// Returns the matching connections once there are `min`, or when `wait` has elapsed.
 pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let wanted = parse(query.as_deref())?;
     let until = Instant::now() + wanted.wait;
@@ -40,7 +40,7 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
     }
 }
 
-/// The first connections that match.
+/// The first matching connections.
 async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Result<Vec<Value>, Fault> {
     let mut found = Vec::new();
     for identity in channels_in_use(inspector, wanted.channel.as_ref()).await? {
@@ -57,7 +57,7 @@ async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Result<
     Ok(found)
 }
 
-/// Channels to which somebody is connected, whose names the pattern covers.
+/// Channels with connections whose names match the pattern.
 async fn channels_in_use(
     inspector: &Inspector,
     pattern: Option<&Glob>,
@@ -138,8 +138,8 @@ fn row(channel: &str, peer: &PeerView) -> Value {
 
 const PARAMETERS: [&str; 6] = ["channel", "role", "clientId", "limit", "min", "wait"];
 
-/// Connections in an answer.
+/// Maximum number of connections in a response.
 const LIMIT_MAX: usize = 1000;
 
-/// The interval at which shards are asked while a request waits.
+/// Interval at which shards are polled while a request waits.
 const AGAIN: Duration = Duration::from_millis(20);

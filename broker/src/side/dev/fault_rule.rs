@@ -1,5 +1,5 @@
-//! A fault as a request describes it, and the values that it may have. What is wrong with it is named by its key, with
-//! what is allowed.
+//! Parsing and validation of fault rules, and their permitted values. Errors name the offending key and what is
+//! allowed.
 
 use crate::side::dev::request::{Body, one_of};
 use crate::terminal::nearest;
@@ -12,10 +12,10 @@ use codec::{control::Operation, identifiers::ClientId};
 use serde_json::{Value, json};
 use strum::{EnumString, VariantNames};
 
-/// Reads a fault.
+/// Parses a fault rule from a request body.
 ///
 /// # Errors
-/// The text for the client.
+/// Error text for the client if the rule is invalid.
 pub(crate) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let on = body
         .text("on", on)?
@@ -73,10 +73,10 @@ fn glob(text: &str) -> Result<Glob, String> {
     }
 }
 
-/// A role of a connection.
+/// Parses a connection role.
 ///
 /// # Errors
-/// The allowed ones.
+/// Lists the allowed roles.
 pub(crate) fn role(text: &str) -> Result<Role, String> {
     let found = ROLES.iter().find(|(name, _)| *name == text);
     found
@@ -90,17 +90,17 @@ fn operation(text: &str) -> Result<Operation, String> {
         .ok_or_else(|| one_of(text, Operation::ALL.iter().map(|it| it.name())))
 }
 
-/// An action of messages.
+/// Parses a message action.
 ///
 /// # Errors
-/// The allowed ones.
+/// Lists the allowed actions.
 pub(crate) fn action(text: &str) -> Result<Action, String> {
     let mut all = Action::ALL.into_iter();
     all.find(|action| action.as_str() == text)
         .ok_or_else(|| one_of(text, Action::ALL.map(Action::as_str)))
 }
 
-/// `do`: the name of what is done, or an object of that one key and how.
+/// Parses `do`: the name of an act, or an object with the name as its only key and the parameters as its value.
 fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
     let names = on.acts();
     let acts = names.join(", ");
@@ -250,13 +250,13 @@ fn close_code(how: &mut Body) -> Result<u16, String> {
 const CODES: &str = "do.close.code: allowed 1000 to 1003, 1007 to 1014, 3000 to 4999; clients report 1006 for an end \
                      without a close frame, which is \"reset\"";
 
-/// The client id of a viewer.
+/// Parses the client id of a viewer.
 fn viewer(text: &str) -> Result<Box<str>, String> {
     let id = ClientId::parse(text).map(|id| id.as_str().into());
     id.map_err(|_| "must be a client id: 1 to 256 letters, digits, \"_\", \".\" or \"-\"".into())
 }
 
-/// What is sent to a session.
+/// Parses what is sent to a session.
 fn sent(text: &str) -> Result<SessionAct, String> {
     match text {
         "empty" => Ok(SessionAct::SendEmpty),
@@ -264,7 +264,7 @@ fn sent(text: &str) -> Result<SessionAct, String> {
     }
 }
 
-/// The part of a message that is spoiled.
+/// Parses the part of a message to corrupt.
 fn corruption(text: &str) -> Result<Corruption, String> {
     let found = CORRUPTIONS.iter().find(|(name, _)| *name == text);
     found
@@ -272,12 +272,12 @@ fn corruption(text: &str) -> Result<Corruption, String> {
         .ok_or_else(|| one_of(text, CORRUPTIONS.map(|(name, _)| name)))
 }
 
-/// True for codes that a close frame may have (RFC 6455 section 7.4).
+/// Whether a code is valid in a close frame (RFC 6455 section 7.4).
 fn sendable(code: u16) -> bool {
     !matches!(code, 1004..=1006 | 1015..=2999)
 }
 
-/// A text of a close frame: 123 bytes at most.
+/// Parses the reason of a close frame: at most 123 bytes.
 fn reason(text: &str) -> Result<Box<str>, String> {
     if text.len() <= 123 {
         Ok(text.into())
@@ -286,7 +286,7 @@ fn reason(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-/// A text that needs no escape in JSON.
+/// Parses a text that needs no escaping in JSON.
 fn line(text: &str) -> Result<Box<str>, String> {
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     if (1..=1024).contains(&text.len()) && text.bytes().all(plain) {
@@ -305,7 +305,7 @@ fn word(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-/// By default once.
+/// Parses the number of matches that a fault acts on; the default is one.
 fn times(body: &mut Body) -> Result<Option<u64>, String> {
     let rule = "allowed 1 to 1000000, or \"always\"";
     match body.take("times") {
@@ -338,21 +338,21 @@ fn chance(body: &mut Body) -> Result<Option<Chance>, String> {
     }
 }
 
-/// Matches that a fault acts on, or skips.
+/// Maximum number of matches that a fault acts on or skips.
 const TIMES_MAX: u64 = 1_000_000;
 
-/// The longest time that something is held back: 10 minutes.
+/// Maximum delay of a fault, in milliseconds: 10 minutes.
 const DELAY_MS_MAX: u64 = 600_000;
 
-/// The longest life of a fault that has an end.
+/// Maximum duration of a fault that ends by itself, in milliseconds: one day.
 const LASTS_MS_MAX: u64 = 86_400_000;
 
-/// Milliseconds that a client has after GO_AWAY unless the fault says otherwise.
+/// Default grace period of a client after GO_AWAY, in milliseconds.
 const GRACE_MS: u64 = 5000;
 
 // The values of a fault: the closed sets that the reader, its errors and `GET /dev/faults/allowed` share.
 
-/// The places where a fault acts.
+/// The points at which a fault can act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 enum On {
@@ -364,7 +364,7 @@ enum On {
 }
 
 impl On {
-    /// The keys that `match` may name.
+    /// The keys allowed in `match`.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Api => &["channel", "operation"],
@@ -373,7 +373,8 @@ impl On {
         }
     }
 
-    /// The acts that `do` may name: on messages and deliveries also those of the sender's or the recipient's session.
+    /// The acts allowed in `do`. For messages and deliveries, these include acts on the session of the sender or
+    /// recipient.
     pub(crate) fn acts(self) -> Vec<&'static str> {
         let (own, session) = match self {
             Self::Connect | Self::Api => (
@@ -404,7 +405,7 @@ const SESSION: &[&str] = &[
     "send",
 ];
 
-/// The acts that take more than their name: the keys of each, or what replaces them, and an example as JSON.
+/// The acts with parameters: name, allowed keys (or what replaces the object), and an example as JSON.
 const ACTS: &[(&str, &str, &str)] = &[
     (
         "refuse",
@@ -439,7 +440,7 @@ fn entry(act: &str) -> Option<&'static (&'static str, &'static str, &'static str
     ACTS.iter().find(|(name, ..)| *name == act)
 }
 
-/// The answer of `GET /dev/faults/allowed`. Each entry of a `do` is one that a fault may have as it is.
+/// The response to `GET /dev/faults/allowed`. Each entry of a `do` can be used in a fault unchanged.
 pub(crate) fn document() -> Value {
     let on = On::VARIANTS.iter().filter_map(|name| {
         let on: On = name.parse().ok()?;
@@ -457,20 +458,20 @@ pub(crate) fn document() -> Value {
     })
 }
 
-/// An act with what it needs, and with what readers would look for.
+/// An act with example parameters, or only its name if it has none.
 fn example(act: &str) -> Value {
     let how = entry(act).and_then(|(.., how)| serde_json::from_str(how).ok());
     how.map_or_else(|| act.into(), |how: Value| json!({ act: how }))
 }
 
-/// `do.corrupt`.
+/// Values of `do.corrupt`.
 const CORRUPTIONS: [(&str, Corruption); 3] = [
     ("payload", Corruption::Payload),
     ("base64", Corruption::Base64),
     ("message", Corruption::Message),
 ];
 
-/// `match.role`.
+/// Values of `match.role`.
 pub(crate) const ROLES: [(&str, Role); 2] = [("master", Role::Master), ("viewer", Role::Viewer)];
 
 #[cfg(test)]

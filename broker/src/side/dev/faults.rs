@@ -1,7 +1,7 @@
-//! `/dev/faults`: faults that a test makes, lists and removes.
+//! `/dev/faults`: creates, lists and removes faults for tests.
 //!
-//! A rule is one value for all shards, with its counts; a shard that was silent when it was made (503) may learn of it
-//! later, when it has ended already, and does nothing.
+//! A rule with its counts is one value shared by all shards. A shard that did not respond when the rule was created
+//! (503) may receive it after it has ended, and then ignores it.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, fault_id};
 use crate::side::dev::clock::Elapsed;
@@ -19,7 +19,7 @@ use serde_json::{Value, json as value};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// The page. A clone is another way to the same.
+/// State of the page; clones share it.
 #[derive(Clone)]
 pub(crate) struct FaultPage {
     faults: Arc<Mutex<FaultList>>,
@@ -27,22 +27,22 @@ pub(crate) struct FaultPage {
     shards: Shards,
 }
 
-/// The faults there are.
+/// The faults that have not been removed.
 #[derive(Debug, Default)]
 struct FaultList {
     faults: Vec<Listed>,
-    /// Of the last one.
+    /// Number of the last fault.
     number: u64,
 }
 
-/// A fault, as it is shown.
+/// A listed fault.
 #[derive(Debug)]
 struct Listed {
     id: String,
-    /// As it was asked for.
+    /// The fault in the form in which it was requested.
     asked: Value,
     rule: SharedRule,
-    /// When its time is over, by [`Elapsed::ms`].
+    /// Time at which the fault ends according to [`Elapsed::ms`], if it is limited in time.
     ends_ms: Option<u64>,
 }
 
@@ -55,14 +55,14 @@ impl FaultPage {
         }
     }
 
-    /// Ends the faults whose channels begin with a prefix; without one, all. Returns how many.
+    /// Ends the faults whose channel pattern begins with a prefix, or all without one; returns their number.
     pub(crate) async fn end(&self, prefix: &str) -> usize {
         let mut list = self.faults.lock().await;
         list.remove(|fault| prefix.is_empty() || fault.is_about(prefix))
     }
 }
 
-/// The routes.
+/// The routes of the fault pages.
 pub(crate) fn routes(page: FaultPage) -> Router {
     Router::new()
         .route("/dev/faults", get(list).post(make).delete(remove_all))
@@ -80,7 +80,7 @@ async fn list(State(page): State<FaultPage>) -> Json<Value> {
     Json(value!({ "faults": faults }))
 }
 
-/// `GET /dev/faults/allowed`: what a fault may say.
+/// `GET /dev/faults/allowed`: the permitted values of a fault.
 async fn allowed() -> Json<Value> {
     Json(fault_rule::document())
 }
@@ -137,7 +137,8 @@ async fn remove(State(page): State<FaultPage>, Path(id): Path<String>) -> Answer
 }
 
 impl FaultList {
-    /// Ends faults; returns how many. What they hold back is delivered when it is due.
+    /// Ends the matching faults and returns their number. Messages delayed by these faults are still delivered when
+    /// due.
     fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
         let before = self.faults.len();
         self.faults.retain(|fault| {
@@ -152,12 +153,12 @@ impl FaultList {
 }
 
 impl Listed {
-    /// Whether it does nothing any more.
+    /// Whether the fault has ended.
     fn is_over(&self, now_ms: u64) -> bool {
         self.rule.is_spent() || self.ends_ms.is_some_and(|end| end <= now_ms)
     }
 
-    /// Whether its pattern of channels begins with this.
+    /// Whether the fault's channel pattern begins with this prefix.
     fn is_about(&self, prefix: &str) -> bool {
         let channel = self.asked.pointer("/match/channel").and_then(Value::as_str);
         channel.is_some_and(|channel| channel.starts_with(prefix))
@@ -177,7 +178,7 @@ impl Listed {
 const NO_SUCH_FAULT: Fault =
     Fault::new(StatusCode::NOT_FOUND, "no such fault: see GET /dev/faults");
 
-/// The request as it is shown again.
+/// Parses the request into the form in which it is listed.
 fn asked(bytes: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(bytes).map_err(|error| format!("the body is not JSON: {error}"))
 }

@@ -1,5 +1,4 @@
-//! `GET /dev/messages`: what clients have sent each other, decoded and summarised; waits for messages that are yet to
-//! come.
+//! `GET /dev/messages`: the messages sent between clients, decoded and summarised; can wait for future ones.
 
 use crate::side::admin::http::{Fault, JSON, rfc3339};
 use crate::side::dev::captures::{Captures, NewestCopies};
@@ -14,15 +13,15 @@ use serde_json::{Value, json as value};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// The page.
+/// State of the page.
 #[derive(Clone)]
 pub(crate) struct MessagePage {
     pub(crate) captures: Captures,
-    /// Whether shards make copies.
+    /// Whether shards copy messages.
     pub(crate) are_kept: bool,
 }
 
-/// Which messages a request is about.
+/// Filter of a message query.
 #[derive(Debug)]
 struct MessageQuery {
     channel: Option<Glob>,
@@ -31,12 +30,12 @@ struct MessageQuery {
     to: Option<Glob>,
     after: u64,
     limit: usize,
-    /// The answer waits for this many.
+    /// Minimum number of messages to wait for.
     min: usize,
     wait: Duration,
 }
 
-/// Answers with the oldest messages after `after` that match, once there are `min`, or `wait` is over.
+/// Returns the oldest matching messages after `after`, once there are `min`, or when `wait` has elapsed.
 pub(crate) async fn list(
     State(page): State<MessagePage>,
     RawQuery(query): RawQuery,
@@ -68,8 +67,8 @@ async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> String {
     }
 }
 
-/// The answer, once there are `min` messages. It is written message by message: some KiB of a payload, as values, may
-/// take some MiB.
+/// Formats the response once there are `min` messages. Messages are written one by one, since a payload of a few KiB
+/// may take several MiB when parsed.
 fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> Option<String> {
     let after = kept.after(wanted.after);
     let found = after.filter(|(_, copy)| wanted.covers(copy));
@@ -148,7 +147,7 @@ fn row(seq: u64, copy: &Captured) -> Value {
     })
 }
 
-/// The sender of a message, and its recipient if that is known.
+/// The sender of a message, and its recipient if known.
 fn ends(copy: &Captured) -> (&str, Option<&str>) {
     match copy.towards {
         Some(Towards::Master) => (&copy.viewer, Some(MASTER)),
@@ -171,13 +170,13 @@ const MASTER: &str = "MASTER";
 
 // Summaries of payloads: the session description or the candidate in one, as it is of use in a test.
 
-/// The payload as JSON, if it is base64 of that.
+/// The payload decoded from base64 and parsed as JSON; `None` if it is not base64-encoded JSON.
 pub(crate) fn decoded(payload: &str) -> Option<Value> {
     let bytes = base64_simd::STANDARD.decode_to_vec(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// `{"type","media","iceUfrag","fingerprint","candidates","characters"}` of a session description.
+/// Summarises a session description: `{"type","media","iceUfrag","fingerprint","candidates","characters"}`.
 pub(crate) fn description(payload: &Value) -> Option<Value> {
     let sdp = payload.get("sdp")?.as_str()?;
     let attribute = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name));
@@ -192,7 +191,7 @@ pub(crate) fn description(payload: &Value) -> Option<Value> {
     }))
 }
 
-/// `{"type","protocol"}` of a candidate (RFC 8839 section 5.1).
+/// Summarises a candidate: `{"type","protocol"}` (RFC 8839 section 5.1).
 fn candidate(payload: &Value) -> Option<Value> {
     let text = payload.get("candidate")?.as_str()?;
     let mut words = text.split(' ');
@@ -201,7 +200,7 @@ fn candidate(payload: &Value) -> Option<Value> {
     Some(value!({ "type": words.next()?, "protocol": protocol }))
 }
 
-/// Each section in words: what it is, its first codec, its direction.
+/// Describes each section: its kind, first codec and direction.
 fn media(sdp: &str) -> Vec<String> {
     let mut sections: Vec<Section<'_>> = Vec::new();
     for line in sdp.lines() {
@@ -223,10 +222,10 @@ fn media(sdp: &str) -> Vec<String> {
     sections.iter().map(Section::words).collect()
 }
 
-/// A section that begins with `m=`.
+/// A media section, which begins with `m=`.
 struct Section<'a> {
     kind: &'a str,
-    /// The first of its formats.
+    /// The section's first format.
     format: Option<&'a str>,
     codec: Option<&'a str>,
     direction: Option<&'a str>,
@@ -262,7 +261,7 @@ impl<'a> Section<'a> {
 
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
-/// Sections that are described.
+/// Maximum number of sections described.
 const SECTIONS_MAX: usize = 32;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Reads the body and the parameters of a request for a page of `/dev`. A fault names the key and what is allowed.
+//! Parses request bodies and parameters for the `/dev` pages. Errors name the key and what is allowed.
 
 use crate::terminal::nearest;
 use broker_core::settings::value::duration;
@@ -10,19 +10,19 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A JSON object that is read key by key.
+/// A JSON object whose keys are removed as they are parsed.
 #[derive(Debug)]
 pub(crate) struct Body {
-    /// The path to it from the request's body: `do.refuse.`, or nothing.
+    /// Path from the request's body to this object: `do.refuse.`, or empty.
     path: String,
     members: Map<String, Value>,
 }
 
 impl Body {
-    /// The object of a request's body; an empty body is an empty object.
+    /// Parses a request body as an object; an empty body is an empty object.
     ///
     /// # Errors
-    /// The text for the client: it is no JSON object.
+    /// Error text for the client if it is not a JSON object.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Ok(Self::of("", Map::new()));
@@ -41,15 +41,15 @@ impl Body {
         }
     }
 
-    /// Takes the value of a key out; null is as good as none.
+    /// Removes and returns the value of a key; null counts as absent.
     pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.members.remove(key).filter(|value| !value.is_null())
     }
 
-    /// Takes a text out.
+    /// Removes a text value and parses it.
     ///
     /// # Errors
-    /// It is no text, or `read` refuses it with what is allowed.
+    /// Fails if the value is not a text, or `read` rejects it with a description of what is allowed.
     pub(crate) fn text<T>(
         &mut self,
         key: &str,
@@ -68,10 +68,10 @@ impl Body {
         }
     }
 
-    /// Takes a span of time out, in milliseconds.
+    /// Removes a time span, in milliseconds.
     ///
     /// # Errors
-    /// It is none, or out of range.
+    /// The value is not a time span, or is out of range.
     pub(crate) fn span(
         &mut self,
         key: &str,
@@ -80,10 +80,10 @@ impl Body {
         self.text(key, |text| duration(text, range))
     }
 
-    /// Takes a whole number out.
+    /// Removes an integer.
     ///
     /// # Errors
-    /// It is none, or out of range.
+    /// The value is not an integer, or is out of range.
     pub(crate) fn number(
         &mut self,
         key: &str,
@@ -99,10 +99,10 @@ impl Body {
             .ok_or_else(|| self.fault(key, &value, &rule()))
     }
 
-    /// Takes an object out; none is as good as an empty one.
+    /// Removes an object; an absent one counts as empty.
     ///
     /// # Errors
-    /// It is something else.
+    /// The value is not an object.
     pub(crate) fn object(&mut self, key: &str) -> Result<Self, String> {
         let path = format!("{}{key}.", self.path);
         match self.take(key) {
@@ -112,11 +112,11 @@ impl Body {
         }
     }
 
-    /// Takes a choice out: a name, or an object whose only key is the name. What it has as value comes as a body, a
-    /// value that is no object under the key "".
+    /// Removes a choice: a name, or an object with the name as its only key. The key's value is returned as a body; a
+    /// value that is not an object is stored under the key "".
     ///
     /// # Errors
-    /// There is none, or more than one.
+    /// The choice is missing, or there is more than one.
     pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
         let one = match self.take(key) {
             None => return Err(format!("{}{key}: missing; allowed {allowed}", self.path)),
@@ -139,10 +139,10 @@ impl Body {
         Ok((name, body))
     }
 
-    /// That nothing is left of it.
+    /// Checks that all keys have been removed.
     ///
     /// # Errors
-    /// The first unknown key, and which are allowed.
+    /// Fails with the first unknown key and the allowed ones.
     pub(crate) fn end(self, allowed: &str) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),
@@ -157,7 +157,7 @@ impl Body {
         }
     }
 
-    /// The text for a value that is not allowed.
+    /// The error text for an invalid value.
     pub(crate) fn fault(&self, key: &str, value: &Value, rule: &str) -> String {
         let shown = excerpt(&value.to_string());
         format!("{}{key} = {shown}: {rule}", self.path)
@@ -168,20 +168,20 @@ fn excerpt(text: &str) -> String {
     text.chars().take(EXCERPT_CHARS_MAX).collect()
 }
 
-/// Characters of a wrong key or value that its answer repeats.
+/// Maximum number of characters of an invalid key or value quoted in the response.
 const EXCERPT_CHARS_MAX: usize = 80;
 
 // The parameters of a request for a page of `/dev`. A fault names the parameter and what is allowed.
 
-/// Parameters by name, decoded. Each is there once.
+/// Decoded parameters by name, without duplicates.
 #[derive(Debug)]
 pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Reads a query that may have these parameters.
+    /// Parses a query that may contain only the allowed parameters.
     ///
     /// # Errors
-    /// The text for the client.
+    /// Error text for the client if the query is invalid.
     pub(crate) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(String, String)> = Vec::new();
         for (name, value) in pairs(query.unwrap_or_default()) {
@@ -203,7 +203,7 @@ impl Parameters {
         Ok(Self(found))
     }
 
-    /// The text of a parameter; an empty one is as good as none.
+    /// The text of a parameter; an empty one counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(other, _)| other == name);
         found
@@ -211,15 +211,15 @@ impl Parameters {
             .filter(|value| !value.is_empty())
     }
 
-    /// A pattern.
+    /// Parses a pattern parameter.
     pub(crate) fn glob(&self, name: &str) -> Option<Glob> {
         self.text(name).map(Glob::new)
     }
 
-    /// A whole number.
+    /// Parses an integer parameter.
     ///
     /// # Errors
-    /// It is none, or out of range.
+    /// The value is not an integer, or is out of range.
     pub(crate) fn number<T: FromStr + PartialOrd + Display>(
         &self,
         name: &str,
@@ -233,10 +233,10 @@ impl Parameters {
         number.map(Some).ok_or_else(rule)
     }
 
-    /// The time to wait: at most [`WAIT_MAX`], by default none.
+    /// Parses the time to wait: at most [`WAIT_MAX`]; zero by default.
     ///
     /// # Errors
-    /// It is no span of time, or too long.
+    /// The value is not a time span, or is too long.
     pub(crate) fn wait(&self) -> Result<Duration, String> {
         let most = u64::try_from(WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
         let ms = self.text("wait").map(|text| duration(text, 0..=most));
@@ -245,15 +245,15 @@ impl Parameters {
     }
 }
 
-/// The longest wait of a request. Its connection has some seconds more.
+/// Maximum time for which a request may wait: a few seconds less than the connection's deadline.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 
-/// Characters of a wrong name that its answer repeats.
+/// Maximum number of characters of an invalid name quoted in the response.
 const SHOWN_MAX: usize = 80;
 
 // The name that a misspelt one is nearest to.
 
-/// The allowed names in words, and the nearest one to what was written, if one is near.
+/// Lists the allowed names, with a suggestion if one is similar to the given name.
 pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     format!("allowed {}{}", names.join(", "), nearest(written, &names))

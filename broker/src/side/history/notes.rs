@@ -1,7 +1,7 @@
-//! Marks of moments, and causes that ended: texts of JSON in slots.
+//! Marks of events of the process, and causes that have ended, stored as JSON in slots.
 //!
-//! Of marks the oldest makes room. Of causes it is the oldest of the account with most, so that one account does not
-//! push out those of others. Both go by their number, not by their age.
+//! At the limit of marks, the oldest mark is evicted; at that of causes, the oldest cause of the account with the most
+//! causes, so that no account evicts those of others. Age is determined by number, not by time.
 
 use crate::limits::{
     HISTORY_CAUSES_MAX, HISTORY_CAUSES_SHOWN_MAX, HISTORY_MARKS_MAX, HISTORY_MARKS_SHOWN_MAX,
@@ -13,75 +13,75 @@ use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
 use std::io;
 
-/// What happened to the process as a whole.
+/// An event of the process as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
-    /// Everything runs.
+    /// The process is fully started.
     Start,
-    /// The process has ended in order, or with an error that it could name.
+    /// The process stopped normally, or with an error that it could report.
     Stop,
-    /// The process before has ended without a mark.
+    /// The previous process ended without recording it.
     Killed,
-    /// Files were read again, or refused.
+    /// Files were reloaded, or rejected.
     Reload,
-    /// The drain has begun.
+    /// Draining has begun.
     Drain,
-    /// Slots of a cluster came or went.
+    /// Cluster slots were gained or lost.
     Slots,
-    /// A shard that does not answer, a clock that was set, a history that could not be written.
+    /// A shard stopped responding, the clock was set, or the history could not be written.
     Alert,
 }
 
-/// A mark.
+/// A mark of an event of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
-    /// Milliseconds since 1970.
+    /// Time of the mark, in milliseconds since 1970.
     pub(crate) at: u64,
     pub(crate) kind: MarkKind,
     pub(crate) says: String,
 }
 
-/// A cause of trouble. A later one of the same id replaces it.
+/// A cause of trouble. Replaces an earlier one with the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// Stable text, of at most some 200 bytes.
+    /// Stable id, at most about 200 bytes long.
     pub id: String,
-    /// Check or kind of session.
+    /// The failed check or the kind of session.
     pub check: String,
-    /// What it is about.
+    /// The entity to which the cause is attributed.
     pub cause: Blamed,
-    /// Account whose share it counts for; none for the process as a whole.
+    /// Account whose share of the file's space the cause uses; `None` if it concerns the process as a whole.
     pub account: Option<String>,
-    /// One line.
+    /// Title, in one line.
     pub title: String,
-    /// In words.
+    /// Description of the cause.
     pub says: String,
-    /// Onset, in milliseconds since 1970.
+    /// Time of the first event, in milliseconds since 1970.
     pub first: u64,
-    /// Last event.
+    /// Time of the last event, in milliseconds since 1970.
     pub last: u64,
-    /// End.
+    /// Time at which the cause ended, in milliseconds since 1970.
     pub ended: Option<u64>,
-    /// Channels that had it.
+    /// Number of affected channels.
     pub channels: u64,
-    /// Events.
+    /// Number of events.
     pub events: u64,
-    /// `bad` or `warn`.
+    /// Severity: `bad` or `warn`.
     pub look: String,
 }
 
-/// The thing that a cause is about.
+/// The entity to which a cause is attributed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blamed {
-    /// Its kind: `key`, `principal`, `authority`, `address`, `file`, `node`, `shard` or `channel`.
+    /// Kind of entity: `key`, `principal`, `authority`, `address`, `file`, `node`, `shard` or `channel`.
     pub by: String,
-    /// Its name.
+    /// Name of the entity.
     pub value: String,
 }
 
 impl Mark {
-    /// The parts that may be cut to fit.
+    /// The texts that may be truncated to make the note fit into its slot.
     fn texts(&mut self) -> Vec<&mut String> {
         vec![&mut self.says]
     }
@@ -96,7 +96,7 @@ impl Cause {
         vec![&mut self.says, &mut self.title, &mut self.cause.value]
     }
 
-    /// As `/history` and `/problems` show it.
+    /// Formats the cause for `/history` and `/problems`.
     pub(crate) fn json(&self) -> Value {
         let moment = |ms: u64| codec::calendar::rfc3339(ms);
         value!({
@@ -128,23 +128,23 @@ const CAUSES: Region = Region {
     bytes: 1024,
 };
 
-/// Bytes of the file at most.
+/// Size of the notes file, in bytes.
 pub(crate) const NOTES_BYTES: usize = CAUSES.end();
 
-/// The newest marks of a span, in their order.
+/// The newest marks in a time span, in chronological order.
 pub(crate) fn marks(slots: &Slots, from: u64, to: u64) -> Vec<Mark> {
     let fits = |mark: &Mark| (from..=to).contains(&mark.at).then_some(mark.at);
     newest(slots, &MARKS, HISTORY_MARKS_SHOWN_MAX, fits)
 }
 
-/// The newest causes that overlap a span, by their onset.
+/// The newest causes that overlap a time span, sorted by their first event.
 pub(crate) fn causes(slots: &Slots, from: u64, to: u64) -> Vec<Cause> {
     let until = |it: &Cause| it.ended.unwrap_or(it.last);
     let fits = |it: &Cause| (it.first <= to && until(it) >= from).then_some(it.first);
     newest(slots, &CAUSES, HISTORY_CAUSES_SHOWN_MAX, fits)
 }
 
-/// The newest notes of a region, those with a moment by `fits`, in the order of their moments.
+/// The newest notes of a region for which `fits` returns a time, in chronological order.
 fn newest<T: for<'b> Deserialize<'b>>(
     slots: &Slots,
     region: &Region,
@@ -168,19 +168,19 @@ fn newest<T: for<'b> Deserialize<'b>>(
     found.into_iter().map(|(.., note)| note).collect()
 }
 
-/// What the file has, for the thread that writes.
+/// State of the notes file, as tracked by the writer thread.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// Of the last mark, and of the last cause.
+    /// Sequence numbers of the last mark and of the last cause.
     numbers: [u64; 2],
-    /// The last mark of a start or an end, as the process before left it.
+    /// The last start or stop mark that the previous process left.
     life: Option<Mark>,
-    /// Slot of the mark of this process's start, which stays: the next process goes by it.
+    /// Slot of this process's start mark, which is never evicted because the next process relies on it.
     start: Option<usize>,
     causes: BTreeMap<usize, Kept>,
 }
 
-/// A cause in a slot: digests of its id and account.
+/// A cause stored in a slot, with digests of its id and account.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     id: u64,
@@ -224,7 +224,7 @@ impl Notes {
         notes
     }
 
-    /// When a process began that has left no mark of its end.
+    /// Start time of an earlier process that recorded no end.
     pub(crate) fn unended(&self) -> Option<u64> {
         let life = self.life.as_ref()?;
         (life.kind == MarkKind::Start).then_some(life.at)
@@ -256,7 +256,8 @@ impl Notes {
         Ok(())
     }
 
-    /// The slot of a cause: its own, a free one, or that of the oldest of the account with most.
+    /// The slot for a cause: its current slot, else a free one, else that of the oldest cause of the account with the
+    /// most causes.
     fn place(&self, cause: Kept) -> usize {
         let own = self.causes.iter().find(|(_, kept)| kept.id == cause.id);
         if let Some((place, _)) = own {
@@ -277,7 +278,7 @@ impl Notes {
         oldest.map_or(0, |(place, _)| *place)
     }
 
-    /// Erases marks and causes by their time (of a cause its last event) and text: their number.
+    /// Erases marks and causes by their time (for a cause, that of its last event) and text; returns their number.
     pub(crate) fn forget(&mut self, slots: &Slots, fits: &dyn Fn(u64, &str) -> bool) -> usize {
         let mut erased = 0;
         for region in [MARKS, CAUSES] {
@@ -312,7 +313,8 @@ impl Notes {
     }
 }
 
-/// JSON of a note within a number of bytes: the longest texts are cut. `None` for what does not fit at all.
+/// Formats a note as JSON within a size limit, truncating the longest texts. Returns `None` if it cannot be made to
+/// fit.
 fn fitted<T: Serialize>(
     mut note: T,
     texts: impl Fn(&mut T) -> Vec<&mut String>,
@@ -333,7 +335,7 @@ fn fitted<T: Serialize>(
     }
 }
 
-/// What stands for the rest of a text.
+/// Replaces the truncated end of a text.
 const ELLIPSIS: &str = "…";
 
 fn short(text: &str) -> u64 {

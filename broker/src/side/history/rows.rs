@@ -1,26 +1,26 @@
-//! Rows of figures: a span of time with a number for each column; and the three steps in which they are kept.
+//! Rows of figures: a time span with a number for each column; and the three resolutions at which they are stored.
 //!
-//! A row belongs to the wall time at which it began. Where the clock was set back, rows of both passes have the same
-//! moments: neither hides the other, and where rows are merged, counts add up. Rows make room by their number, not by
-//! their age: a clock that was set forward for a moment pushes out none.
+//! A row belongs to the wall time at which it began. If the clock was set back, rows from before and after the change
+//! may have the same times: neither hides the other, and merging them adds up their counts. Rows are evicted by number,
+//! not by age, so that a clock briefly set forward evicts none.
 
 use crate::side::history::slots::{REGIONS, Region, Slots};
 use broker_core::event::Histogram;
 use std::io;
 
-/// What two rows have together.
+/// How a column is combined when rows are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merge {
-    /// A count.
+    /// Sum, for counts.
     Sum,
-    /// A level: the mean over the time of both.
+    /// Mean weighted by duration, for levels.
     Mean,
     Least,
-    /// Also of quantiles, which rows alone do not have exactly.
+    /// Maximum; also used for quantiles, which cannot be merged exactly.
     Most,
 }
 
-/// The columns, in the order of the bytes of a row: another order, or another column, is another version of the file.
+/// The columns, in the order in which a row stores them; adding or reordering columns requires a new file version.
 pub(crate) const COLUMNS: [(&str, Merge); 25] = [
     ("masters", Merge::Mean),
     ("viewers", Merge::Mean),
@@ -49,7 +49,7 @@ pub(crate) const COLUMNS: [(&str, Merge); 25] = [
     ("deliveryP99Us", Merge::Most),
 ];
 
-/// The columns that are computed from histograms: set-up and delivery, with the divisor of their unit.
+/// The columns computed from histograms of set-up and delivery, each with its quantile and the divisor of its unit.
 const QUANTILES: [(&str, usize, f64, f64); 4] = [
     ("setupP50Ms", 0, 0.5, 1e3),
     ("setupP99Ms", 0, 0.99, 1e3),
@@ -57,14 +57,14 @@ const QUANTILES: [(&str, usize, f64, f64); 4] = [
     ("deliveryP99Us", 1, 0.99, 1.0),
 ];
 
-/// A span of time.
+/// The figures of a time span.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Row {
-    /// Its begin, in milliseconds since 1970.
+    /// Start of the time span, in milliseconds since 1970.
     pub(crate) at_ms: u64,
-    /// Its length by a clock that nobody sets.
+    /// Duration of the time span by the monotonic clock, in milliseconds.
     pub(crate) span_ms: u32,
-    /// NaN where nothing is known.
+    /// Values by column; NaN if unknown.
     values: [f32; COLUMNS.len()],
 }
 
@@ -77,7 +77,7 @@ impl Row {
         }
     }
 
-    /// The number of a column, if it is known; `None` also for what is no column.
+    /// The value of a column; `None` if it is unknown or there is no such column.
     pub(crate) fn get(&self, column: &str) -> Option<f64> {
         let mut names = COLUMNS.iter().zip(self.values);
         let (_, value) = names.find(|((name, _), _)| *name == column)?;
@@ -93,7 +93,7 @@ impl Row {
         }
     }
 
-    /// This row and a later one as one.
+    /// Merges a later row into this one.
     pub(crate) fn merge(&mut self, other: &Self) {
         let (own, more) = (self.span_ms as f32, other.span_ms as f32);
         let columns = COLUMNS.iter().map(|(_, merge)| merge);
@@ -133,7 +133,7 @@ impl Row {
     }
 }
 
-/// What happened since the tick before: a row, and the durations of set-up and delivery.
+/// Figures since the previous tick: a row, and the histograms of set-up and delivery durations.
 #[derive(Clone, Debug)]
 pub(crate) struct Tick {
     pub(crate) row: Row,
@@ -141,7 +141,7 @@ pub(crate) struct Tick {
 }
 
 impl Tick {
-    /// The row with its quantiles.
+    /// The row including its quantiles.
     fn whole(&self) -> Row {
         let mut row = self.row;
         for (column, of, part, unit) in QUANTILES {
@@ -152,10 +152,10 @@ impl Tick {
     }
 }
 
-/// A step in which rows are kept.
+/// A time resolution at which rows are stored.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// Milliseconds.
+    /// Duration of a row, in milliseconds.
     pub(crate) ms: u64,
     pub(crate) region: Region,
 }
@@ -174,15 +174,15 @@ const fn step(id: u8, ms: u64, offset: usize, slots: usize) -> Step {
 const FINE: Step = step(1, 2_000, REGIONS, 1800);
 const MINUTES: Step = step(2, 60_000, FINE.region.end(), 24 * 60);
 const QUARTERS: Step = step(3, 900_000, MINUTES.region.end(), 30 * 24 * 4);
-/// Two seconds for an hour, a minute for a day, a quarter of an hour for 30 days.
+/// The resolutions: rows of two seconds for an hour, of one minute for a day, and of 15 minutes for 30 days.
 pub(crate) const STEPS: [Step; 3] = [FINE, MINUTES, QUARTERS];
 
-/// Bytes of the file of rows.
+/// Size of the rows file, in bytes.
 pub(crate) const RING_BYTES: usize = QUARTERS.region.end();
 
 const _: () = assert!(12 + 4 * COLUMNS.len() <= FINE.region.body_max());
 
-/// The rows of a step, in the order of their moments.
+/// The rows of a step, in chronological order.
 pub(crate) fn read(slots: &Slots, step: &Step) -> Vec<Row> {
     let mut rows = Vec::new();
     slots.each(&step.region, |slot| {
@@ -192,19 +192,19 @@ pub(crate) fn read(slots: &Slots, step: &Step) -> Vec<Row> {
     rows.into_iter().map(|(.., row)| row).collect()
 }
 
-/// The row of a step that grows. Of the thread that writes.
+/// The row of a step that is still being filled; owned by the writer thread.
 #[derive(Debug)]
 pub(crate) struct Open {
     step: &'static Step,
-    /// Of the slot that is written.
+    /// Sequence number of the slot being written.
     number: u64,
-    /// What an earlier process has in it.
+    /// The last row written by an earlier process, possibly still incomplete.
     before: Option<Row>,
     own: Option<Tick>,
 }
 
 impl Open {
-    /// Goes on behind the last row of the file, or in it.
+    /// Continues after the last row in the file, or completes it.
     pub(crate) fn of(slots: &Slots, step: &'static Step) -> Self {
         let mut last = None;
         slots.each(&step.region, |slot| {
@@ -224,7 +224,8 @@ impl Open {
         self.before
     }
 
-    /// Adds what happened, and writes the row. A tick of another step than the one before begins a row.
+    /// Adds the figures of a tick and writes the row. Starts a new row if the tick falls into a different step from the
+    /// previous one.
     pub(crate) fn add(&mut self, slots: &Slots, tick: &Tick) -> io::Result<()> {
         let step_of = |row: &Row| row.at_ms / self.step.ms;
         let open = self.own.as_ref().map(|own| &own.row);

@@ -1,12 +1,12 @@
-//! A file of slots of fixed sizes, each with its checksum, written in place and never waited for.
+//! A file of fixed-size slots, each with a checksum, written in place without waiting for the disk.
 //!
 //! ```text
 //!  0    head: the name of the format and its version
 //!  4096 regions, each of slots of one size:  checksum 4 | version 1 | region 1 | length 2 | number 8 | body | zeros
 //! ```
-//! All numbers are little-endian. The checksum is the begin of the SHA-256 of what follows it in the slot. A slot that
-//! a kill or a loss of power left half written is no slot: a reader passes it over, and finds all others. Sizes divide
-//! a page, so that no slot of up to 512 bytes lies on two sectors, which a disk may write apart.
+//! All numbers are little-endian. The checksum is the beginning of the SHA-256 of the remaining bytes of the slot.
+//! Readers skip slots half-written because of a kill or power loss. Slot sizes divide a page, so that no slot of up to
+//! 512 bytes crosses a sector boundary, at which a disk may tear the write.
 
 use crate::side::shared_state::Shared;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -17,44 +17,44 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Slots of one size, at their place in the file.
+/// A range of the file with slots of one size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
-    /// Its number, which is a part of each slot's checksum.
+    /// Region number, included in each slot's checksum.
     pub(crate) id: u8,
     pub(crate) offset: usize,
-    /// The number of its slots.
+    /// Number of slots.
     pub(crate) slots: usize,
-    /// Bytes of a slot.
+    /// Slot size in bytes.
     pub(crate) bytes: usize,
 }
 
 impl Region {
-    /// The end of the region in the file.
+    /// Offset of the region's end in the file.
     pub(crate) const fn end(&self) -> usize {
         self.offset + self.slots * self.bytes
     }
 
-    /// The longest body.
+    /// Maximum length of a slot's body, in bytes.
     pub(crate) const fn body_max(&self) -> usize {
         self.bytes - HEAD
     }
 }
 
-/// What is in a slot.
+/// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot<'b> {
     pub(crate) place: usize,
-    /// Greater than that of each slot of the region that was written before.
+    /// Sequence number, greater than that of every slot written earlier in the region.
     pub(crate) number: u64,
     pub(crate) body: &'b [u8],
 }
 
-/// A file of slots, or the same in memory. One per file and process: one thread writes, others read.
+/// A file of slots, or its equivalent in memory. One per file and process: one thread writes, others read.
 #[derive(Debug)]
 pub(crate) struct Slots {
     of: Medium,
-    /// The head is written.
+    /// Whether the file header is written.
     has_head: AtomicBool,
 }
 
@@ -65,7 +65,7 @@ enum Medium {
 }
 
 impl Slots {
-    /// In memory, as long as the process. Pages that nothing was written to take none.
+    /// Creates slots in memory for the lifetime of the process. Untouched pages use no memory.
     pub(crate) fn in_memory(bytes: usize) -> Self {
         Self {
             of: Medium::Memory(Shared::new(vec![0; bytes])),
@@ -73,11 +73,13 @@ impl Slots {
         }
     }
 
-    /// The file, made if it is absent, and begun again if it is of another version. `reserved`: bytes taken on the
-    /// disk at once, where the file system can do that, so that they do not lack later.
+    /// Opens the file, creating it if it is absent and replacing its contents if they are of another version.
+    /// `reserved` is the number of bytes to preallocate on disk if the file system supports it, so that later writes do
+    /// not run out of space.
     ///
     /// # Errors
-    /// It can be neither opened nor made. A full disk is none: what is not written yet is written when there is room.
+    /// Fails if the file can be neither opened nor created. A full disk is not an error: writes are retried when there
+    /// is space.
     pub(crate) fn open(path: &Path, reserved: Option<usize>) -> io::Result<Self> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -102,10 +104,10 @@ impl Slots {
         })
     }
 
-    /// Puts a body into a slot.
+    /// Writes a body into a slot.
     ///
     /// # Errors
-    /// The file takes no bytes: the disk is full, or broken.
+    /// Fails if the file cannot be written because the disk is full or failing.
     pub(crate) fn write(
         &self,
         region: &Region,
@@ -133,13 +135,13 @@ impl Slots {
     /// Overwrites a slot with zeros.
     ///
     /// # Errors
-    /// As [`Self::write`].
+    /// See [`Self::write`].
     pub(crate) fn erase(&self, region: &Region, place: usize) -> io::Result<()> {
         let zeros = vec![0; region.bytes];
         self.put(region.offset + place * region.bytes, &zeros)
     }
 
-    /// Waits until what was written is on the disk.
+    /// Waits for all writes to reach the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         match &self.of {
             Medium::File(file) => file.sync_data(),
@@ -147,7 +149,7 @@ impl Slots {
         }
     }
 
-    /// Visits every whole slot of a region, in the order of their places.
+    /// Visits every intact slot of a region, in file order.
     pub(crate) fn each(&self, region: &Region, mut visit: impl FnMut(Slot<'_>)) {
         let per_read = READ_BYTES / region.bytes;
         let mut bytes = vec![0; per_read * region.bytes];
@@ -170,7 +172,7 @@ impl Slots {
         }
     }
 
-    /// Gives those in memory this room: for tests of a full disk.
+    /// Resizes in-memory slots, for tests of a full disk.
     #[cfg(test)]
     pub(crate) fn resize(&self, bytes: usize) {
         if let Medium::Memory(all) = &self.of {
@@ -192,7 +194,7 @@ impl Slots {
         }
     }
 
-    /// Reads as much as there is.
+    /// Reads as many bytes as are available.
     fn get(&self, offset: usize, to: &mut [u8]) -> usize {
         match &self.of {
             Medium::File(file) => {
@@ -217,7 +219,7 @@ impl Slots {
     }
 }
 
-/// The number and body of a slot that is whole.
+/// The sequence number and body of an intact slot.
 fn whole<'b>(region: &Region, slot: &'b [u8]) -> Option<(u64, &'b [u8])> {
     let (head, rest) = slot.split_first_chunk::<HEAD>()?;
     let [c0, c1, c2, c3, VERSION, id, l0, l1, number @ ..] = *head else {
@@ -234,15 +236,15 @@ fn checksum(slot: &[u8]) -> [u8; 4] {
     sum.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
-/// The first bytes of a file, with its version.
+/// Magic bytes of the file, including its version.
 const MAGIC: &[u8; 16] = b"heliograph hist1";
-/// Of a slot.
+/// Version of the slot format.
 const VERSION: u8 = 1;
-/// Bytes of a slot before its body.
+/// Length of the slot header, in bytes.
 const HEAD: usize = 16;
-/// The first region begins here.
+/// File offset of the first region.
 pub(crate) const REGIONS: usize = 4096;
-/// Bytes that are read at a time.
+/// Read buffer size, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The format of log entries: fields, not sentences. Text from the wire is quoted, escaped and cut.
+//! The format of log entries: structured fields rather than sentences. Text from the wire is quoted, escaped and
+//! truncated.
 
 use broker_core::journal::{
     Audit, AuditCaller, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Presented, Refused,
@@ -9,9 +10,9 @@ use codec::signal::{Action, Role};
 use std::net::SocketAddr;
 use tracing::{error, info, warn};
 
-/// Writes the line of an entry with whatever formatter tracing has.
+/// Logs an entry with the installed tracing formatter.
 ///
-/// Texts are recorded as `str`: the text formatter quotes them and escapes control characters, as the JSON one does.
+/// Texts are recorded as `str`, which both the text and the JSON formatter quote, escaping control characters.
 pub(crate) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),
@@ -167,7 +168,7 @@ fn write_superseded(superseded: &Superseded) {
     );
 }
 
-/// A role as the log names it.
+/// Name of a role in the log.
 fn word(role: Role) -> &'static str {
     match role {
         Role::Master => "master",
@@ -267,7 +268,7 @@ fn write_audit(audit: &Audit) {
     );
 }
 
-/// The operator closed connections of a channel.
+/// Logs that the operator closed connections of a channel.
 pub(crate) fn disconnected(
     channel: &Identity,
     which: &Connections,
@@ -293,7 +294,7 @@ pub(crate) fn disconnected(
     );
 }
 
-/// The operator had this node forget somebody, who is not named here.
+/// Logs that the operator erased a person's data from this node, without naming the person.
 pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
     info!(
         target: TARGET,
@@ -305,7 +306,7 @@ pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
     );
 }
 
-/// The operator marked a problem as known, or took the mark back.
+/// Logs that the operator marked a problem as known, or removed the mark.
 pub(crate) fn marked(problem: &str, by: &str, why: Option<&str>, remote: SocketAddr) {
     info!(
         target: TARGET,
@@ -319,7 +320,7 @@ pub(crate) fn marked(problem: &str, by: &str, why: Option<&str>, remote: SocketA
     );
 }
 
-/// An account of a provider signed in or out, or sent a request that changes something.
+/// Logs that an account of a provider signed in or out, or sent a request that changes something.
 pub(crate) fn by_account(
     (issuer, subject): (&str, &str),
     operation: &str,
@@ -337,7 +338,7 @@ pub(crate) fn by_account(
     );
 }
 
-/// The first characters of a text.
+/// Truncates a text to this many characters.
 fn cut(text: &str, chars: usize) -> &str {
     let end = text
         .char_indices()
@@ -346,15 +347,16 @@ fn cut(text: &str, chars: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// The name that `RUST_LOG` filters these lines by.
+/// The log target that `RUST_LOG` filters these lines by.
 pub(crate) const TARGET: &str = "broker::journal";
-/// Characters of a client id, a name or a caller.
+/// Maximum number of characters logged of a client id, name or caller.
 const ID_CHARS: usize = 64;
-/// Characters of an ARN: whole, for every name of up to 190; and of a request's method and path.
+/// Maximum number of characters logged of an ARN, enough for names of up to 190 characters; also of a request's method
+/// and path.
 const ARN_CHARS: usize = 256;
-/// Characters of what refuses a connection: a policy with its statement, or names of policies.
+/// Maximum number of characters logged of what refused a connection: a policy with its statement, or policy names.
 const REFUSED_BY_CHARS: usize = 256;
-/// Characters of what a store says.
+/// Maximum number of characters logged of a store's error message.
 const ERROR_CHARS: usize = 512;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: the kept lines of the log, searched where
-//! they are, the newest first: those of all nodes, unless the scope is `node`. `before` goes on in those of this node.
+//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: searches the recent log lines in memory,
+//! newest first, on all nodes unless the scope is `node`. `before` continues with this node's lines only.
 
 use crate::edge::turn::calendar;
 use crate::limits::LOG_LINES_ANSWERED_MAX;
@@ -13,7 +13,7 @@ use broker_core::time::Wall;
 use serde_json::{Map, Value, json as value};
 use std::sync::Arc;
 
-/// The page.
+/// The route of the page.
 pub(crate) fn routes(tail: Arc<LogTail>, inspector: Inspector) -> Router {
     let router = Router::new().route("/log", get(page));
     router.with_state((tail, inspector))
@@ -38,13 +38,13 @@ pub(crate) async fn own(tail: Arc<LogTail>, query: &str) -> Result<Value, Fault>
     Ok(found.await.unwrap_or_default())
 }
 
-/// A search, as a request describes it.
+/// The search that a request describes.
 struct Wanted {
-    /// The place of the least level in [`LEVELS`].
+    /// Index of the minimum level in [`LEVELS`].
     level: usize,
     since: Wall,
     until: Wall,
-    /// In lower case.
+    /// Search text, in lower case.
     search: String,
     channel: Option<String>,
     limit: usize,
@@ -70,7 +70,7 @@ impl Wanted {
         })
     }
 
-    /// Whether a line fits, whatever its level and number.
+    /// Whether a line matches, regardless of its level and number.
     fn fits(&self, line: &Line) -> bool {
         let is_of = |channel: &String| of_channel(&line.text, channel);
         (self.since..=self.until).contains(&line.at)
@@ -78,7 +78,7 @@ impl Wanted {
             && (self.search.is_empty() || line.text.to_lowercase().contains(&self.search))
     }
 
-    /// The document of these lines, the newest first.
+    /// Builds the document of the given lines, newest first.
     fn answer(&self, kept: &[Arc<Line>]) -> Value {
         let found: Vec<&Line> = kept
             .iter()
@@ -111,13 +111,13 @@ impl Wanted {
     }
 }
 
-/// Whether a line has this channel as a field, in either format of the log.
+/// Whether a line contains a field with this channel, in either log format.
 fn of_channel(text: &str, channel: &str) -> bool {
     let quoted = Value::from(channel).to_string();
     text.contains(&format!(" channel={quoted}")) || text.contains(&format!("\"channel\":{quoted}"))
 }
 
-/// Lines by time and level, in parts of equal length: [`PARTS`] at most.
+/// Counts lines by time and level, in at most [`PARTS`] intervals of equal length.
 fn histogram(found: &[&Line]) -> Vec<Value> {
     let (Some(newest), Some(oldest)) = (found.first(), found.last()) else {
         return Vec::new();
@@ -159,7 +159,7 @@ fn json(line: &Line) -> Value {
     })
 }
 
-/// Target, message and fields of a line, in either format of the log.
+/// Parses the target, message and fields of a line in either log format.
 fn parts(text: &str) -> (Value, Value, Value) {
     if let Ok(Value::Object(mut line)) = serde_json::from_str(text) {
         let mut fields = line.remove("fields").unwrap_or_default();
@@ -197,7 +197,7 @@ fn parts(text: &str) -> (Value, Value, Value) {
     (target.into(), message.into(), fields.into())
 }
 
-/// Where fields begin, as ` name=`, outside of quoted texts: the places of the space and of the sign.
+/// Finds the starts of fields, as ` name=`, outside quoted texts: the offsets of the space and of the equals sign.
 fn field_starts(text: &str) -> Vec<(usize, usize)> {
     let mut starts = Vec::new();
     let (mut is_quoted, mut is_escaped, mut space) = (false, false, Some(0));
@@ -227,12 +227,12 @@ fn field_starts(text: &str) -> Vec<(usize, usize)> {
     starts
 }
 
-/// The place of a level in [`LEVELS`].
+/// Index of a level in [`LEVELS`].
 fn place(level: &str) -> usize {
     LEVELS.iter().position(|it| *it == level).unwrap_or(2)
 }
 
-/// Parts of a histogram at most, and their usual lengths: of a second to a day.
+/// Maximum number of intervals in a histogram. Their possible lengths, from one second to one day, follow.
 const PARTS: u64 = 60;
 const STEPS_MS: [u64; 11] = [
     1_000, 5_000, 15_000, 60_000, 300_000, 900_000, 3_600_000, 10_800_000, 21_600_000, 43_200_000,
@@ -241,7 +241,7 @@ const STEPS_MS: [u64; 11] = [
 
 const BAD_LEVEL: Fault = Fault::bad("level: expected ERROR, WARN, INFO, DEBUG or TRACE");
 const BAD_BEFORE: Fault = Fault::bad("before: expected the number of a line");
-/// Lines of an answer, unless a request says otherwise.
+/// Default number of lines in a response.
 const LINES_DEFAULT: usize = 200;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The last lines of the log, and their feed.
+//! Recent log lines, and the feed that publishes them.
 
 use crate::edge::turn::calendar;
 use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_SHOWN_MAX, LOG_WARNINGS_BYTES_KEPT_MAX};
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The last lines of the log, and their feed.
+/// Recent log lines, and the event feed that publishes them.
 #[derive(Debug)]
 pub struct LogTail {
     lines: Shared<Lines>,
@@ -21,15 +21,15 @@ pub struct LogTail {
 /// A line of the log.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// Number since the start.
+    /// Sequence number since the start.
     pub(crate) seq: u64,
-    /// The time at which it was written.
+    /// Time at which the line was written.
     pub(crate) at: Wall,
     pub(crate) level: &'static str,
     pub(crate) text: Box<str>,
 }
 
-/// The last lines, and the last warnings and errors: a line may be in both.
+/// The most recent lines, and the most recent warnings and errors; a line may be in both.
 #[derive(Debug)]
 struct Lines {
     all: Ring,
@@ -61,7 +61,7 @@ impl Default for LogTail {
 }
 
 impl LogTail {
-    /// A line was written to the log. Called by the log thread alone.
+    /// Records a line written to the log. Called only by the log thread.
     pub(crate) fn push(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
@@ -74,17 +74,18 @@ impl LogTail {
         self.feed.send("log", || line_json(level(line), line));
     }
 
-    /// The bell that wakes the streams of the process: log lines ring it, and all that have a clone of it.
+    /// The bell that wakes the process's event streams. The log rings it for each new line, and holders of clones may
+    /// ring it too.
     pub(crate) fn bell(&self) -> &Bell {
         &self.bell
     }
 
-    /// A position behind the last line.
+    /// Returns a position after the last line.
     pub(crate) fn watch(&self) -> Position {
         self.feed.watch()
     }
 
-    /// The last lines, the oldest first; the position is behind them then.
+    /// The recent lines, oldest first; moves the position after them.
     pub(crate) fn kept(&self, position: &mut Position) -> Vec<Value> {
         let lines = self.lines.lock();
         position.move_to_end();
@@ -93,7 +94,7 @@ impl LogTail {
         shown.map(|it| line_json(it.level, &it.text)).collect()
     }
 
-    /// All kept lines, the newest first.
+    /// All recent lines, newest first.
     pub(crate) fn newest_first(&self) -> Vec<Arc<Line>> {
         let lines = self.lines.lock();
         let oldest = lines.all.kept.front().map_or(lines.next, |line| line.seq);
@@ -103,7 +104,7 @@ impl LogTail {
         all.map(Arc::clone).collect()
     }
 
-    /// Forgets lines by their time and text: their number.
+    /// Erases lines selected by their time and text; returns their number.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let before = self.newest_first().len();
         let mut lines = self.lines.lock();
@@ -122,7 +123,7 @@ impl LogTail {
 }
 
 impl Line {
-    /// The bytes of its text, and of its places.
+    /// Size of the text and of the line's ring entries, in bytes.
     fn bytes(&self) -> usize {
         self.text.len() + PLACES_BYTES
     }
@@ -165,14 +166,15 @@ impl Ring {
     }
 }
 
-/// Bytes of a line beside its text: its allocation, and a place in each ring, which doubled when it grew.
+/// Overhead of a line beyond its text, in bytes: its allocation, and an entry in each ring, whose capacity doubles when
+/// it grows.
 const PLACES_BYTES: usize = 128;
 
 fn line_json(level: &str, text: &str) -> Value {
     value!({ "level": level, "text": text })
 }
 
-/// The level of a line in either format of the log; `INFO` for what has none.
+/// The level of a line in either log format; `INFO` if it has none.
 pub(crate) fn level(line: &str) -> &'static str {
     let word = match line.split_once("\"level\":\"") {
         Some((_, rest)) if line.starts_with('{') => rest.split('"').next(),
@@ -182,7 +184,7 @@ pub(crate) fn level(line: &str) -> &'static str {
     known.unwrap_or("INFO")
 }
 
-/// The gravest first.
+/// Log levels, most severe first.
 pub(crate) const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! The log thread: formats what waits, and writes it in batches.
+//! The log thread: formats queued items and writes them in batches.
 //!
-//! A batch is what waits when the thread looks, up to [`BATCH_BYTES`] of whole lines, and is written by one call. After
-//! a batch the thread sleeps for [`GATHER`]: meanwhile lines gather, and a shard that logs wakes nobody. So a line
-//! after a pause is written at once, and a busy shard pays neither a system call for each of its lines nor the wake-up
-//! of this thread. Lines are written in the order in which they were queued.
+//! A batch consists of the lines queued at the time, up to [`BATCH_BYTES`], and is written with one call. After a
+//! batch, the thread sleeps for [`GATHER`] while lines accumulate, so shards need not wake it. A line after a pause is
+//! therefore written at once, and a busy shard pays neither a system call nor a wake-up for each line. Lines are
+//! written in queue order.
 
 use crate::side::log::line::TARGET;
 use crate::side::log::{Item, LogMemory, Places, line};
@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 use tracing::error;
 
-/// Writes until no sender of lines is left.
+/// Writes until all senders of lines are dropped.
 pub(crate) fn write_all(
     items: &Receiver<Item>,
     places: &Places,
@@ -45,24 +45,24 @@ pub(crate) fn write_all(
     }
 }
 
-/// Lines that are written together. Their places in the queue are taken until they are.
+/// Lines that are written together. Their queue capacity is released after the write.
 ///
-/// When the sink takes less than a batch (a full disk), lines of changes stay in it and are written again at the next
-/// try; all others are dropped and counted. No change begins until a try succeeds, which begins with a line that says
-/// how many were dropped.
+/// If the sink accepts less than a batch (a full disk), lines of changes are retained and retried; all other lines are
+/// dropped and counted. Changes are refused until a retry succeeds. A retry starts with a line that states how many
+/// lines were dropped.
 struct Batch<'p, W> {
     bytes: Vec<u8>,
-    /// The lines in `bytes`: where each ends, and whose change it is about.
+    /// End offset of each line in `bytes`; for the audit entry of a change, also the account of the change.
     ends: Vec<(usize, Option<Account>)>,
-    /// Bytes of lines that the last try has left.
+    /// Number of bytes of lines retained from the last attempt.
     held: usize,
-    /// Places of lines, to be given back.
+    /// Number of units of line capacity to release.
     lines: usize,
-    /// The line that is taken in.
+    /// The line being added.
     line: Vec<u8>,
-    /// The sink took a part of a line last.
+    /// Whether the sink last accepted only part of a line.
     torn: bool,
-    /// Lines dropped since the sink failed.
+    /// Number of lines dropped since the sink failed.
     lost: u64,
     places: &'p Places,
     kept: &'p LogMemory,
@@ -123,7 +123,7 @@ impl<'p, W: Write> Batch<'p, W> {
         self.kept.recent.note(entry);
     }
 
-    /// Adds the line to the batch, or begins the next one with it.
+    /// Adds the line to the batch, or starts the next batch with it.
     fn add(&mut self, change: Option<Account>) {
         let other = std::str::from_utf8(&self.line).ok().and_then(one_entry);
         if let Some(other) = other {
@@ -144,7 +144,7 @@ impl<'p, W: Write> Batch<'p, W> {
         self.places.lines.give_back(std::mem::take(&mut self.lines));
     }
 
-    /// Whether the sink takes lines again: tried with the line that says so.
+    /// Whether the sink accepts lines again; probed with the line that reports the dropped ones.
     fn resumes(&mut self) -> bool {
         let lost = self.lost;
         format_into(
@@ -164,7 +164,7 @@ impl<'p, W: Write> Batch<'p, W> {
         true
     }
 
-    /// Writes these bytes, or the batch; returns how many the sink took.
+    /// Writes the notice, or the batch if there is none. Returns the number of bytes that the sink accepted.
     fn put(&mut self, notice: Option<&[u8]>) -> usize {
         let bytes = notice.unwrap_or(&self.bytes);
         let mut taken = 0;
@@ -182,7 +182,7 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// No change begins from here on. Only what is kept of the log in memory can say why.
+    /// Refuses changes from now on. The reason is recorded only in the log's memory, since the sink fails.
     fn fails(&mut self, taken: usize, error: &io::Error) -> usize {
         if !self.places.failing.swap(true, Ordering::Relaxed) {
             format_into(
@@ -194,7 +194,8 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Ends the lines in the first `taken` bytes: they are written. Of the others, those of changes stay.
+    /// Completes the lines within the first `taken` bytes, which are written. Of the other lines, only those of changes
+    /// are retained.
     fn settle(&mut self, taken: usize) {
         let (mut from, mut held) = (0, 0);
         let bytes = &mut self.bytes;
@@ -221,8 +222,8 @@ impl<'p, W: Write> Batch<'p, W> {
     }
 }
 
-/// A line without what a terminal would obey, unless it is so already. Where a message is of several lines, those
-/// behind its first are indented: none of them can be taken for another entry.
+/// Removes from a line what a terminal would interpret, unless the formatter already did. Continuation lines of a
+/// multi-line message are indented, so that none can be mistaken for another entry.
 fn one_entry(line: &str) -> Option<String> {
     let shown = terminal::shown(line);
     let inner = shown.strip_suffix('\n').unwrap_or(&shown);
@@ -231,8 +232,7 @@ fn one_entry(line: &str) -> Option<String> {
     (!is_fit).then(|| inner.replace('\n', "\n    ") + end)
 }
 
-/// Puts what `write` logs in place of what is in `line`, by the formatter of all lines; nothing when the filter leaves
-/// it out.
+/// Replaces `line` with the formatted output of `write`; leaves it empty if the filter suppresses it.
 fn format_into(line: &mut Vec<u8>, write: impl FnOnce()) {
     line.clear();
     FORMATTED.set(Some(std::mem::take(line)));
@@ -240,7 +240,7 @@ fn format_into(line: &mut Vec<u8>, write: impl FnOnce()) {
     *line = FORMATTED.take().unwrap_or_default();
 }
 
-/// Takes a line of the formatter, if it is that of an entry which this thread has formatted.
+/// Takes a formatted line if it belongs to an entry that this thread is formatting.
 pub(crate) fn take_formatted(line: &[u8]) -> bool {
     let Some(mut lines) = FORMATTED.take() else {
         return false;
@@ -251,19 +251,19 @@ pub(crate) fn take_formatted(line: &[u8]) -> bool {
 }
 
 thread_local! {
-    /// On the log thread, while an entry is formatted: where its line goes.
+    /// Destination of the formatted line while the log thread formats an entry.
     static FORMATTED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
-/// Bytes of one batch, some 16 lines: what a pipe takes in one piece (`PIPE_BUF`), so that nothing that others write
-/// to it comes in the middle of a line. A line that is longer is a batch of its own.
+/// Maximum size of a batch in bytes, about 16 lines: the size that a pipe accepts atomically (`PIPE_BUF`), so that
+/// other writers cannot interleave within a line. A longer line is a batch by itself.
 const BATCH_BYTES: usize = 4096;
 
-/// From one look at the queue to the next: how long a line waits at most while the disk is quick. Meanwhile the queue
-/// fills up at a million lines a second.
+/// Interval between reads of the queue, which is the maximum delay of a line while the disk is fast. At a million lines
+/// a second, the queue overflows within this time.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// From one try to the next while the sink fails and no line comes.
+/// Retry interval while the sink fails and no lines arrive.
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

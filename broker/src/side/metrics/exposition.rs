@@ -1,6 +1,7 @@
 //! The text formats of metrics: Prometheus text 0.0.4, and OpenMetrics 1.0.0 for scrapers that ask for it.
 //!
-//! Both have the same samples. Headers of a counter differ: text 0.0.4 names it with `_total`, OpenMetrics without.
+//! Both formats contain the same samples. Headers of counters differ: text 0.0.4 includes the `_total` suffix,
+//! OpenMetrics omits it.
 
 use crate::terminal::plain;
 use broker_core::event::Histogram;
@@ -16,7 +17,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format for a request with this `Accept`: text, unless OpenMetrics is named and no less wanted.
+    /// Negotiates the format for an `Accept` header: text, unless OpenMetrics is named with at least the same weight.
     pub(crate) fn accepted(accept: &str) -> Self {
         let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
         for range in accept.split(',') {
@@ -46,7 +47,7 @@ impl Format {
     }
 }
 
-/// A weight of RFC 9110 section 12.4.2; 0 for what is none.
+/// Parses a quality value (RFC 9110 section 12.4.2); 0 if it is invalid.
 fn weight_of(text: &str) -> f32 {
     let weight: f32 = text.parse().unwrap_or_default();
     if (0.0..=1.0).contains(&weight) {
@@ -56,7 +57,7 @@ fn weight_of(text: &str) -> f32 {
     }
 }
 
-/// One metric: its name as scraped, its help text, its kind, and how its samples are read off a view `V`.
+/// A metric: its name as scraped, help text, type, and a function that reads its samples from a view `V`.
 pub(crate) struct Row<V> {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
@@ -64,9 +65,9 @@ pub(crate) struct Row<V> {
     pub(crate) samples: fn(&V, &mut Samples<'_>),
 }
 
-/// A table of metrics of a view, each written once: its kind, its name, its help text, and its samples, as a function
-/// of the view and of [`Samples`], or in short for what is read off the sum of all shards: `[counter x]`, `[gauge x]`,
-/// `[edge x]` (a number), `[most x]` (the largest of any shard) and `[edge x by label: a b]`.
+/// Defines a table of metrics of a view, each with its type, name, help text and samples. Samples are a function of the
+/// view and of [`Samples`], or a shorthand for values of the sum of all shards: `[counter x]`, `[gauge x]`, `[edge x]`
+/// (a number), `[most x]` (the maximum over all shards) and `[edge x by label: a b]`.
 macro_rules! metrics {
     ($view:ty: $($kind:ident $name:ident $help:literal $samples:tt)*) => {
         &[$(Row::<$view> {
@@ -92,15 +93,15 @@ pub(crate) use metrics;
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It only grows; its name ends in `_total`.
+    /// Monotonically increasing; the name ends in `_total`.
     Counter,
-    /// It goes up and down.
+    /// A value that can go up and down.
     Gauge,
-    /// Durations by bucket.
+    /// Distribution of durations in buckets.
     Histogram,
 }
 
-/// A number of a sample.
+/// A value in seconds, or a ratio.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Number {
     /// A count or a size.
@@ -121,8 +122,8 @@ impl From<f64> for Number {
     }
 }
 
-/// One event that a bucket has counted: what it leads to, how many seconds it took, and when it was over in seconds
-/// since 1970.
+/// An event counted in a histogram bucket: its labels, its duration in seconds, and the time at which it finished in
+/// seconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Example {
     pub(crate) labels: [(&'static str, String); 2],
@@ -138,12 +139,12 @@ pub(crate) struct Samples<'t> {
 }
 
 impl Samples<'_> {
-    /// The only sample of a metric without labels.
+    /// Writes the only sample of a metric without labels.
     pub(crate) fn one(&mut self, number: impl Into<Number>) {
         self.sample("", &[], number.into());
     }
 
-    /// A sample with labels.
+    /// Writes a sample with labels.
     pub(crate) fn labelled<const N: usize>(
         &mut self,
         labels: [(&str, &str); N],
@@ -152,14 +153,14 @@ impl Samples<'_> {
         self.sample("", &labels, number.into());
     }
 
-    /// A sample for each value of a label.
+    /// Writes a sample for each value of a label.
     pub(crate) fn each(&mut self, label: &str, values: &[&str], counts: &[u64]) {
         for (value, count) in values.iter().zip(counts) {
             self.labelled([(label, value)], *count);
         }
     }
 
-    /// A sample for each pair of values of two labels.
+    /// Writes a sample for each pair of values of two labels.
     pub(crate) fn crossed<const N: usize>(
         &mut self,
         [(row_label, row_values), (label, values)]: [(&str, &[&str]); 2],
@@ -172,12 +173,12 @@ impl Samples<'_> {
         }
     }
 
-    /// The buckets, the sum in seconds and the count of durations.
+    /// Writes the buckets, sum in seconds and count of a histogram of durations.
     pub(crate) fn histogram(&mut self, histogram: &Histogram) {
         self.histogram_with(histogram, |_| None);
     }
 
-    /// The same with an example of buckets, by their place: an exemplar, which OpenMetrics alone has.
+    /// Writes a histogram with exemplars by bucket index, which only OpenMetrics supports.
     pub(crate) fn histogram_with(
         &mut self,
         histogram: &Histogram,
@@ -198,7 +199,7 @@ impl Samples<'_> {
         self.sample("_count", &[], below.into());
     }
 
-    /// Goes on with the line of the sample before.
+    /// Appends an exemplar to the line of the preceding sample.
     fn exemplar(&mut self, example: &Example) {
         let [(one, first), (two, second)] = &example.labels;
         let Example { seconds, at, .. } = example;
@@ -229,20 +230,20 @@ impl Samples<'_> {
     }
 }
 
-/// A text of metrics, made table by table.
+/// A metrics text, built table by table.
 pub(crate) struct Exposition {
     format: Format,
     text: String,
 }
 
 impl Exposition {
-    /// A text without metrics.
+    /// Creates a text without metrics.
     pub(crate) fn new(format: Format) -> Self {
         let text = String::with_capacity(TEXT_BYTES);
         Self { format, text }
     }
 
-    /// Adds the metrics of a table, read off `view`; one without a sample is left out, with its head.
+    /// Adds a table's metrics, read from `view`; omits metrics without samples, including their headers.
     pub(crate) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
         let text = &mut self.text;
         for row in rows {
@@ -271,7 +272,7 @@ impl Exposition {
         }
     }
 
-    /// The whole text.
+    /// Returns the complete text.
     pub(crate) fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -280,13 +281,13 @@ impl Exposition {
     }
 }
 
-/// Writing to a string does not fail.
+/// Appends formatted text; writing to a string cannot fail.
 fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
 
-/// A value of a label. The formats have escapes for three characters; others that a terminal would obey are shown by
-/// their numbers.
+/// Escapes a label value. The formats define escapes for three characters; other characters that a terminal would
+/// interpret are replaced by their number.
 fn escaped(value: &str) -> String {
     let lines = value.split('\n').map(plain);
     let value = lines.collect::<Vec<_>>().join("\n");
@@ -294,7 +295,7 @@ fn escaped(value: &str) -> String {
     value.replace('\n', "\\n")
 }
 
-/// Microseconds as seconds.
+/// Converts microseconds to seconds.
 #[expect(
     clippy::cast_precision_loss,
     reason = "microseconds beyond 2^53 are centuries"
@@ -303,7 +304,7 @@ pub(crate) fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e6
 }
 
-/// Some more than a text has.
+/// Initial capacity of a text, slightly more than it needs.
 const TEXT_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The metrics of the process as a whole: its cluster, its files, hooks, OpenID providers and authorities of devices by
-//! their names in the configuration, its bounds, and the system's figures.
+//! Metrics of the process as a whole: its cluster, files, hooks, OpenID providers and device authorities (by their
+//! configured names), its limits, and system figures.
 
 use crate::hooks::{HookReport, HooksReport, Outcome, WakeResult};
 use crate::providers::{ProviderReport, ProvidersReport};
@@ -16,48 +16,48 @@ use data_encoding::HEXLOWER;
 use std::collections::BTreeMap;
 use strum::{VariantArray, VariantNames};
 
-/// The figures of the process as a whole, for a report.
+/// Figures of the process as a whole, for a report.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessState {
-    /// Lines and entries that found the log's queue full.
+    /// Number of log lines and entries dropped because the log's queue was full.
     pub log_dropped: u64,
-    /// The name of the profile that limits come from.
+    /// Name of the profile that determines the limits.
     pub profile: &'static str,
-    /// The name of the engine that shards work with.
+    /// Name of the I/O engine of the shards.
     pub engine: &'static str,
-    /// When the process started, in seconds since 1970.
+    /// Start time of the process, in seconds since 1970.
     pub started: u64,
-    /// Event streams that are open.
+    /// Number of open event streams.
     pub streams: u64,
-    /// Open causes of problems that nobody has marked as known, in the order of [`LOOKS`].
+    /// Number of open problem causes that are not marked as known, in the order of [`LOOKS`].
     pub problems: [u64; LOOKS.len()],
     /// The status that `/ready` reports.
     pub status: Status,
-    /// The bytes that outboxes, messages not confirmed, kept messages, requests and records may take in all, in the
-    /// order of [`BUDGETS`].
+    /// Total limits of outboxes, unconfirmed messages, pending messages, requests and records in bytes, in the order of
+    /// [`BUDGETS`].
     pub budgets: [u64; BUDGETS.len()],
-    /// Bytes that the file system of the data directory has left for us; `None` when it does not say.
+    /// Bytes available on the data directory's file system; `None` if unknown.
     pub data_dir_free: Option<u64>,
-    /// The node's view of its cluster, where that changes.
+    /// The node's view of its cluster, if there is one.
     pub cluster: Option<ClusterView>,
-    /// The figures of hooks, where there are any.
+    /// Figures of hooks, if any are configured.
     pub hooks: Option<HooksReport>,
-    /// The figures of OpenID providers; empty where there are none.
+    /// Figures of OpenID providers; empty if none are configured.
     pub providers: ProvidersReport,
-    /// The authorities of devices; empty where there are none.
+    /// The device authorities; empty if none are configured.
     pub authorities: AuthoritiesReport,
-    /// This node, and those whose credentials files differ from its own: for how many seconds.
+    /// Number of seconds for which credentials files have differed, for this node and for nodes with other files.
     pub differing: Vec<(String, u64)>,
-    /// How reloads of files went.
+    /// Results of file reloads.
     pub reloads: BTreeMap<&'static str, Reload>,
-    /// The configuration file beside what runs.
+    /// The configuration file compared with the running settings.
     pub configuration: FileReport,
 }
 
 /// The labels of [`ProcessState::budgets`].
 pub const BUDGETS: [&str; 5] = ["outbox", "unconfirmed", "pending", "requests", "records"];
 
-/// The budgets of all shards together, in the order of [`BUDGETS`].
+/// The byte limits of all shards together, in the order of [`BUDGETS`].
 pub(crate) fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
     let of_shard = [
         settings.outbox_bytes_of_shard(),
@@ -102,7 +102,7 @@ impl ProcessState {
         }
     }
 
-    /// By what certificates are for, the first end.
+    /// Earliest certificate expiry by purpose.
     fn certificate_ends(&self) -> BTreeMap<&'static str, u64> {
         let mut ends = BTreeMap::new();
         for (of, seconds) in self.reloads.values().flat_map(|reload| &reload.ends) {
@@ -113,8 +113,8 @@ impl ProcessState {
     }
 }
 
-/// Every metric of the process, in the order of the text; those of a cluster are 0 where nothing follows one, those of
-/// hooks, providers and authorities are left out where there are none.
+/// All metrics of the process, in output order; cluster metrics are 0 without a cluster, and those of hooks, providers
+/// and authorities are omitted if there are none.
 pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge heliograph_cluster_members "Nodes that belong to the cluster and are expected to run"
         (|it, to| to.one(it.of_cluster(ClusterView::members)))
@@ -278,7 +278,7 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge process_max_fds "How many descriptors the process may have open" (|_, to| to.one(open_files_max()))
 };
 
-/// From `/proc`, 0 without it; not counting the one that reads the list.
+/// Number of open descriptors from `/proc`, or 0 without it; excludes the one used to read the list.
 fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1))
 }
@@ -286,7 +286,7 @@ fn open_descriptors() -> u64 {
 // The authorities of devices, by their subject and the begin of their key's fingerprint: a renewed one has the same
 // subject.
 
-/// When the authorities of devices end, for a report.
+/// Expiry times of device authorities and their revocation lists.
 #[derive(Clone, Debug, Default)]
 pub struct AuthoritiesReport(BTreeMap<(Box<str>, String), Ends>);
 
@@ -297,7 +297,8 @@ struct Ends {
 }
 
 impl AuthoritiesReport {
-    /// Of the credentials in force. Of several certificates of one key the last to end counts.
+    /// The expiry times of the authorities in force. Among several certificates with the same key, the latest expiry
+    /// counts.
     pub(crate) fn of(credentials: &Credentials) -> Self {
         let mut all = BTreeMap::new();
         let authorities = credentials.things().into_iter();

@@ -1,4 +1,4 @@
-//! The metrics of shards: of their machines, the sums of their snapshots, and of their edges.
+//! Metrics of shards: of their machines, as sums of snapshots, and of their edges.
 
 use crate::edge::{EdgeCounts, Scraped};
 use crate::side::metrics::exposition::{Example, Kind, Row, Samples, metrics, seconds};
@@ -12,28 +12,28 @@ use broker_core::machine::PassFailure;
 use broker_core::shard::{Snapshot, Usage};
 use strum::VariantNames;
 
-/// The figures that rows are read off.
+/// The figures from which metrics are computed.
 pub(crate) struct MetricsView {
     pub(crate) shards: Vec<Scraped<Snapshot>>,
-    /// The part of its time that each shard, in its order, did not wait.
+    /// Fraction of time that each shard, by index, was busy.
     pub(crate) busy_ratios: Vec<f64>,
-    /// Of all shards.
+    /// Sum of the snapshots of all shards.
     pub(crate) sum: Snapshot,
 }
 
 impl MetricsView {
-    /// The sum of a count of the shards' edges.
+    /// Sums a count over the edges of all shards.
     fn edges(&self, count: impl Fn(&EdgeCounts) -> u64) -> u64 {
         self.shards.iter().map(|shard| count(&shard.edge)).sum()
     }
 
-    /// The largest figure of any shard's edge.
+    /// Maximum of a figure over the edges of all shards.
     fn most(&self, figure: impl Fn(&EdgeCounts) -> u64) -> u64 {
         let shards = self.shards.iter();
         shards.map(|shard| figure(&shard.edge)).max().unwrap_or(0)
     }
 
-    /// The figures of all links that are open.
+    /// Figures of all open links.
     fn links(&self) -> PeerLinks {
         let mut sum = PeerLinks::default();
         let links = self.shards.iter().flat_map(|shard| shard.links.values());
@@ -41,7 +41,7 @@ impl MetricsView {
         sum
     }
 
-    /// A sample for each direction of links: those that this node opened, and those that others did.
+    /// Writes a sample for each direction of links: those opened by this node and those opened by others.
     fn link_bytes(&self, figure: fn(&LinkFigures) -> u64, to: &mut Samples<'_>) {
         let PeerLinks { to: own, from } = self.links();
         to.each("direction", &["to", "from"], &[figure(&own), figure(&from)]);
@@ -54,7 +54,7 @@ impl MetricsView {
         }
     }
 
-    /// The last session set-up of any shard in an octave above a second.
+    /// The latest session set-up on any shard whose duration is in the given octave above one second.
     fn slow_setup(&self, octave: usize) -> Option<Example> {
         let shards = self.shards.iter();
         let exemplars = shards.filter_map(|shard| {
@@ -73,7 +73,7 @@ impl MetricsView {
     }
 }
 
-/// Every metric of shards, in the order of the text.
+/// All metrics of shards, in output order.
 pub(crate) const METRICS: &[Row<MetricsView>] = metrics! { MetricsView:
     Gauge heliograph_connections "Connections by role"
         (|it, to| to.each("role", ConnectionRole::LABELS, &it.sum.connections))

@@ -1,4 +1,4 @@
-//! `/problems`: the list of all nodes, one cause in full, and the operator's mark that one is known.
+//! `/problems`: the list of causes on all nodes, details of one cause, and the operator's mark that a cause is known.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -32,7 +32,7 @@ pub(crate) struct ProblemPages {
     pub(crate) inspector: Inspector,
 }
 
-/// The pages.
+/// The routes of the problem pages.
 pub(crate) fn routes(pages: ProblemPages) -> Router {
     Router::new()
         .route("/problems", get(list))
@@ -41,7 +41,8 @@ pub(crate) fn routes(pages: ProblemPages) -> Router {
         .with_state(pages)
 }
 
-/// `GET /problems?ended=&limit=&scope=`: the causes of all nodes, each with its node, unless the scope is `node`.
+/// `GET /problems?ended=&limit=&scope=`: the causes of all nodes, each with its node; of this node only if the scope is
+/// `node`.
 async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let mut document = pages.problems.page(&query)?;
@@ -61,7 +62,7 @@ async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> A
     Ok(Json(document))
 }
 
-/// `GET /problems/{id}`: what members have in common also of the cameras that are well.
+/// `GET /problems/{id}`: one cause, including how common its members' shared values are among healthy cameras.
 async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answer {
     let own = pages.problems.row(&id, |_| ());
     let is_own = own.is_ok();
@@ -74,8 +75,8 @@ async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answe
 }
 
 impl ProblemPages {
-    /// Counts the connected cameras that have the same key, principal or network, among the first channels of each
-    /// shard. Shards keep no user agent of an open connection.
+    /// Counts the connected cameras with the same key, principal or network, among the first channels of each shard.
+    /// Shards do not store the user agents of open connections.
     async fn compare(&self, document: &mut Value) {
         let question = Question::Page {
             prefix: "".into(),
@@ -111,7 +112,7 @@ impl ProblemPages {
     }
 }
 
-/// The body of a mark.
+/// The request body of a mark.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mark {
@@ -164,7 +165,7 @@ fn name_of(account: Option<&Extension<Account>>) -> &str {
 }
 
 impl Problems {
-    /// The list of this node.
+    /// The list of causes on this node.
     pub(crate) fn page(&self, query: &str) -> Result<Value, Fault> {
         let ended = match parameter(query, "ended")?.as_deref() {
             None => None,
@@ -191,7 +192,7 @@ impl Problems {
         }))
     }
 
-    /// The document of a row after a change, with all members that are kept.
+    /// Applies a change to a row, and returns its document with all stored members.
     pub(crate) fn row(&self, id: &str, change: impl FnOnce(&mut Row)) -> Result<Value, Fault> {
         let mut table = self.lock();
         let id = id_of(id).ok_or(NO_SUCH_PROBLEM)?;
@@ -202,21 +203,21 @@ impl Problems {
         Ok(document)
     }
 
-    /// Adds the list to a document of the overview.
+    /// Adds the list of causes to the overview document.
     pub(crate) fn show(&self, document: &mut Value) {
         let table = self.lock();
         document["problems"] = table.list(PROBLEMS_SHOWN_MAX, |_| true);
         document["problemsOpen"] = table.counts().iter().sum::<u64>().into();
     }
 
-    /// Open causes that nobody knows of, by look: see [`LOOKS`].
+    /// Number of open causes not marked as known, by severity: see [`LOOKS`].
     pub(crate) fn open(&self) -> [u64; LOOKS.len()] {
         self.lock().counts()
     }
 }
 
 impl Table {
-    /// The rows that fit in their order, at most this many.
+    /// The matching rows in list order, at most `most` of them.
     fn list(&self, most: usize, fits: impl Fn(&&Row) -> bool) -> Value {
         let rows = self.rows.iter().filter(|(_, row)| fits(row));
         let mut rows: Vec<(&u64, &Row)> = rows.collect();
@@ -235,7 +236,7 @@ impl Table {
     }
 }
 
-/// The words of [`Row::look`].
+/// The values of [`Row::look`].
 pub(crate) const LOOKS: [&str; 2] = ["bad", "warn"];
 
 const NO_SUCH_PROBLEM: Fault = Fault::new(

@@ -1,4 +1,4 @@
-//! Incidents that make problems, rows of their table, and the documents of these.
+//! Incidents that cause problems, the rows of the table, and their documents.
 
 use crate::side::admin::http::rfc3339;
 use crate::side::{Blamed, Cause};
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Standing,
 }
 
-/// The kind of thing that a cause is named by.
+/// The kind of entity that identifies a cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum By {
@@ -38,14 +38,14 @@ pub(crate) enum By {
     Shard,
 }
 
-/// One thing that went wrong, or that was found wrong again.
+/// A failure, or a condition that persists.
 #[derive(Default)]
 pub(crate) struct Incident<'a> {
     pub(crate) kind: Kind,
     pub(crate) check: &'static str,
     pub(crate) at: Wall,
     pub(crate) channel: Option<&'a str>,
-    /// Account of the channel, as far as it is known.
+    /// Account of the channel, if known.
     pub(crate) channel_account: Option<Account>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<&'a str>,
@@ -54,28 +54,28 @@ pub(crate) struct Incident<'a> {
     pub(crate) authority: Option<&'a str>,
     pub(crate) user_agent: Option<&'a str>,
     pub(crate) remote: Option<SocketAddr>,
-    /// Subject of a standing cause that is no channel.
+    /// Subject of a persistent cause, unless it is a channel.
     pub(crate) thing: Option<(By, Cow<'a, str>)>,
-    /// Account whose share it takes; without one, that of its network.
+    /// Account whose share of the table the incident uses; `None` means the share of its network.
     pub(crate) account: Option<Account>,
     pub(crate) says: Cow<'a, str>,
     pub(crate) remedy: &'static str,
-    /// No harm yet.
+    /// Whether the incident has done no harm yet.
     pub(crate) is_mild: bool,
 }
 
-/// State of a member's channel, as its shard reports it.
+/// State of a member's channel, as reported by its shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// ARN of the channel, if there is one.
+    /// ARN of the channel, if it exists.
     pub(crate) arn: Option<Box<str>>,
-    /// Since when a master is connected.
+    /// Time since which a master has been connected.
     pub(crate) master: Option<Wall>,
-    /// The member's client id is connected.
+    /// Whether the member's client id is connected.
     pub(crate) has_viewer: bool,
 }
 
-/// A member whose channel is to be looked at.
+/// A member whose channel is to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) place: (u64, u64),
@@ -84,12 +84,13 @@ pub(crate) struct Look {
     pub(crate) client_id: Option<Box<str>>,
 }
 
-/// Holder of a row, for shares of the bounds.
+/// Owner of a row, for fair sharing of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Share {
     Account(Account),
     Network(Prefix),
-    /// Causes of the node itself: bounded by what they are about, and never evicted.
+    /// Causes concerning the node itself. Their number is limited by that of their subjects, and they are never
+    /// evicted.
     Node,
 }
 
@@ -100,9 +101,10 @@ pub(crate) struct Row {
     pub(crate) check: &'static str,
     pub(crate) by: By,
     pub(crate) value: Box<str>,
-    /// Hashes of the things it is found by.
+    /// Hashes of the entities by which the row is found.
     pub(crate) named: Vec<u64>,
-    /// Hashes of its channels, also those of members that are not kept: it is found by these, too.
+    /// Hashes of the row's channels, including those of members that are not stored. The row can also be found by these
+    /// channels.
     pub(crate) channels: BTreeSet<u64>,
     pub(crate) share: Share,
     pub(crate) account: Option<Account>,
@@ -111,22 +113,22 @@ pub(crate) struct Row {
     is_mild: bool,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// When it ended, and by what.
+    /// Time at which the row ended, and the reason.
     pub(crate) ended: Option<(Wall, &'static str)>,
     pub(crate) events: u64,
     pub(crate) members: BTreeMap<u64, Member>,
     pub(crate) known: Option<Known>,
-    /// The last event and the end that the history has.
+    /// Time of the last event, and whether the row had ended, as last recorded in the history.
     recorded: Option<(Wall, bool)>,
 }
 
-/// A channel and role, or an address, of a cause.
+/// A member of a cause: a channel with a role, or an address.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) channel: Option<Box<str>>,
     /// Account of the channel.
     pub(crate) account: Option<Account>,
-    /// ARN of the channel, once its shard was asked.
+    /// ARN of the channel, once its shard has reported it.
     pub(crate) arn: Option<Box<str>>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<Box<str>>,
@@ -141,18 +143,18 @@ pub(crate) struct Member {
     pub(crate) state: MemberState,
 }
 
-/// The state of a member's channel when it was looked at last.
+/// State of a member's channel at the last check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemberState {
     Unknown,
-    /// There is no such channel.
+    /// The channel does not exist.
     Absent,
-    /// No master is connected.
+    /// The channel has no connected master.
     Alone,
     Connected,
 }
 
-/// An operator's mark.
+/// An operator's mark that a cause is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) until: Wall,
@@ -190,8 +192,8 @@ impl Row {
         }
     }
 
-    /// The row for the history, if it is not there as it is: at its onset and its end, which are news, and once a
-    /// minute meanwhile.
+    /// Returns the row for the history if its record is outdated, and whether the change is its onset or end. In
+    /// between, the record is outdated once a minute.
     pub(crate) fn take_changed(&mut self, id: u64) -> Option<(Cause, bool)> {
         let has_ended = self.ended.is_some();
         let is_news = self.recorded.is_none_or(|(_, had)| had != has_ended);
@@ -225,7 +227,7 @@ impl Row {
         }
     }
 
-    /// A new member. Members of one key have its text once.
+    /// Creates a member. Members with the same key share its text.
     pub(crate) fn member(&self, incident: &Incident<'_>) -> Member {
         let known = self.members.values().next();
         let shared = |text: Option<&str>, of: fn(&Member) -> &Option<Arc<str>>| {
@@ -253,7 +255,8 @@ impl Row {
         }
     }
 
-    /// Whether the connect that ends a member is always the camera's; and milliseconds without an event that it takes.
+    /// Whether only a connection of the camera ends a member, and the time without events after which it ends, in
+    /// milliseconds.
     pub(crate) fn ends_by(&self) -> (bool, u64) {
         match (self.kind, self.check) {
             (Kind::Session, "unanswered" | "slow" | "no_candidates") => (true, 0),
@@ -262,7 +265,7 @@ impl Row {
         }
     }
 
-    /// Whether the camera of a channel is refused.
+    /// Whether the camera of a channel is being refused.
     pub(crate) fn is_dark(&self, account: Option<Account>, channel: &str) -> bool {
         self.members.values().any(|member| {
             let is_camera = member.role == Some(Role::Master) && member.ended.is_none();
@@ -270,7 +273,7 @@ impl Row {
         })
     }
 
-    /// Ends the row if its members have: those with a channel, where there are any.
+    /// Ends the row if all its members have ended; if any have a channel, only those count.
     pub(crate) fn settle(&mut self, by: &'static str) {
         let has_channel = self.members.values().any(|member| member.channel.is_some());
         let counts = self
@@ -283,13 +286,13 @@ impl Row {
         }
     }
 
-    /// Bytes in memory, with its places in the table.
+    /// Memory use in bytes, including the row's table entries.
     pub(crate) fn bytes(&self) -> usize {
         let members: usize = self.members.values().map(Member::bytes).sum();
         ROW_BYTES + members + self.channels.len() * CHANNEL_BYTES
     }
 
-    /// The texts that may name somebody.
+    /// The texts that may contain personal data.
     pub(crate) fn texts(&self) -> String {
         let why = self.known.as_ref().map_or("", |known| &known.why);
         format!("{}\n{}\n{why}", self.value, self.says)
@@ -306,7 +309,7 @@ impl Row {
         if is_mild { "warn" } else { "bad" }
     }
 
-    /// The order of the list: what ended last; by harm; the older first.
+    /// Sort key of the list: open rows first, then by severity, number of channels (descending) and onset.
     pub(crate) fn order(&self) -> impl Ord + use<> {
         let is_camera = self
             .members
@@ -340,7 +343,7 @@ impl Row {
         }
     }
 
-    /// The document of the row, with at most this many members.
+    /// Formats the row, with at most this many members.
     pub(crate) fn json(&self, id: u64, members: usize) -> Value {
         let kind: &str = self.kind.into();
         let mut order: Vec<&Member> = self.members.values().collect();
@@ -383,8 +386,8 @@ impl Row {
         href
     }
 
-    /// Values that members have in common: the most frequent of each kind, where two or more have it. How many of those
-    /// that are well have it: see `/problems/{id}`.
+    /// Values that members have in common: the most frequent of each kind, if at least two members share it. For how
+    /// frequent these values are among healthy cameras, see `/problems/{id}`.
     fn shared(&self) -> Value {
         type TextOf = fn(&Member) -> Option<Cow<'_, str>>;
         let kinds: [(&str, TextOf); 4] = [
@@ -475,7 +478,7 @@ pub(crate) fn role_word(role: Role) -> &'static str {
     }
 }
 
-/// An id as text, and back.
+/// Formats an id as 16 hexadecimal digits.
 pub(crate) fn id_text(id: u64) -> String {
     format!("{id:016x}")
 }
@@ -486,7 +489,7 @@ pub(crate) fn id_of(text: &str) -> Option<u64> {
         .filter(|_| text.len() == 16)
 }
 
-/// A reason as a sentence.
+/// Formats a reason as a sentence.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first: String = letters
@@ -516,22 +519,22 @@ pub(crate) fn network(remote: SocketAddr) -> String {
     }
 }
 
-/// A text of a row within its bound.
+/// Truncates a text of a row to its limit.
 pub(crate) fn cut(text: &str) -> Box<str> {
     text.get(..text.floor_char_boundary(TEXT_BYTES))
         .unwrap_or_default()
         .into()
 }
 
-/// Bytes of a reason at most.
+/// Maximum size of a reason, in bytes.
 const TEXT_BYTES: usize = 384;
-/// Bytes of a row without its members: with its texts and its places in the table.
+/// Size of a row without its members, in bytes, including its texts and table entries.
 pub(crate) const ROW_BYTES: usize = size_of::<Row>() + 2 * TEXT_BYTES;
-/// Bytes of a member's place in its row, of its ARN but for the channel's name, and of what allocations take.
+/// Size of a member's entry in its row, of its ARN apart from the channel's name, and of allocation overhead, in bytes.
 const MEMBER_PLACES_BYTES: usize = 160;
-/// Bytes of a channel in its row and in the index.
+/// Size of a channel's entries in its row and in the index, in bytes.
 pub(crate) const CHANNEL_BYTES: usize = 48;
-/// Milliseconds between two records of a row that goes on.
+/// Interval between records of an ongoing row, in milliseconds.
 const RECORD_EVERY_MS: u64 = 60_000;
-/// Milliseconds without another event after which repeated ones are over.
+/// Time without further events after which a member with repeated events ends, in milliseconds.
 const REPEATS_MS: u64 = 60_000;

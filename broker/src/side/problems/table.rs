@@ -1,4 +1,4 @@
-//! The table of problems: how rows are found, grow and end, and the bounds.
+//! The table of problems: finding, generalising and ending rows, and limits.
 
 use crate::limits::{PROBLEM_MEMBERS_MAX, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX};
 use crate::side::Cause;
@@ -15,21 +15,21 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    /// By the number of their ids.
+    /// Rows by the numeric value of their id.
     pub(crate) rows: BTreeMap<u64, Row>,
-    /// Rows by the hashes of check and thing: see [`Table::places`].
+    /// Row ids by the hash of check and entity; see [`Table::places`].
     pub(crate) index: BTreeMap<u64, u64>,
-    /// Bytes of rows by what they count for.
+    /// Total size of rows by share, in bytes.
     pub(crate) shares: BTreeMap<Share, usize>,
     pub(crate) bytes: usize,
-    /// Causes that found no room.
+    /// Number of causes not recorded because the table was full.
     pub(crate) left_out: u64,
     hasher: RandomState,
-    /// The member that was looked at last.
+    /// The row and member checked last.
     looked: (u64, u64),
 }
 
-/// A thing by which a row is found.
+/// An entity by which a row is found.
 struct Place<'a> {
     by: By,
     value: &'a str,
@@ -41,19 +41,19 @@ impl Table {
         self.hasher.hash_one((check, by, value))
     }
 
-    /// The place of a channel: two accounts may have one of the same name.
+    /// The lookup key of a channel, which includes the account because two accounts may have channels of the same name.
     fn of_channel(&self, check: &str, account: Option<Account>, channel: &str) -> u64 {
         self.hash(check, By::Channel, (account, channel))
     }
 
-    /// The row with this place.
+    /// The row with this lookup key.
     fn row_at(&mut self, place: u64) -> Option<&mut Row> {
         let id = self.index.get(&place)?;
         self.rows.get_mut(id)
     }
 
-    /// A session went wrong. One that its viewer left without an answer is a consequence, where the channel's camera
-    /// was refused.
+    /// Records a failed session. A session left by its viewer without an answer is recorded as a consequence if the
+    /// channel's camera was refused.
     pub(crate) fn session(&mut self, incident: &Incident<'_>) {
         let waits = matches!(incident.check, "unanswered" | "slow");
         let of = incident.channel_account;
@@ -71,7 +71,7 @@ impl Table {
         }
     }
 
-    /// Says better what is wrong with the sessions of a channel.
+    /// Replaces the explanation of a channel's session problems with a better one.
     pub(crate) fn explain(&mut self, check: &str, account: Account, channel: &str, says: &str) {
         let place = self.of_channel(check, Some(account), channel);
         if let Some(row) = self.row_at(place) {
@@ -97,7 +97,7 @@ impl Table {
         }
     }
 
-    /// The things that a row may be found by, the most specific first.
+    /// The entities by which a row can be found, most specific first.
     fn places<'a>(&self, incident: &'a Incident<'_>) -> Vec<Place<'a>> {
         let check = incident.check;
         let place = |by, value: &'a str, hash| Place { by, value, hash };
@@ -131,7 +131,7 @@ impl Table {
         places
     }
 
-    /// Another channel comes by something that a row has in common with it.
+    /// Generalises a row to an entity that it shares with another channel.
     fn grow(&mut self, id: u64, place: &Place<'_>, incident: &Incident<'_>) {
         let channel = incident
             .channel
@@ -181,7 +181,8 @@ impl Table {
         Some(id)
     }
 
-    /// Evicts the newest row of the share with most; false if that is the share of what comes, or as small.
+    /// Evicts the newest row of the largest share. Returns false if the requesting share is itself the largest, or the
+    /// largest exceeds it by no more than a row.
     fn make_room(&mut self, share: Share) -> bool {
         let others = self.shares.iter().filter(|(of, _)| **of != Share::Node);
         let Some((most, bytes)) = others.max_by_key(|(_, bytes)| **bytes) else {
@@ -272,7 +273,7 @@ impl Table {
         }
     }
 
-    /// Refusals that were counted and not noted: they neither open a row nor bring one back.
+    /// Adds refusals that were counted but not logged. They neither open nor reopen a row.
     pub(crate) fn count(&mut self, counts: &[RefusalCount]) {
         for RefusalCount {
             check,
@@ -292,7 +293,7 @@ impl Table {
         }
     }
 
-    /// A viewer was answered: the camera of its channel answers.
+    /// Records that a viewer was answered, which shows that the camera of its channel works.
     pub(crate) fn ended(&mut self, end: &ConnectionEnd) {
         let (Some(channel), Some(_)) = (end.channel.as_deref(), end.answered_ms) else {
             return;
@@ -305,7 +306,7 @@ impl Table {
         }
     }
 
-    /// The causes of a check that stand at this moment: all others of it end.
+    /// Sets the persistent causes of a check. All other persistent causes of that check end.
     pub(crate) fn stand<'a>(
         &mut self,
         check: &'static str,
@@ -340,7 +341,7 @@ impl Table {
         }
     }
 
-    /// Members to look at, at most this many: those behind the last one, then from the first on.
+    /// Returns at most `most` members to check, continuing after the last one checked and wrapping around at the end.
     pub(crate) fn due(&mut self, most: usize) -> Vec<Look> {
         fn look<'t>(id: &'t u64, row: &'t Row) -> impl Iterator<Item = Look> + 't {
             let is_due = row.ended.is_none() && row.kind != Kind::Standing;
@@ -373,7 +374,7 @@ impl Table {
         looks
     }
 
-    /// The shards' answer about a member.
+    /// Processes the shards' reports about a member.
     pub(crate) fn saw(&mut self, look: &Look, seen: Seen, now: Wall) {
         let (id, key) = look.place;
         let Some(row) = self.rows.get_mut(&id) else {
@@ -404,7 +405,7 @@ impl Table {
         }
     }
 
-    /// Ends what is quiet, and drops what ended a while ago.
+    /// Ends rows without recent events, and drops those that ended some time ago.
     pub(crate) fn age(&mut self, now: Wall) {
         for row in self.rows.values_mut() {
             row.known.take_if(|known| known.until <= now);
@@ -430,7 +431,7 @@ impl Table {
         over.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// Rows for the history, at most this many, and whether they are news.
+    /// Returns at most `most` changed rows for the history, each with whether the change is its onset or end.
     pub(crate) fn take_changed(&mut self, most: usize) -> Vec<(Cause, bool)> {
         let rows = self.rows.iter_mut();
         rows.filter_map(|(id, row)| row.take_changed(*id))
@@ -438,7 +439,8 @@ impl Table {
             .collect()
     }
 
-    /// Forgets rows and members by their last event and their texts: how many members.
+    /// Erases rows and members selected by the time of their last event and their texts, and returns the number of
+    /// members.
     pub(crate) fn forget(&mut self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let rows = self.rows.iter().filter(|(_, row)| row.share != Share::Node);
         let ids: Vec<u64> = rows.map(|(id, _)| *id).collect();
@@ -465,7 +467,7 @@ impl Table {
         gone
     }
 
-    /// Removes some members of a row that keeps others.
+    /// Removes some members of a row that retains others.
     fn remove_members(&mut self, id: u64, keys: &[u64]) {
         let Some(mut row) = self.rows.remove(&id) else {
             return;
@@ -485,7 +487,7 @@ impl Table {
     }
 }
 
-/// The text that a cause is named by.
+/// The text that identifies a cause.
 fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
     match (place.by, incident.remote) {
         (By::Address, Some(remote)) => network(remote).into(),
@@ -493,7 +495,7 @@ fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
     }
 }
 
-/// The number of an id: the same for the same cause also in another process.
+/// The numeric id of a cause, stable across processes.
 fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     let (check, of) = (
         incident.check,
@@ -505,11 +507,13 @@ fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// Milliseconds for which an ended row is listed.
+/// Time for which an ended row stays listed, in milliseconds.
 pub(crate) const LISTED_MS: u64 = 15 * 60_000;
-/// Milliseconds without an event after which a member ends that nobody will see connect.
+/// Time without events after which a member ends if its reconnection cannot be observed, in milliseconds.
 pub(crate) const QUIET_MS: u64 = 15 * 60_000;
-/// Milliseconds for the camera of a channel that exists and is not connected: nobody has repaired it.
+/// Time after which a member ends if its channel exists but no camera has connected, in milliseconds, since nobody has
+/// repaired it.
 pub(crate) const DARK_MS: u64 = 24 * 3_600_000;
-/// Milliseconds for which a connected viewer was not refused: another connection of its client id may be there.
+/// Time without refusals after which the member of a connected viewer ends, in milliseconds, since another connection
+/// may be using its client id.
 const VIEWER_BACK_MS: u64 = 5_000;

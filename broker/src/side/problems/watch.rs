@@ -1,5 +1,6 @@
-//! Looks at what problems are about: whether members are connected again, and the causes that stand (silent shards,
-//! files that were not applied, certificates near their end, a full disk, nodes, doubtful and displaced cameras).
+//! Monitors the subjects of problems: whether members have reconnected, and which conditions persist (unresponsive
+//! shards, files not applied, expiring certificates, a full disk, problems of other nodes, doubtful and displaced
+//! cameras).
 
 use crate::edge::turn::calendar;
 use crate::hooks::Order;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The sources of what is looked at.
+/// The sources of the monitored state.
 pub(crate) struct Watch {
     problems: Arc<Problems>,
     sources: Sources,
@@ -56,7 +57,7 @@ impl Watch {
         }
     }
 
-    /// Looks, for as long as the process runs.
+    /// Monitors for the lifetime of the process.
     pub(crate) async fn follow(self) {
         let mut every = interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -79,7 +80,7 @@ impl Watch {
         }
     }
 
-    /// Asks the shards of channels whether members are connected again. A shard that does not answer ends the turn.
+    /// Asks the shards whether members have reconnected. A shard that does not respond ends the round.
     async fn look_at_members(&self) {
         let looks = self.problems.lock().due(PROBLEM_LOOKS_PER_SECOND);
         for look in looks {
@@ -166,7 +167,7 @@ impl Watch {
         differ.collect()
     }
 
-    /// The other nodes that do not answer; `None` if this one does not know.
+    /// The other nodes that do not respond; `None` if unknown.
     async fn silent_nodes(&self, now: Wall) -> Option<Vec<Incident<'static>>> {
         let look = self.cluster.clone()?;
         let view = tokio::task::spawn_blocking(move || look()).await.ok()??;
@@ -181,7 +182,7 @@ impl Watch {
         Some(silent.collect())
     }
 
-    /// The files that were not applied, the certificates near their end, and the data directory.
+    /// Files not applied, expiring certificates, and the state of the data directory.
     fn files(&self, now: Wall) -> Vec<Incident<'static>> {
         let mut found = Vec::new();
         for (what, reload) in self.sources.status.reloads().lock().iter() {
@@ -216,7 +217,8 @@ impl Watch {
         found
     }
 
-    /// Cameras that confirm nothing, and connections that lost their place and stay. Of very many the first.
+    /// Checks for cameras that do not acknowledge messages, and for superseded connections that stay open. If there are
+    /// many, only the first are listed.
     async fn look_at_cameras(&self) {
         let now = calendar();
         let displaced = self.sources.troubled.displaced();
@@ -253,8 +255,8 @@ impl Watch {
         self.problems.lock().stand("doubtful", found, now, end);
     }
 
-    /// Channels whose camera confirms nothing; none where the shards count no such connection. `None` when a shard does
-    /// not answer.
+    /// Channels whose camera does not acknowledge messages; not queried while the shards count no such connections.
+    /// `None` if a shard does not respond.
     async fn doubtful(&self) -> Option<Vec<ChannelLine>> {
         if self.sources.overview.doubtful() == 0 {
             return Some(Vec::new());
@@ -275,7 +277,7 @@ impl Watch {
     }
 }
 
-/// A standing cause of a channel.
+/// A persistent cause concerning a channel.
 fn of_channel<'a>(check: &'static str, arn: &'a ChannelArn) -> Incident<'a> {
     Incident {
         kind: Kind::Standing,
@@ -287,7 +289,7 @@ fn of_channel<'a>(check: &'static str, arn: &'a ChannelArn) -> Incident<'a> {
     }
 }
 
-/// A standing cause of the node.
+/// A persistent cause concerning the node.
 fn standing(
     check: &'static str,
     by: By,
@@ -307,7 +309,7 @@ fn standing(
     }
 }
 
-/// Standing causes of the node: the check, the remedy, and what ends it.
+/// Persistent causes of the node: the check, the remedy, and the reason shown when the cause has ended.
 const STANDING: [(&str, &str, &str); 7] = [
     (
         "shard_silent",
@@ -346,7 +348,7 @@ const STANDING: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// The moment this many seconds ago.
+/// The time `seconds` ago.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -357,12 +359,12 @@ fn since(now: Wall, seconds: f64) -> Wall {
 }
 
 const DISPLACED: &str = "Two devices use this channel: give each a channel of its own.";
-/// Seconds between two looks at standing causes: one letter to each shard.
+/// Interval between checks of persistent causes, in seconds; each sends one letter to every shard.
 const STANDING_EVERY_S: u64 = 5;
-/// Channels of one name on a shard, of accounts, among which one is looked for.
+/// Maximum number of channels with the same name on a shard, in different accounts, that are searched.
 const SAME_NAMES_MAX: usize = 64;
-/// Less free space than this is a problem.
+/// Free disk space below which a problem is reported.
 const DISK_LOW_BYTES: u64 = 1 << 30;
 const DAY_S: u64 = 86_400;
-/// A certificate that ends sooner is a problem.
+/// Remaining validity below which a certificate is reported as a problem.
 const CERTIFICATE_S: u64 = 30 * DAY_S;

@@ -1,7 +1,8 @@
-//! One drawing of the sessions of a channel: what they say together, all of them on one axis, and each on its own.
+//! Drawings of a channel's sessions: a summary sentence, a picture of all sessions on one axis, and a picture of each
+//! session.
 //!
-//! Everything here reads the document of `GET /channels/{name}/trace`, whichever node has made it. A picture is a tree
-//! of JSON, `[tag, {attributes}, children…]`: the console makes elements of it, [`svg`] a file.
+//! All drawings are derived from the document of `GET /channels/{name}/trace`, whichever node produced it. A picture is
+//! a JSON tree, `[tag, {attributes}, children…]`, from which the console creates elements and [`svg`] a file.
 
 use crate::side::admin::http::{Fault, moment, parameter, unusable};
 use crate::side::trace::hints::Span;
@@ -10,24 +11,24 @@ use crate::terminal::counted;
 use codec::calendar::rfc3339;
 use serde_json::{Value, json as value};
 
-/// The zone of the clock times in a drawing: minutes east of UTC.
+/// Time zone of a drawing, in minutes east of UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Zone(i32);
 
 impl Zone {
     pub(crate) const UTC: Self = Self(0);
 
-    /// A moment as `2026-11-21 03:12:08.000Z`, by the clock of this zone.
+    /// Formats a time as `2026-11-21 03:12:08.000Z`, in this zone.
     fn date(self, at: f64) -> String {
         rfc3339(whole(at + f64::from(self.0) * 60_000.0)).replace('T', " ")
     }
 
-    /// Day and second of a moment.
+    /// Formats the date and time to the second.
     fn stamp(self, at: f64) -> String {
         self.date(at).chars().take(19).collect()
     }
 
-    /// Time of day, down to its minute, second or millisecond.
+    /// Formats the time of day to the minute, second or millisecond.
     fn clock(self, at: f64, characters: usize) -> String {
         self.date(at).chars().skip(11).take(characters).collect()
     }
@@ -46,12 +47,12 @@ impl Zone {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Style {
     pub(crate) zone: Zone,
-    /// Width of pictures, in pixels; 0 where none are wanted.
+    /// Width of pictures in pixels; 0 for no pictures.
     pub(crate) width: f64,
 }
 
 impl Style {
-    /// Of a request, which gets pictures of this width if it names none.
+    /// The style that a request specifies, with `width` as the default width.
     pub(crate) fn of(query: &str, width: i32) -> Result<Self, Fault> {
         let number = |name, default: i32, least, most| {
             let Some(text) = parameter(query, name)? else {
@@ -67,8 +68,8 @@ impl Style {
     }
 }
 
-/// Adds to a trace what its sessions say together, the outcome of each, and the pictures: `now` is the moment of
-/// reading, in milliseconds since 1970.
+/// Adds a summary of the sessions, the outcome of each, and the pictures to a trace; `now` is the time of reading, in
+/// milliseconds since 1970.
 pub(crate) fn add(trace: &mut Value, style: Style, now: f64) {
     if !trace.is_object() {
         return; // no broker's
@@ -93,7 +94,7 @@ pub(crate) fn add(trace: &mut Value, style: Style, now: f64) {
     }
 }
 
-/// How far a viewer's session came.
+/// The outcome of a viewer's session.
 fn outcome(viewer: &Value) -> &'static str {
     let has = |action: &str| {
         let fits = |event: &Value| event["action"] == action && !is_declined(event);
@@ -115,7 +116,8 @@ pub(crate) fn is_declined(event: &Value) -> bool {
     ["refused", "throttled", "overflow"].contains(&text(&event["route"]))
 }
 
-/// Sessions in runs of the same outcome; those that are too short, or go on, in runs of one.
+/// Groups consecutive ended sessions with the same outcome. Groups that are too short are returned one session at a
+/// time, as are open sessions.
 pub(crate) fn folds(viewers: &[Value]) -> impl Iterator<Item = &[Value]> {
     let alike = |one: &Value, other: &Value| {
         !one["left"].is_null() && !other["left"].is_null() && outcome(one) == outcome(other)
@@ -124,7 +126,7 @@ pub(crate) fn folds(viewers: &[Value]) -> impl Iterator<Item = &[Value]> {
     runs.flat_map(|run| run.chunks(if run.len() < ALIKE { 1 } else { run.len() }))
 }
 
-/// "16 × unanswered, 07:27 to 07:32": a run.
+/// Describes a group of sessions: "16 × unanswered, 07:27 to 07:32".
 pub(crate) fn says(run: &[Value], zone: Zone) -> String {
     let ends = [run.first(), run.last()].map(|one| one.and_then(|it| ms(&it["joined"])));
     let [from, to] = ends.map(|at| at.map_or_else(|| "?".into(), |at| zone.clock(at, MINUTE)));
@@ -137,7 +139,7 @@ pub(crate) fn says(run: &[Value], zone: Zone) -> String {
     format!("{} × {outcome}, {from}{until}", run.len())
 }
 
-/// State of a channel's camera in one sentence, from its sessions.
+/// Describes the state of a channel's camera in one sentence, based on its sessions.
 fn sentence(trace: &Value, zone: Zone, now: f64) -> String {
     let viewers = list(&trace["viewers"]);
     let is_open = |one: &&Value| one["left"].is_null() && !one["joined"].is_null();
@@ -180,7 +182,8 @@ fn sentence(trace: &Value, zone: Zone, now: f64) -> String {
 
 // Pictures.
 
-/// All sessions on one axis, the camera's above: the picture, and the moments at its ends.
+/// Draws all sessions on one axis, with the camera's sessions at the top. Returns the picture and the times at both
+/// ends of the axis.
 fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     let span = |one: &Value| Some((ms(&one["joined"])?, ms(&one["left"]).unwrap_or(now)));
     let (masters, viewers) = (list(&trace["master"]), list(&trace["viewers"]));
@@ -236,7 +239,7 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     value!({ "from": first, "to": last, "height": height, "picture": picture })
 }
 
-/// A session on an axis of its own: its events as marks, with round times since it joined and the clock at both ends.
+/// Draws a session on its own axis: events as marks, with round times since it joined and the time of day at both ends.
 fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     let at = |event: &&Value| event["ms"].as_f64().unwrap_or_default();
     let mut events: Vec<&Value> = list(&viewer["events"]).iter().collect();
@@ -265,7 +268,7 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     whole.into()
 }
 
-/// Places of marks: at their times, but apart, in their order and within the line.
+/// Positions of marks along an axis: at their times if possible, but spaced out, in order and within the axis.
 fn places(times: &[f64], last: f64, width: f64) -> Vec<f64> {
     let inside = width - 2.0 * MARGIN;
     let gap = GAP.min(inside / (times.len().max(2) - 1) as f64);
@@ -283,7 +286,7 @@ fn places(times: &[f64], last: f64, width: f64) -> Vec<f64> {
     places
 }
 
-/// The axis of a lane.
+/// Draws the scale of a session's axis.
 fn scale(joined: f64, last: f64, width: f64, zone: Zone) -> Vec<Value> {
     let (part, reserved) = if last < COARSE_MS {
         (MILLISECOND, 120.0)
@@ -311,7 +314,7 @@ fn scale(joined: f64, last: f64, width: f64, zone: Zone) -> Vec<Value> {
     parts
 }
 
-/// The least 1, 2 or 5 times a power of ten that is not below this, and not below a millisecond.
+/// The smallest 1, 2 or 5 times a power of ten that is at least `least` and at least a millisecond.
 fn round_above(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1.0).log10().floor());
     let steps = [1.0, 2.0, 5.0].into_iter().map(|step| step * power);
@@ -360,7 +363,7 @@ fn mark(event: &Value, ms: f64, x: f64) -> Value {
     value!(["path", { "class": format!("mark mark-{kind}{kept}"), "d": path }, ["title", {}, says]])
 }
 
-/// An event in a few words.
+/// Describes an event in a few words.
 fn words(event: &Value) -> String {
     [text(&event["action"]), &fate(event)]
         .join(" ")
@@ -368,7 +371,7 @@ fn words(event: &Value) -> String {
         .to_owned()
 }
 
-/// A picture of a whole trace as a file.
+/// Renders a whole trace as an SVG file.
 pub(crate) fn svg(trace: &Value, width: f64) -> String {
     let line =
         |y: f64, words: String| value!(["text", { "x": 0, "y": y, "class": "words" }, words]);
@@ -415,7 +418,7 @@ pub(crate) fn svg(trace: &Value, width: f64) -> String {
     out
 }
 
-/// Writes a tree as text.
+/// Serialises a tree as text.
 fn write(tree: &Value, out: &mut String) {
     let escape = |text: &str| {
         text.replace('&', "&amp;")
@@ -435,8 +438,8 @@ fn write(tree: &Value, out: &mut String) {
     *out += &format!("</{}>", text(tag));
 }
 
-/// The sessions of a trace in the form of a HTTP archive: a WebSocket each, its messages with what became of them,
-/// never with their payloads.
+/// Formats the sessions of a trace as an HTTP archive: one WebSocket entry per session, with its messages and their
+/// outcomes, but never with payloads.
 pub(crate) fn archive(trace: &Value) -> Value {
     let entry = |viewer: &Value| {
         let joined = ms(&viewer["joined"])?;
@@ -489,36 +492,38 @@ fn whole(number: f64) -> u64 {
     number.max(0.0) as u64
 }
 
-/// Milliseconds since 1970 of a moment in a document.
+/// Converts a time in a document to milliseconds since 1970.
 fn ms(date: &Value) -> Option<f64> {
     date.as_str().and_then(moment).map(|at| at.0 as f64)
 }
 
-/// The looks of a picture in a file.
+/// Style sheet of a picture in a file.
 const STYLE: &str = include_str!("../../../console/drawing.css");
 
-/// Marks in the pictures of an answer: older sessions have none. A mark takes half a kilobyte.
+/// Maximum number of marks in the pictures of a response; sessions beyond that, the oldest, have no marks. A mark takes
+/// half a kilobyte.
 const MARKS_MAX: usize = 1_000;
-/// Sessions one after the other that are alike and are drawn as one, from this many on.
+/// Minimum number of consecutive similar sessions that are drawn as one.
 const ALIKE: usize = 4;
-/// An offer that is younger than this may be answered yet.
+/// Time for which an offer may still be answered, in milliseconds.
 const PATIENCE_MS: f64 = 5_000.0;
-/// Rows of sessions at the same time.
+/// Maximum number of rows of simultaneous sessions.
 const ROWS_MAX: usize = 8;
-/// Of the strip: its width, and the height of a row.
+/// Width of the picture of all sessions, and height of one of its rows, in pixels.
 const STRIP: f64 = 600.0;
 const ROW: f64 = 12.0;
-/// Of a lane: its height with the scale, the middle of its line, and what is left and right of it.
+/// Height of a session's picture including its scale, vertical position of its axis, and its left and right margins, in
+/// pixels.
 const LANE: f64 = 52.0;
 const MIDDLE: f64 = 17.0;
 const MARGIN: f64 = 10.0;
-/// Marks are apart by so much where there is room.
+/// Minimum distance between marks if there is enough space, in pixels.
 const GAP: f64 = 9.0;
-/// Width of a label.
+/// Width of a label, in pixels.
 const LABEL: f64 = 64.0;
-/// From here on milliseconds of the clock say nothing.
+/// Session duration from which times of day are shown without milliseconds, in milliseconds.
 const COARSE_MS: f64 = 10_000.0;
-/// Characters of a clock time down to its minute, second and millisecond.
+/// Number of characters of a time of day to the minute, second and millisecond.
 const MINUTE: usize = 5;
 const SECOND: usize = 8;
 const MILLISECOND: usize = 12;

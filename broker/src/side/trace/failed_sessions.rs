@@ -1,11 +1,11 @@
-//! Sessions that did not go well: the last of them, for the overview.
+//! Recent sessions that failed or were degraded, for the overview.
 //!
-//! The log thread finds them among the lines that it writes anyway, so a session that goes well costs nothing.
-//! Takeovers and short connections of masters are trouble when they are repeated. Why it went wrong is read
-//! off the recorder's trace a little later, a bounded number of channels a second.
+//! The log thread detects failed sessions from the entries that it writes anyway, so a successful session costs
+//! nothing. Takeovers and short connections of masters count only if repeated. The reason is read from the recorder's
+//! trace a little later, for a limited number of channels per second.
 //!
-//! A connection that lost its place to a newer one and stays is a *standing* trouble, `displaced`: no line says that it
-//! is still there, so the shards are asked for as long as they count such connections.
+//! A superseded connection that stays open is *standing* trouble, `displaced`: no log line reports that it still
+//! exists, so the shards are polled while they count such connections.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -36,23 +36,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The last troubled sessions. The log thread adds to it, the admin listener reads.
+/// The recent troubled sessions. The log thread adds to them, the admin listener reads.
 #[derive(Debug, Default)]
 pub struct Troubled(Shared<Ring>);
 
 #[derive(Debug, Default)]
 struct Ring {
-    /// The oldest first.
+    /// Rows, oldest first.
     rows: VecDeque<Row>,
-    /// The number of the next row.
+    /// Number of the next row.
     next: u64,
-    /// Grows with every change.
+    /// Incremented on every change.
     version: u64,
-    /// Places that were taken over lately.
+    /// Recent takeovers, by channel and client id.
     takeovers: Repeats,
-    /// Channels whose master left soon after it had come.
+    /// Channels whose master left soon after connecting.
     short_ends: Repeats,
-    /// The connections that were displaced at the last look, the oldest first.
+    /// The connections found displaced at the last check, oldest first.
     displaced: Vec<DisplacedLine>,
 }
 
@@ -64,20 +64,20 @@ pub(crate) struct Row {
     channel: Option<Box<str>>,
     account: Account,
     role: Role,
-    /// A viewer's.
+    /// Client id of a viewer; `None` for a master.
     client_id: Option<Box<str>>,
     remote: SocketAddr,
-    /// In one sentence, unless a hint of its trace fits better.
+    /// Description in one sentence, used unless a hint from the trace fits better.
     says: String,
-    /// The number of events that it stands for.
+    /// Number of events that the row covers.
     count: usize,
-    /// The end of its connection, or the last one of several.
+    /// The end of the connection, or of the last one if the row covers several.
     end: Option<ConnectionEnd>,
-    /// Why its messages were not accepted.
+    /// Reason why the connection's messages were not accepted.
     reason: Option<Unaccepted>,
-    /// The hints of its trace; none until that was read, and when its notes are gone.
+    /// Hints from the connection's trace; empty until the trace is read, or if its notes are gone.
     hints: Vec<Hint>,
-    /// The number of looks at its trace.
+    /// Number of times the trace has been checked.
     looks: usize,
 }
 
@@ -85,24 +85,24 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 enum Trouble {
-    /// It offered, and left without an answer.
+    /// The viewer sent an offer and left without an answer.
     Unanswered,
-    /// Its answer came late.
+    /// The viewer's answer came late.
     Slow,
-    /// It got an answer and sent candidates, and the master sent none.
+    /// The viewer got an answer and sent candidates, but the master sent none.
     NoCandidates,
-    /// The broker closed it for what it did, or did not do.
+    /// The broker closed the connection because of something that the connection did or failed to do.
     CutOff,
-    /// Messages of it were not accepted.
+    /// Messages of the connection were not accepted.
     Unaccepted,
-    /// Connections of the same role and client id take each other's place, again and again.
+    /// Connections with the same role and client id repeatedly take over from each other.
     Twin,
-    /// A master that connects and leaves, again and again.
+    /// A master repeatedly connects and leaves.
     Flapping,
 }
 
 impl Trouble {
-    /// The trouble of a connection that ended, in one sentence.
+    /// The kind of trouble that a connection's end indicates, with a one-sentence description.
     fn of(end: &ConnectionEnd) -> Option<(Self, String)> {
         let cut_off = matches!(
             end.reason,
@@ -139,7 +139,7 @@ impl Trouble {
 }
 
 impl Trouble {
-    /// Remedy.
+    /// The suggested remedy.
     fn remedy(self, reason: Option<Unaccepted>) -> &'static str {
         match (self, reason) {
             (Self::Unanswered, _) => {
@@ -187,7 +187,7 @@ impl Row {
         }
     }
 
-    /// In one sentence.
+    /// The one-sentence description.
     fn says(&self) -> &str {
         let fits = |hint: &&Hint| match self.trouble {
             Trouble::NoCandidates => hint.kind == HintKind::NoCandidates,
@@ -197,8 +197,8 @@ impl Row {
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
     }
 
-    /// Tells the list of problems of it. A viewer that closes soon after its offer has changed its mind, as by *Stop*
-    /// on `/try`, and a camera that closes each of its connections itself may be somebody who tries it.
+    /// Adds the trouble to the list of problems, with two exceptions: a viewer that closes soon after its offer, as
+    /// with *Stop* on `/try`, and a camera that closes each connection itself, which may be a person testing it.
     pub(crate) fn tell(&self, problems: &Problems) {
         let end = self
             .end
@@ -247,7 +247,7 @@ impl Row {
         })
     }
 
-    /// Whether its trace is to be looked at now.
+    /// Whether the row's trace is due to be checked.
     fn is_due(&self, now: Wall) -> bool {
         let age = now.0.saturating_sub(self.at.0);
         let due = LOOKS_MS.get(self.looks).copied();
@@ -256,8 +256,8 @@ impl Row {
 }
 
 impl Troubled {
-    /// Reads an entry that the log writes: the row of a trouble that it is, or adds to. Whether candidates are missing
-    /// is known once its trace was looked at.
+    /// Processes an entry written to the log, and returns the row that it creates or updates. Missing candidates become
+    /// known only when the trace is checked.
     pub(crate) fn note(&self, entry: &Entry) -> Option<Row> {
         let mut ring = self.0.lock();
         let version = ring.version;
@@ -279,13 +279,13 @@ impl Troubled {
             .cloned()
     }
 
-    /// The connections that are displaced, as they were at the last look.
+    /// The displaced connections, as of the last check.
     pub(crate) fn displaced(&self) -> Vec<DisplacedLine> {
         self.0.lock().displaced.clone()
     }
 
-    /// Forgets rows by their time and text, and places by the time of their last event and their client id: the number
-    /// of rows.
+    /// Erases rows by their time and text, and tracked repetitions by the time of their last event and their client id;
+    /// returns the number of rows.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let mut ring = self.0.lock();
         let before = ring.rows.len();
@@ -304,12 +304,12 @@ impl Troubled {
         gone
     }
 
-    /// Another number than before when anything has changed.
+    /// Version number, which differs after every change.
     pub(crate) fn version(&self) -> u64 {
         self.0.lock().version
     }
 
-    /// What lasts, then the newest of the rest, for pages.
+    /// Formats standing trouble first, then the newest of the other rows, for pages.
     pub(crate) fn json(&self) -> Value {
         let ring = self.0.lock();
         let newest = ring.rows.iter().rev().take(TROUBLED_SHOWN_MAX);
@@ -319,8 +319,8 @@ impl Troubled {
 }
 
 impl Ring {
-    /// A connection ended: in trouble, or it was a master's and a short one, which is trouble when it is repeated. Of a
-    /// place that is taken over again and again that is no other trouble.
+    /// Processes the end of a connection, which may be trouble, or a short connection of a master, which is trouble if
+    /// repeated. Short connections are not counted if repeated takeovers of the same client are already recorded.
     fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
@@ -342,7 +342,7 @@ impl Ring {
         }
     }
 
-    /// Adds a message that was not accepted to the row of its connection and reason, which becomes the newest.
+    /// Counts a message that was not accepted in the row of its connection and reason, and makes that row the newest.
     fn count(&mut self, at: Wall, message: &UnacceptedMessage) {
         let UnacceptedMessage {
             channel,
@@ -369,7 +369,7 @@ impl Ring {
         self.version += 1;
     }
 
-    /// A connection lost its place to another one.
+    /// Records that another connection took over from this one.
     fn taken_over(&mut self, at: Wall, superseded: &Superseded) {
         let Superseded {
             channel, client_id, ..
@@ -391,7 +391,7 @@ impl Ring {
         self.renew(row);
     }
 
-    /// Replaces the row that this one repeats, and becomes the newest.
+    /// Replaces the row that this one repeats, and makes it the newest.
     fn renew(&mut self, row: Row) {
         let key = |row: &Row| (row.trouble, row.channel.clone(), row.client_id.clone());
         let own = key(&row);
@@ -399,7 +399,7 @@ impl Ring {
         self.push(row);
     }
 
-    /// Takes out the newest row that fits.
+    /// Removes the newest matching row.
     fn take(&mut self, fits: impl Fn(&Row) -> bool) -> Option<Row> {
         let place = self.rows.iter().rposition(fits)?;
         self.rows.remove(place)
@@ -419,7 +419,7 @@ impl Ring {
         self.version += 1;
     }
 
-    /// Those whose trace is to be looked at, the newest first: the notes of older ones may be gone.
+    /// Removes the rows whose traces are due to be checked, newest first, since the notes of older ones may be gone.
     fn take_due(&mut self, now: Wall) -> Vec<Row> {
         let due = self.rows.iter_mut().rev().filter(|row| row.is_due(now));
         let due = due.take(TROUBLED_TRACED_PER_SECOND).map(|row| {
@@ -429,7 +429,7 @@ impl Ring {
         due.collect()
     }
 
-    /// The connections that are displaced now: the oldest [`TROUBLED_SHOWN_MAX`] of them.
+    /// Sets the currently displaced connections, of which the oldest [`TROUBLED_SHOWN_MAX`] are kept.
     fn stand(&mut self, mut lines: Vec<DisplacedLine>) {
         lines.sort_by_key(|line| (line.since, line.session));
         lines.truncate(TROUBLED_SHOWN_MAX);
@@ -444,8 +444,8 @@ impl Ring {
         }
     }
 
-    /// The trace of a row was looked at: the row, if that has changed it. One whose answer contains the candidates is
-    /// no trouble.
+    /// Applies the hints from the trace of a row, and returns the row if it changed. A row for missing candidates is
+    /// removed if the answer contains candidates.
     fn explain(&mut self, number: u64, hints: Vec<Hint>) -> Option<Row> {
         let place = self.rows.iter().position(|row| row.number == number)?;
         let lacks = hints.iter().any(|hint| hint.kind == HintKind::NoCandidates);
@@ -462,7 +462,7 @@ impl Ring {
     }
 }
 
-/// A displaced connection in one sentence.
+/// Describes a displaced connection in one sentence.
 pub(crate) fn displaced_says(line: &DisplacedLine) -> String {
     let place = if line.client_id.is_some() {
         "this client id"
@@ -480,7 +480,7 @@ pub(crate) fn displaced_says(line: &DisplacedLine) -> String {
     )
 }
 
-/// A displaced connection, with the members of [`Row::json`].
+/// Formats a displaced connection with the members of [`Row::json`].
 fn displaced_json(line: &DisplacedLine) -> Value {
     value!({
         "at": rfc3339(line.since),
@@ -501,7 +501,7 @@ fn displaced_json(line: &DisplacedLine) -> Value {
     })
 }
 
-/// Asks the shards for the displaced connections. A shard that does not answer leaves the list as it was.
+/// Asks the shards for the displaced connections. If a shard does not respond, the list stays unchanged.
 async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
     let Some(replies) = shards.ask_all(Question::Displaced).await else {
         return;
@@ -515,7 +515,7 @@ async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
     troubled.0.lock().stand(displaced);
 }
 
-/// Looks at the traces of those that are due, and at displaced connections, for as long as the process runs.
+/// Checks due traces and displaced connections for the lifetime of the process.
 pub(crate) async fn explain(
     troubled: Arc<Troubled>,
     problems: Arc<Problems>,
@@ -552,19 +552,20 @@ pub(crate) async fn explain(
     }
 }
 
-/// Milliseconds for which a viewer waits for an answer at least, unless it has changed its mind.
+/// Minimum time for which a viewer waits for an answer, in milliseconds, before its leaving counts as trouble rather
+/// than as a change of mind.
 const PATIENCE_MS: u64 = 2_000;
 
-/// Seconds between two looks at displaced connections: one letter to each shard.
+/// Interval between checks of displaced connections, in seconds; each sends one letter to every shard.
 const DISPLACED_EVERY_S: u64 = 5;
 
-/// Milliseconds from the end to each look at its trace: soon, while its notes are there; and again for an answer that
-/// came too late.
+/// Time from the end of the connection to each check of its trace, in milliseconds: early, while the notes exist, and
+/// again for an answer that came too late.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
 // Events that are no trouble by themselves, only when they are repeated.
 
-/// The events of one channel and client id (none is the master's) that followed each other within [`PAUSE_MS`].
+/// Consecutive events of one channel and client id (`None` for the master), each within [`PAUSE_MS`] of the previous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Repeated {
     channel: Box<str>,
@@ -575,7 +576,7 @@ struct Repeated {
 }
 
 impl Repeated {
-    /// Whether these are the events of a place, and go on at this moment.
+    /// Whether an event of this channel and client id at this time would continue the sequence.
     fn goes_on(&self, channel: &str, client_id: Option<&str>, at: Wall) -> bool {
         let is_soon = at.0.saturating_sub(self.last.0) <= PAUSE_MS;
         self.is_of(channel, client_id) && is_soon
@@ -586,7 +587,7 @@ impl Repeated {
     }
 }
 
-/// As in `7 times in 35 s`.
+/// Formats the events as in `7 times in 35 s`.
 impl fmt::Display for Repeated {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.last.0.saturating_sub(self.first.0).div_ceil(1000);
@@ -594,13 +595,13 @@ impl fmt::Display for Repeated {
     }
 }
 
-/// The places of the last events, the one with the oldest event first: at most [`REPEATS_WATCHED_MAX`], the first makes
-/// room.
+/// Sequences of repeated events, at most [`REPEATS_WATCHED_MAX`]. Ordered by their last update; the least recently
+/// updated is evicted.
 #[derive(Debug, Default)]
 struct Repeats(VecDeque<Repeated>);
 
 impl Repeats {
-    /// Counts an event: those of its place so far, if they are as many as are trouble.
+    /// Counts an event; returns the sequence so far if it is long enough to be trouble.
     fn count(&mut self, channel: &str, client_id: Option<&str>, at: Wall) -> Option<Repeated> {
         let known = self.0.iter().position(|it| it.is_of(channel, client_id));
         let known = known.and_then(|known| self.0.remove(known));
@@ -621,17 +622,18 @@ impl Repeats {
         (repeated.count >= TROUBLE).then_some(repeated)
     }
 
-    /// Whether events of a place were trouble a moment ago.
+    /// Whether recent events of this channel and client id were trouble.
     fn knows(&self, channel: &str, client_id: Option<&str>, at: Wall) -> bool {
         let is_known = |it: &Repeated| it.count >= TROUBLE && it.goes_on(channel, client_id, at);
         self.0.iter().any(is_known)
     }
 }
 
-/// As many events of one place are trouble.
+/// Number of consecutive events from which a sequence counts as trouble.
 const TROUBLE: usize = 3;
 
-/// Between two events that belong together, in milliseconds at most: clients wait up to half a minute to connect again.
+/// Maximum time between consecutive events of a sequence, in milliseconds: clients wait up to half a minute before
+/// reconnecting.
 const PAUSE_MS: u64 = 60_000;
 
 #[cfg(test)]

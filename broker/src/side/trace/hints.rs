@@ -1,8 +1,8 @@
-//! Hints about one connection: tables of conditions on the facts of its trace, each with its sentence for the reader.
+//! Hints about a connection: tables of conditions on the facts of its trace, each with a sentence for the reader.
 //!
-//! At most one sentence of each row, of messages that were not accepted one of each reason, in the order of a session's
-//! life. They describe what the broker saw; what it cannot see (ICE, TURN, media) they only name where signaling is
-//! done.
+//! Each row yields at most one sentence (for messages that were not accepted, one per reason), in the order of a
+//! session's life. The sentences describe what the broker saw; what it cannot see (ICE, TURN, media) is mentioned only
+//! once signaling is done.
 
 use crate::side::trace::timeline::TraceMessage;
 use crate::terminal::counted;
@@ -13,118 +13,121 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The facts of one connection, as its events and those of its channel's masters show them. Times are in milliseconds
+/// The facts of a connection, derived from its events and those of its channel's masters. Times are in milliseconds
 /// since it joined.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    /// The moment of reading.
+    /// Time at which the trace was read.
     pub(crate) now: f64,
     pub(crate) left: Option<f64>,
     pub(crate) ended: Option<EndReason>,
-    /// Everything since it joined is known.
+    /// Whether everything since the connection joined is known.
     pub(crate) whole: bool,
-    /// No connection of the client id is known.
+    /// Whether no connection with the client id is known.
     pub(crate) absent: bool,
     pub(crate) role_by: Option<RoleBy>,
     pub(crate) told_to_go: Option<f64>,
-    /// Messages from it, or for it, that were not accepted: the number by reason, with the last of each.
+    /// Messages from or to the connection that were not accepted: by reason, their number and the last of them.
     pub(crate) unaccepted: BTreeMap<Unaccepted, (usize, TraceMessage)>,
-    /// The longest message, either way, in bytes.
+    /// Length of the longest message in either direction, in bytes.
     pub(crate) longest: usize,
 
-    /// The first offer that came, and the first that went to a master.
+    /// Time of the first offer received, and of the first delivered to a master.
     pub(crate) offer: Option<f64>,
     pub(crate) arrived: Option<f64>,
     pub(crate) expired: Option<f64>,
-    /// A message that was or may have been an offer was not accepted.
+    /// Whether a message that was or may have been an offer was not accepted.
     pub(crate) declined: bool,
     pub(crate) newer_offer: bool,
-    /// The offer came back from a master that had not confirmed it.
+    /// Whether the offer was returned from a master that had not acknowledged it.
     pub(crate) returned: bool,
-    /// When the offer last went to another master, and with how many candidates.
+    /// Time at which the offer was last sent to another master, and the number of candidates sent with it.
     pub(crate) repeated: Option<(f64, usize)>,
-    /// The first answer that went to the viewer, after its own offer if that is known; one before that; and the first
-    /// one that found the viewer gone.
+    /// Time of the first answer sent to the viewer (after its own offer if that is known), of an answer before that,
+    /// and of the first answer that found the viewer gone.
     pub(crate) answer: Option<f64>,
     pub(crate) early: Option<f64>,
     pub(crate) missed: Option<f64>,
-    /// The viewer's machine has not confirmed what was sent last, or an answer came back for that.
+    /// Whether the viewer's machine has not acknowledged the last message sent, or an answer was returned for that
+    /// reason.
     pub(crate) unconfirmed: bool,
-    /// The machine that confirms what is sent, where TCP is the proof: the viewer's, or a proxy that ends connections.
+    /// The machine that acknowledges messages if acknowledgement is by TCP: the viewer's, or a proxy that terminates
+    /// connections.
     pub(crate) confirmed_by: Option<IpAddr>,
     pub(crate) viewer_trickled: Option<f64>,
     pub(crate) master_trickled: Option<f64>,
     pub(crate) viewer_candidates: usize,
     pub(crate) master_candidates: usize,
-    /// The candidates in offers and answers, where these were looked into.
+    /// Number of candidates in offers and answers, if these were inspected.
     pub(crate) in_offer: Option<usize>,
     pub(crate) in_answer: Option<usize>,
-    /// A call of SendAlexaOfferToMaster was answered, with as many candidates, where the answer was looked into; and
-    /// the candidates apart from it.
+    /// Set if a call of SendAlexaOfferToMaster was answered, with the number of candidates in the answer if it was
+    /// inspected; followed by the number of candidates sent separately.
     pub(crate) call_answered: Option<Option<usize>>,
     pub(crate) call_candidates: usize,
     pub(crate) player: Option<PlayerCall>,
 
-    /// A master is connected.
+    /// Whether a master is connected.
     pub(crate) master: bool,
-    /// When a master connected after the offer had gone to a former one, and before an answer.
+    /// Time at which a master connected after the offer had been delivered to an earlier master, and before an answer.
     pub(crate) replaced: Option<f64>,
-    /// How long a master is open before it gets such an offer; `None` where none ever does.
+    /// Time for which a new master must be connected before the offer is redelivered to it, in milliseconds; `None` if
+    /// it is never redelivered.
     pub(crate) repeats_ms: Option<f64>,
-    /// The offer waits for its repetition: at this moment, or for the next master.
+    /// Time at which the offer is due for redelivery; `Some(None)` if it is redelivered to the next master.
     pub(crate) awaited: Option<Option<f64>>,
-    /// An earlier connection of the client id sent an offer, and was not answered.
+    /// Whether an earlier connection with the client id sent an offer that was not answered.
     pub(crate) older_offer: bool,
-    /// Messages of masters that named no viewer and were not accepted, after the offer had arrived and before an
-    /// answer: the first of each reason.
+    /// Messages of masters without a recipient that were not accepted, between the offer's arrival and an answer: the
+    /// first message for each reason.
     pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
-    /// Of a master: when another one took its place, and the address of that one.
+    /// For a master: when another master took over, and the address of that master.
     pub(crate) taken_over: Option<(f64, Option<IpAddr>)>,
-    /// Of a master: took another one's place, and nothing named its role.
+    /// For a master: whether it took over from another master and nothing identified its role.
     pub(crate) unnamed: bool,
     pub(crate) remote: Option<IpAddr>,
     pub(crate) rivals: Rivals,
 }
 
-/// The call of a player over HTTP: milliseconds are from its offer.
+/// A player's call over HTTP; times are in milliseconds since its offer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlayerCall {
     pub(crate) answered: Option<f64>,
-    /// Candidates beside the answer, and when the last one came.
+    /// Number of candidates received in addition to the answer, followed by the time of the last one.
     pub(crate) candidates: usize,
     pub(crate) last: f64,
-    /// Status of its answer, once it has that.
+    /// Status of the response, once sent.
     pub(crate) status: Option<usize>,
 }
 
-/// Connections of a channel's master that take each other's place, or end soon.
+/// Connections of a channel's master that take over from each other, or end quickly.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rivals {
     pub(crate) takeovers: usize,
-    /// From the first takeover to the last, in milliseconds.
+    /// Time from the first takeover to the last, in milliseconds.
     pub(crate) within: f64,
-    /// Connections that ended soon, though no other one took their place.
+    /// Number of connections that ended quickly without being taken over.
     pub(crate) short: usize,
 }
 
-/// One hint.
+/// A hint about a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hint {
     pub(crate) kind: HintKind,
     pub(crate) says: String,
 }
 
-/// The hints that readers other than people tell apart.
+/// The kinds of hints that programs distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HintKind {
     NoCandidates,
-    /// Offer and answer were exchanged: no trouble.
+    /// Offer and answer were exchanged, so there is no trouble.
     SignalingDone,
     Other,
 }
 
-/// A row of a table: the sentence, where its condition holds.
+/// A row of a table: the kind of hint, and its sentence if the condition holds.
 type HintRow = (HintKind, fn(&Facts) -> Option<String>);
 
 /// All hints of a viewer.
@@ -144,7 +147,7 @@ pub(crate) fn of_master(facts: &Facts) -> Vec<Hint> {
     hints(OF_MASTER, facts, &[(HintKind::Other, ended_after_go_away)])
 }
 
-/// The hints of a table, those about messages that were not accepted, and the last ones.
+/// The hints of a table, followed by those about messages that were not accepted and those of `last`.
 fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
     let hint = |(kind, says): &HintRow| {
         Some(Hint {
@@ -169,7 +172,7 @@ fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
     hints
 }
 
-/// The sentence about this many messages that were not accepted for one reason, with the lengths of one of them.
+/// Describes this many messages that were not accepted for one reason, with the lengths of one of them.
 pub(crate) fn unaccepted(count: usize, reason: Unaccepted, bytes: usize, most: usize) -> String {
     let were = if count == 1 { " was" } else { "s were" };
     format!(
@@ -284,18 +287,18 @@ impl Facts {
         self.left.unwrap_or(self.now)
     }
 
-    /// When it offered, while no master has got the offer.
+    /// Time of the offer, if no master has received it.
     fn waits(&self) -> Option<f64> {
         self.offer.filter(|_| self.arrived.is_none())
     }
 
-    /// How long the offer waited for a master.
+    /// Time for which the offer waited for a master; `None` if it was negligible.
     fn waited(&self) -> Option<f64> {
         let waited = self.arrived? - self.offer?;
         Some(waited).filter(|waited| *waited >= WAIT_MS)
     }
 
-    /// From the offer to the answer, or from its arrival where it waited.
+    /// Time from the offer to the answer, not counting the time for which the offer waited for a master.
     fn took(&self) -> Option<f64> {
         let (arrived, answer) = self.arrived.zip(self.answer)?;
         let began = self.offer.filter(|_| self.waited().is_none());
@@ -306,7 +309,7 @@ impl Facts {
         self.call_answered.is_some() || self.call_candidates > 0 || self.player.is_some()
     }
 
-    /// Whether it ended soon after it began, and not for another one.
+    /// Whether the connection ended soon after it started without being taken over.
     pub(crate) fn is_short(&self) -> bool {
         let is_soon = self.left.is_some_and(|left| left <= SHORT_MS as f64);
         is_soon && self.taken_over.is_none()
@@ -353,7 +356,7 @@ fn http_call(it: &Facts) -> Option<String> {
     it.is_called().then(|| format!("{by} {answered}{dropped}"))
 }
 
-/// The master connected again; with what becomes of the offer: see KEEP-9 in `codec/PROTOCOL.md`.
+/// Hint that the master reconnected, and what happens to the offer; see KEEP-9 in `codec/PROTOCOL.md`.
 fn master_replaced(it: &Facts) -> Option<String> {
     let (arrived, replaced) = it.arrived.zip(it.replaced)?;
     let spoke = it.master_trickled.is_some_and(|at| at >= arrived);
@@ -416,7 +419,7 @@ fn unanswered(it: &Facts) -> Option<String> {
     ))
 }
 
-/// The master sent no candidates, and its answer contains none that is known of.
+/// Hint that the master sent no candidates, unless its answer is known to contain some.
 fn no_candidates(it: &Facts) -> Option<String> {
     let of_viewer = it.viewer_candidates + it.in_offer.unwrap_or_default();
     let of_master = it.master_candidates + it.in_answer.unwrap_or_default();
@@ -437,11 +440,11 @@ fn no_candidates(it: &Facts) -> Option<String> {
     (is_due && of_master == 0).then(|| sentence.into())
 }
 
-/// The master sent no candidates; what its answer contains is not known.
+/// Hint that the master sent no candidates although its answer may contain some.
 pub(crate) const NO_MASTER_CANDIDATES: &str = "the master has sent no ICE candidates: unless its answer contains \
                                                them, ICE has no address to try";
 
-/// The client ended soon after GO_AWAY, or hung.
+/// Hint that the client disconnected soon after GO_AWAY, or hung.
 fn ended_after_go_away(it: &Facts) -> Option<String> {
     let (span, ended) = (it.left? - it.told_to_go?, it.ended?);
     let (within, how) = if ended == EndReason::Unanswered {
@@ -487,7 +490,7 @@ fn signaling_done(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Another connection took the master's place, or it took others'.
+/// Hint that another connection took over from the master, or that it took over from others.
 fn taken_over(it: &Facts) -> Option<String> {
     let Rivals {
         takeovers: many,
@@ -516,39 +519,39 @@ fn taken_over(it: &Facts) -> Option<String> {
     ))
 }
 
-/// As many takeovers, or short connections, are no accident of a network: one that returns takes its own former place
-/// once.
+/// Number of takeovers or short connections that cannot be explained by network trouble, since a reconnecting client
+/// takes over from itself only once.
 const TWINS: usize = 3;
 
-/// A shorter wait for a master is that of its connection coming in at the same time.
+/// Waiting time for a master, in milliseconds, below which the connections count as having arrived at the same time.
 const WAIT_MS: f64 = 100.0;
 
-/// An answer that comes later than this after its offer is slow.
+/// Time after the offer from which an answer counts as slow, in milliseconds.
 pub(crate) const SLOW_MS: f64 = 3_000.0;
 
-/// Within which a master usually answers.
+/// Time within which a master usually answers, in milliseconds.
 const ANSWER_MS: f64 = 2_000.0;
 
-/// Within which a viewer usually offers.
+/// Time within which a viewer usually sends its offer, in milliseconds.
 const OFFER_MS: f64 = 5_000.0;
 
-/// Within which the first candidate follows an answer.
+/// Time within which the first candidate usually follows an answer, in milliseconds.
 pub(crate) const CANDIDATES_MS: f64 = 2_000.0;
 
-/// Within which a client ends that cannot take GO_AWAY.
+/// Time within which a client that cannot handle GO_AWAY disconnects, in milliseconds.
 const GO_AWAY_MS: f64 = 2_000.0;
 
-/// Within which one is found that hangs: the time until a ping, and until its answer is missed.
+/// Time within which a hanging client is detected, in milliseconds: until a ping, and until its pong is overdue.
 const HUNG_MS: f64 = 120_000.0;
 
-/// Bytes that the message buffer of C SDK builds from before it was enlarged holds; `heliograph_large_frames_total`
-/// counts longer frames.
+/// Size of the message buffer in old builds of the C SDK, in bytes; `heliograph_large_frames_total` counts longer
+/// frames.
 const LARGE_BYTES: usize = 10_240;
 
 // Connections that a proxy ended.
 
-/// Proxies by the seconds after which they end connections: without a byte, unless they end all of them then
-/// ([`WHOLE_LIFE_S`]). See deploy/PROXY.md.
+/// Idle timeouts of proxies in seconds; a proxy listed with [`WHOLE_LIFE_S`] closes every connection at that age. See
+/// deploy/PROXY.md.
 const PROXIES: [(u64, &str); 6] = [
     (
         WHOLE_LIFE_S,
@@ -568,11 +571,12 @@ const PROXIES: [(u64, &str); 6] = [
 ];
 const WHOLE_LIFE_S: u64 = 30;
 
-/// How late the end comes to be known.
+/// Maximum delay in detecting the end of a connection, in milliseconds.
 const PROXY_LATE_MS: u64 = 1_000;
 
-/// The proxies that end connections at this age, or after this silence, of one whose peer left without a close.
-/// `ping_ms`: the silence after which the broker pings, or 0: a shorter silence than a proxy's is ended by that alone.
+/// The proxies that close connections at this age or after this idle time, for a connection whose peer left without a
+/// close frame. `ping_ms` is the idle time after which the broker pings, or 0; if it is shorter than a proxy's idle
+/// timeout, it prevents that timeout.
 pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option<String> {
     let (seconds, proxies) = PROXIES.iter().find(|(seconds, _)| {
         let ms = seconds * 1000;
@@ -587,7 +591,7 @@ pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option
     ))
 }
 
-/// A span as people read it: `62 ms`, `12.4 s`, `3 min 5 s`.
+/// A duration in milliseconds, displayed in human-readable form: `62 ms`, `12.4 s`, `3 min 5 s`.
 pub(crate) struct Span(pub(crate) f64);
 
 impl fmt::Display for Span {

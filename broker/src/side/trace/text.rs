@@ -1,16 +1,16 @@
-//! Traces as people read them on a terminal, in a log and below a failed test.
+//! Text rendering of traces for terminals, logs and failed tests.
 //!
-//! Everything here reads the document of `GET /channels/{name}/trace`. What comes from the wire is escaped: it must not
-//! move a terminal's cursor.
+//! The text is derived from the document of `GET /channels/{name}/trace`. Text from the wire is escaped so that it
+//! cannot control a terminal.
 
 use crate::side::trace::drawing::{self, Zone};
 use crate::terminal::{member, plain};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The whole trace: what its sessions say together, who the masters were, then each viewer with what happened and what
-/// that suggests. Sessions that are alike are shown by the newest of them, and candidates that follow each other the
-/// same way are one line, unless all events are asked for.
+/// Renders the whole trace: the summary of its sessions, the masters, then each viewer with its events and hints.
+/// Unless all events are requested, only the newest of similar sessions is shown, and consecutive candidates with the
+/// same outcome share one line.
 pub(crate) fn whole(trace: &Value, all: bool) -> String {
     let mut out = head(trace);
     out.extend(trace["sentence"].as_str().map(|says| plain(says) + "\n"));
@@ -42,15 +42,15 @@ pub(crate) fn whole(trace: &Value, all: bool) -> String {
     out
 }
 
-/// A viewer's session.
+/// Renders a viewer's session.
 fn session(viewer: &Value, all: bool) -> String {
     let head = format!("\nviewer {}  {}\n", name(viewer), connection(viewer));
     let hints = hints(viewer).map(|hint| format!("    * {hint}\n"));
     head + &events(viewer, all) + &hints.collect::<String>()
 }
 
-/// The events of a session. Messages that follow each other the same way are one line: candidates, and what is not
-/// accepted.
+/// Renders the events of a session. Consecutive messages with the same outcome share one line: candidates, and messages
+/// that were not accepted.
 pub(crate) fn events(viewer: &Value, all: bool) -> String {
     let mut out = String::new();
     let alike = |one: &Value, other: &Value| !all && folds(one, other);
@@ -66,12 +66,12 @@ pub(crate) fn events(viewer: &Value, all: bool) -> String {
     out
 }
 
-/// The hints of a connection.
+/// Renders the hints of a connection.
 fn hints(one: &Value) -> impl Iterator<Item = String> {
     list(&one["hints"]).iter().map(|hint| plain(text(hint)))
 }
 
-/// Whether the same became of two messages of a kind that comes in bursts.
+/// Whether two messages had the same outcome and are of a kind that comes in bursts.
 fn folds(one: &Value, other: &Value) -> bool {
     let same = |name: &&str| one[*name] == other[*name];
     (one["action"] == "ICE_CANDIDATE" || drawing::is_declined(one))
@@ -80,17 +80,17 @@ fn folds(one: &Value, other: &Value) -> bool {
             .all(same)
 }
 
-/// The events and hints of a followed trace that were printed already.
+/// Tracks which events and hints of a followed trace were already printed.
 #[derive(Default)]
 pub(crate) struct Printer {
-    /// The serial numbers below this one were seen.
+    /// Lowest serial number of events not yet printed.
     next: Option<u64>,
-    /// The last hints of each connection.
+    /// The last printed hints of each connection.
     hints: BTreeMap<String, Vec<String>>,
 }
 
 impl Printer {
-    /// Returns the lines of events and hints since the last call, below the head at the first one.
+    /// Returns the lines of new events and hints since the last call; the first call includes a header.
     pub(crate) fn news(&mut self, trace: &Value) -> String {
         let mut out = self.next.map_or_else(|| head(trace), |_| String::new());
         let mut next = self.next.unwrap_or_default();
@@ -163,7 +163,7 @@ fn moment(event: &Value) -> String {
     format!("{:>11.1} ms", event["ms"].as_f64().unwrap_or_default())
 }
 
-/// One event: what happened, which way it went, how long it is, and what became of it.
+/// Describes one event: its kind, direction, length and outcome.
 fn what(event: &Value) -> String {
     let away = match event["from"].as_str() {
         Some("viewer") => "to the master",
@@ -177,7 +177,7 @@ fn what(event: &Value) -> String {
     line.trim_end().to_owned()
 }
 
-/// Outcome of a message, or of a connection.
+/// Outcome of a message or of a connection.
 pub(crate) fn fate(event: &Value) -> String {
     let says = event["says"].as_str().or_else(|| event["reason"].as_str());
     let more = ["route", "after", "why"].into_iter();

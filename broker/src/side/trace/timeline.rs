@@ -1,7 +1,8 @@
-//! From the events of a channel to what each of its connections did.
+//! Reconstructs what each connection of a channel did from the channel's events.
 //!
-//! An event names connections, or stands for a client id by a mark where none was there. Such an event belongs to the
-//! connection of that client id that came last before it; else to the next one; else to a client that never connected.
+//! An event names connections, or identifies a client id by a mark if there was no connection. An event with a mark is
+//! attributed to the latest earlier connection of that client id; else to the next one; else to a client that never
+//! connected.
 
 use crate::side::trace::hints::{Facts, PlayerCall, Rivals, ended_by_proxy};
 use broker_core::journal::{EndReason, Unaccepted};
@@ -11,58 +12,60 @@ use codec::signal::{Action, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Everything that was read of a channel.
+/// Everything read about a channel.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineReading {
-    /// When, by both clocks: the calendar, and microseconds since the start.
+    /// Time of reading by both clocks: the calendar, and microseconds since the start.
     pub(crate) read: (Wall, u64),
-    /// Since when there are notes; `None` when nothing is recorded.
+    /// Start of the period covered by notes, in microseconds since the start of the process; `None` if nothing is
+    /// recorded.
     pub(crate) since_us: Option<u64>,
     /// The connected peers.
     pub(crate) connected: Vec<TracePeer>,
-    /// How long a master is open before it gets an offer again that a former one had; `None` when it never does.
+    /// Time for which a master must be connected before an offer delivered to an earlier master is redelivered, in
+    /// milliseconds; `None` if offers are never redelivered.
     pub(crate) repeats_after_ms: Option<u64>,
-    /// Newest first.
+    /// Events, newest first.
     pub(crate) events: Vec<TraceEvent>,
-    /// There was more than is read.
+    /// Whether the channel has more events than were read.
     pub(crate) cut: bool,
 }
 
-/// One connection, or a client id that had none.
+/// A connection, or a client id without one.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineConnection {
-    /// Its peer; `None` for a client id without a connection.
+    /// The peer of the connection; `None` for a client id without one.
     pub(crate) peer: Option<TracePeer>,
-    /// A viewer's client id, as far as it is known.
+    /// The client id of a viewer, if known.
     pub(crate) client_id: Option<Box<str>>,
-    /// When it joined, or the first event of a client id without a connection.
+    /// Time at which the connection joined; for a client id without a connection, the time of its first event.
     pub(crate) joined_us: u64,
-    /// When it left, and why.
+    /// Time at which the connection left, and the reason.
     pub(crate) left: Option<(u64, Option<EndReason>)>,
-    /// The last event before it left, or its joining.
+    /// Time of the last event before the connection left, or of its joining.
     last_us: u64,
-    /// Its events, oldest first: what it did and got.
+    /// Events sent and received, oldest first.
     pub(crate) events: Vec<TraceEvent>,
-    /// The facts that the hints follow from.
+    /// The facts from which hints are derived.
     pub(crate) facts: Facts,
 }
 
-/// The connections of a channel, each kind in the order in which they came.
+/// The connections of a channel by kind, in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) viewers: Vec<TimelineConnection>,
     pub(crate) masters: Vec<TimelineConnection>,
-    /// Older events were left out.
+    /// Whether older events were omitted.
     pub(crate) cut: bool,
 }
 
-/// One message of a connection's trace.
+/// A message in a connection's trace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TraceMessage {
     serial: u64,
-    /// In milliseconds since the connection joined.
+    /// Time in milliseconds since the connection joined.
     at: f64,
-    /// `None` when it could not be understood.
+    /// The action; `None` if the message could not be parsed.
     action: Option<Action>,
     towards: Towards,
     passage: Passage,
@@ -71,18 +74,18 @@ pub(crate) struct TraceMessage {
     candidates: Option<usize>,
 }
 
-/// To whom an event belongs.
+/// The client to which an event is attributed.
 #[derive(Clone, Copy)]
 enum Whose {
     Session(SessionKey),
-    /// A viewer by its mark.
+    /// A viewer identified by its mark.
     Mark(u64),
     /// The connection that a call came before.
     Caller,
 }
 
 impl Story {
-    /// Sorts out who did what.
+    /// Attributes the events to connections.
     pub(crate) fn of(reading: TimelineReading) -> Self {
         let mut connections = Vec::new();
         for peer in reading.connected {
@@ -147,20 +150,20 @@ impl Story {
         story
     }
 
-    /// Leaves out the viewers of other client ids.
+    /// Removes viewers with other client ids.
     pub(crate) fn only(&mut self, client_id: &str) {
         self.viewers
             .retain(|one| one.client_id.as_deref() == Some(client_id));
     }
 
-    /// Leaves out what was before a moment, in microseconds since the start.
+    /// Removes everything before a time, in microseconds since the start of the process.
     pub(crate) fn since(&mut self, us: u64) {
         self.keep(|event| event.at_us >= us);
         self.masters
             .retain(|one| one.left.is_none_or(|(left, _)| left >= us));
     }
 
-    /// Leaves out all but the newest `limit` events of viewers, and all but as many masters.
+    /// Removes all but the newest `limit` events of viewers, and all but `limit` masters.
     pub(crate) fn newest(&mut self, limit: usize) {
         let events = self.viewers.iter().flat_map(|one| &one.events);
         let mut serials: Vec<u64> = events.map(|event| event.serial).collect();
@@ -183,7 +186,7 @@ impl Story {
             .retain(|one| !one.events.is_empty() || (one.left.is_none() && one.peer.is_some()));
     }
 
-    /// Works out what hints follow from: from everything that is known, whatever is shown of it.
+    /// Derives the facts for hints from everything that is known, regardless of how much of it is shown.
     fn find_facts(&mut self, now_us: u64, repeats_after_ms: Option<u64>) {
         let of_masters = self.find_facts_of_masters(now_us);
         let joins: Vec<u64> = self.masters.iter().map(|one| one.joined_us).collect();
@@ -215,7 +218,8 @@ impl Story {
         }
     }
 
-    /// The facts of masters; returns their messages that were not accepted and named no viewer, in order, by reason.
+    /// Derives the facts of masters; returns their messages without a recipient that were not accepted, in order, by
+    /// reason.
     fn find_facts_of_masters(
         &mut self,
         now_us: u64,
@@ -281,7 +285,7 @@ impl TimelineConnection {
         }
     }
 
-    /// The proxies that may have ended it: see [`ended_by_proxy`].
+    /// The proxies that may have closed the connection: see [`ended_by_proxy`].
     pub(crate) fn ended_by_proxy(&self, ping_ms: u64) -> Option<String> {
         let left = (self.left).filter(|(_, why)| *why == Some(EndReason::PeerGone));
         let (left, _) = left?;
@@ -294,7 +298,7 @@ impl TimelineConnection {
         self.peer.as_ref().map(|peer| peer.session)
     }
 
-    /// Of a client id without a connection.
+    /// Adds an event of a client id without a connection.
     fn add_absent(&mut self, event: TraceEvent) {
         if self.events.is_empty() {
             self.joined_us = event.at_us;
@@ -308,7 +312,7 @@ impl TimelineConnection {
         self.events.push(event);
     }
 
-    /// Milliseconds from when it joined to a moment.
+    /// Time from joining to the given time, in milliseconds.
     pub(crate) fn ms(&self, at_us: u64) -> f64 {
         if at_us >= self.joined_us {
             ms_of(at_us - self.joined_us)
@@ -343,7 +347,7 @@ impl TimelineConnection {
         })
     }
 
-    /// The facts that its own events show.
+    /// The facts derived from the connection's own events.
     fn facts(&self, now_us: u64) -> Facts {
         let peer = self.peer.as_ref();
         let mut facts = Facts {
@@ -390,7 +394,7 @@ const OFFER: Action = Action::SdpOffer;
 const ANSWER: Action = Action::SdpAnswer;
 const CANDIDATE: Action = Action::IceCandidate;
 
-/// Passages of a message that came from its sender, and of one that went to its recipient for the first time.
+/// Passages of a message received from its sender, and of a message delivered to its recipient for the first time.
 const CAME: &[Passage] = &[Passage::Relayed, Passage::Kept];
 const WENT: &[Passage] = &[Passage::Relayed, Passage::Delivered];
 
@@ -481,7 +485,7 @@ fn ms_of(us: u64) -> f64 {
     f64::from(ms) + f64::from(rest) / 1000.0
 }
 
-/// Whether the broker ended a connection for what it was sending.
+/// Whether the broker closed a connection because of what the connection sent.
 fn cut_off(reason: EndReason) -> bool {
     matches!(
         reason,
@@ -489,7 +493,7 @@ fn cut_off(reason: EndReason) -> bool {
     )
 }
 
-/// To whom an event belongs: to the viewer, where a message has one.
+/// The client to which an event is attributed: for a message, the viewer if the event names one.
 fn whose(kind: &TraceKind) -> Option<Whose> {
     match kind {
         TraceKind::Joined(session, Role::Master | Role::Viewer, _)
@@ -516,7 +520,8 @@ fn whose(kind: &TraceKind) -> Option<Whose> {
     }
 }
 
-/// Which of the connections of a client id, in the order in which they came, an event at this moment belongs to.
+/// Index of the connection to which an event at this time is attributed, among those of a client id in order of
+/// arrival.
 fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> Option<usize> {
     let joined = |place: &&usize| {
         let one = connections.get(**place);

@@ -1,60 +1,62 @@
-//! Events of a link, and reasons for its end.
+//! Events of a link, and reasons why it ends.
 
 use codec::link::{Client, FrameError, How};
 use strum::{EnumCount, IntoStaticStr};
 
-/// Event for the edge.
+/// Event reported to the edge.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Owner: a client began, with the length of its request in bytes, which follow as [`Event::Inbox`].
+    /// On the owner: a client opened a stream; its request, of this length in bytes, follows as [`Event::Inbox`].
     Opened(u32, Box<Client>, u32),
-    /// More bytes for the local side, with their number, are in [`Link::inbox`](super::Link::inbox). An owner passes
-    /// them to the session before the next event.
+    /// Additional bytes for the local side, this many, are in [`Link::inbox`](super::Link::inbox). An owner must pass
+    /// them to the session before it handles the next event.
     Inbox(u32, usize),
     /// The local side may push again: [`Link::room`](super::Link::room).
     Room(u32),
-    /// Front: query the client's kernel, and answer by [`Link::unacknowledged`](super::Link::unacknowledged).
+    /// On the front: the client's kernel must be queried; reply with
+    /// [`Link::unacknowledged`](super::Link::unacknowledged).
     Ask(u32),
-    /// Owner: the client has acknowledged bytes.
+    /// On the owner: the client has acknowledged bytes.
     Confirmed(u32, Confirmation),
-    /// The stream was ended by the other side, or by this one for its bound; follows all buffered bytes. After an
-    /// orderly end of a client or session, a second, abrupt one may follow.
+    /// The stream was ended by the other side, or by this side for exceeding a limit; sent after all buffered bytes. An
+    /// orderly end may be followed by an abrupt one.
     Ended(u32, Ending),
-    /// The stream is gone, with this many pushed bytes unacknowledged.
+    /// The stream was removed with this many pushed bytes unacknowledged.
     Gone(u32, u64),
-    /// The other side opens and accepts no more streams.
+    /// The other side opens and accepts no further streams.
     Away,
-    /// The link has ended: reset its connection, unless it was idle. The ends of its streams follow.
+    /// The link has ended: its connection must be reset unless it was idle. Events for the ends of its streams follow.
     Dead(Death),
 }
 
-/// Progress of a client.
+/// Delivery progress of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
-    /// Pushed bytes that are unacknowledged.
+    /// Number of pushed bytes not yet acknowledged.
     pub unconfirmed: u64,
-    /// The client's round trip in milliseconds.
+    /// The client's round-trip time, in milliseconds.
     pub round_trip_ms: u32,
-    /// Milliseconds since the oldest unconfirmed byte was written.
+    /// Time since the oldest unconfirmed byte was written, in milliseconds.
     pub oldest_ms: u32,
 }
 
-/// Meaning of a stream's end for the local side.
+/// How the local side must handle the end of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Owner: the client has ended, in this way.
+    /// On the owner: the client has left, as specified.
     Left(How),
-    /// Front: the client has everything, and its connection is closed.
+    /// On the front: everything was delivered, and the client's connection is closed.
     AllSent,
-    /// Front: after everything sent, a close frame with this code may follow, and then the end.
+    /// On the front: after all pending data, a close frame with this code may be sent before the connection ends.
     Close(u16),
-    /// The connection is reset: the client has a part of a frame or of an answer.
+    /// The connection must be reset because the client has received a partial frame or response.
     Reset,
-    /// Front: the owner has sent nothing. The request, with the bytes after it, may be retried at the next owner.
+    /// On the front: the owner has not responded yet. The request, with any bytes after it, may be retried at the next
+    /// owner.
     Repeat(Vec<u8>),
-    /// Front: a call without an answer, which may have been carried out: 503.
+    /// On the front: the call received no response but may have been executed; answer with 503.
     Unavailable,
-    /// The local side read too slowly, and a bound of buffered bytes is reached.
+    /// The local side read too slowly, and a limit on buffered bytes was reached.
     Slow,
 }
 
@@ -80,23 +82,23 @@ pub enum Death {
 pub enum Fault {
     /// Bytes that are not a frame.
     Frame(FrameError),
-    /// A frame that the other side must not send.
+    /// A frame that the other side is not allowed to send.
     WrongSide,
-    /// A frame for a stream that never began.
+    /// A frame for a stream that was never opened.
     NeverOpened,
-    /// A stream id that is not higher than all before.
+    /// A stream id that is not greater than all earlier ones.
     IdReused,
     /// More than [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) streams.
     TooManyStreams,
-    /// Acknowledges more than was sent.
+    /// An acknowledgement of more bytes than were sent.
     AckBeyond,
-    /// Exceeds the window.
+    /// More data than the window allows.
     DataBeyond,
-    /// Bytes, or another END, after the END of a stream.
+    /// Data or another END after the END of a stream.
     BehindEnd,
 }
 
-/// Reason why no stream begins: another link or node is tried, or 503.
+/// Reason why no stream can be opened; another link or node is tried, or the client receives 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Refused {
@@ -104,8 +106,8 @@ pub enum Refused {
     Dead,
     /// The link is suspect.
     Doubtful,
-    /// Either side opens no more streams, or ids are used up.
+    /// Either side has stopped opening streams, or all ids are used.
     Away,
-    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the bound of waiting bytes is reached.
+    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit on waiting bytes is reached.
     Full,
 }

@@ -1,44 +1,44 @@
-//! Figures of links for operators: their number, buffered bytes, and round trips.
+//! Link metrics for operators: number of links, buffered bytes and round-trip times.
 
 use crate::cluster::link::{Link, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Figures of some links at one end.
+/// Metrics of a set of links, at one end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkFigures {
-    /// Open links.
+    /// Number of open links.
     pub links: u64,
-    /// Suspect links: silent, so that no stream begins on them.
+    /// Number of suspect links: silent, so that no streams are opened on them.
     pub doubtful: u64,
-    /// Streams: one per client.
+    /// Number of streams, one per client.
     pub streams: u64,
-    /// Bytes for the other node that are not written, or that may be retried at another node.
+    /// Bytes for the other node that are unwritten, or may still be retried at another node.
     pub waiting_bytes: u64,
-    /// Bytes of the other node that local sides, mostly clients, have not read.
+    /// Bytes received from the other node but not yet read by local sides, mostly clients.
     pub held_bytes: u64,
-    /// Unacknowledged bytes for the other node, unwritten ones included; an owner's are those that clients have not
-    /// acknowledged. Sessions acknowledge late, so a front has up to half a window of each stream at rest.
+    /// Unacknowledged bytes for the other node, including unwritten ones; on an owner, those that clients have not
+    /// acknowledged. Sessions acknowledge late, so a front has up to half a window per stream even when idle.
     pub unconfirmed_bytes: u64,
-    /// Longest round trip of the last answered PING, in milliseconds; `None` before the first.
+    /// Longest round-trip time of the last answered PING, in milliseconds; `None` before the first.
     pub round_trip_ms: Option<u64>,
 }
 
-/// The links of this node with another one.
+/// Links between this node and another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerLinks {
-    /// Links that this node opened, for its clients.
+    /// Links opened by this node for its clients.
     pub to: LinkFigures,
-    /// Links that the other node opened, for its clients.
+    /// Links opened by the other node for its clients.
     pub from: LinkFigures,
 }
 
-/// Links of a shard, or of a node, by the name of the other node.
+/// Links of a shard or node, keyed by the other node's name.
 pub type LinkTable = BTreeMap<Arc<str>, PeerLinks>;
 
 impl LinkFigures {
-    /// Adds the figures of other links.
+    /// Adds the metrics of other links.
     pub fn add(&mut self, other: &Self) {
         self.links += other.links;
         self.doubtful += other.doubtful;
@@ -51,13 +51,13 @@ impl LinkFigures {
 }
 
 impl PeerLinks {
-    /// Adds the figures of other links.
+    /// Adds the metrics of other links.
     pub fn add(&mut self, other: &Self) {
         self.to.add(&other.to);
         self.from.add(&other.from);
     }
 
-    /// Adds a link.
+    /// Adds the metrics of a link.
     pub fn add_link(&mut self, link: &Link) {
         match link.role {
             Role::Front => self.to.add(&link.figures()),
@@ -65,7 +65,7 @@ impl PeerLinks {
         }
     }
 
-    /// Figures of both directions.
+    /// Combined metrics of both directions.
     #[must_use]
     pub fn both(&self) -> LinkFigures {
         let mut both = self.to;
@@ -74,7 +74,7 @@ impl PeerLinks {
     }
 }
 
-/// Sum over shards.
+/// Sums the tables of all shards.
 #[must_use]
 pub fn sum_of<'a>(tables: impl IntoIterator<Item = &'a LinkTable>) -> LinkTable {
     let mut sum = LinkTable::new();
@@ -85,19 +85,19 @@ pub fn sum_of<'a>(tables: impl IntoIterator<Item = &'a LinkTable>) -> LinkTable 
 }
 
 impl Link {
-    /// The number of streams.
+    /// Number of streams.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// Bytes buffered for local sides.
+    /// Number of bytes buffered for local sides.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Figures of this link.
+    /// Metrics of this link.
     #[must_use]
     pub fn figures(&self) -> LinkFigures {
         LinkFigures {

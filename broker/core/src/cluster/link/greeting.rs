@@ -1,4 +1,4 @@
-//! Check of the other side's hello.
+//! Validation of the other side's hello.
 
 use codec::link::Hello;
 use strum::IntoStaticStr;
@@ -7,20 +7,20 @@ use strum::IntoStaticStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Mismatch {
-    /// An inner version that is not a neighbour of this one.
+    /// The inner version is not adjacent to this one.
     Version,
-    /// Another cluster.
+    /// The hello is from another cluster.
     Cluster,
-    /// Addressed to another node.
+    /// The hello is addressed to another node.
     Node,
-    /// Addressed to another process of this node.
+    /// The hello is addressed to another process of this node.
     Process,
 }
 
-/// Checks the other side's hello against the own one.
+/// Checks the other side's hello against this side's.
 ///
 /// # Errors
-/// The first mismatch.
+/// Returns the first mismatch.
 pub fn check_hello(own: &Hello<'_>, theirs: &Hello<'_>) -> Result<(), Mismatch> {
     let (me, meant) = (own.from, theirs.to);
     if own.version.abs_diff(theirs.version) > 1 {

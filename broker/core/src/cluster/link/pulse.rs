@@ -1,4 +1,4 @@
-//! Liveness of the other node: pings, suspicion and death of one link.
+//! Liveness of the other node: pings on one link, and when it is suspect or dead.
 //!
 //! ```text
 //!   sent          ping          doubtful                            dead
@@ -6,43 +6,43 @@
 //!    ├──────────── 3 s ────────────┤                                  │
 //!    ├──────────────────────────── 10 s ──────────────────────────────┤     without any frame of the other side
 //! ```
-//! A frame of the other side restarts the 3 and 10 s, and so does the end of a pause of this side. Only a PONG shows
-//! that everything sent before its PING has arrived; until then the next ping is due.
+//! A frame from the other side restarts the 3 s and 10 s timers, as does the end of a pause on this side. Only a PONG
+//! proves that everything sent before its PING has arrived; until then the next ping is due.
 
 use crate::cluster::limits::{LINK_DEAD_MS, LINK_DOUBT_MS, LINK_FENCE_MS, LINK_PING_MS};
 use crate::time::Now;
 
-/// Pulse of one link, at one end.
+/// Liveness state of one link, at one end.
 #[derive(Debug)]
 pub(crate) struct Pulse {
-    /// Last frame of the other side, or end of the last pause.
+    /// Time of the last frame from the other side, or of the end of the last pause.
     heard: Now,
-    /// When the oldest frame was sent that no PONG has covered.
+    /// Number of the ping in flight.
     sent: Option<Now>,
-    /// When the oldest frame was sent after the ping in flight.
+    /// Send time of the oldest frame after the ping in flight.
     sent_behind: Option<Now>,
     /// Ping in flight.
     ping: Option<u64>,
-    /// When the last ping was due.
+    /// Time when the last ping was queued for sending.
     pinged: Now,
     round_trip_ms: Option<u64>,
     /// Number of the last ping.
     number: u64,
-    /// Whether the next ping is due at once.
+    /// Whether the next ping is due immediately.
     is_due: bool,
-    /// Until the PONG with this number or a later one, received bytes may date from before a pause.
+    /// Number of the PONG that lifts the fence; until it or a later one arrives, received bytes may predate a pause.
     fence: Option<u64>,
     is_doubtful: bool,
 }
 
-/// Verdict on a link.
+/// Liveness verdict on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing has changed.
+    /// The state is unchanged.
     Same,
     /// The link has become suspect.
     Doubtful,
-    /// The other side is gone.
+    /// The other side is dead.
     Dead,
 }
 
@@ -70,18 +70,18 @@ impl Pulse {
         self.fence.is_some()
     }
 
-    /// Round trip of the last answered ping, in milliseconds.
+    /// Round-trip time of the last answered ping, in milliseconds.
     pub(crate) fn round_trip_ms(&self) -> Option<u64> {
         self.round_trip_ms
     }
 
-    /// Records a frame of the other side.
+    /// Records a frame from the other side.
     pub(crate) fn heard(&mut self, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
     }
 
-    /// Records a PONG, after [`Self::heard`]. Returns whether a fence was lifted.
+    /// Records a PONG; must be called after [`Self::heard`]. Returns whether a fence was lifted.
     pub(crate) fn answered(&mut self, number: u64) -> bool {
         if self.ping == Some(number) {
             self.ping = None;
@@ -100,8 +100,8 @@ impl Pulse {
         place.get_or_insert(now);
     }
 
-    /// Records that this side did not run for `span_ms`, until `now`: frames missed meanwhile are no sign, and after a
-    /// long pause the next bytes read may be old.
+    /// Records that this side did not run for `span_ms`, until `now`: missing frames then prove nothing, and after a
+    /// long pause the next bytes read may be stale.
     pub(crate) fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
@@ -115,7 +115,7 @@ impl Pulse {
         self.fence = Some(self.number + 1);
     }
 
-    /// Judges the link, after everything received was read.
+    /// Evaluates the link's liveness after everything received was read.
     pub(crate) fn judge(&mut self, now: Now) -> Verdict {
         let Some(since) = self.since() else {
             return Verdict::Same;
@@ -132,7 +132,7 @@ impl Pulse {
         Verdict::Doubtful
     }
 
-    /// Since when the other side owes a frame.
+    /// Time since which a frame from the other side is overdue.
     fn since(&self) -> Option<Now> {
         let waits = self.sent.or_else(|| self.ping.map(|_| self.heard));
         waits.map(|sent| sent.max(self.heard))
@@ -152,7 +152,7 @@ impl Pulse {
         Some(self.number)
     }
 
-    /// When a ping or a verdict is due.
+    /// Time when a ping or a verdict is next due.
     pub(crate) fn due(&self, now: Now) -> Option<Now> {
         if self.is_due {
             return Some(now);

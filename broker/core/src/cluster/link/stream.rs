@@ -1,4 +1,4 @@
-//! A stream of a link, at one end: the bytes of both directions by their offsets.
+//! Endpoint of a stream on a link, which tracks the bytes of both directions by offset.
 //!
 //! ```text
 //!  Outgoing   base            acked               framed              pushed
@@ -6,8 +6,9 @@
 //!  Incoming    told     confirmed     written     passed             received
 //!              ├───────────┼─────────────┼───────────┼────── held ───────┤        received ≤ told + window
 //! ```
-//! The *local side* is the client at a front and the session at an owner. What it took is `passed`. A client's machine
-//! acknowledges what its kernel sent (`written`); a session acknowledges what it took.
+//! The *local side* is the client at a front and the session at an owner. `passed` counts the bytes it has taken. A
+//! client's machine acknowledges bytes sent by the front's kernel (`written`); a session acknowledges bytes it has
+//! taken.
 
 use crate::cluster::limits::{LINK_SENDS_MAX, LINK_WINDOW_BYTES};
 use crate::cluster::link::{Ending, Fault, Role};
@@ -16,79 +17,79 @@ use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, w
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
 
-/// A stream, at one end. 350 bytes, and no buffer while idle.
+/// Endpoint of a stream. Takes 350 bytes and no buffers while idle.
 #[derive(Debug)]
 pub(crate) struct Stream {
     kind: Kind,
-    /// Account that its buffered bytes count for.
+    /// Account to which its buffered bytes are charged.
     pub(crate) account: u64,
-    /// OPEN with the request's first bytes, until written.
+    /// OPEN frame with the start of the request, until written.
     pub(crate) opening: Vec<u8>,
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
-    /// End of the local side, and whether it is written.
+    /// How the local side has ended the stream, and whether its END frame has been written.
     own_end: Option<How>,
     pub(crate) is_end_written: bool,
-    /// END of the other node.
+    /// END received from the other node.
     their_end: Option<How>,
-    /// Meaning of that END for the local side, after all buffered bytes.
+    /// Effect of the received END on the local side, to be reported after all buffered bytes.
     ending: Option<Ending>,
-    /// Whether an ACK, or an ASK, must be sent.
+    /// Whether an ACK or an ASK must be sent.
     pub(crate) owes_ack: bool,
     pub(crate) owes_ask: bool,
-    /// Whether the owner awaits an ACK, and whether the kernel was queried and has not answered.
+    /// Whether the owner is waiting for an ACK, and whether a query to the kernel is outstanding.
     pub(crate) is_asked: bool,
     pub(crate) is_kernel_asked: bool,
-    /// Whether the local side waits for room.
+    /// Whether the local side is waiting for space.
     pub(crate) is_starved: bool,
-    /// Whether the stream is in the link's queues.
+    /// Whether the stream is in the link's queues of control frames and of data.
     pub(crate) is_in_controls: bool,
     pub(crate) is_in_pieces: bool,
 }
 
-/// Bytes of the local side for the other node.
+/// Bytes from the local side to the other node.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// Bytes from offset `base` on.
+    /// Bytes starting at offset `base`.
     bytes: Vec<u8>,
     base: u64,
     /// Offset of the next byte to frame.
     framed: u64,
-    /// Offset that the other side has acknowledged.
+    /// Offset up to which the other side has acknowledged.
     acked: u64,
     window: u64,
-    /// Offset after the last push that ended with a WebSocket frame.
+    /// Offset after the last push that completed a WebSocket frame.
     whole: u64,
-    /// Length of the request, until its answer begins: nothing after it is framed, and everything is kept for a retry
-    /// at another owner.
+    /// Length of the request until its response begins; until then, nothing after it is framed, and everything is kept
+    /// for a retry at another owner.
     request: Option<u64>,
-    /// Whether pushed bytes are dropped, since nobody takes more.
+    /// Whether pushed bytes are dropped because the other side accepts no more.
     is_over: bool,
 }
 
-/// Bytes of the other node for the local side.
+/// Bytes from the other node to the local side.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
-    /// Bytes from offset `passed` on.
+    /// Bytes starting at offset `passed`.
     bytes: Vec<u8>,
     passed: u64,
     /// Offset after the last complete WebSocket frame received.
     whole: u64,
-    /// Whether the last byte passed on ended a WebSocket frame.
+    /// Whether the last byte delivered completed a WebSocket frame.
     is_between: bool,
-    /// Bytes that the client's kernel accepted, and their bytes on the wire.
+    /// Number of bytes accepted by the client's kernel, and their size on the wire.
     written: u64,
     wire: u64,
     sends: VecDeque<Send>,
     confirmed: u64,
-    /// Offset of the last ACK sent.
+    /// Offset in the last ACK sent.
     told: u64,
     round_trip_ms: u32,
-    /// Time of the next sweep.
+    /// Time of the next query to the client's kernel.
     pub(crate) sweep: Option<Now>,
 }
 
-/// An unacknowledged send to a client: what was written up to its end, and when.
+/// An unacknowledged send to a client: the offset at its end, and when it was written.
 #[derive(Clone, Copy, Debug)]
 struct Send {
     written: u64,
@@ -120,12 +121,12 @@ impl Stream {
         }
     }
 
-    /// A stream for a session, which receives a client's request.
+    /// Creates the stream of a session, which receives a client's request.
     pub(crate) fn of_session(kind: Kind) -> Self {
         Self::new(kind, 0, Outgoing::default())
     }
 
-    /// A stream for a client with this request.
+    /// Creates the stream of a client with this request.
     pub(crate) fn of_client(id: u32, client: &Client, request: Vec<u8>, account: u64) -> Self {
         let begin = request.get(..client.room()).unwrap_or(&request);
         let open = Open {
@@ -148,45 +149,46 @@ impl Stream {
         }
     }
 
-    /// Whether the local side accepts bytes. A client that has only closed its sending side does.
+    /// Whether the local side accepts bytes; true for a client that has only closed its sending side.
     pub(crate) fn takes(&self) -> bool {
         matches!(self.own_end, None | Some(How::Fin))
     }
 
-    /// Bytes that wait for frames.
+    /// Number of bytes waiting to be framed.
     pub(crate) fn waiting(&self) -> usize {
         self.opening.len() + self.outgoing.bytes.len()
     }
 
-    /// Whether the stream has bytes for a frame, and credit.
+    /// Whether the stream has bytes to frame and the credit to send them.
     pub(crate) fn has_piece(&self) -> bool {
         !self.opening.is_empty() || self.outgoing.piece_end() > self.outgoing.framed
     }
 
-    /// Whether the stream has a control frame. None precedes OPEN.
+    /// Whether the stream has a control frame to send. OPEN is always sent first.
     pub(crate) fn has_control(&self) -> bool {
         let is_begun = self.opening.is_empty();
         is_begun && (self.owes_ack() || self.owes_ask || self.due_end().is_some())
     }
 
-    /// Whether an ACK must be sent: not after the last END.
+    /// Whether an ACK must be sent; never after the last END.
     pub(crate) fn owes_ack(&self) -> bool {
         let is_silent = self.is_end_written && !self.takes();
         self.owes_ack && self.opening.is_empty() && !is_silent
     }
 
-    /// The END to send, after all bytes.
+    /// The END to send once all bytes are sent.
     pub(crate) fn due_end(&self) -> Option<How> {
         let is_behind = self.opening.is_empty() && self.outgoing.is_flushed();
         self.own_end.filter(|_| is_behind && !self.is_end_written)
     }
 
-    /// Whether the stream is a call that the owner has answered: nobody waits for the front's END.
+    /// Whether the stream is a call that the owner has answered, so that the front's END is not urgent.
     pub(crate) fn is_answered_call(&self) -> bool {
         self.kind == Kind::Call && self.their_end == Some(How::Finish)
     }
 
-    /// Whether both sides have ended and everything is delivered; or the other side never knew of the stream.
+    /// Whether the stream can be removed: both sides have ended and everything is delivered, or the other side never
+    /// learned of the stream.
     pub(crate) fn is_over(&self) -> bool {
         let is_unknown = !self.opening.is_empty() && self.own_end.is_some_and(is_hard);
         let is_told = self.their_end.is_some() && self.incoming.bytes.is_empty();
@@ -207,7 +209,7 @@ impl Stream {
         }
     }
 
-    /// Takes bytes of the other side.
+    /// Buffers bytes from the other side.
     pub(crate) fn take_data(&mut self, bytes: &[u8], whole: bool) -> Result<(), Fault> {
         if self.their_end.is_some() {
             return Err(Fault::BehindEnd);
@@ -220,7 +222,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes the end of the other side.
+    /// Processes an END from the other side.
     pub(crate) fn take_end(&mut self, end: End, role: Role) -> Result<(), Fault> {
         let is_of_client = matches!(end.how, How::Fin | How::Reset | How::Timeout | How::Slow);
         if is_of_client != (role == Role::Owner) {
@@ -250,19 +252,19 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether a close frame may follow what the client has.
+    /// Whether a close frame may follow what the client has received.
     fn may_close(&self) -> bool {
         self.incoming.is_between && self.kind == Kind::Upgrade
     }
 
-    /// Meaning of the other side's end for the local side: after all bytes, and once.
+    /// Effect of the other side's end on the local side; returned once, after all bytes were taken.
     pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         let is_due = self.incoming.bytes.is_empty();
         let ending = if is_due { self.ending.take() } else { None };
         ending.filter(|_| self.takes())
     }
 
-    /// Ends the stream because the link is dead, or does not accept its OPEN.
+    /// Ends the stream because the link is dead or does not accept its OPEN.
     pub(crate) fn lose(&mut self, role: Role) {
         self.incoming.bytes = Vec::new();
         let was_sent = self.opening.is_empty();
@@ -278,12 +280,12 @@ impl Stream {
     }
 }
 
-/// Whether an end may follow another one of the same side.
+/// Whether a side that ended with `before` may send another end.
 fn may_follow(before: Option<How>, how: How) -> bool {
     before.is_none_or(|before| !is_hard(before) && is_hard(how))
 }
 
-/// Whether nothing is sent either way after such an end.
+/// Whether this end stops transmission in both directions.
 fn is_hard(how: How) -> bool {
     !matches!(how, How::Fin | How::Finish)
 }
@@ -308,7 +310,7 @@ impl Outgoing {
         self.base + self.bytes.len() as u64
     }
 
-    /// Bytes that the local side may push.
+    /// Number of bytes that the local side may push.
     pub(crate) fn room(&self) -> usize {
         let room = match self.is_over {
             true => self.window,
@@ -326,14 +328,14 @@ impl Outgoing {
         }
     }
 
-    /// Offset up to which the next frame may reach.
+    /// Maximum end offset of the next frame.
     fn piece_end(&self) -> u64 {
         let piece = self.framed + PAYLOAD_BYTES_MAX as u64;
         let bytes = self.request.unwrap_or(u64::MAX).min(self.pushed());
         bytes.min(piece).min(self.acked + self.window)
     }
 
-    /// Bytes of the next frame, and whether a WebSocket frame ends with them. They count as sent.
+    /// Returns the bytes of the next frame, and whether they complete a WebSocket frame. They count as sent.
     pub(crate) fn piece(&mut self) -> Option<(&[u8], bool)> {
         let (begin, end) = (self.framed, self.piece_end());
         if end <= begin {
@@ -345,7 +347,7 @@ impl Outgoing {
         Some((bytes, end == self.whole))
     }
 
-    /// Drops framed bytes, once they are half of all.
+    /// Drops framed bytes once they are at least half of the buffer.
     pub(crate) fn trim(&mut self) {
         let sent = usize::try_from(self.framed - self.base).unwrap_or(0);
         if self.request.is_none() && 2 * sent >= self.bytes.len() {
@@ -357,14 +359,14 @@ impl Outgoing {
         }
     }
 
-    /// Records that the answer begins: bytes after the request may be sent, and there are no more retries.
+    /// Records that the response has begun: bytes after the request may be sent, and retries are no longer possible.
     fn answer_begins(&mut self) {
         if self.request.take().is_some() {
             self.trim();
         }
     }
 
-    /// Removes the request, with the bytes after it, if its answer has not begun.
+    /// Removes the request and any bytes after it, if its response has not begun.
     fn take_request(&mut self) -> Option<Vec<u8>> {
         self.request.take()?;
         let pushed = self.pushed();
@@ -372,12 +374,12 @@ impl Outgoing {
         Some(std::mem::take(&mut self.bytes))
     }
 
-    /// Whether everything is framed.
+    /// Whether all pushed bytes are framed.
     fn is_flushed(&self) -> bool {
         self.framed == self.pushed()
     }
 
-    /// Drops all bytes, present and future.
+    /// Drops all buffered and future bytes.
     fn end(&mut self) {
         self.base = self.pushed();
         self.framed = self.base;
@@ -385,7 +387,8 @@ impl Outgoing {
         (self.request, self.is_over) = (None, true);
     }
 
-    /// Records that the other side acknowledged all bytes before `offset`. False: more than was sent.
+    /// Records that the other side acknowledged all bytes before `offset`. Returns `false` if that is more than was
+    /// sent.
     pub(crate) fn confirm(&mut self, offset: u64, window: Option<u32>) -> bool {
         self.acked = self.acked.max(offset.min(self.framed));
         if let Some(window) = window {
@@ -394,7 +397,7 @@ impl Outgoing {
         offset <= self.framed
     }
 
-    /// Pushed bytes that are unacknowledged.
+    /// Number of pushed bytes not yet acknowledged.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.pushed() - self.acked
     }
@@ -416,12 +419,12 @@ impl Outgoing {
 }
 
 impl Incoming {
-    /// Bytes that the local side has not taken.
+    /// Bytes not yet taken by the local side.
     pub(crate) fn held(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Buffers bytes. False: more than the other side may send.
+    /// Buffers bytes. Returns `false` if the other side exceeded its window.
     pub(crate) fn push(&mut self, bytes: &[u8], whole: bool) -> bool {
         self.bytes.extend_from_slice(bytes);
         let received = self.passed + self.bytes.len() as u64;
@@ -431,7 +434,7 @@ impl Incoming {
         received <= self.told + LINK_WINDOW_BYTES as u64
     }
 
-    /// Consumes the first `bytes` of the buffer for the local side.
+    /// Consumes the first `bytes` of the local side's buffer.
     pub(crate) fn take(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes.len());
         if bytes > 0 {
@@ -444,7 +447,7 @@ impl Incoming {
         }
     }
 
-    /// Records that the session has acknowledged what it took. Returns whether to tell the other side: half a window is
+    /// Records that the session acknowledged all bytes it took. Returns whether an ACK is due because half a window is
     /// free.
     pub(crate) fn confirm_taken(&mut self, window: u32) -> bool {
         (self.written, self.confirmed) = (self.passed, self.passed);
@@ -467,7 +470,7 @@ impl Incoming {
         self.sends.push_back(send);
     }
 
-    /// Records that the client's machine has acknowledged all bytes on the wire but the last `unacknowledged`.
+    /// Records that the client's machine acknowledged all bytes on the wire except the last `unacknowledged`.
     pub(crate) fn confirm_wire(&mut self, unacknowledged: u64, round_trip_ms: u32) {
         let confirmed = self.wire.saturating_sub(unacknowledged);
         while let Some(send) = self.sends.pop_front_if(|send| send.wire <= confirmed) {
@@ -476,17 +479,17 @@ impl Incoming {
         self.round_trip_ms = round_trip_ms;
     }
 
-    /// Whether an ACK would tell the other side anything.
+    /// Whether an ACK would contain new information.
     pub(crate) fn has_news(&self) -> bool {
         self.confirmed > self.told
     }
 
-    /// Bytes that the kernel accepted and the client's machine has not acknowledged.
+    /// Number of bytes accepted by the kernel but not yet acknowledged by the client's machine.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.written - self.confirmed
     }
 
-    /// When the oldest of these was written.
+    /// Time when the oldest unacknowledged send was written.
     pub(crate) fn oldest(&self) -> Option<Now> {
         self.sends.front().map(|send| send.since)
     }
@@ -496,7 +499,7 @@ impl Incoming {
         self.confirmed
     }
 
-    /// The current ACK, which counts as sent.
+    /// Returns the ACK to send, and records it as sent.
     pub(crate) fn ack(&mut self, window: u32, now: Now) -> Ack {
         self.told = self.confirmed;
         let oldest_ms = self.oldest().map_or(0, |since| now.since(since));

@@ -1,4 +1,4 @@
-//! Replies of other shards, as HTTP responses to their callers.
+//! Answers of other shards, returned as HTTP responses to their callers.
 
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
@@ -15,7 +15,7 @@ use crate::shard::state::State;
 use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
 use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
-/// An answer arrived. That of an earlier call is dropped.
+/// Processes an answer, unless it is for an earlier call of the connection.
 pub(crate) fn take_answer(shard: &mut State, caller: CallRef, mut answer: Answer) {
     let is_awaited = shard.sockets.awaits(caller);
     if is_awaited
@@ -35,7 +35,7 @@ pub(crate) fn take_answer(shard: &mut State, caller: CallRef, mut answer: Answer
     }
 }
 
-/// Answers a call that waits, or adds what came to what is missing still.
+/// Answers a waiting call, or adds a partial answer to those already received.
 pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
     let (sockets, directory, cx, ..) = shard.parts();
     let key = caller.session;
@@ -61,7 +61,7 @@ pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
 }
 
 impl Sockets {
-    /// The call that an answer makes whole, if one waits; else the answer is added to what came before.
+    /// The call that an answer completes, if any. An answer that completes no call is added to those received before.
     fn answered(
         &mut self,
         key: SessionKey,
@@ -83,7 +83,7 @@ impl Sockets {
     }
 }
 
-/// Answers a call: with its audit line, which changes have, made or not, and calls that a policy refuses.
+/// Answers a call, with an audit entry for changes, applied or not, and for calls that a policy refuses.
 pub(crate) fn conclude(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -137,7 +137,7 @@ pub(crate) fn conclude(
     }
 }
 
-/// A line for each change, made or not, and for each call that a policy refuses.
+/// Writes an audit entry for each change, applied or not, and for each call that a policy refuses.
 fn audit(
     sockets: &Sockets,
     cx: &mut Context,
@@ -173,7 +173,7 @@ fn audit(
 }
 
 impl Sockets {
-    /// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
+    /// Audits a change that is still in flight although its caller no longer waits for the answer.
     pub(crate) fn note_unanswered(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(http) = self.http(key) else {
             return;
@@ -197,7 +197,7 @@ impl Sockets {
         }
     }
 
-    /// An audit entry of something that succeeds, about no channel so far; `None` when the connection is gone.
+    /// Audit entry of a successful request, with no channel set yet; `None` when the connection is gone.
     pub(crate) fn audit_of(
         &self,
         key: SessionKey,
@@ -218,7 +218,7 @@ impl Sockets {
         })
     }
 
-    /// The response body; `None` when the answer does not fit the question, which no home does.
+    /// The response body; `None` if the answer does not match the query, which never happens.
     fn write_answer(
         &self,
         key: SessionKey,
@@ -291,7 +291,7 @@ impl Sockets {
     }
 }
 
-/// Media storage is refused to a channel that is there; to any other in the words for that.
+/// Refuses media storage for an existing channel; the answer for any other channel is unchanged.
 fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
     if let (Expected::NoMediaStorage, Answer::Record(..)) = (wanted, &answer) {
         return Refusal::invalid(Check::MediaStorageAbsent, MEDIA_STORAGE_REFUSED).into();
@@ -299,13 +299,13 @@ fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
     answer
 }
 
-/// An expectation with an answer added: more is missing, or it is whole.
+/// State of an expected response after an answer was added.
 enum Merged {
     Missing(Expected),
     Whole(Expected, Answer),
 }
 
-/// Gathers the pages of all shards; any other answer is whole at once.
+/// Collects the pages of all shards; any other answer is complete by itself.
 fn merge(wanted: Expected, answer: Answer) -> Merged {
     match (wanted, answer) {
         (
@@ -369,5 +369,5 @@ fn info(listed: &ListedChannel) -> ChannelInfo<'_> {
     }
 }
 
-/// Room that an answer's body begins with: enough for all but pages and long lists of tags.
+/// Initial capacity of a response body in bytes: enough for everything except channel lists and long lists of tags.
 const ANSWER_BYTES: usize = 512;

@@ -1,8 +1,8 @@
-//! Pages of an account's channels: each shard sends a part, the caller's merges them.
+//! Pages of the list of an account's channels: each shard sends its part, and the caller's shard merges the parts.
 //!
-//! The names of a page are spread over all shards, so none knows how many of its own will be on it. Each sends its
-//! part of [`LIST_MERGED_MAX`]. Beyond the last name that a shard with more has sent, the merged names may have gaps:
-//! the page ends there, and its token says so.
+//! The names of a page are spread over all shards, so no shard knows how many of its channels will be on the page. Each
+//! sends at most [`LIST_MERGED_MAX`] records. Beyond the last name sent by a shard that has more, the merged names may
+//! have gaps, so the page ends there and its token marks that name.
 
 use crate::id::{CallRef, Identity, ShardId};
 use crate::session::http::{Expected, HttpStage};
@@ -17,7 +17,8 @@ use crate::time::{Moment, Now};
 use crate::{limits::LIST_MERGED_MAX, record::ListedChannel};
 use codec::control::Operation;
 
-/// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
+/// Whether merging a page, whose last part has just arrived, is deferred to a turn with capacity for it. If so, the
+/// part is added to those received earlier.
 pub(crate) fn merges_later(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -52,7 +53,7 @@ pub(crate) fn merges_later(
     true
 }
 
-/// Begins the next list that waits, if the turn has room. Who hung up meanwhile gets none. False when there is none.
+/// Begins the next queued list if the turn has capacity, skipping callers that hung up. False when none is queued.
 pub(crate) fn begin_list(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -94,7 +95,7 @@ impl Sockets {
 }
 
 impl Directory {
-    /// Sends a part of a page, in this turn or in a later one.
+    /// Sends a part of a page, in this turn or a later one.
     pub(crate) fn send_page(&mut self, cx: &mut Context, caller: CallRef, of: PageOf) {
         if !self.page_turn().has_room_for_more(cx.at) {
             return self.page_turn().later(PageWork::Send(caller, of));
@@ -103,7 +104,7 @@ impl Directory {
         cx.todo.answer(caller, Answer::Page(page, more));
     }
 
-    /// Adds a list to those that wait, or refuses one.
+    /// Enqueues a list request, or refuses it.
     pub(crate) fn ask_for_list(
         &mut self,
         cx: &mut Context,
@@ -115,7 +116,7 @@ impl Directory {
         }
     }
 
-    /// Asks for the parts of all nodes that have channels.
+    /// Asks every node that serves channels for its part of a page.
     fn ask_nodes(&mut self, cx: &mut Context, caller: CallRef, question: PageQuestion) {
         let slots = self.slots_mut();
         if !slots.is_some_and(|slots| slots.list(caller, question)) {
@@ -123,7 +124,7 @@ impl Directory {
         }
     }
 
-    /// Goes on with the next page that waited, if the turn has room. False when there is none.
+    /// Continues with the next queued page if the turn has capacity. False when none is queued.
     pub(crate) fn work_on_page(&mut self, cx: &mut Context) -> bool {
         match self.page_turn().next(cx.at) {
             Some(PageWork::Send(caller, of)) => {
@@ -138,7 +139,7 @@ impl Directory {
         true
     }
 
-    /// Part of a page from this shard: its channels of slots that it serves.
+    /// Part of a page from this shard: its channels in the slots that it serves.
     pub(crate) fn part(&mut self, question: &PageQuestion, now: Now) -> PagePart {
         let PageQuestion {
             prefix,
@@ -158,7 +159,7 @@ impl Directory {
     }
 }
 
-/// Adds a shard's part to those that have come. Returns up to which name all have answer everything.
+/// Adds a shard's part to those received. Returns the name up to which all shards have sent everything.
 pub(crate) fn add(
     records: &mut Vec<ListedChannel>,
     complete_to: Option<Box<str>>,
@@ -175,7 +176,7 @@ pub(crate) fn add(
     complete_to
 }
 
-/// Makes one page of all parts; returns whether there is more.
+/// Merges all parts into one page; returns whether there are more channels.
 pub(crate) fn merge(
     records: &mut Vec<ListedChannel>,
     complete_to: Option<&str>,

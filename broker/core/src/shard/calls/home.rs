@@ -1,4 +1,4 @@
-//! Calls on the shard that owns their channel, those of Alexa among them.
+//! API calls and Alexa calls, handled by the home of their channel.
 
 use crate::auth::Caller;
 use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
@@ -29,14 +29,14 @@ use crate::{session::NEVER, time::Moment, time::Now};
 use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, signal::Action, whep::Fault};
 
-/// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
+/// Answers a query about a channel: immediately, once its change is durable, or once the master has answered.
 pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
     if allows(&mut shard.directory, &mut shard.cx, caller, &query) {
         answer_allowed(shard, caller, query);
     }
 }
 
-/// Whether a channel of this shard is asked for, by a caller that may; if not, that is the answer.
+/// Whether a query concerns a channel of this shard and its caller is authorized; if not, answers with the refusal.
 pub(crate) fn allows(
     directory: &mut Directory,
     cx: &mut Context,
@@ -74,7 +74,7 @@ pub(crate) fn allows(
     }
 }
 
-/// Answers an authorized query after its rate limit.
+/// Answers an authorized query if its rate limit permits.
 pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
     match shard.directory.over_rate(&mut shard.cx, &query) {
         Some(answer) => shard.cx.todo.answer(caller, answer),
@@ -99,7 +99,7 @@ fn note_call(shard: &mut State, query: &Query) {
     }
 }
 
-/// Whether the channel that a question is about is here, as far as its slot goes.
+/// Whether this shard serves the slot of the channel that a query concerns.
 fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
     match kind {
         QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
@@ -113,7 +113,7 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
     }
 }
 
-/// Answers a question that is allowed and counted.
+/// Answers a query that is authorized and within its rate limit.
 pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
     let (operation, held) = (query.operation, query.held);
@@ -185,13 +185,13 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     cx.todo.answer(caller, answer);
 }
 
-/// Hands a change to the store, whose answer is the caller's.
+/// Submits a change to the store, whose result becomes the caller's answer.
 fn submit(directory: &mut Directory, cx: &mut Context, begun: BegunChange, caller: CallRef) {
     directory.submit(cx, begun, Some(caller));
 }
 
 impl Directory {
-    /// The channel that an ARN names, creation time included, unless it is only being created.
+    /// The channel identified by an ARN, creation time included, unless it is still being created.
     pub(crate) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let key = self.key_of(&Identity::of(arn))?;
         let found =
@@ -199,12 +199,12 @@ impl Directory {
         self.channel(key).filter(found).map(|_| key)
     }
 
-    /// Channel of an ARN, if it is in use.
+    /// The active channel with this ARN, if any.
     pub(crate) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         self.find(arn).filter(|key| self.is_active(*key))
     }
 
-    /// Channel of a name, if it is in use.
+    /// The active channel with this name, if any.
     fn named_active(&self, identity: &Identity) -> Option<ChannelKey> {
         self.key_of(identity).filter(|key| self.is_active(*key))
     }
@@ -214,7 +214,7 @@ impl Directory {
         channel.is_some_and(|channel| channel.state == Life::Active)
     }
 
-    /// A player that calls; `None` of another caller.
+    /// The calling player; `None` for any other caller.
     fn player(
         &self,
         cx: &mut Context,
@@ -229,8 +229,8 @@ impl Directory {
         Some(Box::new(player))
     }
 
-    /// Counts a call against its channel's rate and its caller's part; the refusal when it is over one of them. A
-    /// channel that is not there has none.
+    /// Counts a call against its channel's rate and its caller's share of it; returns the refusal if either is
+    /// exceeded. Calls to a missing channel are not limited.
     fn over_rate(&mut self, cx: &mut Context, query: &Query) -> Option<Answer> {
         let what = query.metered();
         what.rate(&self.settings().quotas)?;
@@ -258,7 +258,7 @@ impl Directory {
         Some(Refusal::limited(check, RATE_EXCEEDED).into())
     }
 
-    /// The channel that a question is about, if it is there.
+    /// The channel that a query concerns, if it exists.
     pub(crate) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
         match kind {
             QueryKind::Look(identity, None)
@@ -297,10 +297,11 @@ impl Directory {
         Answer::Record(channel.record.clone(), status)
     }
 
-    /// The refusal of a channel that is not there, or not in use, for callers the same whatever the reason. `arn`:
-    /// what they called it, if not by its name.
+    /// The refusal for a channel that is missing or inactive, identical for all causes. `arn`: the ARN in the request,
+    /// if it used one.
     ///
-    /// SDKs create a channel that is not found: where it may exist at another node, they have to try again.
+    /// SDKs create a channel that is not found, so while the channel may exist on another node the refusal asks for a
+    /// retry.
     pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Refusal {
         if !self.slots().is_none_or(DirectorySlots::knows_absence) {
             return absence_unknown();
@@ -320,7 +321,7 @@ impl Directory {
     }
 }
 
-/// The error for new channels where etcd is nearly full.
+/// The error for new channels when etcd is nearly full.
 const STORE_FULL: &str =
     "The registry's store is nearly full, so it takes no new channels. Try again later.";
 
@@ -332,7 +333,7 @@ const STORE_FULL: &str =
 
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
-/// Sends the current master the waiting offers that it has not got, oldest first: those accepted before `before`.
+/// Sends the current master the pending offers accepted before `before` that it has not received, oldest first.
 pub(crate) fn give_offers(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -381,8 +382,8 @@ pub(crate) fn give_offers(
 }
 
 impl Directory {
-    /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
-    /// with nothing, or one of an account or channel with more than its share makes room.
+    /// Adds a call to its channel. Once the call is certain to fit, it replaces an older one of the same sender, or
+    /// evicts one of an account or channel that exceeds its share.
     fn take_offer(&mut self, cx: &mut Context, key: ChannelKey, new: NewCall) {
         let caller = new.caller;
         match self.room_for_offer(key, &new) {
@@ -407,8 +408,8 @@ impl Directory {
         cx.todo.push(Todo::Arm(key));
     }
 
-    /// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it
-    /// always does.
+    /// Whether a call fits, and which call of another sender it evicts. A call that replaces an older one of its sender
+    /// always fits.
     fn room_for_offer(&self, key: ChannelKey, new: &NewCall) -> Result<Option<Call>, Answer> {
         let (sender, kind) = (&*new.sender, CallKind::of(&new.player));
         if !self.has_call_place(new.caller) {
@@ -431,7 +432,7 @@ impl Directory {
         }
     }
 
-    /// The last bytes of offers of this channel were handed over to `master`.
+    /// Handles the delivery of this channel's offers, whose last bytes were sent to `master`.
     pub(crate) fn offers_delivered(
         &mut self,
         cx: &mut Context,
@@ -445,7 +446,8 @@ impl Directory {
         }
     }
 
-    /// An offer came back from the outbox of `master`. While its call waits it is for the next one.
+    /// Takes back an undelivered offer from the outbox of `master`. If its call still waits, the offer goes to the next
+    /// master.
     pub(crate) fn offer_came_back(
         &mut self,
         cx: &mut Context,
@@ -480,8 +482,8 @@ const SHARD_FULL: &str =
 // ends with that, whatever ends it.
 
 impl Directory {
-    /// Ends the call that waits for an answer to `sender`: with the answer, or with nothing because a newer call of the
-    /// same sender takes its place. False when none waits.
+    /// Ends the pending call of `sender`: with the answer, or without one because a newer call of the same sender
+    /// replaces it. False when none is pending.
     pub(crate) fn end_call(
         &mut self,
         cx: &mut Context,
@@ -502,8 +504,8 @@ impl Directory {
         true
     }
 
-    /// Takes an answer or a candidate for a player's call, which may end with it. Whether it is kept; `None` when no
-    /// player waits by this name.
+    /// Adds an answer or a candidate to a player's call, which may complete it. Returns whether it was accepted; `None`
+    /// when no player with this id waits.
     pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForPlayer<'_>) -> Option<bool> {
         let (kept, ends) = self.gather(message, cx.at.now)?;
         let answer = match ends {
@@ -525,7 +527,7 @@ impl Directory {
         Some(kept)
     }
 
-    /// Answers calls whose time is over with nothing.
+    /// Answers expired calls with an empty answer.
     pub(crate) fn expire_calls(&mut self, cx: &mut Context, key: ChannelKey) {
         while let Some(call) = self.take_call(key, |calls| calls.take_expired(cx.at.now)) {
             close_call(cx, &call, Outcome::Expired);
@@ -533,7 +535,7 @@ impl Directory {
         }
     }
 
-    /// A caller on this shard hung up: its call is withdrawn.
+    /// Withdraws the call of a caller on this shard that hung up.
     pub(crate) fn withdraw_local(
         &mut self,
         cx: &mut Context,
@@ -545,7 +547,7 @@ impl Directory {
         }
     }
 
-    /// A caller on another shard hung up: its call is withdrawn, unless its answer is on its way.
+    /// Withdraws the call of a caller on another shard that hung up, unless its answer is in flight.
     pub(crate) fn withdraw_offer(&mut self, cx: &mut Context, caller: CallRef) {
         let call = self.call_of(caller);
         if let Some((key, _)) = call
@@ -571,7 +573,7 @@ impl Directory {
         Some(call)
     }
 
-    /// Refuses every call of a channel: it is deleted, or the process ends.
+    /// Refuses every call of a channel that is deleted, or because the process is shutting down.
     pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, refusal: &Refusal) {
         while let Some(call) = self.take_call(key, Calls::take_any) {
             close_call(cx, &call, Outcome::Withdrawn);
@@ -579,7 +581,8 @@ impl Directory {
         }
     }
 
-    /// Ends a call in favour of one of an account, or of a channel of the same account, that has fewer.
+    /// Evicts a call to admit one of an account with fewer calls, or one of the same account on a channel with fewer
+    /// calls.
     fn end_for_another(&mut self, cx: &mut Context, (key, order): Call) {
         if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
             cx.telemetry.count_call_over();
@@ -593,7 +596,7 @@ impl Directory {
         self.rest(key);
     }
 
-    /// Ends a player's call whose offer is longer than the master can take.
+    /// Ends a player's call whose offer is too long for the master.
     fn end_too_long(&mut self, cx: &mut Context, call: Call) {
         let (key, order) = call;
         if let Some(mut call) = self.take_call(key, |calls| calls.take_of_order(order)) {
@@ -605,7 +608,8 @@ impl Directory {
     }
 }
 
-/// Telemetry the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
+/// Counts the end of a call: as `outcome` if its offer was never in an outbox; otherwise it is counted when the offer's
+/// delivery ends.
 fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     cx.telemetry.count_call_over();
     if call.never_left() {
@@ -613,7 +617,7 @@ fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     }
 }
 
-/// Answers the caller of a call that waited: a player with what it has, else with why it has nothing.
+/// Answers the caller of a pending call: a player with its session, or with the reason why there is none.
 fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer) {
     let was_given = call.given.is_some() || call.delivered;
     let answer = match (call.player.map(|player| player.end()), answer) {
@@ -639,7 +643,7 @@ fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer
         .push(Todo::OfferAnswer(call.caller, Box::new(answer)));
 }
 
-/// The refusal of a player that no camera has answered in time.
+/// The refusal for a player that no camera answered in time.
 fn not_answered(was_given: bool) -> Refusal {
     let (check, status, message) = if was_given {
         (Check::WhepSilent, 504, "The camera did not answer in time.")
@@ -649,7 +653,7 @@ fn not_answered(was_given: bool) -> Refusal {
     Refusal::new(check, ErrorCode::Fixed(status, NO_ANSWER), message)
 }
 
-/// The refusal of a player whose camera gave an answer that no player can use.
+/// The refusal for a player whose camera sent an unusable answer.
 fn unusable(fault: Fault) -> Refusal {
     let message = match fault {
         Fault::NoMedia => "The camera answered without media: it takes no codec of the offer.",
@@ -662,7 +666,7 @@ fn unusable(fault: Fault) -> Refusal {
     )
 }
 
-/// Type of the error of a player without an answer.
+/// Error type for a player that gets no answer.
 const NO_ANSWER: &str = "NoAnswerException";
 
 const OFFER_TOO_LONG: &str = "The offer is longer than the camera can take.";

@@ -1,5 +1,5 @@
-//! Letters between shards: a connection on its way to its channel's shard, a question about a channel, and its reply;
-//! pages over all nodes are among the replies.
+//! Messages between shards: connections that move to their channel's shard, queries about channels, and their answers,
+//! including lists over all nodes.
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
@@ -21,41 +21,41 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A letter to a shard.
+/// A message to a shard.
 #[derive(Debug)]
 pub enum Letter {
-    /// A call needs something of a channel that lives there.
+    /// A query from a call to the home of its channel.
     Query(CallRef, Box<Query>),
-    /// The answer to such a query, and from which shard. Each query gets exactly one, wanted or not.
+    /// The answer to a query, and the shard that sent it. Each query gets exactly one, even if its caller is gone.
     Answer(ShardId, CallRef, Box<Answer>),
-    /// The query was an Alexa call, which waits from here on: the query is answered, the call will be by a letter of
-    /// its own, and an [`Letter::CallOver`] for it is expected. In place of a [`Letter::Answer`].
+    /// Sent in place of a [`Letter::Answer`] when the query was an Alexa call, which is now pending: its answer follows
+    /// in a separate message, which must be acknowledged with [`Letter::CallOver`].
     CallTaken(ShardId, CallRef),
-    /// The caller of an Alexa call that was taken hung up: the call ends, if it still waits. At most one for each
+    /// The caller of a pending Alexa call hung up: the call ends if it still waits. At most one for each
     /// [`Letter::CallTaken`].
     CallWithdrawn(CallRef),
-    /// The end of an Alexa call that waited, and from which shard. Exactly one for each [`Letter::CallTaken`], wanted
-    /// or not.
+    /// The final answer to a pending Alexa call, and the shard that sent it. Exactly one for each
+    /// [`Letter::CallTaken`], even if its caller is gone.
     CallAnswer(ShardId, CallRef, Box<Answer>),
-    /// Acknowledges the answer. Exactly one for each [`Letter::CallAnswer`].
+    /// Acknowledges a final answer. Exactly one for each [`Letter::CallAnswer`].
     CallOver(CallRef),
-    /// The store has made the change of a channel durable, or not.
+    /// Result of committing a change of a channel to the store.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// There are orders about slots, or answers of all nodes together: see [`crate::shard::SlotOrders`]. At most one is
-    /// under way to each shard.
+    /// Slot orders, or merged answers of all nodes, are available: see [`crate::shard::SlotOrders`]. At most one is in
+    /// flight to each shard.
     Slots,
-    /// From here on these are the principals.
+    /// Replaces the principals.
     Credentials(Arc<Credentials>),
-    /// From here on these are the keys of OpenID providers.
+    /// Replaces the keys of the OpenID providers.
     Keyring(Arc<Keyring>),
-    /// From here on these are the settings: [`Settings::updated`].
+    /// Replaces the settings: [`Settings::updated`].
     Settings(Arc<Settings>),
-    /// The process is to end within this many milliseconds.
+    /// Shuts the process down within this many milliseconds.
     Drain(u64),
 }
 
 impl Letter {
-    /// Whether a full mailbox may refuse it. All others have places kept for them.
+    /// Whether a full mailbox may refuse the message. All other messages have reserved capacity.
     #[must_use]
     pub fn is_refusable(&self) -> bool {
         match self {
@@ -68,30 +68,30 @@ impl Letter {
     }
 }
 
-/// A query from one shard to another, and on behalf of which operation.
+/// A query from one shard to another, with the operation that it serves.
 #[derive(Debug)]
 pub struct Query {
-    /// The caller's operation: its rate is counted where the channel lives.
+    /// The caller's operation: its rate is counted on the channel's home.
     pub operation: Operation,
-    /// Bytes of records that the caller's account has on all shards and nodes, where they were asked; else 0.
+    /// Bytes of records that the caller's account holds on all shards and nodes, if queried; otherwise 0.
     pub held: u64,
-    /// The caller; `None` where no channel's rate is counted. One that names the channel without its ARN is judged
-    /// where the channel lives.
+    /// The caller; `None` if no channel's rate is counted. A caller that names the channel without its ARN is
+    /// authorized on the channel's home.
     pub caller: Option<Caller>,
-    /// The client id of the call, for policies that are asked where the channel lives.
+    /// The client id of the call, for policies evaluated on the channel's home.
     pub client_id: Option<Box<str>>,
-    /// When the request of a player was read; `None` of a call of the API.
+    /// When a player's request was read; `None` for an API call.
     pub posted: Option<Now>,
-    /// Of a request for the channel's endpoint: in which role, and by which program.
+    /// Role and client program of a request for the channel's endpoint.
     pub endpoint: Option<(Role, Program)>,
     /// Address of the caller, for the notes of its channel.
     pub remote: Option<IpAddr>,
-    /// The question.
+    /// The query itself.
     pub kind: QueryKind,
 }
 
 impl Query {
-    /// A question on behalf of no caller.
+    /// A query without a caller.
     pub(crate) fn of_server(operation: Operation, kind: QueryKind) -> Self {
         Self {
             operation,
@@ -105,7 +105,7 @@ impl Query {
         }
     }
 
-    /// The rights that its caller needs.
+    /// The rights that the caller needs.
     pub(crate) fn rights(&self) -> impl Iterator<Item = Right> + use<> {
         let calls = !matches!(self.kind, QueryKind::Offer { arn: None, .. });
         let call = Right {
@@ -116,7 +116,7 @@ impl Query {
         both.into_iter().flatten()
     }
 
-    /// The event that is counted for its channel.
+    /// The event counted for the query's channel.
     pub(crate) fn metered(&self) -> Metered {
         match (self.posted, &self.kind) {
             (Some(_), QueryKind::Offer { .. }) => Metered::ConnectAsViewer,
@@ -125,101 +125,103 @@ impl Query {
     }
 }
 
-/// A right, and the error without it.
+/// A required right, and the error for callers that lack it.
 #[derive(Clone, Copy)]
 pub(crate) struct Right {
     pub(crate) action: Action,
     pub(crate) denied: ErrorKind,
 }
 
-/// Right of a player.
+/// The right that a player needs.
 const CONNECT: Right = Right {
     action: Action::ConnectAsViewer,
     denied: ErrorKind::AccessDenied,
 };
 
-/// A question of a call to a channel's home.
+/// A query from a call to a channel's home.
 #[derive(Debug)]
 pub enum QueryKind {
-    /// Record by identity alone, or by an ARN that must be the current one.
+    /// Looks up a record by identity alone, or by an ARN that must be the current one.
     Look(Identity, Option<ChannelArn>),
-    /// A new channel.
+    /// Creates a channel.
     Create(Identity, CreateSignalingChannel),
-    /// A change of a channel.
+    /// Changes a channel.
     Change(ChannelArn, Alteration),
-    /// The shard's records of one account whose names begin with the first text and come after the second, by name.
+    /// The shard's records of one account whose names begin with `prefix` and sort after `after`, sorted by name.
     Page {
-        /// The shard that is asked: no channel determines it.
+        /// The queried shard, since no channel determines it.
         of: ShardId,
-        /// `region:account:` and the prefix of the name.
+        /// `region:account:` and the name prefix.
         prefix: Box<str>,
-        /// The last name of the page before, if any.
+        /// The last name of the previous page, if any.
         after: Option<Box<str>>,
-        /// Most records wanted.
+        /// Maximum number of records.
         limit: usize,
     },
-    /// One more call of this account, counted by one shard for all (strict profile).
+    /// Requests a permit for one more call of this account, from the shard that counts its calls for all shards (strict
+    /// profile).
     Permit(Identity),
-    /// The channels of one account on the shard.
+    /// Counts the channels of one account on the shard.
     Count {
-        /// The shard that is asked: no channel determines it.
+        /// The queried shard, since no channel determines it.
         of: ShardId,
-        /// `region:account:`.
+        /// The prefix `region:account:`.
         prefix: Box<str>,
     },
-    /// An offer to the master, of Alexa or of a player: the answer may take as long as the channel keeps messages.
+    /// Sends an offer of Alexa or a player to the master. The answer may take as long as the channel's message
+    /// lifetime.
     Offer {
         /// The channel.
         identity: Identity,
-        /// ARN, where the call names that.
+        /// ARN of the channel, if the call contains it.
         arn: Option<ChannelArn>,
-        /// The sender's id.
+        /// Client id of the sender.
         sender: Box<str>,
-        /// The offer, base64.
+        /// The offer, base64-encoded.
         payload: Box<str>,
     },
 }
 
 impl QueryKind {
-    /// Whether it is answered only when something is durable.
+    /// Whether the query is answered only once a change is durable.
     pub(crate) fn waits_for_the_store(&self) -> bool {
         matches!(self, Self::Create(..) | Self::Change(..))
     }
 }
 
-/// An alteration of a channel that exists.
+/// A change of an existing channel.
 #[derive(Debug)]
 pub enum Alteration {
-    /// Messages are kept for this many seconds, if the version is the current one.
+    /// Sets the message lifetime in seconds, if the version is the current one.
     Update(Box<str>, u32),
     /// Sets tags.
     Tag(Vec<Tag>),
-    /// The tags of these keys are taken away.
+    /// Removes the tags with these keys.
     Untag(Vec<Box<str>>),
-    /// Deletes the channel, if the version is the current one or none is given.
+    /// Deletes the channel, if the version is the current one or absent.
     Delete(Option<Box<str>>),
 }
 
-/// The answer of the home.
+/// Answer of a channel's home to a query.
 #[derive(Debug)]
 pub enum Answer {
-    /// The record, and the channel's state.
+    /// The record and the channel's status.
     Record(Record, ChannelStatus),
-    /// Records by name, and whether more would follow.
+    /// Records sorted by name, and whether more follow.
     Page(Vec<ListedChannel>, bool),
-    /// Done.
+    /// Success without a result.
     Done,
-    /// Channels of an account.
+    /// Number and size of an account's channels.
     Holding(Holding),
-    /// The master's answer; `None` when it did not come in time.
+    /// The master's answer; `None` when it did not arrive in time.
     Answer(Option<Box<str>>),
-    /// The master's answer, for a player.
+    /// The master's answer to a player.
     Played(Box<Played>),
-    /// Refused.
+    /// The query was refused.
     Refusal(Refusal),
 }
 
-/// Changes of one channel that wait for the one under way, in order.
+/// Queued changes of one channel that wait for the one in progress, in order.
 pub(crate) type WaitingQueries = VecDeque<(CallRef, Box<Query>)>;
 
 impl From<Refusal> for Answer {
@@ -228,19 +230,19 @@ impl From<Refusal> for Answer {
     }
 }
 
-/// A connection on its way home.
+/// A connection in transit to its channel's home.
 #[derive(Debug)]
 pub struct Parcel {
-    /// The peer at the other end.
+    /// The connection's peer.
     pub(crate) peer: Peer,
-    /// Client of a proxy, as the proxy names it.
+    /// Client behind a proxy, as reported by the proxy.
     pub(crate) forwarded: Option<Box<Forwarded>>,
-    /// Request, as it came.
+    /// The request as received.
     pub load: ParcelLoad,
 }
 
 impl Parcel {
-    /// The client: the peer, or what it says of one.
+    /// The client: the one that the proxy reports, otherwise the peer.
     pub(crate) fn client(&self) -> Peer {
         let says = self.forwarded.as_deref();
         let client = says.map(|it| (it.client, it.tls.unwrap_or(self.peer.tls)));
@@ -253,19 +255,19 @@ impl Parcel {
     }
 }
 
-/// The request of a connection on its way home.
+/// The request of a connection in transit.
 #[derive(Debug)]
 pub enum ParcelLoad {
-    /// To be admitted by another shard.
+    /// An upgrade to be admitted by another shard.
     Upgrade {
-        /// The contents of its request head.
+        /// The parameters parsed from the request head.
         admission: Admission,
         /// Bytes received after the head: the first frames.
         unread: Vec<u8>,
     },
-    /// Something that another node answers.
+    /// A request that another node answers.
     Onward(Onward),
-    /// A page of the admin listener: the request as it came, and what followed it.
+    /// A request for an admin page: the request as received, and the bytes after it.
     Admin(Vec<u8>),
 }
 
@@ -275,31 +277,31 @@ pub enum ParcelLoad {
 // The channels of a slot are listed by a node that serves it. While a slot goes from one node to another, neither may
 // say so, or both: then its channels are in two parts, and listed once.
 
-/// Which channels of one account are wanted, by name.
+/// Selects channels of one account, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuestion {
-    /// `region:account:` and what the names begin with.
+    /// `region:account:` and the name prefix.
     pub prefix: Box<str>,
-    /// The last channel of the page before, as `region:account:name`.
+    /// The last channel of the previous page, as `region:account:name`.
     pub after: Option<Box<str>>,
-    /// Channels at most.
+    /// Maximum number of channels.
     pub limit: usize,
 }
 
-/// A part of a page.
+/// Part of a page.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PagePart {
-    /// The channels, by name.
+    /// The channels, sorted by name.
     #[serde(deserialize_with = "at_most::<_, _, _, LIST_PAGE_MAX>")]
     pub records: Vec<ListedChannel>,
-    /// There are more behind this name. `None`: these are all.
+    /// The name up to which the part is complete; `None` if there are no further channels.
     pub complete_to: Option<Box<str>>,
-    /// The slots whose channels these are.
+    /// The slots that the part covers.
     pub slots: SlotSet,
 }
 
 impl PagePart {
-    /// The part of a node, of those of its shards: of the slots that all of them serve.
+    /// Merges the parts of a node's shards into the node's part, for the slots that all of them serve.
     #[must_use]
     pub fn of_node(parts: Vec<Self>, limit: usize) -> Self {
         let mut slots = SlotSet::all();
@@ -307,7 +309,7 @@ impl PagePart {
         merge(parts, slots, limit)
     }
 
-    /// The page, of the parts of nodes.
+    /// Merges the parts of all nodes into the page.
     #[must_use]
     pub fn of_nodes(parts: Vec<Self>, limit: usize) -> Self {
         let mut slots = SlotSet::default();

@@ -1,4 +1,4 @@
-//! Responses: written, counted, and logged when they refuse something; and the refusals that several steps give.
+//! Writes, counts and logs responses, and defines the refusals that several steps return.
 
 use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
@@ -14,22 +14,22 @@ use codec::http::{ErrorHead, Meta, respond as write_response};
 use codec::proxy::Unclear;
 use std::borrow::Cow;
 
-/// A response that refuses nothing.
+/// A response that is not a refusal.
 pub(crate) struct Response<'a> {
     pub(crate) purpose: Purpose,
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
     pub(crate) body: &'a [u8],
-    /// The connection ends with it.
+    /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// Request id, if that is in the body or in an audit line.
+    /// Request id, if the body or an audit entry contains it.
     pub(crate) id: Option<&'a str>,
-    /// Further header lines, each with its line end.
+    /// Additional header lines, each with its line end.
     pub(crate) fields: &'a str,
 }
 
 impl<'a> Response<'a> {
-    /// A JSON body.
+    /// A response with a JSON body.
     pub(crate) fn json(purpose: Purpose, body: &'a [u8], close: bool) -> Self {
         Self {
             purpose,
@@ -43,7 +43,7 @@ impl<'a> Response<'a> {
     }
 }
 
-/// Answers, and goes on to the next request or ends the connection.
+/// Sends a response, then proceeds to the next request or closes the connection.
 pub(crate) fn respond(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -56,8 +56,8 @@ pub(crate) fn respond(
     sockets.next_request(key, close, cx.at);
 }
 
-/// Refuses a request: the answer in the form of its purpose, the counters, the line of the log. Then the next request
-/// begins, or the connection ends.
+/// Refuses a request: sends the error in the format of its purpose, counts it and logs it. Then the next request
+/// begins, or the connection closes.
 pub(crate) fn refuse(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -110,7 +110,7 @@ pub(crate) fn refuse(
     sockets.next_request(key, close, cx.at);
 }
 
-/// Sends a response and counts it; returns whether the connection ends with it.
+/// Sends a response and counts it; returns whether the connection closes after it.
 fn send(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -154,8 +154,8 @@ fn send(
     close
 }
 
-/// Counts a refusal, and notes it in the log under the request id of its answer. Of a request that is served it is one
-/// that another configuration would give, listed beside the others.
+/// Counts a refusal, and logs it under the request id of its response. If the request was served nevertheless, the
+/// refusal is only a notice, listed with the other refusals.
 pub(crate) fn note(
     sockets: &Sockets,
     cx: &mut Context,
@@ -214,8 +214,8 @@ pub(crate) fn note(
 }
 
 impl Sockets {
-    /// An answer is queued: the next request, if the connection goes on. A peer that sends no more is looked for when
-    /// all that it has sent is answered.
+    /// Proceeds to the next request after a response is queued, if the connection stays open. EOF is handled once all
+    /// received requests are answered.
     pub(crate) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
         let timeouts = &self.settings().timeouts;
         let from = self.waits_from(at);
@@ -232,21 +232,21 @@ impl Sockets {
     }
 }
 
-/// Seconds after which a client is to try again, by the refusal.
+/// Seconds after which a client should retry, by refusal.
 const RETRIES: [(Check, u32); 2] = [
     (Check::AbsenceUnknown, ABSENCE_RETRY_S),
     (Check::WhepNoMaster, WHEP_RETRY_S),
 ];
 
-/// Header lines of every answer to a player.
+/// Header lines of every response to a player.
 pub(crate) const PLAYER_FIELDS: &str =
     "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n";
 
-/// Header lines of a method that is refused.
+/// Header lines of the response to an unsupported method.
 const PLAYER_METHODS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
                               Allow: OPTIONS, POST, GET, HEAD, DELETE\r\n";
 
-/// Header lines of an answer to `OPTIONS`.
+/// Header lines of a response to `OPTIONS`.
 pub(crate) const PLAYER_OPTIONS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
      Accept-Post: application/sdp\r\n";
 
@@ -257,56 +257,56 @@ pub(crate) fn too_busy() -> Refusal {
     Refusal::unavailable(Check::MailboxFull, "The server is busy. Try again.")
 }
 
-/// The error for a change whose audit line has no place.
+/// The error for a change when the log has no capacity for its audit entry.
 pub(crate) fn unauditable() -> Refusal {
     Refusal::unavailable(Check::AuditFull, UNAUDITABLE)
 }
 
-/// Why changes are refused while the log has no place for their audit lines.
+/// Error message for changes that the log has no capacity to audit.
 pub(crate) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is \
                                                 changed. Try again later.";
 
-/// The refusal of a channel that is not there, in the words of the service.
+/// The refusal for a missing channel, with the service's message.
 pub(crate) fn absent(check: Check) -> Refusal {
     let message = "The requested channel is not found or not active.";
     Refusal::new(check, ErrorKind::ResourceNotFound, message)
 }
 
-/// The refusal of a channel that is not here, where another node may have it by now.
+/// The refusal for a channel that is not here but may exist on another node.
 pub(crate) fn absence_unknown() -> Refusal {
     let message = "This server does not have the channel, and cannot tell at the moment whether another server has it. \
                    Try again later.";
     Refusal::unavailable(Check::AbsenceUnknown, message)
 }
 
-/// The error for callers over their rate.
+/// The error for callers that exceed their rate.
 pub(crate) const RATE_EXCEEDED: &str = "Rate exceeded.";
 
-/// The error while the process is about to end.
+/// The error while the process is shutting down.
 pub(crate) fn shutting_down() -> Refusal {
     Refusal::unavailable(Check::Draining, "The server is shutting down.")
 }
 
-/// The error when we contradict ourselves.
+/// The error for an internal inconsistency.
 pub(crate) fn internal_failure() -> Refusal {
     let kind = ErrorKind::InternalFailure;
     Refusal::new(Check::InternalFailure, kind, "Internal failure.")
 }
 
-/// The refusal of a request for a channel that no node serves.
+/// The refusal for a channel that no node serves.
 pub(crate) fn nobody() -> Refusal {
     let message = "No server has this channel at the moment. Try again.";
     Refusal::unavailable(Check::OwnerNone, message)
 }
 
-/// The refusal of a connection for which nobody makes room.
+/// The refusal of a connection at the connection limit, when no other can be evicted for it.
 pub(crate) fn no_place() -> Refusal {
     let message = "The server has as many connections as it may have, and this caller has its share of them: close \
                    some, or try again later.";
     Refusal::unavailable(Check::ConnectionsFull, message)
 }
 
-/// The refusal of a connection for which there is no place.
+/// The refusal of a connection that the service has no capacity for.
 pub(crate) fn no_room() -> Refusal {
     let message = "The service has no room for another connection.";
     Refusal::unavailable(Check::ConnectionsFull, message)

@@ -1,12 +1,12 @@
-//! Devices that ask for keys with their certificate: `GET /role-aliases/ALIAS/credentials`. See codec/PROTOCOL.md,
+//! Devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. See codec/PROTOCOL.md,
 //! THINGS.
 //!
-//! Served only on connections to the host names of the credentials provider, which serve nothing else. The order of
-//! refusals is part of the contract: certificate, thing, IoT policy, alias, role, duration. Clients learn which step
-//! refused, operators also why.
+//! These requests are served only on connections to the host names of the credentials provider, which serve nothing
+//! else. The order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration. Clients
+//! learn which check failed; operators also learn why.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
-//! provider"; the texts are those of the service.
+//! provider"; the messages are those of the service.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, Identified, Origin, RoleGrant, SignIn, Temporary,
@@ -25,37 +25,37 @@ use codec::sts::{AssumeRole, DURATION_S_DEFAULT, ErrorKind, RoleArn};
 use codec::{calendar::rfc3339, http::Head, policy::Decision};
 use std::fmt::Write;
 
-/// Device's request for keys, as read from its head.
+/// A device's request for keys, parsed from its head.
 struct AliasRequest<'a> {
     /// The role alias.
     alias: &'a str,
-    /// Thing that the request names.
+    /// Name of the thing in the request.
     thing: Option<&'a str>,
     region: &'a str,
-    /// Account of aliases that do not exist, and of all where no signature is asked for.
+    /// Account assumed for unknown aliases, and for all aliases when signatures are not checked.
     account: &'a str,
     origin: Origin,
 }
 
-/// Keys for a device.
+/// Keys issued to a device.
 struct DeviceKeys {
     temporary: Temporary,
-    /// The caller that signed in.
+    /// The authenticated caller.
     caller: Caller,
-    /// Role and session, as the log names them.
+    /// Role and session, as logged.
     session: Box<str>,
-    /// Whether the device signs in more often than one whose clock is right.
+    /// Whether the device signs in more often than one with a correct clock would.
     exceeds: bool,
 }
 
 /// A request on a connection to the credentials provider.
 pub(crate) struct DeviceRequest<'a> {
-    /// Connection of the request.
+    /// Connection that the request arrived on.
     pub(crate) key: SessionKey,
-    /// Certificate that the connection began with.
+    /// Certificate presented in the connection's TLS handshake.
     pub(crate) shown: &'a Shown,
     pub(crate) head: &'a Head<'a>,
-    /// The connection ends with the answer.
+    /// Whether the connection closes after the response.
     pub(crate) close: bool,
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn answer(
     }
 }
 
-/// Role of the requested alias, for the evidence of a refusal.
+/// Role of the requested alias, as evidence for a refusal.
 fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     let alias = gate.credentials()?.alias(alias_of(head)?)?;
     RoleArn::parse(&format!(
@@ -112,13 +112,13 @@ fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     ))
 }
 
-/// Whether a request is one for keys, by its method and path.
+/// Whether a request is for keys, by its method and path.
 pub(crate) fn is_asked(head: &Head<'_>) -> bool {
     alias_of(head).is_some()
 }
 
-/// Whether some connections are asked for a certificate: those of `[things]`, or of a server without signature checks,
-/// which has a development authority.
+/// Whether client certificates are requested on some connections: with `[things]`, or on a server without signature
+/// checks, which has a development authority.
 pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     match gate.credentials() {
         Some(credentials) => credentials.things().is_some(),
@@ -126,8 +126,8 @@ pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     }
 }
 
-/// Refuses a request on a connection that was not asked for a certificate like one without a certificate: a 404 would
-/// suggest a missing alias.
+/// Refuses a request on a connection where no certificate was requested, with the error for a missing certificate: a
+/// 404 would suggest a missing alias.
 pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -151,7 +151,7 @@ pub(crate) fn refuse_stranger(
     refuse(sockets, cx, &device, None, None, &refusal);
 }
 
-/// The role alias of a request for keys.
+/// The role alias in the path of a request for keys.
 fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
     let path = head.path().strip_prefix("/role-aliases/");
     let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
@@ -159,7 +159,7 @@ fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
     alias.filter(|alias| !alias.contains('/'))
 }
 
-/// The role alias that a request names.
+/// The role alias of a request.
 fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     let host = head.host().unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -177,7 +177,7 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     })
 }
 
-/// Issues keys to a device. `caller` is set as soon as the device is identified, also if it is refused then.
+/// Issues keys to a device. `caller` is set once the device is identified, even if it is refused later.
 fn give(
     cx: &mut Context,
     gate: &mut Gate,
@@ -242,7 +242,7 @@ fn give(
     Ok(DeviceKeys { exceeds, ..given })
 }
 
-/// Issues keys without signature checks: any role, to each device that an authority vouches for.
+/// Issues keys without signature checks: any role, to any device with a certificate of a trusted authority.
 fn give_to_anybody(
     gate: &mut Gate,
     asked: &AliasRequest<'_>,
@@ -273,7 +273,7 @@ fn give_to_anybody(
     issue(gate, caller, assumption, certificate, asked.origin.asked_s)
 }
 
-/// The refusal of a certificate or of a thing's name.
+/// The refusal of a certificate or a thing name.
 fn of_identity(refusal: ThingRefusal<'_>) -> Refusal {
     let why = refusal.to_string();
     if refusal.is_about_name() {
@@ -297,7 +297,7 @@ fn identity(
     }
 }
 
-/// Identity of a certificate under the name that the request has, of which nothing else is known.
+/// Identity of a certificate under the requested thing name, without any other attributes.
 fn bare_identity(certificate: &ShownCertificate, asked: &AliasRequest<'_>) -> ThingIdentity {
     ThingIdentity {
         certificate: certificate.fingerprint,
@@ -310,7 +310,7 @@ fn bare_identity(certificate: &ShownCertificate, asked: &AliasRequest<'_>) -> Th
     }
 }
 
-/// Session of a device, named by the certificate id.
+/// The request for a role session of a device, named after the certificate id.
 fn role_request(
     account: &str,
     role: &str,
@@ -325,7 +325,7 @@ fn role_request(
     })
 }
 
-/// Refusal by the role, in the words of the credentials provider.
+/// Refusal by the role, with the credentials provider's message.
 fn of_role(refusal: Refusal) -> Refusal {
     let why = refusal.reason().unwrap_or_default();
     if refusal.error == ErrorKind::ValidationError.into() {
@@ -335,7 +335,7 @@ fn of_role(refusal: Refusal) -> Refusal {
     refused(ROLE, refusal.check, why)
 }
 
-/// Issues keys that expire with the certificate at the latest.
+/// Issues keys that expire no later than the certificate.
 fn issue(
     gate: &mut Gate,
     caller: Caller,
@@ -358,7 +358,7 @@ fn issue(
     })
 }
 
-/// Answers with keys, with an audit line.
+/// Responds with keys, and writes an audit entry.
 fn grant(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -397,7 +397,7 @@ fn grant(
     responses::respond(sockets, cx, key, &answer);
 }
 
-/// Lists a device that requests keys long before the previous ones expire.
+/// Logs a notice about a device that requests keys long before the previous ones expire.
 fn notice_clock(
     sockets: &Sockets,
     cx: &mut Context,
@@ -424,7 +424,7 @@ fn notice_clock(
     responses::note(sockets, cx, key, &evidence, &noticed);
 }
 
-/// Body of the answer. Its values need no escaping: base64 and digits.
+/// Body of the response. Its values need no escaping: base64 and digits.
 fn body(given: &DeviceKeys) -> String {
     let Temporary {
         access_key_id,
@@ -445,7 +445,7 @@ fn body(given: &DeviceKeys) -> String {
     body
 }
 
-/// Usual length of an answer, in bytes.
+/// Usual length of a response, in bytes.
 const BODY_BYTES: usize = 1536;
 
 // Refusals of the credentials provider: texts for clients, reasons for operators.
@@ -463,7 +463,7 @@ fn refused(
     Refusal::new(check, error, message).by_policy(Some(why.into()))
 }
 
-/// Refuses a request, with what is known of the device as evidence. `role`: that of the alias, if it exists.
+/// Refuses a request, with the known facts about the device as evidence. `role`: the alias's role, if the alias exists.
 fn refuse(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -506,40 +506,40 @@ fn refuse(
     responses::refuse(sockets, cx, key, &evidence, &refusal);
 }
 
-/// The certificate is refused.
+/// The certificate is invalid.
 const CERTIFICATE: DeviceError = (403, FORBIDDEN, "Certificate is invalid on this endpoint");
 
-/// The certificate is not of the thing.
+/// The certificate does not belong to the thing.
 const THING_NAME: DeviceError = (403, FORBIDDEN, "Invalid thing name passed");
 
-/// No IoT policy allows the alias.
+/// No IoT policy allows use of the alias.
 const DENIED: DeviceError = (403, FORBIDDEN, "Access Denied");
 
 /// The alias does not exist.
 const NO_ALIAS: DeviceError = (404, NOT_FOUND, "Role alias does not exist");
 
-/// The role does not exist, or its trust refuses.
+/// The role does not exist, or its trust policy refuses.
 const ROLE: DeviceError = (
     400,
     INVALID,
     "Unable to assume the role, or the role to assume does not exist",
 );
 
-/// The alias has a longer duration than the role.
+/// The alias's duration exceeds that of the role.
 const DURATION: DeviceError = (
     400,
     INVALID,
     "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
 );
 
-/// The request is for another name than the connection.
+/// The request's host differs from the connection's server name.
 const MISDIRECTED: DeviceError = (
     421,
     INVALID,
     "The Host header does not match the server name",
 );
 
-/// Requests for keys are the only ones here.
+/// The request is not one for keys.
 const NO_SUCH_PATH: DeviceError = (
     404,
     NOT_FOUND,

@@ -1,6 +1,6 @@
-//! Temporary credentials: the part of STS that is served. See codec/PROTOCOL.md, STS.
+//! Temporary credentials: the supported part of STS. See codec/PROTOCOL.md, STS.
 //!
-//! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
+//! Nothing is stored: the grant is sealed in the session token, and every holder of the key can verify it.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, PolicyQuestion, RoleGrant, SESSION_TOO_LONG, SealError,
@@ -21,12 +21,12 @@ use codec::sts::{
     assumed_role, caller_identity, federation_token, session_token,
 };
 
-/// Call for temporary credentials, as far as it was processed.
+/// State of a call for temporary credentials.
 struct Granting<'a> {
     form: &'a StsForm<'a>,
     caller: &'a Caller,
     requested: Requested,
-    /// Requested session, as the log names it.
+    /// Requested session, as logged.
     session: Option<Box<str>>,
     /// Access key id of the issued credentials.
     key_id: Option<Box<str>>,
@@ -34,7 +34,7 @@ struct Granting<'a> {
     audited: bool,
 }
 
-/// Issuer of the credentials of one call.
+/// Issues the credentials of one call.
 pub(crate) struct Grantor<'a> {
     telemetry: &'a mut Telemetry,
     gate: &'a mut Gate,
@@ -48,13 +48,13 @@ pub(crate) struct Grantor<'a> {
 
 /// Form of an STS call.
 pub(crate) struct StsForm<'a> {
-    /// Connection of the request.
+    /// Connection that the request arrived on.
     pub(crate) key: SessionKey,
-    /// The form.
+    /// The form data.
     pub(crate) body: &'a [u8],
-    /// The connection ends with the answer.
+    /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// Rate of temporary credentials per account, if limited.
+    /// Rate limit of temporary credentials per account, if any.
     pub(crate) rate: Option<Rate>,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn answer_sts(
     }
 }
 
-/// Answers a parsed call.
+/// Answers a parsed STS call.
 pub(crate) fn answer_parsed(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -143,7 +143,7 @@ const fn requested(request: &Request) -> Requested {
     }
 }
 
-/// The answer to GetCallerIdentity.
+/// The response to GetCallerIdentity.
 fn who(caller: &Caller, id: &str) -> Vec<u8> {
     let (arn, user_id) = (caller.arn(), caller.user_id());
     let identity = CallerIdentity {
@@ -156,10 +156,10 @@ fn who(caller: &Caller, id: &str) -> Vec<u8> {
     out
 }
 
-/// Issues temporary credentials within the account's rate, with an audit line. Returns the answer.
+/// Issues temporary credentials within the account's rate, with an audit entry. Returns the response.
 ///
 /// # Errors
-/// The refusal; `granting.audited` says whether it has an audit line.
+/// Returns the refusal; `granting.audited` tells whether an audit entry was written.
 fn grant(
     sockets: &Sockets,
     cx: &mut Context,
@@ -217,7 +217,7 @@ fn grant(
     granted
 }
 
-/// Writes the audit line of a grant to its reserved place, or that of its refusal.
+/// Writes the reserved audit entry of a grant or of its refusal.
 fn audit_grant(
     sockets: &Sockets,
     cx: &mut Context,
@@ -243,7 +243,7 @@ fn audit_grant(
     }
 }
 
-/// Session that a request asks for, as the log names it.
+/// The requested session, as logged.
 pub(crate) fn session_of(request: &Request) -> Option<Box<str>> {
     if let Request::GetFederationToken { name, .. } = request {
         return Some(name.clone());
@@ -254,7 +254,7 @@ pub(crate) fn session_of(request: &Request) -> Option<Box<str>> {
     Some(format!("{}/{session_name}", role.name()).into())
 }
 
-/// The ARN of the role that a request asks for.
+/// The ARN of the requested role.
 pub(crate) fn role_of(request: &Request) -> Option<&str> {
     role_request(request).map(|request| request.role.as_str())
 }
@@ -269,7 +269,7 @@ fn role_request(request: &Request) -> Option<&AssumeRole> {
     }
 }
 
-/// Session policy of a request.
+/// Session policy in a request.
 fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     let text = text.unwrap_or_default();
     let read = (!text.is_empty()).then(|| Policy::parse_session(text));
@@ -282,7 +282,7 @@ fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     })
 }
 
-/// Temporary credentials as an answer has them.
+/// Temporary credentials in the form of a response.
 fn keys(temporary: &Temporary) -> Keys<'_> {
     Keys {
         access_key_id: &temporary.access_key_id,
@@ -292,7 +292,7 @@ fn keys(temporary: &Temporary) -> Keys<'_> {
     }
 }
 
-/// Refusal of a request that cannot be understood.
+/// Refusal of a malformed request.
 pub(crate) fn not_understood(error: &Error) -> Refusal {
     use ErrorKind::{InvalidAction, MalformedPolicyDocument, MissingAction, PackedPolicyTooLarge};
     let check = if matches!(error.kind, MissingAction | InvalidAction) {
@@ -309,7 +309,7 @@ pub(crate) fn not_understood(error: &Error) -> Refusal {
 
 impl Grantor<'_> {
     /// Issues credentials with the rights that both the role and the session policies allow. `write` appends the
-    /// answer under a request id.
+    /// response with a request id.
     pub(crate) fn assume(
         &mut self,
         request: &AssumeRole,
@@ -342,7 +342,7 @@ impl Grantor<'_> {
         Ok(out)
     }
 
-    /// Session that the caller may have. Without signature checks any role may be assumed.
+    /// Session granted to the caller. Without signature checks any role may be assumed.
     fn allowed(&mut self, request: &AssumeRole) -> Result<Assumption, Refusal> {
         let Some(credentials) = self.gate.credentials() else {
             return Ok(Assumption {
@@ -356,7 +356,7 @@ impl Grantor<'_> {
         assumption
     }
 
-    /// Issues credentials from this moment on, and records their key id.
+    /// Issues credentials valid from now on, and records their key id.
     fn issue(&mut self, holder: GrantHolder, duration_s: u32) -> Result<Temporary, SealError> {
         let until_s = self.now_s + u64::from(duration_s);
         let gate = &mut *self.gate;
@@ -365,7 +365,7 @@ impl Grantor<'_> {
         Ok(temporary)
     }
 
-    /// Name of a policy of the role's account; refused if it does not exist.
+    /// Name of a policy in the role's account; refused if it does not exist.
     fn named_policy(&self, request: &AssumeRole, arn: &str) -> Result<Box<str>, Refusal> {
         let (owner, name) = arn
             .strip_prefix("arn:aws:iam::")
@@ -427,7 +427,7 @@ impl Grantor<'_> {
     }
 }
 
-/// Share of the longest policy that this one takes, in per cent.
+/// Size of the policy as a percentage of the maximum.
 fn packed_percent(policy: &str) -> u8 {
     let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
     u8::try_from(percent.min(100)).unwrap_or(100)
@@ -452,6 +452,6 @@ impl Grantor<'_> {
     }
 }
 
-/// Reason for operators why temporary keys are refused here.
+/// Reason for operators why temporary keys are refused for this call.
 const WITH_OWN_KEYS: &str = "the caller's keys are temporary, and GetSessionToken takes none but a principal's: sign \
                              with those";

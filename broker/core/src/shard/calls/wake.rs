@@ -1,7 +1,7 @@
-//! Devices that ask whether somebody waits for them: `GET /wake`. See codec/PROTOCOL.md, WAKE.
+//! Devices polling for clients that wait for them: `GET /wake`. See codec/PROTOCOL.md, WAKE.
 //!
-//! The connection moves to its channel's home, as an upgrade does, and waits there: so no other shard takes part. What
-//! it waits for is looked at when an input is over that changed something of the channel, and at once when it comes.
+//! The connection moves to its channel's home, as an upgrade does, and waits there, so no other shard is involved. The
+//! channel is checked when the device arrives, and after each input that changed the channel.
 
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
 use crate::refusal::{ErrorCode, Refusal};
@@ -21,18 +21,18 @@ use crate::time::{Moment, Now, Wall};
 use crate::{channel::Channel, check::Check, event::Purpose, limits::RECHECK_CLOSE_MS};
 use codec::{calendar::rfc3339, control::ErrorKind, identifiers::ChannelArn};
 
-/// The answer that a channel has for its device.
+/// State of a channel as reported to its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// None yet: nobody waits for it.
+    /// No client is waiting for the device.
     Nothing,
-    /// Something is kept for it, the last of it until then.
+    /// Messages are pending for the device; the last expires at this time.
     Kept(Now),
     /// A master is connected.
     Master,
 }
 
-/// A device asks at its channel's home: it is answered, or waits.
+/// Handles the poll of a device at its channel's home: it is answered, or waits.
 pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     let Asks::Wake { wait_ms, close } = admission.asks else {
         return debug_assert!(false, "only a device asks here");
@@ -81,7 +81,7 @@ pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     directory.polls_mut().begin(account, channel, key);
 }
 
-/// Looks at a channel of which something has changed: its device has its answer, or waits on.
+/// Checks a changed channel: its device is answered, or keeps waiting.
 pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = directory.polls().of(channel) else {
@@ -109,7 +109,7 @@ pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange
     }
 }
 
-/// The time of a device that waits is over, or the process is about to end: 204.
+/// Ends the wait of a device with 204 because its time is up or the process is shutting down.
 pub(crate) fn over(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     if let Some(awaited) = sockets.take_awaited_wake(key) {
         cx.todo.push(Todo::PollOver(awaited.channel, key));
@@ -118,8 +118,8 @@ pub(crate) fn over(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     }
 }
 
-/// There are other credentials, or a channel has other tags: these devices are asked again whether they may wait,
-/// spread over the time for that.
+/// Schedules a new authorization check for waiting devices after credentials or a channel's tags changed, spread over
+/// `RECHECK_CLOSE_MS`.
 pub(crate) fn rules_changed(
     sockets: &mut Sockets,
     waiting: impl Iterator<Item = SessionKey>,
@@ -139,7 +139,7 @@ pub(crate) fn rules_changed(
     }
 }
 
-/// The time of a device that waits is over, or it is to be asked again since it has some left.
+/// Handles the deadline of a waiting device: its wait ends, or it is authorized again if it has time left.
 pub(crate) fn due(sockets: &mut Sockets, cx: &mut Context, (key, left_ms): (SessionKey, u32)) {
     if left_ms > 0 {
         cx.todo.push(Todo::AskAgain(key));
@@ -148,8 +148,8 @@ pub(crate) fn due(sockets: &mut Sockets, cx: &mut Context, (key, left_ms): (Sess
     }
 }
 
-/// Asks whether a device may still wait. If not, it is to be answered that there is nothing: its next request is
-/// refused, and learns why.
+/// Whether a waiting device is no longer authorized to wait. The caller must then answer it with 204; the device's next
+/// request is refused with the reason.
 pub(crate) fn refuses(
     sockets: &mut Sockets,
     directory: &Directory,
@@ -187,14 +187,14 @@ pub(crate) fn refuses(
     false
 }
 
-/// A device that its channel does not let wait any more.
+/// A device removed from its channel's waiting list.
 struct Waited {
     session: SessionKey,
-    /// The channel's name, while it is here.
+    /// The channel's name, if the channel is still here.
     channel: Option<Box<str>>,
 }
 
-/// Ends the wait of a device: with a refusal, or since its time is over or the channel is another node's.
+/// Ends the wait of a device: with a refusal, or because its time is up or the channel moved to another node.
 fn end(sockets: &mut Sockets, cx: &mut Context, waited: &Waited, refusal: Option<Refusal>) {
     let session = waited.session;
     let Some(awaited) = sockets.take_awaited_wake(session) else {
@@ -212,7 +212,7 @@ fn end(sockets: &mut Sockets, cx: &mut Context, waited: &Waited, refusal: Option
     sockets.requests_go_on(session);
 }
 
-/// Answers what a channel has for its device.
+/// Responds to a device with the state of its channel.
 fn answer(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -230,7 +230,7 @@ fn answer(
     responses::respond(sockets, cx, key, &answer);
 }
 
-/// Answers that there is nothing.
+/// Sends a 204 response.
 pub(crate) fn answer_nothing(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -245,21 +245,21 @@ pub(crate) fn answer_nothing(
     responses::respond(sockets, cx, key, &answer);
 }
 
-/// The refusal of a device whose place a newer one takes.
+/// The refusal of a device that is replaced by a newer one.
 fn replaced() -> Refusal {
     let error = ErrorCode::Fixed(409, ErrorKind::ResourceInUse.error_type());
     let message = "A newer request of this channel waits in place of this one.";
     Refusal::new(Check::WakePollReplaced, error, message)
 }
 
-/// The refusal where as many devices wait as may.
+/// The refusal when the maximum number of devices is waiting.
 fn full() -> Refusal {
     let message = "As many devices of this account wait as may. Try again later.";
     Refusal::limited(Check::WakePollsFull, message)
 }
 
 impl Directory {
-    /// The device of a channel, if one waits, waits there no more.
+    /// Removes the waiting device of a channel, if there is one.
     fn end_wait(&mut self, channel: ChannelKey) -> Option<Waited> {
         let session = self.polls().of(channel)?;
         self.polls_mut().end(channel, session);
@@ -270,7 +270,8 @@ impl Directory {
         })
     }
 
-    /// Room for a device of this account: `None` when there is none, else with the device that makes room for it.
+    /// Makes room for a waiting device of this account; returns the device evicted for it, if any. `None` if no room
+    /// can be made.
     fn room_to_wait(&mut self, account: Account) -> Option<Option<Waited>> {
         match self.polls().room(account) {
             PollRoom::Free => Some(None),
@@ -279,7 +280,7 @@ impl Directory {
         }
     }
 
-    /// The channel of a device; it is not created.
+    /// Finds the channel of a device; never creates one.
     fn channel_to_wake(&self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Refusal> {
         let identity = Identity::of(arn);
         if !self.serves(&identity, at.now) {
@@ -289,7 +290,7 @@ impl Directory {
         channel.ok_or_else(|| self.not_found(&identity, Some(arn)))
     }
 
-    /// The answer that a channel has for its device.
+    /// The state of a channel to report to its device.
     fn found(&self, sockets: &Sockets, channel: ChannelKey, now: Now) -> Found {
         let Some(live) = self.channel(channel).and_then(Channel::live) else {
             return Found::Nothing;
@@ -311,7 +312,7 @@ impl Directory {
 }
 
 impl Sockets {
-    /// Takes a connection out of the wait of its device; `None` when that does not wait.
+    /// Ends the wait of a connection's device; `None` when it is not waiting.
     fn take_awaited_wake(&mut self, key: SessionKey) -> Option<AwaitedWake> {
         let http = self.http(key)?;
         let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
@@ -322,7 +323,7 @@ impl Sockets {
         None
     }
 
-    /// The device of a connection is gone, if it waited.
+    /// Ends the wait of a connection whose device hung up; false when it was not waiting.
     pub(crate) fn leave_wait(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let awaited = self.take_awaited_wake(key);
         if let Some(awaited) = &awaited {

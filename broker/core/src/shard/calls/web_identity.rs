@@ -1,4 +1,4 @@
-//! AssumeRoleWithWebIdentity: a session of a role for the token of an OpenID provider. The only call without a
+//! AssumeRoleWithWebIdentity: exchanges the token of an OpenID provider for a role session. The only call without a
 //! signature: the token is the proof.
 
 use crate::auth::provider::{TokenFault, Unverified};
@@ -12,7 +12,7 @@ use crate::shard::sockets::Sockets;
 use crate::{auth::SignIn, check::Check, refusal::Refusal};
 use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
 
-/// Answers an unsigned form: checks the token first, then the role.
+/// Answers an unsigned form: verifies the token first, then the role.
 pub(crate) fn answer_sign_in(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -59,7 +59,7 @@ pub(crate) fn answer_sign_in(
 }
 
 impl Grantor<'_> {
-    /// Issues credentials of a role to the identity of a token.
+    /// Issues a role's credentials to the identity in a token.
     pub(crate) fn sign_in(
         &mut self,
         request: &AssumeRoleWithWebIdentity,
@@ -99,7 +99,7 @@ impl ClaimedToken {
         }
     }
 
-    /// The issuer as providers are named: without `https://`.
+    /// The issuer in the form that names providers: without `https://`.
     fn provider(&self) -> &str {
         let bare = self.issuer.strip_prefix("https://");
         bare.unwrap_or(&self.issuer)

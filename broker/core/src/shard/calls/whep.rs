@@ -1,5 +1,5 @@
-//! Players without an SDK (WHEP): an offer over HTTP is a call to the channel's master, as Alexa's is, whose answer
-//! waits for the candidates that follow it. See codec/PROTOCOL.md, WHEP.
+//! Players without an SDK (WHEP): an offer over HTTP becomes a call to the channel's master, as Alexa's does, and the
+//! response waits for the candidates that follow the answer. See codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
 //!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's home
@@ -28,7 +28,7 @@ use codec::http::Head;
 use codec::whep::{self, Fault, Target};
 use std::fmt::Write as _;
 
-/// The channel and the call that a request names, if players are served and it is one of theirs.
+/// The channel and call of a player's request; `None` if players are not served or the request is not a player's.
 pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'a>> {
     let is_on = head.path().starts_with(whep::PATH) && settings.whep.on && !settings.strict();
     is_on.then(|| Target::parse(head.path()))?
@@ -36,7 +36,7 @@ pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'
 
 // The head of a request.
 
-/// Reads the head of an offer: its type, its token, its client id.
+/// Parses the head of an offer: its content type, token and client id.
 pub(crate) fn read_head(
     sockets: &Sockets,
     gate: &mut Gate,
@@ -57,7 +57,7 @@ pub(crate) fn read_head(
     authenticated(sockets, gate, key, head, target, at)
 }
 
-/// Checks the token of a request.
+/// Verifies the token of a request.
 fn authenticated(
     sockets: &Sockets,
     gate: &mut Gate,
@@ -81,15 +81,15 @@ fn authenticated(
     })
 }
 
-/// Next step of a player's request that is no offer.
+/// Next step of a player's request that is not an offer.
 pub(crate) enum PlayerStep {
-    /// Answered; the flag says whether the connection goes on.
+    /// The request was answered; `true` if the connection stays open.
     Answered(bool),
-    /// ICE servers are asked for, by [`begin`].
+    /// The ICE servers must be queried by [`begin`].
     Asks(Box<BegunOffer>),
 }
 
-/// Answers a request that is no offer and no preflight.
+/// Answers a request that is neither an offer nor a preflight.
 pub(crate) fn answer(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -148,7 +148,7 @@ fn no_method() -> Refusal {
 
 // Offers, and questions for ICE servers.
 
-/// A request while its answer is awaited.
+/// State of a request that awaits its answer.
 fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall {
     PendingCall {
         operation,
@@ -164,15 +164,15 @@ fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall
     }
 }
 
-/// A call that a player's request begins.
+/// A call begun by a player's request.
 pub(crate) struct BegunOffer {
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
-    /// Id of the call, the id to which the master answers, and the payload; `None` where ICE servers are asked for.
+    /// Id of the call, the id that the master answers to, and the payload; `None` for a query of ICE servers.
     offer: Option<[Box<str>; 3]>,
 }
 
-/// Reads an offer, or refuses it.
+/// Parses an offer, or refuses it.
 pub(crate) fn read_offer(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -206,7 +206,7 @@ pub(crate) fn read_offer(
     })
 }
 
-/// The part of a client id that the camera sees: the id of the call follows, and both fit into 256 characters.
+/// Maximum length of the client id prefix shown to the camera: with the call id appended, it fits into 256 characters.
 const CLIENT_ID_BYTES_SHOWN: usize = 200;
 
 fn no_offer(fault: Fault) -> Refusal {
@@ -222,7 +222,7 @@ fn no_offer(fault: Fault) -> Refusal {
     Refusal::of_head(check, status, message)
 }
 
-/// Begins a call, whose channel is of this node.
+/// Begins a call whose channel is on this node.
 pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
     let BegunOffer { key, asked, offer } = begun;
     let (sockets, _, cx, ..) = shard.parts();
@@ -263,7 +263,7 @@ pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
 
 // Answers.
 
-/// Answers a player.
+/// Responds to a player.
 pub(crate) fn conclude(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -328,7 +328,7 @@ pub(crate) fn conclude(
     responses::refuse(sockets, cx, key, &evidence, &refusal);
 }
 
-/// Adds the ICE servers, with credentials in the name of the client id.
+/// Adds the ICE servers, with credentials for the client id.
 fn push_links(fields: &mut String, sockets: &Sockets, asked: &PendingCall, at: Moment) {
     let name = asked.client_id.as_deref().unwrap_or_default();
     ice_links(fields, &sockets.settings().ice, name, at.wall);
@@ -336,5 +336,5 @@ fn push_links(fields: &mut String, sockets: &Sockets, asked: &PendingCall, at: M
 
 const PRIVATE: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
 
-/// Action in audit lines.
+/// Action in audit entries.
 const CONNECT: &str = "ConnectAsViewer";

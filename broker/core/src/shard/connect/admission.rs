@@ -1,5 +1,5 @@
-//! Admission of an upgrade to its channel, on the channel's home: what is decided by the channel, what happens when a
-//! connection joins, and its way to that home. See codec/PROTOCOL.md, CON. What needs only the request is in
+//! Admission of an upgrade to its channel, on the channel's home: the decisions that need the channel, the join, and
+//! the transfer to that home. See codec/PROTOCOL.md, CON. Checks that need only the request are in
 //! `connect/upgrades.rs`.
 
 use crate::channel::members::Joined;
@@ -35,8 +35,8 @@ use codec::http::{Meta, switching_protocols};
 use codec::{control::ErrorKind, identifiers::ChannelArn};
 use std::rc::Rc;
 
-/// The holder of the place that a connection asks for on its channel's home; `None` when it was refused since the
-/// process is about to end or has no place left.
+/// The holder charged for a connection on its channel's home; `None` when the connection was refused because the
+/// process is shutting down or at capacity.
 pub(crate) fn holder_of(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -55,7 +55,8 @@ pub(crate) fn holder_of(
     Some(holder)
 }
 
-/// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
+/// Admits a connection to its channel on the channel's home: sends 101, then the pending messages. False when it was
+/// refused.
 pub(crate) fn admit(
     shard: &mut State,
     key: SessionKey,
@@ -102,7 +103,7 @@ pub(crate) fn admit(
     true
 }
 
-/// Takes a place in the channel of an admission. In a full one a viewer may end for it.
+/// Takes a slot in the channel of an admission. In a full channel a viewer may be evicted for it.
 fn take_place(
     shard: &mut State,
     key: SessionKey,
@@ -137,7 +138,7 @@ fn take_place(
 }
 
 impl Directory {
-    /// The channel of an ARN; in `--dev` it is created with the ARN as given.
+    /// The channel of an ARN; with `--dev` it is created with the given ARN.
     fn channel_to_join(
         &mut self,
         cx: &mut Context,
@@ -180,7 +181,7 @@ impl Directory {
         Ok(key)
     }
 
-    /// Takes a place in the channel, if there is one and the channel's rate and the caller's part of it allow that.
+    /// Takes a slot in the channel, if one is free and both the channel's rate and the caller's share of it permit.
     fn join(
         &mut self,
         cx: &mut Context,
@@ -202,22 +203,22 @@ impl Directory {
     }
 }
 
-/// A connection that has its slot in a channel.
+/// A connection that has taken its slot in a channel.
 struct Newcomer<'a> {
     key: SessionKey,
     channel: ChannelKey,
     role: Role,
-    /// The caller that has a part of the channel's rate.
+    /// The caller charged for its share of the channel's rate.
     caller: Option<CallerId>,
-    /// The holder of its place.
+    /// The holder charged for the connection.
     holder: Holder,
     admission: &'a Admission,
-    /// The connections that lost the slot to it.
+    /// The connections that the newcomer displaced from the slot.
     joined: Joined,
 }
 
 impl Newcomer<'_> {
-    /// The change for those who watch the channel.
+    /// The presence change reported to watchers of the channel.
     fn cause(&self, sockets: &Sockets) -> PresenceCause {
         // A master that was reported gone is not replaced for those who watch: it has left.
         let replaced = self
@@ -232,8 +233,8 @@ impl Newcomer<'_> {
     }
 }
 
-/// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not
-/// sent.
+/// Sends 101 and opens the WebSocket. Pending messages follow, after those not yet sent to the connection that it
+/// replaces.
 fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     let State {
         sockets,
@@ -302,7 +303,7 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     cx.todo.push(Todo::Deliver(channel, role));
 }
 
-/// Sends 101.
+/// Sends the 101 response.
 fn switch_protocols(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -322,8 +323,8 @@ fn switch_protocols(
     });
 }
 
-/// Counts a connection whose place a newer one takes, and notes its line in the log. True of one that is the master
-/// only since nothing named its role, under `--dev`.
+/// Counts and logs a connection that a newer one replaces. True if the newer one is the master only by default, because
+/// its request named no role (`--dev`).
 fn log_superseded(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -355,8 +356,9 @@ fn log_superseded(
 }
 
 impl Sockets {
-    /// Has others end until a place is free: a WebSocket by a close frame, or at once if it is ending. Of
-    /// those that were sent one a few are waited for. False when nobody makes room.
+    /// Evicts other connections until there is capacity: a WebSocket by a close frame, or immediately if it is already
+    /// closing. A few evicted WebSockets may take time to close; beyond that, the oldest is aborted. False when nothing
+    /// can be evicted.
     pub(crate) fn make_room(&mut self, cx: &mut Context, holder: Holder) -> bool {
         while let Some(victim) = self.take_place(holder) {
             let victim = match victim {
@@ -378,11 +380,11 @@ impl Sockets {
         self.has_place()
     }
 
-    /// The terms of a connection that is admitted.
+    /// The terms of an admitted connection.
     ///
-    /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
-    /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
-    /// their age.
+    /// Clients that support GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
+    /// together would reconnect together every hour: their closes are spread over the last `go_away_grace` of their
+    /// age.
     fn terms(&mut self, program: Program, now: Now) -> AdmissionTerms {
         let notices = self.settings().reader(program).notices;
         AdmissionTerms {
@@ -393,7 +395,7 @@ impl Sockets {
         }
     }
 
-    /// When a connection that was opened at this moment reaches the limit of its age.
+    /// When a connection opened at `opened` reaches its maximum age.
     pub(crate) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
         let timeouts = &self.settings().timeouts;
         let (mut age, grace_ms) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);
@@ -408,15 +410,15 @@ impl Sockets {
     }
 }
 
-/// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
+/// MessageTtlSeconds of a channel that sets none. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
 // A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
 
 impl Sockets {
-    /// Announces that the connection goes to its channel's home; [`release_parcel`] follows.
+    /// Announces that the connection moves to its channel's home; [`release_parcel`] follows.
     ///
-    /// It leaves when the answers before it are sent; a peer that does not take them in time is cut off.
+    /// The connection leaves when earlier responses are sent; a peer that does not read them in time is disconnected.
     pub(crate) fn hand_over(
         &mut self,
         key: SessionKey,
@@ -436,7 +438,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    /// A session for a connection that left and is back, or that comes from another shard.
+    /// Creates a session for a connection that returned, or that arrived from another shard.
     pub(crate) fn take_session(
         &mut self,
         peer: Peer,
@@ -495,7 +497,7 @@ pub(crate) fn release_parcel(
     })
 }
 
-/// Takes in a connection from another shard: its admission, and what it sent behind the request.
+/// Takes in a connection from another shard: its admission, and the bytes after its request.
 pub(crate) fn adopt_parcel(
     sockets: &mut Sockets,
     parcel: Parcel,

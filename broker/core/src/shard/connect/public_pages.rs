@@ -1,8 +1,7 @@
-//! Pages of a client listener that need no signature: the page for browsers at `/`, pages of the admin listener, and
-//! `GET /ping`.
+//! Unsigned requests of a client listener: the browser page at `/`, admin pages, and `GET /ping`.
 //!
-//! The page at `/`, under `--dev`, shows what runs here and where to go on. Only a request that accepts HTML gets it.
-//! API clients send none to `/`, and tools get the error of any unknown operation.
+//! The page at `/`, with `--dev`, shows what is running and where to continue. Only a request that accepts HTML gets
+//! it. API clients request nothing at `/`, and tools get the error for an unknown operation.
 
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};
@@ -15,7 +14,7 @@ use crate::{control::host_name, id::SessionKey, settings::Settings};
 use codec::http::{Head, Meta, respond};
 use std::fmt::Write as _;
 
-/// Whether a request is a browser's visit that is answered by the page.
+/// Whether a request is a browser's visit, answered with the page.
 pub(crate) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
     let accepts = |accept: &str| accept.contains("text/html");
     settings.dev
@@ -42,7 +41,7 @@ pub(crate) fn answer_visit(
     responses::respond(sockets, cx, key, &answer);
 }
 
-/// The page. `host` is the request's: by what name the visitor reached us.
+/// The HTML page at `/`. `host`: the request's host, used in its links and commands.
 fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
     let host = if host.bytes().all(is_plain) {
@@ -77,7 +76,7 @@ fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     page
 }
 
-/// No byte comes from elsewhere, and no script runs.
+/// Start of the page, which loads no external resources and runs no scripts.
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Heliograph</title>\
 <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">\
@@ -97,7 +96,7 @@ this address as their endpoint.</p>";
 // The shard looks at the first line of a request and passes the connection on with it; who may see what is decided by
 // the side thread, which answers. None of these paths is one of the client API.
 
-/// Whether a request, which is no upgrade, is for a page that the side thread serves here.
+/// Whether a request other than an upgrade is for a page that the side thread serves on this listener.
 pub(crate) fn is_admin_page(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
     let peer = sockets.session(key).map(|session| session.own_peer());
     peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings().has_pages(peer.listener))
@@ -115,7 +114,7 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
     }
 }
 
-/// Announces that a connection goes to the side thread; its release follows, when the answers before it are sent.
+/// Announces that a connection moves to the side thread; its release follows once earlier responses are sent.
 pub(crate) fn pass_on_admin_page(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -136,13 +135,14 @@ pub(crate) fn pass_on_admin_page(
     Step::Over
 }
 
-/// The side thread has no room for the connection, or closed it without an answer.
+/// Refuses an admin page when the side thread has no capacity for the connection, or closed it without a response.
 pub(crate) fn refuse_admin_page(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     let evidence = Evidence::of(Purpose::Unknown);
     responses::refuse(sockets, cx, key, &evidence, &no_room());
 }
 
-/// Pages, and what they fetch. What an operator needs beside them (metrics, backups) is on the admin listener alone.
+/// Paths of the admin pages and of the resources they fetch. Other operator endpoints (metrics, backups) are available
+/// only on the admin listener.
 const PAGES: [&str; 5] = ["/try", "/overview", "/events", "/channels", "/refusals"];
 const FOLDERS: [&str; 7] = [
     "/try/",
@@ -160,12 +160,12 @@ const FOLDERS: [&str; 7] = [
 // It needs no signature and shows nothing but its status. It is counted and not logged: each balancer asks every
 // second or so.
 
-/// Whether an `OPTIONS` is a browser's question before a request, which always names the method of that.
+/// Whether an `OPTIONS` request is a browser's preflight, which always names the method to follow.
 pub(crate) fn is_preflight(head: &Head<'_>) -> bool {
     head.header("access-control-request-method").is_some()
 }
 
-/// Whether a request is a probe. Some balancers ask by `OPTIONS`, of any path.
+/// Whether a request is a health probe. Some load balancers send `OPTIONS` to any path.
 pub(crate) fn is_probe(head: &Head<'_>) -> bool {
     match head.method() {
         "OPTIONS" => !is_preflight(head),
@@ -174,7 +174,7 @@ pub(crate) fn is_probe(head: &Head<'_>) -> bool {
     }
 }
 
-/// 200 or 503, without a body.
+/// Responds 200 or 503, without a body.
 pub(crate) fn answer_probe(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, close: bool) {
     let status = if sockets.readiness().is_ready() {
         200

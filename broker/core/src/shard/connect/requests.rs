@@ -1,4 +1,4 @@
-//! A whole request head or body: which call, form or upgrade it is, or why it is refused.
+//! A complete request head or body: which call, form or upgrade it is, or why it is refused.
 
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
@@ -22,35 +22,35 @@ use codec::sigv4::Parameter;
 use codec::sts;
 use std::sync::Arc;
 
-/// A whole request head.
+/// A complete request head.
 pub(crate) struct Request<'a> {
     pub(crate) head: Head<'a>,
     text: &'a [u8],
     /// Length of the head.
     bytes: usize,
-    /// The bytes that came behind it.
+    /// The bytes received after the head.
     after: &'a [u8],
-    /// The WebSocket that it asks for.
+    /// The WebSocket upgrade requested.
     pub(crate) asked: Option<Upgrade<'a>>,
 }
 
-/// The next step of a whole head.
+/// The next step after a complete head.
 pub(crate) enum HeadStep<'a> {
-    /// Done: what follows it.
+    /// Handled; the step that follows.
     Done(Step),
-    /// Upgrade to a WebSocket, or a device's question whether somebody waits for it.
+    /// Upgrade to a WebSocket, or a device's poll.
     Upgrade(Request<'a>),
     /// An API call.
     Call(Request<'a>),
-    /// A player's request that is no offer.
+    /// A player's request other than an offer.
     Player(Request<'a>),
-    /// Request on a connection to the credentials provider, which began with this certificate.
+    /// Request on a connection to the credentials provider, with the certificate of its handshake.
     Provider(Request<'a>, Arc<Shown>),
-    /// Request for keys of a certificate, on a connection that was not asked for one.
+    /// Request for keys, on a connection where no certificate was requested.
     Stranger(Request<'a>),
 }
 
-/// Looks at a whole head; what needs no signature is answered.
+/// Processes a complete head; requests that need no signature are answered.
 pub(crate) fn take_head<'a>(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -120,7 +120,7 @@ pub(crate) fn take_head<'a>(
     HeadStep::Done(answer_head(sockets, cx, key, &request))
 }
 
-/// Refuses a request that means to become a WebSocket and cannot.
+/// Refuses an invalid WebSocket handshake.
 fn refuse_handshake(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -144,7 +144,7 @@ fn refuse_handshake(
 
 const KEY: &str = "Sec-WebSocket-Key";
 
-/// Answers a head that is neither an upgrade nor a call.
+/// Responds to a head that is neither an upgrade nor a call.
 fn answer_head(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -176,8 +176,8 @@ fn answer_head(
     }
 }
 
-/// Takes an upgrade, or the question of a device: it is returned if it is to be admitted here, goes to the shard or
-/// node that has its channel, or is refused.
+/// Processes an upgrade or a device's poll: it is returned if it is to be admitted here, moves to the shard or node
+/// that serves its channel, or is refused.
 pub(crate) fn take_upgrade(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -214,8 +214,8 @@ pub(crate) fn take_upgrade(
     None
 }
 
-/// Reads an upgrade, or refuses it in the order of the protocol: a parameter given twice, the signature, the
-/// parameters, the policy; then what cannot exist for this caller.
+/// Parses an upgrade, or refuses it in the order of the protocol: a duplicate parameter, the signature, the parameters,
+/// the policy; then a channel that cannot exist for this caller.
 fn read_upgrade(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -270,7 +270,7 @@ fn read_upgrade(
     Some(admission)
 }
 
-/// Answers a player's request that is no offer.
+/// Answers a player's request other than an offer.
 pub(crate) fn answer_player(shard: &mut State, key: SessionKey, request: &Request<'_>) -> Step {
     let (sockets, _, cx, gate) = shard.parts();
     let head = &request.head;
@@ -291,7 +291,7 @@ pub(crate) fn answer_player(shard: &mut State, key: SessionKey, request: &Reques
     next(request, !goes_on)
 }
 
-/// Begins a player's call, unless another node has its channel; `whole`: the request as it came.
+/// Begins a player's call, unless another node serves its channel; `whole`: the request as received.
 pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
     let (sockets, directory, cx, _) = shard.parts();
     let name = begun.asked.channel.as_deref().unwrap_or_default();
@@ -302,7 +302,7 @@ pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Ve
     }
 }
 
-/// Answers a browser's preflight: with these methods and further header lines.
+/// Responds to a browser's preflight with these methods and additional header lines.
 fn answer_preflight(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -359,7 +359,7 @@ fn unknown_operation(
     next(request, close)
 }
 
-/// Answers on a connection to the credentials provider.
+/// Responds to a request on a connection to the credentials provider.
 pub(crate) fn answer_provider(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -378,8 +378,8 @@ pub(crate) fn answer_provider(
     next(request, close)
 }
 
-/// Refuses a request for keys of a certificate on a connection that was not asked for one, where others are: its
-/// server name is missing, or not one of those.
+/// Refuses a request for keys on a connection where no certificate was requested although the server serves things,
+/// because the connection's server name is missing or names another host.
 pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -403,7 +403,7 @@ fn next(request: &Request<'_>, close: bool) -> Step {
     }
 }
 
-/// A POST: its path names the operation, its body is awaited.
+/// Begins to handle a POST: the path names the operation, and the body is awaited.
 pub(crate) fn begin_call(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -489,7 +489,7 @@ fn purpose_unread(sockets: &Sockets, head: &Head<'_>) -> Purpose {
     whep::asked(sockets.settings(), head).map_or(Purpose::Unknown, |_| Purpose::Whep)
 }
 
-/// Says once that an endpoint is asked for through a proxy which nobody named.
+/// Logs once that an endpoint is requested through a proxy that is not configured.
 fn notice_proxy(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, head: &Head<'_>) {
     if !sockets.shows_unknown_proxy(key, head) {
         return;
@@ -506,7 +506,7 @@ fn notice_proxy(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, head: 
     responses::note(sockets, cx, key, &evidence, &noticed);
 }
 
-/// Refuses the last request of a connection.
+/// Refuses the request and closes the connection.
 pub(crate) fn refuse_step(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -518,12 +518,12 @@ pub(crate) fn refuse_step(
     Step::Over
 }
 
-/// Whether a request is a device's question.
+/// Whether a request is a device's poll.
 fn is_wake(head: &Head<'_>) -> bool {
     head.method() == "GET" && head.path() == "/wake"
 }
 
-/// The role that a request for a WebSocket seems to ask for, for counters before it is parsed.
+/// The role that a WebSocket request appears to ask for, for counters before it is parsed.
 pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
     Purpose::Upgrade(if upgrades::names(head, Parameter::ClientId) {
         UpgradeRole::Viewer
@@ -534,18 +534,18 @@ pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
 
 // Bodies.
 
-/// A body whose signature is good.
+/// A body whose signature is valid.
 pub(crate) enum SignedBody {
-    /// A call of the API, and the request as it came, where other nodes may want it.
+    /// An API call, and the request as received if it may be forwarded to other nodes.
     Call(BegunCall, Option<Vec<u8>>),
-    /// An offer of a player, and the request as it came, where other nodes may want it.
+    /// A player's offer, and the request as received if it may be forwarded to other nodes.
     Offer(Box<BegunOffer>, Option<Vec<u8>>),
-    /// A form of STS, of this caller, and whether the connection ends with the answer. One that signs in with a
-    /// provider's token has no signature, hence no caller.
+    /// An STS form, its caller, and whether the connection closes after the response. A sign-in with a provider's token
+    /// has no signature, hence no caller.
     Form(Option<Caller>, bool),
 }
 
-/// A request as it came, where another node may want it.
+/// A request as received, if it may be forwarded to another node.
 fn whole(sockets: &Sockets, head: Option<&[u8]>, body: &[u8]) -> Option<Vec<u8>> {
     let clustered = sockets.placement().cluster().is_some();
     clustered.then(|| [head.unwrap_or_default(), body].concat())
@@ -565,7 +565,7 @@ fn take_offer(
     Some(SignedBody::Offer(Box::new(begun), whole))
 }
 
-/// Reads a whole body; what is no call, or none that is signed, is answered.
+/// Processes a complete body; anything but a signed call is answered.
 pub(crate) fn take_body(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -648,8 +648,8 @@ pub(crate) fn take_body(
 
 // Forms of STS without a signature: sign-ins with a provider's token.
 
-/// Whether a form without a signature may be a sign-in, which its body says; refused when its address has used up its
-/// rate. `None` for any other request.
+/// Whether an unsigned form may be a sign-in, according to its body; refused when its address has exceeded its rate.
+/// `None` for any other request.
 fn unsigned_form(
     sockets: &mut Sockets,
     gate: &mut Gate,

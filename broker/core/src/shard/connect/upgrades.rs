@@ -1,7 +1,7 @@
-//! The request of an upgrade: its parameters, its caller, and what is refused by the request alone, on the shard that
+//! The request of an upgrade: its parameters, its caller, and the checks that need only the request, on the shard that
 //! accepted the connection. See codec/PROTOCOL.md, CON.
 //!
-//! The order of refusals is that of the protocol's table; what needs the channel is decided by its home, see
+//! The order of refusals is that of the protocol's table; checks that need the channel are made by its home, see
 //! `connect/admission.rs`.
 
 use crate::auth::{PolicyQuestion, ResourceTags, Ruling};
@@ -21,10 +21,10 @@ use codec::sigv4::Parameter;
 use codec::{control::ErrorKind, policy::Action};
 use std::borrow::Cow;
 
-/// The parameters of an upgrade, undecoded, by their numbers.
+/// The parameters of an upgrade, still encoded, indexed by parameter number.
 type UpgradeParameters<'h> = [Option<&'h str>; Parameter::COUNT];
 
-/// Reads what an upgrade asks for, or a device: `asked` is `None`. `path` is the one that was signed.
+/// Parses the target of an upgrade, or of a device's poll if `asked` is `None`. `path` is the signed path.
 pub(crate) fn target(
     settings: &Settings,
     head: &Head<'_>,
@@ -43,7 +43,7 @@ pub(crate) fn target(
     Ok((target, asks))
 }
 
-/// Refuses an upgrade by its caller's policies, as far as they can be asked here.
+/// Refuses an upgrade that its caller's policies deny, if they can be evaluated on this shard.
 pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(), Refusal> {
     let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
     let mut may = |client_id: Option<&str>| {
@@ -77,7 +77,7 @@ pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(
     Ok(())
 }
 
-/// The refusal of an upgrade by its caller's policies, if this is their ruling.
+/// The refusal of an upgrade if this ruling of its caller's policies denies it.
 pub(crate) fn denial_of(admission: &Admission, ruling: &Ruling) -> Option<Refusal> {
     let (check, action) = (ruling.denied?, action_of(admission.client_id.as_deref()));
     let message = admission.caller.denial(action, admission.arn.as_str());
@@ -85,8 +85,8 @@ pub(crate) fn denial_of(admission: &Admission, ruling: &Ruling) -> Option<Refusa
     Some(refusal.by_policy(admission.ground_of(ruling)))
 }
 
-/// The values of the protocol's parameters. A second one of a name is refused, since two readers might disagree about
-/// which counts.
+/// The values of the protocol's parameters. A duplicate is refused, since two parsers might disagree about which one
+/// counts.
 pub(crate) fn single<'h>(head: &Head<'h>) -> Result<UpgradeParameters<'h>, Refusal> {
     let mut found = [const { None::<(Cow<'_, str>, &str)> }; Parameter::COUNT];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
@@ -110,7 +110,7 @@ pub(crate) fn single<'h>(head: &Head<'h>) -> Result<UpgradeParameters<'h>, Refus
     Ok(found.map(|it| it.map(|(_, value)| value)))
 }
 
-/// The thing that an upgrade asks for, or a device.
+/// The purpose of a request: a WebSocket, or a device's poll.
 fn asks(
     settings: &Settings,
     head: &Head<'_>,
@@ -147,13 +147,13 @@ fn asks(
     })
 }
 
-/// Whether the query has this parameter of the protocol.
+/// Whether the query contains this parameter of the protocol.
 pub(crate) fn names(head: &Head<'_>, parameter: Parameter) -> bool {
     let mut all = pairs(head.query().unwrap_or_default());
     all.any(|(name, _)| Parameter::of(name.as_bytes()) == Some(parameter))
 }
 
-/// The names in a query that names no channel, for operators. What is long may be a secret.
+/// The parameter names in a query without a channel, for operators. Long names are omitted: they may be secrets.
 fn names_seen(head: &Head<'_>) -> Box<str> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let all = pairs(head.query().unwrap_or_default()).map(|(name, _)| name);
@@ -165,7 +165,7 @@ fn names_seen(head: &Head<'_>) -> Box<str> {
     format!("the query has {}", names.join(", ")).into()
 }
 
-/// The action of a connection.
+/// The policy action that a connection requires.
 pub(crate) const fn action_of(client_id: Option<&str>) -> Action {
     match client_id {
         Some(_) => Action::ConnectAsViewer,
@@ -173,10 +173,10 @@ pub(crate) const fn action_of(client_id: Option<&str>) -> Action {
     }
 }
 
-/// A channel, the client id of a viewer, and what says that it is one.
+/// A channel, the client id if the client is a viewer, and the source of the client's role.
 type UpgradeTarget = (ChannelArn, Option<Box<str>>, RoleBy);
 
-/// The channel and client id that an upgrade names, or its fault. `of_endpoint`: the role of the signed host and path.
+/// The channel and client id of an upgrade, or the error. `of_endpoint`: the role implied by the signed host and path.
 fn parameters(
     settings: &Settings,
     of_endpoint: Option<Role>,
@@ -208,10 +208,10 @@ fn parameters(
     Ok((arn, client_id, role_by))
 }
 
-/// The client id by which a master may call itself, where its endpoint says that it is one.
+/// The client id that a master may use where its endpoint determines the role.
 const MASTER_ID: &str = "MASTER";
 
-/// The role of a host name of ours: `m-` and `v-` below the advertised domain (CON-2).
+/// The role of one of our host names: `m-` and `v-` below the advertised domain (CON-2).
 fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
     let domain = settings.advertise.domain.as_deref()?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -231,7 +231,7 @@ fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
     }
 }
 
-/// Refuses an upgrade that was understood: with an audit line, if its caller's policies refuse it.
+/// Refuses a well-formed upgrade, with an audit entry if its caller's policies deny it.
 pub(crate) fn refuse_upgrade(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -256,7 +256,7 @@ pub(crate) fn refuse_upgrade(
     refuse(sockets, cx, key, &Evidence { id, ..*evidence }, refusal);
 }
 
-/// The client id of a viewer, percent-encoded.
+/// Decodes the percent-encoded client id of a viewer.
 pub(crate) fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
     let text = decode(text).map_err(|_| CLIENT_ID)?;
     let id = ClientId::parse(&text).map_err(|_| CLIENT_ID)?;
@@ -266,13 +266,13 @@ pub(crate) fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
     Ok(id.as_str().into())
 }
 
-/// The refusal of a viewer without its client id.
+/// The refusal of a viewer without a client id.
 pub(crate) fn no_client_id() -> Refusal {
     let message = "X-Amz-ClientId is required at the endpoint of viewers: 1 to 256 characters of [a-zA-Z0-9_.-].";
     Refusal::invalid(Check::RoleHostMismatch, message)
 }
 
-/// Names of parameters that are shown, and the longest of them, in bytes: a token is longer.
+/// Maximum number of parameter names shown, and maximum length of each in bytes; tokens are longer.
 const NAMES_SHOWN: usize = 16;
 const NAME_BYTES_SHOWN: usize = 24;
 

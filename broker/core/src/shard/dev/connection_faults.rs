@@ -1,4 +1,4 @@
-//! Faults of connections, which fall silent or end, and of requests, which are refused or not answered.
+//! Faults of connections, which fall silent or close, and of requests, which are refused or not answered.
 
 use crate::machine::Output;
 use crate::refusal::{ErrorCode, Refusal};
@@ -16,7 +16,7 @@ use codec::control::{Call, Selector};
 use codec::signal::Role;
 use codec::ws::{self, Opcode, close};
 
-/// Nothing is sent to a connection until then, or until what another fault has said.
+/// Sends nothing to a connection until `until`, or until a later end set by another fault.
 fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now) {
     let held = &mut own.faults.held;
     held.forget_gone(|session| sockets.session(session).is_some());
@@ -26,7 +26,8 @@ fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now
     }
 }
 
-/// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
+/// Sends the data queued while the connection was muted, then resumes its queued requests. The deadlines of the
+/// connection restart.
 fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     sockets.show(key);
     let timeouts = &sockets.settings().timeouts;
@@ -52,8 +53,8 @@ fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     }
 }
 
-/// Ends faults that are over, a bounded number in a step: silent connections are sent something again, and those that
-/// seemed cut off are read again.
+/// Ends expired faults, a bounded number per step: silenced connections are sent data again, and half-open ones are
+/// read again.
 pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment) {
     let held = &mut own.faults.held;
     for _ in 0..FAULTS_DUE_PER_TICK {
@@ -73,7 +74,7 @@ pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment
     }
 }
 
-/// Has a fault act on an open WebSocket.
+/// Applies a fault to an open WebSocket.
 pub(crate) fn on_session(shard: &mut State, key: SessionKey) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -94,7 +95,7 @@ pub(crate) fn on_session(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Acts on an open WebSocket that has its slot; on no other connection.
+/// Performs `act` on an open WebSocket that holds its slot; does nothing for any other connection.
 pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAct) {
     let Some((own, sockets, _, cx)) = shard.interposed() else {
         return;
@@ -144,7 +145,7 @@ pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAc
 
 // Faults of requests: calls of the API, and upgrades.
 
-/// Has a fault act on a request for a WebSocket; true when the request is dealt with.
+/// Applies a fault to a WebSocket request; true when the fault handles the request.
 pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admission) -> bool {
     let client_id = admission.client_id.as_deref();
     let role = client_id.map_or(Role::Master, |_| Role::Viewer);
@@ -158,7 +159,7 @@ pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admissi
     disturb(shard, FaultAct::on_connect, &subject, key, evidence)
 }
 
-/// Has a fault act on a call; true when the call is dealt with.
+/// Applies a fault to a call; true when the fault handles the call.
 pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     let BegunCall { key, asked, call } = begun;
     let subject = FaultSubject {
@@ -175,7 +176,7 @@ pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     )
 }
 
-/// The name of the channel that a call is about.
+/// The name of the channel that a call concerns.
 fn channel_of(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),
@@ -203,7 +204,7 @@ fn selected(channel: &Selector) -> &str {
     }
 }
 
-/// Has a fault act on a request; true when the request is dealt with.
+/// Applies a fault to a request; true when the fault handles the request.
 fn disturb(
     shard: &mut State,
     kind: fn(&FaultAct) -> Option<&RequestAct>,

@@ -1,11 +1,11 @@
-//! Faults that tests script: under `--dev` only. A production shard has none of this.
+//! Faults scripted by tests, with `--dev` only. A production shard contains none of this.
 //!
-//! They act at four places: where a connection or call is admitted (`on_connect`, `on_call`), where a message has its
-//! route (`on_message`) or was kept and is delivered (`deliver_pending`), and where a WebSocket opens or a fault is
-//! made (`on_session`). The first rule that matches and is not spent acts. The counters hold: what a fault drops is
-//! withdrawn, what it holds back is in the gauge of pending messages, and the copy of a duplicate is not counted.
+//! Faults act at four points: the admission of a connection or call (`on_connect`, `on_call`), the routing of a message
+//! (`on_message`), the delivery of a pending one (`deliver_pending`), and the opening of a WebSocket or creation of a
+//! fault (`on_session`). The first matching rule that is not spent acts. Counters stay consistent: a dropped message is
+//! withdrawn, a held one is in the gauge of pending messages, and the copy of a duplicate is not counted.
 //!
-//! This file has what a fault is, what requests are refused with, and what faults hold back. What they do is in
+//! The file defines faults, the errors that they return, and what they hold back. Their effects are in
 //! `connection_faults` and `message_faults`.
 
 use crate::id::{ChannelKey, SessionKey};
@@ -18,16 +18,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The faults of a shard, and what they hold back.
+/// The faults of a shard, and the messages and actions that they hold back.
 #[derive(Debug, Default)]
 pub(crate) struct InjectedFaults {
-    /// In the order in which they were made, each with its end.
+    /// Rules in order of creation, each with its expiry.
     pub(crate) rules: Vec<(Now, SharedRule)>,
     pub(crate) held: Held,
 }
 
 impl InjectedFaults {
-    /// Takes a rule in. The side thread makes at most [`FAULTS_MAX`], so there is room.
+    /// Adds a rule. The side thread creates at most [`FAULTS_MAX`], so there is room.
     pub(crate) fn add(&mut self, rule: SharedRule, now: Now) {
         self.rules
             .retain(|(end, rule)| *end > now && !rule.is_spent());
@@ -37,7 +37,7 @@ impl InjectedFaults {
         }
     }
 
-    /// The first rule of a kind that is to act on this, and its act.
+    /// The act of the first matching rule of a kind that is due to act, and the rule.
     pub(crate) fn pick<Act: Clone>(
         &self,
         kind: fn(&FaultAct) -> Option<&Act>,
@@ -54,50 +54,50 @@ impl InjectedFaults {
 
 // The things that faults hold back: messages, close frames, and everything that a connection would be sent.
 
-/// A message that is delivered later.
+/// A message whose delivery is delayed.
 #[derive(Debug)]
 pub(crate) struct HeldMessage {
-    /// The message. Nobody sends one that was kept: only its mark knows the viewer of such a message.
+    /// The message. One that was pending has no sender: only its mark identifies the viewer.
     pub(crate) message: Deferred,
-    /// Connection whose next message it follows, if that comes earlier.
+    /// Connection whose next message this one follows, if that message is sent before the delay ends.
     pub(crate) behind: Option<SessionKey>,
 }
 
-/// A step that the interposer leaves to itself: behind the step under way, or at some time.
+/// Work that the interposer defers until the current step ends, or until a given time.
 #[derive(Debug)]
 pub(crate) enum Later {
-    /// A message that a fault held back goes on.
+    /// Releases a message that a fault held back.
     Message(HeldMessage),
-    /// A close frame goes to this connection.
+    /// Sends a close frame to this connection.
     Close {
         session: SessionKey,
         code: u16,
         reason: Box<str>,
     },
-    /// A connection was admitted.
+    /// Handles an admitted connection.
     Joined(SessionKey),
-    /// A message goes once more to this connection.
+    /// Sends a message to this connection again.
     SendAgain(Deferred, SessionKey),
-    /// A message had this done to a connection.
+    /// Performs the act that a message triggered on a connection.
     Act(SessionKey, SessionAct),
 }
 
-/// All of it, by when it is due.
+/// All items that faults hold back, sorted by due time.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     later: BTreeMap<(Now, u64), Later>,
-    /// Numbers those of one moment.
+    /// Serial number that orders items with equal due times.
     serial: u64,
     messages: usize,
     bytes: usize,
-    /// Connections that are sent nothing, and until when.
+    /// Muted connections, each with the time at which sending resumes.
     mutes: BTreeMap<SessionKey, Now>,
-    /// Connections whose peers seem cut off, and until when.
+    /// Connections whose peers appear unreachable, each with the time at which the peer becomes reachable again.
     half_open: BTreeMap<SessionKey, Now>,
 }
 
 impl Held {
-    /// Holds a message back; false, and counted, when there is no room.
+    /// Holds a message back; false, and counted, when there is no capacity.
     pub(crate) fn hold(&mut self, message: HeldMessage, until: Now, counts: &FaultCounts) -> bool {
         let bytes = message.bytes();
         if self.messages >= FAULT_HELD_MAX || self.bytes + bytes > FAULT_HELD_BYTES_MAX {
@@ -110,7 +110,7 @@ impl Held {
         true
     }
 
-    /// A close frame is sent at this moment.
+    /// Schedules a close frame.
     pub(crate) fn close_at(&mut self, at: Now, session: SessionKey, code: u16, reason: Box<str>) {
         self.put(
             at,
@@ -127,7 +127,7 @@ impl Held {
         self.later.insert((at, self.serial), what);
     }
 
-    /// The next thing that is due.
+    /// The next item that is due.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<Later> {
         let (&(at, serial), _) = self.later.first_key_value()?;
         if at > now {
@@ -136,12 +136,12 @@ impl Held {
         self.take((at, serial))
     }
 
-    /// The message that waits for the next one to this connection.
+    /// Takes the message held until the next one to this connection.
     pub(crate) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
         self.take_message(|held| held.behind == Some(session))
     }
 
-    /// A message of this channel.
+    /// Takes a held message of this channel.
     pub(crate) fn take_of(&mut self, channel: ChannelKey) -> Option<HeldMessage> {
         self.take_message(|held| held.message.channel == channel)
     }
@@ -165,19 +165,20 @@ impl Held {
         Some(what)
     }
 
-    /// Nothing is sent to this connection until then, or until what another fault has said. Returns when.
+    /// Sends nothing to this connection until `until`, or until a later end set by another fault. Returns when sending
+    /// resumes.
     pub(crate) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
         let mute = self.mutes.entry(session).or_insert(until);
         *mute = until.max(*mute);
         *mute
     }
 
-    /// The peer of this connection seems cut off until then.
+    /// Makes the peer of this connection appear unreachable until `until`.
     pub(crate) fn half_open(&mut self, session: SessionKey, until: Now) {
         self.half_open.insert(session, until);
     }
 
-    /// A connection whose peer is back.
+    /// Takes a connection whose peer is reachable again.
     pub(crate) fn take_mended(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.half_open.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
@@ -185,7 +186,7 @@ impl Held {
         Some(session)
     }
 
-    /// A connection that is sent something again.
+    /// Takes a muted connection to which sending resumes.
     pub(crate) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.mutes.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
@@ -193,19 +194,19 @@ impl Held {
         Some(session)
     }
 
-    /// Forgets the connections that are not there any more.
+    /// Forgets connections that no longer exist.
     pub(crate) fn forget_gone(&mut self, is_there: impl Fn(SessionKey) -> bool) {
         self.mutes.retain(|session, _| is_there(*session));
         self.half_open.retain(|session, _| is_there(*session));
     }
 
-    /// A connection is gone, or is to be as others are.
+    /// Forgets a connection that is gone or no longer affected.
     pub(crate) fn forget(&mut self, session: SessionKey) {
         self.mutes.remove(&session);
         self.half_open.remove(&session);
     }
 
-    /// When something is due.
+    /// When the next item is due.
     pub(crate) fn next(&self) -> Option<Now> {
         let later = self.later.first_key_value().map(|(&(at, _), _)| at);
         let mutes = self.mutes.values().copied().min();
@@ -227,35 +228,35 @@ impl HeldMessage {
 //
 // A rule is the same value on every shard, so that its counts hold for the process.
 
-/// A fault.
+/// A scripted fault.
 #[derive(Debug)]
 pub struct FaultRule {
-    /// Which fault it is: the number in its id.
+    /// The fault's number, as in its id.
     pub number: u64,
-    /// The requests, messages or connections that it is about.
+    /// The requests, messages or connections that the rule applies to.
     pub matches: FaultMatch,
-    /// Act of the rule.
+    /// The act performed on a match.
     pub act: FaultAct,
-    /// Matches that it lets pass before the first one it acts on.
+    /// Number of matches to skip before the first act.
     pub skip: u64,
-    /// Matches that it acts on; `None` for all.
+    /// Maximum number of acts; `None`: unlimited.
     pub times: Option<u64>,
     /// Probability of an act for each match; `None`: acts on every match.
     pub chance: Option<Chance>,
     /// Lifetime of the rule, in milliseconds.
     pub lasts_ms: Option<u64>,
-    /// Matches and acts so far.
+    /// Number of matches and acts so far.
     pub counts: FaultCounts,
 }
 
-/// The subjects of a fault: all that is named must agree.
+/// Selects the subjects of a fault: all criteria given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultMatch {
     /// The channel's name.
     pub channel: Option<Glob>,
-    /// The role: of the client that connects, sends, or receives.
+    /// The role of the client that connects, sends, or receives.
     pub role: Option<Role>,
-    /// Client id of the caller; a master has none.
+    /// Client id of the client that calls, connects, sends, or receives; a master has none.
     pub client_id: Option<Glob>,
     /// The operation of a call.
     pub operation: Option<Operation>,
@@ -263,18 +264,18 @@ pub struct FaultMatch {
     pub action: Option<Action>,
 }
 
-/// The act of a fault, and its place.
+/// The act of a fault, and the point at which it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAct {
-    /// To a request for a WebSocket.
+    /// Applies to a request for a WebSocket.
     Connect(RequestAct),
-    /// To an API call.
+    /// Applies to an API call.
     Api(RequestAct),
-    /// To a message when it arrives.
+    /// Applies to a message when it arrives.
     Message(MessageAct),
-    /// To a message for a connected recipient.
+    /// Applies to a message for a connected recipient.
     Delivery(DeliveryAct),
-    /// To an open WebSocket.
+    /// Applies to an open WebSocket.
     Session(SessionAct),
 }
 
@@ -285,12 +286,12 @@ pub enum RequestAct {
     Refuse {
         /// The error.
         error: &'static FaultError,
-        /// The HTTP status, unless it is the error's own.
+        /// The HTTP status, if it differs from the error's own.
         status: Option<u16>,
-        /// The text.
+        /// The error message.
         message: Box<str>,
     },
-    /// Delay the answer, in milliseconds.
+    /// Delay the response by this many milliseconds.
     Delay(u64),
     /// Never answer.
     Hang,
@@ -303,22 +304,22 @@ pub enum RequestAct {
 pub enum MessageAct {
     /// Drop the message.
     Drop,
-    /// Deliver it later, by milliseconds.
+    /// Deliver the message later, by this many milliseconds.
     Delay(u64),
-    /// Refuse it with a status response, if it has a correlation id.
+    /// Refuse the message with a status response, if it has a correlation id.
     Status {
-        /// The bare name of the error.
+        /// The error type, without a prefix.
         error_type: Box<str>,
-        /// The code.
+        /// The status code.
         status_code: u16,
-        /// The text.
+        /// The description text.
         description: Box<str>,
     },
-    /// End its time to live at once.
+    /// Expire the message immediately.
     Expire,
-    /// Replace its viewer: a master's message goes to this one, a viewer's comes from it.
+    /// Replace the message's viewer: a master's message is sent to this viewer, a viewer's appears to come from it.
     Misdirect(Box<str>),
-    /// Pass it on, then act on its sender's WebSocket.
+    /// Forward the message, then act on its sender's WebSocket.
     Session(SessionAct),
 }
 
@@ -327,22 +328,22 @@ pub enum MessageAct {
 pub enum DeliveryAct {
     /// Drop the message.
     Drop,
-    /// Deliver it later, by milliseconds.
+    /// Deliver the message later, by this many milliseconds.
     Delay(u64),
-    /// Send it twice.
+    /// Send the message twice.
     Duplicate,
-    /// Send it after the next one for the same recipient.
+    /// Send the message after the next one for the same recipient.
     Reorder,
-    /// Send it with this part of it corrupted.
+    /// Send the message with this part of it corrupted.
     Corrupt(Corruption),
-    /// Queue it for its recipient, then act on that one's WebSocket before anything is sent.
+    /// Queue the message for its recipient, then act on the recipient's WebSocket before anything is sent.
     Session(SessionAct),
 }
 
-/// The part of a message that a fault spoils. The message stays as long as it was.
+/// The part of a message that a fault corrupts, keeping its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
-    /// The payload is base64 of zeros: no JSON.
+    /// The payload is the base64 encoding of zeros, which is not JSON.
     Payload,
     /// The payload is not base64.
     Base64,
@@ -353,43 +354,43 @@ pub enum Corruption {
 /// An act on an open WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionAct {
-    /// GO_AWAY, and the close frame some time later.
+    /// Send GO_AWAY, and a close frame some time later.
     GoAway {
-        /// Milliseconds that it stays.
+        /// Milliseconds between GO_AWAY and the close frame.
         grace_ms: u64,
     },
-    /// A close frame.
+    /// Send a close frame.
     Close {
         /// Close code.
         code: u16,
-        /// Close reason, 123 bytes at most.
+        /// Close reason, at most 123 bytes.
         reason: Box<str>,
-        /// After this many milliseconds.
+        /// Delay in milliseconds.
         after_ms: u64,
     },
-    /// Keep it open, and send nothing to it, no pong either; for milliseconds, or until its end.
+    /// Keep the connection open but send nothing on it, not even pongs; for this many milliseconds, or until it closes.
     Stall(Option<u64>),
-    /// Have its peer seem cut off: nothing that it sends is read, and nothing that is sent to it is confirmed; for
-    /// milliseconds, or until its end.
+    /// Make the peer appear unreachable: nothing that it sends is read, and nothing sent to it is acknowledged; for
+    /// this many milliseconds, or until the connection closes.
     HalfOpen(Option<u64>),
-    /// RECONNECT_ICE_SERVER.
+    /// Send RECONNECT_ICE_SERVER.
     ReconnectIce,
-    /// A text message without a character, as the cloud service is seen to send.
+    /// Send an empty text message, as the cloud service has been observed to do.
     SendEmpty,
-    /// A TCP reset: its client sees 1006, the end without a close frame.
+    /// Reset the TCP connection: the client sees code 1006, a close without a close frame.
     Reset,
 }
 
-/// A part of the matches, the same in every run with the same seed.
+/// A probability of acting on a match; the selection is identical in every run with the same seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chance {
-    /// The seed.
+    /// The seed of the selection.
     pub seed: u64,
-    /// Of 2³² matches this many are acted on.
+    /// Number of matches out of 2³² that are acted on.
     pub of_2_32: u64,
 }
 
-/// The matches and acts of a fault so far.
+/// Match and act counts of a fault.
 #[derive(Debug, Default)]
 pub struct FaultCounts {
     seen: AtomicU64,
@@ -398,7 +399,7 @@ pub struct FaultCounts {
     ended: AtomicBool,
 }
 
-/// A request, message or connection that a fault may be about.
+/// A request, message or connection that a fault may apply to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FaultSubject<'a> {
     pub(crate) channel: Option<&'a str>,
@@ -408,7 +409,7 @@ pub(crate) struct FaultSubject<'a> {
     pub(crate) action: Option<Action>,
 }
 
-/// The acts of one kind, by which rules are picked.
+/// Accessors for the acts of each kind.
 impl FaultAct {
     pub(crate) fn on_connect(&self) -> Option<&RequestAct> {
         if let Self::Connect(act) = self {
@@ -452,7 +453,7 @@ impl FaultAct {
 }
 
 impl<'a> FaultSubject<'a> {
-    /// A client of a channel of this name, as the sender or the recipient of a message.
+    /// A client of the named channel, as the sender or the recipient of a message.
     pub(crate) fn of_client(name: &'a str, client_id: Option<&'a str>, action: Action) -> Self {
         Self {
             channel: Some(name),
@@ -465,7 +466,7 @@ impl<'a> FaultSubject<'a> {
 }
 
 impl FaultMatch {
-    /// Whether all that is named agrees.
+    /// Whether all criteria match.
     pub(crate) fn covers(&self, subject: &FaultSubject<'_>) -> bool {
         fn same<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
             wanted.is_none_or(|wanted| is == Some(wanted))
@@ -483,7 +484,7 @@ impl FaultMatch {
 }
 
 impl FaultRule {
-    /// Counts a match; true when it is to be acted on.
+    /// Counts a match; true if the rule must act on it.
     fn hit(&self) -> bool {
         let counts = &self.counts;
         let number = counts.seen.fetch_add(1, Ordering::Relaxed);
@@ -496,7 +497,7 @@ impl FaultRule {
         counts.hits.fetch_update(order, order, one_more).is_ok()
     }
 
-    /// Whether it may still act.
+    /// Whether the rule can no longer act.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         self.counts.ended.load(Ordering::Relaxed)
@@ -505,7 +506,7 @@ impl FaultRule {
 }
 
 impl Chance {
-    /// Share of all matches, above 0 and up to 1.
+    /// Selects the fraction `part` of all matches, above 0 and at most 1.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -517,7 +518,7 @@ impl Chance {
         Self { seed, of_2_32 }
     }
 
-    /// Whether the match of this number is acted on: the last step of the generator SplitMix64.
+    /// Whether to act on the match with this number, by the output function of SplitMix64.
     fn takes(self, number: u64) -> bool {
         let mut bits = self
             .seed
@@ -529,25 +530,25 @@ impl Chance {
 }
 
 impl FaultCounts {
-    /// Matches acted on.
+    /// Number of matches acted on.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// Matches of all kinds.
+    /// Number of matches, including those not acted on.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)
     }
 
-    /// Messages that should have been held back, for which there was no room.
+    /// Number of messages that could not be held back for lack of capacity.
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// No shard acts on the fault any more.
+    /// Ends the fault on all shards.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
@@ -557,44 +558,44 @@ impl FaultCounts {
     }
 }
 
-/// A rule as shards share it.
+/// A rule shared by the shards.
 pub type SharedRule = Arc<FaultRule>;
 
 // The errors that faults refuse requests with, in the form in which the cloud service sends them.
 
-/// An error type.
+/// An error type that a fault can return.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FaultError {
-    /// The bare name, as `x-amzn-ErrorType` carries it.
+    /// The error type without a prefix, as in `x-amzn-ErrorType`.
     pub name: &'static str,
-    /// The HTTP status, where it does not depend on the operation.
+    /// The HTTP status, if it is the same for all operations.
     status: u16,
-    /// The place of its text.
+    /// The body member that contains the error message.
     text: ErrorText,
 }
 
-/// The member of the body that holds an error's text.
+/// The body member that contains an error's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ErrorText {
-    /// Error of the operation's other refusals.
+    /// The member used by the operation's other errors.
     AsOperation,
-    /// `message`, whatever the operation.
+    /// `message`, for every operation.
     Common,
 }
 
 impl FaultError {
-    /// The error of this name.
+    /// The error with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|error| error.name == name)
     }
 
-    /// All names.
+    /// The names of all errors.
     pub fn names() -> impl Iterator<Item = &'static str> {
         ALL.iter().map(|error| error.name)
     }
 
-    /// The status of an answer to an operation, or to a request for a WebSocket.
+    /// The status of a response to an operation, or to a WebSocket request.
     pub(crate) fn status(&self, operation: Option<Operation>) -> u16 {
         let family = operation.map_or(Family::WebSocket, Operation::family);
         let denied = ErrorKind::AccessDenied;
@@ -605,7 +606,7 @@ impl FaultError {
         }
     }
 
-    /// The operation whose form the body of an answer has.
+    /// The operation whose error format the response body uses.
     pub(crate) fn form(&self, operation: Option<Operation>) -> Option<Operation> {
         operation.filter(|_| self.text == ErrorText::AsOperation)
     }
@@ -621,9 +622,9 @@ const fn common(name: &'static str, status: u16) -> FaultError {
     FaultError { name, status, text }
 }
 
-/// The errors of the service's models, and those that AWS services have in common ("Common Error Types" of each
-/// service's API reference, and what its front end sends beside them). InvalidClientException and
-/// SessionExpiredException are modelled with a `message`, unlike the others of their service.
+/// The errors in the service's models, and those common to AWS services ("Common Error Types" of each service's API
+/// reference, and others that its front end sends). InvalidClientException and SessionExpiredException are modelled
+/// with a `message`, unlike the others of their service.
 const ALL: &[FaultError] = &[
     as_operation("AccessDeniedException", 403),
     as_operation("AccountChannelLimitExceededException", 400),

@@ -1,5 +1,5 @@
-//! Faults of messages: between their route and their recipient's outbox, and of kept ones when their recipient has
-//! come; messages that are sent spoiled.
+//! Faults of messages: between routing and the recipient's outbox, and of pending messages when their recipient
+//! connects; also corrupted messages.
 
 use crate::channel::{Route, pending::Message};
 use crate::event::{Kind, Outcome};
@@ -24,7 +24,7 @@ use crate::{journal::Unaccepted, limits::FAULT_REORDER_MS, time::Now};
 use codec::signal::{Delivery, status_response};
 use std::collections::VecDeque;
 
-/// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
+/// Applies faults to a routed message; true when a fault handled it. Tests get a copy of the message.
 pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return false;
@@ -75,12 +75,12 @@ pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Rout
     true
 }
 
-/// Leaves a step to the interposer, behind what the step under way leaves to the shard.
+/// Defers an action to the interposer, after the work that the current step defers to the shard.
 pub(crate) fn leave(cx: &mut Context, later: Later) {
     cx.todo.push(Todo::Interposed(Box::new(later)));
 }
 
-/// Passes a message on as one of another viewer; true when it is dealt with.
+/// Replaces a message's viewer and forwards the message; true when it was handled.
 fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     let (sender, recipient) = match transit.delivery.sender {
         Some(_) => (Some(viewer), transit.recipient),
@@ -114,7 +114,7 @@ fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     true
 }
 
-/// Has faults act on the delivery of a message; true when it is dealt with.
+/// Applies faults to the delivery of a message; true when a fault handled it.
 fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return false;
@@ -177,8 +177,8 @@ pub(crate) fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
     channel.map_or("", |channel| channel.record.arn.name())
 }
 
-/// Holds a message back until then, or until the next one for this connection, in the gauge of pending ones; false when
-/// there is no room: it goes on at once.
+/// Holds a message back until a given time, or until the next one for this connection, counted in the gauge of pending
+/// messages; false when there is no capacity, and the message is sent immediately.
 fn hold(
     own: &mut Interposer,
     cx: &mut Context,
@@ -196,7 +196,7 @@ fn hold(
     held
 }
 
-/// A message that was held back goes on, wherever its recipient is by then.
+/// Forwards a held message to its recipient's current connection or pending queue.
 pub(crate) fn release(shard: &mut State, held: &Deferred) {
     let (_, directory, cx, _) = shard.parts();
     cx.telemetry.count_unkept();
@@ -221,7 +221,7 @@ pub(crate) fn release(shard: &mut State, held: &Deferred) {
     delivery::follow(&mut shard.cx, held.channel, accepted.releases);
 }
 
-/// Messages of a channel that faults hold back are withdrawn.
+/// Withdraws the messages of a channel that faults hold back.
 pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: ChannelKey) {
     while let Some(held) = own.faults.held.take_of(channel) {
         let kind = Kind::Known(held.message.launch.action);
@@ -231,7 +231,7 @@ pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: Cha
 
 // Kept messages, when their recipient has come: the same faults as of other deliveries.
 
-/// Moves what is kept for a role into its current connection's outbox, except what faults drop or hold back.
+/// Moves a role's pending messages into its current connection's outbox, except those that faults drop or hold back.
 pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -301,7 +301,7 @@ pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
     }
 }
 
-/// A fault drops a kept message; tests get a copy.
+/// Drops a pending message for a fault; tests get a copy.
 fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, message: &Message) {
     let kind = Kind::Known(message.action);
     cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
@@ -315,7 +315,7 @@ fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, me
     own.take_copy(&copy, name, cx.at);
 }
 
-/// Holds a kept message back; it stays in the gauge of pending ones. False when there is no room.
+/// Holds a pending message back; it stays in the gauge of pending messages. False when there is no capacity.
 fn hold_kept(
     held: &mut Held,
     recipient: &Recipient<'_>,
@@ -342,7 +342,7 @@ fn hold_kept(
 // A spoiled frame is as long as it was, and its payload and its sender's id are where they were: a message that comes
 // back from an outbox is kept, and sent again, like any other.
 
-/// Puts a spoiled message into its recipient's outbox. Where that has no room the message goes the usual way, as it is.
+/// Enqueues a corrupted message in its recipient's outbox. If the outbox is full, the original is delivered normally.
 fn deliver_corrupted(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -366,7 +366,7 @@ fn deliver_corrupted(
     cx.telemetry.count_queued(queued);
 }
 
-/// Spoils a part of a frame that [`Delivery::write`] made.
+/// Corrupts a part of a frame written by [`Delivery::write`].
 pub(crate) fn spoil(frame: &mut [u8], part: Corruption) {
     let payload = Delivery::payload_range(frame);
     let payload = match part {

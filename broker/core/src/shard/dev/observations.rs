@@ -1,5 +1,5 @@
-//! Observations of the interposer, under `--dev` only: the checks that findings come from (what the strict profile
-//! would have refused), and the copies of messages.
+//! Observations of the interposer, with `--dev` only: the checks that produce findings (what the strict profile would
+//! have refused), and the copies of messages.
 
 use crate::channel::{Towards, rates::Metered};
 use crate::event::Purpose;
@@ -26,7 +26,7 @@ use codec::http::Head;
 use codec::signal::{Action, Request};
 
 impl Parity {
-    /// Counts the channels that came or went since this was called last.
+    /// Counts the channels created or removed since the last call.
     pub(crate) fn count_channels(&mut self, directory: &Directory, at: Moment) {
         let Some(account) = self.account_use.clone() else {
             return;
@@ -51,7 +51,7 @@ impl Parity {
         self.channels_counted = channels;
     }
 
-    /// A call that passed its signature check, of an account in a region.
+    /// Checks a call with a verified signature against the strict rate limit of its account and region.
     pub(crate) fn on_call(&mut self, account: &Identity, operation: Operation, at: Moment) {
         let quotas = &self.strict.quotas;
         let used = (self.account_use.as_ref()).filter(|used| used.is_about(account));
@@ -70,7 +70,7 @@ impl Parity {
         self.note("rate_account", "", at, says);
     }
 
-    /// A connection is gone: how long it was there, and silent.
+    /// Checks a closed connection: how long it was open, and how long silent.
     pub(crate) fn on_gone(
         &mut self,
         ours: &Settings,
@@ -101,7 +101,7 @@ impl Parity {
         }
     }
 
-    /// A connection of this channel has sent something, or is gone: how long it was silent.
+    /// Checks how long a connection was silent before it sent something or closed.
     fn on_silence(&mut self, ours: &Settings, name: &str, last_frame: Now, at: Moment) {
         let most = self.strict.timeouts.idle_ms;
         let silent = at.now.since(last_frame);
@@ -117,7 +117,7 @@ impl Parity {
         }
     }
 
-    /// A message that was understood, on a channel of this name.
+    /// Checks a valid message on the channel with this name against the strict profile.
     pub(crate) fn on_message(
         &mut self,
         sockets: &mut Sockets,
@@ -169,7 +169,7 @@ impl Parity {
         self.note(rate_rule(action), name, at, says);
     }
 
-    /// A connection that was admitted.
+    /// Checks an admitted connection against the strict profile.
     pub(crate) fn on_join(
         &mut self,
         directory: &Directory,
@@ -194,21 +194,21 @@ impl Parity {
         }
     }
 
-    /// A connection without a client id took the place of a connected master of a channel of this name.
+    /// Notes a connection without a client id that replaced a connected master of the channel with this name.
     pub(crate) fn on_unnamed(&mut self, name: &str, at: Moment) {
         let says =
             "connected as master: no X-Amz-ClientId; it took the place of a connected master";
         self.note("master_without_client_id", name, at, || says.into());
     }
 
-    /// A question that its caller may ask.
+    /// Checks an authorized query against the strict profile.
     pub(crate) fn on_query(&mut self, directory: &Directory, query: &Query, at: Moment) {
         if let Some(key) = directory.channel_of(&query.kind) {
             self.on_metered(directory, key, query.metered(), at);
         }
     }
 
-    /// A connect or call that the strict profile counts for its channel.
+    /// Checks a connect or call against the rate that the strict profile sets for its channel.
     fn on_metered(&mut self, directory: &Directory, key: ChannelKey, what: Metered, at: Moment) {
         let (Some(rate), Some(channel)) = (what.rate(&self.strict.quotas), directory.channel(key))
         else {
@@ -238,8 +238,8 @@ impl Parity {
     }
 }
 
-/// A signature that would be refused where signatures are checked is noted beside requests that are refused, once of
-/// each key and check. `body`: that of a call; `None` for an upgrade.
+/// Records a signature that a server with signature checks would refuse among the refused requests, once per key and
+/// check. `body`: the body of a call; `None` for an upgrade.
 pub(crate) fn on_signed(
     shard: &mut State,
     key: SessionKey,
@@ -271,7 +271,7 @@ pub(crate) fn on_signed(
     responses::note(sockets, cx, key, &Evidence { id, ..evidence }, &noticed);
 }
 
-/// The body of a request is whole.
+/// Checks the signature of a call, whose body is now complete.
 pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
     let (sockets, _, _, gate) = shard.parts();
     let Some(HttpStage::AwaitBody(awaited)) = sockets.http(key).map(|http| &http.stage) else {
@@ -288,7 +288,7 @@ pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
 
 // The copies that are made of messages, for tests of clients: under `--dev` only.
 
-/// A copy except its channel's name.
+/// A message to be copied, without its channel's name.
 pub(crate) struct CopySource<'a> {
     pub(crate) towards: Option<Towards>,
     pub(crate) viewer: &'a str,
@@ -298,7 +298,7 @@ pub(crate) struct CopySource<'a> {
 }
 
 impl Interposer {
-    /// Hands a copy over, if copies are taken. `channel`: its channel's name.
+    /// Hands over a copy, if copies are enabled. `channel`: the name of its channel.
     pub(crate) fn take_copy(&mut self, source: &CopySource<'_>, channel: &str, at: Moment) {
         let copy = || Captured {
             at: at.wall,
@@ -314,7 +314,7 @@ impl Interposer {
         }
     }
 
-    /// Hands a copy of a message over, once it is known what becomes of it.
+    /// Hands over a copy of a message once its fate is known.
     pub(crate) fn copy(&mut self, transit: &InTransit<'_>, channel: &str, fate: Fate, at: Moment) {
         let (towards, viewer) = match transit.delivery.sender {
             Some(viewer) => (Towards::Master, viewer),
@@ -331,7 +331,7 @@ impl Interposer {
     }
 }
 
-/// Hands a copy over of what went nowhere: too much of it, or not understood.
+/// Hands over a copy of a message that was not forwarded: over its rate, or malformed.
 pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<&Request<'_>>) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -349,7 +349,7 @@ pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<
     own.take_copy(&source, name_of(directory, web_socket.channel), cx.at);
 }
 
-/// The offer of an Alexa call that asks to be taken in, and the older one of its sender.
+/// The offer of an Alexa call to be queued, and the older call of its sender.
 pub(crate) struct OfferCopy {
     identity: Identity,
     sender: Box<str>,
@@ -358,7 +358,7 @@ pub(crate) struct OfferCopy {
 }
 
 impl OfferCopy {
-    /// Observed subject of a query.
+    /// The offer in a query, if it contains one.
     pub(crate) fn of(directory: &Directory, kind: &QueryKind) -> Option<Self> {
         let QueryKind::Offer {
             identity,
@@ -377,7 +377,7 @@ impl OfferCopy {
         })
     }
 
-    /// Hands the copy over, if the call was taken in.
+    /// Hands the copy over, if the call was queued.
     pub(crate) fn take(self, own: &mut Interposer, directory: &Directory, at: Moment) {
         let waits = waiting(directory, &self.identity, &self.sender);
         if waits.is_none() || waits == self.older {
@@ -399,7 +399,7 @@ impl OfferCopy {
     }
 }
 
-/// The place in its channel's order of the call of this sender that waits.
+/// Position of this sender's pending call in its channel's order of acceptance.
 fn waiting(directory: &Directory, identity: &Identity, sender: &str) -> Option<u64> {
     let channel = directory.channel(directory.key_of(identity)?)?;
     channel.live()?.calls.of(sender).map(|call| call.order)

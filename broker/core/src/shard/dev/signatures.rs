@@ -1,8 +1,8 @@
-//! Signatures under `--dev`, where none is checked: which of them a server in production would refuse, as far as that
-//! can be told without the secrets of its principals.
+//! Checks of signatures with `--dev`, where none is enforced: which of them a production server would refuse, if that
+//! can be determined without the secrets of its principals.
 //!
-//! Form, scope and clock need no secret. Whether a signature is that of another path, host or escape is tried with the
-//! secret of the quick start, and with the key's own id, which tests often use for both.
+//! Checking the format, scope and time needs no secret. Signatures over another path, host or escaping are detected by
+//! trying the quick start's secret and the key id, which tests often use as the secret too.
 
 use crate::limits::DEV_SIGNATURES_PER_SECOND_MAX;
 use crate::settings::{Auth, Settings};
@@ -12,23 +12,23 @@ use codec::http::Head;
 use codec::sigv4::{AccessKey, Refusal, RequestRules, Service, SignedAs, SigningKeys, Verifier};
 use std::sync::Arc;
 
-/// The check of signatures of a shard under `--dev`.
+/// The signature checks of a shard with `--dev`.
 pub(crate) struct Signatures {
     region: Box<str>,
     clock_tolerance_s: u64,
     empty_token_is_none: bool,
     verifier: Verifier,
     keys: SigningKeys,
-    /// Looks in this second.
+    /// The current second, and the number of checks made in it.
     looks: (u64, u32),
-    /// Notes of all shards.
+    /// Signatures noted by all shards.
     pub(crate) noted: Option<Arc<AccountUse>>,
 }
 
 /// A signature that would be refused.
 pub(crate) struct WouldRefuse {
     pub(crate) check: Check,
-    /// Signed form, if it differs from what was sent.
+    /// How the signed form differs from the request sent, if it does.
     pub(crate) reason: Option<SignedAs>,
 }
 
@@ -41,7 +41,7 @@ impl From<Refusal> for WouldRefuse {
 }
 
 impl Signatures {
-    /// Of a server that checks none.
+    /// Creates the checks of a server that verifies no signatures; `None` for one that does.
     pub(crate) fn of(settings: &Settings, noted: Option<&Arc<AccountUse>>) -> Option<Self> {
         let rules = settings.signature_rules();
         (settings.auth == Auth::None).then(|| Self {
@@ -55,8 +55,8 @@ impl Signatures {
         })
     }
 
-    /// The refusal of the signature of a call with this body, or of an upgrade, if there would be one and this second
-    /// has room for a look.
+    /// The refusal that the signature of a call with this body, or of an upgrade, would get, if any. Limited to a
+    /// number of checks per second.
     pub(crate) fn look(
         &mut self,
         head: &Head<'_>,
@@ -118,7 +118,7 @@ impl Signatures {
     }
 }
 
-/// The secret that the quick start and the ready line name.
+/// The secret shown in the quick start and the ready line.
 const DEV_SECRET: &str = "test";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The plain parts of the interposer: findings, the use of an account, and copies with their destination.
+//! Data of the interposer: findings, the use of an account, and copies with their destination.
 
 use crate::channel::rates::Rates;
 use crate::channel::{Route, Towards};
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The parts that a shard has under `--dev` only.
+/// The part of a shard's initial state that is used with `--dev` only.
 #[derive(Default)]
 pub struct StartDev {
     /// The destination of copies of messages.
@@ -29,14 +29,14 @@ pub struct StartDev {
     pub account_use: Option<Arc<AccountUse>>,
 }
 
-/// The state that only a shard under `--dev` has.
+/// The state of a shard that exists only with `--dev`.
 pub(crate) struct Interposer {
     pub(crate) faults: InjectedFaults,
-    /// Not where signatures are checked.
+    /// Signature checks; `None` if the server verifies signatures itself.
     pub(crate) signatures: Option<Signatures>,
-    /// Not where the strict profile is enforced.
+    /// Findings; `None` if the strict profile is enforced.
     pub(crate) parity: Option<Parity>,
-    /// Not where no copies are wanted.
+    /// Copies of messages; `None` if none are requested.
     pub(crate) copies: Option<Copies>,
 }
 
@@ -62,14 +62,14 @@ impl Interposer {
         Some(Box::new(interposer))
     }
 
-    /// Has something counted for findings, where there are any.
+    /// Updates the findings, if they are collected.
     pub(crate) fn observe(&mut self, see: impl FnOnce(&mut Parity)) {
         if let Some(parity) = &mut self.parity {
             see(parity);
         }
     }
 
-    /// A connection is gone, or is to be as others are: no fault is about it.
+    /// Removes a connection from all faults, because it is gone or no longer affected.
     pub(crate) fn forget(&mut self, sockets: &mut Sockets, key: SessionKey) {
         self.faults.held.forget(key);
         sockets.half_open(key, false);
@@ -82,38 +82,38 @@ impl Interposer {
 // The numbers are those of the table of settings, under the strict profile, and the buckets are those that enforce
 // them elsewhere. A client that passes its tests without a finding keeps the limits that AWS documents.
 
-/// Something that the strict profile would have refused.
+/// A violation of the strict profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StrictFinding {
-    /// The rule that it breaks.
+    /// The violated rule.
     pub rule: &'static str,
-    /// The channel's name; empty where there are too many channels with findings.
+    /// The channel's name; empty when too many channels have findings.
     pub channel: Box<str>,
-    /// The number of times.
+    /// Number of occurrences.
     pub count: u64,
-    /// When first.
+    /// Time of the first occurrence.
     pub first: Wall,
-    /// The first occurrence, and the limit that it passes.
+    /// Description of the first occurrence, with the limit it exceeds.
     pub says: Box<str>,
 }
 
-/// The findings of a shard, and the buckets that they come from.
+/// The findings of a shard, and the rate buckets they are based on.
 #[derive(Debug)]
 pub(crate) struct Parity {
     pub(crate) strict: Settings,
-    /// By the name of the channel, of each rule one.
+    /// Findings by channel name, one for each rule.
     pub(crate) found: HashMap<Box<str>, Vec<StrictFinding>, RandomState>,
-    /// Of sessions, where they have buckets for quotas that are enforced.
+    /// Rate buckets of sessions, if quotas are enforced.
     pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
     pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
-    /// Shared with the other shards, where there are any.
+    /// Account use, shared with the other shards if there are any.
     pub(crate) account_use: Option<Arc<AccountUse>>,
-    /// The channels of this shard that it counts.
+    /// Number of this shard's channels included in the account use.
     pub(crate) channels_counted: u64,
 }
 
 impl Parity {
-    /// Of a server in this region.
+    /// Creates the state for a server in this region.
     pub(crate) fn new(
         region: &str,
         hasher: &RandomState,
@@ -131,7 +131,7 @@ impl Parity {
         }
     }
 
-    /// Counts a finding. A client under load breaks a rule with each of its messages: only the first one costs text.
+    /// Counts a finding. A client under load violates a rule with each message, so only the first formats text.
     pub(crate) fn note(
         &mut self,
         rule: &'static str,
@@ -159,7 +159,7 @@ impl Parity {
             });
     }
 
-    /// Whether there is such a finding, which is counted then.
+    /// Counts another occurrence of a finding; false if it has not been found before.
     fn count(&mut self, rule: &'static str, channel: &str) -> bool {
         let of_channel = self.found.get_mut(channel);
         let known = of_channel.and_then(|all| all.iter_mut().find(|finding| finding.rule == rule));
@@ -169,20 +169,20 @@ impl Parity {
         })
     }
 
-    /// The findings so far, by rule and channel.
+    /// The findings so far, sorted by rule and channel.
     pub(crate) fn findings(&self) -> Vec<StrictFinding> {
         let mut found: Vec<StrictFinding> = self.found.values().flatten().cloned().collect();
         found.sort_by(|one, other| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)));
         found
     }
 
-    /// Forgets those of channels whose names begin with this.
+    /// Forgets the findings of channels whose names begin with this prefix.
     pub(crate) fn forget(&mut self, prefix: &str) {
         self.found.retain(|channel, _| !channel.starts_with(prefix));
     }
 }
 
-/// The rule of messages of one connection that come too fast.
+/// The rule violated by messages that one connection sends too fast.
 pub(crate) fn rate_rule(action: Action) -> &'static str {
     match action {
         Action::SdpOffer => "rate_offer",
@@ -194,21 +194,21 @@ pub(crate) fn rate_rule(action: Action) -> &'static str {
 // The use of a server's account by all its shards together, counted for findings: under `--dev` only, beside the
 // quotas that the strict profile enforces by letters ([`crate::shard::directory::accounts`]).
 
-/// The use of one account in one region, one value for all shards. Others' are not counted.
+/// Use of one account in one region, shared by all shards. Other accounts are not counted.
 #[derive(Debug)]
 pub struct AccountUse {
-    /// As identities of its channels begin.
+    /// Prefix of the identities of the account's channels.
     pub(crate) tenant: Box<str>,
-    /// The use of its rates: a bucket for each operation.
+    /// Rate bucket of each operation.
     buckets: [SharedBucket; Operation::ALL.len()],
     channels: AtomicU64,
-    /// Signatures that were noted, as hashes of key and check, with the hour and their number in it.
+    /// Noted signatures, as hashes of key and check, with the hour and their number in it.
     signatures: [AtomicU64; DEV_SIGNATURES_NOTED_MAX],
     signatures_of_hour: AtomicU64,
 }
 
 impl AccountUse {
-    /// An account without channels.
+    /// Creates an account without channels.
     #[must_use]
     pub fn new(region: &str, account: &str) -> Self {
         Self {
@@ -220,12 +220,12 @@ impl AccountUse {
         }
     }
 
-    /// Whether this is of that account and region.
+    /// Whether a channel belongs to this account and region.
     pub(crate) fn is_about(&self, identity: &Identity) -> bool {
         identity.as_str().starts_with(&*self.tenant)
     }
 
-    /// Takes a token for a call; false when there is none.
+    /// Takes a token for a call; false when none is left.
     pub(crate) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
         let bucket = self.buckets.get(operation.index());
         let (Some((_, rate)), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
@@ -234,7 +234,7 @@ impl AccountUse {
         bucket.take(rate, now)
     }
 
-    /// Whether a signature is to be noted: the first of its key and check, and not too many within the hour.
+    /// Whether to note a signature: the first with its key and check, within the hourly limit.
     pub(crate) fn is_first(&self, key_id: &str, check: Check, now: Now) -> bool {
         let bytes = key_id.bytes().chain([0, check as u8]);
         let hash = bytes.fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
@@ -261,12 +261,12 @@ impl AccountUse {
         })
     }
 
-    /// A channel is there; how many there are with it.
+    /// Counts a new channel; returns the new number of channels.
     pub(crate) fn channel_came(&self) -> u64 {
         self.channels.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// A channel is gone.
+    /// Decrements the number of channels.
     pub(crate) fn channel_went(&self) {
         self.channels.fetch_sub(1, Ordering::Relaxed);
     }
@@ -274,55 +274,56 @@ impl AccountUse {
 
 // Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
 
-/// Takes copies of messages. Never waits: what it has no room for it counts.
+/// Receives copies of messages. Never blocks: counts copies that it has no capacity for.
 pub trait Capture: Send {
-    /// A message was dealt with.
+    /// Receives the copy of a processed message.
     fn take(&mut self, copy: Captured);
 
-    /// Counts messages beyond what a second may have.
+    /// Counts messages that were not copied because of the limit per second.
     fn missed(&mut self, messages: u64);
 }
 
-/// A message, and what became of it.
+/// A message and its fate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// When.
+    /// Time of the message.
     pub at: Wall,
     /// The channel's name.
     pub channel: Box<str>,
-    /// Which way it went; `None` when it was refused before that was known.
+    /// Direction of the message; `None` when it was refused before that was known.
     pub towards: Option<Towards>,
-    /// The viewer at its other end, or the viewer that sent what was refused; empty for a master that did.
+    /// The viewer at the message's other end, or the sender of a refused message; empty for a refused message from a
+    /// master.
     pub viewer: Box<str>,
-    /// Action; `None` for what could not be understood.
+    /// Action; `None` for a malformed message.
     pub action: Option<Action>,
-    /// The payload as it came, base64.
+    /// The payload as received, base64.
     pub payload: Box<str>,
-    /// Fate so far.
+    /// Fate of the message on arrival.
     pub fate: Fate,
 }
 
 /// The fate of a message when it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// On its way to a connected recipient.
+    /// In transit to a connected recipient.
     Delivered,
-    /// Kept for an absent one.
+    /// Pending for an absent recipient.
     Kept,
-    /// A fault dropped it.
+    /// Dropped by a fault.
     Dropped,
-    /// A fault ended its time to live.
+    /// Expired by a fault.
     Expired,
-    /// Answers an Alexa call, or comes too late for one.
+    /// Answers an Alexa call, or arrived too late for one.
     Call,
-    /// Breaks a rule, or a fault has it refused.
+    /// Refused because it violates a rule, or by a fault.
     Refused,
-    /// Sent too fast.
+    /// Exceeds a rate limit.
     Throttled,
 }
 
 impl Fate {
-    /// The fate of a message by its route alone.
+    /// The fate of a message according to its route.
     pub(crate) const fn of(route: Route) -> Self {
         match route {
             Route::To(_) => Self::Delivered,
@@ -331,7 +332,7 @@ impl Fate {
         }
     }
 
-    /// The word of `/dev/messages`.
+    /// The name used in `/dev/messages`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -346,7 +347,7 @@ impl Fate {
     }
 }
 
-/// The destination of a shard's copies, and the number that went there in the current second.
+/// The destination of a shard's copies, and the number sent in the current second.
 pub(crate) struct Copies {
     to: Box<dyn Capture>,
     second: u64,
@@ -362,7 +363,7 @@ impl Copies {
         }
     }
 
-    /// Whether there may be one more in this second.
+    /// Whether another copy is permitted in this second.
     fn has_room(&mut self, at: Moment) -> bool {
         let second = at.now.0 / 1000;
         if second != self.second {
@@ -374,7 +375,7 @@ impl Copies {
 }
 
 impl Copies {
-    /// Hands a copy over, if this second has room for it.
+    /// Hands over a copy, if this second's limit permits.
     pub(crate) fn take(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
         if self.has_room(at) {
             self.to.take(copy());

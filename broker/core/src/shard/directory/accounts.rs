@@ -1,21 +1,21 @@
-//! Quotas of accounts: which rates are on is RATE-3 of codec/PROTOCOL.md. A bucket of an account lives on one shard and
-//! is asked by a letter before the call is made. Channels and the bytes of their records are counted on all shards,
-//! before a channel is made or tags are set, where the account may be near what it may have.
+//! Quotas of accounts: RATE-3 of codec/PROTOCOL.md defines the rates that apply. An account's bucket lives on one
+//! shard, which is queried by a message before the call proceeds. Channels and the bytes of their records are counted
+//! on all shards, before a channel is created or tags are set, if the account may be near its quota.
 //!
-//! That is judged by what it has on the shard that is asked to make the call. Placement is even and unknown to clients
-//! (`placement.rs`: a keyed hash), so this shard has some `1 / parts` of what the process has of the account, and the
-//! process at least the node's part of all: the others are asked from half of that on. Where half is less than
-//! [`SAMPLE`] of the largest pieces, which is too few to judge by, they are always asked. A shard that has less than
-//! half of its part all the same (a chance below e^-16) lets calls through until it has as much. Where nearly all of an
-//! account's channels are on one node, the other nodes let it make half as many more as it may have, all together.
+//! Whether the account may be near its quota is estimated from its holdings on the shard that makes the call. Placement
+//! is even and unknown to clients (`placement.rs`: a keyed hash), so this shard holds about `1 / parts` of the
+//! account's holdings in the process, and the process at least the node's share of the total. The other shards and
+//! nodes are queried if the holdings here exceed half of that. Where half is less than [`SAMPLE`] of the largest
+//! pieces, too few for an estimate, they are always queried. A shard that nevertheless holds less than half of its
+//! share (probability below e^-16) permits calls until it reaches half. Where nearly all of an account's channels are
+//! on one node, the other nodes together let it exceed its quota by up to half.
 //!
-//! If several nodes have channels, each allows an equal part of a rate, one call a second at least: the calls of an
-//! account go to the nodes that have its channels. Channels of the other nodes are counted too; one that does not
-//! answer within half a second is left out, since a lost node is no reason to refuse what the others could make.
+//! If several nodes serve channels, each allows an equal share of a rate, at least one call per second: the calls of an
+//! account go to the nodes that serve its channels. Channels of the other nodes are counted too; a node that does not
+//! answer within half a second is left out, since a lost node is no reason to refuse calls that the others could serve.
 //!
-//! Creations that are under way at the same time on several shards do not see each other, so an account may get more
-//! channels than it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them
-//! all.
+//! Concurrent creations on several shards do not see each other, so an account may exceed its quota of channels by the
+//! number requested within the milliseconds that one creation takes. Later calls count them all.
 
 use crate::shard::Answer;
 use crate::shard::calls::responses::RATE_EXCEEDED;
@@ -26,20 +26,20 @@ use codec::control::{ErrorKind, Operation};
 use std::borrow::Cow;
 
 impl Directory {
-    /// Whether a call needs its account's leave.
+    /// Whether a call needs a permit of its account.
     pub(crate) fn asks_for_permit(&self, operation: Operation, caller: &Caller) -> bool {
         self.settings.quotas.account_rate(operation).is_some()
             || grows(operation) && self.counts(operation, self.named(caller, "").as_str())
     }
 
-    /// The rate at which an account may ask this node for temporary credentials; `None` where that is not limited.
+    /// Rate limit of this node on an account's requests for temporary credentials; `None` if unlimited.
     pub(crate) fn federation_rate(&self) -> Option<Rate> {
         let quotas = &self.settings.quotas;
         let rate = quotas.account_federation;
         (!quotas.off && rate.rate > 0).then(|| self.part_of(rate))
     }
 
-    /// Part of this node in a rate that all nodes allow together.
+    /// Share of this node in a rate limit that applies to all nodes together.
     fn part_of(&self, rate: Rate) -> Rate {
         let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
         let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);
@@ -49,7 +49,7 @@ impl Directory {
         }
     }
 
-    /// Counts one call of an account, on the shard that does so for all.
+    /// Counts a call of an account, on the shard that holds the account's rate bucket.
     pub(crate) fn permit(
         &mut self,
         operation: Operation,
@@ -78,8 +78,7 @@ impl Directory {
         Refusal::limited(Check::RateAccount, message).into()
     }
 
-    /// Refuses a call whose account has used up what it may have; `answer` is the last one, the refusal of any
-    /// before it.
+    /// Refuses a call whose account has exceeded its quota. `answer`: the last answer received, or an earlier refusal.
     pub(crate) fn over_quota(
         &self,
         operation: Operation,
@@ -99,11 +98,11 @@ impl Directory {
         })
     }
 
-    /// Refuses to let the records of an account, or all of this shard, take more bytes than they may. `held`: those of
-    /// the account on all shards, if these were asked.
+    /// Checks that the records of an account, and all of this shard, stay within their limits. `held`: the account's
+    /// bytes on all shards, if they were queried.
     ///
     /// # Errors
-    /// The refusal, of this kind where it is the account's own.
+    /// Returns a refusal, of the given `kind` if the account's own limit is exceeded.
     pub(crate) fn has_bytes(
         &self,
         tenant: &str,
@@ -126,7 +125,7 @@ impl Directory {
         Err(Refusal::unavailable(Check::RecordsFull, RECORDS_FULL))
     }
 
-    /// Whether all shards and nodes are asked what an account has.
+    /// Whether the account's holdings must be queried from all shards and nodes.
     pub(crate) fn counts(&self, operation: Operation, tenant: &str) -> bool {
         let (settings, held) = (&self.settings, self.holdings.of_tenant(tenant));
         let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
@@ -145,7 +144,7 @@ impl Directory {
     }
 }
 
-/// Whether an operation may make records longer.
+/// Whether an operation may enlarge records.
 fn grows(operation: Operation) -> bool {
     matches!(
         operation,
@@ -153,11 +152,11 @@ fn grows(operation: Operation) -> bool {
     )
 }
 
-/// The refusal of what would take more bytes than this shard's part of `record_bytes_total`.
+/// The refusal of a change that would exceed this shard's share of `record_bytes_total`.
 const RECORDS_FULL: &str = "The server's channels take as many bytes as they may (`record_bytes_total`). Delete \
                             channels or tags that are not used, or try again later.";
 
-/// Pieces by which it can be judged what the other shards have.
+/// Minimum number of pieces for estimating the holdings of the other shards.
 const SAMPLE: u64 = 64;
 
 #[cfg(test)]

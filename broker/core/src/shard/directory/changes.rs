@@ -1,12 +1,12 @@
-//! Changes of the registry: made durable first, then made, then answered.
+//! Changes of the registry: committed first, then applied, then answered.
 //!
 //! ```text
 //!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Answer
 //!               │                                                              │
 //!               └ a change of this channel is under way: waits behind it       └ the next one that waits
 //! ```
-//! Until a change is durable nobody sees it: neither a channel that is being created nor an update.
-//! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
+//! A change, whether a creation or an update, is invisible until it is durable. One change of a channel is in progress
+//! at a time, so that concurrent read-modify-write cycles cannot interleave.
 
 use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
@@ -27,7 +27,7 @@ use codec::identifiers::{ChannelArn, ChannelName};
 use std::collections::VecDeque;
 
 impl Directory {
-    /// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
+    /// Adds a new channel to the tables, pending creation; `held`: see [`Query::held`].
     pub(crate) fn create(
         &mut self,
         cx: &mut Context,
@@ -70,8 +70,8 @@ impl Directory {
         Ok((key, ChangeStep::Create))
     }
 
-    /// Begins a change of a channel; `None`: it waits for the change before. One that takes more bytes counts with them
-    /// from here on.
+    /// Begins a change of a channel; `None` if it is queued after an earlier change. A change that needs more bytes
+    /// reserves them immediately.
     pub(crate) fn alter(
         &mut self,
         cx: &mut Context,
@@ -120,7 +120,7 @@ impl Directory {
         Ok(Some((key, step)))
     }
 
-    /// Changes of a channel wait: behind the one under way, or for the end of the step before.
+    /// Queues changes of a channel: after the one in progress, or until the current step ends.
     pub(crate) fn let_wait(
         &mut self,
         cx: &mut Context,
@@ -132,7 +132,8 @@ impl Directory {
         }
     }
 
-    /// Deletes a channel for nobody who waits; false when it cannot begin: a change is under way, or too many are.
+    /// Deletes a channel without a waiting caller; false when deletion cannot begin: a change is in progress, or too
+    /// many are.
     pub(crate) fn delete(&mut self, cx: &mut Context, key: ChannelKey) -> bool {
         if self.is_changing(key) {
             return false;
@@ -144,7 +145,7 @@ impl Directory {
         self.submit(cx, (key, ChangeStep::Delete), None)
     }
 
-    /// Hands a change to the store; `caller` gets its result. False when the store does not take it.
+    /// Submits a change to the store; `caller` gets its result. False when the store refuses it.
     pub(crate) fn submit(
         &mut self,
         cx: &mut Context,
@@ -163,40 +164,40 @@ impl Directory {
     }
 }
 
-/// The partition of channels that we create.
+/// The partition of channels created here.
 const PARTITION: &str = "aws";
 
 // The changes of channels from their submission to the store until it has reported them, and those that wait behind
 // them.
 
 impl Directory {
-    /// Whether a change of a channel is under way.
+    /// Whether a change of this channel is in progress.
     pub(crate) fn is_changing(&self, key: ChannelKey) -> bool {
         self.changes.under_way.contains_key(&key)
     }
 
-    /// Whether a change of any channel is under way.
+    /// Whether a change of any channel is in progress.
     pub(crate) fn has_changes(&self) -> bool {
         !self.changes.under_way.is_empty()
     }
 
-    /// The number of channels whose deletion is not durable yet.
+    /// Number of channels whose deletion is not durable yet.
     pub(crate) fn deleting(&self) -> u64 {
         self.changes.deleting
     }
 
-    /// The creation time of a channel that is made at `at`. It distinguishes the channel from an earlier one of its
-    /// name, also when both fall into one millisecond or the clock was set back.
+    /// The creation time of a channel created at `at`. It distinguishes the channel from an earlier one of its name,
+    /// even if both fall into one millisecond or the clock was set back.
     pub(crate) fn creation_time(&self, at: Wall) -> Wall {
         at.max(Wall(self.changes.last_created.0.saturating_add(1)))
     }
 
-    /// A channel was created at this time: those that follow are younger.
+    /// Records a creation time, so that later channels get later ones.
     pub(crate) fn note_created(&mut self, created: Wall) {
         self.changes.last_created = self.changes.last_created.max(created);
     }
 
-    /// Adds a change to those that wait for the one under way.
+    /// Queues a change after the one in progress.
     ///
     /// # Errors
     /// See [`NoWait`].
@@ -217,7 +218,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Changes of a channel wait behind the one under way; false when there is none.
+    /// Queues changes of a channel after the one in progress; false when there is none.
     fn wait_on(&mut self, key: ChannelKey, waiting: &mut WaitingQueries) -> bool {
         let Some(next) = self.changes.under_way.get_mut(&key) else {
             return false;
@@ -226,7 +227,7 @@ impl Directory {
         true
     }
 
-    /// The next of the changes that waited: it waits no longer.
+    /// Takes the next queued change.
     pub(crate) fn next_waiting(
         &mut self,
         waiting: &mut WaitingQueries,
@@ -236,8 +237,7 @@ impl Directory {
         Some((caller, query))
     }
 
-    /// A channel is to be deleted: no client may connect any more. The change follows
-    /// ([`Directory::submit_change`]).
+    /// Marks a channel for deletion: clients can no longer connect. The change follows ([`Directory::submit_change`]).
     fn begin_deletion(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Deleting;
@@ -245,7 +245,8 @@ impl Directory {
         }
     }
 
-    /// Hands a change to the store, under way from here on; `caller` gets its result. `None` when the channel is gone.
+    /// Submits a change to the store, in progress from now on; `caller` gets its result. `None` when the channel is
+    /// gone.
     fn submit_change(
         &mut self,
         (key, step): BegunChange,
@@ -276,7 +277,8 @@ impl Directory {
         Some(submitted)
     }
 
-    /// The creation of a channel is under way, which somebody else hands to the store together with others.
+    /// Marks the creation of a channel as in progress; its change is submitted to the store elsewhere, together with
+    /// others.
     pub(crate) fn creation_is_kept(&mut self, key: ChannelKey) {
         let kept = ChangeUnderWay {
             caller: None,
@@ -287,7 +289,7 @@ impl Directory {
         self.changes.under_way.insert(key, kept);
     }
 
-    /// Whether it is.
+    /// Whether a creation without a caller is in progress, submitted together with others.
     pub(crate) fn is_name_kept(&self, key: ChannelKey) -> bool {
         let change = self.changes.under_way.get(&key);
         change.is_some_and(|it| {
@@ -295,7 +297,7 @@ impl Directory {
         })
     }
 
-    /// A change is under way no longer, whatever became of it.
+    /// Removes a change from those in progress, whatever its result.
     pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changes = &mut self.changes;
         let changing = changes.under_way.remove(&key)?;
@@ -312,7 +314,7 @@ impl Directory {
 // The end of a change of the registry: what is durable happens, what is not did not, and its caller gets the answer.
 
 impl Directory {
-    /// The store has reported a change.
+    /// Handles the store's result of a change.
     pub(crate) fn committed(
         &mut self,
         cx: &mut Context,
@@ -347,7 +349,7 @@ impl Directory {
         }
     }
 
-    /// Makes a change that is durable.
+    /// Applies a durable change.
     fn make(&mut self, cx: &mut Context, key: ChannelKey, step: ChangeStep) -> Answer {
         let Some(channel) = self.channel(key) else {
             return absent(Check::ChannelAbsent).into();
@@ -373,7 +375,7 @@ impl Directory {
         }
     }
 
-    /// Takes back a change that is not durable.
+    /// Reverts a change that is not durable.
     fn unmake(&mut self, cx: &mut Context, key: ChannelKey, step: &ChangeStep) {
         let state = self.channel(key).map(|channel| channel.state);
         match step {
@@ -388,8 +390,9 @@ impl Directory {
         }
     }
 
-    /// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, a
-    /// bounded number in a turn, what was kept is withdrawn, the name is free. See codec/PROTOCOL.md, CHAN-5.
+    /// Ends a channel, or its presence on this node: answers its calls with this refusal, closes its connections for
+    /// this reason, a bounded number per turn, withdraws its pending messages, and releases its name. See
+    /// codec/PROTOCOL.md, CHAN-5.
     pub(crate) fn end_channel(
         &mut self,
         cx: &mut Context,
@@ -414,7 +417,7 @@ impl Directory {
     }
 }
 
-/// The refusal of a change that is not durable.
+/// The refusal of a change that could not be made durable.
 fn not_durable(error: &StoreError) -> Refusal {
     let (check, message) = match error {
         StoreError::Busy => (
@@ -431,7 +434,7 @@ fn not_durable(error: &StoreError) -> Refusal {
 
 // The record of a channel after an alteration.
 
-/// The record that an alteration makes of another; `None` when the channel ends.
+/// The record after an alteration; `None` when the channel is deleted.
 fn altered(
     record: &Record,
     alteration: Alteration,

@@ -1,4 +1,5 @@
-//! Look-ups of channels, pages of their names, and their lives in the tables: a record comes in, is replaced, and goes.
+//! Lookups of channels, pages of their names, and their lifecycle in the tables: records are inserted, replaced and
+//! removed.
 
 use crate::channel::alexa_calls::CallKind;
 use crate::channel::endpoint_requests::EndpointRequests;
@@ -24,49 +25,49 @@ impl Directory {
         &self.settings
     }
 
-    /// The shard that this is.
+    /// The id of this shard.
     pub(crate) fn shard(&self) -> ShardId {
         self.shard
     }
 
-    /// Whether channels of this name live on this shard, in this slot.
+    /// Whether this shard is the home of channels with this name, in this slot.
     pub(crate) fn is_home(&self, identity: &Identity, slot: Slot) -> bool {
         self.placement.shard(identity) == self.shard && self.placement.slot(identity) == Some(slot)
     }
 
-    /// The slots of this shard, where they go from one node to another.
+    /// The slots of this shard, if slots move between nodes.
     pub(crate) fn slots(&self) -> Option<&DirectorySlots> {
         self.slots.as_deref()
     }
 
-    /// Slots of this shard, for a change.
+    /// The slots of this shard, mutable.
     pub(crate) fn slots_mut(&mut self) -> Option<&mut DirectorySlots> {
         self.slots.as_deref_mut()
     }
 
-    /// Whether the channels of a name's slot may be used here at `now`: always, where slots stay where they are.
+    /// Whether channels with this name may be used here at `now`: always, if slots do not move.
     pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
         let slots = self.slots();
         slots.is_none_or(|slots| slots.serves(identity, now))
     }
 
-    /// A channel.
+    /// The channel with this key.
     #[inline]
     pub(crate) fn channel(&self, key: ChannelKey) -> Option<&Channel> {
         self.channels.get(key)
     }
 
-    /// The key of the channel of a name.
+    /// The key of the channel with this name.
     pub(crate) fn key_of(&self, identity: &Identity) -> Option<ChannelKey> {
         self.names.get(identity).copied()
     }
 
-    /// The channel of a name.
+    /// The channel with this name.
     pub(crate) fn named_channel(&self, identity: &Identity) -> Option<&Channel> {
         self.channel(self.key_of(identity)?)
     }
 
-    /// The names of channels with their keys, in order, from `first` on.
+    /// Sorted names of channels with their keys, from `first` on.
     pub(crate) fn names_from(
         &self,
         first: Bound<Identity>,
@@ -75,37 +76,38 @@ impl Directory {
         names.map(|(identity, key)| (identity, *key))
     }
 
-    /// The names of all channels with their keys, in order.
+    /// Sorted names of all channels with their keys.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&Identity, ChannelKey)> {
         self.names.iter().map(|(identity, key)| (identity, *key))
     }
 
-    /// The number of channels, those included that are being created or deleted.
+    /// Number of channels, including those being created or deleted.
     pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// The channels of an account and the bytes of their records.
+    /// Number of channels of an account, and the bytes of their records.
     pub(crate) fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
-    /// The accounts that have channels, by `region:account:`, in order.
+    /// The accounts that have channels, as sorted `region:account:` prefixes.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.holdings.tenants()
     }
 
-    /// The bytes of all records.
+    /// Total bytes of all records.
     pub(crate) fn record_bytes(&self) -> u64 {
         self.holdings.bytes()
     }
 
-    /// The bytes of all records and what they may be, when they have become more than that since this was asked last.
+    /// The bytes of all records and their limit, if the limit was newly exceeded since the last call.
     pub(crate) fn record_bytes_exceeded(&mut self) -> Option<(u64, u64)> {
         self.holdings.exceeded()
     }
 
-    /// Counts a call of a channel and of its caller's part; false, and nothing counted, when it is over a rate.
+    /// Counts a call against the channel's rate and its caller's share; false, with nothing counted, when a rate is
+    /// exceeded.
     pub(crate) fn count_call(
         &mut self,
         key: ChannelKey,
@@ -116,13 +118,13 @@ impl Directory {
         channel.is_some_and(|channel| channel.count(what, caller, &self.settings.quotas, now))
     }
 
-    /// Requests of callers for endpoints of a channel.
+    /// Recent endpoint requests for a channel, by caller.
     pub(crate) fn endpoint_requests(&mut self, key: ChannelKey) -> Option<&mut EndpointRequests> {
         let channel = self.channels.get_mut(key);
         channel.map(|channel| &mut **channel.endpoint_requests.get_or_insert_default())
     }
 
-    /// A channel's entry in the wheel, and when the channel is due next.
+    /// A channel's entry in the timer wheel, and its next deadline.
     pub(crate) fn timer_of(
         &mut self,
         key: ChannelKey,
@@ -146,14 +148,14 @@ impl Directory {
 }
 
 impl Directory {
-    /// Puts a record into the tables; no channel of its name exists before. `None` when there is no room.
+    /// Inserts a record into the tables; no channel with its name may exist. `None` when there is no room.
     pub(crate) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
         let (identity, key) = self.put_channel(record, state)?;
         self.names.insert(identity, key);
         Some(key)
     }
 
-    /// Puts a record into all tables but that of names.
+    /// Inserts a record into all tables except the table of names.
     pub(crate) fn put_channel(
         &mut self,
         record: Record,
@@ -171,14 +173,14 @@ impl Directory {
         Some((identity, key))
     }
 
-    /// A channel is in use: its creation is durable, or its deletion is not.
+    /// Activates a channel: its creation is durable, or its deletion failed.
     pub(crate) fn activate(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Active;
         }
     }
 
-    /// Replaces a channel's record, which counts from here on with its bytes alone.
+    /// Replaces a channel's record; from now on only the new record's bytes are counted.
     pub(crate) fn replace_record(&mut self, key: ChannelKey, next: Record) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -194,7 +196,7 @@ impl Directory {
         self.rewatch.map(|_| Now(0))
     }
 
-    /// Looks up the hooks of the next channels, after they have changed.
+    /// Looks up the hooks of the next channels after the hooks have changed.
     pub(crate) fn rewatch_step(&mut self) {
         let Some(from) = self.rewatch else { return };
         let to = self.channels.slots().min(from + REWATCHED_PER_TURN);
@@ -206,8 +208,8 @@ impl Directory {
         self.rewatch = (to < self.channels.slots()).then_some(to);
     }
 
-    /// Looks up the hooks of a channel, whose record or hooks have changed. Those that watch it no longer get a last
-    /// state.
+    /// Looks up the hooks of a channel whose record or hooks have changed. Hooks that no longer watch it are sent a
+    /// final state.
     fn watch_again(&mut self, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -227,7 +229,7 @@ impl Directory {
         }
     }
 
-    /// Reserves bytes for a record that is to replace a channel's: the larger of the two counts.
+    /// Reserves bytes for a record that is to replace a channel's: the larger of the two is counted.
     pub(crate) fn reserve_record(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
             let own = channel.record.bytes();
@@ -243,7 +245,7 @@ impl Directory {
         }
     }
 
-    /// A channel that counted with `before` bytes counts with `after`.
+    /// Changes the counted bytes of a channel from `before` to `after`.
     fn recount(&mut self, key: ChannelKey, before: usize, after: usize) {
         let channel = self.channels.get(key).filter(|_| before != after);
         if let Some(channel) = channel {
@@ -252,8 +254,8 @@ impl Directory {
         }
     }
 
-    /// Takes a channel out of all tables: its name is free, and what it kept is withdrawn. Of its connections that are
-    /// not gone its account and name stay known.
+    /// Removes a channel from all tables: its name is released, and its pending messages are withdrawn. Its account and
+    /// name are remembered until its connections are gone.
     pub(crate) fn remove_channel(&mut self, cx: &mut Context, key: ChannelKey) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.parted(key, &channel);
@@ -275,7 +277,8 @@ impl Directory {
 }
 
 impl Directory {
-    /// A channel that somebody watched, and was on, is gone. One that goes with its slot is news of the next owner.
+    /// Reports the end of a watched channel that was in use. If the channel moves with its slot, the next owner of the
+    /// slot reports its presence instead.
     fn parted(&mut self, key: ChannelKey, channel: &Channel) {
         let had_anybody = channel.live().is_some() || channel.connections > 0;
         // Nobody is there, but that found no room yet: those who watch know somebody still.
@@ -296,7 +299,7 @@ impl Directory {
         }
     }
 
-    /// The epoch of a channel's presence, with its slot if it has one; `None` when that is not here.
+    /// The presence epoch of a channel, with its slot if it has one; `None` if that slot is absent.
     pub(crate) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
         match &self.slots {
             None => Some((None, self.epoch)),
@@ -305,23 +308,22 @@ impl Directory {
     }
 }
 
-/// A message that its channel has accepted.
+/// A message accepted by its channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
-    /// Place in the channel's order.
+    /// Position in the channel's order of acceptance.
     pub(crate) order: u64,
-    /// The end of the time that it is kept.
+    /// When the message expires.
     pub(crate) expires: Now,
     pub(crate) route: Route,
-    /// Whether messages waited for an offer that it answers or replaces.
+    /// Whether messages were withheld because of an offer that this message answers or replaces.
     pub(crate) releases: bool,
     /// See [`crate::session::outbox::DeliveryMark`].
     pub(crate) follows: bool,
 }
 
 impl Directory {
-    /// Accepts a message of a member of this role; `None` when the channel is gone. A step of the road: see
-    /// [`crate::shard::road`].
+    /// Accepts a message from a member with this role; `None` when the channel is gone. See [`crate::shard::road`].
     #[inline(always)]
     pub(crate) fn accept(
         &mut self,
@@ -373,14 +375,14 @@ impl Directory {
         })
     }
 
-    /// The next place in a channel's order, for a message that comes with a parcel.
+    /// The next position in a channel's order of acceptance, for a message that arrives in a parcel.
     pub(crate) fn next_order(&mut self, key: ChannelKey) -> Option<u64> {
         let channel = self.channels.get_mut(key)?;
         Some(channel.wake().next_order())
     }
 }
 
-/// A channel's status for callers; `None` while it is only being created.
+/// A channel's status for callers; `None` while it is still being created.
 pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
     match channel.state {
         Life::Creating => None,
@@ -392,17 +394,17 @@ pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
 // Pages of the channels' names: the lists that wait for them, and what a page has of this shard's channels.
 
 impl Directory {
-    /// The part of a turn that pages may take.
+    /// The budget of the current turn for list pages, and the queued page work.
     pub(crate) fn page_turn(&mut self) -> &mut PageTurn {
         &mut self.pages
     }
 
-    /// The lists that callers of this shard wait for.
+    /// The lists that callers of this shard await.
     pub(crate) fn lists(&mut self) -> &mut Lists {
         &mut self.lists
     }
 
-    /// The number of answers that make a page: one of each shard, or that of all nodes together.
+    /// Number of answers that make up a page: one from each shard, or one from all nodes together.
     pub(crate) fn parts(&self) -> usize {
         if self.slots.is_some() {
             1
@@ -411,27 +413,27 @@ impl Directory {
         }
     }
 
-    /// Whether work for pages waits: a tick is due at once.
+    /// Whether page work is queued, in which case a tick is due at once.
     pub(crate) fn has_pages_due(&self) -> bool {
         self.pages.due() || self.lists.due()
     }
 
-    /// Records that were looked at in turns or merged since the start.
+    /// Number of channel records read or merged for list pages since the start.
     pub(crate) fn paged(&self) -> u64 {
         self.pages.records()
     }
 
-    /// Channel records that pages have looked at.
+    /// Number of channel records read for list pages since the start.
     pub(crate) fn records_read(&self) -> u64 {
         self.pages.records_read()
     }
 
-    /// Another page has looked at this many records.
+    /// Counts channel records read for a list page.
     pub(crate) fn count_read(&mut self, records: usize) {
         self.pages.count_read(records);
     }
 
-    /// A part of a page, within the turn.
+    /// Part of a page, within the turn's limit.
     pub(crate) fn page_in_turn(&mut self, of: &PageOf) -> (Vec<ListedChannel>, bool) {
         let before = self.pages.records_read();
         let page = self.page(&of.prefix, of.after.as_deref(), of.limit);
@@ -439,8 +441,8 @@ impl Directory {
         page
     }
 
-    /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least
-    /// one, and whether there are more.
+    /// The shard's channels whose identities begin with `prefix` and sort after `after`: at most `limit`, at least one,
+    /// and whether there are more.
     pub(crate) fn page(
         &mut self,
         prefix: &str,

@@ -1,4 +1,4 @@
-//! The connections of channels: who takes a slot, holds it, and leaves. See invariant 3 of `ARCHITECTURE.md`.
+//! The connections of channels: taking, holding and leaving a slot. See invariant 3 of `ARCHITECTURE.md`.
 
 use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
@@ -13,29 +13,29 @@ use crate::{
     limits::{CLOSED_VIEWER_MS, DISPLACED_CHANNELS_MAX},
 };
 
-/// Why a connection gets no slot.
+/// Why a connection is refused a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSlot {
     /// The channel is gone.
     Gone,
-    /// The channel's rate is used up, or the caller's part of it.
+    /// The channel's rate, or the caller's share of it, is exceeded.
     Rate,
-    /// The channel has as many viewers as it may have.
+    /// The channel has the maximum number of viewers.
     Full,
 }
 
 /// A connection's request for a slot.
 pub(crate) struct SlotRequest {
-    /// The slot.
+    /// The slot requested.
     pub slot: Slot,
-    /// The caller that has a part of the channel's rate.
+    /// The caller charged for its share of the channel's rate.
     pub caller: Option<CallerId>,
-    /// A viewer that ends for this one, so that the channel's limit of viewers is kept.
+    /// A viewer to evict for this one, to stay within the channel's limit of viewers.
     pub payer: Option<SessionKey>,
 }
 
 impl Directory {
-    /// The viewers of a channel that has no slot for one more, where one of them may make room.
+    /// The viewers of a full channel, from which one may be evicted.
     pub(crate) fn viewers_if_full(&self, key: ChannelKey, slot: &Slot) -> Option<Vec<SessionKey>> {
         let most = self.settings.limits.viewers_per_channel;
         let members = &self.channel(key)?.live()?.members;
@@ -43,8 +43,8 @@ impl Directory {
         may_pay.then(|| members.viewers_now())
     }
 
-    /// Gives a connection a slot of its channel, if the channel's rate and the caller's part of it allow that. One that
-    /// is refused costs nothing.
+    /// Gives a connection a slot of its channel, if the channel's rate and the caller's share of it permit. A refused
+    /// connection is not charged.
     ///
     /// # Errors
     /// See [`NoSlot`].
@@ -85,7 +85,7 @@ impl Directory {
         Ok(joined)
     }
 
-    /// A connection left its slot. Returns the one that has it again.
+    /// Removes a connection from its slot. Returns the one that regains the slot.
     pub(crate) fn leave_slot(
         &mut self,
         key: ChannelKey,
@@ -124,7 +124,7 @@ impl Directory {
         returning
     }
 
-    /// The channels on which connections lost their slot and are there still. The others are forgotten.
+    /// The channels with open connections that lost their slot; removes all other entries.
     pub(crate) fn displaced(&mut self) -> impl Iterator<Item = &Channel> {
         let channels = &self.channels;
         let live = |key: &ChannelKey| channels.get(*key).and_then(Channel::live);
@@ -133,8 +133,8 @@ impl Directory {
         self.displaced.iter().filter_map(|key| channels.get(*key))
     }
 
-    /// When a connection lost its slot, and whether a newer one of its slot has sent a message since: one that left, or
-    /// one that `spoke`. `None` if it has its slot.
+    /// When a connection lost its slot, and whether a newer connection in the slot has sent a message since then:
+    /// either one that has left, or one for which `spoke` returns true. `None` if the connection holds its slot.
     pub(crate) fn lost_slot(
         &self,
         key: ChannelKey,
@@ -145,14 +145,14 @@ impl Directory {
         live.members.lost(session, spoke)
     }
 
-    /// Messages that a connection was sent were taken back: it gets its slot no more.
+    /// Prevents a connection from regaining its slot, because messages sent to it were taken back.
     pub(crate) fn give_way_for_good(&mut self, key: ChannelKey, session: SessionKey) {
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
             live.members.give_way_for_good(session);
         }
     }
 
-    /// A connection holds its slot until it has ended the message that it began.
+    /// Holds the slot for a connection until it has completed the message that it began.
     pub(crate) fn hold_slot(
         &mut self,
         key: ChannelKey,
@@ -165,44 +165,44 @@ impl Directory {
         }
     }
 
-    /// A connection holds no slot any more; false when it held none.
+    /// Releases a slot held for a connection; false when none is held.
     pub(crate) fn free_slot(&mut self, key: ChannelKey, session: SessionKey) -> bool {
         let live = self.channels.get_mut(key).and_then(Channel::live_mut);
         live.is_some_and(|live| live.members.release(session))
     }
 
-    /// The next connection that held its slot for too long.
+    /// The next connection that has held its slot for too long.
     pub(crate) fn take_overdue(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;
         live.members.take_overdue(now)
     }
 
-    /// The next connection that holds its slot and is to be asked what its peer has.
+    /// The next connection that holds its slot and whose acknowledged bytes are due to be queried.
     pub(crate) fn take_holder_to_ask(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;
         live.members.take_holder_to_ask(now)
     }
 
-    /// A connection that holds its slot is asked at `due` what its peer has.
+    /// Schedules a query of the acknowledged bytes of a connection that holds its slot, at `due`.
     pub(crate) fn ask_holder(&mut self, key: ChannelKey, by: SessionKey, due: Now, ended: bool) {
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
             live.members.ask_holder(by, due, ended);
         }
     }
 
-    /// The next connection that lost its slot and is closed, since nobody took the slot again.
+    /// The next connection to close because it lost its slot and the slot has stayed vacant.
     pub(crate) fn take_for_vacancy(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;
         live.members.take_for_vacancy(now)
     }
 
-    /// The connections of a channel, superseded ones included.
+    /// The connections of a channel, including superseded ones.
     pub(crate) fn members(&self, key: ChannelKey) -> Vec<SessionKey> {
         let live = self.channel(key).and_then(Channel::live);
         live.map_or_else(Vec::new, |live| live.members.all())
     }
 
-    /// A channel has one connection less.
+    /// Decrements a channel's number of connections.
     pub(crate) fn connection_went(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.connections = channel.connections.saturating_sub(1);
@@ -210,7 +210,7 @@ impl Directory {
         self.rest(key);
     }
 
-    /// Account and name of a channel that went before this connection of it; forgotten with the last one.
+    /// Account and name of a channel that ended before this connection; forgotten with the last connection.
     pub(crate) fn former_channel(&mut self, channel: ChannelKey) -> Option<(Account, Box<str>)> {
         let (account, name, connections) = self.former.get_mut(&channel)?;
         let former = (*account, name.clone());
@@ -221,7 +221,7 @@ impl Directory {
         Some(former)
     }
 
-    /// Something has changed about a channel that those who watch it get to know, if anybody does.
+    /// Reports a change of a channel to its watchers, if any.
     #[inline]
     pub(crate) fn changed(
         &mut self,
@@ -232,7 +232,7 @@ impl Directory {
         self.changed_for(key, (cause, reason.map(Into::into)));
     }
 
-    /// Notes a change of presence with the word of its reason.
+    /// Notes a change of presence with its reason.
     pub(crate) fn changed_for(&mut self, key: ChannelKey, change: Change) {
         self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
@@ -241,7 +241,7 @@ impl Directory {
         }
     }
 
-    /// Until when messages are kept at least that wait for a master who is called from now on.
+    /// Earliest expiry of a message for a master that is woken at `now`.
     pub(crate) fn wake_expiry(&self, key: ChannelKey, now: Now) -> Now {
         let channel = self.channel(key);
         let wakes = channel.is_some_and(|channel| channel.hooks & self.waking != 0);
@@ -252,27 +252,27 @@ impl Directory {
         }
     }
 
-    /// The devices that wait.
+    /// The waiting devices.
     pub(crate) fn polls(&self) -> &Polls {
         &self.polls
     }
 
-    /// Polls of devices, for a change.
+    /// The waiting devices, mutable.
     pub(crate) fn polls_mut(&mut self) -> &mut Polls {
         &mut self.polls
     }
 
-    /// The news for those who watch.
+    /// Presence changes not yet reported to watchers.
     pub(crate) fn news(&self) -> &News {
         &self.news
     }
 
-    /// News of presence, for a change.
+    /// Presence changes not yet reported to watchers, mutable.
     pub(crate) fn news_mut(&mut self) -> &mut News {
         &mut self.news
     }
 
-    /// Gives back what an unused channel does not need.
+    /// Releases memory that an idle channel does not need.
     pub(crate) fn rest(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();

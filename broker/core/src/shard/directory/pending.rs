@@ -1,5 +1,5 @@
-//! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached; and the
-//! calls that wait on them.
+//! Pending messages of a shard's channels: their limit, and the channel whose messages are evicted when it is reached.
+//! Also pending calls.
 
 use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
 use crate::channel::members::Slot;
@@ -21,16 +21,16 @@ use codec::whep::Fault;
 use std::collections::{BTreeSet, VecDeque};
 
 impl Directory {
-    /// The bytes of kept messages of each account, by channel.
+    /// Bytes of pending messages of each account, by channel.
     pub(crate) fn queued(&self) -> &Shares {
         &self.kept.shares
     }
 
-    /// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it
-    /// evicted. The gauge of kept messages counts it already, or the caller does.
+    /// Stores a pending message if there is room; overwritten and evicted messages are dropped. The caller must count
+    /// the message in the gauge of pending messages, before or after the call.
     ///
     /// # Errors
-    /// [`Full`] when the channel has no room, or the shard none and the channel its share.
+    /// [`Full`] when the channel is full, or when the shard is full and the channel has its share.
     pub(crate) fn store(
         &mut self,
         cx: &mut Context,
@@ -80,8 +80,7 @@ impl Directory {
         kept.map(|_| ())
     }
 
-    /// Keeps messages that come back from an outbox, before everything newer. A key that is there stays that of its
-    /// caller.
+    /// Stores messages returned from an outbox, ahead of all newer ones. A key that is still stored keeps its caller.
     pub(crate) fn put_back(
         &mut self,
         cx: &mut Context,
@@ -123,8 +122,8 @@ impl Directory {
         }
     }
 
-    /// Whether those who watch a channel get to know of this message for its absent master: an offer, or the first of a
-    /// viewer. On a channel that a hook can wake it is kept for as long as is configured at least.
+    /// Whether watchers of a channel are notified of this message for its absent master: an offer, or the first message
+    /// of a viewer. On a channel with a waking hook its lifetime is extended to the configured minimum.
     pub(crate) fn begins_to_wait(
         &self,
         key: ChannelKey,
@@ -147,15 +146,16 @@ impl Directory {
         message.action == Action::SdpOffer || waiting.all(|kept| **kept.viewer != *viewer)
     }
 
-    /// Ends the kept messages of a channel whose time is over.
+    /// Drops the expired pending messages of a channel.
     pub(crate) fn expire_kept(&mut self, cx: &mut Context, key: ChannelKey) {
         let now = cx.at.now;
         let is_over = |_: Towards, _: &str, message: &Message| message.expires <= now;
         self.drop_over(cx, key, is_over, Lost::Expired);
     }
 
-    /// A master has an offer of this place in the order, and with it all that its viewer sent before: what came back of
-    /// that, since it was confirmed late, would come behind the offer if that is given once more.
+    /// Drops messages of a viewer that are older than the offer at this position, which its master has received.
+    /// Otherwise, if the offer is repeated, older messages that were returned because of a late confirmation would
+    /// follow it.
     pub(crate) fn drop_older(
         &mut self,
         cx: &mut Context,
@@ -188,8 +188,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Drops what viewers left that closed their connections, where another one of their caller has come instead: else
-    /// a page that is reloaded ten times leaves the camera ten offers that nobody waits for.
+    /// Drops messages of viewers that closed their connections, if another viewer of the same caller has connected
+    /// instead: otherwise a page reloaded ten times leaves the camera ten stale offers.
     pub(crate) fn drop_closed(
         &mut self,
         cx: &mut Context,
@@ -218,8 +218,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Takes what is kept for a member of a channel, oldest first: for its master in groups, each with the rank that
-    /// waiting calls are given before. What it does not get in time has expired.
+    /// Takes the pending messages for a member of a channel, oldest first: for its master in groups, each with a rank
+    /// that orders it among pending calls. Expired messages are dropped.
     pub(crate) fn take_kept(
         &mut self,
         cx: &mut Context,
@@ -248,7 +248,7 @@ impl Directory {
         groups
     }
 
-    /// A channel kept `before` bytes until now: the gauge of the shard follows.
+    /// Updates the shard's gauge after a channel's pending bytes changed from `before`.
     fn kept_changed(&mut self, cx: &mut Context, key: ChannelKey, before: usize) {
         let Some(channel) = self.channels.get(key) else {
             return;
@@ -265,7 +265,7 @@ impl Directory {
         cx.telemetry.count_kept_bytes(before, after);
     }
 
-    /// A channel that ends keeps nothing any more; it is out of the table already.
+    /// Withdraws the pending messages of a channel that ended and was removed from the table.
     pub(crate) fn kept_withdrawn(&mut self, cx: &mut Context, key: ChannelKey, channel: &Channel) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
@@ -279,8 +279,8 @@ impl Directory {
         cx.telemetry.count_kept_bytes(bytes, 0);
     }
 
-    /// Changes the offers of a channel that were not answered: their bytes have a bound, and when it is reached the
-    /// account with most forgets its channel's oldest.
+    /// Changes the unanswered offers of a channel. If the limit on their bytes is exceeded, a channel of the account
+    /// with the most bytes drops its oldest offer.
     pub(crate) fn offers_change(&mut self, key: ChannelKey, change: impl FnOnce(&mut Unanswered)) {
         self.change_offers(key, change);
         while let Some(payer) = self.offers.payer() {
@@ -290,7 +290,8 @@ impl Directory {
         }
     }
 
-    /// Changes a channel's offers without adding bytes, so that none is evicted. `None` for a channel without any.
+    /// Changes a channel's offers without adding bytes, so that no offer is evicted. `None` for a channel without
+    /// offers.
     pub(crate) fn change_offers<T>(
         &mut self,
         key: ChannelKey,
@@ -306,7 +307,7 @@ impl Directory {
         Some(changed)
     }
 
-    /// Everything that a channel keeps is withdrawn.
+    /// Withdraws all pending messages of a channel.
     pub(crate) fn withdraw(&mut self, cx: &mut Context, key: ChannelKey) {
         self.change_offers(key, |offers| while offers.evict() {});
         let Some(channel) = self.channels.get_mut(key) else {
@@ -324,9 +325,9 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than
-    /// this channel would. Each step evicts one message, so there are at most as many as smallest messages fit into a
-    /// largest one.
+    /// Makes room for `more` bytes of a channel; false when the shard's limit is reached and no other channel or
+    /// account holds more than this one would. Each step evicts one message, so the number of steps is at most the
+    /// largest message size divided by the smallest.
     fn make_room(&mut self, cx: &mut Context, key: ChannelKey, more: usize) -> bool {
         let most = self.kept.most as u64;
         while cx.telemetry.pending_bytes() + more as u64 > most {
@@ -365,21 +366,21 @@ impl Directory {
     }
 }
 
-/// Why a kept message is dropped.
+/// Why a pending message is dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lost {
-    /// A newer one took its place.
+    /// Overwritten by a newer message.
     Overwritten,
-    /// Nobody came for it in time.
+    /// Expired before its recipient connected.
     Expired,
     /// Evicted for another channel's offer, or for another viewer's.
     Evicted,
-    /// Withdrawn: its viewer closed its connection, and another one of the same caller has come.
+    /// Withdrawn: its viewer closed its connection, and another viewer of the same caller has connected.
     Withdrawn,
 }
 
 impl Telemetry {
-    /// Counts and notes a kept message that is dropped: of which channel, which way it went, and the viewer at its end.
+    /// Counts and notes a dropped pending message with its channel, direction and viewer.
     pub(crate) fn drop_kept(
         &mut self,
         (channel, towards, viewer): (ChannelKey, Towards, &str),
@@ -403,12 +404,12 @@ impl Telemetry {
 // ([`Waits`](crate::shard::directory::waiting_callers::Waits)). Both change together, here.
 
 impl Directory {
-    /// Whether a caller's call could be taken in: one of another shard needs a place.
+    /// Whether a caller's call can be queued: a call from another shard needs free capacity.
     pub(crate) fn has_call_place(&self, caller: CallRef) -> bool {
         caller.shard == self.shard || self.waits.has_place()
     }
 
-    /// Whether one more call fits on a channel of `account`.
+    /// Capacity for another call on a channel of `account`.
     pub(crate) fn room_for_call(
         &self,
         kind: CallKind,
@@ -418,8 +419,8 @@ impl Directory {
         self.waits.room(kind, account, channel)
     }
 
-    /// A call waits at its channel from here on; false when that is gone. A caller on another shard has a place until
-    /// it confirms that the call is over.
+    /// Queues a call at its channel; false when the channel is gone. A call from another shard occupies capacity until
+    /// that shard acknowledges its end.
     pub(crate) fn add_call(&mut self, key: ChannelKey, new: NewCall, at: Moment) -> bool {
         let Some(channel) = self.channels.get_mut(key) else {
             return false;
@@ -459,7 +460,7 @@ impl Directory {
         true
     }
 
-    /// Takes one of a channel's calls out: it waits no longer.
+    /// Removes one of a channel's calls.
     pub(crate) fn take_call(
         &mut self,
         key: ChannelKey,
@@ -487,8 +488,8 @@ impl Directory {
         Some(call)
     }
 
-    /// Takes an answer or a candidate for a player's call: whether it is kept, and whether the call ends, by a fault of
-    /// the answer if so. `None` when no player waits by this name.
+    /// Adds an answer or a candidate to a player's call. Returns whether it was accepted, and whether the call ends,
+    /// with the fault of an invalid answer. `None` when no player with this id waits.
     pub(crate) fn gather(
         &mut self,
         message: &ForPlayer<'_>,
@@ -508,13 +509,13 @@ impl Directory {
         Some((kept, Ok(call.expires <= now)))
     }
 
-    /// A viewer has connected: what a master sends to its client id is for no call that ended.
+    /// Records that a viewer has connected: a master's messages to its client id are no longer for a call that ended.
     pub(crate) fn viewer_came(&mut self, key: ChannelKey, client_id: &str) {
         self.waits.forget(key, client_id);
     }
 
-    /// The current master of a channel, and the calls accepted before `before` whose offers it has not got, oldest
-    /// first. Each is for it once it was taken from the iterator.
+    /// The current master of a channel, and the calls accepted before `before` whose offers the master has not
+    /// received, oldest first. Each call is assigned to the master once taken from the iterator.
     pub(crate) fn give_calls(
         &mut self,
         key: ChannelKey,
@@ -536,8 +537,8 @@ impl Directory {
         Some((master, given))
     }
 
-    /// The master is another one, or gone: offers it had and did not answer are for the next. `unsent`: what comes back
-    /// from its outbox.
+    /// Reassigns the unanswered offers of a replaced or departed master to the next one. `unsent`: offers returned from
+    /// its outbox.
     pub(crate) fn offers_lost_their_master(
         &mut self,
         key: ChannelKey,
@@ -560,7 +561,7 @@ impl Directory {
         self.changed(key, PresenceCause::Waiting, None);
     }
 
-    /// A connection of the master's slot has left: nothing is remembered of what it had.
+    /// Forgets which offers a connection received, because it has left the master's slot.
     pub(crate) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
             let calls = live.calls.all();
@@ -568,8 +569,8 @@ impl Directory {
         }
     }
 
-    /// The last byte of an offer was handed over to `master`. True when it is for the next master all the same: this
-    /// one is no longer the channel's.
+    /// Records that the last byte of an offer was sent to `master`. True if the offer must still go to the next master
+    /// because this one has been replaced.
     pub(crate) fn offer_was_sent(
         &mut self,
         key: ChannelKey,
@@ -599,7 +600,7 @@ impl Directory {
         returns
     }
 
-    /// An offer came back from the outbox of `master`; false when its call does not wait any more.
+    /// Takes back an offer from the outbox of `master`; false when the offer's call no longer waits.
     pub(crate) fn offer_returned(
         &mut self,
         key: ChannelKey,
@@ -616,31 +617,31 @@ impl Directory {
         waits
     }
 
-    /// The call of a caller on another shard that has a place.
+    /// The queued call of a caller on another shard.
     pub(crate) fn call_of(&self, caller: CallRef) -> Option<Call> {
         self.waits.of(caller)
     }
 
-    /// The caller's shard has said that the call is over.
+    /// Frees the capacity of a call whose end the caller's shard has acknowledged.
     pub(crate) fn free_call_place(&mut self, caller: CallRef) {
         self.waits.free(caller);
     }
 
-    /// The number of places that callers on other shards have.
+    /// Number of calls from other shards that occupy capacity.
     pub(crate) fn call_places(&self) -> usize {
         self.waits.places()
     }
 
-    /// The channels that have waiting calls, in the order of their keys.
+    /// The channels that have waiting calls, sorted by key.
     pub(crate) fn channels_with_calls(&self) -> BTreeSet<ChannelKey> {
         self.waits.channels()
     }
 }
 
-/// A master's message for a call.
+/// A master's message for a player's call.
 pub(crate) struct ForPlayer<'a> {
     pub(crate) channel: ChannelKey,
-    /// Id to which the master sends it.
+    /// Id to which the message is addressed.
     pub(crate) sender: &'a str,
     /// The master's connection.
     pub(crate) from: SessionKey,
@@ -648,17 +649,18 @@ pub(crate) struct ForPlayer<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// A call that arrives at its channel.
+/// A new call at its channel.
 pub(crate) struct NewCall {
     pub(crate) caller: CallRef,
-    /// Id to which the master answers.
+    /// Id to which the master addresses its answer.
     pub(crate) sender: Box<str>,
     /// The offer, base64.
     pub(crate) payload: Box<str>,
     pub(crate) player: Option<Box<Player>>,
 }
 
-/// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.
+/// Time limit of a call in milliseconds: its channel's message lifetime or the configured maximum, whichever is
+/// shorter.
 pub(crate) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     let ttl_ms = u64::from(ttl_seconds) * 1000;
     if most_ms == 0 {

@@ -1,4 +1,4 @@
-//! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
+//! Permissions: policies are evaluated before anything about a channel is revealed. See codec/PROTOCOL.md, AUTH.
 
 use crate::auth::{Caller, PolicyQuestion, RequestTags, ResourceTags};
 use crate::channel::endpoint_requests::RequestedEndpoint;
@@ -18,9 +18,9 @@ use codec::policy::{Action, KeyName};
 use codec::signal::Role;
 
 impl Directory {
-    /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
-    /// channel that is named is judged where it lives, by [`Directory::forbids_named`]; one of an ARN is there once
-    /// more, by [`Directory::forbids_tagged`], where policies depend on its tags.
+    /// Refuses a call that its caller is not authorized to make, or whose channel cannot exist for the caller; `None`
+    /// permits it. A channel identified by name is authorized on its home, by [`Directory::forbids_named`]; one
+    /// identified by ARN is checked again there, by [`Directory::forbids_tagged`], if policies depend on its tags.
     pub(crate) fn forbids(&self, cx: &mut Context, caller: &Caller, call: &Call) -> Option<Answer> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
@@ -55,7 +55,8 @@ impl Directory {
         denial(cx, caller, operation.denied(), &question)
     }
 
-    /// Refuses a call about a channel by name. Its resource is the channel's ARN if it exists, else one without a time.
+    /// Refuses a call that identifies its channel by name. Its resource is the channel's ARN if the channel exists,
+    /// otherwise an ARN without a creation time.
     pub(crate) fn forbids_named(
         &self,
         cx: &mut Context,
@@ -78,7 +79,7 @@ impl Directory {
         denial(cx, caller, denied, &question)
     }
 
-    /// Whether a player may have ICE servers with its answer, where there are any.
+    /// Whether a player is authorized to get ICE servers with its answer, if any are configured.
     pub(crate) fn may_have_ice(
         &self,
         cx: &mut Context,
@@ -94,8 +95,8 @@ impl Directory {
             && (self.forbids_named(cx, caller, right, client_id, identity)).is_none()
     }
 
-    /// Refuses a call about a channel of an ARN, if the caller's policies name tags of channels and do not allow it
-    /// with those of this one. A channel that is not there has none.
+    /// Refuses a call that identifies its channel by ARN, if the caller's policies test channel tags and do not allow
+    /// it with those of this channel. A missing channel has no tags.
     pub(crate) fn forbids_tagged(
         &self,
         cx: &mut Context,
@@ -126,8 +127,8 @@ impl Directory {
         denial(cx, caller, query.operation.denied(), &question)
     }
 
-    /// Refuses an upgrade, if its caller's policies name tags of channels or its role was settled here, and they do not
-    /// allow it.
+    /// Refuses an upgrade that its caller's policies do not allow, if they test channel tags or the role of the upgrade
+    /// was determined here.
     pub(crate) fn forbids_tagged_upgrade(
         &self,
         cx: &mut Context,
@@ -147,7 +148,7 @@ impl Directory {
         denial_of(admission, &ruling)
     }
 
-    /// Notes that a caller asked for an endpoint of a channel, if that was found.
+    /// Records that a caller requested an endpoint of a channel, if the channel was found.
     pub(crate) fn note_endpoint(
         &mut self,
         cx: &mut Context,
@@ -182,7 +183,8 @@ impl Directory {
         }
     }
 
-    /// Whether an upgrade is refused as a viewer's whose client id is missing, by its caller's last request.
+    /// Whether to refuse an upgrade because it is a viewer's but has no client id, judging by its caller's last
+    /// endpoint request.
     pub(crate) fn lacks_client_id(&mut self, sockets: &Sockets, admission: &Admission) -> bool {
         if !admission.may_lack_client_id() {
             return false;
@@ -197,8 +199,8 @@ impl Directory {
         })
     }
 
-    /// Completes an upgrade by what its channel's home alone knows: its role, where its last request decides, and its
-    /// program, where it does not name it.
+    /// Completes an upgrade with facts that only the channel's home knows: its role, if the last endpoint request
+    /// determines it, and its program, if the upgrade does not name it.
     pub(crate) fn complete(&self, admission: &mut Admission) {
         let channel = self.find(&admission.arn).and_then(|key| self.channel(key));
         let requests = channel.and_then(|channel| channel.endpoint_requests.as_deref());
@@ -220,31 +222,31 @@ impl Directory {
         CallerId::of_hash(identity.map_or(0, |identity| self.hasher.hash_one(identity)))
     }
 
-    /// The tags of a channel that lives here; none, if it does not.
+    /// The tags of a channel; empty if the channel is not homed here.
     fn tags(&self, arn: &ChannelArn) -> &[Tag] {
         let channel = self.find(arn).and_then(|key| self.channel(key));
         channel.map_or(&[], |channel| &channel.record.tags)
     }
 
-    /// The channel of a name in our region and the caller's account.
+    /// The channel with this name in our region and the caller's account.
     pub(crate) fn named(&self, caller: &Caller, name: &str) -> Identity {
         Identity::new(&self.settings.region, caller.account(), name)
     }
 }
 
-/// The role in which a caller counts where those of a channel share something.
+/// The role in which a caller is counted where a channel's callers share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallerRole {
-    /// As all others: no signature proves who calls.
+    /// Counted together with all other callers whose identity is not proved by a signature.
     Anyone,
-    /// As the channel's master, since it may connect as that.
+    /// Counted as the channel's master, because the caller may connect as one.
     Master,
-    /// For itself.
+    /// Counted individually.
     Viewer(CallerId),
 }
 
 impl CallerRole {
-    /// The caller, if it has a part of its own.
+    /// The caller, if it is counted individually.
     pub(crate) fn caller(self) -> Option<CallerId> {
         match self {
             Self::Anyone | Self::Master => None,
@@ -254,7 +256,7 @@ impl CallerRole {
 }
 
 impl Directory {
-    /// The role of a caller on this channel. It follows from the rights of its key, not from what a request names:
+    /// The role of a caller on this channel. Derived from the rights of its key, not from parameters of the request:
     /// masters of the C SDK send a ClientId as viewers do.
     pub(crate) fn caller_role(
         &self,
@@ -278,7 +280,7 @@ impl Directory {
     }
 }
 
-/// The client id that a call names for its policies.
+/// The client id of a call, for its policies.
 pub(crate) fn named_client_id(call: &Call) -> Option<&str> {
     let Call::Ice(ice) = call else {
         return None;
@@ -320,7 +322,7 @@ fn denial(
     Some(refusal.by_policy(caller.ground_of(&ruling)).into())
 }
 
-/// The resource of a channel that does not exist yet: policies say `channel/NAME/*`.
+/// The resource of a channel that does not exist yet, matched by policies as `channel/NAME/*`.
 fn unborn(identity: &Identity, what: &str) -> String {
     let (region, account, name) = (identity.region(), identity.account(), identity.name());
     format!("arn:aws:kinesisvideo:{region}:{account}:{what}/{name}/*")

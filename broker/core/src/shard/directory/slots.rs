@@ -1,4 +1,4 @@
-//! The slots of a shard, and what is to be done about them.
+//! The slots of a shard, and the work that is due for them.
 
 use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::slot_maps::{SlotMap, SlotSet};
@@ -12,14 +12,14 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// An order about slots as one shard takes it: with the records and messages that the node around the shards keeps.
+/// A slot order for one shard, with the records and messages that the node supplies.
 #[derive(Debug)]
 pub struct ShardOrder {
-    /// The order, as the cluster's rules gave it.
+    /// The order, as issued by the cluster's rules.
     pub order: SlotOrder,
-    /// With [`SlotOrder::Serve`] the records of this shard's channels of the slot.
+    /// For [`SlotOrder::Serve`], the records of this shard's channels in the slot.
     pub records: Vec<Record>,
-    /// With [`SlotOrder::Serve`] and [`SlotOrder::Merge`] the messages of the parcel that is named, if they are kept.
+    /// For [`SlotOrder::Serve`] and [`SlotOrder::Merge`], the messages of the parcel, if available.
     pub messages: Option<Arc<[u8]>>,
 }
 
@@ -34,91 +34,92 @@ impl From<SlotOrder> for ShardOrder {
     }
 }
 
-/// The answer of all nodes together to the question of a call: once for each that was taken.
+/// The merged answer of all nodes to a call's query: one for each query that the node accepted.
 pub type NodesAnswer = (CallRef, Box<Answer>);
 
-/// A shard's end of what follows the cluster. Never blocks.
+/// A shard's interface to the cluster follower. Never blocks.
 pub trait SlotOrders: Send {
-    /// The next order and the next answer, each the oldest. After neither a [`crate::shard::Letter::Slots`] says that
-    /// there is one again.
+    /// The oldest queued order and the oldest queued answer. Once both queues are empty, a
+    /// [`crate::shard::Letter::Slots`] announces new entries.
     fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>);
 
-    /// Reports that this shard admits to a slot.
+    /// Reports that this shard admits connections to a slot.
     fn served(&mut self, held: Held);
 
-    /// A connection was admitted to a channel of a slot.
+    /// Reports that a connection was admitted to a channel of a slot.
     fn admitted(&mut self, held: Held);
 
-    /// Reports this shard's messages of a parcel.
+    /// Returns this shard's messages of a parcel.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
 
-    /// A call wants a page of all nodes' channels: [`Self::next`] has it. False when too many calls want one.
+    /// Requests a page of all nodes' channels for a call: [`Self::next`] returns it. False when too many requests are
+    /// in flight.
     fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool;
 
-    /// A call wants to know what the other nodes have of an account, `region:account:`: [`Self::next`] has it.
-    /// False when too many calls ask.
+    /// Requests the other nodes' holdings of an account, given as `region:account:`, for a call: [`Self::next`] returns
+    /// them. False when too many requests are in flight.
     fn count(&mut self, caller: CallRef, tenant: &str) -> bool;
 }
 
-/// The slots of a shard.
+/// State of the slots of a shard.
 pub(crate) struct DirectorySlots {
     map: Arc<SlotMap>,
     orders: Box<dyn SlotOrders>,
     places: Vec<Place>,
     packing: Vec<SlotPacking>,
-    /// Orders wait for the next turn.
+    /// Whether orders wait for the next turn.
     due: bool,
     closing: Option<Closing>,
 }
 
-/// One slot.
+/// State of one slot.
 #[derive(Debug, Default)]
 struct Place {
     stage: Stage,
-    /// Under which it is served, or was served last.
+    /// Epoch under which the slot is served, or was last served.
     epoch: Epoch,
-    /// The epoch of its channels' presence.
+    /// The presence epoch of the slot's channels.
     presence: u64,
-    /// Channels of the slot on this shard.
+    /// The slot's channels on this shard.
     channels: Vec<ChannelKey>,
 }
 
 /// Whether a slot's channels can be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Channels are elsewhere.
+    /// The channels are elsewhere.
     #[default]
     Absent,
-    /// Channels are in use.
+    /// The channels are in use.
     Served,
-    /// Channels are frozen until it is known whether the slot goes.
+    /// The channels are frozen until it is known whether the slot moves.
     Still,
 }
 
-/// Messages that are to be packed.
+/// A slot whose pending messages are to be packed into a parcel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotPacking {
     pub(crate) held: Held,
     pub(crate) parcel: ParcelId,
-    /// When they are looked at next.
+    /// When the messages are next checked.
     pub(crate) look: Now,
-    /// When connections that have not ended what they began are aborted.
+    /// When connections with incomplete messages are aborted.
     pub(crate) until: Now,
     pub(crate) aborted: bool,
-    /// The slot's channels go afterwards.
+    /// Whether the slot's channels are released after packing.
     pub(crate) releases: bool,
 }
 
-/// All connections are being closed.
+/// Progress of closing all connections.
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     began: Now,
-    /// Places of the table that were looked at.
+    /// Number of table positions already visited.
     looked: usize,
 }
 
 impl DirectorySlots {
-    /// No slot is served yet.
+    /// Creates the state with no slot served yet.
     pub(crate) fn new(map: Arc<SlotMap>, orders: Box<dyn SlotOrders>) -> Self {
         let places = (0..crate::cluster::limits::SLOTS).map(|_| Place::default());
         Self {
@@ -132,14 +133,14 @@ impl DirectorySlots {
         }
     }
 
-    /// A channel came into the tables.
+    /// Adds a channel to its slot.
     pub(crate) fn channel_came(&mut self, identity: &Identity, key: ChannelKey) {
         if let Some(place) = self.place_of(identity) {
             place.channels.push(key);
         }
     }
 
-    /// A channel is out of the tables.
+    /// Removes a channel from its slot.
     pub(crate) fn channel_went(&mut self, identity: &Identity, key: ChannelKey) {
         if let Some(place) = self.place_of(identity)
             && let Some(found) = place.channels.iter().position(|other| *other == key)
@@ -158,14 +159,14 @@ impl DirectorySlots {
         place.map_or(Stage::Absent, |place| place.stage)
     }
 
-    /// A slot is at this stage from here on.
+    /// Moves a slot to this stage.
     pub(crate) fn enter(&mut self, slot: Slot, stage: Stage) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.stage = stage;
         }
     }
 
-    /// The channels of a slot come, with the epoch of their presence.
+    /// Prepares a slot for the arrival of its channels, with their presence epoch.
     pub(crate) fn come(&mut self, slot: Slot, presence: u64) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.presence = presence;
@@ -179,7 +180,7 @@ impl DirectorySlots {
         (place.stage != Stage::Absent).then_some((Some(slot), place.presence))
     }
 
-    /// Admits to a slot from here on.
+    /// Begins to admit connections to a slot.
     pub(crate) fn begin(&mut self, held: Held) {
         if let Some(place) = self.places.get_mut(held.slot.index()) {
             place.stage = Stage::Served;
@@ -188,17 +189,17 @@ impl DirectorySlots {
         self.orders.served(held);
     }
 
-    /// A call wants a page of all nodes' channels. False when too many do.
+    /// Requests a page of all nodes' channels for a call. False when too many requests are in flight.
     pub(crate) fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
         self.orders.list(caller, question)
     }
 
-    /// A call wants to know what the other nodes have of an account. False when too many do.
+    /// Requests the other nodes' holdings of an account for a call. False when too many requests are in flight.
     pub(crate) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
         self.orders.count(caller, tenant)
     }
 
-    /// The slots that may be used here at `now`.
+    /// The slots that this node may use at `now`.
     pub(crate) fn served(&self, now: Now) -> SlotSet {
         let mut served = SlotSet::default();
         let places = (0..).map(Slot).zip(&self.places);
@@ -212,12 +213,12 @@ impl DirectorySlots {
         }
     }
 
-    /// Whether a channel that is not in this node's slots does not exist.
+    /// Whether the absence of a channel from this node's slots proves that it does not exist.
     pub(crate) fn knows_absence(&self) -> bool {
         self.map.knows_absence()
     }
 
-    /// The number of nodes that share the account's calls.
+    /// Number of nodes that share the account's calls.
     pub(crate) fn nodes(&self) -> u16 {
         self.map.nodes()
     }
@@ -228,12 +229,12 @@ impl DirectorySlots {
         place.map_or_else(Vec::new, |place| place.channels.clone())
     }
 
-    /// The number of channels in all slots.
+    /// Total number of channels in all slots.
     pub(crate) fn len(&self) -> usize {
         self.places.iter().map(|place| place.channels.len()).sum()
     }
 
-    /// Whether the slot of a name lists this channel.
+    /// Whether the slot for this name lists the channel.
     pub(crate) fn lists(&self, identity: &Identity, key: ChannelKey) -> bool {
         let place = self.map.slot(identity).map(Slot::index);
         let place = place.and_then(|place| self.places.get(place));
@@ -242,7 +243,7 @@ impl DirectorySlots {
 }
 
 impl DirectorySlots {
-    /// The next order, and the next answer of all nodes; neither when all that came are carried out.
+    /// The next order, and the next answer of all nodes; both `None` once all have been processed.
     pub(crate) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
         if !self.due {
             return (None, None);
@@ -252,35 +253,35 @@ impl DirectorySlots {
         (order, answer)
     }
 
-    /// Has the messages of a slot packed, in place of what was to be packed of it before.
+    /// Schedules the messages of a slot to be packed, replacing an earlier request for it.
     pub(crate) fn pack(&mut self, packing: SlotPacking) {
         self.stop_packing(packing.held.slot);
         self.packing.push(packing);
     }
 
-    /// The messages of a slot are not to be packed any more.
+    /// Cancels the packing of a slot's messages.
     pub(crate) fn stop_packing(&mut self, slot: Slot) {
         self.packing.retain(|packing| packing.held.slot != slot);
     }
 
-    /// Takes what is to be packed.
+    /// Takes the slots to be packed.
     pub(crate) fn take_packing(&mut self) -> Vec<SlotPacking> {
         std::mem::take(&mut self.packing)
     }
 
-    /// Hands over this shard's messages of a parcel.
+    /// Returns this shard's messages of a parcel.
     pub(crate) fn packed(&mut self, packing: &SlotPacking, messages: Vec<u8>) {
         self.orders.packed(packing.held, packing.parcel, messages);
     }
 
-    /// All connections are to be closed, from `now` on, unless they are already.
+    /// Begins to close all connections at `now`, unless that is already in progress.
     pub(crate) fn close_all(&mut self, now: Now) {
         let (began, looked) = (now, 0);
         self.closing.get_or_insert(Closing { began, looked });
     }
 
-    /// The places of the table of sessions, of `all`, whose connections are to be closed by `now`: a node that is alone
-    /// closes all, spread over [`ALONE_CLOSE_MS`], at most [`CLOSES_PER_TURN`] in one turn.
+    /// Positions in the table of sessions, of size `all`, whose connections must be closed by `now`: an isolated node
+    /// closes all of its connections, spread over [`ALONE_CLOSE_MS`], at most [`CLOSES_PER_TURN`] per turn.
     pub(crate) fn places_to_close(&mut self, all: usize, now: Now) -> Range<usize> {
         let Some(mut closing) = self.closing else {
             return 0..0;
@@ -297,13 +298,13 @@ impl DirectorySlots {
 }
 
 impl DirectorySlots {
-    /// Whether the slot of a name may be used here at `now`.
+    /// Whether this node may use the slot for this name at `now`.
     pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
         let stage = self.map.slot(identity).map(|slot| self.stage(slot));
         stage == Some(Stage::Served) && self.map.is_valid(now)
     }
 
-    /// A connection was admitted to a channel.
+    /// Reports that a connection was admitted to a channel.
     pub(crate) fn admitted(&mut self, arn: &ChannelArn) {
         if let Some(slot) = self.map.slot(&Identity::of(arn))
             && let Some(place) = self.places.get(slot.index())
@@ -313,12 +314,12 @@ impl DirectorySlots {
         }
     }
 
-    /// Orders have come.
+    /// Records that orders have arrived.
     pub(crate) fn orders_came(&mut self) {
         self.due = true;
     }
 
-    /// When something is due next, in a shard whose table of sessions has this many places.
+    /// When the next work is due, for a table of sessions of this size.
     pub(crate) fn next_due(&self, sessions: usize) -> Option<Now> {
         let orders = self.due.then_some(Now(0));
         let closing = self.closing.map(|closing| closing.next(sessions));
@@ -328,7 +329,7 @@ impl DirectorySlots {
 }
 
 impl Closing {
-    /// When the next connection is to be closed, of a table with this many places.
+    /// When the next connection must be closed, for a table of sessions of this size.
     fn next(&self, sessions: usize) -> Now {
         let slots = sessions.max(1) as u64;
         let looked = self.looked as u64 + 1;

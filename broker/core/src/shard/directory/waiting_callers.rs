@@ -1,8 +1,8 @@
-//! Callers that wait on one shard: calls for the master's answer, lists for their parts, devices for somebody who waits
-//! for them.
+//! Callers waiting on one shard: calls for the master's answer, list requests for parts from the shards, devices for a
+//! client.
 //!
-//! Calls are counted by their accounts, one of which makes room when there is none. Of some, another shard still
-//! has to confirm the end:
+//! Calls are counted by account; when capacity is exhausted, one account's call is evicted. For some calls, another
+//! shard still has to acknowledge the end:
 //! ```text
 //!  the caller's shard          the channel's home
 //!    QueryKind ───────────────────►  taken in
@@ -11,8 +11,8 @@
 //!    ◄────────── CallAnswer    the master's answer, or why there is none: exactly one, wanted or not
 //!    CallOver ──────────────►  the place of this table is free
 //! ```
-//! A place is held until its `CallOver` is read, so the mailboxes never hold more answers than there are places on all
-//! shards, nor more of `CallWithdrawn` and of `CallOver` than there are on the reader's.
+//! Capacity is held until the `CallOver` is read, so the mailboxes never hold more answers than the total capacity of
+//! all shards, nor more `CallWithdrawn` and `CallOver` messages than the capacity of the reading shard.
 
 use crate::channel::alexa_calls::CallKind;
 use crate::id::{Account, CallRef, ChannelKey, SessionKey};
@@ -27,52 +27,52 @@ use crate::time::{Moment, Now};
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-/// One call at its channel: its channel, and its place in the channel's order of acceptance.
+/// A call: its channel, and its position in the channel's order of acceptance.
 pub(crate) type Call = (ChannelKey, u64);
 
-/// The waiting calls of one shard's channels.
+/// The pending calls of one shard's channels.
 #[derive(Debug)]
 pub(crate) struct WaitingCalls {
     alexa: CallShares,
     players: CallShares,
-    /// Calls of other shards that were taken in and not confirmed to be over, and where they are or were.
+    /// Queued calls of other shards whose end has not been acknowledged, each with its channel and position.
     places: HashMap<CallRef, Call, RandomState>,
-    /// Calls that ended, the oldest first, as long as the master may send something for them.
+    /// Ended calls, oldest first, kept while the master may still send messages for them.
     ended: VecDeque<EndedCall>,
 }
 
-/// Calls of one kind.
+/// Calls of one kind, grouped by account.
 #[derive(Debug)]
 struct CallShares {
-    /// By the account of their channel.
+    /// Calls by the account of their channel.
     accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
     waiting: usize,
-    /// At most this many wait.
+    /// Maximum number of pending calls.
     most: usize,
 }
 
-/// A call that ended.
+/// An ended call.
 #[derive(Debug)]
 pub(crate) struct EndedCall {
     pub(crate) channel: ChannelKey,
     /// Account of the channel.
     pub(crate) account: Account,
-    /// Id to which the master answered.
+    /// Id to which the master addressed its answer.
     pub(crate) sender: Box<str>,
-    /// Answers to a player's id are for nobody else, too.
+    /// Kind of the call. Messages to the id of a player must not reach a viewer of that name.
     pub(crate) kind: CallKind,
-    /// When it is forgotten.
+    /// When the entry is dropped.
     pub(crate) until: Now,
 }
 
-/// The room for one more call.
+/// Capacity for one more call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallRoom {
-    /// There is room.
+    /// Capacity is free.
     Free,
-    /// There is, once this call of an account or channel with more than its share has ended.
+    /// Capacity is available by evicting this call, of an account or channel that exceeds its share.
     InPlaceOf(Call),
-    /// There is none, and no other holder has more than the caller would have.
+    /// Capacity is exhausted, and no other holder has more than the caller would have.
     None,
 }
 
@@ -86,8 +86,8 @@ impl WaitingCalls {
         }
     }
 
-    /// A call has ended. Of too many on its channel the oldest is forgotten, and of too many in all the oldest of the
-    /// account with most: what comes for it is kept as for a viewer.
+    /// Remembers an ended call. Beyond the limit per channel its oldest call is dropped, beyond the total limit the
+    /// oldest of the largest account: messages for a dropped call become pending as for a viewer.
     pub(crate) fn remember(&mut self, ended: EndedCall) {
         self.forget(ended.channel, &ended.sender);
         let on_channel = |call: &EndedCall| call.channel == ended.channel;
@@ -111,13 +111,13 @@ impl WaitingCalls {
         self.ended.push_back(ended);
     }
 
-    /// A client id is no longer that of a call that ended.
+    /// Forgets the ended call with this client id.
     pub(crate) fn forget(&mut self, channel: ChannelKey, sender: &str) {
         let is_it = |call: &EndedCall| call.channel == channel && *call.sender == *sender;
         self.ended.retain(|call| !is_it(call));
     }
 
-    /// Kind of the call that ended and had this client id.
+    /// Kind of the ended call with this client id.
     #[cold]
     pub(crate) fn ended_kind(
         &mut self,
@@ -132,29 +132,29 @@ impl WaitingCalls {
         self.ended.iter().find(is_it).map(|call| call.kind)
     }
 
-    /// Whether one more call of another shard may wait.
+    /// Whether a call from another shard can be queued.
     pub(crate) fn has_place(&self) -> bool {
         self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.alexa.most
     }
 
-    /// The number of places that are held.
+    /// Number of calls that occupy capacity.
     pub(crate) fn places(&self) -> usize {
         self.places.len()
     }
 
-    /// The number of calls that wait.
+    /// Number of pending calls.
     pub(crate) fn len(&self) -> usize {
         self.alexa.waiting + self.players.waiting
     }
 
-    /// The number of those on a channel of `account`.
+    /// Number of pending calls on a channel of `account`.
     pub(crate) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
         let kinds = [&self.alexa, &self.players].into_iter();
         let calls = kinds.filter_map(|kind| kind.accounts.get(account));
         calls.map(|calls| of(calls, channel).count()).sum()
     }
 
-    /// Calls of a kind.
+    /// The calls of one kind.
     fn kind(&mut self, kind: CallKind) -> &mut CallShares {
         match kind {
             CallKind::Alexa => &mut self.alexa,
@@ -162,7 +162,7 @@ impl WaitingCalls {
         }
     }
 
-    /// Whether one more call of a kind fits on a channel of `account`: see [`CallShares::room`].
+    /// Capacity for another call of a kind on a channel of `account`: see [`CallShares::room`].
     pub(crate) fn room(&self, kind: CallKind, account: &str, channel: ChannelKey) -> CallRoom {
         match kind {
             CallKind::Alexa => self.alexa.room(account, channel),
@@ -170,32 +170,32 @@ impl WaitingCalls {
         }
     }
 
-    /// A call waits from here on.
+    /// Adds a pending call.
     pub(crate) fn begin(&mut self, kind: CallKind, account: &str, call: Call) {
         self.kind(kind).begin(account, call);
     }
 
-    /// A call waits no more.
+    /// Removes a pending call.
     pub(crate) fn end(&mut self, kind: CallKind, account: &str, call: Call) {
         self.kind(kind).end(account, call);
     }
 
-    /// A caller knows that its call waits: it will report once that the call is over.
+    /// Holds capacity for a call from another shard until its end is acknowledged.
     pub(crate) fn hold(&mut self, caller: CallRef, call: Call) {
         self.places.insert(caller, call);
     }
 
-    /// The call of a caller that waits.
+    /// The pending call of a caller.
     pub(crate) fn of(&self, caller: CallRef) -> Option<Call> {
         self.places.get(&caller).copied()
     }
 
-    /// The caller's shard has said that the call is over.
+    /// Frees a call's capacity after the caller's shard has acknowledged its end.
     pub(crate) fn free(&mut self, caller: CallRef) {
         self.places.remove(&caller);
     }
 
-    /// The channels that have waiting calls, each once, in the order of their keys.
+    /// The channels that have pending calls, sorted by key without duplicates.
     pub(crate) fn channels(&self) -> BTreeSet<ChannelKey> {
         let kinds = [&self.alexa, &self.players].into_iter();
         let calls = kinds.flat_map(|kind| kind.accounts.values().flatten());
@@ -204,7 +204,7 @@ impl WaitingCalls {
 }
 
 impl CallShares {
-    /// None; at most this many may wait.
+    /// Creates an empty set with this limit.
     fn new(most: usize) -> Self {
         Self {
             accounts: BTreeMap::new(),
@@ -213,10 +213,10 @@ impl CallShares {
         }
     }
 
-    /// Whether one more call fits on a channel of `account`. When all is full, the holder of most makes room for one
-    /// that has less: first between accounts, then between the channels of one.
+    /// Capacity for another call on a channel of `account`. When full, the largest holder yields to a smaller one:
+    /// first between accounts, then between the channels of an account.
     ///
-    /// Looks at each account and at the calls of one: at most twice as many as may wait.
+    /// Visits each account, and the calls of one account: at most twice the limit in total.
     fn room(&self, account: &str, channel: ChannelKey) -> CallRoom {
         if self.waiting < self.most {
             return CallRoom::Free;
@@ -235,7 +235,7 @@ impl CallShares {
         fullest_channel(fullest).map_or(CallRoom::None, |(_, newest)| CallRoom::InPlaceOf(newest))
     }
 
-    /// A call waits from here on.
+    /// Adds a pending call.
     fn begin(&mut self, account: &str, call: Call) {
         let calls = match self.accounts.get_mut(account) {
             Some(calls) => calls,
@@ -245,7 +245,7 @@ impl CallShares {
         debug_assert!(self.waiting <= self.most, "more calls wait than may");
     }
 
-    /// A call waits no more.
+    /// Removes a pending call.
     fn end(&mut self, account: &str, call: Call) {
         let Some(calls) = self.accounts.get_mut(account) else {
             return;
@@ -262,7 +262,7 @@ fn of(calls: &BTreeSet<Call>, channel: ChannelKey) -> impl Iterator<Item = &Call
     calls.range((channel, 0)..=(channel, u64::MAX))
 }
 
-/// The number of calls on the channel that has most of these, and the newest of them.
+/// The largest number of calls on one channel, and the newest call on that channel.
 fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
     let mut counts: BTreeMap<ChannelKey, (usize, Call)> = BTreeMap::new();
     for call in calls {
@@ -281,24 +281,24 @@ fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
 // A list is under way until all parts of it have come: those of a caller who hung up are work for other shards all
 // the same.
 
-/// The lists of a shard's callers.
+/// The list requests of a shard's callers.
 #[derive(Debug)]
 pub(crate) struct Lists {
     under_way_max: usize,
-    /// Of one account.
+    /// Maximum number of lists in progress per account.
     of_account_max: usize,
     waiting_max: usize,
-    /// With the number of parts that are missing: few enough to look through.
+    /// Lists in progress, each with the number of missing parts: few enough for a linear search.
     under_way: Vec<(CallRef, usize)>,
     waiting: BTreeMap<Account, VecDeque<(CallRef, PageQuestion)>>,
-    /// Accounts with lists that wait, and fewer under way than one account may have, in turn.
+    /// Round-robin queue of accounts that have lists waiting, and fewer in progress than the limit.
     turns: VecDeque<Account>,
     shares: Shares<Account, Account>,
     waits: usize,
 }
 
 impl Lists {
-    /// None, in a process of this many shards; `of_nodes` where several nodes have channels.
+    /// Creates an empty set for a process of this many shards; `of_nodes` if several nodes serve channels.
     pub(crate) fn among(shards: usize, of_nodes: bool) -> Self {
         Self {
             under_way_max: lists_under_way(shards),
@@ -312,8 +312,8 @@ impl Lists {
         }
     }
 
-    /// Adds a list to those that wait. When they are too many, the newest of the account with most does not fit: this
-    /// one, unless its account has fewer. Returns the caller that is to be refused.
+    /// Enqueues a list request. Over the limit, rejects the newest request of the account with the most requests, which
+    /// is this one unless its account has fewer. Returns the caller to refuse.
     pub(crate) fn ask(&mut self, caller: CallRef, question: PageQuestion) -> Option<CallRef> {
         let account = caller.account;
         let mut displaced = None;
@@ -333,12 +333,12 @@ impl Lists {
         displaced.map(|(caller, _)| caller)
     }
 
-    /// Whether [`Self::next`] has one.
+    /// Whether [`Self::next`] returns a list.
     pub(crate) fn due(&self) -> bool {
         self.under_way.len() < self.under_way_max && !self.turns.is_empty()
     }
 
-    /// The next list to be made, if one more may be under way: of `parts` answers.
+    /// The next list to begin, if the limit permits another one in progress; the list awaits `parts` answers.
     pub(crate) fn next(&mut self, parts: usize) -> Option<(CallRef, PageQuestion)> {
         if self.under_way.len() >= self.under_way_max {
             return None;
@@ -350,7 +350,7 @@ impl Lists {
         Some((caller, question))
     }
 
-    /// A part of a list has come, if it is of one.
+    /// Counts a received part, if it belongs to a list.
     pub(crate) fn part_came(&mut self, caller: CallRef) {
         let mut all = self.under_way.iter_mut();
         let Some((_, missing)) = all.find(|(list, _)| *list == caller) else {
@@ -362,13 +362,13 @@ impl Lists {
         }
     }
 
-    /// A list is under way no longer: it is whole, or nobody was asked for it.
+    /// Removes a list from those in progress, because it is complete or no shard was queried for it.
     pub(crate) fn end(&mut self, caller: CallRef) {
         self.under_way.retain(|(list, _)| *list != caller);
         self.take_turn(caller.account);
     }
 
-    /// Puts an account at the end of those whose turn comes, if it is not among them and may be.
+    /// Appends an account to the round-robin queue, if it is eligible and not in it yet.
     fn take_turn(&mut self, account: Account) {
         let waits = self.waiting.contains_key(&account) && !self.turns.contains(&account);
         let all = self.under_way.iter();
@@ -398,28 +398,28 @@ impl Lists {
 
 // The part of a turn that pages may take.
 
-/// The remainder of a turn for pages, and the work that waits for the next one: at most as much as there are lists
-/// under way on all shards.
+/// The remaining page budget of a turn, and the page work deferred to later turns: at most as many items as lists in
+/// progress on all shards.
 #[derive(Debug, Default)]
 pub(crate) struct PageTurn {
-    /// The moment of the turn: all inputs of one turn have the same.
+    /// The time of the turn, the same for all its inputs.
     at: Moment,
-    /// Records looked at or merged before it, and in all.
+    /// Value of `records` at the beginning of the turn.
     before: u64,
     records: u64,
     waiting: VecDeque<PageWork>,
-    /// Channel records that pages have looked at.
+    /// Number of channel records read for list pages since the start.
     records_read: u64,
 }
 
 #[derive(Debug)]
 pub(crate) enum PageWork {
     Send(CallRef, PageOf),
-    /// All parts of this call's page have come.
+    /// Merges the page of a call after all parts have arrived.
     Merge(CallRef),
 }
 
-/// Which part of a page a shard is asked for: see [`crate::shard::QueryKind::Page`].
+/// The part of a page requested from a shard: see [`crate::shard::QueryKind::Page`].
 #[derive(Debug)]
 pub(crate) struct PageOf {
     pub(crate) prefix: Box<str>,
@@ -428,12 +428,12 @@ pub(crate) struct PageOf {
 }
 
 impl PageTurn {
-    /// Whether work waits.
+    /// Whether work is queued.
     pub(crate) fn due(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Whether the turn of `at` has room for more records.
+    /// Whether the budget of the turn at `at` permits more records.
     pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             (self.at, self.before) = (at, self.records);
@@ -441,22 +441,22 @@ impl PageTurn {
         self.records - self.before < RECORDS_PER_TURN
     }
 
-    /// Whether it has room for more than the work that waits.
+    /// Whether the budget permits work in addition to the queued work.
     pub(crate) fn has_room_for_more(&mut self, at: Moment) -> bool {
         !self.due() && self.has_room(at)
     }
 
-    /// Records of parts that have come were merged.
+    /// Counts merged records.
     pub(crate) fn merged(&mut self, records: usize) {
         self.records += records as u64;
     }
 
-    /// Work that waits for a turn with room.
+    /// Defers work to a turn with enough budget.
     pub(crate) fn later(&mut self, work: PageWork) {
         self.waiting.push_back(work);
     }
 
-    /// The work that has waited longest, if the turn has room.
+    /// The oldest queued work, if the turn's budget permits.
     pub(crate) fn next(&mut self, at: Moment) -> Option<PageWork> {
         if self.due() && self.has_room(at) {
             self.waiting.pop_front()
@@ -465,22 +465,22 @@ impl PageTurn {
         }
     }
 
-    /// Records that were looked at in turns, or merged, since the start.
+    /// Number of records read or merged since the start.
     pub(crate) fn records(&self) -> u64 {
         self.records
     }
 
-    /// Channel records that pages have looked at.
+    /// Number of channel records read for list pages since the start.
     pub(crate) fn records_read(&self) -> u64 {
         self.records_read
     }
 
-    /// A page has looked at this many records.
+    /// Counts channel records read for a list page.
     pub(crate) fn count_read(&mut self, records: usize) {
         self.records_read += records as u64;
     }
 
-    /// Counts records read in the turn.
+    /// Counts channel records read in the turn.
     pub(crate) fn count_in_turn(&mut self, records: u64) {
         self.records += records;
     }
@@ -491,39 +491,39 @@ impl PageTurn {
 // Accounts share the places. When all are taken, a device of the account with most makes room for one of an account
 // with fewer.
 
-/// The waiting devices of one shard's channels: at most one a channel.
+/// The waiting devices of one shard's channels: at most one per channel.
 #[derive(Debug)]
 pub(crate) struct Polls {
     waiting: BTreeMap<ChannelKey, (SessionKey, Account)>,
     shares: Shares,
-    /// At most this many wait.
+    /// Maximum number of waiting devices.
     most: usize,
-    /// The channels of those of which something has changed in this input. Each is one of `waiting`.
+    /// Channels with a waiting device that the current input changed; a subset of `waiting`.
     changed: BTreeMap<ChannelKey, PollChange>,
 }
 
-/// A change of a channel whose device waits.
+/// A change of a channel that has a waiting device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollChange {
-    /// Something is kept, or a master is there, or the channel is another node's.
+    /// A message is pending, a master is connected, or the channel moved to another node.
     State,
-    /// Channel is deleted.
+    /// The channel is deleted.
     Deleted,
 }
 
-/// The room for one more device.
+/// Capacity for one more device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollRoom {
-    /// There is room.
+    /// Capacity is free.
     Free,
-    /// There is, once the device of this channel has its answer.
+    /// Capacity is available once the device of this channel is answered.
     InPlaceOf(ChannelKey),
-    /// There is none, and no other account has more than the asker's would have.
+    /// Capacity is exhausted, and no other account has more waiting devices than this account would have.
     None,
 }
 
 impl Polls {
-    /// Nobody waits; at most this many may.
+    /// Creates an empty set with this limit.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
@@ -538,22 +538,22 @@ impl Polls {
         self.waiting.is_empty()
     }
 
-    /// The number of devices that wait.
+    /// Number of waiting devices.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The connection that waits on a channel.
+    /// The waiting connection of a channel.
     pub(crate) fn of(&self, channel: ChannelKey) -> Option<SessionKey> {
         self.waiting.get(&channel).map(|(session, _)| *session)
     }
 
-    /// All connections that wait.
+    /// All waiting connections.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionKey> {
         self.waiting.values().map(|(session, _)| *session)
     }
 
-    /// Whether one more device of an account may wait.
+    /// Capacity for another device of an account.
     pub(crate) fn room(&self, account: Account) -> PollRoom {
         if self.waiting.len() < self.most {
             return PollRoom::Free;
@@ -562,7 +562,7 @@ impl Polls {
         payer.map_or(PollRoom::None, PollRoom::InPlaceOf)
     }
 
-    /// A device waits from here on. The caller has ended the one that waited on the channel before.
+    /// Adds a waiting device. The caller must have ended the channel's previous one.
     pub(crate) fn begin(&mut self, account: Account, channel: ChannelKey, session: SessionKey) {
         let before = self.waiting.insert(channel, (session, account));
         debug_assert!(before.is_none(), "two devices wait on one channel");
@@ -573,7 +573,7 @@ impl Polls {
         self.shares.change(account, channel, 0, 1);
     }
 
-    /// A connection waits no more; false when it did not.
+    /// Removes a waiting connection; false when it was not waiting.
     pub(crate) fn end(&mut self, channel: ChannelKey, session: SessionKey) -> bool {
         if self.of(channel) != Some(session) {
             return false;
@@ -585,7 +585,7 @@ impl Polls {
         true
     }
 
-    /// Something has changed of a channel: its device is looked at when the input is over, if one waits.
+    /// Notes a change of a channel: its waiting device, if any, is checked when the input has been processed.
     #[inline]
     pub(crate) fn note(&mut self, channel: ChannelKey, change: PollChange) {
         if !self.waiting.is_empty() && self.waiting.contains_key(&channel) {
@@ -596,21 +596,21 @@ impl Polls {
         }
     }
 
-    /// The next channel of which something has changed.
+    /// The next changed channel.
     pub(crate) fn next_changed(&mut self) -> Option<(ChannelKey, PollChange)> {
         self.changed.pop_first()
     }
 
-    /// Whether there is such a channel.
+    /// Whether there is a changed channel.
     #[inline]
     pub(crate) fn has_changed(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// Checks what holds between two inputs.
+    /// Checks the invariants that hold between inputs.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics if an invariant is violated.
     pub(crate) fn invariants(&self) {
         assert!(self.changed.is_empty(), "a device is not looked at");
         assert_eq!(

@@ -1,5 +1,4 @@
-//! Fate of messages that were written: confirmed by the recipient's machine, or taken back for the slot's next
-//! connection.
+//! Fate of written messages: confirmed by the recipient's host, or taken back for the slot's next connection.
 //!
 //! ```text
 //!  sent ──► written ──► asked: after a second, then each second; after much was written, best when something comes
@@ -12,8 +11,8 @@
 //!                         │                                                            what a receiver may wait: back
 //!                         └─ the peer sends no more, or the connection is gone ──► back
 //! ```
-//! Until it is known what a former connection of a slot has, the slot is held: what is for it is kept, so that what
-//! comes back precedes it.
+//! Until it is known which messages a slot's former connection has received, the slot is held: new messages for it are
+//! pending, so that returned ones precede them.
 
 use crate::channel::Channel;
 use crate::id::{Account, ChannelKey, SessionKey};
@@ -34,7 +33,7 @@ use crate::time::Now;
 use std::collections::BTreeMap;
 
 impl Shard {
-    /// Asks the connections whose time has come.
+    /// Queries the connections that are due.
     pub(crate) fn ask_due(&mut self) {
         for _ in 0..ASKS_PER_TICK {
             let State { sockets, cx, .. } = &mut self.state;
@@ -47,9 +46,9 @@ impl Shard {
         }
     }
 
-    /// More bytes are not confirmed than may be: of the account with most the connections with the oldest messages are
-    /// asked once more, and what they have not confirmed is counted as delivered unproved. A part of all at once, since
-    /// each time all connections are looked at.
+    /// Reduces unconfirmed bytes above the limit: the connections with the oldest messages of the largest account are
+    /// queried again, and their unconfirmed messages count as delivered without proof. Frees a share of all bytes at
+    /// once, since each pass visits all connections.
     pub(crate) fn make_proof_room(&mut self) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if !sockets.too_much_unconfirmed() {
@@ -79,15 +78,15 @@ impl Shard {
 }
 
 impl Sockets {
-    /// Makes room by what a connection has not confirmed when it is queried.
+    /// Marks a connection so that its unconfirmed messages are given up at the next query.
     fn makes_room(&mut self, key: SessionKey) {
         if let Some(session) = self.session_mut(key) {
             session.outbox.make_room();
         }
     }
 
-    /// Asks what the peer of a connection has of what was written to it: the kernel, or the last pong. [`told`]
-    /// follows.
+    /// Queries the kernel, or the last pong, for what the peer of a connection has received. [`told`] handles the
+    /// result.
     pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         if !self.ask_kernel(key) {
             if self.unread_of(key) > 0 {
@@ -98,10 +97,11 @@ impl Sockets {
         }
     }
 
-    /// The peer of a connection sends no more: what it has not confirmed by now, its program does not read. Asked
-    /// before our own end goes out; [`Self::take_leave`] follows when its session has left its channel.
-    /// `closed`: by a close frame. A FIN alone of a client on another node may be that node's end: its client still
-    /// reads, and the link says what its machine has until the stream is gone.
+    /// Handles EOF from the peer of a connection: its program will not read what it has not confirmed by now. The
+    /// kernel is queried before our own close is sent; [`Self::take_leave`] follows when the session has left its
+    /// channel. `closed`: by a close frame. A bare FIN on the stream of a client on another node may mean that the node
+    /// is shutting down: its client still reads, and the link reports what its machine has received until the stream
+    /// closes.
     pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
         let Some(session) = self.session_mut(key) else {
             return;
@@ -112,7 +112,7 @@ impl Sockets {
         self.ask_kernel(key);
     }
 
-    /// Where a pong is the proof, the last one says what it had.
+    /// With pong confirmation, evaluates the last pong.
     pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
         let session = self.session(key).filter(|it| it.outbox.is_over());
         if session.is_some() && !self.proves_by_tcp() {
@@ -120,7 +120,7 @@ impl Sockets {
         }
     }
 
-    /// Leaves to the shard what a master has confirmed of offers.
+    /// Defers to the shard the offers that a master has confirmed.
     pub(crate) fn note_offers(&mut self, cx: &mut Context, key: SessionKey) {
         let offers = self.take_offers();
         if let Some(channel) = self.session(key).and_then(Session::channel)
@@ -130,7 +130,7 @@ impl Sockets {
         }
     }
 
-    /// The kernel has said how much the peer of a connection has not acknowledged.
+    /// Handles the kernel's report of a connection's unacknowledged bytes.
     pub(crate) fn unacknowledged(
         &mut self,
         cx: &mut Context,
@@ -150,8 +150,8 @@ impl Sockets {
         self.hold(cx);
     }
 
-    /// Whether nothing is left to be done for a connection that was asked: it has its slot, owes no pong, and has
-    /// confirmed all.
+    /// Whether nothing remains to be done for a queried connection: it holds its slot, owes no pong, and has confirmed
+    /// everything.
     fn has_confirmed_all(&self, key: SessionKey) -> bool {
         self.session(key).is_some_and(|session| {
             let is_there = |it: &WebSocket| !it.superseded && !it.awaits_pong();
@@ -161,7 +161,7 @@ impl Sockets {
         })
     }
 
-    /// Where TCP is the proof: all is confirmed but the last `unacknowledged` bytes on the wire. False where it is not.
+    /// With TCP confirmation, confirms all but the last `unacknowledged` bytes on the wire. False without it.
     pub(crate) fn confirm_by_tcp(
         &mut self,
         cx: &mut Context,
@@ -179,7 +179,7 @@ impl Sockets {
     }
 }
 
-/// Handles what the peer of a connection has acknowledged. The rest returns, or is queried again.
+/// Handles what the peer of a connection has acknowledged. Unacknowledged messages are returned, or queried again.
 pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let ends_doubt = sockets.take_room(cx, key);
@@ -213,8 +213,8 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     release(shard, key, (channel, role), by.map(|_| missing_ms));
 }
 
-/// Judges a slot's own connection by how long it has confirmed nothing: first it is doubtful, then, if it is a master,
-/// reported gone.
+/// Judges a slot's current connection by how long it has confirmed nothing: first it is doubtful, then, if it is a
+/// master, reported gone.
 fn judge(shard: &mut State, key: SessionKey, (channel, role): (ChannelKey, &Role)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = sockets.session(key) else {
@@ -264,7 +264,8 @@ fn judge(shard: &mut State, key: SessionKey, (channel, role): (ChannelKey, &Role
     sockets.ask_again(key, next);
 }
 
-/// The peer of a connection is there after all: those who watch a master learn it, or that nobody waits for it.
+/// Handles a sign of life from a connection's peer: watchers learn that the master is back, or that no viewer is
+/// waiting.
 pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     let Some(session) = shard.sockets.session(key) else {
         return;
@@ -281,7 +282,7 @@ pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Whether a master that was reported gone is not any more.
+/// Whether a master that was reported gone is back.
 fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(since) = sockets.comes_back(key, cx.at.now) else {
@@ -297,8 +298,8 @@ fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     true
 }
 
-/// A slot is held no longer by a connection of which everything is known; else it is asked again when what is missing
-/// will be late, if anybody waits for it.
+/// Releases the slot held by a connection once the fate of all its messages is known; otherwise schedules the next
+/// query for when the missing acknowledgements are late, if a connection waits for the slot.
 fn release(
     shard: &mut State,
     key: SessionKey,
@@ -320,19 +321,19 @@ fn release(
     }
 }
 
-/// Milliseconds after which the acknowledgement of a message is missing.
+/// Time in milliseconds after which an unacknowledged message counts as lost.
 fn missing_after_ms(session: &Session) -> u64 {
     let round_trip_ms = session.outbox.round_trip_ms();
     (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX)
 }
 
 impl Directory {
-    /// A master that is connected is reported gone.
+    /// Reports a connected master as gone.
     fn master_went(&mut self, channel: ChannelKey) {
         self.changed_for(channel, (PresenceCause::MasterLeft, Some("unconfirmed")));
     }
 
-    /// Whether a role of a channel has a connection.
+    /// Whether a role of a channel is connected.
     fn has_member(&self, channel: ChannelKey, role: &Role) -> bool {
         let live = self.channel(channel).and_then(Channel::live);
         live.is_some_and(|live| live.members.of(&slot_of(role)).is_some())

@@ -1,5 +1,5 @@
-//! The steps of the road on the side of the recipient: message → route → outbox, or kept, or refused, or ended because
-//! it comes too late. No allocation on the way to a connected recipient.
+//! The recipient's side of the road: a message goes to the recipient's outbox or the pending store, or is refused, or
+//! dropped because it is late. Nothing is allocated for a connected recipient.
 
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};
@@ -24,15 +24,15 @@ use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 use std::num::NonZeroU32;
 
-/// Why a message that was understood is not passed on.
+/// Why a valid message is not forwarded.
 pub(crate) enum Unadmitted {
-    /// Sender that is too fast.
+    /// The sender exceeds its rate.
     TooFast(Sender),
-    /// Sender without an open WebSocket.
+    /// The sender has no open WebSocket.
     Ended,
 }
 
-/// Counts a message that was understood, and finds its sender.
+/// Counts a valid message, and looks up its sender.
 ///
 /// # Errors
 /// [`Unadmitted`]: it is not passed on.
@@ -70,7 +70,7 @@ pub(crate) fn admit(
     Err(Unadmitted::TooFast(sender))
 }
 
-/// A message whose sender is too fast: counted, and answered if it can be.
+/// Counts a message whose sender exceeds its rate, and sends a status response if possible.
 pub(crate) fn throttle(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -95,7 +95,7 @@ pub(crate) fn throttle(
     status(sockets, cx, of, StatusFault::RateExceeded);
 }
 
-/// Of a message that ends before it has a route: the length of its frame, and the viewer that a master named.
+/// The frame length of a message that is refused before it is routed, and the viewer that a master addressed.
 pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
     let viewer = sender.role.client_id();
     let delivery = Delivery {
@@ -108,7 +108,8 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
     (delivery.frame_bytes(), named)
 }
 
-/// Message → route, and whether others waited for an offer that it answers or replaces: those follow it.
+/// Determines the route of a message, and whether messages withheld because of an offer that it answers or replaces
+/// must follow it.
 ///
 /// # Errors
 /// [`Aside`] when the channel is gone.
@@ -158,7 +159,7 @@ pub(crate) fn route<'a>(
     Ok((accepted.route, transit, accepted.releases))
 }
 
-/// Delivers what waited for an offer behind the message that answers or replaces it.
+/// Delivers messages withheld for an offer, after the message that answers or replaces it.
 #[inline(always)]
 pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     if waited {
@@ -166,7 +167,7 @@ pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     }
 }
 
-/// Route → the recipient's outbox; or kept, or the answer of a call.
+/// Hands a routed message to the recipient's outbox, the pending store, or a call.
 #[inline(always)]
 pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) {
     let (sockets, directory, cx, ..) = shard.parts();
@@ -188,7 +189,7 @@ pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) 
     }
 }
 
-/// Route → the recipient's outbox, unless it is full.
+/// Appends a routed message to the recipient's outbox, unless the outbox is full.
 #[inline]
 pub(crate) fn deliver(
     sockets: &mut Sockets,
@@ -202,8 +203,8 @@ pub(crate) fn deliver(
     push(sockets, cx, to, transit);
 }
 
-/// Connections that are behind hold too much: the slowest is closed, and the message goes on when that is done. It
-/// comes here again if they still do.
+/// Closes the slowest connection because those that have fallen behind hold too many bytes, then retries the message;
+/// closes another one as long as they still hold too many.
 #[cold]
 fn deliver_after_shedding(
     sockets: &mut Sockets,
@@ -248,7 +249,8 @@ fn push(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTra
     cx.telemetry.count_queued(queued);
 }
 
-/// The candidates in the first offer of a viewer, and in the first answer for it: later ones are not looked into.
+/// Number of candidates in the message, if it is a viewer's first offer or the first answer to one; later ones are not
+/// parsed.
 #[cold]
 fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -> Option<usize> {
     let launch = &transit.launch;
@@ -258,8 +260,8 @@ fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -
     is_first.then(|| look_into(launch.action, transit.delivery.payload))?
 }
 
-/// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent. Another
-/// connection may have the slot then.
+/// Closes the recipient because its outbox is full. The message becomes pending, after the recipient's unsent messages;
+/// another connection may hold the slot by the time it is delivered.
 #[cold]
 fn deliver_after_cutting(
     sockets: &mut Sockets,
@@ -279,10 +281,10 @@ fn deliver_after_cutting(
 }
 
 impl Directory {
-    /// Route → kept for an absent recipient.
+    /// Stores a message as pending for an absent recipient.
     ///
     /// # Errors
-    /// [`Full`] when there is no room: the message is the caller's to end.
+    /// [`Full`] when there is no room: the caller must end the message.
     pub(crate) fn keep(&mut self, cx: &mut Context, undelivered: Undelivered) -> Result<(), Full> {
         let Undelivered {
             from,
@@ -316,7 +318,7 @@ impl Directory {
     }
 }
 
-/// There is no room for a message, neither on the way to its recipient nor among those that are kept.
+/// Drops a message for which neither the outbox nor the pending store has room.
 #[cold]
 fn overflow(sockets: &mut Sockets, cx: &mut Context, transit: &InTransit<'_>) {
     transit.decline(cx, Unaccepted::NoRoom);
@@ -324,7 +326,7 @@ fn overflow(sockets: &mut Sockets, cx: &mut Context, transit: &InTransit<'_>) {
     status(sockets, cx, transit.status_of(), fault);
 }
 
-/// The recipient cannot take a message as long: it would lose its connection by it.
+/// Drops a message too long for its recipient, which would close its connection on receiving it.
 #[cold]
 fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTransit<'_>) {
     let excess = sockets.excess_for(to, transit.delivery.frame_bytes());
@@ -335,10 +337,10 @@ fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &I
     status(sockets, cx, transit.status_of(), fault);
 }
 
-/// Route → the caller of a waiting call, or what that gathers.
+/// Hands a routed message to the caller of a pending Alexa call, or to the player's call that collects it.
 ///
 /// # Errors
-/// The refusal of an answer that is too long.
+/// The refusal of an overlong answer.
 fn answer_call(
     directory: &mut Directory,
     cx: &mut Context,
@@ -386,7 +388,8 @@ fn answer_call(
     Ok(())
 }
 
-/// Longest answer to an Alexa call under the strict profile, in characters. Source: SendAlexaOfferToMaster, "Answer".
+/// Maximum length of an answer to an Alexa call under the strict profile, in characters. Source:
+/// SendAlexaOfferToMaster, "Answer".
 const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 
 // Messages that were held back on their way: by a node that stood still and had them from their sender, or by this
@@ -403,7 +406,7 @@ const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 // its time to live is over, counted from the moment after which it was held. Else it goes on. Only this shard's clock
 // is asked.
 
-/// Counts and notes a message that comes too late.
+/// Counts and notes a message that arrives too late.
 #[cold]
 pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>, outcome: Outcome) {
     cx.telemetry
@@ -421,7 +424,7 @@ pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>,
         .came(cx.at, sender.channel, passed, sender.session, viewer);
 }
 
-/// The end of what a connection sends now, if it is late.
+/// The outcome of messages that now arrive from the sender, if they are late.
 #[cold]
 pub(crate) fn late_outcome(
     sockets: &Sockets,

@@ -1,4 +1,4 @@
-//! A message on its way: its direction, what is noted of it, and the parts of a shard that its steps take.
+//! A message in transit: its direction, its notes, and the parts of a shard that its steps use.
 
 use crate::channel::{members::Slot, pending::Message};
 use crate::event::{Kind, Outcome};
@@ -21,11 +21,11 @@ pub(crate) struct Sender {
     pub(crate) session: SessionKey,
     pub(crate) channel: ChannelKey,
     pub(crate) role: Role,
-    /// The message is its first offer, and it is a viewer.
+    /// Whether the sender is a viewer and the message its first offer.
     pub(crate) first: bool,
 }
 
-/// A message on its way: what is known of it beside its bytes.
+/// A message in transit, with all known facts about it.
 pub(crate) struct InTransit<'a> {
     pub(crate) from: SessionKey,
     pub(crate) channel: ChannelKey,
@@ -36,7 +36,7 @@ pub(crate) struct InTransit<'a> {
 }
 
 impl InTransit<'_> {
-    /// Note of the message for the flight recorder.
+    /// The flight recorder's note of the message.
     #[inline]
     pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> NotedMessage {
         NotedMessage {
@@ -48,7 +48,7 @@ impl InTransit<'_> {
         }
     }
 
-    /// Subject of a status response to its sender.
+    /// The message as the subject of a status response to its sender.
     pub(crate) fn status_of(&self) -> StatusOf<'_> {
         StatusOf {
             sender: self.from,
@@ -64,7 +64,7 @@ impl InTransit<'_> {
         }
     }
 
-    /// Notes what became of it, when that is not that it goes to another connection.
+    /// Notes the message's fate, unless it is forwarded to another connection.
     pub(crate) fn note(&self, cx: &mut Context, passage: Passage) {
         let mut passed = self.passed(passage, self.delivery.frame_bytes());
         passed.candidates = look_into(self.launch.action, self.delivery.payload);
@@ -91,7 +91,7 @@ impl InTransit<'_> {
         decline(cx, self.declined(reason), self.viewer());
     }
 
-    /// Declines a message that is longer by this many bytes than its recipient can take.
+    /// Declines a message that exceeds its recipient's maximum length by this many bytes.
     pub(crate) fn decline_too_long(&self, cx: &mut Context, excess: usize) {
         let mut declined = self.declined(Unaccepted::TooLongForRecipient);
         declined.bytes = self.delivery.text_bytes();
@@ -99,24 +99,24 @@ impl InTransit<'_> {
         decline(cx, declined, self.viewer());
     }
 
-    /// The viewer that it names, where a master sends it.
+    /// The viewer addressed by a master's message.
     fn viewer(&self) -> Option<&str> {
         Some(self.recipient).filter(|_| self.delivery.sender.is_none())
     }
 
-    /// Counts how it ended.
+    /// Counts the outcome of the message.
     pub(crate) fn end(&self, cx: &mut Context, outcome: Outcome) {
         cx.telemetry
             .count_ended(Kind::Known(self.launch.action), outcome);
     }
 
-    /// Drops a message for an Alexa call that does not take it.
+    /// Drops a message that its Alexa call does not accept.
     pub(crate) fn drop(&self, cx: &mut Context, passage: Passage) {
         self.end(cx, Outcome::Withdrawn);
         self.note(cx, passage);
     }
 
-    /// Message to be kept for an absent recipient.
+    /// The message in the form stored for an absent recipient.
     pub(crate) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
         let sender = sockets.session(self.from).and_then(Session::open);
         let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
@@ -131,7 +131,7 @@ impl InTransit<'_> {
         }
     }
 
-    /// Owned copy, delivered after this step.
+    /// An owned copy, delivered after this step.
     #[cold]
     pub(crate) fn deferred(&self) -> Deferred {
         Deferred {
@@ -147,7 +147,7 @@ impl InTransit<'_> {
 }
 
 impl Deferred {
-    /// Borrowed view of it.
+    /// A borrowed view of the message.
     pub(crate) fn transit(&self) -> InTransit<'_> {
         let id = self.correlation_id.as_deref();
         InTransit {
@@ -165,21 +165,21 @@ impl Deferred {
     }
 }
 
-/// A message for a recipient that is not there.
+/// A message for an absent recipient.
 pub(crate) struct Undelivered {
     pub(crate) from: SessionKey,
-    /// The caller that its sender connected as.
+    /// The caller that the message's sender connected as.
     pub(crate) caller: Option<CallerId>,
     pub(crate) channel: ChannelKey,
     pub(crate) towards: Towards,
-    /// The viewer at its other end.
+    /// The viewer at the message's other end.
     pub(crate) viewer: Rc<str>,
     pub(crate) message: Message,
 }
 
 // The directions of messages: to and from a role, and the viewer at the other end.
 
-/// The members' slot of a role.
+/// The slot of a role.
 pub(crate) fn slot_of(role: &Role) -> Slot {
     match role {
         Role::Master => Slot::Master,
@@ -187,7 +187,7 @@ pub(crate) fn slot_of(role: &Role) -> Slot {
     }
 }
 
-/// The direction of messages for a role.
+/// The direction of messages to a role.
 pub(crate) fn towards(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Master,
@@ -195,7 +195,7 @@ pub(crate) fn towards(role: &Role) -> Towards {
     }
 }
 
-/// The direction of messages of a role.
+/// The direction of messages from a role.
 pub(crate) fn away_from(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Viewer,
@@ -203,7 +203,7 @@ pub(crate) fn away_from(role: &Role) -> Towards {
     }
 }
 
-/// A message as it is kept until its recipient connects.
+/// A message in the form stored until its recipient connects.
 pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
     let DeliveryMark {
         action,
@@ -228,7 +228,7 @@ pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
     }
 }
 
-/// A message that was kept, on its way to its recipient.
+/// The delivery mark of a pending message that goes to its recipient.
 pub(crate) fn mark_of_kept(message: &Message) -> DeliveryMark {
     DeliveryMark {
         action: message.action,

@@ -1,4 +1,5 @@
-//! Offers that a master had and did not answer go once more to its next connection: see [`crate::channel::unanswered`].
+//! Repeats offers that a master received but did not answer, to the master's next connection: see
+//! [`crate::channel::unanswered`].
 
 use crate::channel::unanswered::{Candidate, Offer};
 use crate::channel::{Channel, Towards};
@@ -14,7 +15,7 @@ use crate::shard::{Directory, Sockets};
 use crate::time::Now;
 use codec::signal::Action;
 
-/// A master has confirmed these offers, and candidates that may be of one.
+/// Remembers offers that a master has confirmed, and candidates that may belong to one.
 pub(crate) fn remember(
     shard: &mut State,
     (channel, master): (ChannelKey, SessionKey),
@@ -49,8 +50,8 @@ pub(crate) fn remember(
 }
 
 impl Sockets {
-    /// When a connection of the master gets what a former one had: once it has been open for a while, so that a program
-    /// that dies of an offer does not get it at each start.
+    /// When a new master connection gets the offers of the former one: after it has been open for a while, so that a
+    /// program that crashes on an offer does not get it at every start.
     pub(crate) fn repeats_at(&self, master: SessionKey, now: Now) -> Now {
         let opened = self
             .session(master)
@@ -60,15 +61,16 @@ impl Sockets {
         opened.unwrap_or(now).after(after_ms).max(now)
     }
 
-    /// Whether the viewer that sent an offer waits for its answer still: on that connection, or on a newer one of the
-    /// same caller that has sent none.
+    /// Whether the viewer that sent an offer still waits for its answer: on the connection that sent the offer, or on a
+    /// newer one of the same caller that has sent no offer.
     fn awaits_answer(&self, offer: &Offer, viewer: SessionKey) -> bool {
         let now = self.session(viewer).and_then(Session::open);
         let is_newer = now.is_some_and(|it| it.tally.offered_ms().is_none());
         viewer == offer.from || is_newer && self.caller_of(viewer) == offer.caller
     }
 
-    /// Whether a candidate of this connection is one of an offer: it sent that, or is open and of the same caller.
+    /// Whether a candidate from this connection belongs to an offer: the connection sent the offer, or is open and has
+    /// the same caller.
     fn is_sender(&self, offer: &Offer, from: Option<SessionKey>) -> bool {
         let is_open = |from| self.session(from).and_then(Session::open).is_some();
         from.is_some_and(|from| {
@@ -76,14 +78,14 @@ impl Sockets {
         })
     }
 
-    /// The caller of a viewer's connection, if it has a part of its own.
+    /// The caller of a viewer's connection, if the caller has a share of its own.
     fn caller_of(&self, viewer: SessionKey) -> Option<CallerId> {
         self.session(viewer).and_then(Session::open)?.caller
     }
 }
 
 impl Directory {
-    /// The connection that has the master's slot.
+    /// The connection that holds the master's slot.
     fn master_of(&self, channel: ChannelKey) -> Option<SessionKey> {
         self.channel(channel)
             .and_then(Channel::live)?
@@ -92,8 +94,7 @@ impl Directory {
     }
 }
 
-/// Gives the offers of a channel that are due to its master once more, each with its candidates; their viewers' other
-/// messages follow.
+/// Repeats the channel's due offers to its master, each with its candidates; their viewers' other messages follow.
 pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let live = directory.channel(channel).and_then(Channel::live);

@@ -1,4 +1,4 @@
-//! STATUS_RESPONSE to the senders of messages that are refused.
+//! STATUS_RESPONSE to senders of refused messages.
 
 use crate::id::{Account, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
@@ -12,7 +12,7 @@ use crate::{channel::Channel, event::Kind, session::Session};
 use codec::identifiers::CorrelationId;
 use codec::signal::{Action, Fault, FaultKind, StatusFault};
 
-/// A message that breaks a rule: counted, and answered if it can be.
+/// Counts an invalid message, and sends a status response if possible.
 pub(crate) fn refuse_message(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -59,16 +59,16 @@ pub(crate) fn refuse_message(
     }
 }
 
-/// The message that a STATUS_RESPONSE is about.
+/// The subject of a STATUS_RESPONSE.
 #[derive(Clone, Copy)]
 pub(crate) struct StatusOf<'a> {
-    /// The connection that sent it.
+    /// The connection that sent the message.
     pub(crate) sender: SessionKey,
-    /// The sender's name for it; without one there is no status.
+    /// The sender's id for the message; without one no status is sent.
     pub(crate) correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// STATUS_RESPONSE to the sender of a faulty message that carried a usable correlation id.
+/// Sends a STATUS_RESPONSE to the sender of a faulty message with a usable correlation id.
 pub(crate) fn status(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -78,8 +78,8 @@ pub(crate) fn status(
     status_with(sockets, cx, of, |out, id| fault.write(out, id));
 }
 
-/// STATUS_RESPONSE as `write` writes it; nothing for a sender that was closed meanwhile, since no data frame follows a
-/// close frame (RFC 6455 section 5.5.1).
+/// Sends the STATUS_RESPONSE that `write` produces; nothing to a sender that has been closed, since no data frame
+/// follows a close frame (RFC 6455 section 5.5.1).
 pub(crate) fn status_with(
     sockets: &mut Sockets,
     cx: &mut Context,
@@ -103,8 +103,8 @@ pub(crate) fn status_with(
 // A message that is not accepted: counted by its reason, noted for operators, and logged within the limit of its
 // account.
 
-/// Counts and notes a message that is not accepted; its line in the log is left to the shard. `viewer` is the one that
-/// a master named.
+/// Counts and notes a message that is not accepted; its log entry is deferred to the shard. `viewer` is the viewer that
+/// a master addressed.
 #[cold]
 pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
     cx.telemetry
@@ -122,7 +122,7 @@ pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>
     cx.todo.push(Todo::Unaccepted(Box::new(declined)));
 }
 
-/// Notes the line of a message that was not accepted in the log, unless its sender or its channel is gone.
+/// Logs a message that was not accepted, unless its sender or its channel is gone.
 pub(crate) fn log_declined(
     sockets: &Sockets,
     channel: Option<&Channel>,

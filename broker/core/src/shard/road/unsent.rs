@@ -1,5 +1,5 @@
-//! Messages that a connection did not send: back to where undelivered ones are kept, and from there to the slot's
-//! current connection.
+//! Unsent messages of a connection: returned to the pending store, and from there sent to the slot's current
+//! connection.
 
 use crate::channel::members::Leaver as SlotLeaver;
 use crate::channel::pending::{KeyName, Message};
@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 impl Directory {
-    /// A WebSocket has left its channel, or lost its slot there. Returns the one that has the slot again.
+    /// Handles a WebSocket that left its channel or lost its slot there. Returns the connection that regains the slot.
     pub(crate) fn left(&mut self, cx: &mut Context, left: &Left) -> Option<SessionKey> {
         let (key, role) = (left.channel, &left.role);
         let mut returning = None;
@@ -63,8 +63,8 @@ impl Directory {
         returning
     }
 
-    /// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's
-    /// current connection.
+    /// Releases the slot held by a superseded connection after its partly sent message is complete: messages pending
+    /// meanwhile go to the slot's current connection.
     pub(crate) fn release_slot(
         &mut self,
         cx: &mut Context,
@@ -78,7 +78,7 @@ impl Directory {
         }
     }
 
-    /// The connection of a WebSocket is gone: its end is counted and logged, and its slot is not held any more.
+    /// Handles the end of a WebSocket's connection: counts and logs it, and releases its slot.
     pub(crate) fn gone(&mut self, cx: &mut Context, gone: &mut Gone) {
         if let Some(tally) = gone.tally {
             self.note_end(cx, gone, &tally);
@@ -87,7 +87,7 @@ impl Directory {
         self.release_slot(cx, gone.session, was);
     }
 
-    /// Counts the end of a WebSocket connection, and notes its line in the log.
+    /// Counts and logs the end of a WebSocket connection.
     fn note_end(&mut self, cx: &mut Context, gone: &mut Gone, tally: &Tally) {
         let known = match self.channel(gone.channel) {
             Some(channel) => {
@@ -118,8 +118,7 @@ impl Directory {
     }
 }
 
-/// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
-/// there.
+/// Returns messages of `from` to the pending store, which sends them to the slot's current connection, if any.
 pub(crate) fn give_back(
     shard: &mut State,
     from: SessionKey,
@@ -196,7 +195,7 @@ pub(crate) fn give_back(
     cx.todo.push(Todo::Arm(key));
 }
 
-/// The caller of messages that come back, as long as their viewer is connected.
+/// The caller of returned messages, if their viewer is still connected.
 fn caller_of(
     sockets: &Sockets,
     directory: &Directory,
@@ -212,11 +211,11 @@ fn caller_of(
     session.open()?.caller
 }
 
-/// Moves what is kept for a role into its current connection's outbox, oldest first; to a master also the offers of
-/// waiting calls.
+/// Moves a role's pending messages into its current connection's outbox, oldest first; for a master also the offers of
+/// pending calls.
 ///
-/// No bound is looked at: a whole pending store fits an empty outbox, and a peer that does not read is cut off by the
-/// next message.
+/// No limit is checked: a whole pending store fits an empty outbox, and a peer that does not read is disconnected by
+/// the next message.
 pub(crate) fn deliver_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -238,8 +237,7 @@ pub(crate) fn deliver_kept(
     }
 }
 
-/// All that was kept for a role is in the outbox of its current connection: the last offers of calls follow, and it
-/// goes out.
+/// Completes the delivery of a role's pending messages: the last offers of calls follow, and the outbox is flushed.
 pub(crate) fn end_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -251,21 +249,21 @@ pub(crate) fn end_kept(
     sockets.touch(recipient.session);
 }
 
-/// The connection that gets what was kept for it, with its place.
+/// The connection that receives pending messages, with its slot.
 pub(crate) struct Recipient<'a> {
     pub(crate) session: SessionKey,
     pub(crate) channel: ChannelKey,
     pub(crate) role: &'a Role,
 }
 
-/// Messages that are kept for a role, with the place of their group in the order of acceptance.
+/// Pending messages of a role, with the position of their group in the order of acceptance.
 type KeptGroup = (u64, VecDeque<Message>);
 
-/// No messages, behind all offers.
+/// An empty group, ordered after all offers.
 const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
 
 impl Directory {
-    /// Takes out what is kept for a role whose current connection is `open`, and returns that.
+    /// Takes the pending messages of a role whose current connection is `open`, and returns that connection.
     pub(crate) fn take_for_current(
         &mut self,
         cx: &mut Context,
@@ -282,7 +280,7 @@ impl Directory {
     }
 }
 
-/// Moves messages that were kept into the outbox of their recipient, behind the offers that a master gets before them.
+/// Moves pending messages into their recipient's outbox; those for a master follow the offers that precede them.
 pub(crate) fn push_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,

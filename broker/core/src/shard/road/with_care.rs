@@ -1,5 +1,5 @@
-//! The road of messages that may come too late, and of all under `--dev`, where faults, findings and copies of tests
-//! may be about them. The steps are those of [`road::pass`].
+//! The road for messages that may be late, and for all messages with `--dev`, where faults, findings and test copies
+//! may apply. The steps are those of [`road::pass`].
 
 use crate::shard::dev::{message_faults, observations};
 use crate::shard::road::delivery::{self, Unadmitted};
@@ -7,7 +7,7 @@ use crate::shard::road::{self, Aside, Reader};
 use crate::shard::state::State;
 use codec::ws::Item;
 
-/// Passes one frame on as [`road::pass`] does, with a look whether it comes too late, and at the interposer of `--dev`.
+/// Processes one frame like [`road::pass`], also checking for lateness and consulting the interposer of `--dev`.
 ///
 /// # Errors
 /// See [`road::pass`].

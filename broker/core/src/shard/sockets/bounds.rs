@@ -1,5 +1,5 @@
-//! The configured bounds of connections, in the form in which the codec takes them, and the pages that may use a server
-//! without signatures.
+//! The configured limits of connections, in the codec's form, and the origins whose pages may use a server without
+//! signatures.
 
 use crate::check::Check;
 use crate::limits::MESSAGE_BOUNDS_MAX;
@@ -10,25 +10,25 @@ use codec::{signal::MessageRules, ws::FrameRules};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The URL of the page that says why a request was refused, up to its id; `None` except in development.
+/// URL prefix of the page that explains a refusal, to be followed by the refusal's id; `None` except in development.
 fn why_url(settings: &Settings) -> Option<Box<str>> {
     let url = settings.admin_url("localhost")?;
     settings.dev.then(|| format!("{url}/#/why/").into())
 }
 
-/// The configured bounds in the form in which the codec takes them.
+/// The configured limits in the codec's form.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) head: HeadLimits,
     pub(crate) calls: codec::control::BodyRules,
-    /// Part of this shard in `limits.request_bytes`.
+    /// Share of this shard in `limits.request_bytes`.
     pub(crate) request_bytes: usize,
     pub(crate) origins: Origins,
-    /// Bytes that wait for the connections of this shard.
+    /// Maximum number of bytes queued for the connections of this shard.
     pub(crate) outbox_bytes: usize,
-    /// Bytes that are written to them and not confirmed.
+    /// Maximum number of bytes sent to the connections of this shard but not confirmed.
     pub(crate) unconfirmed_bytes: usize,
-    /// In development, the page of refusals, up to their id.
+    /// In development, URL prefix of the page that explains a refusal, to be followed by the refusal's id.
     pub(crate) why_url: Option<Box<str>>,
 }
 
@@ -53,16 +53,16 @@ impl Bounds {
 
 // The bounds of messages, which a reload may change: a connection keeps those with which it was admitted.
 
-/// The bounds of messages under the settings of one time.
+/// The message limits of one version of the settings.
 #[derive(Debug)]
 pub(crate) struct MessageBounds {
     pub(crate) frames: FrameRules,
     pub(crate) messages: MessageRules,
-    /// The programs of clients, and what they read.
+    /// The settings, which define the client programs and their message limits.
     settings: Arc<Settings>,
 }
 
-/// The bounds in force, and those that open connections may have. At most [`MESSAGE_BOUNDS_MAX`].
+/// The limits in force, and earlier ones that open connections may still use. At most [`MESSAGE_BOUNDS_MAX`].
 #[derive(Debug)]
 pub(crate) struct AllMessageBounds {
     all: Vec<MessageBounds>,
@@ -85,7 +85,7 @@ impl MessageBounds {
         }
     }
 
-    /// The messages that a program can read.
+    /// The message limits of a client program.
     #[inline]
     pub(crate) fn reader(&self, program: Program) -> Reader {
         self.settings.reader(program)
@@ -100,7 +100,8 @@ impl AllMessageBounds {
         }
     }
 
-    /// Puts those of other settings in force. The process refuses more than there is room for.
+    /// Applies the limits of new settings, unless the maximum number of versions is reached, which the process
+    /// prevents.
     pub(crate) fn replace(&mut self, settings: &Arc<Settings>) {
         let known = self
             .all
@@ -115,7 +116,7 @@ impl AllMessageBounds {
         }
     }
 
-    /// The place of those of a connection that is admitted.
+    /// Index of the limits for newly admitted connections.
     pub(crate) fn in_force(&self) -> BoundsPlace {
         self.in_force
     }
@@ -137,15 +138,15 @@ impl AllMessageBounds {
 /// The requirements on `Origin` and `Host`.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
-    /// Whether anything is.
+    /// Whether the requirements apply.
     guarded: bool,
-    /// Origins that the operator names, as browsers write them.
+    /// Origins configured by the operator, in the browsers' notation.
     named: Vec<String>,
-    /// Hosts by which clients may know us, beside loopback and addresses.
+    /// Host names that clients may use for this server, in addition to loopback names and IP addresses.
     hosts: Vec<String>,
-    /// Of these, those whose pages may use the server, on any port: ours are served by the admin listener.
+    /// The subset of `hosts` whose pages may use the server, on any port: our pages are served by the admin listener.
     own: Vec<String>,
-    /// Hosts below this domain too.
+    /// Domain that is accepted as a host with all of its subdomains, in addition to `hosts`.
     domain: Option<String>,
 }
 
@@ -174,7 +175,7 @@ impl Origins {
         }
     }
 
-    /// The check that a request does not pass, and the text of its refusal, if it is refused.
+    /// The check that a request fails, and the error message; `None` if the request passes.
     pub(crate) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
         if !self.guarded {
             return None;
@@ -227,7 +228,7 @@ impl Origins {
     }
 }
 
-/// The origin of a page at the place of a WebSocket's URL, `wss://HOST` or `ws://HOST`, perhaps with a port.
+/// The page origin for an origin written as a WebSocket URL, `wss://HOST` or `ws://HOST`, optionally with a port.
 fn of_web_socket(origin: &str) -> Option<String> {
     let ws = origin
         .strip_prefix("ws://")
@@ -238,14 +239,14 @@ fn of_web_socket(origin: &str) -> Option<String> {
     Some(format!("{scheme}://{rest}"))
 }
 
-/// The host of a page that was loaded from one.
+/// The host of a web origin.
 fn web_host(origin: &str) -> Option<&str> {
     let web = ["http://", "https://"];
     let rest = web.iter().find_map(|scheme| origin.strip_prefix(scheme));
     rest.map(host_of)
 }
 
-/// The host of `HOST` or `HOST:PORT`.
+/// The host part of `HOST` or `HOST:PORT`.
 fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -263,7 +264,7 @@ fn address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Names of loopback resolve to nothing else (RFC 6761 section 6.3).
+/// Whether a host is a loopback name; such names resolve to nothing else (RFC 6761 section 6.3).
 fn is_loopback(host: &str) -> bool {
     let named = host.to_ascii_lowercase();
     named == "localhost"

@@ -1,4 +1,5 @@
-//! The bytes that wait for a session's socket: appended, announced to the edge, and counted where it is behind.
+//! The bytes queued for a session's socket: appended, announced to the edge, and counted if the connection has fallen
+//! behind.
 
 use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
@@ -19,12 +20,12 @@ impl Sockets {
         self.outputs.push(output);
     }
 
-    /// A letter goes to a shard.
+    /// Sends a message to a shard.
     pub(crate) fn post(&mut self, to: ShardId, letter: Letter) {
         self.output(Output::Post(to, Box::new(letter)));
     }
 
-    /// The oldest output that the edge has not taken.
+    /// The oldest output not yet taken by the edge.
     pub(crate) fn next_output(&mut self) -> Option<Output<Letter>> {
         if self.leaving.is_empty() {
             std::mem::swap(&mut self.leaving, &mut self.outputs);
@@ -44,7 +45,7 @@ impl Sockets {
         }
     }
 
-    /// Appends bytes that are no message (a response, a pong, a status, a close frame) to the outbox of a session.
+    /// Appends bytes that are not a message (a response, a pong, a status, a close frame) to the outbox of a session.
     pub(crate) fn push_control(
         &mut self,
         cx: &mut Context,
@@ -63,9 +64,10 @@ impl Sockets {
         self.touch(key);
     }
 
-    /// Appends what `write` writes, as one message of this number of bytes, to the outbox of an open WebSocket, and
-    /// announces it. `waiting`: the bytes of messages that wait for all connections of the shard. Returns how many
-    /// bytes were appended, more in fragments, and whether a ping is to follow them at once, whose pong proves them.
+    /// Appends the output of `write` to the outbox of an open WebSocket, as one message of this many bytes, and
+    /// announces it. `waiting`: the bytes of messages queued for all connections of the shard. Returns the number of
+    /// bytes appended, which is larger if fragmented, and whether a ping must follow immediately, whose pong confirms
+    /// the message.
     ///
     /// # Errors
     /// [`NoRoom`]: nothing was appended.
@@ -116,15 +118,15 @@ impl Sockets {
         Ok((pushed, by_pong))
     }
 
-    /// By how many bytes a frame of this length is longer than an open WebSocket can take.
+    /// Number of bytes by which a frame of this length exceeds the maximum for the client of an open WebSocket.
     pub(crate) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
         let web_socket = self.session(to).and_then(Session::open);
         let reader = web_socket.and_then(|it| reader_of(&self.messages, it));
         bytes.saturating_sub(longest_for(reader))
     }
 
-    /// Appends a frame that was kept here as one message, whatever waits already; returns its bytes. It is announced by
-    /// [`Sockets::touch`]. `None` when the session is gone.
+    /// Appends a pending frame as one message, regardless of what is queued already; returns the number of bytes
+    /// appended. Announced by [`Sockets::touch`]. `None` when the session is gone.
     pub(crate) fn push_kept(
         &mut self,
         to: SessionKey,
@@ -142,8 +144,8 @@ impl Sockets {
         Some(pushed)
     }
 
-    /// The edge has copied these bytes out: its socket had no room for them. A connection that speaks HTTP is watched
-    /// from here on.
+    /// Records that the edge copied these bytes out because the socket was full, and arms the deadline for an HTTP
+    /// connection's responses.
     pub(crate) fn launched(&mut self, key: SessionKey, bytes: usize) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -157,8 +159,8 @@ impl Sockets {
         }
     }
 
-    /// The oldest `bytes` of a session were handed to the kernel, by `on_wire` bytes. Calls `written` for each message
-    /// whose last byte was among them, with the bytes of its frame. `None` when the session is gone.
+    /// Records the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes. Calls `written` for each
+    /// message whose last byte was among them, with the size of its frame. `None` when the session is gone.
     #[inline]
     pub(crate) fn handed_over(
         &mut self,
@@ -223,7 +225,8 @@ impl Sockets {
         })
     }
 
-    /// Bytes of a connection were handed over that is no open WebSocket: if it speaks HTTP, its peer takes answers.
+    /// Handles sent bytes of a connection without an open WebSocket. The peer of an HTTP connection is thus reading
+    /// responses.
     fn answers_went(&mut self, key: SessionKey, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -242,7 +245,7 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Takes back what no byte of has left a connection that is no longer its slot's.
+    /// Takes back the messages of a connection that no longer holds its slot, except those partly sent.
     pub(crate) fn take_unsent(&mut self, key: SessionKey) -> Option<TakenBack> {
         let session = self.sessions.get_mut(key)?;
         let before = session.outbox.load().messages;
@@ -264,7 +267,7 @@ impl Sockets {
         Some(taken)
     }
 
-    /// Sends once more what `write` writes, where there is room: the copy counts nowhere.
+    /// Sends the output of `write` again, if there is room: the copy is not counted as a message.
     pub(crate) fn push_copy(
         &mut self,
         cx: &mut Context,
@@ -284,7 +287,7 @@ impl Sockets {
         }
     }
 
-    /// Withholds the bytes of a session, for a time or for good. Those that were announced are announced again then.
+    /// Withholds the bytes of a session, temporarily or permanently. Announced bytes are announced again afterwards.
     pub(crate) fn withhold(&mut self, key: SessionKey, for_good: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.sending = if for_good {
@@ -295,14 +298,14 @@ impl Sockets {
         }
     }
 
-    /// From here on the peer of a session seems cut off, or is read and believed again.
+    /// Makes the peer of a session appear unreachable, or reachable again.
     pub(crate) fn half_open(&mut self, key: SessionKey, half_open: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.asking.set_half_open(half_open);
         }
     }
 
-    /// Whether a test has the peer of a session seem cut off.
+    /// Whether a test makes the peer of a session appear unreachable.
     #[inline]
     pub(crate) fn is_half_open(&self, key: SessionKey) -> bool {
         self.sessions
@@ -310,7 +313,7 @@ impl Sockets {
             .is_some_and(|session| session.asking.is_half_open())
     }
 
-    /// Withholds the bytes of a session no longer. They are announced by [`Sockets::touch`].
+    /// Stops withholding the bytes of a session. Announced by [`Sockets::touch`].
     pub(crate) fn show(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(key)
             && let SendState::Withheld | SendState::WithheldForGood = session.sending
@@ -319,7 +322,8 @@ impl Sockets {
         }
     }
 
-    /// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
+    /// Whether a pong may be queued: a peer that causes responses but does not read them gets no more. Bytes of
+    /// messages are not counted.
     pub(crate) fn has_control_room(&self, cx: &Context, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
         let waiting = session.map_or(0, |session| session.outbox.load().control);
@@ -333,20 +337,20 @@ impl Sockets {
     }
 }
 
-/// The memory that is lent out while bytes of a WebSocket are taken in.
+/// State borrowed while bytes of a WebSocket are processed.
 pub(crate) struct LentOutbox {
     pub(crate) receiver: Receiver,
     pub(crate) role: Role,
     pub(crate) parser: Box<Parser>,
-    /// The place of the bounds of its messages.
+    /// Index of the message limits of the connection.
     pub(crate) bounds: BoundsPlace,
-    /// Messages among these bytes may have been held back on their way.
+    /// Whether messages in these bytes may have been delayed in transit.
     pub(crate) may_be_late: bool,
 }
 
-/// The receiver and the parser, which are lent out while bytes of a WebSocket are taken in.
+/// The receiver and the parser, borrowed while bytes of a WebSocket are processed.
 impl Sockets {
-    /// Lends the receiver of a session and the shard's parser. `None` when the session has no open WebSocket.
+    /// Moves out the receiver of a session and the shard's parser; `None` when the session has no open WebSocket.
     #[inline]
     pub(crate) fn lend(&mut self, key: SessionKey, now: Now) -> Option<LentOutbox> {
         let held = now < self.standstill().read_by;
@@ -362,7 +366,8 @@ impl Sockets {
         })
     }
 
-    /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
+    /// Takes back the borrowed receiver and parser, and records that the peer was active; false when the session is
+    /// gone.
     #[inline(always)]
     pub(crate) fn take_lent(
         &mut self,
@@ -400,29 +405,29 @@ impl Sockets {
 pub(crate) enum NoRoom {
     /// The recipient is gone.
     Gone,
-    /// No open WebSocket, or as much waits for it as may.
+    /// The recipient has no open WebSocket, or its outbox is full.
     Connection,
-    /// As much waits for all connections of the shard as may.
+    /// The limit of bytes queued for all connections of the shard is reached.
     Shard,
-    /// The recipient cannot take a message as long.
+    /// The message is too long for the recipient.
     TooLong,
 }
 
-/// Program of a connection, as a reader; `None` where nothing is known of it.
+/// The limits of a connection's client program; `None` if the program is unknown.
 #[inline]
 fn reader_of(messages: &AllMessageBounds, web_socket: &WebSocket) -> Option<Reader> {
     let program = web_socket.program();
     (!program.is_unknown()).then(|| messages.at(web_socket.bounds()).reader(program))
 }
 
-/// The length of the longest message for a reader, in one frame.
+/// Maximum length of a message for a reader, in a single frame.
 #[inline]
 fn longest_for(reader: Option<Reader>) -> usize {
     let most = reader.map_or(usize::MAX, |reader| reader.message_bytes);
     most.saturating_add(ws::header_bytes(most))
 }
 
-/// Has what writes one frame write the frames that its reader takes.
+/// Turns a writer of one frame into a writer of the fragments that its reader supports.
 #[inline]
 fn in_frames(
     reader: Option<Reader>,
@@ -436,31 +441,32 @@ fn in_frames(
     }
 }
 
-/// The effect of bytes that were handed to the kernel.
+/// Result of handing queued bytes to the kernel.
 pub(crate) struct HandedOver {
-    /// The bytes that wait no longer.
+    /// Bytes that are no longer queued.
     pub(crate) freed: Load,
-    /// Milliseconds from a viewer's admission to the first answer that was handed to it, if that was among them.
+    /// Milliseconds from a viewer's admission to the first answer sent to it, if the bytes contain that answer.
     pub(crate) setup_ms: Option<u64>,
-    /// Whether the last message that it had begun is over, of a connection that has lost its slot.
+    /// Whether a connection that lost its slot has completed its last partly sent message.
     pub(crate) released: bool,
 }
 
 /// Messages taken back from an outbox.
 pub(crate) struct TakenBack {
     pub(crate) unsent: Vec<Unsent>,
-    /// The bytes that wait no longer.
+    /// Bytes that are no longer queued.
     pub(crate) freed: Load,
-    /// Whether a message is left that was begun and has not ended.
+    /// Whether a partly sent message remains.
     pub(crate) begun: bool,
-    /// Whether messages are left that are written and not confirmed.
+    /// Whether unconfirmed messages remain.
     pub(crate) unconfirmed: bool,
 }
 
 // Connections that are behind, as the backlog counts them: see [`crate::shard::sockets`].
 
 impl Sockets {
-    /// The socket of a WebSocket had no room for what was to be sent. `account`: that of its channel, if that is there.
+    /// Handles a full socket of a WebSocket: the connection has fallen behind. `account`: the account of its channel,
+    /// if the channel exists.
     pub(crate) fn begin_behind(&mut self, key: SessionKey, account: Option<Account>) {
         let session = self.sessions.get_mut(key);
         let Some(session) = session.filter(|session| session.open().is_some()) else {
@@ -473,7 +479,7 @@ impl Sockets {
         self.weigh(key);
     }
 
-    /// Has the backlog follow the outbox of a connection that is behind; nothing for any other.
+    /// Updates the backlog from the outbox of a connection that has fallen behind; does nothing for any other.
     #[inline]
     pub(crate) fn weigh(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -487,7 +493,7 @@ impl Sockets {
         }
     }
 
-    /// A connection is no longer one that messages go to.
+    /// Removes from the backlog a connection that no longer receives messages.
     pub(crate) fn stops_being_behind(&mut self, key: SessionKey) {
         let session = self.sessions.get_mut(key);
         if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
@@ -505,20 +511,20 @@ impl Sockets {
         self.backlog.change(channel, key, (before, after));
     }
 
-    /// Whether connections that are behind hold more than their part of a shard's bytes.
+    /// Whether connections that have fallen behind hold more than their share of the shard's bytes.
     #[inline]
     pub(crate) fn too_far_behind(&self) -> bool {
         let most = self.rules.outbox_bytes;
         self.backlog.bytes > most - most / 4
     }
 
-    /// The connection that is furthest behind.
+    /// The connection that has fallen furthest behind.
     pub(crate) fn slowest(&self) -> Option<SessionKey> {
         self.backlog.slowest()
     }
 
-    /// A connection was cut off since it does not read. True when such connections together hold so much that this one
-    /// is not waited for.
+    /// Marks a connection as cut off for not reading. True when such connections together hold so many bytes that this
+    /// one must be aborted.
     pub(crate) fn note_cut(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -529,7 +535,7 @@ impl Sockets {
         self.backlog.cut > self.rules.outbox_bytes / 8
     }
 
-    /// Uncounts bytes of a connection that was cut off.
+    /// Subtracts bytes of a connection that was cut off.
     #[inline]
     pub(crate) fn cut_shrinks(&mut self, bytes: usize) {
         self.backlog.cut = self.backlog.cut.saturating_sub(bytes);

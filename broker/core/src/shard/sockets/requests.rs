@@ -1,5 +1,5 @@
-//! Requests on HTTP connections: whose turn it is, which wait for an owner of their channel, the bytes that all hold,
-//! and their questions to other shards.
+//! Requests on HTTP connections: their turns, those waiting for an owner of their channel, the bytes they hold, and
+//! their queries to other shards.
 
 use crate::control::port_of;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
@@ -10,9 +10,10 @@ use crate::{address_shares::Origin, limits::OWNER_WAITERS_MAX, time::Moment};
 use codec::{http::Head, proxy};
 use std::net::{IpAddr, SocketAddr};
 
-/// Turns: see [`crate::shard::sockets`].
+/// The turns in which requests are answered: see [`crate::shard::sockets`].
 impl Sockets {
-    /// The number of heads and bodies of a connection that may be answered as they arrive, after this much work.
+    /// Number of a connection's heads and bodies that may be answered on arrival. `done`: the work that the shard has
+    /// done.
     pub(crate) fn begin_visit(&mut self, done: u64, at: Moment) -> u32 {
         self.requests.turns.visit(done, at)
     }
@@ -22,22 +23,22 @@ impl Sockets {
         self.requests.turns.fresh += answered;
     }
 
-    /// Whether the next request waits, by a shard that has done this work.
+    /// Whether the next request must wait, given the work that the shard has done.
     pub(crate) fn turn_is_over(&self, done: u64) -> bool {
         self.requests.turns.is_over(done)
     }
 
-    /// One more head or body is answered.
+    /// Counts an answered head or body.
     pub(crate) fn count_request(&mut self) {
         self.requests.turns.take();
     }
 
-    /// Heads and bodies answered since the start.
+    /// Number of heads and bodies answered since the start.
     pub(crate) fn requests_taken(&self) -> u64 {
         self.requests.turns.taken()
     }
 
-    /// The requests of this connection wait for a later turn.
+    /// Defers the requests of this connection to a later turn.
     pub(crate) fn wait_for_turn(&mut self, key: SessionKey) {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
@@ -46,17 +47,17 @@ impl Sockets {
         }
     }
 
-    /// Requests that wait are answered from here on, after this much work.
+    /// Begins to answer waiting requests. `done`: the work that the shard has done.
     pub(crate) fn begin_tick(&mut self, done: u64) {
         self.requests.turns.begin_tick(done);
     }
 
-    /// The number of connections whose requests wait for a turn.
+    /// Number of connections whose requests wait for a turn.
     pub(crate) fn waiting_requests(&self) -> usize {
         self.requests.turns.waiting()
     }
 
-    /// The connection that waits longest: it waits no more. It may be gone.
+    /// Removes the connection that has waited longest. It may be gone.
     pub(crate) fn next_waiting(&mut self) -> Option<SessionKey> {
         let key = self.requests.turns.next_waiting()?;
         if let Some(http) = self.http(key) {
@@ -65,43 +66,43 @@ impl Sockets {
         Some(key)
     }
 
-    /// The wait of a connection's next request is over: it begins at the end of this input.
+    /// Schedules a connection's next request to resume at the end of this input.
     pub(crate) fn requests_go_on(&mut self, key: SessionKey) {
         self.requests.turns.answered.push_back(key);
     }
 
-    /// The next connection whose requests go on.
+    /// The next connection to resume.
     pub(crate) fn next_going_on(&mut self) -> Option<SessionKey> {
         self.requests.turns.answered.pop_front()
     }
 
-    /// Whether there is such a connection.
+    /// Whether a connection is to be resumed.
     #[inline]
     pub(crate) fn has_going_on(&self) -> bool {
         !self.requests.turns.answered.is_empty()
     }
 }
 
-/// Requests that wait for a node that has their channel.
+/// Requests that wait for an owner of their channel.
 impl Sockets {
-    /// Whether this connection brings one call, and ends with its answer.
+    /// Whether this connection carries a single call, and closes after its response.
     pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
         self.http(key).is_some_and(|http| http.one_call)
     }
 
-    /// Whether another node passed this connection on.
+    /// Whether this connection was forwarded by another node.
     pub(crate) fn is_inner(&self, key: SessionKey) -> bool {
         self.session(key)
             .is_some_and(|session| session.peer().inner)
     }
 
-    /// Whether slots go from one node to another.
+    /// Whether slots move between nodes.
     pub(crate) fn owners_change(&self) -> bool {
         let map = self.placement().cluster();
         map.is_some_and(|map| !map.is_fixed())
     }
 
-    /// Whether one more request may wait for an owner; it is counted then.
+    /// Whether another request may wait for an owner; if so, counts it.
     pub(crate) fn may_wait(&mut self, key: SessionKey) -> bool {
         let waiting = &mut self.requests.without_owner;
         let has_room = waiting.len() < OWNER_WAITERS_MAX;
@@ -111,27 +112,27 @@ impl Sockets {
         has_room
     }
 
-    /// An entry in the count of requests for other nodes.
+    /// Creates an entry in the count of requests for other nodes.
     pub(crate) fn count_onward(&self) -> OnwardCount {
         self.requests.onward.clone()
     }
 
-    /// A request waits for an owner no more.
+    /// Removes a request from those waiting for an owner.
     pub(crate) fn ends_waiting(&mut self, key: SessionKey) {
         self.requests.without_owner.remove(&key);
     }
 
-    /// The number of requests that wait for an owner.
+    /// Number of requests that wait for an owner.
     pub(crate) fn without_owner(&self) -> usize {
         self.requests.without_owner.len()
     }
 }
 
-/// The client of a request, where a proxy passed it on.
+/// The client of a request forwarded by a proxy.
 impl Sockets {
-    /// Notes what the proxy that connected says of the client in a request's head, if its word counts. Another node's
-    /// word on the address came with the connection; the request's `X-Forwarded-Proto` counts if it is what that node
-    /// says of TLS, so that the answer names the host and scheme of the proxy.
+    /// Records what a trusted proxy reports about the client in a request's head. The address reported by another node
+    /// arrived with the connection; `X-Forwarded-Proto` is accepted if it matches what that node reports about TLS, so
+    /// that the response contains the proxy's host and scheme.
     pub(crate) fn note_forwarded(&mut self, key: SessionKey, head: &Head<'_>) {
         let networks = &self.settings.proxy.forwarded_from;
         let is_proxy = |address: IpAddr| networks.iter().any(|it| it.contains(&address));
@@ -160,8 +161,8 @@ impl Sockets {
         })));
     }
 
-    /// Whether a request for an endpoint is the first that shows a proxy which ends TLS, or publishes another port,
-    /// where discovery names this listener.
+    /// Whether an endpoint request is the first that reveals a proxy which terminates TLS, or publishes another port,
+    /// although discovery names this listener.
     pub(crate) fn shows_unknown_proxy(&mut self, key: SessionKey, head: &Head<'_>) -> bool {
         if !self.requests.unadvertised {
             return false;
@@ -178,9 +179,9 @@ impl Sockets {
     }
 }
 
-/// Bytes: see [`crate::shard::sockets`].
+/// The bytes charged to HTTP connections: see [`crate::shard::sockets`].
 impl Sockets {
-    /// Charges a session for what it holds now, and for nothing else.
+    /// Sets a session's charge to the number of bytes that it holds now.
     pub(crate) fn charge(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else {
             return;
@@ -189,7 +190,7 @@ impl Sockets {
         self.charge_with(key, Origin::of(session.origin().ip()), held);
     }
 
-    /// Nothing is charged for a session any more: it leaves the table, or its memory is free soon.
+    /// Removes a session's charge: it leaves the table, or its memory will soon be freed.
     pub(crate) fn discharge(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else {
             return;
@@ -213,8 +214,8 @@ impl Sockets {
         held.bytes = (held.bytes + after).saturating_sub(before);
     }
 
-    /// The connection that pays when one that has just received makes it too much: itself, if no other holds more.
-    /// `None` when there is room, or others hold it all, who pay when they send more.
+    /// The connection whose memory is freed when received bytes exceed the limit: the receiving one, unless another
+    /// holds more. `None` when there is room, or when the receiving connection holds no bytes.
     pub(crate) fn payer_for(&self, key: SessionKey) -> Option<SessionKey> {
         let held = &self.requests.held;
         if held.bytes <= self.rules.request_bytes {
@@ -225,24 +226,24 @@ impl Sockets {
         Some(held.shares.payer(origin, own, 0).unwrap_or(key))
     }
 
-    /// The connection with most, when all hold too much.
+    /// The connection that holds the most bytes, when the limit is exceeded.
     pub(crate) fn largest_payer(&self) -> Option<SessionKey> {
         let held = &self.requests.held;
         let too_much = held.bytes > self.rules.request_bytes;
         too_much.then(|| held.shares.largest()).flatten()
     }
 
-    /// One more connection had to make room for others' requests.
+    /// Counts a connection refused or closed to free memory for others' requests.
     pub(crate) fn count_payer(&mut self) {
         self.requests.held.refused += 1;
     }
 
-    /// Connections that had to make room for others' requests.
+    /// Number of connections refused or closed to free memory for others' requests.
     pub(crate) fn payers(&self) -> u64 {
         self.requests.held.refused
     }
 
-    /// The bytes that are charged to connections.
+    /// Number of bytes charged to connections.
     pub(crate) fn request_bytes(&self) -> usize {
         self.requests.held.bytes
     }
@@ -251,25 +252,25 @@ impl Sockets {
 // Questions of connections here to other shards, and their Alexa calls that wait there.
 
 impl Sockets {
-    /// Takes a place for one more question to a shard. False when the caller's account has its share.
+    /// Reserves capacity for another query to a shard. False when the caller's account has used its share.
     pub(crate) fn begin_question(&mut self, home: ShardId, caller: CallRef) -> bool {
         let asking = self.shards.asking.get_mut(home.index());
         asking.is_some_and(|asking| asking.begin(caller))
     }
 
-    /// One question of this call to `shard` is no longer under way.
+    /// Removes a query of this call to `shard` from those in flight.
     pub(crate) fn heard_from(&mut self, shard: ShardId, caller: CallRef) {
         if let Some(asking) = self.shards.asking.get_mut(shard.index()) {
             asking.end(caller);
         }
     }
 
-    /// Whether no question is under way, and no Alexa call waits on another shard.
+    /// Whether no query is in flight, and no Alexa call is pending on another shard.
     pub(crate) fn asks_nothing(&self) -> bool {
         self.shards.offers_out == 0 && self.shards.asking.iter().all(ShareQuestions::is_empty)
     }
 
-    /// The call whose reply a session awaits.
+    /// The call whose answer a session awaits.
     pub(crate) fn awaiting(&mut self, key: SessionKey) -> Option<CallRef> {
         let shard = self.shards.id;
         let http = self.http(key)?;
@@ -285,7 +286,7 @@ impl Sockets {
         })
     }
 
-    /// Another shard has taken in an Alexa call, which waits there. False when its caller does not wait any more.
+    /// Records that another shard has queued an Alexa call. False when its caller no longer waits.
     pub(crate) fn begin_offer(&mut self, caller: CallRef) -> bool {
         let Some(taken) = self.awaited_offer(caller) else {
             return false;
@@ -296,7 +297,7 @@ impl Sockets {
         true
     }
 
-    /// An Alexa call that waited on another shard is over. False when its caller does not wait any more.
+    /// Records the end of an Alexa call that was pending on another shard. False when its caller no longer waits.
     pub(crate) fn end_offer(&mut self, caller: CallRef) -> bool {
         let taken = self.awaited_offer(caller).is_some_and(std::mem::take);
         if taken {
@@ -305,8 +306,8 @@ impl Sockets {
         taken
     }
 
-    /// The caller of an Alexa call is gone, whose answer finds nobody from here on: the call, its channel, and whether
-    /// it waits on another shard. `None` when the session waits for none.
+    /// Gives up the Alexa call of a caller that hung up, whose answer will be dropped: returns the call, its channel,
+    /// and whether it is pending on another shard. `None` when the session awaits none.
     pub(crate) fn give_up_offer(&mut self, key: SessionKey) -> Option<(CallRef, Identity, bool)> {
         let caller = self.awaiting(key)?;
         let http = self.http(key)?;
@@ -321,7 +322,7 @@ impl Sockets {
         Some((caller, identity, taken))
     }
 
-    /// Whether the Alexa call that this caller waits for was taken in; `None` when it waits for none, or another.
+    /// Whether the Alexa call that this caller awaits was queued; `None` when it awaits none, or a different one.
     fn awaited_offer(&mut self, caller: CallRef) -> Option<&mut bool> {
         let http = self.http(caller.session)?;
         if http.serial != caller.serial {

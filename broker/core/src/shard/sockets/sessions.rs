@@ -1,5 +1,5 @@
-//! The sessions of a shard: added, looked up, moved from state to state, ended when they are due, and removed with all
-//! that the part keeps for them.
+//! The sessions of a shard: added, looked up, moved through their states, timed out, and removed with all associated
+//! data.
 
 use crate::cluster::leads::{CloseCause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
@@ -31,24 +31,24 @@ impl Sockets {
         self.sessions.get(key)
     }
 
-    /// Session, for a change.
+    /// A session, mutable.
     pub(crate) fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key)
     }
 
-    /// A session's HTTP state, while it speaks HTTP.
+    /// A session's HTTP state, if it is an HTTP connection.
     #[inline]
     pub(crate) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
         self.sessions.get_mut(key).and_then(Session::http_mut)
     }
 
-    /// A session's open WebSocket, while it is one.
+    /// A session's open WebSocket, if it has one.
     #[inline]
     pub(crate) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         self.sessions.get_mut(key).and_then(Session::open_mut)
     }
 
-    /// Open WebSocket with the configuration, by which its deadlines and rates are measured.
+    /// An open WebSocket with the settings that define its deadlines and rates.
     #[inline]
     pub(crate) fn web_socket_and_settings(
         &mut self,
@@ -58,7 +58,7 @@ impl Sockets {
         Some((session.open_mut()?, &self.settings))
     }
 
-    /// A session's WebSocket, while the peer's close frame is awaited.
+    /// A session's WebSocket, while it awaits the peer's close frame.
     pub(crate) fn closing_web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         match &mut self.sessions.get_mut(key)?.state {
             SessionState::AwaitCloseEcho(web_socket, _) => Some(web_socket),
@@ -66,22 +66,22 @@ impl Sockets {
         }
     }
 
-    /// Whether one more session fits.
+    /// Whether another session fits.
     pub(crate) fn has_room(&self) -> bool {
         self.sessions.has_room()
     }
 
-    /// The number of places that sessions have had so far: the end for [`Sockets::session_at`].
+    /// Number of table positions used so far: the end of the range for [`Sockets::session_at`].
     pub(crate) fn places(&self) -> usize {
         self.sessions.slots()
     }
 
-    /// The session in a place, for walks over all of them in pieces.
+    /// The session at a table position, for iterating in pieces.
     pub(crate) fn session_at(&self, place: usize) -> Option<SessionKey> {
         self.sessions.at(place)
     }
 
-    /// Connections by [`ConnectionRole`].
+    /// Number of connections by [`ConnectionRole`].
     pub(crate) fn connections(&self) -> [u64; CONNECTION_ROLES] {
         self.census.places
     }
@@ -110,7 +110,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// A session that awaited a header of the PROXY protocol is that of this client.
+    /// Sets the client of a session that awaited a PROXY protocol header.
     pub(crate) fn comes_from(&mut self, key: SessionKey, client: SocketAddr) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.comes_from(client);
@@ -129,7 +129,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// Takes a session out, with its timer, its places, and what was charged for it.
+    /// Removes a session with its timer, its admission and its charges.
     pub(crate) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
         self.requests.without_owner.remove(&key);
@@ -148,7 +148,7 @@ impl Sockets {
         Some(session)
     }
 
-    /// A connection to the credentials provider began with this, or this is known of its beginning by now.
+    /// Records the server name and certificate of a connection to the credentials provider.
     pub(crate) fn showed(&mut self, key: SessionKey, shown: Shown, now: Now) {
         if self.sessions.get_mut(key).is_some() {
             let since = self
@@ -160,14 +160,14 @@ impl Sockets {
         }
     }
 
-    /// The name and the certificate that it began with; `None` for any other connection.
+    /// The server name and certificate of a connection to the credentials provider; `None` for any other connection.
     pub(crate) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
         let (shown, _) = self.requests.shown.get(&key)?;
         Some(Arc::clone(shown))
     }
 
-    /// Whether a connection to the credentials provider has had its time: it ends with its next answer. The ends of
-    /// connections that began together are spread by their certificates.
+    /// Whether a connection to the credentials provider has reached its maximum age, so that it closes after its next
+    /// response. The maximum age is spread by the certificate, so that connections opened together do not end together.
     pub(crate) fn shown_long_ago(&self, key: SessionKey, now: Now) -> bool {
         self.requests.shown.get(&key).is_some_and(|(shown, since)| {
             let certificate = shown.certificate.as_ref();
@@ -177,13 +177,13 @@ impl Sockets {
         })
     }
 
-    /// A channel is out of the tables: its timer goes, and what is known of its connections that are behind.
+    /// Handles a channel removed from the tables: drops its timer, and its entries in the backlog.
     pub(crate) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
         self.wheel.forget(&mut channel.timer);
         self.backlog.withdraw(key);
     }
 
-    /// Moves a session from one gauge to another.
+    /// Moves a session from one connection gauge to another.
     pub(crate) fn place(&mut self, key: SessionKey, place: ConnectionRole) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -204,9 +204,9 @@ impl Sockets {
     }
 }
 
-/// The states of a session, one after the other.
+/// The state transitions of a session.
 impl Sockets {
-    /// A connection is admitted: it is a WebSocket from here on.
+    /// Turns an admitted connection into a WebSocket.
     pub(crate) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.state = SessionState::Open(web_socket);
@@ -215,7 +215,7 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// The close frame of an open WebSocket is queued: the peer's is awaited until `deadline`.
+    /// Awaits the peer's close frame until `deadline`, after that of an open WebSocket was queued.
     pub(crate) fn await_close_echo(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -238,7 +238,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    /// Moves to the last state; false when it was there before.
+    /// Moves a session to its final state; false if it already was in that state.
     pub(crate) fn await_gone(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -279,7 +279,8 @@ impl Sockets {
         true
     }
 
-    /// Puts the end off of a connection that the edge has to close. False when it is none, or was aborted.
+    /// Postpones the deadline of a connection that the edge must close. False when it is not in that state, or was
+    /// aborted.
     pub(crate) fn put_off_end(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -297,7 +298,7 @@ impl Sockets {
         }
     }
 
-    /// Notes why a connection ends, unless that is known.
+    /// Records why a connection ends, unless a reason is already set.
     pub(crate) fn because(&mut self, key: SessionKey, reason: EndReason) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.because(reason);
@@ -305,44 +306,46 @@ impl Sockets {
     }
 }
 
-/// The places of WebSockets and clients on links: see [`Admitted`](crate::shard::shares::Admitted).
+/// Admission of WebSockets and clients on links: see [`Admitted`](crate::shard::shares::Admitted).
 impl Sockets {
     /// The admitted connections of each account, by caller.
     pub(crate) fn admitted(&self) -> &Shares<Account, Holder> {
         self.admitted.by_account()
     }
 
-    /// The holder of the places of a caller's connections to channels of an account.
+    /// The holder charged for a caller's connections to channels of an account.
     pub(crate) fn holder_of(&self, caller: &Caller, account: &str) -> Holder {
         self.admitted.holder(caller, account)
     }
 
-    /// Whether a place is free for one more of the holder, or another one makes room.
+    /// Whether another connection of the holder fits, if necessary by eviction.
     pub(crate) fn may_enter(&self, holder: Holder) -> bool {
         self.admitted.may_enter(holder)
     }
 
-    /// Whether a place is free.
+    /// Whether capacity is free.
     pub(crate) fn has_place(&self) -> bool {
         self.admitted.has_place()
     }
 
-    /// Takes the place of one that makes room for one more of this holder; `None` when there is room, or nobody does.
+    /// Evicts a connection to admit another one of this holder; `None` when capacity is free, or nothing can be
+    /// evicted.
     pub(crate) fn take_place(&mut self, holder: Holder) -> Option<Member> {
         self.admitted.make_room(holder)
     }
 
-    /// Notes that one that made room is being closed, and returns the one before that is not waited for any more.
+    /// Records that an evicted connection is closing. If more are closing than the limit, returns the oldest one, which
+    /// is no longer awaited.
     pub(crate) fn awaits_end_of(&mut self, session: SessionKey) -> Option<SessionKey> {
         self.admitted.closes(session)
     }
 
-    /// A connection of this holder is admitted.
+    /// Admits a connection of this holder.
     pub(crate) fn enters(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
         self.admitted.enter(member, holder, standing);
     }
 
-    /// The one of all viewers of a channel that makes room for one more of a holder.
+    /// The viewer of a full channel to evict for another one of a holder.
     pub(crate) fn viewer_that_pays(
         &self,
         holder: Holder,
@@ -353,37 +356,38 @@ impl Sockets {
         self.admitted.viewer_that_pays(holder, viewers)
     }
 
-    /// A connection is something else to its channel from here on.
+    /// Changes the standing of a connection.
     pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
         self.admitted.becomes(session, standing);
     }
 
-    /// A session that was opened just now is a stream of a link; one of a call ends with its answer.
+    /// Marks a newly opened session as a stream of a link; a call's stream closes after its response.
     pub(crate) fn comes_by_link(&mut self, key: SessionKey, kind: Kind) {
         if let Some(http) = self.http(key) {
             http.one_call = kind != Kind::Upgrade;
         }
     }
 
-    /// A client is passed on to the owner of its channel.
+    /// Records that a client is forwarded to the owner of its channel.
     pub(crate) fn leads_to(&mut self, place: u32, lead: Lead, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
             self.leads.enter(place, lead, map, now);
         }
     }
 
-    /// A client on a link is gone.
+    /// Removes a client on a link.
     pub(crate) fn left_link(&mut self, place: u32) {
         self.admitted.leave(Member::OnLink(place));
         self.leads.leave(place);
     }
 
-    /// The link of these clients has died.
+    /// Handles the loss of the link of these clients.
     pub(crate) fn link_died(&mut self, places: &[u32], now: Now) {
         self.leads.lose(places, now);
     }
 
-    /// Has clients on links closed whose channel another node has, or that leave since this one ends.
+    /// Closes clients on links whose channel has moved to another node, or that must leave because this node is
+    /// shutting down.
     pub(crate) fn end_leads(&mut self, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
             self.leads.follow(map, now);
@@ -399,7 +403,7 @@ impl Sockets {
         }
     }
 
-    /// When the next of them is to be closed.
+    /// When the next client on a link must be closed.
     pub(crate) fn next_end_of_lead(&self) -> Option<Now> {
         self.leads.next_due()
     }
@@ -408,22 +412,22 @@ impl Sockets {
 // Deadlines of sessions and channels in the wheel of their shard.
 
 impl Sockets {
-    /// The owner of the next entry that is due by now.
+    /// The owner of the next wheel entry due by `now`.
     pub(crate) fn next_due(&mut self, now: Now) -> Option<Owner> {
         self.wheel.pop(now).map(Timer::owner)
     }
 
-    /// When the next entry is due.
+    /// When the next wheel entry is due.
     pub(crate) fn next_deadline(&self) -> Option<Now> {
         self.wheel.next()
     }
 
-    /// The number of entries: at most one of each session and each channel.
+    /// Number of wheel entries: at most one per session and channel.
     pub(crate) fn timers(&self) -> usize {
         self.wheel.places()
     }
 
-    /// Arms the wheel for a session at `deadline`, unless it fires earlier anyway.
+    /// Arms the wheel for a session at `deadline`, unless it is armed for an earlier time.
     #[inline]
     pub(crate) fn arm(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -435,7 +439,7 @@ impl Sockets {
         }
     }
 
-    /// Sets the wheel to the end of a session's state.
+    /// Arms the wheel for the deadline of a session's current state.
     #[inline]
     pub(crate) fn arm_open(&mut self, key: SessionKey, now: Now) {
         let session = self.sessions.get(key);
@@ -444,8 +448,7 @@ impl Sockets {
         }
     }
 
-    /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be
-    /// forgotten.
+    /// Arms the wheel for a channel's next expiry of a pending message or call, or of its rates.
     pub(crate) fn arm_channel(&mut self, key: ChannelKey, timer: &mut TimerId, next: Option<Now>) {
         match next {
             Some(next) => self.wheel.call_by(timer, next, Timer::channel(key)),
@@ -453,7 +456,7 @@ impl Sockets {
         }
     }
 
-    /// Whether something of a session is due at some time, and the wheel does not call for it by then.
+    /// Whether a session has a due deadline but no wheel entry for it.
     #[cfg(feature = "testing")]
     pub(crate) fn forgets_session(&self, key: SessionKey, now: Now) -> bool {
         let Some(session) = self.sessions.get(key) else {
@@ -470,7 +473,7 @@ impl Sockets {
         }
     }
 
-    /// Whether the wheel has forgotten a channel.
+    /// Whether a channel has a due deadline but no wheel entry for it.
     #[cfg(feature = "testing")]
     pub(crate) fn forgets_channel(&self, timer: &TimerId, next: Option<Now>) -> bool {
         let calls = |next| self.wheel.calls_by(timer, next);
@@ -482,8 +485,8 @@ impl Sockets {
 // that are too many for one turn.
 
 impl Sockets {
-    /// Begins a drain that takes this long; where no other node serves clients meanwhile, they stay until its last
-    /// [`ALONE_CLOSE_MS`]. False when one is under way.
+    /// Begins a drain of this duration; if no other node serves clients during the drain, they stay until its last
+    /// [`ALONE_CLOSE_MS`]. False when a drain is in progress.
     pub(crate) fn begin_drain(&mut self, within_ms: u64, now: Now) -> bool {
         let begins = self.ends.drain.is_none();
         if begins {
@@ -496,24 +499,24 @@ impl Sockets {
         begins
     }
 
-    /// Whether the process is about to end.
+    /// Whether the process is shutting down.
     pub(crate) fn drains(&self) -> bool {
         self.ends.drain.is_some()
     }
 
-    /// When the next step of a drain is due.
+    /// When the next drain step is due.
     pub(crate) fn next_drain_step(&self) -> Option<Now> {
         self.ends.drain.as_ref().and_then(Drain::next)
     }
 
-    /// The next step of a drain, if it is due.
+    /// The next drain step, if due.
     pub(crate) fn drain_step(&mut self, now: Now) -> Option<DrainStep> {
         let places = self.places();
         self.ends.drain.as_mut()?.step(places, now)
     }
 
-    /// Reports once that nothing is left to wait for: the drain's time is over, or nothing is left of what connections,
-    /// calls, clients on links and changes wait for; `quiet`: of what is not here.
+    /// Reports once that the drain is complete: its time is up, or no connections, calls, clients on links and changes
+    /// are left. `quiet`: whether nothing is left in the other parts of the shard.
     pub(crate) fn look_at_drain(&mut self, quiet: bool, now: Now) {
         let passes_nothing = self.leads.is_empty() && !self.requests.onward.any();
         let empty = quiet && self.census.web_sockets == 0 && self.asks_nothing() && passes_nothing;
@@ -523,12 +526,12 @@ impl Sockets {
         }
     }
 
-    /// Whether the turn of `at` closes one more of many connections.
+    /// Whether the budget of the turn at `at` permits another close.
     pub(crate) fn closes_more(&mut self, at: Moment) -> bool {
         self.ends.closings.has_room(at)
     }
 
-    /// Whether a connection is to be closed: counted for the turn, unless it is no open WebSocket any more.
+    /// Whether to close a connection, counting it for the turn; false if it is no longer an open WebSocket.
     pub(crate) fn closes(&mut self, session: SessionKey) -> bool {
         let is_open = self.web_socket(session).is_some();
         if is_open {
@@ -537,7 +540,7 @@ impl Sockets {
         is_open
     }
 
-    /// Open WebSockets are closed for this reason in the turns that follow.
+    /// Queues open WebSockets to be closed for this reason in the following turns.
     pub(crate) fn close_later(
         &mut self,
         sessions: impl Iterator<Item = SessionKey>,
@@ -551,40 +554,40 @@ impl Sockets {
         }
     }
 
-    /// Whether connections are to be closed in the next turn.
+    /// Whether connections are queued for closing in the next turn.
     pub(crate) fn has_more_to_close(&self) -> bool {
         self.ends.closings.has_more()
     }
 
-    /// A turn begins, in which a bounded number of them is closed.
+    /// Begins a turn, in which a bounded number of the queued connections is closed.
     pub(crate) fn begin_closing(&mut self, at: Moment) {
         self.ends.closings.begin_turn(at);
     }
 
-    /// The next one, if the turn has room.
+    /// The next connection to close, if the turn's budget permits.
     pub(crate) fn next_to_close(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
         self.ends.closings.next(at)
     }
 
-    /// A WebSocket ends: it is not to be closed any more.
+    /// Removes a WebSocket that ends from the queue of connections to be closed.
     pub(crate) fn forget_closing(&mut self, is_viewer: bool, session: SessionKey) {
         self.ends.closings.forget(is_viewer, session);
     }
 
-    /// When the next connection that an operator recalls is closed: [`RECALL_STEP_MS`] after the one before.
+    /// When the next connection recalled by an operator closes: [`RECALL_STEP_MS`] after the previous one.
     pub(crate) fn next_recall(&mut self, now: Now) -> Now {
         self.ends.recalled = self.ends.recalled.after(RECALL_STEP_MS).max(now);
         self.ends.recalled
     }
 
-    /// The place of the next connection that is closed without notice in the spread of their ends, as a fraction of
-    /// 2³²: as far as possible from those before it (multiples of the golden ratio).
+    /// Position of the next connection closed without notice in the spread of closes, as a fraction of 2³²: as far as
+    /// possible from earlier ones (multiples of the golden ratio).
     pub(crate) fn next_in_spread(&mut self) -> u32 {
         self.ends.spread = self.ends.spread.wrapping_add(GOLDEN);
         self.ends.spread
     }
 
-    /// A moment until then, as far as possible from those of others.
+    /// A time between now and `by`, spread evenly among the times given to other connections.
     pub(crate) fn spread_until(&mut self, by: Now, now: Now) -> Now {
         let left = u128::from(by.since(now));
         let part = (left * u128::from(self.next_in_spread())) >> u32::BITS;
@@ -592,7 +595,7 @@ impl Sockets {
     }
 }
 
-/// 2³² divided by the golden ratio, odd.
+/// 2³² divided by the golden ratio, rounded to an odd number.
 const GOLDEN: u32 = 0x9e37_79b9;
 
 // The promises of [`Sockets`] between two inputs: its tables agree with each other and with the sessions.
@@ -602,28 +605,28 @@ const GOLDEN: u32 = 0x9e37_79b9;
 struct Sums {
     places: [u64; CONNECTION_ROLES],
     web_sockets: usize,
-    /// Bytes that wait for connections that are behind, and the number of those whose channel is in the backlog.
+    /// Bytes queued for connections that have fallen behind, and the number of those whose channel is in the backlog.
     weight: usize,
     behind: usize,
-    /// Bytes that wait for connections that were cut off.
+    /// Bytes queued for connections that were cut off.
     cut: usize,
     unconfirmed: (usize, usize),
-    /// Connections that bytes of requests are charged to.
+    /// Number of connections charged for request bytes.
     charged: usize,
-    /// Connections whose requests wait for a turn.
+    /// Number of connections whose requests wait for a turn.
     queued: usize,
     without_owner: usize,
     offers_out: usize,
 }
 
 impl Sockets {
-    /// Checks that the tables of this part agree: each gauge is the number or the sum of what it counts, each index
-    /// leads to a session that leads back, and nothing is kept of sessions that are gone.
+    /// Checks that the tables of this part are consistent: each gauge equals the number or sum it counts, each index
+    /// refers to a session that refers back, and no data of removed sessions remains.
     ///
-    /// Takes time in the number of sessions, and allocates nothing.
+    /// Takes time linear in the number of sessions, and allocates nothing.
     ///
     /// # Panics
-    /// When they do not.
+    /// Panics if the tables are inconsistent.
     pub(crate) fn invariants(&self) {
         let mut sums = Sums::default();
         let keys = (0..self.places()).filter_map(|place| self.session_at(place));
@@ -660,7 +663,7 @@ impl Sockets {
         }
     }
 
-    /// Checks what is known of one session elsewhere, and adds it to the sums.
+    /// Checks that the other tables agree with the state of one session, and adds the session to the sums.
     fn agrees(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         if let Some(gauge) = sums.places.get_mut(session.place.index()) {
             *gauge += 1;
@@ -707,7 +710,7 @@ impl Sockets {
         }
     }
 
-    /// A connection that is behind is in the backlog, with the bytes that wait for it.
+    /// Checks that a connection that has fallen behind is in the backlog with its queued bytes.
     fn weighs(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         let (weight, waiting) = (session.weight as usize, session.outbox.bytes());
         let expected = if session.behind { waiting } else { 0 };
@@ -726,7 +729,8 @@ impl Sockets {
         }
     }
 
-    /// A connection is charged for the bytes that it holds, and its turn is in the queue.
+    /// Checks that a connection is charged for the bytes that it holds, and that it is in the queue if it waits for a
+    /// turn.
     fn is_charged(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         let charge = self.requests.held.charges.get(&key);
         sums.charged += usize::from(charge.is_some());

@@ -1,8 +1,7 @@
-//! Connections with messages that are written and not confirmed: which of them is asked next, and how many bytes they
-//! keep.
+//! Connections with unconfirmed messages: which one is queried next, and how many bytes they hold.
 //!
-//! A connection is listed once, from its first such message on. It is asked a second later for the first time, and then
-//! each second while the answer is that some are not confirmed; sooner, when much was written since the last question.
+//! A connection is listed once, from its first unconfirmed message on. It is first queried a second later, then every
+//! second while messages remain unconfirmed; sooner, if much was written since the last query.
 
 use crate::channel::Towards;
 use crate::event::Outcome;
@@ -22,37 +21,37 @@ use codec::signal::Action;
 use codec::ws::{self, Opcode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The connections of a shard with messages that are not confirmed.
+/// The connections of a shard with unconfirmed messages.
 #[derive(Debug, Default)]
 pub(crate) struct Unconfirmed {
-    /// Connections that were not queried yet, with the moment of their first message.
+    /// Connections not queried yet, with the time of their first message.
     pub(crate) fresh: VecDeque<(Now, SessionKey)>,
-    /// Connections that are queried again, with the moment.
+    /// Connections to be queried again, with the due time.
     again: BTreeSet<(Now, SessionKey)>,
-    /// Masters that were pinged, and when they are looked at.
+    /// Pinged masters, and when each is checked.
     pinged: VecDeque<(Now, SessionKey)>,
-    /// Bytes of their messages.
+    /// Bytes of unconfirmed messages.
     pub(crate) bytes: usize,
-    /// How many of them are doubtful.
+    /// Number of doubtful connections.
     pub(crate) doubtful: usize,
-    /// Connections of which the kernel holds more than any may cost, as it said last.
+    /// Connections with more unacknowledged bytes in the kernel than are free of charge, as last reported.
     unread: BTreeMap<SessionKey, UnreadBytes>,
-    /// Masters that were reported gone.
+    /// Masters that have been reported gone.
     gone: BTreeMap<SessionKey, Gone>,
-    /// Offers that were confirmed, and their candidates; empty between two inputs.
+    /// Confirmed offers and their candidates; empty between inputs.
     offers: Offers,
 }
 
-/// Bytes on the wire that the kernel holds of a connection, since its peer has not acknowledged them.
+/// Bytes on the wire that the kernel holds for a connection because its peer has not acknowledged them.
 #[derive(Clone, Copy, Debug)]
 struct UnreadBytes {
     bytes: usize,
-    /// The part of `bytes` that no kept message accounts for: answers, control frames, messages that made room or went
-    /// back.
+    /// The part of `bytes` not covered by stored messages: responses, control frames, messages that were given up or
+    /// returned.
     unproved: usize,
 }
 
-/// Notes an offer of a viewer that was confirmed, or a candidate of one without an answer, where that is asked for.
+/// Records a confirmed offer of a viewer, or a candidate of an unanswered one, if offers are collected.
 fn note_offer(offers: &mut Option<Offers>, launch: &DeliveryMark, frame: &[u8]) {
     let is_meant = launch.action == Action::SdpOffer || launch.follows;
     let is_viewers = is_meant && launch.from.is_some() && launch.counted;
@@ -88,31 +87,33 @@ fn note_confirmed(
     (cx.telemetry.note()).went(cx.at, *channel, passed, viewer, Some(key));
 }
 
-/// A master that was reported gone while it was connected.
+/// A connected master that has been reported gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
-    /// Since when, if it is.
+    /// When the master was reported gone, if it still is.
     since: Option<Now>,
-    /// How often it was within [`GONE_WINDOW_MS`] of the first time.
+    /// Number of times it was reported gone within [`GONE_WINDOW_MS`] of the first time.
     times: u32,
     first: Now,
-    /// Since when it confirms, while it is reported gone all the same.
+    /// When it began to confirm messages again although it is still reported gone.
     confirms: Option<Now>,
 }
 
-/// When a connection is asked for the first time whose first message was written then: several at once.
+/// When to query a connection for the first time whose first message was written at `since`; rounded so that several
+/// are queried together.
 fn first_ask(since: Now) -> Now {
     let due = since.after(ASK_AFTER_MS);
     Now(due.0.next_multiple_of(ASK_STEP_MS))
 }
 
 impl Sockets {
-    /// Whether the kernel says what the peer of a connection has: its own, or that of the node in front of a client.
+    /// Whether the kernel reports what a connection's peer has received: this node's kernel, or that of the client's
+    /// front.
     pub(crate) fn proves_by_tcp(&self) -> bool {
         self.settings.signaling.proof == Proof::Tcp
     }
 
-    /// When the next connection is to be asked.
+    /// When the next connection is due to be queried.
     #[inline]
     pub(crate) fn next_ask(&self) -> Option<Now> {
         let list = &self.unconfirmed;
@@ -122,7 +123,7 @@ impl Sockets {
         fresh.into_iter().chain(again).chain(pinged).min()
     }
 
-    /// The next connection that is to be asked by `now`: it is listed no longer.
+    /// Removes and returns the next connection due to be queried by `now`.
     pub(crate) fn next_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         loop {
             let list = &mut self.unconfirmed;
@@ -145,7 +146,7 @@ impl Sockets {
         }
     }
 
-    /// A connection is asked once more at `due`, unless it is listed.
+    /// Schedules another query of a connection at `due`, unless it is listed.
     pub(crate) fn ask_again(&mut self, key: SessionKey, due: Now) {
         if let Some(session) = self.sessions.get_mut(key)
             && !session.asking.list(true)
@@ -154,8 +155,8 @@ impl Sockets {
         }
     }
 
-    /// Has the edge ask how much of what was written to a connection its peer has, if anything is not confirmed. Where
-    /// a pong is the proof, nothing is to be asked: false.
+    /// Has the edge query the unacknowledged bytes of a connection, if messages are unconfirmed. With pong confirmation
+    /// there is nothing to query: false.
     pub(crate) fn ask_kernel(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.session(key) else {
             return false;
@@ -167,8 +168,8 @@ impl Sockets {
         asks
     }
 
-    /// Notes the bytes that the kernel holds of a connection. The part that no kept message accounts for is charged to
-    /// the connection. While there are more than [`UNREAD_BYTES_FREE`], the kernel is asked again.
+    /// Records the unacknowledged bytes that the kernel holds for a connection. The part not covered by stored messages
+    /// is charged to the connection. Above [`UNREAD_BYTES_FREE`], the kernel is queried again.
     pub(crate) fn note_unread(&mut self, key: SessionKey, bytes: u32, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -186,7 +187,7 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Bytes that the kernel holds of a connection, as it said last; 0 where they are few.
+    /// Number of bytes that the kernel holds for a connection, as last reported; 0 if there are too few to be charged.
     #[inline]
     pub(crate) fn unread_of(&self, key: SessionKey) -> usize {
         let unread = &self.unconfirmed.unread;
@@ -196,14 +197,14 @@ impl Sockets {
         unread.get(&key).map_or(0, |unread| unread.bytes)
     }
 
-    /// The part of these bytes that no kept message accounts for.
+    /// Number of bytes that the kernel holds for a connection and that no stored message covers.
     pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
         let unread = self.unconfirmed.unread.get(&key);
         unread.map_or(0, |unread| unread.unproved)
     }
 
-    /// Does something to the outbox of a connection, and follows what that changes: bytes not confirmed, and doubt.
-    /// True when the connection was doubtful, and is no longer.
+    /// Applies `act` to the outbox of a connection, and updates unconfirmed bytes and doubt accordingly. True when the
+    /// connection was doubtful before but is not now.
     fn follow(&mut self, key: SessionKey, act: impl FnOnce(&mut Outbox, &mut Spares)) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -218,8 +219,8 @@ impl Sockets {
         ends
     }
 
-    /// The kernel holds this many bytes that the peer of a connection has not acknowledged. True when that ends a
-    /// doubt.
+    /// Confirms messages from the number of bytes that the peer of a connection has not acknowledged. True if the
+    /// connection is no longer doubtful as a result.
     pub(crate) fn confirm(
         &mut self,
         cx: &mut Context,
@@ -242,8 +243,8 @@ impl Sockets {
         ends
     }
 
-    /// A pong came: whether it is the answer to the ping that proves, and all before that is confirmed; and whether
-    /// that ends a doubt.
+    /// Handles a pong: returns whether it answers the confirming ping, in which case everything before the ping is
+    /// confirmed, and whether the connection is no longer doubtful as a result.
     pub(crate) fn proved(
         &mut self,
         cx: &mut Context,
@@ -268,19 +269,19 @@ impl Sockets {
         (proved, ends)
     }
 
-    /// A list for the offers that a connection confirms, if its next one may get them once more.
+    /// An empty list for the offers that a connection confirms, if they may be repeated to its successor.
     fn offers_to_repeat(&self, key: SessionKey) -> Option<Offers> {
         let repeats = self.settings.signaling.repeat_offers_ms > 0;
         let session = self.session(key).filter(|_| repeats)?;
         (session.role() == Some(&Role::Master)).then(Vec::new)
     }
 
-    /// The offers that were confirmed since the last call, and their candidates.
+    /// Takes the offers confirmed since the last call, and their candidates.
     pub(crate) fn take_offers(&mut self) -> Offers {
         std::mem::take(&mut self.unconfirmed.offers)
     }
 
-    /// Where a pong is the proof, a ping follows what was queued for an open connection, unless one is under way.
+    /// With pong confirmation, appends a ping to an open connection's outbox, unless one is in flight.
     pub(crate) fn prove(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         let Some(session) = self.session(key) else {
             return;
@@ -297,7 +298,8 @@ impl Sockets {
         self.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &counter));
     }
 
-    /// Has the messages of a connection that are not confirmed make room, if they are to. True when that ends a doubt.
+    /// Gives up the unconfirmed messages of a connection, if it was marked for that. True if the connection is no
+    /// longer doubtful as a result.
     pub(crate) fn take_room(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         self.follow(key, |outbox, spares| {
             outbox.take_room(spares, |mark| {
@@ -307,7 +309,7 @@ impl Sockets {
         })
     }
 
-    /// Begins to doubt that the peer of a connection is there. True when it was not doubtful before.
+    /// Marks the peer of a connection as doubtful. True when it was not before.
     pub(crate) fn doubt(&mut self, key: SessionKey, now: Now, expires: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -318,23 +320,24 @@ impl Sockets {
         begins
     }
 
-    /// Connections of which it is doubtful that their peers are there.
+    /// Number of doubtful connections.
     pub(crate) fn doubtful(&self) -> usize {
         self.unconfirmed.doubtful
     }
 
-    /// Bytes of messages that are written and not confirmed.
+    /// Bytes of unconfirmed messages.
     pub(crate) fn unconfirmed_bytes(&self) -> usize {
         self.unconfirmed.bytes
     }
 
-    /// Whether more bytes are not confirmed than may be.
+    /// Whether the limit of unconfirmed bytes is exceeded.
     #[inline]
     pub(crate) fn too_much_unconfirmed(&self) -> bool {
         self.unconfirmed.bytes > self.rules.unconfirmed_bytes
     }
 
-    /// Every connection with messages that are not confirmed: since when, its bytes, and its channel.
+    /// All connections with unconfirmed messages, each with the time since when it has any, their number of bytes, and
+    /// its channel.
     pub(crate) fn all_unconfirmed(
         &self,
     ) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
@@ -351,7 +354,7 @@ impl Sockets {
         })
     }
 
-    /// Takes the messages back that a connection's peer has not confirmed, of those that were written by then.
+    /// Takes back the unconfirmed messages of a connection that were written before `by`.
     pub(crate) fn take_unconfirmed(&mut self, key: SessionKey, by: Now) -> Vec<Unsent> {
         let mut taken = Vec::new();
         self.follow(key, |outbox, spares| {
@@ -364,13 +367,13 @@ impl Sockets {
 // Masters that are connected and reported gone, since they are doubtful for long.
 
 impl Sockets {
-    /// A master was pinged: it is looked at when it is gone without an answer.
+    /// Schedules a check of a pinged master at the time when it must be reported gone if no pong has arrived.
     pub(crate) fn await_pong_of_master(&mut self, key: SessionKey, now: Now) {
         let due = now.after(self.settings.presence.gone_ms);
         self.unconfirmed.pinged.push_back((due, key));
     }
 
-    /// A connection has the master's slot again: the answer to its ping may have been due while it had none.
+    /// Checks a connection that has regained the master's slot: its pong may have been due while it had no slot.
     pub(crate) fn judge_silence(&mut self, key: SessionKey, now: Now) {
         let session = self.session(key);
         if session.is_some_and(|session| self.is_silent(session, now)) {
@@ -378,7 +381,7 @@ impl Sockets {
         }
     }
 
-    /// The next master whose answer to a ping is due by `now`.
+    /// The next master whose pong is due by `now`.
     pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
         let pinged = &mut self.unconfirmed.pinged;
         pinged
@@ -386,7 +389,7 @@ impl Sockets {
             .map(|(_, key)| key)
     }
 
-    /// Whether a ping of a connection has had no answer for as long as a doubt lasts before a master is reported gone.
+    /// Whether a connection's ping has been unanswered for the time after which a doubtful master is reported gone.
     pub(crate) fn is_silent(&self, session: &Session, now: Now) -> bool {
         let gone_ms = self.settings.presence.gone_ms;
         let pinged = session.open().and_then(WebSocket::pinged_at);
@@ -399,7 +402,7 @@ impl Sockets {
         gone.is_some_and(|gone| gone.since.is_some())
     }
 
-    /// Whether a master is reported gone, and has neither confirmed anything since nor sent a frame.
+    /// Whether a master is reported gone, and has since neither confirmed anything nor sent a frame.
     pub(crate) fn has_shown_nothing(&self, key: SessionKey) -> bool {
         let gone = self.unconfirmed.gone.get(&key);
         let gone = gone.filter(|gone| gone.confirms.is_none());
@@ -408,7 +411,7 @@ impl Sockets {
             .is_some_and(|since| web_socket.is_some_and(|it| it.last_frame() < since))
     }
 
-    /// A master is reported gone from here on; false when it is.
+    /// Reports a master as gone; false when it already is.
     pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
         let gone = self.unconfirmed.gone.entry(key).or_insert(Gone {
             since: None,
@@ -427,8 +430,8 @@ impl Sockets {
         true
     }
 
-    /// A master that is reported gone has confirmed something. Since when it was gone, if it is no longer: one that
-    /// comes and goes has to confirm for a while.
+    /// Handles a confirmation from a master that is reported gone. If the master is considered back, returns when it
+    /// was reported gone; a master that flaps has to confirm messages for a while first.
     pub(crate) fn comes_back(&mut self, key: SessionKey, now: Now) -> Option<Now> {
         let gone = self.unconfirmed.gone.get_mut(&key)?;
         let since = gone.since?;
@@ -441,7 +444,7 @@ impl Sockets {
         Some(since)
     }
 
-    /// A connection ends: nothing is known of it.
+    /// Removes all confirmation state of a connection that ends.
     pub(crate) fn forget_doubt(&mut self, session: &Session, key: SessionKey) {
         self.unconfirmed.bytes -= session.outbox.unconfirmed_bytes();
         self.unconfirmed.doubtful -= usize::from(session.outbox.doubtful_since().is_some());

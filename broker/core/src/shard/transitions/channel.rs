@@ -1,4 +1,5 @@
-//! Channels: for each state and event the next state, and the HTTP status that the caller gets, or that it waits.
+//! Channels: for each state and event, the next state, and the HTTP status returned to the caller, or that the caller
+//! waits.
 
 use super::{SNAPSHOT_NOTE, Slow, arn, compare};
 use crate::id::{ChannelKey, SessionKey, ShardId};
@@ -73,7 +74,7 @@ impl World {
         }
     }
 
-    /// Has the channel in this state; returns the caller of the change that is under way, if one is.
+    /// Brings the channel into this state; returns the caller of the change in progress, if any.
     fn enter(&mut self, state: &str) -> Option<SessionKey> {
         if state == "none" {
             return None;
@@ -132,7 +133,7 @@ impl World {
         ))
     }
 
-    /// Sends a request on a connection of its own.
+    /// Sends a request on a new connection.
     fn send(&mut self, request: &str) -> Option<SessionKey> {
         let peer = Peer {
             remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
@@ -150,7 +151,7 @@ impl World {
         Some(session)
     }
 
-    /// The status that a caller got.
+    /// The status that a caller received.
     fn answer(&self, caller: Option<SessionKey>) -> String {
         let Some(caller) = caller else {
             return "-".into();

@@ -1,4 +1,4 @@
-//! Sessions: for each state and event the next state, when it ends by itself, and what the edge is asked to do.
+//! Sessions: for each state and event, the next state, when the next state times out, and the outputs to the edge.
 
 use super::{SNAPSHOT_NOTE, Slow, arn, compare};
 use crate::id::{Identity, SessionKey, ShardId};
@@ -96,7 +96,7 @@ impl World {
         self.at.wall = Wall(self.at.wall.0 + more_ms);
     }
 
-    /// Has the connection in this state.
+    /// Brings the connection into this state.
     fn enter(&mut self, state: &str) {
         let peer = Peer {
             remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
@@ -132,7 +132,7 @@ impl World {
         self.cause("everything sent");
     }
 
-    /// A channel that lives here, or on the other shard.
+    /// The name of a channel homed here, or on the other shard.
     fn name(&self, here: bool) -> String {
         let names = (0..).map(|number| format!("cam-{number}"));
         let mut fits = names.filter(|name| {
@@ -275,7 +275,7 @@ impl World {
     }
 }
 
-/// An empty frame of a client.
+/// An empty masked frame of a client.
 fn masked(opcode: Opcode) -> [u8; 6] {
     let opcode = match opcode {
         Opcode::Text => 1,

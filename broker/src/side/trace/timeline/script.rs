@@ -1,6 +1,7 @@
-//! Transcripts of channels, an event each: when in milliseconds, who, what, for whom; the last entry is the moment of
-//! reading. `a1` is the first connection of the client id `a`, `M1` a master's; `a` alone stands for the client id
-//! where no connection is named, `?a` for one whose name was overwritten.
+//! Test transcripts of channels, with one entry per event: time in milliseconds, sender, event, recipient. The last
+//! entry is the time of reading. `a1` is the first connection of client id `a`, and `M1` the first connection of a
+//! master; plain `a` stands for the client id without a connection, and `?a` for a client id whose name was
+//! overwritten.
 
 use super::*;
 use crate::side::trace::hints::{of_master, of_viewer};
@@ -38,7 +39,7 @@ pub(super) fn us(ms: &str) -> u64 {
     ms.parse::<u64>().unwrap() * 1000
 }
 
-/// The session of a name with a number.
+/// The session for a name with a number.
 pub(super) fn session(name: &str) -> Option<SessionKey> {
     let bytes = name.as_bytes();
     let number = bytes.last().filter(|last| last.is_ascii_digit())?;
@@ -151,7 +152,8 @@ impl Script {
     }
 }
 
-/// `how` has the passage, bytes behind a slash, and candidates behind a hash.
+/// Builds a message; `how` contains the passage, the byte count after a slash, and the number of candidates after a
+/// hash.
 pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> TraceKind {
     let action = match what {
         "offer" => Some(Action::SdpOffer),
@@ -216,7 +218,7 @@ pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> Trace
     }
 }
 
-/// The moments of each viewer's events, in milliseconds.
+/// The times of each viewer's events, in milliseconds.
 pub(super) fn moments(story: &Story) -> Vec<Vec<u64>> {
     let of = |one: &TimelineConnection| one.events.iter().map(|event| event.at_us / 1000).collect();
     story.viewers.iter().map(of).collect()
@@ -227,7 +229,7 @@ pub(super) fn ids(story: &Story) -> Vec<&str> {
     ids.map(Option::unwrap_or_default).collect()
 }
 
-/// The hints of all, viewers first.
+/// All hints, viewers first.
 pub(super) fn hints(story: &Story) -> Vec<String> {
     let mut all = Vec::new();
     for one in story.viewers.iter().chain(&story.masters) {
