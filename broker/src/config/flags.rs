@@ -150,7 +150,7 @@ pub enum ClusterCommand {
 /// The flags of `heliograph channels`.
 #[derive(Args, Clone, Debug)]
 pub struct ChannelsFlags {
-    /// Data directory of a stopped broker (import creates it)
+    /// Data directory of a stopped broker; import creates it if it is absent
     #[arg(long, value_name = "DIR", default_value = "heliograph-data")]
     #[arg(global = true)]
     pub data_dir: PathBuf,
