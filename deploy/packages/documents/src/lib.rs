@@ -1,4 +1,4 @@
-//! Documents that packages include in addition to the programs: man pages, shell completions, licences of dependencies.
+//! Documents that packages hold beside the programs: man pages, completions of shells, licences of dependencies.
 
 mod licences;
 
@@ -8,12 +8,12 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// Writes `man/` with a page for each command, `completions/` with those for bash, zsh and fish, and `licences.txt`
-/// with the licence texts of every crate from which the programs are built.
+/// Writes `man/` with a page for each command, `completions/` with those of bash, zsh and fish, and `licences.txt` with
+/// the texts of the licences of every crate that the programs are built from.
 ///
 /// # Errors
 ///
-/// A document cannot be written, or cargo cannot list the dependencies.
+/// One of them cannot be written, or cargo cannot tell the dependencies.
 pub fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     let programs = [
         broker::config::program(),
@@ -28,7 +28,7 @@ pub fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes a page for the program and each of its commands, `heliograph-serve.1` for `heliograph serve`.
+/// A page for the program and each of its commands, `heliograph-serve.1` for `heliograph serve`.
 fn pages(program: Command, folder: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     clap_mangen::generate_to(program.disable_help_subcommand(true), folder)?;

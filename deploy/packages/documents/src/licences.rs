@@ -1,5 +1,4 @@
-//! The licences of the crates from which the two programs are built, with their texts, as "keep the notice" clauses
-//! require.
+//! The licences of the crates that the two programs are built from, with their texts: what "keep the notice" asks for.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,14 +8,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Prefixes of licence file names, in lower case.
+/// Names with which files of licences begin, in lower case.
 const NAMES: &[&str] = &["license", "licence", "copying", "notice", "unlicense"];
 
-/// Extensions of files that are not licence texts, whatever their prefix.
+/// Endings of files that are no texts of licences, whatever they begin with.
 const CODE: &[&str] = &["rs", "c", "h", "py", "pl", "sh", "toml", "json", "html"];
 
-/// Licence texts, from their repositories, of crates that are published without one. For crates that may be used under
-/// the Apache License only the notice is listed: the licence text is that of Heliograph itself.
+/// Texts of crates that are published without one, from their repositories. Those that may be used under the Apache
+/// License have only their notice here: its text is that of Heliograph itself.
 const ADDED: &[(&str, &str)] = &[
     ("asn1-rs-impl", include_str!("../texts/asn1-rs.txt")),
     ("base64-simd", include_str!("../texts/simd.txt")),
@@ -28,10 +27,10 @@ const ADDED: &[(&str, &str)] = &[
     ("vsimd", include_str!("../texts/simd.txt")),
 ];
 
-/// Text of Heliograph's licence.
+/// Text of the licence of Heliograph.
 const APACHE: &str = include_str!("../../../../LICENSE");
 
-/// The target platform of the packages.
+/// The platform of the packages.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 const HEAD: &str = "\
@@ -44,15 +43,15 @@ the texts: first those of the standard library of Rust and of what it links.
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Origin of a text: crates, and the folders in them, by name.
+/// Where a text is from: crates, and the folders in them, by name.
 type Owners = BTreeMap<String, BTreeSet<String>>;
 
-/// The combined text: a table of crates with their SPDX expressions, then each licence text once, after the names of
-/// the crates that contain it.
+/// One text: a table of crates with their SPDX expressions, then each text that crates bring along, once, behind the
+/// names of the crates that have it.
 ///
 /// # Errors
 ///
-/// Cargo cannot list the dependencies, a licence file cannot be read, or a crate has none.
+/// Cargo cannot tell the dependencies, a file of a licence cannot be read, or a crate has none.
 pub(crate) fn text() -> Result<String> {
     let metadata = metadata()?;
     let mut all = HEAD.to_owned();
@@ -83,7 +82,7 @@ pub(crate) fn text() -> Result<String> {
     Ok(all)
 }
 
-/// Adds the licence texts of a crate: those that it contains, or those in `ADDED` for a crate without any.
+/// Adds the texts of a crate: those that are in it, or those of the table of crates without.
 fn texts_of(package: &Value, name: &str, texts: &mut Owners) -> Result<()> {
     let folder = Path::new(text_of(package, "manifest_path")?).parent();
     let folder = folder.ok_or("a manifest without a directory")?;
@@ -117,8 +116,8 @@ fn add(texts: &mut Owners, text: &str, owner: &str) {
     owners.insert(owner.to_owned());
 }
 
-/// Adds the licence texts in a folder of a crate and its subfolders, which contain third-party code. Returns whether
-/// the folder itself contains one.
+/// Adds the texts of a folder of a crate and of those below it, which hold other people's code. Returns whether the
+/// folder itself has one.
 fn crate_texts(root: &Path, at: &Path, name: &str, texts: &mut Owners) -> Result<bool> {
     let mut own = false;
     for entry in fs::read_dir(at)? {
@@ -146,8 +145,8 @@ fn crate_texts(root: &Path, at: &Path, name: &str, texts: &mut Owners) -> Result
     Ok(own)
 }
 
-/// Licence texts of the standard library, from the compiler's installation: its own, those of the LLVM runtime
-/// libraries, and those of the crates that it contains.
+/// Texts of the standard library, from the compiler's installation: its own, with those of the runtime libraries of
+/// LLVM, and those of the crates that are in it.
 fn standard_library() -> Result<Owners> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]))?;
@@ -192,7 +191,7 @@ fn standard_library() -> Result<Owners> {
     Ok(texts)
 }
 
-/// HTML entities in the standard library's licence page, and their characters; the ampersand last.
+/// Entities of that page and their characters; the ampersand last.
 const ENTITIES: &[(&str, &str)] = &[
     ("&#34;", "\""),
     ("&#39;", "'"),
@@ -201,7 +200,7 @@ const ENTITIES: &[(&str, &str)] = &[
     ("&#38;", "&"),
 ];
 
-/// The crates.io packages that are linked into the two programs or used to build them, sorted by name.
+/// The packages of crates.io that the two programs are linked from or built by, in the order of their names.
 fn shipped(metadata: &Value) -> Result<Vec<&Value>> {
     let mut names = BTreeSet::new();
     // One at a time, as they are built: `cargo metadata` has the features of the whole workspace, tests included.
@@ -250,7 +249,7 @@ fn metadata() -> Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// The output of a cargo command.
+/// The output of a command of cargo.
 fn cargo(arguments: &[&str]) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     output(Command::new(cargo).args(arguments))

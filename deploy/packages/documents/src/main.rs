@@ -1,5 +1,5 @@
-//! `documents DIR`: writes the documents that packages include in addition to the programs. Exit code 1 with the reason
-//! on stderr if one cannot be written, 2 without a directory.
+//! `documents DIR`: writes what packages hold beside the programs. Exit code 1 with the reason on stderr where one
+//! cannot be written, 2 without a directory.
 
 use std::path::Path;
 use std::process::ExitCode;
