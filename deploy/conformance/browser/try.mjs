@@ -240,7 +240,7 @@ test('a connect that a test has refused', { timeout }, async ({ signal }) => {
         await page.click('[data-of=viewer] .run');
         await state(page, 'viewer', 'failed');
         const why = await page.innerText('#viewer .problem');
-        assert.ok(why.startsWith(`fault_injected (${id}): A fault that a test scripted`), why);
+        assert.ok(why.startsWith(`fault_injected (${id}): A fault injected by a test`), why);
         const colour = await page.$eval('#viewer .problem', (it) => getComputedStyle(it).color);
         const [, red, green, blue] = /(\d+), (\d+), (\d+)/.exec(colour).map(Number);
         assert.ok(red > green + 50 && red > blue + 50, colour);
