@@ -2,7 +2,7 @@
 
 use crate::peer::{tcp, tcp_from};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -140,6 +140,13 @@ impl Connection {
 
     /// Reads one answer; `None` when the broker closed the connection without one.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
+        let (answer, is_whole) = self.answer_or_part()?;
+        assert!(is_whole, "a whole body");
+        Some(answer)
+    }
+
+    /// The next answer, and whether its body came before the end of the stream.
+    pub(crate) fn answer_or_part(&mut self) -> Option<(Answer, bool)> {
         let first = self.line()?;
         let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.unwrap_or_else(|| panic!("not a status line: {first:?}"));
@@ -164,11 +171,16 @@ impl Connection {
                 .header("content-length")
                 .and_then(|length| length.parse().ok());
             answer.body = vec![0; length.unwrap_or_else(|| panic!("no length in {answer:?}"))];
-            self.stream
-                .read_exact(&mut answer.body)
-                .expect("a whole body");
+            if let Err(error) = self.stream.read_exact(&mut answer.body) {
+                let has_ended = matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                );
+                assert!(has_ended, "waiting for a body: {error}");
+                return Some((answer, false));
+            }
         }
-        Some(answer)
+        Some((answer, true))
     }
 
     /// Asserts that the broker closes the connection without another byte.
@@ -198,7 +210,7 @@ impl Connection {
         match self.stream.read_line(&mut line) {
             Ok(0) => None,
             Ok(_) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
             Err(error) => panic!("waiting for an answer: {error}"),
         }
     }

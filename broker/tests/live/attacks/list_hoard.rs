@@ -135,16 +135,16 @@ impl Neighbour<'_> {
     }
 }
 
-/// Asks again on each connection that was answered, until it is over. One that was not asked on for so long that the
-/// broker closed it as idle, while everybody else went first, is opened again.
+/// Asks again on each connection that was answered, until it is over. A connection that the broker closed, since it did
+/// not read its answer while their budget was full, is opened again.
 fn insist(callers: &mut [Connection], list: &[u8], to: SocketAddr, over: &AtomicBool) {
     gauges::give_way();
     loop {
         let again = !over.load(Ordering::SeqCst);
         for caller in &mut *callers {
-            match caller.answer() {
-                Some(answer) => assert!(matches!(answer.status, 200 | 503), "{answer:?}"),
-                None => *caller = Connection::open(to),
+            match caller.answer_or_part() {
+                Some((answer, true)) => assert!(matches!(answer.status, 200 | 503), "{answer:?}"),
+                Some((_, false)) | None => *caller = Connection::open(to),
             }
             if again {
                 caller.send(list);
