@@ -168,7 +168,7 @@ fn check_owner(path: &Path) -> Result<(), Failure> {
 /// Checks whether [`DataDir::open`] would accept a directory, which may be absent. Creates nothing.
 ///
 /// # Errors
-/// The same errors as when opening the directory.
+/// Errors of [`DataDir::open`].
 pub(crate) fn may_be_opened(path: &Path) -> Result<(), Failure> {
     if !path.exists() {
         return Ok(());

@@ -120,7 +120,7 @@ fn shortest(error: &dyn Error) -> String {
 }
 
 /// Lookups of a host, limited in number since the system's resolver takes a thread for each, possibly for a long time.
-/// They return only permitted addresses.
+/// Lookups return only permitted addresses.
 #[derive(Clone)]
 struct Lookups {
     places: Arc<Semaphore>,

@@ -149,7 +149,7 @@ impl std::fmt::Debug for Keys {
 }
 
 /// Whether a handshake failed because the other side derives different keys: another secret, or another cluster name.
-/// One side detects it, and the other receives its alert.
+/// The side that detects the mismatch sends an alert, which the other side receives.
 #[must_use]
 pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
     use rustls::{AlertDescription, CertificateError, Error};

@@ -1,8 +1,8 @@
 //! Descriptors of an epoll set, with the operations armed on each and its known readiness.
 //!
 //! A descriptor is registered once, when an operation is first armed on it, and stays registered until it is released.
-//! Its slot has a generation, which the kernel's events carry: an event from before the release matches nothing, even
-//! if the slot or the descriptor's number was reused.
+//! The slot of a descriptor has a generation, which the kernel's events carry: an event from before the release matches
+//! nothing, even if the slot or the descriptor's number was reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;

@@ -136,7 +136,7 @@ impl Ring {
     /// Performs armed operations that are ready, and waits until there are `want` completions or `limit` has passed.
     /// `want == 0` does not wait. Completions appear only here.
     ///
-    /// One call does a bounded amount of work: if there are completions, another turn is due. Likewise for
+    /// Each call does a bounded amount of work: if there are completions, another turn is due. Likewise for
     /// [submissions](Self::has_submissions), which stay queued while the kernel lacks a resource.
     ///
     /// # Errors

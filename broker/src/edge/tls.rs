@@ -335,8 +335,8 @@ impl Tls {
         self.fault == Some(Fault::Foreign)
     }
 
-    /// Why the handshake in progress cannot succeed; `None` if it is over, if the peer sent nothing that starts one, or
-    /// if it was told that this port requires TLS.
+    /// Reason why the handshake in progress cannot succeed. `None` when the handshake is over, when the peer sent
+    /// nothing that starts one, or when the peer already got the plain response that this port requires TLS.
     pub(crate) fn vain(&self) -> Option<TurnedAway> {
         match self.fault {
             _ if self.over || self.told => None,

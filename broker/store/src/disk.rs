@@ -212,7 +212,7 @@ impl Lock {
     /// Locks an open file.
     ///
     /// # Errors
-    /// The same errors as [`Lock::take`].
+    /// Errors of [`Lock::take`].
     pub fn of(file: File) -> Result<Self, TryLockError> {
         file.try_lock()?;
         Ok(Self(file))

@@ -20,7 +20,7 @@
 //! half.
 //!
 //! # Work
-//! One step is one byte of a part compared at up to 64 positions, up to 64 bytes compared at the start or end of the
+//! A step is one byte of a part compared at up to 64 positions, up to 64 bytes compared at the start or end of the
 //! text, or 8 bytes searched. A part of `p` bytes that consumes `t` bytes of the text, including those before its
 //! match, is searched at `t - p + 1` positions, which takes at most `p × ⌈(t - p + 1) / 64⌉` steps: never more than `t
 //! × ⌈p / 64⌉`. So matching takes at most the length of the text in bytes times the number of 64-byte words of the

@@ -2,7 +2,8 @@
 //!
 //! The API calls of sessions (`--discover`) do not use it because they are part of the load: their connections are
 //! counted, are opened on schedule from `--source-addresses`, and share their worker's ring, which must not block.
-//! Those calls are written by [`crate::visit::write_call`] and read by [`crate::visit::Discovery`].
+//! Sessions write these calls with [`crate::visit::write_call`] and read the responses with
+//! [`crate::visit::Discovery`].
 
 use std::net::SocketAddr;
 use std::time::Duration;

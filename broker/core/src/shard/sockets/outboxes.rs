@@ -523,8 +523,8 @@ impl Sockets {
         self.backlog.slowest()
     }
 
-    /// Marks a connection as cut off for not reading. True when such connections together hold so many bytes that this
-    /// one must be aborted.
+    /// Marks a connection as closing because its peer does not read. Returns whether it must be aborted instead, since
+    /// the outboxes of such connections exceed their limit.
     pub(crate) fn note_cut(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
