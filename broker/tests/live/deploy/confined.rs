@@ -126,14 +126,13 @@ fn works_on_epoll(profile: &Path, why: &str) {
         log.contains("seccomp-profile") && log.contains("--engine epoll"),
         "{log}"
     );
-    for _ in 0..4 {
-        let mut pair = HealthyPair::new(&broker); // at home on either shard
+    broker.until_handed_over(|_| {
+        let mut pair = HealthyPair::new(&broker);
         pair.relay();
         pair.close();
-    }
+    });
     let scrape = broker.scrape();
-    let on_epoll = scrape.sum_with("heliograph_engine", "engine=\"epoll\"");
-    assert!(on_epoll > 0.0 && scrape.sum("heliograph_handovers_total") > 0.0);
+    assert!(scrape.sum_with("heliograph_engine", "engine=\"epoll\"") > 0.0);
     broker.signal("TERM");
     assert_eq!(broker.ended_within(Duration::from_secs(20)).code(), Some(0));
     let _ = fs::remove_dir_all(directory);

@@ -306,6 +306,13 @@ impl Broker {
         (answer.status == 200).then(|| Scrape::new(answer.text()))
     }
 
+    /// Connects by `connect` until a connection was handed to another shard. Which shard accepts a connection is the
+    /// kernel's choice.
+    pub(crate) fn until_handed_over(&self, connect: impl FnMut(usize)) {
+        let handed = || self.scrape().sum("heliograph_handovers_total") > 0.0;
+        assert!((0..64).map(connect).any(|()| handed()), "no hand-over");
+    }
+
     /// Asserts what holds after every scenario: no message was lost or counted twice, and nothing is left of the peers
     /// that are gone.
     pub(crate) fn assert_balanced(&self) {
