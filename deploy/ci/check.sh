@@ -66,18 +66,19 @@ readonly cluster_files="$service_files broker/etcd/src broker/etcd/tests broker/
 # long LIMIT NAME INPUTS COMMAND…    a long check; its stamp holds while these paths are as they were: see stamps.sh
 steps() {
   gate 600 debian-packages debian_packages
-  gate 300 python-clients python_clients
-  gate 300 node-clients node_clients
+  beside 300 python-clients python_clients
+  beside 300 node-clients node_clients
   gate 600 crates cargo fetch --locked
   gate 60 format cargo fmt --all --check
   gate 60 stamps stamps
   gate 60 rules rules
   gate 600 lints cargo clippy --workspace --all-targets --locked -- -D warnings
   gate 900 build cargo test --locked "${tested[@]}" --no-run
+  together
   gate 600 tests cargo test --locked "${tested[@]}" --no-fail-fast -- --show-output
   gate 120 supply-chain cargo test --locked "${tested[@]}" --test checks -- --include-ignored --nocapture supply::
   gate 120 signature-of-botocore cargo test --locked "${tested[@]}" --test wire -- --ignored
-  gate 300 epoll on_epoll "${gate_epoll[@]}"
+  beside 300 epoll on_epoll "${gate_epoll[@]}"   # a minute of it is one test that waits
   gate 600 clients ignored live 6 "${gate_clients[@]}"
   gate 300 browsers ignored live 2 "${gate_browsers[@]}"
   beside 600 etcd ignored etcd 4 "${gate_etcd[@]}"
@@ -304,8 +305,8 @@ run() {
   passed_before "$2" && return
   start "$@"
   wait "${pids[$2]}" || true
-  waiting=()
-  finish "$2" || exit 1
+  unset "waiting[-1]"
+  finish "$2" || { wait; exit 1; }
 }
 
 passed_before() {

@@ -1,4 +1,5 @@
-//! The map and the changelog have a bound, decisions are in the index, and what holds a decision exists.
+//! The map and the changelog have a bound, decisions are in the index, what holds a decision exists, and code in
+//! documentation is tested.
 
 use super::pages::{Page, pages, root};
 use std::fs;
@@ -78,6 +79,36 @@ fn what_holds_a_decision_exists() {
         }
     }
     assert!(faults.is_empty(), "decisions:\n{}", faults.join("\n"));
+}
+
+/// `doctest = false` saves the time to read a crate once more, where its documentation has drawings alone.
+#[test]
+fn crates_without_tests_of_their_documentation_have_no_code_in_it() {
+    let pages = pages();
+    let untested = pages
+        .iter()
+        .filter_map(|page| page.path.strip_suffix("/Cargo.toml").map(|it| (it, page)))
+        .filter(|(_, page)| page.text.contains("\ndoctest = false"));
+    let mut crates = 0;
+    for (folder, _) in untested {
+        crates += 1;
+        let sources = format!("{folder}/src/");
+        for page in pages.iter().filter(|it| it.path.starts_with(&sources)) {
+            let fences = page.lines().filter(|(_, line)| {
+                let line = line.trim_start();
+                (line.starts_with("///") || line.starts_with("//!"))
+                    && line[3..].trim_start().starts_with("```")
+            });
+            for (number, opens) in fences.step_by(2) {
+                assert!(
+                    opens.ends_with("```text"),
+                    "{}:{number}: {opens}",
+                    page.path
+                );
+            }
+        }
+    }
+    assert!(crates > 0);
 }
 
 /// Whether a file of the workspace exists that has the name behind `::`, if there is one.
