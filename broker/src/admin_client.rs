@@ -195,8 +195,8 @@ impl AdminListener {
 
     fn is_no_broker(&self, status: &str) -> Failure {
         Failure::Fatal(format!(
-            "the process at http://{} does not answer as a broker does (status {status}): does --admin name the admin \
-             listener of a broker?",
+            "the process at http://{} is not a broker (status {status}): does --admin name the admin listener of a \
+             broker?",
             self.host
         ))
     }
@@ -248,7 +248,7 @@ impl AdminListener {
         }
         let silence = self.silence.as_secs();
         let text = format!(
-            "a process accepts connections there, and says nothing for {silence} s: it hangs, or its machine is \
+            "a process accepts connections there, but sent no byte for {silence} s: it hangs, or its machine is \
              overloaded"
         );
         io::Error::new(io::ErrorKind::TimedOut, text)
@@ -276,9 +276,9 @@ impl Events {
                 .read_line(&mut line);
             let failed = |why: &str| Failure::Fatal(format!("the broker at http://{host} {why}"));
             match read {
-                Ok(0) => return Err(failed("has ended, or closed the stream")),
+                Ok(0) => return Err(failed("exited, or closed the stream")),
                 Ok(_) => {}
-                Err(error) => return Err(failed(&format!("says nothing more: {error}"))),
+                Err(error) => return Err(failed(&format!("sends no more events: {error}"))),
             }
             if let Some(event) = line.strip_prefix("event: ") {
                 event.trim_end().clone_into(&mut name);
@@ -316,8 +316,8 @@ fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
 fn own_host(file: &Path, admin: &Admin) -> Result<String, Failure> {
     let Some(addr) = admin.listen else {
         return Err(Failure::Configuration(format!(
-            "{}: admin.listen = off: must be an address and port, which this command asks; or name another \
-             listener by --admin URL",
+            "{}: admin.listen = off: must be an address and port for this command; or name another listener by \
+             --admin URL",
             file.display()
         )));
     };

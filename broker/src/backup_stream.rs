@@ -77,7 +77,7 @@ impl<R: Read> Reader<R> {
         let mut magic = [0; MAGIC.len()];
         from.read_exact(&mut magic).map_err(cut_off)?;
         if magic != MAGIC {
-            return Err(damaged("it does not begin as a backup of this version"));
+            return Err(damaged("it is not a backup of this version"));
         }
         let part = Zeroizing::new(Vec::with_capacity(PART_BYTES_MAX));
         Ok(Self {
@@ -110,13 +110,13 @@ impl<R: Read> Reader<R> {
             }
             Some(Part::SessionKey(_) | Part::End(_)) | None => {}
         }
-        part.ok_or_else(|| damaged("a part of it is none of this version's"))
+        part.ok_or_else(|| damaged("a part of it is not of this version"))
     }
 }
 
 fn cut_off(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        return damaged("it was cut off");
+        return damaged("it is truncated");
     }
     error
 }
@@ -189,22 +189,22 @@ mod tests {
             ),
             (
                 stream(&[Part::SessionKey(&key), Part::End(0)]),
-                "none of this",
+                "not of this",
             ),
             (
                 stream(&[Part::Row(&key, b""), Part::End(1)]),
-                "none of this",
+                "not of this",
             ),
             (
                 stream(&[Part::Row("a", &value), Part::End(1)]),
-                "none of this",
+                "not of this",
             ),
-            (end, "none of this"),
-            ([MAGIC, &[0, 0, 0, 2, 3, 0]].concat(), "none of this"),
+            (end, "not of this"),
+            ([MAGIC, &[0, 0, 0, 2, 3, 0]].concat(), "not of this"),
             ([MAGIC, &[0xff; 4]].concat(), "longer than allowed"),
             (
                 b"heliograph backup 1\nE\0\0\0\0\0\0\0\0".to_vec(),
-                "does not begin",
+                "not a backup",
             ),
         ] {
             let refused = read(&stream).unwrap_err().to_string();

@@ -203,7 +203,7 @@ fn in_use(failure: Failure, data_dir: &Path) -> Failure {
 fn random() -> Result<fastrand::Rng, Failure> {
     let mut seed = [0; 8];
     aws_lc_rs::rand::fill(&mut seed)
-        .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;
+        .map_err(|_| Failure::Fatal("the system's random generator failed".into()))?;
     Ok(fastrand::Rng::with_seed(u64::from_ne_bytes(seed)))
 }
 

@@ -86,8 +86,8 @@ impl DataDir {
             }
         }
         Err(Failure::Fatal(format!(
-            "--data-dir :memory: finds no place: {refused}: it needs a directory with {} KiB free: make one \
-             writable, set TMPDIR, or name a directory by --data-dir",
+            "--data-dir :memory: has no place: {refused}: it needs a directory with {} KiB free: make one writable, \
+             set TMPDIR, or name a directory by --data-dir",
             ROOM_BYTES / 1024
         )))
     }
@@ -206,14 +206,14 @@ fn tighten(path: &Path, reach: OtherUsers) {
         taken.extend(narrowed(path, reach.mode(), "the directory"));
     } else if fs::metadata(path).is_ok_and(|found| found.mode() & !reach.mode() & 0o777 != 0) {
         tracing::warn!(
-            "data_dir = {}: others may enter it, and it holds files that are not the broker's: give the broker a \
-             directory of its own, or chmod 700",
+            "data_dir = {}: other users can enter it, and it contains files that are not the broker's: give the \
+             broker a directory of its own, or chmod 700",
             path.display()
         );
     }
     if !taken.is_empty() {
         let taken = taken.join(", ");
-        tracing::info!(data_dir = %path.display(), "others could read what is the broker's alone: {taken}");
+        tracing::info!(data_dir = %path.display(), "other users could read private files of the broker: {taken}");
     }
 }
 
@@ -225,7 +225,7 @@ fn narrowed(path: &Path, most: u32, name: &str) -> Option<String> {
         return None;
     }
     Some(match set_mode(path, narrow) {
-        Ok(()) => format!("{name} had mode {mode:04o} and has {narrow:04o}"),
+        Ok(()) => format!("{name}: mode {mode:04o} changed to {narrow:04o}"),
         Err(error) => format!("{name} has mode {mode:04o}, which cannot be changed ({error})"),
     })
 }

@@ -101,19 +101,19 @@ impl Devices {
             let (subject, (_, last_s)) = (&authority.subject, authority.validity_s);
             if last_s < now_s {
                 return Some(format!(
-                    "the authority {subject}, which has ended: it vouches for nothing"
+                    "the authority {subject}, which has expired: its certificates are refused"
                 ));
             }
             let days = (last_s - now_s) / DAY_S;
             (days < ENDS_SOON_DAYS)
-                .then(|| format!("the authority {subject}, which ends in {days} days"))
+                .then(|| format!("the authority {subject}, which expires in {days} days"))
         });
         let of_lists = self.authorities.iter().filter_map(|authority| {
             let overdue_s = now_s.checked_sub(authority.list_ends_s?)?;
             let (subject, hours) = (&authority.subject, overdue_s / 3600);
             Some(format!(
-                "a revocation list of the authority {subject} that should have been replaced {hours} hours ago: beyond \
-                 crl_grace its certificates are refused"
+                "a revocation list of the authority {subject} that is overdue by {hours} hours: beyond crl_grace its \
+                 certificates are refused"
             ))
         });
         of_authorities.chain(of_lists).collect()
@@ -371,12 +371,12 @@ pub enum AuthorityFault {
 impl fmt::Display for AuthorityFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotItsIssuer => out.write_str("no authority vouches for it"),
-            Self::Refused(why) => write!(out, "its authority does not vouch for it: {why}"),
+            Self::NotItsIssuer => out.write_str("no trusted authority issued it"),
+            Self::Refused(why) => write!(out, "it cannot be verified with its authority: {why}"),
             Self::Revoked => out.write_str("its authority has revoked it (`crl` of [things])"),
             Self::Name(why) => out.write_str(why),
-            Self::NotValid => out.write_str("its authority's own certificate is not valid now"),
-            Self::Stale => out.write_str("a revocation list that it may be in is too old"),
+            Self::NotValid => out.write_str("the certificate of its authority is not valid now"),
+            Self::Stale => out.write_str("the revocation list that applies to it is too old"),
         }
     }
 }
@@ -400,7 +400,7 @@ impl DeviceAuthority {
         let mut roots = RootCertStore::empty();
         roots
             .add(certificate.clone())
-            .map_err(|error| format!("a certificate is not of an authority: {error}"))?;
+            .map_err(|error| format!("a certificate cannot be that of an authority: {error}"))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .with_crls(lists.ders());
@@ -520,14 +520,14 @@ impl NameSource {
                 Some(names.filter_map(|name| self.alternative(name)).collect())
             }
         };
-        let names: Vec<&str> = names.ok_or("its thing's name cannot be read")?;
+        let names: Vec<&str> = names.ok_or("the name of its thing cannot be read")?;
         match names[..] {
-            [] => Err("it has no name of a thing where the configuration says"),
+            [] => Err("it has no name of a thing in the configured field"),
             [name] if is_thing_name(name) => Ok(name.into()),
             [_] => Err(
                 "its name is none of a thing: allowed 1 to 128 of the characters a-z A-Z 0-9 : _ -",
             ),
-            _ => Err("it has several names where the configuration says"),
+            _ => Err("it has several names in the configured field"),
         }
     }
 

@@ -91,13 +91,13 @@ impl<M: Machine + 'static> ShardThread<M> {
         if config.tls.is_none() && config.listeners.iter().any(|listener| listener.tls) {
             return Err(std::io::Error::new(
                 std::io::ErrorKind::InvalidInput,
-                "a TLS listener without a certificate",
+                "a TLS listener needs a certificate",
             ));
         }
         if config.listeners.len() > usize::from(u16::MAX) {
             return Err(std::io::Error::new(
                 std::io::ErrorKind::InvalidInput,
-                "more listeners than can be numbered",
+                "too many listeners: at most 65535 are supported",
             ));
         }
         runtime::start(self, config, Box::new(make_machine))

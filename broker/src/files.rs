@@ -278,7 +278,7 @@ pub(crate) fn is_open_to_others(path: &Path) -> bool {
 /// The warning about a file that is open to all users.
 pub(crate) fn open_notice(path: &Path) -> String {
     let path = path.display();
-    format!("{path}: everybody on this machine may read or change it: chmod 600")
+    format!("{path}: every user of this machine can read or change it: chmod 600")
 }
 
 /// Permission bits for reading and writing by other users.

@@ -97,7 +97,7 @@ impl Hooks {
     /// Sends an order to the courier; it is dropped if the queue is full.
     pub(crate) fn order(&self, order: Order) {
         if self.orders.try_send(order).is_err() {
-            tracing::warn!("an order to the courier of hooks found no room");
+            tracing::warn!("an order for hooks was dropped: their queue is full");
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn text(epoch: u64) -> String {
 fn unkept(path: &Path, error: &io::Error) -> Failure {
     let path = path.display();
     Failure::Fatal(format!(
-        "{path}: the epoch of presence can be neither read nor kept: {error}"
+        "{path}: the epoch of presence can be neither read nor written: {error}"
     ))
 }
 

@@ -209,7 +209,7 @@ impl Fetcher {
         let now_s = now_s();
         for (issuer, entry) in &mut self.entries {
             if entry.keys.is_some() && !entry.kept.as_ref().is_some_and(|kept| kept.serves(now_s)) {
-                tracing::error!(%issuer, "its last keys are a day old: its tokens let nobody in until it answers");
+                tracing::error!(%issuer, "its last keys are a day old: its tokens are refused until it answers");
                 entry.keys = None;
                 self.is_news = true;
             }
@@ -254,7 +254,7 @@ impl Fetcher {
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        tracing::warn!("keys of providers are not kept for a restart: {error}");
+        tracing::warn!("keys of providers cannot be saved for the next start: {error}");
     }
 
     fn now(&self) -> u64 {
@@ -292,7 +292,7 @@ impl FetchEntry {
                 self.endpoints = Some(endpoints);
                 let (count, dropped) = (keys.len(), keys.dropped());
                 if self.error.take().is_some() || self.keys.as_deref() != Some(&keys) {
-                    tracing::info!(%issuer, keys = count, dropped, "keys of a provider in force");
+                    tracing::info!(%issuer, keys = count, dropped, "loaded the keys of a provider");
                 }
                 self.kept = Some(KeptKeys {
                     fetched_s: now_s(),
@@ -461,7 +461,7 @@ impl KeptKeySets {
             serde_json::from_str(&read.content).map_err(|error| error.to_string())
         });
         parsed.unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), "kept keys of providers are not used: {error}");
+            tracing::warn!(path = %path.display(), "saved keys of providers are ignored: {error}");
             Self::default()
         })
     }

@@ -24,7 +24,7 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     let path = data_dir.join(NAME);
     let failed = |error: io::Error| {
         Failure::Fatal(format!(
-            "{}: the key of temporary credentials can be neither read nor made: {error}",
+            "{}: the key of temporary credentials can be neither read nor created: {error}",
             path.display()
         ))
     };
@@ -94,7 +94,7 @@ fn key(line: &str) -> Option<Zeroizing<[u8; 32]>> {
 fn damaged(path: &Path) -> Failure {
     Failure::Fatal(format!(
         "{}: damaged: it must have one or two lines of 64 hexadecimal digits: put back a copy of it, or remove it, \
-         which makes a new key at the next start and ends all temporary credentials given out so far",
+         which creates a key at the next start and invalidates all temporary credentials issued so far",
         path.display()
     ))
 }
@@ -214,7 +214,7 @@ mod tests {
         fs::create_dir(folder.0.join(NAME)).unwrap();
         let error = open(&folder.0).map(|_| ()).unwrap_err();
         assert!(
-            error.to_string().contains("neither read nor made"),
+            error.to_string().contains("neither read nor created"),
             "{error}"
         );
     }

@@ -147,7 +147,7 @@ pub fn start(
     thread::Builder::new().name("side".into()).spawn(run)?;
     started
         .recv()
-        .unwrap_or_else(|_| Err(io::Error::other("the side thread ended at its start")))
+        .unwrap_or_else(|_| Err(io::Error::other("the side thread ended during its startup")))
 }
 
 /// Starts serving the admin listener on the current runtime.

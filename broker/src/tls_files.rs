@@ -289,8 +289,8 @@ impl Material {
                     if pairs.iter().any(same) {
                         let algorithm = pair.1.algorithm();
                         let same = format!(
-                            "its key is of the same kind as that of the other one ({algorithm:?}), which every client \
-                             would get"
+                            "its key has the same algorithm as that of the other one ({algorithm:?}), which every \
+                             client would get"
                         );
                         faults.push(chain::fault(chain::CERT, cert, &same));
                     }

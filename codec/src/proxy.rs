@@ -155,10 +155,10 @@ impl Unclear {
     pub const fn says(self) -> &'static str {
         match self {
             Self::Both => {
-                "X-Forwarded-For and Forwarded came both: neither counts, so let the proxy remove one of them"
+                "X-Forwarded-For and Forwarded are both present, and ignored: let the proxy remove one of them"
             }
             Self::Malformed => {
-                "what X-Forwarded-For or Forwarded ends with is no address: it does not count"
+                "the last entry of X-Forwarded-For or Forwarded is not an address: it is ignored"
             }
         }
     }

@@ -42,7 +42,7 @@ export BROKER_UNDER_TEST=/bin/heliograph HELIOGRAPH_TESTS_SLOW=8
 live --test-threads 2 service::session lifecycle::drain >/tmp/out 2>&1 || { tail -n 60 /tmp/out; fails live; }
 grep '^test result' /tmp/out
 heliograph doctor >/tmp/out 2>&1; [ $? -ne 2 ] || { cat /tmp/out; fails doctor; }
-grep 'io_uring.*shards work with epoll in its place: .*is too old' /tmp/out || { cat /tmp/out; fails "the engine"; }
+grep 'io_uring.*shards use epoll in its place: .*is too old' /tmp/out || { cat /tmp/out; fails "the engine"; }
 echo "done: sessions, drain, doctor"
 poweroff -f
 END

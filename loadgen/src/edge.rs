@@ -124,9 +124,9 @@ pub fn run(
     }
     let tls = tls::of_calls(&plan.trust).map_err(say("TLS"))?;
     let mut api = Api::new(plan, tls)
-        .ok_or_else(|| RunError::local("--create-channels: there is no target".into()))?;
+        .ok_or_else(|| RunError::local("--create-channels needs a --target".into()))?;
     let mut channels = Channels::default();
-    watch.say("making channels");
+    watch.say("creating channels");
     let finished = match api.create(plan, &mut channels) {
         Ok(()) => run_on(
             plan,
@@ -138,9 +138,9 @@ pub fn run(
         ),
         Err(error) => Err(RunError::target(error)),
     };
-    watch.say("removing channels");
+    watch.say("deleting channels");
     if let Some((count, error)) = api.delete(&channels) {
-        watch.say(&format!("{count} channels are left behind: {error}"));
+        watch.say(&format!("{count} channels were not deleted: {error}"));
     }
     finished
 }
@@ -154,7 +154,7 @@ fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunEr
         (EngineChoice::IoUring, Err(why)) => Err(RunError::local(why.to_string())),
         (EngineChoice::Auto, Err(why)) => {
             watch.say(&format!(
-                "loadgen works with epoll, since it cannot have io_uring: {why}"
+                "loadgen uses epoll, since io_uring is not available: {why}"
             ));
             Ok(EngineChoice::Epoll)
         }

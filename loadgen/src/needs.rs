@@ -113,8 +113,8 @@ impl Needs {
         if needed + waiting > allowed {
             let sources = (needed + waiting) / (each * targets) + 1;
             self.lines.push(format!(
-                "             where we close first, {waiting} more wait for a minute (TIME_WAIT): {sources} \
-                 --source-addresses would do"
+                "             where loadgen closes first, {waiting} more are in TIME_WAIT for a minute: {sources} \
+                 --source-addresses suffice"
             ));
         }
         if needed > allowed {

@@ -455,7 +455,7 @@ mod tests {
         let document = Document::new("idle", "t", [].into(), String::new());
         let name = "a".to_owned();
         let html = page(&[Run { name, document }]).unwrap();
-        assert!(html.contains("Not every connection came about") && !html.contains("NaN"));
+        assert!(html.contains("Not every connection was established") && !html.contains("NaN"));
         assert_eq!(held(&html)["runs"][0]["spans"], json!([]));
     }
 

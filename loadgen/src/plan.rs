@@ -173,7 +173,7 @@ pub enum OptionError {
     Range(&'static str, &'static str),
     /// A flag that has no effect in storm mode.
     #[error(
-        "{0}: a storm has no use for it: all sessions begin at once and stay for --duration; how many they are is \
+        "{0}: not supported by --mode storm: all sessions begin at once and last for --duration; their number is \
          --channels times --viewers-per-channel"
     )]
     InStorm(&'static str),

@@ -122,7 +122,7 @@ export class Viewer {
         clearTimeout(this.patience);
         const relay = this.line.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
         const { here, there } = this.found;
-        const reason = `Signaling is done, and ICE finds no way between the two: ${here} addresses here, ${there} there, ${relay ? 'a' : 'no'} relay in [[ice]].`;
+        const reason = `Signaling is done, and ICE found no route between the two: ${here} addresses here, ${there} there, ${relay ? 'a' : 'no'} relay in [[ice]].`;
         this.mark('peer_failed');
         this.show({ problem: reason });
     }

@@ -76,8 +76,8 @@ export function cluster(root, { node }) {
 /** What is wrong, in words. Pure. */
 export function troubles(view) {
   return [
-    view.cut_off && 'No other node answers this one: it takes no slots of theirs. Check the network between the nodes.',
-    view.other_history && 'etcd shows another history than this node knew: it was restored or replaced.',
+    view.cut_off && 'No other node answers this one: it claims none of their slots. Check the network between the nodes.',
+    view.other_history && 'The history of etcd differs from the one this node knew: etcd was restored or replaced.',
     view.etcd === 'down' && `etcd does not answer${view.trouble ? `: ${view.trouble}` : ''}.`,
     view.etcd !== 'down' && view.trouble,
     view.vacant > 0 && `${count(view.vacant, 'slot')} without an owner: the channels in them are not served.`,

@@ -405,7 +405,7 @@ impl Unaccepted {
             Self::NotBase64 => "messagePayload is not base64",
             Self::NotJson => "it is not one JSON object",
             Self::Malformed => {
-                "a member is there twice or of a wrong type, or correlationId has characters out of [a-zA-Z0-9_.-]"
+                "a member is repeated or of a wrong type, or correlationId has characters other than [a-zA-Z0-9_.-]"
             }
             Self::UnknownAction => {
                 "action must be SDP_OFFER, SDP_ANSWER or ICE_CANDIDATE, in upper case"
@@ -416,13 +416,13 @@ impl Unaccepted {
             Self::MasterOffer => {
                 "a master sent SDP_OFFER: viewers offer, unless [options] master_offers allows it"
             }
-            Self::FaultInjected => "a fault of a test refused it",
-            Self::TooFast => "it came faster than [quotas] sdp and ice allow one connection",
+            Self::FaultInjected => "a test fault refused it",
+            Self::TooFast => "it exceeds the rate of one connection: [quotas] sdp, ice",
             Self::TooLongForRecipient => {
-                "it is longer than its recipient can take: [limits] wss_message_bytes, [clients]"
+                "it is longer than its recipient supports: [limits] wss_message_bytes, [clients]"
             }
             Self::NoRoom => {
-                "nobody took it, and there is no room to keep it: [limits] pending_bytes_per_channel"
+                "its recipient is not connected, and the queue is full: [limits] pending_bytes_per_channel"
             }
         }
     }

@@ -508,9 +508,9 @@ impl Settings {
         let is_quiet = self.dev || is_told || has_tls || !self.proxy.forwarded_from.is_empty();
         (!is_quiet).then(|| {
             format!(
-                "no listener has TLS, so discovery returns ws://HOST:{}: behind a proxy that ends TLS set \
-                 `[advertise]` wss and https to the proxy's address, or its network in `[proxy] \
-                 forwarded_from` (PROXY.md)",
+                "no listener has TLS, so discovery returns ws://HOST:{}: behind a proxy that terminates TLS set \
+                 `[advertise]` wss and https to the proxy's address, or its network in `[proxy] forwarded_from` \
+                 (PROXY.md)",
                 listen.addr.port()
             )
         })

@@ -137,7 +137,7 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pem(what) => write!(f, "the file of {what} is not PEM, or has none"),
+            Self::Pem(what) => write!(f, "the file is not PEM, or lacks {what}"),
             Self::Refused(error) => error.fmt(f),
         }
     }

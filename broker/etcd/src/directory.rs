@@ -42,7 +42,7 @@ impl fmt::Display for DirectoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Locked(path) => {
-                write!(f, "{} is locked: another process runs here", path.display())
+                write!(f, "{} is locked by another process", path.display())
             }
             Self::Unreadable(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
             Self::System(path, error) => write!(f, "{}: {error}", path.display()),
@@ -256,7 +256,7 @@ impl Keeping {
         if !self.noted.is_some_and(is_recent) {
             self.noted = Some(now);
             let path = self.directory.path().display();
-            warn!("{path}: what is known of etcd cannot be kept for the next start: {why}");
+            warn!("{path}: the state of etcd cannot be saved for the next start: {why}");
         }
     }
 }

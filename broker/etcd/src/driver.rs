@@ -410,8 +410,8 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
             NodeOutput::Order(order) => {
                 if order == SlotOrder::CloseAll {
                     warn!(
-                        "alone: neither etcd nor another node answers, so others may take the slots; connections are \
-                         closed until one of them answers: check the network of this machine"
+                        "alone: neither etcd nor another node answers, so other nodes may claim the slots; \
+                         connections are closed until one of them answers: check the network of this machine"
                     );
                 }
                 self.journal.order(order, self.core.cluster());

@@ -163,7 +163,7 @@ impl End {
     pub(crate) async fn found(&self) -> Result<[u8; 16], CommandError> {
         let drawn = random().zip(random());
         let (id, slot_key) =
-            drawn.ok_or_else(|| CommandError::failed("the system gives no random bytes"))?;
+            drawn.ok_or_else(|| CommandError::failed("the system's random generator failed"))?;
         let proposal = MetaValue::new(id, SLOTS, slot_key);
         let key = self.keys.meta();
         let write = RequestOp::put(key.as_str(), schema::write(&proposal));

@@ -51,7 +51,7 @@ impl TryFrom<&str> for Name {
     type Error = &'static str;
 
     fn try_from(text: &str) -> Result<Self, Self::Error> {
-        Self::new(text).ok_or("no name of a node")
+        Self::new(text).ok_or("not a valid name of a node")
     }
 }
 

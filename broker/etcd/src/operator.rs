@@ -39,7 +39,7 @@ pub(crate) type ConnectError = Box<str>;
 
 /// Connects to the first reachable member.
 pub(crate) async fn connect(options: &Options) -> Result<Lines, ConnectError> {
-    let mut why: ConnectError = "no member is configured".into();
+    let mut why: ConnectError = "no member of etcd is configured".into();
     for (member, endpoint) in options.endpoints.iter().enumerate() {
         match crate::rpc::connection::connect(options, member).await {
             Ok(lines) => return Ok(lines),
@@ -156,7 +156,7 @@ fn block_on<T, E: From<ConnectError>>(
 }
 
 /// Error shown to an operator when no node is registered.
-const NOBODY: &str = "no node is registered: start them first";
+const NOBODY: &str = "no node is registered: start the nodes first";
 
 /// Error shown to an operator when [`is_full`].
 const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \

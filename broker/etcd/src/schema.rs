@@ -193,7 +193,7 @@ impl fmt::Display for ValueError {
             Self::Json(error) => write!(f, "it cannot be read: {}", shown(&error.to_string())),
             Self::Length(bytes) => write!(
                 f,
-                "it cannot be read: it has {bytes} bytes, and a value of a cluster has at most {VALUE_BYTES_MAX}"
+                "it cannot be read: it has {bytes} bytes, and values of a cluster have at most {VALUE_BYTES_MAX}"
             ),
         }
     }

@@ -66,12 +66,12 @@ impl fmt::Display for Unreadable {
         write!(f, "the key {} of etcd: ", self.key)?;
         match &self.why {
             Why::Value(error) => error.fmt(f),
-            Why::Name => f.write_str("it names a node by what is no name"),
+            Why::Name => f.write_str("it has an invalid name of a node"),
             Why::Address => write!(f, "its address has more than {ADDRESS_BYTES_MAX} bytes"),
             Why::TooMany => write!(
                 f,
-                "this process has seen {NODES_MAX} names of nodes, and takes no more: end the membership of those that \
-                 are gone (`heliograph cluster remove`), then restart this node"
+                "this process has seen {NODES_MAX} names of nodes, which is its limit: remove those that are gone \
+                 (`heliograph cluster remove`), then restart this node"
             ),
         }
     }

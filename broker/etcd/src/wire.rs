@@ -65,9 +65,7 @@ impl fmt::Display for UnreadableMessage {
                 f,
                 "they have the form of inner version {other}, and this program reads that of {FORM}"
             ),
-            Self::Damaged => {
-                f.write_str("they are damaged, or of a kind that this program does not know")
-            }
+            Self::Damaged => f.write_str("they are malformed, or of an unknown kind"),
         }
     }
 }

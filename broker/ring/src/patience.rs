@@ -34,7 +34,7 @@ impl Patience {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= REFUSED_MAX {
             let text = format!(
-                "io_uring has taken no entries for {} s: {error}",
+                "io_uring has accepted no entries for {} s: {error}",
                 REFUSED_MAX.as_secs()
             );
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
@@ -71,7 +71,7 @@ mod tests {
         let end = patience.refused(&error, true, start + REFUSED_MAX);
         let text = end.unwrap_err().to_string();
         assert!(
-            text.starts_with("io_uring has taken no entries for 10 s: Resource temporarily"),
+            text.starts_with("io_uring has accepted no entries for 10 s: Resource temporarily"),
             "{text}"
         );
         patience.renew();

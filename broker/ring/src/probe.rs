@@ -35,9 +35,9 @@ pub enum Unsupported {
     KernelTooOld(String),
     /// A recent kernel returns `EINVAL`; contains its release and its page size in bytes.
     #[error(
-        "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter has a part of it \
-         only, or the kernel takes the memory of its buffers for misplaced (its pages are of {1} bytes; tried are 4096 \
-         and 16384): run it outside of the sandbox, or report this line"
+        "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter supports only a \
+         part of it, or the kernel rejects the alignment of its buffers (pages of {1} bytes; tried: 4096 and 16384): \
+         run it outside of the sandbox, or report this line"
     )]
     Refused(String, usize),
     /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; contains the limit in bytes.
@@ -62,7 +62,7 @@ pub enum Unsupported {
 fn why_absent(release: &str) -> String {
     if is_recent(release) {
         format!(
-            ", though Linux 6.1 and newer can have it: a seccomp filter hides it, or the kernel was built without \
+            ", though Linux 6.1 and newer support it: a seccomp filter hides it, or the kernel was built without \
              CONFIG_IO_URING. In a container: {PROFILE}"
         )
     } else {
@@ -162,7 +162,7 @@ mod tests {
         let refused = text(libc::EINVAL, limit, "6.12.95+deb13-arm64-16k", 0);
         assert!(
             refused.contains("Linux 6.12.95+deb13-arm64-16k is 6.1 or newer")
-                && refused.contains(&format!("pages are of {} bytes", page_size())),
+                && refused.contains(&format!("(pages of {} bytes", page_size())),
             "{refused}"
         );
         assert!(say(libc::ENOMEM).contains("prlimit --memlock=8388608"));

@@ -194,9 +194,9 @@ fn stopped(data_dir: &Path, folder: &PartialFolder) -> Result<Copied, Failure> {
 fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
     let mut found = 0;
     let opened = registry::open(folder.path(), |_| found += 1);
-    drop(opened.map_err(|error| Failure::Fatal(format!("the backup is not right: {error}")))?);
+    drop(opened.map_err(|error| Failure::Fatal(format!("the backup is invalid: {error}")))?);
     if found != channels {
-        let text = format!("the backup is not right: {found} of {channels} channels are in it");
+        let text = format!("the backup is incomplete: {found} of {channels} channels are in it");
         return Err(Failure::Fatal(text));
     }
     // The files that opening it has left.

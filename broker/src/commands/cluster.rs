@@ -83,7 +83,7 @@ pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
         } = progress;
         let waiting = match waiting {
             Some(waiting) => format!("{waiting} messages wait"),
-            None => "does not answer so far".into(),
+            None => "has not answered yet".into(),
         };
         let text = format!(
             "{shown}: {slots} slots left, {waiting}, {} s\n",
@@ -151,7 +151,7 @@ fn finish_upgrade(place: &Place) -> Result<String, Failure> {
             raised.to
         )),
         Ok(raised) => Ok(format!(
-            "the lowest inner version was {}, and is {}: older programs do not start any more\n",
+            "the lowest inner version was raised from {} to {}: older programs no longer start\n",
             raised.from, raised.to
         )),
         Err(error) => Err(failure("", &error)),
@@ -184,7 +184,7 @@ pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
 /// Imports channels from JSON documents, keeping those already in etcd.
 fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<String, Failure> {
     if replace {
-        let text = "--replace goes with the data directory of a broker alone, not with files";
+        let text = "--replace needs the data directory of a broker, not files";
         return Err(Failure::Configuration(text.into()));
     }
     let mut plan = Plan::of_files(files)?;
@@ -194,7 +194,7 @@ fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<Strin
     broker_etcd::add(&place.etcd, &place.name, &make).map_err(|(done, error)| {
         let all = make.len();
         let more =
-            format!("{done} of {all} channels were made: the same command again makes the others");
+            format!("{done} of {all} channels were created: run the command again for the others");
         let said = format!("{error}: {more}");
         failure(
             "",

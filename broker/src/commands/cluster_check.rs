@@ -69,8 +69,8 @@ fn lease(place: &Place) -> Finding {
     match granted(&place.etcd, seconds) {
         Ok(granted_s) if granted_s == seconds => ok(format!("etcd grants leases of {asked_s} s")),
         Ok(granted_s) => warning(format!(
-            "etcd grants leases of {granted_s} s, cluster.lease is {asked_s} s: a lost host is noticed later by that. \
-             Start etcd with a shorter --election-timeout"
+            "etcd grants leases of {granted_s} s, cluster.lease is {asked_s} s: lost hosts are detected later. Start \
+             etcd with a shorter --election-timeout"
         )),
         Err(why) => warning(format!("etcd grants no lease: {why}")),
     }
@@ -106,7 +106,7 @@ fn of_member(member: &EtcdMember) -> Vec<Finding> {
             let mut findings = vec![version(status), quota(status)];
             findings.extend(status.ahead_s.map(clock));
             if !status.has_leader {
-                findings.push(error("it knows no leader"));
+                findings.push(error("it has no leader"));
             }
             let alarms = status.alarms.iter();
             findings.extend(alarms.map(|alarm| error(alarm.to_string())));
@@ -426,7 +426,7 @@ fn credentials(reports: &NodeReports) -> Option<Finding> {
     });
     let files: Vec<_> = files.collect();
     Some(error(format!(
-        "credentials files differ: {}; anyone who was removed from one still gets in by way of the others: copy the \
+        "credentials files differ: {}; callers that were removed from one are still accepted by the others: copy the \
          files of one node to all, and ask again after their reload",
         files.join(", ")
     )))

@@ -128,7 +128,7 @@ impl GatheredThings {
         let read = files::read_regular_text(file, FILE_BYTES_MAX).map_err(|it| it.to_string())?;
         if read.content.contains("-----BEGIN CERTIFICATE-----") {
             for certificate in CertificateDer::pem_slice_iter(read.content.as_bytes()) {
-                let certificate = certificate.map_err(|_| "it is no PEM".to_owned())?;
+                let certificate = certificate.map_err(|_| "it is not PEM".to_owned())?;
                 let id = certificate_id(&fingerprint(&certificate));
                 self.shown.push((id, file.display().to_string()));
             }

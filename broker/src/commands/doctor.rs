@@ -192,8 +192,8 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
     }];
     lines.extend(refused_files(&metrics).map(|what| {
         let text = format!(
-            "the {what} was read again and refused, and stays as it was: what was withdrawn in it is still let in. Its \
-             log says why, and `heliograph check-config`"
+            "the reload of the {what} failed, and the former one stays in force, with all that was withdrawn since: \
+             see the broker's log, and `heliograph check-config`"
         );
         Line::error("reload", text)
     }));
@@ -465,10 +465,10 @@ fn of_kernel(engine: EngineChoice) -> Vec<Line> {
         (Ok(()), EngineChoice::Auto | EngineChoice::IoUring) => {
             Line::ok(check, "a ring with the broker's flags can be made")
         }
-        (Ok(()), EngineChoice::Epoll) => Line::ok(check, "it can be had; engine = \"epoll\""),
+        (Ok(()), EngineChoice::Epoll) => Line::ok(check, "it is available; engine = \"epoll\""),
         (Err(_), EngineChoice::Epoll) => Line::ok(check, "it is not needed: engine = \"epoll\""),
         (Err(why), EngineChoice::Auto) => {
-            Line::warning(check, format!("shards work with epoll in its place: {why}"))
+            Line::warning(check, format!("shards use epoll in its place: {why}"))
         }
         (Err(why), EngineChoice::IoUring) => Line::error(check, why),
     };

@@ -37,7 +37,7 @@ pub fn run(flags: &ForgetFlags, out: &mut dyn Write) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Fatal(format!(
-        "these nodes do not answer, and may remember it: {}: ask again when they run",
+        "these nodes do not answer, and may still have it: {}: repeat the command when they run",
         missing.join(", ")
     )))
 }

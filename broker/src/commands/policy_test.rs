@@ -367,7 +367,7 @@ impl SignInTest<'_> {
         };
         let Provider { client_ids, .. } = &**provider;
         let is_known = client_ids.contains(&identity.audience);
-        (!is_known).then(|| format!("{:?} is no client id of the provider", identity.audience))
+        (!is_known).then(|| format!("{:?} is not a client id of the provider", identity.audience))
     }
 
     fn of_trust(&self, sign_in: &SignIn) -> Option<String> {

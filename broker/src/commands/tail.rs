@@ -57,10 +57,10 @@ fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)
             let count = data["count"].as_u64().unwrap_or_default();
             vec![(
                 TailLevel::Warn,
-                format!("{count} events were left out: too many in a second"),
+                format!("{count} events were dropped: too many in a second"),
             )]
         }
-        ("draining", _) => vec![(TailLevel::Warn, "the broker ends".to_owned())],
+        ("draining", _) => vec![(TailLevel::Warn, "the broker is shutting down".to_owned())],
         (_, _) => Vec::new(),
     }
 }

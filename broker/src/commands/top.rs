@@ -87,7 +87,7 @@ struct Keys(Termios);
 
 impl Keys {
     fn take() -> Result<Self, Failure> {
-        let failed = |error| Failure::fatal("the terminal cannot be set", &error);
+        let failed = |error| Failure::fatal("the terminal mode cannot be set", &error);
         let before = tcgetattr(io::stdin()).map_err(failed)?;
         let mut keys = before.clone();
         keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;

@@ -33,8 +33,8 @@ pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
             )
         });
         return Err(Failure::Fatal(format!(
-            "no such refusal since {kept}: {elsewhere}the log, the metric heliograph_refusals_total and the request id \
-             of the answer (heliograph why ID) go further back"
+            "no matching refusal since {kept}: {elsewhere}the log, the metric heliograph_refusals_total and the \
+             request id of the answer (heliograph why ID) go further back"
         )));
     }
     Ok(if flags.json {

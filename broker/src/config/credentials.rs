@@ -205,12 +205,12 @@ impl CredentialsDraft {
         let mut remarks = Vec::new();
         let mut remark = |key: String, text: String| remarks.push((key, text));
         if self.principals.is_empty() && self.providers.is_empty() && self.things.is_none() {
-            let text = "no [[principal]], [oidc_provider] or [things], so nobody may do anything";
+            let text = "no [[principal]], [oidc_provider] or [things]: every request is refused";
             remark("principal".into(), text.into());
         }
         for (nth, Principal { name, policies, .. }) in &self.principals {
             if policies.is_empty() {
-                let text = format!("principal {name} has no policies, so it may do nothing");
+                let text = format!("principal {name} has no policies: its requests are denied");
                 remark(format!("principal[{nth}]"), text);
             }
         }
@@ -236,7 +236,7 @@ impl CredentialsDraft {
         }
         let used: BTreeSet<_> = self.policies_in_use().map(|policy| policy.name()).collect();
         for name in self.policies.keys().filter(|name| !used.contains(&***name)) {
-            let text = format!("no principal, role or thing has the policy {name}");
+            let text = format!("policy {name} is not used by any principal, role or thing");
             remark(format!("policy.{name}"), text);
         }
         providers::remarks(self, console, &mut remark);
@@ -299,7 +299,7 @@ impl CredentialsDraft {
             shares_account && policies.iter().any(may_tag)
         })?;
         Some(format!(
-            "its rights hang on tags of channels (aws:ResourceTag), which {other} may set"
+            "its permissions depend on tags of channels (aws:ResourceTag), which {other} may set"
         ))
     }
 

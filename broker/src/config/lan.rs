@@ -153,7 +153,7 @@ impl Networks {
                     .into(),
             ),
             [..] => Err(format!(
-                "several addresses of this machine fit: {}; choose one with --lan=ADDRESS",
+                "several addresses of this machine match: {}; choose one with --lan=ADDRESS",
                 listed(&fitting)
             )),
         }

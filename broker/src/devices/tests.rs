@@ -118,12 +118,12 @@ fn an_authority_vouches_for_what_it_signed_and_names_one_thing() {
     let vouched = certificate.vouched.unwrap();
     assert_eq!(vouched.authority, devices.authorities[0].key);
     let refused = told(&[leaf(&other, &params("cam-1"))]).unwrap_err();
-    assert_eq!(refused, "no authority vouches for it");
+    assert_eq!(refused, "no trusted authority issued it");
     let mut server = params("cam-1");
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let refused = told(&[leaf(&ca, &server)]).unwrap_err();
     assert!(
-        refused.starts_with("its authority does not vouch for it"),
+        refused.starts_with("it cannot be verified with its authority"),
         "{refused}"
     );
     for (name, why) in [
@@ -171,7 +171,7 @@ fn alternative_names_are_of_their_kind_and_sole() {
     );
     assert_eq!(
         refused,
-        Err("it has several names where the configuration says".into())
+        Err("it has several names in the configured field".into())
     );
 }
 
@@ -185,7 +185,7 @@ fn an_authority_that_ended_vouches_for_nothing() {
     );
     assert_eq!(
         refused,
-        Err("its authority's own certificate is not valid now".into())
+        Err("the certificate of its authority is not valid now".into())
     );
 }
 
@@ -199,11 +199,11 @@ fn authorities_that_end_are_told_of_in_time() {
     assert_eq!(ending(NOW + 30 * day), Vec::<String>::new());
     assert_eq!(
         ending(NOW + 2 * day),
-        ["the authority CN=devices, which ends in 2 days"]
+        ["the authority CN=devices, which expires in 2 days"]
     );
     assert_eq!(
         ending(NOW - 1),
-        ["the authority CN=devices, which has ended: it vouches for nothing"]
+        ["the authority CN=devices, which has expired: its certificates are refused"]
     );
     let ca = issuer("devices", |params| params.not_after = at(NOW + 90 * day));
     let overdue =
@@ -211,7 +211,7 @@ fn authorities_that_end_are_told_of_in_time() {
     assert_eq!(overdue(NOW - 1), Vec::<String>::new());
     let told = overdue(NOW + 7200);
     let begin =
-        "a revocation list of the authority CN=devices that should have been replaced 2 hours ago";
+        "a revocation list of the authority CN=devices that is overdue by 2 hours";
     assert!(
         matches!(&told[..], [one] if one.starts_with(begin)),
         "{told:?}"
@@ -236,7 +236,7 @@ fn revoked_certificates_and_old_lists_are_refused() {
     let refused = told(&[list(&ca, &[], NOW - 51)], NOW);
     assert_eq!(
         refused,
-        Err("a revocation list that it may be in is too old".into())
+        Err("the revocation list that applies to it is too old".into())
     );
     // The list of an authority that was withdrawn keeps nobody in, and nobody out.
     let foreign = [list(&other, &[7], NOW - 60)];
@@ -368,7 +368,7 @@ fn a_stale_list_of_any_authority_refuses_whoever_may_be_in_it() {
     for authorities in [[r, i], [i, r]] {
         let devices = table(&authorities, &[], &stale, NameSource::CommonName);
         let refused = judged(&devices, &chain, NOW).unwrap_err();
-        assert_eq!(refused, "a revocation list that it may be in is too old");
+        assert_eq!(refused, "the revocation list that applies to it is too old");
         assert_eq!(judged(&devices, &of_root, NOW), Ok("cam-2".into()));
     }
 }

@@ -7,5 +7,6 @@ use std::io;
 /// # Errors
 /// The system provides no randomness; nothing should start in that case.
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
-    aws_lc_rs::rand::fill(bytes).map_err(|_| io::Error::other("the system gives no random bytes"))
+    aws_lc_rs::rand::fill(bytes)
+        .map_err(|_| io::Error::other("the system's random generator failed"))
 }

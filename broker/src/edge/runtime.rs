@@ -208,7 +208,7 @@ fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle>
         Err(_) => Err(thread
             .join()
             .err()
-            .unwrap_or_else(|| io::Error::other("the shard ended at its start"))),
+            .unwrap_or_else(|| io::Error::other("the shard ended during its startup"))),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn offer(bytes: &[u8]) -> Option<String> {
         ));
     }
     let Some(accepted) = accepted(bytes) else {
-        return Some("its ClientHello is without signatures, or another part of every one".into());
+        return Some("its ClientHello lacks signature algorithms or another mandatory part".into());
     };
     let (hello, provider) = (accepted.client_hello(), aws_lc_rs::default_provider());
     let (offered, signed) = (hello.cipher_suites(), hello.signature_schemes());
@@ -51,8 +51,8 @@ pub(crate) fn offer(bytes: &[u8]) -> Option<String> {
         lacks("protocols", list(&names), "http/1.1, or no protocol".into())
     } else {
         format!(
-            "it offered the cipher suites {} with the signatures {}; a certificate with a key that makes one of these \
-             would have matched: [tls] cert takes one with an ECDSA and one with an RSA key",
+            "it offered the cipher suites {} with the signatures {}; a certificate whose key supports one of these \
+             would have matched: [tls] cert accepts one ECDSA and one RSA certificate",
             names(&common),
             list(&fit)
         )
@@ -171,8 +171,8 @@ mod tests {
         (
             hello(3, &[ECDHE_RSA], &[RSA_PKCS1], P256),
             format!(
-                "it offered the cipher suites {small} with the signatures RSA_PKCS1_SHA256; a certificate with a key \
-                 that makes one of these would have matched: [tls] cert takes one with an ECDSA and one with an RSA key"
+                "it offered the cipher suites {small} with the signatures RSA_PKCS1_SHA256; a certificate whose key \
+                 supports one of these would have matched: [tls] cert accepts one ECDSA and one RSA certificate"
             ),
             "AEAD",
         ),
@@ -194,7 +194,7 @@ mod tests {
         ),
         (
             hello(3, &[ECDHE_ECDSA], &[], P256),
-            "its ClientHello is without signatures".into(),
+            "its ClientHello lacks signature algorithms".into(),
             "cipher",
         ),
         (

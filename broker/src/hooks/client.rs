@@ -38,7 +38,7 @@ impl Client {
     /// Posts an event. Returns the result and, unless it succeeded, a description for operators.
     pub(crate) async fn post(&self, to: Option<Uri>, letter: Letter) -> (Answer, Option<String>) {
         let Some(request) = to.and_then(|to| self.request(to, letter)) else {
-            return (Answer::Refused, Some("the address cannot be made".into()));
+            return (Answer::Refused, Some("its URL cannot be built".into()));
         };
         match self.outbound.send(request).await {
             Ok(response) => judged(&response),

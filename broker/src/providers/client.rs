@@ -94,7 +94,7 @@ impl ProviderClient {
             .send(request.map_err(|error| error.to_string())?)
             .await?;
         let status = answer.status().as_u16();
-        let rule = || format!("no whole answer of at most {KEY_SET_BYTES_MAX} bytes");
+        let rule = || format!("the answer is incomplete, or longer than {KEY_SET_BYTES_MAX} bytes");
         Ok((status, answer.into_body().ok_or_else(rule)?))
     }
 }

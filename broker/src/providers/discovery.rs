@@ -18,7 +18,7 @@ pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
     let address = format!("{issuer}/.well-known/openid-configuration");
     address
         .parse()
-        .map_err(|_| "the issuer is no URL".to_owned())
+        .map_err(|_| "the issuer is not a valid URL".to_owned())
 }
 
 /// The address of the keys, according to the document.
@@ -31,12 +31,12 @@ pub(crate) fn keys_address(
     hosts: &[Box<str>],
 ) -> Result<Uri, String> {
     let document: Document = serde_json::from_slice(document).map_err(|_| {
-        "the discovery document is no JSON object with issuer and jwks_uri".to_owned()
+        "the discovery document is not a JSON object with issuer and jwks_uri".to_owned()
     })?;
     if document.issuer != provider.url() {
         return Err("the discovery document names another issuer".to_owned());
     }
-    let uri = secure(&document.jwks_uri).ok_or("jwks_uri is no https URL")?;
+    let uri = secure(&document.jwks_uri).ok_or("jwks_uri is not an https URL")?;
     if is_allowed(&uri, provider, hosts) {
         return Ok(uri);
     }
@@ -105,16 +105,16 @@ impl SignInEndpoints {
         provider: &Provider,
         hosts: &[Box<str>],
     ) -> Result<Self, String> {
-        let document: EndpointsDocument =
-            serde_json::from_slice(document).map_err(|_| "its discovery document is odd")?;
+        let document: EndpointsDocument = serde_json::from_slice(document)
+            .map_err(|_| "its discovery document has members of a wrong type")?;
         let page = document.authorization_endpoint.as_deref();
         let authorization = page.and_then(secure).filter(|_| {
             let page = page.unwrap_or_default();
             !page.contains('#')
         });
-        let authorization = authorization.ok_or("authorization_endpoint is no https URL")?;
+        let authorization = authorization.ok_or("authorization_endpoint is not an https URL")?;
         let token = document.token_endpoint.as_deref().and_then(secure);
-        let token = token.ok_or("token_endpoint is no https URL")?;
+        let token = token.ok_or("token_endpoint is not an https URL")?;
         if !is_allowed(&token, provider, hosts) {
             let rule = "token_endpoint is on a host that is neither the issuer's nor in jwks_hosts";
             return Err(rule.into());
@@ -125,7 +125,7 @@ impl SignInEndpoints {
         };
         let challenges = &document.code_challenge_methods_supported;
         if challenges.is_some() && !is_listed(challenges, "S256") {
-            return Err("the provider does not know PKCE with S256".into());
+            return Err("the provider does not support PKCE with S256".into());
         }
         // Without a list it is the header. Source: OpenID Connect Discovery 1.0, section 3.
         let methods = &document.token_endpoint_auth_methods_supported;

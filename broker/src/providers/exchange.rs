@@ -69,7 +69,7 @@ pub(crate) async fn exchange(
         });
     }
     let tokens: TokenAnswer =
-        serde_json::from_slice(&body).map_err(|_| "the answer is no JSON object".to_owned())?;
+        serde_json::from_slice(&body).map_err(|_| "the answer is not a JSON object".to_owned())?;
     let token = tokens.id_token.map(Zeroizing::new);
     token.ok_or_else(|| "the answer has no id_token: is openid among the scopes?".into())
 }

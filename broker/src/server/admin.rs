@@ -68,7 +68,7 @@ pub(crate) fn shows(
     let scrape = Box::new(move || {
         let report = scraper.scrape(ANSWER_MAX);
         if report.is_none() {
-            tracing::warn!(shards = ?scraper.silent(), "no answer to a scrape");
+            tracing::warn!(shards = ?scraper.silent(), "some shards did not answer a scrape");
         }
         let process = ProcessState {
             log_dropped: log.dropped(),
@@ -83,7 +83,7 @@ pub(crate) fn shows(
     });
     let in_file = (!settings.data_dir_ends).then_some(&*settings.data_dir);
     let store = HistoryStore::open(in_file);
-    let store = store.map_err(|error| Failure::fatal("the history cannot be kept", &error))?;
+    let store = store.map_err(|error| Failure::fatal("the history cannot be opened", &error))?;
     Ok(Shows {
         tries: Tries::default(),
         in_force: None,
@@ -290,7 +290,7 @@ fn invitation(settings: &Settings, url: &str) -> Option<String> {
     let _ = writeln!(text, "  On a phone in the same network: {url}");
     let _ = writeln!(
         text,
-        "  Accept the certificate there, and press Use this device. The code serves once, within five minutes."
+        "  Accept the certificate there, and press Use this device. The code works once, within five minutes."
     );
     if let Some(page) = settings.try_url() {
         let _ = writeln!(text, "  Another code: Open on my phone, at {page}\n");

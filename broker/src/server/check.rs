@@ -132,8 +132,8 @@ fn notices(servers: &[Ice]) -> Vec<String> {
         notices.extend(urls.iter().filter_map(told));
         if matches!(credential, IceCredential::Fixed { username, .. } if !username.contains(':')) {
             notices.push(format!(
-                "ice[{nth}].username has no `:`, without which GStreamer's awskvswebrtcsink ends: with `secret` every \
-                 client gets a name with one"
+                "ice[{nth}].username has no `:`, and GStreamer's awskvswebrtcsink exits without one: with `secret` \
+                 every client gets a name that has one"
             ));
         }
     }
@@ -300,8 +300,8 @@ fn names_of_devices(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
             let name = name.split(':').next().unwrap_or_default();
             if name.eq_ignore_ascii_case(host) {
                 let rule = format!(
-                    "must be another name than those of [things] hosts of the credentials file: {host} asks for \
-                     certificates and serves devices alone"
+                    "must differ from the names of [things] hosts of the credentials file: {host} requests \
+                     certificates and serves only devices"
                 );
                 draft.fault(key, endpoint, rule);
             }
@@ -326,7 +326,7 @@ fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
         let end = principal.expires_s.filter(|end| *end <= now_s)?;
         let (name, end) = (&principal.name, Stamp::from_epoch(end));
         Some(format!(
-            "the key of principal {name} ended {end}: requests with it are refused; give it a later `expires`, or \
+            "the key of principal {name} expired {end}: requests with it are refused; give it a later `expires`, or \
              remove the principal"
         ))
     });

@@ -60,18 +60,18 @@ impl Registry {
             .map_err(|error| Failure::Fatal(error.to_string()))?;
         let channels: usize = records.iter().map(Records::len).sum();
         let ms = began.elapsed().as_millis();
-        tracing::info!(channels, ms, "the registry is read");
+        tracing::info!(channels, ms, "the registry was loaded");
         if foreign > 0 {
             tracing::warn!(
                 channels = foreign,
-                "channels of this data directory belong to other nodes by the map: nobody reaches them"
+                "the map assigns channels of this data directory to other nodes: clients cannot reach them"
             );
         }
         if record_bytes > record_bytes_total {
             tracing::warn!(
                 record_bytes,
                 record_bytes_total,
-                "the channels take more memory than `[limits] record_bytes_total` allows: they are served, but \
+                "the channels take more memory than `[limits] record_bytes_total` allows: they are served, but new \
                  channels and tags are refused with 503 until it is raised or some are deleted"
             );
         }

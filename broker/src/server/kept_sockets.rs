@@ -31,7 +31,7 @@ impl KeptSockets {
                 found => {
                     let at = found.map_or_else(String::new, |addr| format!(" at {addr}"));
                     tracing::warn!(
-                        "the service manager kept {name:?}, no listener of this configuration{at}: closed"
+                        "the service manager passed {name:?}, not a listener of this configuration{at}: closed"
                     );
                     drop(socket);
                     supervisor.discard(&name);

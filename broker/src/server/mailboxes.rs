@@ -15,7 +15,7 @@ pub(crate) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Fa
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
     Ok(all
-        .map_err(|error| Failure::fatal("a mailbox cannot be made", &error))?
+        .map_err(|error| Failure::fatal("a mailbox cannot be created", &error))?
         .into())
 }
 

@@ -22,6 +22,6 @@ pub(crate) fn seeds() -> Result<[u64; 4], Failure> {
 pub(crate) fn random() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;
+        .map_err(|_| Failure::Fatal("the system's random generator failed".into()))?;
     Ok(bytes)
 }

@@ -152,7 +152,7 @@ fn open_try(settings: &Settings) {
         }
     };
     if let Err(error) = thread::Builder::new().name("open".into()).spawn(open) {
-        tracing::warn!(%error, "no thread for xdg-open");
+        tracing::warn!(%error, "the thread for xdg-open could not be started");
     }
 }
 

@@ -213,7 +213,7 @@ impl WatchedFiles {
                 return Ok(());
             }
         }
-        tracing::warn!("the {name} was read while its list of files changed");
+        tracing::warn!("the list of files of the {name} changed while they were read");
         Ok(())
     }
 

@@ -193,8 +193,8 @@ pub(crate) fn choose_engine(settings: &mut Settings) -> Result<(), Failure> {
 /// Logs why the shards use epoll, and selects it.
 fn fall_back(settings: &mut Settings, why: &str) {
     tracing::warn!(
-        "shards work with epoll, where {EPOLL_COST}, since they cannot have io_uring: {why}. With `engine = \"epoll\"` \
-         (--engine epoll) this is no warning"
+        "shards use epoll, where {EPOLL_COST}, since io_uring is not available: {why}. Set `engine = \"epoll\"` \
+         (--engine epoll) to silence this warning"
     );
     settings.engine = EngineChoice::Epoll;
 }
@@ -236,8 +236,7 @@ fn on_io_uring(
 ) -> Result<Result<Vec<ShardThread<Shard>>, String>, Failure> {
     if !settings.cpus.is_empty() && !edge::can_pin() {
         tracing::warn!(
-            "shards are not pinned to CPUs: the machine's are read below /sys/devices/system, which cannot be read; \
-             mount sysfs at /sys"
+            "shards are not pinned to CPUs: /sys/devices/system cannot be read; mount sysfs at /sys"
         );
         settings.cpus.clear();
     }
@@ -257,7 +256,8 @@ fn on_io_uring(
     let (fit, is_asked_for) = (threads.len(), settings.engine == EngineChoice::IoUring);
     if fit > 0 && settings.fewer_shards && is_asked_for {
         tracing::warn!(
-            "{fit} of {wanted} shards are started: the limit of locked memory, {}, has no room for more: raise it: {}",
+            "{fit} of {wanted} shards are started: the limit of locked memory, {}, has no room for more: raise it: \
+             {}",
             mib(limit),
             ring::memlock_remedy(limit.saturating_mul(wanted as u64).div_ceil(fit as u64))
         );
@@ -278,7 +278,7 @@ fn shard_thread(
     ring: &ring::RingSettings,
     index: usize,
 ) -> io::Result<ShardThread<Shard>> {
-    let id = u16::try_from(index).map_err(|_| io::Error::other("more than can be numbered"))?;
+    let id = u16::try_from(index).map_err(|_| io::Error::other("too many shards"))?;
     edge::prepare(ShardId(id), settings.cpu(index), ring)
 }
 
@@ -373,7 +373,7 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     };
     let number = index + 1;
     Failure::Fatal(format!(
-        "shard {number} of {wanted} cannot be made: {error}{remedy}"
+        "shard {number} of {wanted} cannot be created: {error}{remedy}"
     ))
 }
 
@@ -472,7 +472,7 @@ fn mib_up(bytes: u64) -> u64 {
 }
 
 /// Description of the cost of epoll; `benches/README.md` contains the figures.
-const EPOLL_COST: &str = "each receive is a system call of its own";
+const EPOLL_COST: &str = "each receive costs a system call";
 
 /// Maximum time to wait for the kernel to release locked memory.
 const RELEASE_MAX: Duration = Duration::from_millis(400);
@@ -516,7 +516,10 @@ mod threads_tests {
             let Failure::Fatal(text) = other(made.len(), 8, &error.unwrap()) else {
                 panic!("exit code 1")
             };
-            assert!(text.starts_with("shard 4 of 8 cannot be made: "), "{text}");
+            assert!(
+                text.starts_with("shard 4 of 8 cannot be created: "),
+                "{text}"
+            );
             assert!(text.contains(remedy), "{text}");
         }
     }

@@ -57,7 +57,7 @@ impl Supervisor {
             }
         });
         if watchdog.is_some_and(|limit| limit < WATCHDOG_MIN) {
-            tracing::warn!("WatchdogSec below {WATCHDOG_MIN:?} ends a healthy broker");
+            tracing::warn!("WatchdogSec below {WATCHDOG_MIN:?} would end a healthy broker");
         }
         Self {
             to,
@@ -120,7 +120,7 @@ impl Supervisor {
         let text = [IoSlice::new(text.as_bytes())];
         let sent = sendmsg_addr(socket, addr, &text, &mut ancillary, SendFlags::empty());
         if let Err(error) = &sent {
-            tracing::debug!(%error, "the service manager was not notified");
+            tracing::debug!(%error, "the service manager could not be notified");
         }
         sent.is_ok()
     }

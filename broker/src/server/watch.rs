@@ -80,7 +80,7 @@ impl Watch<'_> {
         store.mark(MarkKind::Start, crate::version::label());
         let ended = self.run();
         let says = match &ended {
-            Ok(()) => "ended in order".to_owned(),
+            Ok(()) => "clean shutdown".to_owned(),
             Err(failure) => format!("ended: {failure}"),
         };
         store.mark(MarkKind::Stop, says);
@@ -131,7 +131,7 @@ impl Watch<'_> {
         for (shard, handle) in self.shards.into_iter().enumerate() {
             handle
                 .join()
-                .map_err(|error| Failure::fatal(&format!("shard {shard} ended badly"), &error))?;
+                .map_err(|error| Failure::fatal(&format!("shard {shard} failed"), &error))?;
         }
         tracing::info!("ended");
         Ok(())
@@ -193,7 +193,7 @@ impl Watch<'_> {
                     return Ok(());
                 }
                 News::Late => {
-                    tracing::warn!("not every slot was given away in time");
+                    tracing::warn!("not every slot was transferred in time");
                     return Ok(());
                 }
             }
@@ -206,7 +206,7 @@ impl Watch<'_> {
         let handle = self.shards.get(id.index());
         let why = handle.and_then(ShardHandle::failure).unwrap_or("no error");
         Failure::Fatal(format!(
-            "shard {shard} died: {why}; the process ends, so that a supervisor starts it whole again"
+            "shard {shard} died: {why}; the process exits so that its supervisor restarts it"
         ))
     }
 
@@ -468,7 +468,7 @@ impl<'n> Follower<'n> {
         // Many move within a second: one mark when they have.
         if slots == last && slots != marked {
             self.slots = [slots; 2];
-            let says = format!("this node owns {slots} slots, before {marked}");
+            let says = format!("this node owns {slots} slots; before: {marked}");
             rounds.store.mark(MarkKind::Slots, says);
         }
         if status.status() == Status::Starting && node.is_ready() {
@@ -491,14 +491,14 @@ pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
         Ending::Drained { .. } => Failure::Fatal("the node left its cluster".into()),
         Ending::Removed => Failure::Fatal("this node was removed from its cluster".into()),
         Ending::NameTaken => Failure::Configuration(format!(
-            "cluster.node: another process runs under this name: {others}; give each machine a name that no other node \
-             has, and a data directory of its own: one that was copied from another node must be emptied. Where that \
-             process is to end, stop it first, and start this one again"
+            "cluster.node: another process runs under this name: {others}; give each machine a unique name and its \
+             own data directory: one that was copied from another node must be emptied. To replace that process, \
+             stop it first, then start this one again"
         )),
         Ending::Unproven => Failure::Configuration(format!(
-            "cluster.secret_file: of the nodes that are registered in etcd under cluster.name none has a proof that is \
-             valid under this secret, for this cluster's id and slot hash key: {others}; give this node the secret of \
-             those, or a cluster.name that they do not have. Where the secret was changed, stop all nodes first"
+            "cluster.secret_file: no node that is registered in etcd under cluster.name has a proof that is valid \
+             under this secret, for this cluster's id and slot hash key: {others}; give this node their secret, or \
+             another cluster.name. After a change of the secret, stop all nodes first"
         )),
         Ending::OtherVersion { inner } => Failure::Configuration(format!(
             "this program has inner version {INNER_VERSION}, and a registered node has {inner}: {others}; only \
@@ -514,17 +514,17 @@ pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
 /// The failure for a panic of the node's thread: this process's lease is no longer renewed, so other nodes will soon
 /// take its slots.
 fn died() -> Failure {
-    let why = "the thread that follows the cluster died; the process ends, so that a supervisor starts it whole again";
+    let why = "the cluster thread died; the process exits so that its supervisor restarts it";
     Failure::Fatal(why.into())
 }
 
 /// Reports that the node has handed its slots over, or failed to.
 pub(crate) fn report(ending: Ending, others: &[String]) {
     match ending {
-        Ending::Drained { left: 0 } => tracing::info!("all slots were given to other nodes"),
+        Ending::Drained { left: 0 } => tracing::info!("all slots were transferred to other nodes"),
         Ending::Drained { left } => tracing::warn!(
             left,
-            "slots that no other node took: their channels are away until another node takes them"
+            "no other node claimed these slots: their channels are unavailable until one does"
         ),
         Ending::Removed | Ending::NameTaken | Ending::Outdated { .. } => {
             tracing::warn!("{}", failure(ending, others))

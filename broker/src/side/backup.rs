@@ -96,7 +96,7 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
         Ok((head, snapshot, last))
     })
     .await;
-    let begun = begun.unwrap_or_else(|_| Err("the process ends".into()));
+    let begun = begun.unwrap_or_else(|_| Err("the process is shutting down".into()));
     let (head, snapshot, last) =
         begun.map_err(|text| Fault(StatusCode::SERVICE_UNAVAILABLE, text.into()))?;
     let (to, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
@@ -107,9 +107,9 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
             matches!(sent, Ok(Ok(())))
         };
         match pump(head, snapshot, &mut send) {
-            Ok(channels) => tracing::info!(channels, "backup given"),
+            Ok(channels) => tracing::info!(channels, "backup sent"),
             Err(error) => {
-                tracing::warn!(%error, "a backup was not finished");
+                tracing::warn!(%error, "a backup failed");
                 send(Err(error));
             }
         }
@@ -152,10 +152,10 @@ fn pump(
             backup_stream::put(&mut chunk, &Part::End(rows));
         }
         if began.elapsed() > BACKUP_MAX {
-            return Err(io::Error::other("it takes too long"));
+            return Err(io::Error::other("it exceeded its time limit"));
         }
         if !send(Ok(std::mem::take(&mut chunk).into())) {
-            return Err(io::Error::other("nobody reads it"));
+            return Err(io::Error::other("its reader stalled"));
         }
     }
     Ok(rows)
@@ -228,7 +228,7 @@ mod tests {
             sent.push(chunk.unwrap().len());
             sent.len() < 3
         });
-        assert_eq!(ended.unwrap_err().to_string(), "nobody reads it");
+        assert_eq!(ended.unwrap_err().to_string(), "its reader stalled");
         assert_eq!(sent.len(), 3);
         assert!(
             sent.iter().all(|bytes| *bytes < CHUNK_BYTES + 110_000),

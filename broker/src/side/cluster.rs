@@ -271,8 +271,8 @@ impl Agreement {
             if !late.is_empty() {
                 tracing::warn!(
                     nodes = late.join(" "),
-                    "credentials files of other nodes differ from this one's for more than a minute: anyone who was \
-                     removed from one still gets in by way of the others; copy the files of one node to all"
+                    "credentials files of other nodes differ from this one's for more than a minute: callers that \
+                     were removed from one are still accepted by the others; copy the files of one node to all"
                 );
             }
         }

@@ -89,7 +89,7 @@ impl HistoryStore {
         let slots = |name: &str, bytes, reserved| {
             let opened = data_dir.map(|dir| Slots::open(&dir.join(name), reserved));
             let opened = opened.transpose().unwrap_or_else(|error| {
-                tracing::warn!("{name}: {error}: the history is in memory, until the process ends");
+                tracing::warn!("{name}: {error}: the history is kept in memory only");
                 None
             });
             Arc::new(opened.unwrap_or_else(|| Slots::in_memory(bytes)))
@@ -227,7 +227,7 @@ impl Writer {
         let killed = kept.unended().map(|began| Mark {
             at: last.unwrap_or(began).max(began),
             kind: MarkKind::Killed,
-            says: "the process has ended without a mark: killed, out of memory, a crash, or a loss of power".into(),
+            says: "the process ended without a mark: killed, out of memory, a crash, or a loss of power".into(),
         });
         Self {
             rows,
@@ -302,7 +302,7 @@ impl Writer {
         match (written, self.failing.take()) {
             (Ok(()), None) => {}
             (Ok(()), Some((since, error))) => {
-                tracing::info!("the history is written again");
+                tracing::info!("the history can be written again");
                 self.waiting.push_back(Note::Mark(Mark {
                     at: calendar().0,
                     kind: MarkKind::Alert,
@@ -314,7 +314,7 @@ impl Writer {
             }
             (Err(error), None) => {
                 tracing::warn!(
-                    "the history cannot be written: {error}: its rows are lost until it can"
+                    "the history cannot be written: {error}: its rows are dropped until it can"
                 );
                 self.failing = Some((calendar().0, error.to_string()));
             }
@@ -399,7 +399,7 @@ fn is_csv(query: &str, accept: &str) -> Result<bool, Fault> {
 
 const ENDS: Fault = Fault::new(
     axum::http::StatusCode::SERVICE_UNAVAILABLE,
-    "the process ends",
+    "the process is shutting down",
 );
 
 /// The parameters of a request.

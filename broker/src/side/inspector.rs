@@ -147,7 +147,7 @@ pub(crate) fn name_node(document: &mut Value, node: Option<&str>) {
 
 const NOT_ALL: Fault = Fault::new(
     StatusCode::SERVICE_UNAVAILABLE,
-    "not on the nodes that answer, and not all do: see /cluster",
+    "not found on the nodes that answer, but some nodes do not answer: see /cluster",
 );
 
 /// The response if the channel does not exist.
@@ -365,11 +365,11 @@ impl NodePages {
 
 const BUSY: Fault = Fault::new(
     StatusCode::SERVICE_UNAVAILABLE,
-    "too much is asked of the other nodes: scope=node asks this one alone",
+    "too many queries to other nodes are pending: try again, or use scope=node for this one alone",
 );
 const NO_REPLY: Fault = Fault::new(
     StatusCode::SERVICE_UNAVAILABLE,
-    "the node that has the channel does not answer, so nobody knows whether it has closed connections: see \
+    "the node that has the channel does not answer, so it is unknown whether connections were closed: see \
      /channels/NAME and /cluster, then try again",
 );
 

@@ -316,7 +316,7 @@ const OFF: Fault = Fault::new(
 );
 const GONE: Fault = Fault::new(
     StatusCode::GONE,
-    "this code was used, or is older than five minutes: press New code on /try of the computer",
+    "this code was used or has expired after five minutes: press New code on /try of the computer",
 );
 const ELSEWHERE: Fault = Fault::new(
     StatusCode::FORBIDDEN,

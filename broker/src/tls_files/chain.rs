@@ -56,7 +56,7 @@ impl Chain {
         let warnings = parsed.iter().enumerate().skip(linked).map(|(place, stray)| {
             let name = name(stray);
             format!(
-                "{}: certificate {} ({name}) issued none of those before it: clients have no use for it",
+                "{}: certificate {} ({name}) issued none of those before it: clients do not need it",
                 path.display(),
                 place + 1
             )
@@ -360,7 +360,7 @@ pub(crate) fn fault(rule: ChainRule, path: &Path, error: &dyn Display) -> TlsFau
 fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
     let read = files::read_regular(path, FILE_BYTES_MAX).map_err(|error| match error {
         ReadError::Failed(error) => fault(rule, path, &format_args!("it cannot be read: {error}")),
-        ReadError::NotRegular => fault(rule, path, &"it is not a file"),
+        ReadError::NotRegular => fault(rule, path, &"it is not a regular file"),
         ReadError::TooLong(_) => fault(rule, path, &error),
     })?;
     if read.content.iter().all(u8::is_ascii_whitespace) {
@@ -377,7 +377,7 @@ fn missing(wanted: &str, text: &[u8]) -> String {
             .any(|window| window == begin.as_bytes())
     };
     let hint = if text.starts_with(&[0x30]) {
-        ", but DER, it seems: `openssl` converts it with `-inform der`"
+        ", but apparently DER: `openssl` converts it with `-inform der`"
     } else if has("ENCRYPTED PRIVATE KEY") {
         ", but an encrypted private key: `openssl pkey -in FILE -out PLAIN` decrypts it"
     } else if has("PRIVATE KEY") {
@@ -400,11 +400,11 @@ fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
     )]
     match error {
         pem::Error::MissingSectionEnd { .. } => {
-            "a section in it has no end: was it written whole?".into()
+            "a section in it has no end: is the file complete?".into()
         }
         pem::Error::IllegalSectionStart { .. } => "a line `-----BEGIN …` in it is broken".into(),
         pem::Error::Base64Decode(_) => {
-            "a section in it is not base64: was it written whole?".into()
+            "a section in it is not base64: is the file complete?".into()
         }
         pem::Error::NoItemsFound => missing(wanted, text),
         _ => "it is not PEM".into(),

@@ -29,7 +29,7 @@ impl Expiry {
         Self {
             not_after,
             whose,
-            effect: "clients refuse it",
+            effect: "clients reject it",
         }
     }
 
@@ -60,7 +60,7 @@ impl Expiry {
     #[must_use]
     pub fn text(&self) -> String {
         format!(
-            "that of {} holds until {}",
+            "that of {} is valid until {}",
             self.whose,
             moment(self.not_after)
         )
@@ -86,8 +86,7 @@ impl Expiry {
             _ => return None,
         };
         let text = format!(
-            "the certificate of {whose} expires {end}, {} days from now: renew it, and it is taken up without a \
-             restart",
+            "the certificate of {whose} expires {end}, in {} days: renew it; it is reloaded without a restart",
             left / DAY
         );
         Some((urgency, text))
@@ -133,13 +132,12 @@ mod tests {
         assert_eq!(urgency(-1), Some(Urgency::Day));
         assert_eq!(
             at(3 * day + 5).unwrap().1,
-            "the certificate of signaling.example expires 2026-11-20 12:00:00 UTC, 3 days from now: renew it, and it \
-             is taken \
-             up without a restart"
+            "the certificate of signaling.example expires 2026-11-20 12:00:00 UTC, in 3 days: renew it; it is \
+             reloaded without a restart"
         );
         assert_eq!(
             at(-1).unwrap().1,
-            "the certificate of signaling.example expired 2026-11-20 12:00:00 UTC: clients refuse it"
+            "the certificate of signaling.example expired 2026-11-20 12:00:00 UTC: clients reject it"
         );
         let client = Expiry::of_client(0, "cluster.etcd_cert");
         assert_eq!(

@@ -142,7 +142,7 @@ fn a_stray_certificate_is_accepted_with_a_warning() {
     assert!(
         warnings.len() == 1
             && warnings[0].contains(
-                "certificate 2 (other) issued none of those before it: clients have no use for it"
+                "certificate 2 (other) issued none of those before it: clients do not need it"
             ),
         "{warnings:?}"
     );
@@ -251,21 +251,21 @@ fn what_is_no_pem_is_named_for_what_it_is() {
         ("hello", "there is no `-----BEGIN CERTIFICATE-----` in it"),
         (
             "\u{30}\u{7f}\u{2}\u{1}",
-            "there is no `-----BEGIN CERTIFICATE-----` in it, but DER, it seems: `openssl` converts it with `-inform \
-             der`",
+            "there is no `-----BEGIN CERTIFICATE-----` in it, but apparently DER: `openssl` converts it with \
+             `-inform der`",
         ),
         (
             &own.key,
             "there is no `-----BEGIN CERTIFICATE-----` in it, but a private key: are cert and key swapped?",
         ),
-        (half, "a section in it has no end: was it written whole?"),
+        (half, "a section in it has no end: is the file complete?"),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             "certificate 1 is broken: ",
         ),
         (
             "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n",
-            "a section in it is not base64: was it written whole?",
+            "a section in it is not base64: is the file complete?",
         ),
     ] {
         let text = case.refused(text, &own.key);
@@ -289,7 +289,7 @@ fn what_is_no_key_is_named_for_what_it_is() {
     let broken = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     for (text, said) in [
         ("", "it is empty"),
-        (half, "a section in it has no end: was it written whole?"),
+        (half, "a section in it has no end: is the file complete?"),
         (
             own.cert.as_str(),
             "there is no `-----BEGIN PRIVATE KEY-----` in it, but a certificate: are cert and key swapped?",
@@ -329,7 +329,7 @@ fn what_is_no_file_is_refused() {
         key: vec![case.0.clone()],
         ..good.clone()
     });
-    assert!(folder.ends_with("it is not a file"), "{folder}");
+    assert!(folder.ends_with("it is not a regular file"), "{folder}");
     let authority = refused(case.files(&own.cert, &own.key, Some(&own.key)));
     assert!(
         authority.starts_with("tls.client_ca = ") && authority.contains("are cert and key swapped"),
@@ -379,8 +379,8 @@ fn two_certificates_are_of_different_kinds_of_keys() {
         (
             &other.cert,
             &other.key,
-            "tls.cert = cert2.pem: must be a PEM file with one certificate or a chain, the leaf first: its key is \
-             of the same kind",
+            "tls.cert = cert2.pem: must be a PEM file with one certificate or a chain, the leaf first: its key has \
+             the same algorithm",
         ),
         (
             &second,

@@ -361,7 +361,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         match self.disk.fault() {
             Fault::None => {}
             Fault::NoRoom => self.disk.forget_no_room(),
-            Fault::Broken => return Err(failed(&"it failed before")),
+            Fault::Broken => return Err(failed(&"an earlier write failed")),
         }
         let database = match self.database.take() {
             Some(database) => Ok(database),
@@ -380,9 +380,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         match self.disk.fault() {
             Fault::NoRoom => Err(CommitError {
                 health: Health::Full,
-                text:
-                    "no room on the store's disk: the change was not made; free some and try again"
-                        .into(),
+                text: "the store's disk is full: nothing was changed; free space, then try again"
+                    .into(),
             }),
             Fault::None | Fault::Broken => {
                 self.disk.give_up();
@@ -413,9 +412,8 @@ fn failed(error: &dyn std::fmt::Display) -> CommitError {
     CommitError {
         health: Health::Failed,
         text: format!(
-            "the store's disk failed: {error}: whether the change was kept is unknown, and nothing is written until \
-             the \
-             server is restarted"
+            "the store's disk failed: {error}: whether the change was stored is unknown, and nothing is written \
+             until the server is restarted"
         )
         .into(),
     }

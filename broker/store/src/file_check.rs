@@ -159,7 +159,7 @@ impl FileHead {
         disk.read(0, &mut bytes)?;
         let constant = |from: usize, expected: &[u8]| bytes[from..].starts_with(expected);
         if !constant(0, MAGIC) || !constant(FLAGS_AT + 1, GEOMETRY) {
-            return Err(io::Error::other("it does not begin as a store does"));
+            return Err(io::Error::other("its header is not that of a store"));
         }
         let number = |slot: usize| {
             let mut number = [0; 8];

@@ -101,7 +101,7 @@ fn check_config_summarises_permissions() {
     fs::write(&keys, ended).unwrap();
     let output = run(broker(&["check-config"]).arg(&file));
     assert_eq!(output.code, Some(0), "{}", output.stderr);
-    let told = "the key of principal fleet ended 20010203T040506Z: requests with it are refused";
+    let told = "the key of principal fleet expired 20010203T040506Z: requests with it are refused";
     assert!(output.stdout.contains(told), "{}", output.stdout);
 
     fs::write(&keys, "[[principal]]\nname = 'fleet'\n").unwrap();

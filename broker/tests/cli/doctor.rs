@@ -174,13 +174,13 @@ fn a_broker_that_says_nothing_is_no_free_port() {
     let addr = silent.local_addr().unwrap();
     let text = PORTS.replace("'off'", &format!("'{addr}'"));
     let exit = doctor(&directory, &text);
-    is(&exit, "broker", "fail", &["says nothing for 5 s: it hangs"]);
+    is(&exit, "broker", "fail", &["sent no byte for 5 s: it hangs"]);
     assert_eq!(found(&exit, "ports"), []);
     let admin = format!("http://{addr}");
     let ready = looked(&directory, &["doctor", "--admin", &admin, "--ready"]);
     assert_eq!(ready.code, Some(1), "{ready:?}");
     assert!(
-        ready.stderr.contains("says nothing for 5 s: it hangs"),
+        ready.stderr.contains("sent no byte for 5 s: it hangs"),
         "{ready:?}"
     );
     let token = [
@@ -238,7 +238,7 @@ fn credentials_that_others_may_read_are_a_warning() {
 fn a_certificate_is_named_with_its_end() {
     let directory = directory();
     let text = PORTS.replace("http://", "https://") + "[tls]\ncert = 'cert.pem'\nkey = 'key.pem'\n";
-    for (year, level, part) in [(2100, "ok", "holds until 2100-01-01"), (2001, "", "")] {
+    for (year, level, part) in [(2100, "ok", "is valid until 2100-01-01"), (2001, "", "")] {
         let mut wanted = rcgen::CertificateParams::new(["signaling.example".to_owned()]).unwrap();
         wanted.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = rcgen::KeyPair::generate().unwrap();
@@ -301,7 +301,7 @@ fn the_limits_of_a_process_are_named_with_their_remedies() {
         (
             "auto",
             "warn",
-            ["shards work with epoll in its place: ", "LimitMEMLOCK="],
+            ["shards use epoll in its place: ", "LimitMEMLOCK="],
         ),
         ("epoll", "ok", ["it is not needed: ", "engine = \"epoll\""]),
         (

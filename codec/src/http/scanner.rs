@@ -58,7 +58,7 @@ impl HeadError {
             Self::TooLarge => "The request head is too large.",
             Self::TooManyHeaders => "The request has too many header lines.",
             Self::Malformed(what) => what,
-            Self::Proxied => "This listener awaits no header of the PROXY protocol.",
+            Self::Proxied => "This listener expects no header of the PROXY protocol.",
             Self::UnsupportedVersion => "Only HTTP/1.1 and HTTP/1.0 are supported.",
             Self::LengthRequired => "The request body needs a Content-Length.",
         }

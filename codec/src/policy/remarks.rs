@@ -19,9 +19,9 @@ impl Policy {
             let _ = statement.each_key(|key, used| {
                 let name = shown(key);
                 if key.name == KeyName::Foreign {
-                    remarks.insert(format!("{name} has no value here"));
+                    remarks.insert(format!("{name} never has a value in this service"));
                 } else if matches!(key.name, KeyName::UserAgent | KeyName::Referer) {
-                    remarks.insert(format!("{name} is what the client says"));
+                    remarks.insert(format!("{name} is chosen by the client"));
                 } else if denies && needs(key.name, used) {
                     remarks.insert(format!(
                         "a denial with {name} does not apply to requests that have no value of it"
@@ -52,8 +52,8 @@ impl Policy {
     }
 }
 
-const ANY_VIEWER: &str = "allows ConnectAsViewer without a condition on kinesisvideo:ClientId, so one caller may take \
-                          all viewers' places of a channel that others do not use";
+const ANY_VIEWER: &str = "allows ConnectAsViewer without a condition on kinesisvideo:ClientId, so one caller can \
+                          occupy all free viewer slots of a channel";
 
 /// Whether a condition requires a value of a key that not all callers have.
 fn needs(name: KeyName, used: KeyUse) -> bool {
@@ -124,10 +124,10 @@ mod tests {
               "StringEqualsIfExists": {"aws:username": "x"}, "StringLike": {"aws:UserAgent": "y*"}}}]}"#,
         );
         let wanted = [
-            "AWS:multifactorauthpresent has no value here",
+            "AWS:multifactorauthpresent never has a value in this service",
             "a denial with aws:PrincipalTag/c does not apply to requests that have no value of it",
             "a denial with id.example.com:sub does not apply to requests that have no value of it",
-            "aws:UserAgent is what the client says",
+            "aws:UserAgent is chosen by the client",
         ];
         assert_eq!(policy.unwrap().remarks(), wanted);
     }

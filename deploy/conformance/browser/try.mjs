@@ -221,7 +221,7 @@ test('two sides that no address joins', { timeout }, async ({ signal }) => {
         const page = await visit(browser, `${admin}/try`, { before });
         await useTestCard(page);
         await page.click('#both');
-        await page.waitForFunction(() => /ICE finds no way/.test(document.querySelector('#viewer .problem').textContent));
+        await page.waitForFunction(() => /ICE found no route/.test(document.querySelector('#viewer .problem').textContent));
         const problem = await page.innerText('#viewer .problem');
         assert.match(problem, /^Signaling is done.* 0 addresses here, 0 there, no relay/);
         await eventsUntil(page, 'peer failed');

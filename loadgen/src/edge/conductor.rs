@@ -209,8 +209,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             Err(late) => {
                 let late_s = late.duration().as_secs_f64();
                 let late = words::seconds(late_s);
-                self.watch
-                    .say(&format!("the moment to begin was {late} ago"));
+                self.watch.say(&format!("the start is {late} late"));
             }
         }
     }

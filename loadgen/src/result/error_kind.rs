@@ -22,7 +22,7 @@ pub const KINDS: &[ErrorKind] = kinds![
     "refused", ["refused", "connect_refused"],
         "nobody listens at the target, or its accept queue is full: check --target and the service's log";
     "reset", ["reset"],
-        "the service or something before it cut connections: see its log and its limits of connections";
+        "the service or a proxy in front of it reset connections: see its log and its limits of connections";
     "timeout", ["timeout"],
         "no answer in time: the service or the network is overloaded, or drops packets";
     "closed", ["closed", "ended_early"],
@@ -44,17 +44,16 @@ pub const KINDS: &[ErrorKind] = kinds![
     "other status", [],
         "the service answered with an error: see its log";
     "certificate", ["certificate", "tls"],
-        "the certificate is not trusted for this name: name its authority with --tls-ca; on loopback \
-         --insecure does as well";
+        "the certificate is not trusted for this name: name its authority with --tls-ca; on loopback --insecure \
+         works as well";
     "descriptors", ["descriptors"],
         "raise the hard limit of descriptors (ulimit -Hn) or use --processes";
     "ports", ["ports"],
         "give more local addresses with --source-addresses";
     "signature or clock", ["clock_skew"],
-        "the service takes no signature of ours: check the secret key, and that both clocks agree within five \
-         minutes";
+        "the service refuses all signatures: check the secret key, and that both clocks agree within five minutes";
     "protocol", ["protocol", "bad_"],
-        "the service sent what the protocol does not allow: see its version and what is in between";
+        "the service violated the protocol: see its version, and check proxies in between";
     "status response", ["status_"],
         "the service refused messages: its quotas, or a recipient that is not connected";
     "message of another run", ["message_of_another_run"],

@@ -210,7 +210,7 @@ impl Document {
         let known = known.chain(declined);
         let words: Vec<_> = known.collect();
         if words.is_empty() {
-            "not every connection came about".into()
+            "not every connection was established".into()
         } else {
             words.join(", ")
         }
@@ -270,7 +270,7 @@ mod tests {
             3, "5 messages refused.", d => d.messages.refused = Some(5);
             3, "7 sessions failed", d => d.sessions.failed = Some(7);
             2, "machine's limits", d => d.verdict = Some(Verdict::Limits);
-            3, "not every connection came about", d => d.ok = false;
+            3, "not every connection was established", d => d.ok = false;
             3, "messages: 9 lost", d => (d.connections.failed, d.messages.lost) = (Some(2), Some(9));
             1, "9 lost", d => (d.connections.failed, d.messages.lost) = (Some(1), Some(9));
             130, "nothing was lost", d => d.verdict = Some(Verdict::Stopped);

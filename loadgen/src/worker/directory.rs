@@ -230,7 +230,7 @@ impl Finder {
             None => {
                 let first = Client::new(&self.trust, self.resumes, host)
                     .map_err(|error| format!("tls: {error}"))?;
-                let first = first.ok_or("tls: nobody is trusted")?;
+                let first = first.ok_or("tls: no certificate authority is trusted")?;
                 self.client = Some(first.clone());
                 Ok(first)
             }

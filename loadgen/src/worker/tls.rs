@@ -178,7 +178,7 @@ fn authorities(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     let certificates: Vec<_> = certificates.map_err(|error| about(file, &error))?;
     if certificates.is_empty() {
-        return Err(about(file, &"holds no certificate"));
+        return Err(about(file, &"contains no certificate"));
     }
     Ok(certificates)
 }
@@ -193,7 +193,8 @@ fn system_roots() -> io::Result<RootCertStore> {
     let (added, _) = roots.add_parsable_certificates(load_native_certs().certs);
     if added == 0 {
         return Err(io::Error::other(
-            "this system trusts no authority: name one with --tls-ca FILE (the broker's ready line names it as ca=)",
+            "this system has no trusted authorities: name one with --tls-ca FILE (the broker's ready line names it \
+             as ca=)",
         ));
     }
     Ok(roots)

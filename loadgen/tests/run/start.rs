@@ -35,7 +35,7 @@ fn processes_start_in_step_and_show_their_progress() {
 #[test]
 fn without_io_uring_a_load_is_done_with_epoll() {
     let (address, _) = reception(None);
-    let says = "loadgen works with epoll, since it cannot have io_uring: ";
+    let says = "loadgen uses epoll, since io_uring is not available: ";
     let run = |kib: &str, flags: &str| {
         let limited =
             format!("ulimit -l {kib} && exec \"$0\" run --target http://{address} {flags}");

@@ -48,7 +48,7 @@ pub fn assume(
         .signing_in_by()
         .map_or(Action::AssumeRole, SignIn::action);
     let Some(role) = role else {
-        let ground = Some("the credentials file has no such role".into());
+        let ground = Some("the role is not in the credentials file".into());
         return Err(denied(caller, request, action, Check::RoleAbsent).by_policy(ground));
     };
     let mut asking = TrustQuestion {
@@ -169,7 +169,7 @@ impl TrustQuestion<'_> {
                 let (name, action) = (&self.role.name, question.action.as_str());
                 let ground = match (check, trusted) {
                     (Check::PolicyNoAllow, TrustDecision::AllowAccount) => format!(
-                        "the trust of {name} leaves {action} to the caller's own policies, and {ground}"
+                        "the trust of {name} delegates {action} to the caller's own policies, and {ground}"
                     ),
                     _ => format!("for {action} {ground}"),
                 };
@@ -259,14 +259,14 @@ fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, R
         let message =
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.";
         let ground = format!(
-            "{duration_s} s were asked for, but sessions of role {name} last at most {of_role_s} s (`max_session`)"
+            "{duration_s} s were requested, but sessions of role {name} last at most {of_role_s} s (`max_session`)"
         );
         (message, ground)
     } else if duration_s > most_s {
         let message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role \
                        chaining.";
         let ground = format!(
-            "{duration_s} s were asked for with a session's keys, but what another session assumes (role chaining), \
+            "{duration_s} s were requested with a session's keys, but a role assumed by a session (role chaining), \
              role {name} here, lasts at most {most_s} s"
         );
         (message, ground)

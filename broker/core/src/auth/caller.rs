@@ -375,7 +375,8 @@ impl Caller {
             statement,
         } = ruling.ground;
         if of_keys {
-            let text = "temporary keys of this kind may not ask for it, whatever policies say: sign with a principal's";
+            let text = "temporary keys of this kind may not call it, whatever policies allow: sign with a \
+                        principal's";
             return Some(text.into());
         }
         let (name, policies) = match &self.who {

@@ -194,16 +194,13 @@ impl fmt::Display for Gone {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(name) => {
-                write!(
-                    out,
-                    "the key of {name} is gone, is another one, or was ended"
-                )
+                write!(out, "the key of {name} was removed, replaced or ended")
             }
-            Self::SignIn(label) => write!(out, "{label} is not let in any more"),
+            Self::SignIn(label) => write!(out, "{label} is no longer allowed to connect"),
             Self::Role(name) => {
                 write!(
                     out,
-                    "role {name}, or a role or policy that its session hangs on, is gone"
+                    "role {name}, or a role or policy that its session depends on, was removed"
                 )
             }
         }

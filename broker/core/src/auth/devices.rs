@@ -143,15 +143,15 @@ impl std::fmt::Display for ThingRefusal<'_> {
         match self {
             Self::NotYet(from_s) => {
                 let from = rfc3339(from_s.saturating_mul(1000));
-                write!(out, "the certificate is not valid yet, but from {from}")
+                write!(out, "the certificate is not valid before {from}")
             }
             Self::Ended(last_s) => {
                 let last = rfc3339(last_s.saturating_mul(1000));
-                write!(out, "the certificate has ended: it was valid until {last}")
+                write!(out, "the certificate has expired: it was valid until {last}")
             }
             Self::Inactive => out.write_str("the certificate is inactive in the registry"),
             Self::Revoked => out.write_str(
-                "the certificate is revoked: its authority has revoked it, or one shown with it (`crl` of [things])",
+                "the certificate is revoked: its authority has revoked it, or one sent with it (`crl` of [things])",
             ),
             Self::Unknown(why) => {
                 write!(out, "the certificate is not in the registry, and {why}")
@@ -159,13 +159,13 @@ impl std::fmt::Display for ThingRefusal<'_> {
             Self::ForeignName(name) => {
                 write!(
                     out,
-                    "the certificate's authority may not give the name {name}"
+                    "the certificate's authority may not certify the name {name}"
                 )
             }
             Self::NameInactive => out.write_str("the thing is inactive in the registry"),
             Self::Name(own) => {
-                out.write_str("the certificate is not of the thing that was named")?;
-                own.map_or(Ok(()), |own| write!(out, ", but of {own}"))
+                out.write_str("the certificate does not belong to the thing that was named")?;
+                own.map_or(Ok(()), |own| write!(out, ", but to {own}"))
             }
         }
     }
@@ -269,7 +269,7 @@ impl Things {
         let vouched = shown.vouched.as_ref().map_err(|why| refused(why))?;
         let authority = self.authority(vouched);
         let authority =
-            authority.ok_or_else(|| refused("no authority of this server vouches for it"))?;
+            authority.ok_or_else(|| refused("no authority of this server issued it"))?;
         if let Some(pattern) = &authority.names
             && !is_like(&vouched.name, pattern)
         {

@@ -36,18 +36,18 @@ impl<'t> Unverified<'t> {
         let (Some(header), Some(claims), Some(_), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(malformed("the token has not three parts"));
+            return Err(malformed("the token does not have three parts"));
         };
         let decoded = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).ok();
         let header = decoded(header).filter(|it| it.len() <= HEADER_BYTES_MAX);
-        let header = header.ok_or_else(|| malformed("the header is no base64url or too long"))?;
+        let header = header.ok_or_else(|| malformed("the header is not base64url, or too long"))?;
         let header = TokenHeader::read(&header)?;
         let claims = decoded(claims).and_then(|json| TokenMembers::read(&json));
         let claims =
-            claims.ok_or_else(|| malformed("the claims are no JSON object in base64url"))?;
+            claims.ok_or_else(|| malformed("the claims are not a JSON object in base64url"))?;
         let issuer = claims
             .text("iss")
-            .ok_or(TokenFault::Claim("the claim iss is needed"))?;
+            .ok_or(TokenFault::Claim("the claim iss is missing or invalid"))?;
         let issuer = issuer.to_owned();
         Ok(Self {
             token,
@@ -89,13 +89,13 @@ impl<'t> Unverified<'t> {
                 .ok_or(TokenFault::Claim(rule)),
             false => Ok(None),
         };
-        let party = of("azp", "the claim azp is no text of at most 255 bytes")?;
+        let party = of("azp", "the claim azp is not a text of at most 255 bytes")?;
         if !self.header.is_access_token {
             return Ok(party);
         }
         let client = of(
             "client_id",
-            "the claim client_id is no text of at most 255 bytes",
+            "the claim client_id is not a text of at most 255 bytes",
         )?;
         match (party, client) {
             (Some(party), Some(client)) if party != client => {
@@ -135,7 +135,8 @@ impl Provider {
             return Err(TokenFault::Issuer);
         }
         let expires_s = claims.moment("exp");
-        let expires_s = expires_s.ok_or(TokenFault::Claim("the claim exp is needed"))?;
+        let expires_s =
+            expires_s.ok_or(TokenFault::Claim("the claim exp is missing or invalid"))?;
         if expires_s.saturating_add(TOLERANCE_S) <= now_s {
             return Err(TokenFault::Expired);
         }
@@ -143,11 +144,11 @@ impl Provider {
         check_moments(claims, expires_s, now_s)?;
         if claims.has("events") {
             return Err(TokenFault::Claim(
-                "a token with the claim events is none of a sign-in",
+                "a token with the claim events is not one of a sign-in",
             ));
         }
         let subject = claims.text("sub");
-        let needed = "the claim sub is needed, of at most 255 bytes";
+        let needed = "the claim sub is not a text of at most 255 bytes";
         let subject = subject.ok_or(TokenFault::Claim(needed))?;
         let kept = self.kept(claims, &others)?;
         self.check_signature(token, keys)?;
@@ -163,7 +164,7 @@ impl Provider {
     /// Client id the token is intended for, and the values of `ISSUER:oaud`.
     fn audience(&self, token: &Unverified<'_>) -> Result<(Box<str>, Vec<Box<str>>), TokenFault> {
         let claims = &token.claims;
-        let rule = "the claim aud is needed: one text or a list of at most 16";
+        let rule = "the claim aud is not a text or a list of at most 16";
         let audiences = claims.audiences().ok_or(TokenFault::Claim(rule))?;
         let (audience, others) = if let Some(party) = token.party()? {
             (Box::from(party), audiences)
@@ -171,7 +172,9 @@ impl Provider {
             let mut audiences = audiences.into_iter();
             match (audiences.next(), audiences.next()) {
                 (Some(sole), None) => (sole, Vec::new()),
-                _ => return Err(TokenFault::Claim("several audiences need the claim azp")),
+                _ => {
+                    return Err(TokenFault::Claim("several audiences require the claim azp"));
+                }
             }
         };
         if !self.client_ids.contains(&audience) {
@@ -200,7 +203,7 @@ impl Provider {
             .map(|it| it.len())
             .sum();
         if bytes > WEB_CLAIMS_BYTES_MAX {
-            let rule = "the claims that policies name have more than 1024 bytes";
+            let rule = "the claims that policies name exceed 1024 bytes";
             return Err(TokenFault::Claim(rule));
         }
         Ok(kept)
@@ -216,7 +219,7 @@ impl Provider {
         } = &token.header;
         if !self.algorithms.has(*algorithm) {
             return Err(TokenFault::Malformed(
-                "the header's alg is none of the provider's",
+                "the header's alg is not one of the provider's",
             ));
         }
         let keys = keys.ok_or(TokenFault::NoKeys)?;
@@ -243,17 +246,17 @@ fn check_moments(claims: &TokenMembers, expires_s: u64, now_s: u64) -> Result<()
     let rule = TokenFault::Claim;
     let issued_s = claims
         .moment("iat")
-        .ok_or_else(|| rule("the claim iat is needed"))?;
+        .ok_or_else(|| rule("the claim iat is missing or invalid"))?;
     let latest = now_s.saturating_add(TOLERANCE_S);
     if issued_s > latest {
         return Err(rule("the claim iat is in the future"));
     }
     if expires_s.saturating_sub(issued_s) > LIFE_S_MAX {
-        return Err(rule("the token is for more than 24 hours"));
+        return Err(rule("the token is valid for more than 24 hours"));
     }
     match claims.moment("nbf") {
         Some(from) if from > latest => Err(rule("the claim nbf is in the future")),
-        None if claims.has("nbf") => Err(rule("the claim nbf is no moment")),
+        None if claims.has("nbf") => Err(rule("the claim nbf is not a time")),
         Some(_) | None => Ok(()),
     }
 }
@@ -288,7 +291,7 @@ impl TokenHeader {
     pub(crate) fn read(json: &[u8]) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         let members =
-            TokenMembers::read(json).ok_or_else(|| malformed("the header is no JSON object"))?;
+            TokenMembers::read(json).ok_or_else(|| malformed("the header is not a JSON object"))?;
         if FORBIDDEN.iter().any(|name| members.has(name)) {
             return Err(malformed(
                 "the header has crit, jku, jwk, x5u, b64, enc or zip",
@@ -299,16 +302,16 @@ impl TokenHeader {
             Some(Value::String(text)) => Ok(Some(text.as_str())),
             Some(_) => Err(malformed(fault)),
         };
-        let kind = text("typ", "the header's typ is no text")?.unwrap_or("JWT");
+        let kind = text("typ", "the header's typ is not a text")?.unwrap_or("JWT");
         let kind = kind.strip_prefix("application/").unwrap_or(kind);
         if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
             return Err(malformed("the header's typ is not JWT"));
         }
-        let algorithm = text("alg", "the header's alg is no text")?;
+        let algorithm = text("alg", "the header's alg is not a text")?;
         let algorithm = algorithm.and_then(provider::named);
-        let algorithm = algorithm
-            .ok_or_else(|| malformed("the header's alg is no signature with a public key"))?;
-        let key_id = text("kid", "the header's kid is no text")?.map(str::to_owned);
+        let algorithm =
+            algorithm.ok_or_else(|| malformed("the header's alg is not a public-key signature"))?;
+        let key_id = text("kid", "the header's kid is not a text")?.map(str::to_owned);
         Ok(Self {
             algorithm,
             key_id,
@@ -509,14 +512,14 @@ const ACCESS_TOKEN: &str = "at+jwt";
 const TAGS: &str = "https://aws.amazon.com/tags";
 
 const TAGS_RULE: TokenFault =
-    TokenFault::Claim("the claim https://aws.amazon.com/tags has no tags of a session");
+    TokenFault::Claim("the claim https://aws.amazon.com/tags has no valid session tags");
 
 /// Claim that contains the source identity. Source: IAM User Guide, "Monitor and control actions taken with assumed
 /// roles".
 const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
 
 const SOURCE_IDENTITY_RULE: TokenFault =
-    TokenFault::Claim("the claim https://aws.amazon.com/source_identity is no source identity");
+    TokenFault::Claim("the claim https://aws.amazon.com/source_identity is invalid");
 
 /// Maximum length of a claim that is used, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
 /// `SubjectFromWebIdentityToken`, *maximum length of 255*.
@@ -565,10 +568,10 @@ impl fmt::Display for TokenFault {
             Self::Malformed(what) | Self::Claim(what) => what,
             Self::Issuer => "no provider of the credentials file has this issuer",
             Self::Expired => "the token has expired",
-            Self::Audience => "the audience is no client id of the provider",
-            Self::UnknownKey => "the provider has no key that fits the token's header",
+            Self::Audience => "the audience is not a client id of the provider",
+            Self::UnknownKey => "no key of the provider matches the token's header",
             Self::NoKeys => "no keys of the provider are known",
-            Self::AmbiguousKey => "the token names no key, and several fit",
+            Self::AmbiguousKey => "the token names no key, and several match",
             Self::Signature => "the signature is not valid",
         })
     }

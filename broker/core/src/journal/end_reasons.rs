@@ -12,33 +12,31 @@ impl EndReason {
         let says = match self {
             Self::PeerClosed => "the client closed it",
             Self::PeerGone => "the client or its network left without a close frame",
-            Self::Idle => "nothing came for the time of [timeouts] idle",
+            Self::Idle => "no frame arrived within [timeouts] idle",
             Self::Age => "it reached the age of [timeouts] connection_age",
-            Self::SupersededEvicted => "newer connections took its place, too many of them",
+            Self::SupersededEvicted => "too many newer connections took its place",
             Self::SupersededStuck => {
-                "a newer connection took its place, and it did not read the rest of a message"
+                "a newer connection took its place while it did not read the rest of a message"
             }
-            Self::SupersededVacant => "a newer connection took its place, and left it",
+            Self::SupersededVacant => "a newer connection took its place, and ended",
             Self::Unanswered => "it did not answer a ping",
-            Self::IceReconnect => "the operator had clients fetch ICE servers again",
-            Self::SlowConsumer => {
-                "it reads too slowly: more waited for it than [limits] outbox_bytes"
-            }
+            Self::IceReconnect => "the operator requested that clients fetch ICE servers again",
+            Self::SlowConsumer => "it reads too slowly: its queue exceeded [limits] outbox_bytes",
             Self::ChannelDeleted => "its channel was deleted",
             Self::ProtocolError(FrameError::MessageTooBig(excess)) => {
                 let (bytes, most) = (excess.bytes().into(), excess.most().into());
                 return too_long("a message", bytes, most, "bytes").into();
             }
             Self::ProtocolError(error) => error.reason(),
-            Self::Unsupported => "it sent a binary message, and only text is understood",
-            Self::Drain => "the broker, or its part of the channels, moved or ended",
+            Self::Unsupported => "it sent a binary message: only text is supported",
+            Self::Drain => "the broker drained, or moved its channel to another node",
             Self::SlowMessage => "a message took too long from its first byte to its last",
             Self::Flood => {
                 "too many frames without effect within a second: pings, or messages not accepted"
             }
             Self::Operator => "the operator closed it",
             Self::MadeRoom => {
-                "its account or caller held most connections, and another one needed a place"
+                "it was evicted for another one: its account or caller held most connections"
             }
             Self::Forbidden => "the credentials or the channel's tags no longer let it connect",
         };

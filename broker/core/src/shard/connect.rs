@@ -231,7 +231,7 @@ impl Sockets {
     }
 }
 
-const FULL: &str = "The server holds as many unfinished requests as it may. Try again.";
+const FULL: &str = "The server has reached its limit of unfinished requests. Try again.";
 
 // Connections that ended before there was a request: counted and noted like every other refusal.
 

@@ -333,12 +333,12 @@ fn request_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
         HttpStage::AwaitTls => sockets.abort(cx, key),
         HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, cx.at),
         HttpStage::AwaitHead => {
-            let message = "The request head did not come in time.";
+            let message = "The request head did not arrive in time.";
             let refusal = Refusal::of_head(Check::HeadTimeout, 408, message);
             refuse(sockets, cx, key, &Evidence::of(Purpose::Unknown), &refusal)
         }
         HttpStage::AwaitBody(awaited) => {
-            let message = "The request body did not come in time.";
+            let message = "The request body did not arrive in time.";
             let refusal = Refusal::of_head(Check::BodyTimeout, 408, message);
             let evidence = Evidence::of(awaited.target.purpose());
             refuse(sockets, cx, key, &evidence, &refusal)

@@ -141,8 +141,8 @@ impl Gate {
 }
 
 /// Reason for operators why a caller's calls are refused without being parsed.
-const REFUSED_TOO_OFTEN: &str = "calls of this caller for temporary credentials were refused too often: see why those \
-                                 were, and let it stop or pause";
+const REFUSED_TOO_OFTEN: &str = "calls of this caller for temporary credentials were refused too often: find out \
+                                 why, and let it stop or pause";
 
 impl Gate {
     /// Issues temporary credentials to an authenticated caller. They expire with the root principal at the latest.

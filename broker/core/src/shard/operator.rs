@@ -661,7 +661,8 @@ impl Directory {
 }
 
 const CHANGING: &str = "a channel of this name is being created or deleted: try again";
-const NO_ROOM: &str = "there is no room for it: see [limits] channels, record_bytes_total and record_bytes_per_account";
+const NO_ROOM: &str =
+    "the registry is full: see [limits] channels, record_bytes_total and record_bytes_per_account";
 
 #[cfg(test)]
 mod channels_tests;

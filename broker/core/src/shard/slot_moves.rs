@@ -101,7 +101,7 @@ impl Directory {
         if came < whole {
             let lost = whole - came;
             let text =
-                format!("{lost} channels of a slot have no room: this shard has as many as it may");
+                format!("{lost} channels of a slot are not served: the shard's limit is reached");
             cx.telemetry.journal().trouble(cx.at.now, text.into());
         }
         if let Some((bytes, most)) = self.record_bytes_exceeded() {
@@ -332,7 +332,7 @@ impl Directory {
             return;
         }
         let Some((packed, rest)) = wire::first::<PackedMessage<'_>>(bytes) else {
-            let text = "a parcel of kept messages ends in what is none: another version wrote it";
+            let text = "a parcel of messages ends with unreadable bytes: another version wrote it";
             return cx.telemetry.journal().trouble(cx.at.now, text.into());
         };
         let next = parcel.len() - rest.len();

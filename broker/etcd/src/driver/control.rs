@@ -224,7 +224,7 @@ impl Control {
         if granted_s != self.lease_s {
             let asked_s = self.lease_s;
             warn!(
-                "etcd grants leases of {granted_s} s, cluster.lease is {asked_s} s: a lost host is noticed by that"
+                "etcd grants leases of {granted_s} s, cluster.lease is {asked_s} s: lost hosts are detected later"
             );
         }
         let seconds = u64::try_from(granted_s).unwrap_or(0);
@@ -339,7 +339,7 @@ impl Control {
             Err(failure) => {
                 self.end_watch(inputs);
                 if let CallFailure::Refused(_) = failure {
-                    info!("etcd: {failure}: all is read again");
+                    info!("etcd: {failure}: reading all keys again");
                 } else {
                     self.failed(generation, &failure, inputs);
                 }
@@ -401,8 +401,8 @@ fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply,
     })
 }
 
-const OTHER_CLUSTER: &str = "this etcd was emptied, or has another cluster of the same name than this node's data \
-                             directory: check [cluster] etcd and name, or restore etcd";
+const OTHER_CLUSTER: &str = "this etcd was emptied, or its cluster is not the one of this node's data directory: \
+                             check [cluster] etcd and name, or restore etcd";
 
 // The meta key: what never changes in the life of a cluster, and the lowest inner version of its nodes. Nothing else
 // is asked of etcd until it is known.

@@ -41,7 +41,7 @@ impl fmt::Display for StartError {
             ),
             Self::NoEndpoint => f.write_str("no member of etcd is configured"),
             Self::Directory(error) => error.fmt(f),
-            Self::Random => f.write_str("the system gives no random bytes"),
+            Self::Random => f.write_str("the system's random generator failed"),
             Self::System(error) => error.fmt(f),
         }
     }

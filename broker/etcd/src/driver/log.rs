@@ -56,8 +56,8 @@ impl Journal {
         let awaits_name = cluster.awaits_name();
         if awaits_name && !self.awaits_name {
             warn!(
-                "another process is registered under this node's name, or was at another address: this one waits \
-                 until neither etcd nor any node has had an answer of it for a lease, and ends if one has"
+                "another process is or was registered under this node's name: this one starts once etcd and all \
+                 nodes have not heard from the other for one lease, and exits if one has"
             );
         }
         self.awaits_name = awaits_name;
@@ -67,16 +67,16 @@ impl Journal {
             if is_registered {
                 info!("registered in etcd as {}", name(me).unwrap_or_default());
             } else {
-                warn!("not registered in etcd any more: it is tried again");
+                warn!("the registration in etcd was lost: retrying");
             }
         }
         let memory = cluster.memory();
         if memory.other_history && !self.is_other_history {
             self.is_other_history = true;
             warn!(
-                "etcd shows another history than was known, as after a restored backup or where its keys were \
-                 removed: clients are served, no slot is taken and nothing is written. Stop all nodes, see to etcd, \
-                 then start them with `heliograph serve --accept-etcd` once (deploy/CLUSTER.md, Restore etcd)"
+                "the history of etcd differs from the known one, as after a restored backup or removed keys: clients \
+                 are served, no slot is claimed and nothing is written. Stop all nodes, repair etcd, then start them \
+                 with `heliograph serve --accept-etcd` once (deploy/CLUSTER.md, Restore etcd)"
             );
         }
     }
@@ -254,7 +254,7 @@ impl Strangers {
             if !strangers.iter().any(|(other, _)| other == node) {
                 info!(
                     node = name(*node),
-                    "a node whose registration did not count is gone, or has one that counts"
+                    "a node with an ignored registration left, or has a valid one"
                 );
             }
         }
@@ -267,7 +267,7 @@ impl Strangers {
             self.cut_off = None;
             if std::mem::take(&mut self.is_cut_off) {
                 info!(
-                    "other nodes answer again, or none is registered: slots of others are taken as usual"
+                    "other nodes answer again, or none is registered: this node claims slots of lost nodes again"
                 );
             }
             return;
@@ -276,9 +276,9 @@ impl Strangers {
         if !self.is_cut_off && now.since(since) >= CUT_OFF_MS {
             self.is_cut_off = true;
             warn!(
-                "no other node answers although others are registered: this node takes no slots of theirs until one \
-                 does; check cluster.listen and cluster.peers of each, the network between them, and that all have \
-                 the same cluster.secret_file"
+                "no other node answers although others are registered: this node claims none of their slots until \
+                 one does; check cluster.listen and cluster.peers of each, the network between them, and that all \
+                 have the same cluster.secret_file"
             );
         }
     }
@@ -287,9 +287,9 @@ impl Strangers {
 fn line(kinship: Kinship) -> String {
     match kinship {
         Kinship::Peer => String::new(),
-        Kinship::Unproven => "a node is registered without a proof that is valid under this node's secret, cluster id \
-                              and slot hash key: it gets no slots, and those that it has are taken; stop it, and give \
-                              it this cluster's cluster.secret_file, or a cluster.name of its own"
+        Kinship::Unproven => "a node is registered without a proof that is valid under this node's secret, cluster \
+                              id and slot hash key: it gets no slots and loses those that it has; stop it, and give \
+                              it this cluster's cluster.secret_file, or its own cluster.name"
             .into(),
         Kinship::OtherVersion(inner) => format!(
             "a node is registered with inner version {inner}, and this node has {INNER_VERSION}: only neighbouring \

@@ -313,7 +313,7 @@ impl Host {
         let is_other = as_set(&addresses) != as_set(&self.addresses);
         if is_other || self.is_noted {
             let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            info!("{} leads to {}", shown(name), all.join(" "));
+            info!("{} resolves to {}", shown(name), all.join(" "));
         }
         if is_other {
             self.addresses = addresses;
@@ -332,11 +332,11 @@ impl Host {
             return;
         }
         let rest = match self.addresses.len() {
-            0 => "no node is reached there",
-            _ => "its last addresses are used on",
+            0 => "its node cannot be reached",
+            _ => "using its last addresses",
         };
         let name = shown(name);
-        warn!("{name}, the host of a node, cannot be looked up: {why}; {rest}");
+        warn!("{name}, the host of a node, cannot be resolved: {why}; {rest}");
     }
 }
 

@@ -57,7 +57,7 @@ impl NewsSoFar {
             if let Some(name) = translator.names.name(node).cloned() {
                 if is_none(&inner.address) {
                     let address = shown(&inner.address);
-                    warn!("the roster has no address of {name}: {address}");
+                    warn!("the roster has an invalid address of {name}: {address}");
                 }
                 service.learn(News::Node {
                     node,

@@ -48,12 +48,12 @@ impl Orders {
         let mut until = Some(now().after(REPORT_MAX_MS));
         match order.order {
             OrderWord::Drain => {
-                info!("an operator wants this node to give all slots to other nodes and to end");
+                info!("an operator drains this node: it gives all slots to other nodes and exits");
                 until = None;
             }
             OrderWord::Rebalance => {
                 info!(
-                    "an operator wants this node to give slots above an equal part to other nodes"
+                    "an operator rebalances: this node gives slots beyond an equal part to other nodes"
                 );
             }
             OrderWord::Report => {}

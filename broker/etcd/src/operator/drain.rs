@@ -60,15 +60,15 @@ fn candidate(picture: &Picture, node: &Name) -> Result<Registered, CommandError>
     };
     let Some(registered) = &seen.registered else {
         return Err(CommandError::refused(if is_here {
-            "it is not registered: start it first. A node that does not run gives nothing; the others take its slots"
+            "it is not registered: start it first. A stopped node gives no slots; the others claim them"
         } else {
-            "it is away: it was drained already, and has nothing to give"
+            "it does not run: it was drained, and has no slots"
         }));
     };
     if picture.running().all(|(other, _)| other == node) {
         return Err(CommandError::refused(
-            "no other node runs that could take its slots: start one first, or end this one with SIGTERM, and its \
-             channels are away",
+            "no other node runs to take its slots: start one first, or end this one with SIGTERM, which makes its \
+             channels unavailable",
         ));
     }
     Ok(registered.clone())
@@ -94,8 +94,8 @@ async fn await_end(
                     return match left {
                         0 => Ok(asked.elapsed()),
                         left => Err(CommandError::failed(format_args!(
-                            "it has ended with {left} slots that no other node took: the others take them as those \
-                             of a lost node"
+                            "it ended with {left} slots that no other node took: the others claim them as those of a \
+                             lost node"
                         ))),
                     };
                 }
@@ -132,7 +132,7 @@ async fn await_end(
         }
         if asked.elapsed() >= DRAIN_MAX {
             return Err(CommandError::failed(format_args!(
-                "it still has {} slots after {} s, and goes on: look at its log",
+                "it still has {} slots after {} s, and continues: look at its log",
                 slots.unwrap_or_default(),
                 DRAIN_MAX.as_secs()
             )));
@@ -141,8 +141,8 @@ async fn await_end(
     }
 }
 
-const SILENT: &str = "it does not answer: it hangs, or is cut off from etcd. If it answers later, it drains then: look \
-                      at its log";
+const SILENT: &str = "it does not answer: it hangs, or is cut off from etcd. It drains once it answers: look at its \
+                      log";
 
 /// Number of attempts to send the order to a node, which may register again at the same time.
 const ATTEMPTS: usize = 3;

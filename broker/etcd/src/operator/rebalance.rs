@@ -53,7 +53,7 @@ async fn until_equal(
         }
         if began.elapsed() >= REBALANCE_MAX {
             let seconds = REBALANCE_MAX.as_secs();
-            let late = format!("not finished after {seconds} s: the nodes go on");
+            let late = format!("not finished after {seconds} s: the nodes continue");
             return Ok((parts, Some(CommandError::failed(late))));
         }
         // A slot that a node could not take in time stays with its owner until the owner is asked again.
@@ -79,8 +79,8 @@ async fn ask(session: &mut Session<'_>, picture: &Picture) -> Result<(), Command
     Ok(())
 }
 
-const STILL: &str = "no slot moves any more, and the parts are not equal: see heliograph cluster check, and the logs \
-                     of the nodes";
+const STILL: &str = "the slots stopped moving before the parts were equal: see heliograph cluster check, and the \
+                     logs of the nodes";
 
 fn parts_of(picture: &Picture) -> Parts {
     let parts = picture

@@ -33,7 +33,7 @@ pub type NodeReports = BTreeMap<Box<str>, Option<NodeReport>>;
 /// # Errors
 /// Why no reports can be requested, in one line.
 pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>> {
-    let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
+    let name = Name::new(cluster).ok_or("the name of the cluster is invalid")?;
     block_on(async {
         let mut session = Session::new(options, &name);
         let (lines, keys) = session.lines().await?;
@@ -84,7 +84,7 @@ async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), ConnectErro
             return Ok((to.into_iter().map(|(name, _)| name).collect(), order));
         }
     }
-    Err("nodes come and leave: try again".into())
+    Err("the registered nodes changed meanwhile: try again".into())
 }
 
 async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, ConnectError> {

@@ -77,7 +77,7 @@ pub fn survey(
     cluster: &str,
     proofs: Option<&ProofKeys>,
 ) -> Result<ClusterSurvey, Box<str>> {
-    let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
+    let name = Name::new(cluster).ok_or("the name of the cluster is invalid")?;
     let options = Arc::new(options.clone());
     block_on(async {
         let asked = (0..options.endpoints.len())

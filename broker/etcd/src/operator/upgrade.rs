@@ -24,7 +24,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Comman
         let picture = look(&lines, &keys).await?;
         let to = inner_of_all(&picture)?;
         let unfounded =
-            || CommandError::refused("the cluster is not founded: its first node does that");
+            || CommandError::refused("the cluster is not founded: its first node founds it");
         let (meta, text, at) = picture.meta.as_ref().ok_or_else(unfounded)?;
         let raised = Raised {
             from: meta.lowest,
@@ -51,7 +51,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Comman
             Ok(raised)
         } else {
             Err(CommandError::failed(
-                "nodes came or left meanwhile: try again",
+                "the registered nodes changed meanwhile: try again",
             ))
         }
     })

@@ -96,7 +96,7 @@ impl Error for Spent {}
 impl CallFailure {
     /// The call timed out.
     pub(crate) fn late() -> Self {
-        Self::Unknown("it did not answer in time".into())
+        Self::Unknown("no answer in time".into())
     }
 
     /// Classifies the status of a failed call.

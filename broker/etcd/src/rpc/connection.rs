@@ -42,7 +42,7 @@ use tonic_prost::ProstCodec;
 /// Connects to one member, within [`CONNECT`].
 pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, Box<str>> {
     let connected = timeout(CONNECT, connect_to(options, member)).await;
-    connected.unwrap_or_else(|_| Err("no connection in time".into()))
+    connected.unwrap_or_else(|_| Err("connect timed out".into()))
 }
 
 async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>> {
@@ -50,11 +50,11 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
     let endpoint = options
         .endpoints
         .get(member)
-        .ok_or("no member is configured")?;
+        .ok_or("no member of etcd is configured")?;
     // The scheme is of no use to tonic: the connector below decides.
     let (plain, tls) = match endpoint.strip_prefix("https://") {
         Some(rest) => {
-            let tls = options.tls.clone().ok_or("https:// needs authorities")?;
+            let tls = options.tls.clone().ok_or("https:// needs a CA file")?;
             (format!("http://{rest}"), Some(TlsConnector::from(tls)))
         }
         None => (endpoint.to_string(), None),
@@ -243,7 +243,7 @@ impl Lines {
         let answer = lines.call("/etcdserverpb.Auth/Authenticate", request);
         let answer: AuthenticateResponse = answer.await?;
         let token: Result<AsciiMetadataValue, _> = answer.token.parse();
-        let mut token = token.map_err(|_| Status::internal("the token fits no header"))?;
+        let mut token = token.map_err(|_| Status::internal("invalid token"))?;
         token.set_sensitive(true);
         Ok(with(Some(token)))
     }

@@ -96,7 +96,7 @@ pub(crate) async fn follow(
 fn canceled(answer: &WatchResponse) -> CallFailure {
     let text = match answer.compact_revision {
         0 => format!("the watch was cancelled: {}", answer.cancel_reason),
-        revision => format!("what was to be watched is compacted up to revision {revision}"),
+        revision => format!("the watched revisions were compacted up to {revision}"),
     };
     CallFailure::Refused(text.into())
 }

@@ -77,7 +77,7 @@ pub(crate) async fn read_length(
     within(PEER_STALL, "half a frame", stream.read_exact(rest)).await?;
     let length = usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX);
     if length == 0 || length > MESSAGE_BYTES_MAX {
-        return Err(garbage("no length of a frame"));
+        return Err(garbage("invalid length of a frame"));
     }
     Ok(Some(length))
 }
@@ -103,7 +103,7 @@ pub(crate) async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &[u8],
 ) -> io::Result<()> {
-    let length = u32::try_from(message.len()).map_err(|_| garbage("too long a message"))?;
+    let length = u32::try_from(message.len()).map_err(|_| garbage("the message is too long"))?;
     // The length goes with the first piece: one record of TLS for a message of the usual size.
     let (first, rest) = message.split_at(message.len().min(PIECE_BYTES));
     let first = [&length.to_le_bytes(), first].concat();

@@ -216,7 +216,7 @@ impl Line {
                     None => return writer.shutdown().await,
                 },
                 read = reader.read_u8() => {
-                    return Err(read.err().unwrap_or_else(|| garbage("it sent something")));
+                    return Err(read.err().unwrap_or_else(|| garbage("the peer sent unexpected bytes")));
                 }
             }
         }
@@ -230,7 +230,7 @@ impl Line {
     fn works(&mut self) {
         self.failures = 0;
         if self.noted.take().is_some() {
-            info!("{}: messages are sent again", self.place());
+            info!("{}: messages can be sent again", self.place());
         }
     }
 
@@ -243,9 +243,9 @@ impl Line {
         let why = if is_other {
             shared::Refusal::OtherCluster.to_string()
         } else if error.kind() == io::ErrorKind::ConnectionRefused {
-            "nothing listens there: its process does not run, or has another address".into()
+            "connection refused: its process does not run, or has another address".into()
         } else if error.kind() == io::ErrorKind::UnexpectedEof {
-            "it ended the connection".into()
+            "the peer closed the connection".into()
         } else {
             error.to_string()
         };
@@ -253,7 +253,7 @@ impl Line {
             *known == why && at.elapsed() < NOTE_EVERY.saturating_mul(REPEATED)
         });
         if !is_known {
-            warn!("{}: no message can be sent: {why}", self.place());
+            warn!("{}: messages cannot be sent: {why}", self.place());
             self.noted = Some((why, Instant::now()));
         }
     }
@@ -266,7 +266,7 @@ pub(crate) async fn connect(
     hello: &Hello,
 ) -> io::Result<TlsStream<TcpStream>> {
     let connecting = TcpStream::connect(address);
-    let stream = within(PEER_CONNECT, "no connection in time", connecting).await?;
+    let stream = within(PEER_CONNECT, "connect timed out", connecting).await?;
     stream.set_nodelay(true)?;
     // Lost bytes are sent again at equal intervals while few are under way, and not ever more seldom: on a bad network
     // an answer comes in time. A host that is gone confirms nothing.
@@ -281,15 +281,15 @@ pub(crate) async fn connect(
         if answer.from != hello.to {
             let found = answer.from;
             return Err(io::Error::other(format!(
-                "the node {found} is there instead: the roster of the cluster names its address twice"
+                "the node {found} answers at this address: the roster of the cluster has the address twice"
             )));
         }
         if answer.to != shared.node {
-            return Err(garbage("it answers another node"));
+            return Err(garbage("the peer's hello is for another node"));
         }
         Ok(stream)
     };
-    within(PEER_HELLO, "it does not say in time who it is", greeting).await
+    within(PEER_HELLO, "no hello within the time limit", greeting).await
 }
 
 /// Server name under which TLS caches tickets; each node has its own configuration, and tickets are not used.
@@ -335,7 +335,7 @@ pub(crate) async fn reply(
     shared
         .mailbox
         .put(PeerMail::Asked(from.clone(), message, reply));
-    let reply = replied.await.map_err(|_| garbage("nothing to reply to"))?;
+    let reply = replied.await.map_err(|_| garbage("no reply to send"))?;
     frames::write(stream, &reply).await?;
     stream.shutdown().await
 }
@@ -343,6 +343,6 @@ pub(crate) async fn reply(
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let length = frames::read_length(stream).await?;
     let length = length.filter(|length| *length <= ASKED_BYTES_MAX);
-    let length = length.ok_or_else(|| garbage("no message that is asked by"))?;
+    let length = length.ok_or_else(|| garbage("the message is absent or too long"))?;
     frames::read_message(stream, length).await
 }

@@ -77,15 +77,14 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OtherCluster => {
-                "it has another secret, or is of a cluster of another name: compare secret_file and name of [cluster] \
-                 on both nodes"
+                "it has another secret or cluster name: compare secret_file and name of [cluster] on both nodes"
             }
-            Self::NoNode => "what it sent is of no node of this version",
-            Self::Silent => "it did not say in time who it is",
-            Self::OtherNode => "it means another node: the address that it knows that node by is of this one",
-            Self::SameName => "it has this node's name: give each node a name of its own",
-            Self::Crowded => "too many connections came that did not say who they are",
-            Self::Garbage => "it sent what no node sends",
+            Self::NoNode => "it sent no valid hello of this version",
+            Self::Silent => "it did not identify itself in time",
+            Self::OtherNode => "it is for another node: the address that the peer has of that node is this one's",
+            Self::SameName => "it has this node's name: give each node a unique name",
+            Self::Crowded => "there are too many unauthenticated connections",
+            Self::Garbage => "it sent bytes that no node sends",
         })
     }
 }
@@ -123,9 +122,7 @@ impl SharedNotes {
         let left_out = lines
             .insert(why, (now, 0))
             .map_or(0, |(_, left_out)| left_out);
-        warn!(
-            "a connection of {from} to this node is refused: {why}; {left_out} more since the last such line"
-        );
+        warn!("a connection from {from} is refused: {why}; {left_out} more since the last line");
     }
 
     /// Reasons for which connections have been refused so far.

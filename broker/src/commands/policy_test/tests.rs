@@ -216,7 +216,7 @@ fn a_role_lets_in_whom_its_trust_and_the_policies_of_things_do() {
         ("--claim id.example.com:sub=ada", "allowed".to_owned()),
         (
             "--claim id.example.com:sub=ada --claim id.example.com:aud=other",
-            "denied: \"other\" is no client id of the provider".to_owned(),
+            "denied: \"other\" is not a client id of the provider".to_owned(),
         ),
         (
             "--claim other.example.com:sub=ada",

@@ -119,7 +119,7 @@ fn authority(
     });
     let grace_ms = section.text("crl_grace", |text| value::duration(text, 0..=GRACE_MS_MAX));
     if !section.has("name") {
-        section.fault("name needed, which says where certificates have their thing's name");
+        section.fault("name needed: the field of certificates that holds the thing's name");
     }
     let (Some(authorities), Some(name)) = (authorities, name) else {
         return;
@@ -169,8 +169,8 @@ pub(crate) fn remarks(things: &Things, devices: &Devices, now_s: u64) -> Vec<Str
         .chain(of_authorities)
         .any(|it| allows(it))
     {
-        let remark = "have no policy that allows iot:AssumeRoleWithCertificate, so no device gets keys but those with \
-                      a policy of their own";
+        let remark = "have no policy that allows iot:AssumeRoleWithCertificate, so only devices with a policy of \
+                      their own get keys";
         remarks.push(remark.to_owned());
     }
     for authority in &devices.authorities {
@@ -353,8 +353,8 @@ fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
         count.parse() == Ok(lines) && digits.is_none_or(|it| it.eq_ignore_ascii_case(&own));
     (!is_its).then(|| {
         format!(
-            "this line is not of the {lines} lines before it, whose SHA-256 is {own}: the file was cut off or changed. \
-             `heliograph things import` writes it anew; after an edit by hand, {LAST_LINE}{lines} is enough"
+            "this line does not match the {lines} lines before it, whose SHA-256 is {own}: the file was truncated or \
+             changed. Rewrite it with `heliograph things import`; after a manual edit, {LAST_LINE}{lines} is enough"
         )
     })
 }

@@ -129,7 +129,7 @@ impl Files {
         let keys = keys.map_err(|fault| format!("{}: {fault}", path.display()))?;
         if keys.dropped() > 0 {
             let dropped = keys.dropped();
-            let text = "keys of it are not used: they are not for signatures, or too weak";
+            let text = "of its keys are ignored: they are not for signatures, or too weak";
             self.warnings
                 .push(format!("{}: {dropped} {text}", path.display()));
         }

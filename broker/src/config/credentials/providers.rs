@@ -109,7 +109,7 @@ pub(crate) fn remarks(
             let text = match book.providers.iter().find(|it| arn_of(it) == arn) {
                 None => format!("role {name} trusts {arn}, which is not in this file"),
                 Some(_) if !names_claim => format!(
-                    "role {name} lets in every user of {arn}: its trust has no condition on a claim"
+                    "role {name} accepts every user of {arn}: its trust has no condition on a claim"
                 ),
                 Some(_) => continue,
             };
@@ -119,7 +119,7 @@ pub(crate) fn remarks(
     for provider in &book.providers {
         let arn = arn_of(provider);
         if !trusted.contains(&*arn) && console != Some(&*provider.issuer) {
-            let text = format!("no role trusts {arn}, so its tokens let nobody in");
+            let text = format!("no role trusts {arn}, so its tokens are refused");
             remark(format!("oidc_provider.{}", provider.issuer), text);
         }
     }
@@ -131,7 +131,7 @@ pub(crate) fn remarks(
     for (name, policy) in &book.policies {
         let claims = policy.iter().flat_map(|policy| policy.claims());
         for claim in claims.filter(|claim| !known(claim)) {
-            let text = format!("policy {name}: {claim} is a claim of no provider of this file");
+            let text = format!("policy {name}: {claim} is not a claim of a provider of this file");
             remark(format!("policy.{name}"), text);
         }
     }
@@ -146,8 +146,7 @@ pub(crate) fn remarks(
             let own = claim.to_ascii_lowercase();
             if own.ends_with(":email") && !small.contains(&format!("{own}_verified")) {
                 let text = format!(
-                    "{table} {name}: {claim} may be an address that nobody has verified: compare {claim}_verified with \
-                     true as well"
+                    "{table} {name}: {claim} may be an unverified address: also compare {claim}_verified with true"
                 );
                 remark(format!("{table}.{name}"), text);
             }

@@ -50,11 +50,11 @@ pub(crate) fn role(
 pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     let mut remarks = Vec::new();
     if role.policies.is_empty() {
-        remarks.push("has no policies, so its sessions may do nothing".to_owned());
+        remarks.push("has no policies: requests of its sessions are denied".to_owned());
     }
     let can = [Action::AssumeRole, Action::AssumeRoleWithWebIdentity];
     if !can.into_iter().any(|action| role.trust.allows(action)) {
-        remarks.push("has a trust that lets nobody assume it".to_owned());
+        remarks.push("has a trust that allows nobody to assume it".to_owned());
     }
     let absent = role.trust.principals().filter_map(|name| {
         let arn = name.strip_prefix("AWS:")?;
@@ -65,10 +65,10 @@ pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     remarks.extend(
         role.trust
             .remarks()
-            .map(|remark| format!("has a trust of which {remark}")),
+            .map(|remark| format!("has a trust in which {remark}")),
     );
     if role.trust.denies_sign_ins() {
-        let remark = "has a trust that denies everybody something (\"*\"): that is denied to devices and users of \
+        let remark = "has a trust with a denial for every principal (\"*\"), which applies to devices and users of \
                       providers as well";
         remarks.push(remark.to_owned());
     }
@@ -77,8 +77,8 @@ pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
         .iter()
         .any(|policy| policy.reads(KeyName::UserId));
     if hangs_on_id && !role.trust.reads(KeyName::RoleSessionName) {
-        let remark = "has a permission that hangs on aws:userid, whose end the caller chooses: let the trust have a \
-                      condition on sts:RoleSessionName";
+        let remark = "has a permission that depends on aws:userid, whose last part the caller chooses: add a \
+                      condition on sts:RoleSessionName to the trust";
         remarks.push(remark.to_owned());
     }
     remarks

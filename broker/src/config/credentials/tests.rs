@@ -186,8 +186,8 @@ fn what_looks_forgotten_is_warned_of() {
     assert_eq!(
         folder.warnings(&loaded.unwrap()),
         [
-            "c.toml:2:1: principal a has no policies, so it may do nothing",
-            "c.toml:6:1: no principal, role or thing has the policy p",
+            "c.toml:2:1: principal a has no policies: its requests are denied",
+            "c.toml:6:1: policy p is not used by any principal, role or thing",
         ]
     );
     let path = folder.write("open.toml", "");
@@ -196,8 +196,8 @@ fn what_looks_forgotten_is_warned_of() {
     assert_eq!(
         folder.warnings(&loaded),
         [
-            "open.toml: everybody on this machine may read or change it: chmod 600",
-            "open.toml: no [[principal]], [oidc_provider] or [things], so nobody may do anything",
+            "open.toml: every user of this machine can read or change it: chmod 600",
+            "open.toml: no [[principal]], [oidc_provider] or [things]: every request is refused",
         ]
     );
 }
@@ -216,9 +216,9 @@ fn what_a_policy_may_not_say_to_its_author_is_warned_of() {
     assert_eq!(
         folder.warnings(&loaded.unwrap()),
         [
-            "c.toml:19:1: policy p: aws:UserAgent is what the client says",
-            "c.toml:19:1: policy p: aws:ViaAWSService has no value here",
-            "c.toml:19:1: policy p: its rights hang on tags of channels (aws:ResourceTag), which b may set",
+            "c.toml:19:1: policy p: aws:UserAgent is chosen by the client",
+            "c.toml:19:1: policy p: aws:ViaAWSService never has a value in this service",
+            "c.toml:19:1: policy p: its permissions depend on tags of channels (aws:ResourceTag), which b may set",
         ]
     );
 }

@@ -384,7 +384,7 @@ fn unavailable(why: &str) -> Vec<u8> {
 }
 
 const BUSY: &str = "the admin listener of the node that has the channel is busy, or off";
-const TOO_LONG: &str = "the answer is too long to be passed on: ask the node that has the channel";
+const TOO_LONG: &str = "the answer is too long to be forwarded: ask the node that has the channel";
 
 // Pages of channels. One is whole when for every slot a node has said that it serves it, since the call came; while
 // slots move that is asked for again. What is not whole in time is refused, never shortened.

@@ -185,7 +185,7 @@ impl Node {
         let taken = self.handle.stuck(stuck);
         if !taken {
             tracing::error!(
-                "the thread that follows the cluster takes no commands: it has ended, or too many wait"
+                "the cluster thread does not accept commands: it has ended, or its queue is full"
             );
         }
         taken
@@ -238,12 +238,12 @@ fn fatal(error: &dyn std::fmt::Display) -> Failure {
 fn carrier(settings: &Settings, part: &EtcdPart) -> Result<PeerListener, Failure> {
     let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is invalid"))?;
     let peers = settings.cluster.peers().ok_or_else(|| {
-        fatal(&"there is no port behind that of cluster.listen: set cluster.peers")
+        fatal(&"there is no port after that of cluster.listen: set cluster.peers")
     })?;
     TcpPeers::bind(peers, &node, &part.secret, &part.name).map_err(|error| {
         Failure::Configuration(format!(
             "cluster.peers = {peers}: must be an address of this machine with a free port; unless set, it is the \
-             port behind that of cluster.listen: {error}"
+             port after that of cluster.listen: {error}"
         ))
     })
 }

@@ -228,7 +228,7 @@ impl Desk {
         if !parcels.parcel(to, parcel, bytes) {
             tracing::warn!(
                 slot = slot.0,
-                "kept messages of a slot could not be sent: too much waits for the node"
+                "queued messages of a slot could not be sent: the queue to the node is full"
             );
         }
     }
@@ -490,7 +490,7 @@ impl ShardsOfNode {
         let Some((_, shards)) = loaded.filter(|(of, _)| *of == held) else {
             return tracing::error!(
                 slot = held.slot.0,
-                "a slot without its records is not served"
+                "a slot is not served: its records were not loaded"
             );
         };
         self.desk.map.set_presence(held.slot, presence);

@@ -163,10 +163,10 @@ fn make_rsa(
         let ca = ca.display();
         match told {
             Ok(()) => {
-                tracing::info!(%ca, "made a development certificate with an RSA key: its authority is there too")
+                tracing::info!(%ca, "generated an RSA development certificate: its authority was added to this file")
             }
             Err(error) => {
-                tracing::warn!(%ca, "devices that know RSA alone cannot connect: {error}")
+                tracing::warn!(%ca, "devices that support only RSA cannot connect: {error}")
             }
         }
     };
@@ -197,7 +197,7 @@ fn files(
     if found.made {
         tracing::info!(
             ca = %found.ca.display(),
-            "made a development certificate: clients must trust this file"
+            "generated a development certificate: clients must trust this file"
         );
     }
     Ok((found.files.clone(), Some(found)))

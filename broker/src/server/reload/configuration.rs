@@ -96,7 +96,7 @@ impl ConfigurationFile {
     fn look(&mut self) -> Result<Checkup, String> {
         let path = self.path.display();
         if !self.path.is_file() {
-            return Err(format!("{path}: it is no regular file, or cannot be read"));
+            return Err(format!("{path}: not a readable regular file"));
         }
         let draft = config::draft(&self.flags);
         let report = FileReport {
@@ -115,7 +115,7 @@ impl ConfigurationFile {
         let (in_force, changes) = self.in_force.updated(&settings);
         let (running, _) = self.status.running().settings().updated(&settings);
         config::hold_together(&in_force).map_err(|error| {
-            format!("{path}: not before a restart, with what needs one as it is: {error}")
+            format!("{path}: not valid together with keys that stay as they are until a restart: {error}")
         })?;
         memory::fits(&running, self.memory, memory::limit())
             .map_err(|rule| format!("{path}: {rule}"))?;
@@ -123,7 +123,7 @@ impl ConfigurationFile {
         if self.bounds.len() >= MESSAGE_BOUNDS_MAX && !self.bounds.iter().any(knows) {
             return Err(format!(
                 "{path}: lengths of messages and [clients] have had {MESSAGE_BOUNDS_MAX} values since the start, and \
-                 connections keep theirs: restart the broker for another"
+                 connections keep theirs: restart the broker to apply another"
             ));
         }
         Ok(Checkup {

@@ -109,7 +109,7 @@ impl CredentialsFile {
             tracing::info!(
                 certificates,
                 bytes,
-                "registry of things read: a reload holds two for a moment"
+                "the registry of things was loaded: a reload holds two for a moment"
             );
         }
         for warning in &loaded.warnings {
@@ -186,9 +186,9 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
     if is_nobody(new) && !is_nobody(former) {
         let principals = former.len();
         return Err(format!(
-            "it has no [[principal]], [oidc_provider] or [things], where {principals} principals are in force: a file \
-             that was emptied by mistake would cut everybody off. To withdraw all keys on purpose, leave one principal \
-             without policies, or restart the broker"
+            "it has no [[principal]], [oidc_provider] or [things], while {principals} principals are in force: a \
+             file that was emptied by mistake would lock out every client. To withdraw all keys on purpose, leave \
+             one principal without policies, or restart the broker"
         ));
     }
     let (Some(former), Some(new)) = (former.things(), new.things()) else {
@@ -200,17 +200,17 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
     let (certificates, off) = (former.registry.len(), former.registry.switched_off());
     if former.registry.is_counted() {
         return Err(
-            "the registry of [things] in force ends with its number of lines, and the new one does not: it may have \
-             been cut off. `heliograph things import` writes that line; after an edit by hand, let it end with \
-             # lines=N, the number of lines before that one"
+            "the registry of [things] in force ends with its number of lines, and the new one does not: it may be \
+             truncated. `heliograph things import` writes that line; after a manual edit, end it with # lines=N, the \
+             number of lines before that one"
                 .to_owned(),
         );
     }
     if new.registry.is_empty() && new.registry.switched_off() == 0 && certificates + off > 0 {
         return Err(format!(
-            "the registry of [things] is empty, where {certificates} certificates and {off} names that are switched \
-             off are in force. To withdraw all of them on purpose, let it end with # lines=N, the number of lines \
-             before that one"
+            "the registry of [things] is empty, while {certificates} certificates and {off} names that are switched \
+             off are in force. To withdraw all of them on purpose, end it with # lines=N, the number of lines before \
+             that one"
         ));
     }
     Ok(())

@@ -127,7 +127,7 @@ impl Accounts {
                 let Account {
                     issuer, subject, ..
                 } = &account;
-                tracing::info!(%issuer, subject = sign_in::cut(subject), "a session of the console is over");
+                tracing::info!(%issuer, subject = sign_in::cut(subject), "a session of the console ended");
             }
             tokio::select! {
                 changed = admission.changed() => if changed.is_err() { return },

@@ -146,7 +146,7 @@ async fn finish(
     let result = subject(accounts, place, query, &terms, &sign_in).await;
     let subject = result.inspect_err(|notice| {
         let (issuer, reason, remote) = (&terms.basis.issuer, notice.text(), seat.remote());
-        tracing::warn!(%issuer, %remote, "nobody was signed in to the console: {}", cut(reason));
+        tracing::warn!(%issuer, %remote, "a sign-in to the console failed: {}", cut(reason));
     })?;
     if accounts.terms().is_none_or(|now| now.basis != terms.basis) {
         return Err(Notice::new(StatusCode::CONFLICT, CHANGED));
@@ -220,7 +220,7 @@ impl Accounts {
         match found {
             Some(Ok(endpoints)) => Ok(endpoints),
             Some(Err(rule)) => {
-                let text = format!("nobody can sign in at the provider: {rule}");
+                let text = format!("sign-in at the provider is not possible: {rule}");
                 Err(Notice::new(code, text).with("provider", &terms.basis.issuer))
             }
             None => Err(Notice::new(code, SILENT).with("provider", &terms.basis.issuer)),
@@ -256,7 +256,7 @@ impl Accounts {
                 stranger(terms, subject, "this account may not use the console")
             }
             AccountFault::Unchecked(subject) => {
-                let text = "the provider has not checked this account's address (email_verified)";
+                let text = "the provider has not verified this account's address (email_verified)";
                 stranger(terms, subject, text)
             }
         })
@@ -266,7 +266,7 @@ impl Accounts {
 /// The notice for an account that is not admitted, stating the rule's requirements.
 fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
     let basis = &terms.basis;
-    tracing::warn!(issuer = %basis.issuer, subject = cut(subject), "an account was not let in to the console");
+    tracing::warn!(issuer = %basis.issuer, subject = cut(subject), "an account was not admitted to the console");
     Notice::new(StatusCode::FORBIDDEN, text)
         .with("issuer", &basis.issuer)
         .with("subject", subject)
@@ -328,20 +328,20 @@ fn elsewhere() -> Notice {
 fn off() -> Notice {
     Notice::new(
         StatusCode::SERVICE_UNAVAILABLE,
-        "no accounts are let in at the moment: use the token, or see the broker's log",
+        "sign-in is not available at the moment: use the token, or see the broker's log",
     )
 }
 
 fn no_randomness() -> Notice {
     Notice::new(
         StatusCode::INTERNAL_SERVER_ERROR,
-        "the sign-in cannot be made",
+        "the sign-in cannot be started",
     )
 }
 
 const NOT_BEGUN: &str = "this sign-in was not begun in this browser, or not within ten minutes, or another one was \
                          begun since: begin again";
-const OVER: &str = "this sign-in was used already, or is over: begin again";
+const OVER: &str = "this sign-in was used already, or has expired: begin again";
 const CHANGED: &str = "the configuration changed meanwhile: begin again";
 const BUSY: &str = "others are signing in at this moment: begin again in some seconds";
 const SILENT: &str = "the provider has not answered yet: try again in a minute, or use the token";

@@ -129,7 +129,7 @@ enum Role {
 
 const MOVES: Fault = Fault::new(
     StatusCode::SERVICE_UNAVAILABLE,
-    "no node serves the channel's slot for the moment, and nothing was closed: try again, or see /cluster",
+    "no node serves the channel's slot at the moment, and nothing was closed: try again, or see /cluster",
 );
 
 const BAD_BODY: Fault = Fault::bad(

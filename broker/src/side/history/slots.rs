@@ -90,7 +90,7 @@ impl Slots {
         if !has_head {
             if file.metadata()?.len() > 0 && head != [0; MAGIC.len()] {
                 let path = path.display();
-                tracing::warn!("{path}: of another version, or no history: begun again");
+                tracing::warn!("{path}: not a history of this version: starting an empty one");
             }
             file.set_len(0)?;
         }

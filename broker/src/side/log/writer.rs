@@ -149,7 +149,7 @@ impl<'p, W: Write> Batch<'p, W> {
         let lost = self.lost;
         format_into(
             &mut self.line,
-            || error!(target: TARGET, lost, "the log could not be written; it is again"),
+            || error!(target: TARGET, lost, "the log can be written again"),
         );
         if self.torn || self.line.is_empty() {
             self.line.insert(0, b'\n'); // also where the filter leaves the line out: something must be tried
@@ -420,11 +420,8 @@ mod tests {
     #[test]
     fn a_full_disk_loses_no_change_and_counts_all_else() {
         const CHANGE: &str = " WARN broker::journal: too many ends of connections to log ends=7\n";
-        let resumed = |lost| {
-            format!(
-                "ERROR broker::journal: the log could not be written; it is again lost={lost}\n"
-            )
-        };
+        let resumed =
+            |lost| format!("ERROR broker::journal: the log can be written again lost={lost}\n");
         for (room, before, lost, after) in [
             (0, String::new(), 2, CHANGE),
             (3, "fir\n".into(), 2, CHANGE),

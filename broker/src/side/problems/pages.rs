@@ -241,10 +241,10 @@ pub(crate) const LOOKS: [&str; 2] = ["bad", "warn"];
 
 const NO_SUCH_PROBLEM: Fault = Fault::new(
     StatusCode::NOT_FOUND,
-    "no such problem here: it ended a while ago, or made room; see /problems",
+    "no such problem here: it ended a while ago, or was evicted; see /problems",
 );
 
 const BAD_MARK: Fault = Fault::bad(
-    "the body must be {\"until\":\"…\",\"why\":\"…\"}, with a moment in UTC that is to come, such as \
-     2026-01-02T03:04:05Z, and a reason of 1 to 256 characters",
+    "the body must be {\"until\":\"…\",\"why\":\"…\"}, with a future moment in UTC, such as 2026-01-02T03:04:05Z, \
+     and a reason of 1 to 256 characters",
 );

@@ -160,8 +160,8 @@ impl Watch {
         let differ = differ.filter(|it| it["late"] == true).filter_map(|it| {
             let since = since(now, it["seconds"].as_f64()?);
             let (by, value) = (By::Node, it["node"].as_str()?);
-            let says = "Its credentials differ from those of this node: who was removed from one still gets in by way \
-                        of the other.";
+            let says = "Its credentials differ from those of this node: callers that were removed from one are still \
+                        accepted by the other.";
             Some(standing("credentials_differ", by, value, since, says))
         });
         differ.collect()

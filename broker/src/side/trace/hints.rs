@@ -230,7 +230,7 @@ const OF_VIEWER: &[HintRow] = &[
     (HintKind::Other, |it| {
         let span = Span(it.expired? - it.waits()?);
         Some(format!(
-            "the offer was dropped after {span}, the channel's MessageTtlSeconds: no master came for it"
+            "the offer was dropped after {span}, the channel's MessageTtlSeconds: no master connected"
         ))
     }),
     (HintKind::Other, master_replaced),
@@ -368,7 +368,7 @@ fn master_replaced(it: &Facts) -> Option<String> {
         (it.left.is_some(), "the viewer has left"),
         (
             it.awaited.is_none(),
-            "its time was over, or it made room for others",
+            "it expired, or was evicted for others",
         ),
     ];
     let because = reasons.into_iter().find(|(holds, _)| *holds);

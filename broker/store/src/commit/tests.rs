@@ -158,7 +158,7 @@ fn an_error_has_a_remedy_and_nothing_of_the_change() {
         .unwrap();
     let text = running.told.recv().unwrap().unwrap_err().to_string();
     assert!(
-        text.contains("free some") && !text.contains("secret"),
+        text.contains("free space") && !text.contains("secret"),
         "{text}"
     );
     running.end(&dir);

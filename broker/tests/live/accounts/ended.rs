@@ -30,7 +30,7 @@ fn another_claim_ends_sessions_and_their_streams() {
     console
         .service
         .broker
-        .logged(&["a session of the console is over", "ada@example.com"], 1);
+        .logged(&["a session of the console ended", "ada@example.com"], 1);
     // And the new one is in force.
     let begun = browser.begin();
     console.vouches(&begun["nonce"], &json!({}));

@@ -84,7 +84,7 @@ fn tokens_of_others_let_nobody_in() {
         }
     }
     let texts = [
-        "not let in to the console",
+        "not admitted to the console",
         "<eve>",
         &console.provider.issuer,
     ];

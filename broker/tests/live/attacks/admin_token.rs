@@ -194,7 +194,7 @@ fn a_token_is_replaced_while_the_broker_runs() {
         None,
     );
     assert!(
-        code == Some(1) && text.starts_with("no such refusal"),
+        code == Some(1) && text.starts_with("no matching refusal"),
         "{text}"
     );
 }
@@ -257,7 +257,7 @@ fn commands_bring_the_token_of_flag_variable_or_configuration() {
         let admin = ["--admin", &*url];
         // Nothing is refused on this broker, which `why` reports with 1.
         let well = |(code, text): (Option<i32>, String)| {
-            let found = code == Some(0) || text.contains("no such refusal since");
+            let found = code == Some(0) || text.contains("no matching refusal since");
             assert!(found, "{words:?}: {code:?} {text}");
         };
         well(run(&[&admin[..], &flag].concat(), None));

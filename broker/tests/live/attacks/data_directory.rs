@@ -79,18 +79,18 @@ fn an_older_directory_is_tightened_once_with_one_line() {
         open(&data.join(name), 0o644);
     }
     let broker = under("022", &directory, &DEV);
-    let lines = broker.logged(&["others could read what is the broker's alone"], 1);
+    let lines = broker.logged(&["other users could read private files of the broker"], 1);
     for part in [
-        "store.redb had mode 0644 and has 0600",
-        "the directory had mode 0755 and has 0711",
+        "store.redb: mode 0644 changed to 0600",
+        "the directory: mode 0755 changed to 0711",
     ] {
         assert!(lines[0].contains(part), "{lines:?}");
     }
-    assert_eq!(broker.log().matches("others could read").count(), 1);
+    assert_eq!(broker.log().matches("other users could read").count(), 1);
     assert_closed(&data, true);
     drop(broker);
     let broker = under("022", &directory, &DEV);
-    assert!(!broker.log().contains("others could"), "{}", broker.log());
+    assert!(!broker.log().contains("other users could"), "{}", broker.log());
     drop(broker);
     let _ = fs::remove_dir_all(&directory);
 }

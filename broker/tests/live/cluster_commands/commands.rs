@@ -276,7 +276,7 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
         assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{said:?}");
         assert!(said.stderr.contains(rule), "{said:?}");
     };
-    refused("no node is registered: start them first");
+    refused("no node is registered: start the nodes first");
     cluster(&etcd);
     refused(
         "n3 is a member that is expected to run, and is not registered: start it, or remove it",
@@ -294,7 +294,7 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
     let text = place.well(&["finish-upgrade"]);
     assert_eq!(
         text,
-        "the lowest inner version was 0, and is 8: older programs do not start any more\n"
+        "the lowest inner version was raised from 0 to 8: older programs no longer start\n"
     );
     assert!(
         !before.contains("lowest") && meta().contains(r#""lowest":8"#),
@@ -341,7 +341,7 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
     refused(
         &["drain", "n2"],
         2,
-        "n2: no other node runs that could take its slots",
+        "n2: no other node runs to take its slots",
     );
     let orders = || etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/prod/order/"]);
     assert_eq!(orders().trim(), "");
@@ -371,7 +371,7 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
         said.stdout
-            .starts_with("n2: 3 slots left, does not answer so far, 0 s\n"),
+            .starts_with("n2: 3 slots left, has not answered yet, 0 s\n"),
         "{said:?}"
     );
     assert!(

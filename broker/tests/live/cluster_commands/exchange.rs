@@ -123,7 +123,7 @@ fn channels_of_documents_go_into_etcd_beside_those_there() {
     etcd.ctl(&["put", live, "{}"]);
     let said = place.run(&["import", "some.json"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    let counted = "0 of 3 channels were made: the same command again makes the others";
+    let counted = "0 of 3 channels were created: run the command again for the others";
     assert!(said.stderr.contains("a node is registered"), "{said:?}");
     assert!(said.stderr.contains(counted), "{said:?}");
     etcd.ctl(&["del", live]);

@@ -41,7 +41,7 @@ fn a_node_that_drains_gives_its_channels_and_what_waits_on_them() {
     assert!(
         drained
             .log()
-            .contains("all slots were given to other nodes")
+            .contains("all slots were transferred to other nodes")
     );
     nodes.until_served();
     for (number, arn) in arns.iter().enumerate() {

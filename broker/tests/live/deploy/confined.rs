@@ -119,7 +119,7 @@ fn works_on_epoll(profile: &Path, why: &str) {
     let log = broker.log();
     assert_eq!(log.matches("WARN").count(), 1, "{log}");
     assert!(
-        log.contains("shards work with epoll, ") && log.contains(why),
+        log.contains("shards use epoll, ") && log.contains(why),
         "{log}"
     );
     assert!(
@@ -150,7 +150,7 @@ fn io_uring_that_is_asked_for_and_forbidden_is_the_first_line_with_the_remedy() 
         (rule(38), "`--security-opt seccomp=seccomp.json`"),
         (
             rule(22),
-            "is 6.1 or newer: a sandbox or a filter has a part of it only",
+            "is 6.1 or newer: a sandbox or a filter supports only a part of it",
         ),
     ] {
         let directory = fresh_directory();

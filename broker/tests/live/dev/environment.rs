@@ -51,13 +51,13 @@ fn a_stranger_in_place_of_a_broker_is_not_believed() {
     let html = "<h1>\u{1b}[2JNot here</h1>\n";
     for (status, body, code, said) in [
         ("200 OK", variables, 0, "AWS_REGION=us-west-2\n"),
-        ("404 Not Found", html, 1, "does not answer as a broker does"),
-        ("200 OK", html, 1, "does not answer as a broker does"),
+        ("404 Not Found", html, 1, "is not a broker"),
+        ("200 OK", html, 1, "is not a broker"),
         (
             "500 \u{1b}[2J",
             "{\"error\":\"\u{1b}[2J\"}",
             1,
-            "does not answer as a broker does",
+            "is not a broker",
         ),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -55,7 +55,7 @@ fn a_backup_under_load_holds_all_that_was_answered_before() {
                 assert!(risen.is_empty(), "deleted, but in the backup: {risen:?}");
             }
         });
-        assert!(broker.log().contains("backup given"), "{}", broker.log());
+        assert!(broker.log().contains("backup sent"), "{}", broker.log());
     }
 }
 
@@ -224,18 +224,18 @@ fn what_was_cut_off_leaves_nothing() {
     let whole =
         b"HTTP/1.0 200 OK\r\n\r\nheliograph backup 2\n\0\0\0\x05\x01\x01a\x011\0\0\0\x02\x02\x01";
     let answers: [(&[u8], &str); 6] = [
-        (&whole[..whole.len() - 1], "it was cut off"),
-        (&whole[..30], "it was cut off"),
+        (&whole[..whole.len() - 1], "it is truncated"),
+        (&whole[..30], "it is truncated"),
         (
             b"HTTP/1.0 200 OK\r\n\r\nhello, this is something else",
-            "does not begin as a backup",
+            "it is not a backup",
         ),
         (
             b"HTTP/1.0 429 Too Many Requests\r\n\r\n{\"error\":\"another backup is under way\"}",
             "another backup is under way",
         ),
         (b"", "does not answer"),
-        (whole, "the backup is not right"), // its row is no record
+        (whole, "the backup is invalid"), // its row is no record
     ];
     for (answer, said) in answers {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

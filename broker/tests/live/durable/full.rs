@@ -55,7 +55,7 @@ fn fills_and_frees() {
     assert_eq!(get(broker.admin, "/ready").status, 503);
     assert_eq!(get(broker.admin, "/live").status, 200);
     assert_eq!(get(at, "/ping").status, 200, "balancers keep it");
-    broker.logged(&["no room on the store's disk"], 1);
+    broker.logged(&["the store's disk is full"], 1);
     let rest = fill_for_the_history(&home, &broker);
     // All else goes on, also the refused change of a channel that is there.
     pair.relay();

@@ -129,7 +129,7 @@ fn where_not_all_shards_can_be_had_on_io_uring_all_are_on_epoll() {
         let log = broker.log();
         assert_eq!(log.matches("WARN").count(), 1, "{log}");
         for part in [
-            "shards work with epoll, ",
+            "shards use epoll, ",
             part,
             "LimitMEMLOCK=",
             "--engine epoll",
@@ -167,7 +167,7 @@ fn a_limit_of_threads_is_refused_with_the_remedy() {
             panic!("16 shards on {threads} threads")
         };
         assert!(
-            text.contains(" of 16 cannot be made: ") && text.contains("TasksMax="),
+            text.contains(" of 16 cannot be created: ") && text.contains("TasksMax="),
             "{text}"
         );
         assert!(!text.contains("panicked"), "{text}");

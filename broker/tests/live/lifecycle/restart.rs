@@ -235,7 +235,7 @@ fn foreign_descriptors_and_a_wrong_environment_stop_no_start() {
     }
     broker = service.start(&[addr], 2);
     assert!((0..32).all(|_| get(addr, "/ping").status == 200));
-    broker.logged(&["the service manager kept"], 4);
+    broker.logged(&["the service manager passed"], 4);
     end(&mut broker);
     for (count, names) in [("-1", ""), ("x", "a:b"), ("99999", "::"), ("1", "a\nb")] {
         let service = Service::new();

@@ -189,12 +189,12 @@ fn headers_of_a_proxy_say_where_the_client_of_one_request_is() {
         (
             "X-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.7\r\n",
             "127.0.0.9:",
-            "came both",
+            "are both present",
         ),
         (
             "X-Forwarded-For: 192.0.2.7, nonsense\r\n",
             "127.0.0.9:",
-            "is no address",
+            "is not an address",
         ),
     ] {
         connection

@@ -42,7 +42,7 @@ fn half_written_files_change_nothing_and_are_logged_once() {
     assert!(
         broker
             .log()
-            .contains("a section in it has no end: was it written whole?")
+            .contains("a section in it has no end: is the file complete?")
     );
     // Long enough for many looks; a signal makes the broker look and log once more.
     broker.signal("HUP");

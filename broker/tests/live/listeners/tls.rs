@@ -158,7 +158,7 @@ fn an_expired_certificate_is_served_unless_that_is_refused() {
     }
 
     let broker = expired.serve(1, "");
-    broker.logged(&["ERROR", "expired", "clients refuse it"], 1);
+    broker.logged(&["ERROR", "expired", "clients reject it"], 1);
     let end = |broker: &Broker| {
         broker
             .scrape()
@@ -203,7 +203,7 @@ fn the_end_of_a_certificate_is_shown_and_logged_in_time() {
         seconds(end)
     );
     assert!(
-        broker.log().contains("3 days from now: renew it"),
+        broker.log().contains("in 3 days: renew it"),
         "{}",
         broker.log()
     );
@@ -231,7 +231,7 @@ fn a_device_that_knows_rsa_alone_is_served_under_dev_and_found_where_it_is_not()
         all["refusals"][0]["policy"].as_str().map(str::to_owned)
     });
     assert!(
-        noted.contains("RSA_PKCS1_SHA256; a certificate with a key"),
+        noted.contains("RSA_PKCS1_SHA256; a certificate whose key"),
         "{noted}"
     );
 }

@@ -92,7 +92,7 @@ fn rows_and_marks_outlive_a_kill_and_an_end_in_order() {
         " UTC\n",
         "unansw.",
         "killed  the process",
-        "stop    ended in order",
+        "stop    clean shutdown",
     ] {
         assert!(report.contains(part), "{part} is not in\n{report}");
     }

@@ -151,13 +151,13 @@ fn a_fault_is_reported_and_nothing_of_the_file_is_applied() {
     broker.logged(
         &[
             "ERROR",
-            "not before a restart",
+            "stay as they are until a restart",
             "limits.pending_bytes_per_channel",
         ],
         1,
     );
     broker.signal("HUP");
-    broker.logged(&["ERROR", "not before a restart"], 2);
+    broker.logged(&["ERROR", "stay as they are until a restart"], 2);
     assert!(!ok() && is_minted_with(&broker, &arn, "north"));
     // The flags of the start win over the file.
     broker.configure(&("region = \"us-east-1\"\n".to_owned() + &turn("\"south\"", "")));

@@ -83,9 +83,9 @@ fn strangers(fleet: &Fleet) -> Vec<Case> {
     };
     vec![
         none.reason("the client showed no certificate, or none that can be read"),
-        case(stranger).reason("not in the registry, and no authority vouches for it"),
+        case(stranger).reason("not in the registry, and no trusted authority issued it"),
         case(certify(&fleet.authority, &ended)).reason("it was valid until 2021-02-03T00:00:00"),
-        case(certify(&fleet.authority, &early)).reason("not valid yet, but from 2090-01-01T00:00:00"),
+        case(certify(&fleet.authority, &early)).reason("not valid before 2090-01-01T00:00:00"),
         case(fleet.certify("cam-1", REVOKED)).reason("its authority has revoked it"),
         // An address is no server name: none is sent.
         unasked().at("127.0.0.1", "127.0.0.1").reason(UNASKED),
@@ -102,7 +102,7 @@ fn strangers(fleet: &Fleet) -> Vec<Case> {
             check: "thing_name",
             ..Case::new(fleet, fleet.certify("cam-2", 1), "nothing")
         }
-        .reason("not of the thing that was named, but of cam-2"),
+        .reason("does not belong to the thing that was named, but to cam-2"),
     ]
 }
 

@@ -48,7 +48,7 @@ const DENIED: &[Case] = &[
         "absent",
         &[],
         "role_absent",
-        "the credentials file has no such role",
+        "the role is not in the credentials file",
     ),
     denied(
         "admin",
@@ -62,7 +62,7 @@ const DENIED: &[Case] = &[
         "account",
         &[],
         "policy_no_allow",
-        "the trust of account leaves sts:AssumeRole to the caller's own policies, and nobody has no policy",
+        "the trust of account delegates sts:AssumeRole to the caller's own policies, and nobody has no policy",
     ),
     denied(
         "barred",
@@ -104,7 +104,7 @@ const UNFIT: &[Case] = &[
         code: "ValidationError",
         check: "argument_invalid",
         principal: "backend",
-        reason: "7200 s were asked for, but sessions of role named last at most 3600 s (`max_session`)",
+        reason: "7200 s were requested, but sessions of role named last at most 3600 s (`max_session`)",
     },
     Case {
         by: "role",
@@ -191,7 +191,7 @@ const fn denied(
 
 const EXTERNAL_ID: &str =
     "the trust of external, statement 1, allows it, but its condition on sts:ExternalId does";
-const BY_KIND: &str = "temporary keys of this kind may not ask for it, whatever policies say";
+const BY_KIND: &str = "temporary keys of this kind may not call it, whatever policies allow";
 const GET_SESSION: &[(&str, &str)] = &[("Action", "GetSessionToken")];
 const GET_FEDERATION: &[(&str, &str)] = &[("Action", "GetFederationToken"), ("Name", "web-2")];
 

@@ -273,7 +273,7 @@ fn a_reload_that_failed_shows_until_one_succeeds() {
     );
     let (admin, wanted) = (
         service.broker.admin,
-        "the credentials file was read again and refused",
+        "the reload of the credentials file failed",
     );
     let doctor = crate::process::command()
         .args(["doctor", "--admin", &format!("http://{admin}")])

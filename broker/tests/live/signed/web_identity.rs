@@ -211,7 +211,7 @@ fn tokens_that_are_wrong_get_nothing_and_say_why_to_operators_alone() {
     let (expired, rejected) = ((400, "ExpiredTokenException"), (403, "IDPRejectedClaim"));
     let foreign = json!({"iss": "https://id.example.com"});
     for (role, changes, wanted, told) in [
-        ("viewer", json!({"aud": "another"}), invalid, "no client id"),
+        ("viewer", json!({"aud": "another"}), invalid, "not a client id"),
         ("viewer", foreign, invalid, "has this issuer"),
         (
             "viewer",
@@ -232,7 +232,7 @@ fn tokens_that_are_wrong_get_nothing_and_say_why_to_operators_alone() {
             denied,
             "condition on",
         ),
-        ("absent", json!({}), denied, "no such role"),
+        ("absent", json!({}), denied, "not in the credentials file"),
     ] {
         refuses(&service, (role, &token(&changes)), wanted, told);
     }
@@ -259,7 +259,7 @@ fn refuses(service: &Service, (role, token): (&str, &str), wanted: (u16, &str), 
     let claims: Value = serde_json::from_slice(&payload.unwrap_or_default()).unwrap_or_default();
     let issuer = claims["iss"].as_str().unwrap_or_default();
     let issuer = issuer.trim_start_matches("https://");
-    let is_known = wanted.1 == "AccessDenied" || told.contains("tags of a session");
+    let is_known = wanted.1 == "AccessDenied" || told.contains("session tags");
     let principal = format!("{issuer}:alice");
     let arn = format!("arn:aws:iam::123456789012:role/{role}");
     let session = format!("{role}/app");
@@ -272,7 +272,7 @@ fn refuses(service: &Service, (role, token): (&str, &str), wanted: (u16, &str), 
         ("principal", is_known.then_some(&*principal)),
     ];
     let check = match told {
-        "no such role" => "role_absent",
+        "not in the credentials file" => "role_absent",
         _ if wanted.1 == "AccessDenied" => "trust_no_allow",
         _ => "web_token_invalid",
     };

@@ -124,22 +124,22 @@ fn refused(files: &Files) -> [(Certified, &'static [&'static str], &'static str)
         (
             of(&|it| (it.not_before, it.not_after) = ((now - 2 * day).into(), (now - day).into())),
             &[],
-            "the certificate has ended",
+            "the certificate has expired",
         ),
         (
             of(&|it| (it.not_before, it.not_after) = ((now + day).into(), (now + 2 * day).into())),
             &[],
-            "the certificate is not valid yet",
+            "the certificate is not valid before",
         ),
         (
             certify(&authority("devices"), &params("cam-1", 1)),
             &[],
-            "not in the registry, and no authority vouches for it",
+            "not in the registry, and no trusted authority issued it",
         ),
         (
             of(&|it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
             &[],
-            "its authority does not vouch for it",
+            "it cannot be verified with its authority",
         ),
         (
             certify(&files.authority, &params("cam 1", 1)),
@@ -149,7 +149,7 @@ fn refused(files: &Files) -> [(Certified, &'static [&'static str], &'static str)
         (
             certify(&files.authority, &params("cam-1", 1)),
             &["--thing", "cam-2"],
-            "not of the thing that was named",
+            "does not belong to the thing that was named",
         ),
         (
             certify(&files.authority, &params("bell-9", 1)),
@@ -208,7 +208,7 @@ fn policies_are_asked_about_one_certificate_of_a_thing() {
             "cam-2",
             Some(&plain),
             1,
-            "not of the thing that was named, but of cam-1",
+            "does not belong to the thing that was named, but to cam-1",
         ),
     ] {
         let (ended, said) = asks(thing, certified);

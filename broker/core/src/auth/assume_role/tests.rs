@@ -96,7 +96,7 @@ fn who_is_named_needs_no_permission_and_an_account_lends_none() {
         (
             "sts:AssumeRole".to_owned(),
             Check::PolicyNoAllow,
-            "the trust of r leaves sts:AssumeRole to the caller's own policies, and web has no policy".to_owned()
+            "the trust of r delegates sts:AssumeRole to the caller's own policies, and web has no policy".to_owned()
         )
     );
     let denied = user("web", ACCOUNT, &[MAY, MAY_NOT]);

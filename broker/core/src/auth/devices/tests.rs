@@ -79,7 +79,7 @@ fn is(name: &str, thing_type: Option<&str>) -> Told {
     Ok((Some(name.to_owned()), thing_type.map(str::to_owned)))
 }
 
-const NOT_ITS_NAME: &str = "the certificate is not of the thing that was named";
+const NOT_ITS_NAME: &str = "the certificate does not belong to the thing that was named";
 const REVOKED: &str = "the certificate is revoked";
 const INACTIVE: &str = "the certificate is inactive in the registry";
 const SWITCHED_OFF: &str = "the thing is inactive in the registry";
@@ -93,12 +93,12 @@ fn a_certificate_stands_for_its_own_things_alone() {
     assert_eq!(told(1, None, NOW), Ok((None, None)));
     for (byte, wanted, now_s, why) in [
         (1, Some("cam-2"), NOW, NOT_ITS_NAME),
-        (1, Some("cam-1"), NOW + 11, "the certificate has ended"),
+        (1, Some("cam-1"), NOW + 11, "the certificate has expired"),
         (
             1,
             Some("cam-1"),
             NOW - 11,
-            "the certificate is not valid yet",
+            "the certificate is not valid before",
         ),
         (2, Some("cam-2"), NOW, INACTIVE),
         (2, None, NOW, INACTIVE),
@@ -119,9 +119,9 @@ fn an_authority_vouches_for_the_names_that_it_may_give() {
         |byte, authority, name, wanted| who(&things, &vouched(byte, authority, name), wanted, NOW);
     assert_eq!(told(9, 7, "plant-1", Some("plant-1")), is("plant-1", None));
     assert_eq!(told(9, 7, "plant-1", None), Ok((None, None)));
-    let foreign = "the certificate's authority may not give the name cam-1";
+    let foreign = "the certificate's authority may not certify the name cam-1";
     let strange =
-        "the certificate is not in the registry, and no authority of this server vouches for it";
+        "the certificate is not in the registry, and no authority of this server issued it";
     for (byte, authority, name, wanted, why) in [
         (2, 7, "plant-1", None, INACTIVE),
         (9, 7, "plant-9", None, SWITCHED_OFF),

@@ -194,7 +194,7 @@ impl Directory {
             NoSlot::Gone => absent(Check::ChannelAbsent),
             NoSlot::Rate => Refusal::limited(Check::RateConnect, RATE_EXCEEDED),
             NoSlot::Full => {
-                let message = "The channel has as many viewers as it may have.";
+                let message = "The channel has reached its limit of viewers.";
                 Refusal::limited(Check::ViewersFull, message)
             }
         })?;

@@ -134,7 +134,7 @@ fn refuse_handshake(
     let length = keys.next().map_or(0, |(_, value)| value.len());
     let ground = match keys.next() {
         None => format!("{KEY} has {length} bytes"),
-        Some(_) => format!("{KEY} comes more than once"),
+        Some(_) => format!("{KEY} is repeated"),
     };
     let ground = (error == UpgradeError::BadKey).then(|| ground.into());
     let refusal = Refusal::from(error).by_policy(ground);

@@ -41,9 +41,9 @@ fn providers_are_read_with_the_claims_that_the_file_asks_for() {
     assert_eq!(
         folder.warnings(&loaded),
         [
-            "home.jwks: 1 keys of it are not used: they are not for signatures, or too weak",
-            "c.toml:4:1: policy p: ID.example.com/realms/home:Email may be an address that nobody has verified: \
-             compare ID.example.com/realms/home:Email_verified with true as well",
+            "home.jwks: 1 of its keys are ignored: they are not for signatures, or too weak",
+            "c.toml:4:1: policy p: ID.example.com/realms/home:Email may be an unverified address: also compare \
+             ID.example.com/realms/home:Email_verified with true",
         ]
     );
     let both = text.replace(
@@ -143,7 +143,7 @@ fn a_trust_without_a_claim_is_warned_of_where_there_is_one_client() {
     let careless = loaded
         .warnings
         .iter()
-        .any(|text| text.contains("lets in every user of"));
+        .any(|text| text.contains("accepts every user of"));
     assert!(careless, "{:?}", loaded.warnings);
 }
 
@@ -163,7 +163,7 @@ fn providers_that_nobody_trusts_and_claims_of_none_are_warned_of() {
         assert_eq!(warnings.len(), count, "{warnings:?}");
     }
     assert!(
-        text.contains("policy p: other.example.com:sub is a claim of no provider"),
+        text.contains("policy p: other.example.com:sub is not a claim of a provider"),
         "{text}"
     );
     let text = told(&role(BY_SUB));

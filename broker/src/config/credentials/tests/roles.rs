@@ -60,15 +60,15 @@ fn roles_that_look_forgotten_are_warned_of() {
     assert_eq!(
         warnings,
         [
-            "c.toml:13:1: role locked has a trust that denies everybody something (\"*\"): that is denied to devices \
-             and users of providers as well",
-            "c.toml:13:1: role locked has a permission that hangs on aws:userid, whose end the caller chooses: let the \
-             trust have a condition on sts:RoleSessionName",
+            "c.toml:13:1: role locked has a trust with a denial for every principal (\"*\"), which applies to \
+             devices and users of providers as well",
+            "c.toml:13:1: role locked has a permission that depends on aws:userid, whose last part the caller \
+             chooses: add a condition on sts:RoleSessionName to the trust",
             "c.toml:8:1: role one trusts arn:aws:iam::123456789012:user/gone, which is not in this file",
-            "c.toml:8:1: role one has a permission that hangs on aws:userid, whose end the caller chooses: let the \
-             trust have a condition on sts:RoleSessionName",
-            "c.toml:11:1: role two has no policies, so its sessions may do nothing",
-            "c.toml:11:1: role two has a trust that lets nobody assume it",
+            "c.toml:8:1: role one has a permission that depends on aws:userid, whose last part the caller chooses: \
+             add a condition on sts:RoleSessionName to the trust",
+            "c.toml:11:1: role two has no policies: requests of its sessions are denied",
+            "c.toml:11:1: role two has a trust that allows nobody to assume it",
         ]
     );
 }

@@ -165,15 +165,15 @@ fn the_last_line_of_a_registry_counts_those_before_it() {
     for (text, rule) in [
         (
             lines.clone() + "# lines=2",
-            "things.csv:4: this line is not of the 3 lines before it",
+            "things.csv:4: this line does not match the 3 lines before it",
         ),
         (
             lines.replace("cam-1", "cam-2") + &last,
-            "things.csv:4: this line is not of the 3 lines",
+            "things.csv:4: this line does not match the 3 lines",
         ),
         (
             lines.clone() + "# lines=x",
-            "after an edit by hand, # lines=3 is enough",
+            "after a manual edit, # lines=3 is enough",
         ),
         (
             lines.clone() + "# lines=3\n# more",

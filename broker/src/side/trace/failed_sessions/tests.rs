@@ -154,7 +154,7 @@ fn the_sentence_is_that_of_the_trace_or_of_the_end() {
         (
             cut,
             vec![expired.clone()],
-            "the broker closed it: it reads too slowly: more waited for it than [limits] outbox_bytes",
+            "the broker closed it: it reads too slowly: its queue exceeded [limits] outbox_bytes",
         ),
         (lacks.clone(), vec![expired.clone()], NO_MASTER_CANDIDATES),
         (

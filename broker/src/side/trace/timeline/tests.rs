@@ -80,7 +80,7 @@ a: the offer has waited 10.0 s so far: no master is connected
 a: the viewer left 4.0 s after its offer, and no master had connected
 # an offer that expired
 0 a1 joins; 3 a1 offer:kept; 60003 a offer:expired; 70000
-a: the offer was dropped after 60.0 s, the channel's MessageTtlSeconds: no master came for it
+a: the offer was dropped after 60.0 s, the channel's MessageTtlSeconds: no master connected
 # a master that sends nothing
 0 M1 joins; 0 a1 joins; 2000 a1 offer M1; 10000
 a: the offer went to the master 8.0 s ago, and it has sent nothing to this viewer
@@ -91,7 +91,7 @@ a: the offer went to the master 8.0 s ago, and it has sent nothing to this viewe
 a: the offer went to the master 8.0 s ago, and nothing that it has sent since was accepted
 a: the master's messages were not accepted: it is not one JSON object
 M: 2 messages were not accepted: it is not one JSON object
-M: 1 message was not accepted: a member is there twice or of a wrong type, or correlationId has characters out of
+M: 1 message was not accepted: a member is repeated or of a wrong type, or correlationId has characters other than
  [a-zA-Z0-9_.-]
 # the same before an answer
 GOOD; 1010 M1 junk:not_json; 11000
@@ -258,7 +258,7 @@ a: the master connected again 300 ms after the offer had gone to it: the next co
 # an offer that is not kept any more
 0 M1 joins; 0 a1 joins; 3 a1 offer M1; 303 M2 joins; 1103
 a: the master connected again 300 ms after the offer had gone to it: its new connection does not get that offer again,
- since its time was over, or it made room for others
+ since it expired, or was evicted for others
 # offers that are never repeated
 0 - norepeat; 0 M1 joins; 0 a1 joins; 3 a1 offer M1; 303 M2 joins; 1103
 a: the master connected again 300 ms after the offer had gone to it: its new connection does not get that offer again,

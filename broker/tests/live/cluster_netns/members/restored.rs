@@ -44,7 +44,7 @@ fn a_restored_etcd_counts_as_gone_until_it_is_accepted() {
         refuses_changes(node, &forgotten[1]);
         assert!(
             node.log()
-                .contains("etcd shows another history than was known")
+                .contains("the history of etcd differs from the known one")
         );
     }
     let journal = nodes.journal();

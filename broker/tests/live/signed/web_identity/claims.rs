@@ -67,7 +67,7 @@ fn tags_of_a_token_are_those_of_its_session_where_the_trust_takes_them() {
         &service,
         ("tagged", &token(&odd)),
         rejected,
-        "has no tags of a session",
+        "has no valid session tags",
     );
     let describe = json!({ "ChannelARN": channel });
     let may = |session: &Signer| {
