@@ -125,16 +125,17 @@ pub(crate) fn documents<'t>(
                 "" => String::new(),
                 known => format!(", {known}"),
             };
-            format!("document {number}{place}: {}: {ALLOWED}", error.inner())
+            format!("document {number}{place}: {}: {EXPECTED}", error.inner())
         })?;
         let document = members.document();
         give(
             number,
-            document.ok_or_else(|| format!("document {number}: it is none of these: {ALLOWED}"))?,
+            document
+                .ok_or_else(|| format!("document {number}: it is none of these: {EXPECTED}"))?,
         );
     }
     if number == 0 {
-        return Err(format!("it holds no document: {ALLOWED}"));
+        return Err(format!("it holds no document: {EXPECTED}"));
     }
     Ok(())
 }
@@ -172,7 +173,7 @@ impl<'t> Members<'t> {
 /// Upper bound of a creation time in seconds: an ARN has at most 15 digits of milliseconds.
 const SECONDS_END: f64 = 1e12;
 
-const ALLOWED: &str = "allowed are the JSON documents of list-signaling-channels and describe-signaling-channel, and \
+const EXPECTED: &str = "expected the JSON documents of list-signaling-channels and describe-signaling-channel, and \
                        {\"ChannelARN\": ARN, \"Tags\": {KEY: VALUE}}";
 
 // The records that files of documents ask for, checked whole.
@@ -204,12 +205,12 @@ pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Wa
         let text = match read_text(file, FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(ReadError::TooLong(most)) => {
-                let text = format!("it is too long: allowed are {most} bytes, and several files");
+                let text = format!("it is too long: expected {most} bytes, and several files");
                 gathered.faults.of_file(file, &text);
                 continue;
             }
             Err(error) => {
-                let text = format!("{error}: allowed is a file of JSON documents that can be read");
+                let text = format!("{error}: expected a file of JSON documents that can be read");
                 gathered.faults.of_file(file, &text);
                 continue;
             }
@@ -291,12 +292,12 @@ impl<'f> WantedChannels<'f> {
                     let (file, document) = (first.file.display(), first.document);
                     Err(format!(
                         "it comes twice with other values ({differences}), first in {file} (document {document}): \
-                         allowed once, or with equal values"
+                         expected once, or with equal values"
                     ))
                 })
             }
             Entry::Vacant(_) if count >= CHANNELS_MAX => Err(format!(
-                "it is one too many: allowed are {CHANNELS_MAX} channels in all files together"
+                "it is one too many: expected at most {CHANNELS_MAX} channels in all files together"
             )),
             Entry::Vacant(entry) => {
                 entry.insert(Wanted {
@@ -333,7 +334,7 @@ fn tied(
         .filter(|wanted| wanted.record.arn == *arn);
     let wanted = wanted.ok_or_else(|| {
         format!(
-            "there are tags for {arn}, which no document has as a channel: allowed are tags of channels that a \
+            "there are tags for {arn}, which no document has as a channel: expected tags of channels that a \
              document of list-signaling-channels or describe-signaling-channel in one of the files has"
         )
     })?;
@@ -342,7 +343,7 @@ fn tied(
         .map_err(|error| error.message.into_owned())?
         .into();
     if wanted.tagged && !same_tags(&wanted.record.tags, &tags) {
-        return Err("its tags come twice with other values: allowed once, or equal".into());
+        return Err("its tags come twice with other values: expected once, or equal".into());
     }
     (wanted.record.tags, wanted.tagged) = (tags, true);
     Ok(())
@@ -353,19 +354,19 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
     let arn = ChannelArn::parse(&channel.channel_arn, false).map_err(|error| error.to_string())?;
     if arn.name() != channel.channel_name {
         return Err(format!(
-            "its ARN names another channel, {}: allowed is the ARN of this channel",
+            "its ARN names another channel, {}: expected the ARN of this channel",
             arn.name()
         ));
     }
     if channel.channel_type != "SINGLE_MASTER" {
         return Err(format!(
-            "ChannelType is {:?}: allowed is SINGLE_MASTER, the only type that this service has",
+            "ChannelType is {:?}: expected SINGLE_MASTER, the only type that this service has",
             channel.channel_type
         ));
     }
     if channel.channel_status != "ACTIVE" {
         return Err(format!(
-            "ChannelStatus is {:?}: allowed is ACTIVE: list it again when it is, or leave it out",
+            "ChannelStatus is {:?}: expected ACTIVE: list it again when it is, or leave it out",
             channel.channel_status
         ));
     }
@@ -392,7 +393,7 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
 /// precision.
 fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), String> {
     let seconds = channel.creation_time.seconds().ok_or(
-        "CreationTime is no moment: allowed are seconds since 1970 as a number, or a text of RFC 3339",
+        "CreationTime is no moment: expected seconds since 1970 as a number, or a text of RFC 3339",
     )?;
     let of_arn = created_ms as f64 / 1000.0;
     // Also for what is no number.
@@ -400,7 +401,7 @@ fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), S
         return Ok(());
     }
     Err(format!(
-        "CreationTime is {seconds:.3} s after 1970, but its ARN says {of_arn:.3}: allowed is a second between them"
+        "CreationTime is {seconds:.3} s after 1970, but its ARN says {of_arn:.3}: expected a second between them"
     ))
 }
 

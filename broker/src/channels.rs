@@ -150,7 +150,7 @@ impl<'f> Plan<'f> {
             None => self.there += 1,
             Some(differences) => {
                 let text = format!(
-                    "it is there with other values ({differences}): allowed is a channel that is not there, or that \
+                    "it is there with other values ({differences}): expected a channel that is not there, or that \
                      is equal: delete that one, or leave this one out"
                 );
                 faults.of_channel(wanted.source, found.arn.name(), &text);
@@ -218,7 +218,7 @@ const NOTHING_WRITTEN: &str = "nothing was written";
 fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     let others = asked.token_file.is_some() || asked.config.is_some();
     if asked.admin.is_none() && others {
-        let rule = "--token-file and --config: allowed with --admin URL, of a broker that runs";
+        let rule = "--token-file and --config: need --admin URL, of a broker that runs";
         return Err(Failure::Configuration(rule.into()));
     }
     Ok(asked.admin.is_some())
@@ -232,7 +232,7 @@ fn import_online(files: &[PathBuf], asked: &AdminFlags, dry_run: bool) -> Result
     let channels = records.len();
     if channels > IMPORTED_MAX {
         return Err(Failure::Configuration(format!(
-            "{channels} channels: allowed are {IMPORTED_MAX} while the broker runs, all in one commit: import them in \
+            "{channels} channels: expected {IMPORTED_MAX} while the broker runs, all in one commit: import them in \
              parts, or stop the broker and name its --data-dir"
         )));
     }

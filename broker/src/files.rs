@@ -197,7 +197,7 @@ pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return Ok(roots);
     };
-    let rule = || "allowed a PEM file with certificates of authorities".to_owned();
+    let rule = || "expected a PEM file with certificates of authorities".to_owned();
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|_| rule())?;
     if found.is_empty() {

@@ -268,7 +268,7 @@ pub fn fits(settings: &Settings, start: usize, limit: Option<usize>) -> Result<(
     }
     let [bytes, start, limit] = [bytes, start, limit].map(|bytes| bytes.div_ceil(MIB));
     Err(format!(
-        "the process could then hold {bytes} MiB: allowed {limit} MiB, which is what its cgroup or the machine has, or \
+        "the process could then hold {bytes} MiB: expected {limit} MiB at most, as its cgroup or the machine has, or \
          the {start} MiB of its start: lower [limits], or give it more memory and restart it"
     ))
 }

@@ -339,7 +339,7 @@ fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
         return Ok(());
     }
     let rule = format!(
-        "the document has {} bytes, allowed at most {bytes_max}",
+        "the document has {} bytes, expected at most {bytes_max}",
         text.len()
     );
     Err(PolicyError::whole(rule))

@@ -469,7 +469,7 @@ pub struct CpuList(pub Vec<usize>);
 
 /// Parses a CPU list such as `1` or `0,2-3`.
 fn cpu_list(text: &str) -> Result<CpuList, String> {
-    let wrong = || format!("{text}: allowed are CPU numbers below {CPUS_MAX}, such as 1 or 0,2-3");
+    let wrong = || format!("{text}: expected CPU numbers below {CPUS_MAX}, such as 1 or 0,2-3");
     let mut list = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

@@ -76,7 +76,7 @@ pub fn page(runs: &[Run]) -> Result<String, PageError> {
 /// The number of runs does not fit on a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{0} reports, allowed are 1 to {RUNS_MAX} side by side: leave some out, or add parts of one run with --merge"
+    "{0} reports, expected 1 to {RUNS_MAX} side by side: leave some out, or add parts of one run with --merge"
 )]
 pub struct PageError(usize);
 

@@ -169,7 +169,7 @@ const ABROAD_MAX: u64 = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OptionError {
     /// The value of a flag is out of range: the flag, and its permitted values.
-    #[error("{0}: allowed is {1}")]
+    #[error("{0}: expected {1}")]
     Range(&'static str, &'static str),
     /// A flag that has no effect in storm mode.
     #[error(
@@ -178,7 +178,7 @@ pub enum OptionError {
     )]
     InStorm(&'static str),
     /// `--insecure` was given for a target that is not on loopback.
-    #[error("--insecure: allowed towards loopback addresses only")]
+    #[error("--insecure: expected loopback addresses only")]
     InsecureAbroad,
     /// A heavy load on another machine without `--yes`.
     #[error(

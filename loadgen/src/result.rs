@@ -221,19 +221,19 @@ impl Document {
 #[derive(Debug, Error)]
 pub enum DocumentError {
     /// The text exceeds the maximum length.
-    #[error("{0} bytes, allowed are {TEXT_BYTES_MAX}")]
+    #[error("{0} bytes, expected at most {TEXT_BYTES_MAX}")]
     Length(usize),
     /// Not JSON, or a member has the wrong type; includes its position and name.
     #[error("no report of loadgen: {0}")]
     Json(serde_json::Error),
     /// The `schema` member is missing.
-    #[error("no report of loadgen: it has no \"schema\", allowed is {SCHEMA}")]
+    #[error("no report of loadgen: it has no \"schema\", expected {SCHEMA}")]
     NoSchema,
     /// The document uses this unsupported schema.
-    #[error("schema {0}, allowed is {SCHEMA}: read it with the loadgen that wrote it")]
+    #[error("schema {0}, expected {SCHEMA}: read it with the loadgen that wrote it")]
     Schema(String),
     /// More intervals than the maximum.
-    #[error("{0} intervals, allowed are {INTERVALS_MAX}")]
+    #[error("{0} intervals, expected at most {INTERVALS_MAX}")]
     Intervals(usize),
 }
 
@@ -349,8 +349,8 @@ mod document_tests {
         for (text, words) in [
             (String::new(), "no report"),
             ("[]".into(), "no report"),
-            ("{}".into(), "no \"schema\", allowed is 1"),
-            (r#"{"schema":2}"#.into(), "schema 2, allowed is 1"),
+            ("{}".into(), "no \"schema\", expected 1"),
+            (r#"{"schema":2}"#.into(), "schema 2, expected 1"),
             (r#"{"schema":"1"}"#.into(), "schema \"1\""),
             (r#"{"schema":1}"#.into(), "mode"),
             (with(r#""saturated":"nerves""#), "nerves"),

@@ -39,10 +39,10 @@ pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
             let known = run.map(names).unwrap_or_default();
             return Err(at(
                 key.span(),
-                format!("{name}: no such key; allowed are {known}"),
+                format!("{name}: no such key; expected {known}"),
             ));
         };
-        let wrong = |allowed: &str| at(value.span(), format!("{name}: allowed is {allowed}"));
+        let wrong = |allowed: &str| at(value.span(), format!("{name}: expected {allowed}"));
         match (takes_value, value.get_ref()) {
             (false, DeValue::Boolean(true)) => flags.push(format!("--{flag}")),
             (false, DeValue::Boolean(false)) => {}
@@ -149,7 +149,7 @@ mod tests {
             (
                 "mode = \"storm\"\n\n rat = 5",
                 "3:2",
-                "no such key; allowed are",
+                "no such key; expected",
             ),
             ("rate = [5]", "1:8", "a number or a string"),
             ("\ninsecure = 1", "2:12", "true or false"),

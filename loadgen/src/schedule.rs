@@ -62,7 +62,7 @@ pub enum ScheduleError {
     Contradiction,
     /// The number of sessions, the rate or the duration is out of range.
     #[error(
-        "allowed are 1 to {SESSIONS_MAX} sessions (--sessions) at up to {RATE_MAX:.0} a second (--rate) over at most a \
+        "expected 1 to {SESSIONS_MAX} sessions (--sessions) at up to {RATE_MAX:.0} a second (--rate) over at most a \
          week"
     )]
     Range,
@@ -327,7 +327,7 @@ impl FromStr for RunShare {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text}: allowed is K/N, K from 1 to N, N at most {SHARES_MAX}");
+        let wrong = || format!("{text}: expected K/N, K from 1 to N, N at most {SHARES_MAX}");
         let (place, of) = text.split_once('/').ok_or_else(wrong)?;
         let place: u32 = place.parse().map_err(|_| wrong())?;
         let of: u32 = of.parse().map_err(|_| wrong())?;
@@ -375,7 +375,7 @@ impl FromStr for PlannedMoment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text}: allowed is a moment in UTC, such as 2026-01-31T23:59:59Z");
+        let wrong = || format!("{text}: expected a moment in UTC, such as 2026-01-31T23:59:59Z");
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
         let moment = moment.filter(|moment| moment.unix_timestamp() >= 0);
         let moment = Self(moment.ok_or_else(wrong)?.into());

@@ -111,7 +111,7 @@ fn files_that_are_no_reports_are_named() {
     let folder = directory();
     let newer = document(1, 1, 0).replace("\"schema\": 1", "\"schema\": 2");
     for (name, text, words) in [
-        ("newer.json", newer.as_str(), "schema 2, allowed is 1"),
+        ("newer.json", newer.as_str(), "schema 2, expected 1"),
         ("list.json", "[]", "no report of loadgen"),
         (
             "half.json",

@@ -230,7 +230,7 @@ pub enum Check {
     #[strum(message = "Correct the client's request; an AWS SDK builds it correctly.")]
     BodyMalformed = 49,
     /// A member or parameter is missing or violates its constraints; the response names it.
-    #[strum(message = "Read the text of the answer: it names the member and what is allowed.")]
+    #[strum(message = "Read the text of the answer: it names the member and what is expected.")]
     ArgumentInvalid = 50,
     /// Media storage is not offered by this service.
     #[strum(message = "Leave media storage disabled.")]

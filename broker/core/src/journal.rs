@@ -468,11 +468,12 @@ mod unaccepted_tests {
         assert_eq!(Unaccepted::of(FaultKind::PayloadTooLong(7)).1, 7);
         assert_eq!(
             Unaccepted::TooLong.says(40_112, 32_768),
-            "messagePayload of 40,112 characters; 32,768 are allowed"
+            "messagePayload of 40,112 characters; expected at most 32,768"
         );
         assert_eq!(
             Unaccepted::TooLongForRecipient.says(28_122, 18_750),
-            "a message of 28,122 bytes; 18,750 are allowed for its recipient by [limits] wss_message_bytes or [clients]"
+            "a message of 28,122 bytes; expected at most 18,750 for its recipient by [limits] wss_message_bytes or \
+             [clients]"
         );
     }
 }

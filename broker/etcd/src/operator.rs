@@ -132,7 +132,7 @@ impl From<ConnectError> for CommandError {
 
 /// Validates the name of a cluster or a node given by an operator.
 pub(crate) fn name(text: &str) -> Result<Name, CommandError> {
-    let rule = || CommandError::refused("allowed 1 to 63 of the characters a-z 0-9 . -");
+    let rule = || CommandError::refused("expected 1 to 63 of the characters a-z 0-9 . -");
     Name::new(text).ok_or_else(rule)
 }
 

@@ -17,7 +17,7 @@ pub enum Unsupported {
     Filtered(io::Error),
     /// `io_uring_setup` is refused because of `kernel.io_uring_disabled`, whose value is 1 or 2.
     #[error(
-        "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; allowed 0: \
+        "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; expected 0: \
          `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it",
         whom = match *.1 {
             1 => "for all but privileged processes and the group kernel.io_uring_group",
@@ -42,7 +42,7 @@ pub enum Unsupported {
     Refused(String, usize),
     /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; contains the limit in bytes.
     #[error(
-        "the hard limit of locked memory is {} KiB, allowed {} KiB and more: raise it: {}",
+        "the hard limit of locked memory is {} KiB, expected {} KiB and more: raise it: {}",
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
     )]
     MemlockLow(u64),
@@ -66,7 +66,7 @@ fn why_absent(release: &str) -> String {
              CONFIG_IO_URING. In a container: {PROFILE}"
         )
     } else {
-        ": allowed Linux 6.1 or newer with CONFIG_IO_URING; gVisor and WSL1 have none: update the kernel, or use \
+        ": expected Linux 6.1 or newer with CONFIG_IO_URING; gVisor and WSL1 have none: update the kernel, or use \
          another runtime (runc or crun, WSL2)"
             .into()
     }
@@ -169,7 +169,10 @@ mod tests {
         let unlimited = text(libc::ENOMEM, None, "6.1.0", 0);
         assert!(!unlimited.contains("prlimit"), "{unlimited}");
         let low = Unsupported::MemlockLow(64 * 1024).to_string();
-        assert!(low.contains("is 64 KiB, allowed 512 KiB and more"), "{low}");
+        assert!(
+            low.contains("is 64 KiB, expected 512 KiB and more"),
+            "{low}"
+        );
         for part in [
             "`* soft memlock 8192` and `* hard memlock 8192` in /etc/security/limits.d/",
             "prlimit --memlock=8388608",

@@ -137,7 +137,7 @@ impl GatheredThings {
         let documents = Deserializer::from_str(&read.content).into_iter::<IotDocument>();
         for (number, document) in (1..).zip(documents) {
             let document =
-                document.map_err(|error| format!("document {number}: {error}: {ALLOWED}"))?;
+                document.map_err(|error| format!("document {number}: {error}: {EXPECTED}"))?;
             self.take(document)
                 .map_err(|fault| format!("document {number}: {fault}"))?;
         }
@@ -187,7 +187,7 @@ impl GatheredThings {
                     }
                 }
             }
-            IotDocument { .. } => return Err(format!("it is none of these: {ALLOWED}")),
+            IotDocument { .. } => return Err(format!("it is none of these: {EXPECTED}")),
         }
         Ok(())
     }
@@ -247,7 +247,8 @@ fn certificate_of(id: &str) -> Result<String, String> {
     ))
 }
 
-const ALLOWED: &str = "allowed are list-things, list-certificates, and {\"thingName\": NAME, \"principals\": [ARN, …]}";
+const EXPECTED: &str =
+    "expected list-things, list-certificates, and {\"thingName\": NAME, \"principals\": [ARN, …]}";
 
 /// The first line of a registry.
 const HEAD: &str = "# SHA-256 of the DER, thing name, thing type, inactive, policy\n";
@@ -368,7 +369,7 @@ fn tell(
 /// Checks a certificate against the requirements of the TLS handshake, using the TLS library.
 fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
     ParsedCertificate::try_from(leaf)
-        .map_err(|error| format!("{error}; allowed are certificates of X.509 version 3"))?;
+        .map_err(|error| format!("{error}; expected certificates of X.509 version 3"))?;
     let (_, parsed) = parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
     let key = parsed.public_key();
     if let Ok(PublicKey::RSA(rsa)) = key.parsed()
@@ -376,7 +377,7 @@ fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
     {
         let bits = rsa.key_size();
         return Err(format!(
-            "its RSA key has {bits} bits, allowed are {RSA_BITS_MIN} and more"
+            "its RSA key has {bits} bits, expected {RSA_BITS_MIN} and more"
         ));
     }
     let provider = aws_lc_rs::default_provider();

@@ -160,7 +160,7 @@ fn asked(
     let fault = match (principal, role) {
         (Some(_), Some(_)) => {
             format!(
-                "a principal and a role have the name {name}: allowed user/{name} and role/{name}"
+                "a principal and a role have the name {name}: expected user/{name} and role/{name}"
             )
         }
         (Some(_), None) if sign_in.is_some() => {
@@ -221,7 +221,7 @@ fn sign_in(
         return Ok(None);
     };
     if flags.claim.iter().any(|(issuer, ..)| issuer != provider) {
-        let rule = "--claim: allowed are claims of one issuer, whose token it is";
+        let rule = "--claim: expected claims of one issuer, whose token it is";
         return Err(Failure::Configuration(rule.into()));
     }
     let mut identity = WebIdentity {

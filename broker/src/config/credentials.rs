@@ -122,7 +122,7 @@ fn policy(
     let parse = Policy::parse_with_faults;
     let policy = document(section, ["file", "document"], "policy", files, parse);
     if others == POLICIES_MAX {
-        section.fault(format!("allowed at most {POLICIES_MAX} policies"));
+        section.fault(format!("expected at most {POLICIES_MAX} policies"));
     }
     policy
 }
@@ -193,7 +193,7 @@ impl CredentialsDraft {
                 let first = *seen.entry(value).or_insert(nth);
                 if first != nth {
                     let key = format!("principal[{nth}].{key}");
-                    let rule = format!("allowed once; principal[{first}] has it as well");
+                    let rule = format!("expected once; principal[{first}] has it as well");
                     findings.fault(&key, format!("\"{value}\""), rule);
                 }
             }
@@ -327,27 +327,27 @@ fn now_s() -> u64 {
 /// test ids are shorter.
 fn key_id(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let rule = "allowed 1 to 128 of the characters A-Z a-z 0-9 _";
+    let rule = "expected 1 to 128 of the characters A-Z a-z 0-9 _";
     letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
 }
 
 /// Parses a secret. AWS secrets have 40 characters; a much shorter one can be guessed from one signature.
 fn secret_key(text: &str) -> Checked<Secret> {
     let is_visible = |byte: u8| byte.is_ascii_graphic();
-    let rule = "allowed 16 to 128 visible ASCII characters";
+    let rule = "expected 16 to 128 visible ASCII characters";
     letters(text, 16..=128, is_visible, rule).map(Secret::from)
 }
 
 fn token(text: &str) -> Checked<Secret> {
     let is_visible = |byte: u8| byte.is_ascii_graphic();
-    let rule = "allowed 1 to 4096 visible ASCII characters";
+    let rule = "expected 1 to 4096 visible ASCII characters";
     letters(text, 1..=4096, is_visible, rule).map(Secret::from)
 }
 
 /// Parses a date and time with an offset, in seconds since 1970 UTC.
 fn moment(value: &Raw<'_>) -> Checked<u64> {
     let rule =
-        || "allowed a date and time with its offset, such as 2027-01-01T00:00:00Z".to_owned();
+        || "expected a date and time with its offset, such as 2027-01-01T00:00:00Z".to_owned();
     let written = value.as_datetime().ok_or_else(rule)?;
     let (Some(date), Some(time), Some(offset)) = (written.date, written.time, written.offset)
     else {

@@ -189,7 +189,7 @@ impl<'d> TableReader<'d, '_> {
         let as_table = |entry: &'d Spanned<Raw<'d>>| entry.get_ref().as_table();
         let tables = entries.and_then(|all| all.iter().map(as_table).collect::<Option<Vec<_>>>());
         let Some(tables) = tables else {
-            let rule = format!("allowed a list of tables: [[{path}]]");
+            let rule = format!("expected a list of tables: [[{path}]]");
             return self.document.fault(&path, value, rule);
         };
         for (nth, table) in tables.into_iter().enumerate() {
@@ -248,7 +248,7 @@ impl<'d> TableReader<'d, '_> {
     /// Records a fault unless exactly one of the two keys is present.
     pub(crate) fn either(&mut self, one: &str, other: &str) {
         if self.has(one) == self.has(other) {
-            self.fault(format!("allowed with either {one} or {other}"));
+            self.fault(format!("expected either {one} or {other}"));
         }
     }
 
@@ -282,7 +282,7 @@ impl<'d> TableReader<'d, '_> {
     fn table(&mut self, path: &str, value: &'d Spanned<Raw<'d>>) -> Option<&'d DeTable<'d>> {
         let table = value.get_ref().as_table();
         if table.is_none() {
-            let rule = format!("allowed a table: [{path}]");
+            let rule = format!("expected a table: [{path}]");
             self.document.fault(path, value, rule);
         }
         table
@@ -323,7 +323,7 @@ fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> Strin
         Some(key) => format!("removed in {}, use {}", key.version, key.instead),
         None => {
             let nearest = nearest(name, known);
-            format!("unknown key, allowed {}{nearest}", known.join(", "))
+            format!("unknown key, expected {}{nearest}", known.join(", "))
         }
     }
 }
@@ -337,7 +337,7 @@ pub(crate) fn text<'d, T>(
         Some(text) => check(text),
         // The check's error for an empty text says what is allowed, but a number could be right in every other way.
         None => Err(match check("") {
-            Ok(_) => "allowed a text in quotes".into(),
+            Ok(_) => "expected a text in quotes".into(),
             Err(rule) => format!("{rule}, in quotes"),
         }),
     }
@@ -359,8 +359,8 @@ pub(crate) fn list<'d, T>(
     check: impl Fn(&'d Raw<'d>) -> Checked<T>,
 ) -> Checked<Vec<T>> {
     match value.as_array() {
-        None => Err(format!("allowed a list of {entries}")),
-        Some(all) if all.len() < least => Err(format!("allowed a list of {entries}, not empty")),
+        None => Err(format!("expected a list of {entries}")),
+        Some(all) if all.len() < least => Err(format!("expected a list of {entries}, not empty")),
         Some(all) => all.iter().map(|entry| check(entry.get_ref())).collect(),
     }
 }
@@ -389,6 +389,6 @@ mod tests {
             rule("limits.old", "old"),
             "removed in 0.2.0, use limits.new"
         );
-        assert!(rule("hook.old", "old").starts_with("unknown key, allowed new"));
+        assert!(rule("hook.old", "old").starts_with("unknown key, expected new"));
     }
 }

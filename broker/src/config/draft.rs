@@ -101,7 +101,7 @@ impl Findings {
             self.fault(
                 key,
                 format!("{count} {entries}"),
-                format!("allowed at most {most}"),
+                format!("expected at most {most}"),
             );
         }
     }
@@ -300,13 +300,13 @@ mod marked_tests {
             place: ValuePlace::File { line, column: 10 },
             key: key.into(),
             value: "0".into(),
-            rule: "allowed 1".into(),
+            rule: "expected 1".into(),
         };
         let error = ConfigError::new(Some(&path), vec![fault(1, "shards"), fault(2, "secret")]);
         let name = path.display();
         let wanted = format!(
-            "{name}:1:10: shards = 0: allowed 1\n    1 | shards = 0\n      |          ^\n{name}:2:10: secret = 0: \
-             allowed 1"
+            "{name}:1:10: shards = 0: expected 1\n    1 | shards = 0\n      |          ^\n{name}:2:10: secret = 0: \
+             expected 1"
         );
         assert_eq!(error.marked(), wanted);
         let _ = fs::remove_file(&path);

@@ -101,7 +101,7 @@ fn small(value: &Raw<'_>, least: u64) -> Checked<u32> {
 /// Reads the hook at this index, if its required keys are present.
 fn read_hook(nth: usize, section: &mut TableReader<'_, '_>, settings: &mut Settings) {
     if nth == HOOKS_MAX {
-        section.fault(format!("allowed at most {HOOKS_MAX} hooks"));
+        section.fault(format!("expected at most {HOOKS_MAX} hooks"));
     }
     let others: Vec<_> = settings.hooks.iter().map(|hook| &*hook.name).collect();
     let name = section.text("name", |text| name(text, &others));
@@ -118,14 +118,14 @@ fn read_hook(nth: usize, section: &mut TableReader<'_, '_>, settings: &mut Setti
     let retry = section.text("retry_for", |text| value::duration(text, RETRY_MS));
     let include = section.read("include", include).unwrap_or_default();
     if section.has("client_cert") != section.has("client_key") {
-        section.fault("allowed client_cert and client_key together");
+        section.fault("expected client_cert and client_key together");
     }
     if !section.has("channels") && !section.has("tag") {
-        section.fault("allowed entries with channels, tag or both");
+        section.fault("expected entries with channels, tag or both");
     }
     for key in ["name", "url", "events", "secret_file"] {
         if !section.has(key) {
-            section.fault("allowed entries with name, url, events and secret_file");
+            section.fault("expected entries with name, url, events and secret_file");
             break;
         }
     }
@@ -155,10 +155,10 @@ fn read_hook(nth: usize, section: &mut TableReader<'_, '_>, settings: &mut Setti
 
 fn name(text: &str, others: &[&str]) -> Checked<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    let rule = format!("allowed 1 to {NAME_BYTES_MAX} of the characters a-z A-Z 0-9 _ . -");
+    let rule = format!("expected 1 to {NAME_BYTES_MAX} of the characters a-z A-Z 0-9 _ . -");
     let name = letters(text, 1..=NAME_BYTES_MAX, plain, &rule)?;
     match others.contains(&name) {
-        true => Err("allowed a name that no other hook has".into()),
+        true => Err("expected a name that no other hook has".into()),
         false => Ok(name.into()),
     }
 }
@@ -166,7 +166,7 @@ fn name(text: &str, others: &[&str]) -> Checked<String> {
 fn events(value: &Raw<'_>) -> Checked<[bool; 3]> {
     let one = |text: &str| {
         let place = EVENTS.iter().position(|name| *name == text);
-        place.ok_or_else(|| "allowed wake, presence, problems".to_owned())
+        place.ok_or_else(|| "expected wake, presence, problems".to_owned())
     };
     let rule = "events: wake, presence, problems";
     let events = list(value, 1, rule, |event| text(event, one))?;
@@ -180,7 +180,7 @@ fn include<'d>(value: &'d Raw<'d>) -> Checked<Vec<&'static str>> {
     let one = |text: &str| match text {
         "remote" => Ok("remote"),
         "client_id" => Ok("client_id"),
-        _ => Err("allowed remote, client_id".to_owned()),
+        _ => Err("expected remote, client_id".to_owned()),
     };
     list(value, 0, "remote, client_id", |entry| text(entry, one))
 }
@@ -188,7 +188,7 @@ fn include<'d>(value: &'d Raw<'d>) -> Checked<Vec<&'static str>> {
 fn pattern(text: &str) -> Checked<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-*".contains(&byte);
     let rule = format!(
-        "allowed 1 to {PATTERN_BYTES_MAX} of the characters of a channel's name, and * for any text"
+        "expected 1 to {PATTERN_BYTES_MAX} of the characters of a channel's name, and * for any text"
     );
     letters(text, 1..=PATTERN_BYTES_MAX, plain, &rule).map(str::to_owned)
 }
@@ -196,7 +196,7 @@ fn pattern(text: &str) -> Checked<String> {
 fn tag(text: &str) -> Checked<(String, String)> {
     let parts = text.split_once('=');
     let parts = parts.filter(|(key, _)| !key.is_empty());
-    let (key, value) = parts.ok_or("allowed a key and a value of a tag: key=value")?;
+    let (key, value) = parts.ok_or("expected a key and a value of a tag: key=value")?;
     Ok((key.into(), value.into()))
 }
 
@@ -205,7 +205,7 @@ fn path(text: &str) -> Checked<PathBuf> {
 }
 
 fn switch(value: &Raw<'_>) -> Checked<bool> {
-    value.as_bool().ok_or_else(|| "allowed true, false".into())
+    value.as_bool().ok_or_else(|| "expected true, false".into())
 }
 
 /// Maximum length of a hook's name in bytes; the name is used as a metric label and in paths.
@@ -231,7 +231,7 @@ fn read_client(name: &str, section: &mut TableReader<'_, '_>, clients: &mut Vec<
         ..row
     };
     if !section.has("user_agent") {
-        section.fault("allowed rows with user_agent");
+        section.fault("expected rows with user_agent");
     }
     if let Err(rule) = self::name(name, &[]) {
         section.fault(rule);
@@ -241,14 +241,14 @@ fn read_client(name: &str, section: &mut TableReader<'_, '_>, clients: &mut Vec<
         Some(built_in) => *built_in = row,
         None if !is_full => clients.push(row),
         None => section.fault(format!(
-            "allowed at most {CLIENTS_MAX} clients, with those built in"
+            "expected at most {CLIENTS_MAX} clients, with those built in"
         )),
     }
 }
 
 fn user_agent(text: &str) -> Checked<String> {
     let plain = |byte: u8| (b' '..=b'~').contains(&byte);
-    let rule = format!("allowed 1 to {PATTERN_BYTES_MAX} characters of ASCII, and * for any text");
+    let rule = format!("expected 1 to {PATTERN_BYTES_MAX} characters of ASCII, and * for any text");
     letters(text, 1..=PATTERN_BYTES_MAX, plain, &rule).map(str::to_owned)
 }
 
@@ -281,15 +281,15 @@ fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Opti
             None
         }
         [false, false, false, false] => urls.iter().any(|url| url.starts_with("turn")).then_some(
-            "allowed without username and password, secret or secret_file for stun: URLs only",
+            "expected without username and password, secret or secret_file for stun: URLs only",
         ),
-        [_, _, _, _] => Some("allowed one of username with password, secret, secret_file"),
+        [_, _, _, _] => Some("expected one of username with password, secret, secret_file"),
     };
     if let Some(rule) = rule {
         section.fault(rule);
     }
     if !section.has("urls") {
-        section.fault("allowed entries with urls");
+        section.fault("expected entries with urls");
     }
     let credential = match (username, password, secrets.or(from_file)) {
         (Some(username), Some(password), _) => IceCredential::Fixed { username, password },
@@ -307,7 +307,7 @@ fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Opti
 fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
     let urls = list(value, 1, "URLs", |url| text(url, value::ice_url))?;
     if urls.len() > 4 {
-        return Err("allowed a list of 1 to 4 URLs".into());
+        return Err("expected a list of 1 to 4 URLs".into());
     }
     Ok(urls)
 }

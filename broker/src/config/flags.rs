@@ -526,11 +526,11 @@ fn channel_arn(text: &str) -> Result<ChannelArn, String> {
 fn channel_name(text: &str) -> Result<String, String> {
     ChannelName::parse(text)
         .map(|_| text.to_owned())
-        .map_err(|_| "allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -".into())
+        .map_err(|_| "expected 1 to 256 of the characters a-z A-Z 0-9 _ . -".into())
 }
 
 fn client_id(text: &str) -> Result<String, String> {
-    let rule = "allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -";
+    let rule = "expected 1 to 256 of the characters a-z A-Z 0-9 _ . -";
     ClientId::parse(text)
         .map(|id| id.as_str().to_owned())
         .map_err(|_| rule.into())
@@ -664,7 +664,7 @@ fn action(text: &str) -> Result<Action, String> {
     let found = all.find(|action| action.name() == text || action.as_str() == text);
     found.ok_or_else(|| {
         let names: Vec<_> = Action::ALL.iter().map(|action| action.name()).collect();
-        format!("allowed {}", names.join(", "))
+        format!("expected {}", names.join(", "))
     })
 }
 
@@ -677,18 +677,18 @@ fn arn(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(
-        "allowed * and an ARN, such as arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/*"
+        "expected * and an ARN, such as arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/*"
             .into(),
     )
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("allowed KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
 fn claim(text: &str) -> Result<(String, String, String), String> {
-    let rule = "allowed ISSUER:NAME=VALUE, the issuer without https://";
+    let rule = "expected ISSUER:NAME=VALUE, the issuer without https://";
     let (key, value) = text.split_once('=').ok_or(rule)?;
     let (issuer, name) = key.rsplit_once(':').ok_or(rule)?;
     if issuer.is_empty() || name.is_empty() || issuer.starts_with("https://") {

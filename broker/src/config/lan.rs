@@ -24,8 +24,7 @@ pub(crate) fn apply(
         Err(rule) => return findings.fault("lan", given.unwrap_or_default(), rule),
     };
     if settings.admin.listen.is_none() {
-        let rule =
-            "allowed with an admin listener, whose pages a phone opens: leave out --admin off";
+        let rule = "needs an admin listener, whose pages a phone opens: leave out --admin off";
         findings.fault("lan", address, rule);
     }
     settings.lan = Some(address);

@@ -51,11 +51,11 @@ pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
         return;
     };
     let rule = match [files.cert.len(), files.key.len()] {
-        [0, 0] => "allowed client_ca and expired together with cert and key",
-        [0, _] | [_, 0] => "allowed cert and key together",
+        [0, 0] => "expected client_ca and expired together with cert and key",
+        [0, _] | [_, 0] => "expected cert and key together",
         [1, 1] | [2, 2] => return,
         [_, _] => {
-            "allowed one cert and key, or two of each in the same order: with an ECDSA and with an RSA key"
+            "expected one cert and key, or two of each in the same order: with an ECDSA and with an RSA key"
         }
     };
     findings.fault("tls", shown("tls", settings), rule);
@@ -94,7 +94,7 @@ impl SettingsCheck<'_> {
                 listen.scheme == Scheme::Https && settings.lan.is_some_and(|lan| ip == lan);
             let is_open = !ip.is_loopback() && !of_lan && !settings.allow_remote;
             if is_open && settings.dev {
-                let rule = "allowed loopback addresses only, since --dev lets everybody in; --allow-remote permits \
+                let rule = "expected loopback addresses only, since --dev lets everybody in; --allow-remote permits \
                             others";
                 self.findings.fault("listen", listen, rule);
             } else if is_open && settings.auth == Auth::None {
@@ -102,7 +102,7 @@ impl SettingsCheck<'_> {
             }
             let certified = settings.tls.is_some() || settings.dev || self.is_wrong("tls");
             if listen.scheme == Scheme::Https && !certified {
-                let rule = "allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the \
+                let rule = "needs a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the \
                             file; --dev makes one of its own";
                 self.findings.fault("listen", listen, rule);
             }
@@ -114,7 +114,7 @@ impl SettingsCheck<'_> {
         let least = limits.payload_bytes + ENVELOPE_BYTES_MAX;
         if limits.message_bytes < least {
             let rule = format!(
-                "allowed at least {least}: limits.payload_bytes and {ENVELOPE_BYTES_MAX} for what is around it"
+                "expected at least {least}: limits.payload_bytes and {ENVELOPE_BYTES_MAX} for what is around it"
             );
             self.broken("limits.message_bytes", rule);
         }
@@ -122,13 +122,13 @@ impl SettingsCheck<'_> {
             let (bytes, least) = (self.limit(larger), self.limit(smaller));
             // 0 stands for a part of the total, which is never too small.
             if bytes != 0 && bytes < least {
-                let rule = format!("allowed at least {least}, which is limits.{smaller}");
+                let rule = format!("expected at least {least}, which is limits.{smaller}");
                 self.broken(&format!("limits.{larger}"), rule);
             }
         }
         if limits.pending_bytes_per_channel < least {
             let rule = format!(
-                "allowed at least {least}, which is limits.payload_bytes with what is around it"
+                "expected at least {least}, which is limits.payload_bytes with what is around it"
             );
             self.broken("limits.pending_bytes_per_channel", rule);
         }
@@ -147,12 +147,12 @@ impl SettingsCheck<'_> {
         let (age, idle) = (timeouts.connection_age_ms, timeouts.idle_ms);
         if age != 0 && timeouts.go_away_grace_ms >= age {
             let age = ConfigSpan(age);
-            let rule = format!("allowed less than timeouts.connection_age, which is {age}");
+            let rule = format!("expected less than timeouts.connection_age, which is {age}");
             self.broken("timeouts.go_away_grace", rule);
         }
         if timeouts.ping_ms != 0 && timeouts.ping_ms >= idle {
             let idle = ConfigSpan(idle);
-            let rule = format!("allowed less than timeouts.idle, which is {idle}, or off");
+            let rule = format!("expected less than timeouts.idle, which is {idle}, or off");
             self.broken("timeouts.ping", rule);
         }
     }
@@ -186,7 +186,7 @@ impl SettingsCheck<'_> {
         }
         let is_told = cluster.etcd.is_on() && cluster.advertise.is_none();
         if is_told && addr.ip().is_unspecified() && !self.is_wrong("cluster.advertise") {
-            let rule = "allowed the address at which other nodes reach this one, which they learn from etcd; any \
+            let rule = "expected the address at which other nodes reach this one, which they learn from etcd; any \
                         together with cluster.advertise";
             self.broken(key, rule);
         }
@@ -199,7 +199,7 @@ impl SettingsCheck<'_> {
         let is_free = |peers| !is_taken(peers, settings);
         let has_one = cluster.peers.is_some() || cluster.peers().is_some_and(is_free);
         if !has_one {
-            let rule = "allowed a port with a free one behind it, which messages between nodes take, or cluster.peers \
+            let rule = "expected a port with a free one behind it, which messages between nodes take, or cluster.peers \
                         with another";
             self.broken("cluster.listen", rule);
         }
@@ -211,7 +211,7 @@ impl SettingsCheck<'_> {
         let (settings, shards) = (self.settings, self.settings.shards);
         let Some(inner) = inner else {
             let rule = format!(
-                "allowed ports up to {}, since {shards} shards listen on others behind it",
+                "expected ports up to {}, since {shards} shards listen on others behind it",
                 usize::from(u16::MAX) - shards
             );
             return self.broken("cluster.listen", rule);
@@ -219,7 +219,7 @@ impl SettingsCheck<'_> {
         let mut further = inner.iter().filter(|at| at.port() != listen.port());
         if let Some(taken) = further.find(|at| is_taken(**at, settings)) {
             let rule = format!(
-                "allowed a port with free ones behind it: of {shards} shards one also listens on {}, which another \
+                "expected a port with free ones behind it: of {shards} shards one also listens on {}, which another \
                  listener has",
                 taken.port()
             );
@@ -234,14 +234,14 @@ impl SettingsCheck<'_> {
         let again = others.find(|(nth, member)| members[..*nth].contains(member));
         if let Some((_, again)) = again {
             self.findings
-                .fault("cluster.etcd", again, "allowed each URL once");
+                .fault("cluster.etcd", again, "expected each URL once");
         }
     }
 
     fn cpus(&mut self, machine: &Cpus) {
         let (cpus, allowed) = (&self.settings.cpus, &machine.allowed);
         if cpus.iter().any(|cpu| !allowed.contains(cpu)) {
-            let rule = format!("allowed the CPUs that this process may use: {allowed:?}");
+            let rule = format!("expected the CPUs that this process may use: {allowed:?}");
             self.findings.fault("cpus", format!("{cpus:?}"), rule);
         }
     }
@@ -261,7 +261,7 @@ fn is_taken(addr: SocketAddr, settings: &Settings) -> bool {
 
 /// The error message for two client listeners that conflict with each other.
 fn once(one: &Listen, other: &Listen) -> String {
-    let rule = "allowed each address and port once";
+    let rule = "expected each address and port once";
     if one.addr.ip() == other.addr.ip() {
         return rule.into();
     }
@@ -289,7 +289,7 @@ const AT_LEAST: [(&str, &str); 5] = [
 
 /// The error message for a listener that accepts every client without authentication.
 const LOOPBACK_WITHOUT_AUTH: &str =
-    "allowed loopback addresses only, since auth none lets everybody in";
+    "expected loopback addresses only, since auth none lets everybody in";
 
 /// Maximum number of ICE entries. Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: more are an error.
 const ICE_MAX: usize = 5;
@@ -335,90 +335,90 @@ fn check_rules(check: &mut SettingsCheck<'_>) {
 #[rustfmt::skip] // a table, a rule per entry
 const RULES: &[Rule] = &[
     rule("auth", |s| s.auth == Auth::Sigv4 && s.credentials.is_none(),
-        "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with \
+        "needs a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with \
          every listener on loopback").beside(&["credentials"]),
     rule("dev_origins", |s| s.auth != Auth::None && !s.dev_origins.is_empty(),
-        "allowed with --dev or auth none; where requests are signed, pages of any origin may send them"),
-    rule("dev_hosts", |s| !s.dev && !s.dev_hosts.is_empty(), "allowed with --dev"),
+        "needs --dev or auth none; where requests are signed, pages of any origin may send them"),
+    rule("dev_hosts", |s| !s.dev && !s.dev_hosts.is_empty(), "needs --dev"),
 
     rule("admin.origins", |s| !s.admin.origins.is_empty() && s.admin.token_file.is_none(),
-        "allowed with admin.token_file, since who asks a proxy reaches the listener from loopback")
+        "needs admin.token_file, since who asks a proxy reaches the listener from loopback")
         .beside(&["admin.token_file"]),
     rule("admin.try", |s| s.admin.try_page && !s.dev && s.admin.token_file.is_none(),
-        "allowed with admin.token_file, since the page gives away credentials").beside(&["admin.token_file"]),
+        "needs admin.token_file, since the page gives away credentials").beside(&["admin.token_file"]),
     rule("admin.oidc", |s| s.admin.oidc.as_ref().is_some_and(|oidc| !oidc.is_whole()),
-        "allowed provider, claim and value together").beside(&["admin.oidc"]),
+        "expected provider, claim and value together").beside(&["admin.oidc"]),
     rule("admin.oidc", |s| s.admin.oidc.is_some() && s.auth != Auth::Sigv4,
-        "allowed with auth sigv4, whose credentials file has the provider").beside(&["auth"]),
+        "needs auth sigv4, whose credentials file has the provider").beside(&["auth"]),
     rule("admin.oidc", |s| s.admin.oidc.is_some() && s.admin.token_file.is_none(),
-        "allowed with admin.token_file: without a token everybody who reaches the listener is let in")
+        "needs admin.token_file: without a token everybody who reaches the listener is let in")
         .beside(&["admin.token_file"]),
     rule("admin.oidc", |s| s.admin.oidc.is_some() && admin_is_open(s) && !has_secure_origin(s),
-        "allowed with an https:// origin in admin.origins, or with admin.listen on loopback: cookies would cross the \
+        "needs an https:// origin in admin.origins, or admin.listen on loopback: cookies would cross the \
          network in the clear").beside(&["admin.listen", "admin.origins"]),
     rule("admin.oidc.scopes", |s| s.admin.oidc.as_ref().is_some_and(lacks_openid),
-        "allowed with openid among them"),
+        "needs openid among them"),
     rule("admin.listen", |s| s.admin.listen.is_some_and(|addr| s.listen.iter().any(|one| clash(one.addr, addr))),
         ADDRESS_OF_ITS_OWN),
     rule("admin.listen", |s| admin_is_open(s) && s.dev && !s.allow_remote,
-        "allowed loopback addresses only, under --dev without --allow-remote"),
+        "expected loopback addresses only, under --dev without --allow-remote"),
     rule("admin.listen",
         |s| admin_is_open(s) && (!s.dev || s.allow_remote) && s.admin.token_file.is_none() && !s.container,
-        "allowed loopback addresses, or others with admin.token_file").beside(&["admin.token_file"]),
+        "expected loopback addresses, or others with admin.token_file").beside(&["admin.token_file"]),
 
     rule("advertise.domain",
         |s| s.advertise.domain.is_some() && (s.advertise.wss.is_some() || s.advertise.https.is_some()),
-        "allowed without advertise.wss and advertise.https only"),
+        "expected without advertise.wss and advertise.https only"),
     rule("advertise.domain",
         |s| s.dev && s.tls.is_none() && s.advertise.domain.as_ref().is_some_and(|domain| !domain.contains('.')),
-        "allowed two labels or more under --dev, such as kvs.localhost: no certificate has names below one")
+        "expected two labels or more under --dev, such as kvs.localhost: no certificate has names below one")
         .beside(&["tls"]),
 
     rule("proxy.protocol_on", |s| s.proxy.protocol_on.iter().any(|it| !s.listen.contains(it)),
-        "allowed entries of listen").beside(&["listen"]),
+        "expected entries of listen").beside(&["listen"]),
     rule("proxy.protocol_on", |s| !s.proxy.protocol_on.is_empty() && s.proxy.protocol_from.is_empty(),
-        "allowed with proxy.protocol_from").beside(&["proxy.protocol_from"]),
+        "needs proxy.protocol_from").beside(&["proxy.protocol_from"]),
 
     rule("recorder.notes",
         |s| s.recorder.notes > 0 && (s.recorder.notes < RECORDER_NOTES_LEAST || !s.recorder.notes.is_power_of_two()),
-        "allowed 0 for off, or a power of two from 1024 to 4194304"),
+        "expected 0 for off, or a power of two from 1024 to 4194304"),
 
     rule("presence.wake_ttl", |s| s.presence.wake_ttl_ms > 0 && s.strict(),
-        "allowed off under the strict profile, which keeps messages for the TTL of their channel"),
+        "expected off under the strict profile, which keeps messages for the TTL of their channel"),
     rule("presence.wake_poll", |s| s.presence.wake_poll && s.strict(),
-        "allowed false under the strict profile, which has no path of its own"),
+        "expected false under the strict profile, which has no path of its own"),
 
     rule("whep.on", |s| s.whep.on && s.strict(),
-        "allowed false under the strict profile, which has no path of its own"),
+        "expected false under the strict profile, which has no path of its own"),
 
     rule("cluster", |s| s.cluster.is_on() && !s.cluster.is_whole(),
-        "allowed name, node, secret_file, listen and one of etcd and map_file together").beside(&["cluster"]),
+        "expected name, node, secret_file, listen and one of etcd and map_file together").beside(&["cluster"]),
     rule("cluster", |s| s.cluster.is_on() && s.dev,
-        "allowed without --dev, whose channels are created by connecting to any node"),
+        "expected without --dev, whose channels are created by connecting to any node"),
     rule("cluster.direct", |s| s.cluster.direct && s.advertise.domain.is_none(),
-        "allowed with advertise.domain, below which the nodes have their names"),
+        "needs advertise.domain, below which the nodes have their names"),
     rule("cluster.advertise", |s| s.cluster.advertise.is_some() && !s.cluster.etcd.is_on(),
-        "allowed with etcd only: a fixed map has the addresses of the nodes"),
+        "needs etcd: a fixed map has the addresses of the nodes"),
     rule("cluster.map_file", |s| s.cluster.map_file.is_some() && s.cluster.etcd.is_on(),
-        "allowed one of etcd and map_file").beside(ETCD),
+        "expected one of etcd and map_file").beside(ETCD),
     rule("cluster.etcd", |s| has_secure_member(s) && s.cluster.etcd.ca.is_none(),
-        "allowed https:// together with etcd_ca").beside(&["cluster.etcd", "cluster.etcd_ca"]),
+        "expected https:// together with etcd_ca").beside(&["cluster.etcd", "cluster.etcd_ca"]),
     rule("cluster.etcd_ca", |s| s.cluster.etcd.ca.is_some() && !has_secure_member(s), SECURE_MEMBERS).beside(ETCD),
     rule("cluster.etcd_cert", |s| s.cluster.etcd.cert.is_some() && !has_secure_member(s), SECURE_MEMBERS).beside(ETCD),
     rule("cluster.etcd_cert", |s| s.cluster.etcd.cert.is_some() && s.cluster.etcd.key.is_none(),
-        "allowed together with etcd_key").beside(&["cluster.etcd", "cluster.etcd_key"]),
+        "expected together with etcd_key").beside(&["cluster.etcd", "cluster.etcd_key"]),
     rule("cluster.etcd_key", |s| s.cluster.etcd.key.is_some() && !has_secure_member(s), SECURE_MEMBERS).beside(ETCD),
     rule("cluster.etcd_key", |s| s.cluster.etcd.key.is_some() && s.cluster.etcd.cert.is_none(),
-        "allowed together with etcd_cert").beside(&["cluster.etcd", "cluster.etcd_cert"]),
+        "expected together with etcd_cert").beside(&["cluster.etcd", "cluster.etcd_cert"]),
     rule("cluster.etcd_user", |s| s.cluster.etcd.user.is_some() && s.cluster.etcd.password_file.is_none(),
-        "allowed together with etcd_password_file").beside(&["cluster.etcd", "cluster.etcd_password_file"]),
+        "expected together with etcd_password_file").beside(&["cluster.etcd", "cluster.etcd_password_file"]),
     rule("cluster.etcd_user", |s| s.cluster.etcd.user.is_some() && !s.cluster.etcd.is_on(), WITH_ETCD).beside(ETCD),
     rule("cluster.etcd_password_file", |s| s.cluster.etcd.password_file.is_some() && s.cluster.etcd.user.is_none(),
-        "allowed together with etcd_user").beside(&["cluster.etcd", "cluster.etcd_user"]),
+        "expected together with etcd_user").beside(&["cluster.etcd", "cluster.etcd_user"]),
     rule("cluster.etcd_quota_bytes",
         |s| s.cluster.etcd_quota_bytes != ClusterSettings::default().etcd_quota_bytes && !s.cluster.etcd.is_on(),
         WITH_ETCD).beside(ETCD),
-    rule("cluster.lease", |s| !has_whole_lease(s), "allowed whole seconds").beside(ETCD),
+    rule("cluster.lease", |s| !has_whole_lease(s), "expected whole seconds").beside(ETCD),
     rule("cluster.lease",
         |s| s.cluster.lease_ms != ClusterSettings::default().lease_ms && has_whole_lease(s) && !s.cluster.etcd.is_on(),
         WITH_ETCD).beside(ETCD),
@@ -466,12 +466,12 @@ fn has_whole_lease(settings: &Settings) -> bool {
 /// Dependency of rules about etcd, which are skipped if its URLs are invalid.
 const ETCD: &[&str] = &["cluster.etcd"];
 
-const WITH_ETCD: &str = "allowed with etcd only";
+const WITH_ETCD: &str = "needs etcd";
 
-const SECURE_MEMBERS: &str = "allowed with URLs of https:// in etcd only";
+const SECURE_MEMBERS: &str = "needs URLs of https:// in etcd";
 
 /// The error message for a listener that conflicts with another one.
-const ADDRESS_OF_ITS_OWN: &str = "allowed an address and port that no other listener has";
+const ADDRESS_OF_ITS_OWN: &str = "expected an address and port that no other listener has";
 
 #[cfg(test)]
 mod rules_tests {

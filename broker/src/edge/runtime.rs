@@ -98,7 +98,7 @@ fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     if cpu >= CpuSet::MAX_CPU {
         let most = CpuSet::MAX_CPU - 1;
-        let error = format!("CPU {cpu} cannot be pinned to: allowed at most {most}");
+        let error = format!("CPU {cpu} cannot be pinned to: expected at most {most}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
     }
     set.set(cpu);

@@ -9,20 +9,20 @@ use std::net::IpAddr;
 /// # Errors
 /// The rule broken by the text.
 pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
-    let rule = || "allowed an absolute URL of https or http, such as https://push.example.com/wake/{channel}";
+    let rule = || "expected an absolute URL of https or http, such as https://push.example.com/wake/{channel}";
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
     let host_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, behind) = rest.split_at(host_ends);
     if authority.contains(['{', '}']) {
-        return Err("allowed {channel} in the path and the query only".into());
+        return Err("expected {channel} in the path and the query only".into());
     }
     if authority.contains('@') {
-        return Err("allowed a URL without user and password".into());
+        return Err("expected a URL without user and password".into());
     }
     let filled = behind.replace(CHANNEL, "channel");
     if filled.contains(['{', '}', '#']) || text.len() > URL_BYTES_MAX {
         return Err(format!(
-            "allowed at most {URL_BYTES_MAX} bytes, and no braces but {{channel}}"
+            "expected at most {URL_BYTES_MAX} bytes, and no braces but {{channel}}"
         ));
     }
     let (host, _) = value::authority(authority).ok_or_else(rule)?;
@@ -33,7 +33,7 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
         "https" => Ok(text),
         "http" if allow_plain || is_loopback(host) => Ok(text),
         "http" => Err(
-            "allowed https, or http to a loopback address; allow_plain = true permits http to others".into(),
+            "expected https, or http to a loopback address; allow_plain = true permits http to others".into(),
         ),
         _ => Err(rule().into()),
     }

@@ -198,17 +198,17 @@ fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft)
         None => draft.fault(
             "admin.oidc.provider",
             &oidc.provider,
-            "allowed the issuer of an [oidc_provider] of the credentials file, without https://",
+            "expected the issuer of an [oidc_provider] of the credentials file, without https://",
         ),
         Some(provider) if matches!(provider.keys, KeySource::File(_)) => draft.fault(
             "admin.oidc.provider",
             &oidc.provider,
-            "allowed a provider without jwks_file: its discovery document says where people sign in",
+            "expected a provider without jwks_file: its discovery document says where people sign in",
         ),
         Some(provider) if client_of(oidc, provider).is_none() => draft.fault(
             "admin.oidc.client_id",
             "",
-            "allowed the client that the console is: the provider has several client_ids",
+            "expected the client that the console is: the provider has several client_ids",
         ),
         Some(_) => {}
     }

@@ -241,7 +241,7 @@ fn parse(bytes: &[u8]) -> Result<String, String> {
         if (1..=256).contains(&text.len()) {
             Ok(text.to_owned())
         } else {
-            Err("allowed 1 to 256 characters, or null for all channels".into())
+            Err("expected 1 to 256 characters, or null for all channels".into())
         }
     })?;
     body.end("channelPrefix")?;

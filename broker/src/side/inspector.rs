@@ -72,7 +72,7 @@ impl Inspector {
         match parameter(query, "scope")?.as_deref() {
             None | Some("cluster") => Ok(self.nodes.as_ref()),
             Some("node") => Ok(None),
-            Some(_) => Err(Fault::bad("scope: allowed node, or cluster")),
+            Some(_) => Err(Fault::bad("scope: expected node, or cluster")),
         }
     }
 

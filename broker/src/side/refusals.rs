@@ -445,10 +445,10 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 const BAD_NAME: Fault = Fault::bad(
-    "allowed parameters: id, channel, client, key, remote, check, text, since, before, limit",
+    "expected parameters: id, channel, client, key, remote, check, text, since, before, limit",
 );
 const BAD_BEFORE: Fault = Fault::bad("before: must be the number that the page before has as next");
-const BAD_LIMIT: Fault = Fault::bad("limit: allowed 1 to 1000");
+const BAD_LIMIT: Fault = Fault::bad("limit: expected 1 to 1000");
 const BAD_REMOTE: Fault = Fault::bad("remote: must be an IP address");
 const BAD_CHECK: Fault = Fault::bad(
     "check: must be an id of the table in deploy/REFUSALS.md, such as signature_expired",
@@ -704,7 +704,7 @@ mod filter_tests {
             let Fault(code, text) = Filter::parse(query).unwrap_err();
             assert_eq!(code, 400);
             assert!(
-                ["allowed", "must be", "expected", "UTF-8"]
+                ["must be", "expected", "UTF-8"]
                     .iter()
                     .any(|it| text.contains(it)),
                 "{query}: {text}"

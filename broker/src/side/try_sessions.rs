@@ -250,7 +250,7 @@ impl Lender {
         }
         if self.given.len() >= TRY_SESSIONS_PER_MINUTE {
             let text = format!(
-                "try_sessions_per_minute: allowed {TRY_SESSIONS_PER_MINUTE}; use the sessions given, or wait"
+                "try_sessions_per_minute: expected at most {TRY_SESSIONS_PER_MINUTE}; use the sessions given, or wait"
             );
             return Err(Fault(StatusCode::TOO_MANY_REQUESTS, text.into()));
         }
@@ -370,7 +370,7 @@ impl SessionRequest {
         let members: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
         let is_known = |key: &&String| ["channel", "role", "clientId"].contains(&key.as_str());
         if let Some(other) = members.keys().find(|key| !is_known(key)) {
-            return Err(format!("{other}: allowed are channel, role and clientId").into());
+            return Err(format!("{other}: expected channel, role and clientId").into());
         }
         let text = |key| members.get(key).and_then(Value::as_str);
         let channel = text("channel").ok_or(BAD_CHANNEL)?;
@@ -420,6 +420,6 @@ impl SessionRequest {
 
 const BAD_BODY: Fault = Fault::bad("the body must be a JSON object");
 const BAD_CHANNEL: Fault = Fault::bad("channel: must be the name of a channel");
-const BAD_ROLE: Fault = Fault::bad("role: allowed \"master\" and \"viewer\"");
-const MASTER_HAS_ID: Fault = Fault::bad("clientId: allowed for viewers only");
-const BAD_ID: Fault = Fault::bad("clientId: allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -");
+const BAD_ROLE: Fault = Fault::bad("role: expected \"master\" and \"viewer\"");
+const MASTER_HAS_ID: Fault = Fault::bad("clientId: expected for viewers only");
+const BAD_ID: Fault = Fault::bad("clientId: expected 1 to 256 of the characters a-z A-Z 0-9 _ . -");

@@ -150,15 +150,15 @@ fn a_channel_that_cannot_be_is_refused_by_its_name_and_by_what_is_allowed() {
     for (document, said) in [
         (
             with("a", "/ChannelInfo/ChannelStatus", json!("DELETING")),
-            "ChannelStatus is \"DELETING\": allowed is ACTIVE",
+            "ChannelStatus is \"DELETING\": expected ACTIVE",
         ),
         (
             with("a", "/ChannelInfo/ChannelType", json!("FULL_MESH")),
-            "ChannelType is \"FULL_MESH\": allowed is SINGLE_MASTER",
+            "ChannelType is \"FULL_MESH\": expected SINGLE_MASTER",
         ),
         (
             with("a", "/ChannelInfo/ChannelARN", json!(arn("b", CREATED))),
-            "its ARN names another channel, b: allowed is the ARN of this channel",
+            "its ARN names another channel, b: expected the ARN of this channel",
         ),
         (
             with(
@@ -166,15 +166,15 @@ fn a_channel_that_cannot_be_is_refused_by_its_name_and_by_what_is_allowed() {
                 "/ChannelInfo/ChannelARN",
                 json!(arn("a", "1604032765000")),
             ),
-            "CreationTime is 1604032767.453 s after 1970, but its ARN says 1604032765.000: allowed is a second",
+            "CreationTime is 1604032767.453 s after 1970, but its ARN says 1604032765.000: expected a second",
         ),
         (
             with("a", "/ChannelInfo/CreationTime", json!("yesterday")),
-            "CreationTime is no moment: allowed are seconds since 1970",
+            "CreationTime is no moment: expected seconds since 1970",
         ),
         (
             with("a", "/ChannelInfo/CreationTime", json!(1e308)),
-            "CreationTime is no moment: allowed are seconds since 1970",
+            "CreationTime is no moment: expected seconds since 1970",
         ),
         (
             with(
@@ -233,7 +233,7 @@ fn documents_that_contradict_each_other_are_refused() {
         (
             vec![one.clone(), other],
             "channel a (document 2): it comes twice with other values (MessageTtlSeconds 30 and 60), first in \
-             faulty.json (document 1): allowed once",
+             faulty.json (document 1): expected once",
         ),
         (
             vec![one.clone(), tags("b", json!({ "k": "v" }))],
@@ -245,7 +245,7 @@ fn documents_that_contradict_each_other_are_refused() {
                 tags("a", json!({ "k": "v" })),
                 tags("a", json!({ "k": "w" })),
             ],
-            "channel a (document 3): its tags come twice with other values: allowed once",
+            "channel a (document 3): its tags come twice with other values: expected once",
         ),
         (
             vec![one.clone(), tags("a", json!({ "k!": "v" }))],
@@ -296,8 +296,8 @@ fn a_channel_that_is_there_with_other_values_is_refused() {
 fn what_is_no_document_is_refused_by_its_place() {
     let place = Place::new();
     for (text, said) in [
-        ("", "it holds no document: allowed are"),
-        ("{}", "document 1: it is none of these: allowed are"),
+        ("", "it holds no document: expected the JSON"),
+        ("{}", "document 1: it is none of these: expected the JSON"),
         ("{\"Tags\": {}}", "document 1: it is none of these"),
         (
             "{\"ChannelInfoList\": []}\n{\"Chann",

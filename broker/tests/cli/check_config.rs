@@ -23,7 +23,7 @@ fn check_config_summarises_a_file_or_lists_its_errors() {
     let output = run(broker(&["check-config"]).arg(&bad));
     assert_eq!(output.code, Some(2));
     let expected = format!(
-        "{0}:1:10: shards = 0: allowed 1 to 256\n{0}:2:1: limit = 1: unknown key, allowed ",
+        "{0}:1:10: shards = 0: expected 1 to 256\n{0}:2:1: limit = 1: unknown key, expected ",
         bad.display()
     );
     assert!(output.stderr.starts_with(&expected), "{}", output.stderr);

@@ -307,7 +307,7 @@ fn the_limits_of_a_process_are_named_with_their_remedies() {
         (
             "io_uring",
             "fail",
-            ["is 64 KiB, allowed 512 KiB", "LimitMEMLOCK="],
+            ["is 64 KiB, expected 512 KiB", "LimitMEMLOCK="],
         ),
     ] {
         directory.file("broker.toml", &format!("engine = '{engine}'\n{PORTS}"));

@@ -90,21 +90,21 @@ fn words_of_other_programs_have_a_hint() {
 #[test]
 fn an_invalid_flag_is_refused_with_what_is_allowed() {
     for (flags, allowed) in [
-        (["--shards", "0"], "allowed 1 to 256"),
+        (["--shards", "0"], "expected 1 to 256"),
         (
             ["--listen", "127.0.0.1:1"],
-            "allowed http://ADDR:PORT or https://ADDR:PORT",
+            "expected http://ADDR:PORT or https://ADDR:PORT",
         ),
         (
             ["--admin", "8090"],
-            "allowed ADDR:PORT, such as 127.0.0.1:8090, or off",
+            "expected ADDR:PORT, such as 127.0.0.1:8090, or off",
         ),
         (["--listen", "http://0.0.0.0:0"], "loopback"),
         (["--listen", "http://[::]:0"], "loopback"),
-        (["--profile", "lax"], "allowed \"default\", \"strict\""),
-        (["--auth", "basic"], "allowed \"sigv4\", \"none\""),
-        (["--account-id", "1"], "allowed 12 digits"),
-        (["--cpus", "1-0"], "allowed a list of CPU numbers"),
+        (["--profile", "lax"], "expected \"default\", \"strict\""),
+        (["--auth", "basic"], "expected \"sigv4\", \"none\""),
+        (["--account-id", "1"], "expected 12 digits"),
+        (["--cpus", "1-0"], "expected a list of CPU numbers"),
         (["--tls-cert", "a.pem"], "--tls-key"),
     ] {
         let output = run(&mut broker(&[&["serve", "--dev"][..], &flags].concat()));

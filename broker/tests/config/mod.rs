@@ -30,7 +30,7 @@ fn an_empty_file_gives_the_defaults() {
 /// As nobody can be let in without them, a file is wrong without them, whether it says sigv4 or nothing.
 #[test]
 fn credentials_are_needed_unless_auth_is_none() {
-    let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none \
+    let rule = "needs a credentials file: --credentials FILE, or credentials in the file; else --dev, or none \
                 with \
                 every listener on loopback";
     for (text, place) in [
@@ -103,7 +103,7 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
     );
     let error = dev("auth = 'sigv4'", &[]).unwrap_err().to_string();
     assert!(
-        error.starts_with("f.toml:1:8: auth = sigv4: allowed with a credentials file"),
+        error.starts_with("f.toml:1:8: auth = sigv4: needs a credentials file"),
         "{error}"
     );
 }
@@ -115,7 +115,7 @@ fn a_development_server_is_no_node_of_a_cluster() {
     let load =
         |arguments: &[&str]| load_text(Path::new("f.toml"), text, &flags(arguments), &machine());
     let error = load(&["--dev"]).unwrap_err().to_string();
-    let rule = "allowed without --dev, whose channels are created by connecting to any node";
+    let rule = "expected without --dev, whose channels are created by connecting to any node";
     assert_eq!(error, format!("f.toml:1:1: cluster = {{ … }}: {rule}"));
     assert!(load(&["--auth=none"]).unwrap().cluster.is_whole());
     assert!(!Settings::default().cluster.is_on());
@@ -147,7 +147,7 @@ fn flags_override_the_file_and_are_named_in_faults() {
         .to_string();
     assert_eq!(
         error,
-        "--listen https://127.0.0.1:0: allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and \
+        "--listen https://127.0.0.1:0: needs a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and \
          key in \
          the file; --dev makes one of its own"
     );

@@ -215,7 +215,7 @@ fn comment(key: &Key) -> String {
 fn words(key: &Key) -> Option<String> {
     let rule = key.check("").unwrap_err();
     let words = rule
-        .strip_prefix("allowed ")
+        .strip_prefix("expected ")
         .filter(|words| words.starts_with('"'))?;
     let explained = words.split(", ").all(|word| key.doc.contains(word));
     Some(words.to_owned()).filter(|_| !explained)
@@ -311,7 +311,7 @@ fn value_bytes(text: &str) -> usize {
 /// The keys that the reader knows below a header: it answers an unknown key with all of them.
 fn names(header: &str) -> Vec<String> {
     let names = rule_of(header, "zzz", "1");
-    let names = names.strip_prefix("unknown key, allowed ").unwrap();
+    let names = names.strip_prefix("unknown key, expected ").unwrap();
     names.split(", ").map(str::to_owned).collect()
 }
 
@@ -330,7 +330,7 @@ fn rule_of(header: &str, key: &str, value: &str) -> String {
 
 /// The phrases of a rule that a comment must contain: the range of a number or a duration, the words of an enumeration.
 fn phrases(rule: &str) -> Vec<String> {
-    let rule = rule.strip_prefix("allowed ").unwrap_or(rule);
+    let rule = rule.strip_prefix("expected ").unwrap_or(rule);
     let rule = rule.strip_suffix(", in quotes").unwrap_or(rule);
     if let Some(span) = rule.strip_prefix("a duration from ") {
         let (span, off) = match span.strip_suffix(", or \"off\"") {

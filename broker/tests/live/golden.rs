@@ -42,7 +42,7 @@ fn the_keys_of_the_configuration_and_of_the_credentials_file() {
         let known = refusals(file, &tables.iter().map(unknown).collect::<String>());
         let lists = known
             .iter()
-            .filter_map(|line| line.split_once("unknown key, allowed "));
+            .filter_map(|line| line.split_once("unknown key, expected "));
         let wrong = |(table, (_, names)): (&&str, (&str, &str))| {
             let keys = names.split(", ").map(|name| format!("{name} = [[]]\n"));
             format!("{table}\n{}", keys.collect::<String>())

@@ -131,7 +131,7 @@ impl Actions {
             is_service(service) && !name.is_empty() && name.len() <= ACTION_BYTES_MAX
         }) else {
             return Err(format!(
-                "action {text:?}: allowed \"*\" or SERVICE:ACTION such as \"kinesisvideo:ConnectAsMaster\", \
+                "action {text:?}: expected \"*\" or SERVICE:ACTION such as \"kinesisvideo:ConnectAsMaster\", \
                  with * and ? in ACTION only"
             ));
         };

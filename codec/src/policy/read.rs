@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for Statements<'_> {
             statements += 1;
             if statements > STATEMENTS_MAX {
                 return Err(Error::custom(format!(
-                    "allowed at most {STATEMENTS_MAX} statements"
+                    "expected at most {STATEMENTS_MAX} statements"
                 )));
             }
         }
@@ -282,7 +282,7 @@ impl FoundConditions {
     fn operator(&mut self, name: &str) -> Result<Operator, String> {
         let operator = Operator::parse(name)?;
         if self.operators.contains(&operator) {
-            return Err("Condition: allowed each operator once".into());
+            return Err("Condition: expected each operator once".into());
         }
         self.operators.push(operator);
         Ok(operator)
@@ -330,7 +330,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
             any = true;
             let is_again = seen.iter().any(|known| known.eq_ignore_ascii_case(&name));
             let known = match Key::parse(&name) {
-                Ok(_) if is_again => Err(format!("condition key {name}: allowed once")),
+                Ok(_) if is_again => Err(format!("condition key {name}: expected once")),
                 known => known.map(Some),
             };
             let Some(key) = self.0.or(known, None)? else {
@@ -404,7 +404,7 @@ impl<'de> Visitor<'de> for Principals<'_> {
             return Ok(());
         }
         let rule = format!(
-            "Principal {}: allowed \"*\" or an object with AWS, Service or Federated",
+            "Principal {}: expected \"*\" or an object with AWS, Service or Federated",
             excerpt(text)
         );
         self.0.or(Err(rule), ())
@@ -416,7 +416,7 @@ impl<'de> Visitor<'de> for Principals<'_> {
             let known = PRINCIPAL_KINDS.iter().copied().find(|kind| **kind == name);
             let rule = || {
                 format!(
-                    "Principal {}: allowed AWS, Service and Federated, each once",
+                    "Principal {}: expected AWS, Service and Federated, each once",
                     excerpt(&name)
                 )
             };

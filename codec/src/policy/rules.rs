@@ -50,13 +50,13 @@ impl Members {
                 "unknown member"
             };
             return Err(format!(
-                "{}: {why}, allowed {}",
+                "{}: {why}, expected {}",
                 excerpt(name),
                 known.join(", ")
             ));
         };
         if self.0.contains(&member) {
-            return Err(format!("{member}: allowed once"));
+            return Err(format!("{member}: expected once"));
         }
         self.0.push(member);
         Ok(member)
@@ -90,7 +90,7 @@ pub(crate) fn version(text: &str) -> Result<(), String> {
     match text {
         VERSION_WITH_VARIABLES | "2008-10-17" => Ok(()),
         _ => Err(format!(
-            "Version {}: allowed \"2012-10-17\", \"2008-10-17\"",
+            "Version {}: expected \"2012-10-17\", \"2008-10-17\"",
             excerpt(text)
         )),
     }
@@ -101,7 +101,7 @@ pub(crate) fn effect(text: &str) -> Result<Effect, String> {
         "Allow" => Ok(Effect::Allow),
         "Deny" => Ok(Effect::Deny),
         _ => Err(format!(
-            "Effect {}: allowed \"Allow\", \"Deny\"",
+            "Effect {}: expected \"Allow\", \"Deny\"",
             excerpt(text)
         )),
     }
@@ -111,7 +111,7 @@ pub(crate) fn resource(text: &str) -> Result<&str, String> {
     let text = bounded(text)?;
     if text != "*" && !text.starts_with("arn:") {
         return Err(format!(
-            "resource {}: allowed \"*\" or an ARN such as \
+            "resource {}: expected \"*\" or an ARN such as \
              \"arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/*\", with * and ? anywhere",
             excerpt(text)
         ));
@@ -128,12 +128,12 @@ pub(crate) fn principal(kind: &str, text: &str) -> Result<String, String> {
         return Ok(EVERYBODY.to_owned());
     }
     if text.contains(['*', '?']) {
-        return Err(wrong("allowed no * and ?, except \"AWS\": \"*\" alone"));
+        return Err(wrong("expected no * and ?, except \"AWS\": \"*\" alone"));
     }
     match kind {
         "AWS" if is_account(text) => Ok(format!("AWS:arn:aws:iam::{text}:root")),
         "AWS" if !is_caller(text) => Err(wrong(
-            "allowed an account or an ARN such as \"arn:aws:iam::123456789012:user/back-end\", of root, user/NAME, \
+            "expected an account or an ARN such as \"arn:aws:iam::123456789012:user/back-end\", of root, user/NAME, \
              role/NAME or assumed-role/ROLE/SESSION",
         )),
         _ => Ok(format!("{kind}:{text}")),
@@ -174,7 +174,7 @@ pub(crate) fn value(text: &str) -> Result<&str, String> {
 pub(crate) fn bounded(text: &str) -> Result<&str, String> {
     if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
         return Err(format!(
-            "{}: allowed 1 to {PATTERN_BYTES_MAX} bytes",
+            "{}: expected 1 to {PATTERN_BYTES_MAX} bytes",
             excerpt(text)
         ));
     }

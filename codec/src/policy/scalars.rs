@@ -141,13 +141,16 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> Visitor<'de> for Texts<'_, F> {
             entries += 1;
             if entries > ENTRIES_MAX {
                 return Err(Error::custom(format!(
-                    "{}: allowed at most {ENTRIES_MAX} entries",
+                    "{}: expected at most {ENTRIES_MAX} entries",
                     self.0.name
                 )));
             }
         }
         let some = if entries == 0 {
-            Err(format!("{}: allowed a list that is not empty", self.0.name))
+            Err(format!(
+                "{}: expected a list that is not empty",
+                self.0.name
+            ))
         } else {
             Ok(())
         };

@@ -174,7 +174,7 @@ fn all_faults_of_a_document_are_listed_in_order() {
         (3, "condition operator \"Boolean\""),
         (3, "condition key \"b\""),
         (3, "the statement lacks Effect, Resource"),
-        (4, "Action: allowed a list that is not empty"),
+        (4, "Action: expected a list that is not empty"),
     ];
     assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
     for (fault, (line, rule)) in faults.iter().zip(wanted) {
@@ -225,15 +225,15 @@ fn faults_of_documents_are_named_with_their_place() {
         ),
         (
             r#"{"Version":"2020-01-01"}"#,
-            "line 1, column 23: Version \"2020-01-01\": allowed \"2012-10-17\", \"2008-10-17\"",
+            "line 1, column 23: Version \"2020-01-01\": expected \"2012-10-17\", \"2008-10-17\"",
         ),
         (
             r#"{"statement":[]}"#,
-            "line 1, column 12: \"statement\": unknown member, allowed Version, Id, Statement",
+            "line 1, column 12: \"statement\": unknown member, expected Version, Id, Statement",
         ),
         (
             r#"{"Statement":{"NotPrincipal":"x"}}"#,
-            "\"NotPrincipal\": not evaluated here, allowed Sid, Effect, Action, NotAction, Resource, NotResource, \
+            "\"NotPrincipal\": not evaluated here, expected Sid, Effect, Action, NotAction, Resource, NotResource, \
              Condition",
         ),
         (
@@ -242,11 +242,11 @@ fn faults_of_documents_are_named_with_their_place() {
         ),
         (
             r#"{"Statement":{"Effect":"allow"}}"#,
-            "line 1, column 30: Effect \"allow\": allowed \"Allow\", \"Deny\"",
+            "line 1, column 30: Effect \"allow\": expected \"Allow\", \"Deny\"",
         ),
         (
             r#"{"Statement":{"Effect":"Allow","Effect":"Allow"}}"#,
-            "Effect: allowed once",
+            "Effect: expected once",
         ),
     ]);
 }
@@ -260,7 +260,7 @@ fn faults_of_lists_are_named_with_their_place() {
         ),
         (
             r#"{"Statement":{"Action":[]}}"#,
-            "Action: allowed a list that is not empty",
+            "Action: expected a list that is not empty",
         ),
         (
             r#"{"Statement":{"Action":[["s3:*"]]}}"#,
@@ -273,7 +273,7 @@ fn faults_of_lists_are_named_with_their_place() {
         ),
         (
             r#"{"Statement":{"Resource":"channel/x"}}"#,
-            "resource \"channel/x\": allowed \"*\" or an ARN such as",
+            "resource \"channel/x\": expected \"*\" or an ARN such as",
         ),
         (
             r#"{"Statement":{"Resource":"arn:aws:${x}"}}"#,
@@ -281,7 +281,7 @@ fn faults_of_lists_are_named_with_their_place() {
         ),
         (
             r#"{"Statement":{"Resource":""}}"#,
-            "\"\": allowed 1 to 2048 bytes",
+            "\"\": expected 1 to 2048 bytes",
         ),
     ]);
 }
@@ -303,7 +303,7 @@ fn faults_of_conditions_are_named() {
         ),
         (
             r#"{"Statement":{"Condition":{"StringLike":{"kinesisvideo:ClientId":"a"},"stringLike":{}}}}"#,
-            "Condition: allowed each operator once",
+            "Condition: expected each operator once",
         ),
         (
             r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"StringLike":{}}}}"#,
@@ -315,7 +315,7 @@ fn faults_of_conditions_are_named() {
         ),
         (
             r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Resource":"*"}}"#,
-            "Resource: allowed once",
+            "Resource: expected once",
         ),
     ]);
 }
@@ -326,7 +326,7 @@ fn bounds_hold_on_both_sides() {
     let statements = |count| format!(r#"{{"Statement":[{}]}}"#, vec![statement; count].join(","));
     assert!(Policy::parse(&statements(STATEMENTS_MAX)).is_ok());
     let error = Policy::parse(&statements(STATEMENTS_MAX + 1)).unwrap_err();
-    assert_eq!(error.rule(), "allowed at most 256 statements");
+    assert_eq!(error.rule(), "expected at most 256 statements");
 
     let actions = |count| {
         let list = vec![r#""s3:X""#; count].join(",");
@@ -348,7 +348,7 @@ fn bounds_hold_on_both_sides() {
     let error = Policy::parse(&padded(POLICY_BYTES_MAX + 1)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the document has 65537 bytes, allowed at most 65536"
+        "the document has 65537 bytes, expected at most 65536"
     );
     assert!(Policy::parse_session(&padded(SESSION_POLICY_BYTES_MAX)).is_ok());
     assert!(Policy::parse_session(&padded(SESSION_POLICY_BYTES_MAX + 1)).is_err());

@@ -461,20 +461,20 @@ mod tests {
                     r#"{"AWS": "arn:aws:iam::123456789012:user/*"}"#,
                     "",
                 ),
-                "allowed no * and ?",
+                "expected no * and ?",
             ),
             (
                 one("Allow", "Principal", r#"{"AWS": "back-end"}"#, ""),
-                "allowed an account or an ARN",
+                "expected an account or an ARN",
             ),
             (
                 one("Allow", "Principal", r#"{"CanonicalUser": "x"}"#, ""),
-                "allowed AWS, Service and Federated",
+                "expected AWS, Service and Federated",
             ),
             (one("Allow", "Principal", "{}", ""), "must have AWS"),
             (
                 one("Allow", "Principal", r#""x""#, ""),
-                "allowed \"*\" or an object",
+                "expected \"*\" or an object",
             ),
             (
                 one(
@@ -501,7 +501,7 @@ mod tests {
             Trust::parse(&long)
                 .unwrap_err()
                 .rule()
-                .contains("allowed at most")
+                .contains("expected at most")
         );
         let both = one("allow", "Principal", r#"{"AWS": "x"}"#, "");
         assert_eq!(Trust::parse_with_faults(&both).unwrap_err().len(), 2);

@@ -382,11 +382,11 @@ fn values_of_conditions_are_checked() {
         (r#""BinaryEquals": {"aws:username": "%"}"#, "must be base64"),
         (
             r#""StringEquals": {"aws:username": []}"#,
-            "allowed a list that is not empty",
+            "expected a list that is not empty",
         ),
         (
             r#""StringEquals": {"aws:username": "a", "AWS:UserName": "b"}"#,
-            "allowed once",
+            "expected once",
         ),
         (r#""StringEquals": {}"#, "must have a condition key"),
     ] {

@@ -173,7 +173,7 @@ const groups = { groups: refusals.map((one, place) => ({ ...one, refusals: [1204
     minutes: minutes([9, 2][place]) })), found: { groups: 2, refusals: 1205 }, refusals: 1217, others: 12 };
 const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T03:12:07.000Z', truncated: false, master: [
     { connection: 5, remote: '10.0.4.2:1', joined: '2026-11-21T03:12:08.000Z', left: '2026-11-21T03:12:20.000Z', reason: 'protocol_error:1009',
-        says: 'a message of 70,112 bytes; 65,536 are allowed', refused: 2, unaccepted: { not_json: 2 },
+        says: 'a message of 70,112 bytes; expected at most 65,536', refused: 2, unaccepted: { not_json: 2 },
         hints: ['2 messages were not accepted: it is not one JSON object'] },
     { connection: 6, remote: '10.0.4.2:2', joined: '2026-11-21T03:12:42.000Z', left: null, reason: null, says: null, refused: 0, unaccepted: {},
         hints: [] }], viewers: [
@@ -217,7 +217,7 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
         await page.locator('.lane', { hasText: 'web-9' }).locator('summary').first().click();
         await page.getByRole('region', { name: 'Events of web-9' }).getByText(trace.viewers[1].text).waitFor();
         await page.getByText(/, left: the client closed it$/).waitFor();
-        await page.getByText(/^Camera 10\.0\.4\.2:1 from .*: a message of 70,112 bytes; 65,536 are allowed$/).waitFor();
+        await page.getByText(/^Camera 10\.0\.4\.2:1 .*: a message of 70,112 bytes; expected at most 65,536$/).waitFor();
         await page.getByText(/^Camera 10\.0\.4\.2:2 from .* until now$/).waitFor();
         await page.getByText('2 messages were not accepted: it is not one JSON object', { exact: true }).waitFor();
         // What went well is no hint at trouble.
@@ -323,7 +323,7 @@ function pixels(page, png, places) {
 test('faults are chosen from what the broker allows', { timeout: 60_000 }, () => withBrowser(async (browser) => {
     const ask = async (fault) => (await fetch(`${admin}/dev/faults`, { method: 'POST', body: JSON.stringify(fault) })).json();
     /** What the broker lists when it refuses a fault. */
-    const allowed = async (fault) => (await ask(fault)).error.split('allowed ')[1].split(', ');
+    const allowed = async (fault) => (await ask(fault)).error.split('expected ')[1].split(', ');
     const page = await open(browser);
     await page.goto(`${admin}/#/dev`);
     await page.getByLabel('On', { exact: true }).waitFor();

@@ -84,7 +84,7 @@ test('what is missing is named', { timeout }, async (t) => {
     assert.match(ended.output(), /did not start: exit code 7[^]*the disk is full/);
     write('wrong.mjs', "import { start } from '@heliograph/testing'; await (await start()).faults.refuse('Nope');");
     const wrong = await node(['wrong.mjs']);
-    assert.match(wrong.output(), /POST \/dev\/faults: do\.refuse\.error = "Nope": allowed AccessDenied/);
+    assert.match(wrong.output(), /POST \/dev\/faults: do\.refuse\.error = "Nope": expected AccessDenied/);
 });
 
 test('a test leaves nothing behind', { timeout }, async (t) => {

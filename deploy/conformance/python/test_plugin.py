@@ -253,7 +253,7 @@ class Plugin(unittest.TestCase):
         self.write("test_it.py", 'def test_wrong(heliograph): heliograph.faults.refuse("Nope")\n')
         code, output = self.pytest(*PATH)
         self.assertEqual(code, 1, output)
-        self.assertIn('HeliographError: POST /dev/faults: do.refuse.error = "Nope": allowed AccessDenied', output)
+        self.assertIn('HeliographError: POST /dev/faults: do.refuse.error = "Nope": expected AccessDenied', output)
 
     def test_a_failure_shows_what_the_broker_saw(self):
         self.write("test_it.py", FAILS)
@@ -278,11 +278,11 @@ class Plugin(unittest.TestCase):
         for text in (
             "{'profil': 'strict'}: must be arguments of `heliograph serve`, auth and profile",
             "invalid value 'sigv5' for '--auth",
-            'on = "connct": allowed connect, api, message, delivery, session; the nearest is connect',
+            'on = "connct": expected connect, api, message, delivery, session; the nearest is connect',
             "within = '5 s': must be a number with ms, s or m",
             "within = 5: must be a number with ms, s or m",
             "count = '1': must be a whole number",
-            'do.corrupt: not with this "on"; allowed drop, ',
+            'do.corrupt: not with this "on"; expected drop, ',
             "faults: clientId: no such argument; expected channel, role, client_id, ",
             '--auth: say auth="…"',
             "was ended: read `hits` before end()",

@@ -170,7 +170,7 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
 /// Returns a description of the error, for the operator.
 pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let wrong =
-        |what: &str| format!("hdr: {what}; allowed is a histogram as HDR V2 deflate in base64");
+        |what: &str| format!("hdr: {what}; expected a histogram as HDR V2 deflate in base64");
     let bytes = codec::base64::decode(text.as_bytes()).ok_or_else(|| wrong("no base64"))?;
     let (&cookie, rest) = bytes
         .split_first_chunk()

@@ -274,11 +274,11 @@ impl fmt::Display for DeviceRegistryError {
         match self {
             Self::TooMany(max) => write!(
                 out,
-                "allowed at most {max} certificates and inactive things: [things] max allows more"
+                "expected at most {max} certificates and inactive things: [things] max allows more"
             ),
-            Self::TooManyTypes => out.write_str("allowed at most 65535 thing types"),
-            Self::TooManyPolicies => out.write_str("allowed at most 65535 policies"),
-            Self::TooLong => out.write_str("allowed at most 4 GiB of names"),
+            Self::TooManyTypes => out.write_str("expected at most 65535 thing types"),
+            Self::TooManyPolicies => out.write_str("expected at most 65535 policies"),
+            Self::TooLong => out.write_str("expected at most 4 GiB of names"),
         }
     }
 }

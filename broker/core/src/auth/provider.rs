@@ -241,11 +241,11 @@ impl fmt::Display for KeySetFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         use crate::limits::{KEY_SET_BYTES_MAX, KEYS_OF_PROVIDER_MAX};
         match self {
-            Self::TooLong => write!(out, "allowed at most {KEY_SET_BYTES_MAX} bytes"),
-            Self::Malformed => out.write_str("allowed a JSON object with a list \"keys\" (RFC 7517)"),
-            Self::TooMany => write!(out, "allowed at most {KEYS_OF_PROVIDER_MAX} keys"),
+            Self::TooLong => write!(out, "expected at most {KEY_SET_BYTES_MAX} bytes"),
+            Self::Malformed => out.write_str("expected a JSON object with a list \"keys\" (RFC 7517)"),
+            Self::TooMany => write!(out, "expected at most {KEYS_OF_PROVIDER_MAX} keys"),
             Self::NoneUsable => out.write_str(
-                "it has no key for signatures: allowed are RSA of 2,048 bits or more, P-256, P-384 and Ed25519, \
+                "it has no key for signatures: expected RSA of 2,048 bits or more, P-256, P-384 and Ed25519, \
                  without \"use\" or with \"sig\"",
             ),
         }

@@ -329,7 +329,7 @@ impl FixedMap {
         }
         if let Some(slot) = owners.iter().position(Option::is_none) {
             return Err(format!(
-                "slot {slot}: allowed one node for each of the slots 0-4095"
+                "slot {slot}: expected one node for each of the slots 0-4095"
             ));
         }
         let owners = owners.into_iter().flatten().collect();
@@ -362,26 +362,28 @@ fn read_line(
 ) -> Result<(), String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [name, address, slots] = words[..] else {
-        return Err("allowed a name, an address and slots, such as n1 10.0.0.1:7443 0-2047".into());
+        return Err(
+            "expected a name, an address and slots, such as n1 10.0.0.1:7443 0-2047".into(),
+        );
     };
     let name = crate::settings::value::node(name)?;
     let address = crate::settings::value::socket(address)?;
     if nodes.len() >= NODES_MAX {
-        return Err(format!("allowed {NODES_MAX} nodes at most"));
+        return Err(format!("expected {NODES_MAX} nodes at most"));
     }
     if nodes
         .iter()
         .any(|(known, at)| **known == *name || *at == address)
     {
-        return Err("allowed each name and each address once".into());
+        return Err("expected each name and each address once".into());
     }
     let node = NodeId(u16::try_from(nodes.len()).unwrap_or(u16::MAX));
     for range in slots.split(',') {
-        let (first, last) = bounds(range).ok_or("allowed slots of 0 to 4095, such as 0-99,200")?;
+        let (first, last) = bounds(range).ok_or("expected slots of 0 to 4095, such as 0-99,200")?;
         for slot in first..=last {
             match owners.get_mut(usize::from(slot)) {
                 Some(owner @ None) => *owner = Some(node),
-                Some(Some(_)) | None => return Err(format!("slot {slot}: allowed one node")),
+                Some(Some(_)) | None => return Err(format!("slot {slot}: expected one node")),
             }
         }
     }
@@ -583,31 +585,31 @@ mod fixed_map_tests {
     fn a_wrong_map_is_refused_with_its_line() {
         let n1 = "n1 127.0.0.1:1 0-4095\n";
         for (text, rule) in [
-            ("", "slot 0: allowed one node for each"),
+            ("", "slot 0: expected one node for each"),
             (
                 "n1 127.0.0.1:1 0-4094",
-                "slot 4095: allowed one node for each",
+                "slot 4095: expected one node for each",
             ),
             (
                 "n1 127.0.0.1:1",
-                "line 1: allowed a name, an address and slots",
+                "line 1: expected a name, an address and slots",
             ),
-            ("n1 127.0.0.1:1 0-1 2-3", "line 1: allowed a name"),
+            ("n1 127.0.0.1:1 0-1 2-3", "line 1: expected a name"),
             (
                 "N1 127.0.0.1:1 0-1",
-                "line 1: allowed 1 to 63 of the characters",
+                "line 1: expected 1 to 63 of the characters",
             ),
-            ("n1 127.0.0.1 0-1", "line 1: allowed ADDR:PORT"),
-            ("n1 127.0.0.1:1 0-4096", "line 1: allowed slots"),
-            ("n1 127.0.0.1:1 5-4", "line 1: allowed slots"),
-            ("n1 127.0.0.1:1 0-1,1", "line 1: slot 1: allowed one node"),
+            ("n1 127.0.0.1 0-1", "line 1: expected ADDR:PORT"),
+            ("n1 127.0.0.1:1 0-4096", "line 1: expected slots"),
+            ("n1 127.0.0.1:1 5-4", "line 1: expected slots"),
+            ("n1 127.0.0.1:1 0-1,1", "line 1: slot 1: expected one node"),
             (
                 "n1 127.0.0.1:1 0\nn1 127.0.0.1:2 1",
-                "line 2: allowed each name",
+                "line 2: expected each name",
             ),
             (
                 "n1 127.0.0.1:1 0\nn2 127.0.0.1:1 1",
-                "line 2: allowed each name",
+                "line 2: expected each name",
             ),
         ] {
             let refused = FixedMap::parse(text).unwrap_err();
@@ -616,7 +618,7 @@ mod fixed_map_tests {
         let two = format!("{n1}n2 127.0.0.1:2 7");
         assert_eq!(
             FixedMap::parse(&two),
-            Err("line 2: slot 7: allowed one node".into())
+            Err("line 2: slot 7: expected one node".into())
         );
     }
 }

@@ -44,10 +44,10 @@ impl EndReason {
     }
 }
 
-/// Formats a length and its limit, such as "a message of 70,112 bytes; 65,536 are allowed".
+/// Formats a length and its limit, such as "a message of 70,112 bytes; expected at most 65,536".
 pub(crate) fn too_long(what: &str, length: u64, most: u64, unit: &str) -> String {
     format!(
-        "{what} of {} {unit}; {} are allowed",
+        "{what} of {} {unit}; expected at most {}",
         grouped(length),
         grouped(most)
     )
@@ -152,9 +152,9 @@ mod tests {
             let error = FrameError::MessageTooBig(Excess::new(bytes, most));
             EndReason::ProtocolError(error).says().into_owned()
         };
-        let wanted = "a message of 70,112 bytes; 65,536 are allowed";
+        let wanted = "a message of 70,112 bytes; expected at most 65,536";
         assert_eq!(of(70_112, 65_536), wanted);
-        let wanted = "a message of 16,777,215 bytes; 999 are allowed";
+        let wanted = "a message of 16,777,215 bytes; expected at most 999";
         assert_eq!(of(u64::MAX, 999), wanted);
         let unmasked = EndReason::ProtocolError(FrameError::Unmasked);
         assert_eq!(unmasked.says(), "a client's frame must be masked");

@@ -218,7 +218,7 @@ impl Key {
                 (field.set)(settings, value::duration(text, range.clone())?)
             }
             Kind::Switch(field) => {
-                let on = text.parse().map_err(|_| "allowed true, false")?;
+                let on = text.parse().map_err(|_| "expected true, false")?;
                 (field.set)(settings, on);
             }
             Kind::Rate(field) => {
@@ -293,7 +293,7 @@ impl Key {
 
 /// Converts a number to a `usize`.
 fn size(number: u64) -> Checked<usize> {
-    usize::try_from(number).map_err(|_| format!("allowed at most {}", usize::MAX))
+    usize::try_from(number).map_err(|_| format!("expected at most {}", usize::MAX))
 }
 
 /// Maximum rate and burst.

@@ -33,53 +33,53 @@ pub fn letters<'t>(
 pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
     let words = || T::VARIANTS.iter().map(|word| format!("\"{word}\""));
     text.parse()
-        .map_err(|_| format!("allowed {}", words().collect::<Vec<_>>().join(", ")))
+        .map_err(|_| format!("expected {}", words().collect::<Vec<_>>().join(", ")))
 }
 
 /// The region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length limit is ours.
 pub fn region(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    let rule = "allowed 1 to 32 of the characters a-z 0-9 -";
+    let rule = "expected 1 to 32 of the characters a-z 0-9 -";
     letters(text, 1..=32, is_allowed, rule).map(str::to_owned)
 }
 
 /// An AWS account.
 pub fn account_id(text: &str) -> Checked<String> {
     let is_digit = |byte: u8| byte.is_ascii_digit();
-    letters(text, 12..=12, is_digit, "allowed 12 digits").map(str::to_owned)
+    letters(text, 12..=12, is_digit, "expected 12 digits").map(str::to_owned)
 }
 
 /// A path, or any other text whose only requirement is to be non-empty.
 pub fn filled(text: &str) -> Checked<String> {
     if text.is_empty() || text.contains('\0') {
-        return Err("allowed a text that is not empty".into());
+        return Err("expected a text that is not empty".into());
     }
     Ok(text.into())
 }
 
 /// Name of a token claim.
 pub fn claim(text: &str) -> Checked<String> {
-    let rule = "allowed 1 to 128 printable ASCII characters without space";
+    let rule = "expected 1 to 128 printable ASCII characters without space";
     letters(text, 1..=128, |byte| byte.is_ascii_graphic(), rule).map(str::to_owned)
 }
 
 /// Value of a token claim. Source: STS API Reference, "AssumeRoleWithWebIdentity", `SubjectFromWebIdentityToken`: 255.
 pub fn claim_value(text: &str) -> Checked<String> {
-    let rule = "allowed 1 to 255 bytes without control characters";
+    let rule = "expected 1 to 255 bytes without control characters";
     letters(text, 1..=255, |byte| !byte.is_ascii_control(), rule).map(str::to_owned)
 }
 
 /// A scope of a sign-in. Source: RFC 6749, section 3.3, "Access Token Scope".
 pub fn scope(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    let rule = "allowed 1 to 128 printable ASCII characters without space, \" and \\";
+    let rule = "expected 1 to 128 printable ASCII characters without space, \" and \\";
     letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
 }
 
 /// `http://ADDR:PORT` or `https://ADDR:PORT`, with an IP address or `localhost`.
 pub fn listen(text: &str) -> Checked<Listen> {
     let rule = || {
-        "allowed http://ADDR:PORT or https://ADDR:PORT, such as https://127.0.0.1:8443".to_owned()
+        "expected http://ADDR:PORT or https://ADDR:PORT, such as https://127.0.0.1:8443".to_owned()
     };
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
     let scheme = match scheme {
@@ -101,13 +101,13 @@ pub fn admin(text: &str) -> Checked<Option<SocketAddr>> {
     }
     match address(text) {
         Ok(addr) => Ok(Some(addr)),
-        Err(_) => Err("allowed ADDR:PORT, such as 127.0.0.1:8090, or off".into()),
+        Err(_) => Err("expected ADDR:PORT, such as 127.0.0.1:8090, or off".into()),
     }
 }
 
 /// `ADDR:PORT`.
 pub fn socket(text: &str) -> Checked<SocketAddr> {
-    address(text).map_err(|_| "allowed ADDR:PORT, such as 10.0.0.1:7443".into())
+    address(text).map_err(|_| "expected ADDR:PORT, such as 10.0.0.1:7443".into())
 }
 
 /// A network, or a single address as a network of its own.
@@ -116,14 +116,14 @@ pub fn network(text: &str) -> Checked<IpNet> {
     let network = text.parse::<IpNet>().ok().or_else(alone);
     let network = network.filter(|it| it.trunc() == *it);
     network.ok_or_else(|| {
-        "allowed ADDRESS/BITS without bits behind those, such as 10.0.0.0/8, or an address".into()
+        "expected ADDRESS/BITS without bits behind those, such as 10.0.0.0/8, or an address".into()
     })
 }
 
 /// Name of a node or of a cluster; at most as long as a DNS label.
 pub fn node(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    let rule = "allowed 1 to 63 of the characters a-z 0-9 . -";
+    let rule = "expected 1 to 63 of the characters a-z 0-9 . -";
     letters(text, 1..=63, is_allowed, rule).map(str::to_owned)
 }
 
@@ -137,13 +137,13 @@ pub fn node_host(text: &str) -> Checked<String> {
     if is_fine {
         return Ok(text.into());
     }
-    Err("allowed a host name or an IP address, without a port, such as n1.internal".into())
+    Err("expected a host name or an IP address, without a port, such as n1.internal".into())
 }
 
 /// URL of an etcd member.
 pub fn etcd(text: &str) -> Checked<String> {
     endpoint(text, ["https", "http"]).map_err(|_| {
-        "allowed https://HOST:PORT or http://HOST:PORT, such as https://10.0.0.11:2379".into()
+        "expected https://HOST:PORT or http://HOST:PORT, such as https://10.0.0.11:2379".into()
     })
 }
 
@@ -159,7 +159,7 @@ fn address(text: &str) -> Checked<SocketAddr> {
 pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     let rule = || {
         format!(
-            "allowed {0}://HOST or {0}://HOST:PORT, without a path",
+            "expected {0}://HOST or {0}://HOST:PORT, without a path",
             schemes[0]
         )
     };
@@ -255,7 +255,7 @@ pub fn dev_origin(text: &str) -> Checked<String> {
 pub fn origin(text: &str) -> Checked<String> {
     endpoint(text, ["https", "http"])
         .map(normal)
-        .map_err(|_| "allowed https://HOST or http://HOST, perhaps with :PORT".into())
+        .map_err(|_| "expected https://HOST or http://HOST, perhaps with :PORT".into())
 }
 
 /// Name or address by which clients reach a server. IPv6 addresses are written without brackets.
@@ -263,7 +263,7 @@ pub fn dev_host(text: &str) -> Checked<String> {
     if text.parse::<IpAddr>().is_ok() || is_host(text) {
         return Ok(text.into());
     }
-    Err("allowed a host name or an IP address, such as bench.example or 192.0.2.7".into())
+    Err("expected a host name or an IP address, such as bench.example or 192.0.2.7".into())
 }
 
 /// A domain to which labels are prepended. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are
@@ -273,7 +273,7 @@ pub fn domain(text: &str) -> Checked<String> {
     {
         return Ok(text.to_ascii_lowercase());
     }
-    Err("allowed a domain name, such as signaling.example.com".into())
+    Err("expected a domain name, such as signaling.example.com".into())
 }
 
 /// Whether a text is a host name or an IPv4 address. Browsers treat a name whose last label is a number as an address
@@ -300,7 +300,7 @@ pub fn ice_url(text: &str) -> Checked<String> {
     if ice_parts(text).is_some() && text.len() <= 127 {
         return Ok(text.into());
     }
-    let rule = "allowed stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT, the latter two perhaps with ?transport=udp \
+    let rule = "expected stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT, the latter two perhaps with ?transport=udp \
                 or ?transport=tcp: without //, user and path, a port from 1 to 65535, at most 127 characters";
     Err(rule.into())
 }
@@ -342,7 +342,7 @@ fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
 /// A user name or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; must not
 /// need escaping, since the C SDK never unescapes.
 pub fn ice_word(text: &str) -> Checked<String> {
-    let rule = "allowed 1 to 256 printable ASCII characters without space, \" and \\";
+    let rule = "expected 1 to 256 printable ASCII characters without space, \" and \\";
     letters(text, 1..=256, needs_no_escape, rule).map(str::to_owned)
 }
 
@@ -352,7 +352,7 @@ fn needs_no_escape(byte: u8) -> bool {
 
 /// A list of CPUs such as `0-3,6`: at least one, without duplicates.
 pub fn cpus(text: &str) -> Checked<Vec<usize>> {
-    let rule = || "allowed a list of CPU numbers and ranges, such as 0-3,6, none twice".to_owned();
+    let rule = || "expected a list of CPU numbers and ranges, such as 0-3,6, none twice".to_owned();
     let number = |text: &str| {
         text.trim()
             .parse()
@@ -385,7 +385,7 @@ pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     let digits = text.replace('_', "");
     match digits.parse::<u64>() {
         Ok(number) if range.contains(&number) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("allowed {}", between(range))),
+        Ok(_) | Err(_) => Err(format!("expected {}", between(range))),
     }
 }
 
@@ -399,7 +399,7 @@ pub fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
     let rule = || {
         let (from, to) = ((*range.start()).max(1), *range.end());
         format!(
-            "allowed a duration from \"{}\" to \"{}\"{or_off}",
+            "expected a duration from \"{}\" to \"{}\"{or_off}",
             ConfigSpan(from),
             ConfigSpan(to)
         )

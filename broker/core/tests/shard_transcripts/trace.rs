@@ -125,7 +125,7 @@ impl Trace {
                     None => format!(" of {}", self.of_mark(mark)),
                 });
                 let most = Some(most).filter(|most| **most > 0);
-                let most = most.map(|most| format!(", {most} are allowed"));
+                let most = most.map(|most| format!(", expected at most {most}"));
                 let held = candidates.filter(|held| *held > 0);
                 let held = held.map(|held| format!(" with {held}"));
                 let rest = [from, to, of, most, held]

@@ -73,7 +73,7 @@ fn each_reason_is_counted_recorded_and_logged() {
     let lines = trace.lines();
     let unaccepted = lines.iter().filter(|line| line.contains("Unaccepted"));
     let wanted = [
-        "1000 ? 1025 up Unaccepted(TooLong) from v1, 1024 are allowed",
+        "1000 ? 1025 up Unaccepted(TooLong) from v1, expected at most 1024",
         "1000 ? 0 up Unaccepted(NoPayload) from v1",
         "1000 ? 0 up Unaccepted(NotBase64) from v1",
         "1000 ? 0 up Unaccepted(NotJson) from v1",
@@ -136,7 +136,7 @@ fn a_message_that_its_recipient_cannot_take_is_refused_to_its_sender() {
     assert_eq!(reasons, [Unaccepted::TooLongForRecipient]);
     assert_eq!((logged[0].bytes, logged[0].most), (1025, 1024));
     let trace = trace(&mut script, "cam", 5000);
-    let wanted = "SDP_OFFER 1025 up Unaccepted(TooLongForRecipient) from v1, 1024 are allowed";
+    let wanted = "SDP_OFFER 1025 up Unaccepted(TooLongForRecipient) from v1, expected at most 1024";
     let lines = trace.lines();
     assert!(lines.iter().any(|line| line.ends_with(wanted)), "{lines:?}");
     let outcomes = script.counters().outcomes[0];

@@ -282,7 +282,7 @@ fn a_question_that_cannot_be_meant_is_refused() {
     for (question, fault) in [
         (
             "--as camera --action ConnectAsMaster",
-            "allowed user/camera and role/camera",
+            "expected user/camera and role/camera",
         ),
         (
             "--as nobody --action ConnectAsMaster",
@@ -292,7 +292,10 @@ fn a_question_that_cannot_be_meant_is_refused() {
             "--as backend --thing cam-1 --action ConnectAsMaster",
             "are of roles",
         ),
-        ("--as backend --action Connect", "allowed ConnectAsMaster, "),
+        (
+            "--as backend --action Connect",
+            "expected ConnectAsMaster, ",
+        ),
         (
             "--as role/camera --claim sub=ada --action ConnectAsMaster",
             "ISSUER:NAME=VALUE",

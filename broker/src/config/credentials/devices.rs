@@ -31,7 +31,7 @@ pub(crate) fn things(
         let hosts = list(value, 1, "server names", |value| text(value, host))?;
         match hosts.len() {
             ..=HOSTS_MAX => Ok(hosts),
-            _ => Err(format!("allowed at most {HOSTS_MAX} server names")),
+            _ => Err(format!("expected at most {HOSTS_MAX} server names")),
         }
     });
     let own = section.read("policies", |value| policies(value, known));
@@ -40,7 +40,7 @@ pub(crate) fn things(
         let number = value.as_integer().and_then(|it| it.as_str().parse().ok());
         number
             .filter(|number| (1..=REGISTRY_MAX).contains(number))
-            .ok_or_else(|| format!("allowed a number from 1 to {REGISTRY_MAX}"))
+            .ok_or_else(|| format!("expected a number from 1 to {REGISTRY_MAX}"))
     });
     let max = max.unwrap_or(REGISTRY_MAX_DEFAULT);
     let registry = section.read_with_faults("registry", |value| {
@@ -51,7 +51,7 @@ pub(crate) fn things(
     authority(section, &own, files, &mut all);
     for key in ["name", "names", "intermediates", "crl", "crl_grace"] {
         if section.has(key) && !section.has("ca") {
-            section.fault(format!("allowed {key} together with ca"));
+            section.fault(format!("expected {key} together with ca"));
         }
     }
     section.tables("authority", |_, section| {
@@ -100,7 +100,7 @@ fn authority(
     }
     let authorities = section.text("ca", |text| certificates(files, text));
     let name = section.text("name", |text| {
-        let rule = || "allowed \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned();
+        let rule = || "expected \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned();
         NameSource::named(text).ok_or_else(rule)
     });
     let names = section.text("names", pattern);
@@ -193,7 +193,7 @@ fn certificates(files: &mut Files, written: &str) -> Checked<Vec<CertificateDer<
     match all {
         Ok(all) if (1..=AUTHORITIES_MAX).contains(&all.len()) => Ok(all),
         Ok(_) | Err(_) => Err(format!(
-            "{}: allowed a PEM file with 1 to {AUTHORITIES_MAX} certificates",
+            "{}: expected a PEM file with 1 to {AUTHORITIES_MAX} certificates",
             path.display()
         )),
     }
@@ -211,7 +211,7 @@ fn revocation_lists(
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
         Ok(_) | Err(_) => Err(format!(
-            "{}: allowed a PEM or DER file with revocation lists",
+            "{}: expected a PEM or DER file with revocation lists",
             path.display()
         )),
     }
@@ -225,7 +225,7 @@ fn host(text: &str) -> Checked<Box<str>> {
         text.len() <= 127 && text.bytes().all(is_allowed) && text.split('.').all(is_label);
     let is_address = text.parse::<std::net::IpAddr>().is_ok();
     if !is_name || is_address {
-        let rule = "allowed host names of up to 127 letters, which devices send as server name: no addresses, no ports";
+        let rule = "expected host names of up to 127 letters, which devices send as server name: not an address";
         return Err(rule.into());
     }
     Ok(text.to_ascii_lowercase().into())
@@ -234,7 +234,7 @@ fn host(text: &str) -> Checked<Box<str>> {
 /// Parses a pattern of thing names.
 fn pattern(text: &str) -> Checked<Box<str>> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-*".contains(&byte);
-    let rule = "allowed a pattern of thing names with *, such as \"plant2-*\"";
+    let rule = "expected a pattern of thing names with *, such as \"plant2-*\"";
     letters(text, 1..=128, is_allowed, rule).map(Box::from)
 }
 
@@ -309,7 +309,7 @@ pub(crate) fn read_lines(
         }
         if is_counted && !line.trim_ascii().is_empty() {
             faults.push(format!(
-                "{path}:{number}: allowed nothing behind {LAST_LINE}N"
+                "{path}:{number}: expected nothing behind {LAST_LINE}N"
             ));
             break;
         }
@@ -427,11 +427,11 @@ fn digits(text: &str) -> Option<[u8; 32]> {
 }
 
 /// Expected format of a line, quoted in error messages.
-const FORM: &str = "allowed SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without \
+const FORM: &str = "expected SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without \
                     the digits a thing that is inactive";
 
 /// Beginning of the error message for a registry with too many lines.
-const TOO_MANY: &str = "allowed at most";
+const TOO_MANY: &str = "expected at most";
 
 /// Maximum length of a line, in bytes: four times the longest names.
 const LINE_BYTES_MAX: u64 = 1024;

@@ -237,8 +237,8 @@ fn told(path: &Path, error: ReadError) -> String {
     let name = path.display();
     match error {
         ReadError::Failed(error) => format!("{name}: cannot be read: {error}"),
-        ReadError::NotRegular => format!("{name}: allowed a regular file"),
-        ReadError::TooLong(bytes_max) => format!("{name}: allowed at most {bytes_max} bytes"),
+        ReadError::NotRegular => format!("{name}: expected a regular file"),
+        ReadError::TooLong(bytes_max) => format!("{name}: expected at most {bytes_max} bytes"),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn provider(
     let private = section.read("private", |value| {
         value
             .as_bool()
-            .ok_or_else(|| "allowed true or false".into())
+            .ok_or_else(|| "expected true or false".into())
     });
     if !section.has("client_ids") {
         section.fault("client_ids needed: the clients whose tokens are let in");
@@ -36,7 +36,7 @@ pub(crate) fn provider(
     let of_discovery: Vec<_> = of_discovery.filter(|key| section.has(key)).collect();
     if section.has("jwks_file") && !of_discovery.is_empty() {
         section.fault(format!(
-            "allowed without {}: nothing is fetched where jwks_file has the keys",
+            "expected without {}: nothing is fetched where jwks_file has the keys",
             of_discovery.join(", ")
         ));
     }
@@ -68,13 +68,13 @@ pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     for provider in &mut book.providers {
         let key = format!("oidc_provider.{}", provider.issuer);
         if !issuers.insert(provider.issuer.to_ascii_lowercase()) {
-            let rule = "allowed once: condition keys are compared without regard to case";
+            let rule = "expected once: condition keys are compared without regard to case";
             findings.fault(&key, "{ … }", rule);
         }
         provider.claims = names_of(provider, &claims);
         if provider.claims.len() > CLAIM_NAMES_MAX {
             let rule = format!(
-                "allowed at most {CLAIM_NAMES_MAX} claims beside sub and aud in policies and trusts of the file"
+                "expected at most {CLAIM_NAMES_MAX} claims beside sub and aud in policies and trusts of the file"
             );
             findings.fault(&key, "{ … }", rule);
         }
@@ -85,7 +85,7 @@ pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
             let is_wide = provider.is_some_and(|it| it.client_ids.len() > 1);
             if is_wide && !names_claim {
                 let rule = format!(
-                    "a statement of its trust lets in all users of all clients of {arn}: allowed with a condition on \
+                    "a statement of its trust lets in all users of all clients of {arn}: needs a condition on \
                      its sub, its aud or another claim"
                 );
                 findings.fault(&format!("role.{}", role.name), "{ … }", rule);
@@ -185,7 +185,7 @@ fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
 fn checked_issuer(text: &str) -> Checked<&str> {
     let rule = || {
         format!(
-            "allowed an issuer without https://, such as id.example.com/realms/home: a host with a dot and a path, at \
+            "expected an issuer without https://, such as id.example.com/realms/home: a host with a dot and a path, at \
              most {PROVIDER_BYTES_MAX} bytes"
         )
     };
@@ -202,7 +202,7 @@ fn checked_issuer(text: &str) -> Checked<&str> {
 fn checked_host(text: &str) -> Checked<Box<str>> {
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
-    let rule = "allowed a host name, such as keys.example.com, or with a port";
+    let rule = "expected a host name, such as keys.example.com, or with a port";
     letters(name, 1..=253, is_name, rule)?;
     if name.split('.').any(str::is_empty) || port.parse::<u16>().is_err() {
         return Err(rule.into());
@@ -211,7 +211,7 @@ fn checked_host(text: &str) -> Checked<Box<str>> {
 }
 
 fn client_ids(value: &Raw<'_>) -> Checked<Vec<Box<str>>> {
-    let rule = format!("allowed 1 to {CLIENT_IDS_MAX} texts of 1 to 255 visible characters");
+    let rule = format!("expected 1 to {CLIENT_IDS_MAX} texts of 1 to 255 visible characters");
     let one = |entry| {
         let is_visible = |byte: u8| byte.is_ascii_graphic();
         text(entry, |id| {
@@ -229,14 +229,14 @@ fn client_ids(value: &Raw<'_>) -> Checked<Vec<Box<str>>> {
 fn hosts<'d>(value: &'d Raw<'d>) -> Checked<Vec<Box<str>>> {
     let hosts = list(value, 1, "host names", |entry| text(entry, checked_host))?;
     if hosts.len() > HOSTS_MAX {
-        return Err(format!("allowed at most {HOSTS_MAX} host names"));
+        return Err(format!("expected at most {HOSTS_MAX} host names"));
     }
     Ok(hosts)
 }
 
 fn algorithms<'d>(value: &'d Raw<'d>) -> Checked<Algorithms> {
     let names = list(value, 1, "algorithms", |entry| text(entry, Ok))?;
-    let rule = || format!("allowed some of {}", Algorithms::NAMES.join(", "));
+    let rule = || format!("expected some of {}", Algorithms::NAMES.join(", "));
     Algorithms::of_names(names).ok_or_else(rule)
 }
 

@@ -140,7 +140,7 @@ pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
 /// Validates an alias name. Source: AWS IoT API Reference, `CreateRoleAlias`, `roleAlias`.
 fn alias_name(text: &str) -> Checked<()> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_=,@-".contains(&byte);
-    let rule = "allowed 1 to 128 of the characters A-Z a-z 0-9 _ = , @ -";
+    let rule = "expected 1 to 128 of the characters A-Z a-z 0-9 _ = , @ -";
     letters(text, 1..=128, is_allowed, rule).map(drop)
 }
 
@@ -161,7 +161,7 @@ pub(crate) type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
 
 /// Reads the policies in a list of names, which may be empty.
 pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Arc<Policy>>> {
-    let rule = || format!("allowed a list of up to {POLICIES_PER_PRINCIPAL_MAX} policy names");
+    let rule = || format!("expected a list of up to {POLICIES_PER_PRINCIPAL_MAX} policy names");
     let entries = value.as_array().ok_or_else(rule)?;
     if entries.len() > POLICIES_PER_PRINCIPAL_MAX {
         return Err(rule());
@@ -180,7 +180,7 @@ pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Ar
             }
             return Err(match some.join(", ") {
                 none if none.is_empty() => format!("there is no [policy.{name}], nor any other"),
-                some => format!("there is no [policy.{name}], allowed {some}"),
+                some => format!("there is no [policy.{name}], expected {some}"),
             });
         };
         policies.extend(policy.clone());
@@ -199,7 +199,7 @@ pub(crate) fn clock_tolerance_s(section: &mut TableReader<'_, '_>) -> Option<u64
 /// Validates an IAM user name. Source: IAM API Reference, `userNameType`.
 pub(crate) fn user_name(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
-    let rule = "allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -";
+    let rule = "expected 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -";
     letters(text, 1..=64, is_allowed, rule).map(str::to_owned)
 }
 

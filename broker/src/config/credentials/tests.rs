@@ -235,16 +235,16 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "principal = 5",
-        "c.toml:1:13: principal = 5: allowed a list of tables: [[principal]]",
+        "c.toml:1:13: principal = 5: expected a list of tables: [[principal]]",
     ),
     (
         "[[principals]]|name = 'a'",
-        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, oidc_provider, role_alias, things, \
+        "c.toml:1:3: principals = <redacted>: unknown key, expected policy, role, oidc_provider, role_alias, things, \
          principal; the nearest is principal",
     ),
     (
         "{one}|sesion = 'hidden'",
-        "c.toml:5:1: principal[0].sesion = <redacted>: unknown key, allowed name, account, access_key_id, \
+        "c.toml:5:1: principal[0].sesion = <redacted>: unknown key, expected name, account, access_key_id, \
          secret_access_key, \
          secret_access_key_file, session_token, expires, clock_tolerance, policies",
     ),
@@ -254,26 +254,26 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[[principal]]|name = 'a'|access_key_id = 'A'",
-        "c.toml:2:1: principal[0] = { … }: allowed with either secret_access_key or secret_access_key_file",
+        "c.toml:2:1: principal[0] = { … }: expected either secret_access_key or secret_access_key_file",
     ),
     (
         "{one}|secret_access_key_file = 'good.secret'",
-        "c.toml:2:1: principal[0] = { … }: allowed with either secret_access_key or secret_access_key_file",
+        "c.toml:2:1: principal[0] = { … }: expected either secret_access_key or secret_access_key_file",
     ),
     (
         "[[principal]]|name = 'a b'|access_key_id = 'A-1'|secret_access_key = 'short'",
-        "c.toml:2:8: principal[0].name = 'a b': allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -|\
-         c.toml:3:17: principal[0].access_key_id = 'A-1': allowed 1 to 128 of the characters A-Z a-z 0-9 _|\
-         c.toml:4:21: principal[0].secret_access_key = <redacted>: allowed 16 to 128 visible ASCII characters",
+        "c.toml:2:8: principal[0].name = 'a b': expected 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -|\
+         c.toml:3:17: principal[0].access_key_id = 'A-1': expected 1 to 128 of the characters A-Z a-z 0-9 _|\
+         c.toml:4:21: principal[0].secret_access_key = <redacted>: expected 16 to 128 visible ASCII characters",
     ),
     (
         "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = 5",
-        "c.toml:4:21: principal[0].secret_access_key = <redacted>: allowed 16 to 128 visible ASCII characters, in \
+        "c.toml:4:21: principal[0].secret_access_key = <redacted>: expected 16 to 128 visible ASCII characters, in \
          quotes",
     ),
     (
         "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'bad.secret'",
-        "c.toml:4:26: principal[0].secret_access_key_file = 'bad.secret': bad.secret: the content: allowed 16 to 128 \
+        "c.toml:4:26: principal[0].secret_access_key_file = 'bad.secret': bad.secret: the content: expected 16 to 128 \
          visible ASCII characters",
     ),
     (
@@ -283,29 +283,29 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "{one}|account = '1'",
-        "c.toml:5:11: principal[0].account = '1': allowed 12 digits",
+        "c.toml:5:11: principal[0].account = '1': expected 12 digits",
     ),
     (
         "{one}|session_token = 'a b'",
-        "c.toml:5:17: principal[0].session_token = <redacted>: allowed 1 to 4096 visible ASCII characters",
+        "c.toml:5:17: principal[0].session_token = <redacted>: expected 1 to 4096 visible ASCII characters",
     ),
     (
         "{one}|expires = 2027-01-01T00:00:00",
-        "c.toml:5:11: principal[0].expires = 2027-01-01T00:00:00: allowed a date and time with its offset, such as \
+        "c.toml:5:11: principal[0].expires = 2027-01-01T00:00:00: expected a date and time with its offset, such as \
          2027-01-01T00:00:00Z",
     ),
     (
         "{one}|expires = '2027-01-01'",
-        "c.toml:5:11: principal[0].expires = '2027-01-01': allowed a date and time with its offset, such as \
+        "c.toml:5:11: principal[0].expires = '2027-01-01': expected a date and time with its offset, such as \
          2027-01-01T00:00:00Z",
     ),
     (
         "{one}|clock_tolerance = '25h'",
-        "c.toml:5:19: principal[0].clock_tolerance = '25h': allowed a duration from \"1s\" to \"1d\"",
+        "c.toml:5:19: principal[0].clock_tolerance = '25h': expected a duration from \"1s\" to \"1d\"",
     ),
     (
         "{one}|policies = 'p'",
-        "c.toml:5:12: principal[0].policies = 'p': allowed a list of up to 20 policy names",
+        "c.toml:5:12: principal[0].policies = 'p': expected a list of up to 20 policy names",
     ),
     (
         "{one}|policies = ['p']",
@@ -313,33 +313,33 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "{one}|policies = ['q']|[policy.p]|file = 'good.json'",
-        "c.toml:5:12: principal[0].policies = ['q']: there is no [policy.q], allowed p",
+        "c.toml:5:12: principal[0].policies = ['q']: there is no [policy.q], expected p",
     ),
     (
         "{one}|{one}",
-        "c.toml:6:8: principal[1].name = \"a\": allowed once; principal[0] has it as well|\
-         c.toml:7:17: principal[1].access_key_id = \"A\": allowed once; principal[0] has it as well",
+        "c.toml:6:8: principal[1].name = \"a\": expected once; principal[0] has it as well|\
+         c.toml:7:17: principal[1].access_key_id = \"A\": expected once; principal[0] has it as well",
     ),
     (
         "policy = 1",
-        "c.toml:1:10: policy = 1: allowed a table: [policy]",
+        "c.toml:1:10: policy = 1: expected a table: [policy]",
     ),
     (
         "[policy]|p = 1",
-        "c.toml:2:5: policy.p = 1: allowed a table: [policy.p]",
+        "c.toml:2:5: policy.p = 1: expected a table: [policy.p]",
     ),
     (
         "[policy.p]",
-        "c.toml:1:1: policy.p = { … }: allowed with either file or document",
+        "c.toml:1:1: policy.p = { … }: expected either file or document",
     ),
     (
         "[policy.p]|file = 'broken.json'",
-        "c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:18: Effect \"allow\": allowed \"Allow\", \"Deny\"|\
+        "c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:18: Effect \"allow\": expected \"Allow\", \"Deny\"|\
          c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:19: the statement lacks Resource",
     ),
     (
         "[policy.p]|file = ''",
-        "c.toml:2:8: policy.p.file = '': allowed a text that is not empty",
+        "c.toml:2:8: policy.p.file = '': expected a text that is not empty",
     ),
     (
         "[policy.p]|document = '{}'|[policy.q]|document = 'x'",
@@ -350,16 +350,16 @@ const BROKEN: &[(&str, &str)] = &[
     (
         "[role.r]|policies = ['q']|max_session = '13h'|trust = '{}'|x = 1",
         "c.toml:2:12: role.r.policies = ['q']: there is no [policy.q], nor any other|\
-         c.toml:3:15: role.r.max_session = '13h': allowed a duration from \"15m\" to \"12h\"|\
+         c.toml:3:15: role.r.max_session = '13h': expected a duration from \"15m\" to \"12h\"|\
          c.toml:4:9: role.r.trust = '{}': the document is no trust policy: line 1, column 2: the document needs \
          Statement, with at least one statement|\
-         c.toml:5:1: role.r.x = <redacted>: unknown key, allowed account, policies, trust, trust_file, max_session, \
+         c.toml:5:1: role.r.x = <redacted>: unknown key, expected account, policies, trust, trust_file, max_session, \
          clock_tolerance",
     ),
     (
         "[role.'a/b']",
-        "c.toml:1:1: role.a/b = { … }: the name: allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -|\
-         c.toml:1:1: role.a/b = { … }: allowed with either trust or trust_file",
+        "c.toml:1:1: role.a/b = { … }: the name: expected 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -|\
+         c.toml:1:1: role.a/b = { … }: expected either trust or trust_file",
     ),
     (
         "[role.r]|trust_file = 'open.json'",
@@ -368,7 +368,7 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[policy.'a b']|file = 'good.json'",
-        "c.toml:1:1: policy.a b = { … }: the name: allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -",
+        "c.toml:1:1: policy.a b = { … }: the name: expected 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -",
     ),
 ];
 
@@ -418,7 +418,7 @@ fn what_is_no_file_of_text_is_refused() {
     let folder = Folder::new();
     fs::write(folder.0.join("odd.toml"), [0xFF]).unwrap();
     for (name, rule) in [
-        ("", "allowed a regular file"),
+        ("", "expected a regular file"),
         ("none.toml", "none.toml: cannot be read: No such file"),
         (
             "odd.toml",
@@ -449,7 +449,7 @@ fn as_many_principals_as_there_may_be_load_and_one_more_does_not() {
     assert!(
         error
             .to_string()
-            .ends_with("principal = 65537 principals: allowed at most 65536"),
+            .ends_with("principal = 65537 principals: expected at most 65536"),
         "{error}"
     );
 }

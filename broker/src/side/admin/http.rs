@@ -99,7 +99,7 @@ pub(crate) fn limit(query: &str, default: usize, most: usize) -> Result<usize, F
         return Ok(default);
     };
     let limit = text.parse().ok().filter(|it| (1..=most).contains(it));
-    limit.ok_or_else(|| format!("limit: allowed 1 to {most}").into())
+    limit.ok_or_else(|| format!("limit: expected 1 to {most}").into())
 }
 
 /// Parses a time span such as `24h` into seconds.
@@ -135,7 +135,7 @@ pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     }
     Err(Fault::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "Content-Type: allowed application/json",
+        "Content-Type: expected application/json",
     ))
 }
 

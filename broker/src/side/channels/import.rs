@@ -64,7 +64,7 @@ async fn import(
     let _held = seat.holds(4 * IMPORT_BODY_BYTES_MAX);
     let body = to_bytes(request.into_body(), IMPORT_BODY_BYTES_MAX).await;
     let body = body.map_err(|_| TOO_LONG)?;
-    let text = std::str::from_utf8(&body).map_err(|_| Fault::bad("allowed is UTF-8"))?;
+    let text = std::str::from_utf8(&body).map_err(|_| Fault::bad("expected UTF-8"))?;
     let plan = Plan::of_text(Path::new("the request"), text);
     let mut plan = plan.map_err(|failure| Fault::from(failure.to_string()))?;
     let records: Arc<[Record]> = plan.records().cloned().collect();
@@ -145,9 +145,9 @@ const BUSY: Fault = Fault::new(
 );
 const TOO_LONG: Fault = Fault::new(
     StatusCode::PAYLOAD_TOO_LARGE,
-    "allowed is 1 MiB of documents: import them in parts, or stop the broker and name its --data-dir",
+    "expected 1 MiB of documents: import them in parts, or stop the broker and name its --data-dir",
 );
 const TOO_MANY: Fault = Fault::new(
     StatusCode::PAYLOAD_TOO_LARGE,
-    "allowed are 1,000 channels: import them in parts, or stop the broker and name its --data-dir",
+    "expected 1,000 channels: import them in parts, or stop the broker and name its --data-dir",
 );

@@ -158,7 +158,7 @@ fn parse(bytes: &[u8]) -> Result<Change, String> {
     let skew_ms = body.text("wallSkew", skew)?;
     body.end(KEYS)?;
     if advance.is_none() && skew_ms.is_none() {
-        return Err(format!("nothing to change: allowed {KEYS}"));
+        return Err(format!("nothing to change: expected {KEYS}"));
     }
     Ok(Change {
         advance_ms: advance.unwrap_or_default(),
@@ -172,7 +172,7 @@ fn skew(text: &str) -> Result<i64, String> {
         Some(span) => (-1, span),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
-    let rule = |_| "allowed a duration up to \"7d\", with \"-\" before it or not".to_owned();
+    let rule = |_| "expected a duration up to \"7d\", with \"-\" before it or not".to_owned();
     let ms = duration(span, 0..=ADVANCE_MS_MAX).map_err(rule)?;
     Ok(ms.cast_signed() * sign)
 }
@@ -181,7 +181,7 @@ fn moved(shift: Shift, change: Change) -> Result<Shift, String> {
     let advanced_ms = shift.advanced_ms.saturating_add(change.advance_ms);
     if advanced_ms > ADVANCED_MS_MAX {
         return Err(format!(
-            "advance: the clocks are {} ahead, and {} in all are allowed: restart the broker",
+            "advance: the clocks are {} ahead, expected at most {} in all: restart the broker",
             ConfigSpan(shift.advanced_ms),
             ConfigSpan(ADVANCED_MS_MAX)
         ));
@@ -237,7 +237,7 @@ mod tests {
         ] {
             let fault = parse(text.as_bytes()).unwrap_err();
             assert!(
-                fault.starts_with(key) && fault.contains("allowed"),
+                fault.starts_with(key) && fault.contains("expected"),
                 "{fault}"
             );
         }

@@ -69,7 +69,7 @@ fn glob(text: &str) -> Result<Glob, String> {
     if (1..=256).contains(&text.len()) {
         Ok(Glob::new(text))
     } else {
-        Err("allowed 1 to 256 characters; * is any text, ? any one character".into())
+        Err("expected 1 to 256 characters; * is any text, ? any one character".into())
     }
 }
 
@@ -114,7 +114,7 @@ fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
     };
     let Some(act) = act else {
         let nearest = nearest(&name, &on.acts());
-        let text = format!("do.{name}: not with this \"on\"; allowed {acts}{nearest}");
+        let text = format!("do.{name}: not with this \"on\"; expected {acts}{nearest}");
         return Err(text);
     };
     how.end(entry(&name).map_or("no keys", |(_, keys, _)| keys))?;
@@ -149,7 +149,7 @@ fn refusal(how: &mut Body) -> Result<RequestAct, String> {
         (None, Some(403)) => "AccessDeniedException",
         (None, Some(404)) => "ResourceNotFoundException",
         (None, Some(_)) => "InvalidArgumentException",
-        (None, None) => return Err("do.refuse: allowed error, status, or both".into()),
+        (None, None) => return Err("do.refuse: expected error, status, or both".into()),
     };
     let message = how.text("message", line)?;
     let message = message.unwrap_or_else(|| "A test had this request refused.".into());
@@ -195,7 +195,7 @@ fn message_act(name: &str, how: &mut Body) -> Result<Option<MessageAct>, String>
         }
         "misdirect" => {
             let viewer = how.text("", viewer)?;
-            MessageAct::Misdirect(viewer.ok_or("do.misdirect: missing; allowed a client id")?)
+            MessageAct::Misdirect(viewer.ok_or("do.misdirect: missing; expected a client id")?)
         }
         _ => return Ok(session_act(name, how)?.map(MessageAct::Session)),
     }))
@@ -230,7 +230,7 @@ fn session_act(name: &str, how: &mut Body) -> Result<Option<SessionAct>, String>
         "reconnectIce" => SessionAct::ReconnectIce,
         "send" => how
             .text("", sent)?
-            .ok_or("do.send: missing; allowed \"empty\"")?,
+            .ok_or("do.send: missing; expected \"empty\"")?,
         "reset" => SessionAct::Reset,
         _ => return Ok(None),
     }))
@@ -238,7 +238,7 @@ fn session_act(name: &str, how: &mut Body) -> Result<Option<SessionAct>, String>
 
 fn delay(how: &mut Body) -> Result<u64, String> {
     let ms = how.span("", 1..=DELAY_MS_MAX)?;
-    ms.ok_or_else(|| "do.delay: allowed a duration from \"1ms\" to \"10m\"".into())
+    ms.ok_or_else(|| "do.delay: expected a duration from \"1ms\" to \"10m\"".into())
 }
 
 fn close_code(how: &mut Body) -> Result<u16, String> {
@@ -247,7 +247,7 @@ fn close_code(how: &mut Body) -> Result<u16, String> {
     code.ok_or_else(|| CODES.into())
 }
 
-const CODES: &str = "do.close.code: allowed 1000 to 1003, 1007 to 1014, 3000 to 4999; clients report 1006 for an end \
+const CODES: &str = "do.close.code: expected 1000 to 1003, 1007 to 1014, 3000 to 4999; clients report 1006 for an end \
                      without a close frame, which is \"reset\"";
 
 /// Parses the client id of a viewer.
@@ -282,7 +282,7 @@ fn reason(text: &str) -> Result<Box<str>, String> {
     if text.len() <= 123 {
         Ok(text.into())
     } else {
-        Err("allowed 0 to 123 bytes".into())
+        Err("expected 0 to 123 bytes".into())
     }
 }
 
@@ -292,7 +292,7 @@ fn line(text: &str) -> Result<Box<str>, String> {
     if (1..=1024).contains(&text.len()) && text.bytes().all(plain) {
         Ok(text.into())
     } else {
-        Err("allowed 1 to 1024 characters of ASCII without quotes and backslashes".into())
+        Err("expected 1 to 1024 characters of ASCII without quotes and backslashes".into())
     }
 }
 
@@ -301,13 +301,13 @@ fn word(text: &str) -> Result<Box<str>, String> {
     if (1..=256).contains(&text.len()) && text.bytes().all(plain) {
         Ok(text.into())
     } else {
-        Err("allowed 1 to 256 letters and digits".into())
+        Err("expected 1 to 256 letters and digits".into())
     }
 }
 
 /// Parses the number of matches that a fault acts on; the default is one.
 fn times(body: &mut Body) -> Result<Option<u64>, String> {
-    let rule = "allowed 1 to 1000000, or \"always\"";
+    let rule = "expected 1 to 1000000, or \"always\"";
     match body.take("times") {
         None => Ok(Some(1)),
         Some(Value::String(text)) if text == "always" => Ok(None),
@@ -325,10 +325,8 @@ fn chance(body: &mut Body) -> Result<Option<Chance>, String> {
     let seed = body.number("seed", 0..=u64::MAX)?;
     match (body.take("probability"), seed) {
         (None, None) => Ok(None),
-        (None, Some(_)) => Err("seed: allowed with probability only".into()),
-        (Some(_), None) => {
-            Err("probability: allowed with seed only, so that runs are alike".into())
-        }
+        (None, Some(_)) => Err("seed: needs probability".into()),
+        (Some(_), None) => Err("probability: needs seed, so that runs are alike".into()),
         (Some(value), Some(seed)) => {
             let part = value.as_f64().filter(|part| *part > 0.0 && *part <= 1.0);
             let rule = "must be a number above 0 and up to 1";

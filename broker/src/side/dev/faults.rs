@@ -97,7 +97,7 @@ async fn make(State(page): State<FaultPage>, body: Bytes) -> Result<Response, Fa
     if list.faults.len() >= FAULTS_MAX {
         let ids: Vec<&str> = list.faults.iter().map(|fault| &*fault.id).collect();
         let text =
-            format!("{FAULTS_MAX} faults are active, and no more are allowed: DELETE some first");
+            format!("{FAULTS_MAX} faults are active, the most there may be: DELETE some first");
         let refusal = Json(value!({ "error": text, "ids": ids }));
         return Ok((StatusCode::CONFLICT, refusal).into_response());
     }

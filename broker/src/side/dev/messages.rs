@@ -354,12 +354,12 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for (query, name) in [
-            ("limit=1001", "limit: allowed 1 to 1000"),
-            ("min=101", "min: allowed 0 to 100"),
-            ("wait=31s", "wait: allowed"),
+            ("limit=1001", "limit: expected 1 to 1000"),
+            ("min=101", "min: expected 0 to 100"),
+            ("wait=31s", "wait: expected"),
             (
                 "action=SDP_OFER",
-                "action: allowed SDP_OFFER, SDP_ANSWER, ICE_CANDIDATE",
+                "action: expected SDP_OFFER, SDP_ANSWER, ICE_CANDIDATE",
             ),
             ("chanel=x", "chanel: unknown parameter"),
         ] {

@@ -93,7 +93,7 @@ impl Body {
             return Ok(None);
         };
         let number = value.as_u64().filter(|number| range.contains(number));
-        let rule = || format!("allowed {} to {}", range.start(), range.end());
+        let rule = || format!("expected {} to {}", range.start(), range.end());
         number
             .map(Some)
             .ok_or_else(|| self.fault(key, &value, &rule()))
@@ -119,13 +119,13 @@ impl Body {
     /// The choice is missing, or there is more than one.
     pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
         let one = match self.take(key) {
-            None => return Err(format!("{}{key}: missing; allowed {allowed}", self.path)),
+            None => return Err(format!("{}{key}: missing; expected {allowed}", self.path)),
             Some(Value::String(name)) => Some((name, Value::Null)),
             Some(Value::Object(members)) if members.len() == 1 => members.into_iter().next(),
             Some(_) => None,
         };
         let Some((name, value)) = one else {
-            return Err(format!("{}{key}: allowed one of {allowed}", self.path));
+            return Err(format!("{}{key}: expected one of {allowed}", self.path));
         };
         let name = excerpt(&name);
         let path = format!("{}{key}.{name}", self.path);
@@ -150,7 +150,7 @@ impl Body {
                 let nearest = nearest(key, &allowed.split(", ").collect::<Vec<_>>());
                 let key = excerpt(key);
                 Err(format!(
-                    "{}{key}: unknown key; allowed {allowed}{nearest}",
+                    "{}{key}: unknown key; expected {allowed}{nearest}",
                     self.path
                 ))
             }
@@ -192,11 +192,11 @@ impl Parameters {
                 let name: String = name.chars().take(SHOWN_MAX).collect();
                 let allowed = allowed.join(", ");
                 return Err(format!(
-                    "{name}: unknown parameter; allowed {allowed}{nearest}"
+                    "{name}: unknown parameter; expected {allowed}{nearest}"
                 ));
             }
             if found.iter().any(|(other, _)| *other == name) {
-                return Err(format!("{name}: allowed once"));
+                return Err(format!("{name}: expected once"));
             }
             found.push((name.into(), value.into()));
         }
@@ -229,7 +229,7 @@ impl Parameters {
             return Ok(None);
         };
         let number = text.parse().ok().filter(|number| range.contains(number));
-        let rule = || format!("{name}: allowed {} to {}", range.start(), range.end());
+        let rule = || format!("{name}: expected {} to {}", range.start(), range.end());
         number.map(Some).ok_or_else(rule)
     }
 
@@ -256,7 +256,7 @@ const SHOWN_MAX: usize = 80;
 /// Lists the allowed names, with a suggestion if one is similar to the given name.
 pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
-    format!("allowed {}{}", names.join(", "), nearest(written, &names))
+    format!("expected {}{}", names.join(", "), nearest(written, &names))
 }
 
 #[cfg(test)]
@@ -269,13 +269,13 @@ mod tests {
             ("[]", "the body must be a JSON object"),
             (
                 r#"{"advance":5}"#,
-                r#"advance = 5: allowed a duration from "1ms" to "7d""#,
+                r#"advance = 5: expected a duration from "1ms" to "7d""#,
             ),
             (
                 r#"{"advance":"8d"}"#,
-                r#"advance = "8d": allowed a duration from "1ms" to "7d""#,
+                r#"advance = "8d": expected a duration from "1ms" to "7d""#,
             ),
-            (r#"{"a":1}"#, "a: unknown key; allowed advance"),
+            (r#"{"a":1}"#, "a: unknown key; expected advance"),
         ] {
             let read = Body::parse(text.as_bytes()).and_then(|mut body| {
                 body.span("advance", 1..=7 * 86_400_000)?;
@@ -295,7 +295,7 @@ mod tests {
     fn a_long_value_is_shown_in_part() {
         let body = Body::parse(b"").unwrap();
         let value = Value::String("x".repeat(1000));
-        assert!(body.fault("key", &value, "allowed little").len() < 120);
+        assert!(body.fault("key", &value, "expected little").len() < 120);
         let long = "x".repeat(1000);
         let text = format!(r#"{{"do":{{"{long}":1}},"{long}":2}}"#);
         let mut body = Body::parse(text.as_bytes()).unwrap();
@@ -315,14 +315,14 @@ mod query_tests {
         for (query, fault) in [
             (
                 "limt=1",
-                "limt: unknown parameter; allowed limit, wait; the nearest is limit",
+                "limt: unknown parameter; expected limit, wait; the nearest is limit",
             ),
-            ("limit=1&limit=2", "limit: allowed once"),
-            ("limit=0", "limit: allowed 1 to 9"),
-            ("limit=x", "limit: allowed 1 to 9"),
+            ("limit=1&limit=2", "limit: expected once"),
+            ("limit=0", "limit: expected 1 to 9"),
+            ("limit=x", "limit: expected 1 to 9"),
             (
                 "wait=26s",
-                "wait: allowed a duration from \"1ms\" to \"25s\", or \"off\"",
+                "wait: expected a duration from \"1ms\" to \"25s\", or \"off\"",
             ),
             ("wait=%FF", "the query is not percent-encoded UTF-8"),
         ] {

@@ -447,7 +447,7 @@ mod tests {
     fn a_broken_protocol_is_said_in_words() {
         let error = FrameError::MessageTooBig(Excess::new(70_112, 65_536));
         let [text, _] = lines(&ended("v1", EndReason::ProtocolError(error)));
-        let wanted = "says=\"a message of 70,112 bytes; 65,536 are allowed\"";
+        let wanted = "says=\"a message of 70,112 bytes; expected at most 65,536\"";
         assert!(text.contains(wanted), "{text}");
         assert!(text.contains("reason=protocol_error:1009"), "{text}");
     }
@@ -470,7 +470,7 @@ mod tests {
             "message not accepted",
             "outcome=\"refused\"",
             "reason=\"too_long\"",
-            "says=\"messagePayload of 40,112 characters; 32,768 are allowed\"",
+            "says=\"messagePayload of 40,112 characters; expected at most 32,768\"",
             "client_id=\"v1\"",
             "unlogged=3",
         ] {

@@ -244,7 +244,7 @@ mod text_tests {
                     },
                     {
                         "kind": "message", "action": "unknown", "from": "viewer", "bytes": 40112, "route": "refused",
-                        "reason": "too_long", "says": "messagePayload of 40,112 characters; 32,768 are allowed",
+                        "reason": "too_long", "says": "message of 40,112 characters; expected at most 32,768",
                         "ms": 2000.0, "serial": 9,
                     },
                     {
@@ -269,7 +269,7 @@ viewer v1  10.0.0.3:4  2026-11-20T12:00:01.000Z to 2026-11-20T12:00:09.000Z (the
         3.1 ms  SDP_OFFER     to the master   6372 B  kept
      1000.0 ms  SDP_OFFER     to the master   6372 B  delivered, was kept
      1062.4 ms  SDP_ANSWER    to the viewer   4000 B  relayed
-     2000.0 ms  unknown       to the master  40112 B  refused: messagePayload of 40,112 characters; 32,768 are allowed
+     2000.0 ms  unknown       to the master  40112 B  refused: message of 40,112 characters; expected at most 32,768
      8000.0 ms  left: the client closed it
     * the offer waited 997 ms: no master was connected
 older events were left out

@@ -85,7 +85,7 @@ fn a_block_that_nobody_runs_is_found() {
     let refused = |text: &str| blocks("README.md", text).expect_err(text);
     assert!(refused("```\nls\n```\n").starts_with("README.md:1: nobody runs"));
     assert!(refused("a list:\n\n```toml\na = 1\n```\n").starts_with("README.md:3: nobody runs"));
-    assert!(refused("<!-- block: later -->\n```sh\nls\n```\n").contains("allowed server, root"));
+    assert!(refused("<!-- block: later -->\n```sh\nls\n```\n").contains("expected server, root"));
     let kinds = |text: &str| blocks("README.md", text).expect(text).remove(0).kind;
     assert_eq!(
         kinds("`a.toml`, in two\nlines:\n\n```toml\n```\n"),

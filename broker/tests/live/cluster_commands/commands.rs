@@ -248,7 +248,10 @@ fn only_a_node_that_does_not_run_is_removed() {
         assert_eq!(roster(), before);
     };
     refused(&["remove", "n9"], "n9: it is no member of the cluster");
-    refused(&["remove", "n/3"], "n/3: allowed 1 to 63 of the characters");
+    refused(
+        &["remove", "n/3"],
+        "n/3: expected 1 to 63 of the characters",
+    );
     refused(
         &["remove", "n2", "--lost"],
         "n2: it is registered: stop it first",

@@ -63,7 +63,7 @@ fn a_node_drains_because_an_operator_asks_elsewhere() {
 
     for (words, rule) in [
         (["drain", "n9"], "n9: it is no member of the cluster"),
-        (["drain", "n/2"], "n/2: allowed 1 to 63 of the characters"),
+        (["drain", "n/2"], "n/2: expected 1 to 63 of the characters"),
     ] {
         let said = run(&nodes, &words);
         assert_eq!(said.code, Some(2), "{said:?}");

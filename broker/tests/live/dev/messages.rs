@@ -148,7 +148,7 @@ fn requests_wait_for_messages_and_connections(broker: &Broker) {
     assert_eq!(get(admin, "/dev/connections?role=both").status, 400);
     assert_eq!(get(admin, "/dev/messages?wait=26s").status, 400);
     let unknown = get(admin, "/dev/messages?action=NOPE&wait=25s");
-    let allowed = "action: allowed SDP_OFFER, SDP_ANSWER, ICE_CANDIDATE";
+    let allowed = "action: expected SDP_OFFER, SDP_ANSWER, ICE_CANDIDATE";
     assert_eq!(
         (unknown.status, unknown.json()["error"].as_str()),
         (400, Some(allowed))

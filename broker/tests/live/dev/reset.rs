@@ -78,7 +78,7 @@ fn everything_ends_without_a_prefix(broker: &Broker) {
     assert!(
         answer
             .text()
-            .contains("prefix: unknown key; allowed channelPrefix")
+            .contains("prefix: unknown key; expected channelPrefix")
     );
 }
 

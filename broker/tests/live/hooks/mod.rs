@@ -69,10 +69,10 @@ fn faults_have_their_places() {
     let (code, text) = run_to_end(&["check-config", "--dev", path]);
     assert_eq!(code, Some(2), "{text}");
     for fault in [
-        ":5:7: hook[0].url = \"http://192.0.2.1/\": allowed https",
-        ":8:10: hook[0].events = [\"wake\", \"sleep\"]: allowed wake, presence",
-        ":9:12: hook[0].channels = \"\": allowed 1 to 256",
-        ":10:11: hook[0].include = [\"all\"]: allowed remote, client_id",
+        ":5:7: hook[0].url = \"http://192.0.2.1/\": expected https",
+        ":8:10: hook[0].events = [\"wake\", \"sleep\"]: expected wake, presence",
+        ":9:12: hook[0].channels = \"\": expected 1 to 256",
+        ":10:11: hook[0].include = [\"all\"]: expected remote, client_id",
     ] {
         assert!(text.contains(fault), "{fault}: {text}");
     }

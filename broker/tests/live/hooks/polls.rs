@@ -291,7 +291,7 @@ fn the_path_is_there_where_it_is_configured() {
     let path = file.to_str().expect("a path in UTF-8");
     let (code, text) = run_to_end(&["check-config", "--dev", path]);
     assert_eq!(code, Some(2), "{text}");
-    let fault = ":3:13: presence.wake_poll = true: allowed false under the strict profile";
+    let fault = ":3:13: presence.wake_poll = true: expected false under the strict profile";
     assert!(text.contains(fault), "{text}");
     let _ = fs::remove_dir_all(&directory);
 }

@@ -83,7 +83,7 @@ fn the_command_says_why_it_has_nothing(broker: &Broker) {
     );
     let (code, text) = run(broker, &["a\nb"]);
     assert!(
-        code == Some(2) && text.contains("allowed 1 to 256"),
+        code == Some(2) && text.contains("expected 1 to 256"),
         "{code:?} {text}"
     );
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -213,22 +213,22 @@ fn faults() -> Vec<(Value, u16, &'static str)> {
         (
             json!({"channel": "cam-1"}),
             400,
-            "role: allowed \"master\" and \"viewer\"",
+            "role: expected \"master\" and \"viewer\"",
         ),
         (
             json!({"channel": "cam-1", "role": "guest"}),
             400,
-            "role: allowed",
+            "role: expected",
         ),
         (
             json!({"channel": "cam-1", "role": "viewer"}),
             400,
-            "clientId: allowed 1 to 256",
+            "clientId: expected 1 to 256",
         ),
         (
             json!({"channel": "cam-1", "role": "viewer", "clientId": "a b"}),
             400,
-            "clientId: allowed",
+            "clientId: expected",
         ),
         (
             json!({"channel": "cam-1", "role": "master", "clientId": "a"}),
@@ -238,7 +238,7 @@ fn faults() -> Vec<(Value, u16, &'static str)> {
         (
             json!({"channel": "cam-1", "role": "master", "minutes": 9}),
             400,
-            "minutes: allowed are",
+            "minutes: expected channel",
         ),
         (json!([]), 400, "must be a JSON object"),
         (

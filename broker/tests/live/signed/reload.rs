@@ -108,7 +108,7 @@ fn an_invalid_file_changes_nothing_and_is_logged_once() {
     let log = service.broker.log();
     let place = "credentials.toml:5:";
     assert!(
-        log.contains(place) && log.contains("there is no [policy.al], allowed all"),
+        log.contains(place) && log.contains("there is no [policy.al], expected all"),
         "{log}"
     );
     assert!(is_known(&service, &staying) && !is_known(&service, &Signer::new("coming")));

@@ -250,7 +250,7 @@ fn each_reason_for_which_a_certificate_is_refused_is_told() {
     for (key, why) in [
         (
             ["rsa:1024", ""],
-            "its RSA key has 1024 bits, allowed are 2048 and more",
+            "its RSA key has 1024 bits, expected 2048 and more",
         ),
         (
             ["ec", "ec_paramgen_curve:secp224r1"],

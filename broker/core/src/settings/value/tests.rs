@@ -34,7 +34,7 @@ fn durations_have_units_and_bounds() {
     }
     assert_eq!(
         duration("x", 0..=day).unwrap_err(),
-        "allowed a duration from \"1ms\" to \"1d\", or \"off\""
+        "expected a duration from \"1ms\" to \"1d\", or \"off\""
     );
 }
 

@@ -272,7 +272,7 @@ fn is_loopback(host: &str) -> bool {
         || address(host).is_some_and(|address| address.to_canonical().is_loopback())
 }
 
-const FOREIGN_ORIGIN: &str = "A page of this Origin may not use a server without signatures: allowed are pages of \
+const FOREIGN_ORIGIN: &str = "A page of this Origin may not use a server without signatures: expected pages of \
                               localhost and \
     loopback addresses. Start the server with --dev-origin ORIGIN to allow this one, or --dev-host NAME for every port \
     of a host.";

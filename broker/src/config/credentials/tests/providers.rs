@@ -87,40 +87,40 @@ fn faults_of_providers_have_their_places() {
     for (text, wanted) in [
         (
             named("https://id.example.com"),
-            "allowed an issuer without https://",
+            "expected an issuer without https://",
         ),
-        (named("home"), "allowed an issuer without https://"),
+        (named("home"), "expected an issuer without https://"),
         (table(""), "client_ids needed"),
         (
             table("client_ids = []|"),
-            "c.toml:2:14: oidc_provider.id.example.com.client_ids = []: allowed 1 to",
+            "c.toml:2:14: oidc_provider.id.example.com.client_ids = []: expected 1 to",
         ),
-        (table("client_ids = [\"a b\"]|"), "allowed 1 to 100 texts"),
+        (table("client_ids = [\"a b\"]|"), "expected 1 to 100 texts"),
         (
             table("client_ids = [\"a\"]|algorithms = [\"HS256\"]|"),
-            "allowed some of RS256, RS384",
+            "expected some of RS256, RS384",
         ),
         (
             table("client_ids = [\"a\"]|algorithms = [\"none\"]|"),
-            "allowed some of RS256, RS384",
+            "expected some of RS256, RS384",
         ),
         (
             table("client_ids = [\"a\"]|jwks_hosts = [\"https://x\"]|"),
-            "allowed a host name",
+            "expected a host name",
         ),
         (
             table("client_ids = [\"a\"]|ca = \"none.pem\"|"),
-            "none.pem: allowed a PEM file",
+            "none.pem: expected a PEM file",
         ),
         (
             table("client_ids = [\"a\"]|jwks_file = \"bad.jwks\"|"),
-            "bad.jwks: allowed a JSON object",
+            "bad.jwks: expected a JSON object",
         ),
         (
             table("client_ids = [\"a\"]|jwks_file = \"weak.jwks\"|"),
             "weak.jwks: it has no key for signatures",
         ),
-        (table(both), "allowed without private: nothing is fetched"),
+        (table(both), "expected without private: nothing is fetched"),
         (table("client_ids = [\"a\"]|secret = \"x\"|"), "unknown key"),
         (
             wide("[\"a\", \"b\"]"),
@@ -128,7 +128,7 @@ fn faults_of_providers_have_their_places() {
         ),
         (
             named("id.example.com") + &named("ID.example.com"),
-            "allowed once",
+            "expected once",
         ),
     ] {
         let told = folder.bare(&folder.load(&text).unwrap_err().to_string());
@@ -175,5 +175,5 @@ fn providers_that_nobody_trusts_and_claims_of_none_are_warned_of() {
         .map(|nth| format!("[oidc_provider.\"id{nth}.example.com\"]|client_ids = [\"a\"]|"))
         .collect();
     let told = folder.load(&many).unwrap_err().to_string();
-    assert!(told.contains("65 providers: allowed at most 64"), "{told}");
+    assert!(told.contains("65 providers: expected at most 64"), "{told}");
 }

@@ -84,7 +84,7 @@ fn as_many_roles_as_there_may_be_load_and_one_more_does_not() {
     assert_eq!(loaded.credentials.roles().count(), ROLES_MAX);
     let error = folder.load(&text(ROLES_MAX + 1)).unwrap_err().to_string();
     assert!(
-        error.ends_with("role = 4097 roles: allowed at most 4096"),
+        error.ends_with("role = 4097 roles: expected at most 4096"),
         "{error}"
     );
 }

@@ -108,17 +108,17 @@ fn every_fault_of_things_has_its_place() {
         ),
     );
     folder.write("two.csv", &format!("{0},a\n{0},b\n", "0".repeat(64)));
-    let form = "allowed SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without the \
+    let form = "expected SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without the \
                 digits a thing that is inactive";
     for (text, wanted) in [
         ("[role_alias.a]|role = 'none'", "c.toml:2:8: role_alias.a.role = 'none': there is no [role.none]".to_owned()),
         (
             "[role_alias.'a/b']",
-            "c.toml:1:1: role_alias.a/b = { … }: the name: allowed 1 to 128 of the characters A-Z a-z 0-9 _ = , @ -|\
+            "c.toml:1:1: role_alias.a/b = { … }: the name: expected 1 to 128 of the characters A-Z a-z 0-9 _ = , @ -|\
              c.toml:1:1: role_alias.a/b = { … }: role needed".to_owned(),
         ),
         ("[things]|hosts = ['c.example']|registry = 'two.csv'|max = 1",
-         "c.toml:3:12: things.registry = 'two.csv': two.csv:2: allowed at most 1 certificates and inactive things: \
+         "c.toml:3:12: things.registry = 'two.csv': two.csv:2: expected at most 1 certificates and inactive things: \
           [things] max allows more".to_owned()),
         ("[things]|hosts = ['c.example']|registry = 'bad.csv'", [
             format!("c.toml:3:12: things.registry = 'bad.csv': bad.csv:1: {form}"),
@@ -128,14 +128,14 @@ fn every_fault_of_things_has_its_place() {
             format!("c.toml:3:12: things.registry = 'bad.csv': bad.csv:5: {form}"),
         ].join("|")),
         ("[things]|name = 'x'",
-         "c.toml:1:1: things = { … }: allowed name together with ca|\
+         "c.toml:1:1: things = { … }: expected name together with ca|\
           c.toml:1:1: things = { … }: hosts needed".to_owned()),
         ("[things]|hosts = ['127.0.0.1']",
-         "c.toml:2:9: things.hosts = ['127.0.0.1']: allowed host names of up to 127 letters, which devices send \
-          as server name: no addresses, no ports".to_owned()),
+         "c.toml:2:9: things.hosts = ['127.0.0.1']: expected host names of up to 127 letters, which devices send \
+          as server name: not an address".to_owned()),
         ("[things]|hosts = ['c.example']|ca = 'c.toml'|name = 'CN'",
-         "c.toml:3:6: things.ca = 'c.toml': c.toml: allowed a PEM file with 1 to 64 certificates|\
-          c.toml:4:8: things.name = 'CN': allowed \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned()),
+         "c.toml:3:6: things.ca = 'c.toml': c.toml: expected a PEM file with 1 to 64 certificates|\
+          c.toml:4:8: things.name = 'CN': expected \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned()),
         ("[things]|hosts = ['c.example']|[[things.authority]]|name = 'san.uri'",
          "c.toml:4:1: things.authority[0] = { … }: ca needed".to_owned()),
     ] {
@@ -177,7 +177,7 @@ fn the_last_line_of_a_registry_counts_those_before_it() {
         ),
         (
             lines.clone() + "# lines=3\n# more",
-            "things.csv:5: allowed nothing behind # lines=N",
+            "things.csv:5: expected nothing behind # lines=N",
         ),
     ] {
         let error = load(&text).unwrap_err().to_string();

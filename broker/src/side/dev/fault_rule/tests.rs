@@ -65,7 +65,7 @@ fn all_that_is_listed_as_allowed_is_read() {
             read(&json!({ "on": place, "do": act })).unwrap();
         }
         let refused = read(&json!({ "on": place, "do": "nothing" })).unwrap_err();
-        let in_words = refused.split_once("allowed ").unwrap().1;
+        let in_words = refused.split_once("expected ").unwrap().1;
         assert_eq!(in_words.split(", ").count(), acts.len(), "{refused}");
         let keys = names(&on["match"]);
         for key in ["channel", "role", "clientId", "operation", "action"] {
@@ -151,31 +151,31 @@ fn what_is_misspelt_is_named_with_the_nearest() {
 
 #[rustfmt::skip] // a table, a request and its answer per entry
 const WRONG: &[(&str, &str)] = &[
-    (r#"{}"#, "on: missing; allowed connect,"),
-    (r#"{"on":"upgrade","do":"drop"}"#, "on = \"upgrade\": allowed connect,"),
-    (r#"{"on":"message"}"#, "do: missing; allowed drop, delay, status, expire"),
-    (r#"{"on":"message","do":{"drop":true,"expire":true}}"#, "do: allowed one of"),
-    (r#"{"on":"message","do":"refuse"}"#, "do.refuse: not with this \"on\"; allowed drop,"),
-    (r#"{"on":"message","do":{"delay":"11m"}}"#, "do.delay = \"11m\": allowed a duration"),
-    (r#"{"on":"message","do":"delay"}"#, "do.delay: allowed a duration"),
-    (r#"{"on":"message","do":"drop","time":1}"#, "time: unknown key; allowed on, match,"),
-    (r#"{"on":"message","do":"drop","times":0}"#, "times = 0: allowed 1 to 1000000"),
-    (r#"{"on":"message","do":"drop","skip":-1}"#, "skip = -1: allowed 0 to 1000000"),
-    (r#"{"on":"message","do":"drop","for":"0s"}"#, "for = \"0s\": allowed a duration"),
-    (r#"{"on":"message","do":"drop","probability":0.1}"#, "probability: allowed with seed"),
+    (r#"{}"#, "on: missing; expected connect,"),
+    (r#"{"on":"upgrade","do":"drop"}"#, "on = \"upgrade\": expected connect,"),
+    (r#"{"on":"message"}"#, "do: missing; expected drop, delay, status, expire"),
+    (r#"{"on":"message","do":{"drop":true,"expire":true}}"#, "do: expected one of"),
+    (r#"{"on":"message","do":"refuse"}"#, "do.refuse: not with this \"on\"; expected drop,"),
+    (r#"{"on":"message","do":{"delay":"11m"}}"#, "do.delay = \"11m\": expected a duration"),
+    (r#"{"on":"message","do":"delay"}"#, "do.delay: expected a duration"),
+    (r#"{"on":"message","do":"drop","time":1}"#, "time: unknown key; expected on, match,"),
+    (r#"{"on":"message","do":"drop","times":0}"#, "times = 0: expected 1 to 1000000"),
+    (r#"{"on":"message","do":"drop","skip":-1}"#, "skip = -1: expected 0 to 1000000"),
+    (r#"{"on":"message","do":"drop","for":"0s"}"#, "for = \"0s\": expected a duration"),
+    (r#"{"on":"message","do":"drop","probability":0.1}"#, "probability: needs seed"),
     (r#"{"on":"message","do":"drop","probability":2,"seed":1}"#, "probability = 2: must be"),
-    (r#"{"on":"message","do":"drop","match":{"role":"both"}}"#, "match.role = \"both\": allowed"),
-    (r#"{"on":"message","do":"drop","match":{"rolle":"x"}}"#, "match.rolle: unknown key; allowed"),
+    (r#"{"on":"message","do":"drop","match":{"role":"both"}}"#, "match.role = \"both\": expected"),
+    (r#"{"on":"message","do":"drop","match":{"rolle":"x"}}"#, "match.rolle: unknown key; expected"),
     (r#"{"on":"message","do":"drop","match":[]}"#, "match = []: must be an object"),
     (r#"{"on":"api","do":"hang","match":{"action":"SDP_OFFER"}}"#, "match.action: not with"),
-    (r#"{"on":"api","do":{"refuse":{}}}"#, "do.refuse: allowed error, status"),
-    (r#"{"on":"api","do":{"refuse":{"error":"Nope"}}}"#, "do.refuse.error = \"Nope\": allowed A"),
-    (r#"{"on":"api","do":{"refuse":{"status":200}}}"#, "do.refuse.status = 200: allowed 400"),
+    (r#"{"on":"api","do":{"refuse":{}}}"#, "do.refuse: expected error, status"),
+    (r#"{"on":"api","do":{"refuse":{"error":"Nope"}}}"#, "do.refuse.error = \"Nope\": expected A"),
+    (r#"{"on":"api","do":{"refuse":{"status":200}}}"#, "do.refuse.status = 200: expected 400"),
     (r#"{"on":"api","do":{"hang":{"for":1}}}"#, "do.hang.for: unknown key"),
-    (r#"{"on":"session","do":{"close":{"code":1006}}}"#, "do.close.code: allowed 1000 to"),
-    (r#"{"on":"session","do":"send"}"#, "do.send: missing; allowed \"empty\""),
+    (r#"{"on":"session","do":{"close":{"code":1006}}}"#, "do.close.code: expected 1000 to"),
+    (r#"{"on":"session","do":"send"}"#, "do.send: missing; expected \"empty\""),
     (r#"{"on":"session","do":{"send":"full"}}"#, "do.send = \"full\": "),
-    (r#"{"on":"message","do":"misdirect"}"#, "do.misdirect: missing; allowed a client id"),
+    (r#"{"on":"message","do":"misdirect"}"#, "do.misdirect: missing; expected a client id"),
     (r#"{"on":"message","do":{"misdirect":"a b"}}"#, "do.misdirect = \"a b\": must be a client"),
-    (r#"{"on":"delivery","do":{"corrupt":"sdp"}}"#, "do.corrupt = \"sdp\": allowed payload, base64, message"),
+    (r#"{"on":"delivery","do":{"corrupt":"sdp"}}"#, "do.corrupt = \"sdp\": expected payload, base64, message"),
 ];

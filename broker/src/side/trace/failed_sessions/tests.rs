@@ -200,7 +200,7 @@ fn messages_that_are_not_accepted_are_one_row_of_their_connection_and_reason() {
     let says: Vec<&Value> = rows.iter().map(|row| &row["says"]).collect();
     let wanted = [
         "1 message was not accepted: it is not one JSON object",
-        "2 messages were not accepted: messagePayload of 40,112 characters; 32,768 are allowed",
+        "2 messages were not accepted: messagePayload of 40,112 characters; expected at most 32,768",
     ];
     assert_eq!(says, wanted);
     assert_eq!(rows[1]["trouble"], "unaccepted");

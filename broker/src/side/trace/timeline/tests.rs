@@ -99,11 +99,11 @@ a: signaling took 62 ms…
 M: 1 message was not accepted: it is not one JSON object
 # an offer that was not accepted
 0 M1 joins; 0 a1 joins; 1 a1 offer:too_long/40112; 2 a1 junk:too_long/40112; 3 a1 junk:not_json; 185000
-a: 2 messages were not accepted: messagePayload of 40,112 characters; 32,768 are allowed
+a: 2 messages were not accepted: messagePayload of 40,112 characters; expected at most 32,768
 a: 1 message was not accepted: it is not one JSON object
 # a candidate that was not accepted, and none that would be longer
 GOOD; 1200 a1 candidate:too_long/40112; 11000
-a: 1 message was not accepted: messagePayload of 40,112 characters; 32,768 are allowed
+a: 1 message was not accepted: messagePayload of 40,112 characters; expected at most 32,768
 a: signaling took 62 ms…
 # a message of the master that names the viewer, and is not accepted
 GOOD; 1200 M1 candidate:not_json a; 11000

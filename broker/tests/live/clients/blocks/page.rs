@@ -224,7 +224,10 @@ fn marked(mark: &str, place: &str) -> Result<Kind, String> {
     let found = MARKS.iter().find(|kind| kind.name() == mark);
     found.cloned().ok_or_else(|| {
         let allowed: Vec<&str> = MARKS.iter().map(Kind::name).collect();
-        format!("{place}: the mark {mark:?}: allowed {}", allowed.join(", "))
+        format!(
+            "{place}: the mark {mark:?}: expected {}",
+            allowed.join(", ")
+        )
     })
 }
 

@@ -80,10 +80,10 @@ fn faults_have_a_bound_and_name_what_is_wrong(broker: &Broker) {
         64
     );
     for (fault, text) in [
-        ("{}", "on: missing; allowed connect"),
+        ("{}", "on: missing; expected connect"),
         (
             r#"{"on":"delivery","do":{"corupt":"base64"}}"#,
-            "do.corupt: not with this \"on\"; allowed drop, delay, duplicate, reorder, corrupt, goAway, close, reset, \
+            "do.corupt: not with this \"on\"; expected drop, delay, duplicate, reorder, corrupt, goAway, close, reset, \
              stall, halfOpen, reconnectIce, send; the nearest is corrupt",
         ),
         (
@@ -92,7 +92,7 @@ fn faults_have_a_bound_and_name_what_is_wrong(broker: &Broker) {
         ),
         (
             r#"{"on":"message","do":"drop","tiems":3}"#,
-            "tiems: unknown key; allowed on, match",
+            "tiems: unknown key; expected on, match",
         ),
         ("drop", "the body is not JSON"),
     ] {
