@@ -111,8 +111,8 @@ function update(item, one) {
   put(pill, one.check);
   pill.className = `pill ${isOver || one.known !== null ? 'none' : one.look}`;
   put(times, [one.channels > 1 ? count(one.channels, 'channel') : '', one.events > 1 ? `${number(one.events)} ×` : ''].filter(Boolean).join(', '));
-  put(says.firstElementChild, one.says);
-  put(says.lastElementChild, one.known === null ? one.do : `Known until ${stamp(Date.parse(one.known.until))}: ${one.known.why}`);
+  put(says.firstElementChild, one.says.replaceAll('`', ''));
+  put(says.lastElementChild, one.known === null ? (one.do ?? '').replaceAll('`', '') : `Known until ${stamp(Date.parse(one.known.until))}: ${one.known.why}`);
   put(when, lasted(one));
 }
 
@@ -131,7 +131,7 @@ export function lasted({ first, last, ended, endedBy }) {
 
 /** "28 of 30 have network 10.0.4.0/24, and 2 of 4,000 others." Pure. */
 export function inCommon({ what, value, members, of, healthy, ofHealthy }) {
-  const others = healthy === null ? (what === 'userAgent' ? '; of connected clients it is not kept' : '') : `, and ${number(healthy)} of ${number(ofHealthy)} others`;
+  const others = healthy === null ? (what === 'userAgent' ? '; of connected clients it is not kept' : '') : ofHealthy === 0 ? '' : `, and ${number(healthy)} of ${number(ofHealthy)} others`;
   return `${number(members)} of ${number(of)} have ${WHAT[what] ?? what} ${value}${others}.`;
 }
 

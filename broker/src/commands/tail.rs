@@ -135,7 +135,9 @@ fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
     }
     let word = row["level"].as_str().unwrap_or_default().to_lowercase();
     let [at, target, message] = parts(text);
-    Some((level, aligned([&at, &word, &target, ""], &message)))
+    let within = target.rmatch_indices("::").nth(1);
+    let by = within.map_or(&*target, |(end, _)| &target[end + 2..]);
+    Some((level, aligned([&at, &word, by, ""], &message)))
 }
 
 /// Aligns a line's columns: time of day, kind, origin, subject and message.
@@ -146,7 +148,7 @@ fn aligned([at, kind, by, who]: [&str; 4], says: &str) -> String {
     } else {
         format!("{who:<24}  ")
     };
-    format!("{clock}  {kind:<7}  {by:<20}  {who}{says}")
+    format!("{clock}  {kind:<7}  {by:<24}  {who}{says}")
 }
 
 /// Extracts time, target and message of a log line in either format.
@@ -264,17 +266,17 @@ mod tests {
             (
                 "refusal",
                 refusal,
-                "03:04:05  refused  unknown_key           cam-1 / v1                No key.",
+                "03:04:05  refused  unknown_key               cam-1 / v1                No key.",
             ),
             (
                 "log",
                 json!({ "level": "WARN", "text": text }),
-                "03:04:06  warn     broker::server::reload  a file was refused: x error=no",
+                "03:04:06  warn     server::reload            a file was refused: x error=no",
             ),
             (
                 "log",
                 json!({ "level": "ERROR", "text": json }),
-                "03:04:07  error    broker                m a=1",
+                "03:04:07  error    broker                    m a=1",
             ),
         ] {
             assert_eq!(shown(name, &data, &[]), [wanted]);

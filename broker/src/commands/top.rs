@@ -189,13 +189,16 @@ impl State {
         let rows = [
             (
                 "Connections",
-                format!(
-                    "masters {}, viewers {}, superseded {}, HTTP {}, handshakes {}",
-                    count("master"),
-                    count("viewer"),
-                    count("superseded"),
-                    count("http"),
-                    count("handshake")
+                fitting(
+                    "",
+                    [
+                        ("masters", "master"),
+                        ("viewers", "viewer"),
+                        ("superseded", "superseded"),
+                        ("HTTP", "http"),
+                        ("handshakes", "handshake"),
+                    ]
+                    .map(|(word, name)| format!("{word} {}", count(name))),
                 ),
             ),
             (
@@ -260,29 +263,50 @@ fn refusals(by_check: &Value) -> String {
     let sum: f64 = rates.iter().map(|(rate, _)| rate).sum::<f64>().max(0.0);
     let shown = rates
         .iter()
-        .take(CHECKS)
         .map(|(rate, check)| format!("{} {rate:.1}", terminal::plain(check)));
-    let shown: Vec<String> = shown.collect();
-    match shown.is_empty() {
+    match rates.is_empty() {
         true => "none".to_owned(),
-        false => format!("{sum:.1} a second: {}", shown.join(", ")),
+        false => fitting(&format!("{sum:.1} a second: "), shown),
     }
 }
 
-/// Formats the load of each shard, and how long an unresponsive one has been silent.
+/// Formats the load of each shard, and how long an unresponsive one has been silent; of many the gravest come first.
 fn shards(rows: &Value) -> String {
-    let shown = rows.as_array().into_iter().flatten().map(|row| {
-        let busy = 100.0 * row["busy"].as_f64().unwrap_or_default();
-        match row["silentSeconds"].as_f64() {
+    let load = |row: &Value| {
+        let silent = row["silentSeconds"].is_number();
+        (if silent { f64::INFINITY } else { 0.0 }) + row["busy"].as_f64().unwrap_or_default()
+    };
+    let mut rows: Vec<&Value> = rows.as_array().into_iter().flatten().collect();
+    if rows.len() > FEW_SHARDS {
+        rows.sort_by(|one, other| load(other).total_cmp(&load(one)));
+    }
+    let shown = rows
+        .into_iter()
+        .map(|row| match row["silentSeconds"].as_f64() {
             Some(seconds) => format!("{} silent for {seconds:.0} s", row["shard"]),
-            None => format!("{} busy {busy:.0} %", row["shard"]),
-        }
-    });
-    shown.collect::<Vec<_>>().join(", ")
+            None => format!("{} busy {:.0} %", row["shard"], 100.0 * load(row)),
+        });
+    fitting("", shown)
 }
 
-/// Maximum number of checks listed in the rate of refusals.
-const CHECKS: usize = 4;
+/// Joins as many parts as fit beside the name of a row; an ellipsis stands for the others.
+fn fitting(begin: &str, parts: impl IntoIterator<Item = String>) -> String {
+    let mut line = begin.to_owned();
+    for (place, part) in parts.into_iter().enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        let width = NAME_COLUMNS + line.chars().count() + comma.len() + part.chars().count();
+        if width + ", …".chars().count() > COLUMNS {
+            return line + comma + "…";
+        }
+        line = line + comma + &part;
+    }
+    line
+}
+
+/// Number of shards that are listed in order of their numbers.
+const FEW_SHARDS: usize = 4;
+/// Width of the name of a row, in characters.
+const NAME_COLUMNS: usize = 13;
 /// Maximum width of a problem's line, in characters.
 const COLUMNS: usize = 80;
 
@@ -334,6 +358,30 @@ mod tests {
              ended 07:33  Shard 1: shard silent  It hangs.\n"
         );
         assert_eq!(state().text(Screen::PLAIN, 4).lines().count(), 3);
+    }
+
+    #[test]
+    fn a_large_broker_fits_80_columns() {
+        let mut state = state();
+        let connections = &mut state.now["connections"];
+        for name in ["master", "viewer", "superseded", "http", "handshake"] {
+            connections[name] = 16_777_216.into();
+        }
+        let rates = (0..9).map(|check| (format!("signature_mismatch_{check}"), json!(check)));
+        state.now["refusedPerSecond"] = rates.collect();
+        let shard = |shard| json!({ "shard": shard, "busy": f64::from(shard) / 64.0, "silentSeconds": null });
+        state.now["shards"] = (0..64).map(shard).collect();
+        state.now["shards"][3]["silentSeconds"] = json!(14);
+        let text = state.text(Screen::PLAIN, usize::MAX);
+        let wide = text.lines().find(|line| line.chars().count() > COLUMNS);
+        assert_eq!(wide, None);
+        for part in [
+            "36.0 a second: signature_mismatch_8 8.0, ",
+            "3 silent for 14 s, 63 busy 98 %, ",
+            "…\n",
+        ] {
+            assert!(text.contains(part), "{part} {text}");
+        }
     }
 
     #[test]

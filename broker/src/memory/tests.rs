@@ -62,6 +62,21 @@ fn what_is_written_is_what_counts() {
     }
 }
 
+/// The log, the causes and the history that the console reads, with all rings full.
+#[test]
+fn what_the_console_remembers_takes_8_mb() {
+    let terms = budget(&Settings::default());
+    let of = |name| terms.iter().find(|term| term.name == name).unwrap().total();
+    let rings = [
+        "log lines kept",
+        "problems",
+        "places of causes",
+        "the history's queue",
+    ];
+    let bytes: usize = rings.map(of).iter().sum();
+    assert!(bytes <= 8_000_000, "{bytes}");
+}
+
 #[test]
 fn a_node_of_a_cluster_has_terms_of_its_own() {
     let mut settings = Settings {

@@ -108,6 +108,12 @@ pub struct NodeView {
 }
 
 impl ClusterView {
+    /// The other members that do not answer this node.
+    pub(crate) fn silent(&self) -> impl Iterator<Item = &NodeView> {
+        let others = self.nodes.iter().filter(|it| it.name != self.node);
+        others.filter(|it| it.is_here && !it.is_heard)
+    }
+
     fn json(&self) -> Value {
         let node = |node: &NodeView| {
             let is_known = !node.version.is_empty();

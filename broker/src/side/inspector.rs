@@ -235,6 +235,8 @@ pub struct NodePages {
     pub own: Arc<str>,
     /// Requests a path from all other nodes. The channel is closed without a reply if there are too many requests.
     pub ask: Arc<dyn Fn(String) -> oneshot::Receiver<NodeReplies> + Send + Sync>,
+    /// Names of members that do not answer this node. One that has lost its slots is not asked.
+    pub silent: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Looks up the node that serves a channel, according to this node; `None` while the channel's slot has no owner.
     pub owner: Arc<FindOwner>,
     /// Posts to a path on another node, without retries: if no reply arrives, it is unknown whether the request was
@@ -326,7 +328,13 @@ impl NodePages {
         lists: &[&str],
         sums: &[&str],
     ) -> Result<Vec<(String, Value)>, Fault> {
-        let (mut others, missing) = self.ask(path, query).await?.documents();
+        let (mut others, mut missing) = self.ask(path, query).await?.documents();
+        let silent = Arc::clone(&self.silent);
+        let silent = tokio::task::spawn_blocking(move || silent()).await;
+        missing.extend(silent.unwrap_or_default());
+        missing.retain(|name| others.iter().all(|(node, _)| node != name));
+        missing.sort();
+        missing.dedup();
         for list in lists {
             let mut all = named(document[*list].take(), &self.own);
             for (node, of_node) in &mut others {
@@ -398,6 +406,7 @@ mod tests {
         let nodes = NodePages {
             own: "n1".into(),
             ask: Arc::new(answer),
+            silent: Arc::new(|| ["n2", "n11", "n12"].map(str::to_owned).into()),
             owner: Arc::new(|_| None),
             post: Arc::new(|_, _, _| oneshot::channel().1),
             asked: Arc::new(Mutex::new(mpsc::channel(1).1)),
@@ -412,7 +421,7 @@ mod tests {
         let entries: Value = (1..=9).map(entry).collect();
         assert_eq!(
             document,
-            json!({ "marks": entries, "found": { "all": 45 }, "missingNodes": ["n10", "n11"] })
+            json!({ "marks": entries, "found": { "all": 45 }, "missingNodes": ["n10", "n11", "n12"] })
         );
     }
 }

@@ -191,6 +191,7 @@ fn a_night_is_read_by_the_keyboard() {
     let admin = format!("http://{}", night.service.broker.admin);
     command.env("HELIOGRAPH_ADMIN", admin);
     command.env("HELIOGRAPH_NIGHT", night.told.to_string());
+    command.env("HELIOGRAPH_SCREENSHOTS", screenshots());
     alone(command);
     night.service.end();
 }

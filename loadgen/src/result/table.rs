@@ -104,11 +104,12 @@ fn colour(document: &Document) -> u8 {
     }
 }
 
-/// The percentiles and distribution of each latency in a document.
+/// The percentiles of each latency in a document, and as much of its distribution as fits a terminal.
 fn percentiles(document: &Document) -> String {
     let head = QUANTILES.iter().map(|(name, _)| (*name).to_owned());
     let head = [LATENCY.to_owned()].into_iter().chain(head);
-    let mut lines: Vec<Vec<String>> = vec![head.chain(["fast to slow".into()]).collect()];
+    let mut lines: Vec<Vec<String>> = vec![head.collect()];
+    let mut histograms = Vec::new();
     for (label, spread) in document.latency_us.all() {
         let Some(spread) = spread else {
             continue;
@@ -118,23 +119,32 @@ fn percentiles(document: &Document) -> String {
             let us = spread.quantile(share);
             us.map_or_else(|| UNKNOWN.into(), words::span_us)
         }));
-        line.push(spread.histogram().map_or_else(String::new, bars));
         lines.push(line);
+        histograms.push(spread.histogram());
     }
-    if lines.len() == 1 {
+    if histograms.is_empty() {
         return String::new();
     }
-    format!("\n{}", aligned(&lines))
+    let text = aligned(&lines);
+    let width = text.lines().map(|line| line.chars().count()).max();
+    let room = COLUMNS.saturating_sub(width.unwrap_or_default() + 2);
+    let room = room.min(BARS);
+    let head: String = "spread".chars().take(room).collect();
+    let shown = histograms.into_iter();
+    let shown = shown.map(|it| it.map_or_else(String::new, |it| bars(&it, room)));
+    let rows = text.lines().zip([head].into_iter().chain(shown));
+    let rows = rows.map(|(line, bars)| format!("\n{}", format!("{line}  {bars}").trim_end()));
+    rows.chain(["\n".to_owned()]).collect()
 }
 
-/// Renders a histogram as [`BARS`] characters on a logarithmic scale.
-fn bars(histogram: &Histogram<u64>) -> String {
+/// Renders a histogram as so many characters on a logarithmic scale.
+fn bars(histogram: &Histogram<u64>, columns: usize) -> String {
     let place_of = |us: u64| (us.max(1) as f64).ln();
     let (low, high) = (place_of(histogram.min()), place_of(histogram.max()));
-    let mut counts = [0_u64; BARS];
+    let mut counts = vec![0_u64; columns];
     for value in histogram.iter_recorded() {
         let share = (place_of(value.value_iterated_to()) - low) / (high - low).max(1e-9);
-        let place = floor(share * BARS as f64).min(BARS - 1);
+        let place = floor(share * columns as f64).min(columns.saturating_sub(1));
         if let Some(count) = counts.get_mut(place) {
             *count += value.count_at_value();
         }
@@ -148,14 +158,16 @@ fn bars(histogram: &Histogram<u64>) -> String {
             HEIGHTS.get(height).copied().unwrap_or(' ')
         }
     };
-    counts.map(bar).iter().collect()
+    counts.into_iter().map(bar).collect()
 }
 
 fn floor(value: f64) -> usize {
     usize::try_from(words::whole(value.floor())).unwrap_or(usize::MAX)
 }
 
-/// Number of characters in a histogram.
+/// Width of a terminal, in characters.
+const COLUMNS: usize = 80;
+/// Maximum number of characters in a histogram.
 const BARS: usize = 12;
 /// Bar characters by height.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -285,6 +297,10 @@ mod tests {
         let line = lines.next().unwrap();
         assert!(line.starts_with("  message"), "{text}");
         assert!(line.ends_with("█          ▃"), "{line:?}");
+        one.latency_us.recovery = Spread::of(&spread::histogram([14_100, 14_200, 94_500]));
+        let wide = shown(&[("a", &one)]);
+        let widths = wide.lines().map(|line| line.chars().count());
+        assert!(widths.max() <= Some(COLUMNS), "{wide}");
         assert!(
             text.ends_with("\na: All well: every message arrived once, in order and unchanged.\n"),
             "{text}"

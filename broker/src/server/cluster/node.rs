@@ -213,7 +213,16 @@ impl Node {
 
     /// Pages for operators about all nodes.
     pub(crate) fn pages(&self) -> NodePages {
-        self.pages.clone()
+        let look = self.page().look;
+        let silent = move || {
+            let view = look();
+            let silent = view.iter().flat_map(ClusterView::silent);
+            silent.map(|node| node.name.clone()).collect()
+        };
+        NodePages {
+            silent: Arc::new(silent),
+            ..self.pages.clone()
+        }
     }
 
     /// Number of slots owned by this node.
@@ -264,6 +273,7 @@ fn pages(
     let posting = asking.clone();
     NodePages {
         own: own.into(),
+        silent: Arc::new(Vec::new),
         owner: Arc::new(move |channel| {
             let owner = map.owner(channel, shards_now())?;
             Some(map.name(owner).into())

@@ -171,9 +171,7 @@ impl Watch {
     async fn silent_nodes(&self, now: Wall) -> Option<Vec<Incident<'static>>> {
         let look = self.cluster.clone()?;
         let view = tokio::task::spawn_blocking(move || look()).await.ok()??;
-        let others = view.nodes.iter().filter(|it| it.name != view.node);
-        let silent = others.filter(|it| it.is_here && !it.is_heard);
-        let silent = silent.map(|it| {
+        let silent = view.silent().map(|it| {
             let slots = it.slots;
             let says =
                 format!("It does not answer this node; {slots} slots of channels are its own.");

@@ -127,7 +127,8 @@ fn shows_programs(nodes: &Nodes, programs: &[PathBuf; 3]) {
                     .collect::<Vec<_>>()
             );
             let shown = all.iter().map(|one| json!([one["version"], one["commit"]]));
-            let are_known = all.iter().all(|one| one["inner_version"].is_u64());
+            let is_known = |one: &Value| one["inner_version"].is_u64() && one["answers"] == true;
+            let are_known = all.iter().all(is_known);
             (are_known && shown.collect::<Vec<_>>() == builds).then_some(())
         });
         let problems = get(node.admin, "/problems").json();

@@ -1,7 +1,7 @@
-// The page of a cluster of three nodes, on a desk and on a phone: what each node is, and its links, until one ends. See
-// pages.mjs for the environment.
+// The page of a cluster of three nodes, on a desk and on a phone: what each node is, its links and its history, until
+// one is frozen and ends. See pages.mjs for the environment.
 //
-// HELIOGRAPH_ENDS         the process that this script ends: the third node's
+// HELIOGRAPH_ENDS         the process that this script freezes and ends: the third node's
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -28,7 +28,21 @@ test('the console shows the cluster', { timeout: 120_000 }, () => withBrowser(as
         assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `too wide at ${width}`);
         if (pictures) await page.screenshot({ path: join(pictures, `cluster-${width}.png`), fullPage: true });
     }
-    process.kill(Number(process.env.HELIOGRAPH_ENDS), 'SIGKILL');
+    // A node that is frozen is named: by the history of all nodes, in which one can be chosen, and by the page of the cluster.
+    await page.getByRole('link', { name: 'History', exact: true }).click();
+    await page.locator('.chart path[d^=M]').first().waitFor({ state: 'attached' });
+    assert.deepEqual(await page.getByLabel('Nodes').locator('option').allTextContents(), ['all nodes', 'n1', 'n2', 'n3']);
+    const third = Number(process.env.HELIOGRAPH_ENDS);
+    process.kill(third, 'SIGSTOP');
+    await page.getByText(/ Without an answer: n3\.$/).waitFor();
+    await page.getByLabel('Nodes').selectOption('n2');
+    await page.waitForURL(/node=n2/);
+    if (pictures) await page.screenshot({ path: join(pictures, 'cluster-history.png'), fullPage: true });
+    await page.getByRole('link', { name: 'Cluster', exact: true }).click();
+    await page.getByText('Without an answer: n3.', { exact: true }).waitFor();
+    await state('n3').getByText(/^(silent|not registered)$/).waitFor();
+    if (pictures) await page.screenshot({ path: join(pictures, 'cluster-frozen.png'), fullPage: true });
+    process.kill(third, 'SIGKILL');
     await state('n3').getByText(/^(silent|not registered)$/).waitFor();
     await page.innocent();
 }));

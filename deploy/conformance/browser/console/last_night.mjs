@@ -2,8 +2,9 @@
 // HELIOGRAPH_NIGHT has the key and both outages; see pages.mjs.
 
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import test from 'node:test';
-import { admin, open, until, withBrowser } from './pages.mjs';
+import { admin, open, pictures, until, withBrowser } from './pages.mjs';
 
 const { key, outages: [was, is] } = JSON.parse(process.env.HELIOGRAPH_NIGHT);
 /** To the second, as pages of UTC have it, with or without the day. */
@@ -22,6 +23,17 @@ test('a night is read by the keyboard alone', { timeout: 90_000 }, () => withBro
         assert.fail(`not by 200 times Tab: ${selector} ${text}`);
     }
 
+    /** Pictures of a state at both widths, light and dark, which people look at. */
+    async function picture(name) {
+        for (const width of pictures ? [390, 1280] : []) {
+            await page.setViewportSize({ width, height: 900 });
+            for (const colorScheme of ['light', 'dark']) {
+                await page.evaluate((theme) => document.documentElement.setAttribute('data-theme', theme), colorScheme);
+                await page.screenshot({ path: join(pictures, `night-${name}-${width}-${colorScheme}.png`), fullPage: true });
+            }
+        }
+    }
+
     // Thirty cameras are one row with their key, since the second at which it began.
     await page.goto(admin);
     const row = page.locator('.problem', { hasText: `Key ${key}: unknown key` });
@@ -32,11 +44,13 @@ test('a night is read by the keyboard alone', { timeout: 90_000 }, () => withBro
     await keyboard.press('Enter');
     await row.getByText(`30 of 30 have key ${key}`).waitFor();
     await until('its members', async () => await row.locator('tbody tr').count() === 30);
+    await picture('causes');
 
     // One camera: three keys.
     await keyboard.press('/');
     for (const one of ['s', '3', 'Enter']) await keyboard.press(one);
     await page.locator('.refusal', { hasText: 'url_expired' }).waitFor();
+    await picture('camera');
 
     // Last night: the outage before, when it began, and that it ended; and this one, which goes on.
     await goTo('nav a', /^History$/);
@@ -55,6 +69,8 @@ test('a night is read by the keyboard alone', { timeout: 90_000 }, () => withBro
     const moment = page.locator('section', { has: page.locator('h2', { hasText: /^At / }) });
     await moment.locator('.problem', { hasText: 'unknown key' }).getByText(new RegExp(`ended .*${second(was.ended)}`)).waitFor();
     await page.waitForURL((url) => url.hash.includes('at='));
+    assert.equal(await page.getByText('undefined').count(), 0);
+    await picture('history');
     const clock = async (mark) => /\d\d:\d\d:\d\d/.exec(await mark.textContent())[0];
     const before = await page.locator('.marks button', { hasText: /credentials/ }).all();
     assert.equal(before.length, 3);
