@@ -219,9 +219,9 @@ pub fn things(credentials: &Credentials) -> Option<Term> {
 pub fn records(settings: &Settings) -> Term {
     Term {
         name: "records of channels",
-        count: settings.record_bytes_of_shard(),
+        count: settings.limits.record_bytes_total,
         bytes: 1,
-        times: settings.shards,
+        times: 1,
     }
 }
 

@@ -1,9 +1,10 @@
-//! The registry on disk: opened once, with a handle for each shard.
+//! The registry on disk: opened once, with a handle for each shard; and the catalog that all shards read.
 
 #[cfg(test)]
 #[path = "../tests/contract/store.rs"]
 mod contract;
 
+use broker_core::catalog::{Catalog, SharedCatalog};
 use broker_core::id::{ChannelKey, ShardId};
 use broker_core::record::Record;
 pub use broker_core::registry::Ticket;
@@ -11,6 +12,7 @@ use broker_core::registry::{
     Change, ENCODED_BYTES_MAX, RecordError, Store, StoreError, Submitted, decode, encode, key,
 };
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use store::{CommitError, Committer, OpenError, Refused};
 use thiserror::Error;
 
@@ -96,6 +98,22 @@ impl Store for DurableStore {
         }
     }
 }
+
+/// The catalog of a server's shards: nobody holds the lock for longer than a step takes.
+#[derive(Debug, Default)]
+pub struct ProcessCatalog(Mutex<Catalog>);
+
+impl SharedCatalog for ProcessCatalog {
+    fn with(&self, step: &mut dyn FnMut(&mut Catalog)) {
+        step(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "held for microseconds, by calls and changes: no message waits for it"
+)]
+type Mutex<T> = std::sync::Mutex<T>;
 
 fn not_taken(refused: Refused) -> StoreError {
     match refused {

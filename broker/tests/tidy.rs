@@ -53,6 +53,12 @@ const CORE: &[(&str, &[&str])] = &[
     ),
     ("quota", &["time"]),
     ("registry", &["id", "record", "time"]),
+    (
+        "catalog",
+        &[
+            "id", "limits", "quota", "record", "settings", "testing", "time",
+        ],
+    ),
     ("placement", &["cluster", "id", "time"]),
     ("control", &["id", "machine", "settings", "time"]),
     ("address_shares", &["time"]),

@@ -21,6 +21,7 @@ use members::Members;
 use pending::Pending;
 pub use pending::Towards;
 use rates::{Metered, Rates};
+use std::sync::Arc;
 pub use unanswered::AwaitedMaster;
 use unanswered::Unanswered;
 
@@ -28,7 +29,7 @@ use unanswered::Unanswered;
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// The channel's record.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Stage of the channel's life.
     pub state: Life,
     /// Bitmask of the hooks that watch the channel; see [`crate::settings::Hook`].
@@ -94,7 +95,7 @@ impl Channel {
     #[must_use]
     pub(crate) fn new(record: Record, state: Life) -> Self {
         Self {
-            record,
+            record: Arc::new(record),
             state,
             hooks: 0,
             timer: TimerId::default(),

@@ -89,7 +89,7 @@ fn url(
             (true, Role::Viewer) => "v",
         };
         let named = settings.cluster.direct_node();
-        let hex = named.map_or_else(|| hex(identity.as_str()), node_label);
+        let hex = named.map_or_else(|| hex(&identity.text()), node_label);
         format!("{label}-{hex}.{domain}")
     });
     // In production these names are those of a service at port 443; in development there is no proxy in front.

@@ -155,9 +155,9 @@ generational_key! {
     ChannelKey
 }
 
-/// Identity of a channel: region, account and name, without the creation time.
+/// Identity of a channel, without the creation time: the text of [`ChannelArn::identity`].
 ///
-/// Formatted as `region:account:name`; none of the three can contain a colon, so names of one account sort bytewise.
+/// Region, account and name contain neither a colon nor a slash, so names of one account sort bytewise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Box<str>);
 
@@ -165,25 +165,32 @@ impl Identity {
     /// Identity of an ARN, ignoring its creation time.
     #[must_use]
     pub fn of(arn: &ChannelArn) -> Self {
-        Self::new(arn.region(), arn.account(), arn.name())
+        Self(arn.identity().into())
     }
 
     /// The identity of `name` in an account and region.
     #[must_use]
     pub fn new(region: &str, account: &str, name: &str) -> Self {
         // Created by every call: one allocation, and no formatting.
-        Self([region, ":", account, ":", name].concat().into_boxed_str())
+        Self([region, ":", account, KIND, name].concat().into_boxed_str())
     }
 
-    /// Creates an identity from stored text, or a bound for range queries from a prefix of one.
+    /// Identity of `region:account:name`, or a bound for range queries if the name is a prefix of one.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        Self(text.into())
+        let (tenant, name) = text.rsplit_once(':').unwrap_or_default();
+        Self([tenant, KIND, name].concat().into_boxed_str())
     }
 
-    /// The complete text.
+    /// The identity as `region:account:name`.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub fn text(&self) -> String {
+        [self.tenant(), self.name()].concat()
+    }
+
+    /// The key of a channel's record: [`ChannelArn::identity`].
+    #[must_use]
+    pub fn key(&self) -> &str {
         &self.0
     }
 
@@ -202,15 +209,19 @@ impl Identity {
     /// Common prefix of all channels of the account in the region: `region:account:`.
     #[must_use]
     pub fn tenant(&self) -> &str {
-        self.0.strip_suffix(self.name()).unwrap_or(&self.0)
+        let end = self.0.len() - self.name().len() - (KIND.len() - 1);
+        self.0.get(..end).unwrap_or_default()
     }
 
-    /// The channel's name: the text after the last colon.
+    /// The channel's name: the text after the last slash.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.0.rsplit(':').next().unwrap_or_default()
+        self.0.rsplit('/').next().unwrap_or_default()
     }
 }
+
+/// Text between account and name.
+const KIND: &str = ":channel/";
 
 /// A call waiting for a letter, identified by its connection, shard and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

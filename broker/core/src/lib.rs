@@ -18,7 +18,8 @@
 //! | [`wire`] | the form of what nodes and programs write for each other |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
 //! | [`clock_jump`] | a jump of its clock, for tests |
-//! | `session` `channel` [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
+//! | [`registry`] [`catalog`] | records as bytes; the records of all shards, and what accounts hold |
+//! | `session` `channel` [`placement`] [`control`] | the state machines of connections and channels |
 //! | [`address_shares`] | connections by address, and who makes room |
 //! | [`cluster`] | which node owns which channels |
 //! | [`shard`] | one core's sessions and channels: the road of a message |
@@ -28,6 +29,7 @@
 
 pub mod address_shares;
 pub mod auth;
+pub mod catalog;
 mod channel;
 pub mod check;
 pub mod clock_jump;

@@ -270,9 +270,13 @@ pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
 /// character.
 pub const RECORD_BYTES_MAX: usize = 96 << 10;
 
-/// Number of records that all shards together send for one page of ListSignalingChannels: twice the maximum page size,
-/// so that pages are nearly always full although each shard estimates its part; a short page indicates where the next
-/// one begins. Merged in one turn, about 100 µs.
+/// Maximum number of records in a chunk of the catalog: a page reads five to thirty chunks, and a change copies one if
+/// a page is reading it.
+pub const CATALOG_CHUNK: usize = 256;
+
+/// Number of records that all nodes together send for one page of ListSignalingChannels: twice the maximum page size,
+/// so that pages are nearly always full although each node estimates its part; a short page indicates where the next
+/// one begins.
 pub const LIST_MERGED_MAX: usize = 2 * LIST_PAGE_MAX;
 
 /// Maximum number of channel lists in progress for callers of a shard, for different accounts; each may hold
@@ -306,8 +310,8 @@ pub const LISTS_OF_NODES_MAX: usize = 16;
 /// Maximum size of a record in a channel list, in bytes: an ARN with the longest name takes 340 bytes.
 pub const LISTED_BYTES: usize = 512;
 
-/// Number of channel records that a shard examines or merges for ListSignalingChannels pages in one turn, about a
-/// millisecond. The page that exceeds it is completed; further ones wait for the next turn, in order.
+/// Number of channel records that a shard examines for ListSignalingChannels pages in one turn, about a millisecond.
+/// The page that exceeds it is completed; further ones wait for the next turn, in order.
 pub const RECORDS_PER_TURN: u64 = 2000;
 
 /// Maximum number of connections notified by one step of POST /ice/reconnect; each is a separate send of about 5 µs in
@@ -599,7 +603,6 @@ pub const FAULTS_DUE_PER_TICK: usize = 256;
 pub const FAULT_REORDER_MS: u64 = 1000;
 
 const _: () = assert!(PARCEL_BYTES_MAX < KEPT_PARCEL_BYTES_MAX);
-const _: () = assert!(LIST_MERGED_MAX / SHARDS_MAX > 0);
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);
 const _: () = assert!(SUPERSEDED_PER_CHANNEL_MAX >= SUPERSEDED_PER_SLOT_MAX);

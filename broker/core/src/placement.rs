@@ -90,7 +90,7 @@ impl Placement {
         if let Some(slot) = self.slot(identity) {
             return slot.shard(self.shards);
         }
-        let place = self.hasher.hash_one(identity.as_str()) % u64::from(self.shards);
+        let place = self.hasher.hash_one(identity.key()) % u64::from(self.shards);
         ShardId(u16::try_from(place).unwrap_or(0))
     }
 

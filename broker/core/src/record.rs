@@ -4,7 +4,10 @@ use crate::time::Wall;
 use codec::control::{ChannelStatus, Tag};
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// Length of a version, in characters of `[A-Za-z0-9]`, as in the service.
 pub const VERSION_BYTES: usize = 20;
@@ -122,12 +125,17 @@ impl Record {
         let tag = |tag: &Tag| size_of::<Tag>() + text(&tag.key) + text(&tag.value);
         let list = allocated(size_of::<Vec<Tag>>()) + allocated(0);
         let list = if self.tags.is_empty() { 0 } else { list };
-        // The identity is the key of a table.
-        let arn = &self.arn;
-        let identity = [arn.region(), ":", arn.account(), ":", arn.name()];
-        let identity = identity.iter().map(|part| part.len()).sum();
-        let name = text(arn.as_str()) + allocated(identity);
-        RECORD_BYTES_FIXED + name + list + self.tags.iter().map(tag).sum::<usize>()
+        let arn = text(self.arn.as_str());
+        RECORD_BYTES_FIXED + arn + list + self.tags.iter().map(tag).sum::<usize>()
+    }
+
+    /// Contribution of the channel to the holdings of its account.
+    #[must_use]
+    pub fn holding(&self) -> Holding {
+        Holding {
+            channels: 1,
+            bytes: self.bytes() as u64,
+        }
     }
 
     /// Entry of the channel on a list page.
@@ -140,6 +148,36 @@ impl Record {
             version: self.version,
             status,
         }
+    }
+}
+
+/// A record as a key in the order of identities, without text of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedRecord(pub(crate) Arc<Record>);
+
+impl Borrow<str> for NamedRecord {
+    fn borrow(&self) -> &str {
+        self.0.arn.identity()
+    }
+}
+
+impl PartialEq for NamedRecord {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for NamedRecord {}
+
+impl PartialOrd for NamedRecord {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for NamedRecord {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.arn.identity().cmp(other.0.arn.identity())
     }
 }
 
@@ -217,8 +255,8 @@ fn allocated(bytes: usize) -> usize {
     bytes + bytes / 8 + 16
 }
 
-/// Number of bytes that a channel takes in the tables, excluding its texts: the slot, an entry of a half-full map, and
-/// entries in the lists of free slots and of a node's slots.
+/// Number of bytes that a channel takes in the tables, excluding its texts: the slot, entries of a half-full map and of
+/// a half-full chunk of the catalog, and entries in the lists of free slots and of a node's slots.
 const RECORD_BYTES_FIXED: usize = 256;
 
 /// Number of records per chunk, about 48 KiB.

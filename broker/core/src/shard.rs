@@ -119,6 +119,7 @@ impl Shard {
             seeds: [a, b, c, d],
             records,
             newest,
+            catalog,
             store,
             journal,
             keys,
@@ -150,6 +151,7 @@ impl Shard {
         let place = (id, placement);
         let start = DirectoryStart {
             store,
+            catalog,
             newest,
             waiting_calls,
             wake_polls,

@@ -2,6 +2,7 @@
 //! `testing`, which no product has.
 
 use crate::auth::{Nonces, SessionKeys};
+use crate::catalog::{Catalog, SharedCatalog};
 use crate::id::{ChannelKey, ShardId};
 use crate::journal::{Entry, Journal};
 use crate::limits::{waiting_calls_per_shard, wake_polls_per_shard};
@@ -31,6 +32,7 @@ impl Start {
             seeds,
             records: Records::default(),
             newest: Wall::default(),
+            catalog: Arc::new(TestCatalog::default()),
             store: Box::new(MemoryStore),
             journal: Box::new(SilentJournal),
             keys: StartKeys::bare(id, Arc::new(SessionKeys::new(&[0; 32], None))),
@@ -88,6 +90,20 @@ impl Hook {
             include_client_id: false,
             allow_plain: false,
         }
+    }
+}
+
+/// The catalog of shards that run one after the other.
+#[derive(Debug, Default)]
+#[expect(
+    clippy::disallowed_types,
+    reason = "shards of tests may run on several threads"
+)]
+pub struct TestCatalog(std::sync::Mutex<Catalog>);
+
+impl SharedCatalog for TestCatalog {
+    fn with(&self, step: &mut dyn FnMut(&mut Catalog)) {
+        step(&mut self.0.lock().expect("no step panics"));
     }
 }
 

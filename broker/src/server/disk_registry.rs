@@ -1,6 +1,6 @@
 //! Registry on disk: opened at startup, accepts changes of shards and reports their results.
 
-use crate::registry::{self, DurableStore};
+use crate::registry::{self, DurableStore, ProcessCatalog};
 use crate::server::mailboxes::post;
 use crate::{data_dir::DataDir, edge::Post, failure::Failure, side::StatusBoard};
 use broker_core::id::{Identity, ShardId};
@@ -16,6 +16,7 @@ use store::{CommitError, Committer, Done, Writer};
 /// The open store and its thread.
 pub(crate) struct Registry {
     writer: Writer<Ticket>,
+    catalog: Arc<ProcessCatalog>,
     /// Stored records by home, until taken by the shards.
     records: Vec<Records>,
     /// Latest plausible creation time of a record.
@@ -77,6 +78,7 @@ impl Registry {
         }
         Ok(Self {
             writer,
+            catalog: Arc::default(),
             records,
             newest,
         })
@@ -93,6 +95,11 @@ impl Registry {
     /// channel with its name.
     pub(crate) fn newest(&self) -> Wall {
         self.newest
+    }
+
+    /// Catalog of the records of all shards.
+    pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
+        Arc::clone(&self.catalog)
     }
 
     /// Handle to the store for snapshots of the registry.

@@ -2,6 +2,7 @@
 
 use crate::edge::turn::calendar;
 use crate::presence_epoch;
+use crate::registry::ProcessCatalog;
 use crate::server::cluster::node::Node;
 use crate::server::{cluster::ClusterMembership, disk_registry::Registry};
 use crate::{data_dir::DataDir, edge::Post, failure::Failure, side::StatusBoard};
@@ -75,6 +76,14 @@ impl Records {
         match self {
             Self::Disk(registry) => registry.newest(),
             Self::Etcd(_) => Wall::default(),
+        }
+    }
+
+    /// Catalog of the records of all shards.
+    pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
+        match self {
+            Self::Disk(registry) => registry.catalog(),
+            Self::Etcd(node) => node.catalog(),
         }
     }
 

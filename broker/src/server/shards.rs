@@ -140,6 +140,7 @@ impl ShardParts<'_> {
             seeds: seeds()?,
             records,
             newest: self.registry.newest(),
+            catalog: self.registry.catalog(),
             store,
             journal: self.log.journal(),
             keys: StartKeys {

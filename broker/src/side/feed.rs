@@ -119,7 +119,7 @@ struct Kept {
 impl Kept {
     /// Size of the event and of the channel's map entries, in bytes.
     fn bytes(&self) -> usize {
-        let of_channel = |of: &Arc<Identity>| of.as_str().len() + PLACES_BYTES;
+        let of_channel = |of: &Arc<Identity>| of.key().len() + PLACES_BYTES;
         self.event.len() + self.of.as_ref().map_or(0, of_channel)
     }
 }

@@ -138,7 +138,7 @@ async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn,
         .ask_home(identity.clone(), Question::Channel(identity))
         .await;
     match reply {
-        Some((_, Reply::Channel(Some(view)))) => Ok(view.record.arn),
+        Some((_, Reply::Channel(Some(view)))) => Ok(view.record.arn.clone()),
         Some(_) => Err(Fault::new(
             StatusCode::NOT_FOUND,
             "there is no such channel: create it with CreateSignalingChannel first",

@@ -210,6 +210,18 @@ impl SlotMap {
         now < Now(self.valid_until.load(Ordering::Acquire))
     }
 
+    /// The slots that this node serves at `now`: every shard has taken in its channels of them.
+    #[must_use]
+    pub fn served(&self, now: Now) -> SlotSet {
+        let mut served = SlotSet::default();
+        let own = Some(self.own).filter(|_| self.is_valid(now));
+        let slots = (0..SLOTS).map(Slot);
+        slots
+            .filter(|slot| own.is_some() && self.owner_of(*slot) == own)
+            .for_each(|slot| served.insert(slot));
+        served
+    }
+
     /// Whether any slot has an owner.
     #[must_use]
     pub fn has_owners(&self) -> bool {
@@ -271,7 +283,8 @@ pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
 )]
 fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
     let mut hasher = std::hash::SipHasher::new_with_keys(low, high);
-    hasher.write(identity.as_str().as_bytes());
+    hasher.write(identity.tenant().as_bytes());
+    hasher.write(identity.name().as_bytes());
     let place = hasher.finish() % u64::from(SLOTS);
     Slot(u16::try_from(place).unwrap_or(0))
 }

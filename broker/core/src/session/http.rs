@@ -4,7 +4,7 @@ use crate::auth::{Caller, HeldCaller, Ruling};
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::machine::StreamHome;
-use crate::record::{Holding, ListedChannel};
+use crate::record::Holding;
 use crate::{session::NEVER, settings::Program, time::Now};
 use codec::control::{Call, Operation, Protocol};
 use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
@@ -295,8 +295,8 @@ pub(crate) struct PendingCall {
     pub subject: Option<Box<str>>,
     /// Whether the log has reserved space for the audit entry.
     pub place_kept: bool,
-    /// Number of bytes in the records of the caller's account, once all shards have been queried.
-    pub held: u64,
+    /// Holdings of the caller's account on other nodes, once these were queried.
+    pub elsewhere: Holding,
 }
 
 impl PendingCall {
@@ -323,17 +323,8 @@ pub(crate) enum Expected {
     Created,
     /// Description of the channel.
     Description,
-    /// Pages from all shards, merged once all have arrived.
-    Pages {
-        /// Number of shards that have not answered.
-        missing: usize,
-        /// Number of entries requested.
-        limit: usize,
-        /// Entries of the pages received so far.
-        records: Vec<ListedChannel>,
-        /// The lowest last name among shards that have more entries; entries after it may be incomplete.
-        complete_to: Option<Box<str>>,
-    },
+    /// Page of channels.
+    Page,
     /// Empty response: a change was made.
     Done,
     /// Empty response: the channel exists.
@@ -344,15 +335,8 @@ pub(crate) enum Expected {
     MediaStorage,
     /// Refusal of media storage, if the channel exists.
     NoMediaStorage,
-    /// Permits and holdings from every shard with state of the account, required before the call is made.
-    Permit {
-        /// Number of shards that have not answered.
-        missing: usize,
-        /// Holdings of the account on the shards that have answered.
-        held: Holding,
-        /// The call to make.
-        call: Box<Call>,
-    },
+    /// Holdings of the account on other nodes, required before this call is made.
+    Holding(Box<Call>),
     /// Endpoints of the channel.
     Endpoints(Vec<Protocol>, Role),
     /// ICE servers, with credentials for this name.

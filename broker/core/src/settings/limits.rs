@@ -2,7 +2,7 @@
 
 use crate::limits::{
     CHANGES_PER_SHARD_MAX, CONNECTIONS_PER_WAITING, ENVELOPE_BYTES_MAX, FEWEST_WAITING,
-    RECORD_BYTES_MAX, RECORDER_NOTES, recorder_notes, share, waiting_calls_per_shard,
+    RECORDER_NOTES, recorder_notes, share, waiting_calls_per_shard,
 };
 use crate::quota::Rate;
 use crate::settings::{Profile, Settings};
@@ -29,7 +29,7 @@ pub struct Limits {
     pub channels_per_account: usize,
     /// Maximum memory of the records of one account's channels, in bytes, on all shards and nodes.
     pub record_bytes_per_account: usize,
-    /// Maximum memory of the records of all channels of the process, in bytes. See [`Settings::record_bytes_of_shard`].
+    /// Maximum memory of the records of all channels of the process, in bytes.
     pub record_bytes_total: usize,
     /// Maximum length of `messagePayload`, in characters of base64 text.
     pub payload_bytes: usize,
@@ -233,18 +233,6 @@ impl Settings {
         self.part(
             self.limits.pending_bytes_per_shard,
             self.limits.pending_bytes_total,
-        )
-    }
-
-    /// Maximum number of bytes in the records of one shard's channels, but always enough for a few of the largest.
-    #[must_use]
-    pub fn record_bytes_of_shard(&self) -> usize {
-        let least = 4 * RECORD_BYTES_MAX;
-        share(
-            self.limits.record_bytes_total,
-            self.shards,
-            least,
-            usize::MAX,
         )
     }
 

@@ -266,7 +266,7 @@ pub const KEYS: &[Key] = &[
               refused; stored ones stay"),
     Key::new("limits.record_bytes_total", Kind::Number(field!(limits.record_bytes_total), MIB..=1024 * GIB))
         .default("536870912")
-        .doc("records of all accounts on this node, an even part on each shard. When full, new ones get 503; stored \
+        .doc("records of all accounts on this node. When full, new ones get 503; stored \
               ones are served"),
     Key::new("limits.payload_bytes", Kind::Number(field!(limits.payload_bytes), 1..=MIB))
         .default("32768").strict("10240").doc("characters of messagePayload"),

@@ -21,7 +21,7 @@ use crate::shard::todo::Todo;
 use crate::shard::{Alteration, Answer, Letter, PageQuestion, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
-use crate::{auth::Caller, event::Purpose, record::Holding};
+use crate::{auth::Caller, event::Purpose};
 use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, too_busy, unauditable};
@@ -34,6 +34,7 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
     if asked.caller.reads(KeyName::ResourceTag) || matches!(call, Call::Ice(_)) {
         asked.client_id = named_client_id(call).map(Into::into);
     }
+    let account = directory.named(&asked.caller, "");
     let mut refused = directory.forbids(cx, &asked.caller, call);
     if refused.is_some() {
         let subject = || Some(call.arn()?.as_str().into());
@@ -42,10 +43,12 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
         asked.place_kept = cx.telemetry.journal().keep_place(asked.account());
         refused = (!asked.place_kept).then(|| unauditable().into());
     }
+    let over_rate = || directory.over_account_rate(asked.operation, &account, cx.at);
+    let refused = refused.or_else(|| over_rate().map(Answer::Refusal));
     if let Some(refused) = refused {
         answers::conclude(sockets, cx, *key, asked, Expected::Nothing, refused);
-    } else if directory.asks_for_permit(asked.operation, &asked.caller) {
-        ask_for_permit(sockets, directory, cx, begun);
+    } else if directory.counts(asked.operation, account.tenant()) {
+        ask_nodes(sockets, directory, cx, begun);
     } else {
         go_on(sockets, directory, cx, begun);
     }
@@ -59,43 +62,22 @@ pub(crate) struct BegunCall {
     pub(crate) call: Call,
 }
 
-/// Asks the shard that counts the account's calls for a permit, and all shards for its holdings if they are needed. The
-/// call proceeds once all have answered.
-fn ask_for_permit(
+/// Queries the other nodes for the account's holdings. The call proceeds once they have answered.
+fn ask_nodes(
     sockets: &mut Sockets,
     directory: &mut Directory,
     cx: &mut Context,
     BegunCall { key, asked, call }: BegunCall,
 ) {
-    let operation = asked.operation;
     let account = directory.named(&asked.caller, "");
-    let shards = if directory.counts(operation, account.as_str()) {
-        sockets.placement().shards()
-    } else {
-        0
-    };
-    let asks_nodes = shards > 0 && directory.slots().is_some();
-    let wanted = Expected::Permit {
-        missing: 1 + usize::from(shards) + usize::from(asks_nodes),
-        held: Holding::default(),
-        call: Box::new(call),
-    };
+    let wanted = Expected::Holding(Box::new(call));
     let deadline = cx.at.now.after(REPLY_MS_MAX);
     let Some(caller) = sockets.await_reply(key, asked, wanted, deadline) else {
         return;
     };
-    let counts = (0..shards).map(|shard| QueryKind::Count {
-        of: ShardId(shard),
-        prefix: account.as_str().into(),
-    });
-    for kind in counts.chain([QueryKind::Permit(account.clone())]) {
-        sockets.send_query(cx, caller, Query::of_server(operation, kind));
-    }
-    if asks_nodes {
-        let slots = directory.slots_mut();
-        if !slots.is_some_and(|slots| slots.count(caller, account.as_str())) {
-            cx.todo.answer(caller, too_busy());
-        }
+    let slots = directory.slots_mut();
+    if !slots.is_some_and(|slots| slots.count(caller, account.tenant())) {
+        cx.todo.answer(caller, too_busy());
     }
 }
 
@@ -105,14 +87,8 @@ fn go_on(sockets: &mut Sockets, directory: &Directory, cx: &mut Context, begun: 
     if let Call::List(list) = &call {
         // It begins, or waits for its turn.
         let question = directory.page_question(&asked.caller, list);
-        let wanted = Expected::Pages {
-            missing: directory.parts(),
-            limit: question.limit,
-            records: Vec::new(),
-            complete_to: None,
-        };
         let deadline = cx.at.now.after(REPLY_MS_MAX);
-        if let Some(caller) = sockets.await_reply(key, asked, wanted, deadline) {
+        if let Some(caller) = sockets.await_reply(key, asked, Expected::Page, deadline) {
             cx.todo.push(Todo::List(caller, Box::new(question)));
         }
         return;
@@ -135,7 +111,7 @@ fn go_on(sockets: &mut Sockets, directory: &Directory, cx: &mut Context, begun: 
     };
     let query = Query {
         operation: asked.operation,
-        held: asked.held,
+        elsewhere: asked.elsewhere,
         caller: Some(asked.caller.clone()),
         client_id: asked.client_id.clone(),
         posted: None,
@@ -204,8 +180,6 @@ impl Sockets {
             | QueryKind::Create(identity, _)
             | QueryKind::Offer { identity, .. } => self.placement().shard(identity),
             QueryKind::Change(arn, _) => self.placement().shard(&Identity::of(arn)),
-            QueryKind::Permit(account) => self.placement().shard(account),
-            QueryKind::Page { of, .. } | QueryKind::Count { of, .. } => *of,
         }
     }
 
@@ -310,7 +284,7 @@ impl Directory {
     }
 
     fn page_question(&self, caller: &Caller, list: &ListSignalingChannels) -> PageQuestion {
-        let text = |name: &str| self.named(caller, name).as_str().into();
+        let text = |name: &str| self.named(caller, name).text().into();
         PageQuestion {
             prefix: text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str())),
             after: list.after.as_ref().map(|after| text(after.as_str())),

@@ -34,6 +34,7 @@ use observations::OfferCopy;
 pub(crate) use state::Interposer;
 use state::Parity;
 pub use state::{AccountUse, Capture, Captured, Fate, StartDev, StrictFinding};
+use std::ops::Bound;
 
 // What the interposer does before steps of the shard.
 
@@ -204,9 +205,9 @@ impl Reset {
     /// The channels to reset.
     pub(crate) fn channels(&mut self, directory: &Directory) -> Vec<Identity> {
         self.only.take().unwrap_or_else(|| {
-            let names = directory.names().map(|(identity, _)| identity);
-            let meant = names.filter(|identity| identity.name().starts_with(&*self.prefix));
-            meant.cloned().collect()
+            let all = directory.names_from(Bound::Unbounded);
+            let meant = all.filter(|(arn, _)| arn.name().starts_with(&*self.prefix));
+            meant.map(|(arn, _)| Identity::of(arn)).collect()
         })
     }
 
@@ -220,9 +221,10 @@ impl Reset {
 
     /// Number of channels to reset whose deletion is not durable yet.
     pub(crate) fn deleting(&self, directory: &Directory) -> u64 {
-        let deleting = directory.names().filter(|(identity, key)| {
+        let deleting = directory.names_from(Bound::Unbounded);
+        let deleting = deleting.filter(|(arn, key)| {
             let channel = directory.channel(*key);
-            identity.name().starts_with(&*self.prefix)
+            arn.name().starts_with(&*self.prefix)
                 && channel.is_some_and(|channel| channel.state == Life::Deleting)
         });
         deleting.count() as u64

@@ -13,18 +13,19 @@ pub(crate) mod permissions;
 pub(crate) mod slots;
 pub(crate) mod waiting_callers;
 
+use crate::catalog::{Holdings, SharedCatalog};
 use crate::channel::{Channel, Life};
 use crate::id::{Account, CallRef, ChannelKey, Identity, ShardId};
 use crate::limits::{CHANNELS_PER_SHARD_MAX, UNANSWERED_BYTES_PARTS};
 use crate::presence::{Audience, News};
-use crate::record::{Holding, Record, Records};
+use crate::record::{Holding, NamedRecord, Record, Records};
 use crate::shard::calls::letters::WaitingQueries;
 use crate::shard::shares::{Places, Shares};
 use crate::shard::sockets::Table;
 use crate::time::Wall;
-use crate::{placement::Placement, quota::Bucket, registry::Store, settings::Settings};
+use crate::{placement::Placement, registry::Store, settings::Settings};
 use ahash::RandomState;
-use codec::control::Operation;
+use codec::control::ChannelStatus;
 use slots::DirectorySlots;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -38,16 +39,16 @@ pub(crate) struct Directory {
     placement: Placement,
     hasher: RandomState,
     channels: Table<ChannelKey, Channel>,
-    /// Channels sorted by identity, for lists by name. A hash map would need a second index; a lookup on connect costs
-    /// some 20 comparisons at a million channels.
-    names: BTreeMap<Identity, ChannelKey>,
-    /// Number of channels and bytes of each account in each region.
+    /// Channels sorted by identity, for operators' pages. A hash map would need a second index; a lookup on connect
+    /// costs some 20 comparisons at a million channels.
+    names: BTreeMap<NamedRecord, ChannelKey>,
+    /// Records of all shards of the process.
+    catalog: Arc<dyn SharedCatalog>,
+    /// Number of channels and bytes of each account in each region, on this shard.
     holdings: Holdings,
     /// Accounts and names of channels that ended before their connections, for the connections' log lines, and the
     /// number of connections left.
     former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
-    /// Call rates of accounts: one bucket for each account and operation.
-    account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
     changes: Changes,
     kept: PendingBudget,
     /// Bytes of unanswered offers, limited to a part of the pending bytes.
@@ -76,6 +77,7 @@ pub(crate) struct Directory {
 /// The parts of a shard's start that concern its channels.
 pub(crate) struct DirectoryStart {
     pub(crate) store: Box<dyn Store>,
+    pub(crate) catalog: Arc<dyn SharedCatalog>,
     /// The creation time of the newest channel of a previous process.
     pub(crate) newest: Wall,
     /// Maximum number of pending Alexa calls.
@@ -100,6 +102,7 @@ impl Directory {
     ) -> Self {
         let DirectoryStart {
             store,
+            catalog,
             newest,
             waiting_calls,
             wake_polls,
@@ -110,9 +113,9 @@ impl Directory {
         Self {
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
             names: BTreeMap::new(),
-            holdings: Holdings::of(settings.record_bytes_of_shard()),
+            catalog,
+            holdings: Holdings::default(),
             former: BTreeMap::new(),
-            account_rates: HashMap::with_hasher(hasher.clone()),
             changes: Changes::new(store, newest, settings.changes_of_shard(), hasher.clone()),
             offers: OfferBudget {
                 shares: Shares::default(),
@@ -143,6 +146,13 @@ impl Directory {
         let put = |record| self.put_channel(record, Life::Active);
         // At once: a map that grows name by name is half empty where the names come in order.
         self.names = records.into_iter().filter_map(put).collect();
+        self.catalog.ask(|catalog| {
+            for NamedRecord(record) in self.names.keys() {
+                let identity = Identity::of(&record.arn);
+                catalog.holdings.add(identity.tenant(), record.holding());
+                catalog.put(Arc::clone(record), ChannelStatus::Active);
+            }
+        });
     }
 
     /// Replaces the settings.
@@ -154,11 +164,6 @@ impl Directory {
             self.rewatch = Some(0);
         }
         self.settings = settings;
-    }
-
-    /// Resets the rates of accounts, since the rates may have changed.
-    pub(crate) fn forget_account_rates(&mut self) {
-        self.account_rates.clear();
     }
 }
 
@@ -197,95 +202,6 @@ impl OfferBudget {
     /// The channel that must evict offers, if the limit is exceeded.
     fn payer(&self) -> Option<ChannelKey> {
         self.shares.largest().filter(|_| self.bytes > self.most)
-    }
-}
-
-// The channels of each account, counted, with the bytes of their records.
-//
-// A channel counts with the bytes of its record, or of the one that is to replace it, whichever are more: what a
-// change that is under way will need is there when it is durable. What was stored earlier, or comes with a slot, is
-// counted and never refused, so that the sum may be above what it may be; only growth is refused then.
-
-/// The channels of a shard's accounts. Accounts without channels have no entry.
-#[derive(Debug)]
-struct Holdings {
-    /// Holdings by `region:account:`.
-    tenants: BTreeMap<Box<str>, Holding>,
-    bytes: u64,
-    most: u64,
-    /// Whether it has been reported that the limit is exceeded.
-    noted: bool,
-}
-
-impl Holdings {
-    /// Creates empty holdings with this limit in bytes.
-    pub(crate) fn of(most: usize) -> Self {
-        Self {
-            tenants: BTreeMap::new(),
-            bytes: 0,
-            most: most as u64,
-            noted: false,
-        }
-    }
-
-    /// Holdings of an account in a region.
-    fn of_tenant(&self, tenant: &str) -> Holding {
-        self.tenants.get(tenant).copied().unwrap_or_default()
-    }
-
-    /// The accounts that have channels, as sorted `region:account:` prefixes.
-    pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
-        self.tenants.keys().map(|tenant| &**tenant)
-    }
-
-    /// Total number of bytes.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The bytes and their limit, if the limit was newly exceeded since the last call.
-    fn exceeded(&mut self) -> Option<(u64, u64)> {
-        let is_over = self.bytes > self.most;
-        let was_noted = std::mem::replace(&mut self.noted, is_over);
-        (is_over && !was_noted).then_some((self.bytes, self.most))
-    }
-
-    /// Whether this many more bytes fit.
-    pub(crate) fn has_room(&self, more: usize) -> bool {
-        self.bytes.saturating_add(more as u64) <= self.most
-    }
-
-    /// Adds a new channel to the holdings of an account.
-    pub(crate) fn came(&mut self, tenant: &str, bytes: usize) {
-        let came = Holding {
-            channels: 1,
-            bytes: bytes as u64,
-        };
-        self.bytes += came.bytes;
-        match self.tenants.get_mut(tenant) {
-            Some(held) => *held = held.and(came),
-            None => drop(self.tenants.insert(tenant.into(), came)),
-        }
-    }
-
-    /// Subtracts a removed channel from the holdings of an account.
-    pub(crate) fn went(&mut self, tenant: &str, bytes: usize) {
-        self.change(tenant, bytes, 0);
-        if let Some(held) = self.tenants.get_mut(tenant) {
-            held.channels -= 1;
-            if held.channels == 0 {
-                self.tenants.remove(tenant);
-            }
-        }
-    }
-
-    /// Changes the counted bytes of a channel from `before` to `after`.
-    pub(crate) fn change(&mut self, tenant: &str, before: usize, after: usize) {
-        if let Some(held) = self.tenants.get_mut(tenant) {
-            let changed = |bytes: u64| (bytes + after as u64).saturating_sub(before as u64);
-            held.bytes = changed(held.bytes);
-            self.bytes = changed(self.bytes);
-        }
     }
 }
 
@@ -401,10 +317,13 @@ impl Directory {
     /// Checks that each channel is in every table, and that the totals match.
     fn check_channels(&self) {
         let (mut kept, mut calls, mut offers) = (0, 0, 0);
-        for (identity, key) in &self.names {
+        for (NamedRecord(record), key) in &self.names {
+            let identity = record.arn.identity();
             let channel = self.channels.get(*key);
             assert!(channel.is_some(), "{identity:?} has no channel");
             let Some(channel) = channel else { continue };
+            let is_own = Arc::ptr_eq(record, &channel.record);
+            assert!(is_own, "a name of another record");
             self.check_life(identity, *key, channel);
             let live = channel.live();
             kept += live.map_or(0, |live| live.pending.bytes());
@@ -416,7 +335,7 @@ impl Directory {
             let listed = self
                 .slots
                 .as_ref()
-                .is_none_or(|all| all.lists(identity, *key));
+                .is_none_or(|all| all.lists(&Identity::of(&record.arn), *key));
             assert!(listed, "{identity:?} is not listed in its slot");
         }
         let mut counted = 0;
@@ -439,10 +358,8 @@ impl Directory {
 
     /// Number of channels of an account, and the bytes of their records.
     fn sum_of(&self, tenant: &str) -> Holding {
-        let own = self
-            .names
-            .iter()
-            .filter(|(identity, _)| identity.tenant() == tenant);
+        let of = |name: &NamedRecord| name.0.arn.identity().starts_with(tenant);
+        let own = self.names.iter().filter(|(name, _)| of(name));
         let holdings = own.filter_map(|(_, key)| {
             let own = self.channels.get(*key)?.record.bytes();
             let bytes = match self.step(*key) {
@@ -456,11 +373,7 @@ impl Directory {
     }
 
     /// Checks that the state of a channel matches the change in progress.
-    fn check_life(&self, identity: &Identity, key: ChannelKey, channel: &Channel) {
-        let arn = &channel.record.arn;
-        let named = [arn.region(), arn.account(), arn.name()];
-        let name = [identity.region(), identity.account(), identity.name()];
-        assert_eq!(name, named, "a name of another channel");
+    fn check_life(&self, identity: &str, key: ChannelKey, channel: &Channel) {
         let step = self.step(key);
         let deletes = matches!(step, Some(ChangeStep::Delete));
         let fits = match channel.state {
@@ -473,72 +386,5 @@ impl Directory {
 
     fn step(&self, key: ChannelKey) -> Option<&ChangeStep> {
         Some(&self.changes.under_way.get(&key)?.step)
-    }
-}
-
-#[cfg(test)]
-mod holdings_tests {
-    use super::*;
-
-    #[test]
-    fn too_many_bytes_are_noted_once_each_time() {
-        let mut holdings = Holdings::of(100);
-        holdings.came("a:1:", 100);
-        assert_eq!(holdings.exceeded(), None);
-        holdings.came("a:1:", 1);
-        assert_eq!(
-            (holdings.exceeded(), holdings.exceeded()),
-            (Some((101, 100)), None)
-        );
-        holdings.went("a:1:", 1);
-        assert_eq!(holdings.exceeded(), None);
-        holdings.came("a:1:", 9);
-        assert_eq!(holdings.exceeded(), Some((109, 100)));
-    }
-
-    #[test]
-    fn sums_are_those_of_the_channels_whatever_comes_and_goes() {
-        let mut random = fastrand::Rng::with_seed(11);
-        let mut holdings = Holdings::of(50_000);
-        let mut channels: Vec<(&str, usize)> = Vec::new();
-        for _ in 0..20_000 {
-            let (tenant, bytes) = (
-                ["a:1:", "a:2:", "b:1:"][random.usize(..3)],
-                random.usize(1..900),
-            );
-            match random.u8(..4) {
-                0 | 1 => {
-                    holdings.came(tenant, bytes);
-                    channels.push((tenant, bytes));
-                }
-                2 if !channels.is_empty() => {
-                    let (tenant, bytes) = channels.swap_remove(random.usize(..channels.len()));
-                    holdings.went(tenant, bytes);
-                }
-                _ if !channels.is_empty() => {
-                    let at = random.usize(..channels.len());
-                    let (tenant, before) = channels[at];
-                    holdings.change(tenant, before, bytes);
-                    channels[at] = (tenant, bytes);
-                }
-                _ => {}
-            }
-            if random.u8(..200) == 0 {
-                channels
-                    .drain(..)
-                    .for_each(|(tenant, bytes)| holdings.went(tenant, bytes));
-            }
-            let all: usize = channels.iter().map(|(_, bytes)| bytes).sum();
-            assert_eq!(holdings.bytes(), all as u64);
-            assert_eq!(holdings.has_room(bytes), all + bytes <= 50_000);
-            for tenant in ["a:1:", "a:2:", "b:1:"] {
-                let own = channels.iter().filter(|(of, _)| *of == tenant);
-                let held = holdings.of_tenant(tenant);
-                let count = own.clone().count();
-                assert_eq!(held.channels, count as u64);
-                assert_eq!(held.bytes, own.map(|(_, bytes)| *bytes as u64).sum::<u64>());
-                assert_eq!(holdings.tenants().any(|of| of == tenant), count > 0);
-            }
-        }
     }
 }

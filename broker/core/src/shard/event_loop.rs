@@ -48,7 +48,7 @@ impl Shard {
         self.state.cx.telemetry.work()
             + self.state.sockets.requests_taken() * work_units::REQUEST
             + self.state.gate.hashed_bytes() / work_units::HASHED_BYTES_PER_UNIT
-            + self.state.directory.paged() * work_units::RECORD
+            + self.state.directory.records_read() * work_units::RECORD
     }
 
     /// Handles bytes of an open WebSocket: every complete frame is forwarded, all frames of one receive at once. False
@@ -470,9 +470,6 @@ impl Shard {
         if self.state.interposer.is_some() {
             self.interposer_due();
         }
-        while self.state.directory.work_on_page(&mut self.state.cx) {
-            self.settle();
-        }
         self.state.cx.todo.push(Todo::BeginLists);
         self.settle();
         self.work_on_slots();
@@ -545,7 +542,7 @@ impl Shard {
     /// Begins the next queued list if the turn's budget permits; its deferred work is done before the next list begins.
     pub(crate) fn begin_list(&mut self) {
         let (sockets, directory, cx, ..) = self.state.parts();
-        if directory.page_turn().has_room_for_more(cx.at) {
+        if directory.page_turn().has_room(cx.at) {
             sockets.hold(cx);
             if channel_pages::begin_list(sockets, directory, cx) {
                 cx.todo.push(Todo::BeginLists);

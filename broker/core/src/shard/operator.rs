@@ -6,7 +6,6 @@ use crate::limits::{
     DISPLACED_MS, DISPLACED_TOLD_MAX, IMPORTED_MAX, INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP,
 };
 use crate::record::{Holding, Record};
-use crate::shard::calls::channel_pages::{PagePart, PageQuestion};
 use crate::shard::context::Context;
 use crate::shard::dev::{Reset, ResetStep, SharedRule, StrictFinding};
 use crate::shard::flight_recorder::Recorder;
@@ -42,10 +41,6 @@ pub enum Question {
         /// Whether to return [`ChannelLine::presence`].
         presence: bool,
     },
-    /// Part of a ListSignalingChannels response, if several nodes serve channels.
-    Part(PageQuestion),
-    /// Counts the shard's channels of an account, given as `region:account:`.
-    Count(Box<str>),
     /// Details of one channel.
     Channel(Identity),
     /// Events of a channel, newest first.
@@ -111,10 +106,6 @@ pub enum Connections {
 pub enum Reply {
     /// Sorted channels, and whether more follow.
     Page(Vec<ChannelLine>, bool),
-    /// Part of a page.
-    Part(Box<PagePart>),
-    /// Number and size of an account's channels.
-    Count(Holding),
     /// The channel, if it is homed here.
     Channel(Option<Box<ChannelView>>),
     /// A step of a channel's trace, if the channel is homed here.
@@ -259,7 +250,7 @@ pub struct ChannelLine {
 #[derive(Clone, Debug)]
 pub struct ChannelView {
     /// Record of the channel.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Master, if connected.
     pub master: Option<PeerView>,
     /// Viewers sorted by client id.
@@ -325,32 +316,22 @@ impl Directory {
         let mut lists = Vec::new();
         let mut firsts = BinaryHeap::new();
         for group in self.tenants() {
-            let mut list = self.names_from(start(group, prefix, after));
-            let wanted = |identity: &Identity| {
-                identity
-                    .as_str()
-                    .strip_prefix(group)
-                    .is_some_and(|name| name.starts_with(prefix))
-            };
-            if let Some((identity, key)) = list.next().filter(|(identity, _)| wanted(identity)) {
-                firsts.push(Reverse((identity.name(), identity, key, lists.len())));
-                lists.push((list, group));
+            let first = start(group, prefix, after);
+            let list = self.names_from(first.as_ref().map(Identity::key));
+            let bound = Identity::from_text(&format!("{group}{prefix}"));
+            let mut list = list.take_while(move |(arn, _)| arn.identity().starts_with(bound.key()));
+            if let Some((arn, key)) = list.next() {
+                firsts.push(Reverse((arn.name(), arn.identity(), key, lists.len())));
+                lists.push(list);
             }
         }
         let mut lines = Vec::new();
         while lines.len() < limit
-            && let Some(Reverse((_, identity, key, place))) = firsts.pop()
+            && let Some(Reverse((_, _, key, place))) = firsts.pop()
         {
-            lines.extend(self.line(identity, key, viewer));
-            let Some((list, group)) = lists.get_mut(place) else {
-                continue;
-            };
-            let next = list.next().filter(|(identity, _)| {
-                let name = identity.as_str().strip_prefix(*group);
-                name.is_some_and(|name| name.starts_with(prefix))
-            });
-            if let Some((identity, key)) = next {
-                firsts.push(Reverse((identity.name(), identity, key, place)));
+            lines.extend(self.line(key, viewer));
+            if let Some((arn, key)) = lists.get_mut(place).and_then(Iterator::next) {
+                firsts.push(Reverse((arn.name(), arn.identity(), key, place)));
             }
         }
         let more = !firsts.is_empty();
@@ -360,17 +341,12 @@ impl Directory {
         Reply::Page(lines, more)
     }
 
-    fn line(
-        &self,
-        identity: &Identity,
-        key: ChannelKey,
-        viewer: Option<&str>,
-    ) -> Option<ChannelLine> {
+    fn line(&self, key: ChannelKey, viewer: Option<&str>) -> Option<ChannelLine> {
         let exists = |channel: &&Channel| channel.state != Life::Creating;
         let channel = self.channel(key).filter(exists)?;
         let live = channel.live();
         Some(ChannelLine {
-            identity: identity.clone(),
+            identity: Identity::of(&channel.record.arn),
             arn: channel.record.arn.clone(),
             master_connected: live.is_some_and(|live| live.members.master().is_some()),
             viewers: live.map_or(0, |live| live.members.viewers()),
@@ -594,7 +570,7 @@ pub struct ImportPart {
     /// Names reserved until the store reports their creation: positions in the list, and the keys for the report.
     pub kept: Vec<(usize, ChannelKey)>,
     /// Existing channels with a name in the list.
-    pub there: Vec<Record>,
+    pub there: Vec<Arc<Record>>,
     /// Channels that cannot be created now: positions in the list, and the reason.
     pub faults: Vec<(usize, &'static str)>,
 }
@@ -650,8 +626,13 @@ impl Directory {
         at: Moment,
     ) -> Result<ChannelKey, &'static str> {
         let kind = ErrorKind::ServiceUnavailable;
-        self.has_bytes(identity.tenant(), 0, record.bytes(), kind)
-            .map_err(|_| NO_ROOM)?;
+        self.reserve(
+            identity.tenant(),
+            record.holding(),
+            Holding::default(),
+            kind,
+        )
+        .map_err(|_| NO_ROOM)?;
         let key = self.insert_channel(record.clone(), Life::Creating);
         let key = key.ok_or(NO_ROOM)?;
         self.note_created(record.created.min(at.wall));

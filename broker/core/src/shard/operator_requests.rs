@@ -7,6 +7,7 @@ use crate::presence::{Master, Presence, PresenceCause, Waiter};
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket, viewer_of};
 use crate::settings::Settings;
+use crate::shard::Shard;
 use crate::shard::dev::{Reset, ResetStep, SharedRule, connection_faults, message_faults};
 use crate::shard::directory::pending::wait_ms;
 use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
@@ -14,7 +15,6 @@ use crate::shard::trace::{self, TraceQuestion};
 use crate::shard::usage::{Usage, UsageTable};
 use crate::shard::{Context, dev};
 use crate::shard::{Directory, Sockets};
-use crate::shard::{PageQuestion, Shard};
 use crate::time::{Moment, Now, Wall};
 use codec::signal::Action;
 
@@ -37,12 +37,6 @@ impl Shard {
                 }
                 reply
             }
-            Question::Part(question) => {
-                let limit = question.limit.min(LIST_PAGE_MAX);
-                let question = PageQuestion { limit, ..question };
-                Reply::Part(Box::new(directory.part(&question, cx.at.now)))
-            }
-            Question::Count(tenant) => Reply::Count(directory.held_by(&tenant)),
             Question::Channel(identity) => {
                 let key = directory.key_of(&identity);
                 Reply::Channel(

@@ -96,6 +96,8 @@ impl Directory {
             // A new channel is younger than all that were here before; a clock far ahead is not followed.
             let created = record.created.min(cx.at.wall);
             self.note_created(created);
+            let (identity, holding) = (Identity::of(&record.arn), record.holding());
+            (self.catalog()).ask(|catalog| catalog.holdings.add(identity.tenant(), holding));
             came += usize::from(self.insert_channel(record, Life::Active).is_some());
         }
         if came < whole {
@@ -106,8 +108,8 @@ impl Directory {
         }
         if let Some((bytes, most)) = self.record_bytes_exceeded() {
             let text = format!(
-                "the channels of this shard's slots take {bytes} bytes of memory, and {most} are its part of \
-                 record_bytes_total: they are served, but no more is taken until it is raised or some are deleted"
+                "the channels of this node's slots take {bytes} bytes of memory, and record_bytes_total is {most}: \
+                 they are served, but no more is taken until it is raised or some are deleted"
             );
             cx.telemetry.journal().trouble(cx.at.now, text.into());
         }

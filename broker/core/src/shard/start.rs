@@ -1,6 +1,7 @@
 //! The initial state of a shard.
 
 use crate::auth::{Authenticator, Nonces, SessionKeys};
+use crate::catalog::SharedCatalog;
 use crate::shard::dev::StartDev;
 use crate::shard::directory::slots::SlotOrders;
 use crate::{id::ShardId, journal::Journal, placement::Placement, presence::Audience};
@@ -23,6 +24,8 @@ pub struct Start {
     pub records: Records,
     /// Latest creation time in a previous process, on any shard; those of new channels must be later.
     pub newest: Wall,
+    /// Records of all shards of the process.
+    pub catalog: Arc<dyn SharedCatalog>,
     /// The store that makes changes durable.
     pub store: Box<dyn Store>,
     /// The journal that operators read.

@@ -1,10 +1,7 @@
 //! SendAlexaOfferToMaster: codec/PROTOCOL.md, ALEXA.
 
-use crate::shard_transcripts::script::{SEEDS, Script};
+use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
-use broker_core::id::{Identity, ShardId};
-use broker_core::placement::Placement;
-use broker_core::settings::Rate;
 use codec::signal::Action;
 
 #[test]
@@ -204,25 +201,4 @@ fn calls_cross_shards_and_back() {
          m > SDP_ANSWER p3 to dot                 |
          m > SDP_ANSWER p4 to echo                | a1 < 200 {\"Answer\":\"p4\"}",
     );
-}
-
-#[test]
-fn a_caller_that_hangs_up_before_its_permit_offers_nothing() {
-    let account = Identity::new("us-west-2", "123456789012", "");
-    let elsewhere = |shards: &u16| Placement::new(SEEDS, *shards).shard(&account) != ShardId(0);
-    let shards = (2..20).find(elsewhere).expect("one of them");
-    let mut script = Script::with(shards, true, |settings| {
-        settings.quotas.off = false;
-        settings.quotas.account_alexa = Rate { rate: 5, burst: 5 };
-    });
-    script.play(
-        "a connects                               |
-         m connects                               | m < 101
-         letters wait                             |
-         a > alexa p1 as echo                     |
-         a vanishes                               |
-         letters taken                            | a < end
-         time 70s                                 | m < ping",
-    );
-    assert_eq!(script.counters().received, [0; 4]);
 }

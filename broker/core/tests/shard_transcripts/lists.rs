@@ -1,14 +1,13 @@
 //! Lists over all nodes: what a shard asks, its own part, and what becomes of the answer.
 
-use super::slots::{ACCOUNT, CHANNEL, Node, REGION, arn, held, parcel};
+use super::slots::{ACCOUNT, CHANNEL, Node, REGION, arn, held};
 use broker_core::check::Check;
-use broker_core::cluster::message::SlotOrder;
 use broker_core::id::{CallRef, SessionKey, Slot};
-use broker_core::machine::{Input, Machine};
+use broker_core::machine::Input;
 use broker_core::record::Holding;
 use broker_core::refusal::Refusal;
 use broker_core::settings::{Quotas, Rate, Settings};
-use broker_core::shard::{Answer, PageQuestion, Question, Reply};
+use broker_core::shard::{Answer, PagePart, PageQuestion};
 use broker_core::time::Now;
 
 fn list(node: &mut Node) -> (SessionKey, CallRef) {
@@ -34,9 +33,7 @@ fn a_list_is_what_all_nodes_answer_together() {
         after: None,
         limit: 7,
     };
-    let Reply::Part(part) = node.shard.inspect(Question::Part(question), node.at) else {
-        panic!("a part is wanted")
-    };
+    let part = PagePart::of_node(&node.map, &*node.catalog, &question, node.at.now);
     assert_eq!(part.complete_to, None);
     let slot = held(&node.map).slot;
     let served: Vec<_> = (0..4096)
@@ -79,17 +76,13 @@ fn a_list_without_all_nodes_is_refused_and_an_answer_finds_its_caller_alone() {
 /// Neither a node that may not serve, nor one whose slot is on its way elsewhere, says that a list has its channels.
 #[test]
 fn a_part_is_of_slots_that_are_served() {
-    let question = || {
-        Question::Part(PageQuestion {
-            prefix: format!("{REGION}:").into(),
+    let part = |node: &mut Node| {
+        let question = PageQuestion {
+            prefix: format!("{REGION}:{ACCOUNT}:").into(),
             after: None,
             limit: 7,
-        })
-    };
-    let part = |node: &mut Node| {
-        let Reply::Part(part) = node.shard.inspect(question(), node.at) else {
-            panic!("a part is wanted")
         };
+        let part = PagePart::of_node(&node.map, &*node.catalog, &question, node.at.now);
         (part.records.len(), part.slots.has(held(&node.map).slot))
     };
     let mut node = Node::serving(None);
@@ -97,7 +90,7 @@ fn a_part_is_of_slots_that_are_served() {
     node.map.set_valid_until(node.at.now);
     assert_eq!(part(&mut node), (0, false));
     node.map.set_valid_until(Now(100_000));
-    node.order(SlotOrder::Pause(held(&node.map), parcel()));
+    node.map.assign(held(&node.map).slot, None);
     assert_eq!(part(&mut node), (0, false));
 }
 

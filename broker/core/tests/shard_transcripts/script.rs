@@ -36,6 +36,7 @@ use broker_core::presence::{Audience, Told};
 use broker_core::registry::StoreError;
 use broker_core::settings::{Profile, Settings};
 use broker_core::shard::{Letter, Question, Reply, Shard, Start};
+use broker_core::testing::TestCatalog;
 use broker_core::time::{Moment, Now, Wall};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Seeds of the placement of channels.
-pub(crate) const SEEDS: [u64; 4] = [1, 2, 3, 4];
+const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
 /// Somebody who follows all channels, once they do, and has no room now and then.
 struct Follower {
@@ -137,6 +138,7 @@ impl Script {
         let follows = Arc::new(AtomicBool::new(false));
         let is_full = Arc::new(AtomicBool::new(false));
         let places = Arc::new(AtomicUsize::new(1000));
+        let catalog = Arc::new(TestCatalog::default());
         let shard = |id| {
             let plain = Start::bare(
                 settings.clone(),
@@ -145,6 +147,7 @@ impl Script {
                 [5, 6, 7, 8],
             );
             let start = Start {
+                catalog: catalog.clone(),
                 store: Box::new(SlowStore::new(id, &changes)),
                 journal: Box::new(Notes {
                     to: notes.clone(),

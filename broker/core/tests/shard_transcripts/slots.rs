@@ -9,12 +9,13 @@ use broker_core::id::{CallRef, Identity, NodeId, SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output};
 use broker_core::placement::Placement;
 use broker_core::record::{Record, Version};
+use broker_core::registry::Store;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{
     Answer, Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders, Start,
 };
+use broker_core::testing::{MemoryStore, TestCatalog};
 use broker_core::time::{Moment, Now, Wall};
-use broker_core::{registry::Store, testing::MemoryStore};
 use codec::identifiers::ChannelArn;
 use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 
@@ -64,26 +65,23 @@ impl SlotOrders for End {
 
     fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
         let mut desk = self.0.lock().expect("one thread");
-        let has_room = !desk.is_full;
-        if has_room {
-            desk.lists.push((caller, question));
-        }
-        has_room
+        (!desk.is_full)
+            .then(|| desk.lists.push((caller, question)))
+            .is_some()
     }
 
     fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
         let mut desk = self.0.lock().expect("one thread");
-        let has_room = !desk.is_full;
-        if has_room {
-            desk.counts.push((caller, tenant.into()));
-        }
-        has_room
+        (!desk.is_full)
+            .then(|| desk.counts.push((caller, tenant.into())))
+            .is_some()
     }
 }
 
 pub(crate) struct Node {
     pub(crate) shard: Shard,
     pub(crate) map: Arc<SlotMap>,
+    pub(crate) catalog: Arc<TestCatalog>,
     end: End,
     pub(crate) at: Moment,
     streams: BTreeMap<SessionKey, Vec<u8>>,
@@ -109,8 +107,9 @@ impl Node {
         map.set_valid_until(Now(11_000));
         map.set_knows_absence(true);
         let placement = Placement::new([1, 2, 3, 4], 1).in_cluster(Arc::clone(&map));
-        let end = End::default();
+        let (end, catalog) = (End::default(), Arc::<TestCatalog>::default());
         let start = Start {
+            catalog: catalog.clone(),
             store,
             slot_orders: Some(Box::new(end.clone())),
             ..Start::bare(Arc::new(settings), ShardId(0), placement, [5, 6, 7, 8])
@@ -118,6 +117,7 @@ impl Node {
         Self {
             shard: Shard::new(start),
             map,
+            catalog,
             end,
             at: Moment {
                 now: Now(1_000),

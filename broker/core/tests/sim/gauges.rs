@@ -1,6 +1,7 @@
 //! Counters and gauges of a shard: they add up, agree with what the wire has shown, only grow or stay within their
 //! bounds, and what they count had a cause.
 
+use crate::sim::clients::account_of;
 use crate::sim::records::Life;
 use crate::sim::socket::ConnId;
 use crate::sim::wire::{Item, Placed};
@@ -10,9 +11,12 @@ use broker_core::event::{CONNECTION_ROLES, ConnectionRole, Counters, Kind, Outco
 use broker_core::journal::{END_REASONS, Unaccepted};
 use broker_core::limits::ANSWER_BYTES_MAX;
 use broker_core::machine::Machine;
+use broker_core::record::{Holding, ListedChannel};
 use broker_core::shard::Snapshot;
 use broker_core::time::Now;
+use codec::control::ChannelStatus;
 use codec::signal::Action;
+use std::collections::BTreeMap;
 
 /// Sums of the checkers for one shard, and the counters of that shard after the last step.
 #[derive(Default)]
@@ -201,10 +205,35 @@ impl World {
         assert_eq!(snapshot.channels, channels, "channels");
         assert_eq!(snapshot.deleting, deleting, "channels that end");
         assert_eq!(snapshot.record_bytes, bytes, "bytes of records");
+        self.catalog_agrees();
         assert!(snapshot.timers <= all + channels, "timer entries");
         assert!(snapshot.doubtful <= all, "doubtful peers");
         let forgotten = self.shards[shard].forgotten(Now(self.now));
         assert_eq!(forgotten, 0, "sessions or channels without a deadline");
+    }
+
+    /// The catalog has the records that callers can see, and counts what accounts hold.
+    fn catalog_agrees(&self) {
+        let mut wanted: BTreeMap<String, (Vec<_>, Holding)> = BTreeMap::new();
+        for (name, record) in self.records.all() {
+            let tenant = format!("us-west-2:{}:", account_of(name, self.plan.accounts));
+            let (seen, holding) = wanted.entry(tenant).or_default();
+            holding.channels += 1;
+            holding.bytes += self.records.bytes(name);
+            if record.life != Life::Creating {
+                seen.push((record.arn.clone(), record.life == Life::Deleting));
+            }
+        }
+        for (tenant, (seen, holding)) in wanted {
+            let found = self.catalog.ask(|catalog| catalog.held_by(&tenant));
+            assert_eq!(found, holding, "what {tenant} holds");
+            let (page, more) = self.catalog.page(&tenant, None, 1_000);
+            let line = |it: &ListedChannel| {
+                let is_deleted = it.status == ChannelStatus::Deleting;
+                (it.arn.as_str().to_owned(), is_deleted)
+            };
+            assert!(!more && page.iter().map(line).eq(seen), "{page:?}");
+        }
     }
 
     /// The messages that came were counted, by their kinds and by why they were refused.

@@ -213,15 +213,13 @@ impl Records {
 /// Bytes of a record: an allocation for each text and for the list of tags, which has two boxes of texts for each.
 fn bytes(arn: &str, put: &Put) -> u64 {
     let block = |bytes: usize| (bytes + bytes / 8 + 16) as u64;
-    let parts: Vec<&str> = arn.split([':', '/']).collect();
-    let name = parts[3].len() + parts[4].len() + parts[6].len() + 2;
     let list = match put.tags.is_empty() {
         true => 0,
         false => block(24) + block(0),
     };
     let of_tag = |(key, value): &(String, String)| 32 + block(key.len()) + block(value.len());
     let tags: u64 = put.tags.iter().map(of_tag).sum();
-    256 + block(arn.len()) + block(name) + list + tags
+    256 + block(arn.len()) + list + tags
 }
 
 impl World {

@@ -18,6 +18,7 @@ use crate::sim::slots::Slots;
 use crate::sim::socket::{ConnId, Socket};
 use crate::sim::store::{Given, SimStore};
 use broker_core::auth::SessionKeys;
+use broker_core::catalog::SharedCatalog;
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::journal::Entry;
 use broker_core::machine::{Input, Machine};
@@ -25,6 +26,7 @@ use broker_core::placement::Placement;
 use broker_core::refusal_id::RefusalReader;
 use broker_core::settings::{Proof, Settings};
 use broker_core::shard::{Letter, Shard, SharedRule, Start, StartKeys};
+use broker_core::testing::TestCatalog;
 use broker_core::time::{Moment, Now, Wall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -62,6 +64,7 @@ pub(crate) struct World {
     pub(crate) looks: VecDeque<ConnId>,
     pub(crate) keys: Vec<BTreeMap<SessionKey, ConnId>>,
     pub(crate) records: Records,
+    pub(crate) catalog: Arc<dyn SharedCatalog>,
     pub(crate) ledger: Ledger,
     pub(crate) slots: Vec<Slots>,
     pub(crate) gauges: Vec<Gauges>,
@@ -116,30 +119,26 @@ impl World {
         let (script, settings) = Script::draw(seed, &plan);
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
-        let keys = Arc::new(SessionKeys::new(&[7; 32], None));
         let (mut journals, mut stores, mut watchers) = (Vec::new(), Vec::new(), Vec::new());
-        let shards = (0..count).map(|id| {
-            let (notes, journal) = channel();
+        let (keys, catalog) = (SessionKeys::new(&[7; 32], None), TestCatalog::default());
+        let (keys, catalog) = (Arc::new(keys), Arc::new(catalog));
+        let shard = |id: u16| {
+            let ((notes, journal), (given, taken)) = (channel(), channel());
             journals.push(journal);
-            let (given, taken) = channel();
             stores.push(taken);
-            let audience = Watcher::joins(&mut watchers, seed, id);
+            let seeds = [seed ^ u64::from(id), 5, 6, 7];
             let start = Start {
+                catalog: catalog.clone(),
                 keys: StartKeys::bare(ShardId(id), Arc::clone(&keys)),
                 journal: Box::new(Notes::new(notes, plan.audits)),
                 store: Box::new(SimStore::new(usize::from(id), plan.verdicts(seed), given)),
                 waiting_calls: plan.waiting_calls,
-                audience,
-                ..Start::bare(
-                    settings.clone(),
-                    ShardId(id),
-                    placement.clone(),
-                    [seed ^ u64::from(id), 5, 6, 7],
-                )
+                audience: Watcher::joins(&mut watchers, seed, id),
+                ..Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds)
             };
             Shard::new(start)
-        });
-        let shards: Vec<Shard> = shards.collect();
+        };
+        let shards: Vec<Shard> = (0..count).map(shard).collect();
         let wall = 1_750_000_000_000 + random.u64(0..1_000_000_000);
         Self {
             random,
@@ -151,6 +150,7 @@ impl World {
             gauges: shards.iter().map(|_| Gauges::default()).collect(),
             changes: vec![VecDeque::new(); shards.len()],
             records: Records::default(),
+            catalog,
             ledger: Ledger::new(&settings, script.is_on()),
             shards,
             placement,

@@ -2,23 +2,24 @@
 //! operators.
 //!
 //! ```text
-//!  a shard: list ──► begin: a part of its own shards; an inquiry to each node that has a slot
+//!  a shard: list ──► begin: the part of its catalog; an inquiry to each node that has a slot
 //!                                                             │
-//!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own shards ──► reply
+//!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own catalog ──► reply
 //! ```
-//! Runs a thread that only ever blocks briefly, on its own shards. Each question is a *round*, which ends when all
+//! Runs a thread that blocks on nothing. Each question is a *round*, which ends when all
 //! nodes have replied or it times out. An inquiry without a reply is sent again, except for one with side effects,
 //! which is sent once.
 
-use crate::edge::Post;
+use crate::edge::turn::shards_now;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_HEAD_BYTES_MAX};
-use crate::server::cluster::slot_orders::{Desk, Mailboxes};
-use crate::side::{AskedPath, NodeReplies, NodeReply, Posted, Survey};
+use crate::server::cluster::slot_orders::Desk;
+use crate::side::{AskedPath, NodeReplies, NodeReply, Posted};
+use broker_core::catalog::SharedCatalog;
 use broker_core::cluster::slot_maps::SlotMap;
-use broker_core::id::{CallRef, NodeId, ShardId};
+use broker_core::id::{CallRef, NodeId};
 use broker_core::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, LISTS_OF_NODES_MAX};
 use broker_core::refusal::Refusal;
-use broker_core::shard::{Answer, PagePart, PageQuestion, Question, Reply, Shard};
+use broker_core::shard::{Answer, PagePart, PageQuestion};
 use broker_core::wire;
 use broker_core::{check::Check, record::Holding};
 use broker_etcd::{Commands, Name};
@@ -68,14 +69,11 @@ const COUNT_MAX: Duration = Duration::from_millis(500);
 /// Time without a reply after which a node is queried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Timeout for this node's own shards.
-const SHARDS_MAX: Duration = Duration::from_secs(1);
-
 /// State of the inquiry thread.
 pub(crate) struct Inquiries {
     desk: Weak<Desk>,
     map: Arc<SlotMap>,
-    shards: Survey<Shard, (ShardId, Reply)>,
+    catalog: Arc<dyn SharedCatalog>,
     others: Commands,
     admin: mpsc::Sender<AskedPath>,
     rounds: BTreeMap<u64, Round>,
@@ -107,14 +105,14 @@ enum RoundQuestion {
 impl Inquiries {
     pub(crate) fn new(
         desk: &Arc<Desk>,
-        (map, mailboxes): (Arc<SlotMap>, Mailboxes),
+        (map, catalog): (Arc<SlotMap>, Arc<dyn SharedCatalog>),
         (others, next): (Commands, u64),
         admin: mpsc::Sender<AskedPath>,
     ) -> Self {
         Self {
             desk: Arc::downgrade(desk),
             map,
-            shards: Survey::new(mailboxes),
+            catalog,
             others,
             admin,
             rounds: BTreeMap::new(),
@@ -294,16 +292,13 @@ impl Inquiries {
     fn inquired(&mut self, from: Name, number: u64, inquiry: &[u8]) {
         match Inquiry::read(inquiry) {
             Some(Inquiry::Page(question)) => {
-                if let Some(part) = self.own_part(&question) {
-                    let reply = InquiryReply::Page(Box::new(part));
-                    self.others.reply(from, number, reply.bytes());
-                }
+                let reply = InquiryReply::Page(Box::new(self.own_part(&question)));
+                self.others.reply(from, number, reply.bytes());
             }
             Some(Inquiry::Count(prefix)) => {
-                if let Some(count) = self.own_count(&prefix) {
-                    let reply = InquiryReply::Count(count);
-                    self.others.reply(from, number, reply.bytes());
-                }
+                let count = self.catalog.ask(|catalog| catalog.held_by(&prefix));
+                let reply = InquiryReply::Count(count);
+                self.others.reply(from, number, reply.bytes());
             }
             Some(Inquiry::Get(path)) => self.ask_admin(from, number, path, None),
             Some(Inquiry::Post(path, posted)) => {
@@ -330,27 +325,6 @@ impl Inquiries {
         if self.admin.try_send(asked).is_err() {
             self.others.reply(from, number, unavailable(BUSY));
         }
-    }
-
-    fn own_count(&mut self, prefix: &str) -> Option<Holding> {
-        let answers = self.ask_shards(&Question::Count(prefix.into()))?;
-        let mut answers = answers.into_iter();
-        answers.try_fold(Holding::default(), |sum, answer| {
-            let Reply::Count(count) = answer else {
-                return None;
-            };
-            Some(sum.and(count))
-        })
-    }
-
-    /// The answers of this node's own shards; `None` if one does not answer.
-    fn ask_shards(&mut self, question: &Question) -> Option<Vec<Reply>> {
-        let post = |to| Post::Inspect(Box::new(question.clone()), to);
-        let answers = self.shards.ask(self.shards.all(), SHARDS_MAX, post);
-        let answers = answers.into_iter();
-        answers
-            .map(|(_, answer)| answer.map(|(_, reply)| reply))
-            .collect()
     }
 
     fn answer(&self, caller: CallRef, answer: Answer) {
@@ -453,7 +427,7 @@ impl Inquiries {
             limit: page.question.limit.min(share),
             ..page.question.clone()
         };
-        page.parts.extend(self.own_part(&question));
+        page.parts.push(self.own_part(&question));
         let left = page.until.saturating_duration_since(Instant::now());
         self.begin(
             RoundQuestion::Page(page),
@@ -463,23 +437,9 @@ impl Inquiries {
         );
     }
 
-    /// The part of a page that this node contributes; `None` if a shard does not answer.
-    fn own_part(&mut self, question: &PageQuestion) -> Option<PagePart> {
-        let share = (LIST_MERGED_MAX / self.shards.all().len().max(1)).max(1);
-        let of_shard = PageQuestion {
-            limit: question.limit.min(share),
-            ..question.clone()
-        };
-        let answers = self.ask_shards(&Question::Part(of_shard))?.into_iter();
-        let parts = answers.map(|answer| {
-            if let Reply::Part(part) = answer {
-                Some(*part)
-            } else {
-                None
-            }
-        });
-        let parts: Option<Vec<PagePart>> = parts.collect();
-        Some(PagePart::of_node(parts?, question.limit))
+    /// The part of a page that this node contributes.
+    fn own_part(&self, question: &PageQuestion) -> PagePart {
+        PagePart::of_node(&self.map, &*self.catalog, question, shards_now())
     }
 
     /// Whether a page is complete now that all nodes of its round have replied. A page that lacks a slot is restarted

@@ -12,6 +12,7 @@ use crate::edge::turn::calendar;
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
 use crate::etcd_options::{self, EtcdFiles};
+use crate::registry::ProcessCatalog;
 use crate::server::cluster::inquiries::{self, Event, Inquiries};
 use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, ShardsOfNode, Tallies};
 use crate::server::{cluster::EtcdPart, random::seeds};
@@ -46,6 +47,7 @@ pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 pub(crate) struct Node {
     files: EtcdFiles,
     handle: Handle,
+    catalog: Arc<ProcessCatalog>,
     desk: Arc<Desk>,
     map: Arc<SlotMap>,
     news: Receiver<NodeNews>,
@@ -100,11 +102,7 @@ impl Node {
         let (inquiries, asked) = bounded(inquiries::EVENTS_MAX);
         let asking = inquiries.clone();
         let shared = (Arc::clone(map), Arc::clone(mailboxes));
-        let desk = Arc::new(Desk::new(
-            shared.clone(),
-            inquiries,
-            Journal::open(&part.node)?,
-        ));
+        let desk = Arc::new(Desk::new(shared, inquiries, Journal::open(&part.node)?));
         let (report, news) = unbounded();
         let (tallies, in_force) = (Shared::<Tallies>::default(), Arc::default());
         let shards = ShardsOfNode {
@@ -126,11 +124,14 @@ impl Node {
         let _ = desk.parcels.set(handle.commands());
         let (paths, asked_paths) = mpsc::channel(inquiries::PATHS_MAX);
         let others = (handle.commands(), first_number()?);
-        let inquiries = Inquiries::new(&desk, shared, others, paths);
+        let catalog = Arc::<ProcessCatalog>::default();
+        let read = (Arc::clone(map), catalog.clone() as _);
+        let inquiries = Inquiries::new(&desk, read, others, paths);
         inquire(inquiries, asked).map_err(|error| fatal(&error))?;
         Ok(Self {
             files,
             handle,
+            catalog,
             desk,
             map: Arc::clone(map),
             news,
@@ -150,6 +151,11 @@ impl Node {
     /// The registry's handle for one shard.
     pub(crate) fn store(&self, shard: ShardId) -> Box<dyn Store> {
         Box::new(self.handle.store(shard))
+    }
+
+    /// Catalog of the records of all shards.
+    pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
+        Arc::clone(&self.catalog)
     }
 
     /// A shard's interface to slot orders of the node.

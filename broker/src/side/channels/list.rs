@@ -153,7 +153,7 @@ fn page(
 
 /// The token of a page whose last channel is this one.
 fn token(identity: &Identity) -> String {
-    base64_simd::URL_SAFE_NO_PAD.encode_to_string(identity.as_str().as_bytes())
+    base64_simd::URL_SAFE_NO_PAD.encode_to_string(identity.text().as_bytes())
 }
 
 fn summary(shard: ShardId, line: &ChannelLine) -> Value {
@@ -379,7 +379,7 @@ mod tests {
             .collect();
         assert_eq!(names, [("a", 1), ("a", 0), ("b", 1)]);
         let token = page["nextToken"].as_str().unwrap();
-        assert_eq!(after(token).unwrap().as_str(), "us-west-2:123456789012:b");
+        assert_eq!(after(token).unwrap().text(), "us-west-2:123456789012:b");
     }
 
     #[test]
@@ -423,7 +423,7 @@ mod tests {
         let merged = PAGES.merge(own(), others(fifth(&["d"], false)), 3);
         assert_eq!(shown(&merged), ["n1 a", "n2 b", "n1 c"]);
         let token = merged["nextToken"].as_str().unwrap();
-        assert_eq!(after(token).unwrap().as_str(), "us-west-2:123456789012:c");
+        assert_eq!(after(token).unwrap().text(), "us-west-2:123456789012:c");
     }
 
     #[test]

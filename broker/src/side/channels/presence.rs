@@ -72,7 +72,7 @@ const PAGES: Listing = Listing {
     entries: "presence",
     next: "next",
     channel: "/channel",
-    place: |identity| identity.as_str().to_owned(),
+    place: Identity::text,
 };
 const BAD_AFTER: Fault =
     Fault::bad("after: must be the next of the page before, or a channel's name");

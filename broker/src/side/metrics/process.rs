@@ -64,9 +64,11 @@ pub(crate) fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
         settings.unconfirmed_bytes_of_shard(),
         settings.pending_bytes_of_shard(),
         settings.request_bytes_per_shard(),
-        settings.record_bytes_of_shard(),
     ];
-    of_shard.map(|bytes| bytes as u64 * settings.shards as u64)
+    let [outbox, unconfirmed, pending, requests] =
+        of_shard.map(|bytes| bytes as u64 * settings.shards as u64);
+    let records = settings.limits.record_bytes_total as u64;
+    [outbox, unconfirmed, pending, requests, records]
 }
 
 impl ProcessState {

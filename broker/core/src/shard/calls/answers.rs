@@ -2,12 +2,12 @@
 
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
-use crate::record::{Holding, ListedChannel};
+use crate::record::ListedChannel;
 use crate::refusal::Refusal;
 use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::Answer;
 use crate::shard::calls::responses::{self, Response, internal_failure};
-use crate::shard::calls::{BegunCall, channel_pages, go_on, whep};
+use crate::shard::calls::{BegunCall, go_on, whep};
 use crate::shard::context::Context;
 use crate::shard::evidence::{Evidence, audit_caller};
 use crate::shard::sockets::Sockets;
@@ -16,44 +16,30 @@ use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Mo
 use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
 /// Processes an answer, unless it is for an earlier call of the connection.
-pub(crate) fn take_answer(shard: &mut State, caller: CallRef, mut answer: Answer) {
-    let is_awaited = shard.sockets.awaits(caller);
-    if is_awaited
-        && channel_pages::merges_later(
-            &mut shard.sockets,
-            &mut shard.directory,
-            caller,
-            &mut answer,
-            shard.cx.at,
-        )
-    {
-        return;
-    }
-    shard.directory.lists().part_came(caller);
-    if is_awaited {
+pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
+    shard.directory.lists().end(caller);
+    if shard.sockets.awaits(caller) {
         deliver(shard, caller, answer);
     }
 }
 
-/// Answers a waiting call, or adds a partial answer to those already received.
+/// Answers a waiting call, or proceeds with it if the other nodes were queried first.
 pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
     let (sockets, directory, cx, ..) = shard.parts();
     let key = caller.session;
-    let Some((mut asked, wanted, answer)) = sockets.answered(key, answer) else {
+    let Some((mut asked, wanted)) = sockets.answered(key) else {
         return;
     };
-    if let Expected::Permit { held, call, .. } = wanted {
-        asked.held = held.bytes;
-        match directory.over_quota(asked.operation, held, answer) {
-            None => {
-                let call = *call;
-                go_on(sockets, directory, cx, BegunCall { key, asked, call });
-            }
-            Some(refused) => conclude(sockets, cx, key, &asked, Expected::Nothing, refused),
+    match (wanted, answer) {
+        (Expected::Holding(call), Answer::Holding(elsewhere)) => {
+            asked.elsewhere = elsewhere;
+            let call = *call;
+            go_on(sockets, directory, cx, BegunCall { key, asked, call });
         }
-    } else {
-        let answer = refused_where_it_is(&wanted, answer);
-        conclude(sockets, cx, key, &asked, wanted, answer);
+        (wanted, answer) => {
+            let answer = refused_where_it_is(&wanted, answer);
+            conclude(sockets, cx, key, &asked, wanted, answer);
+        }
     }
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
@@ -61,25 +47,15 @@ pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
 }
 
 impl Sockets {
-    /// The call that an answer completes, if any. An answer that completes no call is added to those received before.
-    fn answered(
-        &mut self,
-        key: SessionKey,
-        answer: Answer,
-    ) -> Option<(PendingCall, Expected, Answer)> {
+    /// Takes the call that waits for an answer.
+    fn answered(&mut self, key: SessionKey) -> Option<(PendingCall, Expected)> {
         let http = self.http(key)?;
         let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
         let HttpStage::AwaitReply(asked, wanted) = stage else {
             http.stage = stage;
             return None;
         };
-        match merge(wanted, answer) {
-            Merged::Missing(wanted) => {
-                http.stage = HttpStage::AwaitReply(asked, wanted);
-                None
-            }
-            Merged::Whole(wanted, answer) => Some((asked, wanted, answer)),
-        }
+        Some((asked, wanted))
     }
 }
 
@@ -264,7 +240,7 @@ impl Sockets {
             (Expected::Answer(..), Answer::Answer(answer)) => {
                 codec::control::alexa(body, answer.as_deref())
             }
-            (Expected::Pages { .. }, Answer::Page(records, more)) => {
+            (Expected::Page, Answer::Page(records, more)) => {
                 let last = records.last().filter(|_| *more);
                 let token = last.map(|listed| codec::control::page_token(listed.arn.name()));
                 let infos = records.iter().map(info);
@@ -278,12 +254,12 @@ impl Sockets {
                 | Expected::Tags
                 | Expected::MediaStorage
                 | Expected::NoMediaStorage
-                | Expected::Permit { .. }
+                | Expected::Holding(_)
                 | Expected::Endpoints(..)
                 | Expected::IceServers(_)
                 | Expected::Answer(..)
                 | Expected::PlayerServers
-                | Expected::Pages { .. },
+                | Expected::Page,
                 _,
             ) => return None,
         }
@@ -297,65 +273,6 @@ fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
         return Refusal::invalid(Check::MediaStorageAbsent, MEDIA_STORAGE_REFUSED).into();
     }
     answer
-}
-
-/// State of an expected response after an answer was added.
-enum Merged {
-    Missing(Expected),
-    Whole(Expected, Answer),
-}
-
-/// Collects the pages of all shards; any other answer is complete by itself.
-fn merge(wanted: Expected, answer: Answer) -> Merged {
-    match (wanted, answer) {
-        (
-            Expected::Pages {
-                missing,
-                limit,
-                mut records,
-                complete_to,
-            },
-            Answer::Page(page, more),
-        ) => {
-            let complete_to = channel_pages::add(&mut records, complete_to, page, more);
-            let missing = missing.saturating_sub(1);
-            let wanted = |records, complete_to| Expected::Pages {
-                missing,
-                limit,
-                records,
-                complete_to,
-            };
-            if missing > 0 {
-                return Merged::Missing(wanted(records, complete_to));
-            }
-            let more = channel_pages::merge(&mut records, complete_to.as_deref(), limit);
-            Merged::Whole(wanted(Vec::new(), None), Answer::Page(records, more))
-        }
-        (
-            Expected::Permit {
-                missing,
-                held,
-                call,
-            },
-            answer @ (Answer::Done | Answer::Holding(_)),
-        ) => {
-            let more = if let Answer::Holding(more) = answer {
-                more
-            } else {
-                Holding::default()
-            };
-            let wanted = Expected::Permit {
-                missing: missing.saturating_sub(1),
-                held: held.and(more),
-                call,
-            };
-            if missing > 1 {
-                return Merged::Missing(wanted);
-            }
-            Merged::Whole(wanted, Answer::Done)
-        }
-        (wanted, answer) => Merged::Whole(wanted, answer),
-    }
 }
 
 fn info(listed: &ListedChannel) -> ChannelInfo<'_> {

@@ -18,7 +18,7 @@ use crate::shard::directory::channels::status;
 use crate::shard::directory::pending::{ForPlayer, NewCall};
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::DirectorySlots;
-use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
+use crate::shard::directory::waiting_callers::{Call, CallRoom};
 use crate::shard::flight_recorder::NotedCall;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
@@ -28,6 +28,7 @@ use crate::{check::Check, journal::Unaccepted, limits::WAITING_CALLS_PER_CHANNEL
 use crate::{session::NEVER, time::Moment, time::Now};
 use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, signal::Action, whep::Fault};
+use std::sync::Arc;
 
 /// Answers a query about a channel: immediately, once its change is durable, or once the master has answered.
 pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
@@ -109,14 +110,13 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
         QueryKind::Change(arn, _) => {
             directory.slots().is_none() || directory.serves(&Identity::of(arn), at.now)
         }
-        QueryKind::Page { .. } | QueryKind::Permit(_) | QueryKind::Count { .. } => true,
     }
 }
 
 /// Answers a query that is authorized and within its rate limit.
 pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
-    let (operation, held) = (query.operation, query.held);
+    let (operation, elsewhere) = (query.operation, query.elsewhere);
     let from = query.caller.as_ref();
     let asker = (from, query.client_id.as_deref(), query.posted);
     let answer = match query.kind {
@@ -125,38 +125,22 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
             directory.note_endpoint(cx, query.caller.as_ref(), &answer, query.endpoint);
             answer
         }
-        QueryKind::Create(..) if sockets.readiness().store_nearly_full() => {
-            Refusal::unavailable(Check::RecordsFull, STORE_FULL).into()
-        }
         QueryKind::Create(identity, create) => {
-            match directory.create(cx, &identity, create, held) {
+            let may_create = directory.may_create(identity.tenant(), elsewhere);
+            let has_room = may_create.and_then(|()| room_in_store(sockets));
+            match has_room.and_then(|()| directory.create(cx, &identity, create, elsewhere)) {
                 Ok(begun) => return submit(directory, cx, begun, caller),
                 Err(refusal) => refusal.into(),
             }
         }
         QueryKind::Change(arn, alteration) => {
-            let asked = (operation, held);
+            let asked = (operation, elsewhere);
             match directory.alter(cx, caller, arn, alteration, asked) {
                 Ok(Some(begun)) => return submit(directory, cx, begun, caller),
                 Ok(None) => return,
                 Err(refusal) => refusal.into(),
             }
         }
-        QueryKind::Page {
-            of: _,
-            prefix,
-            after,
-            limit,
-        } => {
-            let of = PageOf {
-                prefix,
-                after,
-                limit,
-            };
-            return directory.send_page(cx, caller, of);
-        }
-        QueryKind::Permit(account) => directory.permit(operation, &account, cx.at),
-        QueryKind::Count { of: _, prefix } => Answer::Holding(directory.held_by(&prefix)),
         QueryKind::Offer {
             identity,
             arn,
@@ -183,6 +167,14 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
         }
     };
     cx.todo.answer(caller, answer);
+}
+
+/// Refuses new channels where etcd is nearly full.
+fn room_in_store(sockets: &Sockets) -> Result<(), Refusal> {
+    if sockets.readiness().store_nearly_full() {
+        return Err(Refusal::unavailable(Check::RecordsFull, STORE_FULL));
+    }
+    Ok(())
 }
 
 /// Submits a change to the store, whose result becomes the caller's answer.
@@ -270,10 +262,7 @@ impl Directory {
             QueryKind::Look(_, Some(arn))
             | QueryKind::Change(arn, _)
             | QueryKind::Offer { arn: Some(arn), .. } => self.find(arn),
-            QueryKind::Create(..)
-            | QueryKind::Page { .. }
-            | QueryKind::Permit(_)
-            | QueryKind::Count { .. } => None,
+            QueryKind::Create(..) => None,
         }
     }
 
@@ -294,7 +283,7 @@ impl Directory {
         if ending && operation == Operation::GetIceServerConfig {
             return self.not_found(identity, arn).into();
         }
-        Answer::Record(channel.record.clone(), status)
+        Answer::Record(Arc::clone(&channel.record), status)
     }
 
     /// The refusal for a channel that is missing or inactive, identical for all causes. `arn`: the ARN in the request,

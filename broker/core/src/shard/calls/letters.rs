@@ -3,8 +3,9 @@
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
+use crate::catalog::SharedCatalog;
 use crate::channel::{players::Played, rates::Metered};
-use crate::cluster::slot_maps::SlotSet;
+use crate::cluster::slot_maps::{SlotMap, SlotSet};
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::record::{Holding, ListedChannel, Record};
 use crate::session::Forwarded;
@@ -73,8 +74,8 @@ impl Letter {
 pub struct Query {
     /// The caller's operation: its rate is counted on the channel's home.
     pub operation: Operation,
-    /// Bytes of records that the caller's account holds on all shards and nodes, if queried; otherwise 0.
-    pub held: u64,
+    /// Holdings of the caller's account on other nodes, if these were queried.
+    pub elsewhere: Holding,
     /// The caller; `None` if no channel's rate is counted. A caller that names the channel without its ARN is
     /// authorized on the channel's home.
     pub caller: Option<Caller>,
@@ -95,7 +96,7 @@ impl Query {
     pub(crate) fn of_server(operation: Operation, kind: QueryKind) -> Self {
         Self {
             operation,
-            held: 0,
+            elsewhere: Holding::default(),
             caller: None,
             client_id: None,
             posted: None,
@@ -147,27 +148,6 @@ pub enum QueryKind {
     Create(Identity, CreateSignalingChannel),
     /// Changes a channel.
     Change(ChannelArn, Alteration),
-    /// The shard's records of one account whose names begin with `prefix` and sort after `after`, sorted by name.
-    Page {
-        /// The queried shard, since no channel determines it.
-        of: ShardId,
-        /// `region:account:` and the name prefix.
-        prefix: Box<str>,
-        /// The last name of the previous page, if any.
-        after: Option<Box<str>>,
-        /// Maximum number of records.
-        limit: usize,
-    },
-    /// Requests a permit for one more call of this account, from the shard that counts its calls for all shards (strict
-    /// profile).
-    Permit(Identity),
-    /// Counts the channels of one account on the shard.
-    Count {
-        /// The queried shard, since no channel determines it.
-        of: ShardId,
-        /// The prefix `region:account:`.
-        prefix: Box<str>,
-    },
     /// Sends an offer of Alexa or a player to the master. The answer may take as long as the channel's message
     /// lifetime.
     Offer {
@@ -206,12 +186,12 @@ pub enum Alteration {
 #[derive(Debug)]
 pub enum Answer {
     /// The record and the channel's status.
-    Record(Record, ChannelStatus),
+    Record(Arc<Record>, ChannelStatus),
     /// Records sorted by name, and whether more follow.
     Page(Vec<ListedChannel>, bool),
     /// Success without a result.
     Done,
-    /// Number and size of an account's channels.
+    /// Number and size of an account's channels on other nodes.
     Holding(Holding),
     /// The master's answer; `None` when it did not arrive in time.
     Answer(Option<Box<str>>),
@@ -301,12 +281,29 @@ pub struct PagePart {
 }
 
 impl PagePart {
-    /// Merges the parts of a node's shards into the node's part, for the slots that all of them serve.
+    /// This node's part, from its catalog: of the slots that it served both before and after reading it.
     #[must_use]
-    pub fn of_node(parts: Vec<Self>, limit: usize) -> Self {
-        let mut slots = SlotSet::all();
-        parts.iter().for_each(|part| slots.keep(&part.slots));
-        merge(parts, slots, limit)
+    pub fn of_node(
+        map: &SlotMap,
+        catalog: &dyn SharedCatalog,
+        question: &PageQuestion,
+        now: Now,
+    ) -> Self {
+        let mut slots = map.served(now);
+        let after = question.after.as_deref();
+        let (mut records, more) = catalog.page(&question.prefix, after, question.limit);
+        slots.keep(&map.served(now));
+        let last = records.last().filter(|_| more);
+        let complete_to = last.map(|last| last.arn.name().into());
+        records.retain(|listed| {
+            let slot = map.slot(&Identity::of(&listed.arn));
+            slot.is_some_and(|slot| slots.has(slot))
+        });
+        Self {
+            records,
+            complete_to,
+            slots,
+        }
     }
 
     /// Merges the parts of all nodes into the page.
@@ -314,32 +311,29 @@ impl PagePart {
     pub fn of_nodes(parts: Vec<Self>, limit: usize) -> Self {
         let mut slots = SlotSet::default();
         parts.iter().for_each(|part| slots.add(&part.slots));
-        merge(parts, slots, limit)
-    }
-}
-
-fn merge(parts: Vec<PagePart>, slots: SlotSet, limit: usize) -> PagePart {
-    let ends = parts.iter().filter_map(|part| part.complete_to.clone());
-    let mut complete_to = ends.min();
-    let mut records: Vec<ListedChannel> = parts.into_iter().flat_map(|part| part.records).collect();
-    // Of two channels of one name the younger: the other one ended meanwhile.
-    records.sort_by(|one, other| {
-        let key = |listed: &ListedChannel| Reverse(listed.created);
-        let names = one.arn.name().cmp(other.arn.name());
-        names.then_with(|| key(one).cmp(&key(other)))
-    });
-    records.dedup_by(|next, kept| next.arn.name() == kept.arn.name());
-    if let Some(last) = &complete_to {
-        records.truncate(records.partition_point(|listed| listed.arn.name() <= &**last));
-    }
-    if records.len() > limit {
-        records.truncate(limit);
-        complete_to = records.last().map(|last| last.arn.name().into());
-    }
-    PagePart {
-        records,
-        complete_to,
-        slots,
+        let ends = parts.iter().filter_map(|part| part.complete_to.clone());
+        let mut complete_to = ends.min();
+        let mut records: Vec<ListedChannel> =
+            parts.into_iter().flat_map(|part| part.records).collect();
+        // Of two channels of one name the younger: the other one ended meanwhile.
+        records.sort_by(|one, other| {
+            let key = |listed: &ListedChannel| Reverse(listed.created);
+            let names = one.arn.name().cmp(other.arn.name());
+            names.then_with(|| key(one).cmp(&key(other)))
+        });
+        records.dedup_by(|next, kept| next.arn.name() == kept.arn.name());
+        if let Some(last) = &complete_to {
+            records.truncate(records.partition_point(|listed| listed.arn.name() <= &**last));
+        }
+        if records.len() > limit {
+            records.truncate(limit);
+            complete_to = records.last().map(|last| last.arn.name().into());
+        }
+        Self {
+            records,
+            complete_to,
+            slots,
+        }
     }
 }
 
@@ -399,11 +393,10 @@ mod parts_tests {
     }
 
     #[test]
-    fn a_node_answers_for_the_slots_of_all_its_shards_and_a_page_for_those_of_any_node() {
-        let parts = || vec![part(&[], None, &[1, 2]), part(&[], None, &[2, 3])];
-        let has = |page: &PagePart| [1, 2, 3].map(|slot| page.slots.has(Slot(slot)));
-        assert_eq!(has(&PagePart::of_node(parts(), 1)), [false, true, false]);
-        assert_eq!(has(&PagePart::of_nodes(parts(), 1)), [true, true, true]);
+    fn a_page_is_of_the_slots_of_all_nodes() {
+        let parts = vec![part(&[], None, &[1, 2]), part(&[], None, &[2, 3])];
+        let page = PagePart::of_nodes(parts, 1);
+        assert_eq!([1, 2, 3].map(|slot| page.slots.has(Slot(slot))), [true; 3]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use crate::control::ice_links;
 use crate::event::{PlayerOutcome, Purpose};
 use crate::id::SessionKey;
+use crate::record::Holding;
 use crate::session::http::{Expected, PendingCall, PlayerHead, PlayerOffer};
 use crate::shard::calls::responses::{
     self, PLAYER_FIELDS, PLAYER_OPTIONS, Response, internal_failure,
@@ -160,7 +161,7 @@ fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall
         channel: Some(player.channel),
         subject: None,
         place_kept: false,
-        held: 0,
+        elsewhere: Holding::default(),
     }
 }
 
@@ -247,7 +248,7 @@ pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
     };
     let query = Query {
         operation: asked.operation,
-        held: 0,
+        elsewhere: Holding::default(),
         caller: Some(asked.caller.clone()),
         client_id: asked.client_id.clone(),
         posted: Some(posted),

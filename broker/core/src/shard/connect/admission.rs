@@ -28,7 +28,7 @@ use crate::{
     check::Check,
     machine::{Output, Peer},
     presence::PresenceCause,
-    record::Record,
+    record::{Holding, Record},
     refusal::Refusal,
 };
 use codec::http::{Meta, switching_protocols};
@@ -169,7 +169,12 @@ impl Directory {
             tags: Vec::new().into(),
         };
         let kind = ErrorKind::ServiceUnavailable;
-        self.has_bytes(identity.tenant(), 0, record.bytes(), kind)?;
+        self.reserve(
+            identity.tenant(),
+            record.holding(),
+            Holding::default(),
+            kind,
+        )?;
         self.note_created(record.created.min(cx.at.wall));
         // In use at once: it was not reported as durable.
         let key = self.insert_channel(record, Life::Active);

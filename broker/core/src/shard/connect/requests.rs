@@ -3,6 +3,7 @@
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
 use crate::machine::{Output, Shown};
+use crate::record::Holding;
 use crate::session::Session;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, PlayerHead, Target};
 use crate::shard::calls::BegunCall;
@@ -630,7 +631,7 @@ pub(crate) fn take_body(
                 channel: None,
                 subject: None,
                 place_kept: false,
-                held: 0,
+                elsewhere: Holding::default(),
             };
             Some(SignedBody::Call(BegunCall { key, asked, call }, whole))
         }

@@ -222,7 +222,7 @@ impl AccountUse {
 
     /// Whether a channel belongs to this account and region.
     pub(crate) fn is_about(&self, identity: &Identity) -> bool {
-        identity.as_str().starts_with(&*self.tenant)
+        identity.tenant() == &*self.tenant
     }
 
     /// Takes a token for a call; false when none is left.

@@ -10,7 +10,7 @@
 
 use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
-use crate::record::{Record, Version};
+use crate::record::{Holding, Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
 use crate::shard::calls::letters::WaitingQueries;
 use crate::shard::calls::responses::{absent, internal_failure, too_busy};
@@ -25,15 +25,16 @@ use crate::{channel::Life, check::Check, journal::EndReason, refusal::Refusal};
 use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
 use codec::identifiers::{ChannelArn, ChannelName};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 impl Directory {
-    /// Adds a new channel to the tables, pending creation; `held`: see [`Query::held`].
+    /// Adds a new channel to the tables, pending creation; `elsewhere`: see [`Query::elsewhere`].
     pub(crate) fn create(
         &mut self,
         cx: &mut Context,
         identity: &Identity,
         create: CreateSignalingChannel,
-        held: u64,
+        elsewhere: Holding,
     ) -> Result<BegunChange, Refusal> {
         if self.key_of(identity).is_some() {
             let message = "A channel with this name exists already in this account and region.";
@@ -59,7 +60,7 @@ impl Directory {
             tags: create.tags.into(),
         };
         let kind = ErrorKind::AccountChannelLimitExceeded;
-        self.has_bytes(identity.tenant(), held, record.bytes(), kind)?;
+        self.reserve(identity.tenant(), record.holding(), elsewhere, kind)?;
         self.note_created(created);
         let key = self.insert_channel(record, Life::Creating);
         let key = key.ok_or_else(|| {
@@ -78,7 +79,7 @@ impl Directory {
         caller: CallRef,
         arn: ChannelArn,
         alteration: Alteration,
-        (operation, held): (Operation, u64),
+        (operation, elsewhere): (Operation, Holding),
     ) -> Result<Option<BegunChange>, Refusal> {
         let Some(key) = self.find(&arn) else {
             return Err(self.not_found(&Identity::of(&arn), Some(&arn)));
@@ -86,7 +87,7 @@ impl Directory {
         if self.is_changing(key) {
             let kind = QueryKind::Change(arn, alteration);
             let query = Query {
-                held,
+                elsewhere,
                 ..Query::of_server(operation, kind)
             };
             return match self.wait_behind(key, caller, query) {
@@ -107,8 +108,10 @@ impl Directory {
                 if after > before {
                     let (identity, kind) =
                         (Identity::of(&record.arn), ErrorKind::ClientLimitExceeded);
-                    self.has_bytes(identity.tenant(), held, after - before, kind)?;
-                    self.reserve_record(key, &record);
+                    let (channels, bytes) = (0, (after - before) as u64);
+                    let more = Holding { channels, bytes };
+                    self.reserve(identity.tenant(), more, elsewhere, kind)?;
+                    self.reserve_record(&record, before);
                 }
                 ChangeStep::Replace(record)
             }
@@ -243,6 +246,7 @@ impl Directory {
             channel.state = Life::Deleting;
             self.changes.deleting += 1;
         }
+        self.publish(key);
     }
 
     /// Submits a change to the store, in progress from now on; `caller` gets its result. `None` when the channel is
@@ -356,7 +360,7 @@ impl Directory {
         };
         match step {
             ChangeStep::Create => {
-                let record = channel.record.clone();
+                let record = Arc::clone(&channel.record);
                 self.activate(key);
                 Answer::Record(record, ChannelStatus::Active)
             }

@@ -1,6 +1,7 @@
 //! Lookups of channels, pages of their names, and their lifecycle in the tables: records are inserted, replaced and
 //! removed.
 
+use crate::catalog::SharedCatalog;
 use crate::channel::alexa_calls::CallKind;
 use crate::channel::endpoint_requests::EndpointRequests;
 use crate::channel::rates::Metered;
@@ -8,21 +9,28 @@ use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::limits::REWATCHED_PER_TURN;
 use crate::presence::{Presence, PresenceCause};
-use crate::record::{Holding, ListedChannel, Record};
+use crate::record::{Holding, ListedChannel, NamedRecord, Record};
 use crate::settings::Settings;
 use crate::shard::Directory;
+use crate::shard::PageQuestion;
 use crate::shard::context::Context;
 use crate::shard::directory::slots::DirectorySlots;
-use crate::shard::directory::waiting_callers::{Lists, PageOf, PageTurn};
+use crate::shard::directory::waiting_callers::{Lists, PageTurn};
 use crate::time::Now;
 use codec::signal::{Action, Role};
 use codec::{control::ChannelStatus, identifiers::ChannelArn};
 use std::ops::Bound;
+use std::sync::Arc;
 
 impl Directory {
     /// The configuration.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Records of all shards of the process.
+    pub(crate) fn catalog(&self) -> &dyn SharedCatalog {
+        &*self.catalog
     }
 
     /// The id of this shard.
@@ -59,7 +67,7 @@ impl Directory {
 
     /// The key of the channel with this name.
     pub(crate) fn key_of(&self, identity: &Identity) -> Option<ChannelKey> {
-        self.names.get(identity).copied()
+        self.names.get(identity.key()).copied()
     }
 
     /// The channel with this name.
@@ -67,18 +75,13 @@ impl Directory {
         self.channel(self.key_of(identity)?)
     }
 
-    /// Sorted names of channels with their keys, from `first` on.
-    pub(crate) fn names_from(
-        &self,
-        first: Bound<Identity>,
-    ) -> impl Iterator<Item = (&Identity, ChannelKey)> {
-        let names = self.names.range((first, Bound::Unbounded));
-        names.map(|(identity, key)| (identity, *key))
-    }
-
-    /// Sorted names of all channels with their keys.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (&Identity, ChannelKey)> {
-        self.names.iter().map(|(identity, key)| (identity, *key))
+    /// Channels in the order of their names, from `first` on: their ARNs and keys.
+    pub(crate) fn names_from<'d>(
+        &'d self,
+        first: Bound<&str>,
+    ) -> impl Iterator<Item = (&'d ChannelArn, ChannelKey)> + use<'d> {
+        let names = self.names.range::<str, _>((first, Bound::Unbounded));
+        names.map(|(NamedRecord(record), key)| (&record.arn, *key))
     }
 
     /// Number of channels, including those being created or deleted.
@@ -101,9 +104,11 @@ impl Directory {
         self.holdings.bytes()
     }
 
-    /// The bytes of all records and their limit, if the limit was newly exceeded since the last call.
-    pub(crate) fn record_bytes_exceeded(&mut self) -> Option<(u64, u64)> {
-        self.holdings.exceeded()
+    /// Bytes of all records of the process and their limit, if they have exceeded it since the last call.
+    pub(crate) fn record_bytes_exceeded(&mut self) -> Option<(u64, usize)> {
+        let most = self.settings.limits.record_bytes_total;
+        let exceeded = self.catalog.ask(|catalog| catalog.holdings.exceeded(most));
+        Some((exceeded?, most))
     }
 
     /// Counts a call against the channel's rate and its caller's share; false, with nothing counted, when a rate is
@@ -148,11 +153,26 @@ impl Directory {
 }
 
 impl Directory {
-    /// Inserts a record into the tables; no channel with its name may exist. `None` when there is no room.
+    /// Inserts a record, which the catalog has counted, into the tables; no channel with its name may exist. `None`
+    /// when there is no room: the catalog no longer counts it then.
     pub(crate) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
-        let (identity, key) = self.put_channel(record, state)?;
-        self.names.insert(identity, key);
+        let (whose, bytes) = (Identity::of(&record.arn), record.bytes());
+        let Some((name, key)) = self.put_channel(record, state) else {
+            (self.catalog).ask(|catalog| catalog.holdings.went(whose.tenant(), bytes));
+            return None;
+        };
+        self.names.insert(name, key);
+        self.publish(key);
         Some(key)
+    }
+
+    /// Publishes a channel's record and status, unless it is still being created.
+    pub(crate) fn publish(&self, key: ChannelKey) {
+        let channel = self.channels.get(key);
+        if let Some((channel, status)) = channel.and_then(|it| Some((it, status(it)?))) {
+            let record = Arc::clone(&channel.record);
+            self.catalog.ask(|catalog| catalog.put(record, status));
+        }
     }
 
     /// Inserts a record into all tables except the table of names.
@@ -160,17 +180,18 @@ impl Directory {
         &mut self,
         record: Record,
         state: Life,
-    ) -> Option<(Identity, ChannelKey)> {
-        let (identity, bytes) = (Identity::of(&record.arn), record.bytes());
+    ) -> Option<(NamedRecord, ChannelKey)> {
+        let (identity, holding) = (Identity::of(&record.arn), record.holding());
         let mut channel = Channel::new(record, state);
         let record = &channel.record;
         channel.hooks = self.settings.hooks_of(record.arn.name(), &record.tags);
+        let name = NamedRecord(Arc::clone(record));
         let key = self.channels.insert(channel).ok()?;
         if let Some(slots) = &mut self.slots {
             slots.channel_came(&identity, key);
         }
-        self.holdings.came(identity.tenant(), bytes);
-        Some((identity, key))
+        self.holdings.add(identity.tenant(), holding);
+        Some((name, key))
     }
 
     /// Activates a channel: its creation is durable, or its deletion failed.
@@ -178,6 +199,7 @@ impl Directory {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Active;
         }
+        self.publish(key);
     }
 
     /// Replaces a channel's record; from now on only the new record's bytes are counted.
@@ -186,7 +208,12 @@ impl Directory {
             return;
         };
         let (before, after) = (channel.record.bytes(), next.bytes());
-        channel.record = next;
+        channel.record = Arc::new(next);
+        // The key is the record itself.
+        let name = NamedRecord(Arc::clone(&channel.record));
+        self.names.remove(&name);
+        self.names.insert(name, key);
+        self.publish(key);
         self.watch_again(key);
         self.recount(key, before.max(after), after);
     }
@@ -229,12 +256,10 @@ impl Directory {
         }
     }
 
-    /// Reserves bytes for a record that is to replace a channel's: the larger of the two is counted.
-    pub(crate) fn reserve_record(&mut self, key: ChannelKey, next: &Record) {
-        if let Some(channel) = self.channels.get(key) {
-            let own = channel.record.bytes();
-            self.recount(key, own, own.max(next.bytes()));
-        }
+    /// Counts the growth by a record that is to replace a channel's, as the catalog does.
+    pub(crate) fn reserve_record(&mut self, next: &Record, before: usize) {
+        let identity = Identity::of(&next.arn);
+        (self.holdings).change(identity.tenant(), before, next.bytes());
     }
 
     /// Releases bytes reserved for a record that does not replace a channel's.
@@ -251,6 +276,8 @@ impl Directory {
         if let Some(channel) = channel {
             let identity = Identity::of(&channel.record.arn);
             self.holdings.change(identity.tenant(), before, after);
+            let tenant = identity.tenant();
+            (self.catalog).ask(|catalog| catalog.holdings.change(tenant, before, after));
         }
     }
 
@@ -261,8 +288,12 @@ impl Directory {
         self.parted(key, &channel);
         let (arn, bytes) = (&channel.record.arn, channel.record.bytes());
         let identity = Identity::of(arn);
-        if self.names.remove(&identity).is_some() {
+        if self.names.remove(arn.identity()).is_some() {
             self.holdings.went(identity.tenant(), bytes);
+            self.catalog.ask(|catalog| {
+                catalog.remove(arn);
+                catalog.holdings.went(identity.tenant(), bytes);
+            });
         }
         if channel.connections > 0 {
             let former = (Account::of(arn), arn.name().into(), channel.connections);
@@ -404,75 +435,30 @@ impl Directory {
         &mut self.lists
     }
 
-    /// Number of answers that make up a page: one from each shard, or one from all nodes together.
-    pub(crate) fn parts(&self) -> usize {
-        if self.slots.is_some() {
-            1
-        } else {
-            self.placement.shards().into()
-        }
-    }
-
-    /// Whether page work is queued, in which case a tick is due at once.
+    /// Whether lists are queued, in which case a tick is due at once.
     pub(crate) fn has_pages_due(&self) -> bool {
-        self.pages.due() || self.lists.due()
-    }
-
-    /// Number of channel records read or merged for list pages since the start.
-    pub(crate) fn paged(&self) -> u64 {
-        self.pages.records()
+        self.lists.due()
     }
 
     /// Number of channel records read for list pages since the start.
     pub(crate) fn records_read(&self) -> u64 {
-        self.pages.records_read()
+        self.pages.records
     }
 
     /// Counts channel records read for a list page.
     pub(crate) fn count_read(&mut self, records: usize) {
-        self.pages.count_read(records);
+        self.pages.records += records as u64;
     }
 
-    /// Part of a page, within the turn's limit.
-    pub(crate) fn page_in_turn(&mut self, of: &PageOf) -> (Vec<ListedChannel>, bool) {
-        let before = self.pages.records_read();
-        let page = self.page(&of.prefix, of.after.as_deref(), of.limit);
-        self.pages.count_in_turn(self.pages.records_read() - before);
-        page
-    }
-
-    /// The shard's channels whose identities begin with `prefix` and sort after `after`: at most `limit`, at least one,
-    /// and whether there are more.
-    pub(crate) fn page(
-        &mut self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> (Vec<ListedChannel>, bool) {
-        let first = match after.filter(|after| *after >= prefix) {
-            Some(after) => Bound::Excluded(Identity::from_text(after)),
-            None => Bound::Included(Identity::from_text(prefix)),
-        };
-        let limit = limit.max(1);
-        let mut page = Vec::new();
-        let (mut more, mut read) = (false, 0);
-        for (identity, key) in self.names.range((first, Bound::Unbounded)) {
-            read += 1;
-            if !identity.as_str().starts_with(prefix) {
-                break;
-            }
-            // Channels that are only being created are passed over: as many as there may be changes under way.
-            let channel = self.channels.get(*key);
-            let Some((channel, status)) = channel.and_then(|one| Some((one, status(one)?))) else {
-                continue;
-            };
-            if page.len() == limit {
-                more = true;
-                break;
-            }
-            page.push(channel.record.listed(status));
-        }
-        self.pages.count_read(read);
+    /// Page of the channels of all shards, and whether there are more.
+    pub(crate) fn page(&mut self, question: &PageQuestion) -> (Vec<ListedChannel>, bool) {
+        let PageQuestion {
+            prefix,
+            after,
+            limit,
+        } = question;
+        let (page, more) = self.catalog.page(prefix, after.as_deref(), *limit);
+        self.count_read(page.len() + usize::from(more));
         (page, more)
     }
 }

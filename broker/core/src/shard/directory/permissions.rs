@@ -113,10 +113,7 @@ impl Directory {
             QueryKind::Change(arn, alteration) => (arn, tags_of_alteration(alteration)),
             QueryKind::Look(_, None)
             | QueryKind::Offer { arn: None, .. }
-            | QueryKind::Create(..)
-            | QueryKind::Page { .. }
-            | QueryKind::Permit(_)
-            | QueryKind::Count { .. } => return None,
+            | QueryKind::Create(..) => return None,
         };
         let question = PolicyQuestion {
             client_id: query.client_id.as_deref(),

@@ -1,7 +1,7 @@
 //! The slots of a shard, and the work that is due for them.
 
 use crate::cluster::message::{Held, SlotOrder};
-use crate::cluster::slot_maps::{SlotMap, SlotSet};
+use crate::cluster::slot_maps::SlotMap;
 use crate::cluster::types::{Epoch, ParcelId};
 use crate::id::{CallRef, ChannelKey, Identity, Slot};
 use crate::limits::{ALONE_CLOSE_MS, CLOSES_PER_TURN};
@@ -197,20 +197,6 @@ impl DirectorySlots {
     /// Requests the other nodes' holdings of an account for a call. False when too many requests are in flight.
     pub(crate) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
         self.orders.count(caller, tenant)
-    }
-
-    /// The slots that this node may use at `now`.
-    pub(crate) fn served(&self, now: Now) -> SlotSet {
-        let mut served = SlotSet::default();
-        let places = (0..).map(Slot).zip(&self.places);
-        for (slot, _) in places.filter(|(_, place)| place.stage == Stage::Served) {
-            served.insert(slot);
-        }
-        if self.map.is_valid(now) {
-            served
-        } else {
-            SlotSet::default()
-        }
     }
 
     /// Whether the absence of a channel from this node's slots proves that it does not exist.

@@ -1,5 +1,4 @@
-//! Callers waiting on one shard: calls for the master's answer, list requests for parts from the shards, devices for a
-//! client.
+//! Callers waiting on one shard: calls for the master's answer, list requests for their turn, devices for a client.
 //!
 //! Calls are counted by account; when capacity is exhausted, one account's call is evicted. For some calls, another
 //! shard still has to acknowledge the end:
@@ -276,10 +275,7 @@ fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
 // Lists that callers of a shard wait for. Each account has one under way at a time and the accounts take turns, so a
 // list waits for one of each other account, however many those ask for. Where several nodes have channels an account
 // has a few, since most of the time of a list is spent in waiting for other nodes. A list whose caller hung up is
-// dropped when its turn comes, before any work.
-//
-// A list is under way until all parts of it have come: those of a caller who hung up are work for other shards all
-// the same.
+// dropped when its turn comes, before any work; one that other nodes were asked for is under way until they answer.
 
 /// The list requests of a shard's callers.
 #[derive(Debug)]
@@ -288,8 +284,8 @@ pub(crate) struct Lists {
     /// Maximum number of lists in progress per account.
     of_account_max: usize,
     waiting_max: usize,
-    /// Lists in progress, each with the number of missing parts: few enough for a linear search.
-    under_way: Vec<(CallRef, usize)>,
+    /// Few enough for a linear search.
+    under_way: Vec<CallRef>,
     waiting: BTreeMap<Account, VecDeque<(CallRef, PageQuestion)>>,
     /// Round-robin queue of accounts that have lists waiting, and fewer in progress than the limit.
     turns: VecDeque<Account>,
@@ -338,41 +334,32 @@ impl Lists {
         self.under_way.len() < self.under_way_max && !self.turns.is_empty()
     }
 
-    /// The next list to begin, if the limit permits another one in progress; the list awaits `parts` answers.
-    pub(crate) fn next(&mut self, parts: usize) -> Option<(CallRef, PageQuestion)> {
+    /// The next list to answer, if one more may be in progress.
+    pub(crate) fn next(&mut self) -> Option<(CallRef, PageQuestion)> {
         if self.under_way.len() >= self.under_way_max {
             return None;
         }
         let account = self.turns.pop_front()?;
         let (caller, question) = self.pop(account, VecDeque::pop_front)?;
-        self.under_way.push((caller, parts));
+        self.under_way.push(caller);
         self.take_turn(account);
         Some((caller, question))
     }
 
-    /// Counts a received part, if it belongs to a list.
-    pub(crate) fn part_came(&mut self, caller: CallRef) {
-        let mut all = self.under_way.iter_mut();
-        let Some((_, missing)) = all.find(|(list, _)| *list == caller) else {
-            return;
-        };
-        *missing -= 1;
-        if *missing == 0 {
-            self.end(caller);
-        }
-    }
-
-    /// Removes a list from those in progress, because it is complete or no shard was queried for it.
+    /// Removes an answered call from the lists in progress, if it is one.
     pub(crate) fn end(&mut self, caller: CallRef) {
-        self.under_way.retain(|(list, _)| *list != caller);
-        self.take_turn(caller.account);
+        let place = self.under_way.iter().position(|list| *list == caller);
+        if let Some(place) = place {
+            self.under_way.swap_remove(place);
+            self.take_turn(caller.account);
+        }
     }
 
     /// Appends an account to the round-robin queue, if it is eligible and not in it yet.
     fn take_turn(&mut self, account: Account) {
         let waits = self.waiting.contains_key(&account) && !self.turns.contains(&account);
         let all = self.under_way.iter();
-        let own = all.filter(|(list, _)| list.account == account).count();
+        let own = all.filter(|list| list.account == account).count();
         if waits && own < self.of_account_max {
             self.turns.push_back(account);
         }
@@ -398,91 +385,24 @@ impl Lists {
 
 // The part of a turn that pages may take.
 
-/// The remaining page budget of a turn, and the page work deferred to later turns: at most as many items as lists in
-/// progress on all shards.
+/// The page budget of a turn: [`RECORDS_PER_TURN`], and what its last page needs.
 #[derive(Debug, Default)]
 pub(crate) struct PageTurn {
     /// The time of the turn, the same for all its inputs.
     at: Moment,
     /// Value of `records` at the beginning of the turn.
     before: u64,
-    records: u64,
-    waiting: VecDeque<PageWork>,
-    /// Number of channel records read for list pages since the start.
-    records_read: u64,
-}
-
-#[derive(Debug)]
-pub(crate) enum PageWork {
-    Send(CallRef, PageOf),
-    /// Merges the page of a call after all parts have arrived.
-    Merge(CallRef),
-}
-
-/// The part of a page requested from a shard: see [`crate::shard::QueryKind::Page`].
-#[derive(Debug)]
-pub(crate) struct PageOf {
-    pub(crate) prefix: Box<str>,
-    pub(crate) after: Option<Box<str>>,
-    pub(crate) limit: usize,
+    /// Number of records read for pages since the start.
+    pub(crate) records: u64,
 }
 
 impl PageTurn {
-    /// Whether work is queued.
-    pub(crate) fn due(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     /// Whether the budget of the turn at `at` permits more records.
     pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             (self.at, self.before) = (at, self.records);
         }
         self.records - self.before < RECORDS_PER_TURN
-    }
-
-    /// Whether the budget permits work in addition to the queued work.
-    pub(crate) fn has_room_for_more(&mut self, at: Moment) -> bool {
-        !self.due() && self.has_room(at)
-    }
-
-    /// Counts merged records.
-    pub(crate) fn merged(&mut self, records: usize) {
-        self.records += records as u64;
-    }
-
-    /// Defers work to a turn with enough budget.
-    pub(crate) fn later(&mut self, work: PageWork) {
-        self.waiting.push_back(work);
-    }
-
-    /// The oldest queued work, if the turn's budget permits.
-    pub(crate) fn next(&mut self, at: Moment) -> Option<PageWork> {
-        if self.due() && self.has_room(at) {
-            self.waiting.pop_front()
-        } else {
-            None
-        }
-    }
-
-    /// Number of records read or merged since the start.
-    pub(crate) fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// Number of channel records read for list pages since the start.
-    pub(crate) fn records_read(&self) -> u64 {
-        self.records_read
-    }
-
-    /// Counts channel records read for a list page.
-    pub(crate) fn count_read(&mut self, records: usize) {
-        self.records_read += records as u64;
-    }
-
-    /// Counts channel records read in the turn.
-    pub(crate) fn count_in_turn(&mut self, records: u64) {
-        self.records += records;
     }
 }
 
@@ -780,12 +700,12 @@ mod lists_tests {
     }
 
     fn next(lists: &mut Lists) -> Option<(u64, u32)> {
-        let (caller, _) = lists.next(2)?;
+        let (caller, _) = lists.next()?;
         Some((caller.account.0, caller.serial))
     }
 
     fn comes(lists: &mut Lists, (account, serial): (u64, u32)) {
-        (0..2).for_each(|_| lists.part_came(call(account, serial)));
+        lists.end(call(account, serial));
     }
 
     #[test]
@@ -808,9 +728,7 @@ mod lists_tests {
         comes(&mut lists, (2, 10));
         let order: Vec<_> = std::iter::from_fn(|| next(&mut lists)).collect();
         assert_eq!(order, [(1, 1), (2, 11)]);
-        lists.part_came(call(1, 1));
-        assert_eq!(next(&mut lists), None, "its other part is missing");
-        lists.part_came(call(1, 1));
+        comes(&mut lists, (1, 1));
         assert_eq!(next(&mut lists), Some((1, 2)));
     }
 

@@ -10,6 +10,7 @@ use crate::time::{Moment, Now, Wall};
 use crate::{channel::Life, placement::Placement, registry::StoreError};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Bound;
 use std::sync::Arc;
 
 const STATES: [&str; 5] = ["none", "creating", "active", "updating", "deleting"];
@@ -166,7 +167,7 @@ impl World {
     /// The channel's key, ARN and version.
     fn channel(&self) -> Option<(ChannelKey, String, String)> {
         let directory = &self.shard.state.directory;
-        let (_, key) = directory.names().next()?;
+        let (_, key) = directory.names_from(Bound::Unbounded).next()?;
         let record = &directory.channel(key)?.record;
         Some((
             key,

@@ -1,23 +1,21 @@
-use super::*;
-use crate::id::{SessionKey, ShardId};
-use crate::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, RECORDS_PER_TURN};
+use crate::id::{Identity, SessionKey, ShardId};
+use crate::limits::{LIST_PAGE_MAX, RECORDS_PER_TURN};
 use crate::machine::{Input, Machine, Output, Peer};
 use crate::placement::Placement;
 use crate::record::{Record, Records, Version};
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start};
+use crate::testing::TestCatalog;
 use crate::time::{Moment, Wall};
 use codec::{control::Tag, identifiers::ChannelArn};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Some shards with channels, and one caller on the first.
 struct Shards {
     all: Vec<Shard>,
     caller: SessionKey,
-    /// The most records that one input had a shard look at, and the most that came to the caller's shard in one.
+    /// The most records that one input had a shard look at.
     looked_at: u64,
-    merged: usize,
     /// Later with each request.
     at: Moment,
 }
@@ -53,10 +51,16 @@ impl Shards {
             homes[placement.shard(&Identity::of(&record.arn)).index()].push(record);
         }
         let homes = homes.into_iter().enumerate();
+        let shared = Arc::new(TestCatalog::default());
         let all = homes.map(|(id, records)| {
             let id = ShardId(u16::try_from(id).unwrap());
             let bare = Start::bare(settings.clone(), id, placement.clone(), [5, 6, 7, 8]);
-            Shard::new(Start { records, ..bare })
+            let catalog = shared.clone();
+            Shard::new(Start {
+                records,
+                catalog,
+                ..bare
+            })
         });
         let mut all: Vec<Shard> = all.collect();
         let peer = Peer {
@@ -70,7 +74,6 @@ impl Shards {
             all,
             caller,
             looked_at: 0,
-            merged: 0,
             at: Moment::default(),
         }
     }
@@ -86,29 +89,14 @@ impl Shards {
         .into_bytes();
         let session = self.caller;
         let bytes = &mut request[..];
-        let mut mail = VecDeque::new();
-        self.input(0, Input::Received { session, bytes }, &mut mail);
-        let mut merged = 0;
-        while let Some((to, letter)) = mail.pop_front() {
-            if let Letter::Answer(_, _, told) = &letter
-                && let Answer::Page(page, _) = &**told
-            {
-                merged += page.len();
-            }
-            self.input(to, Input::Letter(letter), &mut mail);
-        }
-        self.merged = self.merged.max(merged);
+        self.input(Input::Received { session, bytes });
         let answer = self.all[0].unsent(session).to_vec();
         let bytes = answer.len();
-        self.input(
-            0,
-            Input::Sent {
-                session,
-                bytes,
-                on_wire: bytes,
-            },
-            &mut mail,
-        );
+        self.input(Input::Sent {
+            session,
+            bytes,
+            on_wire: bytes,
+        });
         let answer = String::from_utf8(answer).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(!body.contains("key-"), "no tags");
@@ -124,20 +112,14 @@ impl Shards {
         )
     }
 
-    fn input(
-        &mut self,
-        shard: usize,
-        input: Input<'_, Letter>,
-        mail: &mut VecDeque<(usize, Letter)>,
-    ) {
-        let machine = &mut self.all[shard];
+    /// An input of the caller's shard: it answers without a letter to another one.
+    fn input(&mut self, input: Input<'_, Letter>) {
+        let machine = &mut self.all[0];
         let before = machine.snapshot().records_read;
         machine.handle(input, self.at);
         self.looked_at = self.looked_at.max(machine.snapshot().records_read - before);
         while let Some(output) = machine.poll_output() {
-            if let Output::Post(to, letter) = output {
-                mail.push_back((to.index(), *letter));
-            }
+            assert!(!matches!(output, Output::Post(..)), "{output:?}");
         }
     }
 
@@ -182,22 +164,6 @@ fn a_page_looks_at_no_more_records_than_it_sends() {
 }
 
 #[test]
-fn parts_of_many_shards_are_bounded_and_no_name_is_missed_or_doubled() {
-    for (shards, channels) in [(3, 50), (16, 3000), (200, 3000)] {
-        let name = |number: usize| format!("c-{number:04}");
-        let records = (0..channels).map(|number| record(OURS, &name(number), &[]));
-        let mut shards = Shards::new(shards, records);
-        for most in [7, 1000, 10_000] {
-            let (names, pages) = shards.pages("", most);
-            assert_eq!(names, (0..channels).map(name).collect::<Vec<_>>());
-            let least = channels.div_ceil(most.min(LIST_PAGE_MAX));
-            assert!(pages <= least * 4 + 2, "{pages} pages of {most}");
-        }
-        assert!(shards.merged <= LIST_MERGED_MAX, "{}", shards.merged);
-    }
-}
-
-#[test]
 fn a_storm_of_lists_has_bounded_turns_and_is_answered_in_order() {
     let tags = tags();
     let records = (0..3000).map(|number| record(OURS, &format!("c-{number:04}"), &tags[..1]));
@@ -220,7 +186,7 @@ fn a_storm_of_lists_has_bounded_turns_and_is_answered_in_order() {
         let bytes = &mut request.clone().into_bytes()[..];
         shard.handle(Input::Received { session, bytes }, at);
     }
-    // A page may begin with some of the turn left, and is merged by the same shard: at most one more of each.
+    // A page may begin with some of the turn left.
     let most = RECORDS_PER_TURN + LIST_PAGE_MAX as u64 + 1;
     let mut answered = 0;
     for turn in 0..60 {
@@ -240,34 +206,5 @@ fn a_storm_of_lists_has_bounded_turns_and_is_answered_in_order() {
     assert!(
         shard.deadline().is_none_or(|due| due > at.now),
         "nothing waits"
-    );
-}
-
-#[test]
-fn counting_the_channels_of_an_account_looks_at_none() {
-    let records = (0..2000).map(|number| record(OURS, &format!("c{number}"), &[]));
-    let other = record("000000000001", "c", &[]);
-    let mut shards = Shards::new(1, records.chain([other]));
-    let shard = &mut shards.all[0];
-    let tenant = Identity::new("us-west-2", OURS, "");
-    assert_eq!(
-        shard.state.directory.held_by(tenant.as_str()).channels,
-        2000
-    );
-    assert_eq!(
-        shard
-            .state
-            .directory
-            .held_by("us-west-2:000000000001:")
-            .channels,
-        1
-    );
-    assert_eq!(
-        shard
-            .state
-            .directory
-            .held_by("us-west-2:000000000002:")
-            .channels,
-        0
     );
 }
