@@ -191,10 +191,7 @@ mod tests {
                 stream(&[Part::SessionKey(&key), Part::End(0)]),
                 "not of this",
             ),
-            (
-                stream(&[Part::Row(&key, b""), Part::End(1)]),
-                "not of this",
-            ),
+            (stream(&[Part::Row(&key, b""), Part::End(1)]), "not of this"),
             (
                 stream(&[Part::Row("a", &value), Part::End(1)]),
                 "not of this",

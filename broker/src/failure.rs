@@ -20,6 +20,9 @@ pub enum Failure {
     Impatience,
 }
 
+/// Result of a step that may end the process.
+pub(crate) type Fallible<T> = Result<T, Failure>;
+
 impl Failure {
     /// Creates a fatal failure from the failed operation and its error.
     pub(crate) fn fatal(what: &str, error: &dyn Display) -> Self {

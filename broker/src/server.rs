@@ -36,10 +36,11 @@ mod watch;
 use crate::config::ServeFlags;
 use crate::data_dir::{self, DataDir, OtherUsers};
 use crate::devices::{self, DeviceAuthority, Devices, NameSource};
+use crate::failure::{Failure, Fallible};
 use crate::server::cluster::node::{self, Node};
 use crate::server::reload::{accounts, hooks, token};
 use crate::side::{self, AdminPage, Captures, Hangup, Log, Pairing, SideCommand, StatusBoard};
-use crate::{edge::EdgeSettings, failure::Failure, hooks::Hooks, providers::Fetcher};
+use crate::{edge::EdgeSettings, hooks::Hooks, providers::Fetcher};
 use crate::{memory, session_key, version};
 use admin::{AdminSecrets, open_lan};
 use broker_core::settings::{Listen, Scheme, Settings};
@@ -71,7 +72,7 @@ use watch::{Follower, Rounds, Watch};
 ///
 /// # Errors
 /// The server did not start, or did not shut down cleanly.
-pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
+pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fallible<()> {
     let mut settings = checked.settings.clone();
     let connections = connections(&settings, side::raise_open_files())?;
     let (cluster, memlock) = (ClusterMembership::find(&settings)?, ring::raise_memlock());
@@ -160,7 +161,7 @@ fn start_side(
     (hooks, fetcher): (&mut hooks::Started, Option<Fetcher>),
     (settings, status): (&Settings, &StatusBoard),
     commands: Sender<SideCommand>,
-) -> Result<Option<Captures>, Failure> {
+) -> Fallible<Option<Captures>> {
     let hangup = Hangup::of_process(settings.dev);
     let captures = page.as_ref().and_then(|page| page.shows.captures());
     let tasks = (hooks.courier.take(), fetcher);
@@ -175,7 +176,7 @@ fn devices(
     who: Option<&InitialCredentials>,
     settings: &Settings,
     data_dir: &DataDir,
-) -> Result<Option<Arc<Devices>>, Failure> {
+) -> Fallible<Option<Arc<Devices>>> {
     if let Some(found) = who {
         return Ok(found.devices.clone());
     }
@@ -202,7 +203,7 @@ fn tell_all(
     settings: &Settings,
     ca: Option<&Path>,
     pairing: Option<&Pairing>,
-) -> Result<Supervisor, Failure> {
+) -> Fallible<Supervisor> {
     ready::tell(settings, ca)?;
     supervisor.ready();
     admin::invite_phone(settings, pairing);
@@ -235,7 +236,7 @@ fn watch_files(
 
 /// Opens the data directory, and creates a token stored there. The path in the settings is updated, since a temporary
 /// directory may be created elsewhere than configured.
-fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
+fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
     } else {
@@ -315,16 +316,13 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
 
 /// Keys that seal temporary credentials. In a cluster, the file is created too but not used; it serves backups, and a
 /// node that becomes a single process again.
-fn session_keys(
-    data_dir: &DataDir,
-    cluster: Option<&ClusterMembership>,
-) -> Result<Arc<SessionKeys>, Failure> {
-    let own = session_key::open(data_dir.path())?;
+fn session_keys(dir: &DataDir, cluster: Option<&ClusterMembership>) -> Fallible<Arc<SessionKeys>> {
+    let own = session_key::open(dir.path())?;
     let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));
     Ok(shared.unwrap_or_else(|| Arc::new(own)))
 }
 
-fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Result<Placement, Failure> {
+fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Fallible<Placement> {
     let shards = u16::try_from(shards).map_err(|_| Failure::Fatal("too many shards".into()))?;
     let placement = Placement::new(seeds()?, shards);
     Ok(match cluster {
@@ -334,7 +332,7 @@ fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Result<Place
 }
 
 /// Maximum number of client connections of the process: as configured, or limited by the number of open files.
-fn connections(settings: &Settings, open_files: usize) -> Result<usize, Failure> {
+fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
     let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
     let twins = settings.listen.iter().filter(has_twin).count();
     let listeners = settings.listen.len() + twins + usize::from(settings.cluster.is_on());
@@ -369,7 +367,7 @@ fn connections(settings: &Settings, open_files: usize) -> Result<usize, Failure>
 fn bind(
     settings: &mut Settings,
     supervisor: &Supervisor,
-) -> Result<(Vec<Bound>, Option<Vec<TcpListener>>), Failure> {
+) -> Fallible<(Vec<Bound>, Option<Vec<TcpListener>>)> {
     let mut kept = KeptSockets::find(supervisor::passed(), supervisor, settings);
     let mut all = Vec::with_capacity(settings.listen.len() + 1);
     for place in 0..settings.listen.len() {

@@ -122,7 +122,7 @@ impl Policy {
     /// # Errors
     /// Fails with the first error, including its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        Self::parse_bounded(text, POLICY_BYTES_MAX, VARIABLES_MAX)
+        Self::bounded(text, POLICY_BYTES_MAX, VARIABLES_MAX)
     }
 
     /// Parses a document passed to GetFederationToken, of at most [`SESSION_POLICY_BYTES_MAX`] bytes.
@@ -130,7 +130,7 @@ impl Policy {
     /// # Errors
     /// See [`Self::parse`].
     pub fn parse_session(text: &str) -> Result<Self, PolicyError> {
-        Self::parse_bounded(text, SESSION_POLICY_BYTES_MAX, SESSION_VARIABLES_MAX)
+        Self::bounded(text, SESSION_POLICY_BYTES_MAX, SESSION_VARIABLES_MAX)
     }
 
     /// Parses a document as [`Self::parse`] does, reporting all errors to the operator.
@@ -142,11 +142,7 @@ impl Policy {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Permissions, first))
     }
 
-    fn parse_bounded(
-        text: &str,
-        bytes_max: usize,
-        variables_max: usize,
-    ) -> Result<Self, PolicyError> {
+    fn bounded(text: &str, bytes_max: usize, variables_max: usize) -> Result<Self, PolicyError> {
         within(text, bytes_max)?;
         let statements = read::document(text, Grammar::Permissions, variables_max, 0)?;
         let unread = || PolicyError::whole("the document cannot be kept".to_owned());

@@ -286,12 +286,9 @@ fn judge<'a>(
 
 /// The message's correlation id; `None` if it is absent, null or empty. An id that cannot be echoed is a fault without
 /// a response.
-fn correlation<'a>(
-    members: &Members,
-    text: &'a [u8],
-) -> Result<Option<CorrelationId<'a>>, FaultKind> {
-    match members.correlation {
-        _ if members.correlation_twice => Err(FaultKind::Malformed),
+fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId<'a>>, FaultKind> {
+    match all.correlation {
+        _ if all.correlation_twice => Err(FaultKind::Malformed),
         Member::Absent => Ok(None),
         Member::Text(span) if span.is_empty() => Ok(None),
         Member::Text(span) => {

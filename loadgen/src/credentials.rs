@@ -21,14 +21,12 @@ pub struct LoadCredentials {
 pub struct MissingKeys;
 
 impl LoadCredentials {
-    /// Reads the credentials from AWS's standard variables, using `variable` for lookup.
+    /// Reads the credentials from AWS's standard variables, using `of` for lookup.
     ///
     /// # Errors
     /// [`MissingKeys`]: one of the two is not set, or empty.
-    pub fn from_environment(
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, MissingKeys> {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    pub fn from_environment(of: impl Fn(&str) -> Option<String>) -> Result<Self, MissingKeys> {
+        let set = |name: &str| of(name).filter(|value| !value.is_empty());
         Ok(Self {
             access_key_id: set("AWS_ACCESS_KEY_ID").ok_or(MissingKeys)?,
             secret_access_key: set("AWS_SECRET_ACCESS_KEY").ok_or(MissingKeys)?,

@@ -67,6 +67,17 @@ pub struct StreamHome {
     pub account: u64,
 }
 
+/// A request that another node did not answer.
+#[derive(Clone, Debug)]
+pub struct FailedPass {
+    /// The other node.
+    pub node: NodeId,
+    /// The cause.
+    pub why: PassFailure,
+    /// The request and the bytes after it, if none of them were sent to the other node.
+    pub unsent: Vec<u8>,
+}
+
 /// Why another node did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
@@ -279,15 +290,8 @@ pub trait Machine {
     }
 
     /// Takes back a session that the other node did not answer; it waits for another owner, or answers 503 and closes.
-    /// `unsent` contains the request and the bytes after it, if none of them were sent to the other node.
-    fn unanswered(
-        &mut self,
-        parcel: Self::Parcel,
-        (node, why): (NodeId, PassFailure),
-        unsent: Vec<u8>,
-        at: Moment,
-    ) -> SessionKey {
-        let _ = (node, why, unsent);
+    fn unanswered(&mut self, parcel: Self::Parcel, failed: FailedPass, at: Moment) -> SessionKey {
+        let _ = failed;
         self.bounce(parcel, at)
     }
 

@@ -434,17 +434,6 @@ impl Session {
         }
     }
 
-    /// Role of a WebSocket, even after it has ended.
-    #[must_use]
-    pub(crate) fn role(&self) -> Option<&Role> {
-        match &self.state {
-            SessionState::Open(web_socket) => Some(&web_socket.role),
-            SessionState::AwaitCloseEcho(web_socket, _) => Some(&web_socket.role),
-            SessionState::AwaitGone(ending) => ending.was.as_ref().map(|(_, role)| role),
-            SessionState::Http(_) => None,
-        }
-    }
-
     /// Channel and role of a WebSocket, even after it has ended.
     #[must_use]
     pub(crate) fn membership(&self) -> Option<(ChannelKey, Role)> {

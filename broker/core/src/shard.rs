@@ -26,6 +26,7 @@
 //! Sockets, TLS, the clock, unseeded randomness and other shards' state are out of scope. Equal inputs yield equal
 //! outputs.
 
+mod admitted;
 mod calls;
 mod connect;
 mod context;
@@ -59,13 +60,13 @@ pub use crate::channel::{AwaitedMaster, Towards};
 use crate::event::Counters;
 use crate::id::{Account, NodeId, SessionKey};
 use crate::machine::{
-    Input, Intake, Machine, Output, PassFailure, PassedOn, Peer, Shown, TurnedAway,
+    FailedPass, Input, Intake, Machine, Output, PassedOn, Peer, Shown, TurnedAway,
 };
 use crate::refusal_id::RefusalIds;
 use crate::session::http::Asks;
 pub use crate::session::http::RoleBy;
 use crate::session::{NEVER, Session};
-use crate::shard::{calls::wake, connect::admission};
+use crate::shard::calls::wake;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
@@ -214,12 +215,12 @@ impl Machine for Shard {
 
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
         self.state.cx.at = at;
-        self.state.sockets.open_session(peer, false, at)
+        self.state.sockets.open(peer, false, at)
     }
 
     fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
         self.state.cx.at = at;
-        self.state.sockets.open_session(peer, true, at)
+        self.state.sockets.open(peer, true, at)
     }
 
     fn comes_from(&mut self, session: SessionKey, client: SocketAddr) {
@@ -235,16 +236,22 @@ impl Machine for Shard {
     }
 
     fn release(&mut self, session: SessionKey) -> Self::Parcel {
-        let parcel =
-            admission::release_parcel(&mut self.state.sockets, &mut self.state.cx, session);
+        let State { sockets, cx, .. } = &mut self.state;
+        let parcel = sockets.release_parcel(cx, session);
         self.check();
         parcel
     }
 
-    fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
+    fn adopt(&mut self, mut parcel: Self::Parcel, at: Moment) -> SessionKey {
         self.state.cx.at = at;
-        let sockets = &mut self.state.sockets;
-        let (key, admission, mut unread) = admission::adopt_parcel(sockets, *parcel, at);
+        let key = self.state.sockets.take_session(&mut parcel, at);
+        let ParcelLoad::Upgrade {
+            admission,
+            mut unread,
+        } = parcel.load
+        else {
+            unreachable!("what goes to another node passes no other shard")
+        };
         if let Asks::Wake { .. } = admission.asks {
             wake::begin(&mut self.state, key, &admission);
             self.receive_requests(key, &mut unread);
@@ -259,7 +266,8 @@ impl Machine for Shard {
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
         self.state.cx.at = at;
-        let key = admission::bounce_parcel(&mut self.state.sockets, &mut self.state.cx, *parcel);
+        let State { sockets, cx, .. } = &mut self.state;
+        let key = sockets.bounce_parcel(cx, *parcel);
         self.check();
         key
     }
@@ -268,16 +276,10 @@ impl Machine for Shard {
         onward::passed_on(parcel)
     }
 
-    fn unanswered(
-        &mut self,
-        parcel: Self::Parcel,
-        failed: (NodeId, PassFailure),
-        unsent: Vec<u8>,
-        at: Moment,
-    ) -> SessionKey {
+    fn unanswered(&mut self, parcel: Self::Parcel, failed: FailedPass, at: Moment) -> SessionKey {
         self.state.cx.at = at;
         let State { sockets, cx, .. } = &mut self.state;
-        let key = onward::bounce(sockets, cx, *parcel, failed, unsent);
+        let key = onward::bounce(sockets, cx, *parcel, failed);
         self.check();
         key
     }
@@ -467,11 +469,7 @@ impl Machine for Shard {
             accounts: self.state.gate.credentials().map_or_else(
                 UsageTable::default,
                 |credentials| {
-                    usage_gauges(
-                        &self.state.sockets,
-                        &self.state.directory,
-                        credentials.accounts().map(Account::of_digits),
-                    )
+                    usage_gauges(&self.state, credentials.accounts().map(Account::of_digits))
                 },
             ),
             counters: Counters {

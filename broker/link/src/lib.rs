@@ -78,7 +78,10 @@ impl Keys {
         let algorithms = provider.signature_verification_algorithms;
         Ok(Self {
             shown: Arc::new(shown),
-            accepted: Arc::new(AcceptedKeys::new(public, algorithms)),
+            accepted: Arc::new(AcceptedKeys {
+                keys: public,
+                algorithms,
+            }),
             provider: Arc::new(provider),
         })
     }
@@ -170,29 +173,44 @@ pub(crate) struct AcceptedKeys {
 }
 
 impl AcceptedKeys {
-    pub(crate) fn new(
-        keys: Vec<CertificateDer<'static>>,
-        algorithms: WebPkiSupportedAlgorithms,
-    ) -> Self {
-        Self { keys, algorithms }
-    }
-
     /// Checks that a public key is accepted. Possession of the private key is proved by the signature.
     fn verify(&self, shown: &CertificateDer<'_>) -> Result<(), Error> {
         let is_known = self.keys.iter().any(|key| key.as_ref() == shown.as_ref());
         let refusal = CertificateError::ApplicationVerificationFailure;
         is_known.then_some(()).ok_or_else(|| refusal.into())
     }
+}
 
-    fn verify_signature(
-        &self,
-        message: &[u8],
-        shown: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let key = SubjectPublicKeyInfoDer::from(shown.as_ref());
-        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
-    }
+/// Methods of both traits: signatures of TLS 1.3 by raw keys; a peer with TLS 1.2 is refused as `$refusal`.
+macro_rules! raw_keys_of_tls13 {
+    ($refusal:ident) => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _cert: &CertificateDer<'_>,
+            _dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Err(PeerIncompatible::$refusal.into())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            shown: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let key = SubjectPublicKeyInfoDer::from(shown.as_ref());
+            verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+
+        fn requires_raw_public_keys(&self) -> bool {
+            true
+        }
+    };
 }
 
 impl ServerCertVerifier for AcceptedKeys {
@@ -208,31 +226,7 @@ impl ServerCertVerifier for AcceptedKeys {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls13RequiredForQuic.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
+    raw_keys_of_tls13!(Tls13RequiredForQuic);
 }
 
 impl ClientCertVerifier for AcceptedKeys {
@@ -250,31 +244,7 @@ impl ClientCertVerifier for AcceptedKeys {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
+    raw_keys_of_tls13!(ServerDoesNotSupportTls12Or13);
 }
 
 /// Maximum number of stored tickets, eight per node: when more links to a node are opened at once, the others begin

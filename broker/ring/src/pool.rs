@@ -253,15 +253,12 @@ impl Stack {
     }
 
     /// Receives into the most recently returned buffer; puts it back if nothing was received.
-    pub(crate) fn fill(
-        &mut self,
-        receive: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
-    ) -> Filled {
+    pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Filled {
         let Some(id) = self.free.pop() else {
             return Filled::NoBuffers;
         };
         let mut lent = self.buffers.lend(id, self.buffers.bytes);
-        let received = receive(self.buffers.bytes(&mut lent));
+        let received = read(self.buffers.bytes(&mut lent));
         if let Ok(len @ 1..) = received {
             return Filled::Bytes(lent.cut(len));
         }

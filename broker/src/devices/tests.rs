@@ -210,8 +210,7 @@ fn authorities_that_end_are_told_of_in_time() {
         |now_s| devices(&ca, &[list(&ca, &[], NOW)], NameSource::CommonName).endings(now_s);
     assert_eq!(overdue(NOW - 1), Vec::<String>::new());
     let told = overdue(NOW + 7200);
-    let begin =
-        "a revocation list of the authority CN=devices that is overdue by 2 hours";
+    let begin = "a revocation list of the authority CN=devices that is overdue by 2 hours";
     assert!(
         matches!(&told[..], [one] if one.starts_with(begin)),
         "{told:?}"

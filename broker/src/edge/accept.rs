@@ -205,18 +205,12 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Answers with 503 and closes. A TLS listener cannot answer without a handshake, so it only closes.
-    pub(crate) fn refuse(
-        &mut self,
-        socket: OwnedFd,
-        remote: SocketAddr,
-        tls: bool,
-        why: TurnedAway,
-    ) {
+    pub(crate) fn refuse(&mut self, socket: OwnedFd, peer: SocketAddr, tls: bool, why: TurnedAway) {
         self.io.counts.accept_errors.limit += 1;
         let request_id = self
             .sessions
             .machine_mut()
-            .turned_away(remote, why, self.io.turn.at());
+            .turned_away(peer, why, self.io.turn.at());
         if !tls {
             let mut answer = Vec::new();
             unavailable(&mut answer, self.io.turn.at().wall, &request_id);

@@ -20,7 +20,6 @@ use ring::{Key, Lent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
 use socket2::{SockRef, TcpKeepalive};
-use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
@@ -356,15 +355,9 @@ impl Connection {
         Some((sent, false))
     }
 
-    /// Completes a send of the ring. Returns the number of plaintext bytes the kernel accepted, the number on the wire,
-    /// and whether that was everything.
-    pub(crate) fn landed(
-        &mut self,
-        flight: Vec<u8>,
-        result: &io::Result<usize>,
-        io: &mut Io,
-    ) -> (usize, usize, bool) {
-        let on_wire = result.as_ref().copied().unwrap_or(0);
+    /// Completes a send of the ring, of which the kernel accepted `on_wire` bytes. Returns the number of plaintext
+    /// bytes among them, and whether that was everything.
+    pub(crate) fn landed(&mut self, flight: Vec<u8>, on_wire: usize, io: &mut Io) -> (usize, bool) {
         let is_whole = on_wire == flight.len();
         io.counts.sent_bytes += on_wire as u64;
         io.spares.recycle(flight);
@@ -375,7 +368,7 @@ impl Connection {
             (Some(_), true) => launched,
             (Some(_), false) => 0,
         };
-        (plain, on_wire, is_whole)
+        (plain, is_whole)
     }
 
     /// Shuts down both directions, so that armed and in-flight operations complete; with `reset` the peer receives RST.

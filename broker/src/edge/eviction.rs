@@ -26,18 +26,13 @@ impl Connections {
 
     /// Lists a refused connection from another shard, or a returned one, as a guest: its end may take as long as its
     /// peer likes, up to a deadline.
-    pub(crate) fn note_refused(
-        &mut self,
-        session: SessionKey,
-        remote: Option<SocketAddr>,
-        now: Now,
-    ) {
-        if let Some(connection) = self.get(session)
+    pub(crate) fn note_refused(&mut self, key: SessionKey, remote: Option<SocketAddr>, now: Now) {
+        if let Some(connection) = self.get(key)
             && connection.stage == Stage::Closing
             && let Some(remote) = remote.or_else(|| self::remote(&connection.socket))
         {
-            self.welcome(session, Origin::of(remote.ip()), false, now);
-            self.note_first_bytes(session);
+            self.welcome(key, Origin::of(remote.ip()), false, now);
+            self.note_first_bytes(key);
         }
     }
 

@@ -181,17 +181,10 @@ pub(crate) fn not_tls(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     refusal(out, wall, request_id, 400, "InvalidArgumentException", body);
 }
 
-fn refusal(
-    out: &mut Vec<u8>,
-    wall: Wall,
-    request_id: &str,
-    status: u16,
-    error_type: &str,
-    body: &[u8],
-) {
+fn refusal(out: &mut Vec<u8>, wall: Wall, id: &str, status: u16, error_type: &str, body: &[u8]) {
     let meta = Meta {
         wall_ms: wall.0,
-        request_id,
+        request_id: id,
         close: true,
         fields: "",
     };

@@ -25,12 +25,8 @@ impl Unnamed {
     ///
     /// # Errors
     /// The bytes are not a valid header.
-    pub(crate) fn add(
-        &mut self,
-        session: SessionKey,
-        more: &[u8],
-    ) -> Result<bool, MalformedHeader> {
-        let Some((_, bytes)) = self.0.get_mut(&session) else {
+    pub(crate) fn add(&mut self, key: SessionKey, more: &[u8]) -> Result<bool, MalformedHeader> {
+        let Some((_, bytes)) = self.0.get_mut(&key) else {
             return Ok(false);
         };
         bytes.extend_from_slice(more);

@@ -11,7 +11,6 @@ use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
 use broker_core::work_units;
 use ring::{Completion, Key, Received};
-use std::io;
 
 impl<M: Machine> Edge<M> {
     /// Handles one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
@@ -30,12 +29,13 @@ impl<M: Machine> Edge<M> {
                     self.link_received(key, received, more);
                 }
             }
-            Completion::Sent { key, bytes, result } => match link_end(key) {
-                None => self
-                    .sessions
-                    .sent(session(key), bytes, &result, &mut self.io),
-                Some(end) => self.link_sent(end, bytes, &result),
-            },
+            Completion::Sent { key, bytes, result } => {
+                let on_wire = result.unwrap_or(0);
+                match (link_end(key), &mut self.io) {
+                    (None, io) => self.sessions.sent(session(key), bytes, on_wire, io),
+                    (Some(end), _) => self.link_sent(end, bytes, on_wire),
+                }
+            }
             Completion::Accepted { key, socket, more } => self.accepted(key, socket, more),
             Completion::Rang { key, more } => {
                 if !more {
@@ -63,11 +63,11 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    fn link_sent(&mut self, end: LinkEnd, flight: Vec<u8>, result: &io::Result<usize>) {
+    fn link_sent(&mut self, end: LinkEnd, flight: Vec<u8>, on_wire: usize) {
         let (sessions, io) = (&mut self.sessions, &mut self.io);
         match end {
-            LinkEnd::Link(place) => sessions.link_sent(place, flight, result, io),
-            LinkEnd::Client(place) => sessions.client_sent(place, flight, result, io),
+            LinkEnd::Link(place) => sessions.link_sent(place, flight, on_wire, io),
+            LinkEnd::Client(place) => sessions.client_sent(place, flight, on_wire, io),
         }
     }
 

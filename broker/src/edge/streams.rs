@@ -41,7 +41,7 @@ use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use wire::{Local, Stage, Wire, connecting_socket, keep_alive};
+use wire::{Local, Stage, Wire, connecting, keep_alive};
 
 /// The links of one shard, and the local sides of their streams.
 pub(crate) struct Streams<M: Machine> {
@@ -237,7 +237,7 @@ impl<M: Machine> Streams<M> {
         if !self.has_room() {
             return Err(PassFailure::NoRoom);
         }
-        let socket = connecting_socket(address, &io.settings).map_err(|error| {
+        let socket = connecting(address, &io.settings).map_err(|error| {
             match error.raw_os_error() {
                 // A kind of address that the machine does not have.
                 Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => {

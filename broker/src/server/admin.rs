@@ -1,7 +1,10 @@
 //! State shown by the admin listener, tokens of its callers, the parts of `/try`, and the start of `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
+use crate::failure::{Failure, Fallible};
+use crate::qr::Qr;
 use crate::server::cluster::node::Node;
+use crate::server::mailboxes::Mailboxes;
 use crate::server::{
     disk_registry::Registry, random::random, ready::environment, records::Records,
 };
@@ -10,14 +13,12 @@ use crate::side::{
     Lender, Log, Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper,
     ShardLook, Shows, Survey, Tokens, Tries, Whom, visits,
 };
-use crate::{failure::Failure, qr::Qr};
 use crate::{files, session_key};
 use broker_core::auth::{Nonces, SessionKeys};
 use broker_core::registry::{Ticket, encode, key};
-use broker_core::shard::{Reply, Shard};
+use broker_core::shard::Reply;
 use broker_core::{id::ShardId, placement::Placement, settings::Settings, time::Moment};
 use data_encoding::HEXLOWER;
-use mailbox::Mailbox;
 use rustix::fs::statvfs;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -46,11 +47,11 @@ impl<'a> AdminSecrets<'a> {
 pub(crate) fn shows(
     settings: &Arc<Settings>,
     placement: &Placement,
-    mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    mailboxes: &Mailboxes,
     registry: &Records,
     log: &Log,
     secrets: AdminSecrets<'_>,
-) -> Result<Shows, Failure> {
+) -> Fallible<Shows> {
     let AdminSecrets {
         tokens,
         session_keys,
@@ -121,7 +122,7 @@ fn free_bytes(directory: &Path) -> Option<u64> {
 }
 
 /// Callback that moves the clocks of all shards.
-fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
+fn clocks(mailboxes: Mailboxes) -> MoveClocks {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |shift| {
         let all = survey.all();
@@ -132,7 +133,7 @@ fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
 }
 
 /// Callback that queries shards for the inspector.
-fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Inspect {
+fn inspect(placement: Placement, mailboxes: Mailboxes) -> Inspect {
     let mut survey = Survey::new(mailboxes);
     Box::new(move |whom, question| {
         let shards = match whom {
@@ -152,7 +153,7 @@ fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Insp
 }
 
 /// Callback that collects the statistics of the overview. A hanging shard delays it once, by a fraction of a second.
-fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
+fn look(mailboxes: Mailboxes) -> Look {
     let mut survey = Survey::new(mailboxes);
     Box::new(move || {
         let answers = survey.ask(survey.all(), LOOK_MAX, Post::Scrape).into_iter();
@@ -198,7 +199,7 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
 
 /// Creates the token of a container's admin listener in its data directory, unless the operator configured one. An
 /// existing token is kept, since browsers may still use it.
-pub(crate) fn make_token(settings: &mut Settings) -> Result<(), Failure> {
+pub(crate) fn make_token(settings: &mut Settings) -> Fallible<()> {
     if !settings.container || settings.admin.token_file.is_some() {
         return Ok(());
     }
@@ -231,7 +232,7 @@ pub(crate) fn prepare_try_page(
     in_force: Option<InForce>,
     session_keys: &Arc<SessionKeys>,
     log: &Log,
-) -> Result<(), Failure> {
+) -> Fallible<()> {
     let (channel, seed) = (random()?, random()?);
     let lender = |credentials| {
         // No shard has this number.

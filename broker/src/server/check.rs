@@ -334,15 +334,11 @@ fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
 }
 
 /// Validates a credentials file; failure to read it is an error of the file that references it.
-fn of_credentials(
-    settings: &Settings,
-    error: ConfigError,
-    draft: &mut Draft,
-) -> Option<ConfigError> {
+fn of_credentials(settings: &Settings, of: ConfigError, draft: &mut Draft) -> Option<ConfigError> {
     let path = settings.credentials.as_ref()?.display().to_string();
-    let whole = match error.faults() {
+    let whole = match of.faults() {
         [fault] if fault.key.is_empty() && fault.place == ValuePlace::Default => &fault.rule,
-        [] | [_, ..] => return Some(error),
+        [] | [_, ..] => return Some(of),
     };
     let rule = whole.strip_prefix(&format!("{path}: ")).unwrap_or(whole);
     let rule = match rule.strip_prefix("cannot be read: ") {

@@ -7,7 +7,7 @@ pub(crate) mod node;
 pub(crate) mod slot_orders;
 
 use crate::edge::{Links, OwnNode};
-use crate::failure::Failure;
+use crate::failure::{Failure, Fallible};
 use crate::files;
 use crate::server::random::seeds;
 use broker_core::cluster::secret::ClusterSecret;
@@ -48,7 +48,7 @@ impl ClusterMembership {
     ///
     /// # Errors
     /// [`Failure::Configuration`] if one of them has changed since validation and is invalid.
-    pub(crate) fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
+    pub(crate) fn find(settings: &Settings) -> Fallible<Option<Self>> {
         let cluster = &settings.cluster;
         let (Some(name), Some(node), Some(secret_file)) =
             (&cluster.name, &cluster.node, &cluster.secret_file)
@@ -143,11 +143,7 @@ const MAP_BYTES_MAX: usize = 1 << 20;
 ///
 /// # Errors
 /// [`Failure::Fatal`] if the system provides no randomness.
-fn links(
-    shards: usize,
-    secret: &ClusterSecret,
-    (cluster, node): (&str, &str),
-) -> Result<Links, Failure> {
+fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -> Fallible<Links> {
     let [start, ..] = seeds()?;
     let own = OwnNode {
         cluster: cluster.into(),

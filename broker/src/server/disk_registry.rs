@@ -1,8 +1,9 @@
 //! Registry on disk: opened at startup, accepts changes of shards and reports their results.
 
+use crate::failure::{Failure, Fallible};
 use crate::registry::{self, DurableStore, ProcessCatalog};
-use crate::server::mailboxes::post;
-use crate::{data_dir::DataDir, edge::Post, failure::Failure, side::StatusBoard};
+use crate::server::mailboxes::{Mailboxes, post};
+use crate::{data_dir::DataDir, edge::Post, side::StatusBoard};
 use broker_core::id::{Identity, ShardId};
 use broker_core::placement::{Home, Placement};
 use broker_core::shard::{Letter, Shard};
@@ -31,10 +32,10 @@ impl Registry {
     pub(crate) fn open(
         data_dir: &DataDir,
         placement: &Placement,
-        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+        mailboxes: &Mailboxes,
         status: &StatusBoard,
         record_bytes_total: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Fallible<Self> {
         let began = Instant::now();
         let mut records: Vec<Records> = mailboxes.iter().map(|_| Records::default()).collect();
         let (mut newest, clock_max) = (Wall::default(), clock_max(SystemTime::now()));

@@ -4,8 +4,9 @@
 //! In this order: the sockets of all listeners; the second loopback address of a development server; socket options;
 //! the process that occupies a port.
 
+use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
-use crate::{edge::REQUEST_SEND_BYTES, failure::Failure, terminal::plain};
+use crate::{edge::REQUEST_SEND_BYTES, terminal::plain};
 use broker_core::settings::{ClusterSettings, Settings, overlap};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeSet;
@@ -32,25 +33,17 @@ pub(crate) struct Bound {
 ///
 /// # Errors
 /// [`Failure::Configuration`] if the address is not available.
-pub(crate) fn bind(
-    settings: &Settings,
-    addr: SocketAddr,
-    kept: &mut KeptSockets,
-) -> Result<Bound, Failure> {
-    let bound = bind_with_twin(settings, addr, kept)?;
+pub(crate) fn bind(settings: &Settings, at: SocketAddr, kept: &mut KeptSockets) -> Fallible<Bound> {
+    let bound = bind_twins(settings, at, kept)?;
     for socket in bound.sockets.iter().chain(&bound.twins) {
         // What is accepted begins with it. The kernel doubles it, for its own overhead.
         let set = SockRef::from(socket).set_send_buffer_size(REQUEST_SEND_BYTES / 2);
-        set.map_err(|error| refusal("listen", addr, &error))?;
+        set.map_err(|error| refusal("listen", at, &error))?;
     }
     Ok(bound)
 }
 
-fn bind_with_twin(
-    settings: &Settings,
-    addr: SocketAddr,
-    kept: &mut KeptSockets,
-) -> Result<Bound, Failure> {
+fn bind_twins(settings: &Settings, addr: SocketAddr, kept: &mut KeptSockets) -> Fallible<Bound> {
     let tcp_user_ms = settings.timeouts.tcp_user_ms;
     let bind = |addr, busy| {
         let kept = kept.take(addr, settings.shards);
@@ -76,7 +69,7 @@ pub(crate) fn bind_inner(
     cluster: &mut ClusterSettings,
     shards: usize,
     tcp_user_ms: u64,
-) -> Result<Option<Bound>, Failure> {
+) -> Fallible<Option<Bound>> {
     let Some(listen) = cluster.listen else {
         return Ok(None);
     };
@@ -98,7 +91,7 @@ fn bind_each(
     listen: SocketAddr,
     addresses: Option<Vec<SocketAddr>>,
     tcp_user_ms: u64,
-) -> Result<(Bound, Vec<u16>), Failure> {
+) -> Fallible<(Bound, Vec<u16>)> {
     let key = "cluster.listen";
     let few = || Failure::Configuration(format!("{key} = {listen}: must have a lower port"));
     let addresses = addresses.ok_or_else(few)?;
@@ -129,7 +122,7 @@ fn bind_as(
     key: &str,
     addr: SocketAddr,
     mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, Vec<OwnedFd>)>,
-) -> Result<Bound, Failure> {
+) -> Fallible<Bound> {
     let (addr, sockets) = bind(addr, Busy::Wait).map_err(|error| refusal(key, addr, &error))?;
     Ok(Bound {
         addr,
@@ -170,7 +163,7 @@ fn bind_all(
 pub(crate) fn bind_admin(
     settings: &Settings,
     addr: SocketAddr,
-) -> Result<(SocketAddr, Vec<TcpListener>), Failure> {
+) -> Fallible<(SocketAddr, Vec<TcpListener>)> {
     let bind = |addr, busy| {
         let socket = when_free(busy, || alone(addr, 0))?;
         socket.set_nonblocking(true)?;

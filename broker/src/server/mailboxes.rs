@@ -1,17 +1,21 @@
 //! Mailboxes of all shards, and letters to them from other threads.
 
-use crate::{edge::Post, failure::Failure};
+use crate::edge::Post;
+use crate::failure::{Failure, Fallible};
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::shard::Shard;
 use mailbox::Mailbox;
 use std::io;
 use std::sync::Arc;
 
+/// Mailboxes of all shards.
+pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
+
 /// Creates one mailbox per shard.
 ///
 /// # Errors
 /// [`Failure::Fatal`] if no descriptors are available.
-pub(crate) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
+pub(crate) fn mailboxes(shards: usize) -> Fallible<Mailboxes> {
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
     Ok(all

@@ -1,9 +1,10 @@
 //! Startup checks that depend on the machine's state (ports, memory, descriptors), for `heliograph doctor`: each
 //! performs a step of the start, and leaves nothing behind.
 
+use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
 use crate::server::{connections, edge_settings, listeners, shards};
-use crate::{edge::ShardThread, failure::Failure, side};
+use crate::{edge::ShardThread, side};
 use broker_core::settings::{EngineChoice, Settings};
 use std::net::{SocketAddr, TcpListener};
 
@@ -19,7 +20,7 @@ pub(crate) fn io_uring() -> Result<(), String> {
 ///
 /// # Errors
 /// [`Failure::Fatal`] with the remedy if the limit permits too few descriptors.
-pub(crate) fn descriptors(settings: &Settings) -> Result<usize, Failure> {
+pub(crate) fn descriptors(settings: &Settings) -> Fallible<usize> {
     connections(settings, side::open_files_hard())
 }
 
@@ -28,7 +29,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Result<usize, Failure> {
 ///
 /// # Errors
 /// [`Failure::Fatal`] with the remedy if a start would fail.
-pub(crate) fn shards(settings: &Settings) -> Result<(usize, EngineChoice), Failure> {
+pub(crate) fn shards(settings: &Settings) -> Fallible<(usize, EngineChoice)> {
     let mut settings = settings.clone();
     let connections = settings.limits.connections;
     let mut edge = edge_settings(&settings, connections);
@@ -41,7 +42,7 @@ pub(crate) fn shards(settings: &Settings) -> Result<(usize, EngineChoice), Failu
 }
 
 /// The addresses of all listeners, each with the reason if it is not available.
-pub(crate) fn listeners(settings: &Settings) -> Vec<(SocketAddr, Result<(), Failure>)> {
+pub(crate) fn listeners(settings: &Settings) -> Vec<(SocketAddr, Fallible<()>)> {
     let mut all = Vec::new();
     for listen in &settings.listen {
         let bound = listeners::bind(settings, listen.addr, &mut KeptSockets::default());

@@ -1,12 +1,12 @@
 //! Random numbers of the system, drawn once at startup.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Fallible};
 
 /// Four seeds for hash tables and generators.
 ///
 /// # Errors
 /// [`Failure::Fatal`] if the system provides no randomness.
-pub(crate) fn seeds() -> Result<[u64; 4], Failure> {
+pub(crate) fn seeds() -> Fallible<[u64; 4]> {
     let mut seeds = [0; 4];
     let bytes = random()?;
     for (seed, bytes) in seeds.iter_mut().zip(bytes.as_chunks::<8>().0) {
@@ -19,7 +19,7 @@ pub(crate) fn seeds() -> Result<[u64; 4], Failure> {
 ///
 /// # Errors
 /// [`Failure::Fatal`] if the system provides no randomness.
-pub(crate) fn random() -> Result<[u8; 32], Failure> {
+pub(crate) fn random() -> Fallible<[u8; 32]> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)
         .map_err(|_| Failure::Fatal("the system's random generator failed".into()))?;

@@ -1,7 +1,7 @@
 //! The ready line on stdout, and the environment for clients of this broker.
 
 use crate::admin_client::DEFAULT_HOST;
-use crate::failure::Failure;
+use crate::failure::{Failure, Fallible};
 use crate::files::{TOKEN_FILE, token, write_shared};
 use crate::server::admin::MADE_TOKEN;
 use crate::side;
@@ -18,7 +18,7 @@ use std::thread;
 ///
 /// # Errors
 /// The ready file cannot be written.
-pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
     if let Some(path) = &settings.ready_file {
         write_shared(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
             .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;

@@ -1,20 +1,18 @@
 //! Store of channel records: the data directory, or etcd.
 
 use crate::edge::turn::calendar;
+use crate::failure::Fallible;
 use crate::presence_epoch;
 use crate::registry::ProcessCatalog;
 use crate::server::cluster::node::Node;
+use crate::server::mailboxes::Mailboxes;
 use crate::server::{cluster::ClusterMembership, disk_registry::Registry};
-use crate::{data_dir::DataDir, edge::Post, failure::Failure, side::StatusBoard};
+use crate::{data_dir::DataDir, side::StatusBoard};
 use broker_core::record;
-use broker_core::shard::{Shard, SlotOrders};
+use broker_core::shard::SlotOrders;
 use broker_core::time::Wall;
 use broker_core::{id::ShardId, placement::Placement, registry::Store, settings::Settings};
-use mailbox::Mailbox;
 use std::sync::Arc;
-
-/// Mailboxes of all shards.
-type ShardMailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// The registry of this process.
 pub(crate) enum Records {
@@ -34,8 +32,8 @@ impl Records {
         settings: &Settings,
         cluster: Option<&ClusterMembership>,
         placement: &Placement,
-        (data_dir, mailboxes, status): (&DataDir, &ShardMailboxes, &StatusBoard),
-    ) -> Result<(Self, u64), Failure> {
+        (data_dir, mailboxes, status): (&DataDir, &Mailboxes, &StatusBoard),
+    ) -> Fallible<(Self, u64)> {
         let etcd = cluster.and_then(|cluster| Some((cluster, cluster.etcd.as_ref()?)));
         let next_epoch = || presence_epoch::next(data_dir.path(), calendar().0);
         match etcd {

@@ -1,20 +1,21 @@
 //! The shards: their threads, rings and components, and their start.
 
 use crate::edge::{
-    self, Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
+    self, Descriptors, EdgeSettings, Links, Listener, ShardConfig, ShardEvent, ShardHandle,
     ShardThread, TakeAdmin,
 };
+use crate::failure::{Failure, Fallible};
+use crate::server::mailboxes::Mailboxes;
 use crate::server::random::{random, seeds};
 use crate::server::{listeners::Bound, records::Records};
 use crate::side::{Captures, Log, Teller};
-use crate::{devices::Devices, failure::Failure, hooks::Hooks};
+use crate::{devices::Devices, hooks::Hooks};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::limits::{signing_keys_per_shard, wake_polls_per_shard};
 use broker_core::settings::{EngineChoice, Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
 use broker_core::{id::ShardId, placement::Placement, readiness::Readiness};
 use crossbeam_channel::Sender;
-use mailbox::Mailbox;
 use ring::{Engine, MEMLOCK_BYTES_MIN, Unsupported};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use zeroize::Zeroizing;
 pub(crate) struct ShardParts<'s> {
     pub(crate) settings: &'s Arc<Settings>,
     pub(crate) placement: Placement,
-    pub(crate) mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
+    pub(crate) mailboxes: &'s Mailboxes,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// Devices that may sign in with certificates.
     pub(crate) devices: Option<Arc<Devices>>,
@@ -62,7 +63,7 @@ impl ShardParts<'_> {
         mut self,
         threads: Vec<ShardThread<Shard>>,
         bound: Vec<Bound>,
-    ) -> Result<Vec<ShardHandle>, Failure> {
+    ) -> Fallible<Vec<ShardHandle>> {
         let descriptors = Arc::new(Descriptors::default());
         let nonce_seed = Zeroizing::new(random()?);
         let mut sockets: Vec<_> = bound
@@ -123,7 +124,7 @@ impl ShardParts<'_> {
             .collect()
     }
 
-    fn machine(&mut self, id: ShardId, nonce_seed: &[u8; 32]) -> Result<Start, Failure> {
+    fn machine(&mut self, id: ShardId, nonce_seed: &[u8; 32]) -> Fallible<Start> {
         let (store, records, slot_orders) = self.registry.of(id);
         let authenticator = self.credentials.as_ref().map(|credentials| {
             Authenticator::new(
@@ -177,7 +178,7 @@ impl ShardParts<'_> {
 ///
 /// # Errors
 /// [`Failure::Fatal`] with the remedy if io_uring is required but unavailable.
-pub(crate) fn choose_engine(settings: &mut Settings) -> Result<(), Failure> {
+pub(crate) fn choose_engine(settings: &mut Settings) -> Fallible<()> {
     if settings.engine == EngineChoice::Epoll {
         return Ok(());
     }
@@ -210,7 +211,7 @@ pub(crate) fn prepare(
     settings: &mut Settings,
     ring: &mut ring::RingSettings,
     limit: Option<u64>,
-) -> Result<Vec<ShardThread<Shard>>, Failure> {
+) -> Fallible<Vec<ShardThread<Shard>>> {
     if settings.engine != EngineChoice::Epoll {
         ring.engine = Engine::IoUring;
         match on_io_uring(settings, ring, limit)? {
@@ -234,7 +235,7 @@ fn on_io_uring(
     settings: &mut Settings,
     ring: &ring::RingSettings,
     limit: Option<u64>,
-) -> Result<Result<Vec<ShardThread<Shard>>, String>, Failure> {
+) -> Fallible<Result<Vec<ShardThread<Shard>>, String>> {
     if !settings.cpus.is_empty() && !edge::can_pin() {
         tracing::warn!(
             "shards are not pinned to CPUs: /sys/devices/system cannot be read; mount sysfs at /sys"

@@ -2,10 +2,11 @@
 //! cluster, and shuts the process down.
 
 use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
-use crate::failure::Failure;
+use crate::failure::{Failure, Fallible};
 use crate::hooks::{Hooks, Order};
 use crate::server::cluster::node::Node;
 use crate::server::cluster::slot_orders::{NodeNews, Tallies};
+use crate::server::mailboxes::Mailboxes;
 use crate::server::{mailboxes::post_to_all, reload::Reloader, supervisor::Supervisor};
 use crate::side::{
     History, HistoryStore, MarkKind, Shared, SideCommand, Status, StatusBoard, Survey,
@@ -17,14 +18,12 @@ use broker_core::cluster::message::Ending;
 use broker_core::id::ShardId;
 use broker_core::shard::{Letter, Shard, Snapshot};
 use crossbeam_channel::{Receiver, never, select};
-use mailbox::Mailbox;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// State of a running server on the main thread.
 pub(crate) struct Watch<'n> {
     pub(crate) shards: Vec<ShardHandle>,
-    pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    pub(crate) mailboxes: Mailboxes,
     pub(crate) status: StatusBoard,
     pub(crate) told: Receiver<SideCommand>,
     pub(crate) happened: Receiver<ShardEvent>,
@@ -73,7 +72,7 @@ enum News {
 
 impl Watch<'_> {
     /// Waits for a signal, then drains, stops and joins the shards. Records start and end in the history.
-    pub(crate) fn until_the_end(mut self) -> Result<(), Failure> {
+    pub(crate) fn until_the_end(mut self) -> Fallible<()> {
         let store = self.rounds.store.clone();
         self.rounds.history.lock().count_hooks(self.hooks.clone());
         self.reloader.mark_in(store.clone());
@@ -88,7 +87,7 @@ impl Watch<'_> {
         ended
     }
 
-    fn run(mut self) -> Result<(), Failure> {
+    fn run(mut self) -> Fallible<()> {
         self.serve()?;
         self.supervisor.stopping();
         if self.supervisor.keeps_listeners {
@@ -138,7 +137,7 @@ impl Watch<'_> {
     }
 
     /// Serves until the first termination signal.
-    fn serve(&mut self) -> Result<(), Failure> {
+    fn serve(&mut self) -> Fallible<()> {
         loop {
             match self.next(Instant::now() + REMIND_EVERY) {
                 News::Command(SideCommand::End) | News::Drain => return Ok(()),
@@ -157,7 +156,7 @@ impl Watch<'_> {
 
     /// Leaves new clients to the next process, in the queues of listening sockets that stay open. Existing clients may
     /// reconnect immediately, so the drain is short.
-    fn leave_newcomers(&mut self) -> Result<(), Failure> {
+    fn leave_newcomers(&mut self) -> Fallible<()> {
         post_to_all(&self.mailboxes, || Post::StopAccepting);
         self.drain_ms = self.drain_ms.min(KEPT_DRAIN_MS);
         self.wait_for_all(KEPT_SETTLE, |_| false)?;
@@ -166,7 +165,7 @@ impl Watch<'_> {
 
     /// Hands the slots of this node over to others, in a cluster with changing owners. Clients of other nodes' channels
     /// are served in the meantime.
-    fn give_slots(&mut self) -> Result<(), Failure> {
+    fn give_slots(&mut self) -> Fallible<()> {
         if !self.follower.drain() {
             return Ok(());
         }
@@ -216,7 +215,7 @@ impl Watch<'_> {
         &mut self,
         limit: Duration,
         wanted: impl Fn(ShardEvent) -> bool,
-    ) -> Result<bool, Failure> {
+    ) -> Fallible<bool> {
         let until = Instant::now() + limit;
         let mut left = self.shards.len();
         while left > 0 {
@@ -310,11 +309,7 @@ impl Rounds {
     }
 
     /// Schedules the first round a second after `now`.
-    pub(crate) fn new(
-        mailboxes: Arc<[Mailbox<Post<Shard>>]>,
-        history: Shared<History>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(mailboxes: Mailboxes, history: Shared<History>, now: Instant) -> Self {
         let store = history.lock().store();
         Self {
             tallies: vec![Tallies::default(); mailboxes.len()],
@@ -368,7 +363,7 @@ pub(crate) enum ShardChange {
 
 impl ShardPulses {
     /// Creates pulses with all shards responsive at `now`.
-    pub(crate) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
+    pub(crate) fn new(mailboxes: Mailboxes, now: Instant) -> Self {
         let rhythm = Rhythm {
             asked: now,
             report_at: SILENT,
@@ -544,11 +539,12 @@ mod tests {
     use super::*;
     use crate::server::watch;
     use crossbeam_channel::unbounded;
+    use std::sync::Arc;
     use std::thread;
 
     /// A process without shards, whose node reports this. It ends when a test takes too long.
     fn watch(news: Receiver<NodeNews>) -> Watch<'static> {
-        let mailboxes: Arc<[Mailbox<Post<Shard>>]> = Arc::from([]);
+        let mailboxes: Mailboxes = Arc::from([]);
         let (now, status) = (Instant::now(), StatusBoard::default());
         let (commands, told) = unbounded();
         thread::spawn(move || {
@@ -603,6 +599,8 @@ mod pulse_tests {
     use crate::edge::EdgeCounts;
     use broker_core::cluster::link::LinkTable;
     use broker_core::id::ShardId;
+    use mailbox::Mailbox;
+    use std::sync::Arc;
 
     fn answer(mailbox: &Mailbox<Post<Shard>>, shard: u16) {
         let Some(Post::Scrape(to)) = mailbox.try_take() else {

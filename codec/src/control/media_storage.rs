@@ -131,10 +131,8 @@ impl UpdateMediaStorageConfiguration {
 /// `StreamARN` and `Status` with only their JSON types checked.
 type RawConfiguration<'b> = (Option<&'b str>, Option<&'b str>);
 
-fn read_configuration<'b>(
-    configuration: Member<'_, 'b>,
-) -> Result<Option<RawConfiguration<'b>>, ApiError> {
-    let Some(configuration) = configuration.object()? else {
+fn read_configuration<'b>(of: Member<'_, 'b>) -> Result<Option<RawConfiguration<'b>>, ApiError> {
+    let Some(configuration) = of.object()? else {
         return Ok(None);
     };
     let [stream, status] = configuration.members(["StreamARN", "Status"])?;

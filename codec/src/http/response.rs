@@ -82,16 +82,11 @@ pub fn respond(
 
 /// Appends the response to a CORS preflight (`OPTIONS`), which allows these methods for any origin, with the headers it
 /// requested.
-pub fn preflight(
-    out: &mut Vec<u8>,
-    meta: &Meta<'_>,
-    methods: &str,
-    requested_headers: Option<&str>,
-) {
-    out.reserve(RESERVE + requested_headers.map_or(0, str::len));
+pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, methods: &str, headers: Option<&str>) {
+    out.reserve(RESERVE + headers.map_or(0, str::len));
     begin(out, meta, 200);
     field(out, "Access-Control-Allow-Methods", methods.as_bytes());
-    if let Some(requested) = requested_headers {
+    if let Some(requested) = headers {
         out.extend_from_slice(b"Access-Control-Allow-Headers: ");
         out.extend(
             requested

@@ -84,18 +84,14 @@ impl HeadScanner {
         Self { seen: 0, lines: 0 }
     }
 
-    /// Examines the new bytes of `bytes_so_far`, which always starts at the head's first byte. `Some(n)`: the head is
+    /// Examines the new bytes of `so_far`, which always starts at the head's first byte. `Some(n)`: the head is
     /// the first `n` bytes. `None`: more bytes are needed. An empty line before the request line belongs to the head.
     ///
     /// # Errors
     /// See [`HeadError`]; the scanner must not be used after an error.
-    pub fn end(
-        &mut self,
-        bytes_so_far: &[u8],
-        limits: &HeadLimits,
-    ) -> Result<Option<usize>, HeadError> {
+    pub fn end(&mut self, so_far: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         let head_bytes = limits.head_bytes.min(u32::MAX as usize);
-        let within = bytes_so_far.get(..head_bytes).unwrap_or(bytes_so_far);
+        let within = so_far.get(..head_bytes).unwrap_or(so_far);
         if self.seen < 3 {
             check_first(within)?;
         }
@@ -119,7 +115,7 @@ impl HeadScanner {
                 return Err(HeadError::TooManyHeaders);
             }
         }
-        if bytes_so_far.len() >= head_bytes {
+        if so_far.len() >= head_bytes {
             return Err(HeadError::TooLarge);
         }
         self.seen = u32::try_from(within.len()).unwrap_or(u32::MAX);

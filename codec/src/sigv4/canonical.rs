@@ -101,12 +101,7 @@ impl Source<'_> {
 const _: () = assert!(HEADER_LINES <= 64, "one bit of a u64 per header line");
 
 /// Writes the string to sign for a canonical request.
-pub(crate) fn string_to_sign(
-    out: &mut Vec<u8>,
-    moment: &[u8; 16],
-    scope: &str,
-    request_hash: &[u8],
-) {
+pub(crate) fn string_to_sign(out: &mut Vec<u8>, moment: &[u8; 16], scope: &str, hash: &[u8]) {
     out.clear();
     out.extend_from_slice(ALGORITHM.as_bytes());
     out.push(b'\n');
@@ -114,7 +109,7 @@ pub(crate) fn string_to_sign(
     out.push(b'\n');
     out.extend_from_slice(scope.as_bytes());
     out.push(b'\n');
-    out.extend_from_slice(&hex(request_hash));
+    out.extend_from_slice(&hex(hash));
 }
 
 /// The host in `HOST` or `HOST:PORT`.

@@ -104,19 +104,15 @@ impl Verifier {
 
 impl Places {
     /// Splits a canonical request into parts, with path, query and host replaced.
-    fn replaced<'a>(
-        &self,
-        text: &'a str,
-        [path, query, host]: [&'a str; 3],
-    ) -> Option<[&'a str; 7]> {
+    fn replaced<'a>(&self, of: &'a str, [path, query, host]: [&'a str; 3]) -> Option<[&'a str; 7]> {
         Some([
-            text.get(..self.path.start)?,
+            of.get(..self.path.start)?,
             path,
-            text.get(self.path.end..self.query.start)?,
+            of.get(self.path.end..self.query.start)?,
             query,
-            text.get(self.query.end..self.host.start)?,
+            of.get(self.query.end..self.host.start)?,
             host,
-            text.get(self.host.end..)?,
+            of.get(self.host.end..)?,
         ])
     }
 }

@@ -9,6 +9,7 @@ use crate::sts::form::{
 };
 use crate::sts::request::{FormRules, no_factors};
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// The parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,11 +318,7 @@ fn tags_within(
     Ok(tags)
 }
 
-fn checked_tag_text(
-    value: &str,
-    text: &str,
-    chars: std::ops::RangeInclusive<usize>,
-) -> Result<(), Error> {
+fn checked_tag_text(value: &str, text: &str, chars: RangeInclusive<usize>) -> Result<(), Error> {
     checked_length(value, text, chars)?;
     let legal = |char: char| char.is_alphanumeric() || char == ' ' || "_.:/=+-@".contains(char);
     if text.chars().all(legal) {

@@ -87,17 +87,12 @@ pub struct WebIdentity<'a> {
 }
 
 /// Appends the response to AssumeRoleWithWebIdentity.
-pub fn web_identity(
-    out: &mut Vec<u8>,
-    role: &Granted<'_>,
-    identity: &WebIdentity<'_>,
-    request_id: &str,
-) {
+pub fn web_identity(out: &mut Vec<u8>, role: &Granted<'_>, identity: &WebIdentity<'_>, id: &str) {
     let names = [
         "AssumeRoleWithWebIdentityResponse",
         "AssumeRoleWithWebIdentityResult",
     ];
-    answer(out, names, request_id, |out| {
+    answer(out, names, id, |out| {
         xml::element(out, "SubjectFromWebIdentityToken", identity.subject);
         xml::element(out, "Audience", identity.audience);
         granted(out, role, ["AssumedRoleUser", "AssumedRoleId"]);

@@ -14,7 +14,9 @@ use crate::ws::close::CloseFrame;
 use crate::ws::header::{
     CONTROL, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, OPCODE, Opcode, Side, mask,
 };
-use crate::ws::receiver::{FrameRules, ItemKind, Kind, LocatedItem, PayloadPlace, settle};
+use crate::ws::receiver::{
+    FrameRules, ItemKind, ItemSearch, Kind, LocatedItem, PayloadPlace, settle,
+};
 
 /// The rarely needed state of a receiver. Exists while the connection is inside a frame or message, until the caller is
 /// done with the completed item.
@@ -74,12 +76,7 @@ impl Partial {
     ///
     /// # Errors
     /// See [`Receiver::next`](crate::ws::Receiver::next).
-    pub(crate) fn find(
-        &mut self,
-        side: Side,
-        rules: &FrameRules,
-        bytes: &mut [u8],
-    ) -> Result<(usize, Option<LocatedItem>), FrameError> {
+    pub(crate) fn find(&mut self, side: Side, rules: &FrameRules, bytes: &mut [u8]) -> ItemSearch {
         self.forget_lent();
         let mut used = 0;
         loop {
@@ -87,7 +84,7 @@ impl Partial {
                 Some(frame) => frame,
                 None => {
                     let (taken, header) =
-                        self.read_header(side, bytes.get(used..).unwrap_or_default())?;
+                        self.header(side, bytes.get(used..).unwrap_or_default())?;
                     used += taken;
                     let Some(header) = header else {
                         return Ok((used, None));
@@ -161,11 +158,7 @@ impl Partial {
     }
 
     /// Parses a header from its buffered part and `bytes`; returns how many of `bytes` belong to it.
-    fn read_header(
-        &mut self,
-        side: Side,
-        bytes: &[u8],
-    ) -> Result<(usize, Option<Header>), FrameError> {
+    fn header(&mut self, side: Side, bytes: &[u8]) -> Result<(usize, Option<Header>), FrameError> {
         let before = usize::from(self.head_bytes);
         if before == 0
             && let Some(header) = Header::parse(bytes, side)?
@@ -226,11 +219,7 @@ impl Partial {
 
     /// Consumes the available part of a frame's payload; the frame stays open if more is needed. Returns the number of
     /// bytes consumed, and the item completed by them, if any.
-    fn take_payload(
-        &mut self,
-        frame: PartialFrame,
-        rest: &mut [u8],
-    ) -> Result<(usize, Option<LocatedItem>), FrameError> {
+    fn take_payload(&mut self, frame: PartialFrame, rest: &mut [u8]) -> ItemSearch {
         let PartialFrame { header, taken } = frame;
         let left = header.payload_bytes - taken as u64;
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());

@@ -91,6 +91,9 @@ const _: () = assert!(
     "a million idle connections pay for each byte"
 );
 
+/// Number of bytes consumed, and the item that they complete, if any.
+pub(crate) type ItemSearch = Result<(usize, Option<LocatedItem>), FrameError>;
+
 /// Kind of an item and position of its payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocatedItem {
@@ -198,11 +201,7 @@ impl Receiver {
 
     /// Locates the next item.
     #[inline]
-    fn find(
-        &mut self,
-        rules: &FrameRules,
-        bytes: &mut [u8],
-    ) -> Result<(usize, Option<LocatedItem>), FrameError> {
+    fn find(&mut self, rules: &FrameRules, bytes: &mut [u8]) -> ItemSearch {
         if self.partial.is_none() && self.failed.is_none() {
             if bytes.is_empty() {
                 return Ok((0, None));
@@ -230,11 +229,7 @@ impl Receiver {
 
     /// Locates the next item if that requires buffered bytes, or leaves bytes to buffer.
     #[inline(never)]
-    fn find_kept(
-        &mut self,
-        rules: &FrameRules,
-        bytes: &mut [u8],
-    ) -> Result<(usize, Option<LocatedItem>), FrameError> {
+    fn find_kept(&mut self, rules: &FrameRules, bytes: &mut [u8]) -> ItemSearch {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -266,12 +261,8 @@ impl Receiver {
 /// # Errors
 /// Fails if the text is not UTF-8, or the body of a close frame is invalid.
 #[inline]
-pub(crate) fn settle(
-    what: ItemKind,
-    header: &Header,
-    payload: &mut [u8],
-) -> Result<(), FrameError> {
-    let ascii = match header.key {
+pub(crate) fn settle(what: ItemKind, head: &Header, payload: &mut [u8]) -> Result<(), FrameError> {
+    let ascii = match head.key {
         NO_KEY => false,
         key => mask_and_look(payload, key, 0),
     };

@@ -153,17 +153,12 @@ fn viewer_of<'a>(
     Some(viewer)
 }
 
-/// Appends message `number` of a session from its viewer to its master: the offer, then candidates.
-pub(crate) fn write_to_master(
-    desk: &mut MessageDesk,
-    session: u32,
-    number: u32,
-    out: &mut Vec<u8>,
-) {
+/// Appends message `nth` of a session from its viewer to its master: the offer, then candidates.
+pub(crate) fn write_to_master(desk: &mut MessageDesk, session: u32, nth: u32, out: &mut Vec<u8>) {
     write(
         desk,
         session,
-        number,
+        nth,
         (session + 1, MASTER, Action::SdpOffer),
         out,
     );

@@ -138,13 +138,10 @@ impl Worker<'_> {
     }
 
     /// Connection of the next due entry in a queue; entries whose connection has been replaced are skipped.
-    fn next_line(
-        &mut self,
-        queue: impl Fn(&mut Timers) -> &mut VecDeque<DueMoment>,
-    ) -> Option<u32> {
+    fn next_line(&mut self, list: impl Fn(&mut Timers) -> &mut VecDeque<DueMoment>) -> Option<u32> {
         let now_ns = self.now_ns();
         loop {
-            let due = queue(&mut self.timers).pop_front_if(|due| due.at_ns <= now_ns)?;
+            let due = list(&mut self.timers).pop_front_if(|due| due.at_ns <= now_ns)?;
             if self.lines.generation(due.line) == due.generation {
                 return Some(due.line);
             }

@@ -248,12 +248,12 @@ impl ServerCertVerifier for Anyone {
 ///
 /// rustls's own store keeps eight per name, which are quickly used up by concurrent connections.
 #[derive(Debug, Default)]
-struct Tickets(Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>);
+struct Tickets(Mutex<TicketsByName>);
+
+type TicketsByName = HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>;
 
 impl Tickets {
-    fn all(
-        &self,
-    ) -> MutexGuard<'_, HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>> {
+    fn all(&self) -> MutexGuard<'_, TicketsByName> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

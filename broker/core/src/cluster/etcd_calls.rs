@@ -76,27 +76,21 @@ pub(crate) enum Watch {
 
 impl EtcdCalls {
     /// Assigns the call a number and records it.
-    pub(crate) fn send(
-        &mut self,
-        purpose: Purpose,
-        call: &Call,
-        known: Revision,
-        now: Now,
-    ) -> CallId {
+    pub(crate) fn send(&mut self, why: Purpose, call: &Call, known: Revision, now: Now) -> CallId {
         let id = self.number();
         let puts = match call {
             Call::Transaction(transaction) => transaction.puts.clone(),
             Call::Grant | Call::KeepAlive(_) | Call::Revoke(_) | Call::Read => Vec::new(),
             Call::Watch { .. } | Call::Progress(_) => Vec::new(),
         };
-        if purpose == Purpose::Read {
+        if why == Purpose::Read {
             self.wanted = false;
         }
         self.under_way.push(UnderWay {
             id,
             sent: now,
             known,
-            purpose,
+            purpose: why,
             puts,
         });
         id

@@ -296,21 +296,16 @@ impl Link {
     ///
     /// # Errors
     /// Returns an error if no stream may be opened on this link.
-    pub fn open(
-        &mut self,
-        client: &Client,
-        request: Vec<u8>,
-        account: u64,
-    ) -> Result<u32, Refused> {
+    pub fn open(&mut self, client: &Client, bytes: Vec<u8>, account: u64) -> Result<u32, Refused> {
         if self.newest == u32::MAX {
             self.leave();
         }
         self.accepts()?;
-        if request.is_empty() || u32::try_from(request.len()).is_err() {
+        if bytes.is_empty() || u32::try_from(bytes.len()).is_err() {
             return Err(Refused::Full);
         }
         self.newest += 1;
-        let stream = Stream::of_client(self.newest, client, request, account);
+        let stream = Stream::of_client(self.newest, client, bytes, account);
         self.waiting += stream.waiting();
         self.unconfirmed += stream.outgoing.unconfirmed();
         self.streams.insert(self.newest, Box::new(stream));

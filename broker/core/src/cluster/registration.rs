@@ -139,13 +139,7 @@ impl Registering {
     /// the name at once if its predecessor used the same address, where it now listens itself, and either the same
     /// directory or no registration. Otherwise the predecessor may still be alive: this process exits, or waits until
     /// neither etcd nor any node has heard from the predecessor for a lease.
-    pub(crate) fn place(
-        &mut self,
-        view: &View,
-        is_answered: bool,
-        spans: Spans,
-        now: Now,
-    ) -> Place {
+    pub(crate) fn place(&mut self, view: &View, answered: bool, spans: Spans, now: Now) -> Place {
         let is_member = view.roster(self.me.node).is_some();
         if self.joined && !is_member {
             return Place::Removed;
@@ -161,7 +155,7 @@ impl Registering {
             if other.kinship == Kinship::Peer {
                 return Place::Taken;
             }
-            if is_answered {
+            if answered {
                 return Place::Own;
             }
         } else if self.is_restart(view, other) {

@@ -295,19 +295,15 @@ impl Parcels {
         Ok(None)
     }
 
-    /// Removes and returns the parcels to deliver when a slot is served under `record`, the one named in the record
+    /// Removes and returns the parcels to deliver when a slot is served under the record `to`, the one named in it
     /// first.
     ///
     /// Any other parcels sent ahead belong to abandoned transfers.
-    pub(crate) fn take(
-        &mut self,
-        slot: Slot,
-        record: SlotRecord,
-    ) -> (Option<ParcelId>, Vec<ParcelId>) {
+    pub(crate) fn take(&mut self, slot: Slot, to: SlotRecord) -> (Option<ParcelId>, Vec<ParcelId>) {
         let mut named = None;
         let mut late = Vec::new();
         for (parcel, _) in self.kept.extract_if(.., |(parcel, _)| parcel.slot == slot) {
-            if record.parcel == Some(parcel.id) {
+            if to.parcel == Some(parcel.id) {
                 named = Some(parcel.id);
             } else if parcel.sent == ParcelSent::Late {
                 late.push(parcel.id);

@@ -4,11 +4,13 @@
 //! shard, and replaces them where a fault requires: before the admission of a connection ([`admit`]) and a call
 //! ([`answers_call`]), between the routing of a message and its recipient's outbox ([`message_faults::on_message`], by
 //! [`with_care`](crate::shard::road::with_care)), and before deferred work ([`act`]). The step itself is always the
-//! shard's. Work that the interposer defers or holds back is [`Later`](faults::Later); due work is done in each tick
+//! shard's. Work that the interposer defers or holds back is [`Later`](injected::Later); due work is done in each tick
 //! ([`take_due`]).
 
 pub(crate) mod connection_faults;
+mod fault_errors;
 pub(crate) mod faults;
+pub(crate) mod injected;
 pub(crate) mod message_faults;
 pub(crate) mod observations;
 pub(crate) mod signatures;
@@ -23,13 +25,14 @@ use crate::shard::context::Context;
 use crate::shard::state::State;
 use crate::shard::todo::{Each, Todo};
 use crate::shard::{Directory, Sockets};
-use crate::shard::{connect::admission, shares::Holder};
+use crate::shard::{admitted::Holder, connect::admission};
 use crate::{channel::Life, id::CallRef, journal::EndReason};
-use faults::Later;
+pub use fault_errors::FaultError;
 pub use faults::{
-    Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
-    MessageAct, RequestAct, SessionAct, SharedRule,
+    Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct,
+    RequestAct, SessionAct, SharedRule,
 };
+use injected::Later;
 use observations::OfferCopy;
 pub(crate) use state::Interposer;
 use state::Parity;
@@ -39,16 +42,11 @@ use std::ops::Bound;
 // What the interposer does before steps of the shard.
 
 /// Admits a connection to its channel; false when it was refused, or gets no response.
-pub(crate) fn admit(
-    shard: &mut State,
-    key: SessionKey,
-    admission: &Admission,
-    holder: Holder,
-) -> bool {
+pub(crate) fn admit(shard: &mut State, key: SessionKey, admission: &Admission, by: Holder) -> bool {
     if connection_faults::on_connect(shard, key, admission) {
         return false;
     }
-    let is_admitted = admission::admit(shard, key, (admission, holder));
+    let is_admitted = admission::admit(shard, key, (admission, by));
     if is_admitted {
         message_faults::leave(&mut shard.cx, Later::Joined(key));
     }

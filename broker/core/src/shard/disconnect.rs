@@ -12,7 +12,7 @@ use crate::shard::evidence::Evidence;
 use crate::shard::onward;
 use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo};
 use crate::shard::{Directory, Sockets};
-use crate::shard::{calls::wake, shares::Standing};
+use crate::shard::{admitted::Standing, calls::wake};
 use crate::{check::Check, journal::EndReason, limits::PIPELINED_BYTES_MAX};
 use crate::{refusal::Refusal, time::Moment};
 use codec::ws::{self, Opcode};

@@ -57,9 +57,8 @@ impl Shard {
     /// The receiver is taken out of its session during the call, and the parser out of the shard's scratch memory, so
     /// that their borrows from `bytes` are independent of everything that a message may change.
     pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
-        let Some((mut receiver, mut reader)) =
-            road::lend(&mut self.state.sockets, from, self.state.cx.at)
-        else {
+        let lent = self.state.sockets.lend(from, self.state.cx.at);
+        let Some((mut receiver, mut reader)) = lent else {
             return false;
         };
         let within = !receiver.is_idle();
@@ -105,7 +104,7 @@ impl Shard {
             }
         }
         let begun = !receiver.is_idle();
-        if road::give_back(&mut self.state.sockets, receiver, reader) && (within || begun) {
+        if self.state.sockets.take_lent(receiver, reader) && (within || begun) {
             let State { sockets, cx, .. } = &mut self.state;
             sockets.charge_received(cx, from);
         }
@@ -181,45 +180,34 @@ impl Shard {
             *visit -= 1;
             self.state.sockets.count_request();
         }
-        let (sockets, _, cx, gate) = self.state.parts();
+        let shard = &mut self.state;
         match part {
             Part::None(step) => step,
             Part::Head(end) => {
                 let (head, after) = rest.split_at(end);
-                match &requests::take_head(sockets, cx, key, head, after) {
+                match &requests::take_head(shard, key, head, after) {
                     HeadStep::Done(step) => *step,
-                    HeadStep::Call(request) => {
-                        requests::begin_call(sockets, cx, gate, key, request)
-                    }
-                    HeadStep::Player(request) => {
-                        requests::answer_player(&mut self.state, key, request)
-                    }
+                    HeadStep::Call(request) => requests::begin_call(shard, request),
+                    HeadStep::Player(request) => requests::answer_player(shard, request),
                     HeadStep::Provider(request, shown) => {
-                        requests::answer_provider(sockets, cx, gate, (key, shown), request)
+                        requests::answer_provider(shard, request, shown)
                     }
-                    HeadStep::Stranger(request) => {
-                        requests::refuse_stranger(sockets, cx, gate, key, request)
-                    }
-                    HeadStep::Upgrade(_) if sockets.http(key).is_some_and(|http| http.ended) => {
+                    HeadStep::Stranger(request) => requests::refuse_stranger(shard, request),
+                    HeadStep::Upgrade(_)
+                        if shard.sockets.http(key).is_some_and(|http| http.ended) =>
+                    {
                         // It waited for its turn, and its peer has gone meanwhile: it would wait in vain.
-                        sockets.finish(cx, key);
+                        shard.sockets.finish(&mut shard.cx, key);
                         Step::Over
                     }
                     HeadStep::Upgrade(request) => {
-                        if self.state.interposer.is_some() {
+                        if shard.interposer.is_some() {
                             let purpose = requests::upgrade_of(&request.head);
-                            observations::on_signed(
-                                &mut self.state,
-                                key,
-                                &request.head,
-                                purpose,
-                                None,
-                            );
+                            observations::on_signed(shard, key, &request.head, purpose, None);
                         }
-                        let (sockets, _, cx, gate) = self.state.parts();
-                        let taken = requests::take_upgrade(sockets, cx, gate, key, request);
+                        let taken = requests::take_upgrade(shard, request);
                         if let (Some(device), None) = (&taken, &request.asked) {
-                            wake::begin(&mut self.state, key, device);
+                            wake::begin(shard, key, device);
                             Step::Used(end)
                         } else if taken.is_some_and(|client| self.admit(key, client)) {
                             Step::Frames(end)
@@ -230,9 +218,9 @@ impl Shard {
                 }
             }
             Part::NoHead(error) => {
-                sockets.note_method(key, rest);
+                shard.sockets.note_method(key, rest);
                 let evidence = Evidence::of(Purpose::Unknown);
-                requests::refuse_step(sockets, cx, key, &evidence, error)
+                requests::refuse_step(&mut shard.sockets, &mut shard.cx, key, &evidence, error)
             }
             Part::Body(bytes) => {
                 let body = rest.get_mut(..bytes).unwrap_or_default();
@@ -247,13 +235,13 @@ impl Shard {
         if self.state.interposer.is_some() {
             observations::on_body(&mut self.state, key, body);
         }
-        let (sockets, directory, cx, gate) = self.state.parts();
-        match requests::take_body(sockets, cx, gate, key, body) {
+        match requests::take_body(&mut self.state, key, body) {
             Some(SignedBody::Call(begun, whole)) => self.begin_call(begun, whole),
             Some(SignedBody::Offer(begun, whole)) => {
                 requests::begin_offer(&mut self.state, *begun, whole)
             }
             Some(SignedBody::Form(caller, close)) => {
+                let (sockets, directory, cx, gate) = self.state.parts();
                 let form = StsForm {
                     key,
                     body,
@@ -351,8 +339,7 @@ impl Shard {
     /// Admits a connection to its channel on its home; false when it was refused, or gets no response.
     pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission) -> bool {
         self.state.directory.complete(&mut admission);
-        let State { sockets, cx, .. } = &mut self.state;
-        let Some(holder) = admission::holder_of(sockets, cx, key, &admission) else {
+        let Some(holder) = admission::holder(&mut self.state, key, &admission) else {
             return false;
         };
         let is_admitted = match self.state.interposer {
@@ -362,18 +349,16 @@ impl Shard {
         if !is_admitted {
             return false;
         }
-        let (sockets, directory, cx, gate) = self.state.parts();
-        if recheck::hold(sockets, directory, cx, gate, (key, &admission.caller)) {
-            cx.todo.push(Todo::AskAgain(key));
+        if recheck::hold(&mut self.state, key, &admission.caller) {
+            self.state.cx.todo.push(Todo::AskAgain(key));
         }
         true
     }
 
     /// Begins a call whose signature was checked, unless another node owns its channel.
     fn begin_call(&mut self, mut begun: BegunCall, whole: Option<Vec<u8>>) {
-        let (sockets, directory, cx, ..) = self.state.parts();
         if let Some(whole) = whole
-            && !onward::call_is_here(sockets, directory, cx, &begun, whole)
+            && !onward::call_is_here(&mut self.state, &begun, whole)
         {
             return;
         }
@@ -464,9 +449,8 @@ impl Shard {
         }
         self.ask_due();
         self.close_on();
-        let (sockets, directory, cx, gate) = self.state.parts();
-        recheck::step(sockets, directory, cx, gate);
-        directory.rewatch_step();
+        recheck::step(&mut self.state);
+        self.state.directory.rewatch_step();
         if self.state.interposer.is_some() {
             self.interposer_due();
         }

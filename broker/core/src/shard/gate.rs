@@ -265,11 +265,7 @@ impl Gate {
     }
 
     /// Evidence of the last request whose signature was refused.
-    pub(crate) fn evidence<'a>(
-        &'a self,
-        purpose: Purpose,
-        head: Option<&'a Head<'a>>,
-    ) -> Evidence<'a> {
+    pub(crate) fn evidence<'a>(&'a self, of: Purpose, head: Option<&'a Head<'a>>) -> Evidence<'a> {
         let signature = self.authenticator.as_ref().map(|authenticator| {
             let (canonical_request, string_to_sign) = authenticator.compared();
             SignatureEvidence {
@@ -281,7 +277,7 @@ impl Gate {
         Evidence {
             head,
             signature,
-            ..Evidence::of(purpose)
+            ..Evidence::of(of)
         }
     }
 

@@ -11,13 +11,14 @@ use crate::cluster::leads::Lead;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
-use crate::machine::{Output, PassFailure, PassedOn, StreamHome};
+use crate::machine::{FailedPass, Output, PassFailure, PassedOn, StreamHome};
 use crate::session::http::{Admission, HttpStage, Onward, PendingCall};
+use crate::shard::Sockets;
+use crate::shard::admitted::{Holder, Member, Standing};
 use crate::shard::calls::responses::{self, no_place, no_room, nobody, shutting_down};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
-use crate::shard::shares::{Holder, Member, Standing};
-use crate::shard::{Directory, Sockets};
+use crate::shard::state::State;
 use crate::shard::{Parcel, ParcelLoad, calls::BegunCall, calls::wake};
 use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal};
 use codec::control::{Call, Operation};
@@ -50,13 +51,8 @@ pub(crate) fn of_upgrade(
 }
 
 /// Whether this node answers a call; if not, the call is forwarded or refused. `whole`: the request as received.
-pub(crate) fn call_is_here(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    cx: &mut Context,
-    begun: &BegunCall,
-    whole: Vec<u8>,
-) -> bool {
+pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>) -> bool {
+    let (sockets, directory, cx, _) = shard.parts();
     let BegunCall { key, asked, call } = begun;
     let (key, caller) = (*key, &asked.caller);
     let named = || Some(directory.named(caller, call.channel_name()?));
@@ -350,10 +346,10 @@ pub(crate) fn enters(
 pub(crate) fn answered(
     sockets: &mut Sockets,
     cx: &mut Context,
-    parcel: Parcel,
+    mut parcel: Parcel,
     (answer, rest): (&[u8], Vec<u8>),
 ) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, parcel.forwarded, cx.at);
+    let key = sockets.take_session(&mut parcel, cx.at);
     let close = ends_connection(answer) || sockets.drains();
     sockets.push_control(cx, key, |out| out.extend_from_slice(answer));
     sockets.next_request(key, close, cx.at);
@@ -369,11 +365,11 @@ pub(crate) fn answered(
 pub(crate) fn bounce(
     sockets: &mut Sockets,
     cx: &mut Context,
-    parcel: Parcel,
-    (node, why): (NodeId, PassFailure),
-    unsent: Vec<u8>,
+    mut parcel: Parcel,
+    failed: FailedPass,
 ) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, parcel.forwarded, cx.at);
+    let FailedPass { node, why, unsent } = failed;
+    let key = sockets.take_session(&mut parcel, cx.at);
     let ParcelLoad::Onward(mut onward) = parcel.load else {
         unreachable!("only what was to be passed on comes back from there")
     };
@@ -411,20 +407,14 @@ fn unreachable_owner() -> Refusal {
     Refusal::unavailable(Check::OwnerUnreachable, UNREACHABLE)
 }
 
-fn refuse(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    onward: &Onward,
-    refusal: &Refusal,
-) {
+fn refuse(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, of: &Onward, why: &Refusal) {
     let evidence = Evidence {
-        channel: (!onward.channel.is_empty()).then_some(&onward.channel),
-        client_id: onward.client_id.as_deref(),
-        caller: Some(&onward.caller),
-        ..Evidence::of(onward.purpose)
+        channel: (!of.channel.is_empty()).then_some(&of.channel),
+        client_id: of.client_id.as_deref(),
+        caller: Some(&of.caller),
+        ..Evidence::of(of.purpose)
     };
-    responses::refuse(sockets, cx, key, &evidence, refusal);
+    responses::refuse(sockets, cx, key, &evidence, why);
 }
 
 /// Slot and account for a client forwarded as a stream of a link; `None` outside a cluster.

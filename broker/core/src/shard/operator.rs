@@ -8,7 +8,7 @@ use crate::limits::{
 use crate::record::{Holding, Record};
 use crate::shard::context::Context;
 use crate::shard::dev::{Reset, ResetStep, SharedRule, StrictFinding};
-use crate::shard::flight_recorder::Recorder;
+use crate::shard::state::State;
 use crate::shard::todo::Each;
 use crate::shard::trace::{self, Forget, TracePlace, TraceStep};
 use crate::shard::usage::UsageTable;
@@ -144,11 +144,7 @@ pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64
 
 impl Sockets {
     /// Notifies these connections; returns their number.
-    pub(crate) fn reconnect_members(
-        &mut self,
-        cx: &mut Context,
-        members: Vec<SessionKey>,
-    ) -> Reply {
+    pub(crate) fn reconnect_all(&mut self, cx: &mut Context, members: Vec<SessionKey>) -> Reply {
         let notified = members.into_iter();
         let notified = notified.filter(|key| self.reconnect(cx, *key));
         Reply::Reconnected(notified.count() as u64, None)
@@ -200,14 +196,9 @@ impl Directory {
 }
 
 /// Closes the selected connections of a channel; returns their number.
-pub(crate) fn disconnect(
-    sockets: &Sockets,
-    directory: &Directory,
-    cx: &mut Context,
-    identity: &Identity,
-    which: &Connections,
-) -> Option<u64> {
-    let mut meant = directory.members_of(identity)?;
+pub(crate) fn disconnect(shard: &mut State, of: &Identity, which: &Connections) -> Option<u64> {
+    let (sockets, directory, cx, _) = shard.parts();
+    let mut meant = directory.members_of(of)?;
     meant.retain(|key| {
         let session = sockets.session(*key);
         let role = session
@@ -361,21 +352,20 @@ impl Directory {
 }
 
 /// Adds connected and waiting clients to those channels of a page that have any.
-pub(crate) fn read_presence(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    lines: &mut [ChannelLine],
-    at: Moment,
-) {
+pub(crate) fn read_presence(shard: &mut State, lines: &mut [ChannelLine]) {
     for line in lines {
+        let directory = &shard.directory;
         let key = directory.key_of(&line.identity);
         let in_use = |key: &ChannelKey| {
             let channel = directory.channel(*key);
             channel.is_some_and(|channel| channel.live().is_some())
         };
         if let Some(key) = key.filter(in_use) {
-            let read = operator_requests::watched_presence(sockets, directory, key, at);
+            let read = operator_requests::watched_presence(shard, key);
             line.presence = read.filter(Presence::has_anybody).map(Box::new);
+            let State {
+                sockets, directory, ..
+            } = &*shard;
             let live = directory.channel(key).and_then(Channel::live);
             let master = live.and_then(|live| sockets.session(live.members.master()?)?.open());
             let caller = master.and_then(|master| master.held.caller()?.credential());
@@ -385,13 +375,10 @@ pub(crate) fn read_presence(
 }
 
 /// Details of a channel; `None` while it is still being created.
-pub(crate) fn view(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    key: ChannelKey,
-    at: Moment,
-) -> Option<ChannelView> {
-    let presence = operator_requests::watched_presence(sockets, directory, key, at);
+pub(crate) fn view(shard: &mut State, key: ChannelKey) -> Option<ChannelView> {
+    let presence = operator_requests::watched_presence(shard, key);
+    let (sockets, directory, cx, _) = shard.parts();
+    let at = cx.at;
     let exists = |channel: &&Channel| channel.state != Life::Creating;
     let channel = directory.channel(key).filter(exists)?;
     let mut view = ChannelView {
@@ -530,20 +517,16 @@ pub struct SessionStep {
 }
 
 /// Searches one step's notes; the open connections first.
-pub(crate) fn look_up_connection(
-    sockets: &Sockets,
-    directory: &Directory,
-    recorder: &Recorder,
-    session: SessionKey,
-    before: Option<NonZeroU64>,
-) -> SessionStep {
-    let open = sockets.session(session).and_then(Session::open);
+pub(crate) fn look_up(shard: &State, of: SessionKey, before: Option<NonZeroU64>) -> SessionStep {
+    let (sockets, directory) = (&shard.sockets, &shard.directory);
+    let recorder = shard.cx.telemetry.recorder();
+    let open = sockets.session(of).and_then(Session::open);
     if let Some(web_socket) = open {
         let client_id = web_socket.role.client_id().map(Box::from);
         return found(directory, web_socket.channel, client_id);
     }
     let before = before.map_or_else(|| recorder.written(), NonZeroU64::get);
-    match trace::left(recorder, session, before) {
+    match trace::left(recorder, of, before) {
         Ok((channel, client_id)) => found(directory, channel, client_id),
         Err(before) => SessionStep {
             found: None,
@@ -576,16 +559,12 @@ pub struct ImportPart {
 }
 
 /// Reserves the free names of a list whose home is this shard.
-pub(crate) fn begin_import(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    records: &[Record],
-    at: Moment,
-) -> Reply {
+pub(crate) fn begin_import(shard: &mut State, records: &[Record]) -> Reply {
+    let (sockets, directory, cx, _) = shard.parts();
     let mut part = ImportPart::default();
     for (place, record) in records.iter().enumerate().take(IMPORTED_MAX) {
         let identity = Identity::of(&record.arn);
-        if sockets.placement().home(&identity, at.now) != Home::Here(directory.shard()) {
+        if sockets.placement().home(&identity, cx.at.now) != Home::Here(directory.shard()) {
             continue;
         }
         match directory.named_channel(&identity) {
@@ -593,7 +572,7 @@ pub(crate) fn begin_import(
                 part.there.push(channel.record.clone());
             }
             Some(_) => part.faults.push((place, CHANGING)),
-            None => match directory.keep_name(record, &identity, at) {
+            None => match directory.keep_name(record, cx.at) {
                 Ok(key) => part.kept.push((place, key)),
                 Err(fault) => part.faults.push((place, fault)),
             },
@@ -603,11 +582,8 @@ pub(crate) fn begin_import(
 }
 
 /// Releases reserved names.
-pub(crate) fn withdraw_import(
-    directory: &mut Directory,
-    cx: &mut Context,
-    records: &Arc<[Record]>,
-) -> Reply {
+pub(crate) fn withdraw_import(shard: &mut State, records: &[Record]) -> Reply {
+    let State { directory, cx, .. } = shard;
     for record in records.iter().take(IMPORTED_MAX) {
         let key = directory.key_of(&Identity::of(&record.arn));
         if let Some(key) = key.filter(|key| directory.is_name_kept(*key)) {
@@ -619,15 +595,10 @@ pub(crate) fn withdraw_import(
 
 impl Directory {
     /// Adds an operator's channel to the tables, to be created when the store reports it.
-    fn keep_name(
-        &mut self,
-        record: &Record,
-        identity: &Identity,
-        at: Moment,
-    ) -> Result<ChannelKey, &'static str> {
+    fn keep_name(&mut self, record: &Record, at: Moment) -> Result<ChannelKey, &'static str> {
         let kind = ErrorKind::ServiceUnavailable;
         self.reserve(
-            identity.tenant(),
+            Identity::of(&record.arn).tenant(),
             record.holding(),
             Holding::default(),
             kind,

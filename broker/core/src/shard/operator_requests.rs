@@ -10,7 +10,8 @@ use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::dev::{Reset, ResetStep, SharedRule, connection_faults, message_faults};
 use crate::shard::directory::pending::wait_ms;
-use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
+use crate::shard::operator::{self, Question, Reply, read_presence, view};
+use crate::shard::state::State;
 use crate::shard::trace::{self, TraceQuestion};
 use crate::shard::usage::{Usage, UsageTable};
 use crate::shard::{Context, dev};
@@ -33,15 +34,13 @@ impl Shard {
                 let (limit, viewer) = (limit.min(LIST_PAGE_MAX), viewer.as_deref());
                 let mut reply = directory.inspect_page(&prefix, after.as_ref(), limit, viewer);
                 if let (true, Reply::Page(lines, _)) = (presence, &mut reply) {
-                    read_presence(sockets, directory, lines, cx.at);
+                    read_presence(&mut self.state, lines);
                 }
                 reply
             }
             Question::Channel(identity) => {
                 let key = directory.key_of(&identity);
-                Reply::Channel(
-                    key.and_then(|key| view(sockets, directory, key, cx.at).map(Box::new)),
-                )
+                Reply::Channel(key.and_then(|key| view(&mut self.state, key).map(Box::new)))
             }
             Question::Trace {
                 identity,
@@ -53,18 +52,16 @@ impl Shard {
                     from,
                     limit,
                 };
-                let step = trace::step(sockets, directory, cx.telemetry.recorder(), &wanted, cx.at);
+                let step = trace::step(&self.state, &wanted);
                 Reply::Trace(step.map(Box::new))
             }
             Question::Session(session, before) => {
-                let recorder = cx.telemetry.recorder();
-                let step = look_up_connection(sockets, directory, recorder, session, before);
-                Reply::Session(Box::new(step))
+                Reply::Session(Box::new(operator::look_up(&self.state, session, before)))
             }
             Question::ReconnectIce { channel, from } => match channel {
                 Some(identity) => {
                     let members = directory.members_of(&identity).unwrap_or_default();
-                    sockets.reconnect_members(cx, members)
+                    sockets.reconnect_all(cx, members)
                 }
                 None => sockets.reconnect_some(cx, from),
             },
@@ -74,14 +71,12 @@ impl Shard {
             Question::Parity => Reply::Findings(dev::findings(&self.state)),
             Question::AddFault(rule) => self.add_fault(rule),
             Question::Forget(meant, before) => operator::forget(cx, &meant, before),
-            Question::Import(records) => {
-                operator::begin_import(sockets, directory, &records, cx.at)
-            }
+            Question::Import(records) => operator::begin_import(&mut self.state, &records),
             Question::ImportWithdrawn(records) => {
-                operator::withdraw_import(directory, cx, &records)
+                operator::withdraw_import(&mut self.state, &records)
             }
             Question::Disconnect { channel, which } => {
-                let closed = operator::disconnect(sockets, directory, cx, &channel, &which);
+                let closed = operator::disconnect(&mut self.state, &channel, &which);
                 Reply::Disconnected(closed)
             }
         }
@@ -154,12 +149,8 @@ fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) ->
 }
 
 /// The gauges of the first [`USAGE_SERIES_MAX`] of `accounts`, and the total of all other accounts.
-pub(crate) fn usage_gauges(
-    sockets: &Sockets,
-    directory: &Directory,
-    accounts: impl Iterator<Item = Account>,
-) -> UsageTable {
-    let (admitted, queued) = (sockets.admitted(), directory.queued());
+pub(crate) fn usage_gauges(shard: &State, accounts: impl Iterator<Item = Account>) -> UsageTable {
+    let (admitted, queued) = (shard.sockets.admitted(), shard.directory.queued());
     let mut table = UsageTable::default();
     let mut others = Usage {
         connections: admitted.bytes() as u64,
@@ -192,13 +183,13 @@ impl Shard {
     fn tell_changed(&mut self) {
         let mut news = std::mem::take(self.state.directory.news_mut());
         let is_read = news.is_watched(0);
-        let (sockets, directory) = (&self.state.sockets, &self.state.directory);
-        news.tell(self.state.cx.at, |key, (cause, reason), sequence| {
-            let channel = directory.channel(key)?;
+        let shard = &self.state;
+        news.tell(shard.cx.at, |key, (cause, reason), sequence| {
+            let channel = shard.directory.channel(key)?;
             if channel.hooks == 0 && !is_read {
                 return None;
             }
-            let presence = presence(sockets, directory, channel, (cause, self.state.cx.at))?;
+            let presence = presence(shard, key, cause)?;
             Some(Box::new(Presence {
                 reason,
                 sequence,
@@ -210,15 +201,9 @@ impl Shard {
 }
 
 /// The current presence of a channel, without a cause. Its sequence is greater than that of every earlier state.
-pub(crate) fn watched_presence(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    key: ChannelKey,
-    at: Moment,
-) -> Option<Presence> {
-    let sequence = directory.news_mut().next_sequence();
-    let channel = directory.channel(key)?;
-    let presence = presence(sockets, directory, channel, (PresenceCause::Watched, at))?;
+pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Presence> {
+    let sequence = shard.directory.news_mut().next_sequence();
+    let presence = presence(shard, key, PresenceCause::Watched)?;
     Some(Presence {
         sequence,
         ..presence
@@ -226,12 +211,14 @@ pub(crate) fn watched_presence(
 }
 
 /// The presence of a channel; `None` when there is nothing to report.
-fn presence(
-    sockets: &Sockets,
-    directory: &Directory,
-    channel: &Channel,
-    (cause, at): (PresenceCause, Moment),
-) -> Option<Presence> {
+fn presence(shard: &State, key: ChannelKey, cause: PresenceCause) -> Option<Presence> {
+    let State {
+        sockets,
+        directory,
+        cx,
+        ..
+    } = shard;
+    let (channel, at) = (directory.channel(key)?, cx.at);
     let wall = |now: Now| Wall(at.wall.0.saturating_sub(at.now.since(now)));
     let mut presence = Presence::nobody(&channel.record, channel.hooks, cause);
     let identity = Identity::of(&channel.record.arn);

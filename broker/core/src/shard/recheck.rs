@@ -7,7 +7,7 @@ use crate::session::web_socket::{Held, Refused, WebSocket};
 use crate::shard::connect::upgrades::action_of;
 use crate::shard::context::Context;
 use crate::shard::gate::{Gate, WalkStage};
-use crate::shard::{Directory, Sockets};
+use crate::shard::{Sockets, state::State};
 use crate::time::{Moment, Now};
 use crate::work_units;
 use crate::{id::SessionKey, journal::Forbidden, machine::Peer, record::Record, session::Session};
@@ -15,13 +15,8 @@ use codec::policy::KeyName;
 
 /// Stores the caller of a newly admitted connection. True if the connection, admitted under earlier credentials while
 /// moving between two shards, is no longer authorized.
-pub(crate) fn hold(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    cx: &mut Context,
-    gate: &mut Gate,
-    (key, caller): (SessionKey, &Caller),
-) -> bool {
+pub(crate) fn hold(shard: &mut State, key: SessionKey, caller: &Caller) -> bool {
+    let (sockets, _, cx, gate) = shard.parts();
     if !sockets.settings().auth_recheck {
         return false;
     }
@@ -38,23 +33,15 @@ pub(crate) fn hold(
     if let Some(web_socket) = sockets.web_socket(key) {
         web_socket.held = Held::Caller(held);
     }
-    is_recent && refuses(sockets, directory, cx, (gate, key))
+    is_recent && refuses(shard, key)
 }
 
 /// Checks whether an open connection is still authorized. If not, the reason is recorded, and the connection must be
 /// closed.
-pub(crate) fn refuses(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    cx: &mut Context,
-    (gate, key): (&mut Gate, SessionKey),
-) -> bool {
-    let session = sockets.session(key);
-    let answer = session.and_then(|session| ask(session, directory, cx, gate));
-    let Some(answer) = answer else {
-        return false;
-    };
-    let Some(web_socket) = sockets.web_socket(key) else {
+pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
+    let answer = ask(shard, key);
+    let State { sockets, cx, .. } = shard;
+    let (Some(answer), Some(web_socket)) = (answer, sockets.web_socket(key)) else {
         return false;
     };
     match answer {
@@ -77,12 +64,9 @@ pub(crate) fn refuses(
 
 /// The caller of an open connection under the credentials in force, or why it is no longer authorized. `None` for a
 /// connection without a caller, or without an open WebSocket.
-fn ask(
-    session: &Session,
-    directory: &Directory,
-    cx: &mut Context,
-    gate: &mut Gate,
-) -> Option<Result<HeldCaller, Refused>> {
+fn ask(shard: &mut State, key: SessionKey) -> Option<Result<HeldCaller, Refused>> {
+    let (sockets, directory, cx, gate) = shard.parts();
+    let session = sockets.session(key)?;
     let web_socket = session.open()?;
     let asked = AllowedCaller {
         held: web_socket.held.caller()?,
@@ -149,18 +133,12 @@ pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: 
 }
 
 /// Continues the recheck of all open connections, if it is due.
-pub(crate) fn step(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    cx: &mut Context,
-    gate: &mut Gate,
-) {
+pub(crate) fn step(shard: &mut State) {
+    let (sockets, _, cx, gate) = shard.parts();
     let due = gate.next_walk().filter(|due| *due <= cx.at.now);
     let stage = gate.walk().filter(|_| due.is_some());
     match stage.map(|walk| walk.stage) {
-        Some(WalkStage::Counting(from, sum)) => {
-            count(sockets, directory, cx, (gate, from, sum));
-        }
+        Some(WalkStage::Counting(from, sum)) => count(shard, from, sum),
         Some(WalkStage::Summing(_, is_known)) => add_up(sockets, gate, is_known, cx.at),
         Some(WalkStage::Marking(from, by)) => mark(sockets, gate, (from, by), cx.at),
         Some(WalkStage::Over) | None => {}
@@ -169,30 +147,22 @@ pub(crate) fn step(
 
 /// Checks the next connections, at most [`RECHECKS_PER_TURN`], and fewer where policies are slow. After the last one
 /// the sums of this shard are known.
-fn count(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    cx: &mut Context,
-    (gate, from, mut sum): (&mut Gate, usize, RecheckSum),
-) {
-    let (mut place, mut asked, before) = (from, 0, cx.telemetry.work());
-    let last = sockets.places();
+fn count(shard: &mut State, from: usize, mut sum: RecheckSum) {
+    let (mut place, mut asked, before) = (from, 0, shard.cx.telemetry.work());
+    let last = shard.sockets.places();
     let to = last.min(from + INSPECTED_SLOTS_PER_STEP);
     let is_long = |cx: &Context| cx.telemetry.work() - before >= work_units::TICK;
-    while place < to && asked < RECHECKS_PER_TURN && !is_long(cx) {
-        let key = sockets.session_at(place);
+    while place < to && asked < RECHECKS_PER_TURN && !is_long(&shard.cx) {
+        let key = shard.sockets.session_at(place);
         place += 1;
-        let Some(session) = key.and_then(|key| sockets.session(key)) else {
+        let is_open = |key: &SessionKey| shard.sockets.session(*key)?.open();
+        let Some(key) = key.filter(|key| is_open(key).is_some()) else {
             continue;
         };
-        if session.open().is_none() {
-            continue;
-        }
         sum.connections += 1;
-        let answer = ask(session, directory, cx, gate);
+        let answer = ask(shard, key);
         asked += usize::from(answer.is_some());
-        let web_socket = key.and_then(|key| sockets.web_socket(key));
-        let (Some(web_socket), Some(answer)) = (web_socket, answer) else {
+        let (Some(web_socket), Some(answer)) = (shard.sockets.web_socket(key), answer) else {
             continue;
         };
         web_socket.was_asked(answer.is_err());
@@ -201,6 +171,7 @@ fn count(
             web_socket.held = Held::Caller(caller);
         }
     }
+    let (sockets, _, cx, gate) = shard.parts();
     let shards = sockets.placement().shards().into();
     let Some(walk) = gate.walk() else {
         return;

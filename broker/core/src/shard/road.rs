@@ -27,16 +27,15 @@ pub(crate) mod service_messages;
 pub(crate) mod unsent;
 pub(crate) mod with_care;
 
-use crate::session::web_socket::{BoundsPlace, WebSocket};
+use crate::session::web_socket::WebSocket;
 use crate::shard::Sockets;
 use crate::shard::context::Context;
-use crate::shard::sockets::outboxes::LentOutbox;
+use crate::shard::sockets::outboxes::Frames;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
-use crate::time::Moment;
 use crate::{id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
-use codec::signal::{Fault, Parser, Request, Role};
-use codec::ws::{self, Item, Kind, Opcode, Receiver};
+use codec::signal::{Fault, Request};
+use codec::ws::{self, Item, Kind, Opcode};
 use delivery::Unadmitted;
 use in_flight::Sender;
 
@@ -45,7 +44,7 @@ use in_flight::Sender;
 /// # Errors
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
-pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Reader) -> Result<(), Aside> {
+pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> Result<(), Aside> {
     let from = reader.from;
     // Frame → text → message.
     let text = self::text(&mut shard.sockets, &mut shard.cx, frame, reader)?;
@@ -126,57 +125,6 @@ pub(crate) enum Aside {
     Ended,
 }
 
-/// State for reading the frames of one receive.
-pub(crate) struct Reader {
-    /// The connection that sent the frames.
-    pub(crate) from: SessionKey,
-    /// Role of the sender.
-    role: Role,
-    /// When the frames were received.
-    pub(crate) at: Moment,
-    pub(crate) parser: Box<Parser>,
-    /// Index of the message limits of the connection.
-    pub(crate) bounds: BoundsPlace,
-    /// Number of pings among the frames.
-    pub(crate) pings: u32,
-    /// Whether messages in these frames may have been delayed in transit: see
-    /// [`delivery::late_outcome`](crate::shard::road::delivery::late_outcome).
-    pub(crate) may_be_late: bool,
-}
-
-/// Borrows the receiver of a session and the shard's parser, to be returned by [`give_back`]. `None` when the session
-/// has no open WebSocket.
-#[inline]
-pub(crate) fn lend(
-    sockets: &mut Sockets,
-    from: SessionKey,
-    at: Moment,
-) -> Option<(Receiver, Reader)> {
-    let LentOutbox {
-        receiver,
-        role,
-        parser,
-        bounds,
-        may_be_late,
-    } = sockets.lend(from, at.now)?;
-    let reader = Reader {
-        from,
-        role,
-        at,
-        parser,
-        bounds,
-        pings: 0,
-        may_be_late,
-    };
-    Some((receiver, reader))
-}
-
-/// Returns the borrowed receiver and parser, and records that the peer was active; false when the session is gone.
-#[inline(always)]
-pub(crate) fn give_back(sockets: &mut Sockets, receiver: Receiver, reader: Reader) -> bool {
-    sockets.take_lent(reader.from, (receiver, reader.parser), reader.at.now)
-}
-
 /// Returns the text of a frame. Control frames, binary messages and empty texts are handled here.
 ///
 /// # Errors
@@ -186,7 +134,7 @@ pub(crate) fn text<'a>(
     sockets: &mut Sockets,
     cx: &mut Context,
     frame: Item<'a>,
-    reader: &mut Reader,
+    reader: &mut Frames,
 ) -> Result<&'a mut [u8], Aside> {
     let (key, at) = (reader.from, reader.at);
     match frame {

@@ -11,32 +11,36 @@
 //! directly ([`Sockets::http`], [`Sockets::web_socket`]), followed by [`Sockets::charge`] where bytes are stored or
 //! freed.
 
+mod backlog;
 mod bounds;
 pub(crate) mod outboxes;
 mod requests;
 mod sessions;
+mod table;
 pub(crate) mod unconfirmed;
 
 use crate::cluster::leads::Leads;
-use crate::id::{Account, ChannelKey, Key, SLOTS_MAX, SessionKey, ShardId};
+use crate::id::{ChannelKey, SessionKey, ShardId};
 use crate::limits::{
     CLOSES_PER_TURN, DRAIN_STEP_MS, FRESH_REQUESTS_PER_TURN, HELD_READ_MS, REQUESTS_PER_VISIT,
     spare_outboxes,
 };
 use crate::machine::{Output, Shown};
 use crate::session::{http::OnwardCount, outbox::Spares};
-use crate::shard::shares::{Admitted, ShareQuestions, Shares};
+use crate::shard::admitted::Admitted;
+use crate::shard::shares::{ShareQuestions, Shares};
 use crate::time::{Moment, Now};
 use crate::work_units;
 use crate::{address_shares::Origin, event::CONNECTION_ROLES, journal::EndReason};
 use crate::{placement::Placement, readiness::Readiness, session::Session, settings::Settings};
 use crate::{shard::Letter, timer_wheel::Wheel};
 use ahash::RandomState;
+use backlog::Backlog;
 use bounds::{AllMessageBounds, Bounds};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::marker::PhantomData;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::sync::Arc;
+pub(crate) use table::Table;
 use unconfirmed::Unconfirmed;
 
 /// The connections of a shard.
@@ -249,153 +253,6 @@ impl Sockets {
     }
 }
 
-// Tables by generational key: a key kept after its slot was freed finds nothing.
-//
-// Slots come in chunks of fixed size, so a growing table never copies what it holds and never doubles its memory.
-
-/// Values of one type under generational keys, limited to `capacity`.
-#[derive(Debug)]
-pub(crate) struct Table<K, T> {
-    chunks: Vec<Box<[Slot<T>]>>,
-    free: Vec<u32>,
-    live: usize,
-    capacity: usize,
-    key: PhantomData<K>,
-}
-
-#[derive(Debug)]
-struct Slot<T> {
-    generation: u32,
-    value: Option<T>,
-}
-
-impl<K: Key, T> Table<K, T> {
-    /// Creates an empty table for at most `capacity` values.
-    #[must_use]
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            chunks: Vec::new(),
-            free: Vec::new(),
-            live: 0,
-            capacity: capacity.min(SLOTS_MAX),
-            key: PhantomData,
-        }
-    }
-
-    /// Number of values.
-    #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.live
-    }
-
-    /// Whether another value fits.
-    #[must_use]
-    pub(crate) fn has_room(&self) -> bool {
-        self.live < self.capacity
-    }
-
-    /// Inserts a value; returns it when the table is full.
-    ///
-    /// # Errors
-    /// Returns the value itself.
-    pub(crate) fn insert(&mut self, value: T) -> Result<K, T> {
-        if !self.has_room() {
-            return Err(value);
-        }
-        let Some(number) = self.free.pop().or_else(|| self.grow()) else {
-            return Err(value);
-        };
-        let Some(slot) = self.slot_mut(number as usize) else {
-            return Err(value);
-        };
-        let key = K::new(number, slot.generation);
-        slot.value = Some(value);
-        self.live += 1;
-        Ok(key)
-    }
-
-    /// Inserts a value even if the table is full, for a connection that returns. The number of slots still limits it.
-    fn insert_anyway(&mut self, value: T) -> Result<K, T> {
-        let capacity = std::mem::replace(&mut self.capacity, SLOTS_MAX);
-        let result = self.insert(value);
-        self.capacity = capacity;
-        result
-    }
-
-    /// Removes a value and retires its key.
-    pub(crate) fn remove(&mut self, key: K) -> Option<T> {
-        let slot = self.slot_mut(key.slot())?;
-        if slot.generation != key.generation() {
-            return None;
-        }
-        let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1) & 0x00ff_ffff;
-        self.free
-            .push(u32::try_from(key.slot()).unwrap_or_default());
-        self.live -= 1;
-        Some(value)
-    }
-
-    /// The value for a key.
-    #[must_use]
-    pub(crate) fn get(&self, key: K) -> Option<&T> {
-        let slot = self
-            .chunks
-            .get(key.slot() / CHUNK)?
-            .get(key.slot() % CHUNK)?;
-        slot.value
-            .as_ref()
-            .filter(|_| slot.generation == key.generation())
-    }
-
-    /// The value for a key, mutable.
-    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut T> {
-        let slot = self.slot_mut(key.slot())?;
-        if slot.generation == key.generation() {
-            slot.value.as_mut()
-        } else {
-            None
-        }
-    }
-
-    /// Number of slots ever used: the end of the range for [`Table::at`].
-    #[must_use]
-    pub(crate) fn slots(&self) -> usize {
-        self.chunks.len() * CHUNK
-    }
-
-    /// The key in a slot, if occupied: for iterating over the table in pieces.
-    #[must_use]
-    pub(crate) fn at(&self, number: usize) -> Option<K> {
-        let slot = self.chunks.get(number / CHUNK)?.get(number % CHUNK)?;
-        slot.value.as_ref()?;
-        Some(K::new(u32::try_from(number).ok()?, slot.generation))
-    }
-
-    fn slot_mut(&mut self, number: usize) -> Option<&mut Slot<T>> {
-        self.chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
-    }
-
-    fn grow(&mut self) -> Option<u32> {
-        let first = u32::try_from(self.slots())
-            .ok()
-            .filter(|first| (*first as usize) + CHUNK <= SLOTS_MAX)?;
-        self.chunks.push(
-            (0..CHUNK)
-                .map(|_| Slot {
-                    generation: 0,
-                    value: None,
-                })
-                .collect(),
-        );
-        let last = first + u32::try_from(CHUNK).ok()?;
-        self.free.extend((first..last).rev());
-        self.free.pop()
-    }
-}
-
-const CHUNK: usize = 64;
-
 // The entries of the wheel.
 
 /// A wheel entry: the key of a session or a channel, packed into one word.
@@ -526,113 +383,6 @@ impl RequestBytes {
         assert_eq!(sum, self.shares.bytes(), "the shares of the charges");
         self.charges.len()
     }
-}
-
-// Slow readers: the bytes that wait for them, and which of them makes room.
-//
-// A socket that takes everything at once never comes here: its outbox is empty after each turn. Only when the edge
-// had to copy bytes aside ([`crate::machine::Machine::launched`]) a connection is *behind*, until its outbox is empty
-// again. Connections that are behind may hold three quarters of a shard's bytes of outboxes; beyond it the slowest is
-// closed: of the account with most, and of the channel with most in it, the one with most. So the last quarter is
-// always there for peers that read.
-
-/// A connection that has fallen behind: its channel, and the number of bytes queued for it.
-type SlowConnection = (ChannelKey, u32, SessionKey);
-
-/// Bytes queued for connections that have fallen behind or were closed for that.
-#[derive(Debug, Default)]
-struct Backlog {
-    pub(crate) bytes: usize,
-    /// Channels of connections that have fallen behind, and the bytes queued in each.
-    channels: BTreeMap<ChannelKey, (Account, usize)>,
-    /// Connections of listed channels that have fallen behind, sorted by queued bytes.
-    sessions: BTreeSet<SlowConnection>,
-    shares: Shares,
-    /// Bytes queued for connections that were cut off and are not gone.
-    pub(crate) cut: usize,
-}
-
-impl Backlog {
-    /// Begins to count a connection that has fallen behind: its bytes are added to those of its channel and account.
-    pub(crate) fn admit(&mut self, channel: ChannelKey, account: Account) {
-        self.channels.entry(channel).or_insert((account, 0));
-    }
-
-    /// Changes a connection's queued bytes from `before` to `after`.
-    pub(crate) fn change(
-        &mut self,
-        channel: Option<ChannelKey>,
-        session: SessionKey,
-        (before, after): (u32, u32),
-    ) {
-        let bytes = |bytes: u32| bytes as usize;
-        self.bytes = (self.bytes + bytes(after)).saturating_sub(bytes(before));
-        let Some(channel) = channel else { return };
-        let Some((account, waiting)) = self.channels.get_mut(&channel) else {
-            return;
-        };
-        self.sessions.remove(&(channel, before, session));
-        if after > 0 {
-            self.sessions.insert((channel, after, session));
-        }
-        let held = *waiting;
-        *waiting = (held + bytes(after)).saturating_sub(bytes(before));
-        self.shares.change(*account, channel, held, *waiting);
-        if *waiting == 0 {
-            self.channels.remove(&channel);
-        }
-    }
-
-    /// The connection with the most queued bytes, in the largest channel of the largest account.
-    pub(crate) fn slowest(&self) -> Option<SessionKey> {
-        let channel = self.shares.largest()?;
-        let (_, _, session) = self.sessions.range(all_of(channel)).next_back()?;
-        Some(*session)
-    }
-
-    /// Removes a channel that ends, although its connections are still open.
-    pub(crate) fn withdraw(&mut self, channel: ChannelKey) {
-        if let Some((account, waiting)) = self.channels.remove(&channel) {
-            self.shares.change(account, channel, waiting, 0);
-            while let Some(slow) = self.sessions.range(all_of(channel)).next().copied() {
-                self.sessions.remove(&slow);
-            }
-        }
-    }
-
-    /// Whether bytes of a channel are counted.
-    pub(crate) fn has(&self, channel: ChannelKey) -> bool {
-        self.channels.contains_key(&channel)
-    }
-
-    /// Whether a connection of a channel is listed with this number of bytes.
-    pub(crate) fn lists(&self, channel: ChannelKey, bytes: u32, session: SessionKey) -> bool {
-        self.sessions.contains(&(channel, bytes, session))
-    }
-
-    /// Checks that each channel's bytes are the sum of its connections' bytes, and each account's the sum of its
-    /// channels'. Returns the total number of bytes and the number of connections.
-    ///
-    /// # Panics
-    /// Panics if a sum does not match.
-    pub(crate) fn invariants(&self) -> (usize, usize) {
-        let mut sum = 0;
-        for (channel, (_, bytes)) in &self.channels {
-            let slow = self.sessions.range(all_of(*channel));
-            let theirs: usize = slow.map(|(_, bytes, _)| *bytes as usize).sum();
-            assert_eq!(theirs, *bytes, "the bytes of {channel:?} that are behind");
-            sum += bytes;
-        }
-        assert_eq!(sum, self.shares.bytes(), "the shares of those behind");
-        assert!(sum <= self.bytes, "channels are behind with more than all");
-        (self.bytes, self.sessions.len())
-    }
-}
-
-/// The range of one channel's entries among all connections that have fallen behind.
-fn all_of(channel: ChannelKey) -> RangeInclusive<SlowConnection> {
-    let (first, last) = (SessionKey::unpack(0), SessionKey::unpack(u64::MAX));
-    (channel, 0, first)..=(channel, u32::MAX, last)
 }
 
 // The progress of a drain, and of the end of connections that are too many for one turn.
@@ -785,78 +535,3 @@ impl Closings {
 
 /// Time in milliseconds for the answers of pending calls to reach their callers.
 const LAST_CALL_MS: u64 = 500;
-
-#[cfg(test)]
-mod tables_tests {
-    use super::*;
-    use crate::id::SessionKey;
-
-    #[test]
-    fn a_retired_key_finds_nothing() {
-        let mut table: Table<SessionKey, &str> = Table::new(10);
-        let first = table.insert("a").unwrap();
-        assert_eq!((table.get(first), table.len()), (Some(&"a"), 1));
-        assert_eq!(table.remove(first), Some("a"));
-        let second = table.insert("b").unwrap();
-        assert_eq!((first.slot(), table.get(first)), (second.slot(), None));
-        assert_eq!(table.get_mut(second), Some(&mut "b"));
-    }
-
-    #[test]
-    fn a_full_table_gives_the_value_back() {
-        let mut table: Table<SessionKey, u32> = Table::new(100);
-        let keys: Vec<_> = (0..100).map(|n| table.insert(n).unwrap()).collect();
-        assert_eq!(table.insert(100), Err(100));
-        assert!(table.insert_anyway(100).is_ok());
-        assert_eq!(table.remove(keys[3]), Some(3));
-        assert!(!table.has_room(), "the extra one still counts");
-        let all: Vec<u32> = (0..table.slots())
-            .filter_map(|n| table.at(n))
-            .filter_map(|key| table.get(key).copied())
-            .collect();
-        assert_eq!(all.len(), 100);
-    }
-}
-
-#[cfg(test)]
-mod backlog_tests {
-    use super::*;
-
-    #[test]
-    fn a_channel_that_ends_takes_its_own_slow_connections_along() {
-        let mut backlog = Backlog::default();
-        let channel = |number| ChannelKey::new(number, 0);
-        for number in 1..=3 {
-            backlog.admit(channel(number), Account(7));
-            for (slot, bytes) in [(10 * number, 100 * number), (10 * number + 1, 5)] {
-                let session = SessionKey::new(slot, 0xff_ffff);
-                backlog.change(Some(channel(number)), session, (0, bytes));
-            }
-        }
-        backlog.withdraw(channel(2));
-        let left = backlog.sessions.iter().map(|(_, bytes, _)| *bytes);
-        assert_eq!(left.collect::<Vec<_>>(), [5, 100, 5, 300]);
-        assert_eq!(backlog.slowest(), Some(SessionKey::new(30, 0xff_ffff)));
-        backlog.withdraw(channel(3));
-        assert_eq!(backlog.slowest(), Some(SessionKey::new(10, 0xff_ffff)));
-        assert_eq!(backlog.invariants().1, 2, "the entries of one channel");
-    }
-
-    #[test]
-    #[should_panic(expected = "that are behind")]
-    fn a_channel_with_more_than_its_connections_is_noticed() {
-        let mut backlog = Backlog::default();
-        backlog
-            .channels
-            .insert(ChannelKey::new(1, 0), (Account(7), 5));
-        backlog.invariants();
-    }
-
-    #[test]
-    #[should_panic(expected = "the shares of those behind")]
-    fn an_account_with_more_than_its_channels_is_noticed() {
-        let mut backlog = Backlog::default();
-        (backlog.shares).change(Account(7), ChannelKey::new(1, 0), 0, 5);
-        backlog.invariants();
-    }
-}

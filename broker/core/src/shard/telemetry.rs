@@ -218,15 +218,10 @@ impl Telemetry {
         self.counters.outbox_messages -= 1;
     }
 
-    /// Counts a message, a frame of `frame_bytes`, whose last byte was sent to the kernel. Its bytes are subtracted by
+    /// Counts a message, a frame of `bytes`, whose last byte was sent to the kernel. Its bytes are subtracted by
     /// [`Telemetry::unload`]. The offer of an Alexa call counts as delivered: the call keeps it for the next master.
     #[inline]
-    pub(crate) fn count_written(
-        &mut self,
-        launch: &mut DeliveryMark,
-        frame_bytes: usize,
-        at: Moment,
-    ) {
+    pub(crate) fn count_written(&mut self, launch: &mut DeliveryMark, bytes: usize, at: Moment) {
         if launch.counted {
             self.counters.outbox_messages -= 1;
             if launch.call {
@@ -237,7 +232,7 @@ impl Telemetry {
                 self.counters.written_messages += 1;
             }
         }
-        self.counters.frame(frame_bytes);
+        self.counters.frame(bytes);
         if let Some(accepted_us) = launch.accepted_us {
             let delivery = &mut self.counters.delivery;
             self.delivery_times.record(accepted_us.get(), at, delivery);

@@ -17,7 +17,7 @@ use crate::session::outbox::{DeliveryMark, Offers, Unsent};
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::channel_pages::PageQuestion;
 use crate::shard::calls::letters::{Answer, Query, WaitingQueries};
-use crate::shard::dev::faults::Later;
+use crate::shard::dev::injected::Later;
 use crate::shard::directory::slots::ShardOrder;
 use crate::{event::Kind, machine::Peer, registry::StoreError, time::Now};
 use std::collections::VecDeque;

@@ -4,7 +4,8 @@ use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
 use crate::shard::calls::letters::{Answer, Letter, WaitingQueries};
 use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::{answers, home, wake};
-use crate::shard::road::{confirmation, delivery, repeats, service_messages, unsent};
+use crate::shard::road::unsent::{self, Recipient};
+use crate::shard::road::{confirmation, delivery, repeats, service_messages};
 use crate::shard::state::State;
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::shard::{Shard, dev, disconnect, recheck};
@@ -203,8 +204,9 @@ impl Shard {
 
     /// Closes an open WebSocket or ends a device's wait that is no longer authorized, unless a new check permits it.
     fn ask_again(&mut self, session: SessionKey) {
+        let forbids = recheck::refuses(&mut self.state, session);
         let (sockets, directory, cx, gate) = self.state.parts();
-        if recheck::refuses(sockets, directory, cx, (gate, session)) {
+        if forbids {
             sockets.close(cx, session, EndReason::Forbidden);
         } else if wake::refuses(sockets, directory, cx, (gate, session)) {
             wake::over(sockets, cx, session);
@@ -222,9 +224,18 @@ impl Shard {
             cx.todo.push(Todo::Deliver(left.channel, left.role.clone()));
         }
         if let Some(returned) = left.returned {
-            let whose = (left.channel, &left.role);
-            let (from, unsent) = (left.session, returned.unsent);
-            unsent::give_back(&mut self.state, from, whose, unsent);
+            let Left {
+                session,
+                channel,
+                ref role,
+                ..
+            } = left;
+            let from = Recipient {
+                session,
+                channel,
+                role,
+            };
+            unsent::give_back(&mut self.state, &from, returned.unsent);
         }
         self.state.directory.rest(left.channel);
     }
@@ -233,11 +244,19 @@ impl Shard {
     fn gone(&mut self, mut gone: Gone) {
         let State { directory, cx, .. } = &mut self.state;
         directory.gone(cx, &mut gone);
-        let (key, role) = (gone.channel, gone.role);
-        let (from, unsent) = (gone.session, gone.unsent);
-        let whose = (key, &role);
-        unsent::give_back(&mut self.state, from, whose, unsent);
-        self.state.directory.connection_went(key);
+        let Gone {
+            session,
+            channel,
+            ref role,
+            ..
+        } = gone;
+        let from = Recipient {
+            session,
+            channel,
+            role,
+        };
+        unsent::give_back(&mut self.state, &from, gone.unsent);
+        self.state.directory.connection_went(channel);
     }
 
     /// Handles a connection that lost its slot and has completed its partly sent message.
@@ -248,8 +267,13 @@ impl Shard {
         };
         if session.outbox.unconfirmed_since().is_some() {
             sockets.ask(cx, by, cx.at.now);
-        } else if let Some(was) = session.membership() {
-            directory.release_slot(cx, by, was);
+        } else if let Some((channel, role)) = session.membership() {
+            let by = Recipient {
+                session: by,
+                channel,
+                role: &role,
+            };
+            directory.release_slot(cx, &by);
         }
     }
 

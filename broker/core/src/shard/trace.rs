@@ -13,8 +13,8 @@ use crate::shard::flight_recorder::{
     LOW, NAME_BYTES, NOBODY, NOTED_CALLS, NotedMessage, Passage, Recorder, SHIFT, Tag, Words,
     micros, name_and_candidates, reason,
 };
-use crate::shard::{Directory, Sockets};
-use crate::time::{Moment, Now, Wall};
+use crate::shard::state::State;
+use crate::time::{Moment, Wall};
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -240,13 +240,14 @@ fn is_about(recorder: &Recorder, kind: &TraceKind, text: &str) -> bool {
 }
 
 /// Reads one step of a channel's notes; `None` when the channel is not homed here.
-pub(crate) fn step(
-    sockets: &Sockets,
-    directory: &Directory,
-    recorder: &Recorder,
-    wanted: &TraceQuestion,
-    at: Moment,
-) -> Option<TraceStep> {
+pub(crate) fn step(shard: &State, wanted: &TraceQuestion) -> Option<TraceStep> {
+    let State {
+        sockets,
+        directory,
+        cx,
+        ..
+    } = shard;
+    let (recorder, at) = (cx.telemetry.recorder(), cx.at);
     let &TraceQuestion {
         ref identity,
         from,
@@ -261,11 +262,11 @@ pub(crate) fn step(
         None => recorder.written(),
     };
     let connected = if from.is_none() {
-        connected(sockets, recorder, channel, at.now)
+        connected(shard, channel)
     } else {
         Vec::new()
     };
-    let (events, before) = backwards(recorder, key, before, limit);
+    let (events, before) = notes(recorder, key, before, limit);
     let left = NonZeroU64::new(before).filter(|before| before.get() > recorder.oldest());
     Some(TraceStep {
         read: (at.wall, micros(at)),
@@ -325,12 +326,9 @@ pub(crate) fn left(
 /// by then.
 const UNCONFIRMED_MS: u64 = 2 * ASK_AFTER_MS;
 
-fn connected(
-    sockets: &Sockets,
-    recorder: &Recorder,
-    channel: &Channel,
-    now: Now,
-) -> Vec<TracePeer> {
+fn connected(shard: &State, channel: &Channel) -> Vec<TracePeer> {
+    let State { sockets, cx, .. } = shard;
+    let recorder = cx.telemetry.recorder();
     let members = channel
         .live()
         .map_or_else(Vec::new, |live| live.members.all());
@@ -346,7 +344,7 @@ fn connected(
             address: recorder.address_mark(session.remote().ip()),
             opened_us: web_socket.opened().0.saturating_mul(1000),
             unconfirmed: (session.outbox.unconfirmed_since())
-                .is_some_and(|since| now.since(since) > UNCONFIRMED_MS),
+                .is_some_and(|since| cx.at.now.since(since) > UNCONFIRMED_MS),
             by_tcp: sockets.proves_by_tcp(),
             offer: client_id.and_then(|id| channel.live()?.unanswered.awaited(id)),
         })
@@ -355,19 +353,14 @@ fn connected(
 }
 
 /// Up to `limit` events from a position on, and where the step ended.
-fn backwards(
-    recorder: &Recorder,
-    key: ChannelKey,
-    before: u64,
-    limit: usize,
-) -> (Vec<TraceEvent>, u64) {
+fn notes(recorder: &Recorder, key: ChannelKey, before: u64, most: usize) -> (Vec<TraceEvent>, u64) {
     let mut events = Vec::new();
     let mut serial = before;
     for _ in 0..INSPECTED_NOTES_PER_STEP {
         let note = serial
             .checked_sub(1)
             .and_then(|serial| recorder.get(serial));
-        let Some(note) = note.filter(|_| events.len() < limit) else {
+        let Some(note) = note.filter(|_| events.len() < most) else {
             break;
         };
         serial -= 1;

@@ -5,7 +5,7 @@ use super::lost_owners::{OWNER, with_clients_on_links};
 use super::slots::{Node, arn, held};
 use super::words::upgrade;
 use broker_core::id::NodeId;
-use broker_core::machine::{Input, Machine, Output, PassFailure, Peer};
+use broker_core::machine::{FailedPass, Input, Machine, Output, PassFailure, Peer};
 use broker_core::shard::{Letter, Shard};
 
 const DRAIN_MS: u64 = 20_000;
@@ -80,8 +80,12 @@ fn an_upgrade_that_is_not_answered_is_awaited_and_refused() {
     assert_eq!(left(&mut node, 1_000), (Vec::new(), false), "it is awaited");
     let enters = node.shard.joins_link(&parcel, (0, OWNER), node.at);
     assert!(!enters, "no WebSocket begins");
-    let failed = (OWNER, PassFailure::NoRoom);
-    let back = node.shard.unanswered(parcel, failed, bytes, node.at);
+    let failed = FailedPass {
+        node: OWNER,
+        why: PassFailure::NoRoom,
+        unsent: bytes,
+    };
+    let back = node.shard.unanswered(parcel, failed, node.at);
     assert!(left(&mut node, 0).1, "nothing is left");
     assert!(node.heard(back).starts_with(REFUSED));
 }

@@ -3,7 +3,7 @@
 use super::slots::{Node, held};
 use broker_core::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
 use broker_core::id::NodeId;
-use broker_core::machine::{Input, Machine, Output, PassFailure};
+use broker_core::machine::{FailedPass, Input, Machine, Output, PassFailure};
 use broker_core::shard::{Letter, Shard};
 
 pub(crate) const OWNER: NodeId = NodeId(3);
@@ -141,8 +141,12 @@ fn a_request_that_comes_back_goes_to_the_next_owner_at_once() {
     let mut parcel = node.shard.release(session);
     let sent = Shard::passed_on(&mut parcel).expect("it is for another node");
     moves(&mut node, Some(NEXT), false);
-    let failed = (OWNER, PassFailure::Moved);
-    let back = node.shard.unanswered(parcel, failed, sent.bytes, node.at);
+    let failed = FailedPass {
+        node: OWNER,
+        why: PassFailure::Moved,
+        unsent: sent.bytes,
+    };
+    let back = node.shard.unanswered(parcel, failed, node.at);
     let until = node.at.now.after(100);
     let mut to = Vec::new();
     while let Some(next) = node.shard.deadline().filter(|next| *next <= until) {

@@ -6,7 +6,7 @@ use broker_core::check::Check;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::{Identity, NodeId, SessionKey, ShardId};
 use broker_core::journal::{Entry, Journal};
-use broker_core::machine::{Input, Machine, Output, PassFailure, PassedOn, Peer};
+use broker_core::machine::{FailedPass, Input, Machine, Output, PassFailure, PassedOn, Peer};
 use broker_core::placement::Placement;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Shard, Start};
@@ -387,10 +387,12 @@ fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
         assert_eq!(node.receive(session, &upgrade(THERE)), Some(NodeId(1)));
         let mut parcel = node.shard.release(session);
         let _ = Shard::passed_on(&mut parcel);
-        let why = PassFailure::Connect;
-        let back = node
-            .shard
-            .unanswered(parcel, (NodeId(1), why), Vec::new(), node.at);
+        let failed = FailedPass {
+            node: NodeId(1),
+            why: PassFailure::Connect,
+            unsent: Vec::new(),
+        };
+        let back = node.shard.unanswered(parcel, failed, node.at);
         if failure == 0 {
             node.assert_refused(back, Check::OwnerUnreachable);
         }
@@ -427,10 +429,12 @@ fn no_room_on_a_link_is_no_fault_of_the_owner() {
     let session = node.open(false);
     assert_eq!(node.receive(session, &describe(THERE)), Some(NodeId(1)));
     let parcel = node.shard.release(session);
-    let why = PassFailure::NoRoom;
-    let back = node
-        .shard
-        .unanswered(parcel, (NodeId(1), why), Vec::new(), node.at);
+    let failed = FailedPass {
+        node: NodeId(1),
+        why: PassFailure::NoRoom,
+        unsent: Vec::new(),
+    };
+    let back = node.shard.unanswered(parcel, failed, node.at);
     node.assert_refused(back, Check::ConnectionsFull);
     assert!(
         !node

@@ -8,7 +8,7 @@ use broker_core::check::Check;
 use broker_core::cluster::message::SlotOrder;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
-use broker_core::machine::{Input, Machine, Output, PassFailure, Peer};
+use broker_core::machine::{FailedPass, Input, Machine, Output, PassFailure, Peer};
 use broker_core::shard::Shard;
 use broker_core::time::Now;
 
@@ -27,8 +27,12 @@ fn comes_back(node: &mut Node, session: SessionKey, was_sent: bool) -> SessionKe
     let mut parcel = node.shard.release(session);
     let taken = Shard::passed_on(&mut parcel).expect("it is for another node");
     let unsent = if was_sent { Vec::new() } else { taken.bytes };
-    let failed = (OTHER, PassFailure::Connect);
-    let back = node.shard.unanswered(parcel, failed, unsent, node.at);
+    let failed = FailedPass {
+        node: OTHER,
+        why: PassFailure::Connect,
+        unsent,
+    };
+    let back = node.shard.unanswered(parcel, failed, node.at);
     node.adopt(back);
     back
 }

@@ -6,8 +6,8 @@ use crate::edge::sessions::{Sessions, flush::Flushed};
 use crate::edge::tls::Read;
 use crate::edge::visiting::{Secured, TakeAdmin, Visiting};
 use broker_core::address_shares::Origin;
-use broker_core::id::{NodeId, SessionKey};
-use broker_core::machine::{Machine, PassFailure, PassedOn};
+use broker_core::id::SessionKey;
+use broker_core::machine::{FailedPass, Machine, PassedOn};
 use std::os::fd::AsFd;
 
 /// A client whose connection has left the table; nothing of it is armed or in flight.
@@ -103,19 +103,18 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, connection, io);
     }
 
-    /// Returns a client whose request the node has not answered: for another owner, with the `unsent` request, or for a
+    /// Returns a client whose request the node has not answered: for another owner, with the unsent request, or for a
     /// response from the machine.
     pub(crate) fn return_client(
         &mut self,
         client: Connection,
         parcel: M::Parcel,
-        failed: (NodeId, PassFailure),
-        unsent: Vec<u8>,
+        failed: FailedPass,
         io: &mut Io,
     ) {
-        io.counts.pass_failures[failed.1 as usize] += 1;
+        io.counts.pass_failures[failed.why as usize] += 1;
         let at = io.turn.at();
-        let session = self.machine.unanswered(parcel, failed, unsent, at);
+        let session = self.machine.unanswered(parcel, failed, at);
         self.take_back(session, client, io);
     }
 

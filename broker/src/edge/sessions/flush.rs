@@ -10,7 +10,6 @@ use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
 use crate::edge::sessions::Sessions;
 use broker_core::{id::SessionKey, machine::Machine};
 use socket2::SockRef;
-use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -149,24 +148,18 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Handles the completion of a send.
-    pub(crate) fn sent(
-        &mut self,
-        session: SessionKey,
-        flight: Vec<u8>,
-        result: &io::Result<usize>,
-        io: &mut Io,
-    ) {
-        let Some(connection) = self.connections.get_mut(session) else {
+    pub(crate) fn sent(&mut self, key: SessionKey, flight: Vec<u8>, on_wire: usize, io: &mut Io) {
+        let Some(connection) = self.connections.get_mut(key) else {
             return debug_assert!(false, "a connection outlives its send");
         };
-        let (plain, on_wire, is_whole) = connection.landed(flight, result, io);
+        let (plain, is_whole) = connection.landed(flight, on_wire, io);
         if plain > 0 {
-            self.report_sent(session, (plain, on_wire), io);
+            self.report_sent(key, (plain, on_wire), io);
         }
         if !is_whole {
-            self.sunk(session, io);
+            self.sunk(key, io);
         }
-        self.connections.touch(session);
+        self.connections.touch(key);
     }
 
     /// Handles a broken connection. Bytes that the peer sent earlier are still read; then the machine is informed of

@@ -11,11 +11,10 @@ use crate::edge::tls::Read;
 use broker_core::address_shares::Origin;
 use broker_core::cluster::link::Ending;
 use broker_core::id::NodeId;
-use broker_core::machine::{Input, Machine, PassFailure};
+use broker_core::machine::{FailedPass, Input, Machine, PassFailure};
 use codec::link::How;
 use ring::Received;
 use socket2::SockRef;
-use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -32,8 +31,12 @@ impl<M: Machine> Sessions<M> {
         let streams = &mut self.streams;
         let place = home.and_then(|home| Some((home, streams.clients.claim()?)));
         let Some((home, place)) = place else {
-            let failed = (node, PassFailure::NoRoom);
-            return self.return_client(connection, parcel, failed, sent.bytes, io);
+            let failed = FailedPass {
+                node,
+                why: PassFailure::NoRoom,
+                unsent: sent.bytes,
+            };
+            return self.return_client(connection, parcel, failed, io);
         };
         io.counts.link_clients_opened += 1;
         io.counts.link_clients = streams.clients.len() as u64;
@@ -160,17 +163,11 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Handles the completion of a client's send.
-    pub(crate) fn client_sent(
-        &mut self,
-        place: u32,
-        flight: Vec<u8>,
-        result: &io::Result<usize>,
-        io: &mut Io,
-    ) {
+    pub(crate) fn client_sent(&mut self, place: u32, flight: Vec<u8>, on_wire: usize, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return debug_assert!(false, "a client outlives its send");
         };
-        let (plain, on_wire, is_whole) = client.connection.landed(flight, result, io);
+        let (plain, is_whole) = client.connection.landed(flight, on_wire, io);
         if let Some((link, id)) = link {
             link.sent(id, plain, on_wire, io.turn.at().now);
         }
@@ -249,15 +246,10 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Handles the death of a client's link: a client with a response is returned, to be closed later in turn.
-    pub(crate) fn client_link_died(
-        &mut self,
-        place: u32,
-        ending: Ending,
-        io: &mut Io,
-    ) -> Option<u32> {
+    pub(crate) fn client_link_died(&mut self, place: u32, end: Ending, io: &mut Io) -> Option<u32> {
         let client = self.streams.clients.get_mut(place)?;
         let waits = client.is_answered() && client.finale.is_none() && !io.stopping;
-        client.finale = match ending {
+        client.finale = match end {
             Ending::Close(code) if waits => Some(Finale::Lost(Some(code))),
             Ending::Reset if waits => Some(Finale::Lost(None)),
             Ending::Close(_)
@@ -267,7 +259,7 @@ impl<M: Machine> Sessions<M> {
             | Ending::Repeat(_)
             | Ending::Unavailable
             | Ending::Slow => {
-                self.client_stream_ended(place, ending, io);
+                self.client_stream_ended(place, end, io);
                 return None;
             }
         };
@@ -333,7 +325,9 @@ impl<M: Machine> Sessions<M> {
         let connection = client.connection;
         match (client.parcel, client.finale) {
             (Some(parcel), Some(Finale::Back(why, unsent))) => {
-                self.return_client(connection, parcel, (client.node, why), unsent, io);
+                let node = client.node;
+                let failed = FailedPass { node, why, unsent };
+                self.return_client(connection, parcel, failed, io);
             }
             (Some(parcel), Some(Finale::Finish)) => {
                 let (answer, rest) = (&client.answer, client.unread);

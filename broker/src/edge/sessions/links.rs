@@ -37,21 +37,15 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Handles the completion of a link's receive, which remains armed if `more`.
-    pub(crate) fn link_received(
-        &mut self,
-        place: u32,
-        received: Received,
-        more: bool,
-        io: &mut Io,
-    ) {
+    pub(crate) fn link_received(&mut self, place: u32, got: Received, more: bool, io: &mut Io) {
         let Some(wire) = self.streams.wires.get_mut(place) else {
-            return io.drop_received(received);
+            return io.drop_received(got);
         };
         if !more {
             wire.connection.receive = Receive::Idle;
         }
         let is_over = matches!(wire.stage, Stage::Over);
-        match received {
+        match got {
             Received::Bytes(lent) if is_over => io.ring.give_back(lent),
             Received::Bytes(lent) => {
                 io.count_received(lent.len());
@@ -94,15 +88,9 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Handles the completion of a link's send.
-    pub(crate) fn link_sent(
-        &mut self,
-        place: u32,
-        flight: Vec<u8>,
-        result: &io::Result<usize>,
-        io: &mut Io,
-    ) {
+    pub(crate) fn link_sent(&mut self, place: u32, flight: Vec<u8>, on_wire: usize, io: &mut Io) {
         if let Some(wire) = self.streams.wires.get_mut(place)
-            && !wire.connection.landed(flight, result, io).2
+            && !wire.connection.landed(flight, on_wire, io).1
         {
             self.break_link(place, (Death::Reset, PassFailure::Closed), io);
         }
@@ -256,25 +244,19 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Handles an event of a client's stream. `lost`: collects clients of a dead link to be closed in turn.
-    fn client_event(
-        &mut self,
-        client: u32,
-        event: Event,
-        lost: Option<&mut Vec<u32>>,
-        io: &mut Io,
-    ) {
+    fn client_event(&mut self, place: u32, event: Event, lost: Option<&mut Vec<u32>>, io: &mut Io) {
         match event {
-            Event::Inbox(..) | Event::Room(_) => self.streams.clients.touch(client),
+            Event::Inbox(..) | Event::Room(_) => self.streams.clients.touch(place),
             Event::Ask(_) => {
-                if let Some((client, Some((link, id)))) = self.streams.client(client) {
+                if let Some((client, Some((link, id)))) = self.streams.client(place) {
                     client.answer_kernel(link, id);
                 }
             }
             Event::Ended(_, ending) => match lost {
-                Some(lost) => lost.extend(self.client_link_died(client, ending, io)),
-                None => self.client_stream_ended(client, ending, io),
+                Some(lost) => lost.extend(self.client_link_died(place, ending, io)),
+                None => self.client_stream_ended(place, ending, io),
             },
-            Event::Gone(..) => self.client_stream_gone(client, io),
+            Event::Gone(..) => self.client_stream_gone(place, io),
             Event::Opened(..) | Event::Confirmed(..) | Event::Away | Event::Dead(_) => {}
         }
     }

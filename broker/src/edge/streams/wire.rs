@@ -155,10 +155,7 @@ pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
 }
 
 /// Creates a socket to connect with.
-pub(crate) fn connecting_socket(
-    address: SocketAddr,
-    settings: &EdgeSettings,
-) -> io::Result<OwnedFd> {
+pub(crate) fn connecting(address: SocketAddr, settings: &EdgeSettings) -> io::Result<OwnedFd> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;

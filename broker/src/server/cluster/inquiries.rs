@@ -185,13 +185,7 @@ impl Inquiries {
 
     /// Starts a round with these nodes. Inquiries with side effects are sent once: without a reply it is unknown
     /// whether they were carried out.
-    fn begin(
-        &mut self,
-        what: RoundQuestion,
-        inquiry: &Inquiry,
-        missing: Vec<Name>,
-        most: Duration,
-    ) {
+    fn begin(&mut self, what: RoundQuestion, inquiry: &Inquiry, nodes: Vec<Name>, most: Duration) {
         let now = Instant::now();
         let until = now + most;
         let again = match inquiry {
@@ -203,7 +197,7 @@ impl Inquiries {
         let round = Round {
             what,
             inquiry: inquiry.bytes(),
-            missing,
+            missing: nodes,
             until,
             again,
         };
@@ -241,16 +235,11 @@ impl Inquiries {
     }
 
     /// Queries the admin listeners of these nodes. If the limit is reached, `to` is dropped.
-    fn ask_admins(
-        &mut self,
-        inquiry: &Inquiry,
-        nodes: Vec<Name>,
-        to: oneshot::Sender<NodeReplies>,
-    ) {
+    fn ask_admins(&mut self, inquiry: &Inquiry, of: Vec<Name>, to: oneshot::Sender<NodeReplies>) {
         let gets = self.rounds.values();
         let gets = gets.filter(|round| matches!(round.what, RoundQuestion::Get(..)));
         if gets.count() < GETS_MAX {
-            self.begin(RoundQuestion::Get(to, Vec::new()), inquiry, nodes, GET_MAX);
+            self.begin(RoundQuestion::Get(to, Vec::new()), inquiry, of, GET_MAX);
         }
     }
 

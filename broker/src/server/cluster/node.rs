@@ -8,31 +8,32 @@
 //!                                    └── parcels ─────────────────────────┘
 //! ```
 
+use crate::data_dir::DataDir;
+use crate::edge::Links;
 use crate::edge::turn::calendar;
 use crate::edge::turn::shards_now;
-use crate::edge::{Links, Post};
 use crate::etcd_options::{self, EtcdFiles};
+use crate::failure::{Failure, Fallible};
 use crate::registry::ProcessCatalog;
 use crate::server::cluster::inquiries::{self, Event, Inquiries};
 use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, ShardsOfNode, Tallies};
+use crate::server::mailboxes::Mailboxes;
 use crate::server::{cluster::EtcdPart, random::seeds};
 use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeView, Shared};
 use crate::version::COMMIT_LABEL;
-use crate::{data_dir::DataDir, failure::Failure};
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::Kinship;
 use broker_core::id::{ShardId, Slot};
 use broker_core::settings::Settings;
-use broker_core::shard::{Shard, SlotOrders};
+use broker_core::shard::SlotOrders;
 use broker_core::{placement::Placement, readiness::Readiness, registry::Store};
 use broker_etcd::{
     Driver, Handle, InnerAddress, Inspection, Name, NodeConfig, NodeState, PeerCounts,
     PeerListener, TcpPeers,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use mailbox::Mailbox;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,8 +73,8 @@ impl Node {
         (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
         (part, map, links): (&EtcdPart, &Arc<SlotMap>, &Arc<Links>),
         placement: &Placement,
-        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
-    ) -> Result<Self, Failure> {
+        mailboxes: &Mailboxes,
+    ) -> Fallible<Self> {
         let listen = settings
             .cluster
             .listen
@@ -250,7 +251,7 @@ fn fatal(error: &dyn std::fmt::Display) -> Failure {
 }
 
 /// Listens for messages of other nodes.
-fn carrier(settings: &Settings, part: &EtcdPart) -> Result<PeerListener, Failure> {
+fn carrier(settings: &Settings, part: &EtcdPart) -> Fallible<PeerListener> {
     let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is invalid"))?;
     let peers = settings.cluster.peers().ok_or_else(|| {
         fatal(&"there is no port after that of cluster.listen: set cluster.peers")
@@ -303,7 +304,7 @@ fn pages(
 }
 
 /// A random number for the first inquiry to other nodes.
-fn first_number() -> Result<u64, Failure> {
+fn first_number() -> Fallible<u64> {
     let [number, ..] = seeds()?;
     Ok(number)
 }

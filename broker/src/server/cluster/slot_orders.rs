@@ -3,9 +3,10 @@
 
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
+use crate::failure::{Failure, Fallible};
 use crate::server::cluster::inquiries::Event;
-use crate::server::mailboxes::post;
-use crate::{failure::Failure, side::InForce, side::Shared};
+use crate::server::mailboxes::{Mailboxes, post};
+use crate::{side::InForce, side::Shared};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::link::LinkTable;
 use broker_core::cluster::message::{Ending, Held, Parcel, ParcelSent, ReleaseCause, SlotOrder};
@@ -14,11 +15,10 @@ use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
 use broker_core::id::{CallRef, Identity, ShardId, Slot};
 use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
 use broker_core::registry::{StoreError, Ticket};
-use broker_core::shard::{Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders};
+use broker_core::shard::{Letter, NodesAnswer, PageQuestion, ShardOrder, SlotOrders};
 use broker_core::{placement::Placement, readiness::Readiness, record::Record, time::Now};
 use broker_etcd::{Commands, HostService, Name, News};
 use crossbeam_channel::Sender;
-use mailbox::Mailbox;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -30,9 +30,6 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
     reason = "held for moments, a few times for each slot that moves: no message waits for it"
 )]
 type Mutex<T> = std::sync::Mutex<T>;
-
-/// Mailboxes of all shards.
-pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// The orders and reports of all shards. One per process.
 pub(crate) struct Desk {
@@ -565,7 +562,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub(crate) fn open(node: &str) -> Result<Self, Failure> {
+    pub(crate) fn open(node: &str) -> Fallible<Self> {
         let Some(path) = std::env::var_os(SLOT_JOURNAL) else {
             return Ok(Self(None));
         };

@@ -2,7 +2,7 @@
 //! changes.
 
 use crate::config;
-use crate::failure::Failure;
+use crate::failure::{Failure, Fallible};
 use crate::server::check::secret_of_client;
 use crate::server::reload::{Reloadable, Reloader, stamps};
 use crate::side::{Console, ConsoleAdmission, Shows};
@@ -27,10 +27,7 @@ pub(crate) struct AccountsFile {
 ///
 /// # Errors
 /// [`Failure::Configuration`]: the client's secret cannot be read.
-pub(crate) fn prepare(
-    settings: &Settings,
-    shows: &mut Shows,
-) -> Result<Option<AccountsFile>, Failure> {
+pub(crate) fn prepare(settings: &Settings, shows: &mut Shows) -> Fallible<Option<AccountsFile>> {
     let Some(oidc) = &settings.admin.oidc else {
         return Ok(None);
     };

@@ -4,14 +4,13 @@
 //! can read its authority.
 
 use crate::dev_certificate::{self, DevCertificate, RsaWork};
-use crate::server::mailboxes::post_to_all;
+use crate::failure::{Failure, Fallible};
+use crate::server::mailboxes::{Mailboxes, post_to_all};
 use crate::server::reload::{Reloadable, stamps};
 use crate::side::Shared;
 use crate::tls_files::{Expiry, PresentedCertificates, TlsLoader};
-use crate::{data_dir::DataDir, edge::Post, failure::Failure, files::FileStamp};
+use crate::{data_dir::DataDir, edge::Post, files::FileStamp};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
-use broker_core::shard::Shard;
-use mailbox::Mailbox;
 use rustls::ServerConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ pub(crate) struct Certificate {
     /// Name, serial number and expiry of each leaf; see [`Presented::leaves`].
     leaves: Vec<[String; 3]>,
     /// Mailboxes of the shards, which receive each new certificate.
-    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    mailboxes: Mailboxes,
 }
 
 /// Loader of the certificates, shared with the thread that generates the RSA development certificate; `None` during
@@ -54,9 +53,9 @@ impl Certificate {
     pub(crate) fn find(
         settings: &Settings,
         data_dir: &DataDir,
-        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+        mailboxes: &Mailboxes,
         ticket_keys: Option<Vec<Zeroizing<[u8; 32]>>>,
-    ) -> Result<Option<InitialCertificate>, Failure> {
+    ) -> Fallible<Option<InitialCertificate>> {
         if settings.port(Scheme::Https).is_none() {
             return Ok(None);
         }
@@ -141,12 +140,7 @@ impl Drop for Certificate {
 }
 
 /// Generates the RSA development certificate and applies it, on a separate thread.
-fn make_rsa(
-    rsa: RsaWork,
-    ca: PathBuf,
-    loader: SharedLoader,
-    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
-) -> Result<(), Failure> {
+fn make_rsa(rsa: RsaWork, ca: PathBuf, loader: SharedLoader, mailboxes: Mailboxes) -> Fallible<()> {
     let work = move || {
         let _ = rustix::process::nice(NICE); // of this thread alone
         let made = rsa.make(SystemTime::now());
@@ -181,10 +175,7 @@ fn make_rsa(
 const NICE: i32 = 10;
 
 /// The files that are read, and the development certificate if the files belong to it.
-fn files(
-    settings: &Settings,
-    data_dir: &DataDir,
-) -> Result<(TlsFiles, Option<DevCertificate>), Failure> {
+fn files(settings: &Settings, data_dir: &DataDir) -> Fallible<(TlsFiles, Option<DevCertificate>)> {
     if let Some(files) = &settings.tls {
         return Ok((files.clone(), None));
     }

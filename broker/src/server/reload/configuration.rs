@@ -9,13 +9,12 @@ use crate::edge::Post;
 use crate::hooks::{Hooks, Order};
 use crate::memory;
 use crate::server::check::{CheckedConfiguration, check_start};
-use crate::server::mailboxes::post_to_all;
+use crate::server::mailboxes::{Mailboxes, post_to_all};
 use crate::server::reload::{Reloadable, Reloader, hooks, stamps};
 use crate::side::{FileReport, StatusBoard, set_log_level};
 use broker_core::limits::MESSAGE_BOUNDS_MAX;
 use broker_core::settings::{SettingChanges, Settings};
-use broker_core::shard::{Letter, Shard};
-use mailbox::Mailbox;
+use broker_core::shard::Letter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -36,7 +35,7 @@ pub(crate) struct ConfigurationFile {
     memory: usize,
     status: StatusBoard,
     hooks: Option<Hooks>,
-    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    mailboxes: Mailboxes,
 }
 
 /// A valid file and its consequences.
@@ -56,7 +55,7 @@ impl ConfigurationFile {
         checked: &CheckedConfiguration,
         status: &StatusBoard,
         hooks: &hooks::Started,
-        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+        mailboxes: &Mailboxes,
         reloader: &mut Reloader,
     ) {
         let CheckedConfiguration {

@@ -2,16 +2,17 @@
 //! that fetches the keys of its OpenID providers.
 
 use crate::config::{Loaded, load_credentials};
+use crate::failure::{Failure, Fallible};
 use crate::providers::{self, Fetcher};
+use crate::server::mailboxes::Mailboxes;
 use crate::server::{mailboxes::post_to_all, reload::Reloadable};
 use crate::side::{InForce, Shows};
 use crate::tls_files::first_end;
-use crate::{devices::Devices, edge::Post, failure::Failure, files::FileStamp};
+use crate::{devices::Devices, edge::Post, files::FileStamp};
 use broker_core::auth::Credentials;
 use broker_core::auth::provider::{Discovery, KeySource, Provider};
 use broker_core::settings::{Auth, Settings};
-use broker_core::shard::{Letter, Shard};
-use mailbox::Mailbox;
+use broker_core::shard::Letter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -32,7 +33,7 @@ pub(crate) struct CredentialsFile {
     /// The principals used by the side thread.
     of_side: watch::Sender<Arc<Credentials>>,
     /// Mailboxes of the shards, which receive each new set of principals.
-    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    mailboxes: Mailboxes,
 }
 
 /// Credentials at startup.
@@ -53,8 +54,8 @@ impl CredentialsFile {
     /// [`Failure::Configuration`] with all faults of the file.
     pub(crate) fn find(
         settings: &Settings,
-        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
-    ) -> Result<Option<InitialCredentials>, Failure> {
+        mailboxes: &Mailboxes,
+    ) -> Fallible<Option<InitialCredentials>> {
         let path = match (settings.auth, &settings.credentials) {
             (Auth::Sigv4, Some(path)) => path.clone(),
             (Auth::Sigv4 | Auth::None, _) => return Ok(None),
@@ -222,7 +223,7 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
 pub(crate) fn fetcher(
     settings: &Settings,
     who: Option<&InitialCredentials>,
-    mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    mailboxes: &Mailboxes,
     shows: &mut Shows,
 ) -> (Option<Fetcher>, Option<InForce>) {
     let Some(in_force) = who.map(|found| found.file.in_force()) else {

@@ -1,12 +1,13 @@
 //! The hooks of the configuration: their files, read at start and again when they change, and their courier.
 
+use crate::failure::{Failure, Fallible};
+use crate::files::FileStamp;
 use crate::hooks::client::{self, Client, HookFault};
 use crate::hooks::{self, Courier, Hooks, Order};
 use crate::server::random::seeds;
 use crate::server::reload::{Reloadable, Reloader, stamps};
 use crate::side::{Running, Shows, StatusBoard, Teller};
 use crate::tls_files::first_end_of;
-use crate::{failure::Failure, files::FileStamp};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::settings::Settings;
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ pub(crate) fn prepare(
     status: &StatusBoard,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
     shows: &mut Shows,
-) -> Result<(Started, Teller), Failure> {
+) -> Fallible<(Started, Teller)> {
     let (teller, running) = (shows.readers.teller(), status.running());
     let settings = &running.settings();
     if settings.hooks.is_empty() {

@@ -1,6 +1,6 @@
 //! The token file of the admin listener: read at startup, and again when it changes.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Fallible};
 use crate::files::{self, Token};
 use crate::server::check::used_token_file;
 use crate::server::reload::{Reloadable, Reloader, stamps};
@@ -19,10 +19,7 @@ struct TokenFile {
 ///
 /// # Errors
 /// [`Failure::Configuration`]: it cannot be read.
-pub(crate) fn find(
-    settings: &Settings,
-    reloader: &mut Reloader,
-) -> Result<Option<Tokens>, Failure> {
+pub(crate) fn find(settings: &Settings, reloader: &mut Reloader) -> Fallible<Option<Tokens>> {
     let Some(path) = used_token_file(settings) else {
         return Ok(None);
     };

@@ -90,7 +90,11 @@ fn an_older_directory_is_tightened_once_with_one_line() {
     assert_closed(&data, true);
     drop(broker);
     let broker = under("022", &directory, &DEV);
-    assert!(!broker.log().contains("other users could"), "{}", broker.log());
+    assert!(
+        !broker.log().contains("other users could"),
+        "{}",
+        broker.log()
+    );
     drop(broker);
     let _ = fs::remove_dir_all(&directory);
 }

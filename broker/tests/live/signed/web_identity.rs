@@ -211,7 +211,12 @@ fn tokens_that_are_wrong_get_nothing_and_say_why_to_operators_alone() {
     let (expired, rejected) = ((400, "ExpiredTokenException"), (403, "IDPRejectedClaim"));
     let foreign = json!({"iss": "https://id.example.com"});
     for (role, changes, wanted, told) in [
-        ("viewer", json!({"aud": "another"}), invalid, "not a client id"),
+        (
+            "viewer",
+            json!({"aud": "another"}),
+            invalid,
+            "not a client id",
+        ),
         ("viewer", foreign, invalid, "has this issuer"),
         (
             "viewer",

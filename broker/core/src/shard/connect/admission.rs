@@ -8,8 +8,9 @@ use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::{EndReason, Superseded};
 use crate::session::http::{Admission, Asks, HttpStage};
 use crate::session::web_socket::{AdmissionTerms, Role, WebSocket};
-use crate::session::{Forwarded, NEVER, Session, SessionState};
+use crate::session::{NEVER, Session, SessionState};
 use crate::settings::Program;
+use crate::shard::admitted::{Holder, Member, Standing};
 use crate::shard::calls::responses::{RATE_EXCEEDED, absent, no_place, nobody, refuse, too_busy};
 use crate::shard::connect::upgrades::{no_client_id, refuse_upgrade};
 use crate::shard::context::Context;
@@ -17,7 +18,6 @@ use crate::shard::directory::members::{NoSlot, SlotRequest};
 use crate::shard::directory::{ChangeStep, Directory};
 use crate::shard::evidence::Evidence;
 use crate::shard::road::in_flight::slot_of;
-use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Parcel, ParcelLoad, disconnect};
@@ -26,7 +26,7 @@ use crate::time::{Moment, Now, Wall};
 use crate::{
     channel::Life,
     check::Check,
-    machine::{Output, Peer},
+    machine::Output,
     presence::PresenceCause,
     record::{Holding, Record},
     refusal::Refusal,
@@ -37,12 +37,8 @@ use std::rc::Rc;
 
 /// The holder charged for a connection on its channel's home; `None` when the connection was refused because the
 /// process is shutting down or at capacity.
-pub(crate) fn holder_of(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    admission: &Admission,
-) -> Option<Holder> {
+pub(crate) fn holder(shard: &mut State, key: SessionKey, admission: &Admission) -> Option<Holder> {
+    let State { sockets, cx, .. } = shard;
     let evidence = Evidence::of_admission(admission);
     if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
         return None;
@@ -111,7 +107,7 @@ fn take_place(
     role: &Role,
 ) -> Result<(ChannelKey, Option<CallerId>, Joined), Refusal> {
     let (sockets, directory, cx, ..) = shard.parts();
-    let channel = directory.channel_to_join(cx, &admission.arn)?;
+    let channel = directory.joinable(cx, &admission.arn)?;
     let caller = match role {
         Role::Master => None,
         Role::Viewer(_) => {
@@ -139,11 +135,7 @@ fn take_place(
 
 impl Directory {
     /// The channel of an ARN; with `--dev` it is created with the given ARN.
-    fn channel_to_join(
-        &mut self,
-        cx: &mut Context,
-        arn: &ChannelArn,
-    ) -> Result<ChannelKey, Refusal> {
+    fn joinable(&mut self, cx: &mut Context, arn: &ChannelArn) -> Result<ChannelKey, Refusal> {
         let identity = Identity::of(arn);
         if !self.serves(&identity, cx.at.now) {
             return Err(nobody());
@@ -421,7 +413,7 @@ const TTL_SECONDS_DEFAULT: u32 = 60;
 // A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
 
 impl Sockets {
-    /// Announces that the connection moves to its channel's home; [`release_parcel`] follows.
+    /// Announces that the connection moves to its channel's home; [`Self::release_parcel`] follows.
     ///
     /// The connection leaves when earlier responses are sent; a peer that does not read them in time is disconnected.
     pub(crate) fn hand_over(
@@ -444,86 +436,68 @@ impl Sockets {
     }
 
     /// Creates a session for a connection that returned, or that arrived from another shard.
-    pub(crate) fn take_session(
-        &mut self,
-        peer: Peer,
-        forwarded: Option<Box<Forwarded>>,
-        at: Moment,
-    ) -> SessionKey {
+    pub(crate) fn take_session(&mut self, parcel: &mut Parcel, at: Moment) -> SessionKey {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
-        let mut session = Session::accepted(peer, deadline);
-        session.forwards(forwarded);
+        let mut session = Session::accepted(parcel.peer, deadline);
+        session.forwards(parcel.forwarded.take());
         let key = self
             .add_session(session, true)
             .expect("a process has fewer descriptors than a table has slots");
         self.arm(key, deadline);
         key
     }
-}
 
-pub(crate) fn release_parcel(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-) -> Box<Parcel> {
-    let mut session = sockets
-        .remove_session(key)
-        .expect("the edge releases what was just announced");
-    cx.telemetry.unload(session.outbox.load());
-    let forwarded = session.take_forwarded();
-    let peer = session.own_peer();
-    let SessionState::Http(http) = session.state else {
-        unreachable!("only a request is handed over")
-    };
-    let load = match http.stage {
-        HttpStage::AwaitHandover(admission, unread) => ParcelLoad::Upgrade {
-            admission: *admission,
-            unread,
-        },
-        HttpStage::AwaitLink(mut onward) => {
-            onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
-            ParcelLoad::Onward(*onward)
-        }
-        HttpStage::AwaitAdmin(mut bytes) => {
-            bytes.extend_from_slice(&http.buffer);
-            ParcelLoad::Admin(bytes)
-        }
-        HttpStage::AwaitTls
-        | HttpStage::AwaitHead
-        | HttpStage::AwaitBody(_)
-        | HttpStage::AwaitReply(..)
-        | HttpStage::AwaitWake(_)
-        | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
-    };
-    Box::new(Parcel {
-        peer,
-        forwarded,
-        load,
-    })
-}
-
-/// Takes in a connection from another shard: its admission, and the bytes after its request.
-pub(crate) fn adopt_parcel(
-    sockets: &mut Sockets,
-    parcel: Parcel,
-    at: Moment,
-) -> (SessionKey, Admission, Vec<u8>) {
-    let key = sockets.take_session(parcel.peer, parcel.forwarded, at);
-    let ParcelLoad::Upgrade { admission, unread } = parcel.load else {
-        unreachable!("what goes to another node passes no other shard")
-    };
-    (key, admission, unread)
-}
-
-pub(crate) fn bounce_parcel(sockets: &mut Sockets, cx: &mut Context, parcel: Parcel) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, parcel.forwarded, cx.at);
-    match parcel.load {
-        ParcelLoad::Upgrade { admission, .. } => {
-            let evidence = Evidence::of_admission(&admission);
-            refuse(sockets, cx, key, &evidence, &too_busy());
-        }
-        ParcelLoad::Admin(_) => public_pages::refuse_admin_page(sockets, cx, key),
-        ParcelLoad::Onward(_) => unreachable!("what goes to another node passes no other shard"),
+    /// Removes a session that moves to another shard, a node or the side thread.
+    pub(crate) fn release_parcel(&mut self, cx: &mut Context, key: SessionKey) -> Box<Parcel> {
+        let mut session = self
+            .remove_session(key)
+            .expect("the edge releases what was just announced");
+        cx.telemetry.unload(session.outbox.load());
+        let forwarded = session.take_forwarded();
+        let peer = session.own_peer();
+        let SessionState::Http(http) = session.state else {
+            unreachable!("only a request is handed over")
+        };
+        let load = match http.stage {
+            HttpStage::AwaitHandover(admission, unread) => ParcelLoad::Upgrade {
+                admission: *admission,
+                unread,
+            },
+            HttpStage::AwaitLink(mut onward) => {
+                onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
+                ParcelLoad::Onward(*onward)
+            }
+            HttpStage::AwaitAdmin(mut bytes) => {
+                bytes.extend_from_slice(&http.buffer);
+                ParcelLoad::Admin(bytes)
+            }
+            HttpStage::AwaitTls
+            | HttpStage::AwaitHead
+            | HttpStage::AwaitBody(_)
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_)
+            | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
+        };
+        Box::new(Parcel {
+            peer,
+            forwarded,
+            load,
+        })
     }
-    key
+
+    /// Takes back a connection that the other shard, or the side thread, has no capacity for.
+    pub(crate) fn bounce_parcel(&mut self, cx: &mut Context, mut parcel: Parcel) -> SessionKey {
+        let key = self.take_session(&mut parcel, cx.at);
+        match parcel.load {
+            ParcelLoad::Upgrade { admission, .. } => {
+                let evidence = Evidence::of_admission(&admission);
+                refuse(self, cx, key, &evidence, &too_busy());
+            }
+            ParcelLoad::Admin(_) => public_pages::refuse_admin_page(self, cx, key),
+            ParcelLoad::Onward(_) => {
+                unreachable!("what goes to another node passes no other shard")
+            }
+        }
+        key
+    }
 }

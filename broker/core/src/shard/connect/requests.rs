@@ -5,7 +5,7 @@ use crate::id::{Identity, SessionKey};
 use crate::machine::{Output, Shown};
 use crate::record::Holding;
 use crate::session::Session;
-use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, PlayerHead, Target};
+use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::calls::BegunCall;
 use crate::shard::calls::responses::{self, PLAYER_OPTIONS, RATE_EXCEEDED, refuse};
 use crate::shard::calls::role_alias::{self, DeviceRequest};
@@ -15,8 +15,8 @@ use crate::shard::connect::{Step, ends_with, public_pages};
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
 use crate::shard::state::State;
-use crate::shard::{Gate, Sockets, disconnect, onward};
-use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal, time::Moment};
+use crate::shard::{Sockets, disconnect, onward};
+use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal};
 use codec::control::{ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, UpgradeError, preflight, upgrade_by};
 use codec::sigv4::Parameter;
@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 /// A complete request head.
 pub(crate) struct Request<'a> {
+    key: SessionKey,
     pub(crate) head: Head<'a>,
     text: &'a [u8],
     /// Length of the head.
@@ -53,15 +54,16 @@ pub(crate) enum HeadStep<'a> {
 
 /// Processes a complete head; requests that need no signature are answered.
 pub(crate) fn take_head<'a>(
-    sockets: &mut Sockets,
-    cx: &mut Context,
+    shard: &mut State,
     key: SessionKey,
     bytes: &'a [u8],
     after: &'a [u8],
 ) -> HeadStep<'a> {
+    let (sockets, _, cx, _) = shard.parts();
     sockets.note_method(key, bytes);
     // A head is large: it is moved once.
     let mut request = Request {
+        key,
         head: match Head::parse(bytes, &sockets.rules().head) {
             Ok(head) => head,
             Err(error) => {
@@ -98,7 +100,7 @@ pub(crate) fn take_head<'a>(
             return HeadStep::Upgrade(request);
         }
         Err(error) => {
-            let step = refuse_handshake(sockets, cx, key, &request.head, error);
+            let step = refuse_handshake(shard, &request, error);
             return HeadStep::Done(step);
         }
     }
@@ -118,17 +120,13 @@ pub(crate) fn take_head<'a>(
     if role_alias::is_asked(&request.head) && sockets.session(key).is_some_and(Session::has_tls) {
         return HeadStep::Stranger(request);
     }
-    HeadStep::Done(answer_head(sockets, cx, key, &request))
+    HeadStep::Done(answer_head(shard, &request))
 }
 
 /// Refuses an invalid WebSocket handshake.
-fn refuse_handshake(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    head: &Head<'_>,
-    error: UpgradeError,
-) -> Step {
+fn refuse_handshake(shard: &mut State, request: &Request<'_>, error: UpgradeError) -> Step {
+    let State { sockets, cx, .. } = shard;
+    let head = &request.head;
     let mut keys = head
         .headers()
         .filter(|(name, _)| name.eq_ignore_ascii_case(KEY));
@@ -140,28 +138,25 @@ fn refuse_handshake(
     let ground = (error == UpgradeError::BadKey).then(|| ground.into());
     let refusal = Refusal::from(error).by_policy(ground);
     let evidence = Evidence::of_head(upgrade_of(head), head);
-    refuse_step(sockets, cx, key, &evidence, refusal)
+    refuse_step(sockets, cx, request.key, &evidence, refusal)
 }
 
 const KEY: &str = "Sec-WebSocket-Key";
 
 /// Responds to a head that is neither an upgrade nor a call.
-fn answer_head(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    request: &Request<'_>,
-) -> Step {
+fn answer_head(shard: &mut State, request: &Request<'_>) -> Step {
+    let State { sockets, cx, .. } = shard;
+    let key = request.key;
     match request.head.method() {
         "OPTIONS" if public_pages::is_preflight(&request.head) => {
-            answer_preflight(sockets, cx, key, request, "POST", "")
+            answer_preflight(shard, request, "POST", "")
         }
         _ if public_pages::is_probe(&request.head) => {
             let close = ends_with(&request.head);
             public_pages::answer_probe(sockets, cx, key, close);
             next(request, close)
         }
-        _ if is_wake(&request.head) => unknown_operation(sockets, cx, key, request),
+        _ if is_wake(&request.head) => unknown_operation(shard, request),
         "GET" if upgrades::names(&request.head, Parameter::ChannelArn) => {
             let message = "This request must ask for a WebSocket: Upgrade: websocket.";
             let refusal = Refusal::of_head(Check::NotWebsocket, 400, message);
@@ -173,25 +168,22 @@ fn answer_head(
             public_pages::answer_visit(sockets, cx, key, &request.head, close);
             next(request, close)
         }
-        _ => unknown_operation(sockets, cx, key, request),
+        _ => unknown_operation(shard, request),
     }
 }
 
 /// Processes an upgrade or a device's poll: it is returned if it is to be admitted here, moves to the shard or node
 /// that serves its channel, or is refused.
-pub(crate) fn take_upgrade(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
-    key: SessionKey,
-    request: &Request<'_>,
-) -> Option<Admission> {
+pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
+    let State { sockets, cx, .. } = shard;
+    let key = request.key;
     // The node that passed it on asks the next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
         sockets.close_when_sent(key, cx.at);
         return None;
     }
-    let admission = read_upgrade(sockets, cx, gate, key, request)?;
+    let admission = read_upgrade(shard, request)?;
+    let State { sockets, cx, .. } = shard;
     // Its peer has left: it would wait in vain, and a WebSocket would take the place of one whose peer is there.
     if sockets.http(key).is_some_and(|http| http.ends_behind) {
         sockets.close_when_sent(key, cx.at);
@@ -217,14 +209,9 @@ pub(crate) fn take_upgrade(
 
 /// Parses an upgrade, or refuses it in the order of the protocol: a duplicate parameter, the signature, the parameters,
 /// the policy; then a channel that cannot exist for this caller.
-fn read_upgrade(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
-    key: SessionKey,
-    request: &Request<'_>,
-) -> Option<Admission> {
-    let (head, asked) = (&request.head, request.asked.as_ref());
+fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
+    let (sockets, _, cx, gate) = shard.parts();
+    let (key, head, asked) = (request.key, &request.head, request.asked.as_ref());
     let purpose = asked.map_or(Purpose::Wake, |_| upgrade_of(head));
     let evidence = Evidence::of_head(purpose, head);
     if disconnect::refuses_in_drain(sockets, cx, key, &evidence) {
@@ -272,15 +259,15 @@ fn read_upgrade(
 }
 
 /// Answers a player's request other than an offer.
-pub(crate) fn answer_player(shard: &mut State, key: SessionKey, request: &Request<'_>) -> Step {
+pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
     let (sockets, _, cx, gate) = shard.parts();
     let head = &request.head;
     if head.method() == "OPTIONS" && public_pages::is_preflight(head) {
         // `OPTIONS` itself is asked by pages, for ICE servers, and with a bearer that needs a preflight, too.
         let methods = "POST, DELETE, OPTIONS";
-        return answer_preflight(sockets, cx, key, request, methods, PLAYER_OPTIONS);
+        return answer_preflight(shard, request, methods, PLAYER_OPTIONS);
     }
-    let goes_on = match whep::answer(sockets, cx, gate, key, head) {
+    let goes_on = match whep::answer(sockets, cx, gate, request.key, head) {
         PlayerStep::Answered(goes_on) => goes_on,
         PlayerStep::Asks(begun) => {
             let clustered = sockets.placement().cluster().is_some();
@@ -304,15 +291,9 @@ pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Ve
 }
 
 /// Responds to a browser's preflight with these methods and additional header lines.
-fn answer_preflight(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    request: &Request<'_>,
-    methods: &str,
-    fields: &str,
-) -> Step {
-    let head = &request.head;
+fn answer_preflight(shard: &mut State, request: &Request<'_>, methods: &str, fields: &str) -> Step {
+    let State { sockets, cx, .. } = shard;
+    let (key, head) = (request.key, &request.head);
     let close = !head.keep_alive();
     let id = cx.telemetry.request_id();
     let asked = head.header("access-control-request-headers");
@@ -342,12 +323,7 @@ fn answer_preflight(
     }
 }
 
-fn unknown_operation(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    request: &Request<'_>,
-) -> Step {
+fn unknown_operation(shard: &mut State, request: &Request<'_>) -> Step {
     let close = ends_with(&request.head);
     let message = "There is no such operation: see the path, and that the method is POST.";
     let kind = ErrorKind::UnknownOperation;
@@ -356,21 +332,22 @@ fn unknown_operation(
         close,
         ..Evidence::of_head(Purpose::Unknown, &request.head)
     };
-    refuse(sockets, cx, key, &evidence, &refusal);
+    refuse(
+        &mut shard.sockets,
+        &mut shard.cx,
+        request.key,
+        &evidence,
+        &refusal,
+    );
     next(request, close)
 }
 
 /// Responds to a request on a connection to the credentials provider.
-pub(crate) fn answer_provider(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
-    (key, shown): (SessionKey, &Shown),
-    request: &Request<'_>,
-) -> Step {
-    let close = ends_with(&request.head) || sockets.shown_long_ago(key, cx.at.now);
+pub(crate) fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &Shown) -> Step {
+    let (sockets, _, cx, gate) = shard.parts();
+    let close = ends_with(&request.head) || sockets.shown_long_ago(request.key, cx.at.now);
     let device = DeviceRequest {
-        key,
+        key: request.key,
         shown,
         head: &request.head,
         close,
@@ -381,18 +358,13 @@ pub(crate) fn answer_provider(
 
 /// Refuses a request for keys on a connection where no certificate was requested although the server serves things,
 /// because the connection's server name is missing or names another host.
-pub(crate) fn refuse_stranger(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &Gate,
-    key: SessionKey,
-    request: &Request<'_>,
-) -> Step {
+pub(crate) fn refuse_stranger(shard: &mut State, request: &Request<'_>) -> Step {
+    let (sockets, _, cx, gate) = shard.parts();
     if !role_alias::is_open(sockets, gate) {
-        return answer_head(sockets, cx, key, request);
+        return answer_head(shard, request);
     }
     let close = ends_with(&request.head);
-    role_alias::refuse_stranger(sockets, cx, key, &request.head, close);
+    role_alias::refuse_stranger(sockets, cx, request.key, &request.head, close);
     next(request, close)
 }
 
@@ -405,34 +377,25 @@ fn next(request: &Request<'_>, close: bool) -> Step {
 }
 
 /// Begins to handle a POST: the path names the operation, and the body is awaited.
-pub(crate) fn begin_call(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
-    key: SessionKey,
-    request: &Request<'_>,
-) -> Step {
-    let head = &request.head;
+pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
+    let (sockets, _, cx, gate) = shard.parts();
+    let (key, head) = (request.key, &request.head);
     let length = match head.body() {
         Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
         Ok(Body::None) => 0, // a POST without any length is an error
-        Err(error) => {
-            let evidence = Evidence::of_head(purpose_unread(sockets, head), head);
-            return refuse_step(sockets, cx, key, &evidence, error);
-        }
+        Err(error) => return refuse_unread(shard, request, error),
     };
     if length > sockets.settings().limits.body_bytes {
         let message = "The request body is too large.";
         let refusal = Refusal::of_head(Check::BodyTooLarge, 413, message);
-        let evidence = Evidence::of_head(purpose_unread(sockets, head), head);
-        return refuse_step(sockets, cx, key, &evidence, refusal);
+        return refuse_unread(shard, request, refusal);
     }
     let is_form = || head.header("content-type").is_some_and(codec::sts::is_form);
     let target = match Operation::from_path(head.path()) {
         Some(operation) => Target::Api(operation),
         None if head.path() == "/" && is_form() => Target::Sts,
         None if whep::asked(sockets.settings(), head).is_some() => Target::Whep,
-        None => return unknown_operation(sockets, cx, key, request),
+        None => return unknown_operation(shard, request),
     };
     let evidence = Evidence::of_head(target.purpose(), head);
     if target == Target::Api(Operation::GetSignalingChannelEndpoint) {
@@ -449,7 +412,9 @@ pub(crate) fn begin_call(
         }
     }
     let waits = request.after.len() < length;
-    match unsigned_form(sockets, gate, key, (head, target, length), cx.at) {
+    let unsigned = unsigned_form(shard, request, target, length);
+    let (sockets, _, cx, gate) = shard.parts();
+    match unsigned {
         Some(Err(refusal)) => return refuse_step(sockets, cx, key, &evidence, refusal),
         None if waits && player.is_none() => {
             if let Err(refusal) = gate.precheck(head, target, cx.at) {
@@ -485,9 +450,13 @@ pub(crate) fn begin_call(
     Step::Used(request.bytes)
 }
 
-/// The purpose of a POST whose body is not read.
-fn purpose_unread(sockets: &Sockets, head: &Head<'_>) -> Purpose {
-    whep::asked(sockets.settings(), head).map_or(Purpose::Unknown, |_| Purpose::Whep)
+/// Refuses a POST whose body is not read.
+fn refuse_unread(shard: &mut State, request: &Request<'_>, refusal: impl Into<Refusal>) -> Step {
+    let (State { sockets, cx, .. }, head) = (shard, &request.head);
+    let asked = whep::asked(sockets.settings(), head);
+    let purpose = asked.map_or(Purpose::Unknown, |_| Purpose::Whep);
+    let evidence = Evidence::of_head(purpose, head);
+    refuse_step(sockets, cx, request.key, &evidence, refusal)
 }
 
 /// Logs once that an endpoint is requested through a proxy that is not configured.
@@ -553,36 +522,24 @@ fn whole(sockets: &Sockets, head: Option<&[u8]>, body: &[u8]) -> Option<Vec<u8>>
 }
 
 /// Reads the body of a player's offer.
-fn take_offer(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    key: SessionKey,
-    player: PlayerHead,
-    awaited: &PendingBody,
-    body: &[u8],
-) -> Option<SignedBody> {
-    let whole = whole(sockets, awaited.head.as_deref(), body);
-    let begun = whep::read_offer(sockets, cx, key, awaited.close, player, body)?;
+fn offer(shard: &mut State, key: SessionKey, of: PendingBody, body: &[u8]) -> Option<SignedBody> {
+    let State { sockets, cx, .. } = shard;
+    let whole = whole(sockets, of.head.as_deref(), body);
+    let begun = whep::read_offer(sockets, cx, key, of.close, *of.player?, body)?;
     Some(SignedBody::Offer(Box::new(begun), whole))
 }
 
 /// Processes a complete body; anything but a signed call is answered.
-pub(crate) fn take_body(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    gate: &mut Gate,
-    key: SessionKey,
-    body: &mut [u8],
-) -> Option<SignedBody> {
+pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> Option<SignedBody> {
+    let (sockets, _, cx, gate) = shard.parts();
     let peer = sockets.session(key)?.peer();
     let http = sockets.http(key)?;
-    let HttpStage::AwaitBody(mut awaited) =
-        std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    let HttpStage::AwaitBody(awaited) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
     else {
         return None;
     };
-    if let Some(player) = awaited.player.take() {
-        return take_offer(sockets, cx, key, *player, &awaited, body);
+    if awaited.player.is_some() {
+        return offer(shard, key, *awaited, body);
     }
     let PendingBody {
         target,
@@ -652,20 +609,24 @@ pub(crate) fn take_body(
 /// Whether an unsigned form may be a sign-in, according to its body; refused when its address has exceeded its rate.
 /// `None` for any other request.
 fn unsigned_form(
-    sockets: &mut Sockets,
-    gate: &mut Gate,
-    key: SessionKey,
-    (head, target, length): (&Head<'_>, Target, usize),
-    at: Moment,
+    shard: &mut State,
+    request: &Request<'_>,
+    target: Target,
+    length: usize,
 ) -> Option<Result<(), Refusal>> {
+    let (sockets, _, cx, gate) = shard.parts();
     if target != Target::Sts || !gate.takes_unsigned(length) {
         return None;
     }
-    if !gate.precheck(head, target, at).err()?.is_unsigned() {
+    if !gate
+        .precheck(&request.head, target, cx.at)
+        .err()?
+        .is_unsigned()
+    {
         return None;
     }
-    let peer = sockets.session(key)?.peer();
-    if gate.may_sign_in(peer, at) {
+    let peer = sockets.session(request.key)?.peer();
+    if gate.may_sign_in(peer, cx.at) {
         return Some(Ok(()));
     }
     let error = sts::ErrorKind::Throttling;

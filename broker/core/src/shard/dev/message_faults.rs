@@ -8,9 +8,9 @@ use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, viewer_of};
 use crate::shard::context::Context;
 use crate::shard::dev::faults::{
-    Corruption, DeliveryAct, FaultAct, FaultCounts, FaultSubject, Held, HeldMessage, Later,
-    MessageAct,
+    Corruption, DeliveryAct, FaultAct, FaultCounts, FaultSubject, MessageAct,
 };
+use crate::shard::dev::injected::{Held, HeldMessage, Later};
 use crate::shard::dev::observations::CopySource;
 use crate::shard::dev::state::{Fate, Interposer};
 use crate::shard::flight_recorder::{NOBODY, Passage};

@@ -10,7 +10,7 @@ use crate::limits::{
 use crate::quota::SharedBucket;
 use crate::session::web_socket::MessageRates;
 use crate::settings::{Profile, Quotas, Settings, channels_per_account_strict};
-use crate::shard::dev::faults::InjectedFaults;
+use crate::shard::dev::injected::InjectedFaults;
 use crate::shard::dev::signatures::Signatures;
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now, Wall};

@@ -25,7 +25,7 @@ use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::context::Context;
 use crate::shard::road::in_flight::slot_of;
-use crate::shard::road::unsent;
+use crate::shard::road::unsent::{self, Recipient};
 use crate::shard::state::State;
 use crate::shard::todo::{Each, Todo};
 use crate::shard::{Directory, Shard, Sockets};
@@ -55,7 +55,7 @@ impl Shard {
             return;
         }
         let mut accounts: BTreeMap<Option<Account>, (usize, Vec<_>)> = BTreeMap::new();
-        for (since, key, bytes, channel) in sockets.all_unconfirmed() {
+        for (since, key, bytes, channel) in sockets.unconfirmed() {
             let channel = directory.channel(channel);
             let account = channel.map(|channel| Account::of(&channel.record.arn));
             let (sum, connections) = accounts.entry(account).or_default();
@@ -189,12 +189,17 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let Some((channel, role)) = session.membership() else {
         return;
     };
+    let of = Recipient {
+        session: key,
+        channel,
+        role: &role,
+    };
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     if has_slot {
         if ends_doubt && role == Role::Master {
             directory.changed(channel, PresenceCause::Served, None); // nobody waits any more
         }
-        return judge(shard, key, (channel, &role));
+        return judge(shard, &of);
     }
     let missing_ms = missing_after_ms(session);
     let by = if session.outbox.is_over() || session.outbox.doubtful_since().is_some() {
@@ -209,13 +214,18 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     if !taken.is_empty() {
         directory.give_way_for_good(channel, key);
     }
-    unsent::give_back(shard, key, (channel, &role), taken);
-    release(shard, key, (channel, role), by.map(|_| missing_ms));
+    unsent::give_back(shard, &of, taken);
+    release(shard, &of, by.map(|_| missing_ms));
 }
 
 /// Judges a slot's current connection by how long it has confirmed nothing: first it is doubtful, then, if it is a
 /// master, reported gone.
-fn judge(shard: &mut State, key: SessionKey, (channel, role): (ChannelKey, &Role)) {
+fn judge(shard: &mut State, of: &Recipient<'_>) {
+    let &Recipient {
+        session: key,
+        channel,
+        role,
+    } = of;
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = sockets.session(key) else {
         return;
@@ -300,12 +310,12 @@ fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
 
 /// Releases the slot held by a connection once the fate of all its messages is known; otherwise schedules the next
 /// query for when the missing acknowledgements are late, if a connection waits for the slot.
-fn release(
-    shard: &mut State,
-    key: SessionKey,
-    (channel, role): (ChannelKey, Role),
-    missing_ms: Option<u64>,
-) {
+fn release(shard: &mut State, of: &Recipient<'_>, missing_ms: Option<u64>) {
+    let &Recipient {
+        session: key,
+        channel,
+        ..
+    } = of;
     let (sockets, directory, cx, ..) = shard.parts();
     let outbox = sockets.session(key).map(|session| &session.outbox);
     let since = outbox.and_then(|outbox| outbox.unconfirmed_since());
@@ -317,7 +327,7 @@ fn release(
         }
         (Some(_), None) => {}
         (None, _) if !ended => {}
-        (None, _) => directory.release_slot(cx, key, (channel, role)),
+        (None, _) => directory.release_slot(cx, of),
     }
 }
 

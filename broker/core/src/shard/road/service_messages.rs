@@ -69,13 +69,8 @@ pub(crate) struct StatusOf<'a> {
 }
 
 /// Sends a STATUS_RESPONSE to the sender of a faulty message with a usable correlation id.
-pub(crate) fn status(
-    sockets: &mut Sockets,
-    cx: &mut Context,
-    of: StatusOf<'_>,
-    fault: StatusFault,
-) {
-    status_with(sockets, cx, of, |out, id| fault.write(out, id));
+pub(crate) fn status(sockets: &mut Sockets, cx: &mut Context, of: StatusOf<'_>, why: StatusFault) {
+    status_with(sockets, cx, of, |out, id| why.write(out, id));
 }
 
 /// Sends the STATUS_RESPONSE that `write` produces; nothing to a sender that has been closed, since no data frame

@@ -5,7 +5,7 @@ use crate::channel::members::Leaver as SlotLeaver;
 use crate::channel::pending::{KeyName, Message};
 use crate::channel::{Channel, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::id::{Account, ChannelKey, SessionKey};
 use crate::journal::{ConnectionEnd, EndReason};
 use crate::session::NEVER;
 use crate::session::outbox::Unsent;
@@ -65,16 +65,11 @@ impl Directory {
 
     /// Releases the slot held by a superseded connection after its partly sent message is complete: messages pending
     /// meanwhile go to the slot's current connection.
-    pub(crate) fn release_slot(
-        &mut self,
-        cx: &mut Context,
-        by: SessionKey,
-        (key, role): (ChannelKey, Role),
-    ) {
-        if self.free_slot(key, by) {
-            cx.todo.push(Todo::Deliver(key, role));
-            cx.todo.push(Todo::Arm(key));
-            self.rest(key);
+    pub(crate) fn release_slot(&mut self, cx: &mut Context, by: &Recipient<'_>) {
+        if self.free_slot(by.channel, by.session) {
+            cx.todo.push(Todo::Deliver(by.channel, by.role.clone()));
+            cx.todo.push(Todo::Arm(by.channel));
+            self.rest(by.channel);
         }
     }
 
@@ -83,8 +78,18 @@ impl Directory {
         if let Some(tally) = gone.tally {
             self.note_end(cx, gone, &tally);
         }
-        let was = (gone.channel, gone.role.clone());
-        self.release_slot(cx, gone.session, was);
+        let &mut Gone {
+            session,
+            channel,
+            ref role,
+            ..
+        } = gone;
+        let by = Recipient {
+            session,
+            channel,
+            role,
+        };
+        self.release_slot(cx, &by);
     }
 
     /// Counts and logs the end of a WebSocket connection.
@@ -118,18 +123,15 @@ impl Directory {
     }
 }
 
-/// Returns messages of `from` to the pending store, which sends them to the slot's current connection, if any.
-pub(crate) fn give_back(
-    shard: &mut State,
-    from: SessionKey,
-    (key, role): (ChannelKey, &Role),
-    unsent: Vec<Unsent>,
-) {
-    let (sockets, directory, cx, ..) = shard.parts();
-    if unsent.is_empty() {
-        return;
-    }
-    let mut messages: Vec<(Rc<str>, Message)> = Vec::new();
+/// Counts and notes messages that a connection returns. Returns those with an outcome of their own, with their viewers.
+fn returned(shard: &mut State, of: &Recipient<'_>, unsent: Vec<Unsent>) -> Vec<(Rc<str>, Message)> {
+    let &Recipient {
+        session: from,
+        channel: key,
+        role,
+    } = of;
+    let State { directory, cx, .. } = shard;
+    let mut messages = Vec::<(Rc<str>, Message)>::new();
     for Unsent {
         launch,
         written,
@@ -166,6 +168,19 @@ pub(crate) fn give_back(
             .went(cx.at, key, passed, &viewer, Some(from));
         messages.push((viewer, message));
     }
+    messages
+}
+
+/// Returns messages of a connection to the pending store, which sends them to the slot's current connection, if any.
+pub(crate) fn give_back(shard: &mut State, of: &Recipient<'_>, unsent: Vec<Unsent>) {
+    let &Recipient {
+        channel: key, role, ..
+    } = of;
+    if unsent.is_empty() {
+        return;
+    }
+    let mut messages = returned(shard, of, unsent);
+    let (sockets, directory, cx, ..) = shard.parts();
     let towards = towards(role);
     if directory.channel(key).is_none() {
         for (_, message) in &messages {
@@ -180,10 +195,19 @@ pub(crate) fn give_back(
             .into_iter()
             .partition(|(other, _)| *other == viewer);
         messages = others;
+        // The caller of the messages, if their viewer is still connected.
+        let caller_of = |viewer: &str| {
+            let live = directory.channel(key)?.live()?;
+            let session = sockets.session(live.members.viewer(viewer)?)?;
+            session.open()?.caller
+        };
         let name = KeyName {
             towards,
             viewer: &viewer,
-            caller: caller_of(sockets, directory, key, towards, &viewer),
+            caller: match towards {
+                Towards::Viewer => None,
+                Towards::Master => caller_of(&viewer),
+            },
         };
         let mine = mine.into_iter().map(|(_, message)| message).collect();
         directory.put_back(cx, key, name, mine);
@@ -193,22 +217,6 @@ pub(crate) fn give_back(
     }
     cx.todo.push(Todo::Deliver(key, role.clone()));
     cx.todo.push(Todo::Arm(key));
-}
-
-/// The caller of returned messages, if their viewer is still connected.
-fn caller_of(
-    sockets: &Sockets,
-    directory: &Directory,
-    key: ChannelKey,
-    towards: Towards,
-    viewer: &str,
-) -> Option<CallerId> {
-    if towards == Towards::Viewer {
-        return None;
-    }
-    let live = directory.channel(key)?.live()?;
-    let session = sockets.session(live.members.viewer(viewer)?)?;
-    session.open()?.caller
 }
 
 /// Moves a role's pending messages into its current connection's outbox, oldest first; for a master also the offers of

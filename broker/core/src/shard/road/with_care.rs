@@ -3,7 +3,8 @@
 
 use crate::shard::dev::{message_faults, observations};
 use crate::shard::road::delivery::{self, Unadmitted};
-use crate::shard::road::{self, Aside, Reader};
+use crate::shard::road::{self, Aside};
+use crate::shard::sockets::outboxes::Frames;
 use crate::shard::state::State;
 use codec::ws::Item;
 
@@ -13,7 +14,7 @@ use codec::ws::Item;
 /// See [`road::pass`].
 #[cold]
 #[inline(never)]
-pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Reader) -> Result<(), Aside> {
+pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> Result<(), Aside> {
     let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
     let text = road::text(&mut shard.sockets, &mut shard.cx, frame, reader)?;
     let rules = &shard.sockets.message_bounds().at(reader.bounds).messages;

@@ -10,7 +10,8 @@ use crate::settings::{Proof, Reader};
 use crate::shard::Sockets;
 use crate::shard::context::Context;
 use crate::shard::sockets::bounds::AllMessageBounds;
-use crate::{machine::Output, shard::Letter, time::Now};
+use crate::time::{Moment, Now};
+use crate::{machine::Output, shard::Letter};
 use codec::signal::{Action, Parser, Role};
 use codec::ws::{self, Receiver, Side};
 
@@ -98,7 +99,7 @@ impl Sockets {
             return Err(NoRoom::Shard);
         }
         let spares = &mut self.scratch.spares;
-        let write = in_frames(reader, write);
+        let write = framed(reader, write);
         let pushed = session.outbox.push_message(spares, launch, write);
         debug_assert!(
             pushed == bytes
@@ -135,7 +136,7 @@ impl Sockets {
     ) -> Option<usize> {
         let session = self.sessions.get_mut(to)?;
         let reader = session.open().and_then(|it| reader_of(&self.messages, it));
-        let write = in_frames(reader, |out| out.extend_from_slice(frame));
+        let write = framed(reader, |out| out.extend_from_slice(frame));
         let spares = &mut self.scratch.spares;
         let pushed = session.outbox.push_message(spares, launch, write);
         if session.behind {
@@ -337,45 +338,52 @@ impl Sockets {
     }
 }
 
-/// State borrowed while bytes of a WebSocket are processed.
-pub(crate) struct LentOutbox {
-    pub(crate) receiver: Receiver,
+/// State for reading the frames of one receive.
+pub(crate) struct Frames {
+    /// The connection that sent the frames.
+    pub(crate) from: SessionKey,
+    /// Role of the sender.
     pub(crate) role: Role,
+    /// When the frames were received.
+    pub(crate) at: Moment,
     pub(crate) parser: Box<Parser>,
     /// Index of the message limits of the connection.
     pub(crate) bounds: BoundsPlace,
-    /// Whether messages in these bytes may have been delayed in transit.
+    /// Number of pings among the frames.
+    pub(crate) pings: u32,
+    /// Whether messages in these frames may have been delayed in transit: see
+    /// [`delivery::late_outcome`](crate::shard::road::delivery::late_outcome).
     pub(crate) may_be_late: bool,
 }
 
 /// The receiver and the parser, borrowed while bytes of a WebSocket are processed.
 impl Sockets {
-    /// Moves out the receiver of a session and the shard's parser; `None` when the session has no open WebSocket.
+    /// Moves out the receiver of a session and the shard's parser, to be returned by [`Self::take_lent`]. `None` when
+    /// the session has no open WebSocket.
     #[inline]
-    pub(crate) fn lend(&mut self, key: SessionKey, now: Now) -> Option<LentOutbox> {
-        let held = now < self.standstill().read_by;
-        let web_socket = self.web_socket(key)?;
+    pub(crate) fn lend(&mut self, from: SessionKey, at: Moment) -> Option<(Receiver, Frames)> {
+        let held = at.now < self.standstill().read_by;
+        let web_socket = self.web_socket(from)?;
         let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
         let may_be_late = held || web_socket.superseded;
-        Some(LentOutbox {
-            receiver,
+        let reader = Frames {
+            from,
             role: web_socket.role.on_wire(),
+            at,
             bounds: web_socket.bounds(),
             parser: self.scratch.parser.take().unwrap_or_default(),
+            pings: 0,
             may_be_late,
-        })
+        };
+        Some((receiver, reader))
     }
 
     /// Takes back the borrowed receiver and parser, and records that the peer was active; false when the session is
     /// gone.
     #[inline(always)]
-    pub(crate) fn take_lent(
-        &mut self,
-        key: SessionKey,
-        (receiver, parser): (Receiver, Box<Parser>),
-        now: Now,
-    ) -> bool {
-        self.scratch.parser = Some(parser);
+    pub(crate) fn take_lent(&mut self, receiver: Receiver, reader: Frames) -> bool {
+        let (key, now) = (reader.from, reader.at.now);
+        self.scratch.parser = Some(reader.parser);
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
@@ -429,10 +437,7 @@ fn longest_for(reader: Option<Reader>) -> usize {
 
 /// Turns a writer of one frame into a writer of the fragments that its reader supports.
 #[inline]
-fn in_frames(
-    reader: Option<Reader>,
-    write: impl FnOnce(&mut Vec<u8>),
-) -> impl FnOnce(&mut Vec<u8>) {
+fn framed(reader: Option<Reader>, write: impl FnOnce(&mut Vec<u8>)) -> impl FnOnce(&mut Vec<u8>) {
     let most = reader.map_or(usize::MAX, |reader| reader.frame_bytes);
     move |out| {
         let begin = out.len();
@@ -553,7 +558,6 @@ mod tests {
     use crate::session::web_socket::{self, AdmissionTerms, WebSocket};
     use crate::settings::{Program, Settings};
     use crate::shard::{Shard, Start};
-    use crate::time::Moment;
     use std::sync::Arc;
 
     /// A shard, and its one connection from a client, at the first moment.

@@ -11,7 +11,8 @@ use crate::machine::{Output, Peer, Shown};
 use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::session::{Ending, NEVER, Session, SessionState, Wait};
-use crate::shard::shares::{Holder, Member, Shares, Standing};
+use crate::shard::admitted::{Holder, Member, Standing};
+use crate::shard::shares::Shares;
 use crate::shard::sockets::{Drain, DrainStep, Owner, Sockets, Timer};
 use crate::time::{Moment, Now};
 use crate::{
@@ -88,12 +89,7 @@ impl Sockets {
 }
 
 impl Sockets {
-    pub(crate) fn open_session(
-        &mut self,
-        peer: Peer,
-        anyway: bool,
-        at: Moment,
-    ) -> Option<SessionKey> {
+    pub(crate) fn open(&mut self, peer: Peer, anyway: bool, at: Moment) -> Option<SessionKey> {
         let timeouts = &self.settings.timeouts;
         let shakes = peer.tls || !peer.inner && self.settings.awaits_proxy(peer.listener);
         let deadline = at.now.after(if shakes {
@@ -306,7 +302,7 @@ impl Sockets {
     }
 }
 
-/// Admission of WebSockets and clients on links: see [`Admitted`](crate::shard::shares::Admitted).
+/// Admission of WebSockets and clients on links: see [`Admitted`](crate::shard::admitted::Admitted).
 impl Sockets {
     /// The admitted connections of each account, by caller.
     pub(crate) fn admitted(&self) -> &Shares<Account, Holder> {
@@ -541,15 +537,11 @@ impl Sockets {
     }
 
     /// Queues open WebSockets to be closed for this reason in the following turns.
-    pub(crate) fn close_later(
-        &mut self,
-        sessions: impl Iterator<Item = SessionKey>,
-        reason: EndReason,
-    ) {
-        for session in sessions {
+    pub(crate) fn close_later(&mut self, keys: impl Iterator<Item = SessionKey>, why: EndReason) {
+        for session in keys {
             if let Some(web_socket) = self.web_socket(session) {
                 let is_viewer = web_socket.role.client_id().is_some();
-                self.ends.closings.wait(is_viewer, session, reason);
+                self.ends.closings.wait(is_viewer, session, why);
             }
         }
     }
@@ -806,7 +798,7 @@ mod invariants_tests {
             tls: false,
             inner: false,
         };
-        let mut open = || sockets.open_session(peer, false, Moment::default());
+        let mut open = || sockets.open(peer, false, Moment::default());
         let (http, master) = (open().unwrap(), open().unwrap());
         sockets.http(http).unwrap().buffer = vec![0; REQUEST_BYTES_FREE + 1];
         sockets.charge(http);

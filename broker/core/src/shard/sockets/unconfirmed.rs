@@ -10,7 +10,7 @@ use crate::limits::{
     ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS, UNREAD_BYTES_FREE,
 };
 use crate::session::Session;
-use crate::session::outbox::{DeliveryMark, Offers, Outbox, Spares, Unsent};
+use crate::session::outbox::{DeliveryMark, Mark, Offers, Outbox, Spares, Unsent};
 use crate::session::web_socket::{Role, WebSocket, viewer_of};
 use crate::settings::Proof;
 use crate::shard::Sockets;
@@ -34,7 +34,7 @@ pub(crate) struct Unconfirmed {
     pub(crate) bytes: usize,
     /// Number of doubtful connections.
     pub(crate) doubtful: usize,
-    /// Connections with more unacknowledged bytes in the kernel than are free of charge, as last reported.
+    /// Connections with more unread bytes in the kernel than are free of charge, as last reported.
     unread: BTreeMap<SessionKey, UnreadBytes>,
     /// Masters that have been reported gone.
     gone: BTreeMap<SessionKey, Gone>,
@@ -51,40 +51,53 @@ struct UnreadBytes {
     unproved: usize,
 }
 
-/// Records a confirmed offer of a viewer, or a candidate of an unanswered one, if offers are collected.
-fn note_offer(offers: &mut Option<Offers>, launch: &DeliveryMark, frame: &[u8]) {
-    let is_meant = launch.action == Action::SdpOffer || launch.follows;
-    let is_viewers = is_meant && launch.from.is_some() && launch.counted;
-    if let Some(offers) = offers.as_mut().filter(|_| is_viewers) {
-        offers.push((*launch, ws::whole(frame)));
-    }
+/// Notes about the messages that a connection confirms.
+struct ConfirmationNotes<'c> {
+    cx: &'c mut Context,
+    key: SessionKey,
+    member: Option<(ChannelKey, Role)>,
+    /// Confirmed offers and their candidates, if they are collected.
+    offers: Option<Offers>,
 }
 
-/// Notes for the trace that an offer or an answer was confirmed; candidates would fill it.
-fn note_confirmed(
-    cx: &mut Context,
-    key: SessionKey,
-    member: &Option<(ChannelKey, Role)>,
-    launch: &DeliveryMark,
-    frame: &[u8],
-) {
-    let is_noted = launch.counted && launch.action != Action::IceCandidate;
-    let Some((channel, role)) = member.as_ref().filter(|_| is_noted) else {
-        return;
-    };
-    let towards = match role {
-        Role::Master => Towards::Master,
-        Role::Viewer(_) => Towards::Viewer,
-    };
-    let passed = NotedMessage {
-        action: Some(launch.action),
-        towards,
-        passage: Passage::Confirmed,
-        bytes: frame.len(),
-        candidates: None,
-    };
-    let viewer = viewer_of(role, frame, launch.sender_bytes);
-    (cx.telemetry.note()).went(cx.at, *channel, passed, viewer, Some(key));
+impl ConfirmationNotes<'_> {
+    /// Counts and notes a confirmed message.
+    fn add(&mut self, launch: &DeliveryMark, frame: &[u8]) {
+        self.cx.telemetry.count_confirmed(launch);
+        self.trace(launch, frame);
+        self.collect(launch, frame);
+    }
+
+    /// Collects an offer of a viewer, or a candidate of an unanswered one.
+    fn collect(&mut self, launch: &DeliveryMark, frame: &[u8]) {
+        let is_meant = launch.action == Action::SdpOffer || launch.follows;
+        let is_viewers = is_meant && launch.from.is_some() && launch.counted;
+        if let Some(offers) = self.offers.as_mut().filter(|_| is_viewers) {
+            offers.push((*launch, ws::whole(frame)));
+        }
+    }
+
+    /// Notes for the trace that an offer or an answer was confirmed; candidates would fill it.
+    fn trace(&mut self, launch: &DeliveryMark, frame: &[u8]) {
+        let is_noted = launch.counted && launch.action != Action::IceCandidate;
+        let Some((channel, role)) = self.member.as_ref().filter(|_| is_noted) else {
+            return;
+        };
+        let towards = match role {
+            Role::Master => Towards::Master,
+            Role::Viewer(_) => Towards::Viewer,
+        };
+        let passed = NotedMessage {
+            action: Some(launch.action),
+            towards,
+            passage: Passage::Confirmed,
+            bytes: frame.len(),
+            candidates: None,
+        };
+        let viewer = viewer_of(role, frame, launch.sender_bytes);
+        let note = self.cx.telemetry.note();
+        note.went(self.cx.at, *channel, passed, viewer, Some(self.key));
+    }
 }
 
 /// A connected master that has been reported gone.
@@ -155,7 +168,7 @@ impl Sockets {
         }
     }
 
-    /// Has the edge query the unacknowledged bytes of a connection, if messages are unconfirmed. With pong confirmation
+    /// Has the edge query the unread bytes of a connection, if messages are unconfirmed. With pong confirmation
     /// there is nothing to query: false.
     pub(crate) fn ask_kernel(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.session(key) else {
@@ -168,7 +181,7 @@ impl Sockets {
         asks
     }
 
-    /// Records the unacknowledged bytes that the kernel holds for a connection. The part not covered by stored messages
+    /// Records the unread bytes that the kernel holds for a connection. The part not covered by stored messages
     /// is charged to the connection. Above [`UNREAD_BYTES_FREE`], the kernel is queried again.
     pub(crate) fn note_unread(&mut self, key: SessionKey, bytes: u32, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -221,25 +234,15 @@ impl Sockets {
 
     /// Confirms messages from the number of bytes that the peer of a connection has not acknowledged. True if the
     /// connection is no longer doubtful as a result.
-    pub(crate) fn confirm(
-        &mut self,
-        cx: &mut Context,
-        key: SessionKey,
-        unacknowledged: u64,
-    ) -> bool {
-        let mut offers = self.offers_to_repeat(key);
-        let member = self.session(key).and_then(Session::membership);
+    pub(crate) fn confirm(&mut self, cx: &mut Context, key: SessionKey, unread: u64) -> bool {
+        let mut notes = self.notes(cx, key);
         let ends = self.follow(key, |outbox, spares| {
             let repeated = outbox.returned().1;
-            outbox.confirm(spares, unacknowledged, |mark, frame| {
-                cx.telemetry.count_confirmed(&mark.launch);
-                note_confirmed(cx, key, &member, &mark.launch, frame);
-                note_offer(&mut offers, &mark.launch, frame);
-            });
-            cx.telemetry
-                .count_repeated(outbox.returned().1.saturating_sub(repeated));
+            outbox.confirm(spares, unread, |mark, frame| notes.add(&mark.launch, frame));
+            let repeated = outbox.returned().1.saturating_sub(repeated);
+            notes.cx.telemetry.count_repeated(repeated);
         });
-        self.unconfirmed.offers.extend(offers.unwrap_or_default());
+        (self.unconfirmed.offers).extend(notes.offers.unwrap_or_default());
         ends
     }
 
@@ -253,27 +256,29 @@ impl Sockets {
         now: Now,
     ) -> (bool, bool) {
         let mut proved = false;
-        let mut offers = self.offers_to_repeat(key);
-        let member = self.session(key).and_then(Session::membership);
+        let mut notes = self.notes(cx, key);
         let ends = self.follow(key, |outbox, spares| {
-            proved = outbox.proved(spares, payload, now, |mark, frame| {
-                cx.telemetry.count_confirmed(&mark.launch);
-                note_confirmed(cx, key, &member, &mark.launch, frame);
-                note_offer(&mut offers, &mark.launch, frame);
-            });
+            let note = |mark: &Mark, frame: &[u8]| notes.add(&mark.launch, frame);
+            proved = outbox.proved(spares, payload, now, note);
         });
-        self.unconfirmed.offers.extend(offers.unwrap_or_default());
+        (self.unconfirmed.offers).extend(notes.offers.unwrap_or_default());
         if proved {
             self.note_unread(key, 0, now); // but what is behind its ping
         }
         (proved, ends)
     }
 
-    /// An empty list for the offers that a connection confirms, if they may be repeated to its successor.
-    fn offers_to_repeat(&self, key: SessionKey) -> Option<Offers> {
+    /// Notes about what a connection confirms; its offers are collected if they may be repeated to its successor.
+    fn notes<'c>(&self, cx: &'c mut Context, key: SessionKey) -> ConfirmationNotes<'c> {
         let repeats = self.settings.signaling.repeat_offers_ms > 0;
-        let session = self.session(key).filter(|_| repeats)?;
-        (session.role() == Some(&Role::Master)).then(Vec::new)
+        let member = self.session(key).and_then(Session::membership);
+        let is_master = matches!(member, Some((_, Role::Master)));
+        ConfirmationNotes {
+            cx,
+            key,
+            member,
+            offers: (repeats && is_master).then(Vec::new),
+        }
     }
 
     /// Takes the offers confirmed since the last call, and their candidates.
@@ -338,9 +343,7 @@ impl Sockets {
 
     /// All connections with unconfirmed messages, each with the time since when it has any, their number of bytes, and
     /// its channel.
-    pub(crate) fn all_unconfirmed(
-        &self,
-    ) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
         let keys = (0..self.places()).filter_map(|place| self.session_at(place));
         keys.filter_map(|key| {
             let session = self.session(key)?;

@@ -72,7 +72,10 @@ fn claims_of_a_session_have_the_bounds_of_parameters() {
         }),
     ] {
         let fault = session(odd.clone()).unwrap_err().to_string();
-        assert!(fault.contains("/tags has no valid session tags"), "{odd}: {fault}");
+        assert!(
+            fault.contains("/tags has no valid session tags"),
+            "{odd}: {fault}"
+        );
     }
     for odd in [
         json!(1),
@@ -83,7 +86,10 @@ fn claims_of_a_session_have_the_bounds_of_parameters() {
     ] {
         let claim = json!({"https://aws.amazon.com/source_identity": odd});
         let fault = session(claim).unwrap_err().to_string();
-        assert!(fault.contains("source_identity is invalid"), "{odd}: {fault}");
+        assert!(
+            fault.contains("source_identity is invalid"),
+            "{odd}: {fault}"
+        );
     }
 }
 

@@ -1,0 +1,486 @@
+//! The WebSockets that a shard has admitted and its clients on links, by the callers that opened them, and which of
+//! them makes room for another.
+//!
+//! Some places of a shard are kept for connections whose caller is not known yet ([`admitted_most`]), so that the
+//! request of any newcomer is read. When all others are taken, the account with most makes room for one that would hold
+//! fewer with one more, and in an account the caller with most in the same way. Of that caller it is the newest of the
+//! first [`Standing`] that any has. The first master of an account never makes room: the one that it has had longest as
+//! the current master of a channel, or, when that one ends, the one that some caller of it has had longest.
+//!
+//! A connection has its place until its descriptor is free, or until it has made room: then it may end in good order,
+//! but of these there are few ([`leaving_most`]). Each takes 20 bytes here, and each caller some 200. A step takes
+//! logarithmic time in the number of callers.
+
+use crate::auth::Caller as AuthCaller;
+use crate::id::{Account, Key, SessionKey};
+use crate::limits::{admitted_most, leaving_most};
+use crate::shard::shares::Shares;
+use crate::time::Now;
+use ahash::RandomState;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The owner of connections that are counted together: a caller in an account, identified by
+/// [`identity`](crate::auth::Caller::identity).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Holder {
+    account: Account,
+    caller: u64,
+}
+
+/// A connection counted against the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// A WebSocket of this shard.
+    Session(SessionKey),
+    /// A client served by another node, by its number at the edge.
+    OnLink(u32),
+}
+
+impl From<SessionKey> for Member {
+    fn from(session: SessionKey) -> Self {
+        Self::Session(session)
+    }
+}
+
+/// The order in which a caller's connections are evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// Closing: the connection has left its channel, but its descriptor is still in use.
+    Ending,
+    /// Superseded by a newer connection.
+    Superseded,
+    /// A current viewer.
+    Viewer,
+    /// The current master of a channel.
+    Master,
+}
+
+/// Number of [`Standing`]s.
+const STANDINGS: usize = 4;
+
+/// The admitted connections of a shard.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    most: usize,
+    leaving_most: usize,
+    /// Number of connections counted.
+    taken: usize,
+    hasher: RandomState,
+    seats: Seats,
+    /// Callers with connections, indexed by number; `free` lists the unused numbers.
+    callers: Vec<CallerShares>,
+    free: Vec<u32>,
+    numbers: BTreeMap<Holder, u32>,
+    /// Callers with a channel's current master; `first_masters` holds the first master of each account.
+    masters: BTreeSet<Holder>,
+    first_masters: BTreeMap<Account, Member>,
+    shares: Shares<Account, Holder>,
+    /// Evicted connections that are still open, oldest first.
+    leaving: VecDeque<SessionKey>,
+}
+
+/// The connections of one caller.
+#[derive(Debug)]
+struct CallerShares {
+    holder: Holder,
+    /// Number of connections.
+    count: usize,
+    /// Connections by [`Standing`].
+    lists: [List; STANDINGS],
+}
+
+impl Admitted {
+    /// Creates an empty set for a shard with this many connections.
+    pub(crate) fn among(connections: usize, hasher: RandomState) -> Self {
+        Self {
+            most: admitted_most(connections),
+            leaving_most: leaving_most(connections),
+            taken: 0,
+            hasher,
+            seats: Seats::default(),
+            callers: Vec::new(),
+            free: Vec::new(),
+            numbers: BTreeMap::new(),
+            masters: BTreeSet::new(),
+            first_masters: BTreeMap::new(),
+            shares: Shares::default(),
+            leaving: VecDeque::new(),
+        }
+    }
+
+    /// The holder charged for a caller's connections to channels of an account. If callers are known, the caller's own
+    /// account is charged.
+    pub(crate) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
+        let own = caller.is_known().then(|| caller.account());
+        Holder {
+            account: Account::of_digits(own.unwrap_or(account)),
+            caller: self.hasher.hash_one(caller.identity()),
+        }
+    }
+
+    /// The connections of each account, by caller.
+    pub(crate) fn by_account(&self) -> &Shares<Account, Holder> {
+        &self.shares
+    }
+
+    /// The standing of a connection, if it is counted.
+    pub(crate) fn standing(&self, session: SessionKey) -> Option<Standing> {
+        let (_, standing) = self.seats.of(session.into())?;
+        Some(standing)
+    }
+
+    /// Whether another connection of the holder fits, if necessary by eviction.
+    pub(crate) fn may_enter(&self, holder: Holder) -> bool {
+        self.has_place() || self.payer(holder).is_some()
+    }
+
+    /// Whether capacity is free.
+    pub(crate) fn has_place(&self) -> bool {
+        self.taken < self.most
+    }
+
+    /// Evicts a connection to admit another one of this holder; `None` when capacity is free, or nothing can be
+    /// evicted.
+    pub(crate) fn make_room(&mut self, holder: Holder) -> Option<Member> {
+        if self.has_place() {
+            return None;
+        }
+        let victim = self.payer(holder)?;
+        self.leave(victim);
+        Some(victim)
+    }
+
+    /// Records that an evicted connection is closing. If more are closing than the limit, returns the oldest one, which
+    /// is no longer awaited.
+    pub(crate) fn closes(&mut self, session: SessionKey) -> Option<SessionKey> {
+        self.leaving.push_back(session);
+        let too_many = self.leaving.len() > self.leaving_most;
+        too_many.then(|| self.leaving.pop_front()).flatten()
+    }
+
+    /// Admits a connection of this holder.
+    pub(crate) fn enter(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
+        let (member, number) = (member.into(), self.number(holder));
+        self.taken += 1;
+        self.count(number, |count| count + 1);
+        self.list(member, number, standing);
+    }
+
+    /// Changes the standing of a connection. No effect if the connection is not counted.
+    pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
+        if let Some(number) = self.unlist(session.into()) {
+            self.list(session.into(), number, standing);
+        }
+    }
+
+    /// Removes a connection. No effect if the connection is not counted.
+    pub(crate) fn leave(&mut self, member: impl Into<Member>) {
+        let member = member.into();
+        if let Some(number) = self.unlist(member) {
+            self.taken -= 1;
+            self.count(number, |count| count - 1);
+        } else if let Member::Session(session) = member {
+            self.leaving.retain(|other| *other != session);
+        }
+    }
+
+    /// The connection to evict for another one of a holder: from the largest caller, or from the next largest if the
+    /// largest has only the first master of its account. `None` if that caller has too few connections.
+    fn payer(&self, holder: Holder) -> Option<Member> {
+        let own = self.caller(holder).map_or(0, |caller| caller.count);
+        let payer = self.shares.payer(holder.account, own, 1)?;
+        let same = payer.account == holder.account;
+        let least = if same { own + 2 } else { 1 };
+        let callers = self.shares.of(payer.account).take(2);
+        let mut callers = callers.filter(|(count, _)| *count >= least);
+        callers.find_map(|(_, caller)| self.first_of(caller))
+    }
+
+    /// The viewer to evict from a full channel for another one of a holder: the newest viewer of the caller with the
+    /// most viewers in the channel, if that caller has at least two more than the holder. So a caller with an equal
+    /// share keeps it, and evictions cannot alternate. Linear in the number of viewers, each given with its time of
+    /// admission.
+    pub(crate) fn viewer_that_pays(
+        &self,
+        holder: Holder,
+        viewers: impl Iterator<Item = (SessionKey, Now)>,
+    ) -> Option<SessionKey> {
+        let mut callers = BTreeMap::<u32, (usize, (Now, SessionKey))>::new();
+        for (session, admitted) in viewers {
+            let Some((caller, _)) = self.seats.of(session.into()) else {
+                continue;
+            };
+            let (count, newest) = callers.entry(caller).or_insert((0, (admitted, session)));
+            *count += 1;
+            *newest = (*newest).max((admitted, session));
+        }
+        let own = self.numbers.get(&holder);
+        let own = own.and_then(|number| callers.get(number));
+        let own = own.map_or(0, |(count, _)| *count);
+        let (count, (_, newest)) = callers.into_values().max()?;
+        (count >= own + 2).then_some(newest)
+    }
+
+    fn caller(&self, holder: Holder) -> Option<&CallerShares> {
+        let number = *self.numbers.get(&holder)?;
+        self.callers.get(number as usize)
+    }
+
+    /// The caller's connection to evict first.
+    fn first_of(&self, payer: Holder) -> Option<Member> {
+        let first = self.first_masters.get(&payer.account);
+        let lists = self.caller(payer)?.lists.iter();
+        let mut newest = lists.filter_map(|list| self.seats.newest(*list));
+        newest.find(|member| Some(member) != first)
+    }
+
+    /// The number assigned to a caller, new or existing.
+    fn number(&mut self, holder: Holder) -> u32 {
+        if let Some(number) = self.numbers.get(&holder) {
+            return *number;
+        }
+        let caller = CallerShares {
+            holder,
+            count: 0,
+            lists: [List::EMPTY; STANDINGS],
+        };
+        let number = self.free.pop().unwrap_or_else(|| {
+            let callers_fit = "there are no more callers than connections";
+            u32::try_from(self.callers.len()).expect(callers_fit)
+        });
+        match self.callers.get_mut(number as usize) {
+            Some(former) => *former = caller,
+            None => self.callers.push(caller),
+        }
+        self.numbers.insert(holder, number);
+        number
+    }
+
+    fn count(&mut self, number: u32, to: impl FnOnce(usize) -> usize) {
+        let Some(caller) = self.callers.get_mut(number as usize) else {
+            return;
+        };
+        let (holder, before) = (caller.holder, caller.count);
+        caller.count = to(before);
+        (self.shares).change(holder.account, holder, before, caller.count);
+        if caller.count == 0 {
+            self.numbers.remove(&holder);
+            self.free.push(number);
+        }
+    }
+
+    fn list(&mut self, member: Member, number: u32, standing: Standing) {
+        let Some(caller) = self.callers.get_mut(number as usize) else {
+            return;
+        };
+        if let Some(list) = caller.lists.get_mut(standing as usize) {
+            self.seats.push(list, member, (number, standing));
+        }
+        if standing == Standing::Master {
+            let account = caller.holder.account;
+            self.masters.insert(caller.holder);
+            self.first_masters.entry(account).or_insert(member);
+        }
+    }
+
+    /// Removes a connection from its list; returns its caller's number if the connection was counted.
+    fn unlist(&mut self, member: Member) -> Option<u32> {
+        let (number, standing) = self.seats.of(member)?;
+        let caller = self.callers.get_mut(number as usize)?;
+        let list = caller.lists.get_mut(standing as usize)?;
+        self.seats.take(list, member);
+        if standing == Standing::Master {
+            let (holder, is_empty) = (caller.holder, *list == List::EMPTY);
+            if is_empty {
+                self.masters.remove(&holder);
+            }
+            self.appoint(holder.account, member);
+        }
+        Some(number)
+    }
+
+    /// Selects another first master of an account if this connection was the first.
+    fn appoint(&mut self, account: Account, former: Member) {
+        if self.first_masters.get(&account) != Some(&former) {
+            return;
+        }
+        let of = |caller| Holder { account, caller };
+        let next = self.masters.range(of(0)..=of(u64::MAX)).next();
+        let caller = next.and_then(|holder| self.caller(*holder));
+        let masters = caller.and_then(|caller| caller.lists.last());
+        match masters.and_then(|list| self.seats.oldest(*list)) {
+            Some(first) => self.first_masters.insert(account, first),
+            None => self.first_masters.remove(&account),
+        };
+    }
+}
+
+// Connections in lists, each in the order in which they came to it: 20 bytes for each slot of the sessions, and for
+// each number of a client on a link.
+//
+// The lists go through the slots: what is before and after a connection is in its own place, so that nothing is
+// allocated for a connection, and nothing is moved or searched when one leaves.
+
+/// List nodes of all sessions by index, and of all clients on links by number. Allocated in chunks and never freed.
+#[derive(Debug, Default)]
+struct Seats {
+    sessions: MemberChunks,
+    on_links: MemberChunks,
+}
+
+type MemberChunks = Vec<Box<[MemberSeat]>>;
+
+/// List node of one connection.
+#[derive(Clone, Copy, Debug)]
+struct MemberSeat {
+    generation: u32,
+    /// Number of the connection's caller; [`NOBODY`] if the node is unused.
+    caller: u32,
+    older: u32,
+    newer: u32,
+    standing: Standing,
+}
+
+/// First and last element of a list: session indices, or numbers of clients on links with [`ON_LINK`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct List {
+    oldest: u32,
+    newest: u32,
+}
+
+impl List {
+    /// An empty list.
+    const EMPTY: Self = Self {
+        oldest: NOBODY,
+        newest: NOBODY,
+    };
+}
+
+/// Value that stands for no node and no caller.
+const NOBODY: u32 = u32::MAX;
+
+/// Bit that distinguishes a client on a link from a session index: both kinds of numbers are smaller.
+const ON_LINK: u32 = 1 << 31;
+
+const CHUNK: usize = 64;
+
+const _: () = assert!(size_of::<MemberSeat>() == 20);
+
+impl Seats {
+    /// A connection's caller and list, if the connection is counted.
+    pub(crate) fn of(&self, member: Member) -> Option<(u32, Standing)> {
+        let (number, generation) = numbers(member);
+        let seat = self.seat(number)?;
+        let found = seat.generation == generation && seat.caller != NOBODY;
+        found.then_some((seat.caller, seat.standing))
+    }
+
+    /// The connection added last.
+    pub(crate) fn newest(&self, list: List) -> Option<Member> {
+        self.member(list.newest)
+    }
+
+    /// The connection added first.
+    pub(crate) fn oldest(&self, list: List) -> Option<Member> {
+        self.member(list.oldest)
+    }
+
+    /// Appends a connection that is in no list.
+    pub(crate) fn push(
+        &mut self,
+        list: &mut List,
+        member: Member,
+        (caller, standing): (u32, Standing),
+    ) {
+        let (number, generation) = numbers(member);
+        let chunks = match member {
+            Member::Session(_) => &mut self.sessions,
+            Member::OnLink(_) => &mut self.on_links,
+        };
+        while chunks.len() <= (number & !ON_LINK) as usize / CHUNK {
+            let free = MemberSeat {
+                generation: 0,
+                caller: NOBODY,
+                older: NOBODY,
+                newer: NOBODY,
+                standing,
+            };
+            chunks.push([free; CHUNK].into());
+        }
+        let older = std::mem::replace(&mut list.newest, number);
+        match self.seat_mut(older) {
+            Some(seat) => seat.newer = number,
+            None => list.oldest = number,
+        }
+        if let Some(seat) = self.seat_mut(number) {
+            *seat = MemberSeat {
+                generation,
+                caller,
+                older,
+                newer: NOBODY,
+                standing,
+            };
+        }
+    }
+
+    /// Takes a connection out of its list.
+    pub(crate) fn take(&mut self, list: &mut List, member: Member) {
+        let (number, _) = numbers(member);
+        let Some(seat) = self.seat_mut(number) else {
+            return;
+        };
+        let MemberSeat { older, newer, .. } = *seat;
+        seat.caller = NOBODY;
+        match self.seat_mut(older) {
+            Some(seat) => seat.newer = newer,
+            None => list.oldest = newer,
+        }
+        match self.seat_mut(newer) {
+            Some(seat) => seat.older = older,
+            None => list.newest = older,
+        }
+    }
+
+    fn member(&self, number: u32) -> Option<Member> {
+        let seat = self.seat(number)?;
+        Some(if number & ON_LINK == 0 {
+            Member::Session(<SessionKey as Key>::new(number, seat.generation))
+        } else {
+            Member::OnLink(number & !ON_LINK)
+        })
+    }
+
+    fn seat(&self, number: u32) -> Option<&MemberSeat> {
+        let chunks = if number & ON_LINK == 0 {
+            &self.sessions
+        } else {
+            &self.on_links
+        };
+        let number = (number & !ON_LINK) as usize;
+        chunks.get(number / CHUNK)?.get(number % CHUNK)
+    }
+
+    fn seat_mut(&mut self, number: u32) -> Option<&mut MemberSeat> {
+        let chunks = if number & ON_LINK == 0 {
+            &mut self.sessions
+        } else {
+            &mut self.on_links
+        };
+        let number = (number & !ON_LINK) as usize;
+        chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
+    }
+}
+
+/// The index of a connection's list node, and the generation of its key.
+fn numbers(member: Member) -> (u32, u32) {
+    match member {
+        Member::Session(session) => {
+            let slot = u32::try_from(session.slot()).unwrap_or(NOBODY);
+            (slot, session.generation())
+        }
+        Member::OnLink(number) => (number | ON_LINK, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The errors that faults refuse requests with, in the form in which the cloud service sends them.
+
+use codec::control::{ErrorKind, Family, Operation};
+
+/// An error type that a fault can return.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FaultError {
+    /// The error type without a prefix, as in `x-amzn-ErrorType`.
+    pub name: &'static str,
+    /// The HTTP status, if it is the same for all operations.
+    status: u16,
+    /// The body member that contains the error message.
+    text: ErrorText,
+}
+
+/// The body member that contains an error's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ErrorText {
+    /// The member used by the operation's other errors.
+    AsOperation,
+    /// `message`, for every operation.
+    Common,
+}
+
+impl FaultError {
+    /// The error with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|error| error.name == name)
+    }
+
+    /// The names of all errors.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ALL.iter().map(|error| error.name)
+    }
+
+    /// The status of a response to an operation, or to a WebSocket request.
+    pub(crate) fn status(&self, operation: Option<Operation>) -> u16 {
+        let family = operation.map_or(Family::WebSocket, Operation::family);
+        let denied = ErrorKind::AccessDenied;
+        if self.name == denied.error_type() {
+            denied.status(family)
+        } else {
+            self.status
+        }
+    }
+
+    /// The operation whose error format the response body uses.
+    pub(crate) fn form(&self, operation: Option<Operation>) -> Option<Operation> {
+        operation.filter(|_| self.text == ErrorText::AsOperation)
+    }
+}
+
+const fn as_operation(name: &'static str, status: u16) -> FaultError {
+    let text = ErrorText::AsOperation;
+    FaultError { name, status, text }
+}
+
+const fn common(name: &'static str, status: u16) -> FaultError {
+    let text = ErrorText::Common;
+    FaultError { name, status, text }
+}
+
+/// The errors in the service's models, and those common to AWS services ("Common Error Types" of each service's API
+/// reference, and others that its front end sends). InvalidClientException and SessionExpiredException are modelled
+/// with a `message`, unlike the others of their service.
+const ALL: &[FaultError] = &[
+    as_operation("AccessDeniedException", 403),
+    as_operation("AccountChannelLimitExceededException", 400),
+    as_operation("AccountStreamLimitExceededException", 400),
+    as_operation("ClientLimitExceededException", 400),
+    as_operation("DeviceStreamLimitExceededException", 400),
+    common("ExpiredTokenException", 403),
+    common("IncompleteSignature", 400),
+    as_operation("InternalFailure", 500),
+    as_operation("InvalidArgumentException", 400),
+    common("InvalidClientException", 400),
+    as_operation("InvalidDeviceException", 400),
+    as_operation("InvalidResourceFormatException", 400),
+    common("InvalidSignatureException", 403),
+    common("MalformedHttpRequestException", 400),
+    common("MissingAuthenticationTokenException", 403),
+    as_operation("NoDataRetentionException", 400),
+    common("NotAuthorized", 401),
+    as_operation("NotAuthorizedException", 401),
+    common("OptInRequired", 403),
+    common("RequestAbortedException", 400),
+    common("RequestEntityTooLargeException", 413),
+    common("RequestExpired", 400),
+    common("RequestTimeoutException", 408),
+    as_operation("ResourceInUseException", 400),
+    as_operation("ResourceNotFoundException", 404),
+    as_operation("SerializationException", 400),
+    common("ServiceUnavailable", 503),
+    common("SessionExpiredException", 400),
+    as_operation("StreamEdgeConfigurationNotFoundException", 404),
+    as_operation("TagsPerResourceExceededLimitException", 400),
+    common("ThrottlingException", 400),
+    common("UnknownOperationException", 404),
+    common("UnrecognizedClientException", 403),
+    common("ValidationError", 400),
+    as_operation("VersionMismatchException", 400),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The models of the three services differ in the status of one error and in the member of the text.
+    #[test]
+    fn status_and_body_are_those_of_the_operations_model() {
+        let (denied, expired) = ("AccessDeniedException", "SessionExpiredException");
+        for (operation, name, status, body) in [
+            (
+                Some(Operation::DescribeSignalingChannel),
+                denied,
+                401,
+                r#"{"Message":"No."}"#,
+            ),
+            (
+                Some(Operation::JoinStorageSession),
+                denied,
+                403,
+                r#"{"message":"No."}"#,
+            ),
+            (None, denied, 403, r#"{"message":"No."}"#),
+            (
+                Some(Operation::GetIceServerConfig),
+                expired,
+                400,
+                r#"{"message":"No."}"#,
+            ),
+            (
+                Some(Operation::GetIceServerConfig),
+                "NotAuthorizedException",
+                401,
+                r#"{"Message":"No."}"#,
+            ),
+            (
+                Some(Operation::GetIceServerConfig),
+                "ServiceUnavailable",
+                503,
+                r#"{"message":"No."}"#,
+            ),
+        ] {
+            let error = FaultError::named(name).unwrap();
+            assert_eq!(error.status(operation), status, "{name} {operation:?}");
+            let mut text = Vec::new();
+            codec::control::error_body(&mut text, error.form(operation), "No.");
+            assert_eq!(text, body.as_bytes(), "{name} {operation:?}");
+        }
+        assert_eq!(FaultError::named("Nope"), None);
+    }
+}

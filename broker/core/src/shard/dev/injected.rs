@@ -1,0 +1,293 @@
+//! The faults in force on a shard, and what they hold back: messages, close frames, and everything that a connection
+//! would be sent.
+
+use crate::id::{ChannelKey, SessionKey};
+use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};
+use crate::shard::dev::faults::{FaultAct, FaultCounts, FaultSubject, SessionAct, SharedRule};
+use crate::shard::todo::Deferred;
+use crate::{session::NEVER, time::Now};
+use std::collections::BTreeMap;
+
+/// The faults of a shard, and the messages and actions that they hold back.
+#[derive(Debug, Default)]
+pub(crate) struct InjectedFaults {
+    /// Rules in order of creation, each with its expiry.
+    pub(crate) rules: Vec<(Now, SharedRule)>,
+    pub(crate) held: Held,
+}
+
+impl InjectedFaults {
+    /// Adds a rule. The side thread creates at most [`FAULTS_MAX`], so there is room.
+    pub(crate) fn add(&mut self, rule: SharedRule, now: Now) {
+        self.rules
+            .retain(|(end, rule)| *end > now && !rule.is_spent());
+        if self.rules.len() < FAULTS_MAX {
+            let end = rule.lasts_ms.map_or(NEVER, |ms| now.after(ms));
+            self.rules.push((end, rule));
+        }
+    }
+
+    /// The act of the first matching rule of a kind that is due to act, and the rule.
+    pub(crate) fn pick<Act: Clone>(
+        &self,
+        kind: fn(&FaultAct) -> Option<&Act>,
+        subject: &FaultSubject<'_>,
+        now: Now,
+    ) -> Option<(Act, SharedRule)> {
+        self.rules.iter().find_map(|(end, rule)| {
+            let act = kind(&rule.act).filter(|_| *end > now)?;
+            let acts = !rule.is_spent() && rule.matches.covers(subject) && rule.hit();
+            acts.then(|| (act.clone(), rule.clone()))
+        })
+    }
+}
+
+/// A message whose delivery is delayed.
+#[derive(Debug)]
+pub(crate) struct HeldMessage {
+    /// The message. One that was pending has no sender: only its mark identifies the viewer.
+    pub(crate) message: Deferred,
+    /// Connection whose next message this one follows, if that message is sent before the delay ends.
+    pub(crate) behind: Option<SessionKey>,
+}
+
+/// Work that the interposer defers until the current step ends, or until a given time.
+#[derive(Debug)]
+pub(crate) enum Later {
+    /// Releases a message that a fault held back.
+    Message(HeldMessage),
+    /// Sends a close frame to this connection.
+    Close {
+        session: SessionKey,
+        code: u16,
+        reason: Box<str>,
+    },
+    /// Handles an admitted connection.
+    Joined(SessionKey),
+    /// Sends a message to this connection again.
+    SendAgain(Deferred, SessionKey),
+    /// Performs the act that a message triggered on a connection.
+    Act(SessionKey, SessionAct),
+}
+
+/// All items that faults hold back, sorted by due time.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    later: BTreeMap<(Now, u64), Later>,
+    /// Serial number that orders items with equal due times.
+    serial: u64,
+    messages: usize,
+    bytes: usize,
+    /// Muted connections, each with the time at which sending resumes.
+    mutes: BTreeMap<SessionKey, Now>,
+    /// Connections whose peers appear unreachable, each with the time at which the peer becomes reachable again.
+    half_open: BTreeMap<SessionKey, Now>,
+}
+
+impl Held {
+    /// Holds a message back; false, and counted, when there is no capacity.
+    pub(crate) fn hold(&mut self, message: HeldMessage, until: Now, counts: &FaultCounts) -> bool {
+        let bytes = message.bytes();
+        if self.messages >= FAULT_HELD_MAX || self.bytes + bytes > FAULT_HELD_BYTES_MAX {
+            counts.overflow();
+            return false;
+        }
+        self.messages += 1;
+        self.bytes += bytes;
+        self.put(until, Later::Message(message));
+        true
+    }
+
+    /// Schedules a close frame.
+    pub(crate) fn close_at(&mut self, at: Now, session: SessionKey, code: u16, reason: Box<str>) {
+        self.put(
+            at,
+            Later::Close {
+                session,
+                code,
+                reason,
+            },
+        );
+    }
+
+    fn put(&mut self, at: Now, what: Later) {
+        self.serial += 1;
+        self.later.insert((at, self.serial), what);
+    }
+
+    /// The next item that is due.
+    pub(crate) fn take_due(&mut self, now: Now) -> Option<Later> {
+        let (&(at, serial), _) = self.later.first_key_value()?;
+        if at > now {
+            return None;
+        }
+        self.take((at, serial))
+    }
+
+    /// Takes the message held until the next one to this connection.
+    pub(crate) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
+        self.take_message(|held| held.behind == Some(session))
+    }
+
+    /// Takes a held message of this channel.
+    pub(crate) fn take_of(&mut self, channel: ChannelKey) -> Option<HeldMessage> {
+        self.take_message(|held| held.message.channel == channel)
+    }
+
+    fn take_message(&mut self, which: impl Fn(&HeldMessage) -> bool) -> Option<HeldMessage> {
+        let meant = |what: &Later| matches!(what, Later::Message(message) if which(message));
+        let mut all = self.later.iter();
+        let place = all.find(|(_, what)| meant(what)).map(|(place, _)| *place)?;
+        let Some(Later::Message(message)) = self.take(place) else {
+            return None;
+        };
+        Some(message)
+    }
+
+    fn take(&mut self, place: (Now, u64)) -> Option<Later> {
+        let what = self.later.remove(&place)?;
+        if let Later::Message(message) = &what {
+            self.messages -= 1;
+            self.bytes -= message.bytes();
+        }
+        Some(what)
+    }
+
+    /// Sends nothing to this connection until `until`, or until a later end set by another fault. Returns when sending
+    /// resumes.
+    pub(crate) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
+        let mute = self.mutes.entry(session).or_insert(until);
+        *mute = until.max(*mute);
+        *mute
+    }
+
+    /// Makes the peer of this connection appear unreachable until `until`.
+    pub(crate) fn half_open(&mut self, session: SessionKey, until: Now) {
+        self.half_open.insert(session, until);
+    }
+
+    /// Takes a connection whose peer is reachable again.
+    pub(crate) fn take_mended(&mut self, now: Now) -> Option<SessionKey> {
+        let over = self.half_open.iter().find(|(_, until)| **until <= now);
+        let session = over.map(|(session, _)| *session)?;
+        self.half_open.remove(&session);
+        Some(session)
+    }
+
+    /// Takes a muted connection to which sending resumes.
+    pub(crate) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
+        let over = self.mutes.iter().find(|(_, until)| **until <= now);
+        let session = over.map(|(session, _)| *session)?;
+        self.mutes.remove(&session);
+        Some(session)
+    }
+
+    /// Forgets connections that no longer exist.
+    pub(crate) fn forget_gone(&mut self, is_there: impl Fn(SessionKey) -> bool) {
+        self.mutes.retain(|session, _| is_there(*session));
+        self.half_open.retain(|session, _| is_there(*session));
+    }
+
+    /// Forgets a connection that is gone or no longer affected.
+    pub(crate) fn forget(&mut self, session: SessionKey) {
+        self.mutes.remove(&session);
+        self.half_open.remove(&session);
+    }
+
+    /// When the next item is due.
+    pub(crate) fn next(&self) -> Option<Now> {
+        let later = self.later.first_key_value().map(|(&(at, _), _)| at);
+        let mutes = self.mutes.values().copied().min();
+        let half_open = self.half_open.values().copied().min();
+        let next = later.into_iter().chain(mutes).chain(half_open).min();
+        next.filter(|next| *next != NEVER)
+    }
+}
+
+impl HeldMessage {
+    fn bytes(&self) -> usize {
+        let message = &self.message;
+        let sender = message.sender.as_ref().map_or(0, |sender| sender.len());
+        size_of::<Self>() + message.payload.len() + message.recipient.len() + sender
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::outbox::DeliveryMark;
+    use codec::signal::Action;
+
+    fn message(behind: Option<SessionKey>, bytes: usize) -> HeldMessage {
+        let message = Deferred {
+            from: SessionKey::new(0, 0),
+            channel: ChannelKey::new(0, 0),
+            sender: None,
+            launch: DeliveryMark {
+                action: Action::SdpOffer,
+                expires: NEVER,
+                order: 1,
+                sender_bytes: 0,
+                call: false,
+                counted: true,
+                from: None,
+                first: false,
+                follows: false,
+                accepted_us: None,
+            },
+            payload: vec![b'A'; bytes].into(),
+            recipient: "v1".into(),
+            correlation_id: None,
+        };
+        HeldMessage { message, behind }
+    }
+
+    #[test]
+    fn messages_are_held_up_to_a_number_and_up_to_bytes() {
+        let (mut held, counts) = (Held::default(), FaultCounts::default());
+        for _ in 0..FAULT_HELD_MAX + 3 {
+            held.hold(message(None, 1), Now(5), &counts);
+        }
+        assert_eq!((held.messages, counts.overflowed()), (FAULT_HELD_MAX, 3));
+        while held.take_due(Now(5)).is_some() {}
+        assert_eq!((held.messages, held.bytes, held.next()), (0, 0, None));
+        for _ in 0..5 {
+            held.hold(message(None, 1 << 20), Now(5), &counts);
+        }
+        assert_eq!((held.messages, counts.overflowed()), (3, 3 + 2));
+    }
+
+    #[test]
+    fn what_is_due_comes_in_order() {
+        let (mut held, counts) = (Held::default(), FaultCounts::default());
+        let session = SessionKey::new(7, 0);
+        held.close_at(Now(9), session, 1001, "".into());
+        held.hold(message(None, 1), Now(5), &counts);
+        held.hold(message(Some(session), 2), Now(5), &counts);
+        assert_eq!(held.next(), Some(Now(5)));
+        assert!(held.take_due(Now(4)).is_none());
+        assert!(held.take_behind(SessionKey::new(8, 0)).is_none());
+        assert_eq!(
+            held.take_behind(session).map(|it| it.message.payload.len()),
+            Some(2)
+        );
+        assert!(matches!(held.take_due(Now(9)), Some(Later::Message(_))));
+        assert!(matches!(held.take_due(Now(9)), Some(Later::Close { .. })));
+    }
+
+    #[test]
+    fn a_mute_connection_is_sent_something_again_when_its_longest_fault_is_over() {
+        let mut held = Held::default();
+        let (one, other) = (SessionKey::new(1, 0), SessionKey::new(2, 0));
+        held.mute(one, Now(5));
+        held.mute(other, NEVER);
+        assert_eq!(held.mute(one, Now(3)), Now(5), "the longer one counts");
+        assert_eq!(held.next(), Some(Now(5)));
+        assert_eq!(held.take_unmuted(Now(4)), None);
+        assert_eq!(held.take_unmuted(Now(5)), Some(one));
+        assert_eq!((held.take_unmuted(Now(5)), held.next()), (None, None));
+        assert_eq!(held.mute(other, Now(9)), NEVER);
+        held.forget(other);
+        assert_eq!(held.mute(other, Now(9)), Now(9));
+    }
+}
