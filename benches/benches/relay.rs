@@ -193,7 +193,7 @@ fn chosen(
     for other in &options.broker {
         let (name, path) = other
             .split_once('=')
-            .ok_or_else(|| io::Error::other(format!("--broker {other}: allowed is NAME=PATH")))?;
+            .ok_or_else(|| io::Error::other(format!("--broker {other}: expected NAME=PATH")))?;
         let path = fs::canonicalize(path)?;
         servers.push(Server::broker(&format!("{BROKER}-{name}"), path));
     }

@@ -135,7 +135,7 @@ pub(crate) fn documents<'t>(
         );
     }
     if number == 0 {
-        return Err(format!("it holds no document: {EXPECTED}"));
+        return Err(format!("it contains no document: {EXPECTED}"));
     }
     Ok(())
 }
@@ -205,12 +205,13 @@ pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Wa
         let text = match read_text(file, FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(ReadError::TooLong(most)) => {
-                let text = format!("it is too long: expected {most} bytes, and several files");
+                let text =
+                    format!("it is too long: expected at most {most} bytes; use several files");
                 gathered.faults.of_file(file, &text);
                 continue;
             }
             Err(error) => {
-                let text = format!("{error}: expected a file of JSON documents that can be read");
+                let text = format!("{error}: expected a readable file of JSON documents");
                 gathered.faults.of_file(file, &text);
                 continue;
             }
@@ -291,8 +292,7 @@ impl<'f> WantedChannels<'f> {
                 differences(known, &record, false).map_or(Ok(()), |differences| {
                     let (file, document) = (first.file.display(), first.document);
                     Err(format!(
-                        "it comes twice with other values ({differences}), first in {file} (document {document}): \
-                         expected once, or with equal values"
+                        "it is repeated with other values ({differences}), first in {file} (document {document})"
                     ))
                 })
             }
@@ -316,7 +316,7 @@ impl<'f> WantedChannels<'f> {
         let name = arn.as_ref().map_or(&*given.channel_arn, ChannelArn::name);
         let fault = match &arn {
             Ok(arn) => tied(&mut self.channels, arn, given),
-            Err(error) => Err(format!("the ARN of its tags is none: {error}")),
+            Err(error) => Err(format!("the ARN of its tags is invalid: {error}")),
         };
         if let Err(fault) = fault {
             self.faults.of_channel(source, name, &fault);
@@ -334,8 +334,8 @@ fn tied(
         .filter(|wanted| wanted.record.arn == *arn);
     let wanted = wanted.ok_or_else(|| {
         format!(
-            "there are tags for {arn}, which no document has as a channel: expected tags of channels that a \
-             document of list-signaling-channels or describe-signaling-channel in one of the files has"
+            "there are tags for {arn}, but no document of list-signaling-channels or \
+             describe-signaling-channel has it"
         )
     })?;
     let pairs = given.tags.iter().map(|(key, value)| (&**key, &**value));
@@ -343,7 +343,7 @@ fn tied(
         .map_err(|error| error.message.into_owned())?
         .into();
     if wanted.tagged && !same_tags(&wanted.record.tags, &tags) {
-        return Err("its tags come twice with other values: expected once, or equal".into());
+        return Err("its tags are repeated with other values".into());
     }
     (wanted.record.tags, wanted.tagged) = (tags, true);
     Ok(())
@@ -360,13 +360,13 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
     }
     if channel.channel_type != "SINGLE_MASTER" {
         return Err(format!(
-            "ChannelType is {:?}: expected SINGLE_MASTER, the only type that this service has",
+            "ChannelType is {:?}: expected SINGLE_MASTER, the only supported type",
             channel.channel_type
         ));
     }
     if channel.channel_status != "ACTIVE" {
         return Err(format!(
-            "ChannelStatus is {:?}: expected ACTIVE: list it again when it is, or leave it out",
+            "ChannelStatus is {:?}: expected ACTIVE: list it again once it is, or leave it out",
             channel.channel_status
         ));
     }
@@ -393,7 +393,7 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
 /// precision.
 fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), String> {
     let seconds = channel.creation_time.seconds().ok_or(
-        "CreationTime is no moment: expected seconds since 1970 as a number, or a text of RFC 3339",
+        "CreationTime is invalid: expected seconds since 1970 as a number, or a text of RFC 3339",
     )?;
     let of_arn = created_ms as f64 / 1000.0;
     // Also for what is no number.
@@ -401,7 +401,8 @@ fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), S
         return Ok(());
     }
     Err(format!(
-        "CreationTime is {seconds:.3} s after 1970, but its ARN says {of_arn:.3}: expected a second between them"
+        "CreationTime is {seconds:.3} s after 1970, but {of_arn:.3} in its ARN: expected at most one \
+         second between them"
     ))
 }
 

@@ -150,8 +150,8 @@ impl<'f> Plan<'f> {
             None => self.there += 1,
             Some(differences) => {
                 let text = format!(
-                    "it is there with other values ({differences}): expected a channel that is not there, or that \
-                     is equal: delete that one, or leave this one out"
+                    "it exists with other values ({differences}): expected a channel that is absent or equal: delete \
+                     the existing one, or leave this one out"
                 );
                 faults.of_channel(wanted.source, found.arn.name(), &text);
             }
@@ -232,8 +232,8 @@ fn import_online(files: &[PathBuf], asked: &AdminFlags, dry_run: bool) -> Result
     let channels = records.len();
     if channels > IMPORTED_MAX {
         return Err(Failure::Configuration(format!(
-            "{channels} channels: expected {IMPORTED_MAX} while the broker runs, all in one commit: import them in \
-             parts, or stop the broker and name its --data-dir"
+            "{channels} channels: expected at most {IMPORTED_MAX} while the broker runs, all in one commit: import \
+             them in parts, or stop the broker and name its --data-dir"
         )));
     }
     let mut body = Vec::new();

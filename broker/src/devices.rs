@@ -525,7 +525,7 @@ impl NameSource {
             [] => Err("it has no name of a thing in the configured field"),
             [name] if is_thing_name(name) => Ok(name.into()),
             [_] => Err(
-                "its name is none of a thing: expected 1 to 128 of the characters a-z A-Z 0-9 : _ -",
+                "its name is not one of a thing: expected 1 to 128 of the characters a-z A-Z 0-9 : _ -",
             ),
             _ => Err("it has several names in the configured field"),
         }

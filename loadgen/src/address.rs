@@ -50,7 +50,7 @@ pub enum AddressError {
     NotLoopback(IpAddr),
     /// Neither `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or an empty or too large range.
     #[error(
-        "--source-addresses {0}: expected ADDRESS/BITS and FIRST-LAST, IPv4, at most {SOURCES_MAX} of them"
+        "--source-addresses {0}: expected ADDRESS/BITS or FIRST-LAST of IPv4, with at most {SOURCES_MAX} addresses"
     )]
     Sources(String),
 }

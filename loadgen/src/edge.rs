@@ -164,7 +164,7 @@ fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunEr
 /// Checks that the start time is in the future.
 fn check_moment(moment: SystemTime) -> Result<(), String> {
     if moment < SystemTime::now() {
-        return Err("--start-at: expected a moment to come".into());
+        return Err("--start-at: expected a time in the future".into());
     }
     Ok(())
 }

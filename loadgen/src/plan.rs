@@ -427,7 +427,7 @@ impl Options {
             (
                 pace.is_none() || self.window == 1,
                 "--window",
-                "nothing else than 1 in --mode relay with --rate",
+                "1 in --mode relay with --rate",
             ),
         ])
     }

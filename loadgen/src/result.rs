@@ -224,10 +224,10 @@ pub enum DocumentError {
     #[error("{0} bytes, expected at most {TEXT_BYTES_MAX}")]
     Length(usize),
     /// Not JSON, or a member has the wrong type; includes its position and name.
-    #[error("no report of loadgen: {0}")]
+    #[error("not a report of loadgen: {0}")]
     Json(serde_json::Error),
     /// The `schema` member is missing.
-    #[error("no report of loadgen: it has no \"schema\", expected {SCHEMA}")]
+    #[error("not a report of loadgen: it has no \"schema\", expected {SCHEMA}")]
     NoSchema,
     /// The document uses this unsupported schema.
     #[error("schema {0}, expected {SCHEMA}: read it with the loadgen that wrote it")]
@@ -347,8 +347,8 @@ mod document_tests {
             )
         };
         for (text, words) in [
-            (String::new(), "no report"),
-            ("[]".into(), "no report"),
+            (String::new(), "not a report"),
+            ("[]".into(), "not a report"),
             ("{}".into(), "no \"schema\", expected 1"),
             (r#"{"schema":2}"#.into(), "schema 2, expected 1"),
             (r#"{"schema":"1"}"#.into(), "schema \"1\""),

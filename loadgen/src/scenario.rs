@@ -39,7 +39,7 @@ pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
             let known = run.map(names).unwrap_or_default();
             return Err(at(
                 key.span(),
-                format!("{name}: no such key; expected {known}"),
+                format!("{name}: unknown key; expected one of {known}"),
             ));
         };
         let wrong = |allowed: &str| at(value.span(), format!("{name}: expected {allowed}"));
@@ -149,7 +149,7 @@ mod tests {
             (
                 "mode = \"storm\"\n\n rat = 5",
                 "3:2",
-                "no such key; expected",
+                "unknown key; expected one of",
             ),
             ("rate = [5]", "1:8", "a number or a string"),
             ("\ninsecure = 1", "2:12", "true or false"),

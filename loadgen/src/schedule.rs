@@ -375,7 +375,7 @@ impl FromStr for PlannedMoment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text}: expected a moment in UTC, such as 2026-01-31T23:59:59Z");
+        let wrong = || format!("{text}: expected a time in UTC, such as 2026-01-31T23:59:59Z");
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
         let moment = moment.filter(|moment| moment.unix_timestamp() >= 0);
         let moment = Self(moment.ok_or_else(wrong)?.into());

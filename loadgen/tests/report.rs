@@ -112,11 +112,11 @@ fn files_that_are_no_reports_are_named() {
     let newer = document(1, 1, 0).replace("\"schema\": 1", "\"schema\": 2");
     for (name, text, words) in [
         ("newer.json", newer.as_str(), "schema 2, expected 1"),
-        ("list.json", "[]", "no report of loadgen"),
+        ("list.json", "[]", "not a report of loadgen"),
         (
             "half.json",
             &document(1, 1, 0)[..40],
-            "no report of loadgen",
+            "not a report of loadgen",
         ),
     ] {
         let output = report(&[&file(&folder, name, text)]);

@@ -28,6 +28,6 @@ fn shown(files: &[String]) -> io::Result<()> {
             let (before, after) = (&read(before)?, &read(after)?);
             write!(out, "{}", Change { before, after })
         }
-        _ => Err(io::Error::other("allowed are one or two files")),
+        _ => Err(io::Error::other("expected one or two files")),
     }
 }

@@ -403,7 +403,7 @@ impl Unaccepted {
             Self::TooLong => "messagePayload is longer than [limits] payload_bytes",
             Self::NoPayload => "messagePayload is missing or empty",
             Self::NotBase64 => "messagePayload is not base64",
-            Self::NotJson => "it is not one JSON object",
+            Self::NotJson => "it is not a JSON object",
             Self::Malformed => {
                 "a member is repeated or of a wrong type, or correlationId has characters other than [a-zA-Z0-9_.-]"
             }

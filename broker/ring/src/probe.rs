@@ -42,7 +42,7 @@ pub enum Unsupported {
     Refused(String, usize),
     /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; contains the limit in bytes.
     #[error(
-        "the hard limit of locked memory is {} KiB, expected {} KiB and more: raise it: {}",
+        "the hard limit of locked memory is {} KiB, expected {} KiB or more: raise it: {}",
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
     )]
     MemlockLow(u64),
@@ -66,8 +66,8 @@ fn why_absent(release: &str) -> String {
              CONFIG_IO_URING. In a container: {PROFILE}"
         )
     } else {
-        ": expected Linux 6.1 or newer with CONFIG_IO_URING; gVisor and WSL1 have none: update the kernel, or use \
-         another runtime (runc or crun, WSL2)"
+        ": expected Linux 6.1 or newer with CONFIG_IO_URING; gVisor and WSL1 do not support it: update the kernel, \
+         or use another runtime (runc or crun, WSL2)"
             .into()
     }
 }
@@ -170,7 +170,7 @@ mod tests {
         assert!(!unlimited.contains("prlimit"), "{unlimited}");
         let low = Unsupported::MemlockLow(64 * 1024).to_string();
         assert!(
-            low.contains("is 64 KiB, expected 512 KiB and more"),
+            low.contains("is 64 KiB, expected 512 KiB or more"),
             "{low}"
         );
         for part in [

@@ -38,7 +38,7 @@ impl Draft {
         self.settings.as_ref()
     }
 
-    /// Records that the value of `key` breaks a rule, such as `allowed a file that can be read`.
+    /// Records that the value of `key` breaks a rule, such as `expected a readable file`.
     pub fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         self.findings.push(key, value, rule);
     }
@@ -123,7 +123,7 @@ impl Findings {
 
 // Errors of a configuration: place, cause, and what is allowed instead.
 
-/// A fault: `FILE:LINE:COL: key = value: allowed …`, or `--flag value: allowed …`.
+/// A fault: `FILE:LINE:COL: key = value: expected …`, or `--flag value: expected …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Where the value was specified.
@@ -132,7 +132,7 @@ pub struct Fault {
     pub key: String,
     /// The value as written, truncated if long; `<redacted>` for a secret.
     pub value: String,
-    /// The rule broken by the value, such as `allowed 1 to 10`.
+    /// The rule broken by the value, such as `expected 1 to 10`.
     pub rule: String,
 }
 

@@ -127,8 +127,8 @@ fn an_authority_vouches_for_what_it_signed_and_names_one_thing() {
         "{refused}"
     );
     for (name, why) in [
-        ("a b", "its name is none of a thing"),
-        ("ä", "its name is none of a thing"),
+        ("a b", "its name is not one of a thing"),
+        ("ä", "its name is not one of a thing"),
     ] {
         let refused = told(&[leaf(&ca, &params(name))]).unwrap_err();
         assert!(refused.starts_with(why), "{refused}");

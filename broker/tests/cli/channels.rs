@@ -166,15 +166,15 @@ fn a_channel_that_cannot_be_is_refused_by_its_name_and_by_what_is_allowed() {
                 "/ChannelInfo/ChannelARN",
                 json!(arn("a", "1604032765000")),
             ),
-            "CreationTime is 1604032767.453 s after 1970, but its ARN says 1604032765.000: expected a second",
+            "CreationTime is 1604032767.453 s after 1970, but 1604032765.000 in its ARN: expected at most one second",
         ),
         (
             with("a", "/ChannelInfo/CreationTime", json!("yesterday")),
-            "CreationTime is no moment: expected seconds since 1970",
+            "CreationTime is invalid: expected seconds since 1970",
         ),
         (
             with("a", "/ChannelInfo/CreationTime", json!(1e308)),
-            "CreationTime is no moment: expected seconds since 1970",
+            "CreationTime is invalid: expected seconds since 1970",
         ),
         (
             with(
@@ -232,8 +232,8 @@ fn documents_that_contradict_each_other_are_refused() {
     for (documents, said) in [
         (
             vec![one.clone(), other],
-            "channel a (document 2): it comes twice with other values (MessageTtlSeconds 30 and 60), first in \
-             faulty.json (document 1): expected once",
+            "channel a (document 2): it is repeated with other values (MessageTtlSeconds 30 and 60), first in \
+             faulty.json (document 1)",
         ),
         (
             vec![one.clone(), tags("b", json!({ "k": "v" }))],
@@ -245,7 +245,7 @@ fn documents_that_contradict_each_other_are_refused() {
                 tags("a", json!({ "k": "v" })),
                 tags("a", json!({ "k": "w" })),
             ],
-            "channel a (document 3): its tags come twice with other values: expected once",
+            "channel a (document 3): its tags are repeated with other values",
         ),
         (
             vec![one.clone(), tags("a", json!({ "k!": "v" }))],
@@ -253,7 +253,7 @@ fn documents_that_contradict_each_other_are_refused() {
         ),
         (
             vec![one, json!({ "ChannelARN": "arn", "Tags": {} })],
-            "channel arn (document 2): the ARN of its tags is none: ChannelARN must match",
+            "channel arn (document 2): the ARN of its tags is invalid: ChannelARN must match",
         ),
     ] {
         let line = place.refused(&documents);
@@ -284,7 +284,7 @@ fn a_channel_that_is_there_with_other_values_is_refused() {
         let line = place.refused(&[json!({ "ChannelInfo": channel("new") }), document]);
         assert!(
             line.starts_with(
-                "faulty.json: channel a (document 2): it is there with other values ("
+                "faulty.json: channel a (document 2): it exists with other values ("
             ),
             "{line}"
         );
@@ -296,7 +296,7 @@ fn a_channel_that_is_there_with_other_values_is_refused() {
 fn what_is_no_document_is_refused_by_its_place() {
     let place = Place::new();
     for (text, said) in [
-        ("", "it holds no document: expected the JSON"),
+        ("", "it contains no document: expected the JSON"),
         ("{}", "document 1: it is none of these: expected the JSON"),
         ("{\"Tags\": {}}", "document 1: it is none of these"),
         (

@@ -174,18 +174,18 @@ const groups = { groups: refusals.map((one, place) => ({ ...one, refusals: [1204
 const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T03:12:07.000Z', truncated: false, master: [
     { connection: 5, remote: '10.0.4.2:1', joined: '2026-11-21T03:12:08.000Z', left: '2026-11-21T03:12:20.000Z', reason: 'protocol_error:1009',
         says: 'a message of 70,112 bytes; expected at most 65,536', refused: 2, unaccepted: { not_json: 2 },
-        hints: ['2 messages were not accepted: it is not one JSON object'] },
+        hints: ['2 messages were not accepted: it is not a JSON object'] },
     { connection: 6, remote: '10.0.4.2:2', joined: '2026-11-21T03:12:42.000Z', left: null, reason: null, says: null, refused: 0, unaccepted: {},
         hints: [] }], viewers: [
     { clientId: 'phone-3', connection: 7, remote: '10.0.4.9:1', joined: '2026-11-21T03:12:10.000Z', left: '2026-11-21T03:12:24.000Z',
         reason: 'peer_closed', says: 'the client closed it', hints: ['the master received the offer 12.4 s ago and has sent nothing'], events: [{ ms: 0, kind: 'join' },
             { ms: 3.1, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'to' }, { ms: 14_000, kind: 'leave', reason: 'peer_closed' }] },
     { clientId: 'web-9', connection: 8, remote: '10.0.4.9:2', joined: '2026-11-21T03:12:30.000Z', left: null, reason: null,
-        done: true, text: '  9.0 ms  unknown  to the master  40 B  refused: it is not one JSON object', hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
+        done: true, text: '  9.0 ms  unknown  to the master  40 B  refused: it is not a JSON object', hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
         events: [{ ms: 0, kind: 'join' }, { ms: 4, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'kept' },
             ...[5, 6, 7].map((ms) => ({ ms, kind: 'message', action: 'ICE_CANDIDATE', from: 'viewer', bytes: 180, route: 'kept' })),
             { ms: 9, kind: 'message', action: 'unknown', from: 'viewer', bytes: 40, route: 'refused', reason: 'not_json',
-                says: 'it is not one JSON object' },
+                says: 'it is not a JSON object' },
             { ms: 12_400, kind: 'delivered', action: 'SDP_OFFER', after: 'kept' },
             { ms: 12_440, kind: 'message', action: 'SDP_ANSWER', from: 'master', bytes: 5100, route: 'to' },
             ...[12_460, 12_470, 12_500, 12_530].map((ms) => ({ ms, kind: 'message', action: 'ICE_CANDIDATE', from: 'master', bytes: 180, route: 'to' }))] }] };
@@ -219,7 +219,7 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
         await page.getByText(/, left: the client closed it$/).waitFor();
         await page.getByText(/^Camera 10\.0\.4\.2:1 .*: a message of 70,112 bytes; expected at most 65,536$/).waitFor();
         await page.getByText(/^Camera 10\.0\.4\.2:2 from .* until now$/).waitFor();
-        await page.getByText('2 messages were not accepted: it is not one JSON object', { exact: true }).waitFor();
+        await page.getByText('2 messages were not accepted: it is not a JSON object', { exact: true }).waitFor();
         // What went well is no hint at trouble.
         assert.deepEqual(await page.locator('.lane .hints .done').allTextContents(), [trace.viewers[1].hints[1]]);
         if (pictures !== undefined) await page.screenshot({ path: join(pictures, `trace-${width}-${colorScheme}.png`), fullPage: true });

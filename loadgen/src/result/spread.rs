@@ -171,7 +171,7 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
 pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let wrong =
         |what: &str| format!("hdr: {what}; expected a histogram as HDR V2 deflate in base64");
-    let bytes = codec::base64::decode(text.as_bytes()).ok_or_else(|| wrong("no base64"))?;
+    let bytes = codec::base64::decode(text.as_bytes()).ok_or_else(|| wrong("not base64"))?;
     let (&cookie, rest) = bytes
         .split_first_chunk()
         .ok_or_else(|| wrong("too short"))?;
@@ -189,7 +189,7 @@ pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     if plain.len() as u64 > PLAIN_BYTES_MAX {
         return Err(wrong("too large"));
     }
-    check_header(&plain).ok_or_else(|| wrong("a header out of bounds"))?;
+    check_header(&plain).ok_or_else(|| wrong("an invalid header"))?;
     Deserializer::new()
         .deserialize(&mut plain.as_slice())
         .map_err(|error| wrong(&error.to_string()))

@@ -90,7 +90,7 @@ fn a_load_begins_at_its_moment() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert!(
-            said.contains("--start-at: expected a moment to come"),
+            said.contains("--start-at: expected a time in the future"),
             "{said}"
         );
     }

@@ -56,7 +56,7 @@ async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64)
 fn candidate(picture: &Picture, node: &Name) -> Result<Registered, CommandError> {
     let seen = picture.nodes.get(node);
     let Some((seen, is_here)) = seen.and_then(|seen| Some((seen, seen.is_here?))) else {
-        return Err(CommandError::refused("it is no member of the cluster"));
+        return Err(CommandError::refused("it is not a member of the cluster"));
     };
     let Some(registered) = &seen.registered else {
         return Err(CommandError::refused(if is_here {

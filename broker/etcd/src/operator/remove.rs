@@ -57,7 +57,7 @@ pub fn remove(
                 Some(WatchedSubject::Order(_) | WatchedSubject::Report(_)) => {}
             }
         }
-        let unknown = || CommandError::refused("it is no member of the cluster");
+        let unknown = || CommandError::refused("it is not a member of the cluster");
         let member = member.ok_or_else(unknown)?;
         if owned > 0 && slots == RemovedSlots::Given {
             return Err(CommandError::refused(format!(

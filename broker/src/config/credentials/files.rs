@@ -219,7 +219,7 @@ pub(crate) fn document<T>(
     files: &mut Files,
     parse: fn(&str) -> Result<T, Vec<PolicyError>>,
 ) -> Option<T> {
-    let told = |error: PolicyError| format!("the document is no {kind}: {error}");
+    let told = |error: PolicyError| format!("the document is not a valid {kind}: {error}");
     let read = keys.map(|key| {
         section.read_with_faults(key, |value| {
             let written = text(value, Ok).map_err(|rule| vec![rule])?;

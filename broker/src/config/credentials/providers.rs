@@ -30,7 +30,7 @@ pub(crate) fn provider(
             .ok_or_else(|| "expected true or false".into())
     });
     if !section.has("client_ids") {
-        section.fault("client_ids needed: the clients whose tokens are let in");
+        section.fault("client_ids needed: the clients whose tokens are accepted");
     }
     let of_discovery = ["ca", "jwks_hosts", "private"].into_iter();
     let of_discovery: Vec<_> = of_discovery.filter(|key| section.has(key)).collect();

@@ -343,16 +343,16 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[policy.p]|document = '{}'|[policy.q]|document = 'x'",
-        "c.toml:2:12: policy.p.document = '{}': the document is no policy: line 1, column 2: the document needs \
-         Statement, with at least one statement|\
-         c.toml:4:12: policy.q.document = 'x': the document is no policy: line 1, column 1: expected value",
+        "c.toml:2:12: policy.p.document = '{}': the document is not a valid policy: line 1, column 2: the document \
+         needs Statement, with at least one statement|\
+         c.toml:4:12: policy.q.document = 'x': the document is not a valid policy: line 1, column 1: expected value",
     ),
     (
         "[role.r]|policies = ['q']|max_session = '13h'|trust = '{}'|x = 1",
         "c.toml:2:12: role.r.policies = ['q']: there is no [policy.q], nor any other|\
          c.toml:3:15: role.r.max_session = '13h': expected a duration from \"15m\" to \"12h\"|\
-         c.toml:4:9: role.r.trust = '{}': the document is no trust policy: line 1, column 2: the document needs \
-         Statement, with at least one statement|\
+         c.toml:4:9: role.r.trust = '{}': the document is not a valid trust policy: line 1, column 2: the document \
+         needs Statement, with at least one statement|\
          c.toml:5:1: role.r.x = <redacted>: unknown key, expected account, policies, trust, trust_file, max_session, \
          clock_tolerance",
     ),

@@ -223,7 +223,7 @@ mod text_tests {
             "master": [{
                 "connection": 1, "remote": "10.0.0.1:2", "joined": "2026-11-20T12:00:02.000Z", "left": null,
                 "reason": null, "superseded": true, "refused": 0,
-                "hints": ["2 messages were not accepted: it is not one JSON object"],
+                "hints": ["2 messages were not accepted: it is not a JSON object"],
             }],
             "viewers": [{
                 "connection": 2, "clientId": "v1", "remote": "10.0.0.3:4", "joined": "2026-11-20T12:00:01.000Z",
@@ -262,7 +262,7 @@ mod text_tests {
         let wanted = "\
 channel cam, what its shard knows since 2026-11-20T12:00:00.000Z
 master  10.0.0.1:2  2026-11-20T12:00:02.000Z until now, superseded
-    * 2 messages were not accepted: it is not one JSON object
+    * 2 messages were not accepted: it is not a JSON object
 
 viewer v1  10.0.0.3:4  2026-11-20T12:00:01.000Z to 2026-11-20T12:00:09.000Z (the client closed it)
         0.0 ms  join

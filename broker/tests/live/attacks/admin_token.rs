@@ -122,7 +122,7 @@ fn a_configured_token_is_asked_for_on_loopback_too() {
         assert_ne!(ask(to, line, BEARER).status, 401, "{line}");
     }
     let import = ask(to, "POST /import", BEARER);
-    assert!(import.text().contains("holds no document"), "{import:?}");
+    assert!(import.text().contains("contains no document"), "{import:?}");
     assert_eq!(get_with(to, "/config", BEARER).status, 200);
     // A stream is refused before it begins.
     assert_eq!(get(to, "/events?topics=log").status, 401);

@@ -247,7 +247,7 @@ fn only_a_node_that_does_not_run_is_removed() {
         assert!(said.stderr.contains(rule), "{said:?}");
         assert_eq!(roster(), before);
     };
-    refused(&["remove", "n9"], "n9: it is no member of the cluster");
+    refused(&["remove", "n9"], "n9: it is not a member of the cluster");
     refused(
         &["remove", "n/3"],
         "n/3: expected 1 to 63 of the characters",
@@ -260,7 +260,7 @@ fn only_a_node_that_does_not_run_is_removed() {
     let text = place.well(&["remove", "n3", "--lost"]);
     assert_eq!(text, "n3 is removed; the other nodes take its 1 slots\n");
     assert!(!roster().contains("n3") && roster().contains("n2"));
-    refused(&["remove", "n3", "--lost"], "n3: it is no member");
+    refused(&["remove", "n3", "--lost"], "n3: it is not a member");
     etcd.ctl(&["del", "/heliograph/prod/live/n2"]);
     etcd.ctl(&["del", "--prefix", "/heliograph/prod/s/"]);
     assert_eq!(place.well(&["remove", "n2"]), "n2 is removed\n");
@@ -335,7 +335,7 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
         assert_eq!(end, (Some(code), ""), "{said:?}");
         assert!(said.stderr.contains(rule), "{said:?}");
     };
-    refused(&["drain", "n9"], 2, "n9: it is no member of the cluster");
+    refused(&["drain", "n9"], 2, "n9: it is not a member of the cluster");
     refused(
         &["drain", "n3"],
         2,

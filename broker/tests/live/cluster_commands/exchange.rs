@@ -141,7 +141,7 @@ fn channels_of_documents_go_into_etcd_beside_those_there() {
     assert_eq!(again, "etcd: 0 channels made, 250 there already\n");
     let said = place.run(&["import", "other.json"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    let fault = "other.json: channel cam2 (document 1): it is there with other values (MessageTtlSeconds 30 and 60)";
+    let fault = "other.json: channel cam2 (document 1): it exists with other values (MessageTtlSeconds 30 and 60)";
     assert!(said.stderr.starts_with(fault), "{said:?}");
     assert_eq!(
         place.run(&["import", "some.json", "--replace"]).code,

@@ -62,7 +62,7 @@ fn a_node_drains_because_an_operator_asks_elsewhere() {
     viewer.expect_silence();
 
     for (words, rule) in [
-        (["drain", "n9"], "n9: it is no member of the cluster"),
+        (["drain", "n9"], "n9: it is not a member of the cluster"),
         (["drain", "n/2"], "n/2: expected 1 to 63 of the characters"),
     ] {
         let said = run(&nodes, &words);

@@ -93,7 +93,7 @@ fn channels_move_into_a_broker_that_runs() {
     fs::write(&faulty, text).expect("a file");
     let (code, text) = online(&broker, &[], &faulty);
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("it is there with other values"), "{text}");
+    assert!(text.contains("it exists with other values"), "{text}");
     assert_eq!(channels(broker.plain), expected);
     create(broker.plain, "new", 60);
     let all = channels(broker.plain);

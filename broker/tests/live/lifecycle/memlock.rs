@@ -110,7 +110,7 @@ fn a_broker_without_locked_memory_names_the_holders() {
 fn a_limit_below_the_least_is_refused_and_the_least_is_enough() {
     let Some(user) = User::new() else { return };
     let parts = [
-        "is 64 KiB, expected 512 KiB and more",
+        "is 64 KiB, expected 512 KiB or more",
         "/etc/security/limits.d/",
         "prlimit --memlock=",
         "LimitMEMLOCK=",
@@ -139,7 +139,7 @@ fn where_not_all_shards_can_be_had_on_io_uring_all_are_on_epoll() {
         let line = fs::read_to_string(broker.log.with_extension("out")).expect("a ready line");
         assert!(line.ends_with(" engine=epoll\n"), "{line}");
     };
-    on_epoll(64 * KIB, 2, "is 64 KiB, expected 512 KiB and more");
+    on_epoll(64 * KIB, 2, "is 64 KiB, expected 512 KiB or more");
     // The number that was refused: more than what is said to fit may, once the kernel has given memory back.
     if user.fit(MIB).is_some() {
         on_epoll(MIB, 64, "the limit is 1 MiB");

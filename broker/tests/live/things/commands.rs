@@ -144,7 +144,7 @@ fn refused(files: &Files) -> [(Certified, &'static [&'static str], &'static str)
         (
             certify(&files.authority, &params("cam 1", 1)),
             &[],
-            "its name is none of a thing",
+            "its name is not one of a thing",
         ),
         (
             certify(&files.authority, &params("cam-1", 1)),

@@ -199,7 +199,7 @@ fn messages_that_are_not_accepted_are_one_row_of_their_connection_and_reason() {
     let rows: Vec<Value> = ring.rows.iter().map(Row::json).collect();
     let says: Vec<&Value> = rows.iter().map(|row| &row["says"]).collect();
     let wanted = [
-        "1 message was not accepted: it is not one JSON object",
+        "1 message was not accepted: it is not a JSON object",
         "2 messages were not accepted: messagePayload of 40,112 characters; expected at most 32,768",
     ];
     assert_eq!(says, wanted);

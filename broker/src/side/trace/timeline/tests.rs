@@ -89,25 +89,25 @@ a: the offer went to the master 8.0 s ago, and it has sent nothing to this viewe
 # a master whose messages are not accepted
 0 M1 joins; 0 a1 joins; 1500 M1 junk:malformed; 2000 a1 offer M1; 3000 M1 junk:not_json; 3500 M1 junk:not_json; 10000
 a: the offer went to the master 8.0 s ago, and nothing that it has sent since was accepted
-a: the master's messages were not accepted: it is not one JSON object
-M: 2 messages were not accepted: it is not one JSON object
+a: the master's messages were not accepted: it is not a JSON object
+M: 2 messages were not accepted: it is not a JSON object
 M: 1 message was not accepted: a member is repeated or of a wrong type, or correlationId has characters other than
  [a-zA-Z0-9_.-]
 # the same before an answer
 GOOD; 1010 M1 junk:not_json; 11000
 a: signaling took 62 ms…
-M: 1 message was not accepted: it is not one JSON object
+M: 1 message was not accepted: it is not a JSON object
 # an offer that was not accepted
 0 M1 joins; 0 a1 joins; 1 a1 offer:too_long/40112; 2 a1 junk:too_long/40112; 3 a1 junk:not_json; 185000
 a: 2 messages were not accepted: messagePayload of 40,112 characters; expected at most 32,768
-a: 1 message was not accepted: it is not one JSON object
+a: 1 message was not accepted: it is not a JSON object
 # a candidate that was not accepted, and none that would be longer
 GOOD; 1200 a1 candidate:too_long/40112; 11000
 a: 1 message was not accepted: messagePayload of 40,112 characters; expected at most 32,768
 a: signaling took 62 ms…
 # a message of the master that names the viewer, and is not accepted
 GOOD; 1200 M1 candidate:not_json a; 11000
-a: 1 message was not accepted: it is not one JSON object
+a: 1 message was not accepted: it is not a JSON object
 a: signaling took 62 ms…
 # a viewer that is cut off while it sends
 0 M1 joins; 0 a1 joins; 900 a1 leaves:frame; 9000
