@@ -4,6 +4,7 @@
 use crate::limits::LOOKUPS_MAX;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, Request, Response, header};
+use codec::limits::beginning;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -114,9 +115,7 @@ fn shortest(error: &dyn Error) -> String {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    let mut text = cause.to_string();
-    text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
-    text
+    beginning(&cause.to_string(), ERROR_BYTES_MAX).to_owned()
 }
 
 /// Lookups of a host, limited in number since the system's resolver takes a thread for each, possibly for a long time.

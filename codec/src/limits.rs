@@ -68,6 +68,13 @@ pub const WHEP_GATHERED_BYTES: usize = 24 * 1024;
 /// and the last line of a section may lack a line end.
 pub const WHEP_ANSWER_BYTES: usize = WHEP_GATHERED_BYTES + WHEP_CANDIDATES * 6;
 
+/// The longest beginning of a text that a limit in bytes permits, in whole characters.
+#[must_use]
+pub fn beginning(text: &str, bytes: usize) -> &str {
+    let mut ends = (0..=bytes.min(text.len())).rev();
+    ends.find_map(|end| text.get(..end)).unwrap_or_default()
+}
+
 /// Maximum size of a client's `IceServerList` and ids, which are sent in addition to the payload, in bytes.
 const ENVELOPE_BYTES: usize = 8_704 + 4 * WORD_BYTES;
 

@@ -1,6 +1,7 @@
 //! Time as plain numbers; only the edge reads a clock.
 
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 /// Monotonic milliseconds since the process started. Deadlines use this clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ impl Now {
 /// Milliseconds since 1970-01-01 UTC. May jump; used only for dates, signatures and certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wall(pub u64);
+
+/// The front of a queue, removed if it is due.
+pub fn take_due<T>(queue: &mut VecDeque<T>, is_due: impl FnOnce(&T) -> bool) -> Option<T> {
+    let is_due = queue.front().is_some_and(is_due);
+    if is_due { queue.pop_front() } else { None }
+}
 
 /// Both clocks, sampled once per turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

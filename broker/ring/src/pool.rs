@@ -56,6 +56,10 @@ pub(crate) struct Buffers {
     bytes: u32,
     /// Number of buffers ever handed out, lowest numbers first; the others have never been touched.
     pub(crate) offered: u16,
+    /// Number of lent buffers.
+    lent: u16,
+    /// Whether a buffer was lent since the memory was last released.
+    used: bool,
     /// Identifies the pool, so that its buffers are never looked up in another one.
     serial: u32,
 }
@@ -75,6 +79,8 @@ impl Buffers {
             count,
             bytes,
             offered: 0,
+            lent: 0,
+            used: false,
             serial,
         }
     }
@@ -90,11 +96,12 @@ impl Buffers {
     ///
     /// # Panics
     /// Panics if the buffer was not handed out.
-    pub(crate) fn lend(&self, id: u16, len: u32) -> Lent {
+    pub(crate) fn lend(&mut self, id: u16, len: u32) -> Lent {
         assert!(
             id < self.offered && len <= self.bytes,
             "a receive names what was handed out"
         );
+        (self.lent, self.used) = (self.lent + 1, true);
         let pool = self.serial;
         Lent { id, pool, len }
     }
@@ -124,9 +131,23 @@ impl Buffers {
         clippy::needless_pass_by_value,
         reason = "consuming it is the point: nobody can read it afterwards"
     )]
-    fn take_back(&self, lent: Lent) -> u16 {
+    fn take_back(&mut self, lent: Lent) -> u16 {
         assert_eq!(lent.pool, self.serial, "a buffer of another ring");
+        self.lent -= 1;
         lent.id
+    }
+
+    /// Releases the memory to the system, unless a buffer is lent or none was since the last time. The next receives
+    /// map it again. The caller ensures that no buffer has been filled and not lent. Returns whether it was released.
+    pub(crate) fn release(&mut self) -> bool {
+        if self.lent > 0 || !std::mem::take(&mut self.used) {
+            return false;
+        }
+        let bytes = buffers_layout(self.count, self.bytes).size();
+        let whole = bytes - bytes % page_size();
+        // SAFETY: whole pages of the allocation, which is page-aligned. No buffer is lent, so nobody refers to these
+        // bytes, and they may be any: a `Lent` spans received bytes alone.
+        unsafe { libc::madvise(self.start.as_ptr().cast(), whole, libc::MADV_DONTNEED) == 0 }
     }
 
     fn place(&self, id: u16) -> *mut u8 {

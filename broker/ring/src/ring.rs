@@ -184,6 +184,13 @@ impl Ring {
         ask!(self, engine => engine.add_buffers())
     }
 
+    /// Releases the memory of all buffers to the system, for a thread about to sleep for longer, if all bytes received
+    /// have been taken and given back. Returns whether any was in use.
+    pub fn release_buffers(&mut self) -> bool {
+        // The kernel fills buffers in `enter` alone (deferred task work).
+        !self.has_completions() && ask!(self, engine => engine.pool.buffers.release())
+    }
+
     /// Announces completions on `eventfd`, so that another event loop can wait for this ring. Disabled until
     /// [`Self::eventfd_on`]. On io_uring only: on epoll the caller waits in [`Self::enter`].
     ///

@@ -238,6 +238,7 @@ impl<M: Machine> Edge<M> {
                         self.io.counts.parks_in_ring += 1;
                     } else {
                         self.io.counts.parks_deep += 1;
+                        self.io.ring.release_buffers();
                     }
                     self.sleep_in_ring(since, None)?;
                 }
@@ -431,6 +432,7 @@ impl<M: Machine> Edge<M> {
         let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
         if at_rest && self.sessions.mail().own().is_empty() {
             self.io.counts.parks_deep += 1;
+            self.io.ring.release_buffers();
             completed
                 .read_at(0, size_of::<u64>())
                 .await

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐
-//!                               ├──► one bounded queue ──► the log thread (`writer.rs`) ──► stderr
+//!                               ├──► one queue ──────► the log thread (`writer.rs`) ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
 //! Logging never blocks: lines are dropped and counted if stderr is slow and the queue is full, or if stderr rejects
@@ -27,7 +27,7 @@ use crate::terminal::{Colour, Screen};
 use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
 use broker_core::settings::{LogFormat, LogLevel};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -241,7 +241,7 @@ fn flush_on_panic(log: Log) {
 
 impl Log {
     pub(crate) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
-        let (to, from) = bounded(lines + audits + FLUSHES_MAX);
+        let (to, from) = unbounded(); // whose memory comes and goes with its items, which `places` limits
         let places = Arc::new(Places {
             lines: LinePlaces::new(lines),
             audits: AuditPlaces::of(audits),
@@ -308,10 +308,10 @@ impl Log {
         Arc::clone(&self.kept.tail)
     }
 
-    /// Waits until everything logged so far is written, for at most twice `limit`.
+    /// Waits until everything logged so far is written, for at most `limit`.
     pub fn flush(&self, limit: Duration) {
         let (done, wait) = bounded(1);
-        if self.to.send_timeout(Item::Flush(done), limit).is_ok() {
+        if self.to.send(Item::Flush(done)).is_ok() {
             // A stderr that takes nothing any more must not keep the process.
             let _ = wait.recv_timeout(limit);
         }
@@ -404,17 +404,14 @@ impl Write for Lines<'_> {
 
 const LOG_THREAD: &str = "log";
 
-/// Maximum time for which a panicking thread waits for queue space, and again for the lines to be written. A blocked
-/// stderr must not keep a broken process alive.
+/// Maximum time for which a panicking thread waits for the lines to be written. A blocked stderr must not keep a broken
+/// process alive.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
 
 /// Maximum time for which a reader waits for the log thread, followed by the pause between its retries while the queue
 /// is full.
 const SETTLED_MAX: Duration = Duration::from_secs(1);
 const SETTLED_PAUSE: Duration = Duration::from_millis(10);
-
-/// Maximum number of threads waiting for a flush: the main thread at exit, and one that panics.
-const FLUSHES_MAX: usize = 4;
 
 /// Log target of glommio's warning that buffers for file I/O cannot be registered. The broker does no file I/O through
 /// glommio and releases registered buffers at once.

@@ -4,6 +4,7 @@
 //! two exceptions: [`header`] can start or continue a fragmented message, and [`cut`] fragments a complete frame for
 //! readers with small buffers. [`whole`] joins the fragments again.
 
+use crate::limits::beginning;
 use crate::ws::close::{self, REASON_BYTES_MAX};
 use crate::ws::header::{
     CONTROL_BYTES_MAX, FIN, Header, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX, Side, mask,
@@ -165,9 +166,7 @@ fn close_body(code: u16, reason: &str) -> ([u8; CONTROL_BYTES_MAX], usize) {
         close::valid_code(code),
         "close code {code} must not be sent"
     );
-    let reason = reason
-        .get(..reason.floor_char_boundary(REASON_BYTES_MAX))
-        .unwrap_or_default();
+    let reason = beginning(reason, REASON_BYTES_MAX);
     let mut body = [0; CONTROL_BYTES_MAX];
     let bytes = code.to_be_bytes().into_iter().chain(reason.bytes());
     for (place, byte) in body.iter_mut().zip(bytes) {

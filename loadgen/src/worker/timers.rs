@@ -141,7 +141,9 @@ impl Worker<'_> {
     fn next_line(&mut self, list: impl Fn(&mut Timers) -> &mut VecDeque<DueMoment>) -> Option<u32> {
         let now_ns = self.now_ns();
         loop {
-            let due = list(&mut self.timers).pop_front_if(|due| due.at_ns <= now_ns)?;
+            let list = list(&mut self.timers);
+            list.front().filter(|due| due.at_ns <= now_ns)?;
+            let due = list.pop_front()?;
             if self.lines.generation(due.line) == due.generation {
                 return Some(due.line);
             }

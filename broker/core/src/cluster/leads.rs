@@ -108,8 +108,10 @@ impl Leads {
             let is_one = |&(slot, node): &(Slot, NodeId)| {
                 is_lost(map, slot, node) && map.is_given(slot) == given
             };
-            let lost = self.groups.extract_if(.., |group, _| is_one(group));
-            let lost = lost.flat_map(|(_, group)| group).collect();
+            let groups = std::mem::take(&mut self.groups).into_iter();
+            let (lost, others): (BTreeMap<_, _>, _) = groups.partition(|(group, _)| is_one(group));
+            self.groups = others;
+            let lost = lost.into_values().flatten().collect();
             let span_ms = if given { GIVEN_CLOSE_MS } else { LOST_CLOSE_MS };
             self.close(CloseCause::Lost, lost, (now, span_ms));
         }

@@ -18,7 +18,7 @@
 
 use crate::id::SessionKey;
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
-use crate::time::Now;
+use crate::time::{Now, take_due};
 use codec::{signal::Action, ws};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -492,16 +492,12 @@ impl Outbox {
             (buffer.confirmed, buffer.doubtful_since) = (by_now, None);
         }
         let through = buffer.confirmed;
-        while buffer
-            .returned
-            .pop_front_if(|end| *end <= through)
-            .is_some()
-        {
+        while take_due(&mut buffer.returned, |end| *end <= through).is_some() {
             buffer.repeated += 1;
         }
         let read = through.min(readable);
         while buffer.written > 0
-            && let Some(mark) = buffer.marks.pop_front_if(|mark| mark.written.1 <= read)
+            && let Some(mark) = take_due(&mut buffer.marks, |mark| mark.written.1 <= read)
         {
             buffer.unwritten(&mark);
             confirmed(&mark, buffer.frame_of(&mark));
@@ -517,7 +513,7 @@ impl Outbox {
         };
         let mut taken = Vec::new();
         while buffer.written > 0
-            && let Some(mark) = buffer.marks.pop_front_if(|mark| mark.written.0 <= by)
+            && let Some(mark) = take_due(&mut buffer.marks, |mark| mark.written.0 <= by)
         {
             buffer.unwritten(&mark);
             buffer.returned.push_back(mark.written.1);

@@ -11,6 +11,7 @@ use crate::session::http::{Admission, PendingCall};
 use crate::settings::Settings;
 use codec::http::{Head, decode, pairs};
 use codec::identifiers::ChannelArn;
+use codec::limits::beginning;
 use codec::sigv4::{Parameter, Stamp};
 use codec::whep;
 use std::borrow::Cow;
@@ -338,8 +339,7 @@ fn push_cut(out: &mut String, pair: &str, between: char) {
 
 /// Truncates a text to the length that is logged.
 fn limited(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(EXPLAINED_BYTES_MAX))
-        .unwrap_or_default()
+    beginning(text, EXPLAINED_BYTES_MAX)
 }
 
 /// Parameters and headers whose values are truncated.

@@ -13,6 +13,7 @@ super::on_both! {
     a_multishot_receive_goes_on_until_the_end
     an_empty_pool_ends_a_receive_and_a_new_one_goes_on
     a_pool_grows_when_it_is_empty_until_all_buffers_are_out
+    memory_is_released_when_nothing_is_in_it
     a_cancelled_receive_loses_nothing
     what_is_behind_urgent_bytes_is_read
     shutdown_ends_an_armed_receive_and_close_sends_fin_only_then
@@ -141,6 +142,33 @@ fn a_pool_grows_when_it_is_empty_until_all_buffers_are_out(engine: Engine) {
     ring.receive_many(theirs.as_fd(), KEY);
     let left = bytes_of(next(&mut ring), &mut ring).0;
     assert!(left.iter().all(|byte| *byte == b'x') && !left.is_empty());
+}
+
+fn memory_is_released_when_nothing_is_in_it(engine: Engine) {
+    let mut ring = Ring::new(&RingSettings {
+        buffer_bytes: 1 << 16,
+        ..small(engine)
+    })
+    .unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    assert!(!ring.release_buffers(), "none was used");
+    for _ in 0..2 * BUFFERS {
+        ring.receive_once(theirs.as_fd(), KEY);
+        ours.write_all(b"x").unwrap();
+        ring.enter(1, None).unwrap();
+        assert!(!ring.release_buffers(), "a completion waits");
+        let Completion::Received {
+            received: Received::Bytes(mut buffer),
+            ..
+        } = next(&mut ring)
+        else {
+            panic!("no bytes");
+        };
+        assert!(!ring.release_buffers(), "a buffer is lent");
+        assert_eq!(*ring.bytes(&mut buffer), *b"x");
+        ring.give_back(buffer);
+        assert!(ring.release_buffers() && !ring.release_buffers());
+    }
 }
 
 fn a_cancelled_receive_loses_nothing(engine: Engine) {

@@ -20,6 +20,7 @@ use broker_core::id::{CallRef, NodeId};
 use broker_core::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, LISTS_OF_NODES_MAX};
 use broker_core::refusal::Refusal;
 use broker_core::shard::{Answer, PagePart, PageQuestion};
+use broker_core::time::take_due;
 use broker_core::wire;
 use broker_core::{check::Check, record::Holding};
 use broker_etcd::{Commands, Name};
@@ -395,7 +396,7 @@ impl Inquiries {
 
     /// Starts waiting pages as capacity permits, and refuses those that have waited too long.
     fn look_at_waiting(&mut self, now: Instant) {
-        while let Some(page) = self.waiting.pop_front_if(|page| page.until <= now) {
+        while let Some(page) = take_due(&mut self.waiting, |page| page.until <= now) {
             self.answer(page.caller, busy());
         }
         let pages = self.rounds.values();

@@ -8,6 +8,7 @@ use crate::limits::{
 };
 use crate::side::history::slots::{REGIONS, Region, Slots};
 use aws_lc_rs::digest::{SHA256, digest};
+use codec::limits::beginning;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
@@ -330,7 +331,7 @@ fn fitted<T: Serialize>(
         let short = longest
             .len()
             .checked_sub(more.min(longest.len() / 2).max(ELLIPSIS.len()))?;
-        longest.truncate(longest.floor_char_boundary(short.checked_sub(ELLIPSIS.len())?));
+        longest.truncate(beginning(longest, short.checked_sub(ELLIPSIS.len())?).len());
         longest.push_str(ELLIPSIS);
     }
 }

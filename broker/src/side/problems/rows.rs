@@ -6,6 +6,7 @@ use broker_core::id::Account;
 use broker_core::journal::Prefix;
 use broker_core::time::Wall;
 use codec::http::encode;
+use codec::limits::beginning;
 use codec::signal::Role;
 use serde_json::{Value, json as value};
 use std::borrow::Cow;
@@ -521,9 +522,7 @@ pub(crate) fn network(remote: SocketAddr) -> String {
 
 /// Truncates a text of a row to its limit.
 pub(crate) fn cut(text: &str) -> Box<str> {
-    text.get(..text.floor_char_boundary(TEXT_BYTES))
-        .unwrap_or_default()
-        .into()
+    beginning(text, TEXT_BYTES).into()
 }
 
 /// Maximum size of a reason, in bytes.

@@ -12,7 +12,7 @@
 
 use crate::cluster::limits::{LINK_SENDS_MAX, LINK_WINDOW_BYTES};
 use crate::cluster::link::{Ending, Fault, Role};
-use crate::time::Now;
+use crate::time::{Now, take_due};
 use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, write};
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
@@ -473,7 +473,7 @@ impl Incoming {
     /// Records that the client's machine acknowledged all bytes on the wire except the last `unacknowledged`.
     pub(crate) fn confirm_wire(&mut self, unacknowledged: u64, round_trip_ms: u32) {
         let confirmed = self.wire.saturating_sub(unacknowledged);
-        while let Some(send) = self.sends.pop_front_if(|send| send.wire <= confirmed) {
+        while let Some(send) = take_due(&mut self.sends, |send| send.wire <= confirmed) {
             self.confirmed = send.written;
         }
         self.round_trip_ms = round_trip_ms;

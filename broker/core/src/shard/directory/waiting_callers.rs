@@ -22,7 +22,7 @@ use crate::limits::{
 };
 use crate::shard::PageQuestion;
 use crate::shard::shares::Shares;
-use crate::time::{Moment, Now};
+use crate::time::{Moment, Now, take_due};
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -124,7 +124,7 @@ impl WaitingCalls {
         sender: &str,
         now: Now,
     ) -> Option<CallKind> {
-        while (self.ended.pop_front_if(|call| call.until <= now)).is_some() {}
+        while take_due(&mut self.ended, |call| call.until <= now).is_some() {}
         let is_it = |call: &&EndedCall| {
             call.channel == channel && *call.sender == *sender && now < call.until
         };

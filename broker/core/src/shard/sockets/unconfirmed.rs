@@ -9,6 +9,7 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{
     ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS, UNREAD_BYTES_FREE,
 };
+use crate::machine::Output;
 use crate::session::Session;
 use crate::session::outbox::{DeliveryMark, Mark, Offers, Outbox, Spares, Unsent};
 use crate::session::web_socket::{Role, WebSocket, viewer_of};
@@ -16,7 +17,7 @@ use crate::settings::Proof;
 use crate::shard::Sockets;
 use crate::shard::context::Context;
 use crate::shard::flight_recorder::{NotedMessage, Passage};
-use crate::{machine::Output, time::Now};
+use crate::time::{Now, take_due};
 use codec::signal::Action;
 use codec::ws::{self, Opcode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -140,9 +141,7 @@ impl Sockets {
     pub(crate) fn next_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         loop {
             let list = &mut self.unconfirmed;
-            let fresh = list
-                .fresh
-                .pop_front_if(|(since, _)| first_ask(*since) <= now);
+            let fresh = take_due(&mut list.fresh, |(since, _)| first_ask(*since) <= now);
             let due = fresh.or_else(|| {
                 let first = list.again.first().filter(|(due, _)| *due <= now)?;
                 list.again.take(&first.clone())
@@ -387,9 +386,7 @@ impl Sockets {
     /// The next master whose pong is due by `now`.
     pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
         let pinged = &mut self.unconfirmed.pinged;
-        pinged
-            .pop_front_if(|(due, _)| *due <= now)
-            .map(|(_, key)| key)
+        take_due(pinged, |(due, _)| *due <= now).map(|(_, key)| key)
     }
 
     /// Whether a connection's ping has been unanswered for the time after which a doubtful master is reported gone.
