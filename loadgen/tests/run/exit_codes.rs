@@ -102,7 +102,7 @@ fn wrong_usage_is_exit_code_2_with_what_is_allowed() {
         ),
         (
             "--target http://127.0.0.1:1 --mode storm --rate 5",
-            "--rate: a storm",
+            "--rate: not supported by --mode storm",
         ),
         (
             "--target http://127.0.0.1:1 --mode idle --cores 1023",

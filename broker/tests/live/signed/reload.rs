@@ -295,7 +295,7 @@ fn an_empty_file_is_not_taken_in_place_of_a_full_one() {
     write(&service, "credentials.toml", "# emptied by mistake\n");
     until("the complaint", || (told(&service) == 1).then_some(()));
     let log = service.broker.log();
-    assert!(log.contains("where 1 principals are in force"), "{log}");
+    assert!(log.contains("while 1 principals are in force"), "{log}");
     assert!(
         log.contains("leave one principal without policies"),
         "{log}"
