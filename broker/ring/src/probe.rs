@@ -169,10 +169,7 @@ mod tests {
         let unlimited = text(libc::ENOMEM, None, "6.1.0", 0);
         assert!(!unlimited.contains("prlimit"), "{unlimited}");
         let low = Unsupported::MemlockLow(64 * 1024).to_string();
-        assert!(
-            low.contains("is 64 KiB, expected 512 KiB or more"),
-            "{low}"
-        );
+        assert!(low.contains("is 64 KiB, expected 512 KiB or more"), "{low}");
         for part in [
             "`* soft memlock 8192` and `* hard memlock 8192` in /etc/security/limits.d/",
             "prlimit --memlock=8388608",

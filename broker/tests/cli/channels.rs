@@ -283,9 +283,7 @@ fn a_channel_that_is_there_with_other_values_is_refused() {
     ] {
         let line = place.refused(&[json!({ "ChannelInfo": channel("new") }), document]);
         assert!(
-            line.starts_with(
-                "faulty.json: channel a (document 2): it exists with other values ("
-            ),
+            line.starts_with("faulty.json: channel a (document 2): it exists with other values ("),
             "{line}"
         );
         assert!(line.contains(said), "{line}");

@@ -140,7 +140,10 @@ fn faults_name_the_flag_and_what_is_allowed() {
         ("--mode relay --payload 201", "multiple of 4"),
         ("--mode relay --viewers-per-channel 0", "1 to 1000 in"),
         ("--mode relay --rate 0", "--rate: expected 0.1"),
-        ("--mode relay --rate 5 --window 2", "expected 1 in --mode relay with --rate"),
+        (
+            "--mode relay --rate 5 --window 2",
+            "expected 1 in --mode relay with --rate",
+        ),
         ("--mode idle --channels 0", "--channels"),
         ("--mode idle --window 0", "--window"),
         ("--mode idle --duration 0", "--duration"),

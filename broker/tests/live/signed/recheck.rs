@@ -94,7 +94,11 @@ fn connections_end_with_their_principal() {
         replace(&service, &file(&["staying"]));
         let said = gone.expect_close_within(1008, CLOSED_WITHIN);
         assert_eq!(said, "no longer allowed");
-        refused_by(&service, "v2", "the key of leaving was removed, replaced or ended");
+        refused_by(
+            &service,
+            "v2",
+            "the key of leaving was removed, replaced or ended",
+        );
         until("it is counted", || (ended(&service) > 0.5).then_some(()));
         let [master, viewer] = &mut kept;
         relay(master, viewer);
